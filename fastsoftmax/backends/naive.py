@@ -1,0 +1,158 @@
+"""Plain Python loops, one sample at a time, as the formulas read on paper.
+
+Python's floats are float64: whatever the dtype of the arrays, everything between reading an input
+and storing a result is computed in float64. That makes this backend the reference of the others.
+"""
+
+from collections.abc import Sequence
+from math import exp, isnan, log, nan
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import minibatches
+from .protocol import Data, FloatArray, LabelArray, Rule, State
+
+name = "naive"
+
+
+def _maximum_and_total(z: Sequence[float]) -> tuple[float, float]:
+    """m = max(z) and sum(exp(z - m)), whose largest term is 1: nothing overflows.
+
+    The sum is NaN where z has no softmax: with a NaN or +inf in it, or nothing but -inf.
+    """
+    largest = max(z)
+    return largest, sum(exp(score - largest) for score in z)
+
+
+def softmax(logits: FloatArray, out: FloatArray, n_threads: int) -> int:
+    for i, z in enumerate(logits.tolist()):
+        largest, total = _maximum_and_total(z)
+        if isnan(total):
+            return i
+        for k, score in enumerate(z):
+            out[i, k] = exp(score - largest) / total
+    return -1
+
+
+def log_softmax(logits: FloatArray, out: FloatArray, n_threads: int) -> int:
+    for i, z in enumerate(logits.tolist()):
+        largest, total = _maximum_and_total(z)
+        if isnan(total):
+            return i
+        for k, score in enumerate(z):
+            out[i, k] = (score - largest) - log(total)
+    return -1
+
+
+def logsumexp(logits: FloatArray, out: FloatArray, n_threads: int) -> None:
+    for i, z in enumerate(logits.tolist()):
+        largest, total = _maximum_and_total(z)
+        if isnan(total):
+            out[i] = nan if any(isnan(score) for score in z) else largest
+        else:
+            out[i] = largest + log(total)
+
+
+def _loss_and_gradient(
+    z: Sequence[float], target: int | list[float], scale: float
+) -> tuple[float, list[float]] | None:
+    """The loss of one row and its gradient with respect to the row's logits; None without a softmax."""
+    largest, total = _maximum_and_total(z)
+    if isnan(total):
+        return None
+    p = [exp(score - largest) / total for score in z]
+    if isinstance(target, list):
+        # t * log(p) is 0 where t is 0, also where p is 0 and its logarithm -inf
+        loss = sum(t * ((largest - score) + log(total)) for t, score in zip(target, z, strict=True) if t)
+        mass = sum(target)
+        return loss, [scale * (mass * p_k - t) for p_k, t in zip(p, target, strict=True)]
+    loss = (largest - z[target]) + log(total)
+    return loss, [scale * (p_k - (k == target)) for k, p_k in enumerate(p)]
+
+
+def softmax_cross_entropy(
+    logits: FloatArray,
+    targets: LabelArray | FloatArray,
+    scale: float,
+    losses: NDArray[np.float64],
+    dlogits: FloatArray | None,
+    n_threads: int,
+) -> int:
+    for i, (z, target) in enumerate(zip(logits.tolist(), targets.tolist(), strict=True)):
+        row = _loss_and_gradient(z, target, scale)
+        if row is None:
+            return i
+        losses[i], gradient = row
+        if dlogits is not None:
+            for k, g in enumerate(gradient):
+                dlogits[i, k] = g
+    return -1
+
+
+def linear_cross_entropy(
+    X: FloatArray,
+    W: FloatArray,
+    intercept: FloatArray | None,
+    targets: LabelArray | FloatArray,
+    scale: float,
+    losses: NDArray[np.float64],
+    dW: FloatArray | None,
+    dintercept: FloatArray | None,
+    dX: FloatArray | None,
+    n_threads: int,
+) -> int:
+    n_features, n_classes = W.shape
+    columns = W.T.tolist()
+    offsets = [0.0] * n_classes if intercept is None else intercept.tolist()
+    # Sums over the samples are kept in float64 and rounded once at the end.
+    sum_dW = [[0.0] * n_features for _ in range(n_classes)]
+    sum_dintercept = [0.0] * n_classes
+    for i, (x, target) in enumerate(zip(X.tolist(), targets.tolist(), strict=True)):
+        logits = []
+        for k in range(n_classes):
+            column, score = columns[k], offsets[k]
+            for j in range(n_features):
+                score += x[j] * column[j]
+            logits.append(score)
+        row = _loss_and_gradient(logits, target, scale)
+        if row is None:
+            return i
+        losses[i], dlogits = row
+        for k in range(n_classes):
+            sum_dintercept[k] += dlogits[k]
+            if dW is not None:
+                gradient, g = sum_dW[k], dlogits[k]
+                for j in range(n_features):
+                    gradient[j] += g * x[j]
+        if dX is not None:
+            for j in range(n_features):
+                dX[i, j] = sum(dlogits[k] * columns[k][j] for k in range(n_classes))
+    if dW is not None:
+        dW[...] = np.reshape(sum_dW, (n_classes, n_features)).T
+    if dintercept is not None:
+        dintercept[...] = sum_dintercept
+    return -1
+
+
+def penalty(W: FloatArray, l2: float, l1: float, gradient: FloatArray | None, n_threads: int) -> float:
+    value = 0.0
+    for j, w in enumerate(W.tolist()):
+        value += l2 * w * w + l1 * abs(w)
+        if gradient is not None:
+            gradient[j] = 2 * l2 * w + l1 * (nan if isnan(w) else (w > 0) - (w < 0))
+    return value
+
+
+def sgd_epoch(
+    data: Data,
+    state: State,
+    rule: Rule,
+    order: NDArray[np.int64],
+    batch_size: int,
+    rates: NDArray[np.float64],
+    n_threads: int,
+) -> NDArray[np.float64]:
+    return minibatches.sgd_epoch(
+        linear_cross_entropy, data, state, rule, order, batch_size, rates, n_threads
+    )

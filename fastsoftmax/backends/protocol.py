@@ -1,0 +1,122 @@
+"""What a backend is: the functions that every one of them provides, with the same arguments.
+
+Inputs arrive validated (`fastsoftmax.loss` and `fastsoftmax.sgd` see to that): native float32 or
+float64, aligned, rows contiguous. Outputs are preallocated and overwritten, never read.
+
+Every function over rows of logits returns the index of the first row that has no softmax (a NaN or
++inf in it, or nothing but -inf), or -1; what it wrote into that row and the later ones has no meaning.
+"""
+
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+# One alias for "an array of the compute dtype": float32 and float64 are decided at run time.
+FloatArray = NDArray[Any]
+LabelArray = NDArray[np.int64]
+
+
+class Data(NamedTuple):
+    """The training data of an epoch, read where they lie."""
+
+    X: FloatArray  # (n_samples, n_features); a row's elements are contiguous, rows may be strided
+    targets: LabelArray | FloatArray  # int64 labels (n_samples,) or probabilities (n_samples, n_classes)
+
+
+class Rule(NamedTuple):
+    """The update rule of a step.
+
+    With g the gradient of the data loss, r the learning rate, m the momentum and v the velocity::
+
+        g <- g + 2 * l2 * w
+        v <- m * v - r * g
+        w <- w + v                  (nesterov: w + m * v - r * g)
+        w <- sign(w) * max(|w| - r * l1, 0)
+
+    The intercept takes part without `l2` and `l1`.
+    """
+
+    l2: float
+    l1: float
+    momentum: float
+    nesterov: bool
+
+
+class State(NamedTuple):
+    """What an epoch changes, in place: after a whole step each time, never in the middle of one."""
+
+    coef: FloatArray  # (n_classes, n_features), C order
+    intercept: FloatArray | None  # (n_classes,)
+    coef_velocity: FloatArray | None  # like coef; None without momentum
+    intercept_velocity: FloatArray | None
+
+
+class Backend(Protocol):
+    """The two levels of a backend: rows of logits, and a whole epoch of minibatch SGD."""
+
+    @property
+    def name(self) -> str: ...
+
+    def softmax(self, logits: FloatArray, out: FloatArray, n_threads: int) -> int:
+        """out[i] = exp(logits[i] - logsumexp(logits[i]))."""
+
+    def log_softmax(self, logits: FloatArray, out: FloatArray, n_threads: int) -> int:
+        """out[i] = logits[i] - logsumexp(logits[i])."""
+
+    def logsumexp(self, logits: FloatArray, out: FloatArray, n_threads: int) -> None:
+        """out[i] = log(sum(exp(logits[i]))): -inf for a row of -inf, +inf with a +inf, else NaN with a NaN."""
+
+    def softmax_cross_entropy(
+        self,
+        logits: FloatArray,
+        targets: LabelArray | FloatArray,
+        scale: float,
+        losses: NDArray[np.float64],
+        dlogits: FloatArray | None,
+        n_threads: int,
+    ) -> int:
+        """losses[i] = -sum(t * log(p)), dlogits[i] = scale * (sum(t) * p - t); p = softmax(logits[i]).
+
+        `dlogits` may be `logits` itself.
+        """
+
+    def linear_cross_entropy(
+        self,
+        X: FloatArray,
+        W: FloatArray,
+        intercept: FloatArray | None,
+        targets: LabelArray | FloatArray,
+        scale: float,
+        losses: NDArray[np.float64],
+        dW: FloatArray | None,
+        dintercept: FloatArray | None,
+        dX: FloatArray | None,
+        n_threads: int,
+    ) -> int:
+        """The same of logits = X @ W + intercept, carried back to W, intercept and X.
+
+        `W` and `dW` (n_features, n_classes) may have any strides.
+        """
+
+    def penalty(
+        self, W: FloatArray, l2: float, l1: float, gradient: FloatArray | None, n_threads: int
+    ) -> float:
+        """Return l2 * sum(w**2) + l1 * sum(|w|); gradient = 2 * l2 * w + l1 * sign(w). Both 1-D."""
+
+    def sgd_epoch(
+        self,
+        data: Data,
+        state: State,
+        rule: Rule,
+        order: NDArray[np.int64],
+        batch_size: int,
+        rates: NDArray[np.float64],
+        n_threads: int,
+    ) -> NDArray[np.float64]:
+        """Take a step for each minibatch `order[s * batch_size : (s + 1) * batch_size]` at rate `rates[s]`.
+
+        Returns the objective of the steps before their updates: the mean loss of the minibatch plus
+        the penalty. A step whose loss is not finite is not taken and ends the epoch, its loss the last
+        one returned. A pending signal is raised after a whole step.
+        """

@@ -1,0 +1,69 @@
+"""The names of the backends, and the one way to get one."""
+
+from importlib import import_module
+from types import MappingProxyType
+from typing import cast
+
+from .protocol import Backend
+
+# In the order of preference of "auto", with what to install where the import fails.
+_MODULES = MappingProxyType(
+    {
+        "compiled": (
+            "fastsoftmax.backends.compiled",
+            "reinstall fastsoftmax with a C compiler and without FASTSOFTMAX_PURE set",
+        ),
+        "vectorized": ("fastsoftmax.backends.vectorized", "pip install numpy"),
+        "numba": ("fastsoftmax.backends.numba_loops", 'pip install "fastsoftmax[numba]"'),
+        "naive": ("fastsoftmax.backends.naive", ""),
+    }
+)
+# numba is taken only where it is asked for: its first call compiles, for seconds.
+_AUTO = tuple(name for name in _MODULES if name != "numba")
+
+NAMES = tuple(_MODULES)
+_loaded: dict[str, Backend] = {}
+
+
+def get_backend(name: str = "auto") -> Backend:
+    """Return a backend by its name.
+
+    Parameters
+    ----------
+    name : {"auto", "compiled", "vectorized", "numba", "naive"}
+        "auto" is the first available of compiled, vectorized and naive.
+
+    Raises
+    ------
+    ValueError
+        If there is no backend of that name.
+    ImportError
+        If the backend is not installed; the message says what to install.
+    """
+    backend = _loaded.get(name) if isinstance(name, str) else None
+    if backend is not None:
+        return backend
+    if name == "auto":
+        for candidate in _AUTO:
+            if why_unavailable(candidate) is None:
+                _loaded["auto"] = get_backend(candidate)
+                break
+        return _loaded["auto"]
+    if not isinstance(name, str) or name not in _MODULES:
+        raise ValueError(f"backend: expected one of {', '.join(('auto', *NAMES))}; got {name!r}")
+    reason = why_unavailable(name)
+    if reason is not None:
+        raise ImportError(f"backend: {name!r} is not available: {reason}")
+    return _loaded[name]
+
+
+def why_unavailable(name: str) -> str | None:
+    """Return why the backend `name` cannot be used and what to install, or None where it can."""
+    if name in _loaded:
+        return None
+    module, remedy = _MODULES[name]
+    try:
+        _loaded[name] = cast(Backend, import_module(module))  # a test compares the signatures
+    except ImportError as error:
+        return f"{error}; {remedy}"
+    return None

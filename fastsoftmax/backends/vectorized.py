@@ -1,0 +1,134 @@
+"""NumPy, a whole minibatch at a time: what most people write.
+
+`n_threads` has no part in it: NumPy's own loops use one thread, and its matrix product as many as
+its BLAS library is told to (by an environment variable of that library, or by threadpoolctl).
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import regularizers
+from . import minibatches
+from .protocol import Data, FloatArray, LabelArray, Rule, State
+
+name = "vectorized"
+
+
+def _first_invalid(maximum: FloatArray) -> int:
+    """The first row whose maximum is not finite: a NaN or +inf in it, or only -inf."""
+    valid = np.isfinite(maximum)
+    return -1 if valid.all() else int(np.argmin(valid))
+
+
+def softmax(logits: FloatArray, out: FloatArray, n_threads: int) -> int:
+    maximum = logits.max(axis=1, keepdims=True)
+    invalid = _first_invalid(maximum)
+    if invalid < 0:
+        np.subtract(logits, maximum, out=out)
+        np.exp(out, out=out)
+        out /= out.sum(axis=1, keepdims=True)
+    return invalid
+
+
+def log_softmax(logits: FloatArray, out: FloatArray, n_threads: int) -> int:
+    maximum = logits.max(axis=1, keepdims=True)
+    invalid = _first_invalid(maximum)
+    if invalid < 0:
+        np.subtract(logits, maximum, out=out)
+        out -= np.log(np.exp(out).sum(axis=1, keepdims=True))
+    return invalid
+
+
+def logsumexp(logits: FloatArray, out: FloatArray, n_threads: int) -> None:
+    maximum = logits.max(axis=1)
+    finite = np.isfinite(maximum)
+    shift = np.where(finite, maximum, 0)
+    with np.errstate(over="ignore", divide="ignore"):  # only in the rows set below
+        np.log(np.exp(logits - shift[:, np.newaxis]).sum(axis=1), out=out)
+    out += shift
+    out[~finite] = maximum[~finite]
+
+
+def softmax_cross_entropy(
+    logits: FloatArray,
+    targets: LabelArray | FloatArray,
+    scale: float,
+    losses: NDArray[np.float64],
+    dlogits: FloatArray | None,
+    n_threads: int,
+) -> int:
+    maximum = logits.max(axis=1, keepdims=True)
+    invalid = _first_invalid(maximum)
+    if invalid >= 0:
+        return invalid
+    shifted = logits - maximum
+    probabilities = np.exp(shifted)
+    total = probabilities.sum(axis=1, keepdims=True)
+    log_total = np.log(total, dtype=np.float64)
+    rows = np.arange(len(logits))
+    if targets.ndim == 1:
+        losses[:] = log_total[:, 0] - shifted[rows, targets]
+    else:
+        # t * log(p) is 0 where t is 0, also where p is 0 and its logarithm -inf
+        surprise = np.where(targets > 0, log_total - shifted, 0)
+        losses[:] = np.sum(targets * surprise, axis=1)
+    if dlogits is not None:
+        np.divide(probabilities, total, out=dlogits)
+        if targets.ndim == 1:
+            dlogits[rows, targets] -= 1
+        else:
+            dlogits *= targets.sum(axis=1, keepdims=True)
+            dlogits -= targets
+        dlogits *= dlogits.dtype.type(scale)
+    return -1
+
+
+def linear_cross_entropy(
+    X: FloatArray,
+    W: FloatArray,
+    intercept: FloatArray | None,
+    targets: LabelArray | FloatArray,
+    scale: float,
+    losses: NDArray[np.float64],
+    dW: FloatArray | None,
+    dintercept: FloatArray | None,
+    dX: FloatArray | None,
+    n_threads: int,
+) -> int:
+    # Overflow and NaN show in the logits, whose row the caller then names.
+    with np.errstate(over="ignore", invalid="ignore"):
+        logits = X @ W
+        if intercept is not None:
+            logits += intercept
+    invalid = softmax_cross_entropy(logits, targets, scale, losses, logits, n_threads)
+    if invalid >= 0:
+        return invalid
+    dlogits = logits
+    if dW is not None:
+        np.matmul(X.T, dlogits, out=dW)
+    if dintercept is not None:
+        dlogits.sum(axis=0, out=dintercept)
+    if dX is not None:
+        np.matmul(dlogits, W.T, out=dX)
+    return -1
+
+
+def penalty(W: FloatArray, l2: float, l1: float, gradient: FloatArray | None, n_threads: int) -> float:
+    with np.errstate(over="ignore", invalid="ignore"):
+        if gradient is not None:
+            gradient[...] = regularizers.gradient(W, l2, l1)
+        return regularizers.value(W, l2, l1)
+
+
+def sgd_epoch(
+    data: Data,
+    state: State,
+    rule: Rule,
+    order: NDArray[np.int64],
+    batch_size: int,
+    rates: NDArray[np.float64],
+    n_threads: int,
+) -> NDArray[np.float64]:
+    return minibatches.sgd_epoch(
+        linear_cross_entropy, data, state, rule, order, batch_size, rates, n_threads
+    )

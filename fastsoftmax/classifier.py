@@ -1,0 +1,520 @@
+"""`SoftmaxClassifier`: softmax regression with scikit-learn's words."""
+
+from collections.abc import Callable
+from copy import deepcopy
+from inspect import signature
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from . import loss, schedules, validation
+from .backends import Backend, Rule, State, get_backend
+from .exceptions import DivergenceError, NotFittedError
+from .labels import encode, find_classes
+from .sgd import Sampling, Schedule, copy_of, run_epoch
+from .threads import resolve_n_threads
+from .validation import FloatArray
+
+# Rows of logits are computed by blocks of about so many bytes of X, so that what has to be converted
+# never is as large as X.
+_BLOCK_BYTES = 1 << 24
+
+
+class SoftmaxClassifier:
+    """Linear classifier trained by minibatch SGD on the softmax cross-entropy.
+
+    With logits ``z = coef_ @ x + intercept_``, minimises over the training data::
+
+        mean(-log softmax(z)_y) + l2 * sum(coef_**2) + l1 * sum(|coef_|)
+
+    Each step takes the gradient of a minibatch's mean; L1 is a proximal step (soft thresholding),
+    which leaves exact zeros. The intercept is not penalised. Training starts from zeros, and the same
+    `random_state` gives the same trajectory on every backend, to rounding.
+
+    Parameters
+    ----------
+    backend : {"auto", "compiled", "vectorized", "numba", "naive"}, default "auto"
+        What computes it. "auto" is the first available of compiled, vectorized and naive.
+    penalty : {"l2", "l1", "elasticnet"} or None, default "l2"
+        The penalty, as in ``SGDClassifier``: "l2" is ``alpha / 2 * sum(coef_**2)``, "l1" is
+        ``alpha * sum(|coef_|)``, "elasticnet" is ``l1_ratio`` of the second plus ``1 - l1_ratio`` of
+        the first.
+    alpha : float, default 1e-4
+        The strength of the penalty, 0 or more.
+    l1_ratio : float, default 0.15
+        The share of L1 in "elasticnet", from 0 to 1.
+    fit_intercept : bool, default True
+        Whether to learn an intercept.
+    max_iter : int, default 200
+        The most epochs that `fit` runs.
+    tol : float or None, default 1e-4
+        `fit` stops when the loss of an epoch has not been better than the best so far by at least
+        `tol`, `n_iter_no_change` times in a row; None for never.
+    n_iter_no_change : int, default 5
+        See `tol`.
+    batch_size : int, default 200
+        Samples of a minibatch; the last of an epoch may have fewer.
+    shuffle : bool, default True
+        Whether every epoch takes the samples in a new random order.
+    replacement : bool, default False
+        Whether samples are drawn with replacement, as the course does; `shuffle` has no effect then.
+        An epoch still takes as many samples as there are.
+    learning_rate : {"constant", "invscaling"} or callable, default "constant"
+        "constant" is `eta0`; "invscaling" is ``eta0 / t**power_t`` at the t-th step, counted from 1;
+        a callable takes the number of the step, counted from 0, and returns the rate.
+    eta0 : float, default 0.01
+        The (first) learning rate, greater than 0.
+    power_t : float, default 0.5
+        The exponent of "invscaling".
+    momentum : float, default 0.0
+        From 0 to less than 1: ``v = momentum * v - rate * gradient; coef_ += v``.
+    nesterov : bool, default False
+        Whether the momentum is Nesterov's: ``coef_ += momentum * v - rate * gradient`` with the new v.
+    random_state : int, numpy.random.Generator, numpy.random.RandomState or None, default None
+        The seed of the order of the samples; an instance is drawn from once for each `fit`.
+    n_jobs : int or None, default None
+        Threads. None for ``FASTSOFTMAX_NUM_THREADS``, else ``OMP_NUM_THREADS``, else the CPUs this
+        process may use, as is -1. The compiled backend's results do not depend on it.
+    verbose : int or bool, default 0
+        Whether to print the loss of every epoch.
+
+    Attributes
+    ----------
+    coef_ : ndarray, shape (n_classes, n_features)
+        The weights, float32 where `X` was float32 or float16, else float64.
+    intercept_ : ndarray, shape (n_classes,)
+    classes_ : ndarray, shape (n_classes,)
+        The labels, sorted.
+    n_features_in_ : int
+    n_iter_ : int
+        Epochs run: by `fit`, or by all calls of `partial_fit` so far.
+    t_ : int
+        Steps taken, over the same.
+    loss_curve_ : list of float
+        The objective of every epoch, penalty included, as the mean over its minibatches before their
+        updates.
+
+    Notes
+    -----
+    `X` may be float32, float64, float16, of integers or booleans, and strided as it likes. Rows of
+    float32 or float64 are read where they lie; others are converted a few minibatches at a time, but
+    for a Fortran-ordered `X`, which is copied once.
+
+    References
+    ----------
+    Bishop: Pattern Recognition and Machine Learning (2006), section 4.3.4.
+    Parikh, Boyd: Proximal Algorithms (2014), section 6.5.2, for the L1 step.
+
+    Examples
+    --------
+    >>> from fastsoftmax import SoftmaxClassifier
+    >>> X, y = [[0.0, 1.0], [1.0, 0.0], [0.1, 0.9], [0.9, 0.1]], ["up", "right", "up", "right"]
+    >>> SoftmaxClassifier(eta0=0.5, random_state=0).fit(X, y).predict([[0.2, 0.8]]).tolist()
+    ['up']
+    """
+
+    coef_: FloatArray
+    intercept_: FloatArray
+    classes_: NDArray[Any]
+    n_features_in_: int
+    n_iter_: int
+    t_: int
+    loss_curve_: list[float]
+
+    def __init__(
+        self,
+        *,
+        backend: str = "auto",
+        penalty: str | None = "l2",
+        alpha: float = 1e-4,
+        l1_ratio: float = 0.15,
+        fit_intercept: bool = True,
+        max_iter: int = 200,
+        tol: float | None = 1e-4,
+        n_iter_no_change: int = 5,
+        batch_size: int = 200,
+        shuffle: bool = True,
+        replacement: bool = False,
+        learning_rate: str | Callable[[int], float] = "constant",
+        eta0: float = 0.01,
+        power_t: float = 0.5,
+        momentum: float = 0.0,
+        nesterov: bool = False,
+        random_state: int | np.random.Generator | np.random.RandomState | None = None,
+        n_jobs: int | None = None,
+        verbose: int | bool = 0,
+    ) -> None:
+        self.backend = backend
+        self.penalty = penalty
+        self.alpha = alpha
+        self.l1_ratio = l1_ratio
+        self.fit_intercept = fit_intercept
+        self.max_iter = max_iter
+        self.tol = tol
+        self.n_iter_no_change = n_iter_no_change
+        self.batch_size = batch_size
+        self.shuffle = shuffle
+        self.replacement = replacement
+        self.learning_rate = learning_rate
+        self.eta0 = eta0
+        self.power_t = power_t
+        self.momentum = momentum
+        self.nesterov = nesterov
+        self.random_state = random_state
+        self.n_jobs = n_jobs
+        self.verbose = verbose
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return the parameters of the constructor by name; `deep` changes nothing here."""
+        return {name: getattr(self, name) for name in _parameter_names()}
+
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters of the constructor.
+
+        Raises
+        ------
+        ValueError
+            If a name is not a parameter; none is set then.
+        """
+        for name in params:
+            if name not in _parameter_names():
+                raise ValueError(
+                    f"{name}: not a parameter of SoftmaxClassifier; "
+                    f"the parameters are {', '.join(_parameter_names())}"
+                )
+        for name, value in params.items():
+            setattr(self, name, value)
+        return self
+
+    def __repr__(self) -> str:
+        changed = [
+            f"{name}={getattr(self, name)!r}"
+            for name, parameter in signature(type(self).__init__).parameters.items()
+            if name != "self" and repr(getattr(self, name)) != repr(parameter.default)
+        ]
+        return f"SoftmaxClassifier({', '.join(changed)})"
+
+    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
+        """Train from zeros until `tol` or `max_iter` stops it.
+
+        Parameters
+        ----------
+        X : array_like of real numbers, shape (n_samples, n_features)
+        y : array_like of labels, shape (n_samples,)
+            Integers, strings, booleans or floats without a fraction; at least two different ones.
+
+        Returns
+        -------
+        SoftmaxClassifier
+            This object.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a parameter or the data are not as described; the message names it, and the attributes
+            are as before the call.
+        DivergenceError
+            If the loss becomes infinite or NaN; the attributes are those after the last good epoch.
+        KeyboardInterrupt
+            On Ctrl-C; the attributes are those after the last whole step.
+        """
+        settings = _Settings(self)
+        matrix = _matrix(X)
+        classes = find_classes(y)
+        targets = encode(y, classes, len(matrix))
+        if len(classes) < 2:
+            raise ValueError(f"y: expected at least two classes, got one: {classes[0]!r}")
+        state = settings.initial_state(len(classes), matrix)
+        random = _generator(self.random_state)
+        curve: list[float] = []
+        steps, best, epochs_without_gain = 0, np.inf, 0
+        last_good = copy_of(state)
+        try:
+            for epoch in range(settings.max_iter):
+                curve.append(settings.run_epoch(matrix, targets, state, steps, random))
+                steps += settings.sampling.n_steps(len(matrix))
+                last_good = copy_of(state)
+                if self.verbose:
+                    print(f"epoch {epoch + 1}: loss {curve[-1]:.6g}")
+                if settings.tol is not None:
+                    gained = curve[-1] < best - settings.tol
+                    epochs_without_gain = 0 if gained else epochs_without_gain + 1
+                    best = min(best, curve[-1])
+                    if epochs_without_gain >= settings.n_iter_no_change:
+                        break
+        except KeyboardInterrupt:
+            self._publish(classes, state, random, curve, steps)
+            raise
+        except DivergenceError:
+            if curve:
+                self._publish(classes, last_good, random, curve, steps)
+            raise
+        self._publish(classes, state, random, curve, steps)
+        return self
+
+    def partial_fit(self, X: ArrayLike, y: ArrayLike, classes: ArrayLike | None = None) -> Self:
+        """Go on training with one epoch over these samples.
+
+        Parameters
+        ----------
+        X, y
+            As in `fit`; `y` may hold any of the classes.
+        classes : array_like of labels, optional
+            All labels that will ever come; needed in the first call.
+
+        Returns
+        -------
+        SoftmaxClassifier
+            This object.
+
+        Raises
+        ------
+        ValueError, TypeError, DivergenceError, KeyboardInterrupt
+            As `fit`, and if `y` holds a label that is not among the classes. The model is as it was
+            before the call, whatever the error.
+        """
+        settings = _Settings(self)
+        matrix = _matrix(X)
+        fitted = hasattr(self, "coef_")
+        if fitted:
+            known = self.classes_
+            if classes is not None and not np.array_equal(find_classes(classes, "classes"), known):
+                raise ValueError(
+                    f"classes: expected those of the first call, {known.tolist()}, got {classes!r}"
+                )
+            self._check_n_features(matrix)
+        elif classes is None:
+            raise ValueError("classes: needed in the first call of partial_fit")
+        else:
+            known = find_classes(classes, "classes")
+            if len(known) < 2:
+                raise ValueError(f"classes: expected at least two, got {known.tolist()}")
+        targets = encode(y, known, len(matrix))
+        state = settings.initial_state(len(known), matrix)
+        if fitted:
+            state = settings.state_of(self)
+        random = deepcopy(self._random) if fitted else _generator(self.random_state)
+        steps = self.t_ if fitted else 0
+        objective = settings.run_epoch(matrix, targets, state, steps, random)
+        curve = [*(self.loss_curve_ if fitted else ()), objective]
+        steps += settings.sampling.n_steps(len(matrix))
+        self._publish(known, state, random, curve, steps)
+        if self.verbose:
+            print(f"epoch {self.n_iter_}: loss {objective:.6g}")
+        return self
+
+    def decision_function(self, X: ArrayLike) -> FloatArray:
+        """Return the logits; with two classes, as in scikit-learn, the second minus the first.
+
+        Parameters
+        ----------
+        X : array_like of real numbers, shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray, shape (n_samples, n_classes), or (n_samples,) with two classes
+        """
+        logits = self._logits(X)
+        difference: FloatArray = logits[:, 1] - logits[:, 0]
+        return difference if len(self.classes_) == 2 else logits
+
+    def predict(self, X: ArrayLike) -> NDArray[Any]:
+        """Return the most probable label of every sample, shape (n_samples,)."""
+        labels: NDArray[Any] = self.classes_[self._logits(X).argmax(axis=1)]
+        return labels
+
+    def predict_proba(self, X: ArrayLike) -> FloatArray:
+        """Return the probability of every class, shape (n_samples, n_classes)."""
+        return loss.softmax(self._logits(X), backend=self.backend, n_threads=_n_threads(self.n_jobs))
+
+    def predict_log_proba(self, X: ArrayLike) -> FloatArray:
+        """Return the natural logarithm of the probabilities, shape (n_samples, n_classes)."""
+        return loss.log_softmax(self._logits(X), backend=self.backend, n_threads=_n_threads(self.n_jobs))
+
+    def score(self, X: ArrayLike, y: ArrayLike) -> float:
+        """Return the share of samples whose label is predicted right."""
+        predicted, expected = self.predict(X), np.asarray(y)
+        if expected.shape != predicted.shape:
+            raise ValueError(f"y: expected shape {predicted.shape}, got {expected.shape}")
+        return float(np.mean(predicted == expected))
+
+    def _publish(
+        self,
+        classes: NDArray[Any],
+        state: State,
+        random: np.random.Generator,
+        curve: list[float],
+        steps: int,
+    ) -> None:
+        n_classes, n_features = state.coef.shape
+        intercept = state.intercept
+        self.classes_, self.n_features_in_ = classes, n_features
+        self.coef_ = state.coef
+        self.intercept_ = np.zeros(n_classes, state.coef.dtype) if intercept is None else intercept
+        self.loss_curve_, self.n_iter_, self.t_ = curve, len(curve), steps
+        self._velocity = state.coef_velocity, state.intercept_velocity
+        self._random = random
+
+    def _check_n_features(self, matrix: NDArray[Any]) -> None:
+        if matrix.shape[1] != self.n_features_in_:
+            raise ValueError(
+                f"X: expected {self.n_features_in_} features as in training, got {matrix.shape[1]}"
+            )
+
+    def _logits(self, X: ArrayLike) -> FloatArray:
+        if not hasattr(self, "coef_"):
+            raise NotFittedError("this SoftmaxClassifier is not fitted: call fit or partial_fit first")
+        matrix = _matrix(X, allow_empty=True)
+        self._check_n_features(matrix)
+        dtype = self.coef_.dtype
+        logits = np.empty((len(matrix), len(self.classes_)), dtype)
+        rows = max(1, _BLOCK_BYTES // (self.n_features_in_ * dtype.itemsize))
+        for start in range(0, len(matrix), rows):
+            block = matrix[start : start + rows].astype(dtype, copy=False)
+            with np.errstate(over="ignore", invalid="ignore"):  # named below
+                logits[start : start + rows] = block @ self.coef_.T + self.intercept_
+        invalid = ~np.isfinite(logits).all(axis=1)
+        if invalid.any():
+            row = int(np.argmax(invalid))
+            raise ValueError(
+                loss.why_logits_are_invalid(row, matrix[row], self.coef_.T, self.intercept_)
+            )
+        return logits
+
+
+class _Settings:
+    """The parameters of a classifier, checked, in the terms of the training loop."""
+
+    backend: Backend
+
+    def __init__(self, model: SoftmaxClassifier) -> None:
+        self.backend = get_backend(model.backend)
+        self.n_threads = _n_threads(model.n_jobs)
+        for flag in ("fit_intercept", "shuffle", "replacement", "nesterov"):
+            if not isinstance(getattr(model, flag), bool | np.bool_):
+                raise TypeError(f"{flag}: expected True or False, got {getattr(model, flag)!r}")
+        self.fit_intercept = bool(model.fit_intercept)
+        self.max_iter = validation.as_integer("max_iter", model.max_iter, 1)
+        self.tol = None if model.tol is None else validation.as_non_negative("tol", model.tol)
+        self.n_iter_no_change = validation.as_integer("n_iter_no_change", model.n_iter_no_change, 1)
+        self.sampling = Sampling(
+            validation.as_integer("batch_size", model.batch_size, 1),
+            bool(model.shuffle),
+            bool(model.replacement),
+        )
+        l2, l1 = _strengths(model)
+        momentum = validation.as_non_negative("momentum", model.momentum)
+        if momentum >= 1:
+            raise ValueError(f"momentum: expected 0 or more and less than 1, got {model.momentum!r}")
+        self.rule = Rule(l2, l1, momentum, bool(model.nesterov))
+        eta0 = validation.as_non_negative("eta0", model.eta0)
+        if eta0 == 0:
+            raise ValueError("eta0: expected a number greater than 0, got 0")
+        learning_rate = model.learning_rate
+        if not callable(learning_rate) and learning_rate not in schedules.NAMES:
+            raise ValueError(
+                f"learning_rate: expected one of {', '.join(schedules.NAMES)} or a callable, "
+                f"got {learning_rate!r}"
+            )
+        power_t = validation.as_non_negative("power_t", model.power_t)
+        self.schedule = Schedule(learning_rate, eta0, power_t)
+
+    def initial_state(self, n_classes: int, matrix: NDArray[Any]) -> State:
+        """Weights and velocities of zeros."""
+        dtype = validation.compute_dtype(matrix.dtype)
+        coef = np.zeros((n_classes, matrix.shape[1]), dtype)
+        intercept = np.zeros(n_classes, dtype) if self.fit_intercept else None
+        return self._with_velocities(coef, intercept, None, None)
+
+    def state_of(self, model: SoftmaxClassifier) -> State:
+        """A copy of the fitted model's weights and velocities."""
+        coef = np.array(model.coef_, order="C")
+        intercept = np.array(model.intercept_) if self.fit_intercept else None
+        return copy_of(self._with_velocities(coef, intercept, *model._velocity))
+
+    def _with_velocities(
+        self,
+        coef: FloatArray,
+        intercept: FloatArray | None,
+        coef_velocity: FloatArray | None,
+        intercept_velocity: FloatArray | None,
+    ) -> State:
+        if not self.rule.momentum:
+            return State(coef, intercept, None, None)
+        if coef_velocity is None:
+            coef_velocity = np.zeros_like(coef)
+        if intercept is None:
+            return State(coef, None, coef_velocity, None)
+        if intercept_velocity is None:
+            intercept_velocity = np.zeros_like(intercept)
+        return State(coef, intercept, coef_velocity, intercept_velocity)
+
+    def run_epoch(
+        self,
+        matrix: NDArray[Any],
+        targets: NDArray[Any],
+        state: State,
+        first_step: int,
+        random: np.random.Generator,
+    ) -> float:
+        return run_epoch(
+            self.backend,
+            matrix,
+            targets,
+            state,
+            self.rule,
+            self.sampling,
+            self.schedule,
+            first_step,
+            random,
+            self.n_threads,
+        )
+
+
+def _parameter_names() -> list[str]:
+    return [name for name in signature(SoftmaxClassifier.__init__).parameters if name != "self"]
+
+
+def _strengths(model: SoftmaxClassifier) -> tuple[float, float]:
+    """Penalty, alpha and l1_ratio as l2 and l1 of l2 * sum(w**2) + l1 * sum(|w|)."""
+    alpha = validation.as_non_negative("alpha", model.alpha)
+    share = validation.as_non_negative("l1_ratio", model.l1_ratio)
+    if share > 1:
+        raise ValueError(f"l1_ratio: expected a number from 0 to 1, got {model.l1_ratio!r}")
+    by_name = {None: (0.0, 0.0), "l2": (alpha / 2, 0.0), "l1": (0.0, alpha)}
+    by_name["elasticnet"] = (alpha * (1 - share) / 2, alpha * share)
+    if model.penalty is not None and not isinstance(model.penalty, str):
+        raise TypeError(f"penalty: expected 'l2', 'l1', 'elasticnet' or None, got {model.penalty!r}")
+    if model.penalty not in by_name:
+        raise ValueError(f"penalty: expected 'l2', 'l1', 'elasticnet' or None, got {model.penalty!r}")
+    return by_name[model.penalty]
+
+
+def _n_threads(n_jobs: int | None) -> int:
+    """scikit-learn's n_jobs as a number of threads."""
+    return resolve_n_threads(None if n_jobs == -1 else n_jobs, "n_jobs")
+
+
+def _generator(random_state: Any) -> np.random.Generator:
+    """Return a generator of the model's own, seeded by `random_state`."""
+    seed = random_state
+    if isinstance(random_state, np.random.Generator):
+        seed = int(random_state.integers(1 << 63))
+    elif isinstance(random_state, np.random.RandomState):
+        seed = int(random_state.randint(1 << 31))
+    elif random_state is not None:
+        seed = validation.as_integer("random_state", random_state, 0)
+    return np.random.default_rng(seed)
+
+
+def _matrix(X: ArrayLike, allow_empty: bool = False) -> NDArray[Any]:
+    matrix = validation.as_array("X", X)
+    if matrix.ndim != 2:
+        raise ValueError(f"X: expected two dimensions, got shape {matrix.shape}")
+    if matrix.shape[1] == 0 or (len(matrix) == 0 and not allow_empty):
+        raise ValueError(f"X: expected at least one sample and one feature, got shape {matrix.shape}")
+    if matrix.flags.f_contiguous and not matrix.flags.c_contiguous:
+        # Rows of a Fortran-ordered array are scattered: the one copy of X that is ever made.
+        return np.array(matrix, dtype=validation.compute_dtype(matrix.dtype), order="C")
+    return matrix

@@ -1,0 +1,9 @@
+"""Errors that callers may want to tell apart."""
+
+
+class NotFittedError(ValueError, AttributeError):
+    """A method that needs a fitted model was called before `fit`."""
+
+
+class DivergenceError(ArithmeticError):
+    """Training stopped because the loss became infinite or NaN; the message says what to change."""

@@ -1,0 +1,550 @@
+"""The functional loss core: validate, allocate, call the backend, return.
+
+Notation: z are logits, one row a sample, with c classes; lse(z) = log(sum_k exp(z_k)); p = softmax(z)
+= exp(z - lse(z)); t is a target, a row of probabilities, or for a label y the one-hot row of y.
+All logarithms are natural; losses are in nats and summed in float64.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from . import validation
+from .backends import get_backend
+from .threads import resolve_n_threads
+from .validation import FloatArray
+
+Axis = int | tuple[int, ...] | None
+
+
+class LinearGradients(NamedTuple):
+    """Gradients of `linear_cross_entropy`; None where one was not asked for."""
+
+    W: FloatArray | None
+    intercept: FloatArray | None
+    X: FloatArray | None
+
+
+def softmax(
+    logits: ArrayLike, axis: Axis = -1, *, backend: str = "auto", n_threads: int | None = None
+) -> FloatArray:
+    """Probabilities from logits.
+
+    ``softmax(z)_k = exp(z_k - m) / sum_j exp(z_j - m)`` with ``m = max_j z_j``, which changes nothing
+    but that no exponential overflows.
+
+    Parameters
+    ----------
+    logits : array_like of real numbers
+        Of any shape. float32 and float16 are computed in float32, all else in float64.
+        -inf is a masked class and gets the probability 0.
+    axis : int, tuple of int or None, default -1
+        The axes to sum over; None for all.
+    backend : {"auto", "compiled", "vectorized", "numba", "naive"}, default "auto"
+        What computes it; see `fastsoftmax.backends`.
+    n_threads : int, optional
+        At most so many threads. By default ``FASTSOFTMAX_NUM_THREADS``, else ``OMP_NUM_THREADS``,
+        else the CPUs this process may use.
+
+    Returns
+    -------
+    ndarray
+        The shape of `logits`, float32 or float64; sums to 1 over `axis`.
+
+    Raises
+    ------
+    ValueError
+        If a row holds a NaN, +inf or nothing but -inf; if `axis` is out of range or has no elements.
+    TypeError
+        If `logits` are not real numbers.
+
+    References
+    ----------
+    Goodfellow, Bengio, Courville: Deep Learning (2016), sections 4.1 and 6.2.2.3.
+
+    Examples
+    --------
+    >>> from fastsoftmax import softmax
+    >>> softmax([[0.0, 0.0], [1000.0, 0.0]])
+    array([[0.5, 0.5],
+           [1. , 0. ]])
+    """
+    return _map_rows("softmax", logits, axis, backend, n_threads)
+
+
+def log_softmax(
+    logits: ArrayLike, axis: Axis = -1, *, backend: str = "auto", n_threads: int | None = None
+) -> FloatArray:
+    """Logarithms of the probabilities, ``z_k - lse(z)``, exact also where the probability underflows.
+
+    Parameters
+    ----------
+    logits, axis, backend, n_threads
+        As in `softmax`.
+
+    Returns
+    -------
+    ndarray
+        The shape of `logits`, float32 or float64, in nats; -inf for masked classes.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `softmax` does.
+
+    Examples
+    --------
+    >>> from fastsoftmax import log_softmax
+    >>> log_softmax([0.0, -1000.0])
+    array([    0., -1000.])
+    """
+    return _map_rows("log_softmax", logits, axis, backend, n_threads)
+
+
+def logsumexp(
+    logits: ArrayLike,
+    axis: Axis = -1,
+    *,
+    keepdims: bool = False,
+    backend: str = "auto",
+    n_threads: int | None = None,
+) -> Any:
+    """Logarithm of the sum of exponentials, ``m + log(sum_k exp(z_k - m))`` with ``m = max_k z_k``.
+
+    Parameters
+    ----------
+    logits, axis, backend, n_threads
+        As in `softmax`.
+    keepdims : bool, default False
+        Keep the summed axes, with length 1.
+
+    Returns
+    -------
+    ndarray or scalar
+        `logits` without `axis`, float32 or float64, in nats. -inf for a row of nothing but -inf,
+        +inf for one with a +inf, NaN for one with a NaN.
+
+    Raises
+    ------
+    ValueError
+        If `axis` is out of range or has no elements.
+    TypeError
+        If `logits` are not real numbers.
+
+    References
+    ----------
+    Blanchard, Higham, Higham: Accurately computing the log-sum-exp and softmax functions,
+    IMA Journal of Numerical Analysis 41 (2021).
+
+    Examples
+    --------
+    >>> from fastsoftmax import logsumexp
+    >>> float(logsumexp([1000.0, 1000.0]))
+    1000.6931471805599
+    """
+    array = _float_logits(logits)
+    axes = _axes_of(array, axis)
+    rows, moved_shape = _as_rows(array, axes)
+    out = np.empty(len(rows), rows.dtype)
+    if len(rows):
+        get_backend(backend).logsumexp(rows, out, resolve_n_threads(n_threads))
+    else:
+        get_backend(backend)
+    result = out.reshape(moved_shape[: max(array.ndim, 1) - len(axes)])
+    if keepdims and array.ndim:
+        result = np.expand_dims(result, axes)
+    return result[()] if result.ndim == 0 else result
+
+
+def cross_entropy(
+    logits: ArrayLike, targets: ArrayLike, *, backend: str = "auto", n_threads: int | None = None
+) -> float:
+    """Mean cross-entropy of softmax(logits) against the targets.
+
+    ``mean_i -sum_k t_ik * log(p_ik)``; for labels, ``mean_i (lse(z_i) - z_i[y_i])``.
+
+    Parameters
+    ----------
+    logits : array_like of real numbers, shape (..., n_classes)
+        As in `softmax`.
+    targets : array_like
+        Integer labels from 0 to n_classes - 1 of shape (...,), or probabilities (finite, not
+        negative, usually of sum 1) of the shape of `logits`.
+    backend, n_threads
+        As in `softmax`.
+
+    Returns
+    -------
+    float
+        The mean over the rows in nats; +inf where a target has a masked class (a logit of -inf), NaN
+        where there are no rows.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit, a label is out of range, a probability is negative or not finite, or a
+        row of logits holds a NaN, +inf or nothing but -inf.
+    TypeError
+        If `logits` are not real numbers or labels not integers.
+
+    References
+    ----------
+    Bishop: Pattern Recognition and Machine Learning (2006), equation 4.108.
+
+    Examples
+    --------
+    >>> from fastsoftmax import cross_entropy
+    >>> cross_entropy([[0.0, 0.0]], [1])
+    0.6931471805599453
+    """
+    rows, target_rows, leading_shape = _logits_and_targets(logits, targets)
+    losses = np.empty(len(rows))
+    invalid = get_backend(backend).softmax_cross_entropy(
+        rows, target_rows, 0.0, losses, None, resolve_n_threads(n_threads)
+    )
+    _check_rows(invalid, rows, leading_shape)
+    return _mean(losses)
+
+
+def softmax_cross_entropy(
+    logits: ArrayLike,
+    targets: ArrayLike,
+    out: FloatArray | None = None,
+    *,
+    backend: str = "auto",
+    n_threads: int | None = None,
+) -> tuple[float, FloatArray]:
+    """Mean cross-entropy of softmax(logits) and its gradient with respect to the logits, in one pass.
+
+    ``dlogits_ik = (p_ik * sum_j t_ij - t_ik) / n`` with n rows; for labels ``(p_ik - [k = y_i]) / n``.
+
+    Parameters
+    ----------
+    logits, targets, backend, n_threads
+        As in `cross_entropy`.
+    out : ndarray, optional
+        Where to write the gradient: of the shape of `logits` and of the dtype computed in. It may be
+        `logits` itself or overlap it. After an error about a row its content is undefined.
+
+    Returns
+    -------
+    loss : float
+        As `cross_entropy` returns.
+    dlogits : ndarray
+        The shape of `logits`, float32 or float64; `out` where given.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `cross_entropy` does, and if `out` has another shape or dtype or cannot be written.
+
+    References
+    ----------
+    Bishop: Pattern Recognition and Machine Learning (2006), equation 4.109.
+
+    Examples
+    --------
+    >>> from fastsoftmax import softmax_cross_entropy
+    >>> loss, dlogits = softmax_cross_entropy([[0.0, 0.0]], [1])
+    >>> dlogits
+    array([[ 0.5, -0.5]])
+    """
+    rows, target_rows, leading_shape = _logits_and_targets(logits, targets)
+    shape = (*leading_shape, rows.shape[1])
+    if out is None:
+        dlogits, result = np.empty_like(rows), None
+    else:
+        _check_out(out, shape, rows.dtype)
+        result = out
+        # Written directly where the kernels can: contiguous, and apart from the inputs or exactly the
+        # logits, each row of which is read before it is written.
+        in_place = out.ctypes.data == rows.ctypes.data
+        apart = in_place or not np.may_share_memory(out, rows)
+        direct = out.flags.c_contiguous and out.flags.aligned and apart
+        direct = direct and not np.may_share_memory(out, target_rows)
+        dlogits = out.reshape(rows.shape) if direct else np.empty_like(rows)
+    losses = np.empty(len(rows))
+    invalid = get_backend(backend).softmax_cross_entropy(
+        rows, target_rows, _scale(rows), losses, dlogits, resolve_n_threads(n_threads)
+    )
+    # In place, the row that the message would describe is overwritten: look at what came.
+    _check_rows(invalid, rows, leading_shape, overwritten=out is not None)
+    if result is None:
+        result = dlogits.reshape(shape)
+    elif not np.may_share_memory(result, dlogits):
+        result[...] = dlogits.reshape(shape)
+    return _mean(losses), result
+
+
+def linear_cross_entropy(
+    X: ArrayLike,
+    W: ArrayLike,
+    targets: ArrayLike,
+    intercept: ArrayLike | None = None,
+    *,
+    wrt: tuple[str, ...] = ("W", "intercept", "X"),
+    backend: str = "auto",
+    n_threads: int | None = None,
+) -> tuple[float, LinearGradients]:
+    """Mean cross-entropy of the linear classifier ``softmax(X @ W + intercept)``, and its gradients.
+
+    With ``G = dlogits`` of `softmax_cross_entropy`: ``dW = X.T @ G``, ``dintercept = sum_i G_i``,
+    ``dX = G @ W.T``.
+
+    Parameters
+    ----------
+    X : array_like of real numbers, shape (n_samples, n_features)
+        Computed in float32 where both `X` and `W` are of a float of at most that size, else in float64.
+    W : array_like of real numbers, shape (n_features, n_classes)
+        The weights.
+    targets : array_like
+        Integer labels (n_samples,) or probabilities (n_samples, n_classes), as in `cross_entropy`.
+    intercept : array_like of real numbers, shape (n_classes,), optional
+        Added to every row of logits.
+    wrt : tuple of {"W", "intercept", "X"}
+        The gradients to compute, by default all. That of the intercept needs an intercept.
+    backend, n_threads
+        As in `softmax`.
+
+    Returns
+    -------
+    loss : float
+        In nats; NaN where there are no rows.
+    gradients : LinearGradients
+        The named tuple ``(W, intercept, X)``, each of the shape of its argument, None where not asked
+        for.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit, a label is out of range, or the logits of a row are not finite.
+    TypeError
+        If an argument is not of real numbers or labels are not integers.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastsoftmax import linear_cross_entropy
+    >>> loss, gradients = linear_cross_entropy([[1.0, 2.0]], np.zeros((2, 2)), [0])
+    >>> gradients.W
+    array([[-0.5,  0.5],
+           [-1. ,  1. ]])
+    """
+    features = _matrix("X", X)
+    weights = _matrix("W", W)
+    if weights.shape[0] != features.shape[1]:
+        raise ValueError(
+            f"W: expected one row for each of the {features.shape[1]} columns of X, "
+            f"got shape {weights.shape}"
+        )
+    n_classes = weights.shape[1]
+    if n_classes == 0:
+        raise ValueError("W: expected at least one class (column), got 0")
+    unknown = set(wrt) - set(LinearGradients._fields) if not isinstance(wrt, str) else {wrt}
+    if unknown:
+        raise ValueError(f"wrt: expected a tuple of names out of {LinearGradients._fields}, got {wrt!r}")
+    dtype = _common_dtype(features, weights)
+    features = validation.as_native(features, dtype)
+    weights = weights.astype(dtype, copy=False)
+    offsets = None
+    if intercept is not None:
+        offsets = validation.as_array("intercept", intercept)
+        if offsets.shape != (n_classes,):
+            raise ValueError(f"intercept: expected shape ({n_classes},), got {offsets.shape}")
+        offsets = validation.as_native(offsets, dtype)
+    target_rows = validation.as_targets(targets, features.shape[:1], n_classes, dtype)
+    gradients = LinearGradients(
+        np.empty(weights.shape, dtype) if "W" in wrt else None,
+        np.empty(n_classes, dtype) if "intercept" in wrt and offsets is not None else None,
+        np.empty(features.shape, dtype) if "X" in wrt else None,
+    )
+    losses = np.empty(len(features))
+    if len(features):
+        invalid = get_backend(backend).linear_cross_entropy(
+            features,
+            weights,
+            offsets,
+            target_rows,
+            _scale(features),
+            losses,
+            *gradients,
+            resolve_n_threads(n_threads),
+        )
+        if invalid >= 0:
+            raise ValueError(why_logits_are_invalid(invalid, features[invalid], weights, offsets))
+    else:  # nothing to sum
+        get_backend(backend)
+        for gradient in gradients:
+            if gradient is not None:
+                gradient[...] = 0
+    return _mean(losses), gradients
+
+
+def penalty(
+    W: ArrayLike,
+    l2: float = 0.0,
+    l1: float = 0.0,
+    *,
+    backend: str = "auto",
+    n_threads: int | None = None,
+) -> tuple[float, FloatArray]:
+    """The lecture's penalty ``R(W) = l2 * sum(W**2) + l1 * sum(|W|)`` and its gradient.
+
+    The gradient is ``2 * l2 * W + l1 * sign(W)``, with the subgradient 0 where a weight is 0.
+
+    Parameters
+    ----------
+    W : array_like of real numbers
+        Weights of any shape. float32 and float16 are computed in float32, all else in float64; sums
+        in float64.
+    l2, l1 : float, default 0.0
+        The strengths, finite and not negative.
+    backend, n_threads
+        As in `softmax`.
+
+    Returns
+    -------
+    value : float
+    gradient : ndarray
+        The shape of `W`.
+
+    Raises
+    ------
+    ValueError
+        If `l2` or `l1` is negative or not finite.
+    TypeError
+        If an argument is not of real numbers.
+
+    Examples
+    --------
+    >>> from fastsoftmax import penalty
+    >>> penalty([1.0, -2.0], l2=0.5, l1=1.0)
+    (5.5, array([ 2., -3.]))
+    """
+    array = validation.as_array("W", W)
+    weights = validation.as_native(array, validation.compute_dtype(array.dtype))
+    strengths = validation.as_non_negative("l2", l2), validation.as_non_negative("l1", l1)
+    gradient = np.empty_like(weights)
+    value = get_backend(backend).penalty(
+        weights.reshape(-1), *strengths, gradient.reshape(-1), resolve_n_threads(n_threads)
+    )
+    return value, gradient
+
+
+def _map_rows(
+    function: str, logits: ArrayLike, axis: Axis, backend: str, n_threads: int | None
+) -> FloatArray:
+    """Apply a function from rows to rows over `axis`."""
+    array = _float_logits(logits)
+    axes = _axes_of(array, axis)
+    rows, moved_shape = _as_rows(array, axes)
+    out = np.empty_like(rows)
+    invalid = -1
+    compute = getattr(get_backend(backend), function)
+    if len(rows):
+        invalid = compute(rows, out, resolve_n_threads(n_threads))
+    _check_rows(invalid, rows, moved_shape[: max(array.ndim, 1) - len(axes)])
+    if array.ndim == 0:
+        return out.reshape(())
+    last = range(array.ndim - len(axes), array.ndim)
+    return np.moveaxis(out.reshape(moved_shape), last, axes)
+
+
+def _float_logits(logits: ArrayLike) -> FloatArray:
+    array = validation.as_array("logits", logits)
+    return array.astype(validation.compute_dtype(array.dtype), copy=False)
+
+
+def _axes_of(logits: FloatArray, axis: Axis) -> tuple[int, ...]:
+    """The axes as a sorted tuple of indices from 0; a scalar counts as one row of one class."""
+    n_axes = max(logits.ndim, 1)
+    if axis is None:
+        return tuple(range(n_axes))
+    chosen = axis if isinstance(axis, tuple) else (axis,)
+    for one in chosen:
+        if isinstance(one, bool) or not hasattr(one, "__index__"):
+            raise TypeError(f"axis: expected an int, a tuple of ints or None, got {axis!r}")
+        if not -n_axes <= one < n_axes:
+            raise ValueError(f"axis: {one} is out of range for logits with {n_axes} axes")
+    positive = sorted({int(one) % n_axes for one in chosen})
+    if len(positive) != len(chosen) or not chosen:
+        raise ValueError(f"axis: expected one or more different axes, got {axis!r}")
+    return tuple(positive)
+
+
+def _as_rows(array: FloatArray, axes: tuple[int, ...]) -> tuple[FloatArray, tuple[int, ...]]:
+    """Move `axes` to the end and flatten to (n, c); also the shape between the two."""
+    array = np.atleast_1d(array)
+    moved = np.moveaxis(array, axes, range(array.ndim - len(axes), array.ndim))
+    n_classes = int(np.prod(moved.shape[array.ndim - len(axes) :]))
+    if n_classes == 0:
+        raise ValueError(f"logits: expected at least one class, got shape {array.shape}")
+    rows = moved.reshape(moved.size // n_classes, n_classes)
+    return validation.as_native(rows, rows.dtype), moved.shape
+
+
+def _logits_and_targets(
+    logits: ArrayLike, targets: ArrayLike
+) -> tuple[FloatArray, NDArray[Any], tuple[int, ...]]:
+    array = _float_logits(logits)
+    if array.ndim == 0:
+        raise ValueError("logits: expected shape (..., n_classes), got a scalar")
+    rows, shape = _as_rows(array, (array.ndim - 1,))
+    target_rows = validation.as_targets(targets, shape[:-1], shape[-1], rows.dtype)
+    return rows, target_rows, shape[:-1]
+
+
+def _check_rows(
+    invalid: int, rows: FloatArray, leading_shape: tuple[int, ...], overwritten: bool = False
+) -> None:
+    if invalid < 0:
+        return
+    held = "a NaN, +inf or nothing but -inf"
+    if not overwritten:
+        held = validation.describe_non_finite(rows[invalid])
+    where = validation.at_row(invalid, leading_shape)
+    raise ValueError(f"logits: expected a finite log-sum-exp in every row, got {held} {where}")
+
+
+def _check_out(out: object, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    if not isinstance(out, np.ndarray):
+        raise TypeError(f"out: expected a numpy array, got {type(out).__name__}")
+    if out.shape != shape:
+        raise ValueError(f"out: expected shape {shape}, got {out.shape}")
+    if out.dtype != dtype:
+        raise TypeError(f"out: expected dtype {dtype}, got {out.dtype}")
+    if not out.flags.writeable:
+        raise ValueError("out: expected an array that can be written, got a read-only one")
+
+
+def _matrix(name: str, value: ArrayLike) -> NDArray[Any]:
+    array = validation.as_array(name, value)
+    if array.ndim != 2:
+        raise ValueError(f"{name}: expected two dimensions, got shape {array.shape}")
+    return array
+
+
+def _common_dtype(*arrays: NDArray[Any]) -> np.dtype[Any]:
+    return validation.compute_dtype(np.result_type(*arrays))
+
+
+def _scale(rows: FloatArray) -> float:
+    """The gradient of the mean with respect to one row's loss."""
+    return 1.0 / max(len(rows), 1)
+
+
+def _mean(losses: NDArray[np.float64]) -> float:
+    return float(losses.mean()) if len(losses) else float("nan")
+
+
+def why_logits_are_invalid(
+    row: int, x: NDArray[Any], W: FloatArray, intercept: FloatArray | None
+) -> str:
+    """Name the argument that makes the logits of a row `x` of X, the row-th, NaN or infinite."""
+    for name, values in (("X", x), ("W", W), ("intercept", intercept)):
+        if values is not None and not np.isfinite(values).all():
+            where = f" in row {row}" if name == "X" else ""
+            kind = "NaN" if np.isnan(values).any() else "inf"
+            return f"{name}: expected finite numbers, got {kind}{where}"
+    return f"X: the scores X @ W of row {row} overflow {W.dtype}; scale X or W down"

@@ -1,0 +1,73 @@
+"""How many threads to use when the caller does not say."""
+
+import os
+from functools import cache
+from pathlib import Path
+
+
+def resolve_n_threads(n_threads: int | None, name: str = "n_threads") -> int:
+    """Return `n_threads` checked, or the default count where it is None."""
+    if n_threads is None:
+        return default_n_threads()
+    if isinstance(n_threads, bool) or not hasattr(n_threads, "__index__"):
+        raise TypeError(f"{name}: expected a positive integer or None, got {n_threads!r}")
+    if n_threads.__index__() < 1:
+        raise ValueError(f"{name}: expected a positive integer or None, got {n_threads!r}")
+    return n_threads.__index__()
+
+
+def default_n_threads() -> int:
+    """Return the default number of threads.
+
+    In this order: the environment variable ``FASTSOFTMAX_NUM_THREADS``; ``OMP_NUM_THREADS``;
+    the number of CPUs that this process may use (its affinity mask and its control group's quota).
+
+    Returns
+    -------
+    int
+        At least 1.
+
+    Raises
+    ------
+    ValueError
+        If ``FASTSOFTMAX_NUM_THREADS`` is set to something else than a positive integer.
+    """
+    own = os.environ.get("FASTSOFTMAX_NUM_THREADS", "").strip()
+    if own:
+        if not own.isdecimal() or int(own) < 1:
+            raise ValueError(
+                f"the environment variable FASTSOFTMAX_NUM_THREADS must be a positive integer, got {own!r}"
+            )
+        return int(own)
+    # OpenMP allows a list, one number for each level of nesting; the first is the outermost.
+    # It is another library's variable: what it holds besides is not ours to refuse.
+    shared = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    if shared.isdecimal() and int(shared) >= 1:
+        return int(shared)
+    return _allowed_cpus()
+
+
+def _allowed_cpus() -> int:
+    affinity = getattr(os, "sched_getaffinity", None)  # absent on macOS and Windows
+    allowed = len(affinity(0)) if affinity is not None else os.cpu_count() or 1
+    return max(1, min(allowed, _cgroup_cpus()))
+
+
+@cache
+def _cgroup_cpus() -> int:
+    """CPUs that the control group's quota grants, rounded up; a large number where there is none."""
+    unlimited = 1 << 30
+    try:  # version 2: "quota period" in microseconds, or "max period"
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+    except (OSError, ValueError):
+        try:  # version 1: -1 where there is no quota
+            folder = Path("/sys/fs/cgroup/cpu")
+            quota = (folder / "cpu.cfs_quota_us").read_text()
+            period = (folder / "cpu.cfs_period_us").read_text()
+        except OSError:
+            return unlimited
+    try:
+        microseconds, per = int(quota), int(period)
+    except ValueError:
+        return unlimited
+    return -(-microseconds // per) if microseconds > 0 and per > 0 else unlimited

@@ -1,0 +1,129 @@
+"""What may come in: each check names the argument, what came and what is accepted."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[Any]
+
+
+def as_array(name: str, value: object) -> NDArray[Any]:
+    """Return `value` as an array of numbers, its dtype as it came."""
+    try:
+        array = np.asarray(value)
+    except ValueError as error:  # rows of unequal length
+        raise ValueError(f"{name}: expected an array of numbers, got {_kind(value)}: {error}") from None
+    if array.dtype.kind not in "fiub" or array.dtype.itemsize > 8:
+        raise TypeError(
+            f"{name}: expected real numbers (float64, float32, float16, integers or booleans), "
+            f"got {_kind(value)} of dtype {array.dtype}"
+        )
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        raise TypeError(f"{name}: expected an array without masked elements, got a masked array")
+    return array
+
+
+def compute_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """The dtype in which numbers of `dtype` are computed with.
+
+    float16 and float32 in float32; float64, integers and booleans in float64.
+    """
+    is_single = dtype.kind == "f" and dtype.itemsize <= 4
+    return np.dtype(np.float32 if is_single else np.float64)
+
+
+def as_native(array: NDArray[Any], dtype: np.dtype[Any]) -> FloatArray:
+    """Return `array` itself where it is C-contiguous, aligned and of `dtype`; else such a copy."""
+    if array.dtype == dtype and array.flags.c_contiguous and array.flags.aligned:
+        return array
+    return np.array(array, dtype=dtype, order="C")
+
+
+def as_targets(
+    targets: object, leading_shape: tuple[int, ...], n_classes: int, dtype: np.dtype[Any]
+) -> NDArray[Any]:
+    """Return labels as int64 of `leading_shape`, or probabilities as `dtype` with one more axis.
+
+    Flattened to one axis of samples, (n,) or (n, n_classes).
+    """
+    array = as_array("targets", targets)
+    if array.shape == (*leading_shape, n_classes):
+        return _as_probabilities(array, n_classes, dtype)
+    if array.shape != leading_shape:
+        raise ValueError(
+            f"targets: expected integer labels of shape {leading_shape} or probabilities of shape "
+            f"{(*leading_shape, n_classes)}, got shape {array.shape}"
+        )
+    if array.dtype.kind not in "iu":
+        raise TypeError(
+            f"targets: expected integer labels where the shape is {leading_shape}, got dtype {array.dtype}"
+        )
+    labels = array.reshape(-1)
+    if labels.size:
+        # Before the conversion: a uint64 above 2**63 would wrap around.
+        for label in (labels.min(), labels.max()):
+            if not 0 <= label < n_classes:
+                row = int(np.argmax(labels == label))
+                raise ValueError(
+                    f"targets: expected labels from 0 to {n_classes - 1}, "
+                    f"got {label} {at_row(row, leading_shape)}"
+                )
+    return as_native(labels, np.dtype(np.int64))
+
+
+def _as_probabilities(array: NDArray[Any], n_classes: int, dtype: np.dtype[Any]) -> FloatArray:
+    probabilities = as_native(array, dtype).reshape(-1, n_classes)
+    valid = (probabilities >= 0) & (probabilities < np.inf)  # False for NaN as well
+    if not valid.all():
+        row, column = np.unravel_index(int(np.argmin(valid)), valid.shape)
+        raise ValueError(
+            "targets: expected probabilities, finite and not negative, "
+            f"got {probabilities[row, column]} {at_row(int(row), array.shape[:-1])}, class {column}"
+        )
+    return probabilities
+
+
+def as_non_negative(name: str, value: object) -> float:
+    """Return `value` as a finite float that is not negative."""
+    number = as_real(name, value)
+    if not 0 <= number < np.inf:
+        raise ValueError(f"{name}: expected a finite number, 0 or more, got {value!r}")
+    return number
+
+
+def as_real(name: str, value: object) -> float:
+    """Return a real number as a float."""
+    if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.number):
+        raise TypeError(f"{name}: expected a real number, got {value!r}")
+    if isinstance(value, np.complexfloating):
+        raise TypeError(f"{name}: expected a real number, got {value!r}")
+    return float(value)
+
+
+def as_integer(name: str, value: object, minimum: int) -> int:
+    """Return `value` as an int of at least `minimum`."""
+    if isinstance(value, bool | np.bool_) or not isinstance(value, int | np.integer):
+        raise TypeError(f"{name}: expected an integer, got {value!r}")
+    if value < minimum:
+        raise ValueError(f"{name}: expected an integer of at least {minimum}, got {value!r}")
+    return int(value)
+
+
+def at_row(row: int, leading_shape: tuple[int, ...]) -> str:
+    """Name a row in the words of the caller's own shape."""
+    if not leading_shape:
+        return "in the only row"
+    index = tuple(int(i) for i in np.unravel_index(row, leading_shape))
+    return f"in row {index[0] if len(index) == 1 else index}"
+
+
+def describe_non_finite(values: FloatArray) -> str:
+    """Say what a row holds that makes it invalid."""
+    if np.isnan(values).any():
+        return "NaN"
+    return "+inf" if (values == np.inf).any() else "nothing but -inf"
+
+
+def _kind(value: object) -> str:
+    return type(value).__name__
