@@ -326,11 +326,15 @@ class SoftmaxClassifier:
 
     def predict_proba(self, X: ArrayLike) -> FloatArray:
         """Return the probability of every class, shape (n_samples, n_classes)."""
-        return loss.softmax(self._logits(X), backend=self.backend, n_threads=_n_threads(self.n_jobs))
+        return loss.softmax(
+            self._logits(X), backend=self.backend, n_threads=_n_threads(self.n_jobs)
+        )
 
     def predict_log_proba(self, X: ArrayLike) -> FloatArray:
         """Return the natural logarithm of the probabilities, shape (n_samples, n_classes)."""
-        return loss.log_softmax(self._logits(X), backend=self.backend, n_threads=_n_threads(self.n_jobs))
+        return loss.log_softmax(
+            self._logits(X), backend=self.backend, n_threads=_n_threads(self.n_jobs)
+        )
 
     def score(self, X: ArrayLike, y: ArrayLike) -> float:
         """Return the share of samples whose label is predicted right."""
@@ -364,7 +368,9 @@ class SoftmaxClassifier:
 
     def _logits(self, X: ArrayLike) -> FloatArray:
         if not hasattr(self, "coef_"):
-            raise NotFittedError("this SoftmaxClassifier is not fitted: call fit or partial_fit first")
+            raise NotFittedError(
+                "this SoftmaxClassifier is not fitted: call fit or partial_fit first"
+            )
         matrix = _matrix(X, allow_empty=True)
         self._check_n_features(matrix)
         dtype = self.coef_.dtype
@@ -406,7 +412,9 @@ class _Settings:
         l2, l1 = _strengths(model)
         momentum = validation.as_non_negative("momentum", model.momentum)
         if momentum >= 1:
-            raise ValueError(f"momentum: expected 0 or more and less than 1, got {model.momentum!r}")
+            raise ValueError(
+                f"momentum: expected 0 or more and less than 1, got {model.momentum!r}"
+            )
         self.rule = Rule(l2, l1, momentum, bool(model.nesterov))
         eta0 = validation.as_non_negative("eta0", model.eta0)
         if eta0 == 0:
@@ -485,9 +493,13 @@ def _strengths(model: SoftmaxClassifier) -> tuple[float, float]:
     by_name = {None: (0.0, 0.0), "l2": (alpha / 2, 0.0), "l1": (0.0, alpha)}
     by_name["elasticnet"] = (alpha * (1 - share) / 2, alpha * share)
     if model.penalty is not None and not isinstance(model.penalty, str):
-        raise TypeError(f"penalty: expected 'l2', 'l1', 'elasticnet' or None, got {model.penalty!r}")
+        raise TypeError(
+            f"penalty: expected 'l2', 'l1', 'elasticnet' or None, got {model.penalty!r}"
+        )
     if model.penalty not in by_name:
-        raise ValueError(f"penalty: expected 'l2', 'l1', 'elasticnet' or None, got {model.penalty!r}")
+        raise ValueError(
+            f"penalty: expected 'l2', 'l1', 'elasticnet' or None, got {model.penalty!r}"
+        )
     return by_name[model.penalty]
 
 
@@ -513,7 +525,9 @@ def _matrix(X: ArrayLike, allow_empty: bool = False) -> NDArray[Any]:
     if matrix.ndim != 2:
         raise ValueError(f"X: expected two dimensions, got shape {matrix.shape}")
     if matrix.shape[1] == 0 or (len(matrix) == 0 and not allow_empty):
-        raise ValueError(f"X: expected at least one sample and one feature, got shape {matrix.shape}")
+        raise ValueError(
+            f"X: expected at least one sample and one feature, got shape {matrix.shape}"
+        )
     if matrix.flags.f_contiguous and not matrix.flags.c_contiguous:
         # Rows of a Fortran-ordered array are scattered: the one copy of X that is ever made.
         return np.array(matrix, dtype=validation.compute_dtype(matrix.dtype), order="C")

@@ -37,7 +37,9 @@ def encode(y: ArrayLike, classes: NDArray[Any], n_samples: int) -> NDArray[np.in
     """
     labels = _as_labels(y, "y")
     if len(labels) != n_samples:
-        raise ValueError(f"y: expected {n_samples} labels, one for each row of X, got {len(labels)}")
+        raise ValueError(
+            f"y: expected {n_samples} labels, one for each row of X, got {len(labels)}"
+        )
     try:
         indices = np.searchsorted(classes, labels)
         known = classes[np.minimum(indices, len(classes) - 1)] == labels
@@ -66,7 +68,11 @@ def _as_labels(y: ArrayLike, name: str) -> NDArray[Any]:
             )
     elif kind not in "iubOUST":
         raise TypeError(f"{name}: expected integers, strings or booleans, got dtype {labels.dtype}")
-    if kind == "O" and not all(isinstance(label, str | int | bool | np.integer) for label in labels):
-        bad = next(label for label in labels if not isinstance(label, str | int | bool | np.integer))
+    if kind == "O" and not all(
+        isinstance(label, str | int | bool | np.integer) for label in labels
+    ):
+        bad = next(
+            label for label in labels if not isinstance(label, str | int | bool | np.integer)
+        )
         raise TypeError(f"{name}: expected integers, strings or booleans, got {bad!r}")
     return labels

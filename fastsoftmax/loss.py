@@ -343,7 +343,9 @@ def linear_cross_entropy(
         raise ValueError("W: expected at least one class (column), got 0")
     unknown = set(wrt) - set(LinearGradients._fields) if not isinstance(wrt, str) else {wrt}
     if unknown:
-        raise ValueError(f"wrt: expected a tuple of names out of {LinearGradients._fields}, got {wrt!r}")
+        raise ValueError(
+            f"wrt: expected a tuple of names out of {LinearGradients._fields}, got {wrt!r}"
+        )
     dtype = _common_dtype(features, weights)
     features = validation.as_native(features, dtype)
     weights = weights.astype(dtype, copy=False)

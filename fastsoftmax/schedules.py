@@ -24,7 +24,9 @@ def rates(
         If a callable returns something else than a finite number of 0 or more.
     """
     if callable(schedule):
-        result = np.array([float(schedule(step)) for step in range(first_step, first_step + n_steps)])
+        result = np.array(
+            [float(schedule(step)) for step in range(first_step, first_step + n_steps)]
+        )
         valid = (result >= 0) & np.isfinite(result)
         if not valid.all():
             bad = int(np.argmin(valid))

@@ -73,7 +73,9 @@ def run_epoch(
     n_samples = len(X)
     n_steps = sampling.n_steps(n_samples)
     order = sampling.order(n_samples, random)
-    rates = schedules.rates(schedule.learning_rate, schedule.eta0, schedule.power_t, first_step, n_steps)
+    rates = schedules.rates(
+        schedule.learning_rate, schedule.eta0, schedule.power_t, first_step, n_steps
+    )
     size = sampling.batch_size
     per_block = n_steps
     as_it_lies = _lies_as_kernels_read(X, state.coef.dtype)

@@ -13,7 +13,9 @@ def as_array(name: str, value: object) -> NDArray[Any]:
     try:
         array = np.asarray(value)
     except ValueError as error:  # rows of unequal length
-        raise ValueError(f"{name}: expected an array of numbers, got {_kind(value)}: {error}") from None
+        raise ValueError(
+            f"{name}: expected an array of numbers, got {_kind(value)}: {error}"
+        ) from None
     if array.dtype.kind not in "fiub" or array.dtype.itemsize > 8:
         raise TypeError(
             f"{name}: expected real numbers (float64, float32, float16, integers or booleans), "

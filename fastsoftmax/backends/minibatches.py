@@ -93,7 +93,11 @@ def _stepped(
 
 
 def _moved(
-    parameter: FloatArray, velocity: FloatArray | None, gradient: FloatArray, rule: Rule, rate: float
+    parameter: FloatArray,
+    velocity: FloatArray | None,
+    gradient: FloatArray,
+    rule: Rule,
+    rate: float,
 ) -> tuple[FloatArray, FloatArray | None]:
     momentum = parameter.dtype.type(rule.momentum)
     step = gradient * parameter.dtype.type(-rate)

@@ -17,7 +17,7 @@ name = "naive"
 
 
 def _maximum_and_total(z: Sequence[float]) -> tuple[float, float]:
-    """m = max(z) and sum(exp(z - m)), whose largest term is 1: nothing overflows.
+    """M = max(z) and sum(exp(z - m)), whose largest term is 1: nothing overflows.
 
     The sum is NaN where z has no softmax: with a NaN or +inf in it, or nothing but -inf.
     """
@@ -64,7 +64,9 @@ def _loss_and_gradient(
     p = [exp(score - largest) / total for score in z]
     if isinstance(target, list):
         # t * log(p) is 0 where t is 0, also where p is 0 and its logarithm -inf
-        loss = sum(t * ((largest - score) + log(total)) for t, score in zip(target, z, strict=True) if t)
+        loss = sum(
+            t * ((largest - score) + log(total)) for t, score in zip(target, z, strict=True) if t
+        )
         mass = sum(target)
         return loss, [scale * (mass * p_k - t) for p_k, t in zip(p, target, strict=True)]
     loss = (largest - z[target]) + log(total)
@@ -135,7 +137,9 @@ def linear_cross_entropy(
     return -1
 
 
-def penalty(W: FloatArray, l2: float, l1: float, gradient: FloatArray | None, n_threads: int) -> float:
+def penalty(
+    W: FloatArray, l2: float, l1: float, gradient: FloatArray | None, n_threads: int
+) -> float:
     value = 0.0
     for j, w in enumerate(W.tolist()):
         value += l2 * w * w + l1 * abs(w)

@@ -51,7 +51,7 @@ def _threads(n_threads: int) -> Iterator[None]:
 
 @_jit()
 def _maximum_and_total(z):  # type: ignore[no-untyped-def]
-    """m = max(z) and sum(exp(z - m)) in float64; the sum is NaN where z has no softmax."""
+    """M = max(z) and sum(exp(z - m)) in float64; the sum is NaN where z has no softmax."""
     largest = np.float64(z[0])
     for k in range(1, len(z)):
         largest = max(largest, np.float64(z[k]))
@@ -240,7 +240,9 @@ def linear_cross_entropy(
     return -1
 
 
-def penalty(W: FloatArray, l2: float, l1: float, gradient: FloatArray | None, n_threads: int) -> float:
+def penalty(
+    W: FloatArray, l2: float, l1: float, gradient: FloatArray | None, n_threads: int
+) -> float:
     return float(_penalty(W, l2, l1, np.empty_like(W) if gradient is None else gradient))
 
 

@@ -21,7 +21,9 @@ class Data(NamedTuple):
     """The training data of an epoch, read where they lie."""
 
     X: FloatArray  # (n_samples, n_features); a row's elements are contiguous, rows may be strided
-    targets: LabelArray | FloatArray  # int64 labels (n_samples,) or probabilities (n_samples, n_classes)
+    targets: (
+        LabelArray | FloatArray
+    )  # int64 labels (n_samples,) or probabilities (n_samples, n_classes)
 
 
 class Rule(NamedTuple):

@@ -113,7 +113,9 @@ def linear_cross_entropy(
     return -1
 
 
-def penalty(W: FloatArray, l2: float, l1: float, gradient: FloatArray | None, n_threads: int) -> float:
+def penalty(
+    W: FloatArray, l2: float, l1: float, gradient: FloatArray | None, n_threads: int
+) -> float:
     with np.errstate(over="ignore", invalid="ignore"):
         if gradient is not None:
             gradient[...] = regularizers.gradient(W, l2, l1)

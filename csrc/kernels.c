@@ -1,0 +1,38 @@
+/* All kernels, once, over the vector vocabulary. Compiled for every instruction set and type. */
+#include "kernels.h"
+
+#include "linear.h"
+#include "rows.h"
+
+#define JOIN(a, b, c) a##b##_##c
+#define TABLE_NAME(set, type) JOIN(kernels_, set, type)
+
+#if defined(FASTSOFTMAX_FLOAT32)
+#define TYPE float32
+#else
+#define TYPE float64
+#endif
+#if defined(FASTSOFTMAX_AVX2)
+#define INSTRUCTION_SET avx2
+#else
+#define INSTRUCTION_SET portable
+#endif
+
+extern const struct kernels TABLE_NAME(INSTRUCTION_SET, TYPE);
+
+const struct kernels TABLE_NAME(INSTRUCTION_SET, TYPE) = {
+    .lanes = LANES,
+    .element_size = sizeof(real),
+    .softmax = softmax,
+    .log_softmax = log_softmax,
+    .logsumexp = logsumexp,
+    .cross_entropy = cross_entropy,
+    .pack = pack,
+    .unpack = unpack,
+    .scores = scores,
+    .outer_sum = outer_sum,
+    .update = update,
+    .column_sums = column_sums,
+    .update_intercept = update_intercept,
+    .penalty = penalty,
+};

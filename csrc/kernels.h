@@ -1,0 +1,80 @@
+/* The kernels that every instruction set provides for float32 and for float64, as a table.
+ *
+ * Matrices are given by a pointer and the distance between rows in elements ("stride"). `void *` stands
+ * for float * or double *, by the table. Losses are double. A function over rows of logits returns the
+ * index of the first row without a softmax (a NaN or +inf in it, or nothing but -inf), or -1; what it
+ * then wrote into that row has no meaning. No function allocates, locks or keeps state.
+ */
+#ifndef FASTSOFTMAX_KERNELS_H
+#define FASTSOFTMAX_KERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* The update of a step; formulas in fastsoftmax/backends/protocol.py. */
+struct rule {
+    double rate, l2, l1, momentum;
+    int nesterov;
+};
+
+struct kernels {
+    size_t lanes; /* elements of a vector; the strides of padded matrices are multiples of it */
+    size_t element_size;
+
+    /* out may be logits */
+    ptrdiff_t (*softmax)(const void *logits, size_t n_rows, size_t n_classes, void *out);
+    ptrdiff_t (*log_softmax)(const void *logits, size_t n_rows, size_t n_classes, void *out);
+    void (*logsumexp)(const void *logits, size_t n_rows, size_t n_classes, void *out);
+
+    /* losses[i] = -sum(t * log(p)), dlogits[i] = scale * (sum(t) * p - t); dlogits may be logits.
+     * Just one of labels (n_rows) and probabilities (n_rows, n_classes) is given, the other is NULL. */
+    ptrdiff_t (*cross_entropy)(const void *logits, size_t stride, size_t n_rows, size_t n_classes,
+                               const int64_t *labels, const void *probabilities, double scale,
+                               double *losses, void *dlogits, size_t dlogits_stride);
+
+    /* coef[k, j] = W[j, k] and back; the strides of W are in bytes. coef is padded with zeros. */
+    void (*pack)(const void *W, ptrdiff_t feature_stride, ptrdiff_t class_stride, size_t n_features,
+                 size_t n_classes, void *coef, size_t coef_stride);
+    void (*unpack)(const void *coef, size_t coef_stride, size_t n_features, size_t n_classes, void *W,
+                   ptrdiff_t feature_stride, ptrdiff_t class_stride);
+
+    /* logits[i] = coef @ rows[i] + intercept. coef (n_classes, n_features) is padded with zeros to
+     * its stride, a multiple of lanes; intercept may be NULL. */
+    void (*scores)(const void *const *rows, size_t n_rows, size_t n_features, const void *coef,
+                   size_t coef_stride, size_t n_classes, const void *intercept, void *logits,
+                   size_t logits_stride);
+
+    /* out[k, first:] (+)= sum over s of g[s, k] * rows[s][first:], for up to `lanes` elements from
+     * `first` on, samples in order. g[s, k] lies at g[s * g_row_stride + k * g_column_stride]. */
+    void (*outer_sum)(const void *const *rows, size_t n_rows, size_t first, size_t n_features,
+                      const void *g, size_t g_row_stride, size_t g_column_stride, size_t n_columns,
+                      int add_to_out, void *out, size_t out_stride);
+
+    /* The same sum as a gradient, applied to coef[:, first:] at once: penalty, momentum, step.
+     * velocity, of coef's stride, is NULL without momentum. The sums of squares and of magnitudes of
+     * the weights before the step go to *squares and *magnitudes where l2, l1 are not 0. */
+    void (*update)(const void *const *rows, size_t n_rows, size_t first, size_t n_features,
+                   const void *dlogits, size_t dlogits_stride, size_t n_classes, const struct rule *rule,
+                   void *coef, void *velocity, size_t coef_stride, double *squares,
+                   double *magnitudes);
+
+    /* out[k] = sum over rows of g[s, k]; velocity as above; the intercept has no penalty */
+    void (*column_sums)(const void *g, size_t stride, size_t n_rows, size_t n_columns, int add_to_out,
+                        void *out);
+    void (*update_intercept)(const void *dlogits, size_t stride, size_t n_rows, size_t n_classes,
+                             const struct rule *rule, void *intercept, void *velocity);
+
+    /* Returns l2 * sum(w**2) + l1 * sum(|w|); gradient = 2 * l2 * w + l1 * sign(w). */
+    double (*penalty)(const void *weights, size_t n, double l2, double l1, void *gradient);
+};
+
+struct instruction_set {
+    const char *name;
+    int (*is_supported)(void);
+    const struct kernels *float32, *float64;
+};
+
+/* Best first; ends with an entry whose name is NULL. The last real one runs everywhere. */
+extern const struct instruction_set instruction_sets[];
+
+#endif

@@ -1,0 +1,274 @@
+/* The linear classifier's scores, and the gradient of its weights applied on the spot.
+ *
+ * Decisions:
+ *   - Weights are class-major (n_classes, n_features), padded with zeros to whole vectors: scores are
+ *     dot products of two contiguous runs.
+ *   - Scores: a tile of TILE_ROWS x TILE_CLASSES dot products shares its loads. Lane i of each sums the
+ *     features i, i + LANES, ...; then the lanes are folded. The tile's size does not enter the bits.
+ *   - Gradient: split by features, not by samples. A strip of one vector of features stays in registers
+ *     for a tile of classes while all samples of the minibatch pass, in order; then the penalty, the
+ *     momentum and the step are applied to the strip. No gradient is ever written, no sum over threads
+ *     is needed, and the bits are the same for every number of threads.
+ *   - The proximal step of L1 follows the step: w <- sign(w) * max(|w| - rate * l1, 0).
+ */
+#ifndef FASTSOFTMAX_LINEAR_H
+#define FASTSOFTMAX_LINEAR_H
+
+#include "kernels.h"
+#include "rows.h"
+
+/* logits[i * stride + k] = rows[i] . coef[k] + intercept[k] for a tile of rows and classes. */
+ALWAYS_INLINE void score_tile(const real *const *rows, int n_rows, size_t n_features,
+                              const real *coef, size_t coef_stride, int n_classes,
+                              const real *intercept, real *logits, size_t stride) {
+    vec sums[TILE_ROWS][TILE_CLASSES];
+    UNROLL for (int i = 0; i < n_rows; ++i) {
+        UNROLL for (int k = 0; k < n_classes; ++k) sums[i][k] = broadcast(0);
+    }
+    size_t j = 0;
+    for (; j + LANES <= n_features; j += LANES) {
+        vec x[TILE_ROWS];
+        UNROLL for (int i = 0; i < n_rows; ++i) x[i] = load(rows[i] + j);
+        UNROLL for (int k = 0; k < n_classes; ++k) {
+            vec w = load(coef + k * coef_stride + j);
+            UNROLL for (int i = 0; i < n_rows; ++i) sums[i][k] = fmadd(x[i], w, sums[i][k]);
+        }
+    }
+    if (j < n_features) {
+        vec x[TILE_ROWS];
+        UNROLL for (int i = 0; i < n_rows; ++i) x[i] = load_first(rows[i] + j, n_features - j, 0);
+        UNROLL for (int k = 0; k < n_classes; ++k) {
+            vec w = load(coef + k * coef_stride + j);
+            UNROLL for (int i = 0; i < n_rows; ++i) sums[i][k] = fmadd(x[i], w, sums[i][k]);
+        }
+    }
+    UNROLL for (int i = 0; i < n_rows; ++i) {
+        UNROLL for (int k = 0; k < n_classes; ++k) {
+            logits[(size_t)i * stride + k] = sum_lanes(sums[i][k]) + (intercept ? intercept[k] : 0);
+        }
+    }
+}
+
+ALWAYS_INLINE void score_rows(const real *const *rows, int n_rows, size_t n_features,
+                              const real *coef, size_t coef_stride, size_t n_classes,
+                              const real *intercept, real *logits, size_t stride) {
+    size_t k = 0;
+    for (; k + TILE_CLASSES <= n_classes; k += TILE_CLASSES) {
+        score_tile(rows, n_rows, n_features, coef + k * coef_stride, coef_stride, TILE_CLASSES,
+                   intercept ? intercept + k : NULL, logits + k, stride);
+    }
+    for (; k < n_classes; ++k) {
+        score_tile(rows, n_rows, n_features, coef + k * coef_stride, coef_stride, 1,
+                   intercept ? intercept + k : NULL, logits + k, stride);
+    }
+}
+
+static void scores(const void *const *rows, size_t n_rows, size_t n_features, const void *coef,
+                   size_t coef_stride, size_t n_classes, const void *intercept, void *logits,
+                   size_t logits_stride) {
+    const real *const *x = (const real *const *)rows;
+    real *z = logits;
+    size_t i = 0;
+    for (; i + TILE_ROWS <= n_rows; i += TILE_ROWS) {
+        score_rows(x + i, TILE_ROWS, n_features, coef, coef_stride, n_classes, intercept,
+                   z + i * logits_stride, logits_stride);
+    }
+    for (; i < n_rows; ++i) {
+        score_rows(x + i, 1, n_features, coef, coef_stride, n_classes, intercept,
+                   z + i * logits_stride, logits_stride);
+    }
+}
+
+/* sums[k] += sum over s of g[s, k] * rows[s][first : first + LANES], for n_columns values of k. */
+ALWAYS_INLINE void accumulate(const real *const *rows, size_t n_rows, size_t first, size_t width,
+                              const real *g, size_t row_stride, size_t column_stride,
+                              int n_columns, vec *sums) {
+    for (size_t s = 0; s < n_rows; ++s) {
+        vec x = width >= LANES ? load(rows[s] + first) : load_first(rows[s] + first, width, 0);
+        UNROLL for (int k = 0; k < n_columns; ++k) {
+            sums[k] = fmadd(broadcast(g[s * row_stride + k * column_stride]), x, sums[k]);
+        }
+    }
+}
+
+ALWAYS_INLINE void outer_sum_tile(const real *const *rows, size_t n_rows, size_t first,
+                                  size_t width, const real *g, size_t row_stride,
+                                  size_t column_stride, int n_columns, int add_to_out, real *out,
+                                  size_t out_stride) {
+    vec sums[TILE_COLUMNS];
+    UNROLL for (int k = 0; k < n_columns; ++k) {
+        sums[k] = add_to_out ? load_up_to(out + k * out_stride, width, 0) : broadcast(0);
+    }
+    accumulate(rows, n_rows, first, width, g, row_stride, column_stride, n_columns, sums);
+    UNROLL for (int k = 0; k < n_columns; ++k) store_up_to(out + k * out_stride, sums[k], width);
+}
+
+static void outer_sum(const void *const *rows, size_t n_rows, size_t first, size_t n_features,
+                      const void *g, size_t g_row_stride, size_t g_column_stride, size_t n_columns,
+                      int add_to_out, void *out, size_t out_stride) {
+    const real *const *x = (const real *const *)rows;
+    const real *factors = g;
+    real *sums = (real *)out + first;
+    size_t width = n_features - first, k = 0;
+    for (; k + TILE_COLUMNS <= n_columns; k += TILE_COLUMNS) {
+        outer_sum_tile(x, n_rows, first, width, factors + k * g_column_stride, g_row_stride,
+                       g_column_stride, TILE_COLUMNS, add_to_out, sums + k * out_stride,
+                       out_stride);
+    }
+    for (; k < n_columns; ++k) {
+        outer_sum_tile(x, n_rows, first, width, factors + k * g_column_stride, g_row_stride,
+                       g_column_stride, 1, add_to_out, sums + k * out_stride, out_stride);
+    }
+}
+
+/* The rule of a step in the kernel's type. */
+struct step {
+    vec negative_rate, twice_l2, threshold, momentum;
+    int has_l2, has_l1, nesterov;
+};
+
+static inline struct step step_of(const struct rule *rule) {
+    return (struct step){
+        .negative_rate = broadcast((real)-rule->rate),
+        .twice_l2 = broadcast((real)(2 * rule->l2)),
+        .threshold = broadcast((real)(rule->rate * rule->l1)),
+        .momentum = broadcast((real)rule->momentum),
+        .has_l2 = rule->l2 != 0,
+        .has_l1 = rule->l1 != 0,
+        .nesterov = rule->nesterov,
+    };
+}
+
+/* One vector of weights moved against its gradient. velocity is NULL without momentum. */
+ALWAYS_INLINE vec moved(vec w, vec gradient, const struct step *step, real *velocity, size_t width) {
+    if (!velocity) return fmadd(step->negative_rate, gradient, w);
+    vec v = mul(step->momentum, load_up_to(velocity, width, 0));
+    v = fmadd(step->negative_rate, gradient, v);
+    store_up_to(velocity, v, width);
+    if (!step->nesterov) return add(w, v);
+    return fmadd(step->momentum, v, fmadd(step->negative_rate, gradient, w));
+}
+
+ALWAYS_INLINE vec soft_threshold(vec w, vec threshold) {
+    /* maximum returns its second argument where one is NaN: a NaN stays one. */
+    return with_sign_of(maximum(broadcast(0), sub(magnitude(w), threshold)), w);
+}
+
+ALWAYS_INLINE void update_tile(const real *const *rows, size_t n_rows, size_t first, size_t width,
+                               const real *g, size_t g_stride, int n_classes,
+                               const struct step *step, real *coef, real *velocity,
+                               size_t coef_stride, vec *squares, vec *magnitudes) {
+    vec gradient[TILE_COLUMNS];
+    UNROLL for (int k = 0; k < n_classes; ++k) gradient[k] = broadcast(0);
+    accumulate(rows, n_rows, first, width, g, g_stride, 1, n_classes, gradient);
+    UNROLL for (int k = 0; k < n_classes; ++k) {
+        vec w = load(coef + k * coef_stride);
+        if (step->has_l2) {
+            *squares = fmadd(w, w, *squares);
+            gradient[k] = fmadd(step->twice_l2, w, gradient[k]);
+        }
+        if (step->has_l1) *magnitudes = add(*magnitudes, magnitude(w));
+        w = moved(w, gradient[k], step, velocity ? velocity + k * coef_stride : NULL, LANES);
+        store(coef + k * coef_stride, step->has_l1 ? soft_threshold(w, step->threshold) : w);
+    }
+}
+
+static void update(const void *const *rows, size_t n_rows, size_t first, size_t n_features,
+                   const void *dlogits, size_t dlogits_stride, size_t n_classes,
+                   const struct rule *rule, void *coef, void *velocity, size_t coef_stride,
+                   double *squares, double *magnitudes) {
+    const real *const *x = (const real *const *)rows;
+    const real *g = dlogits;
+    real *w = (real *)coef + first, *v = velocity ? (real *)velocity + first : NULL;
+    struct step step = step_of(rule);
+    vec sum_squares = broadcast(0), sum_magnitudes = broadcast(0);
+    size_t width = n_features - first, k = 0;
+    for (; k + TILE_COLUMNS <= n_classes; k += TILE_COLUMNS) {
+        update_tile(x, n_rows, first, width, g + k, dlogits_stride, TILE_COLUMNS, &step,
+                    w + k * coef_stride, v ? v + k * coef_stride : NULL, coef_stride, &sum_squares,
+                    &sum_magnitudes);
+    }
+    for (; k < n_classes; ++k) {
+        update_tile(x, n_rows, first, width, g + k, dlogits_stride, 1, &step, w + k * coef_stride,
+                    v ? v + k * coef_stride : NULL, coef_stride, &sum_squares, &sum_magnitudes);
+    }
+    *squares = (double)sum_lanes(sum_squares);
+    *magnitudes = (double)sum_lanes(sum_magnitudes);
+}
+
+ALWAYS_INLINE vec column_sum(const real *g, size_t stride, size_t n_rows, size_t width, vec sum) {
+    for (size_t s = 0; s < n_rows; ++s) sum = add(sum, load_up_to(g + s * stride, width, 0));
+    return sum;
+}
+
+static void column_sums(const void *g, size_t stride, size_t n_rows, size_t n_columns,
+                        int add_to_out, void *out) {
+    real *sums = out;
+    for (size_t k = 0; k < n_columns; k += LANES) {
+        size_t width = n_columns - k;
+        vec sum = add_to_out ? load_up_to(sums + k, width, 0) : broadcast(0);
+        store_up_to(sums + k, column_sum((const real *)g + k, stride, n_rows, width, sum), width);
+    }
+}
+
+static void update_intercept(const void *dlogits, size_t stride, size_t n_rows, size_t n_classes,
+                             const struct rule *rule, void *intercept, void *velocity) {
+    struct step step = step_of(rule);
+    real *b = intercept;
+    for (size_t k = 0; k < n_classes; k += LANES) {
+        size_t width = n_classes - k;
+        vec gradient =
+            column_sum((const real *)dlogits + k, stride, n_rows, width, broadcast(0));
+        real *v = velocity ? (real *)velocity + k : NULL;
+        store_up_to(b + k, moved(load_up_to(b + k, width, 0), gradient, &step, v, width), width);
+    }
+}
+
+/* coef[k, j] = W[j, k], for any strides (in bytes) of W; coef is padded with zeros to its stride. */
+static void pack(const void *W, ptrdiff_t feature_stride, ptrdiff_t class_stride, size_t n_features,
+                 size_t n_classes, void *coef, size_t coef_stride) {
+    for (size_t k = 0; k < n_classes; ++k) {
+        const char *column = (const char *)W + (ptrdiff_t)k * class_stride;
+        real *row = (real *)coef + k * coef_stride;
+        for (size_t j = 0; j < n_features; ++j) {
+            memcpy(row + j, column + (ptrdiff_t)j * feature_stride, sizeof(real));
+        }
+        for (size_t j = n_features; j < coef_stride; ++j) row[j] = 0;
+    }
+}
+
+/* W[j, k] = coef[k, j]. */
+static void unpack(const void *coef, size_t coef_stride, size_t n_features, size_t n_classes,
+                   void *W, ptrdiff_t feature_stride, ptrdiff_t class_stride) {
+    for (size_t k = 0; k < n_classes; ++k) {
+        const real *row = (const real *)coef + k * coef_stride;
+        char *column = (char *)W + (ptrdiff_t)k * class_stride;
+        for (size_t j = 0; j < n_features; ++j) {
+            memcpy(column + (ptrdiff_t)j * feature_stride, row + j, sizeof(real));
+        }
+    }
+}
+
+static double penalty(const void *weights, size_t n, double l2, double l1, void *gradient) {
+    const real *w = weights;
+    real *g = gradient;
+    double squares = 0, magnitudes = 0;
+    vec twice_l2 = broadcast((real)(2 * l2)), positive = broadcast((real)l1), zero = broadcast(0);
+    for (size_t block = 0; block < n; block += BLOCK) {
+        size_t end = n - block < BLOCK ? n : block + BLOCK;
+        vec block_squares = zero, block_magnitudes = zero;
+        for (size_t j = block; j < end; j += LANES) {
+            vec v = load_up_to(w + j, n - j, 0);
+            /* l1 * sign(w), and NaN for NaN */
+            vec slope = select_less(zero, magnitude(v), with_sign_of(positive, v), mul(v, zero));
+            block_squares = fmadd(v, v, block_squares);
+            block_magnitudes = add(block_magnitudes, magnitude(v));
+            store_up_to(g + j, fmadd(twice_l2, v, slope), n - j);
+        }
+        squares += (double)sum_lanes(block_squares);
+        magnitudes += (double)sum_lanes(block_magnitudes);
+    }
+    return (l2 != 0 ? l2 * squares : 0) + (l1 != 0 ? l1 * magnitudes : 0);
+}
+
+#endif

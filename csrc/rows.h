@@ -1,0 +1,197 @@
+/* Softmax, log-sum-exp and cross-entropy of rows of logits.
+ *
+ *   m = max(z),  e_k = exp(z_k - m),  total = sum(e),  p = e / total,  lse = m + log(total)
+ *
+ * Decisions:
+ *   - Three passes over a row (maximum; exponentials and their sum; scaling). A row of up to some 64k
+ *     float32 stays in the cache, so memory is read once.
+ *   - total is summed lane by lane within blocks of BLOCK elements, and block by block in double: the
+ *     rounding error does not grow with the number of classes, nor does the order of the sum depend on
+ *     anything but the row.
+ *   - With a label y, the sum leaves e_y out: others = sum of e_k for k != y. Where y has the largest
+ *     logit the loss is log(1 + others), and the label's gradient -others / total: no cancellation
+ *     where the label dominates.
+ *   - A row without a softmax shows in total, which is NaN then: no pass looks for it.
+ */
+#ifndef FASTSOFTMAX_ROWS_H
+#define FASTSOFTMAX_ROWS_H
+
+#include "exponential.h"
+
+enum { BLOCK = 64 * LANES };
+
+static const real MINUS_INFINITY = -(real)INFINITY;
+static const size_t NO_LABEL = SIZE_MAX;
+
+ALWAYS_INLINE vec load_up_to(const real *p, size_t n, real fill) {
+    return n >= LANES ? load(p) : load_first(p, n, fill);
+}
+
+ALWAYS_INLINE void store_up_to(real *p, vec v, size_t n) {
+    if (n >= LANES) {
+        store(p, v);
+    } else {
+        store_first(p, v, n);
+    }
+}
+
+static inline real row_maximum(const real *z, size_t n) {
+    vec largest = broadcast(MINUS_INFINITY);
+    size_t k = 0;
+    for (; k + LANES <= n; k += LANES) largest = maximum(largest, load(z + k));
+    if (k < n) largest = maximum(largest, load_first(z + k, n - k, MINUS_INFINITY));
+    return largest_lane(largest);
+}
+
+/* Stores e_k = exp(z_k - m) unless e is NULL, and returns their sum without e_label. e may be z. */
+ALWAYS_INLINE double exponentials(const real *z, size_t n, real m, size_t label, real *e) {
+    vec shift = broadcast(m);
+    double total = 0;
+    for (size_t block = 0; block < n; block += BLOCK) {
+        size_t end = n - block < BLOCK ? n : block + BLOCK;
+        vec sum = broadcast(0);
+        for (size_t k = block; k < end; k += LANES) {
+            vec term = exponential(sub(load_up_to(z + k, n - k, MINUS_INFINITY), shift));
+            if (e) store_up_to(e + k, term, n - k);
+            if (label - k < LANES) {
+                term = select_equal(lane_indices(), broadcast((real)(label - k)), broadcast(0), term);
+            }
+            sum = add(sum, term);
+        }
+        total += (double)sum_lanes(sum);
+    }
+    return total;
+}
+
+static inline void scale_row(real *e, size_t n, real factor) {
+    vec factors = broadcast(factor);
+    for (size_t k = 0; k < n; k += LANES) {
+        store_up_to(e + k, mul(load_up_to(e + k, n - k, 0), factors), n - k);
+    }
+}
+
+static ptrdiff_t softmax(const void *logits, size_t n_rows, size_t n_classes, void *out) {
+    ptrdiff_t invalid = -1;
+    for (size_t i = 0; i < n_rows; ++i) {
+        const real *z = (const real *)logits + i * n_classes;
+        real *p = (real *)out + i * n_classes;
+        double total = exponentials(z, n_classes, row_maximum(z, n_classes), NO_LABEL, p);
+        scale_row(p, n_classes, (real)(1 / total));
+        if (isnan(total) && invalid < 0) invalid = (ptrdiff_t)i;
+    }
+    return invalid;
+}
+
+static ptrdiff_t log_softmax(const void *logits, size_t n_rows, size_t n_classes, void *out) {
+    ptrdiff_t invalid = -1;
+    for (size_t i = 0; i < n_rows; ++i) {
+        const real *z = (const real *)logits + i * n_classes;
+        real *log_p = (real *)out + i * n_classes;
+        real m = row_maximum(z, n_classes);
+        double total = exponentials(z, n_classes, m, NO_LABEL, NULL);
+        vec shift = broadcast(m), log_total = broadcast((real)logarithm(total));
+        for (size_t k = 0; k < n_classes; k += LANES) {
+            size_t n = n_classes - k;
+            store_up_to(log_p + k, sub(sub(load_up_to(z + k, n, 0), shift), log_total), n);
+        }
+        if (isnan(total) && invalid < 0) invalid = (ptrdiff_t)i;
+    }
+    return invalid;
+}
+
+/* The log-sum-exp of a row without a softmax: NaN where one is in it, else the infinity. */
+static real edge_value(const real *z, size_t n, real m) {
+    for (size_t k = 0; k < n; ++k) {
+        if (isnan(z[k])) return z[k];
+    }
+    return m;
+}
+
+static void logsumexp(const void *logits, size_t n_rows, size_t n_classes, void *out) {
+    for (size_t i = 0; i < n_rows; ++i) {
+        const real *z = (const real *)logits + i * n_classes;
+        real m = row_maximum(z, n_classes);
+        double total = exponentials(z, n_classes, m, NO_LABEL, NULL);
+        ((real *)out)[i] = isnan(total) ? edge_value(z, n_classes, m)
+                                        : (real)((double)m + logarithm(total));
+    }
+}
+
+/* Returns total. */
+static inline double label_row(const real *z, size_t n, size_t label, double scale, double *loss,
+                               real *dz) {
+    real m = row_maximum(z, n), score = z[label], e_label;
+    double others = exponentials(z, n, m, label, dz);
+    if (dz) {
+        e_label = dz[label];
+    } else {
+        e_label = largest_lane(exponential(broadcast(score - m)));
+    }
+    double total = others + (double)e_label;
+    *loss = score == m ? logarithm_of_1_plus(others)
+                       : ((double)m - (double)score) + logarithm(total);
+    if (dz) {
+        scale_row(dz, n, (real)(scale / total));
+        dz[label] = (real)(-scale * (others / total));
+    }
+    return total;
+}
+
+/* mass = sum(t); returns sum(t * (m - z)) over t > 0: 0 * inf has no part in it. */
+static inline double expected_gap(const real *z, const real *t, size_t n, real m, double *mass) {
+    vec maxima = broadcast(m), zero = broadcast(0);
+    double gap = 0, sum = 0;
+    for (size_t block = 0; block < n; block += BLOCK) {
+        size_t end = n - block < BLOCK ? n : block + BLOCK;
+        vec block_gap = zero, block_sum = zero;
+        for (size_t k = block; k < end; k += LANES) {
+            vec target = load_up_to(t + k, n - k, 0);
+            vec below = sub(maxima, load_up_to(z + k, n - k, 0));
+            block_gap = add(block_gap, select_less(zero, target, mul(target, below), zero));
+            block_sum = add(block_sum, target);
+        }
+        gap += (double)sum_lanes(block_gap);
+        sum += (double)sum_lanes(block_sum);
+    }
+    *mass = sum;
+    return gap;
+}
+
+/* Returns total. */
+static inline double probability_row(const real *z, size_t n, const real *t, double scale,
+                                     double *loss, real *dz) {
+    double mass;
+    real m = row_maximum(z, n);
+    double gap = expected_gap(z, t, n, m, &mass);
+    double total = exponentials(z, n, m, NO_LABEL, dz);
+    *loss = gap + mass * logarithm(total);
+    if (dz) {
+        vec factor = broadcast((real)(scale * mass / total)), negative = broadcast((real)-scale);
+        for (size_t k = 0; k < n; k += LANES) {
+            vec target = mul(load_up_to(t + k, n - k, 0), negative);
+            store_up_to(dz + k, fmadd(load_up_to(dz + k, n - k, 0), factor, target), n - k);
+        }
+    }
+    return total;
+}
+
+static ptrdiff_t cross_entropy(const void *logits, size_t stride, size_t n_rows, size_t n_classes,
+                               const int64_t *labels, const void *probabilities, double scale,
+                               double *losses, void *dlogits, size_t dlogits_stride) {
+    ptrdiff_t invalid = -1;
+    for (size_t i = 0; i < n_rows; ++i) {
+        const real *z = (const real *)logits + i * stride;
+        real *dz = dlogits ? (real *)dlogits + i * dlogits_stride : NULL;
+        double total;
+        if (labels) {
+            total = label_row(z, n_classes, (size_t)labels[i], scale, losses + i, dz);
+        } else {
+            const real *t = (const real *)probabilities + i * n_classes;
+            total = probability_row(z, n_classes, t, scale, losses + i, dz);
+        }
+        if (isnan(total) && invalid < 0) invalid = (ptrdiff_t)i;
+    }
+    return invalid;
+}
+
+#endif

@@ -1,0 +1,49 @@
+/* The vector vocabulary that the kernels are written in, chosen at compile time.
+ *
+ * Each translation unit is one instruction set and one type: the build defines
+ * FASTSOFTMAX_<INSTRUCTION SET> and FASTSOFTMAX_FLOAT32 or FASTSOFTMAX_FLOAT64. A header of an
+ * instruction set provides, for `real` = float or double:
+ *
+ *   vec                         LANES reals; always 64 bytes, in as many registers as that takes
+ *   load(p), store(p, v)        from and to memory without alignment
+ *   load_first(p, n, fill)      the first n < LANES from memory, the others `fill`; reads no further
+ *   store_first(p, v, n)        only the first n < LANES lanes
+ *   broadcast(x), lane_indices()  x in every lane; 0, 1, 2, ...
+ *   add sub mul maximum         lane by lane
+ *   fmadd(a, b, c)               a * b + c, rounded once where the instruction set can
+ *   magnitude(v)                |v|
+ *   select_less(a, b, x, y)     lanes of x where a < b, else of y (NaN is not less)
+ *   select_equal(a, b, x, y)    lanes of x where a == b, else of y
+ *   with_sign_of(v, s)          v >= 0 with the sign bit of s
+ *   shift_exponent(p, t)        p * 2**n, where n stands in the low bits of t (see exponential.h)
+ *   sum_lanes(v), largest_lane(v)
+ *
+ * The number of lanes is fixed, and sums over lanes fold halves onto each other (lane i takes lane
+ * i + LANES / 2, and so on), so that every instruction set with FMA gives the same bits.
+ */
+#ifndef FASTSOFTMAX_VECTOR_H
+#define FASTSOFTMAX_VECTOR_H
+
+#include <string.h>
+
+#include "platform.h"
+
+#if defined(FASTSOFTMAX_FLOAT32)
+typedef float real;
+enum { LANES = 16 };
+#elif defined(FASTSOFTMAX_FLOAT64)
+typedef double real;
+enum { LANES = 8 };
+#else
+#error "define FASTSOFTMAX_FLOAT32 or FASTSOFTMAX_FLOAT64"
+#endif
+
+#if defined(FASTSOFTMAX_AVX2)
+#include "vector_avx2.h"
+#elif defined(FASTSOFTMAX_PORTABLE)
+#include "vector_portable.h"
+#else
+#error "define the instruction set: FASTSOFTMAX_AVX2 or FASTSOFTMAX_PORTABLE"
+#endif
+
+#endif

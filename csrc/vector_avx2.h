@@ -1,0 +1,154 @@
+/* The vocabulary in AVX2 and FMA: two registers of 32 bytes make a vec. */
+
+#include <immintrin.h>
+
+/* 2 x 3 accumulators of two registers, 2 x 2 for rows of X, and operands of W from memory: 16 in all. */
+enum { TILE_ROWS = 2, TILE_CLASSES = 3, TILE_COLUMNS = 5 };
+
+#if defined(FASTSOFTMAX_FLOAT32)
+typedef __m256 half;
+#define HALF(name) _mm256_##name##_ps
+#define HALF_MASK(name) _mm256_##name##_epi32
+#define CAST_TO_BITS _mm256_castps_si256
+#define CAST_TO_REAL _mm256_castsi256_ps
+typedef int32_t mask_lane;
+enum { MANTISSA_BITS = 23 };
+#else
+typedef __m256d half;
+#define HALF(name) _mm256_##name##_pd
+#define HALF_MASK(name) _mm256_##name##_epi64
+#define CAST_TO_BITS _mm256_castpd_si256
+#define CAST_TO_REAL _mm256_castsi256_pd
+typedef int64_t mask_lane;
+enum { MANTISSA_BITS = 52 };
+#endif
+
+enum { HALF_LANES = LANES / 2 };
+
+typedef struct {
+    half low, high;
+} vec;
+
+ALWAYS_INLINE vec load(const real *p) {
+    return (vec){HALF(loadu)(p), HALF(loadu)(p + HALF_LANES)};
+}
+
+ALWAYS_INLINE void store(real *p, vec v) {
+    HALF(storeu)(p, v.low);
+    HALF(storeu)(p + HALF_LANES, v.high);
+}
+
+/* A window of LANES into ones followed by zeros: its first n lanes are set. */
+ALWAYS_INLINE const mask_lane *first_lanes(size_t n) {
+    static const mask_lane window[2 * LANES] = {
+#if defined(FASTSOFTMAX_FLOAT32)
+        -1, -1, -1, -1, -1, -1, -1, -1,
+#endif
+        -1, -1, -1, -1, -1, -1, -1, -1,
+    };
+    return window + (LANES - n);
+}
+
+ALWAYS_INLINE __m256i mask_at(const mask_lane *window) {
+    return _mm256_loadu_si256((const __m256i *)window);
+}
+
+ALWAYS_INLINE half load_masked(const real *p, __m256i mask, half fill) {
+    return HALF(blendv)(fill, HALF(maskload)(p, mask), CAST_TO_REAL(mask));
+}
+
+ALWAYS_INLINE vec load_first(const real *p, size_t n, real fill) {
+    const mask_lane *window = first_lanes(n);
+    half filler = HALF(set1)(fill);
+    return (vec){load_masked(p, mask_at(window), filler),
+                 load_masked(p + HALF_LANES, mask_at(window + HALF_LANES), filler)};
+}
+
+ALWAYS_INLINE void store_first(real *p, vec v, size_t n) {
+    const mask_lane *window = first_lanes(n);
+    HALF(maskstore)(p, mask_at(window), v.low);
+    HALF(maskstore)(p + HALF_LANES, mask_at(window + HALF_LANES), v.high);
+}
+
+ALWAYS_INLINE vec broadcast(real x) {
+    half every = HALF(set1)(x);
+    return (vec){every, every};
+}
+
+ALWAYS_INLINE vec lane_indices(void) {
+    static const real indices[LANES] = {
+        0, 1, 2, 3, 4, 5, 6, 7,
+#if defined(FASTSOFTMAX_FLOAT32)
+        8, 9, 10, 11, 12, 13, 14, 15,
+#endif
+    };
+    return load(indices);
+}
+
+#define LANE_BY_LANE(name, instruction)                                                      \
+    ALWAYS_INLINE vec name(vec a, vec b) {                                                   \
+        return (vec){HALF(instruction)(a.low, b.low), HALF(instruction)(a.high, b.high)};    \
+    }
+LANE_BY_LANE(add, add)
+LANE_BY_LANE(sub, sub)
+LANE_BY_LANE(mul, mul)
+LANE_BY_LANE(maximum, max)
+
+ALWAYS_INLINE vec fmadd(vec a, vec b, vec c) {
+    return (vec){HALF(fmadd)(a.low, b.low, c.low), HALF(fmadd)(a.high, b.high, c.high)};
+}
+
+ALWAYS_INLINE vec select_less(vec a, vec b, vec x, vec y) {
+    return (vec){HALF(blendv)(y.low, x.low, HALF(cmp)(a.low, b.low, _CMP_LT_OQ)),
+                 HALF(blendv)(y.high, x.high, HALF(cmp)(a.high, b.high, _CMP_LT_OQ))};
+}
+
+ALWAYS_INLINE vec select_equal(vec a, vec b, vec x, vec y) {
+    return (vec){HALF(blendv)(y.low, x.low, HALF(cmp)(a.low, b.low, _CMP_EQ_OQ)),
+                 HALF(blendv)(y.high, x.high, HALF(cmp)(a.high, b.high, _CMP_EQ_OQ))};
+}
+
+ALWAYS_INLINE vec magnitude(vec v) {
+    half sign = HALF(set1)((real)-0.0);
+    return (vec){HALF(andnot)(sign, v.low), HALF(andnot)(sign, v.high)};
+}
+
+ALWAYS_INLINE vec with_sign_of(vec v, vec s) {
+    half sign = HALF(set1)((real)-0.0);
+    return (vec){HALF(or)(v.low, HALF(and)(sign, s.low)), HALF(or)(v.high, HALF(and)(sign, s.high))};
+}
+
+ALWAYS_INLINE half shift_exponent_of_half(half p, half t) {
+    __m256i exponent = HALF_MASK(slli)(CAST_TO_BITS(t), MANTISSA_BITS);
+    return CAST_TO_REAL(HALF_MASK(add)(CAST_TO_BITS(p), exponent));
+}
+
+ALWAYS_INLINE vec shift_exponent(vec p, vec t) {
+    return (vec){shift_exponent_of_half(p.low, t.low), shift_exponent_of_half(p.high, t.high)};
+}
+
+#if defined(FASTSOFTMAX_FLOAT32)
+
+#define FOLD_LANES(name, instruction)                                                        \
+    ALWAYS_INLINE real name(vec v) {                                                         \
+        __m256 eight = _mm256_##instruction##_ps(v.low, v.high);                             \
+        __m128 four = _mm_##instruction##_ps(_mm256_castps256_ps128(eight),                  \
+                                             _mm256_extractf128_ps(eight, 1));               \
+        __m128 two = _mm_##instruction##_ps(four, _mm_movehl_ps(four, four));                \
+        return _mm_cvtss_f32(_mm_##instruction##_ss(two, _mm_movehdup_ps(two)));             \
+    }
+
+#else
+
+#define FOLD_LANES(name, instruction)                                                        \
+    ALWAYS_INLINE real name(vec v) {                                                         \
+        __m256d four = _mm256_##instruction##_pd(v.low, v.high);                             \
+        __m128d two = _mm_##instruction##_pd(_mm256_castpd256_pd128(four),                   \
+                                             _mm256_extractf128_pd(four, 1));                \
+        return _mm_cvtsd_f64(_mm_##instruction##_sd(two, _mm_unpackhi_pd(two, two)));        \
+    }
+
+#endif
+
+FOLD_LANES(sum_lanes, add)
+FOLD_LANES(largest_lane, max)

@@ -1,0 +1,124 @@
+/* The vocabulary in plain C; any compiler, any CPU. fma rounds twice: results differ in the last bits. */
+
+enum { TILE_ROWS = 2, TILE_CLASSES = 2, TILE_COLUMNS = 2 };
+
+typedef struct {
+    real lane[LANES];
+} vec;
+
+#if defined(FASTSOFTMAX_FLOAT32)
+typedef uint32_t bits;
+enum { MANTISSA_BITS = 23 };
+#else
+typedef uint64_t bits;
+enum { MANTISSA_BITS = 52 };
+#endif
+
+#define EACH_LANE for (size_t i = 0; i < LANES; ++i)
+
+ALWAYS_INLINE vec load(const real *p) {
+    vec v;
+    memcpy(v.lane, p, sizeof v.lane);
+    return v;
+}
+
+ALWAYS_INLINE void store(real *p, vec v) { memcpy(p, v.lane, sizeof v.lane); }
+
+ALWAYS_INLINE vec load_first(const real *p, size_t n, real fill) {
+    vec v;
+    EACH_LANE v.lane[i] = i < n ? p[i] : fill;
+    return v;
+}
+
+ALWAYS_INLINE void store_first(real *p, vec v, size_t n) {
+    for (size_t i = 0; i < n; ++i) p[i] = v.lane[i];
+}
+
+ALWAYS_INLINE vec broadcast(real x) {
+    vec v;
+    EACH_LANE v.lane[i] = x;
+    return v;
+}
+
+ALWAYS_INLINE vec lane_indices(void) {
+    vec v;
+    EACH_LANE v.lane[i] = (real)i;
+    return v;
+}
+
+ALWAYS_INLINE vec add(vec a, vec b) {
+    EACH_LANE a.lane[i] += b.lane[i];
+    return a;
+}
+
+ALWAYS_INLINE vec sub(vec a, vec b) {
+    EACH_LANE a.lane[i] -= b.lane[i];
+    return a;
+}
+
+ALWAYS_INLINE vec mul(vec a, vec b) {
+    EACH_LANE a.lane[i] *= b.lane[i];
+    return a;
+}
+
+ALWAYS_INLINE vec fmadd(vec a, vec b, vec c) {
+    EACH_LANE c.lane[i] += a.lane[i] * b.lane[i];
+    return c;
+}
+
+ALWAYS_INLINE vec maximum(vec a, vec b) {
+    EACH_LANE a.lane[i] = a.lane[i] > b.lane[i] ? a.lane[i] : b.lane[i];
+    return a;
+}
+
+ALWAYS_INLINE vec select_less(vec a, vec b, vec x, vec y) {
+    EACH_LANE y.lane[i] = a.lane[i] < b.lane[i] ? x.lane[i] : y.lane[i];
+    return y;
+}
+
+ALWAYS_INLINE vec select_equal(vec a, vec b, vec x, vec y) {
+    EACH_LANE y.lane[i] = a.lane[i] == b.lane[i] ? x.lane[i] : y.lane[i];
+    return y;
+}
+
+ALWAYS_INLINE bits bits_of(real x) {
+    bits b;
+    memcpy(&b, &x, sizeof b);
+    return b;
+}
+
+ALWAYS_INLINE real real_of(bits b) {
+    real x;
+    memcpy(&x, &b, sizeof x);
+    return x;
+}
+
+static const bits SIGN_BIT = (bits)1 << (8 * sizeof(bits) - 1);
+
+ALWAYS_INLINE vec magnitude(vec v) {
+    EACH_LANE v.lane[i] = real_of(bits_of(v.lane[i]) & ~SIGN_BIT);
+    return v;
+}
+
+ALWAYS_INLINE vec with_sign_of(vec v, vec s) {
+    EACH_LANE v.lane[i] = real_of(bits_of(v.lane[i]) | (bits_of(s.lane[i]) & SIGN_BIT));
+    return v;
+}
+
+ALWAYS_INLINE vec shift_exponent(vec p, vec t) {
+    EACH_LANE p.lane[i] = real_of(bits_of(p.lane[i]) + (bits_of(t.lane[i]) << MANTISSA_BITS));
+    return p;
+}
+
+ALWAYS_INLINE real sum_lanes(vec v) {
+    for (size_t half = LANES / 2; half > 0; half /= 2) {
+        for (size_t i = 0; i < half; ++i) v.lane[i] += v.lane[i + half];
+    }
+    return v.lane[0];
+}
+
+ALWAYS_INLINE real largest_lane(vec v) {
+    real largest = v.lane[0];
+    for (size_t i = 1; i < LANES; ++i) largest = v.lane[i] > largest ? v.lane[i] : largest;
+    return largest;
+}

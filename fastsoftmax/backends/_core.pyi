@@ -1,0 +1,42 @@
+import numpy as np
+from numpy.typing import NDArray
+
+from .protocol import Data, FloatArray, LabelArray, Rule, State
+
+def instruction_set() -> str: ...
+def instruction_sets() -> tuple[str, ...]: ...
+def softmax(logits: FloatArray, out: FloatArray, n_threads: int) -> int: ...
+def log_softmax(logits: FloatArray, out: FloatArray, n_threads: int) -> int: ...
+def logsumexp(logits: FloatArray, out: FloatArray, n_threads: int) -> None: ...
+def softmax_cross_entropy(
+    logits: FloatArray,
+    targets: LabelArray | FloatArray,
+    scale: float,
+    losses: NDArray[np.float64],
+    dlogits: FloatArray | None,
+    n_threads: int,
+) -> int: ...
+def linear_cross_entropy(
+    X: FloatArray,
+    W: FloatArray,
+    intercept: FloatArray | None,
+    targets: LabelArray | FloatArray,
+    scale: float,
+    losses: NDArray[np.float64],
+    dW: FloatArray | None,
+    dintercept: FloatArray | None,
+    dX: FloatArray | None,
+    n_threads: int,
+) -> int: ...
+def penalty(
+    W: FloatArray, l2: float, l1: float, gradient: FloatArray | None, n_threads: int
+) -> float: ...
+def sgd_epoch(
+    data: Data,
+    state: State,
+    rule: Rule,
+    order: NDArray[np.int64],
+    batch_size: int,
+    rates: NDArray[np.float64],
+    n_threads: int,
+) -> NDArray[np.float64]: ...

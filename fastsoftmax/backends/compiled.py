@@ -1,0 +1,32 @@
+"""Cython over C kernels: forward and backward fused, a whole epoch in one call.
+
+The kernels are in `csrc/`, one build for each instruction set; the best that the CPU can run is chosen
+when this module is imported. The environment variable ``FASTSOFTMAX_ISA`` forces one.
+"""
+
+from ._core import (
+    instruction_set,
+    instruction_sets,
+    linear_cross_entropy,
+    log_softmax,
+    logsumexp,
+    penalty,
+    sgd_epoch,
+    softmax,
+    softmax_cross_entropy,
+)
+
+__all__ = [
+    "instruction_set",
+    "instruction_sets",
+    "linear_cross_entropy",
+    "log_softmax",
+    "logsumexp",
+    "name",
+    "penalty",
+    "sgd_epoch",
+    "softmax",
+    "softmax_cross_entropy",
+]
+
+name = "compiled"

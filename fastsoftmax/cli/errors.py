@@ -1,0 +1,13 @@
+"""How a command ends when it cannot do its work: one line and an exit code, no traceback."""
+
+FAILED = 1
+BAD_ARGUMENTS = 2
+INTERRUPTED = 130  # as shells count an end by Ctrl-C: 128 + SIGINT
+
+
+class CommandError(Exception):
+    """What went wrong, in one line that names the option or says what to install."""
+
+    def __init__(self, message: str, exit_code: int = BAD_ARGUMENTS) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code

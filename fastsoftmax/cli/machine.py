@@ -1,0 +1,79 @@
+"""What this machine is, as far as the speed of training depends on it."""
+
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+from ..backends import get_backend, why_unavailable
+from ..threads import default_n_threads
+from .errors import CommandError
+
+
+def cpu_name() -> str:
+    """Return the CPU's model, or the architecture where the system does not tell."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:  # not Linux
+        lines = []
+    for line in lines:
+        key, _, value = line.partition(":")
+        if key.strip() == "model name" and value.strip():
+            return value.strip()
+    return platform.processor() or platform.machine() or "unknown"
+
+
+def instruction_sets() -> tuple[str, tuple[str, ...]] | None:
+    """Return the instruction set that the compiled backend uses and those that this CPU can run.
+
+    None where there is no compiled backend.
+    """
+    if reason_against("compiled") is not None:
+        return None
+    compiled: Any = get_backend("compiled")
+    return compiled.instruction_set(), tuple(compiled.instruction_sets())
+
+
+def reason_against(backend: str) -> str | None:
+    """Return why a backend cannot be used and what to install, or None where it can.
+
+    Raises
+    ------
+    CommandError
+        If it is there but an environment variable forbids it to start.
+    """
+    try:
+        return why_unavailable(backend)
+    except ValueError as error:  # FASTSOFTMAX_ISA
+        raise CommandError(str(error)) from None
+
+
+def threads() -> tuple[int, str]:
+    """Return the default number of threads and where it comes from.
+
+    Raises
+    ------
+    CommandError
+        If the environment variable that sets it holds no number.
+    """
+    try:
+        count = default_n_threads()
+    except ValueError as error:  # FASTSOFTMAX_NUM_THREADS
+        raise CommandError(str(error)) from None
+    if os.environ.get("FASTSOFTMAX_NUM_THREADS", "").strip():
+        return count, "FASTSOFTMAX_NUM_THREADS"
+    outermost = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    if outermost.isdecimal() and int(outermost) == count:
+        return count, "OMP_NUM_THREADS"
+    return count, "the CPUs that this process may use"
+
+
+def available_memory() -> int | None:
+    """Return the bytes that can still be taken without swapping, or None where nobody tells."""
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    except (OSError, ValueError):  # not Linux
+        pass
+    return None

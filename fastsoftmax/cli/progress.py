@@ -1,0 +1,50 @@
+"""A progress bar on the terminal while a comparison runs."""
+
+import sys
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+
+class ProgressBar:
+    """A `Watcher` that draws on standard error, and nothing where that is no terminal.
+
+    The bar is drawn anew twice a second by a thread: rarely enough not to disturb what is measured.
+    """
+
+    def __init__(self) -> None:
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("epochs"),
+            TimeElapsedColumn(),
+            console=Console(stderr=True),
+            disable=not sys.stderr.isatty(),
+            refresh_per_second=2,
+            transient=True,
+        )
+        self._task = self._progress.add_task("", total=None)
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._progress.stop()
+
+    def warms_up(self, backend: str) -> None:
+        self._progress.update(self._task, description=f"warming up {backend:<10}", refresh=True)
+
+    def begins(self, n_epochs: int) -> None:
+        self._progress.update(self._task, total=n_epochs)
+
+    def has_run_epoch(self, backend: str) -> None:
+        self._progress.update(self._task, advance=1, description=f"training   {backend:<10}")

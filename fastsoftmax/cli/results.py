@@ -1,0 +1,80 @@
+"""What a comparison of backends found, in numbers; the table, the JSON and the picture show these."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import NamedTuple
+
+import numpy as np
+
+from ..backends.protocol import FloatArray
+
+# How far the loss curves of two backends may differ, relative to the loss.
+TOLERANCES = {"float32": 1e-5, "float64": 1e-10}
+
+
+@dataclass(frozen=True)
+class Result:
+    """One backend's training; what a sample of the rows cannot tell is None."""
+
+    backend: str
+    n_samples: int
+    n_rows_timed: int
+    epoch_seconds: Sequence[float]  # as measured, over `n_rows_timed` rows
+    loss_curve: Sequence[float] | None = None
+    test_accuracy: float | None = None
+    coef: FloatArray | None = None
+
+    @property
+    def extrapolated(self) -> bool:
+        """Whether only a sample of the rows was trained on."""
+        return self.n_rows_timed < self.n_samples
+
+    @property
+    def samples_per_second(self) -> float:
+        """Samples in the median epoch's second."""
+        return self.n_rows_timed / median(self.epoch_seconds)
+
+    @property
+    def seconds_an_epoch(self) -> float:
+        """The median over the epochs, for all samples."""
+        return self.n_samples / self.samples_per_second
+
+
+class LeftOut(NamedTuple):
+    """A backend that did not train, and why."""
+
+    backend: str
+    reason: str
+    status: str  # the reason in two words
+
+
+class Comparison:
+    """Results side by side."""
+
+    def __init__(
+        self, results: Sequence[Result], left_out: Sequence[LeftOut], tolerance: float
+    ) -> None:
+        self.results, self.left_out, self.tolerance = results, left_out, tolerance
+        complete = [result for result in results if result.loss_curve is not None]
+        # The first is the plainest: the one to trust.
+        self.reference = complete[0] if complete else None
+
+    def speedup(self, result: Result, over: str) -> float | None:
+        """How many times faster than the backend `over`; None where that was not measured."""
+        for other in self.results:
+            if other.backend == over:
+                return other.seconds_an_epoch / result.seconds_an_epoch
+        return None
+
+    def difference(self, result: Result) -> float | None:
+        """The largest relative difference of the loss curve from the reference's, over the epochs."""
+        if self.reference is None or self.reference.loss_curve is None or result.loss_curve is None:
+            return None
+        expected = np.asarray(self.reference.loss_curve)
+        return float(np.max(np.abs(np.asarray(result.loss_curve) - expected) / np.abs(expected)))
+
+    def agrees(self, result: Result) -> bool | None:
+        """Whether the loss curve is the reference's but for rounding; None where it was not measured."""
+        difference = self.difference(result)
+        return None if difference is None else difference <= self.tolerance

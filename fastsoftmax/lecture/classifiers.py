@@ -1,0 +1,316 @@
+"""The lecture's linear classifiers, trained by minibatch SGD."""
+
+from itertools import islice
+from os import PathLike, fspath
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .. import validation
+from ..validation import FloatArray
+from .linear_model import LinearModel, warn_of_divergence
+from .losses import course_words, softmax_loss
+
+
+class LinearClassifier(LinearModel):
+    """A linear classifier trained by SGD on any loss: subclasses say which, by `loss`.
+
+    Attributes
+    ----------
+    W : ndarray, shape (n_features, n_classes), or None
+        The weights, None before the training.
+    """
+
+    def train(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        learning_rate: float = 1e-3,
+        reg: float = 1e-5,
+        num_iters: int = 100,
+        batch_size: int = 200,
+        verbose: bool = False,
+    ) -> list[float]:
+        """Train by SGD; a further call goes on from the weights that there are.
+
+        The first call draws `W` from a normal distribution of standard deviation 0.001. Minibatches are
+        drawn with replacement. Both use NumPy's global generator.
+
+        Parameters
+        ----------
+        X : array_like of real numbers, shape (n_samples, n_features)
+        y : array_like of int, shape (n_samples,)
+            Labels from 0 to n_classes - 1; the first call takes n_classes from the largest.
+        learning_rate : float, default 1e-3
+            The step is ``W - learning_rate * dW``.
+        reg : float, default 1e-5
+            The strength of the penalty, passed on to `loss`.
+        num_iters : int, default 100
+            The number of steps.
+        batch_size : int, default 200
+            Samples of a minibatch; it may exceed the number of samples.
+        verbose : bool, default False
+            Whether to print the loss of every hundredth step.
+
+        Returns
+        -------
+        list of float
+            The loss of every minibatch before its step.
+
+        Warns
+        -----
+        RuntimeWarning
+            If the loss becomes infinite or NaN, as it does for a learning rate or penalty that is too
+            large: the training stops there, with the weights of the last finite loss.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If an argument is not as described; the message names it.
+        """
+        rate = validation.as_non_negative("learning_rate", learning_rate)
+        strength = validation.as_non_negative("reg", reg)
+        steps = validation.as_integer("num_iters", num_iters, 0)
+        size = validation.as_integer("batch_size", batch_size, 1)
+        matrix, labels = self.prepare(X, y)
+        minibatches = (
+            np.random.choice(len(matrix), size)  # noqa: NPY002  # the notebooks seed this one
+            for _ in range(steps)
+        )
+        history = []
+        losses = self.descend(self.loss, matrix, labels, minibatches, rate, strength)
+        for iteration, value in enumerate(losses):
+            history.append(value)
+            if verbose and iteration % 100 == 0:
+                print(f"iteration {iteration} / {steps}: loss {value:f}")
+        warn_of_divergence(history, "iteration", rate, strength)
+        return history
+
+    def loss(
+        self, X_batch: NDArray[Any], y_batch: NDArray[Any], reg: float
+    ) -> tuple[float, FloatArray]:
+        """Return the loss of a minibatch and its gradient with respect to `W`; subclasses define it.
+
+        Parameters
+        ----------
+        X_batch : array_like of real numbers, shape (n_samples, n_features)
+        y_batch : array_like of int, shape (n_samples,)
+        reg : float
+            The strength of the penalty.
+
+        Raises
+        ------
+        NotImplementedError
+            In this class.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no loss: use Softmax, or define loss")
+
+    def save(self, fname: str | PathLike[str]) -> None:
+        """Write `W` as a ``.npy`` file; the suffix is added where it is missing.
+
+        Parameters
+        ----------
+        fname : str or path
+            As given, so relative to the working directory.
+        """
+        np.save(_npy(fname), self.weights(), allow_pickle=False)
+        print(fname, "saved.")
+
+    def load(self, fname: str | PathLike[str]) -> bool:
+        """Read `W` from a file that `save` wrote.
+
+        Parameters
+        ----------
+        fname : str or path
+
+        Returns
+        -------
+        bool
+            False, with `W` as before, where there is no such file.
+
+        Raises
+        ------
+        ValueError
+            If the file holds something else than one matrix of floats. Pickled objects, as in the files
+            of the course's own `save`, are not read: they could run any code.
+        """
+        try:
+            file = open(_npy(fname), "rb")  # noqa: SIM115  # closed below
+        except FileNotFoundError:
+            print(fname, "not available.")
+            return False
+        with file:
+            try:
+                W = np.lib.format.read_array(file, allow_pickle=False)
+            except (ValueError, EOFError) as error:
+                raise ValueError(f"fname: {fname} is not a file that save wrote: {error}") from None
+        if W.ndim != 2 or W.dtype.kind != "f":
+            raise ValueError(
+                f"fname: expected a matrix of floats in {fname}, got shape {W.shape}, dtype {W.dtype}"
+            )
+        self.W = W
+        print(fname, "loaded.")
+        return True
+
+
+class Softmax(LinearClassifier):
+    """`LinearClassifier` on the softmax loss with L2 penalty.
+
+    Parameters
+    ----------
+    backend : {"auto", "compiled", "vectorized", "numba", "naive"}, default "auto"
+        What computes the loss; the same seed gives the same training on all, to rounding.
+
+    Attributes
+    ----------
+    W : ndarray, shape (n_features, n_classes), or None
+        The weights, None before the training.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastsoftmax.lecture import Softmax
+    >>> X, y = np.array([[0.0, 1.0], [1.0, 0.0], [0.1, 0.9], [0.9, 0.1]]), np.array([1, 0, 1, 0])
+    >>> softmax = Softmax()
+    >>> loss_history = softmax.train(X, y, learning_rate=0.5, num_iters=50)
+    >>> softmax.predict(X)
+    array([1, 0, 1, 0])
+    """
+
+    def __init__(self, backend: str = "auto") -> None:
+        super().__init__()
+        self.backend = backend
+
+    def loss(self, X_batch: ArrayLike, y_batch: ArrayLike, reg: float) -> tuple[float, FloatArray]:
+        """Return the softmax loss of a minibatch with the penalty, and its gradient.
+
+        Parameters
+        ----------
+        X_batch : array_like of real numbers, shape (n_samples, n_features)
+        y_batch : array_like of int, shape (n_samples,)
+        reg : float
+            The strength of the penalty ``reg * sum(W**2)``.
+
+        Returns
+        -------
+        loss : float
+            In nats.
+        dW : ndarray
+            The shape of `W`.
+
+        Raises
+        ------
+        NotFittedError
+            If `W` is None.
+        ValueError, TypeError, ImportError
+            As `softmax_loss_naive` does, or if the backend is not available.
+        """
+        W = self.weights()
+        with course_words(X="X_batch", y="y_batch"):
+            return softmax_loss(W, X_batch, y_batch, reg, self.backend)
+
+
+class LinearSoftmaxClassifier(LinearModel):
+    """Softmax regression trained by SGD over whole epochs.
+
+    Parameters
+    ----------
+    backend : {"auto", "compiled", "vectorized", "numba", "naive"}, default "auto"
+        What computes the loss; the same seed gives the same training on all, to rounding.
+
+    Attributes
+    ----------
+    W : ndarray, shape (n_features, n_classes), or None
+        The weights, None before the training.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastsoftmax.lecture import LinearSoftmaxClassifier
+    >>> X, y = np.array([[0.0, 1.0], [1.0, 0.0], [0.1, 0.9], [0.9, 0.1]]), np.array([1, 0, 1, 0])
+    >>> LinearSoftmaxClassifier().fit(X[:2], y[:2], learning_rate=0.0, reg=0.0)
+    Epoch 0, loss: 0.69...
+    [0.69...]
+    """
+
+    def __init__(self, backend: str = "auto") -> None:
+        super().__init__()
+        self.backend = backend
+
+    def fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        batch_size: int = 100,
+        learning_rate: float = 1e-7,
+        reg: float = 1e-5,
+        epochs: int = 1,
+    ) -> list[float]:
+        """Train by SGD, and print the loss of every epoch; a further call goes on from the weights.
+
+        The first call draws `W` from a normal distribution of standard deviation 0.001. Every epoch takes
+        all samples in a new random order. Both use NumPy's global generator.
+
+        Parameters
+        ----------
+        X : array_like of real numbers, shape (n_samples, n_features)
+        y : array_like of int, shape (n_samples,)
+            Labels from 0 to n_classes - 1; the first call takes n_classes from the largest.
+        batch_size : int, default 100
+            Samples of a minibatch; the last of an epoch may have fewer.
+        learning_rate : float, default 1e-7
+            The step is ``W - learning_rate * dW``.
+        reg : float, default 1e-5
+            The strength of the penalty ``reg * sum(W**2)``.
+        epochs : int, default 1
+
+        Returns
+        -------
+        list of float
+            The loss of every epoch, penalty included: the mean over its samples, each taken with its
+            minibatch before the step.
+
+        Warns
+        -----
+        RuntimeWarning
+            If the loss becomes infinite or NaN, as it does for a learning rate or penalty that is too
+            large: the training stops there, with the weights of the last finite loss.
+
+        Raises
+        ------
+        ValueError, TypeError, ImportError
+            If an argument is not as described, or the backend is not available; the message names it.
+        """
+        size = validation.as_integer("batch_size", batch_size, 1)
+        rate = validation.as_non_negative("learning_rate", learning_rate)
+        strength = validation.as_non_negative("reg", reg)
+        n_epochs = validation.as_integer("epochs", epochs, 0)
+        matrix, labels = self.prepare(X, y)
+        starts = range(0, len(matrix), size)
+        n_rows = [min(size, len(matrix) - start) for start in starts]
+        orders = (
+            np.random.permutation(len(matrix))  # noqa: NPY002  # the notebooks seed this one
+            for _ in range(n_epochs)
+        )
+        minibatches = (order[start : start + size] for order in orders for start in starts)
+        losses = self.descend(self._loss, matrix, labels, minibatches, rate, strength)
+        history: list[float] = []
+        for epoch in range(n_epochs):
+            values = list(islice(losses, len(starts)))
+            history.append(float(np.average(values, weights=n_rows[: len(values)])))
+            print(f"Epoch {epoch}, loss: {history[-1]:f}")
+            if not np.isfinite(values[-1]):
+                break
+        warn_of_divergence(history, "epoch", rate, strength)
+        return history
+
+    def _loss(
+        self, X_batch: NDArray[Any], y_batch: NDArray[Any], reg: float
+    ) -> tuple[float, FloatArray]:
+        return softmax_loss(self.weights(), X_batch, y_batch, reg, self.backend)
+
+
+def _npy(fname: str | PathLike[str]) -> str:
+    path = fspath(fname)
+    return path if path.endswith(".npy") else path + ".npy"

@@ -1,0 +1,142 @@
+"""What the classifiers of both courses share: the scores, and the steps that train the weights."""
+
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .. import loss as core
+from .. import validation
+from ..exceptions import NotFittedError
+from ..gradcheck import check_finite
+from ..validation import FloatArray
+from .losses import as_labels, as_matrix
+
+Loss = Callable[[NDArray[Any], NDArray[Any], float], tuple[float, FloatArray]]
+
+# Scores are computed by so many rows at a time, so that an X of another dtype is never copied whole.
+_ROWS_AT_A_TIME = 1024
+
+
+class LinearModel:
+    """What both courses' classifiers share: scores X @ W, and the steps that train W."""
+
+    def __init__(self) -> None:
+        self.W: FloatArray | None = None
+
+    def predict(self, X: ArrayLike) -> NDArray[np.int64]:
+        """Return the class with the highest score ``X @ W`` for every sample.
+
+        Parameters
+        ----------
+        X : array_like of real numbers, shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of int64, shape (n_samples,)
+
+        Raises
+        ------
+        NotFittedError
+            If `W` is None.
+        ValueError
+            If the shape of `X` does not fit, or scores are not finite.
+        TypeError
+            If `X` is not of real numbers.
+        """
+        W = self.weights()
+        matrix = validation.as_array("X", X)
+        if matrix.ndim != 2 or matrix.shape[1] != len(W):
+            raise ValueError(f"X: expected shape (n_samples, {len(W)}), got {matrix.shape}")
+        labels = np.empty(len(matrix), np.int64)
+        for start in range(0, len(matrix), _ROWS_AT_A_TIME):
+            block = matrix[start : start + _ROWS_AT_A_TIME]
+            with np.errstate(over="ignore", invalid="ignore"):  # named below
+                scores = block @ W
+            invalid = ~np.isfinite(scores).all(axis=1)
+            if invalid.any():
+                i = int(np.argmax(invalid))
+                raise ValueError(core.why_logits_are_invalid(start + i, block[i], W, None))
+            labels[start : start + _ROWS_AT_A_TIME] = scores.argmax(axis=1)
+        return labels
+
+    def weights(self) -> FloatArray:
+        if self.W is None:
+            raise NotFittedError(f"this {type(self).__name__} has no weights W yet: train it first")
+        return self.W
+
+    def prepare(self, X: ArrayLike, y: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Check the training data, and draw the first weights where there are none."""
+        matrix = as_matrix("X", X)
+        if self.W is None:
+            labels = as_labels("y", y, len(matrix))
+            shape = matrix.shape[1], int(labels.max()) + 1
+            self.W = 0.001 * np.random.randn(*shape)  # noqa: NPY002  # the notebooks seed this one
+            return matrix, labels
+        check_finite("W", self.W)
+        if matrix.shape[1] != len(self.W):
+            raise ValueError(
+                f"X: expected {len(self.W)} features, the rows of W, got {matrix.shape[1]}"
+            )
+        return matrix, as_labels("y", y, len(matrix), self.W.shape[1])
+
+    def descend(
+        self,
+        loss: Loss,
+        X: NDArray[Any],
+        y: NDArray[Any],
+        minibatches: Iterable[NDArray[np.int64]],
+        learning_rate: float,
+        reg: float,
+    ) -> Iterator[float]:
+        """Take a step ``W - learning_rate * dW`` for each minibatch of rows, and yield its loss before.
+
+        Ends with a loss that is not finite, should one come, and then puts W back to where the loss was
+        finite last.
+        """
+        before = self.W
+        for rows in minibatches:
+            W = self.weights()
+            value, gradient = _loss_of_rows(loss, X, y, rows, W, reg)
+            if not np.isfinite(value):
+                self.W = before
+                yield value
+                return
+            before = W
+            with np.errstate(over="ignore", invalid="ignore"):  # the next loss shows it
+                self.W = W - learning_rate * gradient
+            yield value
+
+
+def _loss_of_rows(
+    loss: Loss, X: NDArray[Any], y: NDArray[Any], rows: NDArray[np.int64], W: FloatArray, reg: float
+) -> tuple[float, FloatArray]:
+    """The loss of a minibatch; +inf where the scores overflow, which the loss core refuses."""
+    minibatch = X[rows]
+    try:
+        return loss(minibatch, y[rows], reg)
+    except ValueError:
+        finite = np.isfinite(minibatch).all(axis=1)
+        if not finite.all():  # the loss knows the row's place in the minibatch, not in X
+            bad = X[rows[int(np.argmin(finite))]]
+            kind = "NaN" if np.isnan(bad).any() else "inf"
+            raise ValueError(
+                f"X: expected finite numbers, got {kind} in row {rows[int(np.argmin(finite))]}"
+            ) from None
+        with np.errstate(over="ignore", invalid="ignore"):
+            if np.isfinite(minibatch @ W).all():
+                raise
+        return np.inf, np.zeros_like(W)
+
+
+def warn_of_divergence(history: list[float], what: str, learning_rate: float, reg: float) -> None:
+    if history and not np.isfinite(history[-1]):
+        warnings.warn(
+            f"the loss became {history[-1]} at {what} {len(history) - 1}, where the training stopped; W is "
+            f"that of the last finite loss: lower learning_rate (now {learning_rate:g}) or reg (now "
+            f"{reg:g}), or scale the columns of X to a common range",
+            RuntimeWarning,
+            stacklevel=3,
+        )

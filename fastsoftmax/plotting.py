@@ -1,0 +1,288 @@
+"""Pictures of a training run: loss curves, speed, and what the weights have learned.
+
+Every function takes plain numbers and returns a `matplotlib.figure.Figure` with no global state behind
+it: nothing is shown, and it works without a display. Save one with its method ``savefig``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from math import ceil, isfinite
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure, FigureBase
+
+# Okabe and Ito's palette, which colour-blind people can tell apart as well; one colour a curve.
+_COLOURS = ("#000000", "#E69F00", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9")
+_INCHES_A_BAR = 0.55
+_INCHES_A_TEMPLATE = 1.0
+_TEMPLATES_A_ROW = 10
+_MOST_TEMPLATES = 100
+
+
+def plot_loss_curves(curves: Mapping[str, Sequence[float]]) -> Figure:
+    """Plot the loss of every epoch, one curve for each name.
+
+    Curves that agree lie on top of each other: each is drawn thinner than the one before, so that
+    all can be seen.
+
+    Parameters
+    ----------
+    curves : mapping of str to sequence of float
+        The loss in nats, in the order of the epochs, as `loss_curve_` of a classifier.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed.
+    ValueError
+        If there is no curve, or one has no epochs.
+    """
+    _check_curves(curves)
+    figure = _figure(6.4, 4.2)
+    _draw_loss_curves(figure.add_subplot(), curves)
+    return figure
+
+
+def plot_speed(
+    samples_per_second: Mapping[str, float], extrapolated: Collection[str] = ()
+) -> Figure:
+    """Plot how many samples are trained on in a second, as bars on a logarithmic axis.
+
+    Parameters
+    ----------
+    samples_per_second : mapping of str to float
+        Greater than 0, one for each name.
+    extrapolated : collection of str
+        The names whose number was not measured as a whole; their bars are hatched and say so.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed.
+    ValueError
+        If there is no number, or one is not finite and greater than 0.
+    """
+    _check_speed(samples_per_second)
+    figure = _figure(6.4, 1.2 + _INCHES_A_BAR * len(samples_per_second))
+    _draw_speed(figure.add_subplot(), samples_per_second, extrapolated)
+    return figure
+
+
+def plot_templates(
+    coef: ArrayLike, image_shape: tuple[int, int], labels: Sequence[object] | None = None
+) -> Figure:
+    """Plot the weights of every class as an image.
+
+    The logit of a class is the sum of the pixels weighted so: where its template is positive, ink
+    speaks for the class, and where it is negative, against it.
+
+    Parameters
+    ----------
+    coef : array_like of float, shape (n_classes, n_features)
+        `coef_` of a classifier; at most 100 classes.
+    image_shape : (int, int)
+        Height and width, whose product is n_features.
+    labels : sequence, optional
+        The titles of the images, one for each class; by default 0, 1, ...
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed.
+    ValueError
+        If shapes do not fit.
+    """
+    images, titles = _templates(coef, image_shape, labels)
+    rows = ceil(len(images) / _TEMPLATES_A_ROW)
+    figure = _figure(10.0, 0.6 + 1.25 * _INCHES_A_TEMPLATE * rows)
+    _draw_templates(figure, images, titles)
+    return figure
+
+
+def plot_bench(
+    curves: Mapping[str, Sequence[float]],
+    samples_per_second: Mapping[str, float],
+    extrapolated: Collection[str] = (),
+    coef: ArrayLike | None = None,
+    image_shape: tuple[int, int] | None = None,
+    title: str = "",
+    templates_title: str = "learned weight templates",
+) -> Figure:
+    """Plot a comparison of backends: loss curves, speed and, for images, the learned templates.
+
+    Parameters
+    ----------
+    curves, samples_per_second, extrapolated
+        As in `plot_loss_curves` and `plot_speed`.
+    coef, image_shape
+        As in `plot_templates`; None where the data are no images: the templates are left out.
+    title : str
+        Above everything.
+    templates_title : str
+        Above the templates.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    ImportError, ValueError
+        As the functions for the parts do.
+    """
+    _check_curves(curves)
+    _check_speed(samples_per_second)
+    has_templates = coef is not None and image_shape is not None
+    images, titles = _templates(coef, image_shape) if has_templates else (np.empty(0), [])
+    templates_height = 0.9 + 1.25 * _INCHES_A_TEMPLATE * ceil(len(images) / _TEMPLATES_A_ROW)
+    height = 4.6 + (templates_height if has_templates else 0)
+    figure = _figure(11.0, height)
+    parts = [figure]
+    if has_templates:
+        parts = figure.subfigures(2, 1, height_ratios=[4.6, templates_height]).tolist()
+        parts[1].suptitle(templates_title, fontsize="medium")
+        _draw_templates(parts[1], images, titles)
+    left, right = parts[0].subplots(1, 2)
+    _draw_loss_curves(left, curves)
+    _draw_speed(right, samples_per_second, extrapolated)
+    if title:
+        parts[0].suptitle(title)
+    return figure
+
+
+def _figure(width: float, height: float) -> Figure:
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError(
+            f'plots need matplotlib: pip install "fastsoftmax[bench]" ({error})'
+        ) from error
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def _check_curves(curves: Mapping[str, Sequence[float]]) -> None:
+    if not curves:
+        raise ValueError("curves: expected at least one, got none")
+    for name, curve in curves.items():
+        if not len(curve):
+            raise ValueError(f"curves: expected at least one epoch, got none for {name!r}")
+
+
+def _check_speed(samples_per_second: Mapping[str, float]) -> None:
+    if not samples_per_second:
+        raise ValueError("samples_per_second: expected at least one, got none")
+    for name, speed in samples_per_second.items():
+        if not (isfinite(speed) and speed > 0):
+            raise ValueError(
+                "samples_per_second: expected finite numbers greater than 0, "
+                f"got {speed!r} for {name!r}"
+            )
+
+
+def _templates(
+    coef: ArrayLike, image_shape: tuple[int, int], labels: Sequence[object] | None = None
+) -> tuple[np.ndarray, list[str]]:
+    weights = np.asarray(coef, dtype=np.float64)
+    if weights.ndim != 2 or not 1 <= len(weights) <= _MOST_TEMPLATES:
+        raise ValueError(
+            f"coef: expected shape (n_classes, n_features) with 1 to {_MOST_TEMPLATES} classes, "
+            f"got {weights.shape}"
+        )
+    height, width = image_shape
+    if height < 1 or width < 1 or height * width != weights.shape[1]:
+        raise ValueError(
+            f"image_shape: expected height and width with the product {weights.shape[1]}, "
+            f"the columns of coef, got {image_shape!r}"
+        )
+    if labels is None:
+        labels = range(len(weights))
+    if len(labels) != len(weights):
+        raise ValueError(f"labels: expected {len(weights)}, one for each class, got {len(labels)}")
+    return weights.reshape(-1, height, width), [str(label) for label in labels]
+
+
+def _draw_loss_curves(axes: Axes, curves: Mapping[str, Sequence[float]]) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    for place, (name, curve) in enumerate(curves.items()):
+        epochs = range(1, len(curve) + 1)
+        axes.plot(
+            epochs,
+            curve,
+            label=name,
+            color=_COLOURS[place % len(_COLOURS)],
+            linewidth=1.5 + 2.5 * (len(curves) - 1 - place),
+            marker="o" if len(curve) == 1 else "",
+            markersize=4 + 4 * (len(curves) - 1 - place),
+            solid_capstyle="round",
+        )
+    axes.set(title="loss of the training data", xlabel="epoch", ylabel="loss (nats)")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
+
+
+def _draw_speed(
+    axes: Axes, samples_per_second: Mapping[str, float], extrapolated: Collection[str]
+) -> None:
+    from matplotlib.ticker import EngFormatter
+
+    with_prefix = EngFormatter(sep="")
+    names, speeds = list(samples_per_second), list(samples_per_second.values())
+    for place, (name, speed) in enumerate(samples_per_second.items()):
+        guessed = name in extrapolated
+        axes.barh(
+            place,
+            speed,
+            height=0.6,
+            color="white" if guessed else _COLOURS[place % len(_COLOURS)],
+            edgecolor=_COLOURS[place % len(_COLOURS)],
+            hatch="///" if guessed else "",
+        )
+        axes.annotate(
+            with_prefix(float(f"{speed:.3g}")) + (" (extrapolated)" if guessed else ""),
+            (speed, place),
+            xytext=(4, 0),
+            textcoords="offset points",
+            verticalalignment="center",
+        )
+    axes.set_xscale("log")
+    # A bar's length says nothing on a logarithmic axis but relative to its start: one decade below
+    # the slowest. On the right, room for the longest label.
+    axes.set_xlim(min(speeds) / 10, max(speeds) * 10)
+    axes.set_yticks(range(len(names)), names)
+    axes.invert_yaxis()
+    axes.grid(axis="x", alpha=0.3)
+    axes.set_axisbelow(True)
+    axes.set(title="speed of training", xlabel="samples per second (logarithmic; more is better)")
+
+
+def _draw_templates(figure: FigureBase, images: np.ndarray, titles: Sequence[str]) -> None:
+    columns = min(len(images), _TEMPLATES_A_ROW)
+    rows = ceil(len(images) / columns)
+    grid = figure.subplots(rows, columns, squeeze=False)
+    limit = float(np.abs(images).max()) or 1.0  # the same scale for all, with 0 in the middle
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for axes, image, title in zip(grid.flat, images, titles, strict=False):
+        drawn = axes.imshow(image, cmap="PuOr", vmin=-limit, vmax=limit)
+        axes.set_title(title, fontsize="medium")
+    figure.colorbar(drawn, ax=grid, label="weight", fraction=0.02, pad=0.01)

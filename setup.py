@@ -1,0 +1,123 @@
+"""Builds the compiled backend: the C kernels once per instruction set and type, and the Cython core.
+
+Environment variables:
+
+FASTSOFTMAX_PURE=1
+    Install without the compiled backend.
+FASTSOFTMAX_BUILD=release|debug|profile
+    release (default): optimised. debug: no optimisation, symbols, assertions. profile: optimised, with
+    symbols and frame pointers.
+"""
+
+import os
+import shutil
+import sys
+import sysconfig
+from pathlib import Path
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+KERNEL_SOURCE = "csrc/kernels.c"
+HEADERS = [str(path) for path in Path("csrc").glob("*.h")]
+
+# Compiler flags by instruction set: (those of GCC and Clang, those of MSVC). What the machine offers is
+# found at run time; -march=native would build something that runs nowhere else.
+INSTRUCTION_SETS = {"portable": ([], [])}
+if sysconfig.get_platform().endswith(("x86_64", "amd64", "i686")):
+    INSTRUCTION_SETS["avx2"] = (["-mavx2", "-mfma"], ["/arch:AVX2"])
+TYPES = ("float32", "float64")
+
+BUILDS = {
+    "release": ["-O3", "-g0"],
+    "debug": ["-O0", "-g", "-UNDEBUG"],
+    "profile": ["-O3", "-g", "-fno-omit-frame-pointer"],
+}
+
+# The free-threaded build of Python has no stable ABI to build against.
+LIMITED_API = not sysconfig.get_config_var("Py_GIL_DISABLED")
+
+NO_COMPILER = """
+fastsoftmax: no C compiler was found, and the compiled backend needs one. Install one and try again:
+  Debian, Ubuntu:  apt-get install build-essential
+  Fedora:          dnf install gcc
+  macOS:           xcode-select --install
+  Windows:         Microsoft C++ Build Tools
+Or install without the compiled backend: set the environment variable FASTSOFTMAX_PURE=1.
+"""
+
+
+class BuildKernels(build_ext):
+    """Compiles the kernels once per instruction set and type, and links them into the extension."""
+
+    def build_extensions(self):
+        self._require_compiler()
+        for extension in self.extensions:
+            flags = self._flags()
+            extension.extra_compile_args = flags
+            extension.extra_objects = self._compile_kernels(flags)
+        super().build_extensions()
+
+    def _is_msvc(self):
+        return self.compiler.compiler_type == "msvc"
+
+    def _require_compiler(self):
+        command = getattr(self.compiler, "compiler", None)  # a list; MSVC has none
+        if self._is_msvc():
+            try:
+                self.compiler.initialize()
+            except Exception as error:  # distutils has moved its exceptions more than once
+                sys.exit(f"{NO_COMPILER}\n({error})")
+        elif not command or shutil.which(command[0]) is None:
+            sys.exit(NO_COMPILER)
+
+    def _flags(self):
+        build = os.environ.get("FASTSOFTMAX_BUILD", "release")
+        if build not in BUILDS:
+            sys.exit(f"FASTSOFTMAX_BUILD must be one of {', '.join(BUILDS)}, not {build!r}")
+        if self._is_msvc():
+            return ["/O2", "/std:c11", "/fp:precise"]
+        # Without -ffp-contract=off GCC would fuse what is written as two roundings.
+        return ["-std=c11", "-D_GNU_SOURCE", "-fvisibility=hidden", "-ffp-contract=off", *BUILDS[build]]
+
+    def _compile_kernels(self, flags):
+        objects = []
+        for name, (unix_flags, msvc_flags) in INSTRUCTION_SETS.items():
+            for type_name in TYPES:
+                objects += self.compiler.compile(
+                    [KERNEL_SOURCE],
+                    # Each has a folder of its own: the object's name follows from the source's.
+                    output_dir=os.path.join(self.build_temp, f"{name}_{type_name}"),
+                    macros=[(f"FASTSOFTMAX_{name.upper()}", "1"), (f"FASTSOFTMAX_{type_name.upper()}", "1")],
+                    include_dirs=["csrc"],
+                    extra_postargs=flags + (msvc_flags if self._is_msvc() else unix_flags),
+                    depends=HEADERS,
+                )
+        return objects
+
+
+def extensions():
+    """The one extension module, or none."""
+    if os.environ.get("FASTSOFTMAX_PURE", "") not in ("", "0"):
+        return []
+    from Cython.Build import cythonize
+
+    macros = [(f"HAVE_{name.upper()}", "1") for name in INSTRUCTION_SETS]
+    if LIMITED_API:
+        macros.append(("Py_LIMITED_API", "0x030B0000"))
+    core = Extension(
+        "fastsoftmax.backends._core",
+        sources=["fastsoftmax/backends/_core.pyx", "csrc/dispatch.c"],
+        include_dirs=["csrc"],
+        define_macros=macros,
+        depends=[*HEADERS, KERNEL_SOURCE],
+        py_limited_api=LIMITED_API,
+    )
+    return cythonize([core], compiler_directives={"language_level": 3})
+
+
+setup(
+    ext_modules=extensions(),
+    cmdclass={"build_ext": BuildKernels},
+    options={"bdist_wheel": {"py_limited_api": "cp311"}} if LIMITED_API else {},
+)
