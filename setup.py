@@ -26,6 +26,10 @@ HEADERS = [str(path) for path in Path("csrc").glob("*.h")]
 INSTRUCTION_SETS = {"portable": ([], [])}
 if sysconfig.get_platform().endswith(("x86_64", "amd64", "i686")):
     INSTRUCTION_SETS["avx2"] = (["-mavx2", "-mfma"], ["/arch:AVX2"])
+    INSTRUCTION_SETS["avx512"] = (
+        ["-mavx512f", "-mavx512dq", "-mavx512vl", "-mfma", "-mprefer-vector-width=512"],
+        ["/arch:AVX512"],
+    )
 TYPES = ("float32", "float64")
 
 BUILDS = {
@@ -107,13 +111,13 @@ def extensions():
         macros.append(("Py_LIMITED_API", "0x030B0000"))
     core = Extension(
         "fastsoftmax.backends._core",
-        sources=["fastsoftmax/backends/_core.pyx", "csrc/dispatch.c"],
+        sources=["fastsoftmax/backends/_core.pyx", "csrc/dispatch.c", "csrc/pool.c"],
         include_dirs=["csrc"],
         define_macros=macros,
         depends=[*HEADERS, KERNEL_SOURCE],
         py_limited_api=LIMITED_API,
     )
-    return cythonize([core], compiler_directives={"language_level": 3})
+    return cythonize([core], compiler_directives={"language_level": 3, "freethreading_compatible": True})
 
 
 setup(

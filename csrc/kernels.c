@@ -12,11 +12,6 @@
 #else
 #define TYPE float64
 #endif
-#if defined(FASTSOFTMAX_AVX2)
-#define INSTRUCTION_SET avx2
-#else
-#define INSTRUCTION_SET portable
-#endif
 
 extern const struct kernels TABLE_NAME(INSTRUCTION_SET, TYPE);
 

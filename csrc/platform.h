@@ -1,4 +1,5 @@
-/* What differs between compilers and systems, in one place: attributes, aligned memory, CPU detection. */
+/* What differs between compilers and systems, in one place: attributes, aligned memory, threads and
+ * atomics, the clock, CPU detection. */
 #ifndef FASTSOFTMAX_PLATFORM_H
 #define FASTSOFTMAX_PLATFORM_H
 
@@ -6,6 +7,16 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <time.h>
+
+/* Elsewhere the kernels run on one thread. */
+#if defined(_WIN32) || defined(__STDC_NO_ATOMICS__)
+#define PLATFORM_HAS_THREADS 0
+#else
+#define PLATFORM_HAS_THREADS 1
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#endif
 
 #if defined(__GNUC__) || defined(__clang__)
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
@@ -39,12 +50,26 @@ static inline void platform_free(void *memory) {
 #endif
 }
 
-/* Whether the CPU and the operating system both support AVX2 and FMA. */
-static inline int platform_has_avx2(void) {
+/* Whether the CPU and the operating system both support an instruction set. */
 #if (defined(__x86_64__) || defined(__i386__)) && (defined(__GNUC__) || defined(__clang__))
+static inline int platform_has_avx2(void) {
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+}
+static inline int platform_has_avx512(void) {
+    return platform_has_avx2() && __builtin_cpu_supports("avx512f") &&
+           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+}
 #else
-    return 0;
+static inline int platform_has_avx2(void) { return 0; }
+static inline int platform_has_avx512(void) { return 0; }
+#endif
+
+/* Tells the CPU that this is a loop that waits. */
+static inline void platform_pause(void) {
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ __volatile__("yield");
 #endif
 }
 

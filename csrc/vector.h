@@ -18,6 +18,9 @@
  *   shift_exponent(p, t)        p * 2**n, where n stands in the low bits of t (see exponential.h)
  *   sum_lanes(v), largest_lane(v)
  *
+ * and its name INSTRUCTION_SET, and the size of the kernels' tiles, which follows from the number of
+ * registers: TILE_ROWS x TILE_CLASSES dot products at once, TILE_COLUMNS columns of an outer sum.
+ *
  * The number of lanes is fixed, and sums over lanes fold halves onto each other (lane i takes lane
  * i + LANES / 2, and so on), so that every instruction set with FMA gives the same bits.
  */
@@ -38,12 +41,14 @@ enum { LANES = 8 };
 #error "define FASTSOFTMAX_FLOAT32 or FASTSOFTMAX_FLOAT64"
 #endif
 
-#if defined(FASTSOFTMAX_AVX2)
+#if defined(FASTSOFTMAX_AVX512)
+#include "vector_avx512.h"
+#elif defined(FASTSOFTMAX_AVX2)
 #include "vector_avx2.h"
 #elif defined(FASTSOFTMAX_PORTABLE)
 #include "vector_portable.h"
 #else
-#error "define the instruction set: FASTSOFTMAX_AVX2 or FASTSOFTMAX_PORTABLE"
+#error "define the instruction set, FASTSOFTMAX_PORTABLE for example"
 #endif
 
 #endif

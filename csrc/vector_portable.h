@@ -1,5 +1,7 @@
 /* The vocabulary in plain C; any compiler, any CPU. fma rounds twice: results differ in the last bits. */
 
+#define INSTRUCTION_SET portable
+
 enum { TILE_ROWS = 2, TILE_CLASSES = 2, TILE_COLUMNS = 2 };
 
 typedef struct {

@@ -13,7 +13,7 @@ from cpython.buffer cimport (
     Py_buffer, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer,
 )
 from cpython.exc cimport PyErr_CheckSignals
-from libc.math cimport NAN, isnan
+from libc.math cimport isfinite, isnan
 from libc.stdint cimport int64_t
 from libc.string cimport memcpy
 
@@ -73,9 +73,29 @@ cdef extern from "kernels.h" nogil:
     const instruction_set_row *rows_of_sets "instruction_sets"
 
 
+cdef extern from "pool.h" nogil:
+    struct pool
+    pool *pool_begin(int n_threads)
+    void pool_for(
+        pool *pool, void (*function)(void *context, size_t chunk) noexcept nogil, void *context,
+        size_t n_chunks)
+    void pool_end(pool *pool)
+
+
 # Rows of X that `linear_cross_entropy` takes at once: their logits stay in the cache.
 cdef enum:
     ROWS_AT_ONCE = 256
+
+# How work is cut: chunks a thread, chunks at the most, and rows that a chunk of scores is a multiple of.
+cdef enum:
+    CHUNKS_PER_THREAD = 8
+    MOST_CHUNKS = 64
+    ROWS_OF_A_CHUNK = 4
+
+# Below these, one thread alone is done before a second one has begun.
+cdef enum:
+    LEAST_ELEMENTS_FOR_THREADS = 20000
+    LEAST_PRODUCTS_FOR_THREADS = 150000
 
 # An epoch is left so often to look for a pending signal, at the end of a step.
 cdef double SECONDS_BETWEEN_SIGNALS = 0.03
@@ -138,10 +158,10 @@ cdef class View:
         if self.held:
             PyBuffer_Release(&self.buffer)
 
-    cdef size_t length(self, int axis) noexcept:
+    cdef size_t length(self, int axis) noexcept nogil:
         return <size_t>self.buffer.shape[axis]
 
-    cdef const kernel_table *kernels(self) noexcept:
+    cdef const kernel_table *kernels(self) noexcept nogil:
         return chosen.float32 if self.buffer.itemsize == 4 else chosen.float64
 
 
@@ -182,48 +202,138 @@ cdef size_t padded(size_t n, size_t lanes) noexcept nogil:
     return (n + lanes - 1) // lanes * lanes
 
 
-def softmax(logits, out, n_threads):
+cdef struct Split:
+    # `n_items` in chunks of `size`, the last one smaller
+    size_t n_items, size, n_chunks
+
+
+cdef Split split(size_t n_items, size_t multiple, int n_threads) noexcept nogil:
+    """Some chunks a thread, so that a slow one can be made up for; each a multiple of `multiple`."""
+    cdef Split s
+    cdef size_t wanted = min(<size_t>n_threads * CHUNKS_PER_THREAD, <size_t>MOST_CHUNKS)
+    s.n_items = n_items
+    s.size = padded((n_items + wanted - 1) // wanted, multiple)
+    s.n_chunks = (n_items + s.size - 1) // s.size if n_items else 0
+    return s
+
+
+cdef size_t length_of(const Split *s, size_t chunk) noexcept nogil:
+    return min(s.size, s.n_items - chunk * s.size)
+
+
+cdef struct Rows:
+    # A function of rows of logits, and all that it may need
+    ptrdiff_t (*function)(const Rows *rows, size_t first, size_t n) noexcept nogil
+    const kernel_table *kernels
+    const char *logits
+    char *out
+    size_t n_classes
+    const int64_t *labels
+    const char *probabilities
+    double scale
+    double *losses
+    Split split
+    ptrdiff_t invalid[MOST_CHUNKS]
+
+
+cdef void rows_chunk(void *context, size_t chunk) noexcept nogil:
+    cdef Rows *rows = <Rows *>context
+    cdef size_t first = chunk * rows.split.size
+    cdef ptrdiff_t invalid = rows.function(rows, first, length_of(&rows.split, chunk))
+    rows.invalid[chunk] = invalid + <ptrdiff_t>first if invalid >= 0 else -1
+
+
+cdef ptrdiff_t over_rows(Rows *rows, size_t n_rows, int n_threads) noexcept nogil:
+    """Call the function on all rows; returns the first invalid one, or -1."""
+    cdef pool *helpers = NULL
+    cdef size_t chunk
+    cdef ptrdiff_t invalid = -1
+    if n_rows * rows.n_classes >= LEAST_ELEMENTS_FOR_THREADS:
+        helpers = pool_begin(n_threads)
+    if helpers == NULL:
+        return rows.function(rows, 0, n_rows)
+    rows.split = split(n_rows, 1, n_threads)
+    pool_for(helpers, rows_chunk, rows, rows.split.n_chunks)
+    pool_end(helpers)
+    for chunk in range(rows.split.n_chunks):
+        if rows.invalid[chunk] >= 0:
+            invalid = rows.invalid[chunk]
+            break
+    return invalid
+
+
+cdef ptrdiff_t softmax_rows(const Rows *r, size_t first, size_t n) noexcept nogil:
+    cdef size_t offset = first * r.n_classes * r.kernels.element_size
+    return r.kernels.softmax(r.logits + offset, n, r.n_classes, r.out + offset)
+
+
+cdef ptrdiff_t log_softmax_rows(const Rows *r, size_t first, size_t n) noexcept nogil:
+    cdef size_t offset = first * r.n_classes * r.kernels.element_size
+    return r.kernels.log_softmax(r.logits + offset, n, r.n_classes, r.out + offset)
+
+
+cdef ptrdiff_t logsumexp_rows(const Rows *r, size_t first, size_t n) noexcept nogil:
+    cdef size_t size = r.kernels.element_size
+    r.kernels.logsumexp(
+        r.logits + first * r.n_classes * size, n, r.n_classes, r.out + first * size)
+    return -1
+
+
+cdef ptrdiff_t cross_entropy_rows(const Rows *r, size_t first, size_t n) noexcept nogil:
+    cdef size_t offset = first * r.n_classes * r.kernels.element_size
+    return r.kernels.cross_entropy(
+        r.logits + offset, r.n_classes, n, r.n_classes,
+        r.labels + first if r.labels != NULL else NULL,
+        r.probabilities + offset if r.probabilities != NULL else NULL, r.scale,
+        r.losses + first, r.out + offset if r.out != NULL else NULL, r.n_classes)
+
+
+def softmax(logits, out, int n_threads):
     cdef View z = View(logits), p = View(out, True)
-    cdef const kernel_table *kernels = z.kernels()
-    cdef size_t n_rows = z.length(0), n_classes = z.length(1)
+    cdef Rows rows
     cdef ptrdiff_t invalid
+    rows.function, rows.kernels, rows.n_classes = softmax_rows, z.kernels(), z.length(1)
+    rows.logits, rows.out = z.start, p.start
     with nogil:
-        invalid = kernels.softmax(z.start, n_rows, n_classes, p.start)
+        invalid = over_rows(&rows, z.length(0), n_threads)
     return invalid
 
 
-def log_softmax(logits, out, n_threads):
+def log_softmax(logits, out, int n_threads):
     cdef View z = View(logits), log_p = View(out, True)
-    cdef const kernel_table *kernels = z.kernels()
-    cdef size_t n_rows = z.length(0), n_classes = z.length(1)
+    cdef Rows rows
     cdef ptrdiff_t invalid
+    rows.function, rows.kernels, rows.n_classes = log_softmax_rows, z.kernels(), z.length(1)
+    rows.logits, rows.out = z.start, log_p.start
     with nogil:
-        invalid = kernels.log_softmax(z.start, n_rows, n_classes, log_p.start)
+        invalid = over_rows(&rows, z.length(0), n_threads)
     return invalid
 
 
-def logsumexp(logits, out, n_threads):
+def logsumexp(logits, out, int n_threads):
     cdef View z = View(logits), lse = View(out, True)
-    cdef const kernel_table *kernels = z.kernels()
-    cdef size_t n_rows = z.length(0), n_classes = z.length(1)
+    cdef Rows rows
+    rows.function, rows.kernels, rows.n_classes = logsumexp_rows, z.kernels(), z.length(1)
+    rows.logits, rows.out = z.start, lse.start
     with nogil:
-        kernels.logsumexp(z.start, n_rows, n_classes, lse.start)
+        over_rows(&rows, z.length(0), n_threads)
 
 
-def softmax_cross_entropy(logits, targets, double scale, losses, dlogits, n_threads):
+def softmax_cross_entropy(logits, targets, double scale, losses, dlogits, int n_threads):
     cdef View z = View(logits), loss = View(losses, True), dz = View(dlogits, True)
     cdef Targets t = Targets(targets)
-    cdef const kernel_table *kernels = z.kernels()
-    cdef size_t n_rows = z.length(0), n_classes = z.length(1)
+    cdef Rows rows
     cdef ptrdiff_t invalid
+    rows.function, rows.kernels, rows.n_classes = cross_entropy_rows, z.kernels(), z.length(1)
+    rows.logits, rows.out = z.start, dz.start
+    rows.labels, rows.probabilities = t.labels, t.probabilities
+    rows.scale, rows.losses = scale, <double *>loss.start
     with nogil:
-        invalid = kernels.cross_entropy(
-            z.start, n_classes, n_rows, n_classes, t.labels, t.probabilities, scale,
-            <double *>loss.start, dz.start, n_classes)
+        invalid = over_rows(&rows, z.length(0), n_threads)
     return invalid
 
 
-def penalty(W, double l2, double l1, gradient, n_threads):
+def penalty(W, double l2, double l1, gradient, int n_threads):
     cdef View w = View(W), g = View(gradient, True)
     cdef const kernel_table *kernels = w.kernels()
     cdef size_t n = w.length(0)
@@ -233,165 +343,250 @@ def penalty(W, double l2, double l1, gradient, n_threads):
     return value
 
 
+cdef struct Minibatch:
+    # Some rows of X with their targets, and what becomes of them
+    const kernel_table *kernels
+    size_t n_features, n_classes
+    const void **rows
+    const int64_t *labels
+    const char *probabilities
+    char *coef
+    size_t coef_stride
+    char *intercept
+    double scale
+    double *losses
+    char *dlogits  # first the logits
+    Split samples  # of the forward pass
+    Split strips  # of the backward pass, one vector of features wide
+
+
+cdef void split_minibatch(Minibatch *m, size_t n, int n_threads) noexcept nogil:
+    m.samples = split(n, ROWS_OF_A_CHUNK, n_threads)
+    m.strips = split(m.coef_stride // m.kernels.lanes, 1, n_threads)
+
+
+cdef void forward_chunk(void *context, size_t chunk) noexcept nogil:
+    """Losses and gradient of the logits of some rows; the loss of a row without a softmax is NaN."""
+    cdef Minibatch *m = <Minibatch *>context
+    cdef size_t first = chunk * m.samples.size, n = length_of(&m.samples, chunk)
+    cdef size_t offset = first * m.n_classes * m.kernels.element_size
+    m.kernels.scores(
+        m.rows + first, n, m.n_features, m.coef, m.coef_stride, m.n_classes, m.intercept,
+        m.dlogits + offset, m.n_classes)
+    m.kernels.cross_entropy(
+        m.dlogits + offset, m.n_classes, n, m.n_classes,
+        m.labels + first if m.labels != NULL else NULL,
+        m.probabilities + offset if m.probabilities != NULL else NULL, m.scale,
+        m.losses + first, m.dlogits + offset, m.n_classes)
+
+
+cdef bint uses_threads(size_t n_rows, size_t n_features, size_t n_classes) noexcept nogil:
+    return <double>n_rows * n_features * n_classes >= LEAST_PRODUCTS_FOR_THREADS
+
+
+cdef struct Gradients:
+    # What `linear_cross_entropy` is asked for; NULL for what it is not
+    Minibatch *minibatch
+    char *dcoef
+    char *dintercept
+    char *dX
+    bint add  # to dcoef and dintercept, from the second minibatch on
+    const void **coef_rows
+
+
+cdef void gradient_chunk(void *context, size_t chunk) noexcept nogil:
+    cdef Gradients *g = <Gradients *>context
+    cdef Minibatch *m = g.minibatch
+    cdef size_t first = chunk * m.strips.size, strip
+    cdef size_t n = m.samples.n_items
+    if chunk == 0 and g.dintercept != NULL:
+        m.kernels.column_sums(m.dlogits, m.n_classes, n, m.n_classes, g.add, g.dintercept)
+    if g.dcoef != NULL:
+        for strip in range(first, first + length_of(&m.strips, chunk)):
+            m.kernels.outer_sum(
+                m.rows, n, strip * m.kernels.lanes, m.n_features, m.dlogits, m.n_classes, 1,
+                m.n_classes, g.add, g.dcoef, m.coef_stride)
+
+
+cdef void gradient_of_x_chunk(void *context, size_t chunk) noexcept nogil:
+    """dX = dlogits @ W.T: the same sum, over classes instead of samples."""
+    cdef Gradients *g = <Gradients *>context
+    cdef Minibatch *m = g.minibatch
+    cdef size_t size = m.kernels.element_size, strip
+    cdef size_t first = chunk * m.samples.size, n = length_of(&m.samples, chunk)
+    for strip in range(m.strips.n_items):
+        m.kernels.outer_sum(
+            g.coef_rows, m.n_classes, strip * m.kernels.lanes, m.n_features,
+            m.dlogits + first * m.n_classes * size, 1, m.n_classes, n, False,
+            g.dX + first * m.n_features * size, m.n_features)
+
+
 def linear_cross_entropy(
-    X, W, intercept, targets, double scale, losses, dW, dintercept, dX, n_threads
+    X, W, intercept, targets, double scale, losses, dW, dintercept, dX, int n_threads
 ):
     cdef View x = View(X), w = View(W), b = View(intercept), loss = View(losses, True)
     cdef View dw = View(dW, True), db = View(dintercept, True), dx = View(dX, True)
     cdef Targets t = Targets(targets)
-    cdef const kernel_table *kernels = x.kernels()
-    cdef size_t size = kernels.element_size, lanes = kernels.lanes
-    cdef size_t n_rows = x.length(0), n_features = x.length(1), n_classes = w.length(1)
-    cdef size_t stride = padded(n_features, lanes)
-    cdef Scratch coef = Scratch(n_classes * stride, size)
-    cdef Scratch dcoef = Scratch(n_classes * stride if dw.held else 0, size)
-    cdef Scratch dlogits = Scratch(ROWS_AT_ONCE * n_classes, size)
-    cdef Scratch row_starts = Scratch(max(ROWS_AT_ONCE, n_classes), sizeof(void *))
-    cdef const void **rows = <const void **>row_starts.start
-    cdef size_t block, first, n, i, strip
+    cdef Minibatch m
+    m.kernels, m.n_features, m.n_classes = x.kernels(), x.length(1), w.length(1)
+    m.coef_stride = padded(m.n_features, m.kernels.lanes)
+    m.intercept, m.scale = b.start, scale
+    cdef size_t size = m.kernels.element_size, n_rows = x.length(0)
+    cdef Scratch coef = Scratch(m.n_classes * m.coef_stride, size)
+    cdef Scratch dcoef = Scratch(m.n_classes * m.coef_stride if dw.held else 0, size)
+    cdef Scratch dlogits = Scratch(ROWS_AT_ONCE * m.n_classes, size)
+    cdef Scratch rows = Scratch(ROWS_AT_ONCE, sizeof(void *))
+    cdef Scratch coef_rows = Scratch(m.n_classes, sizeof(void *))
+    m.coef, m.dlogits, m.rows = coef.start, dlogits.start, <const void **>rows.start
+    cdef Gradients gradients
+    gradients.minibatch = &m
+    gradients.dcoef = dcoef.start if dw.held else NULL
+    gradients.dintercept, gradients.dX = db.start, dx.start
+    gradients.coef_rows = <const void **>coef_rows.start
+    cdef bint has_gradients = dw.held or db.held
+    cdef pool *helpers = NULL
+    cdef size_t block, first, n, i
     cdef ptrdiff_t invalid = -1
-    cdef bint later
     with nogil:
-        kernels.pack(
-            w.start, w.buffer.strides[0], w.buffer.strides[1], n_features, n_classes, coef.start,
-            stride)
+        m.kernels.pack(
+            w.start, w.buffer.strides[0], w.buffer.strides[1], m.n_features, m.n_classes, m.coef,
+            m.coef_stride)
+        for i in range(m.n_classes):
+            gradients.coef_rows[i] = m.coef + i * m.coef_stride * size
+        if uses_threads(n_rows, m.n_features, m.n_classes):
+            helpers = pool_begin(n_threads)
         for block in range((n_rows + ROWS_AT_ONCE - 1) // ROWS_AT_ONCE):
             first = block * ROWS_AT_ONCE
             n = min(<size_t>ROWS_AT_ONCE, n_rows - first)
-            later = block > 0
+            split_minibatch(&m, n, n_threads)
             for i in range(n):
-                rows[i] = x.start + (first + i) * n_features * size
-            kernels.scores(
-                rows, n, n_features, coef.start, stride, n_classes, b.start, dlogits.start,
-                n_classes)
-            invalid = kernels.cross_entropy(
-                dlogits.start, n_classes, n, n_classes,
-                t.labels + first if t.labels != NULL else NULL,
-                t.probabilities + first * n_classes * size if t.probabilities != NULL else NULL,
-                scale, <double *>loss.start + first, dlogits.start, n_classes)
+                m.rows[i] = x.start + (first + i) * m.n_features * size
+            m.labels = t.labels + first if t.labels != NULL else NULL
+            m.probabilities = NULL
+            if t.probabilities != NULL:
+                m.probabilities = t.probabilities + first * m.n_classes * size
+            m.losses = <double *>loss.start + first
+            pool_for(helpers, forward_chunk, &m, m.samples.n_chunks)
+            for i in range(n):
+                if isnan(m.losses[i]):
+                    invalid = <ptrdiff_t>(first + i)
+                    break
             if invalid >= 0:
-                invalid += <ptrdiff_t>first
                 break
-            if db.held:
-                kernels.column_sums(dlogits.start, n_classes, n, n_classes, later, db.start)
-            if dw.held:
-                for strip in range(stride // lanes):
-                    kernels.outer_sum(
-                        rows, n, strip * lanes, n_features, dlogits.start, n_classes, 1, n_classes, later,
-                        dcoef.start, stride)
-            if dx.held:
-                # dX = dlogits @ W.T: the same sum, over classes instead of samples
-                for i in range(n_classes):
-                    rows[i] = coef.start + i * stride * size
-                for strip in range(stride // lanes):
-                    kernels.outer_sum(
-                        rows, n_classes, strip * lanes, n_features, dlogits.start, 1, n_classes, n, False,
-                        dx.start + first * n_features * size, n_features)
+            gradients.add = block > 0
+            if has_gradients:
+                pool_for(helpers, gradient_chunk, &gradients, m.strips.n_chunks)
+            if gradients.dX != NULL:
+                pool_for(helpers, gradient_of_x_chunk, &gradients, m.samples.n_chunks)
+                gradients.dX += n * m.n_features * size
+        pool_end(helpers)
         if invalid < 0 and dw.held:
-            kernels.unpack(
-                dcoef.start, stride, n_features, n_classes, dw.start, dw.buffer.strides[0],
-                dw.buffer.strides[1])
+            m.kernels.unpack(
+                gradients.dcoef, m.coef_stride, m.n_features, m.n_classes, dw.start,
+                dw.buffer.strides[0], dw.buffer.strides[1])
     return invalid
 
 
 cdef struct Epoch:
-    const kernel_table *kernels
     # the data, where they lie
     const char *X
     ptrdiff_t row_stride
-    size_t n_features, n_classes
     const int64_t *labels
     const char *probabilities
     const int64_t *order
     size_t n_samples, batch_size
-    # the model
+    # the model, apart from what the minibatch holds of it
     step_rule rule
-    char *coef
     char *velocity
-    size_t coef_stride
-    char *intercept
     char *intercept_velocity
     const double *rates
     double *objectives
-    # of one minibatch: where its rows start, its targets, logits that become their gradient, losses
-    const void **rows
+    # of one step, with memory for its targets
+    Minibatch minibatch
     int64_t *batch_labels
     char *batch_probabilities
-    char *dlogits
-    double *losses
     # of every strip of features
     double *squares
     double *magnitudes
 
 
-cdef size_t gather(Epoch *e, size_t step) noexcept nogil:
-    """Point at the rows of a minibatch and copy its targets; returns how many there are."""
+cdef void gather(Epoch *e, size_t step) noexcept nogil:
+    """Point at the rows of a minibatch and copy its targets."""
+    cdef Minibatch *m = &e.minibatch
     cdef size_t first = step * e.batch_size, i
-    cdef size_t n = min(e.batch_size, e.n_samples - first)
-    cdef size_t row_size = e.n_classes * e.kernels.element_size
+    cdef size_t row_size = m.n_classes * m.kernels.element_size
     cdef int64_t sample
-    for i in range(n):
+    for i in range(m.samples.n_items):
         sample = e.order[first + i]
-        e.rows[i] = e.X + sample * e.row_stride
+        m.rows[i] = e.X + sample * e.row_stride
         if e.labels != NULL:
             e.batch_labels[i] = e.labels[sample]
         else:
             memcpy(
-                e.batch_probabilities + i * row_size, e.probabilities + sample * row_size, row_size)
-    return n
+                e.batch_probabilities + i * row_size, e.probabilities + sample * row_size,
+                row_size)
 
 
-cdef bint forward(Epoch *e, size_t n) noexcept nogil:
-    """Losses and gradient of the logits; false where a row has no softmax."""
-    e.kernels.scores(
-        e.rows, n, e.n_features, e.coef, e.coef_stride, e.n_classes, e.intercept, e.dlogits,
-        e.n_classes)
-    return e.kernels.cross_entropy(
-        e.dlogits, e.n_classes, n, e.n_classes, e.batch_labels, e.batch_probabilities, 1.0 / n,
-        e.losses, e.dlogits, e.n_classes) < 0
+cdef void update_chunk(void *context, size_t chunk) noexcept nogil:
+    """Gradient, penalty, momentum and step of some strips of features; of the intercept with the first."""
+    cdef Epoch *e = <Epoch *>context
+    cdef Minibatch *m = &e.minibatch
+    cdef size_t first = chunk * m.strips.size, strip
+    cdef size_t n = m.samples.n_items
+    for strip in range(first, first + length_of(&m.strips, chunk)):
+        m.kernels.update(
+            m.rows, n, strip * m.kernels.lanes, m.n_features, m.dlogits, m.n_classes,
+            m.n_classes, &e.rule, m.coef, e.velocity, m.coef_stride, e.squares + strip,
+            e.magnitudes + strip)
+    if chunk == 0 and m.intercept != NULL:
+        m.kernels.update_intercept(
+            m.dlogits, m.n_classes, n, m.n_classes, &e.rule, m.intercept, e.intercept_velocity)
 
 
-cdef double backward(Epoch *e, size_t n) noexcept nogil:
-    """Update the model; returns the penalty before the update."""
-    cdef size_t lanes = e.kernels.lanes, strip
-    cdef double squares = 0, magnitudes = 0
-    for strip in range(e.coef_stride // lanes):
-        e.kernels.update(
-            e.rows, n, strip * lanes, e.n_features, e.dlogits, e.n_classes, e.n_classes, &e.rule, e.coef,
-            e.velocity, e.coef_stride, e.squares + strip, e.magnitudes + strip)
-        squares += e.squares[strip]
-        magnitudes += e.magnitudes[strip]
-    if e.intercept != NULL:
-        e.kernels.update_intercept(
-            e.dlogits, e.n_classes, n, e.n_classes, &e.rule, e.intercept, e.intercept_velocity)
-    return e.rule.l2 * squares + e.rule.l1 * magnitudes
+cdef double sum_of(const double *values, size_t n) noexcept nogil:
+    cdef double total = 0
+    cdef size_t i
+    for i in range(n):
+        total += values[i]
+    return total
 
 
-cdef size_t run_steps(Epoch *e, size_t step, size_t n_steps) noexcept nogil:
-    """Take steps until the last, an objective that is not finite, or the time to look for signals.
+cdef size_t run_steps(Epoch *e, size_t step, size_t n_steps, int n_threads) noexcept nogil:
+    """Take steps until the last, a loss that is not finite, or the time to look for signals.
 
-    Returns the number of the step after the last whole one.
+    Returns the number of the step after the last one tried.
     """
     cdef double deadline = platform_seconds() + SECONDS_BETWEEN_SIGNALS
-    cdef double sum_of_losses
-    cdef size_t n, i
+    cdef Minibatch *m = &e.minibatch
+    cdef pool *helpers = NULL
+    cdef double loss
+    cdef size_t n
+    if uses_threads(e.batch_size, m.n_features, m.n_classes):
+        helpers = pool_begin(n_threads)
     while step < n_steps:
-        n = gather(e, step)
-        if not forward(e, n):
-            e.objectives[step] = NAN
-            return step + 1
-        sum_of_losses = 0
-        for i in range(n):
-            sum_of_losses += e.losses[i]
-        e.rule.rate = e.rates[step]
-        e.objectives[step] = sum_of_losses / n + backward(e, n)
+        n = min(e.batch_size, e.n_samples - step * e.batch_size)
+        split_minibatch(m, n, n_threads if helpers != NULL else 1)
+        m.scale = 1.0 / n
+        gather(e, step)
+        pool_for(helpers, forward_chunk, m, m.samples.n_chunks)
+        loss = sum_of(m.losses, n) / n
+        e.objectives[step] = loss
         step += 1
-        if platform_seconds() > deadline:
+        if not isfinite(loss):
             break
+        e.rule.rate = e.rates[step - 1]
+        pool_for(helpers, update_chunk, e, m.strips.n_chunks)
+        if e.rule.l2 != 0:
+            e.objectives[step - 1] += e.rule.l2 * sum_of(e.squares, m.strips.n_items)
+        if e.rule.l1 != 0:
+            e.objectives[step - 1] += e.rule.l1 * sum_of(e.magnitudes, m.strips.n_items)
+        if platform_seconds() > deadline or not isfinite(e.objectives[step - 1]):
+            break
+    pool_end(helpers)
     return step
 
 
-def sgd_epoch(data, state, rule, order, size_t batch_size, rates, n_threads):
+def sgd_epoch(data, state, rule, order, size_t batch_size, rates, int n_threads):
     cdef View x = View(data.X), indices = View(order), step_rates = View(rates)
     cdef Targets t = Targets(data.targets)
     coef, intercept, coef_velocity, intercept_velocity = state
@@ -400,68 +595,61 @@ def sgd_epoch(data, state, rule, order, size_t batch_size, rates, n_threads):
     objectives = np.empty(len(rates))
     cdef View objective_view = View(objectives, True)
     cdef Epoch e
-    e.kernels = x.kernels()
-    e.X = x.start
-    e.row_stride = x.buffer.strides[0]
-    e.n_features = x.length(1)
-    e.n_classes = w.length(0)
-    e.labels = t.labels
-    e.probabilities = t.probabilities
-    e.order = <const int64_t *>indices.start
-    e.n_samples = indices.length(0)
+    cdef Minibatch *m = &e.minibatch
+    e.X, e.row_stride = x.start, x.buffer.strides[0]
+    e.labels, e.probabilities = t.labels, t.probabilities
+    e.order, e.n_samples = <const int64_t *>indices.start, indices.length(0)
     e.batch_size = min(batch_size, e.n_samples)
     e.rule.l2, e.rule.l1, e.rule.momentum, e.rule.nesterov = rule
-    e.intercept = b.start
-    e.intercept_velocity = bv.start
-    e.rates = <const double *>step_rates.start
-    e.objectives = <double *>objective_view.start
-    cdef size_t size = e.kernels.element_size
-    e.coef_stride = padded(e.n_features, e.kernels.lanes)
-    cdef size_t n_strips = e.coef_stride // e.kernels.lanes
-    cdef Scratch padded_coef = Scratch(e.n_classes * e.coef_stride, size)
-    cdef Scratch padded_velocity = Scratch(e.n_classes * e.coef_stride if v.held else 0, size)
+    e.rates, e.objectives = <const double *>step_rates.start, <double *>objective_view.start
+    m.kernels, m.n_features, m.n_classes = x.kernels(), x.length(1), w.length(0)
+    m.coef_stride = padded(m.n_features, m.kernels.lanes)
+    m.intercept, e.intercept_velocity = b.start, bv.start
+
+    cdef size_t size = m.kernels.element_size, n_strips = m.coef_stride // m.kernels.lanes
+    cdef bint has_labels = t.labels != NULL
+    cdef Scratch padded_coef = Scratch(m.n_classes * m.coef_stride, size)
+    cdef Scratch padded_velocity = Scratch(m.n_classes * m.coef_stride if v.held else 0, size)
     cdef Scratch rows = Scratch(e.batch_size, sizeof(void *))
-    cdef Scratch labels = Scratch(e.batch_size, sizeof(int64_t))
-    cdef Scratch probabilities = Scratch(0 if t.labels != NULL else e.batch_size * e.n_classes, size)
-    cdef Scratch dlogits = Scratch(e.batch_size * e.n_classes, size)
+    cdef Scratch labels = Scratch(e.batch_size if has_labels else 0, sizeof(int64_t))
+    cdef Scratch probabilities = Scratch(0 if has_labels else e.batch_size * m.n_classes, size)
+    cdef Scratch dlogits = Scratch(e.batch_size * m.n_classes, size)
     cdef Scratch losses = Scratch(e.batch_size, sizeof(double))
     cdef Scratch squares = Scratch(n_strips, sizeof(double))
     cdef Scratch magnitudes = Scratch(n_strips, sizeof(double))
-    e.coef = padded_coef.start
+    m.coef, m.dlogits = padded_coef.start, dlogits.start
+    m.rows, m.losses = <const void **>rows.start, <double *>losses.start
+    e.batch_labels, e.batch_probabilities = <int64_t *>labels.start, probabilities.start
+    m.labels = e.batch_labels if has_labels else NULL
+    m.probabilities = NULL if has_labels else e.batch_probabilities
     e.velocity = padded_velocity.start if v.held else NULL
-    e.rows = <const void **>rows.start
-    e.batch_labels = <int64_t *>labels.start if t.labels != NULL else NULL
-    e.batch_probabilities = probabilities.start if t.labels == NULL else NULL
-    e.dlogits = dlogits.start
-    e.losses = <double *>losses.start
-    e.squares = <double *>squares.start
-    e.magnitudes = <double *>magnitudes.start
+    e.squares, e.magnitudes = <double *>squares.start, <double *>magnitudes.start
 
-    pad(&e, w, e.coef)
+    pad(m, w, m.coef)
     if v.held:
-        pad(&e, v, e.velocity)
+        pad(m, v, e.velocity)
     cdef size_t step = 0, n_steps = step_rates.length(0)
     try:
         while step < n_steps:
             with nogil:
-                step = run_steps(&e, step, n_steps)
-            if isnan(e.objectives[step - 1]) or e.objectives[step - 1] - e.objectives[step - 1] != 0:
+                step = run_steps(&e, step, n_steps, n_threads)
+            if not isfinite(e.objectives[step - 1]):
                 break
             PyErr_CheckSignals()
     finally:
-        unpad(&e, e.coef, w)
+        unpad(m, m.coef, w)
         if v.held:
-            unpad(&e, e.velocity, v)
+            unpad(m, e.velocity, v)
     return objectives[:step]
 
 
-cdef void pad(Epoch *e, View coef, char *padded_coef) noexcept:
-    e.kernels.pack(
-        coef.start, coef.buffer.strides[1], coef.buffer.strides[0], e.n_features, e.n_classes,
-        padded_coef, e.coef_stride)
+cdef void pad(const Minibatch *m, View coef, char *padded_coef) noexcept:
+    m.kernels.pack(
+        coef.start, coef.buffer.strides[1], coef.buffer.strides[0], m.n_features, m.n_classes,
+        padded_coef, m.coef_stride)
 
 
-cdef void unpad(Epoch *e, const char *padded_coef, View coef) noexcept:
-    e.kernels.unpack(
-        padded_coef, e.coef_stride, e.n_features, e.n_classes, coef.start, coef.buffer.strides[1],
+cdef void unpad(const Minibatch *m, const char *padded_coef, View coef) noexcept:
+    m.kernels.unpack(
+        padded_coef, m.coef_stride, m.n_features, m.n_classes, coef.start, coef.buffer.strides[1],
         coef.buffer.strides[0])

@@ -1,0 +1,178 @@
+/* See pool.h.
+ *
+ * Decisions:
+ *   - What to do next is one atomic word, the ticket: the number of chunks and the next one to take.
+ *     Adding 1 to it takes a chunk, and says in the same breath whether there was one. A thread that comes
+ *     late finds no chunk left and touches nothing else.
+ *   - A loop ends when the count of unfinished chunks is 0, not when all threads have met: who holds no
+ *     chunk is not waited for.
+ *   - Waiting is a short spin, since the next loop of a training step comes within microseconds, then
+ *     sleep: a thread that spins on a busy machine burns the time slice that its partner needs.
+ *   - Who is to be woken is counted under the lock that the sleeper holds until it sleeps; the count is
+ *     looked at after the ticket (or the count of chunks) is written, both sequentially consistent. So
+ *     either the sleeper sees the news or the bringer sees the sleeper.
+ *   - Workers start when first needed and stay. A child after fork has none: the handler forgets them.
+ *   - No OpenMP: two runtimes in one process clash, and libgomp hangs after fork.
+ */
+#include "pool.h"
+
+#include "platform.h"
+
+#if PLATFORM_HAS_THREADS
+
+enum { MOST_WORKERS = 255 };
+
+/* Of pause instructions: some 20 to 50 microseconds. */
+enum { SPINS = 1000 };
+
+struct pool {
+    atomic_int is_lent;
+    int n_workers; /* started; touched by the borrower only */
+    atomic_int n_active; /* of them, those that the borrower asked for */
+
+    void (*function)(void *context, size_t chunk);
+    void *context;
+    _Alignas(CACHE_LINE) atomic_uint_fast64_t ticket; /* n_chunks << 32 | next chunk */
+    _Alignas(CACHE_LINE) atomic_size_t unfinished;
+
+    pthread_mutex_t lock;
+    pthread_cond_t work_has_come, work_is_done;
+    atomic_int sleeping_workers, borrower_sleeps;
+};
+
+static struct pool the_pool = {
+    .lock = PTHREAD_MUTEX_INITIALIZER,
+    .work_has_come = PTHREAD_COND_INITIALIZER,
+    .work_is_done = PTHREAD_COND_INITIALIZER,
+};
+
+static int has_chunks(struct pool *pool) {
+    uint64_t ticket = atomic_load(&pool->ticket);
+    return (uint32_t)ticket < (ticket >> 32);
+}
+
+/* Takes and does chunks until none is left. */
+static void work(struct pool *pool) {
+    while (has_chunks(pool)) {
+        uint64_t ticket = atomic_fetch_add(&pool->ticket, 1);
+        if ((uint32_t)ticket >= (ticket >> 32)) return;
+        /* This chunk is unfinished, so the loop it belongs to has not ended: function is its own. */
+        pool->function(pool->context, (uint32_t)ticket);
+        if (atomic_fetch_sub(&pool->unfinished, 1) == 1 && atomic_load(&pool->borrower_sleeps)) {
+            pthread_mutex_lock(&pool->lock);
+            pthread_cond_signal(&pool->work_is_done);
+            pthread_mutex_unlock(&pool->lock);
+        }
+    }
+}
+
+static int may_work(struct pool *pool, int index) {
+    return index < atomic_load(&pool->n_active) && has_chunks(pool);
+}
+
+static void *worker(void *index_as_pointer) {
+    struct pool *pool = &the_pool;
+    int index = (int)(intptr_t)index_as_pointer;
+    for (;;) {
+        for (int spin = 0; spin < SPINS && !may_work(pool, index); ++spin) platform_pause();
+        if (!may_work(pool, index)) {
+            pthread_mutex_lock(&pool->lock);
+            atomic_fetch_add(&pool->sleeping_workers, 1);
+            while (!may_work(pool, index)) pthread_cond_wait(&pool->work_has_come, &pool->lock);
+            atomic_fetch_sub(&pool->sleeping_workers, 1);
+            pthread_mutex_unlock(&pool->lock);
+        }
+        work(pool);
+    }
+    return NULL;
+}
+
+/* Signals are for the threads of the program; returns 0 where the system has no thread to give. */
+static int start_worker(int index) {
+    pthread_t thread;
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int failed = pthread_create(&thread, NULL, worker, (void *)(intptr_t)index);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (!failed) pthread_detach(thread);
+    return !failed;
+}
+
+/* In a child process: the workers are gone, and whatever they held with them. */
+static void forget_workers(void) {
+    the_pool = (struct pool){
+        .lock = PTHREAD_MUTEX_INITIALIZER,
+        .work_has_come = PTHREAD_COND_INITIALIZER,
+        .work_is_done = PTHREAD_COND_INITIALIZER,
+    };
+}
+
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+static void watch_forks(void) { pthread_atfork(NULL, NULL, forget_workers); }
+
+struct pool *pool_begin(int n_threads) {
+    struct pool *pool = &the_pool;
+    int is_free = 0;
+    if (n_threads <= 1) return NULL;
+    pthread_once(&once, watch_forks);
+    if (!atomic_compare_exchange_strong(&pool->is_lent, &is_free, 1)) return NULL;
+    int wanted = n_threads - 1 < MOST_WORKERS ? n_threads - 1 : MOST_WORKERS;
+    while (pool->n_workers < wanted && start_worker(pool->n_workers)) ++pool->n_workers;
+    if (pool->n_workers == 0) {
+        atomic_store(&pool->is_lent, 0);
+        return NULL;
+    }
+    atomic_store(&pool->n_active, wanted);
+    return pool;
+}
+
+void pool_for(struct pool *pool, void (*function)(void *context, size_t chunk), void *context,
+              size_t n_chunks) {
+    if (!pool || n_chunks <= 1 || n_chunks >= UINT32_MAX / 2) {
+        for (size_t chunk = 0; chunk < n_chunks; ++chunk) function(context, chunk);
+        return;
+    }
+    pool->function = function;
+    pool->context = context;
+    atomic_store(&pool->unfinished, n_chunks);
+    atomic_store(&pool->ticket, (uint64_t)n_chunks << 32);
+    if (atomic_load(&pool->sleeping_workers)) {
+        pthread_mutex_lock(&pool->lock);
+        pthread_cond_broadcast(&pool->work_has_come);
+        pthread_mutex_unlock(&pool->lock);
+    }
+    work(pool);
+    for (int spin = 0; spin < SPINS && atomic_load(&pool->unfinished); ++spin) platform_pause();
+    if (atomic_load(&pool->unfinished)) {
+        pthread_mutex_lock(&pool->lock);
+        atomic_store(&pool->borrower_sleeps, 1);
+        while (atomic_load(&pool->unfinished)) {
+            pthread_cond_wait(&pool->work_is_done, &pool->lock);
+        }
+        atomic_store(&pool->borrower_sleeps, 0);
+        pthread_mutex_unlock(&pool->lock);
+    }
+}
+
+void pool_end(struct pool *pool) {
+    if (pool) atomic_store(&pool->is_lent, 0);
+}
+
+#else
+
+struct pool *pool_begin(int n_threads) {
+    (void)n_threads;
+    return NULL;
+}
+
+void pool_for(struct pool *pool, void (*function)(void *context, size_t chunk), void *context,
+              size_t n_chunks) {
+    (void)pool;
+    for (size_t chunk = 0; chunk < n_chunks; ++chunk) function(context, chunk);
+}
+
+void pool_end(struct pool *pool) { (void)pool; }
+
+#endif

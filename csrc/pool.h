@@ -1,0 +1,26 @@
+/* Threads for the kernels: one pool for the process, lent to one caller at a time.
+ *
+ *   struct pool *pool = pool_begin(n_threads);       NULL: do the work alone
+ *   pool_for(pool, function, context, n_chunks);     as often as needed; calls function(context, chunk)
+ *   pool_end(pool);                                  for every chunk, the caller taking part
+ *
+ * Chunks are handed out one by one to whoever is free, so a thread that the system has taken off its CPU
+ * delays no more than the chunk it holds. Which thread runs which chunk must not matter to the result.
+ */
+#ifndef FASTSOFTMAX_POOL_H
+#define FASTSOFTMAX_POOL_H
+
+#include <stddef.h>
+
+struct pool;
+
+/* Returns NULL where n_threads is 1, where another caller has the pool, or where no thread can start. */
+struct pool *pool_begin(int n_threads);
+
+/* Returns when every chunk is done. With a NULL pool the caller does them all, in order. */
+void pool_for(struct pool *pool, void (*function)(void *context, size_t chunk), void *context,
+              size_t n_chunks);
+
+void pool_end(struct pool *pool);
+
+#endif

@@ -1,0 +1,106 @@
+/* The vocabulary in AVX-512 (F and DQ): a vec is one register, a mask says which lanes. */
+
+#include <immintrin.h>
+
+#define INSTRUCTION_SET avx512
+
+/* 20 accumulators, 4 vectors of X and one of W: 25 of 32 registers. */
+enum { TILE_ROWS = 4, TILE_CLASSES = 5, TILE_COLUMNS = 10 };
+
+#if defined(FASTSOFTMAX_FLOAT32)
+typedef __m512 vec;
+typedef __mmask16 lanes_mask;
+#define VEC(name) _mm512_##name##_ps
+#define VEC_MASK(name) _mm512_##name##_ps_mask
+#define VEC_BITS(name) _mm512_##name##_epi32
+#define CAST_TO_BITS _mm512_castps_si512
+#define CAST_TO_REAL _mm512_castsi512_ps
+enum { MANTISSA_BITS = 23 };
+#else
+typedef __m512d vec;
+typedef __mmask8 lanes_mask;
+#define VEC(name) _mm512_##name##_pd
+#define VEC_MASK(name) _mm512_##name##_pd_mask
+#define VEC_BITS(name) _mm512_##name##_epi64
+#define CAST_TO_BITS _mm512_castpd_si512
+#define CAST_TO_REAL _mm512_castsi512_pd
+enum { MANTISSA_BITS = 52 };
+#endif
+
+ALWAYS_INLINE vec load(const real *p) { return VEC(loadu)(p); }
+
+ALWAYS_INLINE void store(real *p, vec v) { VEC(storeu)(p, v); }
+
+ALWAYS_INLINE vec broadcast(real x) { return VEC(set1)(x); }
+
+ALWAYS_INLINE lanes_mask first_lanes(size_t n) { return (lanes_mask)((1u << n) - 1); }
+
+ALWAYS_INLINE vec load_first(const real *p, size_t n, real fill) {
+    return VEC(mask_loadu)(broadcast(fill), first_lanes(n), p);
+}
+
+ALWAYS_INLINE void store_first(real *p, vec v, size_t n) {
+    VEC(mask_storeu)(p, first_lanes(n), v);
+}
+
+ALWAYS_INLINE vec lane_indices(void) {
+    static const real indices[LANES] = {
+        0, 1, 2, 3, 4, 5, 6, 7,
+#if defined(FASTSOFTMAX_FLOAT32)
+        8, 9, 10, 11, 12, 13, 14, 15,
+#endif
+    };
+    return load(indices);
+}
+
+ALWAYS_INLINE vec add(vec a, vec b) { return VEC(add)(a, b); }
+ALWAYS_INLINE vec sub(vec a, vec b) { return VEC(sub)(a, b); }
+ALWAYS_INLINE vec mul(vec a, vec b) { return VEC(mul)(a, b); }
+ALWAYS_INLINE vec maximum(vec a, vec b) { return VEC(max)(a, b); }
+ALWAYS_INLINE vec fmadd(vec a, vec b, vec c) { return VEC(fmadd)(a, b, c); }
+ALWAYS_INLINE vec magnitude(vec v) { return VEC(abs)(v); }
+
+ALWAYS_INLINE vec select_less(vec a, vec b, vec x, vec y) {
+    return VEC(mask_blend)(VEC_MASK(cmp)(a, b, _CMP_LT_OQ), y, x);
+}
+
+ALWAYS_INLINE vec select_equal(vec a, vec b, vec x, vec y) {
+    return VEC(mask_blend)(VEC_MASK(cmp)(a, b, _CMP_EQ_OQ), y, x);
+}
+
+ALWAYS_INLINE vec with_sign_of(vec v, vec s) {
+    return VEC(or)(v, VEC(and)(broadcast((real)-0.0), s));
+}
+
+ALWAYS_INLINE vec shift_exponent(vec p, vec t) {
+    __m512i exponent = VEC_BITS(slli)(CAST_TO_BITS(t), MANTISSA_BITS);
+    return CAST_TO_REAL(VEC_BITS(add)(CAST_TO_BITS(p), exponent));
+}
+
+#if defined(FASTSOFTMAX_FLOAT32)
+
+#define FOLD_LANES(name, instruction)                                                        \
+    ALWAYS_INLINE real name(vec v) {                                                         \
+        __m256 eight = _mm256_##instruction##_ps(_mm512_castps512_ps256(v),                  \
+                                                 _mm512_extractf32x8_ps(v, 1));              \
+        __m128 four = _mm_##instruction##_ps(_mm256_castps256_ps128(eight),                  \
+                                             _mm256_extractf128_ps(eight, 1));               \
+        __m128 two = _mm_##instruction##_ps(four, _mm_movehl_ps(four, four));                \
+        return _mm_cvtss_f32(_mm_##instruction##_ss(two, _mm_movehdup_ps(two)));             \
+    }
+
+#else
+
+#define FOLD_LANES(name, instruction)                                                        \
+    ALWAYS_INLINE real name(vec v) {                                                         \
+        __m256d four = _mm256_##instruction##_pd(_mm512_castpd512_pd256(v),                  \
+                                                 _mm512_extractf64x4_pd(v, 1));              \
+        __m128d two = _mm_##instruction##_pd(_mm256_castpd256_pd128(four),                   \
+                                             _mm256_extractf128_pd(four, 1));                \
+        return _mm_cvtsd_f64(_mm_##instruction##_sd(two, _mm_unpackhi_pd(two, two)));        \
+    }
+
+#endif
+
+FOLD_LANES(sum_lanes, add)
+FOLD_LANES(largest_lane, max)
