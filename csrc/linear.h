@@ -21,9 +21,9 @@
 ALWAYS_INLINE void score_tile(const real *const *rows, int n_rows, size_t n_features,
                               const real *coef, size_t coef_stride, int n_classes,
                               const real *intercept, real *logits, size_t stride) {
-    vec sums[TILE_ROWS][TILE_CLASSES];
-    UNROLL for (int i = 0; i < n_rows; ++i) {
-        UNROLL for (int k = 0; k < n_classes; ++k) sums[i][k] = broadcast(0);
+    vec sums[TILE_CLASSES][TILE_ROWS];
+    UNROLL for (int k = 0; k < n_classes; ++k) {
+        UNROLL for (int i = 0; i < n_rows; ++i) sums[k][i] = broadcast(0);
     }
     size_t j = 0;
     for (; j + LANES <= n_features; j += LANES) {
@@ -31,7 +31,7 @@ ALWAYS_INLINE void score_tile(const real *const *rows, int n_rows, size_t n_feat
         UNROLL for (int i = 0; i < n_rows; ++i) x[i] = load(rows[i] + j);
         UNROLL for (int k = 0; k < n_classes; ++k) {
             vec w = load(coef + k * coef_stride + j);
-            UNROLL for (int i = 0; i < n_rows; ++i) sums[i][k] = fmadd(x[i], w, sums[i][k]);
+            UNROLL for (int i = 0; i < n_rows; ++i) sums[k][i] = fmadd(x[i], w, sums[k][i]);
         }
     }
     if (j < n_features) {
@@ -39,12 +39,18 @@ ALWAYS_INLINE void score_tile(const real *const *rows, int n_rows, size_t n_feat
         UNROLL for (int i = 0; i < n_rows; ++i) x[i] = load_first(rows[i] + j, n_features - j, 0);
         UNROLL for (int k = 0; k < n_classes; ++k) {
             vec w = load(coef + k * coef_stride + j);
-            UNROLL for (int i = 0; i < n_rows; ++i) sums[i][k] = fmadd(x[i], w, sums[i][k]);
+            UNROLL for (int i = 0; i < n_rows; ++i) sums[k][i] = fmadd(x[i], w, sums[k][i]);
         }
     }
-    UNROLL for (int i = 0; i < n_rows; ++i) {
-        UNROLL for (int k = 0; k < n_classes; ++k) {
-            logits[(size_t)i * stride + k] = sum_lanes(sums[i][k]) + (intercept ? intercept[k] : 0);
+    UNROLL for (int k = 0; k < n_classes; ++k) {
+        real of_rows[TILE_ROWS], offset = intercept ? intercept[k] : 0;
+        if (n_rows == 4) {
+            sum_lanes_of_4(sums[k], of_rows);
+        } else {
+            UNROLL for (int i = 0; i < n_rows; ++i) of_rows[i] = sum_lanes(sums[k][i]);
+        }
+        UNROLL for (int i = 0; i < n_rows; ++i) {
+            logits[(size_t)i * stride + k] = of_rows[i] + offset;
         }
     }
 }

@@ -17,6 +17,7 @@
  *   with_sign_of(v, s)          v >= 0 with the sign bit of s
  *   shift_exponent(p, t)        p * 2**n, where n stands in the low bits of t (see exponential.h)
  *   sum_lanes(v), largest_lane(v)
+ *   sum_lanes_of_4(v, sums)     sums[i] = sum_lanes(v[i]) for four, sharing the shuffles where it pays
  *
  * and its name INSTRUCTION_SET, and the size of the kernels' tiles, which follows from the number of
  * registers: TILE_ROWS x TILE_CLASSES dot products at once, TILE_COLUMNS columns of an outer sum.

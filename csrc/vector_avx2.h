@@ -154,3 +154,7 @@ ALWAYS_INLINE vec shift_exponent(vec p, vec t) {
 
 FOLD_LANES(sum_lanes, add)
 FOLD_LANES(largest_lane, max)
+
+ALWAYS_INLINE void sum_lanes_of_4(const vec *v, real *sums) {
+    UNROLL for (int i = 0; i < 4; ++i) sums[i] = sum_lanes(v[i]);
+}

@@ -104,3 +104,30 @@ ALWAYS_INLINE vec shift_exponent(vec p, vec t) {
 
 FOLD_LANES(sum_lanes, add)
 FOLD_LANES(largest_lane, max)
+
+#if defined(FASTSOFTMAX_FLOAT32)
+#define SHUFFLE_QUARTERS(a, b, order) _mm512_shuffle_f32x4(a, b, order)
+#else
+#define SHUFFLE_QUARTERS(a, b, order) _mm512_shuffle_f64x2(a, b, order)
+#endif
+
+/* Lower halves of a and b plus their upper halves. */
+ALWAYS_INLINE vec fold_halves(vec a, vec b) {
+    return add(SHUFFLE_QUARTERS(a, b, 0x44), SHUFFLE_QUARTERS(a, b, 0xee));
+}
+
+ALWAYS_INLINE void sum_lanes_of_4(const vec *v, real *sums) {
+    vec a = fold_halves(v[0], v[1]), b = fold_halves(v[2], v[3]);
+    /* A quarter for each of the four now. */
+    vec four = add(SHUFFLE_QUARTERS(a, b, 0x88), SHUFFLE_QUARTERS(a, b, 0xdd));
+#if defined(FASTSOFTMAX_FLOAT32)
+    four = add(four, _mm512_permute_ps(four, 0xee));
+    four = add(four, _mm512_permute_ps(four, 0x55));
+    __m512i firsts = _mm512_setr_epi32(0, 4, 8, 12, 0, 4, 8, 12, 0, 4, 8, 12, 0, 4, 8, 12);
+    _mm_storeu_ps(sums, _mm512_castps512_ps128(_mm512_permutexvar_ps(firsts, four)));
+#else
+    four = add(four, _mm512_permute_pd(four, 0xff));
+    __m512i firsts = _mm512_setr_epi64(0, 2, 4, 6, 0, 2, 4, 6);
+    _mm256_storeu_pd(sums, _mm512_castpd512_pd256(_mm512_permutexvar_pd(firsts, four)));
+#endif
+}

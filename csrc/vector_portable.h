@@ -124,3 +124,7 @@ ALWAYS_INLINE real largest_lane(vec v) {
     for (size_t i = 1; i < LANES; ++i) largest = v.lane[i] > largest ? v.lane[i] : largest;
     return largest;
 }
+
+ALWAYS_INLINE void sum_lanes_of_4(const vec *v, real *sums) {
+    UNROLL for (int i = 0; i < 4; ++i) sums[i] = sum_lanes(v[i]);
+}
