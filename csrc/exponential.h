@@ -18,7 +18,7 @@
 #ifndef FASTSOFTMAX_EXPONENTIAL_H
 #define FASTSOFTMAX_EXPONENTIAL_H
 
-#include <math.h> /* INFINITY only: no function of libm is called */
+#include <math.h> /* INFINITY, isnan, fabs: nothing that calls libm */
 
 #include "vector.h"
 

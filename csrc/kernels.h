@@ -64,7 +64,7 @@ struct kernels {
     void (*update_intercept)(const void *dlogits, size_t stride, size_t n_rows, size_t n_classes,
                              const struct rule *rule, void *intercept, void *velocity);
 
-    /* Returns l2 * sum(w**2) + l1 * sum(|w|); gradient = 2 * l2 * w + l1 * sign(w). */
+    /* Returns l2 * sum(w**2) + l1 * sum(|w|); gradient = 2 * l2 * w + l1 * sign(w), unless NULL. */
     double (*penalty)(const void *weights, size_t n, double l2, double l1, void *gradient);
 };
 

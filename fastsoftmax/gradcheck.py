@@ -145,7 +145,8 @@ def check_gradient(
         return GradientCheck(True, (), 0.0, 0.0)
     with np.errstate(invalid="ignore"):  # inf - inf
         excess = np.abs(analytic - numeric) - (1e-8 + tolerance * np.abs(analytic))
-    excess[~np.isfinite(analytic) | ~np.isfinite(numeric)] = np.inf  # never right
+    finite = np.isfinite(analytic) & np.isfinite(numeric)
+    excess = np.where(finite, excess, np.inf)  # a NaN or infinity on either side is never right
     worst = tuple(int(i) for i in np.unravel_index(int(np.argmax(excess)), excess.shape))
     return GradientCheck(
         bool(excess[worst] <= 0), worst, float(analytic[worst]), float(numeric[worst])

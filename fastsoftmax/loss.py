@@ -528,7 +528,7 @@ def _matrix(name: str, value: ArrayLike) -> NDArray[Any]:
 
 
 def _common_dtype(*arrays: NDArray[Any]) -> np.dtype[Any]:
-    return validation.compute_dtype(np.result_type(*arrays))
+    return np.result_type(*(validation.compute_dtype(array.dtype) for array in arrays))
 
 
 def _scale(rows: FloatArray) -> float:

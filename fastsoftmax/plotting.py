@@ -6,12 +6,13 @@ it: nothing is shown, and it works without a display. Save one with its method `
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import cycle
 from math import ceil, isfinite
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 
 # Okabe and Ito's palette, which colour-blind people can tell apart as well; one colour a curve.
 _COLOURS = ("#000000", "#E69F00", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9")
+_WIDTH = 11.0
 _INCHES_A_BAR = 0.55
-_INCHES_A_TEMPLATE = 1.0
 _TEMPLATES_A_ROW = 10
 _MOST_TEMPLATES = 100
 
@@ -49,7 +50,7 @@ def plot_loss_curves(curves: Mapping[str, Sequence[float]]) -> Figure:
     """
     _check_curves(curves)
     figure = _figure(6.4, 4.2)
-    _draw_loss_curves(figure.add_subplot(), curves)
+    _draw_loss_curves(figure.add_subplot(), curves, _colours(curves))
     return figure
 
 
@@ -78,7 +79,8 @@ def plot_speed(
     """
     _check_speed(samples_per_second)
     figure = _figure(6.4, 1.2 + _INCHES_A_BAR * len(samples_per_second))
-    _draw_speed(figure.add_subplot(), samples_per_second, extrapolated)
+    colours = _colours(samples_per_second)
+    _draw_speed(figure.add_subplot(), samples_per_second, extrapolated, colours)
     return figure
 
 
@@ -111,8 +113,7 @@ def plot_templates(
         If shapes do not fit.
     """
     images, titles = _templates(coef, image_shape, labels)
-    rows = ceil(len(images) / _TEMPLATES_A_ROW)
-    figure = _figure(10.0, 0.6 + 1.25 * _INCHES_A_TEMPLATE * rows)
+    figure = _figure(_WIDTH, _templates_height(len(images)))
     _draw_templates(figure, images, titles)
     return figure
 
@@ -150,32 +151,33 @@ def plot_bench(
     """
     _check_curves(curves)
     _check_speed(samples_per_second)
-    has_templates = coef is not None and image_shape is not None
-    images, titles = _templates(coef, image_shape) if has_templates else (np.empty(0), [])
-    templates_height = 0.9 + 1.25 * _INCHES_A_TEMPLATE * ceil(len(images) / _TEMPLATES_A_ROW)
-    height = 4.6 + (templates_height if has_templates else 0)
-    figure = _figure(11.0, height)
-    parts = [figure]
-    if has_templates:
-        parts = figure.subfigures(2, 1, height_ratios=[4.6, templates_height]).tolist()
-        parts[1].suptitle(templates_title, fontsize="medium")
-        _draw_templates(parts[1], images, titles)
-    left, right = parts[0].subplots(1, 2)
-    _draw_loss_curves(left, curves)
-    _draw_speed(right, samples_per_second, extrapolated)
-    if title:
-        parts[0].suptitle(title)
+    curves_height = 4.6
+    if coef is None or image_shape is None:
+        figure = _figure(_WIDTH, curves_height)
+        _draw_curves_and_speed(figure, curves, samples_per_second, extrapolated, title)
+    else:
+        images, titles = _templates(coef, image_shape)
+        height = _templates_height(len(images))
+        figure = _figure(_WIDTH, curves_height + height)
+        ratios = [curves_height, height]
+        upper, lower = figure.subfigures(2, 1, squeeze=False, height_ratios=ratios).flat
+        _draw_curves_and_speed(upper, curves, samples_per_second, extrapolated, title)
+        _draw_templates(lower, images, titles)
+        lower.suptitle(templates_title, fontsize="large")
     return figure
 
 
 def _figure(width: float, height: float) -> Figure:
     try:
         from matplotlib.figure import Figure
+        from matplotlib.layout_engine import ConstrainedLayoutEngine
     except ImportError as error:
         raise ImportError(
             f'plots need matplotlib: pip install "fastsoftmax[bench]" ({error})'
         ) from error
-    return Figure(figsize=(width, height), layout="constrained")
+    # Inches between the parts and at the edges; matplotlib's default cuts it fine.
+    layout = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1)
+    return Figure(figsize=(width, height), layout=layout)
 
 
 def _check_curves(curves: Mapping[str, Sequence[float]]) -> None:
@@ -199,7 +201,7 @@ def _check_speed(samples_per_second: Mapping[str, float]) -> None:
 
 def _templates(
     coef: ArrayLike, image_shape: tuple[int, int], labels: Sequence[object] | None = None
-) -> tuple[np.ndarray, list[str]]:
+) -> tuple[NDArray[np.float64], list[str]]:
     weights = np.asarray(coef, dtype=np.float64)
     if weights.ndim != 2 or not 1 <= len(weights) <= _MOST_TEMPLATES:
         raise ValueError(
@@ -219,7 +221,34 @@ def _templates(
     return weights.reshape(-1, height, width), [str(label) for label in labels]
 
 
-def _draw_loss_curves(axes: Axes, curves: Mapping[str, Sequence[float]]) -> None:
+def _templates_height(n_templates: int) -> float:
+    """Inches: for each row of images their height and a title, and one title above all."""
+    return 0.4 + 1.25 * ceil(n_templates / _TEMPLATES_A_ROW)
+
+
+def _draw_curves_and_speed(
+    figure: FigureBase,
+    curves: Mapping[str, Sequence[float]],
+    samples_per_second: Mapping[str, float],
+    extrapolated: Collection[str],
+    title: str,
+) -> None:
+    left, right = figure.subplots(1, 2)
+    if title:
+        figure.suptitle(title, fontsize="medium")
+    colours = _colours([*samples_per_second, *curves])
+    _draw_loss_curves(left, curves, colours)
+    _draw_speed(right, samples_per_second, extrapolated, colours)
+
+
+def _colours(names: Iterable[str]) -> dict[str, str]:
+    """A colour for each name, in the order of the names."""
+    return dict(zip(dict.fromkeys(names), cycle(_COLOURS), strict=False))
+
+
+def _draw_loss_curves(
+    axes: Axes, curves: Mapping[str, Sequence[float]], colours: Mapping[str, str]
+) -> None:
     from matplotlib.ticker import MaxNLocator
 
     for place, (name, curve) in enumerate(curves.items()):
@@ -228,20 +257,23 @@ def _draw_loss_curves(axes: Axes, curves: Mapping[str, Sequence[float]]) -> None
             epochs,
             curve,
             label=name,
-            color=_COLOURS[place % len(_COLOURS)],
+            color=colours[name],
             linewidth=1.5 + 2.5 * (len(curves) - 1 - place),
             marker="o" if len(curve) == 1 else "",
             markersize=4 + 4 * (len(curves) - 1 - place),
             solid_capstyle="round",
         )
-    axes.set(title="loss of the training data", xlabel="epoch", ylabel="loss (nats)")
+    axes.set(title="training loss (equal curves overlap)", xlabel="epoch", ylabel="loss (nats)")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
 
 
 def _draw_speed(
-    axes: Axes, samples_per_second: Mapping[str, float], extrapolated: Collection[str]
+    axes: Axes,
+    samples_per_second: Mapping[str, float],
+    extrapolated: Collection[str],
+    colours: Mapping[str, str],
 ) -> None:
     from matplotlib.ticker import EngFormatter
 
@@ -253,8 +285,8 @@ def _draw_speed(
             place,
             speed,
             height=0.6,
-            color="white" if guessed else _COLOURS[place % len(_COLOURS)],
-            edgecolor=_COLOURS[place % len(_COLOURS)],
+            color="white" if guessed else colours[name],
+            edgecolor=colours[name],
             hatch="///" if guessed else "",
         )
         axes.annotate(
@@ -266,8 +298,9 @@ def _draw_speed(
         )
     axes.set_xscale("log")
     # A bar's length says nothing on a logarithmic axis but relative to its start: one decade below
-    # the slowest. On the right, room for the longest label.
-    axes.set_xlim(min(speeds) / 10, max(speeds) * 10)
+    # the slowest. On the right, a quarter of the axis for the label of the longest.
+    start, end = min(speeds) / 10, max(speeds)
+    axes.set_xlim(start, end * (end / start) ** (1 / 3))
     axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()
     axes.grid(axis="x", alpha=0.3)
@@ -275,7 +308,7 @@ def _draw_speed(
     axes.set(title="speed of training", xlabel="samples per second (logarithmic; more is better)")
 
 
-def _draw_templates(figure: FigureBase, images: np.ndarray, titles: Sequence[str]) -> None:
+def _draw_templates(figure: FigureBase, images: NDArray[np.float64], titles: Sequence[str]) -> None:
     columns = min(len(images), _TEMPLATES_A_ROW)
     rows = ceil(len(images) / columns)
     grid = figure.subplots(rows, columns, squeeze=False)

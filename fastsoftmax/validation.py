@@ -43,23 +43,27 @@ def as_native(array: NDArray[Any], dtype: np.dtype[Any]) -> FloatArray:
 
 
 def as_targets(
-    targets: object, leading_shape: tuple[int, ...], n_classes: int, dtype: np.dtype[Any]
+    targets: object,
+    leading_shape: tuple[int, ...],
+    n_classes: int,
+    dtype: np.dtype[Any],
+    name: str = "targets",
 ) -> NDArray[Any]:
     """Return labels as int64 of `leading_shape`, or probabilities as `dtype` with one more axis.
 
     Flattened to one axis of samples, (n,) or (n, n_classes).
     """
-    array = as_array("targets", targets)
+    array = as_array(name, targets)
     if array.shape == (*leading_shape, n_classes):
-        return _as_probabilities(array, n_classes, dtype)
+        return _as_probabilities(array, n_classes, dtype, name)
     if array.shape != leading_shape:
         raise ValueError(
-            f"targets: expected integer labels of shape {leading_shape} or probabilities of shape "
+            f"{name}: expected integer labels of shape {leading_shape} or probabilities of shape "
             f"{(*leading_shape, n_classes)}, got shape {array.shape}"
         )
-    if array.dtype.kind not in "iu":
+    if array.dtype.kind not in "iu" and array.size:  # an empty list comes as float64
         raise TypeError(
-            f"targets: expected integer labels where the shape is {leading_shape}, got dtype {array.dtype}"
+            f"{name}: expected integer labels where the shape is {leading_shape}, got dtype {array.dtype}"
         )
     labels = array.reshape(-1)
     if labels.size:
@@ -68,19 +72,21 @@ def as_targets(
             if not 0 <= label < n_classes:
                 row = int(np.argmax(labels == label))
                 raise ValueError(
-                    f"targets: expected labels from 0 to {n_classes - 1}, "
+                    f"{name}: expected labels from 0 to {n_classes - 1}, "
                     f"got {label} {at_row(row, leading_shape)}"
                 )
     return as_native(labels, np.dtype(np.int64))
 
 
-def _as_probabilities(array: NDArray[Any], n_classes: int, dtype: np.dtype[Any]) -> FloatArray:
+def _as_probabilities(
+    array: NDArray[Any], n_classes: int, dtype: np.dtype[Any], name: str
+) -> FloatArray:
     probabilities = as_native(array, dtype).reshape(-1, n_classes)
     valid = (probabilities >= 0) & (probabilities < np.inf)  # False for NaN as well
     if not valid.all():
         row, column = np.unravel_index(int(np.argmin(valid)), valid.shape)
         raise ValueError(
-            "targets: expected probabilities, finite and not negative, "
+            f"{name}: expected probabilities, finite and not negative, "
             f"got {probabilities[row, column]} {at_row(int(row), array.shape[:-1])}, class {column}"
         )
     return probabilities

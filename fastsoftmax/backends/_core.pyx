@@ -203,7 +203,7 @@ cdef size_t padded(size_t n, size_t lanes) noexcept nogil:
 
 
 cdef struct Split:
-    # `n_items` in chunks of `size`, the last one smaller
+    # `n_items` in chunks of `size`, the last one smaller; at least one, which may be empty
     size_t n_items, size, n_chunks
 
 
@@ -212,8 +212,8 @@ cdef Split split(size_t n_items, size_t multiple, int n_threads) noexcept nogil:
     cdef Split s
     cdef size_t wanted = min(<size_t>n_threads * CHUNKS_PER_THREAD, <size_t>MOST_CHUNKS)
     s.n_items = n_items
-    s.size = padded((n_items + wanted - 1) // wanted, multiple)
-    s.n_chunks = (n_items + s.size - 1) // s.size if n_items else 0
+    s.size = max(padded((n_items + wanted - 1) // wanted, multiple), multiple)
+    s.n_chunks = max((n_items + s.size - 1) // s.size, <size_t>1)
     return s
 
 

@@ -104,7 +104,10 @@ class Backend(Protocol):
     def penalty(
         self, W: FloatArray, l2: float, l1: float, gradient: FloatArray | None, n_threads: int
     ) -> float:
-        """Return l2 * sum(w**2) + l1 * sum(|w|); gradient = 2 * l2 * w + l1 * sign(w). Both 1-D."""
+        """Return l2 * sum(w**2) + l1 * sum(|w|); gradient = 2 * l2 * w + l1 * sign(w).
+
+        Both are 1-D; `gradient` may be None.
+        """
 
     def sgd_epoch(
         self,

@@ -4,21 +4,18 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Mapping
 from importlib import import_module
-from math import sqrt
 from pathlib import Path
 from typing import Any
 
-from .. import datasets, plotting
-from ..backends import NAMES
+from .. import plotting
 from ..datasets import Dataset
-from ..exceptions import DivergenceError
-from . import machine, options
+from . import machine, options, task
 from .errors import FAILED, CommandError
-from .measure import Settings, measure
-from .numbers import size
+from .measure import prepare, train
 from .record import as_record
-from .results import TOLERANCES, Comparison, LeftOut
+from .results import ORDER, TOLERANCES, Comparison, LeftOut
 
 DESCRIPTION = """\
 Train a softmax classifier by minibatch SGD with every backend, from the same
@@ -37,8 +34,6 @@ examples:
   fastsoftmax bench --json - --no-plot > bench.json
         all numbers for a program to read; the table goes to standard error
 """
-# From the plainest to the fastest.
-_ORDER = tuple(reversed(NAMES))
 _DEFAULT_PLOT = Path("fastsoftmax-bench.png")
 
 
@@ -55,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--backends",
         type=options.backends,
         metavar="NAMES",
-        help=f"which to compare, separated by commas (default: all: {','.join(_ORDER)})",
+        help=f"which to compare, separated by commas (default: all: {','.join(ORDER)})",
     )
     add(
         "--epochs",
@@ -73,9 +68,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--learning-rate",
         type=options.positive_number,
         metavar="RATE",
-        help="how far a step goes (default: 0.5; with --shape: the largest that is safe for it)",
+        help="how far a step goes (default: 0.5; with --shape: one that suits D)",
     )
-    add("--dtype", choices=tuple(TOLERANCES), default="float32", help="(default: %(default)s)")
+    add(
+        "--dtype",
+        choices=tuple(TOLERANCES),
+        default="float32",
+        help="of data and weights (default: %(default)s)",
+    )
     add(
         "--threads",
         type=options.positive_integer,
@@ -115,17 +115,123 @@ def run(arguments: argparse.Namespace) -> int:
     from .report import print_comparison
 
     present, missing = _present(arguments.backends)
-    data = _data(arguments, len(present))
-    settings = _settings(arguments, data)
-    tolerance = TOLERANCES[arguments.dtype]
-    try:
-        with ProgressBar() as watcher, threadpool_limits(settings.n_threads, user_api="blas"):
-            results, too_slow = measure(present, data, settings, watcher)
-    except DivergenceError as error:
-        raise CommandError(f"argument --learning-rate: {settings.learning_rate:g}: {error}") from None
-    comparison = Comparison(results, [*too_slow, *missing], tolerance)
-    to_stdout = arguments.json == "-"
-    console = Console(stderr=to_stdout, highlight=False)
-    print_comparison(console, comparison, _heading(arguments, data, settings))
-    ...
+    with ProgressBar() as watcher:
+        data = task.load(arguments.shape, arguments.dtype, arguments.seed, len(present))
+        settings = task.settings(arguments, data)
+        # The vectorized backend has no other say in the number of threads.
+        with threadpool_limits(settings.n_threads, user_api="blas"):
+            runs, too_slow = prepare(present, data, settings, watcher)
+            if arguments.backends and too_slow:
+                name, _, reason = too_slow[0]
+                raise CommandError(f"argument --backends: {name!r} is too slow here: {reason}")
+            train(runs, settings, watcher)
+            results = [run.result(data) for run in runs]
+    comparison = Comparison(results, [*too_slow, *missing], TOLERANCES[arguments.dtype])
+    sets = machine.instruction_sets() if "compiled" in present else None
+    instruction_set = None if sets is None else sets[0]
+    console = Console(stderr=arguments.json == "-", highlight=False)
+    heading = task.description(arguments.shape, data, settings, instruction_set)
+    print_comparison(console, comparison, heading)
+    if arguments.plot is not None:
+        if comparison.reference is None:
+            console.print("No picture: no backend has trained on all samples.")
+        else:
+            _save_plot(arguments.plot, comparison, data, heading)
+            console.print(f"Picture: {arguments.plot}", markup=False, soft_wrap=True)
+    if arguments.json is not None:
+        record = as_record(arguments.shape, comparison, data, settings, instruction_set)
+        _save_json(arguments.json, record)
     return 0
+
+
+def _require(arguments: argparse.Namespace) -> None:
+    """Import what this run needs beyond NumPy, to name all that is missing at once."""
+    needed = {"rich": "rich", "threadpoolctl": "scikit-learn"}
+    if arguments.plot is not None:
+        needed["matplotlib"] = "matplotlib"
+    if arguments.shape is None:
+        needed["sklearn"] = "scikit-learn"
+    missing = []
+    for module, distribution in needed.items():
+        try:
+            import_module(module)
+        except ImportError:
+            missing.append(distribution)
+    if missing:
+        names = ", ".join(dict.fromkeys(missing))
+        raise CommandError(f'needs {names}: pip install "fastsoftmax[bench]"', FAILED)
+
+
+def _check_targets(arguments: argparse.Namespace) -> None:
+    """Find out before the training, not after it, that its results cannot be saved."""
+    for option, path in (("--plot", arguments.plot), ("--json", arguments.json)):
+        if path is None or path == "-":
+            continue
+        folder = Path(path).parent
+        if not folder.is_dir():
+            raise CommandError(f"argument {option}: there is no folder {str(folder)!r}")
+        if Path(path).is_dir():
+            raise CommandError(f"argument {option}: {str(path)!r} is a folder, not a file")
+        if not os.access(path if Path(path).exists() else folder, os.W_OK):
+            raise CommandError(f"argument {option}: {str(path)!r} cannot be written")
+    if arguments.plot is not None:
+        from matplotlib.backend_bases import FigureCanvasBase
+
+        formats = FigureCanvasBase.get_supported_filetypes()
+        if arguments.plot.suffix[1:].lower() not in formats:
+            accepted = ", ".join(f".{name}" for name in formats)
+            raise CommandError(
+                f"argument --plot: expected a file name that ends in one of {accepted}, "
+                f"got {str(arguments.plot)!r}"
+            )
+
+
+def _present(named: tuple[str, ...] | None) -> tuple[list[str], list[LeftOut]]:
+    """Those of the backends that are there, and the others; it is an error to name one of these."""
+    present, missing = [], []
+    for name in ORDER:
+        if named is not None and name not in named:
+            continue
+        reason = machine.reason_against(name)
+        if reason is None:
+            present.append(name)
+        elif named is None:
+            missing.append(LeftOut(name, "missing", reason))
+        else:
+            raise CommandError(f"argument --backends: {name!r} is not available: {reason}")
+    return present, missing
+
+
+def _save_plot(
+    path: Path, comparison: Comparison, data: Dataset, heading: Mapping[str, str]
+) -> None:
+    curves = {
+        result.backend: result.loss_curve
+        for result in comparison.results
+        if result.loss_curve is not None
+    }
+    shown = comparison.results[-1]
+    figure = plotting.plot_bench(
+        curves,
+        {result.backend: result.samples_per_second for result in comparison.results},
+        [result.backend for result in comparison.results if result.extrapolated],
+        title=f"{heading['data']}\n{heading['training']}; {heading['machine']}",
+        coef=shown.coef,
+        image_shape=data.image_shape,
+        templates_title=f"weight of every pixel for each digit, as learned by {shown.backend}",
+    )
+    try:
+        figure.savefig(path, dpi=150)
+    except OSError as error:
+        raise CommandError(f"argument --plot: {error}", FAILED) from None
+
+
+def _save_json(target: str, record: dict[str, Any]) -> None:
+    text = json.dumps(record, indent=2, allow_nan=False) + "\n"
+    if target == "-":
+        sys.stdout.write(text)
+        return
+    try:
+        Path(target).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise CommandError(f"argument --json: {error}", FAILED) from None

@@ -8,6 +8,9 @@ INTERRUPTED = 130  # as shells count an end by Ctrl-C: 128 + SIGINT
 class CommandError(Exception):
     """What went wrong, in one line that names the option or says what to install."""
 
-    def __init__(self, message: str, exit_code: int = BAD_ARGUMENTS) -> None:
+    def __init__(
+        self, message: str, exit_code: int = BAD_ARGUMENTS, command: str | None = None
+    ) -> None:
         super().__init__(message)
         self.exit_code = exit_code
+        self.command = command  # where it is not the one that runs

@@ -1,10 +1,9 @@
 """Train the same model with several backends and take the time, fairly.
 
-The time is that of `SoftmaxClassifier.partial_fit`, which runs one epoch, taken with the wall clock.
-Other programs disturb a measurement for seconds at a time. So the backends take turns: about ten
-rounds, in each some epochs of every backend one after another, in an order that is shuffled so that
-no backend always follows the same neighbour. In the rounds the second and later epochs find their data in the
-cache, as in `fit`, and the median disregards the first.
+The time is the wall clock's for `SoftmaxClassifier.partial_fit`, which runs one epoch. Other programs
+disturb a machine for seconds at a time, so the backends take turns: there are up to ten rounds, and in
+each round every backend runs its share of the epochs. The order is shuffled every time, so that no
+backend always follows the same neighbour, whose threads may still be busy waiting.
 """
 
 from collections.abc import Sequence
@@ -16,6 +15,8 @@ import numpy as np
 
 from ..classifier import SoftmaxClassifier
 from ..datasets import Dataset
+from ..exceptions import DivergenceError
+from .errors import CommandError
 from .numbers import duration
 from .results import LeftOut, Result
 
@@ -45,10 +46,12 @@ class Watcher(Protocol):
 
     def begins(self, n_epochs: int) -> None: ...
 
-    def has_run_epoch(self, backend: str) -> None: ...
+    def trains(self, backend: str) -> None: ...
+
+    def has_run_epoch(self) -> None: ...
 
 
-class _Run:
+class Run:
     """One backend in training."""
 
     def __init__(self, backend: str, data: Dataset, n_rows: int, settings: Settings) -> None:
@@ -59,12 +62,19 @@ class _Run:
         self.seconds: list[float] = []
 
     def run_epoch(self) -> None:
+        """Train for one epoch more, and take the time."""
         classes = None if self.seconds else np.arange(self.n_classes)
         start = perf_counter()
-        self.model.partial_fit(self.X, self.y, classes)
+        try:
+            self.model.partial_fit(self.X, self.y, classes)
+        except DivergenceError as error:
+            raise CommandError(
+                f"argument --learning-rate: {self.model.eta0:g} is too large: {error}"
+            ) from None
         self.seconds.append(perf_counter() - start)
 
     def result(self, data: Dataset) -> Result:
+        """Return what was found; a sample of the rows tells the time alone."""
         n_rows, n_samples = len(self.X), len(data.X_train)
         if n_rows < n_samples:
             return Result(self.backend, n_samples, n_rows, self.seconds)
@@ -79,18 +89,19 @@ class _Run:
         )
 
 
-def measure(
+def prepare(
     backends: Sequence[str], data: Dataset, settings: Settings, watcher: Watcher
-) -> tuple[list[Result], list[LeftOut]]:
-    """Train with every backend from the same seed.
+) -> tuple[list[Run], list[LeftOut]]:
+    """Warm every backend up.
 
     Returns
     -------
-    results : list of Result
-        In the order of `backends`.
+    runs : list of Run
+        Ready to train, in the order of `backends`.
     left_out : list of LeftOut
         Those that would take too long.
     """
+    watcher.begins(settings.epochs * len(backends))
     runs, left_out = [], []
     for backend in backends:
         watcher.warms_up(backend)
@@ -99,10 +110,15 @@ def measure(
         if backend == _SLOW:
             n_rows = _affordable_rows(seconds_a_row, n_rows, settings)
         if n_rows:
-            runs.append(_Run(backend, data, n_rows, settings))
+            runs.append(Run(backend, data, n_rows, settings))
         else:
             epoch = duration(seconds_a_row * len(data.X_train))
-            left_out.append(LeftOut(backend, f"an epoch would take about {epoch}", "left out"))
+            left_out.append(LeftOut(backend, "left out", f"an epoch would take about {epoch}"))
+    return runs, left_out
+
+
+def train(runs: Sequence[Run], settings: Settings, watcher: Watcher) -> None:
+    """Run the epochs of all, taking turns."""
     watcher.begins(settings.epochs * len(runs))
     shuffle = Random(settings.seed).shuffle
     order = list(runs)
@@ -111,10 +127,10 @@ def measure(
         shuffle(order)
         n_epochs = settings.epochs * (i + 1) // rounds - settings.epochs * i // rounds
         for run in order:
+            watcher.trains(run.backend)
             for _ in range(n_epochs):
                 run.run_epoch()
-                watcher.has_run_epoch(run.backend)
-    return [run.result(data) for run in runs], left_out
+                watcher.has_run_epoch()
 
 
 def _model(backend: str, settings: Settings) -> SoftmaxClassifier:
@@ -135,7 +151,7 @@ def _warm_up(backend: str, data: Dataset, settings: Settings) -> float:
     """
     n_rows, most = 1, min(len(data.X_train), 2 * settings.batch_size)
     while True:
-        run = _Run(backend, data, n_rows, settings)
+        run = Run(backend, data, n_rows, settings)
         run.run_epoch()
         if run.seconds[0] >= _WARM_SECONDS or n_rows == most:
             return run.seconds[0] / n_rows

@@ -5,7 +5,7 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 
 class ProgressBar:
@@ -18,15 +18,14 @@ class ProgressBar:
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("epochs"),
+            TaskProgressColumn(),
             TimeElapsedColumn(),
             console=Console(stderr=True),
             disable=not sys.stderr.isatty(),
             refresh_per_second=2,
             transient=True,
         )
-        self._task = self._progress.add_task("", total=None)
+        self._task = self._progress.add_task("preparing the data", total=None)
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -41,10 +40,17 @@ class ProgressBar:
         self._progress.stop()
 
     def warms_up(self, backend: str) -> None:
-        self._progress.update(self._task, description=f"warming up {backend:<10}", refresh=True)
+        """Show which backend warms up."""
+        self._progress.update(self._task, description=f"warming up {backend:<10}")
 
     def begins(self, n_epochs: int) -> None:
+        """Show how many epochs there are."""
         self._progress.update(self._task, total=n_epochs)
 
-    def has_run_epoch(self, backend: str) -> None:
-        self._progress.update(self._task, advance=1, description=f"training   {backend:<10}")
+    def trains(self, backend: str) -> None:
+        """Show which backend has its turn."""
+        self._progress.update(self._task, description=f"training   {backend:<10}")
+
+    def has_run_epoch(self) -> None:
+        """Move on by an epoch."""
+        self._progress.advance(self._task)

@@ -7,8 +7,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..backends import NAMES
 from ..backends.protocol import FloatArray
 
+# From the plainest to the fastest: the first is the one to trust.
+ORDER = tuple(reversed(NAMES))
 # How far the loss curves of two backends may differ, relative to the loss.
 TOLERANCES = {"float32": 1e-5, "float64": 1e-10}
 
@@ -45,8 +48,8 @@ class LeftOut(NamedTuple):
     """A backend that did not train, and why."""
 
     backend: str
+    status: str  # in two words
     reason: str
-    status: str  # the reason in two words
 
 
 class Comparison:
@@ -55,9 +58,10 @@ class Comparison:
     def __init__(
         self, results: Sequence[Result], left_out: Sequence[LeftOut], tolerance: float
     ) -> None:
-        self.results, self.left_out, self.tolerance = results, left_out, tolerance
-        complete = [result for result in results if result.loss_curve is not None]
-        # The first is the plainest: the one to trust.
+        self.results = sorted(results, key=lambda result: ORDER.index(result.backend))
+        self.left_out = sorted(left_out, key=lambda absent: ORDER.index(absent.backend))
+        self.tolerance = tolerance
+        complete = [result for result in self.results if result.loss_curve is not None]
         self.reference = complete[0] if complete else None
 
     def speedup(self, result: Result, over: str) -> float | None:

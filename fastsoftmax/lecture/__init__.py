@@ -1,14 +1,15 @@
 """The lecture's own functions and classes, over the backends of this package.
 
-The names, arguments and results are those of the course notebooks (the linear classifiers of cs231n and
-of dlcourse.ai), so that a notebook runs on this module with nothing changed but its imports::
+The names, arguments and results are those of the course notebooks (the linear classifiers of cs231n
+and of dlcourse.ai), so that a notebook runs on this module with nothing changed but its imports::
 
     from fastsoftmax.lecture import Softmax, grad_check_sparse, softmax_loss_vectorized
     import fastsoftmax.lecture as linear_classifer
 
-Shapes: `X` (n_samples, n_features), `W` (n_features, n_classes), labels from 0 to n_classes - 1. The loss is
-the mean over the samples, and the penalty is ``reg * sum(W**2)`` with the gradient ``2 * reg * W``. Random
-numbers come from NumPy's global generator, so that ``np.random.seed`` reproduces a notebook.
+Shapes: `X` (n_samples, n_features), `W` (n_features, n_classes), labels from 0 to n_classes - 1. The
+loss is the mean over the samples, and the penalty is ``reg * sum(W**2)`` with the gradient
+``2 * reg * W``. Training draws from NumPy's global generator, so that ``np.random.seed`` reproduces a
+notebook.
 """
 
 from .classifiers import LinearClassifier, LinearSoftmaxClassifier, Softmax

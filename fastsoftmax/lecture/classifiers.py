@@ -2,6 +2,7 @@
 
 from itertools import islice
 from os import PathLike, fspath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -73,13 +74,13 @@ class LinearClassifier(LinearModel):
         strength = validation.as_non_negative("reg", reg)
         steps = validation.as_integer("num_iters", num_iters, 0)
         size = validation.as_integer("batch_size", batch_size, 1)
-        matrix, labels = self.prepare(X, y)
+        matrix, labels = self._prepare(X, y)
         minibatches = (
             np.random.choice(len(matrix), size)  # noqa: NPY002  # the notebooks seed this one
             for _ in range(steps)
         )
         history = []
-        losses = self.descend(self.loss, matrix, labels, minibatches, rate, strength)
+        losses = self._descend(self.loss, matrix, labels, minibatches, rate, strength)
         for iteration, value in enumerate(losses):
             history.append(value)
             if verbose and iteration % 100 == 0:
@@ -114,7 +115,7 @@ class LinearClassifier(LinearModel):
         fname : str or path
             As given, so relative to the working directory.
         """
-        np.save(_npy(fname), self.weights(), allow_pickle=False)
+        np.save(_npy(fname), self._weights(), allow_pickle=False)
         print(fname, "saved.")
 
     def load(self, fname: str | PathLike[str]) -> bool:
@@ -135,19 +136,18 @@ class LinearClassifier(LinearModel):
             If the file holds something else than one matrix of floats. Pickled objects, as in the files
             of the course's own `save`, are not read: they could run any code.
         """
-        try:
-            file = open(_npy(fname), "rb")  # noqa: SIM115  # closed below
-        except FileNotFoundError:
+        path = _npy(fname)
+        if not path.exists():
             print(fname, "not available.")
             return False
-        with file:
+        with path.open("rb") as file:
             try:
                 W = np.lib.format.read_array(file, allow_pickle=False)
-            except (ValueError, EOFError) as error:
-                raise ValueError(f"fname: {fname} is not a file that save wrote: {error}") from None
+            except ValueError as error:
+                raise ValueError(f"fname: {path} is not a file that save wrote: {error}") from None
         if W.ndim != 2 or W.dtype.kind != "f":
             raise ValueError(
-                f"fname: expected a matrix of floats in {fname}, got shape {W.shape}, dtype {W.dtype}"
+                f"fname: expected a matrix of floats in {path}, got shape {W.shape}, dtype {W.dtype}"
             )
         self.W = W
         print(fname, "loaded.")
@@ -206,7 +206,7 @@ class Softmax(LinearClassifier):
         ValueError, TypeError, ImportError
             As `softmax_loss_naive` does, or if the backend is not available.
         """
-        W = self.weights()
+        W = self._weights()
         with course_words(X="X_batch", y="y_batch"):
             return softmax_loss(W, X_batch, y_batch, reg, self.backend)
 
@@ -229,9 +229,12 @@ class LinearSoftmaxClassifier(LinearModel):
     >>> import numpy as np
     >>> from fastsoftmax.lecture import LinearSoftmaxClassifier
     >>> X, y = np.array([[0.0, 1.0], [1.0, 0.0], [0.1, 0.9], [0.9, 0.1]]), np.array([1, 0, 1, 0])
-    >>> LinearSoftmaxClassifier().fit(X[:2], y[:2], learning_rate=0.0, reg=0.0)
+    >>> classifier = LinearSoftmaxClassifier()
+    >>> loss_history = classifier.fit(X, y, learning_rate=0.5, epochs=2)
     Epoch 0, loss: 0.69...
-    [0.69...]
+    Epoch 1, loss: 0.59...
+    >>> classifier.predict(X)
+    array([1, 0, 1, 0])
     """
 
     def __init__(self, backend: str = "auto") -> None:
@@ -286,19 +289,19 @@ class LinearSoftmaxClassifier(LinearModel):
         rate = validation.as_non_negative("learning_rate", learning_rate)
         strength = validation.as_non_negative("reg", reg)
         n_epochs = validation.as_integer("epochs", epochs, 0)
-        matrix, labels = self.prepare(X, y)
+        matrix, labels = self._prepare(X, y)
         starts = range(0, len(matrix), size)
-        n_rows = [min(size, len(matrix) - start) for start in starts]
+        shares = np.array([min(size, len(matrix) - start) for start in starts]) / len(matrix)
         orders = (
             np.random.permutation(len(matrix))  # noqa: NPY002  # the notebooks seed this one
             for _ in range(n_epochs)
         )
         minibatches = (order[start : start + size] for order in orders for start in starts)
-        losses = self.descend(self._loss, matrix, labels, minibatches, rate, strength)
+        losses = self._descend(self._loss, matrix, labels, minibatches, rate, strength)
         history: list[float] = []
         for epoch in range(n_epochs):
             values = list(islice(losses, len(starts)))
-            history.append(float(np.average(values, weights=n_rows[: len(values)])))
+            history.append(float(values @ shares[: len(values)]))
             print(f"Epoch {epoch}, loss: {history[-1]:f}")
             if not np.isfinite(values[-1]):
                 break
@@ -308,9 +311,10 @@ class LinearSoftmaxClassifier(LinearModel):
     def _loss(
         self, X_batch: NDArray[Any], y_batch: NDArray[Any], reg: float
     ) -> tuple[float, FloatArray]:
-        return softmax_loss(self.weights(), X_batch, y_batch, reg, self.backend)
+        return softmax_loss(self._weights(), X_batch, y_batch, reg, self.backend)
 
 
-def _npy(fname: str | PathLike[str]) -> str:
-    path = fspath(fname)
-    return path if path.endswith(".npy") else path + ".npy"
+def _npy(fname: str | PathLike[str]) -> Path:
+    """The path that `numpy.save` writes to."""
+    name = fspath(fname)
+    return Path(name if name.endswith(".npy") else name + ".npy")

@@ -1,8 +1,8 @@
 """The lecture's gradient checks, over `fastsoftmax.gradcheck`.
 
-`eval_numerical_gradient` and `grad_check_sparse` move the elements of the caller's own array, one at a time,
-and restore it: the functions that notebooks pass to them often ignore their argument and read that array, or
-a model that holds it.
+`eval_numerical_gradient` and `grad_check_sparse` move the elements of the caller's own array, one at a
+time, and restore it: the functions that notebooks pass to them often ignore their argument and read
+that array, or a model that holds it.
 """
 
 import random

@@ -46,7 +46,7 @@ class LinearModel:
         TypeError
             If `X` is not of real numbers.
         """
-        W = self.weights()
+        W = self._weights()
         matrix = validation.as_array("X", X)
         if matrix.ndim != 2 or matrix.shape[1] != len(W):
             raise ValueError(f"X: expected shape (n_samples, {len(W)}), got {matrix.shape}")
@@ -62,12 +62,18 @@ class LinearModel:
             labels[start : start + _ROWS_AT_A_TIME] = scores.argmax(axis=1)
         return labels
 
-    def weights(self) -> FloatArray:
+    def _weights(self) -> FloatArray:
+        """Return `W`, which the caller may have set, checked to be a matrix."""
         if self.W is None:
             raise NotFittedError(f"this {type(self).__name__} has no weights W yet: train it first")
-        return self.W
+        W = validation.as_array("W", self.W)
+        if W.ndim != 2 or not W.shape[1]:
+            raise ValueError(
+                f"W: expected shape (n_features, n_classes), with at least one class, got {W.shape}"
+            )
+        return W
 
-    def prepare(self, X: ArrayLike, y: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
+    def _prepare(self, X: ArrayLike, y: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
         """Check the training data, and draw the first weights where there are none."""
         matrix = as_matrix("X", X)
         if self.W is None:
@@ -75,14 +81,13 @@ class LinearModel:
             shape = matrix.shape[1], int(labels.max()) + 1
             self.W = 0.001 * np.random.randn(*shape)  # noqa: NPY002  # the notebooks seed this one
             return matrix, labels
-        check_finite("W", self.W)
-        if matrix.shape[1] != len(self.W):
-            raise ValueError(
-                f"X: expected {len(self.W)} features, the rows of W, got {matrix.shape[1]}"
-            )
-        return matrix, as_labels("y", y, len(matrix), self.W.shape[1])
+        W = self._weights()
+        check_finite("W", W)
+        if matrix.shape[1] != len(W):
+            raise ValueError(f"X: expected {len(W)} features, the rows of W, got {matrix.shape[1]}")
+        return matrix, as_labels("y", y, len(matrix), W.shape[1])
 
-    def descend(
+    def _descend(
         self,
         loss: Loss,
         X: NDArray[Any],
@@ -98,7 +103,7 @@ class LinearModel:
         """
         before = self.W
         for rows in minibatches:
-            W = self.weights()
+            W = self._weights()
             value, gradient = _loss_of_rows(loss, X, y, rows, W, reg)
             if not np.isfinite(value):
                 self.W = before
@@ -120,11 +125,8 @@ def _loss_of_rows(
     except ValueError:
         finite = np.isfinite(minibatch).all(axis=1)
         if not finite.all():  # the loss knows the row's place in the minibatch, not in X
-            bad = X[rows[int(np.argmin(finite))]]
-            kind = "NaN" if np.isnan(bad).any() else "inf"
-            raise ValueError(
-                f"X: expected finite numbers, got {kind} in row {rows[int(np.argmin(finite))]}"
-            ) from None
+            row = int(rows[int(np.argmin(finite))])
+            raise ValueError(core.why_logits_are_invalid(row, X[row], W, None)) from None
         with np.errstate(over="ignore", invalid="ignore"):
             if np.isfinite(minibatch @ W).all():
                 raise
@@ -132,6 +134,10 @@ def _loss_of_rows(
 
 
 def warn_of_divergence(history: list[float], what: str, learning_rate: float, reg: float) -> None:
+    """Say where and why the training ended early, if it did, to the caller of `train` or `fit`.
+
+    A warning, not an error: notebooks try learning rates in a loop, of which some are too large.
+    """
     if history and not np.isfinite(history[-1]):
         warnings.warn(
             f"the loss became {history[-1]} at {what} {len(history) - 1}, where the training stopped; W is "

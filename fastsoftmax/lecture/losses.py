@@ -243,7 +243,7 @@ def softmax_loss_naive(
     >>> import numpy as np
     >>> from fastsoftmax.lecture import softmax_loss_naive
     >>> softmax_loss_naive(np.ones((2, 2)), [[1.0, 2.0]], [0], reg=0.25)
-    (1.6931471805599454, array([[0. , 1. ],
+    (1.6931471805599454, array([[ 0. ,  1. ],
            [-0.5,  1.5]]))
     """
     return softmax_loss(W, X, y, reg, "naive")

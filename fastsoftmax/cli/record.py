@@ -1,0 +1,80 @@
+"""A comparison for programs to read."""
+
+import platform
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import numpy as np
+
+from .._version import __version__
+from ..datasets import Dataset
+from . import machine
+from .measure import Settings
+from .results import Comparison, Result
+
+_PACKAGES = ("numba", "scikit-learn", "threadpoolctl", "matplotlib", "rich")
+
+
+def as_record(
+    shape: tuple[int, int, int] | None,
+    comparison: Comparison,
+    data: Dataset,
+    settings: Settings,
+    instruction_set: str | None,
+) -> dict[str, Any]:
+    """Return everything in the types of JSON; times are in seconds, losses in nats."""
+    n_train, n_features = data.X_train.shape
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": {
+            "fastsoftmax": __version__,
+            "python": platform.python_version(),
+            "numpy": np.__version__,
+            **{name: _version_of(name) for name in _PACKAGES},
+        },
+        "machine": {
+            "system": platform.platform(),
+            "cpu": machine.cpu_name(),
+            "instruction_set": instruction_set,
+        },
+        "settings": {
+            "data": "digits" if shape is None else "made-up",
+            "n_train": n_train,
+            "n_test": len(data.X_test),
+            "n_features": n_features,
+            "n_classes": data.n_classes,
+            "dtype": str(data.X_train.dtype),
+            **settings._asdict(),
+        },
+        "tolerance": comparison.tolerance,
+        "reference": comparison.reference.backend if comparison.reference else None,
+        "results": [_result(comparison, result) for result in comparison.results],
+        "left_out": [absent._asdict() for absent in comparison.left_out],
+    }
+
+
+def _result(comparison: Comparison, result: Result) -> dict[str, Any]:
+    curve = result.loss_curve
+    return {
+        "backend": result.backend,
+        "n_rows_timed": result.n_rows_timed,
+        "extrapolated": result.extrapolated,
+        "epoch_seconds": list(result.epoch_seconds),
+        "median_epoch_seconds": result.seconds_an_epoch,
+        "samples_per_second": result.samples_per_second,
+        "speed_over_naive": comparison.speedup(result, "naive"),
+        "speed_over_vectorized": comparison.speedup(result, "vectorized"),
+        "loss_curve": None if curve is None else list(curve),
+        "final_loss": None if curve is None else curve[-1],
+        "test_accuracy": result.test_accuracy,
+        "largest_relative_difference": comparison.difference(result),
+        "agrees": comparison.agrees(result),
+    }
+
+
+def _version_of(distribution: str) -> str | None:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None
