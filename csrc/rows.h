@@ -117,7 +117,7 @@ static void logsumexp(const void *logits, size_t n_rows, size_t n_classes, void 
     }
 }
 
-/* Returns total. */
+/* Returns total; where that is NaN, so is the loss. */
 static inline double label_row(const real *z, size_t n, size_t label, double scale, double *loss,
                                real *dz) {
     real m = row_maximum(z, n), score = z[label], e_label;
@@ -128,8 +128,13 @@ static inline double label_row(const real *z, size_t n, size_t label, double sca
         e_label = largest_lane(exponential(broadcast(score - m)));
     }
     double total = others + (double)e_label;
-    *loss = score == m ? logarithm_of_1_plus(others)
-                       : ((double)m - (double)score) + logarithm(total);
+    if (isnan(total)) {
+        *loss = total;
+    } else if (score == m) {
+        *loss = logarithm_of_1_plus(others);
+    } else {
+        *loss = ((double)m - (double)score) + logarithm(total);
+    }
     if (dz) {
         scale_row(dz, n, (real)(scale / total));
         dz[label] = (real)(-scale * (others / total));
@@ -157,7 +162,7 @@ static inline double expected_gap(const real *z, const real *t, size_t n, real m
     return gap;
 }
 
-/* Returns total. */
+/* Returns total; where that is NaN, so is the loss. */
 static inline double probability_row(const real *z, size_t n, const real *t, double scale,
                                      double *loss, real *dz) {
     double mass;

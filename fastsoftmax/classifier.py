@@ -321,7 +321,8 @@ class SoftmaxClassifier:
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
         """Return the most probable label of every sample, shape (n_samples,)."""
-        labels: NDArray[Any] = self.classes_[self._logits(X).argmax(axis=1)]
+        logits = self._logits(X)
+        labels: NDArray[Any] = self.classes_[logits.argmax(axis=1)]
         return labels
 
     def predict_proba(self, X: ArrayLike) -> FloatArray:
@@ -383,9 +384,9 @@ class SoftmaxClassifier:
         invalid = ~np.isfinite(logits).all(axis=1)
         if invalid.any():
             row = int(np.argmax(invalid))
-            raise ValueError(
-                loss.why_logits_are_invalid(row, matrix[row], self.coef_.T, self.intercept_)
-            )
+            validation.check_finite("coef_", self.coef_)
+            validation.check_finite("intercept_", self.intercept_)
+            raise ValueError(loss.why_logits_are_invalid(row, matrix[row], dtype))
         return logits
 
 

@@ -318,7 +318,8 @@ def linear_cross_entropy(
     Raises
     ------
     ValueError
-        If shapes do not fit, a label is out of range, or the logits of a row are not finite.
+        If shapes do not fit, a label is out of range, or `X`, `W`, `intercept` or a row's logits are not
+        finite.
     TypeError
         If an argument is not of real numbers or labels are not integers.
 
@@ -341,20 +342,18 @@ def linear_cross_entropy(
     n_classes = weights.shape[1]
     if n_classes == 0:
         raise ValueError("W: expected at least one class (column), got 0")
-    unknown = set(wrt) - set(LinearGradients._fields) if not isinstance(wrt, str) else {wrt}
-    if unknown:
-        raise ValueError(
-            f"wrt: expected a tuple of names out of {LinearGradients._fields}, got {wrt!r}"
-        )
+    _check_wrt(wrt)
     dtype = _common_dtype(features, weights)
     features = validation.as_native(features, dtype)
     weights = weights.astype(dtype, copy=False)
+    validation.check_finite("W", weights)
     offsets = None
     if intercept is not None:
         offsets = validation.as_array("intercept", intercept)
         if offsets.shape != (n_classes,):
             raise ValueError(f"intercept: expected shape ({n_classes},), got {offsets.shape}")
         offsets = validation.as_native(offsets, dtype)
+        validation.check_finite("intercept", offsets)
     target_rows = validation.as_targets(targets, features.shape[:1], n_classes, dtype)
     gradients = LinearGradients(
         np.empty(weights.shape, dtype) if "W" in wrt else None,
@@ -374,7 +373,7 @@ def linear_cross_entropy(
             resolve_n_threads(n_threads),
         )
         if invalid >= 0:
-            raise ValueError(why_logits_are_invalid(invalid, features[invalid], weights, offsets))
+            raise ValueError(why_logits_are_invalid(invalid, features[invalid], dtype))
     else:  # nothing to sum
         get_backend(backend)
         for gradient in gradients:
@@ -414,7 +413,7 @@ def penalty(
     Raises
     ------
     ValueError
-        If `l2` or `l1` is negative or not finite.
+        If `l2` or `l1` is negative or not finite, or `W` holds a number that is not finite.
     TypeError
         If an argument is not of real numbers.
 
@@ -427,6 +426,7 @@ def penalty(
     array = validation.as_array("W", W)
     weights = validation.as_native(array, validation.compute_dtype(array.dtype))
     strengths = validation.as_non_negative("l2", l2), validation.as_non_negative("l1", l1)
+    validation.check_finite("W", weights)
     gradient = np.empty_like(weights)
     value = get_backend(backend).penalty(
         weights.reshape(-1), *strengths, gradient.reshape(-1), resolve_n_threads(n_threads)
@@ -465,7 +465,7 @@ def _axes_of(logits: FloatArray, axis: Axis) -> tuple[int, ...]:
         return tuple(range(n_axes))
     chosen = axis if isinstance(axis, tuple) else (axis,)
     for one in chosen:
-        if isinstance(one, bool) or not hasattr(one, "__index__"):
+        if isinstance(one, bool) or not isinstance(one, int | np.integer):
             raise TypeError(f"axis: expected an int, a tuple of ints or None, got {axis!r}")
         if not -n_axes <= one < n_axes:
             raise ValueError(f"axis: {one} is out of range for logits with {n_axes} axes")
@@ -520,6 +520,19 @@ def _check_out(out: object, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Non
         raise ValueError("out: expected an array that can be written, got a read-only one")
 
 
+def _check_wrt(wrt: object) -> None:
+    accepted = f"wrt: expected a tuple of names out of {LinearGradients._fields}, got {wrt!r}"
+    if isinstance(wrt, str):  # whose letters would do as names: "W" is one
+        raise ValueError(accepted)
+    if not isinstance(wrt, tuple | list | set | frozenset):
+        raise TypeError(accepted)
+    for name in wrt:
+        if not isinstance(name, str | int):
+            raise TypeError(accepted)
+        if name not in LinearGradients._fields:
+            raise ValueError(accepted)
+
+
 def _matrix(name: str, value: ArrayLike) -> NDArray[Any]:
     array = validation.as_array(name, value)
     if array.ndim != 2:
@@ -540,13 +553,9 @@ def _mean(losses: NDArray[np.float64]) -> float:
     return float(losses.mean()) if len(losses) else float("nan")
 
 
-def why_logits_are_invalid(
-    row: int, x: NDArray[Any], W: FloatArray, intercept: FloatArray | None
-) -> str:
-    """Name the argument that makes the logits of a row `x` of X, the row-th, NaN or infinite."""
-    for name, values in (("X", x), ("W", W), ("intercept", intercept)):
-        if values is not None and not np.isfinite(values).all():
-            where = f" in row {row}" if name == "X" else ""
-            kind = "NaN" if np.isnan(values).any() else "inf"
-            return f"{name}: expected finite numbers, got {kind}{where}"
-    return f"X: the scores X @ W of row {row} overflow {W.dtype}; scale X or W down"
+def why_logits_are_invalid(row: int, x: NDArray[Any], dtype: np.dtype[Any]) -> str:
+    """Say what makes the logits of `x`, a row of X, NaN or infinite while the weights are finite."""
+    if not np.isfinite(x).all():
+        kind = "NaN" if np.isnan(x).any() else "inf"
+        return f"X: expected finite numbers, got {kind} in row {row}"
+    return f"X: the scores X @ W of row {row} overflow {dtype}; scale X or W down"

@@ -298,9 +298,9 @@ def _draw_speed(
         )
     axes.set_xscale("log")
     # A bar's length says nothing on a logarithmic axis but relative to its start: one decade below
-    # the slowest. On the right, a quarter of the axis for the label of the longest.
+    # the slowest. On the right, room for the label of the longest.
     start, end = min(speeds) / 10, max(speeds)
-    axes.set_xlim(start, end * (end / start) ** (1 / 3))
+    axes.set_xlim(start, end * (end / start) ** 0.6)
     axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()
     axes.grid(axis="x", alpha=0.3)

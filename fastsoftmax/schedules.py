@@ -5,6 +5,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from . import validation
+
 # Called with the number of the step, counted from 0 over all epochs; returns the learning rate.
 Schedule = Callable[[int], float]
 
@@ -20,21 +22,16 @@ def rates(
 
     Raises
     ------
-    ValueError
+    ValueError, TypeError
         If a callable returns something else than a finite number of 0 or more.
     """
     if callable(schedule):
-        result = np.array(
-            [float(schedule(step)) for step in range(first_step, first_step + n_steps)]
-        )
-        valid = (result >= 0) & np.isfinite(result)
-        if not valid.all():
-            bad = int(np.argmin(valid))
-            raise ValueError(
-                "learning_rate: expected a finite rate of 0 or more from the callable, "
-                f"got {result[bad]} for step {first_step + bad}"
-            )
-        return result
+        steps = range(first_step, first_step + n_steps)
+        return np.array([_checked(schedule(step), step) for step in steps])
     if schedule == "constant":
         return np.full(n_steps, eta0)
     return eta0 / np.arange(first_step + 1, first_step + n_steps + 1, dtype=np.float64) ** power_t
+
+
+def _checked(rate: object, step: int) -> float:
+    return validation.as_non_negative(f"learning_rate: the rate of step {step}", rate)

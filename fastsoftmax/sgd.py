@@ -96,6 +96,10 @@ def run_epoch(
         if not np.isfinite(done[-1]):
             step = start + len(done) - 1
             _explain(X, order[step * size : (step + 1) * size], step, float(done[-1]), schedule)
+    # No loss comes after the last update to tell.
+    for parameter in (state.coef, state.intercept):
+        if parameter is not None and not np.isfinite(parameter).all():
+            raise _divergence("weights became infinite or NaN", n_steps - 1, schedule)
     weights = np.full(n_steps, float(size))
     weights[-1] = n_samples - size * (n_steps - 1)
     return float(objectives @ weights / n_samples)
@@ -115,7 +119,12 @@ def _explain(
         if not np.isfinite(X[row]).all():
             kind = "NaN" if np.isnan(X[row]).any() else "inf"
             raise ValueError(f"X: expected finite numbers, got {kind} in row {row}")
-    raise DivergenceError(
-        f"the loss became {objective} at step {step} of the epoch: lower eta0 (now {schedule.eta0:g}) "
+    raise _divergence(f"loss became {objective}", step, schedule)
+
+
+def _divergence(what: str, step: int, schedule: Schedule) -> DivergenceError:
+    rate = "the learning rates" if callable(schedule.learning_rate) else "eta0"
+    return DivergenceError(
+        f"the {what} at step {step} of the epoch: lower {rate} (eta0 is {schedule.eta0:g}) "
         "or scale the columns of X to a common range"
     )

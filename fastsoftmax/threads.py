@@ -4,6 +4,9 @@ import os
 from functools import cache
 from pathlib import Path
 
+# More than any machine has cores, and few enough for a C int: a larger number means the same.
+_MOST_THREADS = 1 << 16
+
 
 def resolve_n_threads(n_threads: int | None, name: str = "n_threads") -> int:
     """Return `n_threads` checked, or the default count where it is None."""
@@ -13,7 +16,7 @@ def resolve_n_threads(n_threads: int | None, name: str = "n_threads") -> int:
         raise TypeError(f"{name}: expected a positive integer or None, got {n_threads!r}")
     if n_threads.__index__() < 1:
         raise ValueError(f"{name}: expected a positive integer or None, got {n_threads!r}")
-    return n_threads.__index__()
+    return min(n_threads.__index__(), _MOST_THREADS)
 
 
 def default_n_threads() -> int:
@@ -38,12 +41,12 @@ def default_n_threads() -> int:
             raise ValueError(
                 f"the environment variable FASTSOFTMAX_NUM_THREADS must be a positive integer, got {own!r}"
             )
-        return int(own)
+        return min(int(own), _MOST_THREADS)
     # OpenMP allows a list, one number for each level of nesting; the first is the outermost.
     # It is another library's variable: what it holds besides is not ours to refuse.
     shared = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
     if shared.isdecimal() and int(shared) >= 1:
-        return int(shared)
+        return min(int(shared), _MOST_THREADS)
     return _allowed_cpus()
 
 

@@ -39,7 +39,8 @@ def as_native(array: NDArray[Any], dtype: np.dtype[Any]) -> FloatArray:
     """Return `array` itself where it is C-contiguous, aligned and of `dtype`; else such a copy."""
     if array.dtype == dtype and array.flags.c_contiguous and array.flags.aligned:
         return array
-    return np.array(array, dtype=dtype, order="C")
+    with np.errstate(over="ignore"):  # what becomes infinite is named by the check that finds it
+        return np.array(array, dtype=dtype, order="C")
 
 
 def as_targets(
@@ -92,6 +93,13 @@ def _as_probabilities(
     return probabilities
 
 
+def check_finite(name: str, values: FloatArray) -> None:
+    """Raise unless every number is finite."""
+    if not np.isfinite(values).all():
+        kind = "NaN" if np.isnan(values).any() else "inf"
+        raise ValueError(f"{name}: expected finite numbers, got {kind}")
+
+
 def as_non_negative(name: str, value: object) -> float:
     """Return `value` as a finite float that is not negative."""
     number = as_real(name, value)
@@ -106,7 +114,10 @@ def as_real(name: str, value: object) -> float:
         raise TypeError(f"{name}: expected a real number, got {value!r}")
     if isinstance(value, np.complexfloating):
         raise TypeError(f"{name}: expected a real number, got {value!r}")
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:
+        raise ValueError(f"{name}: expected a number within the range of float64") from None
 
 
 def as_integer(name: str, value: object, minimum: int) -> int:

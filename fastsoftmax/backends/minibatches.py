@@ -61,13 +61,15 @@ def sgd_epoch(
                 None,
                 n_threads,
             )
-            objective = losses.mean() + regularizers.value(current.coef, rule.l2, rule.l1)
-            objectives[step] = objective if invalid < 0 else np.nan
-            done = step + 1
-            if not np.isfinite(objectives[step]):
-                break
-            # One assignment: a signal between two bytecodes finds the old parameters or the new ones.
-            current = _stepped(current, dcoef, dintercept, rule, rate)
+            # What overflows shows in the objective or in the weights, which the caller looks at.
+            with np.errstate(over="ignore", invalid="ignore"):
+                objective = losses.mean() + regularizers.value(current.coef, rule.l2, rule.l1)
+                objectives[step] = objective if invalid < 0 else np.nan
+                done = step + 1
+                if not np.isfinite(objectives[step]):
+                    break
+                # One assignment: a signal between two bytecodes finds the old state or the new one.
+                current = _stepped(current, dcoef, dintercept, rule, rate)
     finally:
         for array, new in zip(state, current, strict=True):
             if array is not None and new is not None:

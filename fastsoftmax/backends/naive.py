@@ -16,6 +16,11 @@ from .protocol import Data, FloatArray, LabelArray, Rule, State
 name = "naive"
 
 
+def _overflow_to_infinity() -> np.errstate:
+    """Rounding to float32 gives infinity beyond its range, as the arithmetic of float32 does."""
+    return np.errstate(over="ignore")
+
+
 def _maximum_and_total(z: Sequence[float]) -> tuple[float, float]:
     """M = max(z) and sum(exp(z - m)), whose largest term is 1: nothing overflows.
 
@@ -40,8 +45,9 @@ def log_softmax(logits: FloatArray, out: FloatArray, n_threads: int) -> int:
         largest, total = _maximum_and_total(z)
         if isnan(total):
             return i
-        for k, score in enumerate(z):
-            out[i, k] = (score - largest) - log(total)
+        with _overflow_to_infinity():
+            for k, score in enumerate(z):
+                out[i, k] = (score - largest) - log(total)
     return -1
 
 
@@ -128,12 +134,14 @@ def linear_cross_entropy(
                 for j in range(n_features):
                     gradient[j] += g * x[j]
         if dX is not None:
-            for j in range(n_features):
-                dX[i, j] = sum(dlogits[k] * columns[k][j] for k in range(n_classes))
-    if dW is not None:
-        dW[...] = np.reshape(sum_dW, (n_classes, n_features)).T
-    if dintercept is not None:
-        dintercept[...] = sum_dintercept
+            with _overflow_to_infinity():
+                for j in range(n_features):
+                    dX[i, j] = sum(dlogits[k] * columns[k][j] for k in range(n_classes))
+    with _overflow_to_infinity():
+        if dW is not None:
+            dW[...] = np.reshape(sum_dW, (n_classes, n_features)).T
+        if dintercept is not None:
+            dintercept[...] = sum_dintercept
     return -1
 
 
@@ -144,7 +152,8 @@ def penalty(
     for j, w in enumerate(W.tolist()):
         value += l2 * w * w + l1 * abs(w)
         if gradient is not None:
-            gradient[j] = 2 * l2 * w + l1 * (nan if isnan(w) else (w > 0) - (w < 0))
+            with _overflow_to_infinity():
+                gradient[j] = 2 * l2 * w + l1 * (nan if isnan(w) else (w > 0) - (w < 0))
     return value
 
 

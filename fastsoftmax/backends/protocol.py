@@ -67,7 +67,7 @@ class Backend(Protocol):
         """out[i] = logits[i] - logsumexp(logits[i])."""
 
     def logsumexp(self, logits: FloatArray, out: FloatArray, n_threads: int) -> None:
-        """out[i] = log(sum(exp(logits[i]))): -inf for a row of -inf, +inf with a +inf, else NaN with a NaN."""
+        """out[i] = log(sum(exp(logits[i]))): -inf for a row of -inf, NaN with a NaN, +inf with a +inf."""
 
     def softmax_cross_entropy(
         self,

@@ -20,11 +20,17 @@ def _first_invalid(maximum: FloatArray) -> int:
     return -1 if valid.all() else int(np.argmin(valid))
 
 
+def _subtract(logits: FloatArray, maximum: FloatArray, out: FloatArray) -> FloatArray:
+    """out = logits - maximum; -inf, whose exponential is 0, also where that is too far to represent."""
+    with np.errstate(over="ignore"):
+        return np.subtract(logits, maximum, out=out)
+
+
 def softmax(logits: FloatArray, out: FloatArray, n_threads: int) -> int:
     maximum = logits.max(axis=1, keepdims=True)
     invalid = _first_invalid(maximum)
     if invalid < 0:
-        np.subtract(logits, maximum, out=out)
+        _subtract(logits, maximum, out)
         np.exp(out, out=out)
         out /= out.sum(axis=1, keepdims=True)
     return invalid
@@ -34,7 +40,7 @@ def log_softmax(logits: FloatArray, out: FloatArray, n_threads: int) -> int:
     maximum = logits.max(axis=1, keepdims=True)
     invalid = _first_invalid(maximum)
     if invalid < 0:
-        np.subtract(logits, maximum, out=out)
+        _subtract(logits, maximum, out)
         out -= np.log(np.exp(out).sum(axis=1, keepdims=True))
     return invalid
 
@@ -61,7 +67,7 @@ def softmax_cross_entropy(
     invalid = _first_invalid(maximum)
     if invalid >= 0:
         return invalid
-    shifted = logits - maximum
+    shifted = _subtract(logits, maximum, np.empty_like(logits))
     probabilities = np.exp(shifted)
     total = probabilities.sum(axis=1, keepdims=True)
     log_total = np.log(total, dtype=np.float64)

@@ -83,9 +83,10 @@ def _agreement(comparison: Comparison, result: Result) -> Text:
         return Text(_NOTHING)
     if result is comparison.reference:
         return Text("reference")
+    amount = f"{difference:.0e}" if difference else "0"
     if comparison.agrees(result):
-        return Text(f"yes {difference:.0e}", style="green")
-    return Text(f"NO {difference:.0e}", style="bold red")
+        return Text(f"yes {amount}", style="green")
+    return Text(f"NO {amount}", style="bold red")
 
 
 def _notes(comparison: Comparison) -> list[str]:
@@ -97,7 +98,7 @@ def _notes(comparison: Comparison) -> list[str]:
         )
     notes += [
         f"{result.backend}: ~ is extrapolated from {result.n_rows_timed} of {result.n_samples} "
-        f"samples; all {len(result.epoch_seconds)} epochs would take about "
+        f"samples; {len(result.epoch_seconds)} whole epochs would take about "
         f"{duration(result.seconds_an_epoch * len(result.epoch_seconds))}."
         for result in comparison.results
         if result.extrapolated

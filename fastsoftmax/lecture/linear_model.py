@@ -58,7 +58,8 @@ class LinearModel:
             invalid = ~np.isfinite(scores).all(axis=1)
             if invalid.any():
                 i = int(np.argmax(invalid))
-                raise ValueError(core.why_logits_are_invalid(start + i, block[i], W, None))
+                validation.check_finite("W", W)
+                raise ValueError(core.why_logits_are_invalid(start + i, block[i], scores.dtype))
             labels[start : start + _ROWS_AT_A_TIME] = scores.argmax(axis=1)
         return labels
 
@@ -126,7 +127,7 @@ def _loss_of_rows(
         finite = np.isfinite(minibatch).all(axis=1)
         if not finite.all():  # the loss knows the row's place in the minibatch, not in X
             row = int(rows[int(np.argmin(finite))])
-            raise ValueError(core.why_logits_are_invalid(row, X[row], W, None)) from None
+            raise ValueError(core.why_logits_are_invalid(row, X[row], W.dtype)) from None
         with np.errstate(over="ignore", invalid="ignore"):
             if np.isfinite(minibatch @ W).all():
                 raise

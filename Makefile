@@ -1,0 +1,81 @@
+# Everything that a newcomer or a developer runs. Each target does its own set-up: the environment
+# .venv is made on first use, and made up to date when what it is built from has changed.
+
+PYTHON ?= python3
+VENV ?= .venv
+# Further arguments of the command: make bench ARGS="--epochs 5", make test ARGS="-k gradient"
+ARGS ?=
+
+BIN := $(VENV)/bin
+C_FILES := $(sort $(shell find csrc -name '*.[ch]'))
+CYTHON_FILES := $(sort $(shell find fastsoftmax -name '*.pyx' -o -name '*.pxd'))
+BUILD_INPUTS := pyproject.toml setup.py $(C_FILES) $(CYTHON_FILES)
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help bench test benchmarks lint format wheel sdist release debug profile-build clean
+
+help: ## print the targets
+	@awk -F ':.*## ' '/^[a-z -]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' Makefile
+
+bench: $(VENV)/.bench ## the main job: train on real images with every backend and compare them
+	$(BIN)/fastsoftmax bench $(ARGS)
+
+test: $(VENV)/.test ## all tests
+	$(BIN)/python -m pytest $(ARGS)
+
+benchmarks: $(VENV)/.test ## the pytest-benchmark suites, the backends side by side
+	$(BIN)/python -m pytest benchmarks $(ARGS)
+
+lint: $(VENV)/.dev ## every check of style and types; changes nothing
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(if $(C_FILES),$(BIN)/clang-format --dry-run -Werror $(C_FILES))
+	$(if $(CYTHON_FILES),PATH="$(abspath $(BIN)):$$PATH" cython-lint $(CYTHON_FILES))
+
+format: $(VENV)/.dev ## lay out the Python and C files as `make lint` wants them
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(if $(C_FILES),$(BIN)/clang-format -i $(C_FILES))
+
+wheel sdist: $(VENV)/.dev ## build one of them into dist/
+	$(BIN)/python -m build --$@
+
+release: $(VENV)/.test ## compile again, optimised: what `make bench` and `make test` begin with
+debug: $(VENV)/.test ## compile again with -O0 -g and assertions, for a debugger
+profile-build: $(VENV)/.test ## compile again optimised, with symbols and frame pointers, for a profiler
+debug: export FASTSOFTMAX_BUILD := debug
+profile-build: export FASTSOFTMAX_BUILD := profile
+release debug profile-build:
+	$(INSTALL) --no-deps --editable .
+
+clean: ## remove everything that make made, the environment included
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks
+	rm -f fastsoftmax/backends/_core.c fastsoftmax/backends/*.so
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+# One stamp for each extra. An extra holds the one before it, so its stamp stands for both.
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
+install_extra = @echo "installing fastsoftmax[$(1)] into $(VENV): downloads packages and compiles"; \
+	$(INSTALL) --editable ".[$(1)]"
+
+$(VENV)/.bench: $(VENV)/.created $(BUILD_INPUTS)
+	$(call install_extra,bench)
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.created $(BUILD_INPUTS)
+	$(call install_extra,test)
+	@touch $(VENV)/.bench $@
+
+# The linters read the sources: they need not be compiled again for them.
+$(VENV)/.dev: $(VENV)/.created pyproject.toml
+	$(call install_extra,dev)
+	@touch $(VENV)/.bench $(VENV)/.test $@
+
+$(VENV)/.created:
+	@$(PYTHON) -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo 'make: needs Python 3.11 or newer with venv (on Debian and Ubuntu: apt install python3-venv);' \
+			'`$(PYTHON)` is not that. Name another: make PYTHON=/path/to/python3' >&2; exit 1; }
+	$(PYTHON) -m venv --clear $(VENV)
+	@touch $@

@@ -1,0 +1,242 @@
+"""Expected values, in 50 decimal digits, and how far off a computation in floats may be.
+
+Imports nothing of the package. Inputs are taken as the exact numbers that the floats are; results are
+rounded once, to float64. The bounds follow from the standard model of rounding, in which every
+operation has a relative error of at most u = eps / 2 (Higham: Accuracy and Stability of Numerical
+Algorithms, chapters 2 to 4), for sums in any order.
+"""
+
+from functools import cache
+from typing import NamedTuple
+
+import mpmath
+import numpy as np
+
+exact = mpmath.mp.clone()
+exact.dps = 50
+
+ULPS = 8  # the error of exp and log in u: NumPy promises 4 units in the last place, each 2 u
+DOUBLE = np.finfo(np.float64).eps / 2
+
+
+class Expected(NamedTuple):
+    """A value and the largest error that is allowed, element by element."""
+
+    value: np.ndarray
+    bound: np.ndarray
+
+    def check(self, actual):
+        actual = np.asarray(actual, dtype=np.float64)
+        assert actual.shape == self.value.shape
+        finite = np.isfinite(self.value)
+        np.testing.assert_array_equal(actual[~finite], self.value[~finite])
+        error = np.abs(actual[finite] - self.value[finite])
+        # The expected value itself is rounded to float64.
+        allowed = self.bound[finite] + DOUBLE * np.abs(self.value[finite])
+        wrong = ~(error <= allowed)  # true for NaN
+        assert not wrong.any(), (
+            f"{wrong.sum()} of {wrong.size} are off by more than the bound, the worst by "
+            f"{(error / allowed)[wrong].max():.3g} times the bound"
+        )
+
+
+class Rows(NamedTuple):
+    """All that there is to know about rows of logits, one entry a row."""
+
+    softmax: Expected
+    log_softmax: Expected
+    logsumexp: Expected
+    losses: Expected
+    dlogits: Expected  # of the mean over the rows
+
+    def mean_loss(self):
+        """The mean of n float64 numbers: n - 1 additions and a division."""
+        losses, bounds = self.losses
+        if np.isinf(losses).any():
+            return Expected(np.array(np.inf), np.array(0.0))
+        rounding = len(losses) * DOUBLE * np.abs(losses).mean()
+        return Expected(np.array(losses.mean()), np.array(bounds.mean() + rounding))
+
+
+def rows(logits, targets):
+    """`Rows` of logits (n, c) in their own dtype; targets as in the package."""
+    u = np.finfo(logits.dtype).eps / 2
+    return _rows(_numbers(logits), targets, u, np.zeros(len(logits)), np.finfo(logits.dtype).tiny)
+
+
+def _rows(logits, targets, u, logits_error, tiny):
+    """`Rows` of exact logits which the float computation knows up to `logits_error`, one a row."""
+    n, c = len(logits), len(logits[0])
+    one_hot = np.eye(c)[targets] if targets.ndim == 1 else targets
+    t = one_hot.astype(np.float64)
+    values = [_row(z, weights) for z, weights in zip(logits, _numbers(t), strict=True)]
+    p, log_p, lse, losses, dlogits, below = (
+        np.array([_floats(value[i]) for value in values]) for i in range(6)
+    )
+    # exp(z - m): the difference is off by u * (m - z), which exp turns into a relative error
+    below = np.where(np.isfinite(below), below, 0)
+    of_terms = u * (below + ULPS)
+    of_total = (p * of_terms).sum(axis=1) + u * (c - 1)
+    of_p = np.expm1(of_terms + of_total[:, None] + 2 * u + 2 * logits_error[:, None])
+    p_bound = p * of_p + tiny  # what underflows may be 0
+
+    log_total = lse - np.array([_floats(max(z)) for z in logits])
+    of_log = (of_total + ULPS * u * log_total + logits_error)[:, None]
+    finite_log_p = np.where(np.isfinite(log_p), log_p, 0)
+    log_bound = u * below + of_log + u * np.abs(finite_log_p) + logits_error[:, None]
+    lse_bound = of_log[:, 0] + u * np.abs(lse)
+
+    mass = t.sum(axis=1, keepdims=True)
+    loss_bound = (t * (log_bound + c * u * np.abs(finite_log_p))).sum(axis=1)
+    dlogits_bound = (mass * p_bound + u * ((c + 1) * mass * p + 3 * np.abs(dlogits))) / n + tiny
+    return Rows(
+        Expected(p, p_bound),
+        Expected(log_p, log_bound),
+        Expected(lse, lse_bound),
+        Expected(losses, loss_bound),
+        Expected(dlogits / n, dlogits_bound),
+    )
+
+
+def _row(z, t):
+    """The exact softmax, its logarithm, log-sum-exp, loss and gradient of a row, and max(z) - z."""
+    p, log_p, lse = _softmax(tuple(z))
+    largest = max(z)
+    loss = exact.fsum(-weight * log for weight, log in zip(t, log_p, strict=True) if weight)
+    mass = exact.fsum(t)
+    gradient = [mass * probability - weight for probability, weight in zip(p, t, strict=True)]
+    return p, log_p, lse, loss, gradient, [largest - score for score in z]
+
+
+@cache
+def _softmax(z):
+    largest = max(z)
+    terms = [exact.exp(score - largest) for score in z]
+    total = exact.fsum(terms)
+    lse = largest + exact.log(total)
+    return [term / total for term in terms], [score - lse for score in z], lse
+
+
+class Linear(NamedTuple):
+    """The mean loss of a linear classifier and its gradients."""
+
+    loss: Expected
+    W: Expected
+    intercept: Expected
+    X: Expected
+
+
+def linear(X, W, targets, intercept, dtype):
+    """`Linear` of logits = X @ W + intercept, for a computation in `dtype`."""
+    u, tiny = np.finfo(dtype).eps / 2, np.finfo(dtype).tiny
+    (n, d), c = X.shape, W.shape[1]
+    rows_of_X, columns_of_W = _numbers(X), _numbers(W.T)
+    offsets = [exact.mpf(b) for b in intercept.tolist()]
+    logits = [
+        [exact.fdot(x, w) + b for w, b in zip(columns_of_W, offsets, strict=True)]
+        for x in rows_of_X
+    ]
+    X, W, intercept = (np.abs(array.astype(np.float64)) for array in (X, W, intercept))
+    # a sum of d products and the intercept, in any order
+    logits_error = ((d + 2) * u * (X @ W + intercept)).max(axis=1)
+    result = _rows(logits, targets, u, logits_error, tiny)
+    G, of_G = np.abs(result.dlogits.value), result.dlogits.bound
+    # The products below take the dlogits as exact: their rounding to float64 adds to their error.
+    exact_G = _numbers(result.dlogits.value)
+    of_G = of_G + DOUBLE * G
+    columns_of_G, columns_of_X = (list(zip(*a, strict=True)) for a in (exact_G, rows_of_X))
+    dW = [[exact.fdot(x, g) for g in columns_of_G] for x in columns_of_X]
+    dX = [[exact.fdot(g, w) for w in zip(*columns_of_W, strict=True)] for g in exact_G]
+    dintercept = [exact.fsum(g) for g in columns_of_G]
+    return Linear(
+        result.mean_loss(),
+        Expected(_floats(dW), X.T @ of_G + (n + 1) * u * (X.T @ G) + tiny),
+        Expected(_floats(dintercept), of_G.sum(axis=0) + n * u * G.sum(axis=0) + tiny),
+        Expected(_floats(dX), of_G @ W.T + (c + 1) * u * (G @ W.T) + tiny),
+    )
+
+
+def penalty(W, l2, l1, dtype):
+    """R(W) = l2 * sum(w**2) + l1 * sum(|w|) and its gradient, for a computation in `dtype`."""
+    u = np.finfo(dtype).eps / 2
+    w = [exact.mpf(value) for value in W.ravel().tolist()]
+    l2, l1 = exact.mpf(float(l2)), exact.mpf(float(l1))
+    value = l2 * exact.fsum(v * v for v in w) + l1 * exact.fsum(abs(v) for v in w)
+    gradient = _floats([2 * l2 * v + l1 * exact.sign(v) for v in w]).reshape(W.shape)
+    size = np.array(float(value))
+    # Sums in float64 of terms of one sign; each element of the gradient is two products and a sum,
+    # of strengths rounded to the dtype.
+    terms = np.abs(W.astype(np.float64)) * float(2 * l2) + float(l1)
+    return Expected(size, (len(w) + 4) * DOUBLE * size), Expected(gradient, 3 * u * terms)
+
+
+def _numbers(array):
+    return [[exact.mpf(value) for value in row] for row in array.tolist()]
+
+
+def _floats(values):
+    return np.array(values, dtype=object).astype(np.float64)
+
+
+class Trajectory(NamedTuple):
+    """The parameters after the last step and the objective of every epoch."""
+
+    coef: np.ndarray  # (n_classes, n_features)
+    intercept: np.ndarray
+    coef_velocity: np.ndarray
+    intercept_velocity: np.ndarray
+    curve: list
+
+
+def sgd(
+    X,
+    targets,
+    orders,
+    batch_size,
+    rate,
+    *,
+    start=None,
+    n_classes=None,
+    l2=0.0,
+    l1=0.0,
+    momentum=0.0,
+    nesterov=False,
+    fit_intercept=True,
+):
+    """Minibatch SGD as the textbook has it, in extended precision.
+
+    One epoch for each of `orders`, the indices of the samples; `rate` is a function from the number of
+    the step to its learning rate; `start` a `Trajectory` to go on from.
+    """
+    X = X.astype(np.longdouble)
+    n_classes = n_classes or targets.shape[1]
+    t = np.eye(n_classes)[targets] if targets.ndim == 1 else targets
+    t = t.astype(np.longdouble)
+    shapes = (n_classes, X.shape[1]), (n_classes,)
+    w, b, v_w, v_b = [
+        np.zeros(shape, np.longdouble) if start is None else start[i].astype(np.longdouble)
+        for i, shape in enumerate(shapes * 2)
+    ]
+    curve, step = [], 0
+    for order in orders:
+        total = np.longdouble(0)
+        for first in range(0, len(order), batch_size):
+            batch = order[first : first + batch_size]
+            x, expected = X[batch], t[batch]
+            z = x @ w.T + b
+            shifted = z - z.max(axis=1, keepdims=True)
+            log_p = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+            total += -(expected * log_p).sum() + len(batch) * (
+                l2 * (w**2).sum() + l1 * np.abs(w).sum()
+            )
+            dz = (np.exp(log_p) * expected.sum(axis=1, keepdims=True) - expected) / len(batch)
+            r = np.longdouble(rate(step))
+            g_w, g_b = dz.T @ x + 2 * l2 * w, dz.sum(axis=0)
+            v_w, v_b = momentum * v_w - r * g_w, momentum * v_b - r * g_b
+            w = w + (momentum * v_w - r * g_w if nesterov else v_w)
+            if fit_intercept:
+                b = b + (momentum * v_b - r * g_b if nesterov else v_b)
+            w = np.sign(w) * np.maximum(np.abs(w) - r * l1, 0)
+            step += 1
+        curve.append(float(total / len(order)))
+    return Trajectory(w, b, v_w, v_b, curve)

@@ -1,0 +1,247 @@
+"""Bad arguments of the classifier: an error that names the argument, and the model is as it was."""
+
+import numpy as np
+import pytest
+
+from fastsoftmax import SoftmaxClassifier
+from fastsoftmax.threads import default_n_threads
+
+NAN, INF, HUGE = np.nan, np.inf, 10**400
+ATTRIBUTES = ("coef_", "intercept_", "classes_", "loss_curve_", "n_iter_", "t_", "n_features_in_")
+
+
+@pytest.fixture
+def data(rng):
+    return rng.normal(size=(12, 4)), np.arange(12) % 3
+
+
+@pytest.fixture
+def model(backend, data):
+    """A fitted model, and after the test the check that it is as it was."""
+    classifier = SoftmaxClassifier(backend=backend, max_iter=1, n_jobs=1, random_state=0)
+    before = {name: np.copy(getattr(classifier.fit(*data), name)) for name in ATTRIBUTES}
+    yield classifier
+    for name, value in before.items():
+        np.testing.assert_array_equal(getattr(classifier, name), value, err_msg=name)
+
+
+# (values, exception) by the name of the parameter
+PARAMETERS = {
+    "backend": [(["cuda", "", None, 1, b"naive", ["naive"]], ValueError)],
+    "penalty": [(["l3", "", "L2"], ValueError), ([0, True, b"l2", ["l2"]], TypeError)],
+    "alpha": [([-1, NAN, INF, HUGE], ValueError), (["1", None, True, 1j, [1]], TypeError)],
+    "l1_ratio": [([-0.1, 1.1, NAN, INF], ValueError), (["1", None, False], TypeError)],
+    "fit_intercept": [([None, 1, 0, "yes"], TypeError)],
+    "max_iter": [([0, -1], ValueError), ([1.5, 2.0, None, "3", True, NAN], TypeError)],
+    "tol": [([-1e-3, NAN, INF], ValueError), (["1", True, 1j], TypeError)],
+    "n_iter_no_change": [([0, -1], ValueError), ([1.5, None, True], TypeError)],
+    "batch_size": [([0, -1], ValueError), ([1.5, None, "auto", True], TypeError)],
+    "shuffle": [([None, 1, "no"], TypeError)],
+    "replacement": [([None, 1, "no"], TypeError)],
+    "learning_rate": [
+        (["optimal", "", None, 0.1, ["constant"], np.array(["constant"])], (ValueError, TypeError)),
+        ([lambda step: NAN, lambda step: -1.0, lambda step: INF], ValueError),
+        ([lambda step: None, lambda step: "1", lambda step: [1.0], lambda step: 1j], TypeError),
+    ],
+    "eta0": [([0, -1, NAN, INF, HUGE], ValueError), (["1", None, True, 1j], TypeError)],
+    "power_t": [([-1, NAN, INF], ValueError), (["1", None], TypeError)],
+    "momentum": [([-0.1, 1, 1.5, NAN, INF], ValueError), (["0", None, True], TypeError)],
+    "nesterov": [([None, 1, "no"], TypeError)],
+    "random_state": [([-1], ValueError), ([1.5, "1", True, [1], NAN], TypeError)],
+    "n_jobs": [([0, -2], ValueError), ([1.5, "2", True], TypeError)],
+    "verbose": [([None, "yes", 1.5], TypeError)],
+}
+TABLE = [
+    pytest.param(name, value, error, id=f"{name}={str(value)[:20]}")
+    for name, entries in PARAMETERS.items()
+    for values, error in entries
+    for value in values
+]
+
+
+def test_every_parameter_is_in_the_table():
+    assert PARAMETERS.keys() == SoftmaxClassifier().get_params().keys()
+
+
+@pytest.mark.parametrize(("name", "value", "error"), TABLE)
+def test_parameters(model, data, name, value, error):
+    model.set_params(**{name: value})  # checked where it is used, as in scikit-learn
+    for method in (model.fit, model.partial_fit):
+        if (method, name) == (model.partial_fit, "random_state"):
+            continue  # used up by the first call
+        with pytest.raises(error, match=f"^{name}: ") as caught:
+            method(*data)
+    # What came is in the message; of a callable, what it returned.
+    assert callable(value) or value == HUGE or str(value).strip("[]'b") in str(caught.value)
+
+
+ACCEPTED = {
+    "batch_size": 10**30,
+    "n_jobs": 10**30,
+    "max_iter": np.int8(2),
+    "alpha": np.float32(0.5),
+    "eta0": 1,
+    "power_t": 0,
+    "random_state": 10**40,
+    "n_iter_no_change": 10**30,
+    "shuffle": np.False_,
+    "verbose": False,
+    "learning_rate": lambda step: np.float32(0.1),
+}
+
+
+@pytest.mark.parametrize(("name", "value"), ACCEPTED.items(), ids=ACCEPTED.keys())
+def test_unusual_parameters_that_are_right(backend, data, name, value):
+    model = SoftmaxClassifier(**{"backend": backend, "max_iter": 2, name: value}).fit(*data)
+    assert np.isfinite(model.coef_).all()
+    assert len(model.loss_curve_) == 2
+
+
+def test_n_jobs_of_minus_one_is_the_default(backend, data):
+    assert default_n_threads() >= 1
+    SoftmaxClassifier(backend=backend, max_iter=1, n_jobs=-1).fit(*data)
+
+
+def test_invscaling_that_vanishes(backend, data):
+    model = SoftmaxClassifier(
+        backend=backend, learning_rate="invscaling", power_t=1e10, batch_size=3, max_iter=2
+    )
+    assert len(model.fit(*data).loss_curve_) == 2
+
+
+def bad_X(X):
+    """Bad features, the error and what its message says."""
+    return {
+        "object": (X.astype(object), TypeError, "object"),
+        "string": (X.astype(str), TypeError, "<U"),
+        "complex": (X + 0j, TypeError, "complex128"),
+        "datetime": (np.zeros((12, 4), "M8[s]"), TypeError, "datetime64"),
+        "None": (None, TypeError, "NoneType"),
+        "masked": (np.ma.array(X, mask=X > 0), TypeError, "masked"),
+        "ragged": ([[1, 2, 3, 4], [1, 2]], ValueError, "list"),
+        "one axis": (X[0], ValueError, r"two dimensions.*\(4,\)"),
+        "three axes": (X[None], ValueError, r"two dimensions.*\(1, 12, 4\)"),
+        "a number": (1.0, ValueError, r"two dimensions.*\(\)"),
+        "no features": (X[:, :0], ValueError, r"one feature.*\(12, 0\)"),
+        "NaN": (np.where(np.arange(12)[:, None] == 7, NAN, X), ValueError, "NaN in row 7"),
+        "inf": (np.where(np.arange(12)[:, None] == 7, INF, X), ValueError, "inf in row 7"),
+    }
+
+
+KINDS = list(bad_X(np.zeros((12, 4))))
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "no samples"])
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_X_to_train_on(model, data, method, kind):
+    X, y = data
+    bad = bad_X(X) | {"no samples": (X[:0], ValueError, r"one sample.*\(0, 4\)")}
+    value, error, message = bad[kind]
+    with pytest.raises(error, match=f"^X: .*{message}"):
+        getattr(model, method)(value, y)
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "other features"])
+@pytest.mark.parametrize(
+    "method", ["decision_function", "predict", "predict_proba", "predict_log_proba", "score"]
+)
+def test_X_to_predict(model, data, method, kind):
+    X, y = data
+    bad = bad_X(X) | {"other features": (X[:, :3], ValueError, "4 features.*got 3")}
+    value, error, message = bad[kind]
+    arguments = (value, y) if method == "score" else (value,)
+    with pytest.raises(error, match=f"^X: .*{message}"):
+        getattr(model, method)(*arguments)
+
+
+def test_other_features_in_partial_fit(model, data):
+    with pytest.raises(ValueError, match=r"^X: expected 4 features as in training, got 3"):
+        model.partial_fit(data[0][:, :3], data[1])
+
+
+@pytest.mark.parametrize("scale", [1e300, 1e39])
+def test_X_too_large_for_the_dtype_of_the_model(backend, data, scale):
+    X, y = data
+    model = SoftmaxClassifier(backend=backend, max_iter=1).fit(X.astype(np.float32), y)
+    for call in (model.predict, model.predict_proba, lambda X: model.partial_fit(X, y)):
+        with pytest.raises((ValueError, ArithmeticError), match="X"):
+            call(scale * X)
+
+
+BAD_LABELS = {
+    "None": (None, ValueError, "one dimension"),
+    "a string": ("abc", ValueError, "one dimension"),
+    "two axes": (np.zeros((12, 1), int), ValueError, r"one dimension.*\(12, 1\)"),
+    "too few": ([0, 1, 2], ValueError, "expected 12 labels.*got 3"),
+    "too many": ([0, 1, 2] * 5, ValueError, "expected 12 labels.*got 15"),
+    "NaN": ([0.0, NAN, 2.0] * 4, ValueError, "nan"),
+    "inf": ([0.0, INF, 2.0] * 4, ValueError, "inf"),
+    "fractions": ([0.5, 1.5, 2.0] * 4, ValueError, "0.5"),
+    "complex": ([0j, 1, 2] * 4, TypeError, "complex128"),
+    "datetime": (np.zeros(12, "M8[D]"), TypeError, "datetime64"),
+    "None among them": ([None, 1, 2] * 4, TypeError, "None"),
+    "NaN among strings": (np.array(["a", NAN, "b"] * 4, object), TypeError, "nan"),
+    "mixed": (np.array(["a", 1, 2] * 4, object), TypeError, "mixture|'a'"),
+    "ragged": ([[0], [1, 2]] * 6, ValueError, "list of labels"),
+    "masked": (np.ma.array([0, 1, 2] * 4, mask=[1, 0, 0] * 4), TypeError, "masked"),
+    "empty": ([], ValueError, "label"),
+}
+NOT_FOR_FIT = {"one class": ([1] * 12, ValueError, "two classes.*1")}
+STRANGERS = {
+    "unknown": ([0, 1, 7] * 4, ValueError, r"label .*7.* not among the classes \[0, 1, 2\]"),
+    "negative": ([0, 1, -1] * 4, ValueError, "-1.* not among the classes"),
+    "huge": (np.array([2**64 - 1, 0, 1] * 4, np.uint64), ValueError, "18446744073709551615"),
+    "strings": (["0", "1", "2"] * 4, ValueError, "'0'.* not among the classes"),
+}
+CASES = [("fit", kind, *case) for kind, case in (BAD_LABELS | NOT_FOR_FIT).items()]
+CASES += [("partial_fit", kind, *case) for kind, case in (BAD_LABELS | STRANGERS).items()]
+
+
+@pytest.mark.parametrize(
+    ("method", "y", "error", "message"),
+    [pytest.param(method, *case, id=f"{method}-{kind}") for method, kind, *case in CASES],
+)
+def test_y(model, data, method, y, error, message):
+    if method == "partial_fit" and error is TypeError:
+        error = (TypeError, ValueError)  # not a label at all, or just not among the classes
+        message = ""
+    with pytest.raises(error, match=f"^y: .*{message}"):
+        getattr(model, method)(data[0], y)
+
+
+@pytest.mark.parametrize(
+    ("classes", "error", "message"),
+    [
+        ([1], ValueError, r"^classes: .*two.*\[1\]"),
+        ([], ValueError, "^classes: .*one label"),
+        (None, ValueError, "^classes: needed in the first call"),
+        (3, ValueError, "^classes: .*one dimension"),
+        ([[0, 1, 2]], ValueError, "^classes: .*one dimension"),
+        ([0, 1, NAN], ValueError, "^classes: .*nan"),
+        ([0, 1, 2j], TypeError, "^classes: .*complex"),
+        ([0, 1], ValueError, r"^y: .*2.* not among the classes \[0, 1\]"),
+        (["0", "1", "2"], ValueError, "^y: .*0.* not among the classes"),
+    ],
+)
+def test_classes(backend, data, classes, error, message):
+    model = SoftmaxClassifier(backend=backend)
+    with pytest.raises(error, match=message):
+        model.partial_fit(*data, classes=classes)
+    assert not hasattr(model, "coef_")
+
+
+@pytest.mark.parametrize("classes", [[0, 1], [0, 1, 2, 3], ["0", "1", "2"], [1, 2, 3]])
+def test_classes_are_fixed_by_the_first_call(model, data, classes):
+    with pytest.raises(ValueError, match=r"^classes: expected those of the first call, \[0, 1, 2\]"):
+        model.partial_fit(*data, classes=classes)
+
+
+@pytest.mark.parametrize("y", [None, [1], [[1] * 12], np.zeros((12, 1)), "abc", np.zeros(11)])
+def test_y_to_score(model, data, y):
+    with pytest.raises(ValueError, match=r"^y: .*\(12,\)"):
+        model.score(data[0], y)
+
+
+def test_no_samples_to_score(model, data):
+    with pytest.raises(ValueError, match="^X: .*at least one sample"):
+        model.score(data[0][:0], [])

@@ -1,0 +1,155 @@
+"""`linear_cross_entropy`: the loss of a linear classifier and its gradients."""
+
+from functools import cache
+
+import numpy as np
+import oracle
+import pytest
+
+from fastsoftmax import linear_cross_entropy
+
+FEATURES = (1, 2, 15, 16, 17, 31, 33, 54, 100, 784)
+# (n_samples, n_features, n_classes)
+SHAPES = [(5, d, 10) for d in FEATURES] + [(1, 17, 2), (2, 16, 1), (37, 5, 3), (3, 4, 33), (4, 3, 100)]
+
+
+@cache
+def problem(n, d, c, dtype, soft=False):
+    """X, W, targets, intercept, and what the oracle expects."""
+    rng = np.random.default_rng([n, d, c])
+    X, W, b = rng.normal(size=(n, d)), rng.normal(size=(d, c)), rng.normal(size=c)
+    targets = rng.integers(c, size=n)
+    if soft:
+        targets = rng.dirichlet(np.ones(c), size=n).astype(dtype)
+    arrays = X.astype(dtype), W.astype(dtype), targets, b.astype(dtype)
+    return *arrays, oracle.linear(*arrays, dtype)
+
+
+def check(expected, loss, gradients, dtype):
+    assert type(loss) is float
+    expected.loss.check(loss)
+    for name, gradient in gradients._asdict().items():
+        if gradient is not None:
+            assert gradient.dtype == dtype
+            getattr(expected, name).check(gradient)
+
+
+@pytest.mark.parametrize("soft", [False, True], ids=["labels", "probabilities"])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_loss_and_gradients_match_the_oracle(backend, dtype, shape, soft):
+    X, W, targets, b, expected = problem(*shape, dtype, soft)
+    loss, gradients = linear_cross_entropy(X, W, targets, b, backend=backend)
+    assert all(gradient is not None for gradient in gradients)
+    check(expected, loss, gradients, dtype)
+
+
+@pytest.mark.parametrize(
+    "wrt", [(), ("W",), ("intercept",), ("X",), ("X", "W"), ("intercept", "W"), ("X", "intercept")]
+)
+def test_only_the_gradients_asked_for(backend, dtype, wrt):
+    X, W, targets, b, expected = problem(5, 17, 10, dtype)
+    loss, gradients = linear_cross_entropy(X, W, targets, b, wrt=wrt, backend=backend)
+    assert {name for name, g in gradients._asdict().items() if g is not None} == set(wrt)
+    check(expected, loss, gradients, dtype)
+
+
+def test_without_an_intercept(backend, dtype):
+    X, W, targets, b, _ = problem(5, 17, 10, dtype)
+    expected = oracle.linear(X, W, targets, np.zeros_like(b), dtype)
+    loss, gradients = linear_cross_entropy(X, W, targets, backend=backend)
+    assert gradients.intercept is None
+    check(expected, loss, gradients, dtype)
+
+
+def test_layouts(backend, dtype, layout):
+    X, W, targets, b, expected = problem(5, 17, 10, dtype)
+    *_, probabilities, _, of_probabilities = problem(5, 17, 10, dtype, soft=True)
+    came = [layout(array) for array in (X, W, targets, b, probabilities)]
+    check(expected, *linear_cross_entropy(*came[:4], backend=backend), dtype)
+    soft = linear_cross_entropy(came[0], came[1], came[4], came[3], backend=backend)
+    check(of_probabilities, *soft, dtype)
+    for array, original in zip(came, (X, W, targets, b, probabilities), strict=True):
+        np.testing.assert_array_equal(array, original)
+
+
+def test_X_and_W_may_share_memory(backend, dtype, rng):
+    square = rng.normal(size=(6, 6)).astype(dtype)
+    targets = np.arange(6)
+    expected = oracle.linear(square, square.T, targets, np.zeros(6, dtype), dtype)
+    check(expected, *linear_cross_entropy(square, square.T, targets, backend=backend), dtype)
+
+
+SINGLE, DOUBLE = np.float32, np.float64
+
+
+@pytest.mark.parametrize(
+    ("of_X", "of_W", "computed"),
+    [
+        ("float16", "float32", SINGLE),
+        ("float32", "float16", SINGLE),
+        ("float16", "float16", SINGLE),
+        ("float32", "float64", DOUBLE),
+        ("float64", "float32", DOUBLE),
+        ("float32", "int64", DOUBLE),
+        ("int64", "float32", DOUBLE),
+        # an integer is not "a float of at most that size", however small
+        ("int8", "float32", DOUBLE),
+        ("uint8", "float16", DOUBLE),
+        ("bool", "float32", DOUBLE),
+        ("int8", "int8", DOUBLE),
+        ("uint64", "int64", DOUBLE),
+        (">f4", ">f8", DOUBLE),
+    ],
+)
+def test_other_dtypes(backend, rng, of_X, of_W, computed):
+    X = rng.integers(2, size=(5, 7)).astype(of_X)
+    W = rng.integers(2, size=(7, 3)).astype(of_W)
+    b, targets = np.array([0.5, -1, 2]), [0, 2, 1, 1, 0]
+    arrays = X.astype(computed), W.astype(computed), np.array(targets), b.astype(computed)
+    loss, gradients = linear_cross_entropy(X, W, targets, b, backend=backend)
+    check(oracle.linear(*arrays, computed), loss, gradients, computed)
+
+
+def test_lists(backend):
+    X, W, targets, b, expected = problem(5, 17, 10, DOUBLE)
+    lists = (array.tolist() for array in (X, W, targets, b))
+    check(expected, *linear_cross_entropy(*lists, backend=backend), DOUBLE)
+
+
+@pytest.mark.parametrize("targets", [np.zeros(0, int), np.zeros((0, 2)), []])
+def test_no_samples(backend, dtype, targets):
+    X, W, b = np.empty((0, 3), dtype), np.ones((3, 2), dtype), np.ones(2, dtype)
+    loss, gradients = linear_cross_entropy(X, W, targets, b, backend=backend)
+    assert np.isnan(loss)
+    for gradient, shape in zip(gradients, [(3, 2), (2,), (0, 3)], strict=True):
+        np.testing.assert_array_equal(gradient, np.zeros(shape, dtype))
+
+
+def test_no_features(backend, dtype):
+    b = np.array([0, 1, 2], dtype)
+    X, W = np.empty((2, 0), dtype), np.empty((0, 3), dtype)
+    loss, gradients = linear_cross_entropy(X, W, [0, 2], b, backend=backend)
+    expected = oracle.rows(np.array([b, b]), np.array([0, 2]))
+    expected.mean_loss().check(loss)
+    assert gradients.W.shape == (0, 3)
+    assert gradients.X.shape == (2, 0)
+    total = oracle.Expected(*(array.sum(axis=0) for array in expected.dlogits))
+    total.check(gradients.intercept)
+
+
+def test_a_row_of_zeros_gives_the_intercept_alone(backend, dtype):
+    X, W = np.zeros((1, 33), dtype), np.full((33, 2), 1e30, dtype)
+    loss, gradients = linear_cross_entropy(X, W, [0], backend=backend)
+    np.testing.assert_allclose(loss, np.log(2), rtol=4 * np.finfo(dtype).eps)
+    np.testing.assert_array_equal(gradients.W, np.zeros((33, 2)))
+
+
+@pytest.mark.parametrize("n_threads", [2, 3, 8])
+@pytest.mark.parametrize("shape", [(37, 5, 3), (5, 784, 10), (4, 3, 100)])
+def test_the_number_of_threads_changes_no_bit(backend, dtype, shape, n_threads):
+    X, W, targets, b, _ = problem(*shape, dtype)
+    loss, gradients = linear_cross_entropy(X, W, targets, b, backend=backend, n_threads=1)
+    again, same = linear_cross_entropy(X, W, targets, b, backend=backend, n_threads=n_threads)
+    assert again == loss
+    for ours, theirs in zip(gradients, same, strict=True):
+        np.testing.assert_array_equal(ours, theirs)

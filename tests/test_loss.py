@@ -1,0 +1,285 @@
+"""The functional loss core as users call it: arrays of any shape, layout and dtype."""
+
+import itertools
+
+import numpy as np
+import oracle
+import pytest
+from cases import case
+
+import fastsoftmax
+from fastsoftmax import cross_entropy, log_softmax, logsumexp, softmax, softmax_cross_entropy
+
+SHAPES = [(1, 1), (1, 17), (5, 3), (37, 10), (5, 100), (1, 1000)]
+INTEGERS = ["int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"]
+
+
+@pytest.mark.parametrize("masked", [False, True], ids=["finite", "masked"])
+@pytest.mark.parametrize(("n_rows", "n_classes"), SHAPES)
+def test_rows(backend, dtype, n_rows, n_classes, masked):
+    logits, _, expected = case(n_rows, n_classes, dtype, masked)
+    for name in ("softmax", "log_softmax", "logsumexp"):
+        actual = getattr(fastsoftmax, name)(logits, backend=backend)
+        assert actual.dtype == dtype
+        getattr(expected, name).check(actual)
+
+
+@pytest.mark.parametrize("soft", [False, True], ids=["labels", "probabilities"])
+@pytest.mark.parametrize("masked", [False, True], ids=["finite", "masked"])
+@pytest.mark.parametrize(("n_rows", "n_classes"), SHAPES)
+def test_cross_entropy(backend, dtype, n_rows, n_classes, masked, soft):
+    logits, targets, expected = case(n_rows, n_classes, dtype, masked, soft)
+    loss, dlogits = softmax_cross_entropy(logits, targets, backend=backend)
+    assert type(loss) is float
+    assert dlogits.dtype == dtype
+    expected.mean_loss().check(loss)
+    expected.dlogits.check(dlogits)
+    assert cross_entropy(logits, targets, backend=backend) == loss
+    one_row = cross_entropy(logits[0], targets[0], backend=backend)
+    first = oracle.Rows(*(oracle.Expected(e.value[:1], e.bound[:1]) for e in expected))
+    first.mean_loss().check(one_row)
+
+
+def over_axes(logits, axes, name):
+    """What the oracle expects of the function `name` over `axes` of an array of any shape."""
+    others = [axis for axis in range(logits.ndim) if axis not in axes]
+    moved = logits.transpose([*others, *axes])
+    rows = moved.reshape(-1, np.prod(moved.shape[len(others) :], dtype=int))
+    expected = getattr(oracle.rows(rows, np.zeros(len(rows), int)), name)
+    if name == "logsumexp":
+        return oracle.Expected(*(array.reshape(moved.shape[: len(others)]) for array in expected))
+    back = np.argsort([*others, *axes])
+    return oracle.Expected(*(array.reshape(moved.shape).transpose(back) for array in expected))
+
+
+AXES = {
+    "1-D": [((7,), None), ((7,), 0), ((7,), -1), ((7,), (0,))],
+    "2-D": [((3, 4), 0), ((3, 4), -2), ((3, 4), None), ((3, 4), (1, 0)), ((3, 4), np.int64(1))],
+    "3-D": [((2, 3, 4), axis) for axis in (0, 1, 2, -1, -3, None, (0, 2), (-1, 1), (2, 0, 1))],
+    "4-D": [((2, 1, 3, 2), axis) for axis in (1, -2, (0, 3), (3, 1), (0, -2, 1))],
+}
+
+
+@pytest.mark.parametrize(("shape", "axis"), list(itertools.chain(*AXES.values())))
+def test_axes(backend, dtype, rng, shape, axis):
+    logits = rng.normal(scale=3, size=shape).astype(dtype)
+    axes = range(len(shape)) if axis is None else np.atleast_1d(axis)
+    axes = sorted(one % len(shape) for one in axes)
+    for name in ("softmax", "log_softmax", "logsumexp"):
+        actual = getattr(fastsoftmax, name)(logits, axis, backend=backend)
+        assert actual.dtype == dtype
+        over_axes(logits, axes, name).check(actual)
+    kept = logsumexp(logits, axis, keepdims=True, backend=backend)
+    assert kept.shape == tuple(1 if i in axes else n for i, n in enumerate(shape))
+    np.testing.assert_array_equal(kept.ravel(), np.ravel(actual))
+
+
+@pytest.mark.parametrize("axis", [-1, 0, None, (0,)])
+def test_a_scalar_is_one_row_of_one_class(backend, axis):
+    assert softmax(3.0, axis, backend=backend) == 1
+    assert softmax(3.0, axis, backend=backend).shape == ()
+    assert log_softmax(-3, axis, backend=backend) == 0
+    assert logsumexp(np.float32(3.5), axis, backend=backend) == 3.5
+    assert isinstance(logsumexp([1.0, 2.0], backend=backend), np.float64)
+
+
+@pytest.mark.parametrize("integer", [*INTEGERS, "bool", "float16", ">i4", ">f2"])
+def test_logits_of_other_dtypes(backend, integer):
+    logits = np.array([[0, 1, 0], [1, 1, 0]]).astype(integer)
+    computed = np.float32 if logits.dtype.kind == "f" else np.float64
+    expected = oracle.rows(logits.astype(computed), np.array([2, 0]))
+    actual = softmax(logits, backend=backend)
+    assert actual.dtype == computed
+    expected.softmax.check(actual)
+    expected.dlogits.check(softmax_cross_entropy(logits, [2, 0], backend=backend)[1])
+
+
+def test_large_integers_are_taken_as_they_are(backend):
+    logits = np.array([2**63 + 2**11, 2**63], np.uint64)
+    np.testing.assert_array_equal(softmax(logits, backend=backend), [1, 0])
+    assert logsumexp(logits, backend=backend) == 2.0**63 + 2.0**11
+
+
+def test_layouts(backend, dtype, layout):
+    logits, labels, expected = case(5, 9, dtype)
+    _, probabilities, soft = case(5, 9, dtype, soft=True)
+    before = logits.copy()
+    came = layout(logits)
+    expected.softmax.check(softmax(came, backend=backend))
+    expected.logsumexp.check(logsumexp(came, backend=backend))
+    for targets, rows in ((layout(labels), expected), (layout(probabilities), soft)):
+        loss, dlogits = softmax_cross_entropy(came, targets, backend=backend)
+        rows.mean_loss().check(loss)
+        rows.dlogits.check(dlogits)
+    np.testing.assert_array_equal(came, before)
+
+
+@pytest.mark.parametrize("integer", [*INTEGERS, ">i2", ">u8"])
+def test_labels_of_every_integer_dtype(backend, integer):
+    logits, labels, expected = case(5, 9, np.float64)
+    for targets in (labels.astype(integer), labels.astype(integer).tolist()):
+        expected.mean_loss().check(cross_entropy(logits, targets, backend=backend))
+    number = labels.astype(integer)[0]
+    assert cross_entropy(logits[0], number, backend=backend) == cross_entropy(
+        logits[:1], [int(number)], backend=backend
+    )
+
+
+@pytest.mark.parametrize("kind", [bool, np.uint8, np.int64, np.float16, np.float64, list])
+def test_one_hot_targets_of_every_dtype(backend, dtype, kind):
+    logits, labels, expected = case(5, 9, dtype)
+    one_hot = np.eye(9)[labels]
+    one_hot = one_hot.tolist() if kind is list else one_hot.astype(kind)
+    loss, dlogits = softmax_cross_entropy(logits, one_hot, backend=backend)
+    expected.mean_loss().check(loss)
+    expected.dlogits.check(dlogits)
+
+
+def test_targets_of_any_shape(backend, rng):
+    logits = rng.normal(size=(2, 3, 4))
+    labels = rng.integers(4, size=(2, 3))
+    expected = oracle.rows(logits.reshape(6, 4), labels.ravel())
+    for targets in (labels, np.eye(4)[labels]):
+        loss, dlogits = softmax_cross_entropy(logits, targets, backend=backend)
+        assert dlogits.shape == (2, 3, 4)
+        expected.mean_loss().check(loss)
+        expected.dlogits.check(dlogits.reshape(6, 4))
+
+
+@pytest.mark.parametrize("targets", [[1], [[0.0, 1.0, 0.0]]], ids=["label", "probabilities"])
+def test_a_masked_target_has_an_infinite_loss(backend, dtype, targets):
+    logits = np.array([[0, -np.inf, 0]], dtype)
+    loss, dlogits = softmax_cross_entropy(logits, targets, backend=backend)
+    assert loss == cross_entropy(logits, targets, backend=backend) == np.inf
+    np.testing.assert_allclose(dlogits, [[0.5, -1, 0.5]], rtol=4 * np.finfo(dtype).eps)
+
+
+def test_no_probability_on_a_masked_class_costs_nothing(backend, dtype):
+    logits = np.array([[0, -np.inf, -np.inf]], dtype)
+    loss, dlogits = softmax_cross_entropy(logits, [[1.0, 0.0, 0.0]], backend=backend)
+    assert loss == 0
+    np.testing.assert_array_equal(dlogits, [[0, 0, 0]])
+
+
+def test_targets_without_any_mass(backend, dtype):
+    loss, dlogits = softmax_cross_entropy(
+        np.array([[1, 2]], dtype), [[0.0, 0.0]], backend=backend
+    )
+    assert loss == 0
+    np.testing.assert_array_equal(dlogits, [[0, 0]])
+
+
+def outs(dtype):
+    """Pairs of logits (5, 9) to be filled in and `out`, which overlap or lie in unusual ways."""
+    exactly = np.empty((5, 9), dtype)
+    yield "in place", exactly, exactly
+    buffer = np.empty(60, dtype)
+    yield "one row later", buffer[:45].reshape(5, 9), buffer[9:54].reshape(5, 9)
+    yield "one row earlier", buffer[9:54].reshape(5, 9), buffer[:45].reshape(5, 9)
+    yield "one element later", buffer[:45].reshape(5, 9), buffer[1:46].reshape(5, 9)
+    yield "upside down", exactly, exactly[::-1]
+    yield "mirrored", exactly, exactly[:, ::-1]
+    wide = np.empty((5, 18), dtype)
+    yield "other columns", wide[:, ::2], wide[:, 1::2]
+    yield "same start, wider rows", wide.reshape(10, 9)[:5], wide[:, :9]
+    square = np.empty((9, 9), dtype)
+    yield "transposed", square[:5], square.T[:5]
+    yield "Fortran-ordered", np.empty((5, 9), dtype), np.full((5, 9), np.nan, dtype, order="F")
+    yield "strided", np.empty((5, 9), dtype), np.full((10, 27), np.nan, dtype)[::2, ::3]
+    yield "backwards", np.empty((5, 9), dtype), np.full((5, 9), np.nan, dtype)[::-1, ::-1]
+    yield "unaligned", np.empty((5, 9), dtype), np.ndarray((5, 9), dtype, bytearray(400), 1)
+
+
+@pytest.mark.parametrize("soft", [False, True], ids=["labels", "probabilities"])
+@pytest.mark.parametrize("place", range(13), ids=[name for name, *_ in outs(np.float32)])
+def test_out(backend, dtype, place, soft):
+    values, targets, expected = case(5, 9, dtype, soft=soft)
+    _, logits, out = list(outs(dtype))[place]
+    logits[...] = values
+    if not np.may_share_memory(logits, out):
+        out[...] = np.nan
+    loss, dlogits = softmax_cross_entropy(logits, targets, out, backend=backend)
+    assert dlogits is out
+    expected.mean_loss().check(loss)
+    expected.dlogits.check(out)
+
+
+def test_out_over_the_targets(backend, dtype):
+    logits, targets, expected = case(5, 9, dtype, soft=True)
+    for came, out in ((targets.copy(),) * 2, ((both := targets.copy()), both[::-1])):
+        loss, _ = softmax_cross_entropy(logits, came, out, backend=backend)
+        expected.mean_loss().check(loss)
+        expected.dlogits.check(out)
+
+
+def test_out_of_one_row_and_of_three_axes(backend):
+    logits, labels, expected = case(5, 9, np.float64)
+    out = np.full(9, np.nan)
+    softmax_cross_entropy(logits[0], labels[0], out, backend=backend)
+    np.testing.assert_allclose(out, 5 * expected.dlogits.value[0], rtol=0, atol=1e-15)
+    deep = np.full((5, 1, 9), np.nan)
+    softmax_cross_entropy(logits[:, None], labels[:, None], deep, backend=backend)
+    expected.dlogits.check(deep[:, 0])
+
+
+@pytest.mark.parametrize("targets", [np.zeros(0, int), np.zeros((0, 3)), []])
+def test_no_rows(backend, dtype, targets):
+    logits = np.empty((0, 3), dtype)
+    assert np.isnan(cross_entropy(logits, targets, backend=backend))
+    loss, dlogits = softmax_cross_entropy(logits, targets, backend=backend)
+    assert np.isnan(loss)
+    assert dlogits.shape == (0, 3)
+    out = np.empty((0, 3), dtype)
+    assert softmax_cross_entropy(logits, targets, out, backend=backend)[1] is out
+    assert softmax(logits, backend=backend).shape == (0, 3)
+    assert log_softmax(logits, backend=backend).shape == (0, 3)
+    assert logsumexp(logits, backend=backend).shape == (0,)
+    assert logsumexp(logits, backend=backend, keepdims=True).shape == (0, 1)
+    assert softmax(np.empty((2, 0, 3), dtype), (0, 2), backend=backend).shape == (2, 0, 3)
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ([-np.inf, -np.inf], -np.inf),
+        ([np.inf, -np.inf], np.inf),
+        ([np.inf, np.inf], np.inf),
+        ([np.nan, np.inf], np.nan),
+        ([0.0, np.nan], np.nan),
+    ],
+)
+def test_logsumexp_of_rows_that_are_not_finite(backend, dtype, row, expected):
+    np.testing.assert_equal(logsumexp(np.array(row, dtype), backend=backend), dtype(expected))
+    actual = logsumexp(np.array([[0, 0], row], dtype), backend=backend)
+    np.testing.assert_array_equal(actual[1], dtype(expected))
+    np.testing.assert_allclose(actual[0], np.log(2), rtol=4 * np.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("name", ["softmax", "log_softmax", "cross_entropy", "softmax_cross_entropy"])
+@pytest.mark.parametrize(
+    ("bad", "held"),
+    [
+        ([0, np.nan], "NaN"),
+        ([np.inf, 0], r"\+inf"),
+        ([-np.inf, -np.inf], "nothing but -inf"),
+    ],
+)
+def test_a_row_without_a_softmax_is_named(backend, dtype, name, bad, held):
+    function = getattr(fastsoftmax, name)
+    labels = "entropy" in name
+    logits = np.zeros((3, 4, 2), dtype)
+    logits[1, 2] = bad
+    logits[2, 0] = np.nan
+    before = logits.copy()
+    for n_threads in (1, 3):
+        for came, where in ((logits, r"row \(1, 2\)"), (logits[1], "row 2"), (logits[1, 2], "only row")):
+            targets = (np.zeros(came.shape[:-1], int),) * labels
+            with pytest.raises(ValueError, match=f"^logits: .*{held}.*{where}"):
+                function(came, *targets, backend=backend, n_threads=n_threads)
+    np.testing.assert_array_equal(logits, before)
+
+
+def test_the_row_is_named_also_where_it_is_overwritten(backend):
+    logits = np.array([[0.0, 0.0], [0.0, np.nan]])
+    with pytest.raises(ValueError, match=r"^logits: .*row 1"):
+        softmax_cross_entropy(logits, [0, 1], out=logits, backend=backend)

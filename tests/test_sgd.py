@@ -1,0 +1,252 @@
+"""Training: every update rule, every way of sampling, every backend, against the textbook's SGD."""
+
+import numpy as np
+import oracle
+import pytest
+from sklearn.datasets import load_digits
+
+from fastsoftmax import SoftmaxClassifier
+from fastsoftmax.backends import Data, Rule, State
+
+# Same seed, same trajectory on all backends: the loss curves agree to this, relatively.
+AGREEMENT = {np.float32: 1e-5, np.float64: 1e-10}
+
+# Parameters of the classifier. The other ones are the defaults below.
+DEFAULTS = {"penalty": None, "batch_size": 8, "eta0": 0.2, "tol": None, "random_state": 7}
+RULES = {
+    "plain": {},
+    "l2": {"penalty": "l2", "alpha": 0.1},
+    "l1": {"penalty": "l1", "alpha": 0.02},
+    "elasticnet": {"penalty": "elasticnet", "alpha": 0.05, "l1_ratio": 0.4},
+    "elasticnet, all l1": {"penalty": "elasticnet", "alpha": 0.02, "l1_ratio": 1},
+    "momentum": {"momentum": 0.9},
+    "nesterov": {"momentum": 0.9, "nesterov": True},
+    "nesterov without momentum": {"nesterov": True},
+    "all at once": {
+        "penalty": "elasticnet",
+        "alpha": 0.05,
+        "l1_ratio": 0.5,
+        "momentum": 0.7,
+        "nesterov": True,
+        "learning_rate": "invscaling",
+    },
+    "no intercept": {"fit_intercept": False},
+    "no intercept, momentum, l1": {
+        "fit_intercept": False,
+        "momentum": 0.5,
+        "penalty": "l1",
+        "alpha": 0.02,
+    },
+    "replacement": {"replacement": True},
+    "replacement, no shuffle": {"replacement": True, "shuffle": False},
+    "no shuffle": {"shuffle": False},
+    "batches that do not divide": {"batch_size": 7},
+    "one sample a step": {"batch_size": 1, "eta0": 0.05},
+    "one batch": {"batch_size": 45},
+    "a batch of more than all": {"batch_size": 1000},
+    "invscaling": {"learning_rate": "invscaling", "eta0": 0.5, "power_t": 0.25},
+    "callable": {"learning_rate": lambda step: 0.3 / (1 + step % 4)},
+    "a rate of zero at times": {"learning_rate": lambda step: 0.2 * (step % 2)},
+    "eight threads": {"n_jobs": 8},
+}
+
+
+def expected_trajectory(X, targets, n_classes, n_epochs, parameters):
+    """The oracle's trajectory for parameters of the classifier."""
+    p = {"alpha": 1e-4, "l1_ratio": 0.15, "power_t": 0.5, "learning_rate": "constant"}
+    p |= {"shuffle": True, "replacement": False} | DEFAULTS | parameters
+    alpha, share = p["alpha"], p["l1_ratio"]
+    l2, l1 = {
+        None: (0, 0),
+        "l2": (alpha / 2, 0),
+        "l1": (0, alpha),
+        "elasticnet": (alpha * (1 - share) / 2, alpha * share),
+    }[p["penalty"]]
+    rate = {
+        "constant": lambda step: p["eta0"],
+        "invscaling": lambda step: p["eta0"] / (step + 1) ** p["power_t"],
+    }.get(p["learning_rate"], p["learning_rate"])
+    random, n = np.random.default_rng(p["random_state"]), len(X)
+    orders = []
+    for _ in range(n_epochs):
+        if p["replacement"]:
+            orders.append(random.integers(n, size=n))
+        else:
+            orders.append(random.permutation(n) if p["shuffle"] else np.arange(n))
+    rule = {name: p[name] for name in ("momentum", "nesterov", "fit_intercept") if name in p}
+    return oracle.sgd(
+        X, targets, orders, p["batch_size"], rate, n_classes=n_classes, l2=l2, l1=l1, **rule
+    )
+
+
+def assert_follows(model, expected, tolerance):
+    np.testing.assert_allclose(model.loss_curve_, expected.curve, rtol=tolerance, atol=0)
+    for ours, theirs in ((model.coef_, expected.coef), (model.intercept_, expected.intercept)):
+        theirs = theirs.astype(np.float64)
+        size = np.abs(expected.coef).max()
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=tolerance * float(size))
+
+
+def made_up(n, d, c, dtype):
+    rng = np.random.default_rng([n, d, c])
+    X = rng.normal(size=(n, d)).astype(dtype)
+    return X, (X[:, :c] + rng.normal(size=(n, min(c, d)))).argmax(axis=1) % c
+
+
+@pytest.mark.parametrize("n_epochs", [1, 4])
+@pytest.mark.parametrize("rule", RULES.values(), ids=RULES.keys())
+def test_every_rule_follows_the_textbook(backend, dtype, rule, n_epochs):
+    X, y = made_up(45, 19, 7, dtype)
+    parameters = DEFAULTS | rule
+    model = SoftmaxClassifier(backend=backend, max_iter=n_epochs, **parameters).fit(X, y)
+    assert model.coef_.dtype == model.intercept_.dtype == dtype
+    expected = expected_trajectory(X, y, 7, n_epochs, parameters)
+    assert_follows(model, expected, AGREEMENT[dtype])
+    assert model.n_iter_ == n_epochs
+    assert model.t_ == n_epochs * -(-45 // parameters["batch_size"])
+    if parameters.get("penalty") == "l1":
+        assert (model.coef_ == 0).any()
+
+
+@pytest.mark.parametrize("shape", [(5, 1, 2), (20, 16, 2), (21, 33, 3), (40, 17, 16), (70, 100, 33)])
+def test_shapes_that_are_no_multiples_of_vectors(backend, dtype, shape):
+    X, y = made_up(*shape, dtype)
+    y[: shape[2]] = np.arange(shape[2])[: len(y)]
+    parameters = DEFAULTS | RULES["all at once"]
+    model = SoftmaxClassifier(backend=backend, max_iter=2, **parameters).fit(X, y)
+    assert_follows(model, expected_trajectory(X, y, shape[2], 2, parameters), AGREEMENT[dtype])
+
+
+DIGITS = {
+    "as they come": (1, {"eta0": 0.002, "batch_size": 128}),
+    "scaled, momentum": (16, {"eta0": 0.1, "momentum": 0.9, "penalty": "l2", "alpha": 1e-3}),
+    "scaled, l1": (16, {"eta0": 0.5, "penalty": "l1", "alpha": 1e-3, "nesterov": True}),
+}
+
+
+@pytest.mark.parametrize(("divisor", "rule"), DIGITS.values(), ids=DIGITS.keys())
+def test_trajectories_agree_on_digits(backend, dtype, divisor, rule):
+    X, y = load_digits(return_X_y=True)
+    X = (X / divisor).astype(dtype)
+    parameters = DEFAULTS | {"batch_size": 200} | rule
+    model = SoftmaxClassifier(backend=backend, max_iter=3, **parameters).fit(X, y)
+    expected = expected_trajectory(X, y, 10, 3, parameters)
+    # half to each side: then any two backends agree to the whole
+    np.testing.assert_allclose(model.loss_curve_, expected.curve, rtol=AGREEMENT[dtype] / 2)
+    assert model.score(X, y) > 0.85
+
+
+def test_partial_fit_goes_on_where_it_was(backend, dtype):
+    X, y = made_up(45, 19, 7, dtype)
+    parameters = DEFAULTS | RULES["all at once"]
+    whole = SoftmaxClassifier(backend=backend, max_iter=3, **parameters).fit(X, y)
+    parts = SoftmaxClassifier(backend=backend, **parameters)
+    for _ in range(3):
+        parts.partial_fit(X, y, classes=np.arange(7))
+    np.testing.assert_array_equal(parts.coef_, whole.coef_)
+    np.testing.assert_array_equal(parts.intercept_, whole.intercept_)
+    assert parts.loss_curve_ == whole.loss_curve_
+    assert (parts.t_, parts.n_iter_) == (whole.t_, whole.n_iter_)
+
+
+@pytest.mark.parametrize("kind", ["integers", "float16", "bool", "list"])
+def test_other_dtypes_are_converted_in_blocks(backend, monkeypatch, kind):
+    # So few bytes that the blocks are single minibatches: they must join to the same trajectory.
+    monkeypatch.setattr("fastsoftmax.sgd._BLOCK_BYTES", 1)
+    X, y = made_up(45, 19, 7, np.float64)
+    X = {"integers": (4 * X).astype(np.int16), "float16": X.astype(np.float16), "bool": X > 0}.get(
+        kind, X.tolist()
+    )
+    computed = np.float32 if kind == "float16" else np.float64
+    parameters = DEFAULTS | RULES["momentum"]
+    model = SoftmaxClassifier(backend=backend, max_iter=2, **parameters).fit(X, y)
+    assert model.coef_.dtype == computed
+    expected = expected_trajectory(np.array(X, computed), y, 7, 2, parameters)
+    assert_follows(model, expected, AGREEMENT[computed])
+
+
+def test_layouts_of_X_give_the_same_bits(backend, dtype, layout):
+    X, y = made_up(45, 19, 7, dtype)
+    came = layout(X)
+    parameters = DEFAULTS | {"max_iter": 2, "momentum": 0.9}
+    expected = SoftmaxClassifier(backend=backend, **parameters).fit(X, y)
+    model = SoftmaxClassifier(backend=backend, **parameters).fit(came, layout(y))
+    np.testing.assert_array_equal(model.coef_, expected.coef_)
+    assert model.loss_curve_ == expected.loss_curve_
+    np.testing.assert_array_equal(came, X)
+    assert model.predict(came).tolist() == expected.predict(X).tolist()
+    np.testing.assert_allclose(  # a matrix product may sum in another order
+        model.decision_function(came),
+        expected.decision_function(X),
+        rtol=0,
+        atol=2 * 21 * np.finfo(dtype).eps * np.abs(X).max() * np.abs(model.coef_).sum(axis=1).max(),
+    )
+
+
+@pytest.mark.parametrize("n_threads", [1, 2, 8])
+@pytest.mark.parametrize("momentum", [0.0, 0.8])
+@pytest.mark.parametrize("soft", [False, True], ids=["labels", "probabilities"])
+def test_one_step_of_a_kernel(kernels, dtype, rng, soft, momentum, n_threads):
+    n, d, c = 13, 17, 5
+    X = np.repeat(rng.normal(size=(n, d)), 2, axis=0).astype(dtype)[::2]  # strided rows
+    targets = rng.dirichlet(np.ones(c), n).astype(dtype) if soft else rng.integers(c, size=n)
+    arrays = [rng.normal(size=size).astype(dtype) for size in ((c, d), c, (c, d), c)]
+    if not momentum:
+        arrays[2:] = [None, None]
+    state = State(*[None if array is None else array.copy() for array in arrays])
+    start = [np.zeros_like(arrays[i % 2]) if arrays[i] is None else arrays[i] for i in range(4)]
+    rule, rate = Rule(l2=0.05, l1=0.1, momentum=momentum, nesterov=soft), 0.3
+    order = rng.integers(n, size=7)
+    expected = oracle.sgd(
+        X, targets, [order], 7, lambda step: rate, start=start, n_classes=c, **rule._asdict()
+    )
+    rates = np.array([rate])
+    objectives = kernels.sgd_epoch(Data(X, targets), state, rule, order, 7, rates, n_threads)
+
+    # One step. Its gradient is a mean over the minibatch of products of X with errors of p, which are
+    # those of the logits (a sum of d + 1 terms, twice) and of a softmax; then come a few operations.
+    u = np.finfo(dtype).eps / 2
+    largest = np.abs(X).max()
+    logits = (np.abs(X) @ np.abs(arrays[0]).T + np.abs(arrays[1])).max()
+    of_gradient = u * largest * (2 * (d + 2) * logits + c + len(order) + 20)
+    sizes = [float(np.abs(array).max()) for array in (*start, *expected[:4])]
+    bound = rate * of_gradient + 4 * u * (sum(sizes) + rate * largest)
+    np.testing.assert_allclose(objectives, expected.curve, rtol=0, atol=2 * bound / rate)
+    for ours, theirs in zip(state, expected[:4], strict=True):
+        if ours is not None:
+            np.testing.assert_allclose(ours, theirs.astype(float), rtol=0, atol=bound)
+
+
+def test_an_epoch_stops_before_a_step_whose_loss_is_not_finite(kernels, dtype, rng):
+    X, targets = rng.normal(size=(12, 5)).astype(dtype), np.arange(12) % 3
+    X[8, 2] = np.nan
+    rule, rates = Rule(0.01, 0.01, 0.5, False), np.full(4, 0.1)
+    order = np.arange(12)
+
+    def run(n_steps):
+        state = State(*(np.zeros(size, dtype) for size in ((3, 5), 3, (3, 5), 3)))
+        rows = order[: 3 * n_steps]
+        done = kernels.sgd_epoch(Data(X, targets), state, rule, rows, 3, rates[:n_steps], 2)
+        return done, state
+
+    objectives, state = run(4)
+    before, two_steps = run(2)
+    assert len(objectives) == 3
+    assert np.isnan(objectives[2])
+    np.testing.assert_array_equal(objectives[:2], before)
+    for ours, theirs in zip(state, two_steps, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_the_minimum_is_that_of_another_solver():
+    from sklearn.linear_model import LogisticRegression
+
+    X, y = made_up(120, 6, 3, np.float64)
+    alpha = 0.05
+    solver = LogisticRegression(C=1 / (alpha * len(X)), tol=1e-10, max_iter=10_000).fit(X, y)
+    # All samples in a step: gradient descent, which converges linearly to the one minimum.
+    model = SoftmaxClassifier(
+        alpha=alpha, batch_size=120, eta0=0.5, momentum=0.9, max_iter=600, tol=None
+    ).fit(X, y)
+    np.testing.assert_allclose(model.coef_, solver.coef_, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(model.predict_proba(X), solver.predict_proba(X), rtol=0, atol=1e-6)
