@@ -82,7 +82,13 @@ class BuildKernels(build_ext):
         if self._is_msvc():
             return ["/O2", "/std:c11", "/fp:precise"]
         # Without -ffp-contract=off GCC would fuse what is written as two roundings.
-        return ["-std=c11", "-D_GNU_SOURCE", "-fvisibility=hidden", "-ffp-contract=off", *BUILDS[build]]
+        return [
+            "-std=c11",
+            "-D_GNU_SOURCE",
+            "-fvisibility=hidden",
+            "-ffp-contract=off",
+            *BUILDS[build],
+        ]
 
     def _compile_kernels(self, flags):
         objects = []
@@ -92,7 +98,10 @@ class BuildKernels(build_ext):
                     [KERNEL_SOURCE],
                     # Each has a folder of its own: the object's name follows from the source's.
                     output_dir=os.path.join(self.build_temp, f"{name}_{type_name}"),
-                    macros=[(f"FASTSOFTMAX_{name.upper()}", "1"), (f"FASTSOFTMAX_{type_name.upper()}", "1")],
+                    macros=[
+                        (f"FASTSOFTMAX_{name.upper()}", "1"),
+                        (f"FASTSOFTMAX_{type_name.upper()}", "1"),
+                    ],
                     include_dirs=["csrc"],
                     extra_postargs=flags + (msvc_flags if self._is_msvc() else unix_flags),
                     depends=HEADERS,
@@ -117,7 +126,9 @@ def extensions():
         depends=[*HEADERS, KERNEL_SOURCE],
         py_limited_api=LIMITED_API,
     )
-    return cythonize([core], compiler_directives={"language_level": 3, "freethreading_compatible": True})
+    return cythonize(
+        [core], compiler_directives={"language_level": 3, "freethreading_compatible": True}
+    )
 
 
 setup(

@@ -35,8 +35,8 @@ struct kernels {
     /* coef[k, j] = W[j, k] and back; the strides of W are in bytes. coef is padded with zeros. */
     void (*pack)(const void *W, ptrdiff_t feature_stride, ptrdiff_t class_stride, size_t n_features,
                  size_t n_classes, void *coef, size_t coef_stride);
-    void (*unpack)(const void *coef, size_t coef_stride, size_t n_features, size_t n_classes, void *W,
-                   ptrdiff_t feature_stride, ptrdiff_t class_stride);
+    void (*unpack)(const void *coef, size_t coef_stride, size_t n_features, size_t n_classes,
+                   void *W, ptrdiff_t feature_stride, ptrdiff_t class_stride);
 
     /* logits[i] = coef @ rows[i] + intercept. coef (n_classes, n_features) is padded with zeros to
      * its stride, a multiple of lanes; intercept may be NULL. */
@@ -54,13 +54,13 @@ struct kernels {
      * velocity, of coef's stride, is NULL without momentum. The sums of squares and of magnitudes of
      * the weights before the step go to *squares and *magnitudes where l2, l1 are not 0. */
     void (*update)(const void *const *rows, size_t n_rows, size_t first, size_t n_features,
-                   const void *dlogits, size_t dlogits_stride, size_t n_classes, const struct rule *rule,
-                   void *coef, void *velocity, size_t coef_stride, double *squares,
-                   double *magnitudes);
+                   const void *dlogits, size_t dlogits_stride, size_t n_classes,
+                   const struct rule *rule, void *coef, void *velocity, size_t coef_stride,
+                   double *squares, double *magnitudes);
 
     /* out[k] = sum over rows of g[s, k]; velocity as above; the intercept has no penalty */
-    void (*column_sums)(const void *g, size_t stride, size_t n_rows, size_t n_columns, int add_to_out,
-                        void *out);
+    void (*column_sums)(const void *g, size_t stride, size_t n_rows, size_t n_columns,
+                        int add_to_out, void *out);
     void (*update_intercept)(const void *dlogits, size_t stride, size_t n_rows, size_t n_classes,
                              const struct rule *rule, void *intercept, void *velocity);
 

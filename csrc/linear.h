@@ -87,8 +87,8 @@ static void scores(const void *const *rows, size_t n_rows, size_t n_features, co
 
 /* sums[k] += sum over s of g[s, k] * rows[s][first : first + LANES], for n_columns values of k. */
 ALWAYS_INLINE void accumulate(const real *const *rows, size_t n_rows, size_t first, size_t width,
-                              const real *g, size_t row_stride, size_t column_stride,
-                              int n_columns, vec *sums) {
+                              const real *g, size_t row_stride, size_t column_stride, int n_columns,
+                              vec *sums) {
     for (size_t s = 0; s < n_rows; ++s) {
         vec x = width >= LANES ? load(rows[s] + first) : load_first(rows[s] + first, width, 0);
         UNROLL for (int k = 0; k < n_columns; ++k) {
@@ -146,7 +146,8 @@ static inline struct step step_of(const struct rule *rule) {
 }
 
 /* One vector of weights moved against its gradient. velocity is NULL without momentum. */
-ALWAYS_INLINE vec moved(vec w, vec gradient, const struct step *step, real *velocity, size_t width) {
+ALWAYS_INLINE vec moved(vec w, vec gradient, const struct step *step, real *velocity,
+                        size_t width) {
     if (!velocity) return fmadd(step->negative_rate, gradient, w);
     vec v = mul(step->momentum, load_up_to(velocity, width, 0));
     v = fmadd(step->negative_rate, gradient, v);
@@ -223,8 +224,7 @@ static void update_intercept(const void *dlogits, size_t stride, size_t n_rows, 
     real *b = intercept;
     for (size_t k = 0; k < n_classes; k += LANES) {
         size_t width = n_classes - k;
-        vec gradient =
-            column_sum((const real *)dlogits + k, stride, n_rows, width, broadcast(0));
+        vec gradient = column_sum((const real *)dlogits + k, stride, n_rows, width, broadcast(0));
         real *v = velocity ? (real *)velocity + k : NULL;
         store_up_to(b + k, moved(load_up_to(b + k, width, 0), gradient, &step, v, width), width);
     }
@@ -259,7 +259,8 @@ static void unpack(const void *coef, size_t coef_stride, size_t n_features, size
 enum { SUMS = 8 };
 
 static inline double fold_sums(const double *sums) {
-    return ((sums[0] + sums[4]) + (sums[2] + sums[6])) + ((sums[1] + sums[5]) + (sums[3] + sums[7]));
+    return ((sums[0] + sums[4]) + (sums[2] + sums[6])) +
+           ((sums[1] + sums[5]) + (sums[3] + sums[7]));
 }
 
 static double penalty(const void *weights, size_t n, double l2, double l1, void *gradient) {

@@ -27,7 +27,7 @@ enum { SPINS = 1000 };
 
 struct pool {
     atomic_int is_lent;
-    int n_workers; /* started; touched by the borrower only */
+    int n_workers;       /* started; touched by the borrower only */
     atomic_int n_active; /* of them, those that the borrower asked for */
 
     void (*function)(void *context, size_t chunk);

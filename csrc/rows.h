@@ -54,7 +54,8 @@ ALWAYS_INLINE double exponentials(const real *z, size_t n, real m, size_t label,
             vec term = exponential(sub(load_up_to(z + k, n - k, MINUS_INFINITY), shift));
             if (e) store_up_to(e + k, term, n - k);
             if (label - k < LANES) {
-                term = select_equal(lane_indices(), broadcast((real)(label - k)), broadcast(0), term);
+                term = select_equal(lane_indices(), broadcast((real)(label - k)), broadcast(0),
+                                    term);
             }
             sum = add(sum, term);
         }

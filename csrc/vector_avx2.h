@@ -31,9 +31,7 @@ typedef struct {
     half low, high;
 } vec;
 
-ALWAYS_INLINE vec load(const real *p) {
-    return (vec){HALF(loadu)(p), HALF(loadu)(p + HALF_LANES)};
-}
+ALWAYS_INLINE vec load(const real *p) { return (vec){HALF(loadu)(p), HALF(loadu)(p + HALF_LANES)}; }
 
 ALWAYS_INLINE void store(real *p, vec v) {
     HALF(storeu)(p, v.low);
@@ -79,7 +77,7 @@ ALWAYS_INLINE vec broadcast(real x) {
 
 ALWAYS_INLINE vec lane_indices(void) {
     static const real indices[LANES] = {
-        0, 1, 2, 3, 4, 5, 6, 7,
+        0, 1, 2,  3,  4,  5,  6,  7,
 #if defined(FASTSOFTMAX_FLOAT32)
         8, 9, 10, 11, 12, 13, 14, 15,
 #endif
@@ -87,9 +85,9 @@ ALWAYS_INLINE vec lane_indices(void) {
     return load(indices);
 }
 
-#define LANE_BY_LANE(name, instruction)                                                      \
-    ALWAYS_INLINE vec name(vec a, vec b) {                                                   \
-        return (vec){HALF(instruction)(a.low, b.low), HALF(instruction)(a.high, b.high)};    \
+#define LANE_BY_LANE(name, instruction)                                                   \
+    ALWAYS_INLINE vec name(vec a, vec b) {                                                \
+        return (vec){HALF(instruction)(a.low, b.low), HALF(instruction)(a.high, b.high)}; \
     }
 LANE_BY_LANE(add, add)
 LANE_BY_LANE(sub, sub)
@@ -117,7 +115,8 @@ ALWAYS_INLINE vec magnitude(vec v) {
 
 ALWAYS_INLINE vec with_sign_of(vec v, vec s) {
     half sign = HALF(set1)((real)-0.0);
-    return (vec){HALF(or)(v.low, HALF(and)(sign, s.low)), HALF(or)(v.high, HALF(and)(sign, s.high))};
+    return (vec){HALF(or)(v.low, HALF(and)(sign, s.low)),
+                 HALF(or)(v.high, HALF(and)(sign, s.high))};
 }
 
 ALWAYS_INLINE half shift_exponent_of_half(half p, half t) {
@@ -131,23 +130,23 @@ ALWAYS_INLINE vec shift_exponent(vec p, vec t) {
 
 #if defined(FASTSOFTMAX_FLOAT32)
 
-#define FOLD_LANES(name, instruction)                                                        \
-    ALWAYS_INLINE real name(vec v) {                                                         \
-        __m256 eight = _mm256_##instruction##_ps(v.low, v.high);                             \
-        __m128 four = _mm_##instruction##_ps(_mm256_castps256_ps128(eight),                  \
-                                             _mm256_extractf128_ps(eight, 1));               \
-        __m128 two = _mm_##instruction##_ps(four, _mm_movehl_ps(four, four));                \
-        return _mm_cvtss_f32(_mm_##instruction##_ss(two, _mm_movehdup_ps(two)));             \
+#define FOLD_LANES(name, instruction)                                            \
+    ALWAYS_INLINE real name(vec v) {                                             \
+        __m256 eight = _mm256_##instruction##_ps(v.low, v.high);                 \
+        __m128 four = _mm_##instruction##_ps(_mm256_castps256_ps128(eight),      \
+                                             _mm256_extractf128_ps(eight, 1));   \
+        __m128 two = _mm_##instruction##_ps(four, _mm_movehl_ps(four, four));    \
+        return _mm_cvtss_f32(_mm_##instruction##_ss(two, _mm_movehdup_ps(two))); \
     }
 
 #else
 
-#define FOLD_LANES(name, instruction)                                                        \
-    ALWAYS_INLINE real name(vec v) {                                                         \
-        __m256d four = _mm256_##instruction##_pd(v.low, v.high);                             \
-        __m128d two = _mm_##instruction##_pd(_mm256_castpd256_pd128(four),                   \
-                                             _mm256_extractf128_pd(four, 1));                \
-        return _mm_cvtsd_f64(_mm_##instruction##_sd(two, _mm_unpackhi_pd(two, two)));        \
+#define FOLD_LANES(name, instruction)                                                 \
+    ALWAYS_INLINE real name(vec v) {                                                  \
+        __m256d four = _mm256_##instruction##_pd(v.low, v.high);                      \
+        __m128d two = _mm_##instruction##_pd(_mm256_castpd256_pd128(four),            \
+                                             _mm256_extractf128_pd(four, 1));         \
+        return _mm_cvtsd_f64(_mm_##instruction##_sd(two, _mm_unpackhi_pd(two, two))); \
     }
 
 #endif

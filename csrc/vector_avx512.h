@@ -39,13 +39,11 @@ ALWAYS_INLINE vec load_first(const real *p, size_t n, real fill) {
     return VEC(mask_loadu)(broadcast(fill), first_lanes(n), p);
 }
 
-ALWAYS_INLINE void store_first(real *p, vec v, size_t n) {
-    VEC(mask_storeu)(p, first_lanes(n), v);
-}
+ALWAYS_INLINE void store_first(real *p, vec v, size_t n) { VEC(mask_storeu)(p, first_lanes(n), v); }
 
 ALWAYS_INLINE vec lane_indices(void) {
     static const real indices[LANES] = {
-        0, 1, 2, 3, 4, 5, 6, 7,
+        0, 1, 2,  3,  4,  5,  6,  7,
 #if defined(FASTSOFTMAX_FLOAT32)
         8, 9, 10, 11, 12, 13, 14, 15,
 #endif
@@ -79,25 +77,25 @@ ALWAYS_INLINE vec shift_exponent(vec p, vec t) {
 
 #if defined(FASTSOFTMAX_FLOAT32)
 
-#define FOLD_LANES(name, instruction)                                                        \
-    ALWAYS_INLINE real name(vec v) {                                                         \
-        __m256 eight = _mm256_##instruction##_ps(_mm512_castps512_ps256(v),                  \
-                                                 _mm512_extractf32x8_ps(v, 1));              \
-        __m128 four = _mm_##instruction##_ps(_mm256_castps256_ps128(eight),                  \
-                                             _mm256_extractf128_ps(eight, 1));               \
-        __m128 two = _mm_##instruction##_ps(four, _mm_movehl_ps(four, four));                \
-        return _mm_cvtss_f32(_mm_##instruction##_ss(two, _mm_movehdup_ps(two)));             \
+#define FOLD_LANES(name, instruction)                                            \
+    ALWAYS_INLINE real name(vec v) {                                             \
+        __m256 eight = _mm256_##instruction##_ps(_mm512_castps512_ps256(v),      \
+                                                 _mm512_extractf32x8_ps(v, 1));  \
+        __m128 four = _mm_##instruction##_ps(_mm256_castps256_ps128(eight),      \
+                                             _mm256_extractf128_ps(eight, 1));   \
+        __m128 two = _mm_##instruction##_ps(four, _mm_movehl_ps(four, four));    \
+        return _mm_cvtss_f32(_mm_##instruction##_ss(two, _mm_movehdup_ps(two))); \
     }
 
 #else
 
-#define FOLD_LANES(name, instruction)                                                        \
-    ALWAYS_INLINE real name(vec v) {                                                         \
-        __m256d four = _mm256_##instruction##_pd(_mm512_castpd512_pd256(v),                  \
-                                                 _mm512_extractf64x4_pd(v, 1));              \
-        __m128d two = _mm_##instruction##_pd(_mm256_castpd256_pd128(four),                   \
-                                             _mm256_extractf128_pd(four, 1));                \
-        return _mm_cvtsd_f64(_mm_##instruction##_sd(two, _mm_unpackhi_pd(two, two)));        \
+#define FOLD_LANES(name, instruction)                                                 \
+    ALWAYS_INLINE real name(vec v) {                                                  \
+        __m256d four = _mm256_##instruction##_pd(_mm512_castpd512_pd256(v),           \
+                                                 _mm512_extractf64x4_pd(v, 1));       \
+        __m128d two = _mm_##instruction##_pd(_mm256_castpd256_pd128(four),            \
+                                             _mm256_extractf128_pd(four, 1));         \
+        return _mm_cvtsd_f64(_mm_##instruction##_sd(two, _mm_unpackhi_pd(two, two))); \
     }
 
 #endif

@@ -1,20 +1,17 @@
 """Softmax regression by minibatch SGD, and the loss core under it, fast on the CPU."""
 
-from . import schedules
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from ._version import __version__
-from .classifier import SoftmaxClassifier
-from .exceptions import DivergenceError, NotFittedError
-from .gradcheck import GradientCheck, check_gradient, numerical_gradient
-from .loss import (
-    LinearGradients,
-    cross_entropy,
-    linear_cross_entropy,
-    log_softmax,
-    logsumexp,
-    penalty,
-    softmax,
-    softmax_cross_entropy,
-)
+
+if TYPE_CHECKING:
+    from . import lecture, schedules
+    from .classifier import SoftmaxClassifier
+    from .exceptions import DivergenceError, NotFittedError
+    from .gradcheck import GradientCheck, check_gradient, numerical_gradient
+    from .linear import LinearGradients, linear_cross_entropy, penalty
+    from .loss import cross_entropy, log_softmax, logsumexp, softmax, softmax_cross_entropy
 
 __all__ = [
     "DivergenceError",
@@ -25,6 +22,7 @@ __all__ = [
     "__version__",
     "check_gradient",
     "cross_entropy",
+    "lecture",
     "linear_cross_entropy",
     "log_softmax",
     "logsumexp",
@@ -34,3 +32,29 @@ __all__ = [
     "softmax",
     "softmax_cross_entropy",
 ]
+
+# Where each public name lives. A module is imported when one of its names is first asked for, so that
+# `import fastsoftmax` costs next to nothing beyond NumPy.
+_NAMES = {
+    "classifier": ["SoftmaxClassifier"],
+    "exceptions": ["DivergenceError", "NotFittedError"],
+    "gradcheck": ["GradientCheck", "check_gradient", "numerical_gradient"],
+    "linear": ["LinearGradients", "linear_cross_entropy", "penalty"],
+    "loss": ["cross_entropy", "log_softmax", "logsumexp", "softmax", "softmax_cross_entropy"],
+}
+_HOME = {name: module for module, names in _NAMES.items() for name in names}
+
+
+def __getattr__(name: str) -> object:
+    if name in _HOME:
+        value = getattr(import_module(f".{_HOME[name]}", __name__), name)
+    elif name in __all__:
+        value = import_module(f".{name}", __name__)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value  # the next access does not come here
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

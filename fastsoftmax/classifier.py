@@ -1,5 +1,7 @@
 """`SoftmaxClassifier`: softmax regression with scikit-learn's words."""
 
+from __future__ import annotations  # np.random, imported on first use, stands in them
+
 from collections.abc import Callable
 from copy import deepcopy
 from inspect import signature
@@ -8,12 +10,13 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from . import loss, schedules, validation
-from .backends import Backend, Rule, State, get_backend
+from . import loss, validation
+from .backends import State
 from .exceptions import DivergenceError, NotFittedError
 from .labels import encode, find_classes
-from .sgd import Sampling, Schedule, copy_of, run_epoch
-from .threads import resolve_n_threads
+from .linear import why_logits_are_invalid
+from .settings import Settings, generator_of, n_threads_of
+from .sgd import copy_of
 from .validation import FloatArray
 
 # Rows of logits are computed by blocks of about so many bytes of X, so that what has to be converted
@@ -219,14 +222,14 @@ class SoftmaxClassifier:
         KeyboardInterrupt
             On Ctrl-C; the attributes are those after the last whole step.
         """
-        settings = _Settings(self)
+        settings = Settings(self)
         matrix = _matrix(X)
         classes = find_classes(y)
         targets = encode(y, classes, len(matrix))
         if len(classes) < 2:
             raise ValueError(f"y: expected at least two classes, got one: {classes[0]!r}")
         state = settings.initial_state(len(classes), matrix)
-        random = _generator(self.random_state)
+        random = generator_of(self.random_state)
         curve: list[float] = []
         steps, best, epochs_without_gain = 0, np.inf, 0
         last_good = copy_of(state)
@@ -274,7 +277,7 @@ class SoftmaxClassifier:
             As `fit`, and if `y` holds a label that is not among the classes. The model is as it was
             before the call, whatever the error.
         """
-        settings = _Settings(self)
+        settings = Settings(self)
         matrix = _matrix(X)
         fitted = hasattr(self, "coef_")
         if fitted:
@@ -294,7 +297,7 @@ class SoftmaxClassifier:
         state = settings.initial_state(len(known), matrix)
         if fitted:
             state = settings.state_of(self)
-        random = deepcopy(self._random) if fitted else _generator(self.random_state)
+        random = deepcopy(self._random) if fitted else generator_of(self.random_state)
         steps = self.t_ if fitted else 0
         objective = settings.run_epoch(matrix, targets, state, steps, random)
         curve = [*(self.loss_curve_ if fitted else ()), objective]
@@ -328,13 +331,13 @@ class SoftmaxClassifier:
     def predict_proba(self, X: ArrayLike) -> FloatArray:
         """Return the probability of every class, shape (n_samples, n_classes)."""
         return loss.softmax(
-            self._logits(X), backend=self.backend, n_threads=_n_threads(self.n_jobs)
+            self._logits(X), backend=self.backend, n_threads=n_threads_of(self.n_jobs)
         )
 
     def predict_log_proba(self, X: ArrayLike) -> FloatArray:
         """Return the natural logarithm of the probabilities, shape (n_samples, n_classes)."""
         return loss.log_softmax(
-            self._logits(X), backend=self.backend, n_threads=_n_threads(self.n_jobs)
+            self._logits(X), backend=self.backend, n_threads=n_threads_of(self.n_jobs)
         )
 
     def score(self, X: ArrayLike, y: ArrayLike) -> float:
@@ -386,139 +389,12 @@ class SoftmaxClassifier:
             row = int(np.argmax(invalid))
             validation.check_finite("coef_", self.coef_)
             validation.check_finite("intercept_", self.intercept_)
-            raise ValueError(loss.why_logits_are_invalid(row, matrix[row], dtype))
+            raise ValueError(why_logits_are_invalid(row, matrix[row], dtype))
         return logits
-
-
-class _Settings:
-    """The parameters of a classifier, checked, in the terms of the training loop."""
-
-    backend: Backend
-
-    def __init__(self, model: SoftmaxClassifier) -> None:
-        self.backend = get_backend(model.backend)
-        self.n_threads = _n_threads(model.n_jobs)
-        for flag in ("fit_intercept", "shuffle", "replacement", "nesterov"):
-            if not isinstance(getattr(model, flag), bool | np.bool_):
-                raise TypeError(f"{flag}: expected True or False, got {getattr(model, flag)!r}")
-        self.fit_intercept = bool(model.fit_intercept)
-        self.max_iter = validation.as_integer("max_iter", model.max_iter, 1)
-        self.tol = None if model.tol is None else validation.as_non_negative("tol", model.tol)
-        self.n_iter_no_change = validation.as_integer("n_iter_no_change", model.n_iter_no_change, 1)
-        self.sampling = Sampling(
-            validation.as_integer("batch_size", model.batch_size, 1),
-            bool(model.shuffle),
-            bool(model.replacement),
-        )
-        l2, l1 = _strengths(model)
-        momentum = validation.as_non_negative("momentum", model.momentum)
-        if momentum >= 1:
-            raise ValueError(
-                f"momentum: expected 0 or more and less than 1, got {model.momentum!r}"
-            )
-        self.rule = Rule(l2, l1, momentum, bool(model.nesterov))
-        eta0 = validation.as_non_negative("eta0", model.eta0)
-        if eta0 == 0:
-            raise ValueError("eta0: expected a number greater than 0, got 0")
-        learning_rate = model.learning_rate
-        if not callable(learning_rate) and learning_rate not in schedules.NAMES:
-            raise ValueError(
-                f"learning_rate: expected one of {', '.join(schedules.NAMES)} or a callable, "
-                f"got {learning_rate!r}"
-            )
-        power_t = validation.as_non_negative("power_t", model.power_t)
-        self.schedule = Schedule(learning_rate, eta0, power_t)
-
-    def initial_state(self, n_classes: int, matrix: NDArray[Any]) -> State:
-        """Weights and velocities of zeros."""
-        dtype = validation.compute_dtype(matrix.dtype)
-        coef = np.zeros((n_classes, matrix.shape[1]), dtype)
-        intercept = np.zeros(n_classes, dtype) if self.fit_intercept else None
-        return self._with_velocities(coef, intercept, None, None)
-
-    def state_of(self, model: SoftmaxClassifier) -> State:
-        """A copy of the fitted model's weights and velocities."""
-        coef = np.array(model.coef_, order="C")
-        intercept = np.array(model.intercept_) if self.fit_intercept else None
-        return copy_of(self._with_velocities(coef, intercept, *model._velocity))
-
-    def _with_velocities(
-        self,
-        coef: FloatArray,
-        intercept: FloatArray | None,
-        coef_velocity: FloatArray | None,
-        intercept_velocity: FloatArray | None,
-    ) -> State:
-        if not self.rule.momentum:
-            return State(coef, intercept, None, None)
-        if coef_velocity is None:
-            coef_velocity = np.zeros_like(coef)
-        if intercept is None:
-            return State(coef, None, coef_velocity, None)
-        if intercept_velocity is None:
-            intercept_velocity = np.zeros_like(intercept)
-        return State(coef, intercept, coef_velocity, intercept_velocity)
-
-    def run_epoch(
-        self,
-        matrix: NDArray[Any],
-        targets: NDArray[Any],
-        state: State,
-        first_step: int,
-        random: np.random.Generator,
-    ) -> float:
-        return run_epoch(
-            self.backend,
-            matrix,
-            targets,
-            state,
-            self.rule,
-            self.sampling,
-            self.schedule,
-            first_step,
-            random,
-            self.n_threads,
-        )
 
 
 def _parameter_names() -> list[str]:
     return [name for name in signature(SoftmaxClassifier.__init__).parameters if name != "self"]
-
-
-def _strengths(model: SoftmaxClassifier) -> tuple[float, float]:
-    """Penalty, alpha and l1_ratio as l2 and l1 of l2 * sum(w**2) + l1 * sum(|w|)."""
-    alpha = validation.as_non_negative("alpha", model.alpha)
-    share = validation.as_non_negative("l1_ratio", model.l1_ratio)
-    if share > 1:
-        raise ValueError(f"l1_ratio: expected a number from 0 to 1, got {model.l1_ratio!r}")
-    by_name = {None: (0.0, 0.0), "l2": (alpha / 2, 0.0), "l1": (0.0, alpha)}
-    by_name["elasticnet"] = (alpha * (1 - share) / 2, alpha * share)
-    if model.penalty is not None and not isinstance(model.penalty, str):
-        raise TypeError(
-            f"penalty: expected 'l2', 'l1', 'elasticnet' or None, got {model.penalty!r}"
-        )
-    if model.penalty not in by_name:
-        raise ValueError(
-            f"penalty: expected 'l2', 'l1', 'elasticnet' or None, got {model.penalty!r}"
-        )
-    return by_name[model.penalty]
-
-
-def _n_threads(n_jobs: int | None) -> int:
-    """scikit-learn's n_jobs as a number of threads."""
-    return resolve_n_threads(None if n_jobs == -1 else n_jobs, "n_jobs")
-
-
-def _generator(random_state: Any) -> np.random.Generator:
-    """Return a generator of the model's own, seeded by `random_state`."""
-    seed = random_state
-    if isinstance(random_state, np.random.Generator):
-        seed = int(random_state.integers(1 << 63))
-    elif isinstance(random_state, np.random.RandomState):
-        seed = int(random_state.randint(1 << 31))
-    elif random_state is not None:
-        seed = validation.as_integer("random_state", random_state, 0)
-    return np.random.default_rng(seed)
 
 
 def _matrix(X: ArrayLike, allow_empty: bool = False) -> NDArray[Any]:

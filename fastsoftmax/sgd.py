@@ -1,5 +1,7 @@
 """The one training loop: epochs of minibatch SGD over any backend."""
 
+from __future__ import annotations  # np.random, imported on first use, stands in them
+
 from typing import Any, NamedTuple
 
 import numpy as np

@@ -209,7 +209,7 @@ def test_out(backend, out, error, message):
 def test_out_that_is_the_read_only_logits(backend):
     logits = Z.copy()
     logits.setflags(write=False)
-    with pytest.raises(ValueError, match="^out: .*read-only"):
+    with pytest.raises(ValueError, match=r"^out: .*read-only"):
         softmax_cross_entropy(logits, T, logits, backend=backend)
 
 

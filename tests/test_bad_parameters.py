@@ -232,7 +232,9 @@ def test_classes(backend, data, classes, error, message):
 
 @pytest.mark.parametrize("classes", [[0, 1], [0, 1, 2, 3], ["0", "1", "2"], [1, 2, 3]])
 def test_classes_are_fixed_by_the_first_call(model, data, classes):
-    with pytest.raises(ValueError, match=r"^classes: expected those of the first call, \[0, 1, 2\]"):
+    with pytest.raises(
+        ValueError, match=r"^classes: expected those of the first call, \[0, 1, 2\]"
+    ):
         model.partial_fit(*data, classes=classes)
 
 
@@ -243,5 +245,5 @@ def test_y_to_score(model, data, y):
 
 
 def test_no_samples_to_score(model, data):
-    with pytest.raises(ValueError, match="^X: .*at least one sample"):
+    with pytest.raises(ValueError, match=r"^X: .*at least one sample"):
         model.score(data[0][:0], [])

@@ -65,8 +65,8 @@ def interrupt_by_signal(kernels, data, state, rule, order, batch_size, rates):
     # The timer of this process's own time: the one of wall-clock time is the test runner's.
     before = signal.signal(signal.SIGVTALRM, handle)
     try:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0.02)
         with pytest.raises(KeyboardInterrupt):
-            signal.setitimer(signal.ITIMER_VIRTUAL, 0.02)
             kernels.sgd_epoch(data, state, rule, order, batch_size, rates, 2)
     finally:
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
@@ -99,9 +99,7 @@ def test_a_signal_in_an_epoch_leaves_a_whole_step(kernels, dtype, rng):
 
 @pytest.mark.parametrize("function", ["regularizers.value", "regularizers.soft_threshold"])
 @pytest.mark.parametrize("backend", ["naive", "vectorized", "numba"])  # the epoch in Python
-def test_ctrl_c_at_any_point_of_a_step_leaves_a_whole_step(
-    backend, data, monkeypatch, function
-):
+def test_ctrl_c_at_any_point_of_a_step_leaves_a_whole_step(backend, data, monkeypatch, function):
     from fastsoftmax import regularizers
 
     parameters = {"penalty": "elasticnet", "alpha": 0.1, "l1_ratio": 0.5, "batch_size": 8}
@@ -137,7 +135,7 @@ def test_divergence_keeps_the_last_good_epoch(backend, dtype, data, penalty):
     bomb = Bomb(11, lambda: too_fast(dtype))  # the second step of the third epoch
     parameters = {"penalty": penalty, "alpha": 1e-3}
     model = classifier(backend, learning_rate=bomb, **parameters)
-    with pytest.raises(DivergenceError, match=r"^the loss became .* lower eta0"):
+    with pytest.raises(DivergenceError, match=r"^the loss became .* lower the learning rates"):
         model.fit(X, y)
     two_epochs = classifier(backend, max_iter=2, eta0=0.1, **parameters).fit(X, y)
     assert_same(attributes(model), attributes(two_epochs))
@@ -157,9 +155,7 @@ def test_the_last_step_may_diverge_too(backend, dtype, data):
 
 
 @pytest.mark.parametrize("parameters", [{"eta0": 1e300}, {"alpha": 1e300}], ids=str)
-def test_divergence_in_the_first_epoch_leaves_the_model_as_it_was(
-    backend, dtype, data, parameters
-):
+def test_divergence_in_the_first_epoch_leaves_the_model_as_it_was(backend, dtype, data, parameters):
     model = classifier(backend, **parameters)
     with pytest.raises(DivergenceError):
         model.fit(*data)
@@ -196,9 +192,7 @@ def bad_rows():
     ids=[entry[0] for entry in bad_rows()],
 )
 @pytest.mark.parametrize("replacement", [False, True], ids=["", "replacement"])
-def test_a_failed_partial_fit_never_was(
-    backend, dtype, data, error, message, change, replacement
-):
+def test_a_failed_partial_fit_never_was(backend, dtype, data, error, message, change, replacement):
     X, y = data
     # With replacement a sample may not be drawn: one batch of many copies has them all.
     models = [classifier(backend, replacement=replacement) for _ in range(2)]

@@ -89,7 +89,8 @@ NO_SOFTMAX = {
 @pytest.mark.parametrize(("name", "soft"), ROW_FUNCTIONS)
 @pytest.mark.parametrize("bad", NO_SOFTMAX.values(), ids=NO_SOFTMAX.keys())
 def test_the_first_row_without_a_softmax_is_returned(kernels, dtype, rng, name, soft, bad):
-    for n_rows, bad_rows in ((1, [0]), (2, [1]), (37, [0, 36]), (37, [36]), (600, [311, 312, 599])):
+    several = [3511, 3512, 6999]  # of rows so many that they are spread over threads
+    for n_rows, bad_rows in ((1, [0]), (2, [1]), (37, [0, 36]), (37, [36]), (7000, several)):
         logits = rng.normal(size=(n_rows, 3)).astype(dtype)
         logits[bad_rows] = bad
         for n_threads in THREADS:
@@ -97,20 +98,31 @@ def test_the_first_row_without_a_softmax_is_returned(kernels, dtype, rng, name, 
                 assert call(kernels, name, logits, n_threads, soft)[0] == bad_rows[0]
 
 
-@pytest.mark.parametrize(("name", "soft"), [*ROW_FUNCTIONS, ("logsumexp", False)])
-@pytest.mark.parametrize("shape", [(1, 5), (7, 1), (64, 10), (131, 33), (3, 1000)])
+@pytest.mark.parametrize(("name", "soft"), [*ROW_FUNCTIONS[:4], ("logsumexp", False)])
+@pytest.mark.parametrize("shape", [(7, 1), (64, 10), (7000, 3), (21, 1000)])
 def test_the_number_of_threads_changes_no_bit(kernels, dtype, rng, name, soft, shape):
     logits = rng.normal(scale=4, size=shape).astype(dtype)
-    if name == "linear_cross_entropy":
-        logits = logits[:, :40]
-    one_thread = call(kernels, name, np.ascontiguousarray(logits), 1, soft)
+    one_thread = call(kernels, name, logits, 1, soft)
     for n_threads in THREADS[1:]:
-        for ours, theirs in zip(
-            call(kernels, name, np.ascontiguousarray(logits), n_threads, soft),
-            one_thread,
-            strict=True,
-        ):
+        several = call(kernels, name, logits, n_threads, soft)
+        for ours, theirs in zip(several, one_thread, strict=True):
             np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("n_threads", THREADS)
+@pytest.mark.parametrize("soft", [False, True], ids=["labels", "probabilities"])
+def test_rows_spread_over_threads_match_the_oracle(kernels, dtype, soft, n_threads):
+    logits, targets, expected = case(37, 33, dtype, True, soft)
+    times = 20
+    logits, targets = np.tile(logits, (times, 1)), np.tile(targets, (times, 1) if soft else times)
+    losses, out = stale(len(logits), np.float64), stale(logits.shape, dtype)
+    assert kernels.softmax(logits, out, n_threads) == -1
+    tiled = oracle.Expected(*(np.tile(array, (times, 1)) for array in expected.softmax))
+    tiled.check(out)
+    invalid = kernels.softmax_cross_entropy(logits, targets, 1 / 37, losses, out, n_threads)
+    assert invalid == -1
+    oracle.Expected(*(np.tile(array, times) for array in expected.losses)).check(losses)
+    oracle.Expected(*(np.tile(array, (times, 1)) for array in expected.dlogits)).check(out)
 
 
 INF, NAN = np.inf, np.nan
@@ -166,14 +178,25 @@ def test_weights_and_their_gradient_of_any_strides(kernels, dtype, rng, order):
 
     dW, db, dX = laid_out(stale((d, c), dtype)), stale(c, dtype), stale((n, d), dtype)
     losses = stale(n, np.float64)
-    invalid = kernels.linear_cross_entropy(
-        X, laid_out(W), b, targets, 1 / n, losses, dW, db, dX, 2
-    )
+    invalid = kernels.linear_cross_entropy(X, laid_out(W), b, targets, 1 / n, losses, dW, db, dX, 2)
     assert invalid == -1
     expected.loss.check(losses.mean())
     expected.W.check(dW)
     expected.intercept.check(db)
     expected.X.check(dX)
+
+
+@pytest.mark.parametrize(
+    ("x", "weights"),
+    [(np.inf, (1, -1)), (np.inf, (-1, 1)), (-np.inf, (1, -1)), (np.inf, (1, 0)), (np.nan, (0, 0))],
+)
+@pytest.mark.parametrize("label", [0, 1])
+def test_scores_that_are_not_finite_are_found_whatever_the_label(kernels, dtype, x, weights, label):
+    X, W = np.array([[1], [x]], dtype), np.array([weights], dtype)
+    losses, dW = np.zeros(2), np.zeros((1, 2), dtype)
+    for targets in (np.array([0, label]), np.eye(2, dtype=dtype)[[0, label]]):
+        invalid = kernels.linear_cross_entropy(X, W, None, targets, 1.0, losses, dW, None, None, 1)
+        assert invalid == 1
 
 
 def test_penalty_without_a_gradient(kernels, dtype):

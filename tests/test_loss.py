@@ -162,9 +162,7 @@ def test_no_probability_on_a_masked_class_costs_nothing(backend, dtype):
 
 
 def test_targets_without_any_mass(backend, dtype):
-    loss, dlogits = softmax_cross_entropy(
-        np.array([[1, 2]], dtype), [[0.0, 0.0]], backend=backend
-    )
+    loss, dlogits = softmax_cross_entropy(np.array([[1, 2]], dtype), [[0.0, 0.0]], backend=backend)
     assert loss == 0
     np.testing.assert_array_equal(dlogits, [[0, 0]])
 
@@ -255,7 +253,9 @@ def test_logsumexp_of_rows_that_are_not_finite(backend, dtype, row, expected):
     np.testing.assert_allclose(actual[0], np.log(2), rtol=4 * np.finfo(dtype).eps)
 
 
-@pytest.mark.parametrize("name", ["softmax", "log_softmax", "cross_entropy", "softmax_cross_entropy"])
+@pytest.mark.parametrize(
+    "name", ["softmax", "log_softmax", "cross_entropy", "softmax_cross_entropy"]
+)
 @pytest.mark.parametrize(
     ("bad", "held"),
     [
@@ -272,7 +272,11 @@ def test_a_row_without_a_softmax_is_named(backend, dtype, name, bad, held):
     logits[2, 0] = np.nan
     before = logits.copy()
     for n_threads in (1, 3):
-        for came, where in ((logits, r"row \(1, 2\)"), (logits[1], "row 2"), (logits[1, 2], "only row")):
+        for came, where in (
+            (logits, r"row \(1, 2\)"),
+            (logits[1], "row 2"),
+            (logits[1, 2], "only row"),
+        ):
             targets = (np.zeros(came.shape[:-1], int),) * labels
             with pytest.raises(ValueError, match=f"^logits: .*{held}.*{where}"):
                 function(came, *targets, backend=backend, n_threads=n_threads)

@@ -67,7 +67,7 @@ class Backend(Protocol):
         """out[i] = logits[i] - logsumexp(logits[i])."""
 
     def logsumexp(self, logits: FloatArray, out: FloatArray, n_threads: int) -> None:
-        """out[i] = log(sum(exp(logits[i]))): -inf for a row of -inf, NaN with a NaN, +inf with a +inf."""
+        """log(sum(exp(logits[i]))): -inf for a row of only -inf, NaN with a NaN, +inf with a +inf."""
 
     def softmax_cross_entropy(
         self,
@@ -122,6 +122,6 @@ class Backend(Protocol):
         """Take a step for each minibatch `order[s * batch_size : (s + 1) * batch_size]` at rate `rates[s]`.
 
         Returns the objective of the steps before their updates: the mean loss of the minibatch plus
-        the penalty. A step whose loss is not finite is not taken and ends the epoch, its loss the last
-        one returned. A pending signal is raised after a whole step.
+        the penalty. One that is not finite ends the epoch, as the last one returned; where it is the
+        loss that is not finite, the step is not taken. A pending signal is raised after a whole step.
         """

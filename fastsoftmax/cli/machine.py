@@ -1,12 +1,11 @@
 """What this machine is, as far as the speed of training depends on it."""
 
-import os
 import platform
 from pathlib import Path
 from typing import Any
 
 from ..backends import get_backend, why_unavailable
-from ..threads import default_n_threads
+from ..threads import default_and_origin
 from .errors import CommandError
 
 
@@ -57,15 +56,9 @@ def threads() -> tuple[int, str]:
         If the environment variable that sets it holds no number.
     """
     try:
-        count = default_n_threads()
+        return default_and_origin()
     except ValueError as error:  # FASTSOFTMAX_NUM_THREADS
         raise CommandError(str(error)) from None
-    if os.environ.get("FASTSOFTMAX_NUM_THREADS", "").strip():
-        return count, "FASTSOFTMAX_NUM_THREADS"
-    outermost = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
-    if outermost.isdecimal() and int(outermost) == count:
-        return count, "OMP_NUM_THREADS"
-    return count, "the CPUs that this process may use"
 
 
 def available_memory() -> int | None:

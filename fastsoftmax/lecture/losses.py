@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .. import linear, validation
 from .. import loss as core
-from .. import validation
 from ..validation import FloatArray
 
 # A probability may exceed 1 by its rounding; what exceeds it by more is a score.
@@ -164,7 +164,7 @@ def l2_regularization(W: ArrayLike, reg_strength: float) -> tuple[float, FloatAr
     (2.5, array([ 1., -2.]))
     """
     with course_words(l2="reg_strength"):
-        return core.penalty(W, l2=reg_strength)
+        return linear.penalty(W, l2=reg_strength)
 
 
 def linear_softmax(X: ArrayLike, W: ArrayLike, target_index: ArrayLike) -> tuple[float, FloatArray]:
@@ -281,7 +281,7 @@ def softmax_loss(
 ) -> tuple[float, FloatArray]:
     """Return the loss and gradient of `softmax_loss_naive`, computed by `backend`."""
     with course_words(l2="reg"):
-        penalty, dpenalty = core.penalty(W, l2=reg, backend=backend)
+        penalty, dpenalty = linear.penalty(W, l2=reg, backend=backend)
     loss, dW = _linear_loss(X, W, "y", y, backend)
     dW += dpenalty
     return loss + penalty, dW
@@ -347,6 +347,8 @@ def _linear_loss(
     matrix = as_matrix("X", X)
     targets = as_labels(label_name, labels, len(matrix))
     with course_words(targets=label_name):
-        loss, gradients = core.linear_cross_entropy(matrix, W, targets, wrt=("W",), backend=backend)
+        loss, gradients = linear.linear_cross_entropy(
+            matrix, W, targets, wrt=("W",), backend=backend
+        )
     assert gradients.W is not None  # asked for
     return loss, gradients.W

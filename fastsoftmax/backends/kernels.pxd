@@ -1,0 +1,72 @@
+"""What the Cython core uses of csrc/; each function is described in its header there."""
+
+from libc.stdint cimport int64_t
+
+
+cdef extern from "platform.h" nogil:
+    void *platform_allocate(size_t n_bytes)
+    void platform_free(void *memory)
+    double platform_seconds()
+
+
+cdef extern from "kernels.h" nogil:
+    struct step_rule "rule":
+        double rate, l2, l1, momentum
+        int nesterov
+
+    struct kernel_table "kernels":
+        size_t lanes, element_size
+        ptrdiff_t (*softmax)(
+            const void *logits, size_t n_rows, size_t n_classes, void *out) noexcept nogil
+        ptrdiff_t (*log_softmax)(
+            const void *logits, size_t n_rows, size_t n_classes, void *out) noexcept nogil
+        void (*logsumexp)(
+            const void *logits, size_t n_rows, size_t n_classes, void *out) noexcept nogil
+        ptrdiff_t (*cross_entropy)(
+            const void *logits, size_t stride, size_t n_rows, size_t n_classes,
+            const int64_t *labels, const void *probabilities, double scale, double *losses,
+            void *dlogits, size_t dlogits_stride) noexcept nogil
+        void (*pack)(
+            const void *W, ptrdiff_t feature_stride, ptrdiff_t class_stride, size_t n_features,
+            size_t n_classes, void *coef, size_t coef_stride) noexcept nogil
+        void (*unpack)(
+            const void *coef, size_t coef_stride, size_t n_features, size_t n_classes, void *W,
+            ptrdiff_t feature_stride, ptrdiff_t class_stride) noexcept nogil
+        void (*scores)(
+            const void **rows, size_t n_rows, size_t n_features, const void *coef,
+            size_t coef_stride, size_t n_classes, const void *intercept, void *logits,
+            size_t logits_stride) noexcept nogil
+        void (*outer_sum)(
+            const void **rows, size_t n_rows, size_t first, size_t n_features, const void *g,
+            size_t g_row_stride, size_t g_column_stride, size_t n_columns, int add_to_out,
+            void *out, size_t out_stride) noexcept nogil
+        void (*update)(
+            const void **rows, size_t n_rows, size_t first, size_t n_features,
+            const void *dlogits, size_t dlogits_stride, size_t n_classes, const step_rule *rule,
+            void *coef, void *velocity, size_t coef_stride, double *squares,
+            double *magnitudes) noexcept nogil
+        void (*column_sums)(
+            const void *g, size_t stride, size_t n_rows, size_t n_columns, int add_to_out,
+            void *out) noexcept nogil
+        void (*update_intercept)(
+            const void *dlogits, size_t stride, size_t n_rows, size_t n_classes,
+            const step_rule *rule, void *intercept, void *velocity) noexcept nogil
+        double (*penalty)(
+            const void *weights, size_t n, double l2, double l1, void *gradient) noexcept nogil
+
+    struct instruction_set_row "instruction_set":
+        const char *name
+        int (*is_supported)() noexcept nogil
+        const kernel_table *float32
+        const kernel_table *float64
+
+    const instruction_set_row *rows_of_sets "instruction_sets"
+
+
+cdef extern from "pool.h" nogil:
+    struct pool
+    pool *pool_begin(int n_threads)
+    void pool_for(
+        pool *pool, void (*function)(void *context, size_t chunk) noexcept nogil, void *context,
+        size_t n_chunks)
+    void pool_end(pool *pool)

@@ -1,0 +1,212 @@
+"""The loss of the linear classifier with its gradients, and the penalty of its weights.
+
+Notation as in `fastsoftmax.loss`.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from . import validation
+from .backends import get_backend
+from .loss import mean, scale_of_mean
+from .threads import resolve_n_threads
+from .validation import FloatArray
+
+
+class LinearGradients(NamedTuple):
+    """Gradients of `linear_cross_entropy`; None where one was not asked for."""
+
+    W: FloatArray | None
+    intercept: FloatArray | None
+    X: FloatArray | None
+
+
+def linear_cross_entropy(
+    X: ArrayLike,
+    W: ArrayLike,
+    targets: ArrayLike,
+    intercept: ArrayLike | None = None,
+    *,
+    wrt: tuple[str, ...] = ("W", "intercept", "X"),
+    backend: str = "auto",
+    n_threads: int | None = None,
+) -> tuple[float, LinearGradients]:
+    """Mean cross-entropy of the linear classifier ``softmax(X @ W + intercept)``, and its gradients.
+
+    With ``G = dlogits`` of `softmax_cross_entropy`: ``dW = X.T @ G``, ``dintercept = sum_i G_i``,
+    ``dX = G @ W.T``.
+
+    Parameters
+    ----------
+    X : array_like of real numbers, shape (n_samples, n_features)
+        Computed in float32 where both `X` and `W` are of a float of at most that size, else in float64.
+    W : array_like of real numbers, shape (n_features, n_classes)
+        The weights.
+    targets : array_like
+        Integer labels (n_samples,) or probabilities (n_samples, n_classes), as in `cross_entropy`.
+    intercept : array_like of real numbers, shape (n_classes,), optional
+        Added to every row of logits.
+    wrt : tuple of {"W", "intercept", "X"}
+        The gradients to compute, by default all. That of the intercept needs an intercept.
+    backend, n_threads
+        As in `softmax`.
+
+    Returns
+    -------
+    loss : float
+        In nats; NaN where there are no rows.
+    gradients : LinearGradients
+        The named tuple ``(W, intercept, X)``, each of the shape of its argument, None where not asked
+        for.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit, a label is out of range, or `X`, `W`, `intercept` or a row's logits are not
+        finite.
+    TypeError
+        If an argument is not of real numbers or labels are not integers.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastsoftmax import linear_cross_entropy
+    >>> loss, gradients = linear_cross_entropy([[1.0, 2.0]], np.zeros((2, 2)), [0])
+    >>> gradients.W
+    array([[-0.5,  0.5],
+           [-1. ,  1. ]])
+    """
+    features = _matrix("X", X)
+    weights = _matrix("W", W)
+    if weights.shape[0] != features.shape[1]:
+        raise ValueError(
+            f"W: expected one row for each of the {features.shape[1]} columns of X, "
+            f"got shape {weights.shape}"
+        )
+    n_classes = weights.shape[1]
+    if n_classes == 0:
+        raise ValueError("W: expected at least one class (column), got 0")
+    _check_wrt(wrt)
+    dtype = _common_dtype(features, weights)
+    features = validation.as_native(features, dtype)
+    weights = weights.astype(dtype, copy=False)
+    validation.check_finite("W", weights)
+    offsets = None
+    if intercept is not None:
+        offsets = validation.as_array("intercept", intercept)
+        if offsets.shape != (n_classes,):
+            raise ValueError(f"intercept: expected shape ({n_classes},), got {offsets.shape}")
+        offsets = validation.as_native(offsets, dtype)
+        validation.check_finite("intercept", offsets)
+    target_rows = validation.as_targets(targets, features.shape[:1], n_classes, dtype)
+    gradients = LinearGradients(
+        np.empty(weights.shape, dtype) if "W" in wrt else None,
+        np.empty(n_classes, dtype) if "intercept" in wrt and offsets is not None else None,
+        np.empty(features.shape, dtype) if "X" in wrt else None,
+    )
+    losses = np.empty(len(features))
+    if len(features):
+        invalid = get_backend(backend).linear_cross_entropy(
+            features,
+            weights,
+            offsets,
+            target_rows,
+            scale_of_mean(features),
+            losses,
+            *gradients,
+            resolve_n_threads(n_threads),
+        )
+        if invalid >= 0:
+            raise ValueError(why_logits_are_invalid(invalid, features[invalid], dtype))
+    else:  # nothing to sum
+        get_backend(backend)
+        for gradient in gradients:
+            if gradient is not None:
+                gradient[...] = 0
+    return mean(losses), gradients
+
+
+def penalty(
+    W: ArrayLike,
+    l2: float = 0.0,
+    l1: float = 0.0,
+    *,
+    backend: str = "auto",
+    n_threads: int | None = None,
+) -> tuple[float, FloatArray]:
+    """The lecture's penalty ``R(W) = l2 * sum(W**2) + l1 * sum(|W|)`` and its gradient.
+
+    The gradient is ``2 * l2 * W + l1 * sign(W)``, with the subgradient 0 where a weight is 0.
+
+    Parameters
+    ----------
+    W : array_like of real numbers
+        Weights of any shape. float32 and float16 are computed in float32, all else in float64; sums
+        in float64.
+    l2, l1 : float, default 0.0
+        The strengths, finite and not negative.
+    backend, n_threads
+        As in `softmax`.
+
+    Returns
+    -------
+    value : float
+    gradient : ndarray
+        The shape of `W`.
+
+    Raises
+    ------
+    ValueError
+        If `l2` or `l1` is negative or not finite, or `W` holds a number that is not finite.
+    TypeError
+        If an argument is not of real numbers.
+
+    Examples
+    --------
+    >>> from fastsoftmax import penalty
+    >>> penalty([1.0, -2.0], l2=0.5, l1=1.0)
+    (5.5, array([ 2., -3.]))
+    """
+    array = validation.as_array("W", W)
+    weights = validation.as_native(array, validation.compute_dtype(array.dtype))
+    strengths = validation.as_non_negative("l2", l2), validation.as_non_negative("l1", l1)
+    validation.check_finite("W", weights)
+    gradient = np.empty_like(weights)
+    value = get_backend(backend).penalty(
+        weights.reshape(-1), *strengths, gradient.reshape(-1), resolve_n_threads(n_threads)
+    )
+    return value, gradient
+
+
+def _check_wrt(wrt: object) -> None:
+    accepted = f"wrt: expected a tuple of names out of {LinearGradients._fields}, got {wrt!r}"
+    if isinstance(wrt, str):  # whose letters would do as names: "W" is one
+        raise ValueError(accepted)
+    if not isinstance(wrt, tuple | list | set | frozenset):
+        raise TypeError(accepted)
+    for name in wrt:
+        if not isinstance(name, str | int):
+            raise TypeError(accepted)
+        if name not in LinearGradients._fields:
+            raise ValueError(accepted)
+
+
+def _matrix(name: str, value: ArrayLike) -> NDArray[Any]:
+    array = validation.as_array(name, value)
+    if array.ndim != 2:
+        raise ValueError(f"{name}: expected two dimensions, got shape {array.shape}")
+    return array
+
+
+def _common_dtype(*arrays: NDArray[Any]) -> np.dtype[Any]:
+    return np.result_type(*(validation.compute_dtype(array.dtype) for array in arrays))
+
+
+def why_logits_are_invalid(row: int, x: NDArray[Any], dtype: np.dtype[Any]) -> str:
+    """Say what makes the logits of `x`, a row of X, NaN or infinite while the weights are finite."""
+    if not np.isfinite(x).all():
+        kind = "NaN" if np.isnan(x).any() else "inf"
+        return f"X: expected finite numbers, got {kind} in row {row}"
+    return f"X: the scores X @ W of row {row} overflow {dtype}; scale X or W down"

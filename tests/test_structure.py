@@ -1,0 +1,204 @@
+"""The structure: one protocol, imports that point one way, and an import that costs next to nothing."""
+
+import ast
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import fastsoftmax
+from fastsoftmax.backends import NAMES, Backend, get_backend, why_unavailable
+
+PACKAGE = Path(fastsoftmax.__file__).parent
+TESTS = Path(__file__).parent
+
+FUNCTIONS = {
+    name: member
+    for name, member in vars(Backend).items()
+    if inspect.isfunction(member) and not name.startswith("_")
+}
+
+
+def test_the_protocol_has_the_functions_of_the_plan():
+    assert FUNCTIONS.keys() == {
+        "softmax",
+        "log_softmax",
+        "logsumexp",
+        "softmax_cross_entropy",
+        "linear_cross_entropy",
+        "penalty",
+        "sgd_epoch",
+    }
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_every_backend_has_the_signatures_of_the_protocol(kernels, function):
+    expected = list(inspect.signature(FUNCTIONS[function]).parameters.values())[1:]
+    actual = list(inspect.signature(getattr(kernels, function)).parameters.values())
+    assert [(p.name, p.kind, p.default) for p in actual] == [
+        (p.name, p.kind, p.default) for p in expected
+    ]
+
+
+def test_a_backend_has_a_name_and_no_public_functions_but_these(kernels, backend):
+    assert kernels.name == backend
+    module = kernels.__name__
+    own = {
+        name
+        for name, member in vars(kernels).items()
+        if callable(member) and getattr(member, "__module__", "").startswith(module)
+    }
+    public = {name for name in own if not name.startswith("_")}
+    assert public <= FUNCTIONS.keys() | {"instruction_set", "instruction_sets"}
+
+
+def test_backends_by_name(backend):
+    assert backend in NAMES
+    assert why_unavailable(backend) is None
+    assert get_backend(backend) is get_backend(backend)
+
+
+def test_auto_is_the_first_one_that_is_available(monkeypatch):
+    from fastsoftmax.backends import registry
+
+    assert get_backend("auto") is get_backend("compiled")
+    assert get_backend() is get_backend("auto")
+    # As where there is no compiled backend: its module cannot be imported.
+    monkeypatch.setattr(registry, "_loaded", {})
+    monkeypatch.setitem(sys.modules, "fastsoftmax.backends.compiled", None)
+    assert get_backend("auto").name == "vectorized"
+    with pytest.raises(ImportError, match=r"^backend: 'compiled' is not available.*C compiler"):
+        get_backend("compiled")
+    monkeypatch.setitem(sys.modules, "fastsoftmax.backends.numba_loops", None)
+    with pytest.raises(ImportError, match=r"pip install \"fastsoftmax\[numba\]\""):
+        get_backend("numba")
+
+
+LEAVES = {"_version", "exceptions", "labels", "regularizers", "schedules", "threads", "validation"}
+# The rooms of the package, and what each may import of it besides itself.
+MAY_IMPORT = {
+    **{leaf: {"validation"} for leaf in LEAVES},
+    "validation": set(),
+    "gradcheck": LEAVES,
+    "backends": LEAVES,
+    "datasets": LEAVES | {"backends"},
+    "plotting": LEAVES | {"backends", "datasets"},
+    "loss": LEAVES | {"backends"},
+    "linear": LEAVES | {"backends", "loss"},
+    "sgd": LEAVES | {"backends"},
+    "settings": LEAVES | {"backends", "sgd"},
+    "classifier": LEAVES | {"backends", "loss", "linear", "sgd", "settings"},
+    "lecture": LEAVES | {"backends", "loss", "linear", "gradcheck"},
+}
+MAY_IMPORT["__init__"] = MAY_IMPORT.keys() - {"datasets", "plotting", "lecture"}
+MAY_IMPORT["cli"] = MAY_IMPORT.keys()
+MAY_IMPORT["__main__"] = {"cli"}
+
+
+def imported_modules(file):
+    """The absolute names of all modules that a file imports, anywhere in it."""
+    package = ["fastsoftmax", *file.relative_to(PACKAGE).parts[:-1]]
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) + 1 - node.level] if node.level else []
+            base = base + ([node.module] if node.module else [])
+            # `from package import name` may import a module
+            yield from (".".join([*base, alias.name]) for alias in node.names)
+
+
+def room_of(parts):
+    return parts[0].removesuffix(".py") if parts else "__init__"
+
+
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+@pytest.mark.parametrize("file", FILES, ids=[str(file.relative_to(PACKAGE)) for file in FILES])
+def test_imports_point_one_way(file):
+    room = room_of(file.relative_to(PACKAGE).parts)
+    assert room in MAY_IMPORT, "a new room: say in MAY_IMPORT what it may import"
+    rooms = MAY_IMPORT.keys()
+    for module in imported_modules(file):
+        parts = module.split(".")
+        if parts[0] == "fastsoftmax":
+            imported = parts[1] if len(parts) > 1 and parts[1] in rooms else "__init__"
+            assert imported == room or imported in MAY_IMPORT[room], f"{room} imports {module}"
+
+
+def test_the_oracle_imports_nothing_of_the_package():
+    tree = ast.parse((TESTS / "oracle.py").read_text())
+    imported = {
+        name.split(".")[0]
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for name in ([node.module] if isinstance(node, ast.ImportFrom) else [node.names[0].name])
+    }
+    assert imported == {"functools", "typing", "mpmath", "numpy"}
+
+
+def modules_after(code):
+    """The modules that are imported in a fresh interpreter after some code, but not after NumPy."""
+    program = (
+        f"import sys, numpy\nbefore = set(sys.modules)\n{code}\n"
+        "print(*(set(sys.modules) - before), sep='\\n')"
+    )
+    output = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True
+    ).stdout
+    return set(output.split())
+
+
+def test_import_takes_little_beyond_numpy():
+    modules = modules_after("import fastsoftmax")
+    ours = {name for name in modules if name.split(".")[0] == "fastsoftmax"}
+    assert ours >= {"fastsoftmax", "fastsoftmax.loss", "fastsoftmax.classifier"}
+    heavy = {"numba", "scipy", "sklearn", "matplotlib", "rich", "fastsoftmax.cli", "numpy.random"}
+    assert not modules & (heavy | {f"fastsoftmax.backends.{name}" for name in NAMES})
+    # The budget is 15 ms. A small module of pure Python takes some 0.3 ms: count, and no clock is needed.
+    foreign = modules - ours
+    assert len(ours) <= 20
+    assert len(foreign) <= 10, f"imported besides: {sorted(foreign)}"
+
+
+def test_training_needs_numpy_alone():
+    code = (
+        "import fastsoftmax\n"
+        "for backend in ('compiled', 'vectorized', 'naive'):\n"
+        "    model = fastsoftmax.SoftmaxClassifier(backend=backend, max_iter=2)\n"
+        "    model.fit([[0.0, 1.0], [1.0, 0.0]], [0, 1]).predict_proba([[0.0, 1.0]])\n"
+    )
+    optional = {"numba", "scipy", "sklearn", "matplotlib", "rich"}
+    assert not {name.split(".")[0] for name in modules_after(code)} & optional
+
+
+def test_public_names():
+    for name in fastsoftmax.__all__:
+        assert hasattr(fastsoftmax, name)
+    assert len(set(fastsoftmax.__all__)) == len(fastsoftmax.__all__)
+    namespace = {}
+    exec("from fastsoftmax import *", namespace)
+    assert namespace.keys() - {"__builtins__"} == set(fastsoftmax.__all__)
+
+
+LOSS_CORE = {
+    "softmax": "logits, axis=-1",
+    "log_softmax": "logits, axis=-1",
+    "logsumexp": "logits, axis=-1, *, keepdims=False",
+    "cross_entropy": "logits, targets",
+    "softmax_cross_entropy": "logits, targets, out=None",
+    "linear_cross_entropy": "X, W, targets, intercept=None, *, wrt=('W', 'intercept', 'X')",
+    "penalty": "W, l2=0.0, l1=0.0",
+}
+
+
+@pytest.mark.parametrize("name", LOSS_CORE)
+def test_the_loss_core_has_the_signatures_promised(name):
+    parameters = inspect.signature(getattr(fastsoftmax, name)).parameters.values()
+    plain = [p.replace(annotation=inspect.Parameter.empty) for p in parameters]
+    common = "" if "*" in LOSS_CORE[name] else ", *"
+    expected = f"({LOSS_CORE[name]}{common}, backend='auto', n_threads=None)"
+    assert str(inspect.Signature(plain)) == expected
