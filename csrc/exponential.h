@@ -12,8 +12,8 @@
  *
  * log(x) for x >= 1, in double in every translation unit: x = 2**n * m with m in [sqrt(1/2), sqrt(2)),
  * f = m - 1, log(1 + f) = f - f**2 / 2 + s * (f**2 / 2 + R(s**2)) with s = f / (2 + f), where R is the
- * rest of the series 2 * atanh(s) - 2 * s, cut after s**20. Plain operations, each rounded once: the
- * same bits everywhere.
+ * rest of the series 2 * atanh(s) - 2 * s, cut after s**20. Plain operations, each rounded once, and no
+ * branch: the same bits everywhere, and loops over it become vectors.
  */
 #ifndef FASTSOFTMAX_EXPONENTIAL_H
 #define FASTSOFTMAX_EXPONENTIAL_H
@@ -51,26 +51,28 @@ ALWAYS_INLINE vec exponential(vec x) {
     return select_less(broadcast(most), x, broadcast((real)INFINITY), result);
 }
 
-static inline double logarithm(double x) {
+ALWAYS_INLINE double logarithm(double x) {
     uint64_t word;
     memcpy(&word, &x, sizeof word);
-    if (!(x >= 1) || word >= 0x7ff0000000000000u) {
-        return x; /* NaN and inf; sums of exponentials shifted by their maximum are never below 1 */
-    }
     /* Subtracting the bits of sqrt(1/2) moves the exponent's step to there. */
-    uint64_t above = word - 0x3fe6a09e667f3bcdu;
-    int64_t n = (int64_t)above >> 52;
-    word -= (uint64_t)n << 52;
-    double m;
+    uint64_t power = (word - 0x3fe6a09e667f3bcdu) >> 52;
+    word -= power << 52;
+    double m, n;
     memcpy(&m, &word, sizeof m);
+    /* power in the low bits of 2**52: a conversion that every instruction set has for vectors */
+    power |= 0x4330000000000000u;
+    memcpy(&n, &power, sizeof n);
+    n -= 0x1p52;
     double f = m - 1, s = f / (2 + f), s2 = s * s, half_square = 0.5 * f * f;
     static const double series[] = {2.0 / 21, 2.0 / 19, 2.0 / 17, 2.0 / 15, 2.0 / 13,
                                     2.0 / 11, 2.0 / 9,  2.0 / 7,  2.0 / 5,  2.0 / 3};
     double rest = 0;
     UNROLL for (int k = 0; k < 10; ++k) rest = (rest + series[k]) * s2;
     const double ln2_high = 0x1.62e42fefa3p-1, ln2_low = 0x1.3de6af278ece6p-42;
-    double low = s * (half_square + rest) + (double)n * ln2_low;
-    return (double)n * ln2_high - ((half_square - low) - f);
+    double low = s * (half_square + rest) + n * ln2_low;
+    double result = n * ln2_high - ((half_square - low) - f);
+    /* NaN and inf as they are; sums of exponentials shifted by their maximum are never below 1 */
+    return x < (double)INFINITY ? result : x;
 }
 
 /* log(1 + x) for x >= 0, with the part of x that 1 + x rounds away put back. */

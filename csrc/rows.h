@@ -16,6 +16,7 @@
 #ifndef FASTSOFTMAX_ROWS_H
 #define FASTSOFTMAX_ROWS_H
 
+#include "columns.h"
 #include "exponential.h"
 
 enum { BLOCK = 64 * LANES };
@@ -185,6 +186,18 @@ static ptrdiff_t cross_entropy(const void *logits, size_t stride, size_t n_rows,
                                const int64_t *labels, const void *probabilities, double scale,
                                double *losses, void *dlogits, size_t dlogits_stride) {
     ptrdiff_t invalid = -1;
+    if (labels && n_classes <= MOST_COLUMNS) {
+        for (size_t i = 0; i < n_rows; i += LANES) {
+            size_t n = n_rows - i < LANES ? n_rows - i : LANES;
+            label_columns((const real *)logits + i * stride, stride, n, n_classes, labels + i, scale,
+                          losses + i, dlogits ? (real *)dlogits + i * dlogits_stride : NULL,
+                          dlogits_stride);
+        }
+        for (size_t i = 0; i < n_rows && invalid < 0; ++i) {
+            if (isnan(losses[i])) invalid = (ptrdiff_t)i;
+        }
+        return invalid;
+    }
     for (size_t i = 0; i < n_rows; ++i) {
         const real *z = (const real *)logits + i * stride;
         real *dz = dlogits ? (real *)dlogits + i * dlogits_stride : NULL;

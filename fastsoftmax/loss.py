@@ -249,13 +249,9 @@ def softmax_cross_entropy(
     else:
         _check_out(out, shape, rows.dtype)
         result = out
-        # Written directly where the kernels can: contiguous, and apart from the inputs or exactly the
-        # logits, each row of which is read before it is written.
-        in_place = out.ctypes.data == rows.ctypes.data
-        apart = in_place or not np.may_share_memory(out, rows)
-        direct = out.flags.c_contiguous and out.flags.aligned and apart
-        direct = direct and not np.may_share_memory(out, target_rows)
-        dlogits = out.reshape(rows.shape) if direct else np.empty_like(rows)
+        dlogits = (
+            out.reshape(rows.shape) if _is_direct(out, rows, target_rows) else np.empty_like(rows)
+        )
     losses = np.empty(len(rows))
     invalid = get_backend(backend).softmax_cross_entropy(
         rows, target_rows, scale_of_mean(rows), losses, dlogits, resolve_n_threads(n_threads)
@@ -312,6 +308,8 @@ def _axes_of(logits: FloatArray, axis: Axis) -> tuple[int, ...]:
 
 def _as_rows(array: FloatArray, axes: tuple[int, ...]) -> tuple[FloatArray, tuple[int, ...]]:
     """Move `axes` to the end and flatten to (n, c); also the shape between the two."""
+    if axes == (array.ndim - 1,) and array.size:  # nothing moves
+        return validation.as_native(array.reshape(-1, array.shape[-1]), array.dtype), array.shape
     array = np.atleast_1d(array)
     moved = np.moveaxis(array, axes, range(array.ndim - len(axes), array.ndim))
     n_classes = int(np.prod(moved.shape[array.ndim - len(axes) :]))
@@ -344,6 +342,17 @@ def _check_rows(
     raise ValueError(f"logits: expected a finite log-sum-exp in every row, got {held} {where}")
 
 
+def _is_direct(out: FloatArray, rows: FloatArray, targets: NDArray[Any]) -> bool:
+    """Whether the kernels can write to `out` itself.
+
+    It has to be contiguous, and apart from the inputs or exactly the logits: of these every row is
+    read before it is written.
+    """
+    if not (out.flags.c_contiguous and out.flags.aligned) or np.may_share_memory(out, targets):
+        return False
+    return not np.may_share_memory(out, rows) or out.ctypes.data == rows.ctypes.data
+
+
 def _check_out(out: object, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
     if not isinstance(out, np.ndarray):
         raise TypeError(f"out: expected a numpy array, got {type(out).__name__}")
@@ -362,4 +371,4 @@ def scale_of_mean(rows: FloatArray) -> float:
 
 def mean(losses: NDArray[np.float64]) -> float:
     """The mean of the rows' losses; NaN, without a warning, where there are none."""
-    return float(losses.mean()) if len(losses) else float("nan")
+    return float(np.add.reduce(losses)) / len(losses) if len(losses) else float("nan")

@@ -67,16 +67,19 @@ def as_targets(
             f"{name}: expected integer labels where the shape is {leading_shape}, got dtype {array.dtype}"
         )
     labels = array.reshape(-1)
-    if labels.size:
-        # Before the conversion: a uint64 above 2**63 would wrap around.
-        for label in (labels.min(), labels.max()):
-            if not 0 <= label < n_classes:
-                row = int(np.argmax(labels == label))
-                raise ValueError(
-                    f"{name}: expected labels from 0 to {n_classes - 1}, "
-                    f"got {label} {at_row(row, leading_shape)}"
-                )
+    if labels.size and not _all_below(labels, n_classes):
+        row = int(np.argmin((labels >= 0) & (labels < n_classes)))
+        raise ValueError(
+            f"{name}: expected labels from 0 to {n_classes - 1}, "
+            f"got {labels[row]} {at_row(row, leading_shape)}"
+        )
     return as_native(labels, np.dtype(np.int64))
+
+
+def _all_below(labels: NDArray[Any], n_classes: int) -> bool:
+    """Whether 0 <= label < n_classes for all, at one pass: a negative number is a huge one unsigned."""
+    unsigned = labels.view(f"{labels.dtype.byteorder}u{labels.itemsize}")
+    return bool(np.maximum.reduce(unsigned) < n_classes)
 
 
 def _as_probabilities(
