@@ -7,13 +7,13 @@ VENV ?= .venv
 ARGS ?=
 
 BIN := $(VENV)/bin
-C_FILES := $(sort $(shell find csrc -name '*.[ch]'))
+C_FILES := $(sort $(shell find csrc tests/c -name '*.[ch]'))
 CYTHON_FILES := $(sort $(shell find fastsoftmax -name '*.pyx' -o -name '*.pxd'))
-BUILD_INPUTS := pyproject.toml setup.py $(C_FILES) $(CYTHON_FILES)
+BUILD_INPUTS := pyproject.toml setup.py $(filter csrc/%,$(C_FILES)) $(CYTHON_FILES)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help bench test benchmarks lint format wheel sdist release debug profile-build clean
+.PHONY: help bench test benchmarks neon-check lint format wheel sdist release debug profile-build clean
 
 help: ## print the targets
 	@awk -F ':.*## ' '/^[a-z -]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' Makefile
@@ -26,6 +26,9 @@ test: $(VENV)/.test ## all tests
 
 benchmarks: $(VENV)/.test ## the pytest-benchmark suites, the backends side by side
 	$(BIN)/python -m pytest benchmarks $(ARGS)
+
+neon-check: ## the bits of NEON, cross-built and emulated, against those of AVX2 and AVX-512
+	tests/c/compare_bits
 
 lint: $(VENV)/.dev ## every check of style and types; changes nothing
 	$(BIN)/ruff check .

@@ -30,6 +30,9 @@ if sysconfig.get_platform().endswith(("x86_64", "amd64", "i686")):
         ["-mavx512f", "-mavx512dq", "-mavx512vl", "-mfma", "-mprefer-vector-width=512"],
         ["/arch:AVX512"],
     )
+elif sysconfig.get_platform().endswith(("aarch64", "arm64")) and sys.maxsize > 2**32:
+    # Needs no flags. A 32-bit Python, which there is on 64-bit kernels too, does not have it.
+    INSTRUCTION_SETS["neon"] = ([], [])
 TYPES = ("float32", "float64")
 
 BUILDS = {

@@ -2,6 +2,7 @@
 #include "kernels.h"
 #include "platform.h"
 
+/* On all CPUs that the build is for: there is no AArch64 without NEON. */
 static int runs_everywhere(void) { return 1; }
 
 #define DECLARE(name) extern const struct kernels kernels_##name##_float32, kernels_##name##_float64
@@ -14,6 +15,9 @@ DECLARE(avx512);
 #if defined(HAVE_AVX2)
 DECLARE(avx2);
 #endif
+#if defined(HAVE_NEON)
+DECLARE(neon);
+#endif
 DECLARE(portable);
 
 const struct instruction_set instruction_sets[] = {
@@ -23,6 +27,10 @@ const struct instruction_set instruction_sets[] = {
 #if defined(HAVE_AVX2)
     ROW(avx2, platform_has_avx2),
 #endif
+#if defined(HAVE_NEON)
+    ROW(neon, runs_everywhere),
+#endif
     ROW(portable, runs_everywhere),
+    /* the end */
     {NULL, NULL, NULL, NULL},
 };

@@ -46,6 +46,8 @@ enum { LANES = 8 };
 #include "vector_avx512.h"
 #elif defined(FASTSOFTMAX_AVX2)
 #include "vector_avx2.h"
+#elif defined(FASTSOFTMAX_NEON)
+#include "vector_neon.h"
 #elif defined(FASTSOFTMAX_PORTABLE)
 #include "vector_portable.h"
 #else

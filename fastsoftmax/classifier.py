@@ -13,9 +13,9 @@ from numpy.typing import ArrayLike, NDArray
 from . import loss, validation
 from .backends import State
 from .exceptions import DivergenceError, NotFittedError
-from .labels import encode, find_classes
+from .labels import as_labels, encode, find_classes
 from .linear import why_logits_are_invalid
-from .settings import Settings, generator_of, n_threads_of
+from .settings import Settings, generator_of, n_threads_of, parameters_of
 from .sgd import copy_of
 from .validation import FloatArray
 
@@ -238,7 +238,7 @@ class SoftmaxClassifier:
                 curve.append(settings.run_epoch(matrix, targets, state, steps, random))
                 steps += settings.sampling.n_steps(len(matrix))
                 last_good = copy_of(state)
-                if self.verbose:
+                if settings.verbose:
                     print(f"epoch {epoch + 1}: loss {curve[-1]:.6g}")
                 if settings.tol is not None:
                     gained = curve[-1] < best - settings.tol
@@ -303,7 +303,7 @@ class SoftmaxClassifier:
         curve = [*(self.loss_curve_ if fitted else ()), objective]
         steps += settings.sampling.n_steps(len(matrix))
         self._publish(known, state, random, curve, steps)
-        if self.verbose:
+        if settings.verbose:
             print(f"epoch {self.n_iter_}: loss {objective:.6g}")
         return self
 
@@ -342,7 +342,10 @@ class SoftmaxClassifier:
 
     def score(self, X: ArrayLike, y: ArrayLike) -> float:
         """Return the share of samples whose label is predicted right."""
-        predicted, expected = self.predict(X), np.asarray(y)
+        predicted = self.predict(X)
+        if not predicted.size:
+            raise ValueError("X: expected at least one sample to score, got none")
+        expected = as_labels(y, "y")
         if expected.shape != predicted.shape:
             raise ValueError(f"y: expected shape {predicted.shape}, got {expected.shape}")
         return float(np.mean(predicted == expected))
@@ -377,18 +380,17 @@ class SoftmaxClassifier:
             )
         matrix = _matrix(X, allow_empty=True)
         self._check_n_features(matrix)
-        dtype = self.coef_.dtype
-        logits = np.empty((len(matrix), len(self.classes_)), dtype)
+        coef, intercept = parameters_of(self)
+        dtype = coef.dtype
+        logits = np.empty((len(matrix), len(coef)), dtype)
         rows = max(1, _BLOCK_BYTES // (self.n_features_in_ * dtype.itemsize))
         for start in range(0, len(matrix), rows):
-            block = matrix[start : start + rows].astype(dtype, copy=False)
             with np.errstate(over="ignore", invalid="ignore"):  # named below
-                logits[start : start + rows] = block @ self.coef_.T + self.intercept_
+                block = matrix[start : start + rows].astype(dtype, copy=False)
+                logits[start : start + rows] = block @ coef.T + intercept
         invalid = ~np.isfinite(logits).all(axis=1)
         if invalid.any():
             row = int(np.argmax(invalid))
-            validation.check_finite("coef_", self.coef_)
-            validation.check_finite("intercept_", self.intercept_)
             raise ValueError(why_logits_are_invalid(row, matrix[row], dtype))
         return logits
 

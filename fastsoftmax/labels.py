@@ -16,7 +16,7 @@ def find_classes(y: ArrayLike, name: str = "y") -> NDArray[Any]:
     TypeError
         If `y` holds anything but integers, strings, booleans and floats, or a mixture.
     """
-    labels = _as_labels(y, name)
+    labels = as_labels(y, name)
     if not labels.size:
         raise ValueError(f"{name}: expected at least one label, got none")
     try:
@@ -35,7 +35,7 @@ def encode(y: ArrayLike, classes: NDArray[Any], n_samples: int) -> NDArray[np.in
     ValueError
         If there are not `n_samples` labels, or one is not among the classes.
     """
-    labels = _as_labels(y, "y")
+    labels = as_labels(y, "y")
     if len(labels) != n_samples:
         raise ValueError(
             f"y: expected {n_samples} labels, one for each row of X, got {len(labels)}"
@@ -51,14 +51,31 @@ def encode(y: ArrayLike, classes: NDArray[Any], n_samples: int) -> NDArray[np.in
     return indices.astype(np.int64, copy=False)
 
 
-def _as_labels(y: ArrayLike, name: str) -> NDArray[Any]:
+def as_labels(y: ArrayLike, name: str) -> NDArray[Any]:
+    """Return `y` as a one-dimensional array of what may be labels.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `find_classes` does.
+    """
     try:
         labels = np.asarray(y)
     except ValueError as error:  # rows of unequal length
         raise ValueError(f"{name}: expected a list of labels: {error}") from None
+    if np.ma.is_masked(y):
+        raise TypeError(f"{name}: expected labels without masked elements, got a masked array")
     if labels.ndim != 1:
         raise ValueError(f"{name}: expected one dimension, got shape {labels.shape}")
     kind = labels.dtype.kind
+    if (
+        kind in "US"
+        and isinstance(y, list | tuple)
+        and not all(isinstance(v, str | bytes) for v in y)
+    ):
+        raise TypeError(
+            f"{name}: expected labels of one type, all numbers or all strings, got a mixture"
+        )
     if kind == "f":
         whole = np.isfinite(labels) & (labels == np.floor(labels))
         if not whole.all():

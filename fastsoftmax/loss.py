@@ -354,7 +354,7 @@ def _is_direct(out: FloatArray, rows: FloatArray, targets: NDArray[Any]) -> bool
 
 
 def _check_out(out: object, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-    if not isinstance(out, np.ndarray):
+    if not isinstance(out, np.ndarray) or isinstance(out, np.ma.MaskedArray):
         raise TypeError(f"out: expected a numpy array, got {type(out).__name__}")
     if out.shape != shape:
         raise ValueError(f"out: expected shape {shape}, got {out.shape}")

@@ -30,7 +30,9 @@ def rates(
         return np.array([_checked(schedule(step), step) for step in steps])
     if schedule == "constant":
         return np.full(n_steps, eta0)
-    return eta0 / np.arange(first_step + 1, first_step + n_steps + 1, dtype=np.float64) ** power_t
+    counts = np.arange(first_step + 1, first_step + n_steps + 1, dtype=np.float64)
+    with np.errstate(over="ignore"):  # divided by infinity, the rate is 0
+        return eta0 / counts**power_t
 
 
 def _checked(rate: object, step: int) -> float:

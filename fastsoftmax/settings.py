@@ -26,6 +26,7 @@ class Settings:
             if not isinstance(getattr(model, flag), bool | np.bool_):
                 raise TypeError(f"{flag}: expected True or False, got {getattr(model, flag)!r}")
         self.fit_intercept = bool(model.fit_intercept)
+        self.verbose = _verbosity(model.verbose)
         self.max_iter = validation.as_integer("max_iter", model.max_iter, 1)
         self.tol = None if model.tol is None else validation.as_non_negative("tol", model.tol)
         self.n_iter_no_change = validation.as_integer("n_iter_no_change", model.n_iter_no_change, 1)
@@ -45,7 +46,8 @@ class Settings:
         if eta0 == 0:
             raise ValueError("eta0: expected a number greater than 0, got 0")
         learning_rate = model.learning_rate
-        if not callable(learning_rate) and learning_rate not in schedules.NAMES:
+        named = isinstance(learning_rate, str) and learning_rate in schedules.NAMES
+        if not callable(learning_rate) and not named:
             raise ValueError(
                 f"learning_rate: expected one of {', '.join(schedules.NAMES)} or a callable, "
                 f"got {learning_rate!r}"
@@ -62,9 +64,13 @@ class Settings:
 
     def state_of(self, model: Any) -> State:
         """A copy of the fitted model's weights and velocities."""
-        coef = np.array(model.coef_, order="C")
-        intercept = np.array(model.intercept_) if self.fit_intercept else None
-        return copy_of(self._with_velocities(coef, intercept, *model._velocity))
+        coef, intercept = parameters_of(model)
+        velocities = [
+            None if velocity is None else velocity.astype(coef.dtype)
+            for velocity in model._velocity
+        ]
+        kept = intercept if self.fit_intercept else None
+        return copy_of(self._with_velocities(coef, kept, *velocities))
 
     def _with_velocities(
         self,
@@ -122,6 +128,29 @@ def _strengths(model: Any) -> tuple[float, float]:
             f"penalty: expected 'l2', 'l1', 'elasticnet' or None, got {model.penalty!r}"
         )
     return by_name[model.penalty]
+
+
+def parameters_of(model: Any) -> tuple[FloatArray, FloatArray]:
+    """The weights and the intercept of a fitted model, which the user may have replaced, checked."""
+    shape = (len(model.classes_), model.n_features_in_)
+    coef = validation.as_array("coef_", model.coef_)
+    dtype = validation.compute_dtype(coef.dtype)
+    arrays = []
+    for name, array, expected in (
+        ("coef_", coef, shape),
+        ("intercept_", validation.as_array("intercept_", model.intercept_), shape[:1]),
+    ):
+        if array.shape != expected:
+            raise ValueError(f"{name}: expected shape {expected}, got {array.shape}")
+        arrays.append(validation.as_native(array, dtype))
+        validation.check_finite(name, arrays[-1])
+    return arrays[0], arrays[1]
+
+
+def _verbosity(verbose: Any) -> int:
+    return validation.as_integer(
+        "verbose", int(verbose) if isinstance(verbose, bool) else verbose, 0
+    )
 
 
 def n_threads_of(n_jobs: int | None) -> int:

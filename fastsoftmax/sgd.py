@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from . import schedules
 from .backends import Backend, Data, Rule, State
 from .exceptions import DivergenceError
-from .validation import FloatArray
+from .validation import FloatArray, as_native
 
 # Rows that do not lie as the kernels read them are converted by blocks of about so many bytes.
 _BLOCK_BYTES = 1 << 22
@@ -78,7 +78,7 @@ def run_epoch(
     rates = schedules.rates(
         schedule.learning_rate, schedule.eta0, schedule.power_t, first_step, n_steps
     )
-    size = sampling.batch_size
+    size = min(sampling.batch_size, n_samples)
     per_block = n_steps
     as_it_lies = _lies_as_kernels_read(X, state.coef.dtype)
     if not as_it_lies:
@@ -91,7 +91,7 @@ def run_epoch(
         data = Data(X, targets)
         if not as_it_lies:
             # The same rows in the same order, only converted: the trajectory does not change.
-            data = Data(np.ascontiguousarray(X[rows], dtype=state.coef.dtype), targets[rows])
+            data = Data(as_native(X[rows], state.coef.dtype), targets[rows])
             rows = np.arange(len(rows))
         done = backend.sgd_epoch(data, state, rule, rows, size, rates[start:stop], n_threads)
         objectives[start : start + len(done)] = done

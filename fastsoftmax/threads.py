@@ -3,6 +3,8 @@
 import os
 from functools import cache
 
+from .validation import as_integer
+
 # More than any machine has cores, and few enough for a C int: a larger number means the same.
 _MOST_THREADS = 1 << 16
 
@@ -11,11 +13,7 @@ def resolve_n_threads(n_threads: int | None, name: str = "n_threads") -> int:
     """Return `n_threads` checked, or the default count where it is None."""
     if n_threads is None:
         return default_n_threads()
-    if isinstance(n_threads, bool) or not hasattr(n_threads, "__index__"):
-        raise TypeError(f"{name}: expected a positive integer or None, got {n_threads!r}")
-    if n_threads.__index__() < 1:
-        raise ValueError(f"{name}: expected a positive integer or None, got {n_threads!r}")
-    return min(n_threads.__index__(), _MOST_THREADS)
+    return min(as_integer(name, n_threads, 1, "a positive integer or None"), _MOST_THREADS)
 
 
 def default_n_threads() -> int:

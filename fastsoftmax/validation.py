@@ -123,12 +123,13 @@ def as_real(name: str, value: object) -> float:
         raise ValueError(f"{name}: expected a number within the range of float64") from None
 
 
-def as_integer(name: str, value: object, minimum: int) -> int:
+def as_integer(name: str, value: object, minimum: int, accepted: str = "") -> int:
     """Return `value` as an int of at least `minimum`."""
+    accepted = accepted or f"an integer of at least {minimum}"
     if isinstance(value, bool | np.bool_) or not isinstance(value, int | np.integer):
-        raise TypeError(f"{name}: expected an integer, got {value!r}")
+        raise TypeError(f"{name}: expected {accepted}, got {value!r}")
     if value < minimum:
-        raise ValueError(f"{name}: expected an integer of at least {minimum}, got {value!r}")
+        raise ValueError(f"{name}: expected {accepted}, got {value!r}")
     return int(value)
 
 

@@ -9,6 +9,7 @@ import oracle
 # Below, at and above the lengths of vectors, half of them and multiples of them.
 CLASSES = (1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 33, 64, 100)
 SHAPES = [(n, c) for n in (1, 2, 5, 37) for c in CLASSES] + [(1, 1000), (5, 1000)]
+SHAPES += [(1, 2500)]  # a sum of more than one block, in float32 too
 
 
 class Case(NamedTuple):

@@ -182,6 +182,7 @@ BAD_LABELS = {
     "None among them": ([None, 1, 2] * 4, TypeError, "None"),
     "NaN among strings": (np.array(["a", NAN, "b"] * 4, object), TypeError, "nan"),
     "mixed": (np.array(["a", 1, 2] * 4, object), TypeError, "mixture|'a'"),
+    "mixed list": ([1, "a", 2] * 4, TypeError, "mixture|'a'"),
     "ragged": ([[0], [1, 2]] * 6, ValueError, "list of labels"),
     "masked": (np.ma.array([0, 1, 2] * 4, mask=[1, 0, 0] * 4), TypeError, "masked"),
     "empty": ([], ValueError, "label"),
@@ -239,8 +240,15 @@ def test_classes_are_fixed_by_the_first_call(model, data, classes):
 
 
 @pytest.mark.parametrize("y", [None, [1], [[1] * 12], np.zeros((12, 1)), "abc", np.zeros(11)])
-def test_y_to_score(model, data, y):
-    with pytest.raises(ValueError, match=r"^y: .*\(12,\)"):
+def test_shape_of_y_to_score(model, data, y):
+    with pytest.raises(ValueError, match=r"^y: .*(12|one dimension)"):
+        model.score(data[0], y)
+
+
+@pytest.mark.parametrize("kind", ["NaN", "complex", "None among them", "ragged", "masked"])
+def test_y_to_score(model, data, kind):
+    y, error, message = BAD_LABELS[kind]
+    with pytest.raises(error, match=f"^y: .*{message}"):
         model.score(data[0], y)
 
 

@@ -10,7 +10,7 @@ STRENGTHS = [(0.0, 0.0), (0.5, 0.0), (0.0, 0.25), (1e-4, 3.0), (2, 1), (np.float
 
 
 @pytest.mark.parametrize(("l2", "l1"), STRENGTHS)
-@pytest.mark.parametrize("shape", [(1,), (17,), (33, 10), (5, 3, 2), (0, 4), ()])
+@pytest.mark.parametrize("shape", [(1,), (17,), (33, 10), (2500,), (5, 3, 2), (0, 4), ()])
 def test_value_and_gradient_match_the_oracle(backend, dtype, rng, shape, l2, l1):
     W = rng.normal(scale=3, size=shape).astype(dtype)
     W = np.where(rng.random(shape) < 0.2, dtype(0), W)

@@ -1,0 +1,405 @@
+/* Prints a hash of what every kernel returns and writes, for each instruction set that this CPU can run:
+ *
+ *   avx512 float32 softmax 6c62272e07bb0142
+ *
+ * The inputs come from integers and no library function has a part in them. So the hashes of two builds
+ * differ only where the kernels do, whatever the compilers and the CPUs; tests/c/compare_bits has two such
+ * builds. With an argument, one line is printed for every case: the first that differs is the one to look at.
+ *
+ * Every array ends at a page that may not be touched: a kernel that goes one element too far crashes.
+ */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "kernels.h"
+
+static const struct kernels *kernels; /* under test */
+
+/* ---- Inputs ---- */
+
+static uint64_t state;
+
+/* SplitMix64. Two draws never stand in one call: compilers differ in the order of arguments. */
+static uint64_t next(void) {
+    uint64_t x = state += 0x9e3779b97f4a7c15u;
+    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
+    x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
+    return x ^ (x >> 31);
+}
+
+static size_t below(size_t n) { return (size_t)(next() % n); }
+
+/* In [-1, 1), on a grid of 2**-52: exact. */
+static double uniform(void) { return ((double)(next() >> 11) - 0x1p52) * 0x1p-52; }
+
+enum slot { LOGITS, OUT, TARGETS, LOSSES, DATA, WEIGHTS, VELOCITY, INTERCEPT, N_SLOTS };
+enum { SLOT_BYTES = 1 << 20 };
+static char *slot_end[N_SLOTS];
+
+static void make_slots(void) {
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    for (int i = 0; i < N_SLOTS; ++i) {
+        char *start = mmap(NULL, SLOT_BYTES + page, PROT_READ | PROT_WRITE,
+                           MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (start == MAP_FAILED || mprotect(start + SLOT_BYTES, page, PROT_NONE) != 0) {
+            perror("test_kernels_bits");
+            exit(1);
+        }
+        slot_end[i] = start + SLOT_BYTES;
+    }
+}
+
+static void *array_of(enum slot slot, size_t n, size_t element_size) {
+    if (n * element_size > SLOT_BYTES) {
+        fprintf(stderr, "test_kernels_bits: SLOT_BYTES is too small for %zu elements\n", n);
+        exit(1);
+    }
+    return slot_end[slot] - n * element_size;
+}
+
+static void put(void *array, size_t i, double x) {
+    if (kernels->element_size == sizeof(float)) {
+        ((float *)array)[i] = (float)x;
+    } else {
+        ((double *)array)[i] = x;
+    }
+}
+
+static void *constant(enum slot slot, size_t n, double x) {
+    void *array = array_of(slot, n, kernels->element_size);
+    for (size_t i = 0; i < n; ++i) put(array, i, x);
+    return array;
+}
+
+static void *uniforms(enum slot slot, size_t n) {
+    void *array = array_of(slot, n, kernels->element_size);
+    for (size_t i = 0; i < n; ++i) put(array, i, uniform());
+    return array;
+}
+
+/* What an output holds before, and keeps where the kernel has nothing to write. */
+static void *stale(enum slot slot, size_t n) { return constant(slot, n, -77); }
+
+/* Rows on scales from 1e-3 to 1e4; every other one has -inf in it; every ninth has no softmax. */
+static void *logits_of(size_t n_rows, size_t n_classes, size_t stride) {
+    static const double scales[] = {1e-3, 1, 30, 1e4};
+    void *logits = uniforms(LOGITS, n_rows * stride);
+    for (size_t i = 0; i < n_rows; ++i) {
+        for (size_t k = 0; k < n_classes; ++k) {
+            double z = uniform() * scales[i % 4];
+            put(logits, i * stride + k, i % 2 && below(8) == 0 ? -(double)INFINITY : z);
+        }
+        switch (below(27)) {
+        case 0:
+            put(logits, i * stride + below(n_classes), (double)NAN);
+            break;
+        case 1:
+            put(logits, i * stride + below(n_classes), (double)INFINITY);
+            break;
+        case 2:
+            for (size_t k = 0; k < n_classes; ++k) put(logits, i * stride + k, -(double)INFINITY);
+        }
+    }
+    return logits;
+}
+
+static int64_t *labels_of(size_t n_rows, size_t n_classes) {
+    int64_t *labels = array_of(TARGETS, n_rows, sizeof *labels);
+    for (size_t i = 0; i < n_rows; ++i) labels[i] = (int64_t)below(n_classes);
+    return labels;
+}
+
+/* Not negative, a third of them 0. */
+static void *probabilities_of(size_t n_rows, size_t n_classes) {
+    void *t = array_of(TARGETS, n_rows * n_classes, kernels->element_size);
+    for (size_t i = 0; i < n_rows * n_classes; ++i) {
+        put(t, i, below(3) ? (1 + uniform()) / (double)n_classes : 0);
+    }
+    return t;
+}
+
+/* ---- Hashes ---- */
+
+static uint64_t hash;
+static const char *kernel_name; /* with set and type before it */
+static int prints_cases;
+
+static void hash_word(uint64_t word) { /* FNV-1a of its bytes */
+    for (int i = 0; i < 8; ++i) hash = (hash ^ (word >> (8 * i) & 0xff)) * 0x100000001b3u;
+}
+
+static void hash_double(double x) {
+    uint64_t word;
+    if (isnan(x)) x = (double)NAN; /* CPUs make NaN with bits of their own choice */
+    memcpy(&word, &x, sizeof word);
+    hash_word(word);
+}
+
+static void hash_reals(const void *array, size_t n) {
+    int single = kernels->element_size == sizeof(float);
+    for (size_t i = 0; i < n; ++i) {
+        hash_double(single ? (double)((const float *)array)[i] : ((const double *)array)[i]);
+    }
+}
+
+static void end_case(size_t n_rows, size_t n_features, size_t n_classes) {
+    if (prints_cases) {
+        printf("%s n=%zu d=%zu c=%zu %016llx\n", kernel_name, n_rows, n_features, n_classes,
+               (unsigned long long)hash);
+    }
+}
+
+/* ---- Functions of rows ---- */
+
+static const size_t N_ROWS[] = {1, 2, 3, 4, 5, 7, 17, 40};
+/* After every number up to 40: around multiples of vectors and of blocks. */
+static const size_t N_CLASSES[] = {63, 64, 65, 100, 515, 1000, 1030, 2100};
+enum { ALL_CLASSES = 40, ALL_FEATURES = 100, MANY_FEATURES = 784 };
+#define LENGTH(array) (sizeof(array) / sizeof *(array))
+
+/* Calls test(n_rows, n_classes, the number of the call). */
+static void for_row_shapes(void (*test)(size_t, size_t, size_t)) {
+    size_t number = 0;
+    for (size_t c = 1; c <= ALL_CLASSES + LENGTH(N_CLASSES); ++c) {
+        size_t n_classes = c <= ALL_CLASSES ? c : N_CLASSES[c - ALL_CLASSES - 1];
+        for (size_t i = 0; i < LENGTH(N_ROWS); ++i) {
+            test(N_ROWS[i], n_classes, number++);
+            end_case(N_ROWS[i], 0, n_classes);
+        }
+    }
+}
+
+static void softmax_case(size_t n, size_t c, size_t number) {
+    void *logits = logits_of(n, c, c), *out = number % 2 ? logits : stale(OUT, n * c);
+    hash_word((uint64_t)kernels->softmax(logits, n, c, out));
+    hash_reals(out, n * c);
+}
+
+static void log_softmax_case(size_t n, size_t c, size_t number) {
+    void *logits = logits_of(n, c, c), *out = number % 2 ? logits : stale(OUT, n * c);
+    hash_word((uint64_t)kernels->log_softmax(logits, n, c, out));
+    hash_reals(out, n * c);
+}
+
+static void logsumexp_case(size_t n, size_t c, size_t number) {
+    void *out = stale(OUT, n);
+    (void)number;
+    kernels->logsumexp(logits_of(n, c, c), n, c, out);
+    hash_reals(out, n);
+}
+
+/* Without a gradient, into an array of its own, and in place. */
+static void cross_entropy_case(size_t n, size_t c, const int64_t *labels,
+                               const void *probabilities) {
+    double *losses = array_of(LOSSES, n, sizeof *losses);
+    for (size_t gradient = 0; gradient < 3; ++gradient) {
+        size_t stride = c + gradient, out_stride = gradient == 1 ? c : stride;
+        void *logits = logits_of(n, c, stride);
+        void *dlogits = (void *[]){NULL, stale(OUT, n * c), logits}[gradient];
+        hash_word((uint64_t)kernels->cross_entropy(logits, stride, n, c, labels, probabilities,
+                                                   1.0 / (double)n, losses, dlogits, out_stride));
+        for (size_t i = 0; i < n; ++i) hash_double(losses[i]);
+        if (dlogits) hash_reals(dlogits, n * out_stride);
+    }
+}
+
+static void cross_entropy_of_labels_case(size_t n, size_t c, size_t number) {
+    (void)number;
+    cross_entropy_case(n, c, labels_of(n, c), NULL);
+}
+
+static void cross_entropy_of_probabilities_case(size_t n, size_t c, size_t number) {
+    (void)number;
+    cross_entropy_case(n, c, NULL, probabilities_of(n, c));
+}
+
+static void test_softmax(void) { for_row_shapes(softmax_case); }
+static void test_log_softmax(void) { for_row_shapes(log_softmax_case); }
+static void test_logsumexp(void) { for_row_shapes(logsumexp_case); }
+
+static void test_cross_entropy(void) {
+    for_row_shapes(cross_entropy_of_labels_case);
+    for_row_shapes(cross_entropy_of_probabilities_case);
+}
+
+/* ---- Products ---- */
+
+struct shape {
+    size_t n, d, c, stride; /* samples, features, classes; d in whole vectors */
+    size_t number;          /* of the shape: its bits are options */
+};
+
+static int option(const struct shape *s, int bit) { return (int)(s->number >> bit & 1); }
+
+static void for_shapes(void (*test)(const struct shape *)) {
+    struct shape s = {0};
+    for (s.c = 1; s.c <= ALL_CLASSES; ++s.c) {
+        for (size_t d = 1; d <= ALL_FEATURES + 1; ++d, ++s.number) {
+            s.d = d <= ALL_FEATURES ? d : MANY_FEATURES;
+            s.stride = (s.d + kernels->lanes - 1) / kernels->lanes * kernels->lanes;
+            s.n = N_ROWS[below(LENGTH(N_ROWS))];
+            test(&s);
+            end_case(s.n, s.d, s.c);
+        }
+    }
+}
+
+/* The samples in an order other than that in memory. */
+static const void *const *rows_of(const struct shape *s) {
+    static const void *rows[64];
+    const char *X = uniforms(DATA, s->n * s->d);
+    for (size_t i = 0; i < s->n; ++i) rows[i] = X + (s->n - 1 - i) * s->d * kernels->element_size;
+    return rows;
+}
+
+/* Class-major, padded with zeros; a fifth of them 0, as L1 makes them. */
+static void *padded_weights(enum slot slot, const struct shape *s) {
+    void *weights = constant(slot, s->c * s->stride, 0);
+    for (size_t k = 0; k < s->c; ++k) {
+        for (size_t j = 0; j < s->d; ++j) {
+            if (below(5)) put(weights, k * s->stride + j, uniform() / 16);
+        }
+    }
+    return weights;
+}
+
+static void scores_case(const struct shape *s) {
+    size_t stride = s->c + (size_t)option(s, 1) * 3;
+    const void *intercept = option(s, 0) ? uniforms(INTERCEPT, s->c) : NULL;
+    const void *const *rows = rows_of(s), *coef = padded_weights(WEIGHTS, s);
+    void *logits = stale(OUT, s->n * stride);
+    kernels->scores(rows, s->n, s->d, coef, s->stride, s->c, intercept, logits, stride);
+    hash_reals(logits, s->n * stride);
+}
+
+static void outer_sum_case(const struct shape *s) {
+    int add_to_out = option(s, 0), turned = option(s, 1);
+    const void *const *rows = rows_of(s), *g = uniforms(LOGITS, s->n * s->c);
+    void *out = add_to_out ? uniforms(OUT, s->c * s->d) : stale(OUT, s->c * s->d);
+    for (size_t first = 0; first < s->d; first += kernels->lanes) {
+        kernels->outer_sum(rows, s->n, first, s->d, g, turned ? 1 : s->c, turned ? s->n : 1, s->c,
+                           add_to_out, out, s->d);
+    }
+    hash_reals(out, s->c * s->d);
+}
+
+static struct rule rule_of(const struct shape *s) {
+    return (struct rule){
+        .rate = 0.1,
+        .l2 = option(s, 0) ? 0.03 : 0,
+        .l1 = option(s, 1) ? 0.02 : 0,
+        .momentum = option(s, 2) ? 0.9 : 0,
+        .nesterov = option(s, 3),
+    };
+}
+
+static void update_case(const struct shape *s) {
+    struct rule rule = rule_of(s);
+    const void *const *rows = rows_of(s), *g = uniforms(LOGITS, s->n * s->c);
+    void *coef = padded_weights(WEIGHTS, s);
+    void *velocity = rule.momentum != 0 ? padded_weights(VELOCITY, s) : NULL;
+    for (size_t first = 0; first < s->d; first += kernels->lanes) {
+        double squares = 0, magnitudes = 0;
+        kernels->update(rows, s->n, first, s->d, g, s->c, s->c, &rule, coef, velocity, s->stride,
+                        &squares, &magnitudes);
+        if (rule.l2 != 0) hash_double(squares);
+        if (rule.l1 != 0) hash_double(magnitudes);
+    }
+    hash_reals(coef, s->c * s->stride);
+    if (velocity) hash_reals(velocity, s->c * s->stride);
+}
+
+static void column_sums_case(const struct shape *s) { /* d columns */
+    int add_to_out = option(s, 0);
+    void *out = add_to_out ? uniforms(OUT, s->d) : stale(OUT, s->d);
+    kernels->column_sums(uniforms(LOGITS, s->n * s->d), s->d, s->n, s->d, add_to_out, out);
+    hash_reals(out, s->d);
+}
+
+static void update_intercept_case(const struct shape *s) {
+    struct rule rule = rule_of(s);
+    void *intercept = uniforms(INTERCEPT, s->c);
+    void *velocity = rule.momentum != 0 ? uniforms(VELOCITY, s->c) : NULL;
+    kernels->update_intercept(uniforms(LOGITS, s->n * s->c), s->c, s->n, s->c, &rule, intercept,
+                              velocity);
+    hash_reals(intercept, s->c);
+    if (velocity) hash_reals(velocity, s->c);
+}
+
+static void penalty_case(const struct shape *s) { /* of c * d weights, as they lie */
+    struct rule rule = rule_of(s);
+    size_t n = s->c * s->d;
+    void *weights = uniforms(WEIGHTS, n), *gradient = option(s, 2) ? stale(OUT, n) : NULL;
+    for (size_t j = 0; j < n; j += 1 + below(9)) put(weights, j, below(2) ? 0.0 : -0.0);
+    hash_double(kernels->penalty(weights, n, rule.l2, rule.l1, gradient));
+    if (gradient) hash_reals(gradient, n);
+}
+
+/* There and back, of W in C order and in Fortran order. */
+static void pack_case(const struct shape *s) {
+    ptrdiff_t size = (ptrdiff_t)kernels->element_size, d = (ptrdiff_t)s->d, c = (ptrdiff_t)s->c;
+    ptrdiff_t feature_stride = size * (option(s, 0) ? c : 1);
+    ptrdiff_t class_stride = size * (option(s, 0) ? 1 : d);
+    const void *W = uniforms(DATA, s->c * s->d);
+    void *coef = stale(WEIGHTS, s->c * s->stride), *back = stale(OUT, s->c * s->d);
+    kernels->pack(W, feature_stride, class_stride, s->d, s->c, coef, s->stride);
+    kernels->unpack(coef, s->stride, s->d, s->c, back, feature_stride, class_stride);
+    hash_reals(coef, s->c * s->stride);
+    hash_reals(back, s->c * s->d);
+}
+
+static void test_scores(void) { for_shapes(scores_case); }
+static void test_outer_sum(void) { for_shapes(outer_sum_case); }
+static void test_update(void) { for_shapes(update_case); }
+static void test_column_sums(void) { for_shapes(column_sums_case); }
+static void test_update_intercept(void) { for_shapes(update_intercept_case); }
+static void test_penalty(void) { for_shapes(penalty_case); }
+static void test_pack(void) { for_shapes(pack_case); }
+
+/* ---- All of them ---- */
+
+static const struct {
+    const char *name;
+    void (*run)(void);
+} TESTS[] = {
+    {"softmax", test_softmax},
+    {"log_softmax", test_log_softmax},
+    {"logsumexp", test_logsumexp},
+    {"cross_entropy", test_cross_entropy},
+    {"pack", test_pack},
+    {"scores", test_scores},
+    {"outer_sum", test_outer_sum},
+    {"update", test_update},
+    {"column_sums", test_column_sums},
+    {"update_intercept", test_update_intercept},
+    {"penalty", test_penalty},
+};
+
+static void test_table(const char *set_name, const char *type_name, const struct kernels *table) {
+    char name[100];
+    kernels = table;
+    for (size_t i = 0; i < LENGTH(TESTS); ++i) {
+        snprintf(name, sizeof name, "%s %s %s", set_name, type_name, TESTS[i].name);
+        kernel_name = name;
+        state = i; /* the same inputs whatever was tested before */
+        hash = 0xcbf29ce484222325u;
+        TESTS[i].run();
+        printf("%s %016llx\n", name, (unsigned long long)hash);
+    }
+}
+
+int main(int argc, char **argv) {
+    (void)argv;
+    prints_cases = argc > 1;
+    make_slots();
+    for (const struct instruction_set *set = instruction_sets; set->name; ++set) {
+        if (!set->is_supported()) continue;
+        test_table(set->name, "float32", set->float32);
+        test_table(set->name, "float64", set->float64);
+    }
+    return 0;
+}
