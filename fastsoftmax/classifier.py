@@ -220,7 +220,8 @@ class SoftmaxClassifier:
         DivergenceError
             If the loss becomes infinite or NaN; the attributes are those after the last good epoch.
         KeyboardInterrupt
-            On Ctrl-C; the attributes are those after the last whole step.
+            On Ctrl-C; the weights are those after the last whole step, and `n_iter_`, `t_` and
+            `loss_curve_` tell of the whole epochs before.
         """
         settings = Settings(self)
         matrix = _matrix(X)

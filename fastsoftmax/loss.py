@@ -362,6 +362,8 @@ def _check_out(out: object, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Non
         raise TypeError(f"out: expected dtype {dtype}, got {out.dtype}")
     if not out.flags.writeable:
         raise ValueError("out: expected an array that can be written, got a read-only one")
+    if 0 in out.strides and out.size > 1:
+        raise ValueError("out: expected an array whose elements do not share memory")
 
 
 def scale_of_mean(rows: FloatArray) -> float:

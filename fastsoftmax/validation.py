@@ -93,6 +93,11 @@ def _as_probabilities(
             f"{name}: expected probabilities, finite and not negative, "
             f"got {probabilities[row, column]} {at_row(int(row), array.shape[:-1])}, class {column}"
         )
+    with np.errstate(over="ignore"):
+        finite = np.isfinite(probabilities.sum(axis=1))
+    if not finite.all():
+        where = at_row(int(np.argmin(finite)), array.shape[:-1])
+        raise ValueError(f"{name}: expected probabilities, whose sum overflows {dtype} {where}")
     return probabilities
 
 
@@ -113,9 +118,7 @@ def as_non_negative(name: str, value: object) -> float:
 
 def as_real(name: str, value: object) -> float:
     """Return a real number as a float."""
-    if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.number):
-        raise TypeError(f"{name}: expected a real number, got {value!r}")
-    if isinstance(value, np.complexfloating):
+    if not isinstance(value, int | float | np.integer | np.floating) or _is_no_number(value):
         raise TypeError(f"{name}: expected a real number, got {value!r}")
     try:
         return float(value)
@@ -123,10 +126,15 @@ def as_real(name: str, value: object) -> float:
         raise ValueError(f"{name}: expected a number within the range of float64") from None
 
 
+def _is_no_number(value: object) -> bool:
+    """Booleans are ints to Python, and spans of time are integers to NumPy."""
+    return isinstance(value, bool | np.timedelta64)
+
+
 def as_integer(name: str, value: object, minimum: int, accepted: str = "") -> int:
     """Return `value` as an int of at least `minimum`."""
     accepted = accepted or f"an integer of at least {minimum}"
-    if isinstance(value, bool | np.bool_) or not isinstance(value, int | np.integer):
+    if not isinstance(value, int | np.integer) or _is_no_number(value):
         raise TypeError(f"{name}: expected {accepted}, got {value!r}")
     if value < minimum:
         raise ValueError(f"{name}: expected {accepted}, got {value!r}")

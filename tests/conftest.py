@@ -1,5 +1,11 @@
 """What the tests share: every backend, both dtypes, and arrays that lie in memory in every way."""
 
+import os
+
+# Read when numba starts its threads: those of a parallel loop that spin while they wait take minutes
+# from a suite on a busy machine.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 import numpy as np
 import pytest
 

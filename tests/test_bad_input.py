@@ -164,6 +164,7 @@ LABELS = [
     ([[0.5, 0.5, NAN], [1, 0, 0]], ValueError, r"^targets: .*nan in row 0, class 2"),
     ([[0.5, 0.5, 0], [1, INF, 0]], ValueError, r"^targets: .*inf in row 1, class 1"),
     ([[0.5, 0.5, 0], [-0.1, 1.1, 0]], ValueError, r"^targets: .*-0.1 in row 1, class 0"),
+    ([[0, 1, 0], [1e308, 1e308, 0]], ValueError, r"^targets: .*overflows float64 in row 1"),
     ([[0, 1, 0], [-1, 1, 1]], ValueError, r"^targets: .*-1.* in row 1, class 0"),
 ]
 
@@ -200,6 +201,7 @@ OUTS = [
     (np.empty((2, 3), np.int64), TypeError, "float64.*int64"),
     (np.empty((2, 3), ">f8"), TypeError, "float64.*>f8"),
     (np.broadcast_to(np.float64(0), (2, 3)), ValueError, "read-only"),
+    (np.lib.stride_tricks.as_strided(np.zeros(3), (2, 3), (0, 8)), ValueError, "share memory"),
     (np.ma.zeros((2, 3)), TypeError, "MaskedArray"),
 ]
 
@@ -297,6 +299,7 @@ def test_wrt(backend, wrt, error):
         (1j, TypeError),
         (True, TypeError),
         ([1.0], TypeError),
+        (np.timedelta64(1), TypeError),
     ],
 )
 def test_strengths_of_the_penalty(backend, strength, value, error):

@@ -43,7 +43,10 @@ PARAMETERS = {
         ([lambda step: NAN, lambda step: -1.0, lambda step: INF], ValueError),
         ([lambda step: None, lambda step: "1", lambda step: [1.0], lambda step: 1j], TypeError),
     ],
-    "eta0": [([0, -1, NAN, INF, HUGE], ValueError), (["1", None, True, 1j], TypeError)],
+    "eta0": [
+        ([0, -1, NAN, INF, HUGE], ValueError),
+        (["1", None, True, 1j, np.timedelta64(1)], TypeError),
+    ],
     "power_t": [([-1, NAN, INF], ValueError), (["1", None], TypeError)],
     "momentum": [([-0.1, 1, 1.5, NAN, INF], ValueError), (["0", None, True], TypeError)],
     "nesterov": [([None, 1, "no"], TypeError)],
@@ -181,20 +184,24 @@ BAD_LABELS = {
     "datetime": (np.zeros(12, "M8[D]"), TypeError, "datetime64"),
     "None among them": ([None, 1, 2] * 4, TypeError, "None"),
     "NaN among strings": (np.array(["a", NAN, "b"] * 4, object), TypeError, "nan"),
-    "mixed": (np.array(["a", 1, 2] * 4, object), TypeError, "mixture|'a'"),
-    "mixed list": ([1, "a", 2] * 4, TypeError, "mixture|'a'"),
+    "mixed list": ([1, "a", 2] * 4, TypeError, "mixture"),
     "ragged": ([[0], [1, 2]] * 6, ValueError, "list of labels"),
     "masked": (np.ma.array([0, 1, 2] * 4, mask=[1, 0, 0] * 4), TypeError, "masked"),
     "empty": ([], ValueError, "label"),
 }
-NOT_FOR_FIT = {"one class": ([1] * 12, ValueError, "two classes.*1")}
+MIXED = np.array(["a", 1, 2] * 4, object)
+NOT_TO_FIT = {
+    "one class": ([1] * 12, ValueError, "two classes.*1"),
+    "mixed": (MIXED, TypeError, "mixture"),
+}
 STRANGERS = {
+    "mixed": (MIXED, ValueError, r"'a' is not among the classes \[0, 1, 2\]"),
     "unknown": ([0, 1, 7] * 4, ValueError, r"label .*7.* not among the classes \[0, 1, 2\]"),
     "negative": ([0, 1, -1] * 4, ValueError, "-1.* not among the classes"),
     "huge": (np.array([2**64 - 1, 0, 1] * 4, np.uint64), ValueError, "18446744073709551615"),
     "strings": (["0", "1", "2"] * 4, ValueError, "'0'.* not among the classes"),
 }
-CASES = [("fit", kind, *case) for kind, case in (BAD_LABELS | NOT_FOR_FIT).items()]
+CASES = [("fit", kind, *case) for kind, case in (BAD_LABELS | NOT_TO_FIT).items()]
 CASES += [("partial_fit", kind, *case) for kind, case in (BAD_LABELS | STRANGERS).items()]
 
 
@@ -203,9 +210,6 @@ CASES += [("partial_fit", kind, *case) for kind, case in (BAD_LABELS | STRANGERS
     [pytest.param(method, *case, id=f"{method}-{kind}") for method, kind, *case in CASES],
 )
 def test_y(model, data, method, y, error, message):
-    if method == "partial_fit" and error is TypeError:
-        error = (TypeError, ValueError)  # not a label at all, or just not among the classes
-        message = ""
     with pytest.raises(error, match=f"^y: .*{message}"):
         getattr(model, method)(data[0], y)
 

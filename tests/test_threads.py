@@ -38,7 +38,7 @@ def test_the_quota_of_the_control_group(monkeypatch, n_cpus, of_group, expected)
 
 
 def test_where_there_is_no_affinity_mask(monkeypatch):
-    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     monkeypatch.setattr(threads, "_cgroup_cpus", lambda: 1 << 30)
     monkeypatch.setattr(os, "cpu_count", lambda: 6)
     assert threads.default_n_threads() == 6

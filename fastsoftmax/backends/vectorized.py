@@ -47,12 +47,10 @@ def log_softmax(logits: FloatArray, out: FloatArray, n_threads: int) -> int:
 
 def logsumexp(logits: FloatArray, out: FloatArray, n_threads: int) -> None:
     maximum = logits.max(axis=1)
-    finite = np.isfinite(maximum)
-    shift = np.where(finite, maximum, 0)
-    with np.errstate(over="ignore", divide="ignore"):  # only in the rows set below
+    shift = np.where(np.isfinite(maximum), maximum, 0)
+    with np.errstate(over="ignore", divide="ignore"):  # rows with +inf, or with nothing but -inf
         np.log(np.exp(logits - shift[:, np.newaxis]).sum(axis=1), out=out)
     out += shift
-    out[~finite] = maximum[~finite]
 
 
 def softmax_cross_entropy(

@@ -84,7 +84,7 @@ static void *uniforms(enum slot slot, size_t n) {
 /* What an output holds before, and keeps where the kernel has nothing to write. */
 static void *stale(enum slot slot, size_t n) { return constant(slot, n, -77); }
 
-/* Rows on scales from 1e-3 to 1e4; every other one has -inf in it; every ninth has no softmax. */
+/* Rows on scales from 1e-3 to 1e4; every second with -inf in it; a ninth has no softmax. */
 static void *logits_of(size_t n_rows, size_t n_classes, size_t stride) {
     static const double scales[] = {1e-3, 1, 30, 1e4};
     void *logits = uniforms(LOGITS, n_rows * stride);
@@ -395,6 +395,7 @@ static void test_table(const char *set_name, const char *type_name, const struct
 int main(int argc, char **argv) {
     (void)argv;
     prints_cases = argc > 1;
+    setvbuf(stdout, NULL, _IOLBF, BUFSIZ); /* for the last line before a crash */
     make_slots();
     for (const struct instruction_set *set = instruction_sets; set->name; ++set) {
         if (!set->is_supported()) continue;
