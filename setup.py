@@ -62,6 +62,7 @@ class BuildKernels(build_ext):
         for extension in self.extensions:
             flags = self._flags()
             extension.extra_compile_args = flags
+            extension.extra_link_args = [] if self._is_msvc() else ["-pthread"]
             extension.extra_objects = self._compile_kernels(flags)
         super().build_extensions()
 
@@ -88,6 +89,7 @@ class BuildKernels(build_ext):
         return [
             "-std=c11",
             "-D_GNU_SOURCE",
+            "-pthread",
             "-fvisibility=hidden",
             "-ffp-contract=off",
             *BUILDS[build],

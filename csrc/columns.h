@@ -14,7 +14,7 @@
 enum { MOST_COLUMNS = 32 };
 
 /* columns[k][i] = rows[i][k]; lanes without a row are 0. */
-static inline void gather_columns(const real *rows, size_t stride, size_t n_rows, size_t n_classes,
+ALWAYS_INLINE void gather_columns(const real *rows, size_t stride, size_t n_rows, size_t n_classes,
                                   real (*columns)[LANES]) {
     for (size_t i = 0; i < n_rows; ++i) {
         for (size_t k = 0; k < n_classes; ++k) columns[k][i] = rows[i * stride + k];
@@ -24,7 +24,7 @@ static inline void gather_columns(const real *rows, size_t stride, size_t n_rows
     }
 }
 
-static inline void scatter_columns(real (*columns)[LANES], size_t n_rows, size_t n_classes,
+ALWAYS_INLINE void scatter_columns(real (*columns)[LANES], size_t n_rows, size_t n_classes,
                                    real *rows, size_t stride) {
     for (size_t i = 0; i < n_rows; ++i) {
         for (size_t k = 0; k < n_classes; ++k) rows[i * stride + k] = columns[k][i];
@@ -35,10 +35,12 @@ static inline void scatter_columns(real (*columns)[LANES], size_t n_rows, size_t
 static inline void label_columns(const real *logits, size_t stride, size_t n_rows, size_t n_classes,
                                  const int64_t *labels, double scale, double *losses, real *dlogits,
                                  size_t dlogits_stride) {
-    real columns[MOST_COLUMNS][LANES], label_of[LANES], score_of[LANES];
+    real columns[MOST_COLUMNS][LANES];
+    real label_of[LANES], score_of[LANES];
     gather_columns(logits, stride, n_rows, n_classes, columns);
     for (size_t i = 0; i < LANES; ++i) {
         size_t label = i < n_rows ? (size_t)labels[i] : 0;
+        if (label >= n_classes) label = 0; /* changed since it was checked; see below */
         label_of[i] = (real)label;
         score_of[i] = columns[label][i];
     }
@@ -52,7 +54,8 @@ static inline void label_columns(const real *logits, size_t stride, size_t n_row
         sum = add(sum, select_equal(label, class, zero, e));
         of_label = select_equal(label, class, e, of_label);
     }
-    real maxima[LANES], others_of[LANES], label_terms[LANES], factors[LANES] = {0}, of_labels[LANES] = {0};
+    real maxima[LANES], others_of[LANES], label_terms[LANES], factors[LANES] = {0},
+                                                              of_labels[LANES] = {0};
     store(maxima, largest);
     store(others_of, sum);
     store(label_terms, of_label);
@@ -63,7 +66,8 @@ static inline void label_columns(const real *logits, size_t stride, size_t n_row
         double lost = others - (total - term);
         double gap = (double)maxima[i] - (double)score_of[i];
         double loss = gap + (logarithm(total) + lost / total);
-        losses[i] = total < (double)INFINITY ? loss : (double)NAN;
+        int is_valid = total < (double)INFINITY && (size_t)labels[i] < n_classes;
+        losses[i] = is_valid ? loss : (double)NAN;
         factors[i] = (real)(scale / total);
         of_labels[i] = (real)(-scale * (others / total));
     }
@@ -71,8 +75,7 @@ static inline void label_columns(const real *logits, size_t stride, size_t n_row
     vec factor = load(factors), gradient_of_label = load(of_labels);
     for (size_t k = 0; k < n_classes; ++k) {
         vec gradient = mul(load(columns[k]), factor);
-        store(columns[k],
-              select_equal(label, broadcast((real)k), gradient_of_label, gradient));
+        store(columns[k], select_equal(label, broadcast((real)k), gradient_of_label, gradient));
     }
     scatter_columns(columns, n_rows, n_classes, dlogits, dlogits_stride);
 }

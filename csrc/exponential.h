@@ -28,7 +28,7 @@ ALWAYS_INLINE vec exponential(vec x) {
                                         0x1.555492p-3f, 0x1.fffffcp-2f};
     const real magic = 0x1.8p23f, log2_e = 0x1.715476p0f;
     const real ln2_high = 0x1.62e4p-1f, ln2_low = 0x1.7f7d1cp-20f;
-    const real least = -0x1.5d589ep6f, most = 0x1.62e42ep6f;
+    const real least = -0x1.5d589ep6f, beyond = 0x1.62e430p6f;
 #else
     static const real coefficients[] = {
         0x1.ad7f3ee016e7dp-26, 0x1.28ad9b8551757p-22, 0x1.71df25b3100a2p-19, 0x1.a01999e2633fdp-16,
@@ -36,7 +36,7 @@ ALWAYS_INLINE vec exponential(vec x) {
         0x1.55555555554f9p-3,  0x1.000000000000ap-1};
     const real magic = 0x1.8p52, log2_e = 0x1.71547652b82fep0;
     const real ln2_high = 0x1.62e42fefa3p-1, ln2_low = 0x1.3de6af278ece6p-42;
-    const real least = -0x1.6232bdd7abcd2p9, most = 0x1.62e42fefa39efp9;
+    const real least = -0x1.6232bdd7abcd2p9, beyond = 0x1.62e42fefa39f0p9;
 #endif
     enum { N_COEFFICIENTS = sizeof coefficients / sizeof coefficients[0] };
     vec shifted = fmadd(x, broadcast(log2_e), broadcast(magic));
@@ -48,7 +48,8 @@ ALWAYS_INLINE vec exponential(vec x) {
     vec p = fmadd(fmadd(q, r, broadcast(1)), r, broadcast(1));
     vec result = shift_exponent(p, shifted);
     result = select_less(x, broadcast(least), broadcast(0), result);
-    return select_less(broadcast(most), x, broadcast((real)INFINITY), result);
+    /* x + inf is +inf, and NaN for a NaN, whose bits the shift has spoilt. */
+    return select_less(x, broadcast(beyond), result, add(x, broadcast((real)INFINITY)));
 }
 
 ALWAYS_INLINE double logarithm(double x) {

@@ -17,6 +17,8 @@ struct rule {
     int nesterov;
 };
 
+enum { ROWS_AHEAD = 8 };
+
 struct kernels {
     size_t lanes; /* elements of a vector; the strides of padded matrices are multiples of it */
     size_t element_size;
@@ -38,7 +40,8 @@ struct kernels {
     void (*unpack)(const void *coef, size_t coef_stride, size_t n_features, size_t n_classes,
                    void *W, ptrdiff_t feature_stride, ptrdiff_t class_stride);
 
-    /* logits[i] = coef @ rows[i] + intercept. coef (n_classes, n_features) is padded with zeros to
+    /* logits[i] = coef @ rows[i] + intercept. rows has ROWS_AHEAD pointers more than n_rows, to rows that
+     * may come next: they are prefetched, not read. coef (n_classes, n_features) is padded with zeros to
      * its stride, a multiple of lanes; intercept may be NULL. */
     void (*scores)(const void *const *rows, size_t n_rows, size_t n_features, const void *coef,
                    size_t coef_stride, size_t n_classes, const void *intercept, void *logits,

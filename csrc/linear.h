@@ -17,10 +17,12 @@
 #include "kernels.h"
 #include "rows.h"
 
-/* logits[i * stride + k] = rows[i] . coef[k] + intercept[k] for a tile of rows and classes. */
+/* logits[i * stride + k] = rows[i] . coef[k] + intercept[k] for a tile of rows and classes. next_rows are
+ * those to fetch meanwhile, or NULL: rows drawn at random are where no hardware prefetcher looks. */
 ALWAYS_INLINE void score_tile(const real *const *rows, int n_rows, size_t n_features,
                               const real *coef, size_t coef_stride, int n_classes,
-                              const real *intercept, real *logits, size_t stride) {
+                              const real *intercept, real *logits, size_t stride,
+                              const real *const *next_rows) {
     vec sums[TILE_CLASSES][TILE_ROWS];
     UNROLL for (int k = 0; k < n_classes; ++k) {
         UNROLL for (int i = 0; i < n_rows; ++i) sums[k][i] = broadcast(0);
@@ -29,6 +31,9 @@ ALWAYS_INLINE void score_tile(const real *const *rows, int n_rows, size_t n_feat
     for (; j + LANES <= n_features; j += LANES) {
         vec x[TILE_ROWS];
         UNROLL for (int i = 0; i < n_rows; ++i) x[i] = load(rows[i] + j);
+        if (next_rows) {
+            UNROLL for (int i = 0; i < n_rows; ++i) platform_prefetch(next_rows[i] + j);
+        }
         UNROLL for (int k = 0; k < n_classes; ++k) {
             vec w = load(coef + k * coef_stride + j);
             UNROLL for (int i = 0; i < n_rows; ++i) sums[k][i] = fmadd(x[i], w, sums[k][i]);
@@ -59,13 +64,18 @@ ALWAYS_INLINE void score_rows(const real *const *rows, int n_rows, size_t n_feat
                               const real *coef, size_t coef_stride, size_t n_classes,
                               const real *intercept, real *logits, size_t stride) {
     size_t k = 0;
+    if (n_classes >= TILE_CLASSES) {
+        score_tile(rows, n_rows, n_features, coef + k * coef_stride, coef_stride, TILE_CLASSES,
+                   intercept ? intercept + k : NULL, logits + k, stride, rows + n_rows);
+        k = TILE_CLASSES;
+    }
     for (; k + TILE_CLASSES <= n_classes; k += TILE_CLASSES) {
         score_tile(rows, n_rows, n_features, coef + k * coef_stride, coef_stride, TILE_CLASSES,
-                   intercept ? intercept + k : NULL, logits + k, stride);
+                   intercept ? intercept + k : NULL, logits + k, stride, NULL);
     }
     for (; k < n_classes; ++k) {
         score_tile(rows, n_rows, n_features, coef + k * coef_stride, coef_stride, 1,
-                   intercept ? intercept + k : NULL, logits + k, stride);
+                   intercept ? intercept + k : NULL, logits + k, stride, NULL);
     }
 }
 
@@ -161,20 +171,38 @@ ALWAYS_INLINE vec soft_threshold(vec w, vec threshold) {
     return with_sign_of(maximum(broadcast(0), sub(magnitude(w), threshold)), w);
 }
 
+/* Sums of squares and of magnitudes over the classes of a strip: lane by lane for CLASSES_OF_A_SUM classes,
+ * then in double, so that many classes lose no digits in float32. Which classes make a sum does not
+ * depend on the tiles. */
+enum { CLASSES_OF_A_SUM = 16 };
+
+struct penalty_sums {
+    vec squares, magnitudes;
+    double total_squares, total_magnitudes;
+};
+
+ALWAYS_INLINE void fold_penalty(struct penalty_sums *sums) {
+    sums->total_squares += (double)sum_lanes(sums->squares);
+    sums->total_magnitudes += (double)sum_lanes(sums->magnitudes);
+    sums->squares = sums->magnitudes = broadcast(0);
+}
+
 ALWAYS_INLINE void update_tile(const real *const *rows, size_t n_rows, size_t first, size_t width,
-                               const real *g, size_t g_stride, int n_classes,
+                               const real *g, size_t g_stride, size_t first_class, int n_classes,
                                const struct step *step, real *coef, real *velocity,
-                               size_t coef_stride, vec *squares, vec *magnitudes) {
+                               size_t coef_stride, struct penalty_sums *sums) {
     vec gradient[TILE_COLUMNS];
     UNROLL for (int k = 0; k < n_classes; ++k) gradient[k] = broadcast(0);
     accumulate(rows, n_rows, first, width, g, g_stride, 1, n_classes, gradient);
     UNROLL for (int k = 0; k < n_classes; ++k) {
         vec w = load(coef + k * coef_stride);
         if (step->has_l2) {
-            *squares = fmadd(w, w, *squares);
+            sums->squares = fmadd(w, w, sums->squares);
             gradient[k] = fmadd(step->twice_l2, w, gradient[k]);
         }
-        if (step->has_l1) *magnitudes = add(*magnitudes, magnitude(w));
+        if (step->has_l1) sums->magnitudes = add(sums->magnitudes, magnitude(w));
+        if ((first_class + (size_t)k) % CLASSES_OF_A_SUM == CLASSES_OF_A_SUM - 1)
+            fold_penalty(sums);
         w = moved(w, gradient[k], step, velocity ? velocity + k * coef_stride : NULL, LANES);
         store(coef + k * coef_stride, step->has_l1 ? soft_threshold(w, step->threshold) : w);
     }
@@ -188,19 +216,19 @@ static void update(const void *const *rows, size_t n_rows, size_t first, size_t 
     const real *g = dlogits;
     real *w = (real *)coef + first, *v = velocity ? (real *)velocity + first : NULL;
     struct step step = step_of(rule);
-    vec sum_squares = broadcast(0), sum_magnitudes = broadcast(0);
+    struct penalty_sums sums = {broadcast(0), broadcast(0), 0, 0};
     size_t width = n_features - first, k = 0;
     for (; k + TILE_COLUMNS <= n_classes; k += TILE_COLUMNS) {
-        update_tile(x, n_rows, first, width, g + k, dlogits_stride, TILE_COLUMNS, &step,
-                    w + k * coef_stride, v ? v + k * coef_stride : NULL, coef_stride, &sum_squares,
-                    &sum_magnitudes);
+        update_tile(x, n_rows, first, width, g + k, dlogits_stride, k, TILE_COLUMNS, &step,
+                    w + k * coef_stride, v ? v + k * coef_stride : NULL, coef_stride, &sums);
     }
     for (; k < n_classes; ++k) {
-        update_tile(x, n_rows, first, width, g + k, dlogits_stride, 1, &step, w + k * coef_stride,
-                    v ? v + k * coef_stride : NULL, coef_stride, &sum_squares, &sum_magnitudes);
+        update_tile(x, n_rows, first, width, g + k, dlogits_stride, k, 1, &step,
+                    w + k * coef_stride, v ? v + k * coef_stride : NULL, coef_stride, &sums);
     }
-    *squares = (double)sum_lanes(sum_squares);
-    *magnitudes = (double)sum_lanes(sum_magnitudes);
+    fold_penalty(&sums);
+    *squares = sums.total_squares;
+    *magnitudes = sums.total_magnitudes;
 }
 
 ALWAYS_INLINE vec column_sum(const real *g, size_t stride, size_t n_rows, size_t width, vec sum) {
@@ -253,14 +281,6 @@ static void unpack(const void *coef, size_t coef_stride, size_t n_features, size
             memcpy(column + (ptrdiff_t)j * feature_stride, row + j, sizeof(real));
         }
     }
-}
-
-/* The sums of a penalty's value: one for every eighth weight, in double also for float32. */
-enum { SUMS = 8 };
-
-static inline double fold_sums(const double *sums) {
-    return ((sums[0] + sums[4]) + (sums[2] + sums[6])) +
-           ((sums[1] + sums[5]) + (sums[3] + sums[7]));
 }
 
 static double penalty(const void *weights, size_t n, double l2, double l1, void *gradient) {

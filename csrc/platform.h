@@ -16,6 +16,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <unistd.h>
 #endif
 
 #if defined(__GNUC__) || defined(__clang__)
@@ -64,6 +65,15 @@ static inline int platform_has_avx2(void) { return 0; }
 static inline int platform_has_avx512(void) { return 0; }
 #endif
 
+/* Starts to fetch a cache line that will be read; does no harm where the address is invalid. */
+static inline void platform_prefetch(const void *address) {
+#if defined(__GNUC__) || defined(__clang__)
+    __builtin_prefetch(address, 0, 2);
+#else
+    (void)address;
+#endif
+}
+
 /* Tells the CPU that this is a loop that waits. */
 static inline void platform_pause(void) {
 #if defined(__x86_64__) || defined(__i386__)
@@ -71,6 +81,15 @@ static inline void platform_pause(void) {
 #elif defined(__aarch64__)
     __asm__ __volatile__("yield");
 #endif
+}
+
+/* How many CPUs are online; a large number where the system does not tell. */
+static inline int platform_cpus(void) {
+#if defined(_SC_NPROCESSORS_ONLN)
+    long online = sysconf(_SC_NPROCESSORS_ONLN);
+    if (online > 0) return (int)online;
+#endif
+    return 1 << 16;
 }
 
 /* Seconds of a clock that only goes forward, from an arbitrary start. */

@@ -20,7 +20,8 @@
 
 #if PLATFORM_HAS_THREADS
 
-enum { MOST_WORKERS = 255 };
+/* No loop of the kernels has more than 64 chunks. */
+enum { MOST_WORKERS = 63 };
 
 /* Of pause instructions: some 20 to 50 microseconds. */
 enum { SPINS = 1000 };
@@ -118,7 +119,9 @@ struct pool *pool_begin(int n_threads) {
     if (n_threads <= 1) return NULL;
     pthread_once(&once, watch_forks);
     if (!atomic_compare_exchange_strong(&pool->is_lent, &is_free, 1)) return NULL;
-    int wanted = n_threads - 1 < MOST_WORKERS ? n_threads - 1 : MOST_WORKERS;
+    /* More threads than CPUs would only take turns; n_threads says how many at the most. */
+    int wanted = n_threads < platform_cpus() ? n_threads - 1 : platform_cpus() - 1;
+    if (wanted > MOST_WORKERS) wanted = MOST_WORKERS;
     while (pool->n_workers < wanted && start_worker(pool->n_workers)) ++pool->n_workers;
     if (pool->n_workers == 0) {
         atomic_store(&pool->is_lent, 0);

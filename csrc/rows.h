@@ -122,6 +122,7 @@ static void logsumexp(const void *logits, size_t n_rows, size_t n_classes, void 
 /* Returns total; where that is NaN, so is the loss. */
 static inline double label_row(const real *z, size_t n, size_t label, double scale, double *loss,
                                real *dz) {
+    if (label >= n) return *loss = (double)NAN; /* changed since it was checked */
     real m = row_maximum(z, n), score = z[label], e_label;
     double others = exponentials(z, n, m, label, dz);
     if (dz) {
@@ -144,24 +145,28 @@ static inline double label_row(const real *z, size_t n, size_t label, double sca
     return total;
 }
 
-/* mass = sum(t); returns sum(t * (m - z)) over t > 0: 0 * inf has no part in it. */
+/* Sums in double of float32 too: one for every eighth element, then folded. */
+enum { SUMS = 8 };
+
+static inline double fold_sums(const double *sums) {
+    return ((sums[0] + sums[4]) + (sums[2] + sums[6])) +
+           ((sums[1] + sums[5]) + (sums[3] + sums[7]));
+}
+
+/* mass = sum(t); returns sum(t * (m - z)) over t > 0: 0 * inf has no part in it. In double from the
+ * difference on, which float32 may not hold. */
 static inline double expected_gap(const real *z, const real *t, size_t n, real m, double *mass) {
-    vec maxima = broadcast(m), zero = broadcast(0);
-    double gap = 0, sum = 0;
-    for (size_t block = 0; block < n; block += BLOCK) {
-        size_t end = n - block < BLOCK ? n : block + BLOCK;
-        vec block_gap = zero, block_sum = zero;
-        for (size_t k = block; k < end; k += LANES) {
-            vec target = load_up_to(t + k, n - k, 0);
-            vec below = sub(maxima, load_up_to(z + k, n - k, 0));
-            block_gap = add(block_gap, select_less(zero, target, mul(target, below), zero));
-            block_sum = add(block_sum, target);
+    double gaps[SUMS] = {0}, masses[SUMS] = {0};
+    for (size_t first = 0; first < n; first += SUMS) {
+        size_t end = n - first < SUMS ? n - first : SUMS;
+        for (size_t i = 0; i < end; ++i) {
+            double target = (double)t[first + i], below = (double)m - (double)z[first + i];
+            gaps[i] += target > 0 ? target * below : 0;
+            masses[i] += target;
         }
-        gap += (double)sum_lanes(block_gap);
-        sum += (double)sum_lanes(block_sum);
     }
-    *mass = sum;
-    return gap;
+    *mass = fold_sums(masses);
+    return fold_sums(gaps);
 }
 
 /* Returns total; where that is NaN, so is the loss. */
@@ -189,8 +194,8 @@ static ptrdiff_t cross_entropy(const void *logits, size_t stride, size_t n_rows,
     if (labels && n_classes <= MOST_COLUMNS) {
         for (size_t i = 0; i < n_rows; i += LANES) {
             size_t n = n_rows - i < LANES ? n_rows - i : LANES;
-            label_columns((const real *)logits + i * stride, stride, n, n_classes, labels + i, scale,
-                          losses + i, dlogits ? (real *)dlogits + i * dlogits_stride : NULL,
+            label_columns((const real *)logits + i * stride, stride, n, n_classes, labels + i,
+                          scale, losses + i, dlogits ? (real *)dlogits + i * dlogits_stride : NULL,
                           dlogits_stride);
         }
         for (size_t i = 0; i < n_rows && invalid < 0; ++i) {

@@ -4,7 +4,7 @@ from __future__ import annotations  # np.random, imported on first use, stands i
 
 from collections.abc import Callable
 from copy import deepcopy
-from inspect import signature
+from inspect import Parameter, signature
 from typing import Any, Self
 
 import numpy as np
@@ -14,7 +14,6 @@ from . import loss, validation
 from .backends import State
 from .exceptions import DivergenceError, NotFittedError
 from .labels import as_labels, encode, find_classes
-from .linear import why_logits_are_invalid
 from .settings import Settings, generator_of, n_threads_of, parameters_of
 from .sgd import copy_of
 from .validation import FloatArray
@@ -124,6 +123,8 @@ class SoftmaxClassifier:
     n_iter_: int
     t_: int
     loss_curve_: list[float]
+    _random: np.random.Generator
+    _velocity: tuple[FloatArray | None, FloatArray | None]
 
     def __init__(
         self,
@@ -170,7 +171,7 @@ class SoftmaxClassifier:
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the parameters of the constructor by name; `deep` changes nothing here."""
-        return {name: getattr(self, name) for name in _parameter_names()}
+        return {name: getattr(self, name) for name in self._parameters()}
 
     def set_params(self, **params: Any) -> Self:
         """Set parameters of the constructor.
@@ -181,10 +182,10 @@ class SoftmaxClassifier:
             If a name is not a parameter; none is set then.
         """
         for name in params:
-            if name not in _parameter_names():
+            if name not in self._parameters():
                 raise ValueError(
-                    f"{name}: not a parameter of SoftmaxClassifier; "
-                    f"the parameters are {', '.join(_parameter_names())}"
+                    f"{name}: not a parameter of {type(self).__name__}; "
+                    f"the parameters are {', '.join(self._parameters())}"
                 )
         for name, value in params.items():
             setattr(self, name, value)
@@ -193,10 +194,20 @@ class SoftmaxClassifier:
     def __repr__(self) -> str:
         changed = [
             f"{name}={getattr(self, name)!r}"
-            for name, parameter in signature(type(self).__init__).parameters.items()
-            if name != "self" and repr(getattr(self, name)) != repr(parameter.default)
+            for name, parameter in self._parameters().items()
+            if repr(getattr(self, name)) != repr(parameter.default)
         ]
-        return f"SoftmaxClassifier({', '.join(changed)})"
+        return f"{type(self).__name__}({', '.join(changed)})"
+
+    @classmethod
+    def _parameters(cls) -> dict[str, Parameter]:
+        """The parameters of the constructor, a subclass's own included."""
+        parameters = signature(cls.__init__).parameters.values()
+        kinds = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
+        own = {p.name: p for p in parameters if p.name != "self" and p.kind not in kinds}
+        if any(p.kind == Parameter.VAR_KEYWORD for p in parameters):  # passed on to the base class
+            return SoftmaxClassifier._parameters() | own
+        return own
 
     def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
         """Train from zeros until `tol` or `max_iter` stops it.
@@ -218,7 +229,8 @@ class SoftmaxClassifier:
             If a parameter or the data are not as described; the message names it, and the attributes
             are as before the call.
         DivergenceError
-            If the loss becomes infinite or NaN; the attributes are those after the last good epoch.
+            If the loss becomes infinite or NaN; the attributes are those after the last good epoch,
+            or as before the call where there was none.
         KeyboardInterrupt
             On Ctrl-C; the weights are those after the last whole step, and `n_iter_`, `t_` and
             `loss_curve_` tell of the whole epochs before.
@@ -303,9 +315,9 @@ class SoftmaxClassifier:
         objective = settings.run_epoch(matrix, targets, state, steps, random)
         curve = [*(self.loss_curve_ if fitted else ()), objective]
         steps += settings.sampling.n_steps(len(matrix))
-        self._publish(known, state, random, curve, steps)
         if settings.verbose:
-            print(f"epoch {self.n_iter_}: loss {objective:.6g}")
+            print(f"epoch {len(curve)}: loss {objective:.6g}")
+        self._publish(known, state, random, curve, steps)
         return self
 
     def decision_function(self, X: ArrayLike) -> FloatArray:
@@ -320,8 +332,11 @@ class SoftmaxClassifier:
         ndarray, shape (n_samples, n_classes), or (n_samples,) with two classes
         """
         logits = self._logits(X)
-        difference: FloatArray = logits[:, 1] - logits[:, 0]
-        return difference if len(self.classes_) == 2 else logits
+        if len(self.classes_) > 2:
+            return logits
+        with np.errstate(over="ignore"):  # infinitely sure
+            difference: FloatArray = logits[:, 1] - logits[:, 0]
+        return difference
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
         """Return the most probable label of every sample, shape (n_samples,)."""
@@ -361,12 +376,20 @@ class SoftmaxClassifier:
     ) -> None:
         n_classes, n_features = state.coef.shape
         intercept = state.intercept
-        self.classes_, self.n_features_in_ = classes, n_features
-        self.coef_ = state.coef
-        self.intercept_ = np.zeros(n_classes, state.coef.dtype) if intercept is None else intercept
-        self.loss_curve_, self.n_iter_, self.t_ = curve, len(curve), steps
-        self._velocity = state.coef_velocity, state.intercept_velocity
-        self._random = random
+        if intercept is None:
+            intercept = np.zeros(n_classes, state.coef.dtype)
+        # At once: a signal finds all of the old attributes or all of the new ones.
+        self.__dict__.update(
+            classes_=classes,
+            n_features_in_=n_features,
+            coef_=state.coef,
+            intercept_=intercept,
+            loss_curve_=curve,
+            n_iter_=len(curve),
+            t_=steps,
+            _velocity=(state.coef_velocity, state.intercept_velocity),
+            _random=random,
+        )
 
     def _check_n_features(self, matrix: NDArray[Any]) -> None:
         if matrix.shape[1] != self.n_features_in_:
@@ -392,12 +415,8 @@ class SoftmaxClassifier:
         invalid = ~np.isfinite(logits).all(axis=1)
         if invalid.any():
             row = int(np.argmax(invalid))
-            raise ValueError(why_logits_are_invalid(row, matrix[row], dtype))
+            raise ValueError(validation.why_row_is_invalid(row, matrix[row], dtype))
         return logits
-
-
-def _parameter_names() -> list[str]:
-    return [name for name in signature(SoftmaxClassifier.__init__).parameters if name != "self"]
 
 
 def _matrix(X: ArrayLike, allow_empty: bool = False) -> NDArray[Any]:

@@ -119,7 +119,7 @@ def linear_cross_entropy(
             resolve_n_threads(n_threads),
         )
         if invalid >= 0:
-            raise ValueError(why_logits_are_invalid(invalid, features[invalid], dtype))
+            raise ValueError(validation.why_row_is_invalid(invalid, features[invalid], dtype))
     else:  # nothing to sum
         get_backend(backend)
         for gradient in gradients:
@@ -172,6 +172,9 @@ def penalty(
     array = validation.as_array("W", W)
     weights = validation.as_native(array, validation.compute_dtype(array.dtype))
     strengths = validation.as_non_negative("l2", l2), validation.as_non_negative("l1", l1)
+    for name, slope in (("l2", 2 * strengths[0]), ("l1", strengths[1])):
+        if slope > np.finfo(weights.dtype).max:
+            raise ValueError(f"{name}: the gradient's factor {slope} overflows {weights.dtype}")
     validation.check_finite("W", weights)
     gradient = np.empty_like(weights)
     value = get_backend(backend).penalty(
@@ -202,11 +205,3 @@ def _matrix(name: str, value: ArrayLike) -> NDArray[Any]:
 
 def _common_dtype(*arrays: NDArray[Any]) -> np.dtype[Any]:
     return np.result_type(*(validation.compute_dtype(array.dtype) for array in arrays))
-
-
-def why_logits_are_invalid(row: int, x: NDArray[Any], dtype: np.dtype[Any]) -> str:
-    """Say what makes the logits of `x`, a row of X, NaN or infinite while the weights are finite."""
-    if not np.isfinite(x).all():
-        kind = "NaN" if np.isnan(x).any() else "inf"
-        return f"X: expected finite numbers, got {kind} in row {row}"
-    return f"X: the scores X @ W of row {row} overflow {dtype}; scale X or W down"

@@ -342,6 +342,17 @@ def _check_rows(
     raise ValueError(f"logits: expected a finite log-sum-exp in every row, got {held} {where}")
 
 
+def _overlaps_itself(array: NDArray[Any]) -> bool:
+    """Whether two elements may share memory: an axis steps less far than those inside it reach."""
+    axes = [(abs(s), n) for s, n in zip(array.strides, array.shape, strict=True) if n > 1]
+    reach = array.itemsize
+    for stride, length in sorted(axes):
+        if stride < reach:
+            return True
+        reach += stride * (length - 1)
+    return False
+
+
 def _is_direct(out: FloatArray, rows: FloatArray, targets: NDArray[Any]) -> bool:
     """Whether the kernels can write to `out` itself.
 
@@ -362,7 +373,7 @@ def _check_out(out: object, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Non
         raise TypeError(f"out: expected dtype {dtype}, got {out.dtype}")
     if not out.flags.writeable:
         raise ValueError("out: expected an array that can be written, got a read-only one")
-    if 0 in out.strides and out.size > 1:
+    if not out.flags.c_contiguous and _overlaps_itself(out):
         raise ValueError("out: expected an array whose elements do not share memory")
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from . import schedules
 from .backends import Backend, Data, Rule, State
 from .exceptions import DivergenceError
-from .validation import FloatArray, as_native
+from .validation import as_native, why_row_is_invalid
 
 # Rows that do not lie as the kernels read them are converted by blocks of about so many bytes.
 _BLOCK_BYTES = 1 << 22
@@ -97,7 +97,8 @@ def run_epoch(
         objectives[start : start + len(done)] = done
         if not np.isfinite(done[-1]):
             step = start + len(done) - 1
-            _explain(X, order[step * size : (step + 1) * size], step, float(done[-1]), schedule)
+            minibatch = order[step * size : (step + 1) * size]
+            _explain(X, minibatch, state.coef.dtype, step, float(done[-1]), schedule)
     # No loss comes after the last update to tell.
     for parameter in (state.coef, state.intercept):
         if parameter is not None and not np.isfinite(parameter).all():
@@ -114,13 +115,17 @@ def _lies_as_kernels_read(X: NDArray[Any], dtype: np.dtype[Any]) -> bool:
 
 
 def _explain(
-    X: FloatArray, rows: NDArray[np.int64], step: int, objective: float, schedule: Schedule
+    X: NDArray[Any],
+    rows: NDArray[np.int64],
+    dtype: np.dtype[Any],
+    step: int,
+    objective: float,
+    schedule: Schedule,
 ) -> None:
     """Raise the error for an objective that is not finite: the data's fault, or the step size's."""
     for row in rows:
-        if not np.isfinite(X[row]).all():
-            kind = "NaN" if np.isnan(X[row]).any() else "inf"
-            raise ValueError(f"X: expected finite numbers, got {kind} in row {row}")
+        if not np.isfinite(as_native(X[row], dtype)).all():
+            raise ValueError(why_row_is_invalid(int(row), X[row], dtype))
     raise _divergence(f"loss became {objective}", step, schedule)
 
 

@@ -77,9 +77,10 @@ def as_targets(
 
 
 def _all_below(labels: NDArray[Any], n_classes: int) -> bool:
-    """Whether 0 <= label < n_classes for all, at one pass: a negative number is a huge one unsigned."""
-    unsigned = labels.view(f"{labels.dtype.byteorder}u{labels.itemsize}")
-    return bool(np.maximum.reduce(unsigned) < n_classes)
+    """Whether 0 <= label < n_classes for all."""
+    if labels.dtype == np.int64:  # at one pass: a negative number is a huge one unsigned
+        return bool(np.maximum.reduce(labels.view(np.uint64)) < n_classes)
+    return bool(np.minimum.reduce(labels) >= 0 and np.maximum.reduce(labels) < n_classes)
 
 
 def _as_probabilities(
@@ -106,6 +107,16 @@ def check_finite(name: str, values: FloatArray) -> None:
     if not np.isfinite(values).all():
         kind = "NaN" if np.isnan(values).any() else "inf"
         raise ValueError(f"{name}: expected finite numbers, got {kind}")
+
+
+def why_row_is_invalid(row: int, x: NDArray[Any], dtype: np.dtype[Any]) -> str:
+    """Say what makes the logits of `x`, a row of X, NaN or infinite while the weights are finite."""
+    if not np.isfinite(x).all():
+        kind = "NaN" if np.isnan(x).any() else "inf"
+        return f"X: expected finite numbers, got {kind} in row {row}"
+    if not np.isfinite(as_native(x, dtype)).all():
+        return f"X: a number in row {row} overflows {dtype}"
+    return f"X: the scores X @ W of row {row} overflow {dtype}; scale X or W down"
 
 
 def as_non_negative(name: str, value: object) -> float:

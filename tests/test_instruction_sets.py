@@ -1,8 +1,11 @@
 """The compiled backend's kernels for every instruction set that this CPU can run."""
 
+import json
 import os
 import subprocess
 import sys
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -10,32 +13,15 @@ from cases import case
 
 from fastsoftmax.backends import get_backend
 
+PROGRAM = Path(__file__).with_name("instruction_set_results.py")
 SETS = get_backend("compiled").instruction_sets()
+WITH_FMA = [name for name in SETS if name != "portable"]
 SHAPES = [(1, 1), (5, 3), (5, 17), (37, 33), (5, 1000)]
 
-# Reads arrays, and writes what the compiled backend makes of them.
-PROGRAM = """
-import sys
-import numpy as np
-import fastsoftmax as f
-from fastsoftmax.backends import get_backend
 
-assert get_backend("compiled").instruction_set() == sys.argv[1]
-given, results = np.load(sys.argv[2]), {}
-names = sorted({name.split()[0] for name in given})
-for name in names:
-    logits, targets, X, y = (given[f"{name} {part}"] for part in ("logits", "targets", "X", "y"))
-    for function in (f.softmax, f.log_softmax, f.logsumexp):
-        results[f"{name} {function.__name__}"] = function(logits, backend="compiled")
-    loss, dlogits = f.softmax_cross_entropy(logits, targets, backend="compiled", n_threads=2)
-    model = f.SoftmaxClassifier(
-        backend="compiled", max_iter=2, momentum=0.5, penalty="elasticnet", batch_size=7,
-        random_state=0, alpha=0.01,
-    ).fit(X, y)
-    results |= {f"{name} loss": loss, f"{name} dlogits": dlogits}
-    results |= {f"{name} coef": model.coef_, f"{name} curve": model.loss_curve_}
-np.savez(sys.argv[3], **results)
-"""
+class Run(NamedTuple):
+    values: dict[str, np.ndarray]
+    digests: dict[str, dict[str, list[str]]]  # SHA-256, by the number of threads and the function
 
 
 @pytest.fixture(scope="module")
@@ -59,26 +45,30 @@ def given(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def results(given):
-    """What each instruction set makes of them, by its name."""
+def runs(given):
+    """By the name of an instruction set: its results for these arrays, and the digests of others."""
     made = {}
     for name in SETS:
         path = given.with_name(f"{name}.npz")
-        command = [sys.executable, "-c", PROGRAM, name, str(given), str(path)]
-        subprocess.run(command, check=True, env=os.environ | {"FASTSOFTMAX_ISA": name})
+        printed = subprocess.run(
+            [sys.executable, PROGRAM, given, path],
+            check=True,
+            env=os.environ | {"FASTSOFTMAX_ISA": name},
+            stdout=subprocess.PIPE,
+        ).stdout
         with np.load(path) as file:
-            made[name] = dict(file)
+            made[name] = Run(dict(file), json.loads(printed))
     return made
 
 
 @pytest.mark.parametrize("name", SETS)
-def test_values_are_within_the_bounds(results, name):
+def test_values_are_within_the_bounds(runs, name):
     for n, c in SHAPES:
         for dtype in (np.float32, np.float64):
             expected = case(n, c, dtype, masked=True, soft=c % 2 == 1).expected
             actual = {
                 key.split()[1]: value
-                for key, value in results[name].items()
+                for key, value in runs[name].values.items()
                 if key.startswith(f"{n}x{c}x{np.dtype(dtype)} ")
             }
             for part in ("softmax", "log_softmax", "logsumexp", "dlogits"):
@@ -87,15 +77,28 @@ def test_values_are_within_the_bounds(results, name):
 
 
 @pytest.mark.parametrize("name", SETS)
-def test_instruction_sets_agree(results, name):
-    reference = results[SETS[0]]
-    for key, value in results[name].items():
-        if name == "portable":  # has no FMA
-            tolerance = 1e-4 if "float32" in key else 1e-10
-            if key.endswith(("coef", "curve")):
-                np.testing.assert_allclose(value, reference[key], rtol=tolerance, atol=tolerance)
-        else:
+def test_instruction_sets_agree(runs, name):
+    reference = runs[SETS[0]].values
+    for key, value in runs[name].values.items():
+        if name in WITH_FMA:
             np.testing.assert_array_equal(value, reference[key], err_msg=key)
+        elif key.endswith(("coef", "curve")):
+            tolerance = 1e-4 if "float32" in key else 1e-10
+            np.testing.assert_allclose(value, reference[key], rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("name", WITH_FMA)
+def test_instruction_sets_with_fma_give_the_same_bits(runs, name):
+    for n_threads, digests in runs[name].digests.items():
+        assert digests == runs[SETS[0]].digests[n_threads], f"with {n_threads} threads"
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_the_number_of_threads_changes_no_bit(runs, name):
+    by_threads = runs[name].digests
+    assert by_threads.keys() == {"1", "2", "3", "8"}
+    for n_threads, digests in by_threads.items():
+        assert digests == by_threads["1"], f"with {n_threads} threads"
 
 
 @pytest.mark.parametrize("name", ["sse9", "AVX2", "portable,avx2", " "])

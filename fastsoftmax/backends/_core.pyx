@@ -18,7 +18,7 @@ from libc.stdint cimport int64_t
 from libc.string cimport memcpy
 
 from fastsoftmax.backends.kernels cimport (
-    instruction_set_row, kernel_table, platform_allocate, platform_free, platform_seconds, pool,
+    ROWS_AHEAD, instruction_set_row, kernel_table, platform_allocate, platform_free, platform_seconds, pool,
     pool_begin, pool_end, pool_for, rows_of_sets, step_rule,
 )
 
@@ -128,10 +128,11 @@ cdef class Scratch:
 
     cdef char *start
 
-    def __cinit__(self, size_t n_items, size_t item_size):
-        if item_size and n_items > (<size_t>-1) // 2 // item_size:
+    def __cinit__(self, size_t n_rows, size_t n_columns, size_t item_size):
+        cdef size_t most = (<size_t>-1) // 2 // item_size
+        if n_rows and n_columns > most // n_rows:
             raise MemoryError
-        self.start = <char *>platform_allocate(n_items * item_size)
+        self.start = <char *>platform_allocate(n_rows * n_columns * item_size)
         if self.start == NULL:
             raise MemoryError
 
@@ -373,11 +374,11 @@ def linear_cross_entropy(
     m.coef_stride = padded(m.n_features, m.kernels.lanes)
     m.intercept, m.scale = b.start, scale
     cdef size_t size = m.kernels.element_size, n_rows = x.length(0)
-    cdef Scratch coef = Scratch(m.n_classes * m.coef_stride, size)
-    cdef Scratch dcoef = Scratch(m.n_classes * m.coef_stride if dw.held else 0, size)
-    cdef Scratch dlogits = Scratch(ROWS_AT_ONCE * m.n_classes, size)
-    cdef Scratch rows = Scratch(ROWS_AT_ONCE, sizeof(void *))
-    cdef Scratch coef_rows = Scratch(m.n_classes, sizeof(void *))
+    cdef Scratch coef = Scratch(m.n_classes, m.coef_stride, size)
+    cdef Scratch dcoef = Scratch(m.n_classes if dw.held else 0, m.coef_stride, size)
+    cdef Scratch dlogits = Scratch(ROWS_AT_ONCE, m.n_classes, size)
+    cdef Scratch rows = Scratch(ROWS_AT_ONCE + ROWS_AHEAD, 1, sizeof(void *))
+    cdef Scratch coef_rows = Scratch(m.n_classes, 1, sizeof(void *))
     m.coef, m.dlogits, m.rows = coef.start, dlogits.start, <const void **>rows.start
     cdef Gradients gradients
     gradients.minibatch = &m
@@ -394,14 +395,14 @@ def linear_cross_entropy(
             m.coef_stride)
         for i in range(m.n_classes):
             gradients.coef_rows[i] = m.coef + i * m.coef_stride * size
-        if uses_threads(n_rows, m.n_features, m.n_classes):
+        if uses_threads(min(n_rows, <size_t>ROWS_AT_ONCE), m.n_features, m.n_classes):
             helpers = pool_begin(n_threads)
         for block in range((n_rows + ROWS_AT_ONCE - 1) // ROWS_AT_ONCE):
             first = block * ROWS_AT_ONCE
             n = min(<size_t>ROWS_AT_ONCE, n_rows - first)
             split_minibatch(&m, n, n_threads)
-            for i in range(n):
-                m.rows[i] = x.start + (first + i) * m.n_features * size
+            for i in range(n + ROWS_AHEAD):
+                m.rows[i] = x.start + min(first + i, n_rows - 1) * m.n_features * size
             m.labels = t.labels + first if t.labels != NULL else NULL
             m.probabilities = NULL
             if t.probabilities != NULL:
@@ -457,6 +458,8 @@ cdef void gather(Epoch *e, size_t step) noexcept nogil:
     cdef size_t first = step * e.batch_size, i
     cdef size_t row_size = m.n_classes * m.kernels.element_size
     cdef int64_t sample
+    for i in range(m.samples.n_items, m.samples.n_items + ROWS_AHEAD):
+        m.rows[i] = e.X + e.order[min(first + i, e.n_samples - 1)] * e.row_stride
     for i in range(m.samples.n_items):
         sample = e.order[first + i]
         m.rows[i] = e.X + sample * e.row_stride
@@ -549,15 +552,15 @@ def sgd_epoch(data, state, rule, order, size_t batch_size, rates, int n_threads)
 
     cdef size_t size = m.kernels.element_size, n_strips = m.coef_stride // m.kernels.lanes
     cdef bint has_labels = t.labels != NULL
-    cdef Scratch padded_coef = Scratch(m.n_classes * m.coef_stride, size)
-    cdef Scratch padded_velocity = Scratch(m.n_classes * m.coef_stride if v.held else 0, size)
-    cdef Scratch rows = Scratch(e.batch_size, sizeof(void *))
-    cdef Scratch labels = Scratch(e.batch_size if has_labels else 0, sizeof(int64_t))
-    cdef Scratch probabilities = Scratch(0 if has_labels else e.batch_size * m.n_classes, size)
-    cdef Scratch dlogits = Scratch(e.batch_size * m.n_classes, size)
-    cdef Scratch losses = Scratch(e.batch_size, sizeof(double))
-    cdef Scratch squares = Scratch(n_strips, sizeof(double))
-    cdef Scratch magnitudes = Scratch(n_strips, sizeof(double))
+    cdef Scratch padded_coef = Scratch(m.n_classes, m.coef_stride, size)
+    cdef Scratch padded_velocity = Scratch(m.n_classes if v.held else 0, m.coef_stride, size)
+    cdef Scratch rows = Scratch(e.batch_size + ROWS_AHEAD, 1, sizeof(void *))
+    cdef Scratch labels = Scratch(e.batch_size if has_labels else 0, 1, sizeof(int64_t))
+    cdef Scratch probabilities = Scratch(0 if has_labels else e.batch_size, m.n_classes, size)
+    cdef Scratch dlogits = Scratch(e.batch_size, m.n_classes, size)
+    cdef Scratch losses = Scratch(e.batch_size, 1, sizeof(double))
+    cdef Scratch squares = Scratch(n_strips, 1, sizeof(double))
+    cdef Scratch magnitudes = Scratch(n_strips, 1, sizeof(double))
     m.coef, m.dlogits = padded_coef.start, dlogits.start
     m.rows, m.losses = <const void **>rows.start, <double *>losses.start
     e.batch_labels, e.batch_probabilities = <int64_t *>labels.start, probabilities.start

@@ -10,6 +10,9 @@ cdef extern from "platform.h" nogil:
 
 
 cdef extern from "kernels.h" nogil:
+    enum:
+        ROWS_AHEAD
+
     struct step_rule "rule":
         double rate, l2, l1, momentum
         int nesterov

@@ -38,11 +38,16 @@ def _jit(**options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     return compile_lazily
 
 
+# Multiplications, or exponentials, below which a parallel loop takes one thread: to start more takes
+# longer, and on a busy machine very much longer, than the work.
+_LEAST_WORK = 200_000
+
+
 @contextmanager
-def _threads(n_threads: int) -> Iterator[None]:
+def _threads(n_threads: int, work: int) -> Iterator[None]:
     with _lock:
         before = numba.get_num_threads()
-        numba.set_num_threads(min(n_threads, _MOST_THREADS))
+        numba.set_num_threads(min(n_threads, _MOST_THREADS) if work >= _LEAST_WORK else 1)
         try:
             yield
         finally:
@@ -172,20 +177,20 @@ def _first_invalid(totals: NDArray[np.float64]) -> int:
 
 def softmax(logits: FloatArray, out: FloatArray, n_threads: int) -> int:
     totals = np.empty(len(logits))
-    with _threads(n_threads):
+    with _threads(n_threads, logits.size):
         _softmax_rows(logits, totals, out)
     return _first_invalid(totals)
 
 
 def log_softmax(logits: FloatArray, out: FloatArray, n_threads: int) -> int:
     totals = np.empty(len(logits))
-    with _threads(n_threads):
+    with _threads(n_threads, logits.size):
         _log_softmax_rows(logits, totals, out)
     return _first_invalid(totals)
 
 
 def logsumexp(logits: FloatArray, out: FloatArray, n_threads: int) -> None:
-    with _threads(n_threads):
+    with _threads(n_threads, logits.size):
         _logsumexp_rows(logits, out)
 
 
@@ -200,7 +205,7 @@ def softmax_cross_entropy(
     totals = np.empty(len(logits))
     rows = _label_rows if targets.ndim == 1 else _soft_rows
     out = np.empty_like(logits) if dlogits is None else dlogits
-    with _threads(n_threads):
+    with _threads(n_threads, logits.size):
         rows(logits, targets, scale, totals, losses, out)
     return _first_invalid(totals)
 
@@ -221,13 +226,13 @@ def linear_cross_entropy(
     coef = np.ascontiguousarray(W.T)
     offsets = np.zeros(len(coef), X.dtype) if intercept is None else intercept
     logits = np.empty((len(X), len(coef)), X.dtype)
-    with _threads(n_threads):
+    with _threads(n_threads, X.size * len(coef)):
         _scores(X, coef, offsets, logits)
     invalid = softmax_cross_entropy(logits, targets, scale, losses, logits, n_threads)
     if invalid >= 0:
         return invalid
     dlogits = logits
-    with _threads(n_threads):
+    with _threads(n_threads, X.size * len(coef)):
         if dW is not None or dintercept is not None:
             dcoef, doffsets = np.empty_like(coef), np.empty_like(offsets)
             _gradient_of_coef(X, dlogits, dcoef, doffsets)

@@ -13,7 +13,7 @@ _MODULES = MappingProxyType(
             "fastsoftmax.backends.compiled",
             "reinstall fastsoftmax with a C compiler and without FASTSOFTMAX_PURE set",
         ),
-        "vectorized": ("fastsoftmax.backends.vectorized", "pip install numpy"),
+        "vectorized": ("fastsoftmax.backends.vectorized", "reinstall fastsoftmax"),
         "numba": ("fastsoftmax.backends.numba_loops", 'pip install "fastsoftmax[numba]"'),
         "naive": ("fastsoftmax.backends.naive", ""),
     }
@@ -40,17 +40,16 @@ def get_backend(name: str = "auto") -> Backend:
     ImportError
         If the backend is not installed; the message says what to install.
     """
-    backend = _loaded.get(name) if isinstance(name, str) else None
-    if backend is not None:
-        return backend
+    if not isinstance(name, str) or name not in ("auto", *_MODULES):
+        raise ValueError(f"backend: expected one of {', '.join(('auto', *NAMES))}; got {name!r}")
+    if name in _loaded:
+        return _loaded[name]
     if name == "auto":
         for candidate in _AUTO:
             if why_unavailable(candidate) is None:
                 _loaded["auto"] = get_backend(candidate)
                 break
         return _loaded["auto"]
-    if not isinstance(name, str) or name not in _MODULES:
-        raise ValueError(f"backend: expected one of {', '.join(('auto', *NAMES))}; got {name!r}")
     reason = why_unavailable(name)
     if reason is not None:
         raise ImportError(f"backend: {name!r} is not available: {reason}")

@@ -70,12 +70,16 @@ def softmax_cross_entropy(
     total = probabilities.sum(axis=1, keepdims=True)
     log_total = np.log(total, dtype=np.float64)
     rows = np.arange(len(logits))
-    if targets.ndim == 1:
-        losses[:] = log_total[:, 0] - shifted[rows, targets]
-    else:
-        # t * log(p) is 0 where t is 0, also where p is 0 and its logarithm -inf
-        surprise = np.where(targets > 0, log_total - shifted, 0)
-        losses[:] = np.sum(targets * surprise, axis=1)
+    # In float64, where what float32 cannot hold is still finite.
+    with np.errstate(over="ignore"):
+        if targets.ndim == 1:
+            score = logits[rows, targets].astype(np.float64)
+            losses[:] = log_total[:, 0] + (maximum[:, 0] - score)
+        else:
+            # t * log(p) is 0 where t is 0, also where p is 0 and its logarithm -inf
+            gap = np.subtract(maximum, logits, dtype=np.float64)
+            surprise = np.where(targets > 0, log_total + gap, 0)
+            losses[:] = np.sum(targets * surprise, axis=1)
     if dlogits is not None:
         np.divide(probabilities, total, out=dlogits)
         if targets.ndim == 1:
@@ -108,12 +112,13 @@ def linear_cross_entropy(
     if invalid >= 0:
         return invalid
     dlogits = logits
-    if dW is not None:
-        np.matmul(X.T, dlogits, out=dW)
-    if dintercept is not None:
-        dlogits.sum(axis=0, out=dintercept)
-    if dX is not None:
-        np.matmul(dlogits, W.T, out=dX)
+    with np.errstate(over="ignore", invalid="ignore"):
+        if dW is not None:
+            np.matmul(X.T, dlogits, out=dW)
+        if dintercept is not None:
+            dlogits.sum(axis=0, out=dintercept)
+        if dX is not None:
+            np.matmul(dlogits, W.T, out=dX)
     return -1
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .. import linear, validation
+from .. import validation
 from ..exceptions import NotFittedError
 from ..gradcheck import check_finite
 from ..validation import FloatArray
@@ -58,7 +58,7 @@ class LinearModel:
             if invalid.any():
                 i = int(np.argmax(invalid))
                 validation.check_finite("W", W)
-                raise ValueError(linear.why_logits_are_invalid(start + i, block[i], scores.dtype))
+                raise ValueError(validation.why_row_is_invalid(start + i, block[i], scores.dtype))
             labels[start : start + _ROWS_AT_A_TIME] = scores.argmax(axis=1)
         return labels
 
@@ -126,7 +126,7 @@ def _loss_of_rows(
         finite = np.isfinite(minibatch).all(axis=1)
         if not finite.all():  # the loss knows the row's place in the minibatch, not in X
             row = int(rows[int(np.argmin(finite))])
-            raise ValueError(linear.why_logits_are_invalid(row, X[row], W.dtype)) from None
+            raise ValueError(validation.why_row_is_invalid(row, X[row], W.dtype)) from None
         with np.errstate(over="ignore", invalid="ignore"):
             if np.isfinite(minibatch @ W).all():
                 raise

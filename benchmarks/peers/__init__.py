@@ -1,0 +1,6 @@
+"""How fast and how lean fastsoftmax is next to its peers: `python -m benchmarks.peers COMMAND`.
+
+`epochs` and `loss` compare it with NumPy, PyTorch, JAX and scikit-learn, `busy` measures it beside
+processes that keep the CPUs busy, `memory` what a training takes. `make peers` installs the peers and
+runs them. A peer is a class in `trainers.py` or `losses.py`; a line of the table of `epochs` is a `Row`.
+"""

@@ -1,0 +1,157 @@
+"""`busy`: an epoch on a machine whose CPUs others keep busy, against the time on a quiet one."""
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from time import sleep
+from timeit import Timer
+from typing import Any
+
+from rich.console import Console
+
+from . import tables
+from .contender import present_and_missing
+from .epochs import ROWS, made_up_row
+from .rounds import PAUSE_SECONDS, Timing, repeats_for
+from .threads import allowed_cpus, limited
+from .trainers import PEERS, FastSoftmax
+
+SHAPE = "60000x784x10x128"
+_LOADS = (0, 1, 2, 4)
+# On a busy machine the scheduler takes a CPU away for some milliseconds at a time: a turn has many.
+_SECONDS_A_TURN = 0.2
+# At most so many times the quiet time, with one busy process for each CPU.
+_MOST_TIMES = 2.5
+
+# Ends by itself when its parent has gone, however that ended.
+_BUSY_LOOP = """
+import os
+parent = os.getppid()
+print("busy", flush=True)
+while os.getppid() == parent:
+    for _ in range(1_000_000):
+        pass
+"""
+
+
+@contextmanager
+def busy_neighbours(n_processes: int) -> Iterator[None]:
+    """Keep so many processes in busy loops, on the CPUs that this one may use."""
+    processes = []
+    try:
+        for _ in range(n_processes):
+            command = [sys.executable, "-c", _BUSY_LOOP]
+            processes.append(subprocess.Popen(command, stdout=subprocess.PIPE))
+        for process in processes:
+            assert process.stdout is not None
+            process.stdout.readline()
+        yield
+    finally:
+        for process in processes:
+            process.kill()
+        for process in processes:
+            with process:  # waits, and closes the pipe
+                pass
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Carry out the command."""
+    console = tables.new_console(arguments.json)
+    ((name, shape),) = arguments.shapes.items()
+    row = ROWS.get(name) or made_up_row(shape)
+    epochs = arguments.epochs or row.epochs
+    peers, missing = present_and_missing([p for p in PEERS if p.name in arguments.contenders])
+    problem = row.load()
+    trainers = [contender(problem, arguments.threads) for contender in (FastSoftmax, *peers)]
+    loads = sorted({*_LOADS, allowed_cpus()})
+
+    def fit_of(trainer: Any) -> Callable[[], None]:
+        return lambda: trainer.fit(epochs, 0)
+
+    tables.report_progress(f"{name}: beside {', '.join(map(str, loads))} busy processes")
+    with limited(arguments.threads):
+        fits = {trainer.name: fit_of(trainer) for trainer in trainers}
+        timings = _measure(fits, loads, arguments.rounds, epochs)
+    _print(console, name, timings, arguments)
+    tables.print_missing(console, missing)
+    settings = {
+        "threads": arguments.threads,
+        "cpus": allowed_cpus(),
+        "rounds": arguments.rounds,
+        "shape": name,
+        "dtype": "float32",
+        "most_times": _MOST_TIMES,
+    }
+    record = {
+        "loads": [
+            {
+                "busy_processes": load,
+                "contenders": {
+                    contender: {
+                        **timing.as_record(),
+                        "over_quiet": timing.median / timings[0][contender].median,
+                    }
+                    for contender, timing in of_load.items()
+                },
+            }
+            for load, of_load in timings.items()
+        ],
+        "missing": missing,
+    }
+    tables.save_json(arguments.json, "busy", settings, record)
+    return 0
+
+
+def _measure(
+    fits: Mapping[str, Callable[[], None]], loads: list[int], n_rounds: int, epochs: int
+) -> dict[int, dict[str, Timing]]:
+    """Return the times of an epoch by load and contender; in a round every load has its turn."""
+    repeats = {}
+    for name, fit in fits.items():
+        fit()
+        repeats[name] = repeats_for(fit, _SECONDS_A_TURN)
+    seconds: dict[int, dict[str, list[float]]] = {
+        load: {name: [] for name in fits} for load in loads
+    }
+    for _ in range(n_rounds):
+        for load in loads:
+            with busy_neighbours(load):
+                for name, fit in fits.items():
+                    sleep(PAUSE_SECONDS)
+                    taken = Timer(fit).timeit(repeats[name])
+                    seconds[load][name].append(taken / repeats[name] / epochs)
+    return {
+        load: {name: Timing(times) for name, times in of_load.items()}
+        for load, of_load in seconds.items()
+    }
+
+
+def _print(
+    console: Console,
+    name: str,
+    timings: Mapping[int, Mapping[str, Timing]],
+    arguments: argparse.Namespace,
+) -> None:
+    table = tables.new_table(
+        "busy processes", "contender", "epoch", "from all rounds", "over quiet", "at most", names=2
+    )
+    for load, of_load in timings.items():
+        for i, (contender, timing) in enumerate(of_load.items()):
+            ratio = timing.median / timings[0][contender].median
+            asked = contender == FastSoftmax.name and load == allowed_cpus()
+            table.add_row(
+                "" if i else str(load),
+                contender,
+                *tables.timing_cells(timing),
+                tables.at_most(tables.times(ratio), ratio, _MOST_TIMES if asked else None),
+                tables.times(_MOST_TIMES) if asked else "-",
+            )
+        table.add_section()
+    console.print("", table, "", sep="\n")
+    console.print(
+        f"One epoch of {name}, float32, threads: {arguments.threads}, CPUs: {allowed_cpus()}. Median "
+        f"(and range) of {arguments.rounds} rounds.",
+        markup=False,
+    )

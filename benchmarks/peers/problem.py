@@ -1,0 +1,72 @@
+"""What an epoch trains on, and the loss that tells whether everybody trained the same."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastsoftmax.datasets import load_digits, make_linear_teacher
+
+Floats = NDArray[np.float32]
+
+# So strong that after a few epochs a contender who forgot the penalty, or divided it by the size of the
+# minibatch, would end with another loss.
+_ALPHA = 0.01
+_BLOCK_ROWS = 4096
+
+
+class Problem(NamedTuple):
+    """Data and settings, the same for all contenders.
+
+    The objective is ``mean(-log softmax(X @ coef.T + intercept)_y) + alpha / 2 * sum(coef**2)``, and a
+    step subtracts `learning_rate` times its gradient over a minibatch. Labels are 0 to n_classes - 1.
+    """
+
+    X: Floats
+    y: NDArray[np.int64]
+    n_classes: int
+    batch_size: int
+    learning_rate: float
+    alpha: float = _ALPHA
+
+    @property
+    def n_steps(self) -> int:
+        """Minibatches in an epoch; the last may be smaller."""
+        return -(-len(self.X) // self.batch_size)
+
+    @property
+    def flop(self) -> float:
+        """Floating-point operations of an epoch's two matrix products."""
+        return 4.0 * self.X.size * self.n_classes
+
+    def loss(self, coef: Floats, intercept: Floats) -> float:
+        """Return the objective over all data; the logits in float32, the rest in float64."""
+        total = 0.0
+        for start in range(0, len(self.X), _BLOCK_ROWS):
+            block = slice(start, start + _BLOCK_ROWS)
+            logits = (self.X[block] @ coef.T + intercept).astype(np.float64)
+            logits -= logits.max(axis=1, keepdims=True)
+            labels = self.y[block]
+            total += np.log(np.exp(logits).sum(axis=1)).sum()
+            total -= logits[np.arange(len(labels)), labels].sum()
+        penalty = self.alpha / 2 * np.square(coef, dtype=np.float64).sum()
+        return float(total / len(self.X) + penalty)
+
+
+def digits(batch_size: int) -> Problem:
+    """Return the handwritten digits that scikit-learn bundles."""
+    data = load_digits()
+    X = np.concatenate([data.X_train, data.X_test])
+    y = np.concatenate([data.y_train, data.y_test])
+    return Problem(X, y, data.n_classes, batch_size, learning_rate=0.2)
+
+
+def made_up(n_samples: int, n_features: int, n_classes: int, batch_size: int) -> Problem:
+    """Return normal features, labelled by a random linear classifier with some noise."""
+    data = make_linear_teacher(n_samples, n_features, n_classes)
+    # With many classes and few samples some never occur, and `fit` cannot know of them.
+    labels, y = np.unique(data.y_train, return_inverse=True)
+    # A quarter of the largest rate that contracts: the covariance of a minibatch has no eigenvalue much
+    # above this square (Marchenko and Pastur), the Hessian none above half of it.
+    rate = 1 / (1 + np.sqrt(n_features / batch_size)) ** 2
+    return Problem(data.X_train, y, len(labels), batch_size, learning_rate=float(rate))

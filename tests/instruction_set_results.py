@@ -1,0 +1,104 @@
+"""What the compiled backend makes of given and of drawn arrays: run by test_instruction_sets.py.
+
+An instruction set is chosen at import, so each needs an interpreter of its own, with FASTSOFTMAX_ISA set:
+
+    python instruction_set_results.py GIVEN.npz RESULTS.npz
+
+The results for the given arrays go to a file. Printed is a JSON object with the SHA-256 of those for larger
+arrays, by the number of threads and by name.
+"""
+
+import hashlib
+import json
+import os
+import sys
+
+import numpy as np
+
+import fastsoftmax as f
+from fastsoftmax.backends import get_backend
+
+THREADS = (1, 2, 3, 8)
+# Classes that do and do not fill vectors; rows enough for the threads, but in the last.
+ROWS = [(2100, 10), (700, 40), (25, 1000), (3, 7)]
+PRODUCTS = [(300, 200, 10), (64, 301, 17), (260, 600, 2), (9, 5, 3)]
+PENALTIES = [(0.3, 0.0), (0.0, 0.2), (0.3, 0.2)]
+TRAINING = [
+    {"penalty": "elasticnet", "alpha": 0.01, "momentum": 0.9, "nesterov": True},
+    {"penalty": "l1", "alpha": 0.01, "momentum": 0.5},
+    {"penalty": "l2", "batch_size": 64, "fit_intercept": False},
+]
+
+
+def values(given):
+    """For the arrays that the oracle knows."""
+    results = {}
+    for name in sorted({name.split()[0] for name in given}):
+        logits, targets, X, y = (
+            given[f"{name} {part}"] for part in ("logits", "targets", "X", "y")
+        )
+        for function in (f.softmax, f.log_softmax, f.logsumexp):
+            results[f"{name} {function.__name__}"] = function(logits, backend="compiled")
+        loss, dlogits = f.softmax_cross_entropy(logits, targets, backend="compiled", n_threads=2)
+        model = f.SoftmaxClassifier(
+            backend="compiled",
+            max_iter=2,
+            momentum=0.5,
+            penalty="elasticnet",
+            batch_size=7,
+            random_state=0,
+            alpha=0.01,
+        ).fit(X, y)
+        results |= {f"{name} loss": loss, f"{name} dlogits": dlogits}
+        results |= {f"{name} coef": model.coef_, f"{name} curve": model.loss_curve_}
+    return results
+
+
+def labels_and_probabilities(rng, n, c, dtype):
+    probabilities = rng.random(size=(n, c)).astype(dtype)
+    return rng.integers(c, size=n), probabilities / probabilities.sum(axis=1, keepdims=True)
+
+
+def drawn(dtype, n_threads):
+    """Yield a name and the results, for every function and shape."""
+    rng = np.random.default_rng(6)
+    options = {"backend": "compiled", "n_threads": n_threads}
+    for n, c in ROWS:
+        logits = rng.normal(scale=8, size=(n, c)).astype(dtype)
+        for function in (f.softmax, f.log_softmax, f.logsumexp):
+            yield f"{function.__name__} {n}x{c}", function(logits, **options)
+        for targets in labels_and_probabilities(rng, n, c, dtype):
+            result = f.softmax_cross_entropy(logits, targets, **options)
+            yield f"softmax_cross_entropy {n}x{c} {targets.dtype}", *result
+    for n, d, c in PRODUCTS:
+        X, W = rng.normal(size=(n, d)).astype(dtype), rng.normal(size=(d, c)).astype(dtype)
+        b = rng.normal(size=c).astype(dtype)
+        labels, probabilities = labels_and_probabilities(rng, n, c, dtype)
+        for targets in (labels, probabilities):
+            loss, gradients = f.linear_cross_entropy(X, W, targets, b, **options)
+            yield f"linear_cross_entropy {n}x{d}x{c} {targets.dtype}", loss, *gradients
+        for l2, l1 in PENALTIES:
+            yield f"penalty {d}x{c} {l2} {l1}", *f.penalty(W, l2, l1, **options)
+        for rule in TRAINING:
+            model = f.SoftmaxClassifier(
+                backend="compiled", n_jobs=n_threads, max_iter=2, random_state=0, eta0=0.1, **rule
+            ).fit(X, labels)
+            result = model.coef_, model.intercept_, model.loss_curve_
+            yield f"fit {n}x{d}x{c} {rule['penalty']}", *result
+
+
+def digests(n_threads):
+    return {
+        f"{np.dtype(dtype)} {name}": [
+            hashlib.sha256(np.ascontiguousarray(result).tobytes()).hexdigest() for result in results
+        ]
+        for dtype in (np.float32, np.float64)
+        for name, *results in drawn(dtype, n_threads)
+    }
+
+
+if __name__ == "__main__":
+    assert get_backend("compiled").instruction_set() == os.environ["FASTSOFTMAX_ISA"]
+    with np.load(sys.argv[1]) as file:
+        np.savez(sys.argv[2], **values(dict(file)))
+    print(json.dumps({str(n_threads): digests(n_threads) for n_threads in THREADS}))
