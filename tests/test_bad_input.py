@@ -178,6 +178,28 @@ def test_targets(backend, name, targets, error, message):
     assert_fails(backend, name, changed, error, message)
 
 
+@pytest.mark.parametrize("dtype", [np.int8, np.int16, np.int32, np.int64])
+@pytest.mark.parametrize("n_classes", [3, 300, 70_000])
+def test_negative_labels_of_few_bits(backend, dtype, n_classes):
+    # Of 8 bits, -1 read without a sign is 255, a class among 300.
+    changed = {"logits": np.zeros((1, n_classes)), "targets": np.array([-1], dtype)}
+    assert_fails(backend, "cross_entropy", changed, ValueError, r"^targets: .*got -1 in row 0")
+
+
+@pytest.mark.parametrize("payload", [0, 1, 5])
+@pytest.mark.parametrize(("dtype", "unsigned"), [("f4", "u4"), ("f8", "u8")])
+def test_a_nan_of_any_bits(backend, dtype, unsigned, payload):
+    logits = np.zeros((2, 20), dtype)
+    bits = np.array(np.nan, dtype).view(unsigned) + np.array(payload, unsigned)
+    logits[1, 3] = bits.view(dtype)
+    for name in ("softmax", "log_softmax"):
+        assert_fails(backend, name, {"logits": logits}, ValueError, "^logits: .*NaN in row 1")
+    for c in (4, 20):  # few classes and many take different ways in the compiled backend
+        changed = {"logits": logits[:, :c], "targets": [0, 0]}
+        for name in ("cross_entropy", "softmax_cross_entropy"):
+            assert_fails(backend, name, changed, ValueError, "^logits: .*NaN in row 1")
+
+
 def test_numbers_too_large_for_the_dtype_computed_in(backend):
     single = Z.astype(np.float32)
     assert_fails(
@@ -202,6 +224,7 @@ OUTS = [
     (np.empty((2, 3), ">f8"), TypeError, "float64.*>f8"),
     (np.broadcast_to(np.float64(0), (2, 3)), ValueError, "read-only"),
     (np.lib.stride_tricks.as_strided(np.zeros(3), (2, 3), (0, 8)), ValueError, "share memory"),
+    (np.lib.stride_tricks.as_strided(np.zeros(6), (2, 3), (8, 8)), ValueError, "share memory"),
     (np.ma.zeros((2, 3)), TypeError, "MaskedArray"),
 ]
 

@@ -200,6 +200,53 @@ def test_attributes_may_be_replaced_by_other_numbers(backend, dtype, data):
     np.testing.assert_allclose(model.intercept_, twin.intercept_, rtol=1e-5)
 
 
+def test_the_penalty_of_many_classes_loses_no_digits(backend, dtype):
+    n_classes = 2000
+    X, y = np.eye(4, 20).astype(dtype), np.arange(4)
+    model = SoftmaxClassifier(backend=backend, alpha=1.0, eta0=1e-6, n_jobs=1)
+    model.partial_fit(X, y, classes=np.arange(n_classes))
+    model.coef_ = np.full((n_classes, 20), 0.3, dtype)
+    objective = model.partial_fit(X, y).loss_curve_[-1]
+    # Equal weights: log(n_classes), up to the intercept's first step of 1e-6, and the penalty.
+    expected = np.log(n_classes) + n_classes * 20 * float(dtype(0.3)) ** 2 / 2
+    assert objective == pytest.approx(expected, rel=float(np.finfo(dtype).eps) + 1e-8)
+
+
+class Twice(SoftmaxClassifier):
+    def __init__(self, *, times=2, **parameters):
+        super().__init__(**parameters)
+        self.times = times
+
+
+def test_a_subclass_has_its_own_parameters_too():
+    model = Twice(times=3, alpha=0.5)
+    assert repr(model) == "Twice(alpha=0.5, times=3)"
+    assert model.get_params() == SoftmaxClassifier(alpha=0.5).get_params() | {"times": 3}
+    assert model.set_params(times=4).times == 4
+
+
+def test_a_broken_pipe_in_partial_fit_leaves_the_model(data, monkeypatch):
+    model = SoftmaxClassifier(max_iter=1, n_jobs=1).fit(*data)
+    before = model.coef_.copy()
+
+    def broken(*words):
+        raise BrokenPipeError
+
+    monkeypatch.setattr("builtins.print", broken)
+    with pytest.raises(BrokenPipeError):
+        model.set_params(verbose=1).partial_fit(*data)
+    np.testing.assert_array_equal(model.coef_, before)
+    assert model.n_iter_ == 1
+
+
+def test_a_number_beyond_the_dtype_of_the_model_is_named(backend):
+    model = SoftmaxClassifier(backend=backend, max_iter=1)
+    model.fit(np.float32([[1], [2]]), [0, 1])
+    for call in (lambda X: model.partial_fit(X, [0, 1]), model.predict):
+        with pytest.raises(ValueError, match=r"^X: a number in row 1 overflows float32"):
+            call([[1.0], [1e300]])
+
+
 # In a process of its own: a kernel that trusts the shapes would take this one along.
 WRONG_SHAPES = """
 import sys

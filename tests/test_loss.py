@@ -220,6 +220,22 @@ def test_out_of_one_row_and_of_three_axes(backend):
     expected.dlogits.check(deep[:, 0])
 
 
+@pytest.mark.parametrize("targets", [[1], [[0.0, 1.0]], [[0.0, 1e37]]], ids=str)
+@pytest.mark.parametrize("logits", [[[0, -1e4]], [[3e38, -3e38]]], ids=str)
+def test_losses_that_float32_cannot_hold(backend, logits, targets):
+    logits = np.array(logits, np.float32)
+    mass = 1.0 if np.ndim(targets) == 1 else np.float32(targets)[0, 1]
+    expected = float(mass) * (float(logits[0, 0]) - float(logits[0, 1]))
+    assert cross_entropy(logits, targets, backend=backend) == pytest.approx(expected, rel=1e-12)
+
+
+def test_out_with_an_axis_of_length_one(backend):
+    out = np.full(3, np.nan)
+    _, dlogits = softmax_cross_entropy(np.zeros((1, 3)), [0], out[None], backend=backend)
+    np.testing.assert_allclose(out, [-2 / 3, 1 / 3, 1 / 3], rtol=1e-15)
+    assert np.shares_memory(dlogits, out)
+
+
 @pytest.mark.parametrize("targets", [np.zeros(0, int), np.zeros((0, 3)), []])
 def test_no_rows(backend, dtype, targets):
     logits = np.empty((0, 3), dtype)

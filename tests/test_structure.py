@@ -156,11 +156,8 @@ OPTIONAL = {"numba", "scipy", "sklearn", "matplotlib", "rich"}
 
 
 def test_import_takes_little_beyond_numpy():
-    # The budget is 15 ms, and a small module takes some 0.5 ms: a count needs no clock.
-    modules = modules_after("import fastsoftmax")
-    assert "fastsoftmax" in modules
-    assert not {name.split(".")[0] for name in modules} & OPTIONAL
-    assert len(modules) <= 30, f"imported: {sorted(modules)}"
+    # The budget is 15 ms; these two take 1, and a list needs no clock.
+    assert modules_after("import fastsoftmax") == {"fastsoftmax", "fastsoftmax._version"}
 
 
 USE = """
