@@ -3,6 +3,7 @@
 
 PYTHON ?= python3
 VENV ?= .venv
+PEERS_VENV ?= .venv-peers
 # Further arguments of the command: make bench ARGS="--epochs 5", make test ARGS="-k gradient"
 ARGS ?=
 
@@ -30,6 +31,10 @@ benchmarks: $(VENV)/.test ## the pytest-benchmark suites, the backends side by s
 neon-check: ## the bits of NEON, cross-built and emulated, against those of AVX2 and AVX-512
 	tests/c/compare_bits
 
+peers: ## compare with NumPy, PyTorch, JAX and scikit-learn; make peers ARGS="loss" for the loss core
+	@$(MAKE) --no-print-directory VENV=$(PEERS_VENV) $(PEERS_VENV)/.peers
+	$(PEERS_VENV)/bin/python -m benchmarks.peers $(or $(ARGS),epochs)
+
 lint: $(VENV)/.dev ## every check of style and types; changes nothing
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -54,7 +59,7 @@ release debug profile-build:
 	$(INSTALL) --no-deps --editable .
 
 clean: ## remove everything that make made, the environment included
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks
+	rm -rf $(VENV) $(PEERS_VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks
 	rm -f fastsoftmax/backends/_core.c fastsoftmax/backends/*.so
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
@@ -69,6 +74,11 @@ $(VENV)/.bench: $(VENV)/.created $(BUILD_INPUTS)
 
 $(VENV)/.test: $(VENV)/.created $(BUILD_INPUTS)
 	$(call install_extra,test)
+	@touch $(VENV)/.bench $@
+
+# The peers are large: they have an environment of their own, in which VENV is PEERS_VENV.
+$(VENV)/.peers: $(VENV)/.created $(BUILD_INPUTS)
+	$(call install_extra,peers)
 	@touch $(VENV)/.bench $@
 
 # The linters read the sources: they need not be compiled again for them.

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import NoReturn
 
-from fastsoftmax.backends import why_unavailable
+from fastsoftmax.cli import machine
 from fastsoftmax.cli.errors import FAILED, INTERRUPTED, CommandError
 from fastsoftmax.cli.options import positive_integer
 
@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         arguments = _parser().parse_args(argv)
         tables.check_target(arguments.json)
-        if (reason := why_unavailable("compiled")) is not None:
+        if (reason := machine.reason_against("compiled")) is not None:
             raise CommandError(f"the compiled backend is what is measured: {reason}", FAILED)
         confine(arguments.threads)
         code: int = arguments.run(arguments)

@@ -37,9 +37,9 @@ while os.getppid() == parent:
 
 
 @contextmanager
-def busy_neighbours(n_processes: int) -> Iterator[None]:
+def busy_neighbours(n_processes: int) -> Iterator[list[subprocess.Popen[bytes]]]:
     """Keep so many processes in busy loops, on the CPUs that this one may use."""
-    processes = []
+    processes: list[subprocess.Popen[bytes]] = []
     try:
         for _ in range(n_processes):
             command = [sys.executable, "-c", _BUSY_LOOP]
@@ -47,7 +47,7 @@ def busy_neighbours(n_processes: int) -> Iterator[None]:
         for process in processes:
             assert process.stdout is not None
             process.stdout.readline()
-        yield
+        yield processes
     finally:
         for process in processes:
             process.kill()
@@ -80,6 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
         "threads": arguments.threads,
         "cpus": allowed_cpus(),
         "rounds": arguments.rounds,
+        "epochs": epochs,
         "shape": name,
         "dtype": "float32",
         "most_times": _MOST_TIMES,

@@ -34,3 +34,8 @@ def size(n_bytes: float) -> str:
         if n_bytes >= unit:
             return f"{three_digits(n_bytes / unit)} {name}"
     return f"{n_bytes:.0f} bytes"
+
+
+def count(number: int, noun: str) -> str:
+    """Return "1 epoch", "2 epochs"."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

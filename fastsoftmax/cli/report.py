@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from .numbers import duration, three_digits, with_prefix
+from .numbers import count, duration, three_digits, with_prefix
 from .results import ORDER, Comparison, Result
 
 _EPOCH, _SPEED = "median\nepoch", "samples\nper s"
@@ -98,7 +98,7 @@ def _notes(comparison: Comparison) -> list[str]:
         )
     notes += [
         f"{result.backend}: ~ is extrapolated from {result.n_rows_timed} of {result.n_samples} "
-        f"samples; {len(result.epoch_seconds)} whole epochs would take about "
+        f"samples; {count(len(result.epoch_seconds), 'whole epoch')} would take about "
         f"{duration(result.seconds_an_epoch * len(result.epoch_seconds))}."
         for result in comparison.results
         if result.extrapolated

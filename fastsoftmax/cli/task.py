@@ -8,7 +8,7 @@ from ..datasets import Dataset
 from . import machine
 from .errors import CommandError
 from .measure import Settings
-from .numbers import size
+from .numbers import count, size
 
 Shape = tuple[int, int, int]
 
@@ -62,15 +62,11 @@ def description(
         f"{n_train} samples to train on, {len(data.X_test)} to test on"
     )
     how = (
-        f"{_count(settings.epochs, 'epoch')}, batch size {settings.batch_size}, "
+        f"{count(settings.epochs, 'epoch')}, batch size {settings.batch_size}, "
         f"learning rate {settings.learning_rate:g}, seed {settings.seed}"
     )
-    where = (machine.cpu_name(), instruction_set, _count(settings.n_threads, "thread"))
+    where = (machine.cpu_name(), instruction_set, count(settings.n_threads, "thread"))
     return {"data": what, "training": how, "machine": ", ".join(filter(None, where))}
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _safe_learning_rate(n_features: int, batch_size: int) -> float:
