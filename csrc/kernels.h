@@ -17,7 +17,7 @@ struct rule {
     int nesterov;
 };
 
-enum { ROWS_AHEAD = 8 };
+enum { ROWS_AHEAD = 20 };
 
 struct kernels {
     size_t lanes; /* elements of a vector; the strides of padded matrices are multiples of it */

@@ -17,6 +17,9 @@
 #include "kernels.h"
 #include "rows.h"
 
+/* Bytes of a row of features up to which its neighbours are fetched early. */
+enum { SHORT_ROW = 1024 };
+
 /* logits[i * stride + k] = rows[i] . coef[k] + intercept[k] for a tile of rows and classes. next_rows are
  * those to fetch meanwhile, or NULL: rows drawn at random are where no hardware prefetcher looks. */
 ALWAYS_INLINE void score_tile(const real *const *rows, int n_rows, size_t n_features,
@@ -42,6 +45,10 @@ ALWAYS_INLINE void score_tile(const real *const *rows, int n_rows, size_t n_feat
     if (j < n_features) {
         vec x[TILE_ROWS];
         UNROLL for (int i = 0; i < n_rows; ++i) x[i] = load_first(rows[i] + j, n_features - j, 0);
+        if (next_rows) {
+            UNROLL for (int i = 0; i < n_rows; ++i)
+                platform_prefetch(next_rows[i] + n_features - 1);
+        }
         UNROLL for (int k = 0; k < n_classes; ++k) {
             vec w = load(coef + k * coef_stride + j);
             UNROLL for (int i = 0; i < n_rows; ++i) sums[k][i] = fmadd(x[i], w, sums[k][i]);
@@ -63,20 +70,17 @@ ALWAYS_INLINE void score_tile(const real *const *rows, int n_rows, size_t n_feat
 ALWAYS_INLINE void score_rows(const real *const *rows, int n_rows, size_t n_features,
                               const real *coef, size_t coef_stride, size_t n_classes,
                               const real *intercept, real *logits, size_t stride) {
+    /* Short rows are done before memory answers, unless it is asked well ahead. */
+    size_t ahead = n_features * sizeof(real) <= SHORT_ROW ? ROWS_AHEAD - TILE_ROWS : TILE_ROWS;
+    const real *const *next_rows = rows + ahead;
     size_t k = 0;
-    if (n_classes >= TILE_CLASSES) {
-        score_tile(rows, n_rows, n_features, coef + k * coef_stride, coef_stride, TILE_CLASSES,
-                   intercept ? intercept + k : NULL, logits + k, stride, rows + n_rows);
-        k = TILE_CLASSES;
-    }
-    for (; k + TILE_CLASSES <= n_classes; k += TILE_CLASSES) {
-        score_tile(rows, n_rows, n_features, coef + k * coef_stride, coef_stride, TILE_CLASSES,
-                   intercept ? intercept + k : NULL, logits + k, stride, NULL);
-    }
-    for (; k < n_classes; ++k) {
-        score_tile(rows, n_rows, n_features, coef + k * coef_stride, coef_stride, 1,
-                   intercept ? intercept + k : NULL, logits + k, stride, NULL);
-    }
+#define TILE_OF(n)                                                               \
+    score_tile(rows, n_rows, n_features, coef + k * coef_stride, coef_stride, n, \
+               intercept ? intercept + k : NULL, logits + k, stride, k ? NULL : next_rows)
+    for (; k + TILE_CLASSES <= n_classes; k += TILE_CLASSES) TILE_OF(TILE_CLASSES);
+    for (; TILE_CLASSES > 2 && k + 2 <= n_classes; k += 2) TILE_OF(TILE_CLASSES > 2 ? 2 : 1);
+    for (; k < n_classes; ++k) TILE_OF(1);
+#undef TILE_OF
 }
 
 static void scores(const void *const *rows, size_t n_rows, size_t n_features, const void *coef,
@@ -126,15 +130,14 @@ static void outer_sum(const void *const *rows, size_t n_rows, size_t first, size
     const real *factors = g;
     real *sums = (real *)out + first;
     size_t width = n_features - first, k = 0;
-    for (; k + TILE_COLUMNS <= n_columns; k += TILE_COLUMNS) {
-        outer_sum_tile(x, n_rows, first, width, factors + k * g_column_stride, g_row_stride,
-                       g_column_stride, TILE_COLUMNS, add_to_out, sums + k * out_stride,
-                       out_stride);
-    }
-    for (; k < n_columns; ++k) {
-        outer_sum_tile(x, n_rows, first, width, factors + k * g_column_stride, g_row_stride,
-                       g_column_stride, 1, add_to_out, sums + k * out_stride, out_stride);
-    }
+#define TILE_OF(n)                                                                       \
+    outer_sum_tile(x, n_rows, first, width, factors + k * g_column_stride, g_row_stride, \
+                   g_column_stride, n, add_to_out, sums + k * out_stride, out_stride)
+    for (; k + TILE_COLUMNS <= n_columns; k += TILE_COLUMNS) TILE_OF(TILE_COLUMNS);
+    for (; TILE_COLUMNS > 5 && k + 5 <= n_columns; k += 5) TILE_OF(TILE_COLUMNS > 5 ? 5 : 1);
+    for (; TILE_COLUMNS > 2 && k + 2 <= n_columns; k += 2) TILE_OF(TILE_COLUMNS > 2 ? 2 : 1);
+    for (; k < n_columns; ++k) TILE_OF(1);
+#undef TILE_OF
 }
 
 /* The rule of a step in the kernel's type. */
@@ -218,14 +221,14 @@ static void update(const void *const *rows, size_t n_rows, size_t first, size_t 
     struct step step = step_of(rule);
     struct penalty_sums sums = {broadcast(0), broadcast(0), 0, 0};
     size_t width = n_features - first, k = 0;
-    for (; k + TILE_COLUMNS <= n_classes; k += TILE_COLUMNS) {
-        update_tile(x, n_rows, first, width, g + k, dlogits_stride, k, TILE_COLUMNS, &step,
-                    w + k * coef_stride, v ? v + k * coef_stride : NULL, coef_stride, &sums);
-    }
-    for (; k < n_classes; ++k) {
-        update_tile(x, n_rows, first, width, g + k, dlogits_stride, k, 1, &step,
-                    w + k * coef_stride, v ? v + k * coef_stride : NULL, coef_stride, &sums);
-    }
+#define TILE_OF(n)                                                                                \
+    update_tile(x, n_rows, first, width, g + k, dlogits_stride, k, n, &step, w + k * coef_stride, \
+                v ? v + k * coef_stride : NULL, coef_stride, &sums)
+    for (; k + TILE_COLUMNS <= n_classes; k += TILE_COLUMNS) TILE_OF(TILE_COLUMNS);
+    for (; TILE_COLUMNS > 5 && k + 5 <= n_classes; k += 5) TILE_OF(TILE_COLUMNS > 5 ? 5 : 1);
+    for (; TILE_COLUMNS > 2 && k + 2 <= n_classes; k += 2) TILE_OF(TILE_COLUMNS > 2 ? 2 : 1);
+    for (; k < n_classes; ++k) TILE_OF(1);
+#undef TILE_OF
     fold_penalty(&sums);
     *squares = sums.total_squares;
     *magnitudes = sums.total_magnitudes;

@@ -68,7 +68,7 @@ static inline int platform_has_avx512(void) { return 0; }
 /* Starts to fetch a cache line that will be read; does no harm where the address is invalid. */
 static inline void platform_prefetch(const void *address) {
 #if defined(__GNUC__) || defined(__clang__)
-    __builtin_prefetch(address, 0, 2);
+    __builtin_prefetch(address, 0, 3);
 #else
     (void)address;
 #endif

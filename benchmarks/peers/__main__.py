@@ -9,8 +9,11 @@ from fastsoftmax.cli import machine
 from fastsoftmax.cli.errors import FAILED, INTERRUPTED, CommandError
 from fastsoftmax.cli.options import positive_integer
 
-from . import busy, epochs, loss, memory, tables
-from .threads import confine
+try:
+    from . import busy, epochs, loss, memory, tables
+    from .threads import confine
+except ModuleNotFoundError as error:  # rich or threadpoolctl
+    sys.exit(f'benchmarks.peers: error: needs {error.name}: pip install "fastsoftmax[peers]"')
 
 _COMMAND = "python -m benchmarks.peers"
 _EXAMPLES = """\
@@ -42,6 +45,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except CommandError as error:
         print(f"{_COMMAND}: error: {error}", file=sys.stderr)
         return error.exit_code
+    except ImportError as error:  # the digits are in scikit-learn
+        print(f"{_COMMAND}: error: {error}", file=sys.stderr)
+        return FAILED
     except KeyboardInterrupt:
         print(f"{_COMMAND}: interrupted", file=sys.stderr)
         return INTERRUPTED

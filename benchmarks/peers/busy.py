@@ -5,9 +5,9 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from time import sleep
 from timeit import Timer
-from typing import Any
 
 from rich.console import Console
 
@@ -16,7 +16,7 @@ from .contender import present_and_missing
 from .epochs import ROWS, made_up_row
 from .rounds import PAUSE_SECONDS, Timing, repeats_for
 from .threads import allowed_cpus, limited
-from .trainers import PEERS, FastSoftmax
+from .trainers import PEERS, FastSoftmax, Trainer
 
 SHAPE = "60000x784x10x128"
 _LOADS = (0, 1, 2, 4)
@@ -42,8 +42,12 @@ def busy_neighbours(n_processes: int) -> Iterator[list[subprocess.Popen[bytes]]]
     processes: list[subprocess.Popen[bytes]] = []
     try:
         for _ in range(n_processes):
-            command = [sys.executable, "-c", _BUSY_LOOP]
-            processes.append(subprocess.Popen(command, stdout=subprocess.PIPE))
+            # In groups of their own, as Ctrl-C at a terminal is for this process, which then ends them.
+            processes.append(
+                subprocess.Popen(
+                    [sys.executable, "-c", _BUSY_LOOP], stdout=subprocess.PIPE, process_group=0
+                )
+            )
         for process in processes:
             assert process.stdout is not None
             process.stdout.readline()
@@ -64,15 +68,12 @@ def run(arguments: argparse.Namespace) -> int:
     epochs = arguments.epochs or row.epochs
     peers, missing = present_and_missing([p for p in PEERS if p.name in arguments.contenders])
     problem = row.load()
-    trainers = [contender(problem, arguments.threads) for contender in (FastSoftmax, *peers)]
+    contenders: list[type[Trainer]] = [FastSoftmax, *peers]
+    trainers = [contender(problem, arguments.threads) for contender in contenders]
     loads = sorted({*_LOADS, allowed_cpus()})
-
-    def fit_of(trainer: Any) -> Callable[[], None]:
-        return lambda: trainer.fit(epochs, 0)
-
+    fits = {trainer.name: partial(trainer.fit, epochs, 0) for trainer in trainers}
     tables.report_progress(f"{name}: beside {', '.join(map(str, loads))} busy processes")
     with limited(arguments.threads):
-        fits = {trainer.name: fit_of(trainer) for trainer in trainers}
         timings = _measure(fits, loads, arguments.rounds, epochs)
     _print(console, name, timings, arguments)
     tables.print_missing(console, missing)

@@ -108,7 +108,10 @@ def run(arguments: argparse.Namespace) -> int:
         peak = max(peak, matmul_flops(arguments.threads))
         contenders = [row.contenders[0], *peers]
         tables.report_progress(f"{name}: {', '.join(contender.name for contender in contenders)}")
-        outcomes.append(_outcome(name, row, contenders, arguments))
+        outcome = outcome_of(
+            name, row, contenders, arguments.rounds, arguments.threads, arguments.epochs
+        )
+        outcomes.append(outcome)
         peak = max(peak, matmul_flops(arguments.threads))
         gc.collect()
     _print(console, outcomes, peak, arguments)
@@ -123,12 +126,18 @@ def run(arguments: argparse.Namespace) -> int:
     return 0 if all(outcome.agrees(name) for outcome in outcomes for name in outcome.losses) else 1
 
 
-def _outcome(
-    name: str, row: Row, contenders: Sequence[type[Trainer]], arguments: argparse.Namespace
+def outcome_of(
+    name: str,
+    row: Row,
+    contenders: Sequence[type[Trainer]],
+    n_rounds: int,
+    n_threads: int,
+    epochs: int | None = None,
 ) -> Outcome:
+    """Measure one row, with those of its contenders that are there, the first being ours."""
     problem = row.load()
-    epochs = arguments.epochs or row.epochs
-    trainers = [contender(problem, arguments.threads) for contender in contenders]
+    epochs = epochs or row.epochs
+    trainers = [contender(problem, n_threads) for contender in contenders]
     seed = 0
 
     def begin_round(i: int) -> None:
@@ -138,10 +147,10 @@ def _outcome(
     def fit_of(trainer: Trainer) -> Callable[[], None]:
         return lambda: trainer.fit(epochs, seed)
 
-    with limited(arguments.threads):
+    with limited(n_threads):
         fits = measure(
             {trainer.name: fit_of(trainer) for trainer in trainers},
-            arguments.rounds,
+            n_rounds,
             _SECONDS_A_TURN,
             begin_round,
         )

@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
     console = tables.new_console(arguments.json)
     wanted = [peer for peer in PEERS if peer.name in arguments.contenders]
     peers, missing = present_and_missing(wanted)
-    contenders = [FastSoftmax, *peers]
+    contenders: list[type[LossCore]] = [FastSoftmax, *peers]
     outcomes = []
     for name, (n_rows, n_classes) in arguments.shapes.items():
         tables.report_progress(f"{name}: {', '.join(contender.name for contender in contenders)}")

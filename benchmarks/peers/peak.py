@@ -13,8 +13,8 @@ _RUNS = 3
 def matmul_flops(n_threads: int) -> float:
     """Return the floating-point operations a second of NumPy's best large float32 `matmul`.
 
-    A stand-in for the peak of the fused multiply-add units, some 10 to 15 % below it: good BLAS comes
-    that near. As the best of its runs it is the last to suffer from neighbours.
+    A stand-in for the peak of the fused multiply-add units, which is somewhat higher. The best of its
+    runs is what neighbours disturb least.
     """
     a = np.ones((_SIZE, _SIZE), np.float32)
     out = np.empty_like(a)

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from threadpoolctl import threadpool_limits
+
 # Read when a library is imported: these must be set before. PJRT_NPROC and NPROC are XLA's, which has no
 # other setting for the size of its thread pool.
 _VARIABLES = (
@@ -42,7 +44,5 @@ def allowed_cpus() -> int:
 @contextmanager
 def limited(n_threads: int) -> Iterator[None]:
     """Limit the libraries that are loaded by now: NumPy's and SciPy's BLAS, and OpenMP."""
-    from threadpoolctl import threadpool_limits
-
     with threadpool_limits(n_threads):
         yield

@@ -83,7 +83,7 @@ class NumPy(Trainer):
         remainder = len(problem.X) % problem.batch_size
         self.buffers = {size: self._buffers(size) for size in {problem.batch_size, remainder} - {0}}
 
-    def _buffers(self, size: int) -> tuple[np.ndarray, ...]:
+    def _buffers(self, size: int) -> tuple[Any, ...]:
         n_classes = self.problem.n_classes
         x = np.empty((size, self.problem.X.shape[1]), np.float32)
         scores = np.empty((size, n_classes), np.float32)
