@@ -41,13 +41,12 @@ def busy_neighbours(n_processes: int) -> Iterator[list[subprocess.Popen[bytes]]]
     """Keep so many processes in busy loops, on the CPUs that this one may use."""
     processes: list[subprocess.Popen[bytes]] = []
     try:
-        for _ in range(n_processes):
-            # In groups of their own, as Ctrl-C at a terminal is for this process, which then ends them.
-            processes.append(
-                subprocess.Popen(
-                    [sys.executable, "-c", _BUSY_LOOP], stdout=subprocess.PIPE, process_group=0
-                )
-            )
+        # In groups of their own, as Ctrl-C at a terminal is for this process, which then ends them.
+        command = [sys.executable, "-c", _BUSY_LOOP]
+        processes.extend(
+            subprocess.Popen(command, stdout=subprocess.PIPE, process_group=0)
+            for _ in range(n_processes)
+        )
         for process in processes:
             assert process.stdout is not None
             process.stdout.readline()
