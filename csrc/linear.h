@@ -17,15 +17,17 @@
 #include "kernels.h"
 #include "rows.h"
 
-/* Bytes of a row of features up to which its neighbours are fetched early. */
-enum { SHORT_ROW = 1024 };
+/* Rows drawn at random are where no hardware prefetcher looks, so a tile fetches rows that come later.
+ * Short ones are done before memory answers: those are fetched well ahead, and near. Long ones would
+ * push the weights out of the first level of the cache: the next few are fetched, to the second. */
+enum fetch { NOTHING, NEAR, FAR };
+enum { SHORT_ROW = 1024 /* bytes */ };
 
-/* logits[i * stride + k] = rows[i] . coef[k] + intercept[k] for a tile of rows and classes. next_rows are
- * those to fetch meanwhile, or NULL: rows drawn at random are where no hardware prefetcher looks. */
+/* logits[i * stride + k] = rows[i] . coef[k] + intercept[k] for a tile of rows and classes. */
 ALWAYS_INLINE void score_tile(const real *const *rows, int n_rows, size_t n_features,
                               const real *coef, size_t coef_stride, int n_classes,
                               const real *intercept, real *logits, size_t stride,
-                              const real *const *next_rows) {
+                              const real *const *next_rows, enum fetch fetch) {
     vec sums[TILE_CLASSES][TILE_ROWS];
     UNROLL for (int k = 0; k < n_classes; ++k) {
         UNROLL for (int i = 0; i < n_rows; ++i) sums[k][i] = broadcast(0);
@@ -34,8 +36,10 @@ ALWAYS_INLINE void score_tile(const real *const *rows, int n_rows, size_t n_feat
     for (; j + LANES <= n_features; j += LANES) {
         vec x[TILE_ROWS];
         UNROLL for (int i = 0; i < n_rows; ++i) x[i] = load(rows[i] + j);
-        if (next_rows) {
-            UNROLL for (int i = 0; i < n_rows; ++i) platform_prefetch(next_rows[i] + j);
+        if (fetch == NEAR) {
+            UNROLL for (int i = 0; i < n_rows; ++i) PREFETCH_NEAR(next_rows[i] + j);
+        } else if (fetch == FAR) {
+            UNROLL for (int i = 0; i < n_rows; ++i) PREFETCH_FAR(next_rows[i] + j);
         }
         UNROLL for (int k = 0; k < n_classes; ++k) {
             vec w = load(coef + k * coef_stride + j);
@@ -45,9 +49,8 @@ ALWAYS_INLINE void score_tile(const real *const *rows, int n_rows, size_t n_feat
     if (j < n_features) {
         vec x[TILE_ROWS];
         UNROLL for (int i = 0; i < n_rows; ++i) x[i] = load_first(rows[i] + j, n_features - j, 0);
-        if (next_rows) {
-            UNROLL for (int i = 0; i < n_rows; ++i)
-                platform_prefetch(next_rows[i] + n_features - 1);
+        if (fetch == NEAR) {
+            UNROLL for (int i = 0; i < n_rows; ++i) PREFETCH_NEAR(next_rows[i] + n_features - 1);
         }
         UNROLL for (int k = 0; k < n_classes; ++k) {
             vec w = load(coef + k * coef_stride + j);
@@ -70,13 +73,13 @@ ALWAYS_INLINE void score_tile(const real *const *rows, int n_rows, size_t n_feat
 ALWAYS_INLINE void score_rows(const real *const *rows, int n_rows, size_t n_features,
                               const real *coef, size_t coef_stride, size_t n_classes,
                               const real *intercept, real *logits, size_t stride) {
-    /* Short rows are done before memory answers, unless it is asked well ahead. */
-    size_t ahead = n_features * sizeof(real) <= SHORT_ROW ? ROWS_AHEAD - TILE_ROWS : TILE_ROWS;
-    const real *const *next_rows = rows + ahead;
+    enum fetch fetch = n_features * sizeof(real) <= SHORT_ROW ? NEAR : FAR;
+    const real *const *next_rows = rows + (fetch == NEAR ? ROWS_AHEAD - TILE_ROWS : TILE_ROWS);
     size_t k = 0;
 #define TILE_OF(n)                                                               \
     score_tile(rows, n_rows, n_features, coef + k * coef_stride, coef_stride, n, \
-               intercept ? intercept + k : NULL, logits + k, stride, k ? NULL : next_rows)
+               intercept ? intercept + k : NULL, logits + k, stride, next_rows,  \
+               k ? NOTHING : fetch)
     for (; k + TILE_CLASSES <= n_classes; k += TILE_CLASSES) TILE_OF(TILE_CLASSES);
     for (; TILE_CLASSES > 2 && k + 2 <= n_classes; k += 2) TILE_OF(TILE_CLASSES > 2 ? 2 : 1);
     for (; k < n_classes; ++k) TILE_OF(1);
@@ -105,6 +108,7 @@ ALWAYS_INLINE void accumulate(const real *const *rows, size_t n_rows, size_t fir
                               vec *sums) {
     for (size_t s = 0; s < n_rows; ++s) {
         vec x = width >= LANES ? load(rows[s] + first) : load_first(rows[s] + first, width, 0);
+        if (width > LANES) PREFETCH_NEAR(rows[s] + first + LANES);
         UNROLL for (int k = 0; k < n_columns; ++k) {
             sums[k] = fmadd(broadcast(g[s * row_stride + k * column_stride]), x, sums[k]);
         }

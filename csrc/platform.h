@@ -65,14 +65,15 @@ static inline int platform_has_avx2(void) { return 0; }
 static inline int platform_has_avx512(void) { return 0; }
 #endif
 
-/* Starts to fetch a cache line that will be read; does no harm where the address is invalid. */
-static inline void platform_prefetch(const void *address) {
+/* Start to fetch a cache line that will be read, into the first level of the cache or the second. They do
+ * no harm where the address is invalid. */
 #if defined(__GNUC__) || defined(__clang__)
-    __builtin_prefetch(address, 0, 3);
+#define PREFETCH_NEAR(address) __builtin_prefetch(address, 0, 3)
+#define PREFETCH_FAR(address) __builtin_prefetch(address, 0, 2)
 #else
-    (void)address;
+#define PREFETCH_NEAR(address) ((void)(address))
+#define PREFETCH_FAR(address) ((void)(address))
 #endif
-}
 
 /* Tells the CPU that this is a loop that waits. */
 static inline void platform_pause(void) {
