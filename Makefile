@@ -14,7 +14,7 @@ BUILD_INPUTS := pyproject.toml setup.py $(filter csrc/%,$(C_FILES)) $(CYTHON_FIL
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help bench test benchmarks neon-check lint format wheel sdist release debug profile-build clean
+.PHONY: help bench test benchmarks neon-check lint format wheel sdist release debug profile-build clean peers
 
 help: ## print the targets
 	@awk -F ':.*## ' '/^[a-z -]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' Makefile
@@ -51,7 +51,7 @@ wheel sdist: $(VENV)/.dev ## build one of them into dist/
 	$(BIN)/python -m build --$@
 
 release: $(VENV)/.test ## compile again, optimised: what `make bench` and `make test` begin with
-debug: $(VENV)/.test ## compile again with -O0 -g and assertions, for a debugger
+debug: $(VENV)/.test ## compile again with -O0 -g, for a debugger
 profile-build: $(VENV)/.test ## compile again optimised, with symbols and frame pointers, for a profiler
 debug: export FASTSOFTMAX_BUILD := debug
 profile-build: export FASTSOFTMAX_BUILD := profile

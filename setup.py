@@ -5,7 +5,7 @@ Environment variables:
 FASTSOFTMAX_PURE=1
     Install without the compiled backend.
 FASTSOFTMAX_BUILD=release|debug|profile
-    release (default): optimised. debug: no optimisation, symbols, assertions. profile: optimised, with
+    release (default): optimised. debug: no optimisation, symbols. profile: optimised, with
     symbols and frame pointers.
 """
 
@@ -37,7 +37,7 @@ TYPES = ("float32", "float64")
 
 BUILDS = {
     "release": ["-O3", "-g0"],
-    "debug": ["-O0", "-g", "-UNDEBUG"],
+    "debug": ["-O0", "-g"],
     "profile": ["-O3", "-g", "-fno-omit-frame-pointer"],
 }
 

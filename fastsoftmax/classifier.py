@@ -76,8 +76,8 @@ class SoftmaxClassifier:
     random_state : int, numpy.random.Generator, numpy.random.RandomState or None, default None
         The seed of the order of the samples; an instance is drawn from once for each `fit`.
     n_jobs : int or None, default None
-        Threads. None for ``FASTSOFTMAX_NUM_THREADS``, else ``OMP_NUM_THREADS``, else the CPUs this
-        process may use, as is -1. The compiled backend's results do not depend on it.
+        Threads. None or -1 for ``FASTSOFTMAX_NUM_THREADS``, else ``OMP_NUM_THREADS``, else the CPUs
+        this process may use. The compiled backend's results do not depend on it.
     verbose : int or bool, default 0
         Whether to print the loss of every epoch.
 
@@ -402,7 +402,7 @@ class SoftmaxClassifier:
             raise NotFittedError(
                 "this SoftmaxClassifier is not fitted: call fit or partial_fit first"
             )
-        matrix = _matrix(X, allow_empty=True)
+        matrix = _matrix(X, to_train=False)
         self._check_n_features(matrix)
         coef, intercept = parameters_of(self)
         dtype = coef.dtype
@@ -419,15 +419,15 @@ class SoftmaxClassifier:
         return logits
 
 
-def _matrix(X: ArrayLike, allow_empty: bool = False) -> NDArray[Any]:
+def _matrix(X: ArrayLike, to_train: bool = True) -> NDArray[Any]:
     matrix = validation.as_array("X", X)
     if matrix.ndim != 2:
         raise ValueError(f"X: expected two dimensions, got shape {matrix.shape}")
-    if matrix.shape[1] == 0 or (len(matrix) == 0 and not allow_empty):
+    if matrix.shape[1] == 0 or (len(matrix) == 0 and to_train):
         raise ValueError(
             f"X: expected at least one sample and one feature, got shape {matrix.shape}"
         )
-    if matrix.flags.f_contiguous and not matrix.flags.c_contiguous:
+    if to_train and matrix.flags.f_contiguous and not matrix.flags.c_contiguous:
         # Rows of a Fortran-ordered array are scattered: the one copy of X that is ever made.
         return np.array(matrix, dtype=validation.compute_dtype(matrix.dtype), order="C")
     return matrix
