@@ -101,7 +101,7 @@ class SoftmaxClassifier:
     -----
     `X` may be float32, float64, float16, of integers or booleans, and strided as it likes. Rows of
     float32 or float64 are read where they lie; others are converted a few minibatches at a time, but
-    for a Fortran-ordered `X`, which is copied once.
+    for a Fortran-ordered `X`, which is copied, once a call.
 
     References
     ----------
@@ -428,6 +428,6 @@ def _matrix(X: ArrayLike, to_train: bool = True) -> NDArray[Any]:
             f"X: expected at least one sample and one feature, got shape {matrix.shape}"
         )
     if to_train and matrix.flags.f_contiguous and not matrix.flags.c_contiguous:
-        # Rows of a Fortran-ordered array are scattered: the one copy of X that is ever made.
+        # Rows of a Fortran-ordered array are scattered: the one copy of X that training ever makes.
         return np.array(matrix, dtype=validation.compute_dtype(matrix.dtype), order="C")
     return matrix
