@@ -15,13 +15,22 @@ from .losses import course_words, softmax_loss
 
 
 class LinearClassifier(LinearModel):
-    """A linear classifier trained by SGD on any loss: subclasses say which, by `loss`.
+    """A linear classifier trained by SGD, on the softmax loss unless a subclass defines another.
+
+    Parameters
+    ----------
+    backend : {"auto", "compiled", "vectorized", "numba", "naive"}, default "auto"
+        What computes the loss; the same seed gives the same training on all, to rounding.
 
     Attributes
     ----------
     W : ndarray, shape (n_features, n_classes), or None
         The weights, None before the training.
     """
+
+    def __init__(self, backend: str = "auto") -> None:
+        super().__init__()
+        self.backend = backend
 
     def train(
         self,
@@ -88,24 +97,35 @@ class LinearClassifier(LinearModel):
         warn_of_divergence(history, "iteration", rate, strength)
         return history
 
-    def loss(
-        self, X_batch: NDArray[Any], y_batch: NDArray[Any], reg: float
-    ) -> tuple[float, FloatArray]:
-        """Return the loss of a minibatch and its gradient with respect to `W`; subclasses define it.
+    def loss(self, X_batch: ArrayLike, y_batch: ArrayLike, reg: float) -> tuple[float, FloatArray]:
+        """Return the softmax loss of a minibatch with the penalty, and its gradient.
+
+        Subclasses may define another.
 
         Parameters
         ----------
         X_batch : array_like of real numbers, shape (n_samples, n_features)
         y_batch : array_like of int, shape (n_samples,)
         reg : float
-            The strength of the penalty.
+            The strength of the penalty ``reg * sum(W**2)``.
+
+        Returns
+        -------
+        loss : float
+            In nats.
+        dW : ndarray
+            The shape of `W`.
 
         Raises
         ------
-        NotImplementedError
-            In this class.
+        NotFittedError
+            If `W` is None.
+        ValueError, TypeError, ImportError
+            As `softmax_loss_naive` does, or if the backend is not available.
         """
-        raise NotImplementedError(f"{type(self).__name__} has no loss: use Softmax, or define loss")
+        W = self._weights()
+        with course_words(X="X_batch", y="y_batch"):
+            return softmax_loss(W, X_batch, y_batch, reg, self.backend)
 
     def save(self, fname: str | PathLike[str]) -> None:
         """Write `W` as a ``.npy`` file; the suffix is added where it is missing.
@@ -155,17 +175,7 @@ class LinearClassifier(LinearModel):
 
 
 class Softmax(LinearClassifier):
-    """`LinearClassifier` on the softmax loss with L2 penalty.
-
-    Parameters
-    ----------
-    backend : {"auto", "compiled", "vectorized", "numba", "naive"}, default "auto"
-        What computes the loss; the same seed gives the same training on all, to rounding.
-
-    Attributes
-    ----------
-    W : ndarray, shape (n_features, n_classes), or None
-        The weights, None before the training.
+    """`LinearClassifier` with its softmax loss and L2 penalty, by the course's name.
 
     Examples
     --------
@@ -177,38 +187,6 @@ class Softmax(LinearClassifier):
     >>> softmax.predict(X)
     array([1, 0, 1, 0])
     """
-
-    def __init__(self, backend: str = "auto") -> None:
-        super().__init__()
-        self.backend = backend
-
-    def loss(self, X_batch: ArrayLike, y_batch: ArrayLike, reg: float) -> tuple[float, FloatArray]:
-        """Return the softmax loss of a minibatch with the penalty, and its gradient.
-
-        Parameters
-        ----------
-        X_batch : array_like of real numbers, shape (n_samples, n_features)
-        y_batch : array_like of int, shape (n_samples,)
-        reg : float
-            The strength of the penalty ``reg * sum(W**2)``.
-
-        Returns
-        -------
-        loss : float
-            In nats.
-        dW : ndarray
-            The shape of `W`.
-
-        Raises
-        ------
-        NotFittedError
-            If `W` is None.
-        ValueError, TypeError, ImportError
-            As `softmax_loss_naive` does, or if the backend is not available.
-        """
-        W = self._weights()
-        with course_words(X="X_batch", y="y_batch"):
-            return softmax_loss(W, X_batch, y_batch, reg, self.backend)
 
 
 class LinearSoftmaxClassifier(LinearModel):
