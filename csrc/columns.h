@@ -9,9 +9,7 @@
 #define FASTSOFTMAX_COLUMNS_H
 
 #include "exponential.h"
-
-/* From here on rows lie better as they are. */
-enum { MOST_COLUMNS = 32 };
+#include "kernels.h" /* MOST_COLUMNS: with more classes rows lie better as they are */
 
 /* columns[k][i] = rows[i][k]; lanes without a row are 0. */
 ALWAYS_INLINE void gather_columns(const real *rows, size_t stride, size_t n_rows, size_t n_classes,
@@ -31,13 +29,12 @@ ALWAYS_INLINE void scatter_columns(real (*columns)[LANES], size_t n_rows, size_t
     }
 }
 
-/* Losses and gradients of n_rows <= LANES rows. A row without a softmax has the loss NaN. */
-static inline void label_columns(const real *logits, size_t stride, size_t n_rows, size_t n_classes,
-                                 const int64_t *labels, double scale, double *losses, real *dlogits,
-                                 size_t dlogits_stride) {
-    real columns[MOST_COLUMNS][LANES];
+/* Losses and gradients of n_rows <= LANES rows, in place: columns[k][i] is the logit and then, unless
+ * only losses are asked for, the gradient of class k of row i. A row without a softmax has the loss NaN. */
+ALWAYS_INLINE void cross_entropy_of_columns(real (*columns)[LANES], size_t n_rows, size_t n_classes,
+                                            const int64_t *labels, double scale, double *losses,
+                                            int with_gradient) {
     real label_of[LANES], score_of[LANES];
-    gather_columns(logits, stride, n_rows, n_classes, columns);
     for (size_t i = 0; i < LANES; ++i) {
         size_t label = i < n_rows ? (size_t)labels[i] : 0;
         if (label >= n_classes) label = 0; /* changed since it was checked; see below */
@@ -71,13 +68,22 @@ static inline void label_columns(const real *logits, size_t stride, size_t n_row
         factors[i] = (real)(scale / total);
         of_labels[i] = (real)(-scale * (others / total));
     }
-    if (!dlogits) return;
+    if (!with_gradient) return;
     vec factor = load(factors), gradient_of_label = load(of_labels);
     for (size_t k = 0; k < n_classes; ++k) {
         vec gradient = mul(load(columns[k]), factor);
         store(columns[k], select_equal(label, broadcast((real)k), gradient_of_label, gradient));
     }
-    scatter_columns(columns, n_rows, n_classes, dlogits, dlogits_stride);
+}
+
+/* The same of rows. */
+static inline void label_columns(const real *logits, size_t stride, size_t n_rows, size_t n_classes,
+                                 const int64_t *labels, double scale, double *losses, real *dlogits,
+                                 size_t dlogits_stride) {
+    real columns[MOST_COLUMNS][LANES];
+    gather_columns(logits, stride, n_rows, n_classes, columns);
+    cross_entropy_of_columns(columns, n_rows, n_classes, labels, scale, losses, dlogits != NULL);
+    if (dlogits) scatter_columns(columns, n_rows, n_classes, dlogits, dlogits_stride);
 }
 
 #endif

@@ -2,6 +2,7 @@
 #include "kernels.h"
 
 #include "linear.h"
+#include "panels.h"
 #include "rows.h"
 
 #define JOIN(a, b, c) a##b##_##c
@@ -27,6 +28,10 @@ const struct kernels TABLE_NAME(INSTRUCTION_SET, TYPE) = {
     .scores = scores,
     .outer_sum = outer_sum,
     .update = update,
+    .panel_scores = panel_scores,
+    .panel_cross_entropy = panel_cross_entropy,
+    .panel_update = panel_update,
+    .panel_update_intercept = panel_update_intercept,
     .column_sums = column_sums,
     .update_intercept = update_intercept,
     .penalty = penalty,

@@ -19,6 +19,9 @@ struct rule {
 
 enum { ROWS_AHEAD = 20 };
 
+/* Up to so many classes a step of training goes by panels of features of at most so many vectors. */
+enum { MOST_COLUMNS = 32, PANEL_VECTORS = 16 };
+
 struct kernels {
     size_t lanes; /* elements of a vector; the strides of padded matrices are multiples of it */
     size_t element_size;
@@ -60,6 +63,24 @@ struct kernels {
                    const void *dlogits, size_t dlogits_stride, size_t n_classes,
                    const struct rule *rule, void *coef, void *velocity, size_t coef_stride,
                    double *squares, double *magnitudes);
+
+    /* A step with at most MOST_COLUMNS classes, by panels: the features [first, first + n_features), first
+     * a multiple of lanes. Scores and dlogits lie in blocks of `lanes` samples, [n_classes][lanes] each.
+     * scores of one panel; losses and dlogits of samples from the scores of all panels, which lie
+     * panel_stride apart; the update of a panel, which fetches the same features of next_rows (as
+     * many as rows, or NULL); squares and magnitudes for every vector of features. */
+    void (*panel_scores)(const void *const *rows, size_t n_rows, size_t first, size_t n_features,
+                         const void *coef, size_t coef_stride, size_t n_classes, void *scores);
+    void (*panel_cross_entropy)(const void *scores, size_t n_panels, size_t panel_stride,
+                                size_t n_rows, size_t n_classes, const void *intercept,
+                                const int64_t *labels, const void *probabilities, double scale,
+                                double *losses, void *dlogits);
+    void (*panel_update)(const void *const *rows, const void *const *next_rows, size_t n_rows,
+                         size_t first, size_t n_features, const void *dlogits, size_t n_classes,
+                         const struct rule *rule, void *coef, void *velocity, size_t coef_stride,
+                         double *squares, double *magnitudes);
+    void (*panel_update_intercept)(const void *dlogits, size_t n_rows, size_t n_classes,
+                                   const struct rule *rule, void *intercept, void *velocity);
 
     /* out[k] = sum over rows of g[s, k]; velocity as above; the intercept has no penalty */
     void (*column_sums)(const void *g, size_t stride, size_t n_rows, size_t n_columns,

@@ -23,11 +23,13 @@
 enum fetch { NOTHING, NEAR, FAR };
 enum { SHORT_ROW = 1024 /* bytes */ };
 
-/* logits[i * stride + k] = rows[i] . coef[k] + intercept[k] for a tile of rows and classes. */
-ALWAYS_INLINE void score_tile(const real *const *rows, int n_rows, size_t n_features,
+/* logits[i, k] = rows[i][first:] . coef[k] + intercept[k] for a tile of rows and classes, over
+ * n_features features. */
+ALWAYS_INLINE void score_tile(const real *const *rows, int n_rows, size_t first, size_t n_features,
                               const real *coef, size_t coef_stride, int n_classes,
-                              const real *intercept, real *logits, size_t stride,
-                              const real *const *next_rows, enum fetch fetch) {
+                              const real *intercept, real *logits, size_t row_stride,
+                              size_t class_stride, const real *const *next_rows,
+                              enum fetch fetch) {
     vec sums[TILE_CLASSES][TILE_ROWS];
     UNROLL for (int k = 0; k < n_classes; ++k) {
         UNROLL for (int i = 0; i < n_rows; ++i) sums[k][i] = broadcast(0);
@@ -35,11 +37,11 @@ ALWAYS_INLINE void score_tile(const real *const *rows, int n_rows, size_t n_feat
     size_t j = 0;
     for (; j + LANES <= n_features; j += LANES) {
         vec x[TILE_ROWS];
-        UNROLL for (int i = 0; i < n_rows; ++i) x[i] = load(rows[i] + j);
+        UNROLL for (int i = 0; i < n_rows; ++i) x[i] = load(rows[i] + first + j);
         if (fetch == NEAR) {
-            UNROLL for (int i = 0; i < n_rows; ++i) PREFETCH_NEAR(next_rows[i] + j);
+            UNROLL for (int i = 0; i < n_rows; ++i) PREFETCH_NEAR(next_rows[i] + first + j);
         } else if (fetch == FAR) {
-            UNROLL for (int i = 0; i < n_rows; ++i) PREFETCH_FAR(next_rows[i] + j);
+            UNROLL for (int i = 0; i < n_rows; ++i) PREFETCH_FAR(next_rows[i] + first + j);
         }
         UNROLL for (int k = 0; k < n_classes; ++k) {
             vec w = load(coef + k * coef_stride + j);
@@ -48,9 +50,9 @@ ALWAYS_INLINE void score_tile(const real *const *rows, int n_rows, size_t n_feat
     }
     if (j < n_features) {
         vec x[TILE_ROWS];
-        UNROLL for (int i = 0; i < n_rows; ++i) x[i] = load_first(rows[i] + j, n_features - j, 0);
+        UNROLL for (int i = 0; i < n_rows; ++i) x[i] = load_first(rows[i] + first + j, n_features - j, 0);
         if (fetch == NEAR) {
-            UNROLL for (int i = 0; i < n_rows; ++i) PREFETCH_NEAR(next_rows[i] + n_features - 1);
+            UNROLL for (int i = 0; i < n_rows; ++i) PREFETCH_NEAR(next_rows[i] + first + n_features - 1);
         }
         UNROLL for (int k = 0; k < n_classes; ++k) {
             vec w = load(coef + k * coef_stride + j);
@@ -65,7 +67,7 @@ ALWAYS_INLINE void score_tile(const real *const *rows, int n_rows, size_t n_feat
             UNROLL for (int i = 0; i < n_rows; ++i) of_rows[i] = sum_lanes(sums[k][i]);
         }
         UNROLL for (int i = 0; i < n_rows; ++i) {
-            logits[(size_t)i * stride + k] = of_rows[i] + offset;
+            logits[(size_t)i * row_stride + (size_t)k * class_stride] = of_rows[i] + offset;
         }
     }
 }
@@ -77,8 +79,8 @@ ALWAYS_INLINE void score_rows(const real *const *rows, int n_rows, size_t n_feat
     const real *const *next_rows = rows + (fetch == NEAR ? ROWS_AHEAD - TILE_ROWS : TILE_ROWS);
     size_t k = 0;
 #define TILE_OF(n)                                                               \
-    score_tile(rows, n_rows, n_features, coef + k * coef_stride, coef_stride, n, \
-               intercept ? intercept + k : NULL, logits + k, stride, next_rows,  \
+    score_tile(rows, n_rows, 0, n_features, coef + k * coef_stride, coef_stride, n, \
+               intercept ? intercept + k : NULL, logits + k, stride, 1, next_rows,  \
                k ? NOTHING : fetch)
     for (; k + TILE_CLASSES <= n_classes; k += TILE_CLASSES) TILE_OF(TILE_CLASSES);
     for (; TILE_CLASSES > 2 && k + 2 <= n_classes; k += 2) TILE_OF(TILE_CLASSES > 2 ? 2 : 1);
@@ -102,15 +104,29 @@ static void scores(const void *const *rows, size_t n_rows, size_t n_features, co
     }
 }
 
-/* sums[k] += sum over s of g[s, k] * rows[s][first : first + LANES], for n_columns values of k. */
+/* Where g[s, k] lies: samples in blocks of LANES, at g[s / LANES * block + s % LANES * lane + k * column].
+ * Rows of `stride` elements are blocks of LANES * stride. */
+struct layout {
+    size_t block, lane, column;
+};
+
+/* sums[k] += sum over s of g[s, k] * rows[s][first : first + LANES], for n_columns values of k. With
+ * next_rows, the same features of those are fetched meanwhile. */
 ALWAYS_INLINE void accumulate(const real *const *rows, size_t n_rows, size_t first, size_t width,
-                              const real *g, size_t row_stride, size_t column_stride, int n_columns,
-                              vec *sums) {
-    for (size_t s = 0; s < n_rows; ++s) {
-        vec x = width >= LANES ? load(rows[s] + first) : load_first(rows[s] + first, width, 0);
-        if (width > LANES) PREFETCH_NEAR(rows[s] + first + LANES);
-        UNROLL for (int k = 0; k < n_columns; ++k) {
-            sums[k] = fmadd(broadcast(g[s * row_stride + k * column_stride]), x, sums[k]);
+                              const real *g, struct layout layout, int n_columns,
+                              const real *const *next_rows, vec *sums) {
+    for (size_t block = 0; block < n_rows; block += LANES) {
+        size_t n = n_rows - block < LANES ? n_rows - block : LANES;
+        const real *of_block = g + block / LANES * layout.block;
+        for (size_t i = 0; i < n; ++i) {
+            const real *row = rows[block + i] + first;
+            vec x = width >= LANES ? load(row) : load_first(row, width, 0);
+            if (width > LANES) PREFETCH_NEAR(row + LANES);
+            if (next_rows) PREFETCH_FAR(next_rows[block + i] + first);
+            UNROLL for (int k = 0; k < n_columns; ++k) {
+                real factor = of_block[i * layout.lane + k * layout.column];
+                sums[k] = fmadd(broadcast(factor), x, sums[k]);
+            }
         }
     }
 }
@@ -123,7 +139,8 @@ ALWAYS_INLINE void outer_sum_tile(const real *const *rows, size_t n_rows, size_t
     UNROLL for (int k = 0; k < n_columns; ++k) {
         sums[k] = add_to_out ? load_up_to(out + k * out_stride, width, 0) : broadcast(0);
     }
-    accumulate(rows, n_rows, first, width, g, row_stride, column_stride, n_columns, sums);
+    struct layout layout = {LANES * row_stride, row_stride, column_stride};
+    accumulate(rows, n_rows, first, width, g, layout, n_columns, NULL, sums);
     UNROLL for (int k = 0; k < n_columns; ++k) store_up_to(out + k * out_stride, sums[k], width);
 }
 
@@ -195,12 +212,13 @@ ALWAYS_INLINE void fold_penalty(struct penalty_sums *sums) {
 }
 
 ALWAYS_INLINE void update_tile(const real *const *rows, size_t n_rows, size_t first, size_t width,
-                               const real *g, size_t g_stride, size_t first_class, int n_classes,
-                               const struct step *step, real *coef, real *velocity,
-                               size_t coef_stride, struct penalty_sums *sums) {
+                               const real *g, struct layout layout, size_t first_class,
+                               int n_classes, const struct step *step, real *coef, real *velocity,
+                               size_t coef_stride, const real *const *next_rows,
+                               struct penalty_sums *sums) {
     vec gradient[TILE_COLUMNS];
     UNROLL for (int k = 0; k < n_classes; ++k) gradient[k] = broadcast(0);
-    accumulate(rows, n_rows, first, width, g, g_stride, 1, n_classes, gradient);
+    accumulate(rows, n_rows, first, width, g, layout, n_classes, next_rows, gradient);
     UNROLL for (int k = 0; k < n_classes; ++k) {
         vec w = load(coef + k * coef_stride);
         if (step->has_l2) {
@@ -215,19 +233,19 @@ ALWAYS_INLINE void update_tile(const real *const *rows, size_t n_rows, size_t fi
     }
 }
 
-static void update(const void *const *rows, size_t n_rows, size_t first, size_t n_features,
-                   const void *dlogits, size_t dlogits_stride, size_t n_classes,
-                   const struct rule *rule, void *coef, void *velocity, size_t coef_stride,
-                   double *squares, double *magnitudes) {
-    const real *const *x = (const real *const *)rows;
-    const real *g = dlogits;
-    real *w = (real *)coef + first, *v = velocity ? (real *)velocity + first : NULL;
-    struct step step = step_of(rule);
+/* One strip, LANES features from `first` on, of all classes. */
+ALWAYS_INLINE void update_strip(const real *const *rows, size_t n_rows, size_t first, size_t width,
+                                const real *g, struct layout layout, size_t n_classes,
+                                const struct step *step, real *coef, real *velocity,
+                                size_t coef_stride, const real *const *next_rows, double *squares,
+                                double *magnitudes) {
     struct penalty_sums sums = {broadcast(0), broadcast(0), 0, 0};
-    size_t width = n_features - first, k = 0;
-#define TILE_OF(n)                                                                                \
-    update_tile(x, n_rows, first, width, g + k, dlogits_stride, k, n, &step, w + k * coef_stride, \
-                v ? v + k * coef_stride : NULL, coef_stride, &sums)
+    real *w = coef + first, *v = velocity ? velocity + first : NULL;
+    size_t k = 0;
+#define TILE_OF(n)                                                                             \
+    update_tile(rows, n_rows, first, width, g + k * layout.column, layout, k, n, step,         \
+                w + k * coef_stride, v ? v + k * coef_stride : NULL, coef_stride,              \
+                k ? NULL : next_rows, &sums)
     for (; k + TILE_COLUMNS <= n_classes; k += TILE_COLUMNS) TILE_OF(TILE_COLUMNS);
     for (; TILE_COLUMNS > 5 && k + 5 <= n_classes; k += 5) TILE_OF(TILE_COLUMNS > 5 ? 5 : 1);
     for (; TILE_COLUMNS > 2 && k + 2 <= n_classes; k += 2) TILE_OF(TILE_COLUMNS > 2 ? 2 : 1);
@@ -236,6 +254,16 @@ static void update(const void *const *rows, size_t n_rows, size_t first, size_t 
     fold_penalty(&sums);
     *squares = sums.total_squares;
     *magnitudes = sums.total_magnitudes;
+}
+
+static void update(const void *const *rows, size_t n_rows, size_t first, size_t n_features,
+                   const void *dlogits, size_t dlogits_stride, size_t n_classes,
+                   const struct rule *rule, void *coef, void *velocity, size_t coef_stride,
+                   double *squares, double *magnitudes) {
+    struct step step = step_of(rule);
+    struct layout by_rows = {LANES * dlogits_stride, dlogits_stride, 1};
+    update_strip((const real *const *)rows, n_rows, first, n_features - first, dlogits, by_rows,
+                 n_classes, &step, coef, velocity, coef_stride, NULL, squares, magnitudes);
 }
 
 ALWAYS_INLINE vec column_sum(const real *g, size_t stride, size_t n_rows, size_t width, vec sum) {

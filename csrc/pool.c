@@ -1,9 +1,9 @@
 /* See pool.h.
  *
  * Decisions:
- *   - What to do next is one atomic word, the ticket: the number of chunks and the next one to take.
- *     Adding 1 to it takes a chunk, and says in the same breath whether there was one. A thread that comes
- *     late finds no chunk left and touches nothing else.
+ *   - What to do next is one atomic word for each thread's share, the ticket: the end of the share and the
+ *     next chunk to take. Adding 1 to it takes a chunk, and says in the same breath whether there was one.
+ *     A thread that comes late finds no chunk left and touches nothing else.
  *   - A loop ends when the count of unfinished chunks is 0, not when all threads have met: who holds no
  *     chunk is not waited for.
  *   - Waiting is a short spin, since the next loop of a training step comes within microseconds, then
@@ -20,8 +20,12 @@
 
 #if PLATFORM_HAS_THREADS
 
-/* No loop of the kernels has more than 64 chunks. */
+/* No loop of the kernels has more than 64 chunks that take long. */
 enum { MOST_WORKERS = 63 };
+
+struct share {
+    _Alignas(CACHE_LINE) atomic_uint_fast64_t ticket; /* end << 32 | next chunk */
+};
 
 /* Of pause instructions: some 20 to 50 microseconds. */
 enum { SPINS = 1000 };
@@ -33,7 +37,7 @@ struct pool {
 
     void (*function)(void *context, size_t chunk);
     void *context;
-    _Alignas(CACHE_LINE) atomic_uint_fast64_t ticket; /* n_chunks << 32 | next chunk */
+    struct share shares[MOST_WORKERS + 1]; /* the borrower's, then the workers' */
     _Alignas(CACHE_LINE) atomic_size_t unfinished;
 
     pthread_mutex_t lock;
@@ -47,15 +51,23 @@ static struct pool the_pool = {
     .work_is_done = PTHREAD_COND_INITIALIZER,
 };
 
-static int has_chunks(struct pool *pool) {
-    uint64_t ticket = atomic_load(&pool->ticket);
+static int share_has_chunks(struct share *share) {
+    uint64_t ticket = atomic_load(&share->ticket);
     return (uint32_t)ticket < (ticket >> 32);
 }
 
-/* Takes and does chunks until none is left. */
-static void work(struct pool *pool) {
-    while (has_chunks(pool)) {
-        uint64_t ticket = atomic_fetch_add(&pool->ticket, 1);
+static int has_chunks(struct pool *pool) {
+    int n_shares = 1 + atomic_load(&pool->n_active);
+    for (int i = 0; i < n_shares; ++i) {
+        if (share_has_chunks(&pool->shares[i])) return 1;
+    }
+    return 0;
+}
+
+/* Takes and does the chunks of one share until none is left. */
+static void work_on(struct pool *pool, struct share *share) {
+    while (share_has_chunks(share)) {
+        uint64_t ticket = atomic_fetch_add(&share->ticket, 1);
         if ((uint32_t)ticket >= (ticket >> 32)) return;
         /* This chunk is unfinished, so the loop it belongs to has not ended: function is its own. */
         pool->function(pool->context, (uint32_t)ticket);
@@ -65,6 +77,12 @@ static void work(struct pool *pool) {
             pthread_mutex_unlock(&pool->lock);
         }
     }
+}
+
+/* First the own share, then the others'. */
+static void work(struct pool *pool, int own) {
+    int n_shares = 1 + atomic_load(&pool->n_active);
+    for (int i = 0; i < n_shares; ++i) work_on(pool, &pool->shares[(own + i) % n_shares]);
 }
 
 static int may_work(struct pool *pool, int index) {
@@ -83,7 +101,7 @@ static void *worker(void *index_as_pointer) {
             atomic_fetch_sub(&pool->sleeping_workers, 1);
             pthread_mutex_unlock(&pool->lock);
         }
-        work(pool);
+        work(pool, index + 1);
     }
     return NULL;
 }
@@ -131,6 +149,8 @@ struct pool *pool_begin(int n_threads) {
     return pool;
 }
 
+int pool_threads(const struct pool *pool) { return pool ? 1 + atomic_load(&pool->n_active) : 1; }
+
 void pool_for(struct pool *pool, void (*function)(void *context, size_t chunk), void *context,
               size_t n_chunks) {
     if (!pool || n_chunks <= 1 || n_chunks >= UINT32_MAX / 2) {
@@ -140,13 +160,17 @@ void pool_for(struct pool *pool, void (*function)(void *context, size_t chunk), 
     pool->function = function;
     pool->context = context;
     atomic_store(&pool->unfinished, n_chunks);
-    atomic_store(&pool->ticket, (uint64_t)n_chunks << 32);
+    uint64_t n_shares = (uint64_t)pool_threads(pool);
+    for (uint64_t i = 0; i < n_shares; ++i) {
+        uint64_t first = i * n_chunks / n_shares, end = (i + 1) * n_chunks / n_shares;
+        atomic_store(&pool->shares[i].ticket, end << 32 | first);
+    }
     if (atomic_load(&pool->sleeping_workers)) {
         pthread_mutex_lock(&pool->lock);
         pthread_cond_broadcast(&pool->work_has_come);
         pthread_mutex_unlock(&pool->lock);
     }
-    work(pool);
+    work(pool, 0);
     for (int spin = 0; spin < SPINS && atomic_load(&pool->unfinished); ++spin) platform_pause();
     if (atomic_load(&pool->unfinished)) {
         pthread_mutex_lock(&pool->lock);
@@ -168,6 +192,11 @@ void pool_end(struct pool *pool) {
 struct pool *pool_begin(int n_threads) {
     (void)n_threads;
     return NULL;
+}
+
+int pool_threads(const struct pool *pool) {
+    (void)pool;
+    return 1;
 }
 
 void pool_for(struct pool *pool, void (*function)(void *context, size_t chunk), void *context,

@@ -4,8 +4,10 @@
  *   pool_for(pool, function, context, n_chunks);     as often as needed; calls function(context, chunk)
  *   pool_end(pool);                                  for every chunk, the caller taking part
  *
- * Chunks are handed out one by one to whoever is free, so a thread that the system has taken off its CPU
- * delays no more than the chunk it holds. Which thread runs which chunk must not matter to the result.
+ * Every thread begins with a share of the chunks, the same in each loop of so many, so that it finds in its
+ * caches what it left there; then it takes what is left of the others' shares, one by one. So a thread
+ * that the system has taken off its CPU delays no more than the chunk it holds. Which thread runs which
+ * chunk must not matter to the result.
  */
 #ifndef FASTSOFTMAX_POOL_H
 #define FASTSOFTMAX_POOL_H
@@ -16,6 +18,9 @@ struct pool;
 
 /* Returns NULL where n_threads is 1, where another caller has the pool, or where no thread can start. */
 struct pool *pool_begin(int n_threads);
+
+/* How many threads take part, the caller included; 1 for a NULL pool. */
+int pool_threads(const struct pool *pool);
 
 /* Returns when every chunk is done. With a NULL pool the caller does them all, in order. */
 void pool_for(struct pool *pool, void (*function)(void *context, size_t chunk), void *context,

@@ -18,8 +18,9 @@ from libc.stdint cimport int64_t
 from libc.string cimport memcpy
 
 from fastsoftmax.backends.kernels cimport (
-    ROWS_AHEAD, instruction_set_row, kernel_table, platform_allocate, platform_free, platform_seconds, pool,
-    pool_begin, pool_end, pool_for, rows_of_sets, step_rule,
+    MOST_COLUMNS, PANEL_VECTORS, ROWS_AHEAD, instruction_set_row, kernel_table, platform_allocate,
+    platform_free, platform_seconds, pool, pool_begin, pool_end, pool_for, pool_threads, rows_of_sets,
+    step_rule,
 )
 
 
@@ -31,12 +32,13 @@ cdef enum:
 cdef enum:
     CHUNKS_PER_THREAD = 8
     MOST_CHUNKS = 64
-    ROWS_OF_A_CHUNK = 4
+    ROWS_OF_A_CHUNK = 16
 
 # Below these, one thread alone is done before a second one has begun.
 cdef enum:
     LEAST_ELEMENTS_FOR_THREADS = 20000
     LEAST_PRODUCTS_FOR_THREADS = 150000
+    LEAST_LOGITS_FOR_THREADS = 4000
 
 # An epoch is left so often to look for a pending signal, at the end of a step.
 cdef double SECONDS_BETWEEN_SIGNALS = 0.03
@@ -429,6 +431,14 @@ def linear_cross_entropy(
     return invalid
 
 
+cdef struct Batch:
+    # the samples of one step: where their rows lie, and copies of their targets
+    size_t n
+    const void **rows
+    int64_t *labels
+    char *probabilities
+
+
 cdef struct Epoch:
     # the data, where they lie
     const char *X
@@ -443,32 +453,46 @@ cdef struct Epoch:
     char *intercept_velocity
     const double *rates
     double *objectives
-    # of one step, with memory for its targets
+    # the step in work, and the samples of this and the next one
     Minibatch minibatch
-    int64_t *batch_labels
-    char *batch_probabilities
+    Batch batches[2]
     # of every strip of features
     double *squares
     double *magnitudes
+    # with few classes: the scores by panels, and how many steps have them
+    size_t n_panels, panel_stride, n_scored
+    char *scores
+    const Batch *to_update  # NULL where a loop over the panels is not to do it
+    const Batch *to_score
 
 
-cdef void gather(Epoch *e, size_t step) noexcept nogil:
-    """Point at the rows of a minibatch and copy its targets."""
-    cdef Minibatch *m = &e.minibatch
+cdef void gather(const Epoch *e, size_t step, Batch *batch) noexcept nogil:
+    """Point at the rows of a minibatch, and at some that may come next, and copy its targets."""
+    cdef const Minibatch *m = &e.minibatch
     cdef size_t first = step * e.batch_size, i
     cdef size_t row_size = m.n_classes * m.kernels.element_size
     cdef int64_t sample
-    for i in range(m.samples.n_items, m.samples.n_items + ROWS_AHEAD):
-        m.rows[i] = e.X + e.order[min(first + i, e.n_samples - 1)] * e.row_stride
-    for i in range(m.samples.n_items):
+    batch.n = min(e.batch_size, e.n_samples - first)
+    for i in range(batch.n, e.batch_size + ROWS_AHEAD):
+        batch.rows[i] = e.X + e.order[min(first + i, e.n_samples - 1)] * e.row_stride
+    for i in range(batch.n):
         sample = e.order[first + i]
-        m.rows[i] = e.X + sample * e.row_stride
+        batch.rows[i] = e.X + sample * e.row_stride
         if e.labels != NULL:
-            e.batch_labels[i] = e.labels[sample]
+            batch.labels[i] = e.labels[sample]
         else:
             memcpy(
-                e.batch_probabilities + i * row_size, e.probabilities + sample * row_size,
-                row_size)
+                batch.probabilities + i * row_size, e.probabilities + sample * row_size, row_size)
+
+
+cdef void take(Epoch *e, const Batch *batch, int n_threads) noexcept nogil:
+    """Make it the minibatch in work."""
+    cdef Minibatch *m = &e.minibatch
+    split_minibatch(m, batch.n, n_threads)
+    m.scale = 1.0 / batch.n
+    m.rows = batch.rows
+    m.labels = batch.labels if e.labels != NULL else NULL
+    m.probabilities = batch.probabilities if e.labels == NULL else NULL
 
 
 cdef void update_chunk(void *context, size_t chunk) noexcept nogil:
@@ -487,6 +511,138 @@ cdef void update_chunk(void *context, size_t chunk) noexcept nogil:
             m.dlogits, m.n_classes, n, m.n_classes, &e.rule, m.intercept, e.intercept_velocity)
 
 
+cdef size_t first_strip(const Epoch *e, size_t panel) noexcept nogil:
+    return panel * e.minibatch.strips.n_items // e.n_panels
+
+
+cdef void score_panel(
+    const Epoch *e, const Batch *batch, size_t panel, size_t first, size_t n
+) noexcept nogil:
+    """Scores of the samples [first, first + n), first a multiple of lanes."""
+    cdef const Minibatch *m = &e.minibatch
+    cdef size_t start = first_strip(e, panel) * m.kernels.lanes
+    cdef size_t end = min(first_strip(e, panel + 1) * m.kernels.lanes, m.n_features)
+    m.kernels.panel_scores(
+        batch.rows + first, n, start, end - start, m.coef, m.coef_stride, m.n_classes,
+        e.scores + (panel * e.panel_stride + first * m.n_classes) * m.kernels.element_size)
+
+
+cdef void update_strips(
+    Epoch *e, const Batch *batch, const Batch *to_fetch, size_t first, size_t n
+) noexcept nogil:
+    cdef Minibatch *m = &e.minibatch
+    cdef size_t start = first * m.kernels.lanes
+    cdef size_t end = min((first + n) * m.kernels.lanes, m.n_features)
+    m.kernels.panel_update(
+        batch.rows, to_fetch.rows if to_fetch != NULL else NULL, batch.n, start, end - start,
+        m.dlogits, m.n_classes, &e.rule, m.coef, e.velocity, m.coef_stride, e.squares + first,
+        e.magnitudes + first)
+
+
+cdef void update_intercept(Epoch *e, const Batch *batch) noexcept nogil:
+    cdef Minibatch *m = &e.minibatch
+    if m.intercept != NULL:
+        m.kernels.panel_update_intercept(
+            m.dlogits, batch.n, m.n_classes, &e.rule, m.intercept, e.intercept_velocity)
+
+
+cdef void panel_chunk(void *context, size_t panel) noexcept nogil:
+    """One panel: its update with this minibatch, then its scores of the next one."""
+    cdef Epoch *e = <Epoch *>context
+    cdef size_t first = first_strip(e, panel)
+    if e.to_update != NULL:
+        update_strips(
+            e, e.to_update, e.to_score, first, first_strip(e, panel + 1) - first)
+        if panel == 0:
+            update_intercept(e, e.to_update)
+    if e.to_score != NULL:
+        score_panel(e, e.to_score, panel, 0, e.to_score.n)
+
+
+cdef void score_chunk(void *context, size_t chunk) noexcept nogil:
+    """All panels' scores of some samples: where there are fewer panels than threads."""
+    cdef Epoch *e = <Epoch *>context
+    cdef const Split *samples = &e.minibatch.samples
+    cdef size_t panel
+    for panel in range(e.n_panels):
+        score_panel(e, e.to_score, panel, chunk * samples.size, length_of(samples, chunk))
+
+
+cdef void strips_chunk(void *context, size_t chunk) noexcept nogil:
+    cdef Epoch *e = <Epoch *>context
+    cdef const Split *strips = &e.minibatch.strips
+    update_strips(e, e.to_update, e.to_score, chunk * strips.size, length_of(strips, chunk))
+    if chunk == 0:
+        update_intercept(e, e.to_update)
+
+
+cdef void loss_chunk(void *context, size_t chunk) noexcept nogil:
+    """Losses and gradient of the logits of some samples, from the scores of the panels."""
+    cdef Epoch *e = <Epoch *>context
+    cdef Minibatch *m = &e.minibatch
+    cdef size_t first = chunk * m.samples.size, size = m.kernels.element_size
+    cdef size_t offset = first * m.n_classes * size
+    m.kernels.panel_cross_entropy(
+        e.scores + offset, e.n_panels, e.panel_stride, length_of(&m.samples, chunk),
+        m.n_classes, m.intercept, m.labels + first if m.labels != NULL else NULL,
+        m.probabilities + offset if m.probabilities != NULL else NULL, m.scale,
+        m.losses + first, m.dlogits + offset)
+
+
+cdef void over_panels(Epoch *e, pool *helpers) noexcept nogil:
+    """Update with one minibatch and score another, each where it is given."""
+    if e.n_panels >= <size_t>pool_threads(helpers):
+        pool_for(helpers, panel_chunk, e, e.n_panels)
+        return
+    if e.to_update != NULL:
+        pool_for(helpers, strips_chunk, e, e.minibatch.strips.n_chunks)
+    if e.to_score != NULL:
+        split_minibatch(&e.minibatch, e.to_score.n, pool_threads(helpers))
+        pool_for(helpers, score_chunk, e, e.minibatch.samples.n_chunks)
+
+
+cdef double few_classes_step(Epoch *e, size_t step, size_t n_steps, pool *helpers) noexcept nogil:
+    """One step by panels; leaves the scores of the next one. Returns the loss."""
+    cdef Minibatch *m = &e.minibatch
+    cdef Batch *batch = &e.batches[step % 2]
+    cdef double loss
+    if e.n_scored <= step:
+        gather(e, step, batch)
+        e.to_update, e.to_score = NULL, batch
+        over_panels(e, helpers)
+        e.n_scored = step + 1
+    take(e, batch, pool_threads(helpers))
+    pool_for(
+        helpers if batch.n * m.n_classes >= LEAST_LOGITS_FOR_THREADS else NULL, loss_chunk, e,
+        m.samples.n_chunks)
+    loss = sum_of(m.losses, batch.n) / batch.n
+    if not isfinite(loss):
+        return loss
+    e.rule.rate = e.rates[step]
+    e.to_update, e.to_score = batch, NULL
+    if step + 1 < n_steps:
+        e.to_score = &e.batches[(step + 1) % 2]
+        gather(e, step + 1, &e.batches[(step + 1) % 2])
+    over_panels(e, helpers)
+    e.n_scored = step + 2
+    return loss
+
+
+cdef double many_classes_step(Epoch *e, size_t step, pool *helpers) noexcept nogil:
+    """One step with the logits in rows. Returns the loss."""
+    cdef Minibatch *m = &e.minibatch
+    cdef Batch *batch = &e.batches[0]
+    cdef double loss
+    gather(e, step, batch)
+    take(e, batch, pool_threads(helpers))
+    pool_for(helpers, forward_chunk, m, m.samples.n_chunks)
+    loss = sum_of(m.losses, batch.n) / batch.n
+    if isfinite(loss):
+        e.rule.rate = e.rates[step]
+        pool_for(helpers, update_chunk, e, m.strips.n_chunks)
+    return loss
+
+
 cdef double sum_of(const double *values, size_t n) noexcept nogil:
     cdef double total = 0
     cdef size_t i
@@ -503,28 +659,22 @@ cdef size_t run_steps(Epoch *e, size_t step, size_t n_steps, int n_threads) noex
     cdef double deadline = platform_seconds() + SECONDS_BETWEEN_SIGNALS
     cdef Minibatch *m = &e.minibatch
     cdef pool *helpers = NULL
-    cdef double loss
-    cdef size_t n
+    cdef double objective
     if uses_threads(e.batch_size, m.n_features, m.n_classes):
         helpers = pool_begin(n_threads)
     while step < n_steps:
-        n = min(e.batch_size, e.n_samples - step * e.batch_size)
-        split_minibatch(m, n, n_threads if helpers != NULL else 1)
-        m.scale = 1.0 / n
-        gather(e, step)
-        pool_for(helpers, forward_chunk, m, m.samples.n_chunks)
-        loss = sum_of(m.losses, n) / n
-        e.objectives[step] = loss
+        if e.scores != NULL:
+            objective = few_classes_step(e, step, n_steps, helpers)
+        else:
+            objective = many_classes_step(e, step, helpers)
+        if isfinite(objective):
+            if e.rule.l2 != 0:
+                objective += e.rule.l2 * sum_of(e.squares, m.strips.n_items)
+            if e.rule.l1 != 0:
+                objective += e.rule.l1 * sum_of(e.magnitudes, m.strips.n_items)
+        e.objectives[step] = objective
         step += 1
-        if not isfinite(loss):
-            break
-        e.rule.rate = e.rates[step - 1]
-        pool_for(helpers, update_chunk, e, m.strips.n_chunks)
-        if e.rule.l2 != 0:
-            e.objectives[step - 1] += e.rule.l2 * sum_of(e.squares, m.strips.n_items)
-        if e.rule.l1 != 0:
-            e.objectives[step - 1] += e.rule.l1 * sum_of(e.magnitudes, m.strips.n_items)
-        if platform_seconds() > deadline or not isfinite(e.objectives[step - 1]):
+        if platform_seconds() > deadline or not isfinite(objective):
             break
     pool_end(helpers)
     return step
@@ -551,23 +701,32 @@ def sgd_epoch(data, state, rule, order, size_t batch_size, rates, int n_threads)
     m.intercept, e.intercept_velocity = b.start, bv.start
 
     cdef size_t size = m.kernels.element_size, n_strips = m.coef_stride // m.kernels.lanes
-    cdef bint has_labels = t.labels != NULL
+    cdef bint has_labels = t.labels != NULL, by_panels = m.n_classes <= MOST_COLUMNS
+    cdef size_t n_batches = 2 if by_panels else 1, n_rows = e.batch_size + ROWS_AHEAD
+    cdef size_t block_rows = padded(e.batch_size, m.kernels.lanes), i
+    e.n_panels = (n_strips + PANEL_VECTORS - 1) // PANEL_VECTORS
+    e.panel_stride, e.n_scored = block_rows * m.n_classes, 0
     cdef Scratch padded_coef = Scratch(m.n_classes, m.coef_stride, size)
     cdef Scratch padded_velocity = Scratch(m.n_classes if v.held else 0, m.coef_stride, size)
-    cdef Scratch rows = Scratch(e.batch_size + ROWS_AHEAD, 1, sizeof(void *))
-    cdef Scratch labels = Scratch(e.batch_size if has_labels else 0, 1, sizeof(int64_t))
-    cdef Scratch probabilities = Scratch(0 if has_labels else e.batch_size, m.n_classes, size)
-    cdef Scratch dlogits = Scratch(e.batch_size, m.n_classes, size)
+    cdef Scratch rows = Scratch(n_batches * n_rows, 1, sizeof(void *))
+    cdef Scratch labels = Scratch(n_batches * e.batch_size if has_labels else 0, 1, sizeof(int64_t))
+    cdef Scratch probabilities = Scratch(
+        0 if has_labels else n_batches * e.batch_size, m.n_classes, size)
+    cdef Scratch scores = Scratch(e.n_panels * block_rows if by_panels else 0, m.n_classes, size)
+    cdef Scratch dlogits = Scratch(block_rows, m.n_classes, size)
     cdef Scratch losses = Scratch(e.batch_size, 1, sizeof(double))
     cdef Scratch squares = Scratch(n_strips, 1, sizeof(double))
     cdef Scratch magnitudes = Scratch(n_strips, 1, sizeof(double))
-    m.coef, m.dlogits = padded_coef.start, dlogits.start
-    m.rows, m.losses = <const void **>rows.start, <double *>losses.start
-    e.batch_labels, e.batch_probabilities = <int64_t *>labels.start, probabilities.start
-    m.labels = e.batch_labels if has_labels else NULL
-    m.probabilities = NULL if has_labels else e.batch_probabilities
+    m.coef, m.dlogits, m.losses = padded_coef.start, dlogits.start, <double *>losses.start
+    e.scores = scores.start if by_panels else NULL
+    for i in range(n_batches):
+        e.batches[i].rows = <const void **>rows.start + i * n_rows
+        e.batches[i].labels = <int64_t *>labels.start + i * e.batch_size
+        e.batches[i].probabilities = (
+            probabilities.start + i * e.batch_size * m.n_classes * size)
     e.velocity = padded_velocity.start if v.held else NULL
     e.squares, e.magnitudes = <double *>squares.start, <double *>magnitudes.start
+    split_minibatch(m, e.batch_size, 1)
 
     pad(m, w, m.coef)
     if v.held:

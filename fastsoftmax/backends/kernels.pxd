@@ -12,6 +12,8 @@ cdef extern from "platform.h" nogil:
 cdef extern from "kernels.h" nogil:
     enum:
         ROWS_AHEAD
+        MOST_COLUMNS
+        PANEL_VECTORS
 
     struct step_rule "rule":
         double rate, l2, l1, momentum
@@ -48,6 +50,21 @@ cdef extern from "kernels.h" nogil:
             const void *dlogits, size_t dlogits_stride, size_t n_classes, const step_rule *rule,
             void *coef, void *velocity, size_t coef_stride, double *squares,
             double *magnitudes) noexcept nogil
+        void (*panel_scores)(
+            const void **rows, size_t n_rows, size_t first, size_t n_features, const void *coef,
+            size_t coef_stride, size_t n_classes, void *scores) noexcept nogil
+        void (*panel_cross_entropy)(
+            const void *scores, size_t n_panels, size_t panel_stride, size_t n_rows,
+            size_t n_classes, const void *intercept, const int64_t *labels,
+            const void *probabilities, double scale, double *losses, void *dlogits) noexcept nogil
+        void (*panel_update)(
+            const void **rows, const void **next_rows, size_t n_rows, size_t first,
+            size_t n_features, const void *dlogits, size_t n_classes, const step_rule *rule,
+            void *coef, void *velocity, size_t coef_stride, double *squares,
+            double *magnitudes) noexcept nogil
+        void (*panel_update_intercept)(
+            const void *dlogits, size_t n_rows, size_t n_classes, const step_rule *rule,
+            void *intercept, void *velocity) noexcept nogil
         void (*column_sums)(
             const void *g, size_t stride, size_t n_rows, size_t n_columns, int add_to_out,
             void *out) noexcept nogil
@@ -69,6 +86,7 @@ cdef extern from "kernels.h" nogil:
 cdef extern from "pool.h" nogil:
     struct pool
     pool *pool_begin(int n_threads)
+    int pool_threads(const pool *pool)
     void pool_for(
         pool *pool, void (*function)(void *context, size_t chunk) noexcept nogil, void *context,
         size_t n_chunks)
