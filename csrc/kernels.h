@@ -17,10 +17,24 @@ struct rule {
     int nesterov;
 };
 
-enum { ROWS_AHEAD = 20 };
+enum { ROWS_AHEAD = 32 };
 
 /* Up to so many classes a step of training goes by panels of features of at most so many vectors. */
-enum { MOST_COLUMNS = 32, PANEL_VECTORS = 16 };
+enum { MOST_COLUMNS = 32, PANEL_VECTORS = 32 };
+
+/* How panel_scores fetches rows that come later. Rows drawn at random are where no hardware prefetcher
+ * looks, and the first level of the cache can wait for few lines at once: so a little with each tile. */
+enum ahead {
+    SECOND_HALVES, /* of the next block's rows; panel_update has fetched the first ones */
+    WHOLE_ROWS,    /* the next few: where a minibatch would not stay in the cache until it is used */
+    SHORT_ROWS,    /* well ahead and near, as a tile is done before memory answers */
+};
+
+/* Rows that come next, and which of their features, for the cache to have them by then. */
+struct rows_to_fetch {
+    const void *const *rows;
+    size_t n_rows, first, n_features;
+};
 
 struct kernels {
     size_t lanes; /* elements of a vector; the strides of padded matrices are multiples of it */
@@ -67,15 +81,15 @@ struct kernels {
     /* A step with at most MOST_COLUMNS classes, by panels: the features [first, first + n_features), first
      * a multiple of lanes. Scores and dlogits lie in blocks of `lanes` samples, [n_classes][lanes] each.
      * scores of one panel; losses and dlogits of samples from the scores of all panels, which lie
-     * panel_stride apart; the update of a panel, which fetches the same features of next_rows (as
-     * many as rows, or NULL); squares and magnitudes for every vector of features. */
+     * panel_stride apart; the update of a panel, which meanwhile fetches what it is given; squares and magnitudes for every vector of features. */
     void (*panel_scores)(const void *const *rows, size_t n_rows, size_t first, size_t n_features,
-                         const void *coef, size_t coef_stride, size_t n_classes, void *scores);
+                         enum ahead ahead, const void *coef, size_t coef_stride, size_t n_classes,
+                         void *scores);
     void (*panel_cross_entropy)(const void *scores, size_t n_panels, size_t panel_stride,
                                 size_t n_rows, size_t n_classes, const void *intercept,
                                 const int64_t *labels, const void *probabilities, double scale,
                                 double *losses, void *dlogits);
-    void (*panel_update)(const void *const *rows, const void *const *next_rows, size_t n_rows,
+    void (*panel_update)(const void *const *rows, size_t n_rows, const struct rows_to_fetch *fetch,
                          size_t first, size_t n_features, const void *dlogits, size_t n_classes,
                          const struct rule *rule, void *coef, void *velocity, size_t coef_stride,
                          double *squares, double *magnitudes);

@@ -28,7 +28,7 @@ enum { SHORT_ROW = 1024 /* bytes */ };
 ALWAYS_INLINE void score_tile(const real *const *rows, int n_rows, size_t first, size_t n_features,
                               const real *coef, size_t coef_stride, int n_classes,
                               const real *intercept, real *logits, size_t row_stride,
-                              size_t class_stride, const real *const *next_rows,
+                              size_t class_stride, const real *const *next_rows, int n_fetched,
                               enum fetch fetch) {
     vec sums[TILE_CLASSES][TILE_ROWS];
     UNROLL for (int k = 0; k < n_classes; ++k) {
@@ -39,9 +39,9 @@ ALWAYS_INLINE void score_tile(const real *const *rows, int n_rows, size_t first,
         vec x[TILE_ROWS];
         UNROLL for (int i = 0; i < n_rows; ++i) x[i] = load(rows[i] + first + j);
         if (fetch == NEAR) {
-            UNROLL for (int i = 0; i < n_rows; ++i) PREFETCH_NEAR(next_rows[i] + first + j);
+            UNROLL for (int i = 0; i < n_fetched; ++i) PREFETCH_NEAR(next_rows[i] + first + j);
         } else if (fetch == FAR) {
-            UNROLL for (int i = 0; i < n_rows; ++i) PREFETCH_FAR(next_rows[i] + first + j);
+            UNROLL for (int i = 0; i < n_fetched; ++i) PREFETCH_FAR(next_rows[i] + first + j);
         }
         UNROLL for (int k = 0; k < n_classes; ++k) {
             vec w = load(coef + k * coef_stride + j);
@@ -51,8 +51,10 @@ ALWAYS_INLINE void score_tile(const real *const *rows, int n_rows, size_t first,
     if (j < n_features) {
         vec x[TILE_ROWS];
         UNROLL for (int i = 0; i < n_rows; ++i) x[i] = load_first(rows[i] + first + j, n_features - j, 0);
-        if (fetch == NEAR) {
-            UNROLL for (int i = 0; i < n_rows; ++i) PREFETCH_NEAR(next_rows[i] + first + n_features - 1);
+        if (fetch != NOTHING) {
+            UNROLL for (int i = 0; i < n_fetched; ++i) {
+                PREFETCH_NEAR(next_rows[i] + first + n_features - 1);
+            }
         }
         UNROLL for (int k = 0; k < n_classes; ++k) {
             vec w = load(coef + k * coef_stride + j);
@@ -81,7 +83,7 @@ ALWAYS_INLINE void score_rows(const real *const *rows, int n_rows, size_t n_feat
 #define TILE_OF(n)                                                               \
     score_tile(rows, n_rows, 0, n_features, coef + k * coef_stride, coef_stride, n, \
                intercept ? intercept + k : NULL, logits + k, stride, 1, next_rows,  \
-               k ? NOTHING : fetch)
+               n_rows, k ? NOTHING : fetch)
     for (; k + TILE_CLASSES <= n_classes; k += TILE_CLASSES) TILE_OF(TILE_CLASSES);
     for (; TILE_CLASSES > 2 && k + 2 <= n_classes; k += 2) TILE_OF(TILE_CLASSES > 2 ? 2 : 1);
     for (; k < n_classes; ++k) TILE_OF(1);
@@ -110,19 +112,35 @@ struct layout {
     size_t block, lane, column;
 };
 
-/* sums[k] += sum over s of g[s, k] * rows[s][first : first + LANES], for n_columns values of k. With
- * next_rows, the same features of those are fetched meanwhile. */
+/* The next half block of vectors of what is to be fetched: so the update of all samples, which takes as
+ * many blocks, fetches half of as many samples. `done` features of the first row have been. */
+ALWAYS_INLINE void fetch_some(struct rows_to_fetch *fetch, size_t *done) {
+    size_t last = fetch->n_features - 1, j = *done;
+    for (int i = 0; i < LANES / 2 && fetch->n_rows; ++i) {
+        PREFETCH_FAR((const real *)*fetch->rows + fetch->first + (j < last ? j : last));
+        j += LANES;
+        if (j >= last + LANES) {
+            j = 0;
+            ++fetch->rows;
+            --fetch->n_rows;
+        }
+    }
+    *done = j;
+}
+
+/* sums[k] += sum over s of g[s, k] * rows[s][first : first + LANES], for n_columns values of k. With every
+ * block of samples something of the next rows is fetched. */
 ALWAYS_INLINE void accumulate(const real *const *rows, size_t n_rows, size_t first, size_t width,
                               const real *g, struct layout layout, int n_columns,
-                              const real *const *next_rows, vec *sums) {
+                              struct rows_to_fetch *fetch, size_t *fetched, vec *sums) {
     for (size_t block = 0; block < n_rows; block += LANES) {
         size_t n = n_rows - block < LANES ? n_rows - block : LANES;
         const real *of_block = g + block / LANES * layout.block;
+        if (fetch) fetch_some(fetch, fetched);
         for (size_t i = 0; i < n; ++i) {
             const real *row = rows[block + i] + first;
             vec x = width >= LANES ? load(row) : load_first(row, width, 0);
             if (width > LANES) PREFETCH_NEAR(row + LANES);
-            if (next_rows) PREFETCH_FAR(next_rows[block + i] + first);
             UNROLL for (int k = 0; k < n_columns; ++k) {
                 real factor = of_block[i * layout.lane + k * layout.column];
                 sums[k] = fmadd(broadcast(factor), x, sums[k]);
@@ -140,7 +158,7 @@ ALWAYS_INLINE void outer_sum_tile(const real *const *rows, size_t n_rows, size_t
         sums[k] = add_to_out ? load_up_to(out + k * out_stride, width, 0) : broadcast(0);
     }
     struct layout layout = {LANES * row_stride, row_stride, column_stride};
-    accumulate(rows, n_rows, first, width, g, layout, n_columns, NULL, sums);
+    accumulate(rows, n_rows, first, width, g, layout, n_columns, NULL, NULL, sums);
     UNROLL for (int k = 0; k < n_columns; ++k) store_up_to(out + k * out_stride, sums[k], width);
 }
 
@@ -214,11 +232,11 @@ ALWAYS_INLINE void fold_penalty(struct penalty_sums *sums) {
 ALWAYS_INLINE void update_tile(const real *const *rows, size_t n_rows, size_t first, size_t width,
                                const real *g, struct layout layout, size_t first_class,
                                int n_classes, const struct step *step, real *coef, real *velocity,
-                               size_t coef_stride, const real *const *next_rows,
+                               size_t coef_stride, struct rows_to_fetch *fetch, size_t *fetched,
                                struct penalty_sums *sums) {
     vec gradient[TILE_COLUMNS];
     UNROLL for (int k = 0; k < n_classes; ++k) gradient[k] = broadcast(0);
-    accumulate(rows, n_rows, first, width, g, layout, n_classes, next_rows, gradient);
+    accumulate(rows, n_rows, first, width, g, layout, n_classes, fetch, fetched, gradient);
     UNROLL for (int k = 0; k < n_classes; ++k) {
         vec w = load(coef + k * coef_stride);
         if (step->has_l2) {
@@ -237,7 +255,7 @@ ALWAYS_INLINE void update_tile(const real *const *rows, size_t n_rows, size_t fi
 ALWAYS_INLINE void update_strip(const real *const *rows, size_t n_rows, size_t first, size_t width,
                                 const real *g, struct layout layout, size_t n_classes,
                                 const struct step *step, real *coef, real *velocity,
-                                size_t coef_stride, const real *const *next_rows, double *squares,
+                                size_t coef_stride, struct rows_to_fetch *fetch, size_t *fetched, double *squares,
                                 double *magnitudes) {
     struct penalty_sums sums = {broadcast(0), broadcast(0), 0, 0};
     real *w = coef + first, *v = velocity ? velocity + first : NULL;
@@ -245,7 +263,7 @@ ALWAYS_INLINE void update_strip(const real *const *rows, size_t n_rows, size_t f
 #define TILE_OF(n)                                                                             \
     update_tile(rows, n_rows, first, width, g + k * layout.column, layout, k, n, step,         \
                 w + k * coef_stride, v ? v + k * coef_stride : NULL, coef_stride,              \
-                k ? NULL : next_rows, &sums)
+                k ? NULL : fetch, fetched, &sums)
     for (; k + TILE_COLUMNS <= n_classes; k += TILE_COLUMNS) TILE_OF(TILE_COLUMNS);
     for (; TILE_COLUMNS > 5 && k + 5 <= n_classes; k += 5) TILE_OF(TILE_COLUMNS > 5 ? 5 : 1);
     for (; TILE_COLUMNS > 2 && k + 2 <= n_classes; k += 2) TILE_OF(TILE_COLUMNS > 2 ? 2 : 1);
@@ -263,7 +281,7 @@ static void update(const void *const *rows, size_t n_rows, size_t first, size_t 
     struct step step = step_of(rule);
     struct layout by_rows = {LANES * dlogits_stride, dlogits_stride, 1};
     update_strip((const real *const *)rows, n_rows, first, n_features - first, dlogits, by_rows,
-                 n_classes, &step, coef, velocity, coef_stride, NULL, squares, magnitudes);
+                 n_classes, &step, coef, velocity, coef_stride, NULL, NULL, squares, magnitudes);
 }
 
 ALWAYS_INLINE vec column_sum(const real *g, size_t stride, size_t n_rows, size_t width, vec sum) {

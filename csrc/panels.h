@@ -7,8 +7,9 @@
  *     thread in both directions: it updates its weights with this minibatch and scores the next one with
  *     them at once. So its weights and its columns of X stay in that thread's caches; only scores and
  *     their gradient pass from thread to thread, and a step has one loop over panels and one over rows.
- *   - Rows come from memory for the scores alone. They are fetched while the update before computes, so
- *     that the memory has the whole step to bring them and not its first half.
+ *   - Rows come from memory for the scores. Where two minibatches fit the cache, the first half of every
+ *     block is fetched while the update before computes and the second one while the scores of the block
+ *     before do, a little with each tile: the memory has the whole step to bring them.
  *   - Scores and their gradient lie in blocks of LANES samples, block[k][lane] (columns.h): the sums of a
  *     tile's rows go there side by side, the softmax takes vectors of samples, and the update finds the
  *     factors of one sample at fixed distances. Nothing is ever turned around.
@@ -20,45 +21,78 @@
 
 #include "linear.h"
 
+/* Scores of a tile of rows, which fetches n_fetched of the next ones: half of them with each of the first
+ * two tiles of classes, where there are two. */
 ALWAYS_INLINE void score_block_tile(const real *const *rows, int n_rows, size_t first,
                                     size_t n_features, const real *coef, size_t coef_stride,
-                                    size_t n_classes, real *block) {
+                                    size_t n_classes, const real *const *next_rows, int n_fetched,
+                                    enum fetch level, real *block) {
     size_t k = 0;
-#define TILE_OF(n)                                                                                 \
-    score_tile(rows, n_rows, first, n_features, coef + k * coef_stride, coef_stride, n, NULL,      \
-               block + k * LANES, 1, LANES, NULL, NOTHING)
-    for (; k + TILE_CLASSES <= n_classes; k += TILE_CLASSES) TILE_OF(TILE_CLASSES);
-    for (; TILE_CLASSES > 2 && k + 2 <= n_classes; k += 2) TILE_OF(TILE_CLASSES > 2 ? 2 : 1);
-    for (; k < n_classes; ++k) TILE_OF(1);
+    int at_once = n_classes > TILE_CLASSES && level == FAR ? (n_fetched + 1) / 2 : n_fetched;
+#define TILE_OF(n)                                                                            \
+    score_tile(rows, n_rows, first, n_features, coef + k * coef_stride, coef_stride, n, NULL, \
+               block + k * LANES, 1, LANES, next_rows, at_once, n_fetched > 0 ? level : NOTHING); \
+    next_rows += at_once;                                                                     \
+    n_fetched -= at_once
+    for (; k + TILE_CLASSES <= n_classes; k += TILE_CLASSES) {
+        TILE_OF(TILE_CLASSES);
+    }
+    for (; TILE_CLASSES > 2 && k + 2 <= n_classes; k += 2) {
+        TILE_OF(TILE_CLASSES > 2 ? 2 : 1);
+    }
+    for (; k < n_classes; ++k) {
+        TILE_OF(1);
+    }
 #undef TILE_OF
 }
 
-static void panel_scores(const void *const *rows, size_t n_rows, size_t first, size_t n_features,
-                         const void *coef, size_t coef_stride, size_t n_classes, void *scores) {
-    const real *const *x = (const real *const *)rows;
-    const real *w = (const real *)coef + first;
+enum { SHORT_ROWS_AHEAD = 16 };
+
+ALWAYS_INLINE void score_blocks(const real *const *rows, size_t n_rows, size_t first,
+                                size_t n_features, enum ahead ahead, const real *coef,
+                                size_t coef_stride, size_t n_classes, real *scores) {
     for (size_t s = 0; s < n_rows;) {
-        real *block = (real *)scores + s / LANES * LANES * n_classes + s % LANES;
-        if (s + TILE_ROWS <= n_rows) {
-            score_block_tile(x + s, TILE_ROWS, first, n_features, w, coef_stride, n_classes, block);
-            s += TILE_ROWS;
-        } else {
-            score_block_tile(x + s, 1, first, n_features, w, coef_stride, n_classes, block);
+        size_t lane = s % LANES, block = s - lane;
+        real *z = scores + block * n_classes + lane;
+        if (s + TILE_ROWS > n_rows) {
+            score_block_tile(rows + s, 1, first, n_features, coef, coef_stride, n_classes, rows, 0,
+                             FAR, z);
             s += 1;
+            continue;
         }
+        if (ahead == SECOND_HALVES) {
+            score_block_tile(rows + s, TILE_ROWS, first, n_features, coef, coef_stride, n_classes,
+                             rows + block + LANES + LANES / 2 + lane / 2, TILE_ROWS / 2, FAR, z);
+        } else if (ahead == WHOLE_ROWS) {
+            score_block_tile(rows + s, TILE_ROWS, first, n_features, coef, coef_stride, n_classes,
+                             rows + s + TILE_ROWS, TILE_ROWS, FAR, z);
+        } else {
+            score_block_tile(rows + s, TILE_ROWS, first, n_features, coef, coef_stride, n_classes,
+                             rows + s + SHORT_ROWS_AHEAD, TILE_ROWS, NEAR, z);
+        }
+        s += TILE_ROWS;
     }
 }
 
-static void panel_update(const void *const *rows, const void *const *next_rows, size_t n_rows,
+static void panel_scores(const void *const *rows, size_t n_rows, size_t first, size_t n_features,
+                         enum ahead ahead, const void *coef, size_t coef_stride, size_t n_classes,
+                         void *scores) {
+    score_blocks((const real *const *)rows, n_rows, first, n_features, ahead,
+                 (const real *)coef + first, coef_stride, n_classes, scores);
+}
+
+static void panel_update(const void *const *rows, size_t n_rows, const struct rows_to_fetch *fetch,
                          size_t first, size_t n_features, const void *dlogits, size_t n_classes,
                          const struct rule *rule, void *coef, void *velocity, size_t coef_stride,
                          double *squares, double *magnitudes) {
     struct step step = step_of(rule);
     struct layout in_blocks = {LANES * n_classes, 1, LANES};
+    struct rows_to_fetch left = *fetch;
+    size_t fetched = 0;
     for (size_t j = 0; j < n_features; j += LANES) {
         update_strip((const real *const *)rows, n_rows, first + j, n_features - j, dlogits,
-                     in_blocks, n_classes, &step, coef, velocity, coef_stride,
-                     (const real *const *)next_rows, squares + j / LANES, magnitudes + j / LANES);
+                     in_blocks, n_classes, &step, coef, velocity, coef_stride, &left, &fetched,
+                     squares + j / LANES, magnitudes + j / LANES);
     }
 }
 

@@ -18,9 +18,9 @@ from libc.stdint cimport int64_t
 from libc.string cimport memcpy
 
 from fastsoftmax.backends.kernels cimport (
-    MOST_COLUMNS, PANEL_VECTORS, ROWS_AHEAD, instruction_set_row, kernel_table, platform_allocate,
-    platform_free, platform_seconds, pool, pool_begin, pool_end, pool_for, pool_threads, rows_of_sets,
-    step_rule,
+    MOST_COLUMNS, PANEL_VECTORS, ROWS_AHEAD, SECOND_HALVES, SHORT_ROWS, WHOLE_ROWS,
+    instruction_set_row, kernel_table, platform_allocate, platform_free, platform_seconds, pool,
+    pool_begin, pool_end, pool_for, pool_threads, rows_ahead, rows_of_sets, rows_to_fetch, step_rule,
 )
 
 
@@ -39,6 +39,11 @@ cdef enum:
     LEAST_ELEMENTS_FOR_THREADS = 20000
     LEAST_PRODUCTS_FOR_THREADS = 150000
     LEAST_LOGITS_FOR_THREADS = 4000
+
+# What a thread may count on of the second level of its core's cache, and what is a short row.
+cdef enum:
+    BYTES_IN_CACHE = 820000
+    BYTES_OF_A_SHORT_ROW = 1024
 
 # An epoch is left so often to look for a pending signal, at the end of a step.
 cdef double SECONDS_BETWEEN_SIGNALS = 0.03
@@ -435,6 +440,8 @@ cdef struct Batch:
     # the samples of one step: where their rows lie, and copies of their targets
     size_t n
     const void **rows
+    const void **first_halves  # of every block of `lanes` rows, one after another
+    size_t n_first_halves
     int64_t *labels
     char *probabilities
 
@@ -462,6 +469,8 @@ cdef struct Epoch:
     # with few classes: the scores by panels, and how many steps have them
     size_t n_panels, panel_stride, n_scored
     char *scores
+    bint stays_in_cache  # a thread's part of this minibatch and of the next one
+    rows_ahead ahead
     const Batch *to_update  # NULL where a loop over the panels is not to do it
     const Batch *to_score
 
@@ -475,9 +484,13 @@ cdef void gather(const Epoch *e, size_t step, Batch *batch) noexcept nogil:
     batch.n = min(e.batch_size, e.n_samples - first)
     for i in range(batch.n, e.batch_size + ROWS_AHEAD):
         batch.rows[i] = e.X + e.order[min(first + i, e.n_samples - 1)] * e.row_stride
+    batch.n_first_halves = 0
     for i in range(batch.n):
         sample = e.order[first + i]
         batch.rows[i] = e.X + sample * e.row_stride
+        if i % m.kernels.lanes < m.kernels.lanes // 2:
+            batch.first_halves[batch.n_first_halves] = batch.rows[i]
+            batch.n_first_halves += 1
         if e.labels != NULL:
             batch.labels[i] = e.labels[sample]
         else:
@@ -523,20 +536,19 @@ cdef void score_panel(
     cdef size_t start = first_strip(e, panel) * m.kernels.lanes
     cdef size_t end = min(first_strip(e, panel + 1) * m.kernels.lanes, m.n_features)
     m.kernels.panel_scores(
-        batch.rows + first, n, start, end - start, m.coef, m.coef_stride, m.n_classes,
+        batch.rows + first, n, start, end - start, e.ahead, m.coef, m.coef_stride, m.n_classes,
         e.scores + (panel * e.panel_stride + first * m.n_classes) * m.kernels.element_size)
 
 
 cdef void update_strips(
-    Epoch *e, const Batch *batch, const Batch *to_fetch, size_t first, size_t n
+    Epoch *e, const Batch *batch, size_t first, size_t n, const rows_to_fetch *fetch
 ) noexcept nogil:
     cdef Minibatch *m = &e.minibatch
     cdef size_t start = first * m.kernels.lanes
     cdef size_t end = min((first + n) * m.kernels.lanes, m.n_features)
     m.kernels.panel_update(
-        batch.rows, to_fetch.rows if to_fetch != NULL else NULL, batch.n, start, end - start,
-        m.dlogits, m.n_classes, &e.rule, m.coef, e.velocity, m.coef_stride, e.squares + first,
-        e.magnitudes + first)
+        batch.rows, batch.n, fetch, start, end - start, m.dlogits, m.n_classes, &e.rule, m.coef,
+        e.velocity, m.coef_stride, e.squares + first, e.magnitudes + first)
 
 
 cdef void update_intercept(Epoch *e, const Batch *batch) noexcept nogil:
@@ -549,10 +561,16 @@ cdef void update_intercept(Epoch *e, const Batch *batch) noexcept nogil:
 cdef void panel_chunk(void *context, size_t panel) noexcept nogil:
     """One panel: its update with this minibatch, then its scores of the next one."""
     cdef Epoch *e = <Epoch *>context
-    cdef size_t first = first_strip(e, panel)
+    cdef size_t first = first_strip(e, panel), end = first_strip(e, panel + 1)
+    cdef size_t lanes = e.minibatch.kernels.lanes
+    cdef rows_to_fetch fetch
+    fetch.n_rows = 0
     if e.to_update != NULL:
-        update_strips(
-            e, e.to_update, e.to_score, first, first_strip(e, panel + 1) - first)
+        if e.to_score != NULL and e.ahead == SECOND_HALVES:
+            fetch.rows, fetch.n_rows = e.to_score.first_halves, e.to_score.n_first_halves
+            fetch.first = first * lanes
+            fetch.n_features = min(end * lanes, e.minibatch.n_features) - fetch.first
+        update_strips(e, e.to_update, first, end - first, &fetch)
         if panel == 0:
             update_intercept(e, e.to_update)
     if e.to_score != NULL:
@@ -560,18 +578,30 @@ cdef void panel_chunk(void *context, size_t panel) noexcept nogil:
 
 
 cdef void score_chunk(void *context, size_t chunk) noexcept nogil:
-    """All panels' scores of some samples: where there are fewer panels than threads."""
+    """All panels' scores of some samples, block by block."""
     cdef Epoch *e = <Epoch *>context
     cdef const Split *samples = &e.minibatch.samples
-    cdef size_t panel
-    for panel in range(e.n_panels):
-        score_panel(e, e.to_score, panel, chunk * samples.size, length_of(samples, chunk))
+    cdef size_t first = chunk * samples.size, end = first + length_of(samples, chunk), panel
+    cdef size_t lanes = e.minibatch.kernels.lanes
+    while first < end:
+        for panel in range(e.n_panels):
+            score_panel(e, e.to_score, panel, first, min(lanes, end - first))
+        first += lanes
 
 
 cdef void strips_chunk(void *context, size_t chunk) noexcept nogil:
+    """Some strips' update, while a share of the next rows is fetched whole."""
     cdef Epoch *e = <Epoch *>context
     cdef const Split *strips = &e.minibatch.strips
-    update_strips(e, e.to_update, e.to_score, chunk * strips.size, length_of(strips, chunk))
+    cdef size_t first
+    cdef rows_to_fetch fetch
+    fetch.n_rows = 0
+    if e.to_score != NULL and e.ahead == SECOND_HALVES:
+        first = chunk * e.to_score.n_first_halves // strips.n_chunks
+        fetch.rows = e.to_score.first_halves + first
+        fetch.n_rows = (chunk + 1) * e.to_score.n_first_halves // strips.n_chunks - first
+        fetch.first, fetch.n_features = 0, e.minibatch.n_features
+    update_strips(e, e.to_update, chunk * strips.size, length_of(strips, chunk), &fetch)
     if chunk == 0:
         update_intercept(e, e.to_update)
 
@@ -589,16 +619,33 @@ cdef void loss_chunk(void *context, size_t chunk) noexcept nogil:
         m.losses + first, m.dlogits + offset)
 
 
+cdef void choose_schedule(Epoch *e, int n_threads) noexcept nogil:
+    """How rows are brought to the caches, which does not enter the bits."""
+    cdef size_t row_bytes = e.minibatch.n_features * e.minibatch.kernels.element_size
+    e.stays_in_cache = 2 * e.batch_size * row_bytes <= <size_t>n_threads * BYTES_IN_CACHE
+    if row_bytes <= BYTES_OF_A_SHORT_ROW:
+        e.ahead = SHORT_ROWS
+    else:
+        e.ahead = SECOND_HALVES if e.stays_in_cache else WHOLE_ROWS
+
+
 cdef void over_panels(Epoch *e, pool *helpers) noexcept nogil:
-    """Update with one minibatch and score another, each where it is given."""
-    if e.n_panels >= <size_t>pool_threads(helpers):
+    """Update with one minibatch and score another, each where it is given.
+
+    Panel by panel, where that keeps every thread's part of both minibatches in its cache; else the
+    update by strips and the scores by samples, which reads rows from memory in longer runs. The bits
+    are the same.
+    """
+    cdef Minibatch *m = &e.minibatch
+    cdef int n_threads = pool_threads(helpers)
+    if 1 < n_threads <= <int>e.n_panels and e.stays_in_cache:
         pool_for(helpers, panel_chunk, e, e.n_panels)
         return
     if e.to_update != NULL:
-        pool_for(helpers, strips_chunk, e, e.minibatch.strips.n_chunks)
+        pool_for(helpers, strips_chunk, e, m.strips.n_chunks)
     if e.to_score != NULL:
-        split_minibatch(&e.minibatch, e.to_score.n, pool_threads(helpers))
-        pool_for(helpers, score_chunk, e, e.minibatch.samples.n_chunks)
+        split_minibatch(m, e.to_score.n, n_threads)
+        pool_for(helpers, score_chunk, e, m.samples.n_chunks)
 
 
 cdef double few_classes_step(Epoch *e, size_t step, size_t n_steps, pool *helpers) noexcept nogil:
@@ -662,6 +709,7 @@ cdef size_t run_steps(Epoch *e, size_t step, size_t n_steps, int n_threads) noex
     cdef double objective
     if uses_threads(e.batch_size, m.n_features, m.n_classes):
         helpers = pool_begin(n_threads)
+    choose_schedule(e, pool_threads(helpers))
     while step < n_steps:
         if e.scores != NULL:
             objective = few_classes_step(e, step, n_steps, helpers)
@@ -709,6 +757,7 @@ def sgd_epoch(data, state, rule, order, size_t batch_size, rates, int n_threads)
     cdef Scratch padded_coef = Scratch(m.n_classes, m.coef_stride, size)
     cdef Scratch padded_velocity = Scratch(m.n_classes if v.held else 0, m.coef_stride, size)
     cdef Scratch rows = Scratch(n_batches * n_rows, 1, sizeof(void *))
+    cdef Scratch first_halves = Scratch(n_batches * e.batch_size, 1, sizeof(void *))
     cdef Scratch labels = Scratch(n_batches * e.batch_size if has_labels else 0, 1, sizeof(int64_t))
     cdef Scratch probabilities = Scratch(
         0 if has_labels else n_batches * e.batch_size, m.n_classes, size)
@@ -721,6 +770,7 @@ def sgd_epoch(data, state, rule, order, size_t batch_size, rates, int n_threads)
     e.scores = scores.start if by_panels else NULL
     for i in range(n_batches):
         e.batches[i].rows = <const void **>rows.start + i * n_rows
+        e.batches[i].first_halves = <const void **>first_halves.start + i * e.batch_size
         e.batches[i].labels = <int64_t *>labels.start + i * e.batch_size
         e.batches[i].probabilities = (
             probabilities.start + i * e.batch_size * m.n_classes * size)

@@ -19,6 +19,15 @@ cdef extern from "kernels.h" nogil:
         double rate, l2, l1, momentum
         int nesterov
 
+    enum rows_ahead "ahead":
+        SECOND_HALVES
+        WHOLE_ROWS
+        SHORT_ROWS
+
+    struct rows_to_fetch:
+        const void **rows
+        size_t n_rows, first, n_features
+
     struct kernel_table "kernels":
         size_t lanes, element_size
         ptrdiff_t (*softmax)(
@@ -51,14 +60,14 @@ cdef extern from "kernels.h" nogil:
             void *coef, void *velocity, size_t coef_stride, double *squares,
             double *magnitudes) noexcept nogil
         void (*panel_scores)(
-            const void **rows, size_t n_rows, size_t first, size_t n_features, const void *coef,
-            size_t coef_stride, size_t n_classes, void *scores) noexcept nogil
+            const void **rows, size_t n_rows, size_t first, size_t n_features, rows_ahead ahead,
+            const void *coef, size_t coef_stride, size_t n_classes, void *scores) noexcept nogil
         void (*panel_cross_entropy)(
             const void *scores, size_t n_panels, size_t panel_stride, size_t n_rows,
             size_t n_classes, const void *intercept, const int64_t *labels,
             const void *probabilities, double scale, double *losses, void *dlogits) noexcept nogil
         void (*panel_update)(
-            const void **rows, const void **next_rows, size_t n_rows, size_t first,
+            const void **rows, size_t n_rows, const rows_to_fetch *fetch, size_t first,
             size_t n_features, const void *dlogits, size_t n_classes, const step_rule *rule,
             void *coef, void *velocity, size_t coef_stride, double *squares,
             double *magnitudes) noexcept nogil
