@@ -19,15 +19,16 @@ struct rule {
 
 enum { ROWS_AHEAD = 32 };
 
-/* Up to so many classes a step of training goes by panels of features of at most so many vectors. */
-enum { MOST_COLUMNS = 32, PANEL_VECTORS = 32 };
+/* Up to MOST_COLUMNS classes a step of training goes by panels of features: one for every PANEL_VECTORS
+ * vectors, and no more than MOST_PANELS, as memory gives long runs of a row faster than short ones. */
+enum { MOST_COLUMNS = 32, PANEL_VECTORS = 32, MOST_PANELS = 2 };
 
 /* How panel_scores fetches rows that come later. Rows drawn at random are where no hardware prefetcher
  * looks, and the first level of the cache can wait for few lines at once: so a little with each tile. */
 enum ahead {
     SECOND_HALVES, /* of the next block's rows; panel_update has fetched the first ones */
-    WHOLE_ROWS,    /* the next few: where a minibatch would not stay in the cache until it is used */
-    SHORT_ROWS,    /* well ahead and near, as a tile is done before memory answers */
+    WHOLE_ROWS, /* the next few: where a minibatch would not stay in the cache until it is used */
+    SHORT_ROWS, /* well ahead and near, as a tile is done before memory answers */
 };
 
 /* Rows that come next, and which of their features, for the cache to have them by then. */

@@ -50,7 +50,8 @@ ALWAYS_INLINE void score_tile(const real *const *rows, int n_rows, size_t first,
     }
     if (j < n_features) {
         vec x[TILE_ROWS];
-        UNROLL for (int i = 0; i < n_rows; ++i) x[i] = load_first(rows[i] + first + j, n_features - j, 0);
+        UNROLL for (int i = 0; i < n_rows; ++i)
+            x[i] = load_first(rows[i] + first + j, n_features - j, 0);
         if (fetch != NOTHING) {
             UNROLL for (int i = 0; i < n_fetched; ++i) {
                 PREFETCH_NEAR(next_rows[i] + first + n_features - 1);
@@ -80,10 +81,10 @@ ALWAYS_INLINE void score_rows(const real *const *rows, int n_rows, size_t n_feat
     enum fetch fetch = n_features * sizeof(real) <= SHORT_ROW ? NEAR : FAR;
     const real *const *next_rows = rows + (fetch == NEAR ? ROWS_AHEAD - TILE_ROWS : TILE_ROWS);
     size_t k = 0;
-#define TILE_OF(n)                                                               \
-    score_tile(rows, n_rows, 0, n_features, coef + k * coef_stride, coef_stride, n, \
-               intercept ? intercept + k : NULL, logits + k, stride, 1, next_rows,  \
-               n_rows, k ? NOTHING : fetch)
+#define TILE_OF(n)                                                                         \
+    score_tile(rows, n_rows, 0, n_features, coef + k * coef_stride, coef_stride, n,        \
+               intercept ? intercept + k : NULL, logits + k, stride, 1, next_rows, n_rows, \
+               k ? NOTHING : fetch)
     for (; k + TILE_CLASSES <= n_classes; k += TILE_CLASSES) TILE_OF(TILE_CLASSES);
     for (; TILE_CLASSES > 2 && k + 2 <= n_classes; k += 2) TILE_OF(TILE_CLASSES > 2 ? 2 : 1);
     for (; k < n_classes; ++k) TILE_OF(1);
@@ -255,14 +256,14 @@ ALWAYS_INLINE void update_tile(const real *const *rows, size_t n_rows, size_t fi
 ALWAYS_INLINE void update_strip(const real *const *rows, size_t n_rows, size_t first, size_t width,
                                 const real *g, struct layout layout, size_t n_classes,
                                 const struct step *step, real *coef, real *velocity,
-                                size_t coef_stride, struct rows_to_fetch *fetch, size_t *fetched, double *squares,
-                                double *magnitudes) {
+                                size_t coef_stride, struct rows_to_fetch *fetch, size_t *fetched,
+                                double *squares, double *magnitudes) {
     struct penalty_sums sums = {broadcast(0), broadcast(0), 0, 0};
     real *w = coef + first, *v = velocity ? velocity + first : NULL;
     size_t k = 0;
-#define TILE_OF(n)                                                                             \
-    update_tile(rows, n_rows, first, width, g + k * layout.column, layout, k, n, step,         \
-                w + k * coef_stride, v ? v + k * coef_stride : NULL, coef_stride,              \
+#define TILE_OF(n)                                                                     \
+    update_tile(rows, n_rows, first, width, g + k * layout.column, layout, k, n, step, \
+                w + k * coef_stride, v ? v + k * coef_stride : NULL, coef_stride,      \
                 k ? NULL : fetch, fetched, &sums)
     for (; k + TILE_COLUMNS <= n_classes; k += TILE_COLUMNS) TILE_OF(TILE_COLUMNS);
     for (; TILE_COLUMNS > 5 && k + 5 <= n_classes; k += 5) TILE_OF(TILE_COLUMNS > 5 ? 5 : 1);

@@ -3,10 +3,12 @@
  *   z[s, k] = sum over panels of rows[s][panel] . coef[k][panel]  +  intercept[k]
  *
  * Decisions:
- *   - The features are cut into panels of at most PANEL_VECTORS vectors, and a panel is the work of one
- *     thread in both directions: it updates its weights with this minibatch and scores the next one with
- *     them at once. So its weights and its columns of X stay in that thread's caches; only scores and
- *     their gradient pass from thread to thread, and a step has one loop over panels and one over rows.
+ *   - The features are cut into panels, and a panel can be the work of one thread in both directions: it
+ *     updates its weights with this minibatch and scores the next one with them at once. So its weights
+ *     and its columns of X stay in that thread's caches; only scores and their gradient pass from thread to
+ *     thread, and a step has one loop over panels and one over rows. (60000x784x10 on two threads: a
+ *     sixth less time than with scores by rows and the update by strips, which is still done where a
+ *     minibatch is larger than the caches.)
  *   - Rows come from memory for the scores. Where two minibatches fit the cache, the first half of every
  *     block is fetched while the update before computes and the second one while the scores of the block
  *     before do, a little with each tile: the memory has the whole step to bring them.
@@ -29,10 +31,10 @@ ALWAYS_INLINE void score_block_tile(const real *const *rows, int n_rows, size_t 
                                     enum fetch level, real *block) {
     size_t k = 0;
     int at_once = n_classes > TILE_CLASSES && level == FAR ? (n_fetched + 1) / 2 : n_fetched;
-#define TILE_OF(n)                                                                            \
-    score_tile(rows, n_rows, first, n_features, coef + k * coef_stride, coef_stride, n, NULL, \
+#define TILE_OF(n)                                                                                \
+    score_tile(rows, n_rows, first, n_features, coef + k * coef_stride, coef_stride, n, NULL,     \
                block + k * LANES, 1, LANES, next_rows, at_once, n_fetched > 0 ? level : NOTHING); \
-    next_rows += at_once;                                                                     \
+    next_rows += at_once;                                                                         \
     n_fetched -= at_once
     for (; k + TILE_CLASSES <= n_classes; k += TILE_CLASSES) {
         TILE_OF(TILE_CLASSES);

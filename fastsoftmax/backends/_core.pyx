@@ -18,7 +18,7 @@ from libc.stdint cimport int64_t
 from libc.string cimport memcpy
 
 from fastsoftmax.backends.kernels cimport (
-    MOST_COLUMNS, PANEL_VECTORS, ROWS_AHEAD, SECOND_HALVES, SHORT_ROWS, WHOLE_ROWS,
+    MOST_COLUMNS, MOST_PANELS, PANEL_VECTORS, ROWS_AHEAD, SECOND_HALVES, SHORT_ROWS, WHOLE_ROWS,
     instruction_set_row, kernel_table, platform_allocate, platform_free, platform_seconds, pool,
     pool_begin, pool_end, pool_for, pool_threads, rows_ahead, rows_of_sets, rows_to_fetch, step_rule,
 )
@@ -752,7 +752,7 @@ def sgd_epoch(data, state, rule, order, size_t batch_size, rates, int n_threads)
     cdef bint has_labels = t.labels != NULL, by_panels = m.n_classes <= MOST_COLUMNS
     cdef size_t n_batches = 2 if by_panels else 1, n_rows = e.batch_size + ROWS_AHEAD
     cdef size_t block_rows = padded(e.batch_size, m.kernels.lanes), i
-    e.n_panels = (n_strips + PANEL_VECTORS - 1) // PANEL_VECTORS
+    e.n_panels = min((n_strips + PANEL_VECTORS - 1) // PANEL_VECTORS, <size_t>MOST_PANELS)
     e.panel_stride, e.n_scored = block_rows * m.n_classes, 0
     cdef Scratch padded_coef = Scratch(m.n_classes, m.coef_stride, size)
     cdef Scratch padded_velocity = Scratch(m.n_classes if v.held else 0, m.coef_stride, size)

@@ -14,6 +14,7 @@ cdef extern from "kernels.h" nogil:
         ROWS_AHEAD
         MOST_COLUMNS
         PANEL_VECTORS
+        MOST_PANELS
 
     struct step_rule "rule":
         double rate, l2, l1, momentum
