@@ -121,11 +121,16 @@ def test_shapes_that_are_no_multiples_of_vectors(backend, dtype, shape):
 
 
 @pytest.mark.parametrize("n_jobs", [2, 3, 8])
-def test_steps_large_enough_for_threads(backend, dtype, n_jobs):
-    X, y = made_up(520, 65, 11, dtype)
-    parameters = DEFAULTS | RULES["all at once"] | {"batch_size": 256, "max_iter": 2}
+@pytest.mark.parametrize(
+    ("shape", "batch_size"),
+    # the last two: two panels of features, of which two minibatches fit the caches or do not
+    [((520, 65, 11), 256), ((160, 700, 3), 100), ((150, 2200, 2), 128)],
+)
+def test_steps_large_enough_for_threads(backend, dtype, shape, batch_size, n_jobs):
+    X, y = made_up(*shape, dtype)
+    parameters = DEFAULTS | RULES["all at once"] | {"batch_size": batch_size, "max_iter": 2}
     model = SoftmaxClassifier(backend=backend, **parameters | {"n_jobs": n_jobs}).fit(X, y)
-    assert_follows(model, expected_trajectory(X, y, 11, 2, parameters), AGREEMENT[dtype])
+    assert_follows(model, expected_trajectory(X, y, shape[2], 2, parameters), AGREEMENT[dtype])
     if backend != "vectorized":  # whose matrix product is its BLAS library's affair
         one_thread = SoftmaxClassifier(backend=backend, **parameters).fit(X, y)
         np.testing.assert_array_equal(model.coef_, one_thread.coef_)

@@ -241,9 +241,10 @@ static void for_shapes(void (*test)(const struct shape *)) {
 
 /* The samples in an order other than that in memory. */
 static const void *const *rows_of(const struct shape *s) {
-    static const void *rows[64];
+    static const void *rows[64 + ROWS_AHEAD];
     const char *X = uniforms(DATA, s->n * s->d);
     for (size_t i = 0; i < s->n; ++i) rows[i] = X + (s->n - 1 - i) * s->d * kernels->element_size;
+    for (size_t i = s->n; i < s->n + ROWS_AHEAD; ++i) rows[i] = X;
     return rows;
 }
 
@@ -304,6 +305,41 @@ static void update_case(const struct shape *s) {
     if (velocity) hash_reals(velocity, s->c * s->stride);
 }
 
+/* A step with few classes, in two panels where there are two vectors of features. */
+static void panels_case(const struct shape *s) {
+    if (s->c > MOST_COLUMNS) return;
+    struct rule rule = rule_of(s);
+    size_t lanes = kernels->lanes, n_vectors = s->stride / lanes;
+    size_t n_blocks = (s->n + lanes - 1) / lanes, block = lanes * s->c;
+    size_t cut = n_vectors / 2 * lanes, n_panels = cut ? 2 : 1;
+    const void *const *rows = rows_of(s);
+    void *coef = padded_weights(WEIGHTS, s);
+    void *velocity = rule.momentum != 0 ? padded_weights(VELOCITY, s) : NULL;
+    void *intercept = uniforms(INTERCEPT, s->c), *dlogits = stale(OUT, n_blocks * block);
+    char *scores = stale(LOGITS, n_panels * n_blocks * block);
+    int64_t labels[64];
+    double losses[64], squares[64] = {0}, magnitudes[64] = {0};
+    for (size_t i = 0; i < s->n; ++i) labels[i] = (int64_t)below(s->c);
+    size_t starts[] = {0, cut ? cut : s->d, s->d};
+    for (size_t p = 0; p < n_panels; ++p) {
+        kernels->panel_scores(rows, s->n, starts[p], starts[p + 1] - starts[p],
+                              (enum ahead)below(3), coef, s->stride, s->c,
+                              scores + p * n_blocks * block * kernels->element_size);
+    }
+    kernels->panel_cross_entropy(scores, n_panels, n_blocks * block, s->n, s->c, intercept, labels,
+                                 NULL, 0.5, losses, dlogits);
+    struct rows_to_fetch fetch = {rows, s->n, 0, s->d};
+    for (size_t p = 0; p < n_panels; ++p) {
+        kernels->panel_update(rows, s->n, &fetch, starts[p], starts[p + 1] - starts[p], dlogits,
+                              s->c, &rule, coef, velocity, s->stride, squares, magnitudes);
+    }
+    kernels->panel_update_intercept(dlogits, s->n, s->c, &rule, intercept, NULL);
+    for (size_t i = 0; i < s->n; ++i) hash_double(losses[i]);
+    hash_reals(coef, s->c * s->stride);
+    if (velocity) hash_reals(velocity, s->c * s->stride);
+    hash_reals(intercept, s->c);
+}
+
 static void column_sums_case(const struct shape *s) { /* d columns */
     int add_to_out = option(s, 0);
     void *out = add_to_out ? uniforms(OUT, s->d) : stale(OUT, s->d);
@@ -360,6 +396,7 @@ static const struct {
     {"scores", NULL, scores_case},
     {"outer_sum", NULL, outer_sum_case},
     {"update", NULL, update_case},
+    {"panels", NULL, panels_case},
     {"column_sums", NULL, column_sums_case},
     {"update_intercept", NULL, update_intercept_case},
     {"penalty", NULL, penalty_case},
