@@ -26,7 +26,7 @@ test: $(VENV)/.test ## all tests
 	$(BIN)/python -m pytest $(ARGS)
 
 benchmarks: $(VENV)/.test ## the pytest-benchmark suites, the backends side by side
-	$(BIN)/python -m pytest benchmarks $(ARGS)
+	$(BIN)/python -m pytest benchmarks --benchmark-columns=median,iqr,rounds $(ARGS)
 
 neon-check: ## the bits of NEON, cross-built and emulated, against those of AVX2 and AVX-512
 	tests/c/compare_bits

@@ -13,6 +13,7 @@ import os
 import shutil
 import sys
 import sysconfig
+import tempfile
 from pathlib import Path
 
 from setuptools import Extension, setup
@@ -45,11 +46,19 @@ BUILDS = {
 LIMITED_API = not sysconfig.get_config_var("Py_GIL_DISABLED")
 
 NO_COMPILER = """
-fastsoftmax: no C compiler was found, and the compiled backend needs one. Install one and try again:
+fastsoftmax: no working C compiler was found, and the compiled backend needs one. Install one and try again:
   Debian, Ubuntu:  apt-get install build-essential
   Fedora:          dnf install gcc
   macOS:           xcode-select --install
   Windows:         Microsoft C++ Build Tools
+Or install without the compiled backend: set the environment variable FASTSOFTMAX_PURE=1.
+"""
+
+NO_HEADERS = """
+fastsoftmax: Python.h was not found, and the compiled backend needs Python's headers. Install them and try
+again:
+  Debian, Ubuntu:  apt-get install python3-dev
+  Fedora:          dnf install python3-devel
 Or install without the compiled backend: set the environment variable FASTSOFTMAX_PURE=1.
 """
 
@@ -78,6 +87,21 @@ class BuildKernels(build_ext):
                 sys.exit(f"{NO_COMPILER}\n({error})")
         elif not command or shutil.which(command[0]) is None:
             sys.exit(NO_COMPILER)
+        folders = {sysconfig.get_paths()["include"], sysconfig.get_config_var("INCLUDEPY")}
+        if not any(folder and Path(folder, "Python.h").is_file() for folder in folders):
+            sys.exit(NO_HEADERS)
+        if not self._is_msvc():
+            self._try_compiler()
+
+    def _try_compiler(self):
+        """Compile next to nothing: a compiler may be there and not work."""
+        with tempfile.TemporaryDirectory() as folder:
+            source = Path(folder, "nothing.c")
+            source.write_text("int nothing(void) { return 0; }\n")
+            try:
+                self.compiler.compile([str(source)], output_dir=folder)
+            except Exception as error:  # distutils has moved its exceptions more than once
+                sys.exit(f"{NO_COMPILER}\nThe one that was tried failed: {error}")
 
     def _flags(self):
         build = os.environ.get("FASTSOFTMAX_BUILD", "release")
@@ -117,6 +141,11 @@ class BuildKernels(build_ext):
 def extensions():
     """The one extension module, or none."""
     if os.environ.get("FASTSOFTMAX_PURE", "") not in ("", "0"):
+        # An editable install of this tree would still find what an earlier one has compiled.
+        for compiled in Path("fastsoftmax/backends").glob("_core*.[sp][oy]*"):
+            if compiled.suffix in (".so", ".pyd"):
+                print(f"fastsoftmax: FASTSOFTMAX_PURE is set: removing {compiled}")
+                compiled.unlink()
         return []
     from Cython.Build import cythonize
 

@@ -264,7 +264,7 @@ def _draw_loss_curves(
             solid_capstyle="round",
         )
     axes.set(title="training loss (equal curves overlap)", xlabel="epoch", ylabel="loss (nats)")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
 
@@ -300,7 +300,7 @@ def _draw_speed(
     # A bar's length says nothing on a logarithmic axis but relative to its start: one decade below
     # the slowest. On the right, room for the label of the longest.
     start, end = min(speeds) / 10, max(speeds)
-    axes.set_xlim(start, end * (end / start) ** 0.6)
+    axes.set_xlim(start, end * (end / start) ** (0.6 if extrapolated else 0.2))
     axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()
     axes.grid(axis="x", alpha=0.3)

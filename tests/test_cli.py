@@ -138,6 +138,7 @@ def test_ctrl_c_ends_without_a_traceback(capsys, monkeypatch, command):
         (("--plot", "."), "--plot"),
         (("--json", "no/such/folder/bench.json"), "--json"),
         (("--json", "."), "--json"),
+        (("--json", "one.png", "--plot", "one.png"), "--json"),
         (("--nonsense",), "--nonsense"),
         (("--epoch", "3"), "--epoch"),  # no abbreviations: they break when an option is added
     ],
@@ -433,6 +434,23 @@ def test_a_missing_backend_that_was_named_is_an_error(capsys, monkeypatch):
     err = error_of(capsys, *SMALL, "--backends", "numba")
     assert "--backends" in err
     assert 'pip install "fastsoftmax[numba]"' in err
+
+
+def test_one_hiccup_while_warming_up_leaves_no_backend_out(capsys, monkeypatch):
+    really_run, hiccups = measure.Run.run_epoch, iter([100.0])
+
+    def run_epoch(self):
+        really_run(self)
+        if self.backend == "naive":
+            self.seconds[-1] += next(hiccups, 0.0)
+
+    monkeypatch.setattr(
+        measure, "_MOST_SECONDS", 1000.0
+    )  # of which a row's 100 s are few, 300 rows' many
+    monkeypatch.setattr(measure.Run, "run_epoch", run_epoch)
+    naive = record_of(capsys, *SMALL)["results"][0]
+    assert naive["backend"] == "naive"
+    assert not naive["extrapolated"]
 
 
 def test_a_slow_backend_is_timed_on_a_sample_and_labelled(capsys, monkeypatch):

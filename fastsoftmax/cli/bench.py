@@ -164,6 +164,8 @@ def _require(arguments: argparse.Namespace) -> None:
 
 def _check_targets(arguments: argparse.Namespace) -> None:
     """Find out before the training, not after it, that its results cannot be saved."""
+    if None not in (arguments.plot, arguments.json) and Path(arguments.json) == arguments.plot:
+        raise CommandError(f"argument --json: {arguments.json!r} is where the picture goes")
     for option, path in (("--plot", arguments.plot), ("--json", arguments.json)):
         if path is None or path == "-":
             continue
