@@ -19,7 +19,8 @@
 #include "columns.h"
 #include "exponential.h"
 
-enum { BLOCK = 64 * LANES };
+/* UNROLLED vectors of exponentials are computed side by side. */
+enum { BLOCK = 64 * LANES, UNROLLED = 2 };
 
 static const real MINUS_INFINITY = -(real)INFINITY;
 static const size_t NO_LABEL = SIZE_MAX;
@@ -36,12 +37,52 @@ ALWAYS_INLINE void store_up_to(real *p, vec v, size_t n) {
     }
 }
 
+/* Four maxima at once: each waits for the one before it. */
 static inline real row_maximum(const real *z, size_t n) {
-    vec largest = broadcast(MINUS_INFINITY);
+    vec largest[4];
+    UNROLL for (int i = 0; i < 4; ++i) largest[i] = broadcast(MINUS_INFINITY);
     size_t k = 0;
-    for (; k + LANES <= n; k += LANES) largest = maximum(largest, load(z + k));
-    if (k < n) largest = maximum(largest, load_first(z + k, n - k, MINUS_INFINITY));
-    return largest_lane(largest);
+    for (; k + 4 * LANES <= n; k += 4 * LANES) {
+        UNROLL for (int i = 0; i < 4; ++i) {
+            largest[i] = maximum(largest[i], load(z + k + i * LANES));
+        }
+    }
+    for (; k + LANES <= n; k += LANES) largest[0] = maximum(largest[0], load(z + k));
+    if (k < n) largest[1] = maximum(largest[1], load_first(z + k, n - k, MINUS_INFINITY));
+    return largest_lane(maximum(maximum(largest[0], largest[1]), maximum(largest[2], largest[3])));
+}
+
+/* Stores the exponentials of n elements, of whole vectors, unless e is NULL; returns sum plus these, vector
+ * after vector. */
+ALWAYS_INLINE vec whole_exponentials(const real *z, size_t n, vec shift, real *e, vec sum) {
+    size_t k = 0;
+    for (; k + UNROLLED * LANES <= n; k += UNROLLED * LANES) {
+        vec terms[UNROLLED];
+        UNROLL for (int i = 0; i < UNROLLED; ++i) {
+            terms[i] = exponential(sub(load(z + k + i * LANES), shift));
+        }
+        UNROLL for (int i = 0; i < UNROLLED; ++i) {
+            if (e) store(e + k + i * LANES, terms[i]);
+            sum = add(sum, terms[i]);
+        }
+    }
+    for (; k < n; k += LANES) {
+        vec term = exponential(sub(load(z + k), shift));
+        if (e) store(e + k, term);
+        sum = add(sum, term);
+    }
+    return sum;
+}
+
+/* The same of the n <= LANES elements from k on, perhaps fewer than a vector, without the one of the label. */
+ALWAYS_INLINE vec special_exponentials(const real *z, size_t k, size_t n, vec shift, size_t label,
+                                       real *e, vec sum) {
+    vec term = exponential(sub(load_up_to(z + k, n, MINUS_INFINITY), shift));
+    if (e) store_up_to(e + k, term, n);
+    if (label - k < LANES) {
+        term = select_equal(lane_indices(), broadcast((real)(label - k)), broadcast(0), term);
+    }
+    return add(sum, term);
 }
 
 /* Stores e_k = exp(z_k - m) unless e is NULL, and returns their sum without e_label. e may be z. */
@@ -50,16 +91,16 @@ ALWAYS_INLINE double exponentials(const real *z, size_t n, real m, size_t label,
     double total = 0;
     for (size_t block = 0; block < n; block += BLOCK) {
         size_t end = n - block < BLOCK ? n : block + BLOCK;
+        size_t whole = block + (end - block) / LANES * LANES, k = block;
         vec sum = broadcast(0);
-        for (size_t k = block; k < end; k += LANES) {
-            vec term = exponential(sub(load_up_to(z + k, n - k, MINUS_INFINITY), shift));
-            if (e) store_up_to(e + k, term, n - k);
-            if (label - k < LANES) {
-                term = select_equal(lane_indices(), broadcast((real)(label - k)), broadcast(0),
-                                    term);
-            }
-            sum = add(sum, term);
+        if (label - block < whole - block) {
+            k = block + (label - block) / LANES * LANES;
+            sum = whole_exponentials(z + block, k - block, shift, e ? e + block : NULL, sum);
+            sum = special_exponentials(z, k, LANES, shift, label, e, sum);
+            k += LANES;
         }
+        sum = whole_exponentials(z + k, whole - k, shift, e ? e + k : NULL, sum);
+        if (whole < end) sum = special_exponentials(z, whole, end - whole, shift, label, e, sum);
         total += (double)sum_lanes(sum);
     }
     return total;
@@ -67,9 +108,9 @@ ALWAYS_INLINE double exponentials(const real *z, size_t n, real m, size_t label,
 
 static inline void scale_row(real *e, size_t n, real factor) {
     vec factors = broadcast(factor);
-    for (size_t k = 0; k < n; k += LANES) {
-        store_up_to(e + k, mul(load_up_to(e + k, n - k, 0), factors), n - k);
-    }
+    size_t k = 0;
+    for (; k + LANES <= n; k += LANES) store(e + k, mul(load(e + k), factors));
+    if (k < n) store_first(e + k, mul(load_first(e + k, n - k, 0), factors), n - k);
 }
 
 static ptrdiff_t softmax(const void *logits, size_t n_rows, size_t n_classes, void *out) {
@@ -187,21 +228,26 @@ static inline double probability_row(const real *z, size_t n, const real *t, dou
     return total;
 }
 
+static ptrdiff_t first_nan(const double *values, size_t n) {
+    for (size_t i = 0; i < n; ++i) {
+        if (isnan(values[i])) return (ptrdiff_t)i;
+    }
+    return -1;
+}
+
 static ptrdiff_t cross_entropy(const void *logits, size_t stride, size_t n_rows, size_t n_classes,
                                const int64_t *labels, const void *probabilities, double scale,
                                double *losses, void *dlogits, size_t dlogits_stride) {
     ptrdiff_t invalid = -1;
     if (labels && n_classes <= MOST_COLUMNS) {
+        int n_invalid = 0;
         for (size_t i = 0; i < n_rows; i += LANES) {
             size_t n = n_rows - i < LANES ? n_rows - i : LANES;
-            label_columns((const real *)logits + i * stride, stride, n, n_classes, labels + i,
-                          scale, losses + i, dlogits ? (real *)dlogits + i * dlogits_stride : NULL,
-                          dlogits_stride);
+            n_invalid |= label_columns(
+                (const real *)logits + i * stride, stride, n, n_classes, labels + i, scale,
+                losses + i, dlogits ? (real *)dlogits + i * dlogits_stride : NULL, dlogits_stride);
         }
-        for (size_t i = 0; i < n_rows && invalid < 0; ++i) {
-            if (isnan(losses[i])) invalid = (ptrdiff_t)i;
-        }
-        return invalid;
+        return n_invalid ? first_nan(losses, n_rows) : -1;
     }
     for (size_t i = 0; i < n_rows; ++i) {
         const real *z = (const real *)logits + i * stride;

@@ -17,6 +17,8 @@
  *   with_sign_of(v, s)          v >= 0 with the sign bit of s
  *   shift_exponent(p, t)        p * 2**n, where n stands in the low bits of t (see exponential.h)
  *   sum_lanes(v), largest_lane(v)
+ *   load_columns(p, stride, v), store_columns(p, stride, v)
+ *                               v[j] from and to column j of LANES rows, for COLUMNS_AT_ONCE columns
  *   sum_lanes_of_4(v, sums)     sums[i] = sum_lanes(v[i]) for four, sharing the shuffles where it pays
  *
  * and its name INSTRUCTION_SET, and the size of the kernels' tiles, which follows from the number of
@@ -41,6 +43,9 @@ enum { LANES = 8 };
 #else
 #error "define FASTSOFTMAX_FLOAT32 or FASTSOFTMAX_FLOAT64"
 #endif
+
+/* 16 bytes of a row: blocks of that size are turned around without crossing them. */
+enum { COLUMNS_AT_ONCE = LANES / 4 };
 
 #if defined(FASTSOFTMAX_AVX512)
 #include "vector_avx512.h"

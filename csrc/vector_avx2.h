@@ -157,3 +157,70 @@ FOLD_LANES(largest_lane, max)
 ALWAYS_INLINE void sum_lanes_of_4(const vec *v, real *sums) {
     UNROLL for (int i = 0; i < 4; ++i) sums[i] = sum_lanes(v[i]);
 }
+
+/* A register holds 16 bytes each of the rows i and i + COLUMNS_AT_ONCE: squares to turn around. */
+#if defined(FASTSOFTMAX_FLOAT32)
+
+ALWAYS_INLINE half load_quarters(const real *p, size_t stride) {
+    return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(p)),
+                                _mm_loadu_ps(p + COLUMNS_AT_ONCE * stride), 1);
+}
+
+ALWAYS_INLINE void store_quarters(real *p, size_t stride, half v) {
+    _mm_storeu_ps(p, _mm256_castps256_ps128(v));
+    _mm_storeu_ps(p + COLUMNS_AT_ONCE * stride, _mm256_extractf128_ps(v, 1));
+}
+
+ALWAYS_INLINE void turn_quarters(half *v) {
+    half low = _mm256_unpacklo_ps(v[0], v[1]), high = _mm256_unpackhi_ps(v[0], v[1]);
+    half low_2 = _mm256_unpacklo_ps(v[2], v[3]), high_2 = _mm256_unpackhi_ps(v[2], v[3]);
+    v[0] = _mm256_shuffle_ps(low, low_2, 0x44);
+    v[1] = _mm256_shuffle_ps(low, low_2, 0xee);
+    v[2] = _mm256_shuffle_ps(high, high_2, 0x44);
+    v[3] = _mm256_shuffle_ps(high, high_2, 0xee);
+}
+
+#else
+
+ALWAYS_INLINE half load_quarters(const real *p, size_t stride) {
+    return _mm256_insertf128_pd(_mm256_castpd128_pd256(_mm_loadu_pd(p)),
+                                _mm_loadu_pd(p + COLUMNS_AT_ONCE * stride), 1);
+}
+
+ALWAYS_INLINE void store_quarters(real *p, size_t stride, half v) {
+    _mm_storeu_pd(p, _mm256_castpd256_pd128(v));
+    _mm_storeu_pd(p + COLUMNS_AT_ONCE * stride, _mm256_extractf128_pd(v, 1));
+}
+
+ALWAYS_INLINE void turn_quarters(half *v) {
+    half low = _mm256_unpacklo_pd(v[0], v[1]);
+    v[1] = _mm256_unpackhi_pd(v[0], v[1]);
+    v[0] = low;
+}
+
+#endif
+
+ALWAYS_INLINE void load_columns(const real *p, size_t stride, vec *v) {
+    half low[COLUMNS_AT_ONCE], high[COLUMNS_AT_ONCE];
+    UNROLL for (int i = 0; i < COLUMNS_AT_ONCE; ++i) {
+        low[i] = load_quarters(p + i * stride, stride);
+        high[i] = load_quarters(p + (i + HALF_LANES) * stride, stride);
+    }
+    turn_quarters(low);
+    turn_quarters(high);
+    UNROLL for (int i = 0; i < COLUMNS_AT_ONCE; ++i) v[i] = (vec){low[i], high[i]};
+}
+
+ALWAYS_INLINE void store_columns(real *p, size_t stride, const vec *v) {
+    half low[COLUMNS_AT_ONCE], high[COLUMNS_AT_ONCE];
+    UNROLL for (int i = 0; i < COLUMNS_AT_ONCE; ++i) {
+        low[i] = v[i].low;
+        high[i] = v[i].high;
+    }
+    turn_quarters(low);
+    turn_quarters(high);
+    UNROLL for (int i = 0; i < COLUMNS_AT_ONCE; ++i) {
+        store_quarters(p + i * stride, stride, low[i]);
+        store_quarters(p + (i + HALF_LANES) * stride, stride, high[i]);
+    }
+}

@@ -129,3 +129,61 @@ ALWAYS_INLINE void sum_lanes_of_4(const vec *v, real *sums) {
     _mm256_storeu_pd(sums, _mm512_castpd512_pd256(_mm512_permutexvar_pd(firsts, four)));
 #endif
 }
+
+/* v[i] from the rows i, i + COLUMNS_AT_ONCE, ...: then a quarter of every v is a square to turn around. */
+ALWAYS_INLINE vec load_quarters(const real *p, size_t stride) {
+    size_t step = COLUMNS_AT_ONCE * stride;
+#if defined(FASTSOFTMAX_FLOAT32)
+    vec v = _mm512_castps128_ps512(_mm_loadu_ps(p));
+    v = _mm512_mask_broadcast_f32x4(v, 0x00f0, _mm_loadu_ps(p + step));
+    v = _mm512_mask_broadcast_f32x4(v, 0x0f00, _mm_loadu_ps(p + 2 * step));
+    return _mm512_mask_broadcast_f32x4(v, 0xf000, _mm_loadu_ps(p + 3 * step));
+#else
+    vec v = _mm512_castpd128_pd512(_mm_loadu_pd(p));
+    v = _mm512_mask_broadcast_f64x2(v, 0x0c, _mm_loadu_pd(p + step));
+    v = _mm512_mask_broadcast_f64x2(v, 0x30, _mm_loadu_pd(p + 2 * step));
+    return _mm512_mask_broadcast_f64x2(v, 0xc0, _mm_loadu_pd(p + 3 * step));
+#endif
+}
+
+ALWAYS_INLINE void store_quarters(real *p, size_t stride, vec v) {
+    size_t step = COLUMNS_AT_ONCE * stride;
+#if defined(FASTSOFTMAX_FLOAT32)
+    _mm_storeu_ps(p, _mm512_castps512_ps128(v));
+    _mm_storeu_ps(p + step, _mm512_extractf32x4_ps(v, 1));
+    _mm_storeu_ps(p + 2 * step, _mm512_extractf32x4_ps(v, 2));
+    _mm_storeu_ps(p + 3 * step, _mm512_extractf32x4_ps(v, 3));
+#else
+    _mm_storeu_pd(p, _mm512_castpd512_pd128(v));
+    _mm_storeu_pd(p + step, _mm512_extractf64x2_pd(v, 1));
+    _mm_storeu_pd(p + 2 * step, _mm512_extractf64x2_pd(v, 2));
+    _mm_storeu_pd(p + 3 * step, _mm512_extractf64x2_pd(v, 3));
+#endif
+}
+
+ALWAYS_INLINE void turn_quarters(vec *v) {
+    vec low = VEC(unpacklo)(v[0], v[1]), high = VEC(unpackhi)(v[0], v[1]);
+#if defined(FASTSOFTMAX_FLOAT32)
+    vec low_2 = VEC(unpacklo)(v[2], v[3]), high_2 = VEC(unpackhi)(v[2], v[3]);
+    v[0] = _mm512_shuffle_ps(low, low_2, 0x44);
+    v[1] = _mm512_shuffle_ps(low, low_2, 0xee);
+    v[2] = _mm512_shuffle_ps(high, high_2, 0x44);
+    v[3] = _mm512_shuffle_ps(high, high_2, 0xee);
+#else
+    v[0] = low;
+    v[1] = high;
+#endif
+}
+
+ALWAYS_INLINE void load_columns(const real *p, size_t stride, vec *v) {
+    UNROLL for (int i = 0; i < COLUMNS_AT_ONCE; ++i) v[i] = load_quarters(p + i * stride, stride);
+    turn_quarters(v);
+}
+
+ALWAYS_INLINE void store_columns(real *p, size_t stride, const vec *v) {
+    vec rows[COLUMNS_AT_ONCE];
+    UNROLL for (int i = 0; i < COLUMNS_AT_ONCE; ++i) rows[i] = v[i];
+    turn_quarters(rows);
+    UNROLL for (int i = 0; i < COLUMNS_AT_ONCE; ++i)
+        store_quarters(p + i * stride, stride, rows[i]);
+}

@@ -184,3 +184,41 @@ ALWAYS_INLINE real largest_lane(vec v) {
 ALWAYS_INLINE void sum_lanes_of_4(const vec *v, real *sums) {
     UNROLL for (int i = 0; i < 4; ++i) sums[i] = sum_lanes(v[i]);
 }
+
+ALWAYS_INLINE void turn_quarters(quarter *v) {
+#if defined(FASTSOFTMAX_FLOAT32)
+    float32x4_t a = vzip1q_f32(v[0], v[2]), b = vzip1q_f32(v[1], v[3]);
+    float32x4_t c = vzip2q_f32(v[0], v[2]), d = vzip2q_f32(v[1], v[3]);
+    v[0] = vzip1q_f32(a, b);
+    v[1] = vzip2q_f32(a, b);
+    v[2] = vzip1q_f32(c, d);
+    v[3] = vzip2q_f32(c, d);
+#else
+    float64x2_t first = vzip1q_f64(v[0], v[1]);
+    v[1] = vzip2q_f64(v[0], v[1]);
+    v[0] = first;
+#endif
+}
+
+/* Quarter q of every column comes from as many rows: squares to turn around. */
+ALWAYS_INLINE void load_columns(const real *p, size_t stride, vec *v) {
+    UNROLL for (int q = 0; q < 4; ++q) {
+        quarter square[COLUMNS_AT_ONCE];
+        UNROLL for (int i = 0; i < COLUMNS_AT_ONCE; ++i) {
+            square[i] = REALS(vld1q)(p + (q * COLUMNS_AT_ONCE + i) * stride);
+        }
+        turn_quarters(square);
+        UNROLL for (int i = 0; i < COLUMNS_AT_ONCE; ++i) v[i].of[q] = square[i];
+    }
+}
+
+ALWAYS_INLINE void store_columns(real *p, size_t stride, const vec *v) {
+    UNROLL for (int q = 0; q < 4; ++q) {
+        quarter square[COLUMNS_AT_ONCE];
+        UNROLL for (int i = 0; i < COLUMNS_AT_ONCE; ++i) square[i] = v[i].of[q];
+        turn_quarters(square);
+        UNROLL for (int i = 0; i < COLUMNS_AT_ONCE; ++i) {
+            REALS(vst1q)(p + (q * COLUMNS_AT_ONCE + i) * stride, square[i]);
+        }
+    }
+}

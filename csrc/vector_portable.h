@@ -128,3 +128,15 @@ ALWAYS_INLINE real largest_lane(vec v) {
 ALWAYS_INLINE void sum_lanes_of_4(const vec *v, real *sums) {
     UNROLL for (int i = 0; i < 4; ++i) sums[i] = sum_lanes(v[i]);
 }
+
+ALWAYS_INLINE void load_columns(const real *p, size_t stride, vec *v) {
+    EACH_LANE {
+        for (size_t j = 0; j < COLUMNS_AT_ONCE; ++j) v[j].lane[i] = p[i * stride + j];
+    }
+}
+
+ALWAYS_INLINE void store_columns(real *p, size_t stride, const vec *v) {
+    EACH_LANE {
+        for (size_t j = 0; j < COLUMNS_AT_ONCE; ++j) p[i * stride + j] = v[j].lane[i];
+    }
+}

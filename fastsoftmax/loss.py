@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import validation
-from .backends import get_backend
+from .backends import get_backend, shortcuts_of
 from .threads import resolve_n_threads
 from .validation import FloatArray
 
@@ -242,6 +242,15 @@ def softmax_cross_entropy(
     >>> dlogits
     array([[ 0.5, -0.5]])
     """
+    shortcuts = shortcuts_of(backend)
+    if shortcuts is not None:
+        usual = shortcuts.mean_cross_entropy(logits, targets, out, n_threads)
+        if usual is not None:
+            loss, dlogits, invalid = usual
+            if invalid >= 0:
+                rows = np.asarray(logits)
+                _check_rows(invalid, rows, rows.shape[:1], overwritten=out is not None)
+            return loss, dlogits
     rows, target_rows, leading_shape = _logits_and_targets(logits, targets)
     shape = (*leading_shape, rows.shape[1])
     if out is None:

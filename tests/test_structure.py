@@ -9,16 +9,34 @@ from pathlib import Path
 import pytest
 
 import fastsoftmax
-from fastsoftmax.backends import NAMES, Backend, get_backend, why_unavailable
+from fastsoftmax.backends import (
+    NAMES,
+    Backend,
+    Shortcuts,
+    get_backend,
+    shortcuts_of,
+    why_unavailable,
+)
 
 PACKAGE = Path(fastsoftmax.__file__).parent
 TESTS = Path(__file__).parent
 
-FUNCTIONS = {
-    name: member
-    for name, member in vars(Backend).items()
-    if inspect.isfunction(member) and not name.startswith("_")
-}
+
+def functions_of(protocol):
+    return {
+        name: member
+        for name, member in vars(protocol).items()
+        if inspect.isfunction(member) and not name.startswith("_")
+    }
+
+
+FUNCTIONS = functions_of(Backend)
+SHORTCUTS = functions_of(Shortcuts)
+
+
+def signature_of(function):
+    parameters = inspect.signature(function).parameters.values()
+    return [(p.name, p.kind, p.default) for p in parameters]
 
 
 def test_the_protocol_has_the_functions_of_the_plan():
@@ -35,11 +53,33 @@ def test_the_protocol_has_the_functions_of_the_plan():
 
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_every_backend_has_the_signatures_of_the_protocol(kernels, function):
-    expected = list(inspect.signature(FUNCTIONS[function]).parameters.values())[1:]
-    actual = list(inspect.signature(getattr(kernels, function)).parameters.values())
-    assert [(p.name, p.kind, p.default) for p in actual] == [
-        (p.name, p.kind, p.default) for p in expected
-    ]
+    expected = signature_of(FUNCTIONS[function])[1:]
+    assert signature_of(getattr(kernels, function)) == expected
+
+
+def test_the_protocol_has_one_shortcut():
+    assert SHORTCUTS.keys() == {"mean_cross_entropy"}
+
+
+def test_a_backend_has_all_shortcuts_or_none(kernels, backend):
+    present = {name for name in SHORTCUTS if hasattr(kernels, name)}
+    assert present == (SHORTCUTS.keys() if backend == "compiled" else set())
+    for name in present:
+        assert signature_of(getattr(kernels, name)) == signature_of(SHORTCUTS[name])[1:]
+
+
+def test_shortcuts_by_name(monkeypatch):
+    from fastsoftmax.backends import registry
+
+    compiled = get_backend("compiled")
+    get_backend("auto")
+    assert shortcuts_of("auto") is compiled
+    assert shortcuts_of("compiled") is compiled
+    get_backend("vectorized")
+    for name in ("vectorized", "no backend", None, ["compiled"]):
+        assert shortcuts_of(name) is None
+    monkeypatch.setattr(registry, "_loaded", {})
+    assert shortcuts_of("auto") is None  # the general way imports it
 
 
 def test_a_backend_has_a_name_and_no_public_functions_but_these(kernels, backend):
@@ -51,7 +91,7 @@ def test_a_backend_has_a_name_and_no_public_functions_but_these(kernels, backend
         if callable(member) and getattr(member, "__module__", "").startswith(module)
     }
     public = {name for name in own if not name.startswith("_")}
-    assert public <= FUNCTIONS.keys() | {"instruction_set", "instruction_sets"}
+    assert public <= FUNCTIONS.keys() | SHORTCUTS.keys() | {"instruction_set", "instruction_sets"}
 
 
 def test_backends_by_name(backend):

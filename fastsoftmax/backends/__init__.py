@@ -1,6 +1,16 @@
 """Four ways to compute the same thing: naive, numba, vectorized, compiled."""
 
-from .protocol import Backend, Data, Rule, State
-from .registry import NAMES, get_backend, why_unavailable
+from .protocol import Backend, Data, Rule, Shortcuts, State
+from .registry import NAMES, get_backend, shortcuts_of, why_unavailable
 
-__all__ = ["NAMES", "Backend", "Data", "Rule", "State", "get_backend", "why_unavailable"]
+__all__ = [
+    "NAMES",
+    "Backend",
+    "Data",
+    "Rule",
+    "Shortcuts",
+    "State",
+    "get_backend",
+    "shortcuts_of",
+    "why_unavailable",
+]

@@ -16,6 +16,9 @@ def softmax_cross_entropy(
     dlogits: FloatArray | None,
     n_threads: int,
 ) -> int: ...
+def mean_cross_entropy(
+    logits: object, labels: object, out: object, n_threads: object
+) -> tuple[float, FloatArray, int] | None: ...
 def linear_cross_entropy(
     X: FloatArray,
     W: FloatArray,

@@ -125,3 +125,21 @@ class Backend(Protocol):
         the penalty. One that is not finite ends the epoch, as the last one returned; where it is the
         loss that is not finite, the step is not taken. A pending signal is raised after a whole step.
         """
+
+
+class Shortcuts(Protocol):
+    """What a backend may have besides: the usual call of a public function, checks and all, at once.
+
+    A call for a few rows takes less time than its checks do in Python.
+    """
+
+    def mean_cross_entropy(
+        self, logits: object, labels: object, out: object, n_threads: object
+    ) -> tuple[float, FloatArray, int] | None:
+        """Loss and gradient of `fastsoftmax.softmax_cross_entropy`, and the first invalid row or -1.
+
+        The arguments are the caller's, unchecked. None where they are not the usual ones: C-contiguous
+        native logits (n, c) and int64 labels (n,) within range, `out` None or apart from them or
+        exactly the logits. Nothing has been written then, and the caller goes the general way.
+        The bits are those of the general way.
+        """

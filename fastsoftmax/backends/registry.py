@@ -4,7 +4,7 @@ from importlib import import_module
 from types import MappingProxyType
 from typing import cast
 
-from .protocol import Backend
+from .protocol import Backend, Shortcuts
 
 # In the order of preference of "auto", with what to install where the import fails.
 _MODULES = MappingProxyType(
@@ -66,3 +66,9 @@ def why_unavailable(name: str) -> str | None:
     except ImportError as error:
         return f"{error}; {remedy}"
     return None
+
+
+def shortcuts_of(name: object) -> Shortcuts | None:
+    """Return the backend of that name if it has shortcuts and has been used before."""
+    backend = _loaded.get(name) if isinstance(name, str) else None
+    return cast(Shortcuts, backend) if hasattr(backend, "mean_cross_entropy") else None
