@@ -1,4 +1,4 @@
-/* exp and log without libm, so that every instruction set gives the same bits.
+/* exp of x <= 0 and log without libm, so that every instruction set gives the same bits.
  *
  * exp(x): x = n * ln 2 + r with n = round(x / ln 2), |r| <= ln 2 / 2; exp(x) = 2**n * exp(r).
  *   - n comes from adding 1.5 * 2**mantissa_bits: the sum is rounded to an integer, which then stands in
@@ -7,8 +7,8 @@
  *     also without FMA.
  *   - exp(r) = 1 + r + r**2 * q(r), with q the polynomial of least relative error (Remez):
  *     3.1e-9 in float32, 3.6e-18 in float64, a twentieth of the rounding error or less.
- * exp is 0 where the result would be below the smallest normal number (also for -inf), +inf above the
- * largest, NaN for NaN.
+ * exp is 0 where the result would be below the smallest normal number (also for -inf), NaN for NaN and +inf.
+ * x is a logit less the largest: where it is above 0, a NaN has hidden the largest, and so that NaN is found.
  *
  * log(x) for x >= 1, in double in every translation unit: x = 2**n * m with m in [sqrt(1/2), sqrt(2)),
  * f = m - 1, log(1 + f) = f - f**2 / 2 + s * (f**2 / 2 + R(s**2)) with s = f / (2 + f), where R is the
@@ -28,7 +28,7 @@ ALWAYS_INLINE vec exponential(vec x) {
                                         0x1.555492p-3f, 0x1.fffffcp-2f};
     const real magic = 0x1.8p23f, log2_e = 0x1.715476p0f;
     const real ln2_high = 0x1.62e4p-1f, ln2_low = 0x1.7f7d1cp-20f;
-    const real least = -0x1.5d589ep6f, beyond = 0x1.62e430p6f;
+    const real below = -0x1.5d58a0p6f;
 #else
     static const real coefficients[] = {
         0x1.ad7f3ee016e7dp-26, 0x1.28ad9b8551757p-22, 0x1.71df25b3100a2p-19, 0x1.a01999e2633fdp-16,
@@ -36,7 +36,7 @@ ALWAYS_INLINE vec exponential(vec x) {
         0x1.55555555554f9p-3,  0x1.000000000000ap-1};
     const real magic = 0x1.8p52, log2_e = 0x1.71547652b82fep0;
     const real ln2_high = 0x1.62e42fefa3p-1, ln2_low = 0x1.3de6af278ece6p-42;
-    const real least = -0x1.6232bdd7abcd2p9, beyond = 0x1.62e42fefa39f0p9;
+    const real below = -0x1.6232bdd7abcd3p9;
 #endif
     enum { N_COEFFICIENTS = sizeof coefficients / sizeof coefficients[0] };
     vec shifted = fmadd(x, broadcast(log2_e), broadcast(magic));
@@ -47,9 +47,8 @@ ALWAYS_INLINE vec exponential(vec x) {
     UNROLL for (int i = 1; i < N_COEFFICIENTS; ++i) q = fmadd(q, r, broadcast(coefficients[i]));
     vec p = fmadd(fmadd(q, r, broadcast(1)), r, broadcast(1));
     vec result = shift_exponent(p, shifted);
-    result = select_less(x, broadcast(least), broadcast(0), result);
-    /* x + inf is +inf, and NaN for a NaN, whose bits the shift has spoilt. */
-    return select_less(x, broadcast(beyond), result, add(x, broadcast((real)INFINITY)));
+    /* maximum is its second argument where that is a NaN, whose bits the shift may have spoilt. */
+    return select_less(broadcast(below), x, result, maximum(broadcast(0), x));
 }
 
 ALWAYS_INLINE double logarithm(double x) {

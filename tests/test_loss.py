@@ -6,9 +6,12 @@ import numpy as np
 import oracle
 import pytest
 from cases import case
+from conftest import LAYOUTS
 
 import fastsoftmax
+import fastsoftmax.loss as loss_module
 from fastsoftmax import cross_entropy, log_softmax, logsumexp, softmax, softmax_cross_entropy
+from fastsoftmax.backends import get_backend
 
 SHAPES = [(1, 1), (1, 17), (5, 3), (37, 10), (5, 100), (1, 1000)]
 INTEGERS = ["int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"]
@@ -303,3 +306,151 @@ def test_the_row_is_named_also_where_it_is_overwritten(backend):
     logits = np.array([[0.0, 0.0], [0.0, np.nan]])
     with pytest.raises(ValueError, match=r"^logits: .*row 1"):
         softmax_cross_entropy(logits, [0, 1], out=logits, backend=backend)
+
+
+def general(logits, targets, out=None, **options):
+    """`softmax_cross_entropy` without the shortcut."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loss_module, "shortcuts_of", lambda backend: None)
+        return softmax_cross_entropy(logits, targets, out, **options)
+
+
+def outcome(function, *arguments, **options):
+    """What a call returns, as bytes, or raises."""
+    try:
+        loss, dlogits = function(*arguments, **options)
+    except (TypeError, ValueError) as error:
+        return type(error), str(error)
+    return np.float64(loss).tobytes(), dlogits.dtype, dlogits.shape, dlogits.tobytes()
+
+
+def shortcut(logits, labels, out=None, n_threads=None):
+    return get_backend("compiled").mean_cross_entropy(logits, labels, out, n_threads)
+
+
+# Rows that the sum of the losses takes one by one, in blocks, and in halves; classes in columns and rows.
+@pytest.mark.parametrize("n_rows", [*range(1, 20), 127, 128, 129, 136, 255, 256, 257, 1000, 5003])
+@pytest.mark.parametrize("n_classes", [1, 2, 3, 4, 5, 10, 32, 33, 70])
+@pytest.mark.parametrize("n_threads", [None, 1, 3])
+def test_the_shortcut_gives_the_bits_of_the_general_way(dtype, rng, n_rows, n_classes, n_threads):
+    logits = rng.normal(scale=5, size=(n_rows, n_classes)).astype(dtype)
+    labels = rng.integers(n_classes, size=n_rows)
+    expected = outcome(general, logits, labels, n_threads=n_threads)
+    loss, dlogits, invalid = shortcut(logits, labels, None, n_threads)
+    assert type(loss) is float
+    assert invalid == -1
+    assert outcome(lambda: (loss, dlogits)) == expected
+    assert outcome(softmax_cross_entropy, logits, labels, n_threads=n_threads) == expected
+    for out in (np.full_like(logits, np.nan), logits):
+        loss, written, _ = shortcut(logits, labels, out, n_threads)
+        assert written is out
+        assert outcome(lambda loss=loss, out=out: (loss, out)) == expected
+
+
+def unusual(dtype):
+    """Yield a name and arguments that the shortcut leaves to the general way."""
+    logits, labels, _ = case(5, 9, dtype)
+    labels = labels.astype(np.int64)
+    for name, layout in LAYOUTS.items():
+        if name not in ("contiguous", "read-only"):
+            yield f"{name} logits", (layout(logits), labels)
+    for name in ("strided rows", "negative strides", "big-endian", "unaligned"):
+        yield f"{name} labels", (logits, LAYOUTS[name](labels))
+    yield "list", (logits.tolist(), labels)
+    yield "list of labels", (logits, labels.tolist())
+    yield "float16", (logits.astype(np.float16), labels)
+    yield "integers", (logits.astype(np.int64), labels)
+    yield "long double", (logits.astype(np.longdouble), labels)
+    yield "complex", (logits.astype(complex), labels)
+    yield "dates", (logits.astype(np.int64).astype("datetime64[s]"), labels)
+    yield "objects", (logits.astype(object), labels)
+    yield "masked", (np.ma.masked_array(logits, logits > 0), labels)
+    yield "masked array without a mask", (np.ma.masked_array(logits), labels)
+    yield "one row", (logits[0], labels[0])
+    yield "three axes", (logits[:, None], labels[:, None])
+    yield "no rows", (logits[:0], labels[:0])
+    yield "no classes", (logits[:, :0], labels)
+    yield "int32 labels", (logits, labels.astype(np.int32))
+    yield "uint64 labels", (logits, labels.astype(np.uint64))
+    yield "float labels", (logits, labels.astype(np.float64))
+    yield "probabilities", (logits, np.eye(9, dtype=dtype)[labels])
+    yield "fewer labels", (logits, labels[:4])
+    for label in (-1, 9, np.iinfo(np.int64).min, np.iinfo(np.int64).max):
+        wrong = labels.copy()
+        wrong[3] = label
+        yield f"label {label}", (logits, wrong)
+    yield "no array as out", (logits, labels, logits.tolist())
+    yield "masked out", (logits, labels, np.ma.masked_array(logits.copy()))
+    yield "short out", (logits, labels, logits[:4].copy())
+    yield "other out", (logits, labels, logits.astype("f8" if dtype == np.float32 else "f4"))
+    yield "read-only out", (logits, labels, LAYOUTS["read-only"](logits))
+    yield "big-endian out", (logits, labels, LAYOUTS["big-endian"](logits))
+    yield "Fortran-ordered out", (logits, labels, np.asfortranarray(logits))
+    buffer = np.zeros(60, dtype)
+    buffer[:45] = logits.ravel()
+    yield "overlapping out", (buffer[:45].reshape(5, 9), labels, buffer[9:54].reshape(5, 9))
+    words = np.zeros(45, np.int64)
+    yield "out over labels", (logits, words[:5], words.view(dtype)[:45].reshape(5, 9))
+
+
+N_UNUSUAL = len(list(unusual(np.float32)))
+
+
+@pytest.mark.parametrize("place", range(N_UNUSUAL), ids=[name for name, _ in unusual(np.float32)])
+def test_unusual_arguments_go_the_general_way(dtype, place):
+    _, arguments = list(unusual(dtype))[place]
+    if len(arguments) == 3 and isinstance(arguments[2], np.ndarray):
+        before = arguments[2].tobytes()
+        assert shortcut(*arguments) is None
+        assert arguments[2].tobytes() == before
+    else:
+        assert shortcut(*arguments) is None
+    _, again = list(unusual(dtype))[place]
+    assert outcome(softmax_cross_entropy, *arguments) == outcome(general, *again)
+
+
+@pytest.mark.parametrize("n_threads", [0, -1, True, 1.0, "2", np.int64(1)])
+def test_unusual_numbers_of_threads_go_the_general_way(dtype, n_threads):
+    logits, labels, _ = case(5, 9, dtype)
+    assert shortcut(logits, labels, None, n_threads) is None
+    ways = (softmax_cross_entropy, general)
+    first, second = (outcome(way, logits, labels, n_threads=n_threads) for way in ways)
+    assert first == second
+
+
+def test_more_threads_than_a_number_holds(dtype):
+    logits, labels = np.zeros((3000, 10), dtype), np.zeros(3000, int)
+    loss, _ = softmax_cross_entropy(logits, labels, n_threads=10**30)
+    assert loss == pytest.approx(np.log(10))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("n_classes", [2, 40])
+def test_the_shortcut_names_a_row_without_a_softmax_as_the_general_way_does(dtype, bad, n_classes):
+    def arguments(place):
+        logits = np.zeros((20, n_classes), dtype)
+        logits[[7, 13]] = bad
+        return logits, np.zeros(20, int), {"none": None, "in place": logits}.get(place, logits + 1)
+
+    for place in ("none", "in place", "apart"):
+        assert shortcut(*arguments(place))[2] == 7
+        expected = outcome(general, *arguments(place))
+        assert outcome(softmax_cross_entropy, *arguments(place)) == expected
+        assert "row 7" in expected[1]
+
+
+@pytest.mark.parametrize("n_classes", [3, 40])
+def test_a_nan_of_any_bits_is_found(dtype, n_classes):
+    integer = np.uint32 if dtype == np.float32 else np.uint64
+    infinity = int(np.array(np.inf, dtype).view(integer))
+    mantissa = (1 << np.finfo(dtype).nmant) - 1
+    for payload in (1, 0x101, 0x1FF, mantissa // 3, mantissa - 1, mantissa):
+        for sign in (0, 1 << (8 * np.dtype(dtype).itemsize - 1)):
+            logits = np.zeros((17, n_classes), dtype)
+            logits.view(integer)[5, 1] = infinity | payload | sign
+            for label in (0, 1):
+                labels = np.full(17, label)
+                with pytest.raises(ValueError, match=r"^logits: .*NaN in row 5"):
+                    softmax_cross_entropy(logits, labels, backend="compiled")
+            with pytest.raises(ValueError, match=r"^logits: .*NaN in row 5"):
+                softmax(logits, backend="compiled")
