@@ -310,13 +310,16 @@ class SoftmaxClassifier:
         state = settings.initial_state(len(known), matrix)
         if fitted:
             state = settings.state_of(self)
-        random = deepcopy(self._random) if fitted else generator_of(self.random_state)
+        # Of a copy: a call that fails has not drawn from the caller's generator.
+        random = deepcopy(self._random) if fitted else generator_of(deepcopy(self.random_state))
         steps = self.t_ if fitted else 0
         objective = settings.run_epoch(matrix, targets, state, steps, random)
         curve = [*(self.loss_curve_ if fitted else ()), objective]
         steps += settings.sampling.n_steps(len(matrix))
         if settings.verbose:
             print(f"epoch {len(curve)}: loss {objective:.6g}")
+        if not fitted:
+            generator_of(self.random_state)
         self._publish(known, state, random, curve, steps)
         return self
 

@@ -139,6 +139,18 @@ def test_tol_stops(data):
     assert classifier(max_iter=200, tol=10.0, n_iter_no_change=2).fit(*data).n_iter_ == 3
 
 
+def test_a_first_partial_fit_that_fails_draws_nothing_from_the_generator(backend):
+    X, y = np.ones((4, 2)), [0, 1, 0, 1]
+    bad = X.copy()
+    bad[1, 0] = np.nan
+    after_a_failure, fresh = np.random.default_rng(5), np.random.default_rng(5)
+    with pytest.raises(ValueError, match=r"^X: .* NaN in row 1"):
+        classifier(backend, random_state=after_a_failure).partial_fit(bad, y, [0, 1])
+    assert after_a_failure.bit_generator.state == fresh.bit_generator.state
+    classifier(backend, random_state=fresh).partial_fit(X, y, [0, 1])
+    assert after_a_failure.bit_generator.state != fresh.bit_generator.state
+
+
 def test_the_seed_fixes_the_trajectory(backend, data):
     def curve(seed):
         return classifier(backend, random_state=seed).fit(*data).loss_curve_

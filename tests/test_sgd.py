@@ -156,6 +156,16 @@ def test_trajectories_agree_on_digits(backend, dtype, divisor, rule):
     assert model.score(X, y) > 0.85
 
 
+def test_trajectories_agree_where_the_loss_gets_small(backend):
+    X, y = load_digits(return_X_y=True)
+    X, y = (X / 16)[y < 2].astype(np.float32), y[y < 2]
+    parameters = DEFAULTS | {"penalty": None, "eta0": 1.0, "batch_size": 20, "n_jobs": None}
+    model = SoftmaxClassifier(backend=backend, max_iter=60, **parameters).fit(X, y)
+    expected = expected_trajectory(X, y, 2, 60, parameters)
+    assert model.loss_curve_[-1] < 2e-3
+    np.testing.assert_allclose(model.loss_curve_, expected.curve, rtol=AGREEMENT[np.float32] / 2)
+
+
 def test_partial_fit_goes_on_where_it_was(backend, dtype):
     X, y = made_up(45, 19, 7, dtype)
     parameters = DEFAULTS | RULES["all at once"]

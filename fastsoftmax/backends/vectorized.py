@@ -67,8 +67,9 @@ def softmax_cross_entropy(
         return invalid
     shifted = _subtract(logits, maximum, np.empty_like(logits))
     probabilities = np.exp(shifted)
-    total = probabilities.sum(axis=1, keepdims=True)
-    log_total = np.log(total, dtype=np.float64)
+    # In float64: where a label dominates, its loss is log(1 + what float32 would round away).
+    total = probabilities.sum(axis=1, keepdims=True, dtype=np.float64)
+    log_total = np.log(total)
     rows = np.arange(len(logits))
     # In float64, where what float32 cannot hold is still finite.
     with np.errstate(over="ignore"):
@@ -81,7 +82,7 @@ def softmax_cross_entropy(
             surprise = np.where(targets > 0, log_total + gap, 0)
             losses[:] = np.sum(targets * surprise, axis=1)
     if dlogits is not None:
-        np.divide(probabilities, total, out=dlogits)
+        np.divide(probabilities, total, out=dlogits, casting="same_kind")
         if targets.ndim == 1:
             dlogits[rows, targets] -= 1
         else:
