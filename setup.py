@@ -46,7 +46,8 @@ BUILDS = {
 LIMITED_API = not sysconfig.get_config_var("Py_GIL_DISABLED")
 
 NO_COMPILER = """
-fastsoftmax: no working C compiler was found, and the compiled backend needs one. Install one and try again:
+fastsoftmax: no working C compiler was found, and the compiled backend needs one. Install one and try
+again:
   Debian, Ubuntu:  apt-get install build-essential
   Fedora:          dnf install gcc
   macOS:           xcode-select --install
@@ -87,17 +88,17 @@ class BuildKernels(build_ext):
                 sys.exit(f"{NO_COMPILER}\n({error})")
         elif not command or shutil.which(command[0]) is None:
             sys.exit(NO_COMPILER)
+        if not self._is_msvc():
+            self._try_compiler()
         folders = {sysconfig.get_paths()["include"], sysconfig.get_config_var("INCLUDEPY")}
         if not any(folder and Path(folder, "Python.h").is_file() for folder in folders):
             sys.exit(NO_HEADERS)
-        if not self._is_msvc():
-            self._try_compiler()
 
     def _try_compiler(self):
-        """Compile next to nothing: a compiler may be there and not work."""
+        """Compile next to nothing: a compiler may be there and not work, or lack its headers."""
         with tempfile.TemporaryDirectory() as folder:
             source = Path(folder, "nothing.c")
-            source.write_text("int nothing(void) { return 0; }\n")
+            source.write_text("#include <stdlib.h>\nint nothing(void) { return EXIT_SUCCESS; }\n")
             try:
                 self.compiler.compile([str(source)], output_dir=folder)
             except Exception as error:  # distutils has moved its exceptions more than once
@@ -142,7 +143,7 @@ def extensions():
     """The one extension module, or none."""
     if os.environ.get("FASTSOFTMAX_PURE", "") not in ("", "0"):
         # An editable install of this tree would still find what an earlier one has compiled.
-        for compiled in Path("fastsoftmax/backends").glob("_core*.[sp][oy]*"):
+        for compiled in Path("fastsoftmax/backends").glob("_core*"):
             if compiled.suffix in (".so", ".pyd"):
                 print(f"fastsoftmax: FASTSOFTMAX_PURE is set: removing {compiled}")
                 compiled.unlink()

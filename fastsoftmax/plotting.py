@@ -298,9 +298,13 @@ def _draw_speed(
         )
     axes.set_xscale("log")
     # A bar's length says nothing on a logarithmic axis but relative to its start: one decade below
-    # the slowest. On the right, room for the label of the longest.
-    start, end = min(speeds) / 10, max(speeds)
-    axes.set_xlim(start, end * (end / start) ** (0.6 if extrapolated else 0.2))
+    # the slowest. On the right, room for the label of each: 0.2 of its bar, 0.6 for a long one.
+    start = min(speeds) / 10
+    ends = [
+        start * (speed / start) ** (1.6 if name in extrapolated else 1.2)
+        for name, speed in samples_per_second.items()
+    ]
+    axes.set_xlim(start, max(ends))
     axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()
     axes.grid(axis="x", alpha=0.3)

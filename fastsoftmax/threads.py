@@ -52,10 +52,11 @@ def default_and_origin() -> tuple[int, str]:
     shared = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
     if shared.isdecimal() and int(shared) >= 1:
         return min(int(shared), _MOST_THREADS), "OMP_NUM_THREADS"
-    return _allowed_cpus(), "the CPUs that this process may use"
+    return allowed_cpus(), "the CPUs that this process may use"
 
 
-def _allowed_cpus() -> int:
+def allowed_cpus() -> int:
+    """Return how many CPUs this process may use, at least 1."""
     affinity = getattr(os, "sched_getaffinity", None)  # absent on macOS and Windows
     allowed = len(affinity(0)) if affinity is not None else os.cpu_count() or 1
     return max(1, min(allowed, _cgroup_cpus()))

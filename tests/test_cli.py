@@ -139,6 +139,9 @@ def test_ctrl_c_ends_without_a_traceback(capsys, monkeypatch, command):
         (("--json", "no/such/folder/bench.json"), "--json"),
         (("--json", "."), "--json"),
         (("--json", "one.png", "--plot", "one.png"), "--json"),
+        (("--json", "./fastsoftmax-bench.png"), "--json"),
+        (("--plot", "one.png", "--no-plot"), "--no-plot"),
+        (("--no-plot", "--plot", "one.png"), "--plot"),
         (("--nonsense",), "--nonsense"),
         (("--epoch", "3"), "--epoch"),  # no abbreviations: they break when an option is added
     ],
@@ -437,20 +440,59 @@ def test_a_missing_backend_that_was_named_is_an_error(capsys, monkeypatch):
 
 
 def test_one_hiccup_while_warming_up_leaves_no_backend_out(capsys, monkeypatch):
-    really_run, hiccups = measure.Run.run_epoch, iter([100.0])
+    # 2 seconds for a row are 200 for a minibatch in each of two epochs: too many even for a sample.
+    really_run, hiccups = measure.Run.run_epoch, iter([2.0])
 
     def run_epoch(self):
         really_run(self)
         if self.backend == "naive":
             self.seconds[-1] += next(hiccups, 0.0)
 
-    monkeypatch.setattr(
-        measure, "_MOST_SECONDS", 1000.0
-    )  # of which a row's 100 s are few, 300 rows' many
     monkeypatch.setattr(measure.Run, "run_epoch", run_epoch)
-    naive = record_of(capsys, *SMALL)["results"][0]
-    assert naive["backend"] == "naive"
-    assert not naive["extrapolated"]
+    record = record_of(capsys, *SMALL)
+    assert next(hiccups, None) is None
+    assert record["left_out"] == []
+    assert not any(result["extrapolated"] for result in record["results"])
+
+
+def test_a_warm_up_of_seconds_is_not_repeated(monkeypatch):
+    rows = []
+
+    def run_epoch(self):
+        rows.append(len(self.X))
+        self.seconds.append(4.0)
+
+    monkeypatch.setattr(measure.Run, "run_epoch", run_epoch)
+    settings = Settings(batch_size=32, epochs=1, learning_rate=0.1, n_threads=1, seed=0)
+    assert measure._warm_up("naive", load_digits(), settings) == 4.0
+    assert rows == [1]
+
+
+@pytest.mark.parametrize(
+    ("cpus", "load", "busy"), [(2, 1.01, True), (2, 0.99, False), (2, None, False)]
+)
+def test_a_busy_machine_is_told_of(capsys, monkeypatch, cpus, load, busy):
+    monkeypatch.setattr(machine, "cpus", lambda: cpus)
+    monkeypatch.setattr(machine, "load", lambda: load)
+    code, out, err = run(capsys, *SMALL, "--backends", "vectorized", "--json", "-")
+    assert code == 0
+    assert ("The machine was busy" in err) is busy
+    recorded = json.loads(out)["machine"]
+    assert (recorded["cpus"], recorded["load_before"]) == (cpus, load)
+
+
+def test_the_load_is_unknown_where_the_system_does_not_tell(monkeypatch):
+    assert machine.load() is None or machine.load() >= 0
+    monkeypatch.delattr(os, "getloadavg", raising=False)
+    assert machine.load() is None
+
+
+def test_a_default_picture_that_cannot_be_written_can_be_avoided(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "fastsoftmax-bench.png").mkdir()
+    err = error_of(capsys, "bench")
+    assert "choose another with --plot, or --no-plot" in err
+    assert "choose" not in error_of(capsys, "bench", "--plot", "./fastsoftmax-bench.png")
 
 
 def test_a_slow_backend_is_timed_on_a_sample_and_labelled(capsys, monkeypatch):
@@ -482,7 +524,7 @@ def test_a_backend_that_would_take_too_long_is_left_out(capsys, monkeypatch):
 def test_a_sample_alone_gives_no_picture(capsys, monkeypatch, tmp_path):
     monkeypatch.setattr(measure, "_affordable_rows", lambda *_: 50)
     plot = tmp_path / "bench.png"
-    code, out, _ = run(capsys, *SMALL, "--backends", "naive", "--plot", str(plot))
+    code, out, _ = run(capsys, *SMALL[:-1], "--backends", "naive", "--plot", str(plot))
     assert code == 0
     assert "No picture" in out
     assert not plot.exists()

@@ -74,6 +74,24 @@ def test_every_bar_and_its_label_are_inside_the_axes(slowest):
         assert label.get_window_extent().x1 <= box.x1
 
 
+@pytest.mark.parametrize("extrapolated", [(), ("naive",)])
+def test_the_axis_of_speed_is_for_the_bars(extrapolated):
+    figure = plot_bench(CURVES, SPEEDS, extrapolated)
+    figure.canvas.draw()
+    axes = figure.axes[1]
+    longest = max(label.get_window_extent().x1 for label in axes.texts)
+    box = axes.get_window_extent()
+    assert box.x0 + 0.9 * box.width <= longest <= box.x1
+
+
+def test_ticks_of_epochs_are_round():
+    figure = plot_bench({"a": [1.0] * 30}, SPEEDS)
+    figure.canvas.draw()
+    axes = figure.axes[0]
+    (step,) = set(np.diff(axes.get_xticks()))
+    assert step in {1, 2, 5, 10}
+
+
 def test_templates_are_the_rows_of_coef_as_images():
     axes = plot_templates(COEF, SHAPE, labels="abcdefghij").axes
     images = [one for one in axes if one.images]

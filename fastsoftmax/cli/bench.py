@@ -14,6 +14,7 @@ from ..datasets import Dataset
 from . import machine, options, task
 from .errors import FAILED, CommandError
 from .measure import prepare, train
+from .numbers import count
 from .record import as_record
 from .results import ORDER, TOLERANCES, Comparison, LeftOut
 
@@ -35,6 +36,8 @@ examples:
         all numbers for a program to read; the table goes to standard error
 """
 _DEFAULT_PLOT = Path("fastsoftmax-bench.png")
+# Of the CPUs: with more of them taken by other programs, the threads get in each other's way.
+_BUSY = 0.5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -89,14 +92,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="of the data and of the order of the samples (default: %(default)s)",
     )
-    add(
+    add_picture = parser.add_mutually_exclusive_group().add_argument
+    add_picture(
         "--plot",
         type=Path,
         default=_DEFAULT_PLOT,
         metavar="FILE",
         help="where to save the picture; .png, .svg or .pdf (default: %(default)s)",
     )
-    add("--no-plot", action="store_const", dest="plot", const=None, help="save no picture")
+    add_picture("--no-plot", action="store_const", dest="plot", const=None, help="save no picture")
     add(
         "--json",
         metavar="FILE",
@@ -106,6 +110,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Carry out the command."""
+    load = machine.load()  # first of all: later it is this run's own
     _require(arguments)
     _check_targets(arguments)
     from rich.console import Console
@@ -132,6 +137,11 @@ def run(arguments: argparse.Namespace) -> int:
     console = Console(stderr=arguments.json == "-", highlight=False)
     heading = task.description(arguments.shape, data, settings, instruction_set)
     print_comparison(console, comparison, heading)
+    if load is not None and load > _BUSY * machine.cpus():
+        console.print(
+            f"The machine was busy before this run (load {load:.2f} in the last minute, "
+            f"{count(machine.cpus(), 'CPU')}): the times may not be typical."
+        )
     if arguments.plot is not None:
         if comparison.reference is None:
             console.print("No picture: no backend has trained on all samples.")
@@ -139,7 +149,7 @@ def run(arguments: argparse.Namespace) -> int:
             _save_plot(arguments.plot, comparison, data, heading)
             console.print(f"Picture: {arguments.plot}", markup=False, soft_wrap=True)
     if arguments.json is not None:
-        record = as_record(arguments.shape, comparison, data, settings, instruction_set)
+        record = as_record(arguments.shape, comparison, data, settings, instruction_set, load)
         _save_json(arguments.json, record)
     return 0
 
@@ -164,18 +174,23 @@ def _require(arguments: argparse.Namespace) -> None:
 
 def _check_targets(arguments: argparse.Namespace) -> None:
     """Find out before the training, not after it, that its results cannot be saved."""
-    if None not in (arguments.plot, arguments.json) and Path(arguments.json) == arguments.plot:
+    if (
+        arguments.plot is not None
+        and arguments.json not in (None, "-")
+        and Path(arguments.json).resolve() == arguments.plot.resolve()
+    ):
         raise CommandError(f"argument --json: {arguments.json!r} is where the picture goes")
     for option, path in (("--plot", arguments.plot), ("--json", arguments.json)):
         if path is None or path == "-":
             continue
+        instead = _instead(path)
         folder = Path(path).parent
         if not folder.is_dir():
             raise CommandError(f"argument {option}: there is no folder {str(folder)!r}")
         if Path(path).is_dir():
-            raise CommandError(f"argument {option}: {str(path)!r} is a folder, not a file")
+            raise CommandError(f"argument {option}: {str(path)!r} is a folder, not a file{instead}")
         if not os.access(path if Path(path).exists() else folder, os.W_OK):
-            raise CommandError(f"argument {option}: {str(path)!r} cannot be written")
+            raise CommandError(f"argument {option}: {str(path)!r} cannot be written{instead}")
     if arguments.plot is not None:
         from matplotlib.backend_bases import FigureCanvasBase
 
@@ -186,6 +201,11 @@ def _check_targets(arguments: argparse.Namespace) -> None:
                 f"argument --plot: expected a file name that ends in one of {accepted}, "
                 f"got {str(arguments.plot)!r}"
             )
+
+
+def _instead(path: Path | str) -> str:
+    """What to do where the picture cannot be saved that nobody has asked for."""
+    return "; choose another with --plot, or --no-plot" if path is _DEFAULT_PLOT else ""
 
 
 def _present(named: tuple[str, ...] | None) -> tuple[list[str], list[LeftOut]]:
@@ -225,7 +245,7 @@ def _save_plot(
     try:
         figure.savefig(path, dpi=150)
     except OSError as error:
-        raise CommandError(f"argument --plot: {error}", FAILED) from None
+        raise CommandError(f"argument --plot: {error}{_instead(path)}", FAILED) from None
 
 
 def _save_json(target: str, record: dict[str, Any]) -> None:

@@ -1,11 +1,12 @@
 """What this machine is, as far as the speed of training depends on it."""
 
+import os
 import platform
 from pathlib import Path
 from typing import Any
 
 from ..backends import get_backend, why_unavailable
-from ..threads import default_and_origin
+from ..threads import allowed_cpus, default_and_origin
 from .errors import CommandError
 
 
@@ -59,6 +60,19 @@ def threads() -> tuple[int, str]:
         return default_and_origin()
     except ValueError as error:  # FASTSOFTMAX_NUM_THREADS
         raise CommandError(str(error)) from None
+
+
+def cpus() -> int:
+    """Return how many CPUs this process may use."""
+    return allowed_cpus()
+
+
+def load() -> float | None:
+    """Return how many threads wanted a CPU in the last minute, or None where nobody tells."""
+    try:
+        return os.getloadavg()[0]
+    except (AttributeError, OSError):  # Windows has no such function
+        return None
 
 
 def available_memory() -> int | None:

@@ -27,6 +27,9 @@ _SLOW = "naive"
 _MOST_SECONDS, _SAMPLE_SECONDS = 30.0, 10.0
 # A warm-up that takes less than this is repeated with more rows, as too short to estimate from.
 _WARM_SECONDS = 0.05
+# One that takes less than this is repeated as it is: another program may have disturbed it, and that
+# would count for every row.
+_CHECKED_SECONDS = 3.0
 
 
 class Settings(NamedTuple):
@@ -152,8 +155,8 @@ def _warm_up(backend: str, data: Dataset, settings: Settings) -> float:
     n_rows, most = 1, min(len(data.X_train), 2 * settings.batch_size)
     while True:
         seconds = _seconds_of_an_epoch(backend, data, n_rows, settings)
-        if _WARM_SECONDS <= seconds < _MOST_SECONDS:
-            # The first run may have met a hiccup of the machine or compiled something.
+        decides = seconds >= _WARM_SECONDS or n_rows == most
+        if decides and seconds < _CHECKED_SECONDS:
             seconds = min(seconds, _seconds_of_an_epoch(backend, data, n_rows, settings))
         if seconds >= _WARM_SECONDS or n_rows == most:
             return seconds / n_rows

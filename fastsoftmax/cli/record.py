@@ -22,8 +22,12 @@ def as_record(
     data: Dataset,
     settings: Settings,
     instruction_set: str | None,
+    load: float | None,
 ) -> dict[str, Any]:
-    """Return everything in the types of JSON; times are in seconds, losses in nats."""
+    """Return everything in the types of JSON; times are in seconds, losses in nats.
+
+    `load` is that of the machine before the training.
+    """
     n_train, n_features = data.X_train.shape
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -37,6 +41,8 @@ def as_record(
             "system": platform.platform(),
             "cpu": machine.cpu_name(),
             "instruction_set": instruction_set,
+            "cpus": machine.cpus(),
+            "load_before": load,
         },
         "settings": {
             "data": "digits" if shape is None else "made-up",

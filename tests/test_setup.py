@@ -1,0 +1,89 @@
+"""setup.py: what stops it says what to install, and a pure build leaves nothing compiled behind."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+SETUP = Path(__file__).parents[1] / "setup.py"
+# In a folder of its own, where it finds no sources: all that it does is what a test asks for.
+LOAD = f"""
+import runpy, sysconfig, setuptools
+setuptools.setup = lambda **_: None
+build = runpy.run_path({str(SETUP)!r})["BuildKernels"](setuptools.Distribution())
+from distutils.ccompiler import new_compiler
+from distutils.sysconfig import customize_compiler
+build.compiler = new_compiler()
+customize_compiler(build.compiler)
+"""
+REQUIRE = "build._require_compiler()"
+NO_HEADERS = """
+sysconfig.get_paths = lambda: {"include": "no/such/folder"}
+sysconfig.get_config_var = lambda name: "no/such/folder"
+"""
+
+
+def after_loading(code, folder, **environment):
+    """Exit code, standard output, standard error."""
+    ran = subprocess.run(
+        [sys.executable, "-c", LOAD + code],
+        env={**os.environ, "FASTSOFTMAX_PURE": "1", **environment},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    return ran.returncode, ran.stdout, ran.stderr
+
+
+def compiler_in(folder, script):
+    """A program that is taken for the compiler."""
+    compiler = folder / "compiler"
+    compiler.write_text(f"#!/bin/sh\n{script}\n")
+    compiler.chmod(0o755)
+    return str(compiler)
+
+
+def test_a_compiler_that_works_is_accepted(tmp_path):
+    # Writes what follows -o: needs no compiler on the machine of the tests.
+    works = 'while [ "$1" != -o ]; do shift; done; : > "$2"'
+    include = "sysconfig.get_paths = lambda: {'include': '.'}\n"
+    (tmp_path / "Python.h").touch()
+    compiler = compiler_in(tmp_path, works)
+    code, _, err = after_loading(include + REQUIRE, tmp_path, CC=compiler)
+    assert (code, err) == (0, "")
+    code, _, err = after_loading(NO_HEADERS + REQUIRE, tmp_path, CC=compiler)
+    assert code == 1
+    for word in ("Python.h", "python3-dev", "python3-devel", "FASTSOFTMAX_PURE=1"):
+        assert word in err
+    assert "Traceback" not in err
+
+
+def test_a_compiler_that_is_there_but_fails_is_shown_with_its_error(tmp_path):
+    broken = compiler_in(tmp_path, "echo licence expired >&2; exit 3")
+    code, _, err = after_loading(REQUIRE, tmp_path, CC=broken)
+    assert code == 1
+    for word in ("no working C compiler", "licence expired", "FASTSOFTMAX_PURE=1"):
+        assert word in err
+    assert re.search(r"tried failed: .*exit (code|status) 3", err)
+    assert "Traceback" not in err
+
+
+def test_a_compiler_that_is_not_there_is_said_to_be_missing(tmp_path):
+    code, _, err = after_loading(REQUIRE, tmp_path, CC="no-such-compiler")
+    assert code == 1
+    assert "no working C compiler" in err
+
+
+def test_a_pure_build_removes_what_an_earlier_one_compiled(tmp_path):
+    folder = tmp_path / "fastsoftmax" / "backends"
+    folder.mkdir(parents=True)
+    kept = {"_core.pyx", "_core.pyi", "_core.c", "compiled.py"}
+    for name in kept | {"_core.abi3.so", "_core.cp311-win_amd64.pyd"}:
+        (folder / name).touch()
+    code, out, err = after_loading("", tmp_path)
+    assert (code, err) == (0, "")
+    assert {path.name for path in folder.iterdir()} == kept
+    assert out.count("removing") == 2
+    assert "_core.abi3.so" in out
