@@ -139,14 +139,19 @@ class BuildKernels(build_ext):
         return objects
 
 
+def remove_compiled():
+    """An editable install of this tree would still find what an earlier one has compiled."""
+    for compiled in Path("fastsoftmax/backends").glob("_core*"):
+        if compiled.suffix in (".so", ".pyd"):
+            print(f"fastsoftmax: FASTSOFTMAX_PURE is set: removing {compiled}")
+            compiled.unlink()
+
+
 def extensions():
     """The one extension module, or none."""
     if os.environ.get("FASTSOFTMAX_PURE", "") not in ("", "0"):
-        # An editable install of this tree would still find what an earlier one has compiled.
-        for compiled in Path("fastsoftmax/backends").glob("_core*"):
-            if compiled.suffix in (".so", ".pyd"):
-                print(f"fastsoftmax: FASTSOFTMAX_PURE is set: removing {compiled}")
-                compiled.unlink()
+        if "editable_wheel" in sys.argv:
+            remove_compiled()
         return []
     from Cython.Build import cythonize
 

@@ -11,7 +11,8 @@ SETUP = Path(__file__).parents[1] / "setup.py"
 LOAD = f"""
 import runpy, sysconfig, setuptools
 setuptools.setup = lambda **_: None
-build = runpy.run_path({str(SETUP)!r})["BuildKernels"](setuptools.Distribution())
+module = runpy.run_path({str(SETUP)!r})
+build = module["BuildKernels"](setuptools.Distribution())
 from distutils.ccompiler import new_compiler
 from distutils.sysconfig import customize_compiler
 build.compiler = new_compiler()
@@ -76,13 +77,22 @@ def test_a_compiler_that_is_not_there_is_said_to_be_missing(tmp_path):
     assert "no working C compiler" in err
 
 
-def test_a_pure_build_removes_what_an_earlier_one_compiled(tmp_path):
+def test_a_pure_editable_install_removes_what_an_earlier_one_compiled(tmp_path):
     folder = tmp_path / "fastsoftmax" / "backends"
     folder.mkdir(parents=True)
     kept = {"_core.pyx", "_core.pyi", "_core.c", "compiled.py"}
     for name in kept | {"_core.abi3.so", "_core.cp311-win_amd64.pyd"}:
         (folder / name).touch()
-    code, out, err = after_loading("", tmp_path)
+    before = {path.name for path in folder.iterdir()}
+    assert after_loading("", tmp_path) == (
+        0,
+        "",
+        "",
+    )  # as another build is: that is no business of theirs
+    assert {path.name for path in folder.iterdir()} == before
+    code, out, err = after_loading(
+        "import sys; sys.argv.append('editable_wheel'); module['extensions']()", tmp_path
+    )
     assert (code, err) == (0, "")
     assert {path.name for path in folder.iterdir()} == kept
     assert out.count("removing") == 2
