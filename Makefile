@@ -9,7 +9,7 @@ ARGS ?=
 
 BIN := $(VENV)/bin
 C_FILES := $(sort $(shell find csrc tests/c -name '*.[ch]'))
-CYTHON_FILES := $(sort $(shell find fastsoftmax -name '*.pyx' -o -name '*.pxd'))
+CYTHON_FILES := $(sort $(shell find fastsoftmax -name '*.pyx' -o -name '*.pxd' -o -name '*.pxi'))
 BUILD_INPUTS := pyproject.toml setup.py $(filter csrc/%,$(C_FILES)) $(CYTHON_FILES)
 
 .DEFAULT_GOAL := help

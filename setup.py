@@ -20,6 +20,7 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 KERNEL_SOURCE = "csrc/kernels.c"
+INCLUDED = [str(path) for path in Path("fastsoftmax/backends").glob("*.pxi")]
 HEADERS = [str(path) for path in Path("csrc").glob("*.h")]
 
 # Compiler flags by instruction set: (those of GCC and Clang, those of MSVC). What the machine offers is
@@ -163,7 +164,7 @@ def extensions():
         sources=["fastsoftmax/backends/_core.pyx", "csrc/dispatch.c", "csrc/pool.c"],
         include_dirs=["csrc"],
         define_macros=macros,
-        depends=[*HEADERS, KERNEL_SOURCE],
+        depends=[*HEADERS, KERNEL_SOURCE, *INCLUDED],
         py_limited_api=LIMITED_API,
     )
     return cythonize(

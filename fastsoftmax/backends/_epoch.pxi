@@ -1,0 +1,222 @@
+"""An epoch of minibatch SGD in one call."""
+
+
+cdef struct Batch:
+    # the samples of one step: where their rows lie, and copies of their targets
+    size_t n
+    const void **rows
+    const void **first_halves  # of every block of `lanes` rows, one after another
+    size_t n_first_halves
+    int64_t *labels
+    char *probabilities
+
+
+cdef struct Epoch:
+    # the data, where they lie
+    const char *X
+    ptrdiff_t row_stride
+    const int64_t *labels
+    const char *probabilities
+    const int64_t *order
+    size_t n_samples, batch_size
+    # the model, apart from what the minibatch holds of it
+    step_rule rule
+    char *velocity
+    char *intercept_velocity
+    const double *rates
+    double *objectives
+    # the step in work, and the samples of this and the next one
+    Minibatch minibatch
+    Batch batches[2]
+    # of every strip of features
+    double *squares
+    double *magnitudes
+    # with few classes: the scores by panels, and how many steps have them
+    size_t n_panels, panel_stride, n_scored
+    char *scores
+    bint stays_in_cache  # a thread's part of this minibatch and of the next one
+    rows_ahead ahead
+    const Batch *to_update  # NULL where a loop over the panels is not to do it
+    const Batch *to_score
+
+
+cdef void gather(const Epoch *e, size_t step, Batch *batch) noexcept nogil:
+    """Point at the rows of a minibatch, and at some that may come next, and copy its targets."""
+    cdef const Minibatch *m = &e.minibatch
+    cdef size_t first = step * e.batch_size, i
+    cdef size_t row_size = m.n_classes * m.kernels.element_size
+    cdef int64_t sample
+    batch.n = min(e.batch_size, e.n_samples - first)
+    for i in range(batch.n, e.batch_size + ROWS_AHEAD):
+        batch.rows[i] = e.X + e.order[min(first + i, e.n_samples - 1)] * e.row_stride
+    batch.n_first_halves = 0
+    for i in range(batch.n):
+        sample = e.order[first + i]
+        batch.rows[i] = e.X + sample * e.row_stride
+        if i % m.kernels.lanes < m.kernels.lanes // 2:
+            batch.first_halves[batch.n_first_halves] = batch.rows[i]
+            batch.n_first_halves += 1
+        if e.labels != NULL:
+            batch.labels[i] = e.labels[sample]
+        else:
+            memcpy(
+                batch.probabilities + i * row_size, e.probabilities + sample * row_size, row_size)
+
+
+cdef void take(Epoch *e, const Batch *batch, int n_threads) noexcept nogil:
+    """Make it the minibatch in work."""
+    cdef Minibatch *m = &e.minibatch
+    split_minibatch(m, batch.n, n_threads)
+    m.scale = 1.0 / batch.n
+    m.rows = batch.rows
+    m.labels = batch.labels if e.labels != NULL else NULL
+    m.probabilities = batch.probabilities if e.labels == NULL else NULL
+
+
+cdef void update_chunk(void *context, size_t chunk) noexcept nogil:
+    """Gradient, penalty, momentum and step of some strips of features; of the intercept with the first."""
+    cdef Epoch *e = <Epoch *>context
+    cdef Minibatch *m = &e.minibatch
+    cdef size_t first = chunk * m.strips.size, strip
+    cdef size_t n = m.samples.n_items
+    for strip in range(first, first + length_of(&m.strips, chunk)):
+        m.kernels.update(
+            m.rows, n, strip * m.kernels.lanes, m.n_features, m.dlogits, m.n_classes,
+            m.n_classes, &e.rule, m.coef, e.velocity, m.coef_stride, e.squares + strip,
+            e.magnitudes + strip)
+    if chunk == 0 and m.intercept != NULL:
+        m.kernels.update_intercept(
+            m.dlogits, m.n_classes, n, m.n_classes, &e.rule, m.intercept, e.intercept_velocity)
+
+
+cdef double many_classes_step(Epoch *e, size_t step, pool *helpers) noexcept nogil:
+    """One step with the logits in rows. Returns the loss."""
+    cdef Minibatch *m = &e.minibatch
+    cdef Batch *batch = &e.batches[0]
+    cdef double loss
+    gather(e, step, batch)
+    take(e, batch, pool_threads(helpers))
+    pool_for(helpers, forward_chunk, m, m.samples.n_chunks)
+    loss = sum_of(m.losses, batch.n) / batch.n
+    if isfinite(loss):
+        e.rule.rate = e.rates[step]
+        pool_for(helpers, update_chunk, e, m.strips.n_chunks)
+    return loss
+
+
+cdef double sum_of(const double *values, size_t n) noexcept nogil:
+    cdef double total = 0
+    cdef size_t i
+    for i in range(n):
+        total += values[i]
+    return total
+
+
+cdef size_t run_steps(Epoch *e, size_t step, size_t n_steps, int n_threads) noexcept nogil:
+    """Take steps until the last, a loss that is not finite, or the time to look for signals.
+
+    Returns the number of the step after the last one tried.
+    """
+    cdef double deadline = platform_seconds() + SECONDS_BETWEEN_SIGNALS
+    cdef Minibatch *m = &e.minibatch
+    cdef pool *helpers = NULL
+    cdef double objective
+    if uses_threads(e.batch_size, m.n_features, m.n_classes):
+        helpers = pool_begin(n_threads)
+    choose_schedule(e, pool_threads(helpers))
+    while step < n_steps:
+        if e.scores != NULL:
+            objective = few_classes_step(e, step, n_steps, helpers)
+        else:
+            objective = many_classes_step(e, step, helpers)
+        if isfinite(objective):
+            if e.rule.l2 != 0:
+                objective += e.rule.l2 * sum_of(e.squares, m.strips.n_items)
+            if e.rule.l1 != 0:
+                objective += e.rule.l1 * sum_of(e.magnitudes, m.strips.n_items)
+        e.objectives[step] = objective
+        step += 1
+        if platform_seconds() > deadline or not isfinite(objective):
+            break
+    pool_end(helpers)
+    return step
+
+
+def sgd_epoch(data, state, rule, order, size_t batch_size, rates, int n_threads):
+    cdef View x = View(data.X), indices = View(order), step_rates = View(rates)
+    cdef Targets t = Targets(data.targets)
+    coef, intercept, coef_velocity, intercept_velocity = state
+    cdef View w = View(coef, True), v = View(coef_velocity, True)
+    cdef View b = View(intercept, True), bv = View(intercept_velocity, True)
+    objectives = np.empty(len(rates))
+    cdef View objective_view = View(objectives, True)
+    cdef Epoch e
+    cdef Minibatch *m = &e.minibatch
+    e.X, e.row_stride = x.start, x.buffer.strides[0]
+    e.labels, e.probabilities = t.labels, t.probabilities
+    e.order, e.n_samples = <const int64_t *>indices.start, indices.length(0)
+    e.batch_size = min(batch_size, e.n_samples)
+    e.rule.l2, e.rule.l1, e.rule.momentum, e.rule.nesterov = rule
+    e.rates, e.objectives = <const double *>step_rates.start, <double *>objective_view.start
+    m.kernels, m.n_features, m.n_classes = x.kernels(), x.length(1), w.length(0)
+    m.coef_stride = padded(m.n_features, m.kernels.lanes)
+    m.intercept, e.intercept_velocity = b.start, bv.start
+
+    cdef size_t size = m.kernels.element_size, n_strips = m.coef_stride // m.kernels.lanes
+    cdef bint has_labels = t.labels != NULL, by_panels = m.n_classes <= MOST_COLUMNS
+    cdef size_t n_batches = 2 if by_panels else 1, n_rows = e.batch_size + ROWS_AHEAD
+    cdef size_t block_rows = padded(e.batch_size, m.kernels.lanes), i
+    e.n_panels = min((n_strips + PANEL_VECTORS - 1) // PANEL_VECTORS, <size_t>MOST_PANELS)
+    e.panel_stride, e.n_scored = block_rows * m.n_classes, 0
+    cdef Scratch padded_coef = Scratch(m.n_classes, m.coef_stride, size)
+    cdef Scratch padded_velocity = Scratch(m.n_classes if v.held else 0, m.coef_stride, size)
+    cdef Scratch rows = Scratch(n_batches * n_rows, 1, sizeof(void *))
+    cdef Scratch first_halves = Scratch(n_batches * e.batch_size, 1, sizeof(void *))
+    cdef Scratch labels = Scratch(n_batches * e.batch_size if has_labels else 0, 1, sizeof(int64_t))
+    cdef Scratch probabilities = Scratch(
+        0 if has_labels else n_batches * e.batch_size, m.n_classes, size)
+    cdef Scratch scores = Scratch(e.n_panels * block_rows if by_panels else 0, m.n_classes, size)
+    cdef Scratch dlogits = Scratch(block_rows, m.n_classes, size)
+    cdef Scratch losses = Scratch(e.batch_size, 1, sizeof(double))
+    cdef Scratch squares = Scratch(n_strips, 1, sizeof(double))
+    cdef Scratch magnitudes = Scratch(n_strips, 1, sizeof(double))
+    m.coef, m.dlogits, m.losses = padded_coef.start, dlogits.start, <double *>losses.start
+    e.scores = scores.start if by_panels else NULL
+    for i in range(n_batches):
+        e.batches[i].rows = <const void **>rows.start + i * n_rows
+        e.batches[i].first_halves = <const void **>first_halves.start + i * e.batch_size
+        e.batches[i].labels = <int64_t *>labels.start + i * e.batch_size
+        e.batches[i].probabilities = (
+            probabilities.start + i * e.batch_size * m.n_classes * size)
+    e.velocity = padded_velocity.start if v.held else NULL
+    e.squares, e.magnitudes = <double *>squares.start, <double *>magnitudes.start
+    split_minibatch(m, e.batch_size, 1)
+
+    pad(m, w, m.coef)
+    if v.held:
+        pad(m, v, e.velocity)
+    cdef size_t step = 0, n_steps = step_rates.length(0)
+    try:
+        while step < n_steps:
+            with nogil:
+                step = run_steps(&e, step, n_steps, n_threads)
+            if not isfinite(e.objectives[step - 1]):
+                break
+            PyErr_CheckSignals()
+    finally:
+        unpad(m, m.coef, w)
+        if v.held:
+            unpad(m, e.velocity, v)
+    return objectives[:step]
+
+
+cdef void pad(const Minibatch *m, View coef, char *padded_coef) noexcept:
+    m.kernels.pack(
+        coef.start, coef.buffer.strides[1], coef.buffer.strides[0], m.n_features, m.n_classes,
+        padded_coef, m.coef_stride)
+
+
+cdef void unpad(const Minibatch *m, const char *padded_coef, View coef) noexcept:
+    m.kernels.unpack(
+        padded_coef, m.coef_stride, m.n_features, m.n_classes, coef.start, coef.buffer.strides[1],
+        coef.buffer.strides[0])

@@ -1,0 +1,145 @@
+"""Minibatches of the linear classifier, and `linear_cross_entropy` over them."""
+
+
+cdef struct Minibatch:
+    # Some rows of X with their targets, and what becomes of them
+    const kernel_table *kernels
+    size_t n_features, n_classes
+    const void **rows
+    const int64_t *labels
+    const char *probabilities
+    char *coef
+    size_t coef_stride
+    char *intercept
+    double scale
+    double *losses
+    char *dlogits  # first the logits
+    Split samples  # of the forward pass
+    Split strips  # of the backward pass, one vector of features wide
+
+
+cdef void split_minibatch(Minibatch *m, size_t n, int n_threads) noexcept nogil:
+    m.samples = split(n, ROWS_OF_A_CHUNK, n_threads)
+    m.strips = split(m.coef_stride // m.kernels.lanes, 1, n_threads)
+
+
+cdef void forward_chunk(void *context, size_t chunk) noexcept nogil:
+    """Losses and gradient of the logits of some rows; the loss of a row without a softmax is NaN."""
+    cdef Minibatch *m = <Minibatch *>context
+    cdef size_t first = chunk * m.samples.size, n = length_of(&m.samples, chunk)
+    cdef size_t offset = first * m.n_classes * m.kernels.element_size
+    m.kernels.scores(
+        m.rows + first, n, m.n_features, m.coef, m.coef_stride, m.n_classes, m.intercept,
+        m.dlogits + offset, m.n_classes)
+    m.kernels.cross_entropy(
+        m.dlogits + offset, m.n_classes, n, m.n_classes,
+        m.labels + first if m.labels != NULL else NULL,
+        m.probabilities + offset if m.probabilities != NULL else NULL, m.scale,
+        m.losses + first, m.dlogits + offset, m.n_classes)
+
+
+cdef bint uses_threads(size_t n_rows, size_t n_features, size_t n_classes) noexcept nogil:
+    return <double>n_rows * n_features * n_classes >= LEAST_PRODUCTS_FOR_THREADS
+
+
+cdef struct Gradients:
+    # What `linear_cross_entropy` is asked for; NULL for what it is not
+    Minibatch *minibatch
+    char *dcoef
+    char *dintercept
+    char *dX
+    bint add  # to dcoef and dintercept, from the second minibatch on
+    const void **coef_rows
+
+
+cdef void gradient_chunk(void *context, size_t chunk) noexcept nogil:
+    cdef Gradients *g = <Gradients *>context
+    cdef Minibatch *m = g.minibatch
+    cdef size_t first = chunk * m.strips.size, strip
+    cdef size_t n = m.samples.n_items
+    if chunk == 0 and g.dintercept != NULL:
+        m.kernels.column_sums(m.dlogits, m.n_classes, n, m.n_classes, g.add, g.dintercept)
+    if g.dcoef != NULL:
+        for strip in range(first, first + length_of(&m.strips, chunk)):
+            m.kernels.outer_sum(
+                m.rows, n, strip * m.kernels.lanes, m.n_features, m.dlogits, m.n_classes, 1,
+                m.n_classes, g.add, g.dcoef, m.coef_stride)
+
+
+cdef void gradient_of_x_chunk(void *context, size_t chunk) noexcept nogil:
+    """dX = dlogits @ W.T: the same sum, over classes instead of samples."""
+    cdef Gradients *g = <Gradients *>context
+    cdef Minibatch *m = g.minibatch
+    cdef size_t size = m.kernels.element_size, strip
+    cdef size_t first = chunk * m.samples.size, n = length_of(&m.samples, chunk)
+    for strip in range(m.strips.n_items):
+        m.kernels.outer_sum(
+            g.coef_rows, m.n_classes, strip * m.kernels.lanes, m.n_features,
+            m.dlogits + first * m.n_classes * size, 1, m.n_classes, n, False,
+            g.dX + first * m.n_features * size, m.n_features)
+
+
+def linear_cross_entropy(
+    X, W, intercept, targets, double scale, losses, dW, dintercept, dX, int n_threads
+):
+    cdef View x = View(X), w = View(W), b = View(intercept), loss = View(losses, True)
+    cdef View dw = View(dW, True), db = View(dintercept, True), dx = View(dX, True)
+    cdef Targets t = Targets(targets)
+    cdef Minibatch m
+    m.kernels, m.n_features, m.n_classes = x.kernels(), x.length(1), w.length(1)
+    m.coef_stride = padded(m.n_features, m.kernels.lanes)
+    m.intercept, m.scale = b.start, scale
+    cdef size_t size = m.kernels.element_size, n_rows = x.length(0)
+    cdef Scratch coef = Scratch(m.n_classes, m.coef_stride, size)
+    cdef Scratch dcoef = Scratch(m.n_classes if dw.held else 0, m.coef_stride, size)
+    cdef Scratch dlogits = Scratch(ROWS_AT_ONCE, m.n_classes, size)
+    cdef Scratch rows = Scratch(ROWS_AT_ONCE + ROWS_AHEAD, 1, sizeof(void *))
+    cdef Scratch coef_rows = Scratch(m.n_classes, 1, sizeof(void *))
+    m.coef, m.dlogits, m.rows = coef.start, dlogits.start, <const void **>rows.start
+    cdef Gradients gradients
+    gradients.minibatch = &m
+    gradients.dcoef = dcoef.start if dw.held else NULL
+    gradients.dintercept, gradients.dX = db.start, dx.start
+    gradients.coef_rows = <const void **>coef_rows.start
+    cdef bint has_gradients = dw.held or db.held
+    cdef pool *helpers = NULL
+    cdef size_t block, first, n, i
+    cdef ptrdiff_t invalid = -1
+    with nogil:
+        m.kernels.pack(
+            w.start, w.buffer.strides[0], w.buffer.strides[1], m.n_features, m.n_classes, m.coef,
+            m.coef_stride)
+        for i in range(m.n_classes):
+            gradients.coef_rows[i] = m.coef + i * m.coef_stride * size
+        if uses_threads(min(n_rows, <size_t>ROWS_AT_ONCE), m.n_features, m.n_classes):
+            helpers = pool_begin(n_threads)
+        for block in range((n_rows + ROWS_AT_ONCE - 1) // ROWS_AT_ONCE):
+            first = block * ROWS_AT_ONCE
+            n = min(<size_t>ROWS_AT_ONCE, n_rows - first)
+            split_minibatch(&m, n, n_threads)
+            for i in range(n + ROWS_AHEAD):
+                m.rows[i] = x.start + min(first + i, n_rows - 1) * m.n_features * size
+            m.labels = t.labels + first if t.labels != NULL else NULL
+            m.probabilities = NULL
+            if t.probabilities != NULL:
+                m.probabilities = t.probabilities + first * m.n_classes * size
+            m.losses = <double *>loss.start + first
+            pool_for(helpers, forward_chunk, &m, m.samples.n_chunks)
+            for i in range(n):
+                if isnan(m.losses[i]):
+                    invalid = <ptrdiff_t>(first + i)
+                    break
+            if invalid >= 0:
+                break
+            gradients.add = block > 0
+            if has_gradients:
+                pool_for(helpers, gradient_chunk, &gradients, m.strips.n_chunks)
+            if gradients.dX != NULL:
+                pool_for(helpers, gradient_of_x_chunk, &gradients, m.samples.n_chunks)
+                gradients.dX += n * m.n_features * size
+        pool_end(helpers)
+        if invalid < 0 and dw.held:
+            m.kernels.unpack(
+                gradients.dcoef, m.coef_stride, m.n_features, m.n_classes, dw.start,
+                dw.buffer.strides[0], dw.buffer.strides[1])
+    return invalid
