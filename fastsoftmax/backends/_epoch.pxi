@@ -31,10 +31,10 @@ cdef struct Epoch:
     # of every strip of features
     double *squares
     double *magnitudes
-    # with few classes: the scores by panels, and how many steps have them
-    size_t n_panels, panel_stride, n_scored
+    # with few classes: the scores by panels, and how many steps have their rows and their scores
+    size_t n_panels, panel_stride, n_gathered, n_scored
     char *scores
-    bint stays_in_cache  # a thread's part of this minibatch and of the next one
+    bint by_panels  # a panel is one thread's, in both directions
     rows_ahead ahead
     const Batch *to_update  # NULL where a loop over the panels is not to do it
     const Batch *to_score
@@ -167,7 +167,7 @@ def sgd_epoch(data, state, rule, order, size_t batch_size, rates, int n_threads)
     cdef size_t n_batches = 2 if by_panels else 1, n_rows = e.batch_size + ROWS_AHEAD
     cdef size_t block_rows = padded(e.batch_size, m.kernels.lanes), i
     e.n_panels = min((n_strips + PANEL_VECTORS - 1) // PANEL_VECTORS, <size_t>MOST_PANELS)
-    e.panel_stride, e.n_scored = block_rows * m.n_classes, 0
+    e.panel_stride, e.n_gathered, e.n_scored = block_rows * m.n_classes, 0, 0
     cdef Scratch padded_coef = Scratch(m.n_classes, m.coef_stride, size)
     cdef Scratch padded_velocity = Scratch(m.n_classes if v.held else 0, m.coef_stride, size)
     cdef Scratch rows = Scratch(n_batches * n_rows, 1, sizeof(void *))

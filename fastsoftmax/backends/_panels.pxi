@@ -54,16 +54,34 @@ cdef void panel_chunk(void *context, size_t panel) noexcept nogil:
         score_panel(e, e.to_score, panel, 0, e.to_score.n)
 
 
-cdef void score_chunk(void *context, size_t chunk) noexcept nogil:
-    """All panels' scores of some samples, block by block."""
+cdef void loss_of_samples(Epoch *e, size_t first, size_t n) noexcept nogil:
+    """Losses and gradient of the logits, from the scores of the panels; first a multiple of lanes."""
+    cdef Minibatch *m = &e.minibatch
+    cdef size_t offset = first * m.n_classes * m.kernels.element_size
+    m.kernels.panel_cross_entropy(
+        e.scores + offset, e.n_panels, e.panel_stride, n, m.n_classes, m.intercept,
+        m.labels + first if m.labels != NULL else NULL,
+        m.probabilities + offset if m.probabilities != NULL else NULL, m.scale,
+        m.losses + first, m.dlogits + offset)
+
+
+cdef void loss_chunk(void *context, size_t chunk) noexcept nogil:
     cdef Epoch *e = <Epoch *>context
     cdef const Split *samples = &e.minibatch.samples
-    cdef size_t first = chunk * samples.size, end = first + length_of(samples, chunk), panel
-    cdef size_t lanes = e.minibatch.kernels.lanes
+    loss_of_samples(e, chunk * samples.size, length_of(samples, chunk))
+
+
+cdef void forward_samples_chunk(void *context, size_t chunk) noexcept nogil:
+    """Scores and losses of some samples, block by block."""
+    cdef Epoch *e = <Epoch *>context
+    cdef const Split *samples = &e.minibatch.samples
+    cdef size_t start = chunk * samples.size, end = start + length_of(samples, chunk)
+    cdef size_t lanes = e.minibatch.kernels.lanes, first = start, panel
     while first < end:
         for panel in range(e.n_panels):
-            score_panel(e, e.to_score, panel, first, min(lanes, end - first))
+            score_panel(e, e.to_update, panel, first, min(lanes, end - first))
         first += lanes
+    loss_of_samples(e, start, end - start)
 
 
 cdef void strips_chunk(void *context, size_t chunk) noexcept nogil:
@@ -83,70 +101,62 @@ cdef void strips_chunk(void *context, size_t chunk) noexcept nogil:
         update_intercept(e, e.to_update)
 
 
-cdef void loss_chunk(void *context, size_t chunk) noexcept nogil:
-    """Losses and gradient of the logits of some samples, from the scores of the panels."""
-    cdef Epoch *e = <Epoch *>context
-    cdef Minibatch *m = &e.minibatch
-    cdef size_t first = chunk * m.samples.size, size = m.kernels.element_size
-    cdef size_t offset = first * m.n_classes * size
-    m.kernels.panel_cross_entropy(
-        e.scores + offset, e.n_panels, e.panel_stride, length_of(&m.samples, chunk),
-        m.n_classes, m.intercept, m.labels + first if m.labels != NULL else NULL,
-        m.probabilities + offset if m.probabilities != NULL else NULL, m.scale,
-        m.losses + first, m.dlogits + offset)
-
-
 cdef void choose_schedule(Epoch *e, int n_threads) noexcept nogil:
-    """How rows are brought to the caches, which does not enter the bits."""
+    """How rows are brought to the caches, and by whom; neither enters the bits."""
     cdef size_t row_bytes = e.minibatch.n_features * e.minibatch.kernels.element_size
-    e.stays_in_cache = 2 * e.batch_size * row_bytes <= <size_t>n_threads * BYTES_IN_CACHE
+    cdef bint stays_in_cache = (
+        2 * e.batch_size * row_bytes <= <size_t>n_threads * BYTES_IN_CACHE)
+    e.by_panels = stays_in_cache and 1 < n_threads <= <int>e.n_panels
     if row_bytes <= BYTES_OF_A_SHORT_ROW:
         e.ahead = SHORT_ROWS
     else:
-        e.ahead = SECOND_HALVES if e.stays_in_cache else WHOLE_ROWS
+        e.ahead = SECOND_HALVES if stays_in_cache else WHOLE_ROWS
 
 
-cdef void over_panels(Epoch *e, pool *helpers) noexcept nogil:
-    """Update with one minibatch and score another, each where it is given.
-
-    Panel by panel, where that keeps every thread's part of both minibatches in its cache; else the
-    update by strips and the scores by samples, which reads rows from memory in longer runs. The bits
-    are the same.
-    """
-    cdef Minibatch *m = &e.minibatch
-    cdef int n_threads = pool_threads(helpers)
-    if 1 < n_threads <= <int>e.n_panels and e.stays_in_cache:
-        pool_for(helpers, panel_chunk, e, e.n_panels)
-        return
-    if e.to_update != NULL:
-        pool_for(helpers, strips_chunk, e, m.strips.n_chunks)
-    if e.to_score != NULL:
-        split_minibatch(m, e.to_score.n, n_threads)
-        pool_for(helpers, score_chunk, e, m.samples.n_chunks)
-
-
-cdef double few_classes_step(Epoch *e, size_t step, size_t n_steps, pool *helpers) noexcept nogil:
-    """One step by panels; leaves the scores of the next one. Returns the loss."""
-    cdef Minibatch *m = &e.minibatch
+cdef const Batch *gathered(Epoch *e, size_t step) noexcept nogil:
     cdef Batch *batch = &e.batches[step % 2]
-    cdef double loss
-    if e.n_scored <= step:
+    if e.n_gathered <= step:
         gather(e, step, batch)
-        e.to_update, e.to_score = NULL, batch
-        over_panels(e, helpers)
-        e.n_scored = step + 1
+        e.n_gathered = step + 1
+    return batch
+
+
+cdef void forward(Epoch *e, size_t step, pool *helpers) noexcept nogil:
+    """Losses of a step and the gradient of its logits."""
+    cdef Minibatch *m = &e.minibatch
+    cdef const Batch *batch = gathered(e, step)
     take(e, batch, pool_threads(helpers))
+    if not e.by_panels:
+        e.to_update = batch
+        pool_for(helpers, forward_samples_chunk, e, m.samples.n_chunks)
+        return
+    if e.n_scored <= step:
+        e.to_update, e.to_score = NULL, batch
+        pool_for(helpers, panel_chunk, e, e.n_panels)
     pool_for(
         helpers if batch.n * m.n_classes >= LEAST_LOGITS_FOR_THREADS else NULL, loss_chunk, e,
         m.samples.n_chunks)
-    loss = sum_of(m.losses, batch.n) / batch.n
+
+
+cdef double few_classes_step(Epoch *e, size_t step, size_t n_steps, pool *helpers) noexcept nogil:
+    """One step; returns the loss.
+
+    Panel by panel, a thread scores the next minibatch as well, with the weights and the columns of X
+    that it has in its cache. Otherwise there is a loop over samples and one over strips of features,
+    and rows are read in longer runs.
+    """
+    cdef Minibatch *m = &e.minibatch
+    cdef double loss
+    forward(e, step, helpers)
+    loss = sum_of(m.losses, m.samples.n_items) / m.samples.n_items
     if not isfinite(loss):
         return loss
     e.rule.rate = e.rates[step]
-    e.to_update, e.to_score = batch, NULL
-    if step + 1 < n_steps:
-        e.to_score = &e.batches[(step + 1) % 2]
-        gather(e, step + 1, &e.batches[(step + 1) % 2])
-    over_panels(e, helpers)
-    e.n_scored = step + 2
+    e.to_update = &e.batches[step % 2]
+    e.to_score = gathered(e, step + 1) if step + 1 < n_steps else NULL
+    if e.by_panels:
+        pool_for(helpers, panel_chunk, e, e.n_panels)
+        e.n_scored = step + 2
+    else:
+        pool_for(helpers, strips_chunk, e, m.strips.n_chunks)
     return loss
