@@ -2,6 +2,7 @@
 #include "kernels.h"
 
 #include "linear.h"
+#include "packed.h"
 #include "panels.h"
 #include "rows.h"
 
@@ -27,12 +28,16 @@ const struct kernels TABLE_NAME(INSTRUCTION_SET, TYPE) = {
     .unpack = unpack,
     .scores = scores,
     .outer_sum = outer_sum,
-    .update = update,
     .panel_scores = panel_scores,
     .panel_cross_entropy = panel_cross_entropy,
     .panel_update = panel_update,
     .panel_update_intercept = panel_update_intercept,
+    .pack_block = pack_block,
+    .unpack_block = unpack_block,
+    .packed_scores = packed_scores,
+    .pack_dlogits = pack_dlogits,
+    .packed_update = packed_update,
+    .packed_update_intercept = packed_update_intercept,
     .column_sums = column_sums,
-    .update_intercept = update_intercept,
     .penalty = penalty,
 };

@@ -19,9 +19,14 @@ struct rule {
 
 enum { ROWS_AHEAD = 32 };
 
-/* Up to MOST_COLUMNS classes a step of training goes by panels of features: one for every PANEL_VECTORS
- * vectors, and no more than MOST_PANELS, as memory gives long runs of a row faster than short ones. */
-enum { MOST_COLUMNS = 32, PANEL_VECTORS = 32, MOST_PANELS = 2 };
+/* Labels of up to MOST_COLUMNS classes: rows of logits are turned on their side (columns.h). */
+enum { MOST_COLUMNS = 32 };
+
+/* Up to FEW_CLASSES a step of training goes by panels of features: one for every PANEL_VECTORS vectors, and
+ * no more than MOST_PANELS, as memory gives long runs of a row faster than short ones. With more it goes
+ * by packed operands, which lose what is left of the last vector of classes: at 48, where they lose
+ * nothing, they are a tenth faster, at 40 a seventh slower. */
+enum { FEW_CLASSES = 40, PANEL_VECTORS = 32, MOST_PANELS = 2 };
 
 /* How panel_scores fetches rows that come later. Rows drawn at random are where no hardware prefetcher
  * looks, and the first level of the cache can wait for few lines at once: so a little with each tile. */
@@ -71,18 +76,13 @@ struct kernels {
                       const void *g, size_t g_row_stride, size_t g_column_stride, size_t n_columns,
                       int add_to_out, void *out, size_t out_stride);
 
-    /* The same sum as a gradient, applied to coef[:, first:] at once: penalty, momentum, step.
-     * velocity, of coef's stride, is NULL without momentum. The sums of squares and of magnitudes of
-     * the weights before the step go to *squares and *magnitudes where l2, l1 are not 0. */
-    void (*update)(const void *const *rows, size_t n_rows, size_t first, size_t n_features,
-                   const void *dlogits, size_t dlogits_stride, size_t n_classes,
-                   const struct rule *rule, void *coef, void *velocity, size_t coef_stride,
-                   double *squares, double *magnitudes);
-
-    /* A step with at most MOST_COLUMNS classes, by panels: the features [first, first + n_features), first
+    /* A step with at most FEW_CLASSES classes, by panels: the features [first, first + n_features), first
      * a multiple of lanes. Scores and dlogits lie in blocks of `lanes` samples, [n_classes][lanes] each.
      * scores of one panel; losses and dlogits of samples from the scores of all panels, which lie
-     * panel_stride apart; the update of a panel, which meanwhile fetches what it is given; squares and magnitudes for every vector of features. */
+     * panel_stride apart; the update of a panel, which meanwhile fetches what it is given. The sums of
+     * squares and of magnitudes of the weights before the step go to squares and magnitudes, a number for
+     * every vector of features, where l2, l1 are not 0. velocity, of coef's stride, is NULL without
+     * momentum. */
     void (*panel_scores)(const void *const *rows, size_t n_rows, size_t first, size_t n_features,
                          enum ahead ahead, const void *coef, size_t coef_stride, size_t n_classes,
                          void *scores);
@@ -97,11 +97,27 @@ struct kernels {
     void (*panel_update_intercept)(const void *dlogits, size_t n_rows, size_t n_classes,
                                    const struct rule *rule, void *intercept, void *velocity);
 
-    /* out[k] = sum over rows of g[s, k]; velocity as above; the intercept has no penalty */
+    /* A step with many classes, on packed operands; see packed.h. Samples lie in blocks of `lanes`, block[j][lane],
+     * block_stride apart; weights and their velocity in slabs of `lanes` classes, slab[j][lane]; dlogits in
+     * slabs as well, slab[sample][lane]. What is packed is padded with zeros to whole vectors, and so is
+     * n_features, but for the first two, which pack or unpack at most `lanes` rows. The others: scores of
+     * one slab; some rows of dlogits into all slabs; updates of one slab. */
+    void (*pack_block)(const void *const *rows, size_t n_rows, size_t n_features, void *block);
+    void (*unpack_block)(const void *block, size_t n_rows, size_t n_features, void *const *rows);
+    void (*packed_scores)(const void *blocks, size_t block_stride, size_t n_rows, size_t n_features,
+                          const void *slab, const void *intercept, size_t n_classes, void *logits,
+                          size_t logits_stride);
+    void (*pack_dlogits)(const void *dlogits, size_t stride, size_t first_row, size_t n_rows,
+                         size_t n_classes, void *slabs, size_t slab_stride);
+    void (*packed_update)(const void *blocks, size_t block_stride, size_t n_samples, size_t first,
+                          size_t n_features, const void *dlogits, const struct rule *rule,
+                          void *slab, void *velocity, double *squares, double *magnitudes);
+    void (*packed_update_intercept)(const void *dlogits, size_t n_samples, size_t n_classes,
+                                    const struct rule *rule, void *intercept, void *velocity);
+
+    /* out[k] = sum over rows of g[s, k] */
     void (*column_sums)(const void *g, size_t stride, size_t n_rows, size_t n_columns,
                         int add_to_out, void *out);
-    void (*update_intercept)(const void *dlogits, size_t stride, size_t n_rows, size_t n_classes,
-                             const struct rule *rule, void *intercept, void *velocity);
 
     /* Returns l2 * sum(w**2) + l1 * sum(|w|); gradient = 2 * l2 * w + l1 * sign(w), unless NULL. */
     double (*penalty)(const void *weights, size_t n, double l2, double l1, void *gradient);

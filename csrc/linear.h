@@ -230,6 +230,19 @@ ALWAYS_INLINE void fold_penalty(struct penalty_sums *sums) {
     sums->squares = sums->magnitudes = broadcast(0);
 }
 
+/* One vector of weights: penalty, momentum and step. */
+ALWAYS_INLINE void update_vector(real *weights, real *velocity, vec gradient,
+                                 const struct step *step, struct penalty_sums *sums) {
+    vec w = load(weights);
+    if (step->has_l2) {
+        sums->squares = fmadd(w, w, sums->squares);
+        gradient = fmadd(step->twice_l2, w, gradient);
+    }
+    if (step->has_l1) sums->magnitudes = add(sums->magnitudes, magnitude(w));
+    w = moved(w, gradient, step, velocity, LANES);
+    store(weights, step->has_l1 ? soft_threshold(w, step->threshold) : w);
+}
+
 ALWAYS_INLINE void update_tile(const real *const *rows, size_t n_rows, size_t first, size_t width,
                                const real *g, struct layout layout, size_t first_class,
                                int n_classes, const struct step *step, real *coef, real *velocity,
@@ -239,16 +252,10 @@ ALWAYS_INLINE void update_tile(const real *const *rows, size_t n_rows, size_t fi
     UNROLL for (int k = 0; k < n_classes; ++k) gradient[k] = broadcast(0);
     accumulate(rows, n_rows, first, width, g, layout, n_classes, fetch, fetched, gradient);
     UNROLL for (int k = 0; k < n_classes; ++k) {
-        vec w = load(coef + k * coef_stride);
-        if (step->has_l2) {
-            sums->squares = fmadd(w, w, sums->squares);
-            gradient[k] = fmadd(step->twice_l2, w, gradient[k]);
-        }
-        if (step->has_l1) sums->magnitudes = add(sums->magnitudes, magnitude(w));
+        real *v = velocity ? velocity + k * coef_stride : NULL;
+        update_vector(coef + k * coef_stride, v, gradient[k], step, sums);
         if ((first_class + (size_t)k) % CLASSES_OF_A_SUM == CLASSES_OF_A_SUM - 1)
             fold_penalty(sums);
-        w = moved(w, gradient[k], step, velocity ? velocity + k * coef_stride : NULL, LANES);
-        store(coef + k * coef_stride, step->has_l1 ? soft_threshold(w, step->threshold) : w);
     }
 }
 
@@ -275,16 +282,6 @@ ALWAYS_INLINE void update_strip(const real *const *rows, size_t n_rows, size_t f
     *magnitudes = sums.total_magnitudes;
 }
 
-static void update(const void *const *rows, size_t n_rows, size_t first, size_t n_features,
-                   const void *dlogits, size_t dlogits_stride, size_t n_classes,
-                   const struct rule *rule, void *coef, void *velocity, size_t coef_stride,
-                   double *squares, double *magnitudes) {
-    struct step step = step_of(rule);
-    struct layout by_rows = {LANES * dlogits_stride, dlogits_stride, 1};
-    update_strip((const real *const *)rows, n_rows, first, n_features - first, dlogits, by_rows,
-                 n_classes, &step, coef, velocity, coef_stride, NULL, NULL, squares, magnitudes);
-}
-
 ALWAYS_INLINE vec column_sum(const real *g, size_t stride, size_t n_rows, size_t width, vec sum) {
     for (size_t s = 0; s < n_rows; ++s) sum = add(sum, load_up_to(g + s * stride, width, 0));
     return sum;
@@ -297,18 +294,6 @@ static void column_sums(const void *g, size_t stride, size_t n_rows, size_t n_co
         size_t width = n_columns - k;
         vec sum = add_to_out ? load_up_to(sums + k, width, 0) : broadcast(0);
         store_up_to(sums + k, column_sum((const real *)g + k, stride, n_rows, width, sum), width);
-    }
-}
-
-static void update_intercept(const void *dlogits, size_t stride, size_t n_rows, size_t n_classes,
-                             const struct rule *rule, void *intercept, void *velocity) {
-    struct step step = step_of(rule);
-    real *b = intercept;
-    for (size_t k = 0; k < n_classes; k += LANES) {
-        size_t width = n_classes - k;
-        vec gradient = column_sum((const real *)dlogits + k, stride, n_rows, width, broadcast(0));
-        real *v = velocity ? (real *)velocity + k : NULL;
-        store_up_to(b + k, moved(load_up_to(b + k, width, 0), gradient, &step, v, width), width);
     }
 }
 

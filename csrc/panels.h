@@ -102,7 +102,7 @@ static void panel_update(const void *const *rows, size_t n_rows, const struct ro
 static void probabilities_of_block(real (*columns)[LANES], size_t n_rows, size_t n_classes,
                                    const real *probabilities, double scale, double *losses) {
     for (size_t i = 0; i < n_rows; ++i) {
-        real z[MOST_COLUMNS];
+        real z[FEW_CLASSES];
         for (size_t k = 0; k < n_classes; ++k) z[k] = columns[k][i];
         probability_row(z, n_classes, probabilities + i * n_classes, scale, losses + i, z);
         for (size_t k = 0; k < n_classes; ++k) columns[k][i] = z[k];
@@ -137,7 +137,7 @@ static void panel_cross_entropy(const void *scores, size_t n_panels, size_t pane
 static void panel_update_intercept(const void *dlogits, size_t n_rows, size_t n_classes,
                                    const struct rule *rule, void *intercept, void *velocity) {
     struct step step = step_of(rule);
-    real gradients[MOST_COLUMNS], *b = intercept;
+    real gradients[FEW_CLASSES], *b = intercept;
     for (size_t k = 0; k < n_classes; ++k) {
         vec sum = broadcast(0);
         for (size_t s = 0; s < n_rows; s += LANES) {

@@ -22,7 +22,8 @@
  *   sum_lanes_of_4(v, sums)     sums[i] = sum_lanes(v[i]) for four, sharing the shuffles where it pays
  *
  * and its name INSTRUCTION_SET, and the size of the kernels' tiles, which follows from the number of
- * registers: TILE_ROWS x TILE_CLASSES dot products at once, TILE_COLUMNS columns of an outer sum.
+ * registers: TILE_ROWS x TILE_CLASSES dot products at once, TILE_COLUMNS columns of an outer sum, TILE_OUTER numbers
+ * times a vector of classes (a divisor of LANES).
  *
  * The number of lanes is fixed, and sums over lanes fold halves onto each other (lane i takes lane
  * i + LANES / 2, and so on), so that every instruction set with FMA gives the same bits.

@@ -5,7 +5,7 @@
 #define INSTRUCTION_SET avx2
 
 /* 2 x 3 accumulators of two registers, 2 x 2 for rows of X, and operands of W from memory: 16 in all. */
-enum { TILE_ROWS = 2, TILE_CLASSES = 3, TILE_COLUMNS = 5 };
+enum { TILE_ROWS = 2, TILE_CLASSES = 3, TILE_COLUMNS = 5, TILE_OUTER = 4 };
 
 #if defined(FASTSOFTMAX_FLOAT32)
 typedef __m256 half;

@@ -6,7 +6,7 @@
 
 /* Of 32 registers, 28 for 2 x 2 accumulators, two vectors of X and one of W (2 x 3 would spill), and 24
  * for 5 accumulators and one of X. */
-enum { TILE_ROWS = 2, TILE_CLASSES = 2, TILE_COLUMNS = 5 };
+enum { TILE_ROWS = 2, TILE_CLASSES = 2, TILE_COLUMNS = 5, TILE_OUTER = 4 };
 
 #if defined(FASTSOFTMAX_FLOAT32)
 typedef float32x4_t quarter;

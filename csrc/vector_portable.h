@@ -2,7 +2,7 @@
 
 #define INSTRUCTION_SET portable
 
-enum { TILE_ROWS = 2, TILE_CLASSES = 2, TILE_COLUMNS = 2 };
+enum { TILE_ROWS = 2, TILE_CLASSES = 2, TILE_COLUMNS = 2, TILE_OUTER = 2 };
 
 typedef struct {
     real lane[LANES];

@@ -22,7 +22,16 @@ THREADS = (1, 2, 3, 8)
 # Classes that do and do not fill vectors; rows enough for the threads, but in the last.
 ROWS = [(2100, 10), (700, 40), (25, 1000), (3, 7)]
 # With few classes: one panel of features, two for the caches of two threads (600), two too large for them.
-PRODUCTS = [(300, 200, 10), (64, 301, 17), (260, 600, 2), (230, 2100, 3), (9, 5, 3)]
+# With many: more features than make one sum, fewer samples than threads, one slab of classes at a time.
+PRODUCTS = [
+    (300, 200, 10),
+    (64, 301, 17),
+    (260, 600, 2),
+    (230, 2100, 3),
+    (9, 5, 3),
+    (210, 530, 45),
+    (30, 90, 1000),
+]
 PENALTIES = [(0.3, 0.0), (0.0, 0.2), (0.3, 0.2)]
 TRAINING = [
     {"penalty": "elasticnet", "alpha": 0.01, "momentum": 0.9, "nesterov": True},

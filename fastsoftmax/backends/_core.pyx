@@ -20,7 +20,7 @@ from libc.string cimport memcpy, memset, strchr
 from fastsoftmax.threads import resolve_n_threads
 
 from fastsoftmax.backends.kernels cimport (
-    MOST_COLUMNS, MOST_PANELS, PANEL_VECTORS, ROWS_AHEAD, SECOND_HALVES, SHORT_ROWS, WHOLE_ROWS,
+    CACHE_LINE, FEW_CLASSES, MOST_PANELS, PANEL_VECTORS, ROWS_AHEAD, SECOND_HALVES, SHORT_ROWS, WHOLE_ROWS,
     instruction_set_row, kernel_table, platform_allocate, platform_free, platform_seconds, pool,
     pool_begin, pool_end, pool_for, pool_threads, rows_ahead, rows_of_sets, rows_to_fetch, step_rule,
 )
@@ -183,3 +183,4 @@ include "_usual.pxi"
 include "_linear.pxi"
 include "_epoch.pxi"
 include "_panels.pxi"
+include "_packed.pxi"

@@ -28,7 +28,8 @@ cdef struct Epoch:
     # the step in work, and the samples of this and the next one
     Minibatch minibatch
     Batch batches[2]
-    # of every strip of features
+    # of every strip of features, and with many classes of every slab
+    size_t n_penalties
     double *squares
     double *magnitudes
     # with few classes: the scores by panels, and how many steps have their rows and their scores
@@ -38,6 +39,10 @@ cdef struct Epoch:
     rows_ahead ahead
     const Batch *to_update  # NULL where a loop over the panels is not to do it
     const Batch *to_score
+    # with many classes: the samples in blocks, and slabs of LANES classes
+    char *blocks
+    size_t block_stride, n_slabs, logits_stride
+    char *dlogits_slabs
 
 
 cdef void gather(const Epoch *e, size_t step, Batch *batch) noexcept nogil:
@@ -73,37 +78,6 @@ cdef void take(Epoch *e, const Batch *batch, int n_threads) noexcept nogil:
     m.probabilities = batch.probabilities if e.labels == NULL else NULL
 
 
-cdef void update_chunk(void *context, size_t chunk) noexcept nogil:
-    """Gradient, penalty, momentum and step of some strips of features; of the intercept with the first."""
-    cdef Epoch *e = <Epoch *>context
-    cdef Minibatch *m = &e.minibatch
-    cdef size_t first = chunk * m.strips.size, strip
-    cdef size_t n = m.samples.n_items
-    for strip in range(first, first + length_of(&m.strips, chunk)):
-        m.kernels.update(
-            m.rows, n, strip * m.kernels.lanes, m.n_features, m.dlogits, m.n_classes,
-            m.n_classes, &e.rule, m.coef, e.velocity, m.coef_stride, e.squares + strip,
-            e.magnitudes + strip)
-    if chunk == 0 and m.intercept != NULL:
-        m.kernels.update_intercept(
-            m.dlogits, m.n_classes, n, m.n_classes, &e.rule, m.intercept, e.intercept_velocity)
-
-
-cdef double many_classes_step(Epoch *e, size_t step, pool *helpers) noexcept nogil:
-    """One step with the logits in rows. Returns the loss."""
-    cdef Minibatch *m = &e.minibatch
-    cdef Batch *batch = &e.batches[0]
-    cdef double loss
-    gather(e, step, batch)
-    take(e, batch, pool_threads(helpers))
-    pool_for(helpers, forward_chunk, m, m.samples.n_chunks)
-    loss = sum_of(m.losses, batch.n) / batch.n
-    if isfinite(loss):
-        e.rule.rate = e.rates[step]
-        pool_for(helpers, update_chunk, e, m.strips.n_chunks)
-    return loss
-
-
 cdef double sum_of(const double *values, size_t n) noexcept nogil:
     cdef double total = 0
     cdef size_t i
@@ -131,9 +105,9 @@ cdef size_t run_steps(Epoch *e, size_t step, size_t n_steps, int n_threads) noex
             objective = many_classes_step(e, step, helpers)
         if isfinite(objective):
             if e.rule.l2 != 0:
-                objective += e.rule.l2 * sum_of(e.squares, m.strips.n_items)
+                objective += e.rule.l2 * sum_of(e.squares, e.n_penalties)
             if e.rule.l1 != 0:
-                objective += e.rule.l1 * sum_of(e.magnitudes, m.strips.n_items)
+                objective += e.rule.l1 * sum_of(e.magnitudes, e.n_penalties)
         e.objectives[step] = objective
         step += 1
         if platform_seconds() > deadline or not isfinite(objective):
@@ -163,25 +137,33 @@ def sgd_epoch(data, state, rule, order, size_t batch_size, rates, int n_threads)
     m.intercept, e.intercept_velocity = b.start, bv.start
 
     cdef size_t size = m.kernels.element_size, n_strips = m.coef_stride // m.kernels.lanes
-    cdef bint has_labels = t.labels != NULL, by_panels = m.n_classes <= MOST_COLUMNS
+    cdef bint has_labels = t.labels != NULL, by_panels = m.n_classes <= FEW_CLASSES
     cdef size_t n_batches = 2 if by_panels else 1, n_rows = e.batch_size + ROWS_AHEAD
     cdef size_t block_rows = padded(e.batch_size, m.kernels.lanes), i
+    cdef size_t n_blocks = block_rows // m.kernels.lanes
+    e.logits_stride = m.n_classes if by_panels else padded(m.n_classes, m.kernels.lanes)
+    e.n_slabs = 1 if by_panels else e.logits_stride // m.kernels.lanes
+    e.block_stride = m.coef_stride * m.kernels.lanes + CACHE_LINE // size
+    e.n_penalties = e.n_slabs * n_strips
     e.n_panels = min((n_strips + PANEL_VECTORS - 1) // PANEL_VECTORS, <size_t>MOST_PANELS)
     e.panel_stride, e.n_gathered, e.n_scored = block_rows * m.n_classes, 0, 0
-    cdef Scratch padded_coef = Scratch(m.n_classes, m.coef_stride, size)
-    cdef Scratch padded_velocity = Scratch(m.n_classes if v.held else 0, m.coef_stride, size)
+    cdef Scratch padded_coef = Scratch(e.logits_stride, m.coef_stride, size)
+    cdef Scratch padded_velocity = Scratch(e.logits_stride if v.held else 0, m.coef_stride, size)
     cdef Scratch rows = Scratch(n_batches * n_rows, 1, sizeof(void *))
     cdef Scratch first_halves = Scratch(n_batches * e.batch_size, 1, sizeof(void *))
     cdef Scratch labels = Scratch(n_batches * e.batch_size if has_labels else 0, 1, sizeof(int64_t))
     cdef Scratch probabilities = Scratch(
         0 if has_labels else n_batches * e.batch_size, m.n_classes, size)
     cdef Scratch scores = Scratch(e.n_panels * block_rows if by_panels else 0, m.n_classes, size)
-    cdef Scratch dlogits = Scratch(block_rows, m.n_classes, size)
+    cdef Scratch dlogits = Scratch(block_rows, e.logits_stride, size)
+    cdef Scratch blocks = Scratch(0 if by_panels else n_blocks, e.block_stride, size)
+    cdef Scratch dlogits_slabs = Scratch(0 if by_panels else e.batch_size, e.logits_stride, size)
     cdef Scratch losses = Scratch(e.batch_size, 1, sizeof(double))
-    cdef Scratch squares = Scratch(n_strips, 1, sizeof(double))
-    cdef Scratch magnitudes = Scratch(n_strips, 1, sizeof(double))
+    cdef Scratch squares = Scratch(e.n_penalties, 1, sizeof(double))
+    cdef Scratch magnitudes = Scratch(e.n_penalties, 1, sizeof(double))
     m.coef, m.dlogits, m.losses = padded_coef.start, dlogits.start, <double *>losses.start
     e.scores = scores.start if by_panels else NULL
+    e.blocks, e.dlogits_slabs = blocks.start, dlogits_slabs.start
     for i in range(n_batches):
         e.batches[i].rows = <const void **>rows.start + i * n_rows
         e.batches[i].first_halves = <const void **>first_halves.start + i * e.batch_size
@@ -192,9 +174,8 @@ def sgd_epoch(data, state, rule, order, size_t batch_size, rates, int n_threads)
     e.squares, e.magnitudes = <double *>squares.start, <double *>magnitudes.start
     split_minibatch(m, e.batch_size, 1)
 
-    pad(m, w, m.coef)
-    if v.held:
-        pad(m, v, e.velocity)
+    pack_weights(m, w, m.coef, by_panels)
+    pack_weights(m, v, e.velocity, by_panels)
     cdef size_t step = 0, n_steps = step_rates.length(0)
     try:
         while step < n_steps:
@@ -204,19 +185,25 @@ def sgd_epoch(data, state, rule, order, size_t batch_size, rates, int n_threads)
                 break
             PyErr_CheckSignals()
     finally:
-        unpad(m, m.coef, w)
-        if v.held:
-            unpad(m, e.velocity, v)
+        unpack_weights(m, m.coef, w, by_panels)
+        unpack_weights(m, e.velocity, v, by_panels)
     return objectives[:step]
 
 
-cdef void pad(const Minibatch *m, View coef, char *padded_coef) noexcept:
-    m.kernels.pack(
-        coef.start, coef.buffer.strides[1], coef.buffer.strides[0], m.n_features, m.n_classes,
-        padded_coef, m.coef_stride)
+cdef void pack_weights(const Minibatch *m, View coef, char *packed, bint by_panels) noexcept:
+    """Pad the weights or the velocity, if there is one, or pack them in slabs of classes."""
+    if coef.held and by_panels:
+        m.kernels.pack(
+            coef.start, coef.buffer.strides[1], coef.buffer.strides[0], m.n_features, m.n_classes,
+            packed, m.coef_stride)
+    elif coef.held:
+        pack_slabs(m, coef.start, packed)
 
 
-cdef void unpad(const Minibatch *m, const char *padded_coef, View coef) noexcept:
-    m.kernels.unpack(
-        padded_coef, m.coef_stride, m.n_features, m.n_classes, coef.start, coef.buffer.strides[1],
-        coef.buffer.strides[0])
+cdef void unpack_weights(const Minibatch *m, const char *packed, View coef, bint by_panels) noexcept:
+    if coef.held and by_panels:
+        m.kernels.unpack(
+            packed, m.coef_stride, m.n_features, m.n_classes, coef.start, coef.buffer.strides[1],
+            coef.buffer.strides[0])
+    elif coef.held:
+        unpack_slabs(m, packed, coef.start)

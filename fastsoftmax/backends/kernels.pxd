@@ -4,6 +4,8 @@ from libc.stdint cimport int64_t
 
 
 cdef extern from "platform.h" nogil:
+    enum:
+        CACHE_LINE
     void *platform_allocate(size_t n_bytes)
     void platform_free(void *memory)
     double platform_seconds()
@@ -12,7 +14,7 @@ cdef extern from "platform.h" nogil:
 cdef extern from "kernels.h" nogil:
     enum:
         ROWS_AHEAD
-        MOST_COLUMNS
+        FEW_CLASSES
         PANEL_VECTORS
         MOST_PANELS
 
@@ -55,11 +57,6 @@ cdef extern from "kernels.h" nogil:
             const void **rows, size_t n_rows, size_t first, size_t n_features, const void *g,
             size_t g_row_stride, size_t g_column_stride, size_t n_columns, int add_to_out,
             void *out, size_t out_stride) noexcept nogil
-        void (*update)(
-            const void **rows, size_t n_rows, size_t first, size_t n_features,
-            const void *dlogits, size_t dlogits_stride, size_t n_classes, const step_rule *rule,
-            void *coef, void *velocity, size_t coef_stride, double *squares,
-            double *magnitudes) noexcept nogil
         void (*panel_scores)(
             const void **rows, size_t n_rows, size_t first, size_t n_features, rows_ahead ahead,
             const void *coef, size_t coef_stride, size_t n_classes, void *scores) noexcept nogil
@@ -78,9 +75,24 @@ cdef extern from "kernels.h" nogil:
         void (*column_sums)(
             const void *g, size_t stride, size_t n_rows, size_t n_columns, int add_to_out,
             void *out) noexcept nogil
-        void (*update_intercept)(
-            const void *dlogits, size_t stride, size_t n_rows, size_t n_classes,
-            const step_rule *rule, void *intercept, void *velocity) noexcept nogil
+        void (*pack_block)(
+            const void **rows, size_t n_rows, size_t n_features, void *block) noexcept nogil
+        void (*unpack_block)(
+            const void *block, size_t n_rows, size_t n_features, void **rows) noexcept nogil
+        void (*packed_scores)(
+            const void *blocks, size_t block_stride, size_t n_rows, size_t n_features,
+            const void *slab, const void *intercept, size_t n_classes, void *logits,
+            size_t logits_stride) noexcept nogil
+        void (*pack_dlogits)(
+            const void *dlogits, size_t stride, size_t first_row, size_t n_rows, size_t n_classes,
+            void *slabs, size_t slab_stride) noexcept nogil
+        void (*packed_update)(
+            const void *blocks, size_t block_stride, size_t n_samples, size_t first,
+            size_t n_features, const void *dlogits, const step_rule *rule, void *slab,
+            void *velocity, double *squares, double *magnitudes) noexcept nogil
+        void (*packed_update_intercept)(
+            const void *dlogits, size_t n_samples, size_t n_classes, const step_rule *rule,
+            void *intercept, void *velocity) noexcept nogil
         double (*penalty)(
             const void *weights, size_t n, double l2, double l1, void *gradient) noexcept nogil
 

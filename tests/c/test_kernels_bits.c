@@ -289,25 +289,69 @@ static struct rule rule_of(const struct shape *s) {
     };
 }
 
-static void update_case(const struct shape *s) {
+static const void *const *rows_in(const char *start, size_t n, size_t stride) {
+    static const void *rows[64];
+    for (size_t i = 0; i < n; ++i) rows[i] = start + i * stride * kernels->element_size;
+    return rows;
+}
+
+/* A step with many classes: slab by slab, there and back. */
+static void packed_case(const struct shape *s) {
     struct rule rule = rule_of(s);
-    const void *const *rows = rows_of(s), *g = uniforms(LOGITS, s->n * s->c);
-    void *coef = padded_weights(WEIGHTS, s);
-    void *velocity = rule.momentum != 0 ? padded_weights(VELOCITY, s) : NULL;
-    for (size_t first = 0; first < s->d; first += kernels->lanes) {
-        double squares = 0, magnitudes = 0;
-        kernels->update(rows, s->n, first, s->d, g, s->c, s->c, &rule, coef, velocity, s->stride,
-                        &squares, &magnitudes);
-        if (rule.l2 != 0) hash_double(squares);
-        if (rule.l1 != 0) hash_double(magnitudes);
+    size_t lanes = kernels->lanes, size = kernels->element_size, n_strips = s->stride / lanes;
+    size_t n_slabs = (s->c + lanes - 1) / lanes, n_blocks = (s->n + lanes - 1) / lanes;
+    size_t columns = n_slabs * lanes, block_stride = (s->stride + 1) * lanes;
+    const void *const *rows = rows_of(s);
+    char *blocks = stale(LOGITS, n_blocks * block_stride);
+    for (size_t i = 0; i < n_blocks; ++i) {
+        size_t left = s->n - i * lanes;
+        kernels->pack_block(rows + i * lanes, left < lanes ? left : lanes, s->d,
+                            blocks + i * block_stride * size);
+    }
+    char *coef = padded_weights(WEIGHTS, s), *velocity = padded_weights(VELOCITY, s);
+    char *intercept = uniforms(INTERCEPT, s->c);
+    /* What is read from now on: the arrays of both directions share the other slots. */
+    size_t slab_bytes = s->stride * lanes * size;
+    char *slabs = stale(OUT, n_slabs * s->stride * lanes);
+    char *velocities = stale(TARGETS, n_slabs * s->stride * lanes);
+    char *logits = stale(DATA, 2 * s->n * columns), *dlogits = logits + s->n * columns * size;
+    for (size_t k = 0; k < s->c; k += lanes) {
+        size_t width = s->c - k < lanes ? s->c - k : lanes;
+        kernels->pack_block(rows_in(coef + k * s->stride * size, width, s->stride), width, s->d,
+                            slabs + k / lanes * slab_bytes);
+        kernels->pack_block(rows_in(velocity + k * s->stride * size, width, s->stride), width, s->d,
+                            velocities + k / lanes * slab_bytes);
+        kernels->packed_scores(
+            blocks, block_stride, s->n, s->stride, slabs + k / lanes * slab_bytes,
+            option(s, 4) ? intercept + k * size : NULL, width, logits + k * size, columns);
+    }
+    hash_reals(logits, s->n * columns);
+    kernels->pack_dlogits(logits, columns, 0, s->n, s->c, dlogits, s->n * lanes);
+    for (size_t k = 0; k < s->c; k += lanes) {
+        size_t width = s->c - k < lanes ? s->c - k : lanes;
+        double squares[MANY_FEATURES], magnitudes[MANY_FEATURES];
+        const char *dlogits_slab = dlogits + k * s->n * size;
+        char *v = rule.momentum != 0 ? velocities + k / lanes * slab_bytes : NULL;
+        kernels->packed_update(blocks, block_stride, s->n, 0, s->stride, dlogits_slab, &rule,
+                               slabs + k / lanes * slab_bytes, v, squares, magnitudes);
+        kernels->packed_update_intercept(dlogits_slab, s->n, width, &rule, intercept + k * size,
+                                         NULL);
+        for (size_t i = 0; i < n_strips; ++i) {
+            if (rule.l2 != 0) hash_double(squares[i]);
+            if (rule.l1 != 0) hash_double(magnitudes[i]);
+        }
+        kernels->unpack_block(
+            slabs + k / lanes * slab_bytes, width, s->d,
+            (void *const *)rows_in(coef + k * s->stride * size, width, s->stride));
     }
     hash_reals(coef, s->c * s->stride);
-    if (velocity) hash_reals(velocity, s->c * s->stride);
+    if (rule.momentum != 0) hash_reals(velocities, n_slabs * s->stride * lanes);
+    hash_reals(intercept, s->c);
 }
 
 /* A step with few classes, in two panels where there are two vectors of features. */
 static void panels_case(const struct shape *s) {
-    if (s->c > MOST_COLUMNS) return;
+    if (s->c > FEW_CLASSES) return;
     struct rule rule = rule_of(s);
     size_t lanes = kernels->lanes, n_vectors = s->stride / lanes;
     size_t n_blocks = (s->n + lanes - 1) / lanes, block = lanes * s->c;
@@ -345,16 +389,6 @@ static void column_sums_case(const struct shape *s) { /* d columns */
     void *out = add_to_out ? uniforms(OUT, s->d) : stale(OUT, s->d);
     kernels->column_sums(uniforms(LOGITS, s->n * s->d), s->d, s->n, s->d, add_to_out, out);
     hash_reals(out, s->d);
-}
-
-static void update_intercept_case(const struct shape *s) {
-    struct rule rule = rule_of(s);
-    void *intercept = uniforms(INTERCEPT, s->c);
-    void *velocity = rule.momentum != 0 ? uniforms(VELOCITY, s->c) : NULL;
-    kernels->update_intercept(uniforms(LOGITS, s->n * s->c), s->c, s->n, s->c, &rule, intercept,
-                              velocity);
-    hash_reals(intercept, s->c);
-    if (velocity) hash_reals(velocity, s->c);
 }
 
 static void penalty_case(const struct shape *s) { /* of c * d weights, as they lie */
@@ -395,10 +429,9 @@ static const struct {
     {"pack", NULL, pack_case},
     {"scores", NULL, scores_case},
     {"outer_sum", NULL, outer_sum_case},
-    {"update", NULL, update_case},
+    {"packed", NULL, packed_case},
     {"panels", NULL, panels_case},
     {"column_sums", NULL, column_sums_case},
-    {"update_intercept", NULL, update_intercept_case},
     {"penalty", NULL, penalty_case},
 };
 

@@ -1,0 +1,158 @@
+"""A step of training with many classes, on packed operands: see csrc/packed.h."""
+
+
+cdef enum:
+    # a block and a vector of weights have at most so many lanes
+    MOST_LANES = 16
+    # so many samples are scored with a slab at once: it comes once for all of them
+    ROWS_OF_A_SLAB = 64
+
+
+cdef void pack_slabs(const Minibatch *m, char *coef, char *slabs) noexcept nogil:
+    """From (n_classes, n_features) in C order."""
+    cdef size_t size = m.kernels.element_size, lanes = m.kernels.lanes, first = 0
+    cdef void *rows[MOST_LANES]
+    while first < m.n_classes:
+        point_at_classes(m, coef, first, rows)
+        m.kernels.pack_block(
+            <const void **>rows, min(lanes, m.n_classes - first), m.n_features,
+            slabs + first * m.coef_stride * size)
+        first += lanes
+
+
+cdef void unpack_slabs(const Minibatch *m, const char *slabs, char *coef) noexcept nogil:
+    cdef size_t size = m.kernels.element_size, lanes = m.kernels.lanes, first = 0
+    cdef void *rows[MOST_LANES]
+    while first < m.n_classes:
+        point_at_classes(m, coef, first, rows)
+        m.kernels.unpack_block(
+            slabs + first * m.coef_stride * size, min(lanes, m.n_classes - first), m.n_features,
+            rows)
+        first += lanes
+
+
+cdef void point_at_classes(
+    const Minibatch *m, char *coef, size_t first, void **rows
+) noexcept nogil:
+    cdef size_t i
+    for i in range(min(m.kernels.lanes, m.n_classes - first)):
+        rows[i] = coef + (first + i) * m.n_features * m.kernels.element_size
+
+
+cdef void pack_samples(Epoch *e, size_t first, size_t n) noexcept nogil:
+    """The samples [first, first + n), first a multiple of lanes, in blocks."""
+    cdef Minibatch *m = &e.minibatch
+    cdef size_t lanes = m.kernels.lanes, end = first + n
+    while first < end:
+        m.kernels.pack_block(
+            m.rows + first, min(lanes, end - first), m.n_features,
+            e.blocks + first // lanes * e.block_stride * m.kernels.element_size)
+        first += lanes
+
+
+cdef void slab_scores(Epoch *e, size_t slab, size_t first, size_t n) noexcept nogil:
+    """Scores of these samples and one slab of classes."""
+    cdef Minibatch *m = &e.minibatch
+    cdef size_t size = m.kernels.element_size, lanes = m.kernels.lanes, k = slab * lanes
+    m.kernels.packed_scores(
+        e.blocks + first // lanes * e.block_stride * size, e.block_stride, n, m.coef_stride,
+        m.coef + k * m.coef_stride * size,
+        m.intercept + k * size if m.intercept != NULL else NULL, m.n_classes - k,
+        m.dlogits + (first * e.logits_stride + k) * size, e.logits_stride)
+
+
+cdef void slab_losses(Epoch *e, size_t first, size_t n) noexcept nogil:
+    """Losses of these samples, and the gradient of their logits into the slabs."""
+    cdef Minibatch *m = &e.minibatch
+    cdef size_t size = m.kernels.element_size
+    cdef char *rows = m.dlogits + first * e.logits_stride * size
+    m.kernels.cross_entropy(
+        rows, e.logits_stride, n, m.n_classes, m.labels + first if m.labels != NULL else NULL,
+        m.probabilities + first * m.n_classes * size if m.probabilities != NULL else NULL,
+        m.scale, m.losses + first, rows, e.logits_stride)
+    m.kernels.pack_dlogits(
+        rows, e.logits_stride, first, n, m.n_classes, e.dlogits_slabs,
+        m.samples.n_items * m.kernels.lanes)
+
+
+cdef void samples_chunk(void *context, size_t chunk) noexcept nogil:
+    """All of the forward pass for some samples: what one thread packs and scores it needs itself."""
+    cdef Epoch *e = <Epoch *>context
+    cdef const Split *samples = &e.minibatch.samples
+    cdef size_t first = chunk * samples.size, n = length_of(samples, chunk), slab
+    pack_samples(e, first, n)
+    for slab in range(e.n_slabs):
+        slab_scores(e, slab, first, n)
+    slab_losses(e, first, n)
+
+
+cdef void pack_chunk(void *context, size_t chunk) noexcept nogil:
+    cdef Epoch *e = <Epoch *>context
+    cdef const Split *samples = &e.minibatch.samples
+    pack_samples(e, chunk * samples.size, length_of(samples, chunk))
+
+
+cdef void slab_scores_chunk(void *context, size_t slab) noexcept nogil:
+    cdef Epoch *e = <Epoch *>context
+    slab_scores(e, slab, 0, e.minibatch.samples.n_items)
+
+
+cdef void slab_losses_chunk(void *context, size_t chunk) noexcept nogil:
+    cdef Epoch *e = <Epoch *>context
+    cdef const Split *samples = &e.minibatch.samples
+    slab_losses(e, chunk * samples.size, length_of(samples, chunk))
+
+
+cdef void slab_update_chunk(void *context, size_t chunk) noexcept nogil:
+    """Gradient, penalty, momentum and step of some features and one slab of classes.
+
+    The features first: their columns of the samples stay in the cache for all slabs.
+    """
+    cdef Epoch *e = <Epoch *>context
+    cdef Minibatch *m = &e.minibatch
+    cdef size_t size = m.kernels.element_size, lanes = m.kernels.lanes
+    cdef size_t part = chunk // e.n_slabs, slab = chunk % e.n_slabs, n = m.samples.n_items
+    cdef size_t weights = slab * lanes * m.coef_stride * size
+    cdef size_t strips = slab * m.strips.n_items
+    cdef char *dlogits = e.dlogits_slabs + slab * n * lanes * size
+    m.kernels.packed_update(
+        e.blocks, e.block_stride, n, part * m.strips.size * lanes,
+        length_of(&m.strips, part) * lanes, dlogits, &e.rule, m.coef + weights,
+        e.velocity + weights if e.velocity != NULL else NULL, e.squares + strips,
+        e.magnitudes + strips)
+    if part == 0 and m.intercept != NULL:
+        m.kernels.packed_update_intercept(
+            dlogits, n, min(lanes, m.n_classes - slab * lanes), &e.rule,
+            m.intercept + slab * lanes * size,
+            e.intercept_velocity + slab * lanes * size if e.intercept_velocity != NULL else NULL)
+
+
+cdef void forward_packed(Epoch *e, size_t n, pool *helpers) noexcept nogil:
+    """Losses and gradient of the logits: by samples, or by slabs where there are few of them."""
+    cdef Minibatch *m = &e.minibatch
+    cdef size_t n_threads = pool_threads(helpers)
+    cdef size_t n_blocks = (n + m.kernels.lanes - 1) // m.kernels.lanes
+    cdef size_t rows_of_a_share = padded((n + n_threads - 1) // n_threads, m.kernels.lanes)
+    m.samples.size = min(rows_of_a_share, <size_t>ROWS_OF_A_SLAB)
+    m.samples.n_chunks = (n + m.samples.size - 1) // m.samples.size
+    if n_threads == 1 or n_blocks >= n_threads:
+        pool_for(helpers, samples_chunk, e, m.samples.n_chunks)
+    else:
+        pool_for(helpers, pack_chunk, e, m.samples.n_chunks)
+        pool_for(helpers, slab_scores_chunk, e, e.n_slabs)
+        pool_for(helpers, slab_losses_chunk, e, m.samples.n_chunks)
+
+
+cdef double many_classes_step(Epoch *e, size_t step, pool *helpers) noexcept nogil:
+    """One step; returns the loss."""
+    cdef Minibatch *m = &e.minibatch
+    cdef Batch *batch = &e.batches[0]
+    cdef double loss
+    gather(e, step, batch)
+    take(e, batch, pool_threads(helpers))
+    forward_packed(e, batch.n, helpers)
+    loss = sum_of(m.losses, batch.n) / batch.n
+    if isfinite(loss):
+        e.rule.rate = e.rates[step]
+        pool_for(helpers, slab_update_chunk, e, m.strips.n_chunks * e.n_slabs)
+    return loss
