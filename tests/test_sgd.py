@@ -216,8 +216,8 @@ def test_layouts_of_X_give_the_same_bits(backend, dtype, layout):
 @pytest.mark.parametrize("n_threads", [1, 2, 8])
 @pytest.mark.parametrize("momentum", [0.0, 0.8])
 @pytest.mark.parametrize("soft", [False, True], ids=["labels", "probabilities"])
-def test_one_step_of_a_kernel(kernels, dtype, rng, soft, momentum, n_threads):
-    n, d, c = 13, 17, 5
+@pytest.mark.parametrize(("n", "d", "c"), [(13, 17, 5), (30, 530, 45)], ids=["few", "many"])
+def test_one_step_of_a_kernel(kernels, dtype, rng, n, d, c, soft, momentum, n_threads):
     X = np.repeat(rng.normal(size=(n, d)), 2, axis=0).astype(dtype)[::2]  # strided rows
     targets = rng.dirichlet(np.ones(c), n).astype(dtype) if soft else rng.integers(c, size=n)
     arrays = [rng.normal(size=size).astype(dtype) for size in ((c, d), c, (c, d), c)]
