@@ -113,20 +113,23 @@ struct layout {
     size_t block, lane, column;
 };
 
-/* The next half block of vectors of what is to be fetched: so the update of all samples, which takes as
- * many blocks, fetches half of as many samples. `done` features of the first row have been. */
+/* Half a block of the vectors that are to be fetched, and the last few of a row with those before: so the
+ * update of all samples, which takes as many blocks, fetches half of as many samples. `done` features of
+ * the first row have been. */
 ALWAYS_INLINE void fetch_some(struct rows_to_fetch *fetch, size_t *done) {
-    size_t last = fetch->n_features - 1, j = *done;
-    for (int i = 0; i < LANES / 2 && fetch->n_rows; ++i) {
-        PREFETCH_FAR((const real *)*fetch->rows + fetch->first + (j < last ? j : last));
-        j += LANES;
-        if (j >= last + LANES) {
-            j = 0;
-            ++fetch->rows;
-            --fetch->n_rows;
-        }
+    if (fetch->n_rows == 0) return;
+    const real *next = (const real *)*fetch->rows + fetch->first + *done;
+    size_t left = fetch->n_features - *done;
+    UNROLL for (int i = 0; i < LANES / 2; ++i) {
+        if ((size_t)i * LANES < left) PREFETCH_FAR(next + i * LANES);
     }
-    *done = j;
+    *done += LANES / 2 * LANES;
+    if (left > LANES / 2 * LANES + LANES / 4 * LANES) return;
+    for (size_t j = LANES / 2 * LANES; j < left; j += LANES) PREFETCH_FAR(next + j);
+    PREFETCH_FAR(next + left - 1); /* the line that a row which begins within one ends in */
+    *done = 0;
+    ++fetch->rows;
+    --fetch->n_rows;
 }
 
 /* sums[k] += sum over s of g[s, k] * rows[s][first : first + LANES], for n_columns values of k. With every

@@ -14,7 +14,7 @@ from rich.console import Console
 from . import tables
 from .contender import present_and_missing
 from .epochs import ROWS, made_up_row
-from .rounds import PAUSE_SECONDS, Timing, repeats_for
+from .rounds import Timing, repeats_for, wait_for_sleeping_threads
 from .threads import allowed_cpus, limited
 from .trainers import PEERS, FastSoftmax, Trainer
 
@@ -120,7 +120,7 @@ def _measure(
         for load in loads:
             with busy_neighbours(load):
                 for name, fit in fits.items():
-                    sleep(PAUSE_SECONDS)
+                    wait_for_sleeping_threads()
                     taken = Timer(fit).timeit(repeats[name])
                     seconds[load][name].append(taken / repeats[name] / epochs)
     return {

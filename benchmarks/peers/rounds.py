@@ -10,13 +10,15 @@ from dataclasses import dataclass
 from math import ceil
 from random import Random
 from statistics import median
-from time import perf_counter, sleep
+from time import perf_counter, process_time, sleep
 from timeit import Timer
 from typing import Any
 
-# The threads of OpenBLAS and of OpenMP go on spinning after their work, the former for some 20 ms:
-# before the next turn they shall sleep.
-PAUSE_SECONDS = 0.05
+# The threads of OpenBLAS and of OpenMP go on spinning after their work, the former for more than 0.1 s in
+# some builds: the next turn begins when they sleep, which is seen from this process's own CPU time.
+PAUSE_SECONDS = 0.02
+BUSY_SHARE = 0.05
+LONGEST_PAUSE_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,15 @@ def repeats_for(run: Callable[[], object], seconds: float) -> int:
         n_runs *= 10
 
 
+def wait_for_sleeping_threads() -> None:
+    """Return when no thread of this process is running on from the turn before."""
+    for _ in range(round(LONGEST_PAUSE_SECONDS / PAUSE_SECONDS)):
+        start = process_time()
+        sleep(PAUSE_SECONDS)
+        if process_time() - start < BUSY_SHARE * PAUSE_SECONDS:
+            return
+
+
 def measure(
     runs: Mapping[str, Callable[[], object]],
     n_rounds: int,
@@ -86,6 +97,6 @@ def measure(
         begin_round(i)
         shuffle(order)
         for name in order:
-            sleep(PAUSE_SECONDS)
+            wait_for_sleeping_threads()
             seconds[name].append(Timer(runs[name]).timeit(repeats[name]) / repeats[name])
     return {name: Timing(times) for name, times in seconds.items()}

@@ -39,7 +39,7 @@ cdef enum:
 # Below these, one thread alone is done before a second one has begun.
 cdef enum:
     LEAST_ELEMENTS_FOR_THREADS = 20000
-    LEAST_PRODUCTS_FOR_THREADS = 150000
+    LEAST_PRODUCTS_FOR_THREADS = 90000
     LEAST_LOGITS_FOR_THREADS = 4000
 
 # What a thread may count on of the second level of its core's cache, and what is a short row.
