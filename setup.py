@@ -27,9 +27,9 @@ HEADERS = [str(path) for path in Path("csrc").glob("*.h")]
 # found at run time; -march=native would build something that runs nowhere else.
 INSTRUCTION_SETS = {"portable": ([], [])}
 if sysconfig.get_platform().endswith(("x86_64", "amd64", "i686")):
-    INSTRUCTION_SETS["avx2"] = (["-mavx2", "-mfma"], ["/arch:AVX2"])
+    INSTRUCTION_SETS["avx2"] = (["-mavx2", "-mfma", "-mf16c"], ["/arch:AVX2"])
     INSTRUCTION_SETS["avx512"] = (
-        ["-mavx512f", "-mavx512dq", "-mavx512vl", "-mfma", "-mprefer-vector-width=512"],
+        ["-mavx512f", "-mavx512dq", "-mavx512vl", "-mfma", "-mf16c", "-mprefer-vector-width=512"],
         ["/arch:AVX512"],
     )
 elif sysconfig.get_platform().endswith(("aarch64", "arm64")) and sys.maxsize > 2**32:

@@ -1,6 +1,7 @@
 /* All kernels, once, over the vector vocabulary. Compiled for every instruction set and type. */
 #include "kernels.h"
 
+#include "convert.h"
 #include "linear.h"
 #include "packed.h"
 #include "panels.h"
@@ -28,6 +29,10 @@ const struct kernels TABLE_NAME(INSTRUCTION_SET, TYPE) = {
     .unpack = unpack,
     .scores = scores,
     .outer_sum = outer_sum,
+    .convert = convert,
+#if defined(FASTSOFTMAX_FLOAT64)
+    .moments = moments,
+#endif
     .panel_scores = panel_scores,
     .panel_cross_entropy = panel_cross_entropy,
     .panel_update = panel_update,

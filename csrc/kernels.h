@@ -34,6 +34,7 @@ enum ahead {
     SECOND_HALVES, /* of the next block's rows; panel_update has fetched the first ones */
     WHOLE_ROWS, /* the next few: where a minibatch would not stay in the cache until it is used */
     SHORT_ROWS, /* well ahead and near, as a tile is done before memory answers */
+    NO_ROWS,    /* none: they have been converted, and are in the cache */
 };
 
 /* Rows that come next, and which of their features, for the cache to have them by then. */
@@ -41,6 +42,9 @@ struct rows_to_fetch {
     const void *const *rows;
     size_t n_rows, first, n_features;
 };
+
+/* What an element of X is; REAL is the type of the table. */
+enum number { UINT8, FLOAT16, FLOAT32, REAL };
 
 struct kernels {
     size_t lanes; /* elements of a vector; the strides of padded matrices are multiples of it */
@@ -75,6 +79,18 @@ struct kernels {
     void (*outer_sum)(const void *const *rows, size_t n_rows, size_t first, size_t n_features,
                       const void *g, size_t g_row_stride, size_t g_column_stride, size_t n_columns,
                       int add_to_out, void *out, size_t out_stride);
+
+    /* out[i, j] = (rows[i][j] - mean[j]) * inverse_scale[j] for the features j of [first, first + n_features),
+     * first a multiple of lanes; mean and inverse_scale may be NULL. Padded with zeros to whole vectors.
+     * rows has ROWS_AHEAD pointers more than n_rows, as above. */
+    void (*convert)(const void *const *rows, size_t n_rows, enum number number, size_t first,
+                    size_t n_features, const void *mean, const void *inverse_scale, void *out,
+                    size_t out_stride);
+
+    /* sums[j] += sum of x, squares[j] += sum of x**2, with x = row[j] - origin[j], over rows that lie
+     * `stride` bytes apart. Of float64 alone, NULL in the other table. */
+    void (*moments)(const void *rows, size_t stride, size_t n_rows, size_t n_features,
+                    enum number number, const double *origin, double *sums, double *squares);
 
     /* A step with at most FEW_CLASSES classes, by panels: the features [first, first + n_features), first
      * a multiple of lanes. Scores and dlogits lie in blocks of `lanes` samples, [n_classes][lanes] each.

@@ -68,9 +68,12 @@ ALWAYS_INLINE void score_blocks(const real *const *rows, size_t n_rows, size_t f
         } else if (ahead == WHOLE_ROWS) {
             score_block_tile(rows + s, TILE_ROWS, first, n_features, coef, coef_stride, n_classes,
                              rows + s + TILE_ROWS, TILE_ROWS, FAR, z);
-        } else {
+        } else if (ahead == SHORT_ROWS) {
             score_block_tile(rows + s, TILE_ROWS, first, n_features, coef, coef_stride, n_classes,
                              rows + s + SHORT_ROWS_AHEAD, TILE_ROWS, NEAR, z);
+        } else {
+            score_block_tile(rows + s, TILE_ROWS, first, n_features, coef, coef_stride, n_classes,
+                             rows, 0, FAR, z);
         }
         s += TILE_ROWS;
     }

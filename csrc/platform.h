@@ -51,7 +51,8 @@ static inline void platform_free(void *memory) {
 #endif
 }
 
-/* Whether the CPU and the operating system both support an instruction set. */
+/* Whether the CPU and the operating system both support an instruction set. AVX2 is taken to come with
+ * F16C, which is older and which not every compiler can ask for. */
 #if (defined(__x86_64__) || defined(__i386__)) && (defined(__GNUC__) || defined(__clang__))
 static inline int platform_has_avx2(void) {
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");

@@ -6,6 +6,8 @@
  *
  *   vec                         LANES reals; always 64 bytes, in as many registers as that takes
  *   load(p), store(p, v)        from and to memory without alignment
+ *   load_uint8(p), load_float16(p), load_float32(p)
+ *                               the same of other numbers, exactly; float16 by its bits
  *   load_first(p, n, fill)      the first n < LANES from memory, the others `fill`; reads no further
  *   store_first(p, v, n)        only the first n < LANES lanes
  *   broadcast(x), lane_indices()  x in every lane; 0, 1, 2, ...

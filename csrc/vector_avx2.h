@@ -224,3 +224,38 @@ ALWAYS_INLINE void store_columns(real *p, size_t stride, const vec *v) {
         store_quarters(p + (i + HALF_LANES) * stride, stride, high[i]);
     }
 }
+
+/* Numbers of other types, as reals. */
+#if defined(FASTSOFTMAX_FLOAT32)
+
+ALWAYS_INLINE half half_of_uint8(const uint8_t *p) {
+    return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)p)));
+}
+ALWAYS_INLINE half half_of_float16(const uint16_t *p) {
+    return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p));
+}
+ALWAYS_INLINE half half_of_float32(const float *p) { return _mm256_loadu_ps(p); }
+
+#else
+
+ALWAYS_INLINE half half_of_uint8(const uint8_t *p) {
+    int32_t four;
+    memcpy(&four, p, sizeof four);
+    return _mm256_cvtepi32_pd(_mm_cvtepu8_epi32(_mm_cvtsi32_si128(four)));
+}
+ALWAYS_INLINE half half_of_float16(const uint16_t *p) {
+    return _mm256_cvtps_pd(_mm_cvtph_ps(_mm_loadl_epi64((const __m128i *)p)));
+}
+ALWAYS_INLINE half half_of_float32(const float *p) { return _mm256_cvtps_pd(_mm_loadu_ps(p)); }
+
+#endif
+
+ALWAYS_INLINE vec load_uint8(const uint8_t *p) {
+    return (vec){half_of_uint8(p), half_of_uint8(p + HALF_LANES)};
+}
+ALWAYS_INLINE vec load_float16(const uint16_t *p) {
+    return (vec){half_of_float16(p), half_of_float16(p + HALF_LANES)};
+}
+ALWAYS_INLINE vec load_float32(const float *p) {
+    return (vec){half_of_float32(p), half_of_float32(p + HALF_LANES)};
+}

@@ -187,3 +187,26 @@ ALWAYS_INLINE void store_columns(real *p, size_t stride, const vec *v) {
     UNROLL for (int i = 0; i < COLUMNS_AT_ONCE; ++i)
         store_quarters(p + i * stride, stride, rows[i]);
 }
+
+/* Numbers of other types, as reals. */
+#if defined(FASTSOFTMAX_FLOAT32)
+
+ALWAYS_INLINE vec load_uint8(const uint8_t *p) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p)));
+}
+ALWAYS_INLINE vec load_float16(const uint16_t *p) {
+    return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p));
+}
+ALWAYS_INLINE vec load_float32(const float *p) { return load(p); }
+
+#else
+
+ALWAYS_INLINE vec load_uint8(const uint8_t *p) {
+    return _mm512_cvtepi32_pd(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)p)));
+}
+ALWAYS_INLINE vec load_float16(const uint16_t *p) {
+    return _mm512_cvtps_pd(_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p)));
+}
+ALWAYS_INLINE vec load_float32(const float *p) { return _mm512_cvtps_pd(_mm256_loadu_ps(p)); }
+
+#endif

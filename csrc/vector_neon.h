@@ -222,3 +222,42 @@ ALWAYS_INLINE void store_columns(real *p, size_t stride, const vec *v) {
         }
     }
 }
+
+/* Numbers of other types, as reals. */
+#if defined(FASTSOFTMAX_FLOAT32)
+
+ALWAYS_INLINE vec load_uint8(const uint8_t *p) {
+    uint8x16_t bytes = vld1q_u8(p);
+    uint16x8_t low = vmovl_u8(vget_low_u8(bytes)), high = vmovl_u8(vget_high_u8(bytes));
+    return (vec){{vcvtq_f32_u32(vmovl_u16(vget_low_u16(low))),
+                  vcvtq_f32_u32(vmovl_u16(vget_high_u16(low))),
+                  vcvtq_f32_u32(vmovl_u16(vget_low_u16(high))),
+                  vcvtq_f32_u32(vmovl_u16(vget_high_u16(high)))}};
+}
+ALWAYS_INLINE vec load_float16(const uint16_t *p) {
+    vec v;
+    EACH_QUARTER v.of[i] = vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p + i * QUARTER_LANES)));
+    return v;
+}
+ALWAYS_INLINE vec load_float32(const float *p) { return load(p); }
+
+#else
+
+ALWAYS_INLINE vec doubles_of(float32x4_t low, float32x4_t high) {
+    return (vec){{vcvt_f64_f32(vget_low_f32(low)), vcvt_high_f64_f32(low),
+                  vcvt_f64_f32(vget_low_f32(high)), vcvt_high_f64_f32(high)}};
+}
+ALWAYS_INLINE vec load_uint8(const uint8_t *p) {
+    uint16x8_t words = vmovl_u8(vld1_u8(p));
+    return doubles_of(vcvtq_f32_u32(vmovl_u16(vget_low_u16(words))),
+                      vcvtq_f32_u32(vmovl_u16(vget_high_u16(words))));
+}
+ALWAYS_INLINE vec load_float16(const uint16_t *p) {
+    float16x8_t v = vreinterpretq_f16_u16(vld1q_u16(p));
+    return doubles_of(vcvt_f32_f16(vget_low_f16(v)), vcvt_high_f32_f16(v));
+}
+ALWAYS_INLINE vec load_float32(const float *p) {
+    return doubles_of(vld1q_f32(p), vld1q_f32(p + 4));
+}
+
+#endif

@@ -140,3 +140,39 @@ ALWAYS_INLINE void store_columns(real *p, size_t stride, const vec *v) {
         for (size_t j = 0; j < COLUMNS_AT_ONCE; ++j) p[i * stride + j] = v[j].lane[i];
     }
 }
+
+/* Numbers of other types, as reals. */
+ALWAYS_INLINE vec load_uint8(const uint8_t *p) {
+    vec v;
+    EACH_LANE v.lane[i] = (real)p[i];
+    return v;
+}
+
+ALWAYS_INLINE vec load_float32(const float *p) {
+    vec v;
+    EACH_LANE v.lane[i] = (real)p[i];
+    return v;
+}
+
+/* (-1)**sign * 2**(exponent - 15) * (1 + fraction / 1024); with exponent 0, 2**-14 * fraction / 1024; with 31,
+ * infinity or NaN. */
+ALWAYS_INLINE float float_of_float16(uint16_t half) {
+    uint32_t sign = (uint32_t)(half & 0x8000) << 16, exponent = half >> 10 & 31;
+    uint32_t fraction = half & 1023, word;
+    float x;
+    if (exponent == 0) {
+        x = (float)fraction * 0x1p-24f;
+        memcpy(&word, &x, sizeof word);
+        word |= sign;
+    } else {
+        word = sign | (exponent == 31 ? 255 : exponent + 112) << 23 | fraction << 13;
+    }
+    memcpy(&x, &word, sizeof x);
+    return x;
+}
+
+ALWAYS_INLINE vec load_float16(const uint16_t *p) {
+    vec v;
+    EACH_LANE v.lane[i] = (real)float_of_float16(p[i]);
+    return v;
+}

@@ -16,6 +16,7 @@ from .exceptions import DivergenceError, NotFittedError
 from .labels import as_labels, encode, find_classes
 from .settings import Settings, generator_of, n_threads_of, parameters_of
 from .sgd import copy_of
+from .standardization import Standardization
 from .validation import FloatArray
 
 # Rows of logits are computed by blocks of about so many bytes of X, so that what has to be converted
@@ -48,6 +49,11 @@ class SoftmaxClassifier:
         The share of L1 in "elasticnet", from 0 to 1.
     fit_intercept : bool, default True
         Whether to learn an intercept.
+    standardize : bool, default False
+        Whether to train on ``(x - mean_) / scale_``, folded into the kernels: no such matrix is made.
+        The penalty acts on the weights of the standardised features; `coef_` and `intercept_` are
+        in the original units. Without an intercept features are scaled only. `partial_fit` takes the
+        statistics of its first samples and keeps them.
     max_iter : int, default 200
         The most epochs that `fit` runs.
     tol : float or None, default 1e-4
@@ -84,11 +90,14 @@ class SoftmaxClassifier:
     Attributes
     ----------
     coef_ : ndarray, shape (n_classes, n_features)
-        The weights, float32 where `X` was float32 or float16, else float64.
+        The weights, float32 where `X` was float32, float16 or uint8, else float64.
     intercept_ : ndarray, shape (n_classes,)
     classes_ : ndarray, shape (n_classes,)
         The labels, sorted.
     n_features_in_ : int
+    mean_, scale_ : ndarray of float64, shape (n_features,), or None
+        Mean and standard deviation of every feature with `standardize`, else None. A feature that does
+        not vary has the scale 1.
     n_iter_ : int
         Epochs run: by `fit`, or by all calls of `partial_fit` so far.
     t_ : int
@@ -99,9 +108,10 @@ class SoftmaxClassifier:
 
     Notes
     -----
-    `X` may be float32, float64, float16, of integers or booleans, and strided as it likes. Rows of
-    float32 or float64 are read where they lie; others are converted a few minibatches at a time, but
-    for a Fortran-ordered `X`, which is copied, once a call.
+    `X` may be float32, float64, float16, uint8, of other integers or booleans, and strided as it
+    likes. Rows of the first four are read where they lie, and what has to be converted is, minibatch by
+    minibatch in the kernels of the compiled backend; others are converted a few minibatches at a
+    time, but for a Fortran-ordered `X`, which is copied, once a call.
 
     References
     ----------
@@ -120,6 +130,8 @@ class SoftmaxClassifier:
     intercept_: FloatArray
     classes_: NDArray[Any]
     n_features_in_: int
+    mean_: NDArray[np.float64] | None
+    scale_: NDArray[np.float64] | None
     n_iter_: int
     t_: int
     loss_curve_: list[float]
@@ -134,6 +146,7 @@ class SoftmaxClassifier:
         alpha: float = 1e-4,
         l1_ratio: float = 0.15,
         fit_intercept: bool = True,
+        standardize: bool = False,
         max_iter: int = 200,
         tol: float | None = 1e-4,
         n_iter_no_change: int = 5,
@@ -154,6 +167,7 @@ class SoftmaxClassifier:
         self.alpha = alpha
         self.l1_ratio = l1_ratio
         self.fit_intercept = fit_intercept
+        self.standardize = standardize
         self.max_iter = max_iter
         self.tol = tol
         self.n_iter_no_change = n_iter_no_change
@@ -241,6 +255,7 @@ class SoftmaxClassifier:
         targets = encode(y, classes, len(matrix))
         if len(classes) < 2:
             raise ValueError(f"y: expected at least two classes, got one: {classes[0]!r}")
+        units = settings.standardization_of(matrix)
         state = settings.initial_state(len(classes), matrix)
         random = generator_of(self.random_state)
         curve: list[float] = []
@@ -248,7 +263,7 @@ class SoftmaxClassifier:
         last_good = copy_of(state)
         try:
             for epoch in range(settings.max_iter):
-                curve.append(settings.run_epoch(matrix, targets, state, steps, random))
+                curve.append(settings.run_epoch(matrix, targets, state, steps, random, units))
                 steps += settings.sampling.n_steps(len(matrix))
                 last_good = copy_of(state)
                 if settings.verbose:
@@ -260,13 +275,13 @@ class SoftmaxClassifier:
                     if epochs_without_gain >= settings.n_iter_no_change:
                         break
         except KeyboardInterrupt:
-            self._publish(classes, state, random, curve, steps)
+            self._publish(classes, state, units, random, curve, steps)
             raise
         except DivergenceError:
             if curve:
-                self._publish(classes, last_good, random, curve, steps)
+                self._publish(classes, last_good, units, random, curve, steps)
             raise
-        self._publish(classes, state, random, curve, steps)
+        self._publish(classes, state, units, random, curve, steps)
         return self
 
     def partial_fit(self, X: ArrayLike, y: ArrayLike, classes: ArrayLike | None = None) -> Self:
@@ -307,20 +322,21 @@ class SoftmaxClassifier:
             if len(known) < 2:
                 raise ValueError(f"classes: expected at least two, got {known.tolist()}")
         targets = encode(y, known, len(matrix))
+        units = settings.standardization_of(matrix, self._units() if fitted else None)
         state = settings.initial_state(len(known), matrix)
         if fitted:
-            state = settings.state_of(self)
+            state = settings.state_of(self, units)
         # Of a copy: a call that fails has not drawn from the caller's generator.
         random = deepcopy(self._random) if fitted else generator_of(deepcopy(self.random_state))
         steps = self.t_ if fitted else 0
-        objective = settings.run_epoch(matrix, targets, state, steps, random)
+        objective = settings.run_epoch(matrix, targets, state, steps, random, units)
         curve = [*(self.loss_curve_ if fitted else ()), objective]
         steps += settings.sampling.n_steps(len(matrix))
         if settings.verbose:
             print(f"epoch {len(curve)}: loss {objective:.6g}")
         if not fitted:
             generator_of(self.random_state)
-        self._publish(known, state, random, curve, steps)
+        self._publish(known, state, units, random, curve, steps)
         return self
 
     def decision_function(self, X: ArrayLike) -> FloatArray:
@@ -373,19 +389,24 @@ class SoftmaxClassifier:
         self,
         classes: NDArray[Any],
         state: State,
+        units: Standardization | None,
         random: np.random.Generator,
         curve: list[float],
         steps: int,
     ) -> None:
         n_classes, n_features = state.coef.shape
-        intercept = state.intercept
+        coef, intercept = state.coef, state.intercept
+        if units is not None:
+            coef, intercept = units.to_original(coef, intercept)
         if intercept is None:
             intercept = np.zeros(n_classes, state.coef.dtype)
         # At once: a signal finds all of the old attributes or all of the new ones.
         self.__dict__.update(
             classes_=classes,
             n_features_in_=n_features,
-            coef_=state.coef,
+            coef_=coef,
+            mean_=None if units is None else units.mean,
+            scale_=None if units is None else units.scale,
             intercept_=intercept,
             loss_curve_=curve,
             n_iter_=len(curve),
@@ -393,6 +414,12 @@ class SoftmaxClassifier:
             _velocity=(state.coef_velocity, state.intercept_velocity),
             _random=random,
         )
+
+    def _units(self) -> Standardization | None:
+        """The statistics of an earlier call, if there are any."""
+        if self.mean_ is None or self.scale_ is None:
+            return None
+        return Standardization(self.mean_, self.scale_)
 
     def _check_n_features(self, matrix: NDArray[Any]) -> None:
         if matrix.shape[1] != self.n_features_in_:
@@ -432,5 +459,5 @@ def _matrix(X: ArrayLike, to_train: bool = True) -> NDArray[Any]:
         )
     if to_train and matrix.flags.f_contiguous and not matrix.flags.c_contiguous:
         # Rows of a Fortran-ordered array are scattered: the one copy of X that training ever makes.
-        return np.array(matrix, dtype=validation.compute_dtype(matrix.dtype), order="C")
+        return np.array(matrix, order="C")
     return matrix

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import schedules, validation
+from . import schedules, standardization, validation
 from .backends import Backend, Rule, State, get_backend
 from .sgd import Sampling, Schedule, copy_of, run_epoch
+from .standardization import Standardization
 from .threads import resolve_n_threads
 from .validation import FloatArray
 
@@ -22,10 +23,11 @@ class Settings:
     def __init__(self, model: Any) -> None:
         self.backend = get_backend(model.backend)
         self.n_threads = n_threads_of(model.n_jobs)
-        for flag in ("fit_intercept", "shuffle", "replacement", "nesterov"):
+        for flag in ("fit_intercept", "standardize", "shuffle", "replacement", "nesterov"):
             if not isinstance(getattr(model, flag), bool | np.bool_):
                 raise TypeError(f"{flag}: expected True or False, got {getattr(model, flag)!r}")
         self.fit_intercept = bool(model.fit_intercept)
+        self.standardize = bool(model.standardize)
         self.verbose = _verbosity(model.verbose)
         self.max_iter = validation.as_integer("max_iter", model.max_iter, 1)
         self.tol = None if model.tol is None else validation.as_non_negative("tol", model.tol)
@@ -57,19 +59,30 @@ class Settings:
 
     def initial_state(self, n_classes: int, matrix: NDArray[Any]) -> State:
         """Weights and velocities of zeros."""
-        dtype = validation.compute_dtype(matrix.dtype)
+        dtype = _dtype_of(matrix)
         coef = np.zeros((n_classes, matrix.shape[1]), dtype)
         intercept = np.zeros(n_classes, dtype) if self.fit_intercept else None
         return self._with_velocities(coef, intercept, None, None)
 
-    def state_of(self, model: Any) -> State:
-        """A copy of the fitted model's weights and velocities."""
+    def standardization_of(
+        self, matrix: NDArray[Any], known: Standardization | None = None
+    ) -> Standardization | None:
+        """What is known already, else of this matrix; None where it is not asked for."""
+        if not self.standardize:
+            return None
+        dtype = _dtype_of(matrix)
+        return known or standardization.of_columns(self.backend, matrix, dtype, self.n_threads)
+
+    def state_of(self, model: Any, units: Standardization | None) -> State:
+        """A copy of the fitted model's weights and velocities, the weights in the units of training."""
         coef, intercept = parameters_of(model)
         velocities = [
             None if velocity is None else velocity.astype(coef.dtype)
             for velocity in model._velocity
         ]
         kept = intercept if self.fit_intercept else None
+        if units is not None:
+            coef, kept = units.to_standardized(coef, kept)
         return copy_of(self._with_velocities(coef, kept, *velocities))
 
     def _with_velocities(
@@ -96,6 +109,7 @@ class Settings:
         state: State,
         first_step: int,
         random: np.random.Generator,
+        units: Standardization | None,
     ) -> float:
         return run_epoch(
             self.backend,
@@ -108,7 +122,15 @@ class Settings:
             first_step,
             random,
             self.n_threads,
+            units,
         )
+
+
+def _dtype_of(matrix: NDArray[Any]) -> np.dtype[Any]:
+    """The dtype to train in: float32 holds every pixel exactly, and is as fast again."""
+    if matrix.dtype == np.uint8:
+        return np.dtype(np.float32)
+    return validation.compute_dtype(matrix.dtype)
 
 
 def _strengths(model: Any) -> tuple[float, float]:

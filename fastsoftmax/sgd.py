@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from . import schedules
 from .backends import Backend, Data, Rule, State
 from .exceptions import DivergenceError
-from .validation import as_native, why_row_is_invalid
+from .standardization import Standardization
+from .validation import FloatArray, as_native, reads_as, why_row_is_invalid
 
 # Rows that do not lie as the kernels read them are converted by blocks of about so many bytes.
 _BLOCK_BYTES = 1 << 22
@@ -60,8 +61,11 @@ def run_epoch(
     first_step: int,
     random: np.random.Generator,
     n_threads: int,
+    standardization: Standardization | None = None,
 ) -> float:
     """Run one epoch, changing `state`, and return the mean objective of its minibatches.
+
+    With `standardization`, of X as that makes it, and of weights for that.
 
     The objective of a minibatch is taken before its update: its mean loss plus the penalty.
 
@@ -80,25 +84,29 @@ def run_epoch(
     )
     size = min(sampling.batch_size, n_samples)
     per_block = n_steps
-    as_it_lies = _lies_as_kernels_read(X, state.coef.dtype)
+    dtype = state.coef.dtype
+    as_it_lies = reads_as(X, dtype)
+    folded: tuple[FloatArray | None, FloatArray | None] = (None, None)
+    if standardization is not None:
+        folded = standardization.folded(dtype, state.intercept is not None)
     if not as_it_lies:
-        row_bytes = max(1, X.shape[1]) * state.coef.itemsize
+        row_bytes = max(1, X.shape[1]) * dtype.itemsize
         per_block = max(1, _BLOCK_BYTES // (row_bytes * size))
     objectives = np.empty(n_steps)
     for start in range(0, n_steps, per_block):
         stop = min(start + per_block, n_steps)
         rows = order[start * size : stop * size]
-        data = Data(X, targets)
+        data = Data(X, targets, *folded)
         if not as_it_lies:
             # The same rows in the same order, only converted: the trajectory does not change.
-            data = Data(as_native(X[rows], state.coef.dtype), targets[rows])
+            data = Data(as_native(X[rows], dtype), targets[rows], *folded)
             rows = np.arange(len(rows))
         done = backend.sgd_epoch(data, state, rule, rows, size, rates[start:stop], n_threads)
         objectives[start : start + len(done)] = done
         if not np.isfinite(done[-1]):
             step = start + len(done) - 1
             minibatch = order[step * size : (step + 1) * size]
-            _explain(X, minibatch, state.coef.dtype, step, float(done[-1]), schedule)
+            _explain(X, minibatch, dtype, step, float(done[-1]), schedule)
     # No loss comes after the last update to tell.
     for parameter in (state.coef, state.intercept):
         if parameter is not None and not np.isfinite(parameter).all():
@@ -106,12 +114,6 @@ def run_epoch(
     weights = np.full(n_steps, float(size))
     weights[-1] = n_samples - size * (n_steps - 1)
     return float(objectives @ weights / n_samples)
-
-
-def _lies_as_kernels_read(X: NDArray[Any], dtype: np.dtype[Any]) -> bool:
-    """Whether each row of `X` is a run of aligned numbers of the compute dtype; rows may be strided."""
-    one_after_another = X.strides[1] == X.itemsize or X.shape[1] == 1
-    return X.dtype == dtype and X.flags.aligned and one_after_another
 
 
 def _explain(

@@ -43,6 +43,13 @@ def as_native(array: NDArray[Any], dtype: np.dtype[Any]) -> FloatArray:
         return np.array(array, dtype=dtype, order="C")
 
 
+def reads_as(X: NDArray[Any], dtype: np.dtype[Any]) -> bool:
+    """Whether backends read the rows of `X` where they lie, for computing in `dtype`; see `Data`."""
+    exact = X.dtype in (dtype, np.uint8, np.float16, np.float32)
+    one_after_another = X.strides[1] == X.itemsize or X.shape[1] == 1
+    return exact and X.flags.aligned and one_after_another
+
+
 def as_targets(
     targets: object,
     leading_shape: tuple[int, ...],

@@ -95,6 +95,12 @@ def drawn(dtype, n_threads):
             ).fit(X, labels)
             result = model.coef_, model.intercept_, model.loss_curve_
             yield f"fit {n}x{d}x{c} {rule['penalty']}", *result
+        for kind in (np.uint8, np.float16, dtype):
+            model = f.SoftmaxClassifier(
+                backend="compiled", n_jobs=n_threads, max_iter=2, random_state=0, standardize=True
+            ).fit((X * 40).clip(0, 255).astype(kind), labels)
+            result = model.coef_, model.intercept_, model.loss_curve_, model.mean_, model.scale_
+            yield f"standardized {n}x{d}x{c} {np.dtype(kind)}", *result
 
 
 def digests(n_threads):

@@ -32,6 +32,7 @@ PARAMETERS = {
     "alpha": [([-1, NAN, INF, HUGE], ValueError), (["1", None, True, 1j, [1]], TypeError)],
     "l1_ratio": [([-0.1, 1.1, NAN, INF], ValueError), (["1", None, False], TypeError)],
     "fit_intercept": [([None, 1, 0, "yes"], TypeError)],
+    "standardize": [([None, 1, 0, "yes"], TypeError)],
     "max_iter": [([0, -1], ValueError), ([1.5, 2.0, None, "3", True, NAN], TypeError)],
     "tol": [([-1e-3, NAN, INF], ValueError), (["1", True, 1j], TypeError)],
     "n_iter_no_change": [([0, -1], ValueError), ([1.5, None, True], TypeError)],

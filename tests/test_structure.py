@@ -47,6 +47,7 @@ def test_the_protocol_has_the_functions_of_the_plan():
         "softmax_cross_entropy",
         "linear_cross_entropy",
         "penalty",
+        "column_moments",
         "sgd_epoch",
     }
 
@@ -127,9 +128,10 @@ MAY_IMPORT = {
     "plotting": LEAVES | {"backends", "datasets"},
     "loss": LEAVES | {"backends"},
     "linear": LEAVES | {"backends", "loss"},
-    "sgd": LEAVES | {"backends"},
-    "settings": LEAVES | {"backends", "sgd"},
-    "classifier": LEAVES | {"backends", "loss", "linear", "sgd", "settings"},
+    "standardization": LEAVES | {"backends"},
+    "sgd": LEAVES | {"backends", "standardization"},
+    "settings": LEAVES | {"backends", "sgd", "standardization"},
+    "classifier": LEAVES | {"backends", "loss", "linear", "sgd", "settings", "standardization"},
     "lecture": LEAVES | {"backends", "loss", "linear", "gradcheck"},
 }
 MAY_IMPORT["__init__"] = MAY_IMPORT.keys() - {"datasets", "plotting"}

@@ -43,3 +43,10 @@ def sgd_epoch(
     rates: NDArray[np.float64],
     n_threads: int,
 ) -> NDArray[np.float64]: ...
+def column_moments(
+    X: FloatArray,
+    origin: NDArray[np.float64],
+    sums: NDArray[np.float64],
+    squares: NDArray[np.float64],
+    n_threads: int,
+) -> None: ...

@@ -20,8 +20,9 @@ from libc.string cimport memcpy, memset, strchr
 from fastsoftmax.threads import resolve_n_threads
 
 from fastsoftmax.backends.kernels cimport (
-    CACHE_LINE, FEW_CLASSES, MOST_PANELS, PANEL_VECTORS, ROWS_AHEAD, SECOND_HALVES, SHORT_ROWS, WHOLE_ROWS,
-    instruction_set_row, kernel_table, platform_allocate, platform_free, platform_seconds, pool,
+    CACHE_LINE, FEW_CLASSES, FLOAT16, FLOAT32, MOST_PANELS, NO_ROWS, PANEL_VECTORS, REAL, ROWS_AHEAD,
+    SECOND_HALVES, SHORT_ROWS, UINT8, WHOLE_ROWS, instruction_set_row, kernel_table, number_kind,
+    platform_allocate, platform_free, platform_seconds, pool,
     pool_begin, pool_end, pool_for, pool_threads, rows_ahead, rows_of_sets, rows_to_fetch, step_rule,
 )
 
@@ -181,6 +182,7 @@ cdef size_t length_of(const Split *s, size_t chunk) noexcept nogil:
 include "_rows.pxi"
 include "_usual.pxi"
 include "_linear.pxi"
+include "_moments.pxi"
 include "_epoch.pxi"
 include "_panels.pxi"
 include "_packed.pxi"

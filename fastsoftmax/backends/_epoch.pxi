@@ -4,7 +4,8 @@
 cdef struct Batch:
     # the samples of one step: where their rows lie, and copies of their targets
     size_t n
-    const void **rows
+    const void **rows  # as the kernels read them
+    const void **sources  # where they lie in X; `rows`, unless they are converted
     const void **first_halves  # of every block of `lanes` rows, one after another
     size_t n_first_halves
     int64_t *labels
@@ -19,6 +20,12 @@ cdef struct Epoch:
     const char *probabilities
     const int64_t *order
     size_t n_samples, batch_size
+    # what its elements are, and where the rows of a step go if they have to be converted; else NULL
+    number_kind number
+    const char *mean
+    const char *inverse_scale
+    char *converted
+    size_t converted_stride
     # the model, apart from what the minibatch holds of it
     step_rule rule
     char *velocity
@@ -53,19 +60,30 @@ cdef void gather(const Epoch *e, size_t step, Batch *batch) noexcept nogil:
     cdef int64_t sample
     batch.n = min(e.batch_size, e.n_samples - first)
     for i in range(batch.n, e.batch_size + ROWS_AHEAD):
-        batch.rows[i] = e.X + e.order[min(first + i, e.n_samples - 1)] * e.row_stride
+        batch.sources[i] = e.X + e.order[min(first + i, e.n_samples - 1)] * e.row_stride
     batch.n_first_halves = 0
     for i in range(batch.n):
         sample = e.order[first + i]
-        batch.rows[i] = e.X + sample * e.row_stride
+        batch.sources[i] = e.X + sample * e.row_stride
         if i % m.kernels.lanes < m.kernels.lanes // 2:
-            batch.first_halves[batch.n_first_halves] = batch.rows[i]
+            batch.first_halves[batch.n_first_halves] = batch.sources[i]
             batch.n_first_halves += 1
         if e.labels != NULL:
             batch.labels[i] = e.labels[sample]
         else:
             memcpy(
                 batch.probabilities + i * row_size, e.probabilities + sample * row_size, row_size)
+
+
+cdef void convert(
+    const Epoch *e, const Batch *batch, size_t first, size_t n, size_t start, size_t end
+) noexcept nogil:
+    """The features [start, end) of the samples [first, first + n), if they have to be converted."""
+    cdef const Minibatch *m = &e.minibatch
+    if e.converted != NULL:
+        m.kernels.convert(
+            batch.sources + first, n, e.number, start, end - start, e.mean, e.inverse_scale,
+            e.converted + first * e.converted_stride * m.kernels.element_size, e.converted_stride)
 
 
 cdef void take(Epoch *e, const Batch *batch, int n_threads) noexcept nogil:
@@ -132,14 +150,18 @@ def sgd_epoch(data, state, rule, order, size_t batch_size, rates, int n_threads)
     e.batch_size = min(batch_size, e.n_samples)
     e.rule.l2, e.rule.l1, e.rule.momentum, e.rule.nesterov = rule
     e.rates, e.objectives = <const double *>step_rates.start, <double *>objective_view.start
-    m.kernels, m.n_features, m.n_classes = x.kernels(), x.length(1), w.length(0)
+    m.kernels, m.n_features, m.n_classes = w.kernels(), x.length(1), w.length(0)
     m.coef_stride = padded(m.n_features, m.kernels.lanes)
     m.intercept, e.intercept_velocity = b.start, bv.start
 
     cdef size_t size = m.kernels.element_size, n_strips = m.coef_stride // m.kernels.lanes
+    cdef View mean = View(data.mean), inverse_scale = View(data.inverse_scale)
+    e.number = number_of(x, size)
+    e.mean, e.inverse_scale = mean.start, inverse_scale.start
+    cdef bint converts = e.number != REAL or mean.held or inverse_scale.held
     cdef bint has_labels = t.labels != NULL, by_panels = m.n_classes <= FEW_CLASSES
     cdef size_t n_batches = 2 if by_panels else 1, n_rows = e.batch_size + ROWS_AHEAD
-    cdef size_t block_rows = padded(e.batch_size, m.kernels.lanes), i
+    cdef size_t block_rows = padded(e.batch_size, m.kernels.lanes), i, j
     cdef size_t n_blocks = block_rows // m.kernels.lanes
     e.logits_stride = m.n_classes if by_panels else padded(m.n_classes, m.kernels.lanes)
     e.n_slabs = 1 if by_panels else e.logits_stride // m.kernels.lanes
@@ -149,7 +171,11 @@ def sgd_epoch(data, state, rule, order, size_t batch_size, rates, int n_threads)
     e.panel_stride, e.n_gathered, e.n_scored = block_rows * m.n_classes, 0, 0
     cdef Scratch padded_coef = Scratch(e.logits_stride, m.coef_stride, size)
     cdef Scratch padded_velocity = Scratch(e.logits_stride if v.held else 0, m.coef_stride, size)
+    # Rows a multiple of some KiB apart would share few places of the cache: they lie a cache line further.
+    e.converted_stride = m.coef_stride + CACHE_LINE // size
     cdef Scratch rows = Scratch(n_batches * n_rows, 1, sizeof(void *))
+    cdef Scratch sources = Scratch(n_batches * n_rows if converts else 0, 1, sizeof(void *))
+    cdef Scratch converted = Scratch(block_rows if converts else 0, e.converted_stride, size)
     cdef Scratch first_halves = Scratch(n_batches * e.batch_size, 1, sizeof(void *))
     cdef Scratch labels = Scratch(n_batches * e.batch_size if has_labels else 0, 1, sizeof(int64_t))
     cdef Scratch probabilities = Scratch(
@@ -162,10 +188,17 @@ def sgd_epoch(data, state, rule, order, size_t batch_size, rates, int n_threads)
     cdef Scratch squares = Scratch(e.n_penalties, 1, sizeof(double))
     cdef Scratch magnitudes = Scratch(e.n_penalties, 1, sizeof(double))
     m.coef, m.dlogits, m.losses = padded_coef.start, dlogits.start, <double *>losses.start
+    e.converted = converted.start if converts else NULL
     e.scores = scores.start if by_panels else NULL
     e.blocks, e.dlogits_slabs = blocks.start, dlogits_slabs.start
     for i in range(n_batches):
         e.batches[i].rows = <const void **>rows.start + i * n_rows
+        e.batches[i].sources = e.batches[i].rows
+        if converts:
+            e.batches[i].sources = <const void **>sources.start + i * n_rows
+            for j in range(n_rows):
+                e.batches[i].rows[j] = (
+                    converted.start + min(j, block_rows - 1) * e.converted_stride * size)
         e.batches[i].first_halves = <const void **>first_halves.start + i * e.batch_size
         e.batches[i].labels = <int64_t *>labels.start + i * e.batch_size
         e.batches[i].probabilities = (

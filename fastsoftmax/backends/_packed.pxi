@@ -44,6 +44,7 @@ cdef void pack_samples(Epoch *e, size_t first, size_t n) noexcept nogil:
     cdef Minibatch *m = &e.minibatch
     cdef size_t lanes = m.kernels.lanes, end = first + n
     while first < end:
+        convert(e, &e.batches[0], first, min(lanes, end - first), 0, m.n_features)
         m.kernels.pack_block(
             m.rows + first, min(lanes, end - first), m.n_features,
             e.blocks + first // lanes * e.block_stride * m.kernels.element_size)

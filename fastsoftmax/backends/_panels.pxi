@@ -12,6 +12,7 @@ cdef void score_panel(
     cdef const Minibatch *m = &e.minibatch
     cdef size_t start = first_strip(e, panel) * m.kernels.lanes
     cdef size_t end = min(first_strip(e, panel + 1) * m.kernels.lanes, m.n_features)
+    convert(e, batch, first, n, start, end)
     m.kernels.panel_scores(
         batch.rows + first, n, start, end - start, e.ahead, m.coef, m.coef_stride, m.n_classes,
         e.scores + (panel * e.panel_stride + first * m.n_classes) * m.kernels.element_size)
@@ -35,6 +36,15 @@ cdef void update_intercept(Epoch *e, const Batch *batch) noexcept nogil:
             m.dlogits, batch.n, m.n_classes, &e.rule, m.intercept, e.intercept_velocity)
 
 
+cdef void score_whole_panel(const Epoch *e, size_t panel) noexcept nogil:
+    """Rows that have to be converted are scored while they are in the first level of the cache."""
+    cdef size_t n = e.to_score.n, first = 0
+    cdef size_t at_once = n if e.converted == NULL else e.minibatch.kernels.lanes
+    while first < n:
+        score_panel(e, e.to_score, panel, first, min(at_once, n - first))
+        first += at_once
+
+
 cdef void panel_chunk(void *context, size_t panel) noexcept nogil:
     """One panel: its update with this minibatch, then its scores of the next one."""
     cdef Epoch *e = <Epoch *>context
@@ -51,7 +61,7 @@ cdef void panel_chunk(void *context, size_t panel) noexcept nogil:
         if panel == 0:
             update_intercept(e, e.to_update)
     if e.to_score != NULL:
-        score_panel(e, e.to_score, panel, 0, e.to_score.n)
+        score_whole_panel(e, panel)
 
 
 cdef void loss_of_samples(Epoch *e, size_t first, size_t n) noexcept nogil:
@@ -107,7 +117,9 @@ cdef void choose_schedule(Epoch *e, int n_threads) noexcept nogil:
     cdef bint stays_in_cache = (
         2 * e.batch_size * row_bytes <= <size_t>n_threads * BYTES_IN_CACHE)
     e.by_panels = stays_in_cache and 1 < n_threads <= <int>e.n_panels
-    if row_bytes <= BYTES_OF_A_SHORT_ROW:
+    if e.converted != NULL:
+        e.ahead = NO_ROWS
+    elif row_bytes <= BYTES_OF_A_SHORT_ROW:
         e.ahead = SHORT_ROWS
     else:
         e.ahead = SECOND_HALVES if stays_in_cache else WHOLE_ROWS

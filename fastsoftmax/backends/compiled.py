@@ -5,6 +5,7 @@ when this module is imported. The environment variable ``FASTSOFTMAX_ISA`` force
 """
 
 from ._core import (
+    column_moments,
     instruction_set,
     instruction_sets,
     linear_cross_entropy,
@@ -18,6 +19,7 @@ from ._core import (
 )
 
 __all__ = [
+    "column_moments",
     "instruction_set",
     "instruction_sets",
     "linear_cross_entropy",

@@ -26,6 +26,13 @@ cdef extern from "kernels.h" nogil:
         SECOND_HALVES
         WHOLE_ROWS
         SHORT_ROWS
+        NO_ROWS
+
+    enum number_kind "number":
+        UINT8
+        FLOAT16
+        FLOAT32
+        REAL
 
     struct rows_to_fetch:
         const void **rows
@@ -57,6 +64,13 @@ cdef extern from "kernels.h" nogil:
             const void **rows, size_t n_rows, size_t first, size_t n_features, const void *g,
             size_t g_row_stride, size_t g_column_stride, size_t n_columns, int add_to_out,
             void *out, size_t out_stride) noexcept nogil
+        void (*convert)(
+            const void **rows, size_t n_rows, number_kind number, size_t first, size_t n_features,
+            const void *mean, const void *inverse_scale, void *out,
+            size_t out_stride) noexcept nogil
+        void (*moments)(
+            const void *rows, size_t stride, size_t n_rows, size_t n_features, number_kind number,
+            const double *origin, double *sums, double *squares) noexcept nogil
         void (*panel_scores)(
             const void **rows, size_t n_rows, size_t first, size_t n_features, rows_ahead ahead,
             const void *coef, size_t coef_stride, size_t n_classes, void *scores) noexcept nogil

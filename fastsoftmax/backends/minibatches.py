@@ -1,15 +1,18 @@
-"""The epoch of minibatch SGD in Python, over a backend's `linear_cross_entropy`.
+"""The epoch of minibatch SGD in Python, over a backend's `linear_cross_entropy`, and moments of columns.
 
-The naive, numba and vectorized backends share it; the compiled backend has its own, in one call.
+The naive, numba and vectorized backends share them; the compiled backend has its own, each in one call.
 """
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .. import regularizers
 from .protocol import Data, FloatArray, LabelArray, Rule, State
+
+# Numbers that `column_moments` converts to float64 at once.
+_ELEMENTS_AT_ONCE = 1 << 16
 
 
 class LinearCrossEntropy(Protocol):
@@ -50,7 +53,7 @@ def sgd_epoch(
             rows = order[step * batch_size : (step + 1) * batch_size]
             losses = np.empty(len(rows))
             invalid = linear_cross_entropy(
-                data.X[rows],
+                _read(data, rows, state.coef.dtype),
                 current.coef.T,
                 current.intercept,
                 data.targets[rows],
@@ -75,6 +78,32 @@ def sgd_epoch(
             if array is not None and new is not None:
                 np.copyto(array, new)
     return objectives[:done]
+
+
+def _read(data: Data, rows: NDArray[np.int64], dtype: np.dtype[Any]) -> FloatArray:
+    """Return the rows of a minibatch, converted and standardised."""
+    X = data.X[rows].astype(dtype, copy=False)
+    with np.errstate(over="ignore", invalid="ignore"):  # shows in the loss
+        if data.mean is not None:
+            X = X - data.mean
+        return X if data.inverse_scale is None else X * data.inverse_scale
+
+
+def column_moments(
+    X: NDArray[Any],
+    origin: NDArray[np.float64],
+    sums: NDArray[np.float64],
+    squares: NDArray[np.float64],
+    n_threads: int,
+) -> None:
+    """`Backend.column_moments`, by blocks of rows."""
+    n_rows = max(1, _ELEMENTS_AT_ONCE // X.shape[1])
+    sums[:] = squares[:] = 0
+    for start in range(0, len(X), n_rows):
+        with np.errstate(over="ignore", invalid="ignore"):  # shows in the sums
+            x = X[start : start + n_rows] - origin
+            sums += x.sum(axis=0)
+            squares += (x * x).sum(axis=0)
 
 
 def _stepped(

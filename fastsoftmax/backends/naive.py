@@ -14,6 +14,7 @@ from . import minibatches
 from .protocol import Data, FloatArray, LabelArray, Rule, State
 
 name = "naive"
+column_moments = minibatches.column_moments
 
 
 def _overflow_to_infinity() -> np.errstate:

@@ -21,6 +21,7 @@ from . import minibatches
 from .protocol import Data, FloatArray, LabelArray, Rule, State
 
 name = "numba"
+column_moments = minibatches.column_moments
 
 # Numba's workqueue threading layer, the one that is always there, aborts the process when two Python
 # threads enter parallel code at once.

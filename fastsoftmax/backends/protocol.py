@@ -18,12 +18,19 @@ LabelArray = NDArray[np.int64]
 
 
 class Data(NamedTuple):
-    """The training data of an epoch, read where they lie."""
+    """The training data of an epoch, read where they lie.
 
-    X: FloatArray  # (n_samples, n_features); a row's elements are contiguous, rows may be strided
+    `X` is of the compute dtype or of one that it holds exactly: uint8, float16, and float32 for
+    float64. A row's elements are contiguous, rows may be strided. Where `mean` or `inverse_scale` are
+    given, (x - mean) * inverse_scale stands for x, in the compute dtype, each operation rounded once.
+    """
+
+    X: NDArray[Any]  # (n_samples, n_features)
     targets: (
         LabelArray | FloatArray
     )  # int64 labels (n_samples,) or probabilities (n_samples, n_classes)
+    mean: FloatArray | None = None  # (n_features,), of the compute dtype
+    inverse_scale: FloatArray | None = None  # (n_features,)
 
 
 class Rule(NamedTuple):
@@ -107,6 +114,19 @@ class Backend(Protocol):
         """Return l2 * sum(w**2) + l1 * sum(|w|); gradient = 2 * l2 * w + l1 * sign(w).
 
         Both are 1-D; `gradient` may be None.
+        """
+
+    def column_moments(
+        self,
+        X: NDArray[Any],
+        origin: NDArray[np.float64],
+        sums: NDArray[np.float64],
+        squares: NDArray[np.float64],
+        n_threads: int,
+    ) -> None:
+        """sums = sum of x, squares = sum of x**2, over the rows of x = X - origin, in float64.
+
+        `X` as in `Data`, for float64.
         """
 
     def sgd_epoch(

@@ -12,6 +12,7 @@ from . import minibatches
 from .protocol import Data, FloatArray, LabelArray, Rule, State
 
 name = "vectorized"
+column_moments = minibatches.column_moments
 
 
 def _first_invalid(maximum: FloatArray) -> int:

@@ -384,6 +384,32 @@ static void panels_case(const struct shape *s) {
     hash_reals(intercept, s->c);
 }
 
+/* Every type of number, of any bits: NaN and infinities among those of float16. */
+static void convert_case(const struct shape *s) {
+    static const size_t sizes[] = {[UINT8] = 1, [FLOAT16] = 2, [FLOAT32] = 4, [REAL] = 0};
+    static const void *rows[64 + ROWS_AHEAD];
+    enum number number = (enum number)(s->number % 4);
+    size_t size = sizes[number] ? sizes[number] : kernels->element_size;
+    char *X = array_of(DATA, s->n * s->d, size);
+    for (size_t i = 0; i < s->n * s->d; ++i) {
+        if (number == UINT8) ((uint8_t *)X)[i] = (uint8_t)next();
+        if (number == FLOAT16) ((uint16_t *)(void *)X)[i] = (uint16_t)next();
+        if (number == FLOAT32) ((float *)(void *)X)[i] = (float)uniform();
+        if (number == REAL) put(X, i, uniform());
+    }
+    for (size_t i = 0; i < s->n + ROWS_AHEAD; ++i) rows[i] = X + (i < s->n ? i : 0) * s->d * size;
+    const void *mean = option(s, 2) ? uniforms(INTERCEPT, s->d) : NULL;
+    const void *scale = option(s, 3) ? uniforms(VELOCITY, s->d) : NULL;
+    char *out = stale(OUT, s->n * s->stride);
+    kernels->convert(rows, s->n, number, 0, s->d, mean, scale, out, s->stride);
+    hash_reals(out, s->n * s->stride);
+    if (!kernels->moments) return;
+    double *sums = stale(LOSSES, 3 * s->d), *squares = sums + s->d, *origin = squares + s->d;
+    for (size_t j = 0; j < s->d; ++j) origin[j] = uniform();
+    kernels->moments(X, s->d * size, s->n, s->d, number, origin, sums, squares);
+    for (size_t j = 0; j < 2 * s->d; ++j) hash_double(sums[j]);
+}
+
 static void column_sums_case(const struct shape *s) { /* d columns */
     int add_to_out = option(s, 0);
     void *out = add_to_out ? uniforms(OUT, s->d) : stale(OUT, s->d);
@@ -431,6 +457,7 @@ static const struct {
     {"outer_sum", NULL, outer_sum_case},
     {"packed", NULL, packed_case},
     {"panels", NULL, panels_case},
+    {"convert", NULL, convert_case},
     {"column_sums", NULL, column_sums_case},
     {"penalty", NULL, penalty_case},
 };

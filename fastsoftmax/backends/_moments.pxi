@@ -1,0 +1,65 @@
+"""Sums over the columns of X, for their mean and spread."""
+
+
+cdef enum:
+    # Chunks of rows have sums of their own, added up in order: so many at the most, and numbers in all
+    MOST_MOMENT_CHUNKS = 64
+    NUMBERS_OF_MOMENTS = 1 << 20
+    LEAST_ROWS_OF_MOMENTS = 256
+
+
+cdef number_kind number_of(View x, size_t real_size) noexcept:
+    """What the elements of X are, by their size: validated to be one of these."""
+    cdef size_t size = x.buffer.itemsize
+    if size == real_size:
+        return REAL
+    return UINT8 if size == 1 else FLOAT16 if size == 2 else FLOAT32
+
+
+cdef struct Moments:
+    const char *X
+    ptrdiff_t row_stride
+    number_kind number
+    size_t n_features
+    const double *origin
+    double *sums  # of every chunk, and then its squares
+    Split rows
+
+
+cdef void moments_chunk(void *context, size_t chunk) noexcept nogil:
+    cdef Moments *m = <Moments *>context
+    cdef double *sums = m.sums + 2 * chunk * m.n_features
+    memset(sums, 0, 2 * m.n_features * sizeof(double))
+    chosen.float64.moments(
+        m.X + <ptrdiff_t>(chunk * m.rows.size) * m.row_stride, m.row_stride,
+        length_of(&m.rows, chunk), m.n_features, m.number, m.origin, sums, sums + m.n_features)
+
+
+def column_moments(X, origin, sums, squares, int n_threads):
+    cdef View x = View(X), start = View(origin), total = View(sums, True), square = View(squares, True)
+    cdef Moments m
+    m.X, m.row_stride, m.number = x.start, x.buffer.strides[0], number_of(x, sizeof(double))
+    m.n_features, m.origin = x.length(1), <const double *>start.start
+    # The chunks follow from the shape alone, and so do the bits.
+    cdef size_t wanted = NUMBERS_OF_MOMENTS // (2 * m.n_features)
+    wanted = min(max(wanted, <size_t>4), <size_t>MOST_MOMENT_CHUNKS)
+    m.rows.n_items = x.length(0)
+    m.rows.size = max((m.rows.n_items + wanted - 1) // wanted, <size_t>LEAST_ROWS_OF_MOMENTS)
+    m.rows.n_chunks = (m.rows.n_items + m.rows.size - 1) // m.rows.size
+    cdef Scratch scratch = Scratch(2 * m.rows.n_chunks, m.n_features, sizeof(double))
+    m.sums = <double *>scratch.start
+    cdef double *all_sums = <double *>total.start
+    cdef double *all_squares = <double *>square.start
+    cdef pool *helpers = NULL
+    cdef const double *of_chunk
+    cdef size_t chunk, j
+    with nogil:
+        if m.rows.n_items * m.n_features >= LEAST_ELEMENTS_FOR_THREADS:
+            helpers = pool_begin(n_threads)
+        pool_for(helpers, moments_chunk, &m, m.rows.n_chunks)
+        pool_end(helpers)
+        for chunk in range(m.rows.n_chunks):
+            of_chunk = m.sums + 2 * chunk * m.n_features
+            for j in range(m.n_features):
+                all_sums[j] = of_chunk[j] + (all_sums[j] if chunk else 0)
+                all_squares[j] = of_chunk[m.n_features + j] + (all_squares[j] if chunk else 0)

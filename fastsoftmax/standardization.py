@@ -1,0 +1,101 @@
+"""Mean and standard deviation of every feature, and weights in the units of either side."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .backends import Backend
+from .validation import FloatArray, as_native, reads_as, why_row_is_invalid
+
+# Rows that the backends do not read where they lie are converted by blocks of about so many bytes.
+_BLOCK_BYTES = 1 << 22
+
+
+class Standardization(NamedTuple):
+    """x' = (x - mean) / scale; training folds it into the kernels and never makes x' for all of X."""
+
+    mean: NDArray[np.float64]  # (n_features,)
+    scale: NDArray[np.float64]  # (n_features,): the standard deviation, or 1 where there is none
+
+    def folded(
+        self, dtype: np.dtype[Any], has_intercept: bool
+    ) -> tuple[FloatArray | None, FloatArray]:
+        """Return what the kernels subtract and multiply by.
+
+        Without an intercept nothing is subtracted: the model in the original units would need one.
+        """
+        return self.mean.astype(dtype) if has_intercept else None, (1 / self.scale).astype(dtype)
+
+    def to_original(
+        self, coef: FloatArray, intercept: FloatArray | None
+    ) -> tuple[FloatArray, FloatArray | None]:
+        """Return the weights for x that do what `coef` and `intercept` do for x'."""
+        mean, factor = self._as_trained(coef.dtype)
+        original = coef * factor
+        if intercept is not None:
+            intercept = (intercept - original @ mean).astype(coef.dtype)
+        return original.astype(coef.dtype), intercept
+
+    def to_standardized(
+        self, coef: FloatArray, intercept: FloatArray | None
+    ) -> tuple[FloatArray, FloatArray | None]:
+        """Return the weights for x' that do what `coef` and `intercept` do for x."""
+        mean, factor = self._as_trained(coef.dtype)
+        if intercept is not None:
+            intercept = (intercept + coef @ mean).astype(coef.dtype)
+        return (coef / factor).astype(coef.dtype), intercept
+
+    def _as_trained(self, dtype: np.dtype[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Mean and inverse scale with the rounding that they have in training, as float64."""
+        mean, factor = self.folded(dtype, has_intercept=True)
+        return np.asarray(mean, np.float64), factor.astype(np.float64)
+
+
+def of_columns(
+    backend: Backend, X: NDArray[Any], dtype: np.dtype[Any], n_threads: int
+) -> Standardization:
+    """Return the mean and the standard deviation of the columns of `X`, from one pass over it.
+
+    The sums are of x - origin, the first row: (origin - mean)**2 is at most n * variance, so that the
+    variance has a relative error of at most about n * eps of float64, and that of a constant column
+    is exactly 0. Scale is 1 there, and where 1 / scale is no number of `dtype`.
+
+    Raises
+    ------
+    ValueError
+        If a number in `X` is not finite or too large to be squared; the message names the row.
+    """
+    n_samples, n_features = X.shape
+    origin = X[0].astype(np.float64)
+    sums, squares = np.zeros(n_features), np.zeros(n_features)
+    if reads_as(X, np.dtype(np.float64)):
+        backend.column_moments(X, origin, sums, squares, n_threads)
+    else:
+        n_rows = max(1, _BLOCK_BYTES // (8 * n_features))
+        for start in range(0, n_samples, n_rows):
+            block = as_native(X[start : start + n_rows], np.dtype(np.float64))
+            sums_of_block, squares_of_block = np.empty(n_features), np.empty(n_features)
+            backend.column_moments(block, origin, sums_of_block, squares_of_block, n_threads)
+            sums += sums_of_block
+            squares += squares_of_block
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        mean = origin + sums / n_samples
+        scale = np.sqrt(np.maximum(squares - sums * sums / n_samples, 0) / n_samples)
+        if not (np.isfinite(scale) & np.isfinite(mean.astype(dtype))).all():
+            _explain(X, dtype)
+        scale[(scale == 0) | ~np.isfinite((1 / scale).astype(dtype))] = 1
+    return Standardization(mean, scale)
+
+
+def _explain(X: NDArray[Any], dtype: np.dtype[Any]) -> None:
+    """Raise the error for columns without a mean or a standard deviation."""
+    n_rows = max(1, _BLOCK_BYTES // (8 * X.shape[1]))
+    for start in range(0, len(X), n_rows):
+        finite = np.isfinite(as_native(X[start : start + n_rows], dtype)).all(axis=1)
+        if not finite.all():
+            row = start + int(np.argmin(finite))
+            raise ValueError(why_row_is_invalid(row, X[row], dtype))
+    raise ValueError(
+        "X: its columns have no standard deviation within the range of numbers; scale X down"
+    )

@@ -1,0 +1,206 @@
+"""Data as they lie: uint8 and float16, and the standardisation that is folded into training."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from fastsoftmax import SoftmaxClassifier
+from fastsoftmax.backends import get_backend
+
+# Features that do and do not fill vectors and panels; few classes and many.
+SHAPES = [(70, 1, 2), (50, 15, 3), (61, 17, 10), (40, 33, 40), (45, 530, 41), (30, 1023, 10)]
+
+
+def matrix_of(kind, rng, n, d):
+    """Columns on scales of their own, one of them constant."""
+    if kind == "uint8":
+        X = rng.integers(256, size=(n, d)).astype(np.uint8)
+    elif kind == "float16":
+        X = rng.normal(3, 2.0 ** rng.integers(-16, 4, size=d), size=(n, d)).astype(np.float16)
+    else:
+        X = rng.normal(3, 2.0 ** rng.integers(-16, 4, size=d), size=(n, d)).astype(kind)
+    X[:, d // 2] = 7
+    return X
+
+
+def standardized(X, mean, scale, dtype):
+    """As the definition has it: every operation rounded once in the dtype of the computation."""
+    return (X.astype(dtype) - mean.astype(dtype)) * (1 / scale).astype(dtype)
+
+
+def dtype_of(X):
+    return np.float64 if X.dtype == np.float64 else np.float32
+
+
+def units_of(X):
+    """Mean and standard deviation without rounding until the end; the scale of a constant is 1."""
+    exact = [[Fraction(float(x)) for x in column] for column in X.T]
+    means = [sum(column) / len(column) for column in exact]
+    variances = [
+        sum((x - mean) ** 2 for x in column) / len(column)
+        for column, mean in zip(exact, means, strict=True)
+    ]
+    mean = np.array([float(mean) for mean in means])
+    return mean, np.sqrt(np.array([float(variance) or 1.0 for variance in variances]))
+
+
+@pytest.mark.parametrize("kind", ["uint8", "float16", "float32", "float64"])
+def test_the_statistics_of_columns(backend, kind, rng):
+    n, d = 83, 19
+    X = matrix_of(kind, rng, n, d)
+    y = np.arange(n) % 3
+    model = SoftmaxClassifier(backend=backend, standardize=True, max_iter=1).fit(X, y)
+    mean, scale = units_of(X)
+    # Sums of n numbers x - origin in float64, which are at most the range of the column; see the module
+    # for the variance.
+    eps = np.finfo(np.float64).eps
+    spread = np.ptp(X.astype(np.float64), axis=0)
+    assert (np.abs(model.mean_ - mean) <= n * eps * spread + eps * np.abs(mean)).all()
+    np.testing.assert_allclose(model.scale_, scale, rtol=2 * (n + 3) * eps)
+    assert model.scale_[d // 2] == 1
+
+
+def test_the_statistics_of_a_large_mean(backend, rng):
+    X = 1e9 + rng.normal(size=(400, 3))
+    model = SoftmaxClassifier(backend=backend, standardize=True, max_iter=1)
+    model.fit(X, np.arange(400) % 2)
+    np.testing.assert_allclose(model.scale_, units_of(X)[1], rtol=1e-12)
+
+
+@pytest.mark.parametrize("order", ["rows", "strided rows", "columns"])
+@pytest.mark.parametrize("kind", ["uint8", "float16", "float32", "float64"])
+@pytest.mark.parametrize(("n", "d", "c"), SHAPES)
+@pytest.mark.parametrize("n_jobs", [1, 2, 8])
+def test_training_is_that_on_the_standardised_matrix(n, d, c, kind, order, n_jobs, rng):
+    """The same operations on the same numbers: the same bits."""
+    X = matrix_of(kind, rng, n, d)
+    if order == "strided rows":
+        X = np.repeat(X, 2, axis=0)[::2]
+    elif order == "columns":
+        X = np.asfortranarray(X)
+    y = np.arange(n) % c
+    options = {"penalty": "elasticnet", "alpha": 0.01, "momentum": 0.9, "batch_size": 17}
+    options |= {"max_iter": 3, "random_state": 0, "backend": "compiled", "n_jobs": n_jobs}
+    folded = SoftmaxClassifier(standardize=True, **options).fit(X, y)
+    made = standardized(X, folded.mean_, folded.scale_, dtype_of(X))
+    model = SoftmaxClassifier(**options).fit(made, y)
+    assert folded.loss_curve_ == model.loss_curve_
+    assert folded.coef_.dtype == made.dtype
+    np.testing.assert_array_equal(
+        folded.coef_,
+        (model.coef_ * (1 / folded.scale_).astype(made.dtype).astype(float)).astype(made.dtype),
+    )
+
+
+@pytest.mark.parametrize("kind", ["uint8", "float16"])
+@pytest.mark.parametrize(("n", "d", "c"), SHAPES)
+def test_training_is_that_on_the_converted_matrix(kind, n, d, c, rng):
+    X, y = matrix_of(kind, rng, n, d), np.arange(n) % c
+    options = {"max_iter": 2, "random_state": 0, "backend": "compiled", "eta0": 1e-4}
+    as_it_lies = SoftmaxClassifier(**options).fit(X, y)
+    converted = SoftmaxClassifier(**options).fit(X.astype(np.float32), y)
+    np.testing.assert_array_equal(as_it_lies.coef_, converted.coef_)
+    assert as_it_lies.loss_curve_ == converted.loss_curve_
+    assert as_it_lies.mean_ is None
+    assert as_it_lies.scale_ is None
+
+
+@pytest.mark.parametrize("kind", ["uint8", "float16", "float32", "float64"])
+def test_backends_agree(backend, kind, rng):
+    X, y = matrix_of(kind, rng, 60, 21), np.arange(60) % 4
+    options = {"standardize": True, "max_iter": 3, "random_state": 0, "eta0": 0.1}
+    reference = SoftmaxClassifier(backend="naive", **options).fit(X, y)
+    model = SoftmaxClassifier(backend=backend, **options).fit(X, y)
+    # As between backends on any data: rounding, a little larger from step to step.
+    tolerance = 200 * np.finfo(model.coef_.dtype).eps
+    np.testing.assert_allclose(model.loss_curve_, reference.loss_curve_, rtol=tolerance)
+    size = np.abs(reference.coef_ * reference.scale_).max()
+    difference = (model.coef_ - reference.coef_) * reference.scale_
+    assert np.abs(difference).max() <= tolerance * size
+
+
+def test_every_float16_is_converted(kernels):
+    """All of them in one column, each in a minibatch of its own with a weight of 1."""
+    from fastsoftmax.backends import Data, Rule, State
+
+    every = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
+    every = every[np.isfinite(every)]
+    # One step a sample; the loss is log(1 + exp(x)) before it, and the rate moves nothing.
+    X, n = np.repeat(every[:, np.newaxis], 3, axis=1), len(every)
+    state = State(np.array([[0, 0, 0], [0, 1, 0]], np.float32), None, None, None)
+    order, rates = np.arange(n), np.full(n, 0.0)
+    data = Data(X, np.zeros(n, np.int64))
+    objectives = kernels.sgd_epoch(data, state, Rule(0, 0, 0, False), order, 1, rates, 1)
+    expected = np.logaddexp(0, every.astype(np.float64))
+    # Of x and exp(x) in float32, and of a sum 1 + exp(x) in float64.
+    eps = np.finfo(np.float32).eps
+    np.testing.assert_allclose(objectives, expected, rtol=8 * eps, atol=np.finfo(np.float64).eps)
+
+
+def test_the_penalty_acts_on_the_standardised_weights(rng):
+    """Columns in other units give the same model, in those units; powers of two make it exact."""
+    X, y = rng.normal(size=(90, 6)), np.arange(90) % 3
+    units = 2.0 ** np.array([-9, 0, 3, 10, -2, 5])
+    options = {"standardize": True, "alpha": 0.1, "penalty": "elasticnet", "max_iter": 5}
+    options |= {"random_state": 0, "eta0": 0.1}
+    model = SoftmaxClassifier(**options).fit(X, y)
+    other = SoftmaxClassifier(**options).fit(X * units, y)
+    np.testing.assert_array_equal(other.coef_, model.coef_ / units)
+    np.testing.assert_array_equal(other.predict(X * units), model.predict(X))
+
+
+def test_without_an_intercept_nothing_is_subtracted(backend, rng):
+    X, y = rng.normal(5, 3, size=(40, 4)), np.arange(40) % 2
+    options = {"fit_intercept": False, "max_iter": 4, "random_state": 0, "backend": backend}
+    model = SoftmaxClassifier(standardize=True, **options).fit(X, y)
+    scaled = SoftmaxClassifier(**options).fit(X * (1 / model.scale_), y)
+    np.testing.assert_allclose(model.coef_ * model.scale_, scaled.coef_, rtol=1e-13)
+    np.testing.assert_array_equal(model.intercept_, 0)
+
+
+def test_partial_fit_keeps_the_statistics_of_its_first_samples(rng):
+    X, y = rng.normal(5, 3, size=(120, 4)), np.arange(120) % 3
+    model = SoftmaxClassifier(standardize=True, random_state=0, batch_size=20, shuffle=False)
+    model.partial_fit(X[:60], y[:60], classes=[0, 1, 2])
+    mean, scale = model.mean_.copy(), model.scale_.copy()
+    model.partial_fit(X[60:] * 9, y[60:])
+    np.testing.assert_array_equal(model.mean_, mean)
+    np.testing.assert_array_equal(model.scale_, scale)
+    both = np.concatenate([X[:60], X[60:] * 9])
+    reference = SoftmaxClassifier(random_state=0, batch_size=20, shuffle=False, max_iter=1)
+    reference.fit((both - mean) * (1 / scale), y)
+    # Between the calls the weights go to the units of X and back.
+    np.testing.assert_allclose(model.coef_ * scale, reference.coef_, rtol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("standardize", [False, True])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_number_that_is_not_finite_is_named(backend, kind, standardize, value, rng):
+    X, y = matrix_of(kind, rng, 30, 5), np.arange(30) % 3
+    X[13, 2] = value
+    model = SoftmaxClassifier(backend=backend, standardize=standardize, max_iter=2)
+    with pytest.raises(ValueError, match=r"^X: expected finite numbers, got (NaN|inf) in row 13$"):
+        model.fit(X, y)
+    assert not hasattr(model, "coef_")
+
+
+def test_columns_without_a_standard_deviation(backend):
+    X = np.array([[1e200, 0], [-1e200, 1], [0, 0], [1, 1]])
+    model = SoftmaxClassifier(backend=backend, standardize=True)
+    with pytest.raises(ValueError, match=r"^X: its columns have no standard deviation"):
+        model.fit(X, [0, 1, 0, 1])
+
+
+def test_moments_have_the_same_bits_for_every_number_of_threads(rng):
+    kernels = get_backend("compiled")
+    for kind, shape in (("uint8", (3000, 300)), ("float32", (40_000, 7)), ("float64", (70, 9000))):
+        X = matrix_of(kind, rng, *shape)
+        results = []
+        for n_threads in (1, 2, 3, 8):
+            sums, squares = np.full((2, shape[1]), np.nan)
+            kernels.column_moments(X, X[0].astype(float), sums, squares, n_threads)
+            results.append((sums, squares))
+        for result in results[1:]:
+            np.testing.assert_array_equal(result, results[0])
