@@ -161,7 +161,12 @@ def extensions():
         macros.append(("Py_LIMITED_API", "0x030B0000"))
     core = Extension(
         "fastsoftmax.backends._core",
-        sources=["fastsoftmax/backends/_core.pyx", "csrc/dispatch.c", "csrc/pool.c"],
+        sources=[
+            "fastsoftmax/backends/_core.pyx",
+            "csrc/dispatch.c",
+            "csrc/phases.c",
+            "csrc/pool.c",
+        ],
         include_dirs=["csrc"],
         define_macros=macros,
         depends=[*HEADERS, KERNEL_SOURCE, *INCLUDED],

@@ -5,6 +5,7 @@
 #include "linear.h"
 #include "packed.h"
 #include "panels.h"
+#include "peaks.h"
 #include "rows.h"
 
 #define JOIN(a, b, c) a##b##_##c
@@ -44,5 +45,8 @@ const struct kernels TABLE_NAME(INSTRUCTION_SET, TYPE) = {
     .packed_update = packed_update,
     .packed_update_intercept = packed_update_intercept,
     .column_sums = column_sums,
+    .multiply_adds = multiply_adds,
+    .read_memory = read_memory,
+    .copy_memory = copy_memory,
     .penalty = penalty,
 };

@@ -135,6 +135,11 @@ struct kernels {
     void (*column_sums)(const void *g, size_t stride, size_t n_rows, size_t n_columns,
                         int add_to_out, void *out);
 
+    /* What the machine can do at the most; see peaks.h. The first returns its floating-point operations. */
+    double (*multiply_adds)(size_t n_rounds, double *sink);
+    double (*read_memory)(const void *memory, size_t n);
+    void (*copy_memory)(const void *from, size_t n, void *to);
+
     /* Returns l2 * sum(w**2) + l1 * sum(|w|); gradient = 2 * l2 * w + l1 * sign(w), unless NULL. */
     double (*penalty)(const void *weights, size_t n, double l2, double l1, void *gradient);
 };

@@ -94,15 +94,17 @@ static inline int platform_cpus(void) {
     return 1 << 16;
 }
 
-/* Seconds of a clock that only goes forward, from an arbitrary start. */
-static inline double platform_seconds(void) {
+/* Nanoseconds of a clock that only goes forward, from an arbitrary start. */
+static inline uint64_t platform_nanoseconds(void) {
 #if defined(_WIN32)
-    return (double)clock() / CLOCKS_PER_SEC; /* wall time on Windows */
+    return (uint64_t)clock() * (1000000000 / CLOCKS_PER_SEC); /* wall time on Windows */
 #else
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 #endif
 }
+
+static inline double platform_seconds(void) { return 1e-9 * (double)platform_nanoseconds(); }
 
 #endif

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from .gradcheck import GradientCheck, check_gradient, numerical_gradient
     from .linear import LinearGradients, linear_cross_entropy, penalty
     from .loss import cross_entropy, log_softmax, logsumexp, softmax, softmax_cross_entropy
+    from .profiling import profile
 
 __all__ = [
     "DivergenceError",
@@ -28,6 +29,7 @@ __all__ = [
     "logsumexp",
     "numerical_gradient",
     "penalty",
+    "profile",
     "schedules",
     "softmax",
     "softmax_cross_entropy",
@@ -40,6 +42,7 @@ _NAMES = {
     "exceptions": ["DivergenceError", "NotFittedError"],
     "gradcheck": ["GradientCheck", "check_gradient", "numerical_gradient"],
     "linear": ["LinearGradients", "linear_cross_entropy", "penalty"],
+    "profiling": ["profile"],
     "loss": ["cross_entropy", "log_softmax", "logsumexp", "softmax", "softmax_cross_entropy"],
 }
 _HOME = {name: module for module, names in _NAMES.items() for name in names}

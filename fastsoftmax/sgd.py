@@ -2,12 +2,13 @@
 
 from __future__ import annotations  # np.random, imported on first use, stands in them
 
+from time import perf_counter_ns
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from . import schedules
+from . import phases, schedules
 from .backends import Backend, Data, Rule, State
 from .exceptions import DivergenceError
 from .standardization import Standardization
@@ -99,9 +100,14 @@ def run_epoch(
         data = Data(X, targets, *folded)
         if not as_it_lies:
             # The same rows in the same order, only converted: the trajectory does not change.
+            begun = phases.begin()
             data = Data(as_native(X[rows], dtype), targets[rows], *folded)
             rows = np.arange(len(rows))
+            phases.add(phases.NAMES[phases.CONVERT], begun)
+        begun = phases.begin()
         done = backend.sgd_epoch(data, state, rule, rows, size, rates[start:stop], n_threads)
+        if begun:
+            _note(backend, data, state, len(rows), len(done), begun, stop == n_steps, n_threads)
         objectives[start : start + len(done)] = done
         if not np.isfinite(done[-1]):
             step = start + len(done) - 1
@@ -114,6 +120,36 @@ def run_epoch(
     weights = np.full(n_steps, float(size))
     weights[-1] = n_samples - size * (n_steps - 1)
     return float(objectives @ weights / n_samples)
+
+
+def _note(
+    backend: Backend,
+    data: Data,
+    state: State,
+    n_samples: int,
+    n_steps: int,
+    begun: int,
+    is_last: bool,
+    n_threads: int,
+) -> None:
+    """Tell the profile that is going on of an epoch, or of a block of one."""
+    if phases.recorder is not None:
+        n_classes, n_features = state.coef.shape
+        phases.recorder.epochs.append(
+            phases.Epoch(
+                backend.name,
+                begun,
+                perf_counter_ns(),
+                n_samples,
+                n_features,
+                n_classes,
+                n_steps,
+                state.coef.dtype.name,
+                data.X.itemsize,
+                n_threads,
+                is_last,
+            )
+        )
 
 
 def _explain(

@@ -117,7 +117,16 @@ def test_auto_is_the_first_one_that_is_available(monkeypatch):
         get_backend("numba")
 
 
-LEAVES = {"_version", "exceptions", "labels", "regularizers", "schedules", "threads", "validation"}
+LEAVES = {
+    "_version",
+    "exceptions",
+    "labels",
+    "phases",
+    "regularizers",
+    "schedules",
+    "threads",
+    "validation",
+}
 # The rooms of the package, and what each may import of it besides itself.
 MAY_IMPORT = {
     **{leaf: {"validation"} for leaf in LEAVES},
@@ -128,6 +137,8 @@ MAY_IMPORT = {
     "plotting": LEAVES | {"backends", "datasets"},
     "loss": LEAVES | {"backends"},
     "linear": LEAVES | {"backends", "loss"},
+    "roofline": LEAVES | {"backends"},
+    "profiling": LEAVES | {"backends", "plotting", "roofline"},
     "standardization": LEAVES | {"backends"},
     "sgd": LEAVES | {"backends", "standardization"},
     "settings": LEAVES | {"backends", "sgd", "standardization"},

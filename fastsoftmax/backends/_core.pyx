@@ -20,9 +20,11 @@ from libc.string cimport memcpy, memset, strchr
 from fastsoftmax.threads import resolve_n_threads
 
 from fastsoftmax.backends.kernels cimport (
-    CACHE_LINE, FEW_CLASSES, FLOAT16, FLOAT32, MOST_PANELS, NO_ROWS, PANEL_VECTORS, REAL, ROWS_AHEAD,
+    CACHE_LINE, FEW_CLASSES, FLOAT16, FLOAT32, MOST_PANELS, N_PHASES, NO_ROWS, PANEL_VECTORS,
+    PHASE_CONVERT, PHASE_LOSS, PHASE_SCORES, PHASE_UPDATE, REAL, ROWS_AHEAD,
     SECOND_HALVES, SHORT_ROWS, UINT8, WHOLE_ROWS, instruction_set_row, kernel_table, number_kind,
-    platform_allocate, platform_free, platform_seconds, pool,
+    phase_begin, phase_next, phase_totals, phases_of_thread, phases_start,
+    phases_stop, platform_allocate, platform_free, platform_nanoseconds, platform_seconds, pool,
     pool_begin, pool_end, pool_for, pool_threads, rows_ahead, rows_of_sets, rows_to_fetch, step_rule,
 )
 
@@ -179,6 +181,7 @@ cdef size_t length_of(const Split *s, size_t chunk) noexcept nogil:
     return min(s.size, s.n_items - chunk * s.size)
 
 
+include "_phases.pxi"
 include "_rows.pxi"
 include "_usual.pxi"
 include "_linear.pxi"

@@ -58,6 +58,7 @@ cdef void gather(const Epoch *e, size_t step, Batch *batch) noexcept nogil:
     cdef size_t first = step * e.batch_size, i
     cdef size_t row_size = m.n_classes * m.kernels.element_size
     cdef int64_t sample
+    cdef uint64_t start = phase_begin()
     batch.n = min(e.batch_size, e.n_samples - first)
     for i in range(batch.n, e.batch_size + ROWS_AHEAD):
         batch.sources[i] = e.X + e.order[min(first + i, e.n_samples - 1)] * e.row_stride
@@ -73,6 +74,7 @@ cdef void gather(const Epoch *e, size_t step, Batch *batch) noexcept nogil:
         else:
             memcpy(
                 batch.probabilities + i * row_size, e.probabilities + sample * row_size, row_size)
+    phase_next(PHASE_CONVERT, start)
 
 
 cdef void convert(
@@ -80,10 +82,13 @@ cdef void convert(
 ) noexcept nogil:
     """The features [start, end) of the samples [first, first + n), if they have to be converted."""
     cdef const Minibatch *m = &e.minibatch
+    cdef uint64_t begun
     if e.converted != NULL:
+        begun = phase_begin()
         m.kernels.convert(
             batch.sources + first, n, e.number, start, end - start, e.mean, e.inverse_scale,
             e.converted + first * e.converted_stride * m.kernels.element_size, e.converted_stride)
+        phase_next(PHASE_CONVERT, begun)
 
 
 cdef void take(Epoch *e, const Batch *batch, int n_threads) noexcept nogil:

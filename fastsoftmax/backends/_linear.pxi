@@ -28,14 +28,17 @@ cdef void forward_chunk(void *context, size_t chunk) noexcept nogil:
     cdef Minibatch *m = <Minibatch *>context
     cdef size_t first = chunk * m.samples.size, n = length_of(&m.samples, chunk)
     cdef size_t offset = first * m.n_classes * m.kernels.element_size
+    cdef uint64_t start = phase_begin()
     m.kernels.scores(
         m.rows + first, n, m.n_features, m.coef, m.coef_stride, m.n_classes, m.intercept,
         m.dlogits + offset, m.n_classes)
+    start = phase_next(PHASE_SCORES, start)
     m.kernels.cross_entropy(
         m.dlogits + offset, m.n_classes, n, m.n_classes,
         m.labels + first if m.labels != NULL else NULL,
         m.probabilities + offset if m.probabilities != NULL else NULL, m.scale,
         m.losses + first, m.dlogits + offset, m.n_classes)
+    phase_next(PHASE_LOSS, start)
 
 
 cdef bint uses_threads(size_t n_rows, size_t n_features, size_t n_classes) noexcept nogil:
@@ -57,6 +60,7 @@ cdef void gradient_chunk(void *context, size_t chunk) noexcept nogil:
     cdef Minibatch *m = g.minibatch
     cdef size_t first = chunk * m.strips.size, strip
     cdef size_t n = m.samples.n_items
+    cdef uint64_t start = phase_begin()
     if chunk == 0 and g.dintercept != NULL:
         m.kernels.column_sums(m.dlogits, m.n_classes, n, m.n_classes, g.add, g.dintercept)
     if g.dcoef != NULL:
@@ -64,6 +68,7 @@ cdef void gradient_chunk(void *context, size_t chunk) noexcept nogil:
             m.kernels.outer_sum(
                 m.rows, n, strip * m.kernels.lanes, m.n_features, m.dlogits, m.n_classes, 1,
                 m.n_classes, g.add, g.dcoef, m.coef_stride)
+    phase_next(PHASE_UPDATE, start)
 
 
 cdef void gradient_of_x_chunk(void *context, size_t chunk) noexcept nogil:
@@ -72,11 +77,13 @@ cdef void gradient_of_x_chunk(void *context, size_t chunk) noexcept nogil:
     cdef Minibatch *m = g.minibatch
     cdef size_t size = m.kernels.element_size, strip
     cdef size_t first = chunk * m.samples.size, n = length_of(&m.samples, chunk)
+    cdef uint64_t start = phase_begin()
     for strip in range(m.strips.n_items):
         m.kernels.outer_sum(
             g.coef_rows, m.n_classes, strip * m.kernels.lanes, m.n_features,
             m.dlogits + first * m.n_classes * size, 1, m.n_classes, n, False,
             g.dX + first * m.n_features * size, m.n_features)
+    phase_next(PHASE_UPDATE, start)
 
 
 def linear_cross_entropy(

@@ -43,11 +43,14 @@ cdef void pack_samples(Epoch *e, size_t first, size_t n) noexcept nogil:
     """The samples [first, first + n), first a multiple of lanes, in blocks."""
     cdef Minibatch *m = &e.minibatch
     cdef size_t lanes = m.kernels.lanes, end = first + n
+    cdef uint64_t begun
     while first < end:
         convert(e, &e.batches[0], first, min(lanes, end - first), 0, m.n_features)
+        begun = phase_begin()
         m.kernels.pack_block(
             m.rows + first, min(lanes, end - first), m.n_features,
             e.blocks + first // lanes * e.block_stride * m.kernels.element_size)
+        phase_next(PHASE_CONVERT, begun)
         first += lanes
 
 
@@ -55,11 +58,13 @@ cdef void slab_scores(Epoch *e, size_t slab, size_t first, size_t n) noexcept no
     """Scores of these samples and one slab of classes."""
     cdef Minibatch *m = &e.minibatch
     cdef size_t size = m.kernels.element_size, lanes = m.kernels.lanes, k = slab * lanes
+    cdef uint64_t begun = phase_begin()
     m.kernels.packed_scores(
         e.blocks + first // lanes * e.block_stride * size, e.block_stride, n, m.coef_stride,
         m.coef + k * m.coef_stride * size,
         m.intercept + k * size if m.intercept != NULL else NULL, m.n_classes - k,
         m.dlogits + (first * e.logits_stride + k) * size, e.logits_stride)
+    phase_next(PHASE_SCORES, begun)
 
 
 cdef void slab_losses(Epoch *e, size_t first, size_t n) noexcept nogil:
@@ -67,6 +72,7 @@ cdef void slab_losses(Epoch *e, size_t first, size_t n) noexcept nogil:
     cdef Minibatch *m = &e.minibatch
     cdef size_t size = m.kernels.element_size
     cdef char *rows = m.dlogits + first * e.logits_stride * size
+    cdef uint64_t begun = phase_begin()
     m.kernels.cross_entropy(
         rows, e.logits_stride, n, m.n_classes, m.labels + first if m.labels != NULL else NULL,
         m.probabilities + first * m.n_classes * size if m.probabilities != NULL else NULL,
@@ -74,6 +80,7 @@ cdef void slab_losses(Epoch *e, size_t first, size_t n) noexcept nogil:
     m.kernels.pack_dlogits(
         rows, e.logits_stride, first, n, m.n_classes, e.dlogits_slabs,
         m.samples.n_items * m.kernels.lanes)
+    phase_next(PHASE_LOSS, begun)
 
 
 cdef void samples_chunk(void *context, size_t chunk) noexcept nogil:
@@ -116,6 +123,7 @@ cdef void slab_update_chunk(void *context, size_t chunk) noexcept nogil:
     cdef size_t weights = slab * lanes * m.coef_stride * size
     cdef size_t strips = slab * m.strips.n_items
     cdef char *dlogits = e.dlogits_slabs + slab * n * lanes * size
+    cdef uint64_t begun = phase_begin()
     m.kernels.packed_update(
         e.blocks, e.block_stride, n, part * m.strips.size * lanes,
         length_of(&m.strips, part) * lanes, dlogits, &e.rule, m.coef + weights,
@@ -126,6 +134,7 @@ cdef void slab_update_chunk(void *context, size_t chunk) noexcept nogil:
             dlogits, n, min(lanes, m.n_classes - slab * lanes), &e.rule,
             m.intercept + slab * lanes * size,
             e.intercept_velocity + slab * lanes * size if e.intercept_velocity != NULL else NULL)
+    phase_next(PHASE_UPDATE, begun)
 
 
 cdef void forward_packed(Epoch *e, size_t n, pool *helpers) noexcept nogil:

@@ -13,9 +13,11 @@ cdef void score_panel(
     cdef size_t start = first_strip(e, panel) * m.kernels.lanes
     cdef size_t end = min(first_strip(e, panel + 1) * m.kernels.lanes, m.n_features)
     convert(e, batch, first, n, start, end)
+    cdef uint64_t begun = phase_begin()
     m.kernels.panel_scores(
         batch.rows + first, n, start, end - start, e.ahead, m.coef, m.coef_stride, m.n_classes,
         e.scores + (panel * e.panel_stride + first * m.n_classes) * m.kernels.element_size)
+    phase_next(PHASE_SCORES, begun)
 
 
 cdef void update_strips(
@@ -24,9 +26,11 @@ cdef void update_strips(
     cdef Minibatch *m = &e.minibatch
     cdef size_t start = first * m.kernels.lanes
     cdef size_t end = min((first + n) * m.kernels.lanes, m.n_features)
+    cdef uint64_t begun = phase_begin()
     m.kernels.panel_update(
         batch.rows, batch.n, fetch, start, end - start, m.dlogits, m.n_classes, &e.rule, m.coef,
         e.velocity, m.coef_stride, e.squares + first, e.magnitudes + first)
+    phase_next(PHASE_UPDATE, begun)
 
 
 cdef void update_intercept(Epoch *e, const Batch *batch) noexcept nogil:
@@ -68,11 +72,13 @@ cdef void loss_of_samples(Epoch *e, size_t first, size_t n) noexcept nogil:
     """Losses and gradient of the logits, from the scores of the panels; first a multiple of lanes."""
     cdef Minibatch *m = &e.minibatch
     cdef size_t offset = first * m.n_classes * m.kernels.element_size
+    cdef uint64_t begun = phase_begin()
     m.kernels.panel_cross_entropy(
         e.scores + offset, e.n_panels, e.panel_stride, n, m.n_classes, m.intercept,
         m.labels + first if m.labels != NULL else NULL,
         m.probabilities + offset if m.probabilities != NULL else NULL, m.scale,
         m.losses + first, m.dlogits + offset)
+    phase_next(PHASE_LOSS, begun)
 
 
 cdef void loss_chunk(void *context, size_t chunk) noexcept nogil:

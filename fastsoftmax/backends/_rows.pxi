@@ -19,7 +19,9 @@ cdef struct Rows:
 cdef void rows_chunk(void *context, size_t chunk) noexcept nogil:
     cdef Rows *rows = <Rows *>context
     cdef size_t first = chunk * rows.split.size
+    cdef uint64_t start = phase_begin()
     cdef ptrdiff_t invalid = rows.function(rows, first, length_of(&rows.split, chunk))
+    phase_next(PHASE_LOSS, start)
     rows.invalid[chunk] = invalid + <ptrdiff_t>first if invalid >= 0 else -1
 
 
@@ -32,10 +34,14 @@ cdef ptrdiff_t over_rows(Rows *rows, size_t n_rows, int n_threads) noexcept nogi
     cdef pool *helpers = NULL
     cdef size_t chunk
     cdef ptrdiff_t invalid = -1
+    cdef uint64_t start
     if uses_threads_for_rows(n_rows, rows.n_classes):
         helpers = pool_begin(n_threads)
     if helpers == NULL:
-        return rows.function(rows, 0, n_rows)
+        start = phase_begin()
+        invalid = rows.function(rows, 0, n_rows)
+        phase_next(PHASE_LOSS, start)
+        return invalid
     rows.split = split(n_rows, 1, n_threads)
     pool_for(helpers, rows_chunk, rows, rows.split.n_chunks)
     pool_end(helpers)

@@ -12,10 +12,15 @@ from ._core import (
     log_softmax,
     logsumexp,
     mean_cross_entropy,
+    measure_bandwidth,
+    measure_multiply_adds,
     penalty,
+    phase_clock,
     sgd_epoch,
     softmax,
     softmax_cross_entropy,
+    start_phases,
+    stop_phases,
 )
 
 __all__ = [
@@ -26,11 +31,16 @@ __all__ = [
     "log_softmax",
     "logsumexp",
     "mean_cross_entropy",
+    "measure_bandwidth",
+    "measure_multiply_adds",
     "name",
     "penalty",
+    "phase_clock",
     "sgd_epoch",
     "softmax",
     "softmax_cross_entropy",
+    "start_phases",
+    "stop_phases",
 ]
 
 name = "compiled"

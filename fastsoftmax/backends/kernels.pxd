@@ -1,6 +1,6 @@
 """What the Cython core uses of csrc/; each function is described in its header there."""
 
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint64_t
 
 
 cdef extern from "platform.h" nogil:
@@ -9,6 +9,7 @@ cdef extern from "platform.h" nogil:
     void *platform_allocate(size_t n_bytes)
     void platform_free(void *memory)
     double platform_seconds()
+    uint64_t platform_nanoseconds()
 
 
 cdef extern from "kernels.h" nogil:
@@ -107,6 +108,9 @@ cdef extern from "kernels.h" nogil:
         void (*packed_update_intercept)(
             const void *dlogits, size_t n_samples, size_t n_classes, const step_rule *rule,
             void *intercept, void *velocity) noexcept nogil
+        double (*multiply_adds)(size_t n_rounds, double *sink) noexcept nogil
+        double (*read_memory)(const void *memory, size_t n) noexcept nogil
+        void (*copy_memory)(const void *source, size_t n, void *to) noexcept nogil
         double (*penalty)(
             const void *weights, size_t n, double l2, double l1, void *gradient) noexcept nogil
 
@@ -127,3 +131,28 @@ cdef extern from "pool.h" nogil:
         pool *pool, void (*function)(void *context, size_t chunk) noexcept nogil, void *context,
         size_t n_chunks)
     void pool_end(pool *pool)
+
+
+cdef extern from "phases.h" nogil:
+    enum phase_kind "phase":
+        PHASE_CONVERT
+        PHASE_SCORES
+        PHASE_LOSS
+        PHASE_UPDATE
+        N_PHASES
+
+    struct phase_event:
+        phase_kind phase
+        uint64_t start, end
+
+    struct phase_totals:
+        uint64_t *nanoseconds
+        uint64_t *calls
+        const phase_event *events
+        size_t n_events, n_dropped
+
+    uint64_t phase_begin()
+    uint64_t phase_next(phase_kind phase, uint64_t start)
+    int phases_start(int with_events)
+    void phases_stop()
+    int phases_of_thread(size_t i, phase_totals *totals)

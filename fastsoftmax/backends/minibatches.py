@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import regularizers
+from .. import phases, regularizers
 from .protocol import Data, FloatArray, LabelArray, Rule, State
 
 # Numbers that `column_moments` converts to float64 at once.
@@ -52,11 +52,14 @@ def sgd_epoch(
         for step, rate in enumerate(rates.tolist()):
             rows = order[step * batch_size : (step + 1) * batch_size]
             losses = np.empty(len(rows))
+            begun = phases.begin()
+            X, targets = _read(data, rows, state.coef.dtype), data.targets[rows]
+            phases.add(phases.NAMES[phases.CONVERT], begun)
             invalid = linear_cross_entropy(
-                _read(data, rows, state.coef.dtype),
+                X,
                 current.coef.T,
                 current.intercept,
-                data.targets[rows],
+                targets,
                 1.0 / len(rows),
                 losses,
                 dcoef.T,
@@ -71,8 +74,10 @@ def sgd_epoch(
                 done = step + 1
                 if not np.isfinite(objectives[step]):
                     break
+                begun = phases.begin()
                 # One assignment: a signal between two bytecodes finds the old state or the new one.
                 current = _stepped(current, dcoef, dintercept, rule, rate)
+                phases.add(phases.NAMES[phases.UPDATE], begun)
     finally:
         for array, new in zip(state, current, strict=True):
             if array is not None and new is not None:

@@ -10,6 +10,7 @@ from math import exp, isnan, log, nan
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import phases
 from . import minibatches
 from .protocol import Data, FloatArray, LabelArray, Rule, State
 
@@ -111,6 +112,7 @@ def linear_cross_entropy(
     dX: FloatArray | None,
     n_threads: int,
 ) -> int:
+    begun = phases.begin()
     n_features, n_classes = W.shape
     columns = W.T.tolist()
     offsets = [0.0] * n_classes if intercept is None else intercept.tolist()
@@ -143,6 +145,7 @@ def linear_cross_entropy(
             dW[...] = np.reshape(sum_dW, (n_classes, n_features)).T
         if dintercept is not None:
             dintercept[...] = sum_dintercept
+    phases.add(phases.TOGETHER, begun)
     return -1
 
 

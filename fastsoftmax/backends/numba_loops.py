@@ -17,6 +17,7 @@ import numpy as np
 from numba import prange
 from numpy.typing import NDArray
 
+from .. import phases
 from . import minibatches
 from .protocol import Data, FloatArray, LabelArray, Rule, State
 
@@ -223,13 +224,16 @@ def linear_cross_entropy(
     dX: FloatArray | None,
     n_threads: int,
 ) -> int:
+    begun = phases.begin()
     X = np.ascontiguousarray(X)  # one layout: Numba compiles anew for each
     coef = np.ascontiguousarray(W.T)
     offsets = np.zeros(len(coef), X.dtype) if intercept is None else intercept
     logits = np.empty((len(X), len(coef)), X.dtype)
     with _threads(n_threads, X.size * len(coef)):
         _scores(X, coef, offsets, logits)
+    begun = phases.add(phases.NAMES[phases.SCORES], begun)
     invalid = softmax_cross_entropy(logits, targets, scale, losses, logits, n_threads)
+    begun = phases.add(phases.NAMES[phases.LOSS], begun)
     if invalid >= 0:
         return invalid
     dlogits = logits
@@ -243,6 +247,7 @@ def linear_cross_entropy(
                 dintercept[...] = doffsets
         if dX is not None:
             _gradient_of_X(dlogits, coef, dX)
+    phases.add(phases.NAMES[phases.UPDATE], begun)
     return -1
 
 

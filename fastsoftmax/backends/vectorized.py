@@ -7,7 +7,7 @@ its BLAS library is told to (by an environment variable of that library, or by t
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import regularizers
+from .. import phases, regularizers
 from . import minibatches
 from .protocol import Data, FloatArray, LabelArray, Rule, State
 
@@ -105,12 +105,15 @@ def linear_cross_entropy(
     dX: FloatArray | None,
     n_threads: int,
 ) -> int:
+    begun = phases.begin()
     # Overflow and NaN show in the logits, whose row the caller then names.
     with np.errstate(over="ignore", invalid="ignore"):
         logits = X @ W
         if intercept is not None:
             logits += intercept
+    begun = phases.add(phases.NAMES[phases.SCORES], begun)
     invalid = softmax_cross_entropy(logits, targets, scale, losses, logits, n_threads)
+    begun = phases.add(phases.NAMES[phases.LOSS], begun)
     if invalid >= 0:
         return invalid
     dlogits = logits
@@ -121,6 +124,7 @@ def linear_cross_entropy(
             dlogits.sum(axis=0, out=dintercept)
         if dX is not None:
             np.matmul(dlogits, W.T, out=dX)
+    phases.add(phases.NAMES[phases.UPDATE], begun)
     return -1
 
 

@@ -4,10 +4,10 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from .._version import __version__
-from . import bench, info
+from . import bench, info, profile, roofline
 from .errors import FAILED, INTERRUPTED, CommandError
 
 _DESCRIPTION = """\
@@ -19,7 +19,17 @@ examples:
   fastsoftmax info             what is installed, and what it runs on
   fastsoftmax bench            train on real images with every backend and compare
   fastsoftmax bench --help     its options, with more examples
+  fastsoftmax profile          where the time of a training goes
 """
+
+
+_MODULES: dict[str, Any] = {"bench": bench, "info": info, "profile": profile, "roofline": roofline}
+_SUMMARIES = {
+    "bench": "train with every backend and compare them",
+    "info": "print what is installed and what it runs on",
+    "profile": "say where the time of a training goes, phase by phase",
+    "roofline": "measure the most that this machine can do",
+}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -43,8 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             parser.print_help()
             return 0
         command += f" {arguments.command}"
-        run = {"bench": bench.run, "info": info.run}[arguments.command]
-        code = run(arguments)
+        code: int = _MODULES[arguments.command].run(arguments)
         sys.stdout.flush()
         return code
     except SystemExit as end:  # argparse, after --help and --version
@@ -71,10 +80,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"fastsoftmax {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
-    for name, module, summary in (
-        ("bench", bench, "train with every backend and compare them"),
-        ("info", info, "print what is installed and what it runs on"),
-    ):
+    for name, module in _MODULES.items():
+        summary = _SUMMARIES[name]
         command = commands.add_parser(
             name,
             help=summary,

@@ -2,16 +2,13 @@
 
 import argparse
 import json
-import os
-import sys
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 from .. import plotting
 from ..datasets import Dataset
-from . import machine, options, task
+from . import files, machine, options, task
 from .errors import FAILED, CommandError
 from .measure import prepare, train
 from .numbers import count
@@ -150,7 +147,8 @@ def run(arguments: argparse.Namespace) -> int:
             console.print(f"Picture: {arguments.plot}", markup=False, soft_wrap=True)
     if arguments.json is not None:
         record = as_record(arguments.shape, comparison, data, settings, instruction_set, load)
-        _save_json(arguments.json, record)
+        text = json.dumps(record, indent=2, allow_nan=False) + "\n"
+        files.write_text("--json", arguments.json, text)
     return 0
 
 
@@ -181,26 +179,8 @@ def _check_targets(arguments: argparse.Namespace) -> None:
     ):
         raise CommandError(f"argument --json: {arguments.json!r} is where the picture goes")
     for option, path in (("--plot", arguments.plot), ("--json", arguments.json)):
-        if path is None or path == "-":
-            continue
-        instead = _instead(path)
-        folder = Path(path).parent
-        if not folder.is_dir():
-            raise CommandError(f"argument {option}: there is no folder {str(folder)!r}")
-        if Path(path).is_dir():
-            raise CommandError(f"argument {option}: {str(path)!r} is a folder, not a file{instead}")
-        if not os.access(path if Path(path).exists() else folder, os.W_OK):
-            raise CommandError(f"argument {option}: {str(path)!r} cannot be written{instead}")
-    if arguments.plot is not None:
-        from matplotlib.backend_bases import FigureCanvasBase
-
-        formats = FigureCanvasBase.get_supported_filetypes()
-        if arguments.plot.suffix[1:].lower() not in formats:
-            accepted = ", ".join(f".{name}" for name in formats)
-            raise CommandError(
-                f"argument --plot: expected a file name that ends in one of {accepted}, "
-                f"got {str(arguments.plot)!r}"
-            )
+        files.check_target(option, path, _instead(path) if path is not None else "")
+    files.check_picture("--plot", arguments.plot)
 
 
 def _instead(path: Path | str) -> str:
@@ -246,14 +226,3 @@ def _save_plot(
         figure.savefig(path, dpi=150)
     except OSError as error:
         raise CommandError(f"argument --plot: {error}{_instead(path)}", FAILED) from None
-
-
-def _save_json(target: str, record: dict[str, Any]) -> None:
-    text = json.dumps(record, indent=2, allow_nan=False) + "\n"
-    if target == "-":
-        sys.stdout.write(text)
-        return
-    try:
-        Path(target).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise CommandError(f"argument --json: {error}", FAILED) from None

@@ -1,0 +1,85 @@
+"""The same epoch by other libraries, those that are installed, to place them on a picture."""
+
+from collections.abc import Callable
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..classifier import SoftmaxClassifier
+from .errors import FAILED, CommandError
+
+_RUNS = 3
+_RATE = 1e-3
+
+
+def seconds_an_epoch(
+    X: NDArray[Any], y: NDArray[Any], batch_size: int, n_threads: int
+) -> dict[str, float]:
+    """Return the seconds of one epoch of minibatch SGD by name, the median of three after a first one."""
+    try:
+        from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+    except ImportError:
+        raise CommandError(
+            'needs threadpoolctl: pip install "fastsoftmax[bench]"', FAILED
+        ) from None
+    X = X.astype(np.float64 if X.dtype == np.float64 else np.float32, copy=False)
+    y = np.unique(y, return_inverse=True)[1]
+    seconds = {}
+    with threadpool_limits(n_threads):
+        for name, prepare in (("NumPy", _numpy), ("scikit-learn", _sklearn), ("PyTorch", _torch)):
+            try:
+                epoch = prepare(X, y, batch_size, n_threads)
+            except ImportError:
+                continue
+            epoch()
+            seconds[name] = sorted(_time(epoch) for _ in range(_RUNS))[_RUNS // 2]
+    return seconds
+
+
+def _time(epoch: Callable[[], object]) -> float:
+    start = perf_counter()
+    epoch()
+    return perf_counter() - start
+
+
+def _numpy(
+    X: NDArray[Any], y: NDArray[Any], batch_size: int, n_threads: int
+) -> Callable[[], object]:
+    model = SoftmaxClassifier(
+        backend="vectorized", batch_size=batch_size, eta0=_RATE, max_iter=1, tol=None
+    )
+    return lambda: model.fit(X, y)
+
+
+def _sklearn(
+    X: NDArray[Any], y: NDArray[Any], batch_size: int, n_threads: int
+) -> Callable[[], object]:
+    """A network without hidden layers is softmax regression."""
+    from sklearn.neural_network import MLPClassifier
+
+    model = MLPClassifier(
+        (), solver="sgd", batch_size=batch_size, learning_rate_init=_RATE, momentum=0
+    )
+    classes = np.unique(y)
+    return lambda: model.partial_fit(X, y, classes=classes)
+
+
+def _torch(
+    X: NDArray[Any], y: NDArray[Any], batch_size: int, n_threads: int
+) -> Callable[[], object]:
+    import torch  # type: ignore[import-not-found]
+
+    torch.set_num_threads(n_threads)
+    rows, labels = torch.from_numpy(np.ascontiguousarray(X)), torch.from_numpy(y)
+    layer = torch.nn.Linear(X.shape[1], int(y.max()) + 1, dtype=rows.dtype)
+    optimizer = torch.optim.SGD(layer.parameters(), lr=_RATE, weight_decay=1e-4)
+
+    def epoch() -> None:
+        for batch in torch.randperm(len(rows)).split(batch_size):
+            optimizer.zero_grad()
+            torch.nn.functional.cross_entropy(layer(rows[batch]), labels[batch]).backward()
+            optimizer.step()
+
+    return epoch

@@ -1,0 +1,214 @@
+"""`fastsoftmax profile`: where the time of a training goes, and how far that is from the limits."""
+
+import argparse
+import json
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..backends import NAMES
+from ..classifier import SoftmaxClassifier
+from ..profiling import profile
+from . import files, machine, options, peers, task
+from .errors import FAILED, CommandError
+
+DESCRIPTION = """\
+Train a softmax classifier and say where the time goes: by phase, the time, the
+floating-point operations and bytes a second, and how much that is of the most that
+this machine can do, which is measured as well. The data are made up in any size
+with --shape, or your own.
+"""
+EXAMPLES = """\
+examples:
+  fastsoftmax profile
+        60000x784x10, the size of MNIST, with the compiled backend
+  fastsoftmax profile --shape 20000x2048x1000 --plot roofline.png --peers
+        a picture with the phases, and with other libraries that are installed
+  fastsoftmax profile --data digits.npz --batch-size 32 --trace trace.json
+        your own arrays X and y, and every stretch of work for ui.perfetto.dev
+  fastsoftmax profile --backend vectorized --threads 1
+        the same of NumPy
+"""
+_SHAPE = (60_000, 784, 10)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    add = parser.add_argument
+    add("--backend", choices=NAMES, default="compiled", help="default: %(default)s")
+    data = parser.add_mutually_exclusive_group().add_argument
+    data(
+        "--shape",
+        type=options.shape,
+        default=_SHAPE,
+        metavar="NxDxC",
+        help="N made-up samples of D features and C classes (default: 60000x784x10)",
+    )
+    data(
+        "--data",
+        type=Path,
+        metavar="FILE",
+        help=".npz with the arrays X (samples, features) and y, or .npy with X, and --labels",
+    )
+    add("--labels", type=Path, metavar="FILE", help=".npy with the labels of a --data file in .npy")
+    add(
+        "--batch-size", type=options.positive_integer, default=128, metavar="N", help="default: 128"
+    )
+    add("--epochs", type=options.positive_integer, default=5, metavar="N", help="default: 5")
+    add(
+        "--dtype",
+        choices=("float32", "float64", "float16", "uint8"),
+        help="of made-up data (default: float32)",
+    )
+    add("--standardize", action="store_true", help="fold mean and scale of the features in")
+    add(
+        "--threads",
+        type=options.positive_integer,
+        metavar="N",
+        help="default: as `fastsoftmax info` says",
+    )
+    add("--plot", type=Path, metavar="FILE", help="save a roofline picture; .png, .svg or .pdf")
+    add("--peers", action="store_true", help="time other libraries too, where they are installed")
+    add("--trace", type=Path, metavar="FILE", help="save a trace that ui.perfetto.dev opens")
+    add("--json", metavar="FILE", help="save all numbers; - for standard output")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Carry out the command."""
+    _check(arguments)
+    X, y = _load(arguments)
+    n_threads = arguments.threads or machine.threads()[0]
+    model = SoftmaxClassifier(
+        backend=arguments.backend,
+        batch_size=arguments.batch_size,
+        max_iter=arguments.epochs,
+        tol=None,
+        eta0=1e-3,
+        standardize=arguments.standardize,
+        random_state=0,
+        n_jobs=n_threads,
+    )
+    try:
+        # Threads start, and numba compiles.
+        SoftmaxClassifier(**{**model.get_params(), "max_iter": 1}).fit(X, y)
+        with profile(trace=arguments.trace is not None) as p:
+            model.fit(X, y)
+    except (ValueError, TypeError) as error:
+        raise CommandError(f"argument --data: {error}") from None
+    others = {}
+    if arguments.peers:
+        others = peers.seconds_an_epoch(X, y, arguments.batch_size, n_threads)
+    if arguments.json != "-":
+        n, d = X.shape
+        print(
+            f"{arguments.backend}: {n}x{d}x{len(model.classes_)}, {X.dtype}, batch size "
+            f"{arguments.batch_size}, {arguments.epochs} epochs; {machine.cpu_name()}\n"
+        )
+        print(p.table(), end="")
+        for name, seconds in others.items():
+            print(f"{name}: {1e3 * seconds:.3f} ms an epoch")
+    _save(arguments, p, others)
+    return 0
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    if (reason := machine.reason_against(arguments.backend)) is not None:
+        raise CommandError(f"argument --backend: {arguments.backend!r} is not available: {reason}")
+    if arguments.plot is not None:
+        try:
+            import_module("matplotlib")
+        except ImportError:
+            raise CommandError(
+                'needs matplotlib: pip install "fastsoftmax[bench]"', FAILED
+            ) from None
+    for option in ("plot", "trace", "json"):
+        files.check_target(f"--{option}", getattr(arguments, option))
+    files.check_picture("--plot", arguments.plot)
+    if arguments.data is None:
+        if arguments.labels is not None:
+            raise CommandError("argument --labels: there is no --data that they belong to")
+        return
+    if arguments.dtype is not None:
+        raise CommandError("argument --dtype: it is that of the arrays with --data")
+    suffix = arguments.data.suffix.lower()
+    if suffix not in (".npy", ".npz"):
+        raise CommandError(
+            f"argument --data: expected a .npz or .npy file, got {str(arguments.data)!r}"
+        )
+    if (suffix == ".npy") != (arguments.labels is not None):
+        raise CommandError(
+            "argument --labels: needed where --data is a .npy file"
+            if suffix == ".npy"
+            else "argument --labels: a .npz file has its labels in the array y"
+        )
+
+
+def _load(arguments: argparse.Namespace) -> tuple[NDArray[Any], NDArray[Any]]:
+    if arguments.data is None:
+        return _made_up(arguments)
+    if arguments.labels is not None:
+        return _read_array("--data", arguments.data), _read_array("--labels", arguments.labels)
+    try:
+        # Opened here: NumPy leaves a file open that turns out to be no archive.
+        with arguments.data.open("rb") as file:
+            archive = np.load(file, allow_pickle=False)
+            names = archive.files
+            if "X" in names and "y" in names:
+                return archive["X"], archive["y"]
+    except Exception as error:  # zipfile has errors of its own for a damaged archive
+        raise _unreadable("--data", arguments.data, error) from None
+    raise CommandError(
+        f"argument --data: expected the arrays X and y in {str(arguments.data)!r}, "
+        f"there {'is' if len(names) == 1 else 'are'} {', '.join(names) or 'none'}"
+    )
+
+
+def _read_array(option: str, path: Path) -> NDArray[Any]:
+    """An array mapped from its file; never a pickle."""
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise _unreadable(option, path, error) from None
+    if not isinstance(array, np.ndarray):
+        array.close()
+        raise CommandError(f"argument {option}: expected a .npy file, got {str(path)!r}")
+    return array
+
+
+def _unreadable(option: str, path: Path, error: Exception) -> CommandError:
+    reason = "there is no such file" if isinstance(error, FileNotFoundError) else error
+    return CommandError(f"argument {option}: {str(path)!r}: {reason}")
+
+
+def _made_up(arguments: argparse.Namespace) -> tuple[NDArray[Any], NDArray[Any]]:
+    dtype = arguments.dtype or "float32"
+    wide = "float64" if dtype == "float64" else "float32"
+    data = task.load(arguments.shape, wide, 0, n_backends=1)
+    X = data.X_train
+    if dtype == "uint8":
+        X = (X * 40 + 128).clip(0, 255)
+    return X.astype(dtype, copy=False), data.y_train
+
+
+def _save(arguments: argparse.Namespace, p: profile, others: dict[str, float]) -> None:
+    for option, save in (
+        ("plot", lambda path: p.plot(peers=others).savefig(path, dpi=150)),
+        ("trace", p.save_trace),
+    ):
+        path = getattr(arguments, option)
+        if path is None:
+            continue
+        try:
+            save(path)
+        except ImportError as error:
+            raise CommandError(f"argument --{option}: {error}", FAILED) from None
+        except OSError as error:
+            raise CommandError(f"argument --{option}: {error}", FAILED) from None
+        if arguments.json != "-":
+            print(f"{'Picture' if option == 'plot' else 'Trace'}: {path}")
+    if arguments.json is not None:
+        record = {**p.as_record(), "peers": others}
+        files.write_text("--json", arguments.json, json.dumps(record, indent=2) + "\n")

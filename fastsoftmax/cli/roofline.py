@@ -1,0 +1,73 @@
+"""`fastsoftmax roofline`: the most that this machine can do."""
+
+import argparse
+import json
+from typing import Any
+
+from ..roofline import Peaks, measure_peaks
+from . import files, machine, options
+from .errors import FAILED, CommandError
+from .numbers import three_digits
+
+DESCRIPTION = """\
+Measure what this machine can do at the most: fused multiply-adds in float32 and
+float64, with the instruction set in use, and reading and copying memory, for each
+number of threads. No training can be faster; `fastsoftmax profile` says how close
+one comes.
+"""
+EXAMPLES = """\
+examples:
+  fastsoftmax roofline
+        for 1 thread up to the number of CPUs
+  fastsoftmax roofline --threads 2 --json -
+        for two threads, for a program to read
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument(
+        "--threads",
+        type=options.positive_integer,
+        metavar="N",
+        help="measure this number of threads alone (default: 1 to the number of CPUs)",
+    )
+    parser.add_argument("--json", metavar="FILE", help="save the numbers; - for standard output")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Carry out the command."""
+    files.check_target("--json", arguments.json)
+    require_compiled()
+    counts = [arguments.threads] if arguments.threads else range(1, machine.cpus() + 1)
+    peaks = [measure_peaks(count) for count in counts]
+    if arguments.json != "-":
+        print_peaks(peaks)
+    if arguments.json is not None:
+        record: dict[str, Any] = {
+            "cpu": machine.cpu_name(),
+            "instruction_set": (machine.instruction_sets() or ("none",))[0],
+            "peaks": [peak._asdict() for peak in peaks],
+        }
+        files.write_text("--json", arguments.json, json.dumps(record, indent=2) + "\n")
+    return 0
+
+
+def require_compiled() -> None:
+    """Without the compiled backend there is nothing that measures."""
+    if (reason := machine.reason_against("compiled")) is not None:
+        raise CommandError(f"the compiled backend is what measures: {reason}", FAILED)
+
+
+def print_peaks(peaks: list[Peaks]) -> None:
+    """Print a table, a line for each number of threads."""
+    sets = machine.instruction_sets()
+    print(f"{machine.cpu_name()}, {sets[0] if sets else 'no instruction set'}")
+    print()
+    print("threads  float32 GFLOP/s  float64 GFLOP/s  read GB/s  copy GB/s")
+    for peak in peaks:
+        numbers = (peak.float32, peak.float64, peak.read, peak.copy)
+        cells = [three_digits(number / 1e9) for number in numbers]
+        print(f"{peak.n_threads:>7}  {cells[0]:>15}  {cells[1]:>15}  {cells[2]:>9}  {cells[3]:>9}")
+    print()
+    print("The best of some tries, in 1e9. Copy counts the bytes read and the bytes written.")

@@ -1,0 +1,405 @@
+"""`profile`: where the time of a training goes, phase by phase, and how far that is from the limits.
+
+What is counted, for n samples, d features, c classes and s steps:
+
+===================  ========================================  ==========================
+phase                floating-point operations                 bytes
+===================  ========================================  ==========================
+gather and convert   none                                      X, where it is converted
+scores               ``2 * n * d * c``                         X; weights of > 1 MiB
+softmax and loss     ``5 * n * c`` (an exponential is one)     none: in the caches
+gradient and update  ``2 * n * d * c + 4 * s * d * c``         X; weights of > 1 MiB, twice
+===================  ========================================  ==========================
+
+X counts as often as a phase reads it, from memory or from the caches: so a phase may show more bytes a
+second than memory gives. Weights count once for every step and direction where they do not fit the
+nearest caches.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+from time import perf_counter_ns
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+from . import phases
+from .backends import get_backend, why_unavailable
+from .phases import NAMES, TOGETHER, Epoch, Span
+from .roofline import Peaks, measure_peaks
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+WAITING, OUTSIDE = "waiting", "Python outside"
+_CACHED_WEIGHTS = 1 << 20  # bytes
+
+
+class Work(NamedTuple):
+    """Floating-point operations, and bytes that are read and written."""
+
+    flop: float = 0.0
+    bytes: float = 0.0
+
+
+class PhaseTime(NamedTuple):
+    """A line of the table."""
+
+    name: str
+    seconds: float  # of wall time: that of all threads over their number
+    share: float  # of the whole
+    flops: float | None  # a second; None where nothing is computed
+    bandwidth: float | None  # bytes a second
+    of_peak: float | None  # of the nearer of the two limits
+    limit: str | None  # "compute" or "memory"
+
+
+def work_of(epoch: Epoch) -> dict[str, Work]:
+    """Return what the phases of an epoch have to do; see the table above."""
+    n, d, c = epoch.n_samples, epoch.n_features, epoch.n_classes
+    itemsize = 8 if epoch.dtype == "float64" else 4
+    products, stored, weights = 2.0 * n * d * c, float(n * d * epoch.stored_itemsize), 0.0
+    if d * c * itemsize > _CACHED_WEIGHTS:
+        weights = float(epoch.n_steps * d * c * itemsize)
+    converted = epoch.stored_itemsize != itemsize
+    as_read = float(n * d * itemsize)
+    scores = Work(products, as_read + weights)
+    loss = Work(5.0 * n * c)
+    gradient = Work(products, as_read + 2 * weights)
+    step = Work(4.0 * epoch.n_steps * d * c)
+    together = Work(scores.flop + loss.flop + gradient.flop, as_read)
+    if epoch.backend == "naive":
+        return {TOGETHER: together, NAMES[phases.UPDATE]: step}
+    return {
+        NAMES[phases.CONVERT]: Work(0.0, stored if converted else 0.0),
+        NAMES[phases.SCORES]: scores,
+        NAMES[phases.LOSS]: loss,
+        NAMES[phases.UPDATE]: Work(gradient.flop + step.flop, gradient.bytes),
+    }
+
+
+class profile:  # noqa: N801 - used as a function is: with fastsoftmax.profile() as p
+    """Context that measures what runs in it: training on any backend, and the loss core.
+
+    Afterwards `table` and `plot` show it, `as_record` and `save_trace` keep it. One profile can go on at a
+    time; it covers all threads of the process.
+
+    Parameters
+    ----------
+    trace : bool, default False
+        Whether to keep every single stretch of work, for `save_trace`: some 25 bytes each, at most
+        65536 of a thread.
+
+    Attributes
+    ----------
+    seconds : float
+        The wall time from beginning to end.
+    n_threads : int
+        The threads that worked.
+    times : list of PhaseTime
+        The phases, what the threads waited, and the time in Python outside of the backends. Their
+        seconds add up to `seconds`.
+    epochs : list of Epoch
+        The calls of a backend's epoch; a `fit` that converts `X` by blocks makes several of one.
+    n_dropped : int
+        Stretches of work that the trace had no room for.
+
+    Raises
+    ------
+    RuntimeError
+        On entering, if another profile is going on.
+
+    Notes
+    -----
+    `vectorized` is timed around its calls of NumPy; `naive` and `numba` take one sample after
+    another, so that scores, loss and gradient are one phase. Waiting is what is left of the threads' time
+    within epochs: for each other, for what only one of them does, and for the CPU.
+
+    References
+    ----------
+    Williams, Waterman, Patterson: Roofline (2009), Communications of the ACM 52(4).
+
+    Examples
+    --------
+    >>> import fastsoftmax
+    >>> model = fastsoftmax.SoftmaxClassifier(max_iter=5)
+    >>> with fastsoftmax.profile() as p:
+    ...     model = model.fit([[0.0, 1.0], [1.0, 0.0]], [0, 1])
+    >>> len(p.epochs)
+    5
+    """
+
+    seconds: float
+    n_threads: int
+    times: list[PhaseTime]
+    epochs: list[Epoch]
+    n_dropped: int
+
+    def __init__(self, trace: bool = False) -> None:
+        if not isinstance(trace, bool):
+            raise TypeError(f"trace: expected True or False, got {trace!r}")
+        self.trace = trace
+
+    def __enter__(self) -> Self:
+        if phases.recorder is not None:
+            raise RuntimeError("profile: another profile is going on in this process")
+        self._recorder = phases.recorder = phases.Recorder()
+        self._kernels: Any = None
+        if why_unavailable("compiled") is None:
+            kernels: Any = get_backend("compiled")
+            if kernels.start_phases(self.trace):
+                self._kernels = kernels
+        self._start = perf_counter_ns()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        end = perf_counter_ns()
+        phases.recorder = None
+        threads, offset = [], 0
+        if self._kernels is not None:
+            threads = self._kernels.stop_phases()
+            offset = perf_counter_ns() - self._kernels.phase_clock()
+        self.seconds = (end - self._start) * 1e-9
+        self.epochs = list(self._recorder.epochs)
+        self.n_dropped = sum(dropped for *_, dropped in threads)
+        self._spans = list(self._recorder.spans)
+        for number, (_, _, events, _) in enumerate(threads):
+            self._spans += [
+                Span(NAMES[phase], start + offset, stop + offset, -1 - number)
+                for phase, start, stop in events
+            ]
+        totals: dict[str, float] = defaultdict(float)
+        for nanoseconds, *_ in threads:
+            for name, amount in zip(NAMES, nanoseconds, strict=True):
+                totals[name] += amount * 1e-9
+        for span in self._recorder.spans:
+            totals[span.phase] += (span.end - span.start) * 1e-9
+        python_threads = {span.thread for span in self._recorder.spans}
+        self.n_threads = max(1, len(threads), len(python_threads))
+        self._totals = dict(totals)
+        self.times = self._phase_times(None)
+
+    def table(self, peaks: Peaks | None = None) -> str:
+        """Return the phases as a table of text, an epoch's share of the time in each.
+
+        Parameters
+        ----------
+        peaks : Peaks, optional
+            The machine's limits; by default they are measured, which takes a second, where there is the
+            compiled backend to do it.
+
+        Returns
+        -------
+        str
+        """
+        peaks = peaks or self._peaks()
+        per = "epoch" if self.epochs else "profile"
+        n_epochs = self._n_epochs()
+        lines: list[tuple[str, ...]] = [
+            ("phase", f"ms per {per}", "share", "GFLOP/s", "GB/s", "of peak", "limit")
+        ]
+        lines += [
+            (
+                time.name,
+                f"{1e3 * time.seconds / n_epochs:.3f}",
+                f"{100 * time.share:.1f} %",
+                "-" if time.flops is None else _short(time.flops / 1e9),
+                "-" if time.bandwidth is None else _short(time.bandwidth / 1e9),
+                "-" if time.of_peak is None else f"{100 * time.of_peak:.0f} %",
+                time.limit or "-",
+            )
+            for time in self._phase_times(peaks)
+        ]
+        lines.append(("total", f"{1e3 * self.seconds / n_epochs:.3f}", "100.0 %", *("",) * 4))
+        text = _aligned(lines)
+        if peaks is not None:
+            text += (
+                f"\npeak of {_count(peaks.n_threads, 'thread')}: "
+                f"{peaks.flops(self._dtype()) / 1e9:.0f} GFLOP/s in {self._dtype()}, "
+                f"{peaks.read / 1e9:.1f} GB/s read from memory\n"
+            )
+        return text
+
+    def plot(self, peaks: Peaks | None = None, peers: dict[str, float] | None = None) -> Figure:
+        """Return a roofline picture: the machine's limits, and the phases under them.
+
+        Parameters
+        ----------
+        peaks : Peaks, optional
+            As for `table`.
+        peers : dict of str to float, optional
+            Seconds that others take for the same epoch, by their names.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            Save it with its method ``savefig``.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed, or there is no compiled backend to measure the limits.
+        ValueError
+            If no epoch was trained.
+        """
+        from .plotting import plot_roofline
+
+        if not self.epochs:
+            raise ValueError("profile: no epoch was trained in it, so there is nothing to plot")
+        peaks = peaks or measure_peaks(self.n_threads)
+        work = self._work()
+        points = {
+            time.name: (work[time.name].flop / work[time.name].bytes, time.flops)
+            for time in self._phase_times(peaks)
+            if time.flops is not None and work.get(time.name, Work()).bytes
+        }
+        # A whole epoch has to read X once and to do both products.
+        first = self.epochs[0]
+        flop = sum(4.0 * e.n_samples * e.n_features * e.n_classes for e in self.epochs)
+        stored = sum(e.n_samples * e.n_features * e.stored_itemsize for e in self.epochs)
+        seconds = {f"whole epoch ({first.backend})": self.seconds / self._n_epochs()}
+        wholes = {
+            name: (flop / stored, flop / self._n_epochs() / taken)
+            for name, taken in {**seconds, **(peers or {})}.items()
+        }
+        title = (
+            f"{first.n_samples}x{first.n_features}x{first.n_classes}, {self._dtype()}, "
+            f"{_count(peaks.n_threads, 'thread')}"
+        )
+        return plot_roofline(peaks.flops(self._dtype()), peaks.read, points, wholes, title)
+
+    def as_record(self, peaks: Peaks | None = None) -> dict[str, Any]:
+        """Return all numbers, in the types of JSON."""
+        peaks = peaks or self._peaks()
+        return {
+            "seconds": self.seconds,
+            "n_threads": self.n_threads,
+            "n_epochs": self._n_epochs() if self.epochs else 0,
+            "phases": [time._asdict() for time in self._phase_times(peaks)],
+            "epochs": [epoch._asdict() for epoch in self.epochs],
+            "peaks": None if peaks is None else peaks._asdict(),
+            "n_dropped": self.n_dropped,
+        }
+
+    def save_trace(self, path: str | Path) -> None:
+        """Write every stretch of work to a JSON file that https://ui.perfetto.dev opens.
+
+        The format is that of Chrome's trace events: "X" events, times in microseconds.
+
+        Raises
+        ------
+        ValueError
+            If the profile was made without ``trace=True``.
+        """
+        import json
+
+        if not self.trace:
+            raise ValueError("trace: the profile was made without trace=True")
+        spans = [*self._spans]
+        spans += [Span(f"epoch ({e.backend})", e.start, e.end, 0) for e in self.epochs]
+        threads = {
+            thread: number for number, thread in enumerate(dict.fromkeys(s.thread for s in spans))
+        }
+        events: list[dict[str, Any]] = [
+            {
+                "name": "thread_name",
+                "ph": "M",
+                "pid": 1,
+                "tid": number,
+                "args": {"name": _thread_name(thread)},
+            }
+            for thread, number in threads.items()
+        ]
+        events += [
+            {
+                "name": span.phase,
+                "ph": "X",
+                "pid": 1,
+                "tid": threads[span.thread],
+                "ts": (span.start - self._start) / 1e3,
+                "dur": (span.end - span.start) / 1e3,
+            }
+            for span in sorted(spans, key=lambda span: (span.start, -span.end))
+        ]
+        document = {"traceEvents": events, "displayTimeUnit": "ns"}
+        Path(path).write_text(json.dumps(document), encoding="utf-8")
+
+    def _n_epochs(self) -> int:
+        """Whole passes over the data: calls for blocks of one count together."""
+        return max(1, sum(epoch.is_last for epoch in self.epochs))
+
+    def _dtype(self) -> str:
+        return self.epochs[0].dtype if self.epochs else "float32"
+
+    def _peaks(self) -> Peaks | None:
+        return None if self._kernels is None else measure_peaks(self.n_threads)
+
+    def _work(self) -> dict[str, Work]:
+        flop: dict[str, float] = defaultdict(float)
+        amount: dict[str, float] = defaultdict(float)
+        for epoch in self.epochs:
+            for name, work in work_of(epoch).items():
+                flop[name] += work.flop
+                amount[name] += work.bytes
+        return {name: Work(flop[name], amount[name]) for name in flop}
+
+    def _phase_times(self, peaks: Peaks | None) -> list[PhaseTime]:
+        work = self._work()
+        busy = {name: total / self.n_threads for name, total in self._totals.items() if total}
+        # Outside of epochs there may be calls of the loss core alone.
+        inside = min(self.seconds, max(_union(self.epochs), sum(busy.values())))
+        seconds = {name: busy[name] for name in (*NAMES, TOGETHER) if name in busy}
+        seconds[WAITING] = max(0.0, inside - sum(busy.values()))
+        seconds[OUTSIDE] = self.seconds - inside
+        return [
+            self._phase_time(name, taken, work.get(name, Work()), peaks)
+            for name, taken in seconds.items()
+        ]
+
+    def _phase_time(self, name: str, seconds: float, work: Work, peaks: Peaks | None) -> PhaseTime:
+        share = seconds / self.seconds if self.seconds else 0.0
+        flops = work.flop / seconds if work.flop and seconds else None
+        bandwidth = work.bytes / seconds if work.bytes and seconds else None
+        of_peak = limit = None
+        if peaks is not None and (flops or bandwidth):
+            of_compute = (flops or 0.0) / peaks.flops(self._dtype())
+            of_memory = (bandwidth or 0.0) / peaks.read
+            of_peak = max(of_compute, of_memory)
+            limit = "compute" if of_compute >= of_memory else "memory"
+        return PhaseTime(name, seconds, share, flops, bandwidth, of_peak, limit)
+
+
+def _union(epochs: list[Epoch]) -> float:
+    """Seconds that at least one epoch was going on: several Python threads may train at once."""
+    total, until = 0, 0
+    for epoch in sorted(epochs, key=lambda epoch: epoch.start):
+        total += max(0, epoch.end - max(epoch.start, until))
+        until = max(until, epoch.end)
+    return total * 1e-9
+
+
+def _thread_name(thread: int) -> str:
+    if thread == 0:
+        return "epochs"
+    return f"kernels {-thread}" if thread < 0 else f"Python thread {thread}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _short(number: float) -> str:
+    return f"{number:.1f}" if number >= 1 else f"{number:.2g}"
+
+
+def _aligned(lines: list[tuple[str, ...]]) -> str:
+    """Columns as wide as what is in them, all but the first one to the right."""
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    return "".join(
+        "  ".join(
+            cell.ljust(width) if i == 0 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        + "\n"
+        for line in lines
+    )

@@ -1,0 +1,118 @@
+"""`fastsoftmax profile` and `fastsoftmax roofline`, as they are typed."""
+
+import json
+
+import numpy as np
+import pytest
+
+from fastsoftmax.cli import main
+
+SMALL = ["profile", "--shape", "300x20x3", "--epochs", "2"]
+
+
+@pytest.fixture
+def arrays(tmp_path, rng):
+    """Files of all kinds, good and bad."""
+    X, y = rng.integers(0, 255, size=(90, 7)).astype(np.uint8), rng.integers(3, size=90)
+    np.savez(tmp_path / "good.npz", X=X, y=y)
+    np.savez(tmp_path / "other.npz", Z=X)
+    np.savez(tmp_path / "short.npz", X=X, y=y[:5])
+    np.savez(tmp_path / "objects.npz", X=np.array([{}, 1], object), y=y)
+    np.save(tmp_path / "X.npy", X)
+    np.save(tmp_path / "y.npy", y)
+    np.save(tmp_path / "objects.npy", np.array([{}, 1], object))
+    whole = (tmp_path / "good.npz").read_bytes()
+    (tmp_path / "cut.npz").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "empty.npy").write_bytes(b"")
+    return tmp_path
+
+
+def test_a_table(capsys, backend):
+    assert main([*SMALL, "--backend", backend]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0].startswith(f"{backend}: 300x20x3, float32, batch size 128, 2 epochs;")
+    titles = "phase ms per epoch share GFLOP/s GB/s of peak limit"
+    assert " ".join(printed[2].split()) == titles
+    assert any(line.startswith("total ") for line in printed)
+    assert max(map(len, printed[2:])) <= 80
+
+
+def test_json_and_a_trace_and_a_picture(capsys, tmp_path):
+    outputs = {name: tmp_path / name for name in ("p.json", "trace.json", "p.png")}
+    options = ["--json", "p.json", "--trace", "trace.json", "--plot", "p.png"]
+    options = [str(outputs.get(option, option)) for option in options]
+    assert main([*SMALL, *options, "--dtype", "uint8", "--standardize", "--threads", "1"]) == 0
+    record = json.loads(outputs["p.json"].read_text())
+    assert record["n_epochs"] == 2
+    assert {phase["name"] for phase in record["phases"]} >= {"scores", "waiting"}
+    assert record["peaks"]["float32"] > 0
+    assert json.loads(outputs["trace.json"].read_text())["traceEvents"]
+    assert outputs["p.png"].read_bytes().startswith(b"\x89PNG")
+    assert "Picture: " in capsys.readouterr().out
+
+
+def test_json_on_standard_output_is_all_there_is(capsys):
+    assert main([*SMALL, "--json", "-"]) == 0
+    assert json.loads(capsys.readouterr().out)["n_epochs"] == 2
+
+
+@pytest.mark.parametrize(
+    "names", [["--data", "good.npz"], ["--data", "X.npy", "--labels", "y.npy"]]
+)
+def test_own_data(capsys, arrays, names):
+    options = [str(arrays / name) if "." in name else name for name in names]
+    assert main(["profile", *options, "--epochs", "1"]) == 0
+    assert "compiled: 90x7x3, uint8" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--shape", "10x3"], "argument --shape: expected samples x features x classes"),
+        (["--data", "nothing.npz"], "there is no such file"),
+        (["--data", "good.csv"], "argument --data: expected a .npz or .npy file"),
+        (["--data", "other.npz"], "expected the arrays X and y in"),
+        (["--data", "short.npz"], "argument --data: y: expected 90 labels"),
+        (["--data", "objects.npz"], "argument --data: "),
+        (["--data", "cut.npz"], "argument --data: "),
+        (["--data", "X.npy"], "argument --labels: needed where --data is a .npy file"),
+        (["--data", "empty.npy", "--labels", "y.npy"], "argument --data: "),
+        (["--data", "objects.npy", "--labels", "y.npy"], "argument --data: "),
+        (["--data", "X.npy", "--labels", "good.npz"], "argument --labels: expected a .npy file"),
+        (["--data", "good.npz", "--labels", "y.npy"], "argument --labels: a .npz file has its"),
+        (["--labels", "y.npy"], "argument --labels: there is no --data"),
+        (
+            ["--data", "good.npz", "--dtype", "float32"],
+            "argument --dtype: it is that of the arrays",
+        ),
+        (["--plot", "p.unknown"], "argument --plot: expected a file name that ends in one of"),
+        (["--trace", "no/such/folder/t.json"], "argument --trace: there is no folder"),
+        (["--backend", "fast"], "argument --backend: invalid choice"),
+    ],
+)
+def test_bad_arguments(capsys, arrays, options, message):
+    names = {path.name for path in arrays.iterdir()} | {"nothing.npz", "good.csv", "p.unknown"}
+    options = [str(arrays / option) if option in names else option for option in options]
+    assert main(["profile", *options]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("fastsoftmax profile: error: ")
+    assert message in printed.err
+    assert printed.err.count("\n") == 1
+
+
+def test_the_peers_that_are_installed(capsys):
+    assert main([*SMALL, "--peers"]) == 0
+    printed = capsys.readouterr().out
+    assert "NumPy: " in printed
+    assert "scikit-learn: " in printed
+
+
+def test_roofline(capsys, tmp_path):
+    target = tmp_path / "roofline.json"
+    assert main(["roofline", "--threads", "1", "--json", str(target)]) == 0
+    assert "threads  float32 GFLOP/s" in capsys.readouterr().out
+    record = json.loads(target.read_text())
+    assert [peak["n_threads"] for peak in record["peaks"]] == [1]
+    assert main(["roofline", "--threads", "0"]) == 2
+    assert "argument --threads" in capsys.readouterr().err
