@@ -5,6 +5,7 @@
 #include "packed.h"
 #include "panels.h"
 #include "rows.h"
+#include "sparse.h"
 
 #define JOIN(a, b, c) a##b##_##c
 #define TABLE_NAME(set, type) JOIN(kernels_, set, type)
@@ -38,6 +39,12 @@ const struct kernels TABLE_NAME(INSTRUCTION_SET, TYPE) = {
     .pack_dlogits = pack_dlogits,
     .packed_update = packed_update,
     .packed_update_intercept = packed_update_intercept,
+    .sparse_pack = sparse_pack,
+    .sparse_unpack = sparse_unpack,
+    .sparse_catch_up = sparse_catch_up,
+    .sparse_scores = sparse_scores,
+    .sparse_update = sparse_update,
+    .sparse_update_intercept = sparse_update_intercept,
     .column_sums = column_sums,
     .penalty = penalty,
 };

@@ -16,6 +16,7 @@ from .exceptions import DivergenceError, NotFittedError
 from .labels import as_labels, encode, find_classes
 from .settings import Settings, generator_of, n_threads_of, parameters_of
 from .sgd import copy_of
+from .sparse import SparseRows, as_sparse_rows
 from .validation import FloatArray
 
 # Rows of logits are computed by blocks of about so many bytes of X, so that what has to be converted
@@ -237,6 +238,7 @@ class SoftmaxClassifier:
         """
         settings = Settings(self)
         matrix = _matrix(X)
+        settings.check_rule_for(matrix)
         classes = find_classes(y)
         targets = encode(y, classes, len(matrix))
         if len(classes) < 2:
@@ -292,6 +294,7 @@ class SoftmaxClassifier:
         """
         settings = Settings(self)
         matrix = _matrix(X)
+        settings.check_rule_for(matrix)
         fitted = hasattr(self, "coef_")
         if fitted:
             known = self.classes_
@@ -394,7 +397,7 @@ class SoftmaxClassifier:
             _random=random,
         )
 
-    def _check_n_features(self, matrix: NDArray[Any]) -> None:
+    def _check_n_features(self, matrix: NDArray[Any] | SparseRows) -> None:
         if matrix.shape[1] != self.n_features_in_:
             raise ValueError(
                 f"X: expected {self.n_features_in_} features as in training, got {matrix.shape[1]}"
@@ -409,12 +412,15 @@ class SoftmaxClassifier:
         self._check_n_features(matrix)
         coef, intercept = parameters_of(self)
         dtype = coef.dtype
-        logits = np.empty((len(matrix), len(coef)), dtype)
-        rows = max(1, _BLOCK_BYTES // (self.n_features_in_ * dtype.itemsize))
-        for start in range(0, len(matrix), rows):
-            with np.errstate(over="ignore", invalid="ignore"):  # named below
-                block = matrix[start : start + rows].astype(dtype, copy=False)
-                logits[start : start + rows] = block @ coef.T + intercept
+        with np.errstate(over="ignore", invalid="ignore"):  # named below
+            if isinstance(matrix, SparseRows):
+                logits = matrix.product(np.ascontiguousarray(coef.T)) + intercept
+            else:
+                logits = np.empty((len(matrix), len(coef)), dtype)
+                rows = max(1, _BLOCK_BYTES // (self.n_features_in_ * dtype.itemsize))
+                for start in range(0, len(matrix), rows):
+                    block = matrix[start : start + rows].astype(dtype, copy=False)
+                    logits[start : start + rows] = block @ coef.T + intercept
         invalid = ~np.isfinite(logits).all(axis=1)
         if invalid.any():
             row = int(np.argmax(invalid))
@@ -422,14 +428,17 @@ class SoftmaxClassifier:
         return logits
 
 
-def _matrix(X: ArrayLike, to_train: bool = True) -> NDArray[Any]:
-    matrix = validation.as_array("X", X)
-    if matrix.ndim != 2:
+def _matrix(X: ArrayLike, to_train: bool = True) -> NDArray[Any] | SparseRows:
+    sparse = as_sparse_rows("X", X)
+    matrix = validation.as_array("X", X) if sparse is None else sparse
+    if len(matrix.shape) != 2:
         raise ValueError(f"X: expected two dimensions, got shape {matrix.shape}")
     if matrix.shape[1] == 0 or (len(matrix) == 0 and to_train):
         raise ValueError(
             f"X: expected at least one sample and one feature, got shape {matrix.shape}"
         )
+    if isinstance(matrix, SparseRows):
+        return matrix
     if to_train and matrix.flags.f_contiguous and not matrix.flags.c_contiguous:
         # Rows of a Fortran-ordered array are scattered: the one copy of X that training ever makes.
         return np.array(matrix, dtype=validation.compute_dtype(matrix.dtype), order="C")

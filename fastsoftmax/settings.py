@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from . import schedules, validation
 from .backends import Backend, Rule, State, get_backend
 from .sgd import Sampling, Schedule, copy_of, run_epoch
+from .sparse import SparseRows
 from .threads import resolve_n_threads
 from .validation import FloatArray
 
@@ -55,7 +56,17 @@ class Settings:
         power_t = validation.as_non_negative("power_t", model.power_t)
         self.schedule = Schedule(learning_rate, eta0, power_t)
 
-    def initial_state(self, n_classes: int, matrix: NDArray[Any]) -> State:
+    def check_rule_for(self, matrix: NDArray[Any] | SparseRows) -> None:
+        """Raise if `matrix` is sparse and the rule is another than plain SGD."""
+        for name in ("momentum", "nesterov"):
+            value = getattr(self.rule, name)
+            if value and isinstance(matrix, SparseRows):
+                raise ValueError(
+                    f"{name}: expected {type(value)()} for a sparse X, which is trained on by plain "
+                    f"SGD alone, got {value}"
+                )
+
+    def initial_state(self, n_classes: int, matrix: NDArray[Any] | SparseRows) -> State:
         """Weights and velocities of zeros."""
         dtype = validation.compute_dtype(matrix.dtype)
         coef = np.zeros((n_classes, matrix.shape[1]), dtype)
@@ -91,7 +102,7 @@ class Settings:
 
     def run_epoch(
         self,
-        matrix: NDArray[Any],
+        matrix: NDArray[Any] | SparseRows,
         targets: NDArray[Any],
         state: State,
         first_step: int,

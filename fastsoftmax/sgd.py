@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from . import schedules
 from .backends import Backend, Data, Rule, State
 from .exceptions import DivergenceError
+from .sparse import SparseRows, check_indices
 from .validation import as_native, why_row_is_invalid
 
 # Rows that do not lie as the kernels read them are converted by blocks of about so many bytes.
@@ -51,7 +52,7 @@ def copy_of(state: State) -> State:
 
 def run_epoch(
     backend: Backend,
-    X: NDArray[Any],
+    X: NDArray[Any] | SparseRows,
     targets: NDArray[Any],
     state: State,
     rule: Rule,
@@ -80,6 +81,8 @@ def run_epoch(
     )
     size = min(sampling.batch_size, n_samples)
     per_block = n_steps
+    if isinstance(X, SparseRows):
+        X = X.astype(state.coef.dtype)
     as_it_lies = _lies_as_kernels_read(X, state.coef.dtype)
     if not as_it_lies:
         row_bytes = max(1, X.shape[1]) * state.coef.itemsize
@@ -108,14 +111,16 @@ def run_epoch(
     return float(objectives @ weights / n_samples)
 
 
-def _lies_as_kernels_read(X: NDArray[Any], dtype: np.dtype[Any]) -> bool:
+def _lies_as_kernels_read(X: NDArray[Any] | SparseRows, dtype: np.dtype[Any]) -> bool:
     """Whether each row of `X` is a run of aligned numbers of the compute dtype; rows may be strided."""
+    if isinstance(X, SparseRows):
+        return True
     one_after_another = X.strides[1] == X.itemsize or X.shape[1] == 1
     return X.dtype == dtype and X.flags.aligned and one_after_another
 
 
 def _explain(
-    X: NDArray[Any],
+    X: NDArray[Any] | SparseRows,
     rows: NDArray[np.int64],
     dtype: np.dtype[Any],
     step: int,
@@ -123,6 +128,8 @@ def _explain(
     schedule: Schedule,
 ) -> None:
     """Raise the error for an objective that is not finite: the data's fault, or the step size's."""
+    if isinstance(X, SparseRows):
+        check_indices("X", X)  # they may have changed since
     for row in rows:
         if not np.isfinite(as_native(X[row], dtype)).all():
             raise ValueError(why_row_is_invalid(int(row), X[row], dtype))

@@ -13,16 +13,18 @@ from cpython.buffer cimport (
     Py_buffer, PyBUF_FORMAT, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer,
 )
 from cpython.exc cimport PyErr_CheckSignals
-from libc.math cimport isfinite, isnan
-from libc.stdint cimport int64_t, uint64_t
+from libc.math cimport fabs, isfinite, isnan
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset, strchr
 
+from fastsoftmax.sparse import SparseRows, steps_between_penalties
 from fastsoftmax.threads import resolve_n_threads
 
 from fastsoftmax.backends.kernels cimport (
-    CACHE_LINE, FEW_CLASSES, MOST_PANELS, PANEL_VECTORS, ROWS_AHEAD, SECOND_HALVES, SHORT_ROWS, WHOLE_ROWS,
-    instruction_set_row, kernel_table, platform_allocate, platform_free, platform_seconds, pool,
-    pool_begin, pool_end, pool_for, pool_threads, rows_ahead, rows_of_sets, rows_to_fetch, step_rule,
+    CACHE_LINE, FEW_CLASSES, MOST_PANELS, PANEL_VECTORS, ROWS_AHEAD, SECOND_HALVES, SHORT_ROWS,
+    SPARSE_ROWS_AHEAD, WHOLE_ROWS, instruction_set_row, kernel_table, penalty_prefix, platform_allocate,
+    platform_free, platform_seconds, pool, pool_begin, pool_end, pool_for, pool_threads, rows_ahead,
+    rows_of_sets, rows_to_fetch, sparse_row, sparse_weights, step_rule,
 )
 
 
@@ -184,3 +186,4 @@ include "_linear.pxi"
 include "_epoch.pxi"
 include "_panels.pxi"
 include "_packed.pxi"
+include "_sparse.pxi"
