@@ -59,7 +59,8 @@ struct sparse_weights {
     void *start; /* (n_features, stride), a multiple of lanes */
     size_t n_features, n_classes, stride;
     int wide_indices;
-    uint32_t *steps; /* of every feature, how many its weights have undergone; NULL without penalty */
+    uint32_t
+        *steps; /* of every feature, how many its weights have undergone; NULL without penalty */
     const struct penalty_prefix *prefixes;
     size_t now;
 };

@@ -40,26 +40,33 @@ ALWAYS_INLINE size_t column_of(const struct sparse_row *row, size_t i, int wide)
                 : (size_t)((const int32_t *)row->indices)[i];
 }
 
-/* Takes n weights, of whole vectors, through the penalty of the steps since..now. */
-ALWAYS_INLINE void catch_up(real *w, size_t n, const struct sparse_weights *weights, size_t since) {
+/* The penalty of some steps as one map of the weights. */
+struct penalty_map {
+    vec factor; /* less 1 where it is near 1: how far it is from that has more digits */
+    vec threshold;
+    int is_near_1, has_threshold;
+};
+
+/* That of the steps since..now. */
+ALWAYS_INLINE struct penalty_map penalty_map_of(const struct sparse_weights *weights,
+                                                size_t since) {
     const struct penalty_prefix *then = weights->prefixes + since;
     const struct penalty_prefix *now = weights->prefixes + weights->now;
     double scale = now->scale * then->inverse_scale;
     double threshold = fabs(now->scale) * (now->shrinkage - then->shrinkage);
-    vec height = broadcast((real)threshold);
-    if (fabs(scale - 1) > 0.5) {
-        vec factor = broadcast((real)scale);
-        for (size_t k = 0; k < n; k += LANES) {
-            store(w + k, soft_threshold(mul(factor, load(w + k)), height));
-        }
-        return;
-    }
-    /* How far the factor is from 1 has more digits than the factor. */
-    vec change = broadcast((real)(scale - 1));
-    for (size_t k = 0; k < n; k += LANES) {
-        vec v = load(w + k);
-        store(w + k, soft_threshold(fmadd(change, v, v), height));
-    }
+    int is_near_1 = fabs(scale - 1) < 0.5;
+    return (struct penalty_map){broadcast((real)(is_near_1 ? scale - 1 : scale)),
+                                broadcast((real)threshold), is_near_1, threshold != 0};
+}
+
+ALWAYS_INLINE vec penalised(vec w, const struct penalty_map *map) {
+    w = map->is_near_1 ? fmadd(map->factor, w, w) : mul(map->factor, w);
+    return map->has_threshold ? soft_threshold(w, map->threshold) : w;
+}
+
+/* Takes n weights, of whole vectors, through it. */
+ALWAYS_INLINE void penalise(real *w, size_t n, const struct penalty_map *map) {
+    for (size_t k = 0; k < n; k += LANES) store(w + k, penalised(load(w + k), map));
 }
 
 /* Fetches the weights of the features of a row that comes next, and where its own arrays go on. */
@@ -85,24 +92,12 @@ ALWAYS_INLINE void fetch_values(const struct sparse_row *row, int wide) {
     }
 }
 
-/* Returns whether all columns exist. */
-ALWAYS_INLINE int catch_up_row(const struct sparse_row *row, const struct sparse_weights *weights,
-                               int wide) {
-    for (size_t i = 0; i < row->n_values; ++i) {
-        size_t j = column_of(row, i, wide);
-        if (j >= weights->n_features) return 0;
-        if (!weights->steps || weights->steps[j] == weights->now) continue;
-        catch_up((real *)weights->start + j * weights->stride, weights->stride, weights,
-                 weights->steps[j]);
-        weights->steps[j] = (uint32_t)weights->now;
-    }
-    return 1;
-}
-
+/* Scores of n vectors of classes. The first of them takes all weights of a feature to the current step. */
 ALWAYS_INLINE void sparse_scores_tile(const struct sparse_row *row,
                                       const struct sparse_weights *weights, size_t first, int n,
                                       const real *intercept, real *logits, int wide) {
-    const real *x = row->values, *w = (const real *)weights->start + first;
+    const real *x = row->values;
+    real *w = (real *)weights->start + first;
     size_t n_classes = weights->n_classes - first;
     vec sums[CLASS_VECTORS];
     UNROLL for (int v = 0; v < n; ++v) {
@@ -111,10 +106,25 @@ ALWAYS_INLINE void sparse_scores_tile(const struct sparse_row *row,
     }
     for (size_t i = 0; i < row->n_values; ++i) {
         size_t j = column_of(row, i, wide);
-        if (j >= weights->n_features) break;
+        if (j >= weights->n_features) {
+            sums[0] = broadcast((real)NAN);
+            break;
+        }
         vec value = broadcast(x[i]);
+        real *of_feature = w + j * weights->stride;
+        if (first == 0 && weights->steps && weights->steps[j] != weights->now) {
+            struct penalty_map map = penalty_map_of(weights, weights->steps[j]);
+            weights->steps[j] = (uint32_t)weights->now;
+            penalise(of_feature + n * LANES, weights->stride - (size_t)n * LANES, &map);
+            UNROLL for (int v = 0; v < n; ++v) {
+                vec weight = penalised(load(of_feature + v * LANES), &map);
+                store(of_feature + v * LANES, weight);
+                sums[v] = fmadd(value, weight, sums[v]);
+            }
+            continue;
+        }
         UNROLL for (int v = 0; v < n; ++v) {
-            sums[v] = fmadd(value, load(w + j * weights->stride + v * LANES), sums[v]);
+            sums[v] = fmadd(value, load(of_feature + v * LANES), sums[v]);
         }
     }
     UNROLL for (int v = 0; v < n; ++v) store(logits + first + v * LANES, sums[v]);
@@ -127,12 +137,11 @@ ALWAYS_INLINE void scores_of_rows(const struct sparse_row *rows, size_t n_rows,
         const struct sparse_row *row = rows + s;
         fetch_values(row + SPARSE_ROWS_AHEAD, wide);
         fetch_weights(row + 1, weights, wide);
-        int all_exist = catch_up_row(row, weights, wide);
         size_t k = 0;
-        EACH_TILE(CLASS_VECTORS, sparse_scores_tile(row, weights, k, CLASS_VECTORS, intercept, logits, wide));
+        EACH_TILE(CLASS_VECTORS,
+                  sparse_scores_tile(row, weights, k, CLASS_VECTORS, intercept, logits, wide));
         EACH_TILE(2, sparse_scores_tile(row, weights, k, 2, intercept, logits, wide));
         EACH_TILE(1, sparse_scores_tile(row, weights, k, 1, intercept, logits, wide));
-        if (!all_exist) logits[0] = (real)NAN;
     }
 }
 
@@ -174,7 +183,8 @@ ALWAYS_INLINE void update_with_rows(const struct sparse_row *rows, size_t n_rows
                                     vec factor, int wide) {
     for (size_t s = 0; s < n_rows; ++s, dlogits += weights->stride) {
         size_t k = 0;
-        EACH_TILE(CLASS_VECTORS, sparse_update_tile(rows + s, weights, k, CLASS_VECTORS, factor, dlogits, wide));
+        EACH_TILE(CLASS_VECTORS,
+                  sparse_update_tile(rows + s, weights, k, CLASS_VECTORS, factor, dlogits, wide));
         EACH_TILE(2, sparse_update_tile(rows + s, weights, k, 2, factor, dlogits, wide));
         EACH_TILE(1, sparse_update_tile(rows + s, weights, k, 1, factor, dlogits, wide));
     }
@@ -207,7 +217,10 @@ static void sparse_update_intercept(const void *dlogits, size_t stride, size_t n
 static void sparse_catch_up(const struct sparse_weights *weights) {
     real *w = weights->start;
     for (size_t j = 0; j < weights->n_features; ++j, w += weights->stride) {
-        if (weights->steps[j] != weights->now) catch_up(w, weights->stride, weights, weights->steps[j]);
+        if (weights->steps[j] != weights->now) {
+            struct penalty_map map = penalty_map_of(weights, weights->steps[j]);
+            penalise(w, weights->stride, &map);
+        }
         weights->steps[j] = 0;
     }
 }
@@ -235,7 +248,8 @@ static void sparse_pack(const void *coef, const struct sparse_weights *weights) 
         }
     }
     for (; j < n_features; ++j) {
-        for (size_t k = 0; k < weights->n_classes; ++k) to[j * stride + k] = from[k * n_features + j];
+        for (size_t k = 0; k < weights->n_classes; ++k)
+            to[j * stride + k] = from[k * n_features + j];
     }
 }
 
@@ -261,7 +275,8 @@ static void sparse_unpack(const struct sparse_weights *weights, void *coef) {
         }
     }
     for (; j < n_features; ++j) {
-        for (size_t k = 0; k < weights->n_classes; ++k) to[k * n_features + j] = from[j * stride + k];
+        for (size_t k = 0; k < weights->n_classes; ++k)
+            to[k * n_features + j] = from[j * stride + k];
     }
 }
 

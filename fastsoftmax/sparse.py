@@ -83,11 +83,11 @@ class SparseRows:
 def steps_between_penalties(X: SparseRows, batch_size: int) -> int:
     """How many steps share one penalty in their objectives: see `Backend.sgd_epoch`.
 
-    The penalty takes a pass over all weights. After so many steps, that are a quarter of the features
-    whose weights the steps have visited.
+    The penalty takes a pass over the weights of all features, in order. Between two passes the steps
+    visit the weights of 8 times as many, in no order.
     """
     visited = max(1.0, len(X.values) / max(1, len(X)) * min(batch_size, len(X)))
-    return max(1, int(np.ceil(4 * X.shape[1] / visited)))
+    return max(1, int(np.ceil(8 * X.shape[1] / visited)))
 
 
 def as_sparse_rows(name: str, value: object) -> SparseRows | None:
