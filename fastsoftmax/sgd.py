@@ -81,8 +81,7 @@ def run_epoch(
     )
     size = min(sampling.batch_size, n_samples)
     per_block = n_steps
-    if isinstance(X, SparseRows):
-        X = X.astype(state.coef.dtype)
+    as_stored = X.astype(state.coef.dtype) if isinstance(X, SparseRows) else X
     as_it_lies = _lies_as_kernels_read(X, state.coef.dtype)
     if not as_it_lies:
         row_bytes = max(1, X.shape[1]) * state.coef.itemsize
@@ -91,7 +90,7 @@ def run_epoch(
     for start in range(0, n_steps, per_block):
         stop = min(start + per_block, n_steps)
         rows = order[start * size : stop * size]
-        data = Data(X, targets)
+        data = Data(as_stored, targets)
         if not as_it_lies:
             # The same rows in the same order, only converted: the trajectory does not change.
             data = Data(as_native(X[rows], state.coef.dtype), targets[rows])

@@ -40,7 +40,7 @@ class SparseRows:
         """Return the same rows with values of `dtype`: this object where they are."""
         if self.dtype == dtype:
             return self
-        with np.errstate(over="ignore"):  # what becomes infinite is named by the check that finds it
+        with np.errstate(over="ignore"):  # named by the check that finds it
             return replace(self, values=self.values.astype(dtype))
 
     def __getitem__(self, rows: int | slice | NDArray[np.int64]) -> FloatArray:
@@ -53,7 +53,7 @@ class SparseRows:
         return dense.reshape(*np.shape(rows), -1)
 
     def product(self, W: FloatArray) -> FloatArray:
-        """Return the dense `self @ W`, W (n_features, n_columns) in C order; the cost is that of the values."""
+        """Return the dense `self @ W` for W (n_features, n_columns), at the cost of the values stored."""
         out = np.zeros((len(self), W.shape[1]), W.dtype)
         values = self.astype(W.dtype).values
         per_block = max(1, _BLOCK_BYTES // max(1, W.shape[1] * W.itemsize))
@@ -159,7 +159,7 @@ def _check_indptr(name: str, indptr: IndexArray, n_rows: int, n_stored: int) -> 
     rises = indptr[1:] >= indptr[:-1]
     if not rises.all():
         raise ValueError(
-            f"{name}: expected {name}.indptr that never falls, got a fall after row "
+            f"{name}: expected {name}.indptr that never falls, got a fall in row "
             f"{int(np.argmin(rises))}"
         )
 

@@ -116,7 +116,10 @@ def test_auto_is_the_first_one_that_is_available(monkeypatch):
         get_backend("numba")
 
 
-LEAVES = {"_version", "exceptions", "labels", "regularizers", "schedules", "threads", "validation"}
+LEAVES = {
+    *("_version", "exceptions", "labels", "regularizers", "schedules", "sparse", "threads"),
+    "validation",
+}
 # The rooms of the package, and what each may import of it besides itself.
 MAY_IMPORT = {
     **{leaf: {"validation"} for leaf in LEAVES},

@@ -92,7 +92,7 @@ cdef void add_to_prefixes(SparseEpoch *e, double factor, double shrinkage) noexc
 
 
 cdef double scale_before(SparseEpoch *e, double factor) noexcept nogil:
-    """Make sure that this step's factor can be one of the prefixes; return it, or 1 if it has been applied."""
+    """Make sure that a step's factor can be one of the prefixes; return it, or 1 where it is applied."""
     cdef double size = fabs(factor), product = fabs(e.prefixes[e.weights.now].scale) * size
     cdef bint usual = LEAST_FACTOR < size and size < 1 / LEAST_FACTOR
     if usual and LEAST_PRODUCT < product and product < 1 / LEAST_PRODUCT and (
