@@ -71,7 +71,7 @@ class SoftmaxClassifier:
     power_t : float, default 0.5
         The exponent of "invscaling".
     momentum : float, default 0.0
-        From 0 to less than 1: ``v = momentum * v - rate * gradient; coef_ += v``.
+        From 0 to less than 1, and 0 with a sparse `X`: ``v = momentum * v - rate * gradient; coef_ += v``.
     nesterov : bool, default False
         Whether the momentum is Nesterov's: ``coef_ += momentum * v - rate * gradient`` with the new v.
     random_state : int, numpy.random.Generator, numpy.random.RandomState or None, default None
@@ -96,13 +96,22 @@ class SoftmaxClassifier:
         Steps taken, over the same.
     loss_curve_ : list of float
         The objective of every epoch, penalty included, as the mean over its minibatches before their
-        updates.
+        updates. With a sparse `X` the penalty in it is that before the last step of the epoch whose
+        number is a multiple of m: a pass over all weights, which happens every m steps. Between two
+        of them the steps visit the weights of 8 times as many features as there are.
 
     Notes
     -----
     `X` may be float32, float64, float16, of integers or booleans, and strided as it likes. Rows of
     float32 or float64 are read where they lie; others are converted a few minibatches at a time, but
     for a Fortran-ordered `X`, which is copied, once a call.
+
+    `X` may also be sparse: a CSR matrix with values of float32 or float64, as SciPy has it or any object
+    with its attributes `format`, `data`, `indices`, `indptr` and `shape`. It is read where it lies; indices
+    need not be sorted, and values of the same place add up. The rule is plain SGD, without `momentum`. On
+    the compiled backend a step costs what its values do, on one thread; the other backends make dense
+    minibatches. What the penalty does to a weight in the steps that do not meet it is made up for, exactly,
+    when one does, so the steps are those of the dense matrix, to rounding.
 
     References
     ----------
@@ -215,7 +224,7 @@ class SoftmaxClassifier:
 
         Parameters
         ----------
-        X : array_like of real numbers, shape (n_samples, n_features)
+        X : array_like of real numbers or CSR matrix, shape (n_samples, n_features)
         y : array_like of labels, shape (n_samples,)
             Integers, strings, booleans or floats without a fraction; at least two different ones.
 
@@ -331,7 +340,7 @@ class SoftmaxClassifier:
 
         Parameters
         ----------
-        X : array_like of real numbers, shape (n_samples, n_features)
+        X : array_like of real numbers or CSR matrix, shape (n_samples, n_features)
 
         Returns
         -------
