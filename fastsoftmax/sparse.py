@@ -5,6 +5,7 @@ range, in any order; those in one column add up, and all else is 0.
 """
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -55,20 +56,16 @@ class SparseRows:
     def product(self, W: FloatArray) -> FloatArray:
         """Return the dense `self @ W` for W (n_features, n_columns), at the cost of the values stored."""
         out = np.zeros((len(self), W.shape[1]), W.dtype)
-        values = self.astype(W.dtype).values
         per_block = max(1, _BLOCK_BYTES // max(1, W.shape[1] * W.itemsize))
-        start = 0
-        while start < len(self):
-            most = int(self.indptr[start]) + per_block
-            stop = max(start + 1, int(np.searchsorted(self.indptr, most, side="right")) - 1)
+        cuts = np.arange(0, len(self.values), per_block)
+        rows_at_cuts = np.unique(np.searchsorted(self.indptr, cuts, side="right") - 1).tolist()
+        for start, stop in pairwise([*rows_at_cuts, len(self)]):
             begin, end = int(self.indptr[start]), int(self.indptr[stop])
+            terms = W[self.indices[begin:end]]
+            terms *= self.values[begin:end, np.newaxis].astype(W.dtype, copy=False)
             # reduceat has no empty sums: rows without values keep their zeros.
             filled = start + np.flatnonzero(np.diff(self.indptr[start : stop + 1]))
-            if len(filled):
-                terms = W[self.indices[begin:end]]
-                terms *= values[begin:end, np.newaxis]
-                out[filled] = np.add.reduceat(terms, self.indptr[filled] - begin, axis=0)
-            start = stop
+            out[filled] = np.add.reduceat(terms, self.indptr[filled] - begin, axis=0)
         return out
 
     def _stored_in(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

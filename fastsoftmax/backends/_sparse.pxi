@@ -21,7 +21,7 @@ cdef struct SparseEpoch:
     const int64_t *labels
     const char *probabilities
     const int64_t *order
-    size_t n_samples, n_rows, batch_size
+    size_t n_samples, batch_size
     # the model
     const kernel_table *kernels
     step_rule rule
