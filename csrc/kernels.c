@@ -7,6 +7,7 @@
 #include "panels.h"
 #include "peaks.h"
 #include "rows.h"
+#include "sparse.h"
 
 #define JOIN(a, b, c) a##b##_##c
 #define TABLE_NAME(set, type) JOIN(kernels_, set, type)
@@ -44,6 +45,12 @@ const struct kernels TABLE_NAME(INSTRUCTION_SET, TYPE) = {
     .pack_dlogits = pack_dlogits,
     .packed_update = packed_update,
     .packed_update_intercept = packed_update_intercept,
+    .sparse_pack = sparse_pack,
+    .sparse_unpack = sparse_unpack,
+    .sparse_catch_up = sparse_catch_up,
+    .sparse_scores = sparse_scores,
+    .sparse_update = sparse_update,
+    .sparse_update_intercept = sparse_update_intercept,
     .column_sums = column_sums,
     .multiply_adds = multiply_adds,
     .read_memory = read_memory,

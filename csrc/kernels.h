@@ -45,6 +45,28 @@ struct rows_to_fetch {
 
 /* What an element of X is; REAL is the type of the table. */
 enum number { UINT8, FLOAT16, FLOAT32, REAL };
+/* A step on sparse rows; see sparse.h. Of a row: its values and their columns, int64_t or int32_t. */
+struct sparse_row {
+    const void *values, *indices;
+    size_t n_values;
+};
+
+enum { SPARSE_ROWS_AHEAD = 4 };
+
+/* A and C of sparse.h after so many steps, the first being those of none: 1, 1 and 0. */
+struct penalty_prefix {
+    double scale, inverse_scale, shrinkage;
+};
+
+struct sparse_weights {
+    void *start; /* (n_features, stride), a multiple of lanes */
+    size_t n_features, n_classes, stride;
+    int wide_indices;
+    uint32_t
+        *steps; /* of every feature, how many its weights have undergone; NULL without penalty */
+    const struct penalty_prefix *prefixes;
+    size_t now;
+};
 
 struct kernels {
     size_t lanes; /* elements of a vector; the strides of padded matrices are multiples of it */
@@ -130,6 +152,18 @@ struct kernels {
                           void *slab, void *velocity, double *squares, double *magnitudes);
     void (*packed_update_intercept)(const void *dlogits, size_t n_samples, size_t n_classes,
                                     const struct rule *rule, void *intercept, void *velocity);
+
+    /* A step on sparse rows; see sparse.h. */
+    void (*sparse_pack)(const void *coef, const struct sparse_weights *weights);
+    void (*sparse_unpack)(const struct sparse_weights *weights, void *coef);
+    void (*sparse_catch_up)(const struct sparse_weights *weights);
+    void (*sparse_scores)(const struct sparse_row *rows, size_t n_rows,
+                          const struct sparse_weights *weights, const void *intercept,
+                          void *logits);
+    void (*sparse_update)(const struct sparse_row *rows, size_t n_rows,
+                          const struct sparse_weights *weights, const void *dlogits, double factor);
+    void (*sparse_update_intercept)(const void *dlogits, size_t stride, size_t n_rows,
+                                    size_t n_classes, double rate, void *intercept);
 
     /* out[k] = sum over rows of g[s, k] */
     void (*column_sums)(const void *g, size_t stride, size_t n_rows, size_t n_columns,

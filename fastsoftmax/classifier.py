@@ -16,6 +16,7 @@ from .exceptions import DivergenceError, NotFittedError
 from .labels import as_labels, encode, find_classes
 from .settings import Settings, generator_of, n_threads_of, parameters_of
 from .sgd import copy_of
+from .sparse import SparseRows, as_sparse_rows
 from .standardization import Standardization
 from .validation import FloatArray
 
@@ -76,7 +77,7 @@ class SoftmaxClassifier:
     power_t : float, default 0.5
         The exponent of "invscaling".
     momentum : float, default 0.0
-        From 0 to less than 1: ``v = momentum * v - rate * gradient; coef_ += v``.
+        From 0 to less than 1, and 0 with a sparse `X`: ``v = momentum * v - rate * gradient; coef_ += v``.
     nesterov : bool, default False
         Whether the momentum is Nesterov's: ``coef_ += momentum * v - rate * gradient`` with the new v.
     random_state : int, numpy.random.Generator, numpy.random.RandomState or None, default None
@@ -104,7 +105,9 @@ class SoftmaxClassifier:
         Steps taken, over the same.
     loss_curve_ : list of float
         The objective of every epoch, penalty included, as the mean over its minibatches before their
-        updates.
+        updates. With a sparse `X` the penalty in it is that before the last step of the epoch whose
+        number is a multiple of m: a pass over all weights, which happens every m steps. Between two
+        of them the steps visit the weights of 8 times as many features as there are.
 
     Notes
     -----
@@ -112,6 +115,13 @@ class SoftmaxClassifier:
     likes. Rows of the first four are read where they lie, and what has to be converted is, minibatch by
     minibatch in the kernels of the compiled backend; others are converted a few minibatches at a
     time, but for a Fortran-ordered `X`, which is copied, once a call.
+
+    `X` may also be sparse: a CSR matrix with values of float32 or float64, as SciPy has it or any object
+    with its attributes `format`, `data`, `indices`, `indptr` and `shape`. It is read where it lies; indices
+    need not be sorted, and values of the same place add up. The rule is plain SGD, without `momentum`. On
+    the compiled backend a step costs what its values do, on one thread; the other backends make dense
+    minibatches. What the penalty does to a weight in the steps that do not meet it is made up for, exactly,
+    when one does, so the steps are those of the dense matrix, to rounding.
 
     References
     ----------
@@ -228,7 +238,7 @@ class SoftmaxClassifier:
 
         Parameters
         ----------
-        X : array_like of real numbers, shape (n_samples, n_features)
+        X : array_like of real numbers or CSR matrix, shape (n_samples, n_features)
         y : array_like of labels, shape (n_samples,)
             Integers, strings, booleans or floats without a fraction; at least two different ones.
 
@@ -251,6 +261,7 @@ class SoftmaxClassifier:
         """
         settings = Settings(self)
         matrix = _matrix(X)
+        settings.check_rule_for(matrix)
         classes = find_classes(y)
         targets = encode(y, classes, len(matrix))
         if len(classes) < 2:
@@ -307,6 +318,7 @@ class SoftmaxClassifier:
         """
         settings = Settings(self)
         matrix = _matrix(X)
+        settings.check_rule_for(matrix)
         fitted = hasattr(self, "coef_")
         if fitted:
             known = self.classes_
@@ -344,7 +356,7 @@ class SoftmaxClassifier:
 
         Parameters
         ----------
-        X : array_like of real numbers, shape (n_samples, n_features)
+        X : array_like of real numbers or CSR matrix, shape (n_samples, n_features)
 
         Returns
         -------
@@ -421,7 +433,7 @@ class SoftmaxClassifier:
             return None
         return Standardization(self.mean_, self.scale_)
 
-    def _check_n_features(self, matrix: NDArray[Any]) -> None:
+    def _check_n_features(self, matrix: NDArray[Any] | SparseRows) -> None:
         if matrix.shape[1] != self.n_features_in_:
             raise ValueError(
                 f"X: expected {self.n_features_in_} features as in training, got {matrix.shape[1]}"
@@ -436,12 +448,15 @@ class SoftmaxClassifier:
         self._check_n_features(matrix)
         coef, intercept = parameters_of(self)
         dtype = coef.dtype
-        logits = np.empty((len(matrix), len(coef)), dtype)
-        rows = max(1, _BLOCK_BYTES // (self.n_features_in_ * dtype.itemsize))
-        for start in range(0, len(matrix), rows):
-            with np.errstate(over="ignore", invalid="ignore"):  # named below
-                block = matrix[start : start + rows].astype(dtype, copy=False)
-                logits[start : start + rows] = block @ coef.T + intercept
+        with np.errstate(over="ignore", invalid="ignore"):  # named below
+            if isinstance(matrix, SparseRows):
+                logits = matrix.product(np.ascontiguousarray(coef.T)) + intercept
+            else:
+                logits = np.empty((len(matrix), len(coef)), dtype)
+                rows = max(1, _BLOCK_BYTES // (self.n_features_in_ * dtype.itemsize))
+                for start in range(0, len(matrix), rows):
+                    block = matrix[start : start + rows].astype(dtype, copy=False)
+                    logits[start : start + rows] = block @ coef.T + intercept
         invalid = ~np.isfinite(logits).all(axis=1)
         if invalid.any():
             row = int(np.argmax(invalid))
@@ -449,14 +464,17 @@ class SoftmaxClassifier:
         return logits
 
 
-def _matrix(X: ArrayLike, to_train: bool = True) -> NDArray[Any]:
-    matrix = validation.as_array("X", X)
-    if matrix.ndim != 2:
+def _matrix(X: ArrayLike, to_train: bool = True) -> NDArray[Any] | SparseRows:
+    sparse = as_sparse_rows("X", X)
+    matrix = validation.as_array("X", X) if sparse is None else sparse
+    if len(matrix.shape) != 2:
         raise ValueError(f"X: expected two dimensions, got shape {matrix.shape}")
     if matrix.shape[1] == 0 or (len(matrix) == 0 and to_train):
         raise ValueError(
             f"X: expected at least one sample and one feature, got shape {matrix.shape}"
         )
+    if isinstance(matrix, SparseRows):
+        return matrix
     if to_train and matrix.flags.f_contiguous and not matrix.flags.c_contiguous:
         # Rows of a Fortran-ordered array are scattered: the one copy of X that training ever makes.
         return np.array(matrix, order="C")

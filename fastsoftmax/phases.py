@@ -26,7 +26,8 @@ class Epoch(NamedTuple):
     n_classes: int
     n_steps: int
     dtype: str  # of the computation
-    stored_itemsize: int  # bytes of a number in X
+    n_values: float  # numbers of X that are read: all, or those that a sparse X stores
+    bytes_of_value: int  # in X, and of a sparse one the index as well
     n_threads: int
     is_last: bool  # of the blocks of one pass over the data
 

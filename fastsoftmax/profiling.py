@@ -58,15 +58,16 @@ def work_of(epoch: Epoch) -> dict[str, Work]:
     """Return what the phases of an epoch have to do; see the table above."""
     n, d, c = epoch.n_samples, epoch.n_features, epoch.n_classes
     itemsize = 8 if epoch.dtype == "float64" else 4
-    products, stored, weights = 2.0 * n * d * c, float(n * d * epoch.stored_itemsize), 0.0
-    if d * c * itemsize > _CACHED_WEIGHTS:
+    is_sparse = epoch.n_values < n * d
+    products, stored, weights = 2.0 * epoch.n_values * c, epoch.n_values * epoch.bytes_of_value, 0.0
+    if not is_sparse and d * c * itemsize > _CACHED_WEIGHTS:
         weights = float(epoch.n_steps * d * c * itemsize)
-    converted = epoch.stored_itemsize != itemsize
-    as_read = float(n * d * itemsize)
+    converted = not is_sparse and epoch.bytes_of_value != itemsize
+    as_read = epoch.n_values * itemsize if converted else stored
     scores = Work(products, as_read + weights)
     loss = Work(5.0 * n * c)
     gradient = Work(products, as_read + 2 * weights)
-    step = Work(4.0 * epoch.n_steps * d * c)
+    step = Work(0.0 if is_sparse else 4.0 * epoch.n_steps * d * c)
     together = Work(scores.flop + loss.flop + gradient.flop, as_read)
     if epoch.backend == "naive":
         return {TOGETHER: together, NAMES[phases.UPDATE]: step}
@@ -255,8 +256,8 @@ class profile:  # noqa: N801 - used as a function is: with fastsoftmax.profile()
         }
         # A whole epoch has to read X once and to do both products.
         first = self.epochs[0]
-        flop = sum(4.0 * e.n_samples * e.n_features * e.n_classes for e in self.epochs)
-        stored = sum(e.n_samples * e.n_features * e.stored_itemsize for e in self.epochs)
+        flop = sum(4.0 * e.n_values * e.n_classes for e in self.epochs)
+        stored = sum(e.n_values * e.bytes_of_value for e in self.epochs)
         seconds = {f"whole epoch ({first.backend})": self.seconds / self._n_epochs()}
         wholes = {
             name: (flop / stored, flop / self._n_epochs() / taken)

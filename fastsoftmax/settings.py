@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from . import schedules, standardization, validation
 from .backends import Backend, Rule, State, get_backend
 from .sgd import Sampling, Schedule, copy_of, run_epoch
+from .sparse import SparseRows
 from .standardization import Standardization
 from .threads import resolve_n_threads
 from .validation import FloatArray
@@ -57,7 +58,21 @@ class Settings:
         power_t = validation.as_non_negative("power_t", model.power_t)
         self.schedule = Schedule(learning_rate, eta0, power_t)
 
-    def initial_state(self, n_classes: int, matrix: NDArray[Any]) -> State:
+    def check_rule_for(self, matrix: NDArray[Any] | SparseRows) -> None:
+        """Raise if `matrix` is sparse and the rule is another than plain SGD, or it is to be scaled."""
+        if not isinstance(matrix, SparseRows):
+            return
+        if self.standardize:
+            raise ValueError("standardize: expected False for a sparse X, got True")
+        for name in ("momentum", "nesterov"):
+            value = getattr(self.rule, name)
+            if value:
+                raise ValueError(
+                    f"{name}: expected {type(value)()} for a sparse X, which is trained on by plain "
+                    f"SGD alone, got {value}"
+                )
+
+    def initial_state(self, n_classes: int, matrix: NDArray[Any] | SparseRows) -> State:
         """Weights and velocities of zeros."""
         dtype = _dtype_of(matrix)
         coef = np.zeros((n_classes, matrix.shape[1]), dtype)
@@ -65,10 +80,10 @@ class Settings:
         return self._with_velocities(coef, intercept, None, None)
 
     def standardization_of(
-        self, matrix: NDArray[Any], known: Standardization | None = None
+        self, matrix: NDArray[Any] | SparseRows, known: Standardization | None = None
     ) -> Standardization | None:
         """What is known already, else of this matrix; None where it is not asked for."""
-        if not self.standardize:
+        if not self.standardize or isinstance(matrix, SparseRows):
             return None
         dtype = _dtype_of(matrix)
         return known or standardization.of_columns(self.backend, matrix, dtype, self.n_threads)
@@ -104,7 +119,7 @@ class Settings:
 
     def run_epoch(
         self,
-        matrix: NDArray[Any],
+        matrix: NDArray[Any] | SparseRows,
         targets: NDArray[Any],
         state: State,
         first_step: int,
@@ -126,7 +141,7 @@ class Settings:
         )
 
 
-def _dtype_of(matrix: NDArray[Any]) -> np.dtype[Any]:
+def _dtype_of(matrix: NDArray[Any] | SparseRows) -> np.dtype[Any]:
     """The dtype to train in: float32 holds every pixel exactly, and is as fast again."""
     if matrix.dtype == np.uint8:
         return np.dtype(np.float32)

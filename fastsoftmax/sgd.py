@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from . import phases, schedules
 from .backends import Backend, Data, Rule, State
 from .exceptions import DivergenceError
+from .sparse import SparseRows, check_indices
 from .standardization import Standardization
 from .validation import FloatArray, as_native, reads_as, why_row_is_invalid
 
@@ -53,7 +54,7 @@ def copy_of(state: State) -> State:
 
 def run_epoch(
     backend: Backend,
-    X: NDArray[Any],
+    X: NDArray[Any] | SparseRows,
     targets: NDArray[Any],
     state: State,
     rule: Rule,
@@ -86,7 +87,8 @@ def run_epoch(
     size = min(sampling.batch_size, n_samples)
     per_block = n_steps
     dtype = state.coef.dtype
-    as_it_lies = reads_as(X, dtype)
+    as_stored = X.astype(dtype) if isinstance(X, SparseRows) else X
+    as_it_lies = isinstance(X, SparseRows) or reads_as(X, dtype)
     folded: tuple[FloatArray | None, FloatArray | None] = (None, None)
     if standardization is not None:
         folded = standardization.folded(dtype, state.intercept is not None)
@@ -97,7 +99,7 @@ def run_epoch(
     for start in range(0, n_steps, per_block):
         stop = min(start + per_block, n_steps)
         rows = order[start * size : stop * size]
-        data = Data(X, targets, *folded)
+        data = Data(as_stored, targets, *folded)
         if not as_it_lies:
             # The same rows in the same order, only converted: the trajectory does not change.
             begun = phases.begin()
@@ -135,6 +137,10 @@ def _note(
     """Tell the profile that is going on of an epoch, or of a block of one."""
     if phases.recorder is not None:
         n_classes, n_features = state.coef.shape
+        n_values, bytes_of_value = float(n_samples * n_features), data.X.dtype.itemsize
+        if isinstance(data.X, SparseRows):
+            n_values = n_samples * len(data.X.values) / len(data.X)
+            bytes_of_value += data.X.indices.itemsize
         phases.recorder.epochs.append(
             phases.Epoch(
                 backend.name,
@@ -145,7 +151,8 @@ def _note(
                 n_classes,
                 n_steps,
                 state.coef.dtype.name,
-                data.X.itemsize,
+                n_values,
+                bytes_of_value,
                 n_threads,
                 is_last,
             )
@@ -153,7 +160,7 @@ def _note(
 
 
 def _explain(
-    X: NDArray[Any],
+    X: NDArray[Any] | SparseRows,
     rows: NDArray[np.int64],
     dtype: np.dtype[Any],
     step: int,
@@ -161,6 +168,8 @@ def _explain(
     schedule: Schedule,
 ) -> None:
     """Raise the error for an objective that is not finite: the data's fault, or the step size's."""
+    if isinstance(X, SparseRows):
+        check_indices("X", X)  # they may have changed since
     for row in rows:
         if not np.isfinite(as_native(X[row], dtype)).all():
             raise ValueError(why_row_is_invalid(int(row), X[row], dtype))

@@ -14,6 +14,7 @@ import os
 import sys
 
 import numpy as np
+import scipy.sparse
 
 import fastsoftmax as f
 from fastsoftmax.backends import get_backend
@@ -37,6 +38,12 @@ TRAINING = [
     {"penalty": "elasticnet", "alpha": 0.01, "momentum": 0.9, "nesterov": True},
     {"penalty": "l1", "alpha": 0.01, "momentum": 0.5},
     {"penalty": "l2", "batch_size": 64, "fit_intercept": False},
+]
+SPARSE_TRAINING = [
+    {"penalty": "elasticnet", "alpha": 0.01, "batch_size": 3},
+    {"penalty": "l1", "alpha": 0.01, "learning_rate": "invscaling"},
+    {"penalty": "l2", "alpha": 8, "batch_size": 64, "fit_intercept": False},
+    {"penalty": None, "batch_size": 16},
 ]
 
 
@@ -101,6 +108,13 @@ def drawn(dtype, n_threads):
             ).fit((X * 40).clip(0, 255).astype(kind), labels)
             result = model.coef_, model.intercept_, model.loss_curve_, model.mean_, model.scale_
             yield f"standardized {n}x{d}x{c} {np.dtype(kind)}", *result
+        sparse = scipy.sparse.csr_array(X * (rng.random((n, d)) < 0.1))
+        for rule in SPARSE_TRAINING:
+            model = f.SoftmaxClassifier(
+                backend="compiled", n_jobs=n_threads, max_iter=2, random_state=0, eta0=0.1, **rule
+            ).fit(sparse, labels)
+            result = model.coef_, model.intercept_, model.loss_curve_
+            yield f"fit sparse {n}x{d}x{c} {rule['penalty']}", *result
 
 
 def digests(n_threads):

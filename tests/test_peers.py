@@ -76,6 +76,30 @@ def test_epochs(tmp_path):
     assert "DIFFERS" not in output
 
 
+def test_text(monkeypatch, capsys):
+    monkeypatch.syspath_prepend(ROOT)
+    from benchmarks.peers import tables, text
+
+    problem = text.made_up_text(600, 300, 3, 32)
+    assert problem.X.shape == (600, 300)
+    assert problem.X_test.shape == (120, 300)
+    assert problem.X.dtype == np.float32
+    squares = problem.X.multiply(problem.X).sum(axis=1)
+    # Each is a sum of up to 40 squares of rounded numbers.
+    np.testing.assert_allclose(squares[squares > 0], 1, rtol=50 * np.finfo(np.float32).eps)
+    outcome = text.outcome_of(problem, text.PEERS, n_rounds=1, n_threads=1)
+    record = text.as_record(outcome)
+    assert list(record["contenders"]) == ["fastsoftmax", "sgd", "sgd-tuned"]
+    assert 0.5 < record["target_accuracy"] < 1
+    for contender in record["contenders"].values():
+        assert_timed(contender, 1)
+        assert contender["reaches"] == (contender["accuracy"] >= record["target_accuracy"])
+        assert contender["reaches"] or contender["accuracy"] > 0.9 * record["target_accuracy"]
+    text.print_table(tables.new_console(None), outcome)
+    output = capsys.readouterr().out
+    assert all(name in output for name in record["contenders"])
+
+
 def test_loss(tmp_path):
     shapes = "128x10,7x100"
     output, record = record_of(tmp_path, "loss", "--shapes", shapes, "--rounds", "1")

@@ -153,13 +153,14 @@ def test_more_stretches_than_a_trace_has_room_for(rng):
 
 
 def test_the_work_of_an_epoch():
-    epoch = phases.Epoch("compiled", 0, 1, 100, 20, 5, 10, "float32", 1, 2, True)
+    epoch = phases.Epoch("compiled", 0, 1, 100, 20, 5, 10, "float32", 2000.0, 1, 2, True)
     work = work_of(epoch)
     assert work["gather and convert"] == (0, 2000)
     assert work["scores"] == (20_000, 8000)
     assert work["softmax and loss"] == (2500, 0)
     assert work["gradient and update"] == (20_000 + 4000, 8000)
-    large = epoch._replace(n_features=1000, n_classes=1000, dtype="float64", stored_itemsize=8)
+    large = epoch._replace(n_features=1000, n_classes=1000, dtype="float64", n_values=1e5)
+    large = large._replace(bytes_of_value=8)
     weights = 10 * 1000 * 1000 * 8
     assert work_of(large)["scores"] == (2e8, 800_000 + weights)
     assert work_of(large)["gradient and update"].bytes == 800_000 + 2 * weights

@@ -118,13 +118,16 @@ def test_auto_is_the_first_one_that_is_available(monkeypatch):
 
 
 LEAVES = {
-    "_version",
-    "exceptions",
-    "labels",
-    "phases",
-    "regularizers",
-    "schedules",
-    "threads",
+    *(
+        "_version",
+        "exceptions",
+        "labels",
+        "phases",
+        "regularizers",
+        "schedules",
+        "sparse",
+        "threads",
+    ),
     "validation",
 }
 # The rooms of the package, and what each may import of it besides itself.

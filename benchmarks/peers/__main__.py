@@ -10,7 +10,7 @@ from fastsoftmax.cli.errors import FAILED, INTERRUPTED, CommandError
 from fastsoftmax.cli.options import positive_integer
 
 try:
-    from . import busy, epochs, loss, memory, tables
+    from . import busy, epochs, loss, memory, tables, text
     from .threads import confine
 except ModuleNotFoundError as error:  # rich or threadpoolctl
     sys.exit(f'benchmarks.peers: error: needs {error.name}: pip install "fastsoftmax[peers]"')
@@ -114,7 +114,9 @@ def _parser() -> argparse.ArgumentParser:
             help="of one fit, whose time is divided by it (default: 3, with a few exceptions)",
         )
 
-    options = command(epochs, "epochs", "an epoch of minibatch SGD with L2", 4, epochs.ROWS)
+    options = command(
+        epochs, "epochs", "an epoch of minibatch SGD with L2", 4, {**epochs.ROWS, text.NAME: None}
+    )
     add_threads(options)
     add_rounds(options, 7)
     add_contenders(options, epochs.NAMES, epochs.NAMES)

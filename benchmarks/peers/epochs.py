@@ -11,7 +11,7 @@ import numpy as np
 from rich.console import Console
 from rich.text import Text
 
-from . import tables
+from . import tables, text
 from .contender import present_and_missing
 from .peak import matmul_flops
 from .problem import Problem, digits, made_up
@@ -96,10 +96,17 @@ class Outcome:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Carry out the command; 1 where the losses of two contenders disagree."""
+    """Carry out the command; 1 where two contenders disagree, or a target is missed."""
     console = tables.new_console(arguments.json)
-    rows = {name: ROWS.get(name) or made_up_row(shape) for name, shape in arguments.shapes.items()}
+    rows = {
+        name: ROWS.get(name) or made_up_row(shape)
+        for name, shape in arguments.shapes.items()
+        if name != text.NAME
+    }
     missing: dict[str, str] = {}
+    of_text = None
+    if text.NAME in arguments.shapes:
+        of_text, missing = text.run(arguments.rounds, arguments.threads)
     outcomes, peak = [], 0.0
     for name, row in rows.items():
         wanted = [c for c in row.contenders[1:] if c.name in arguments.contenders]
@@ -114,16 +121,21 @@ def run(arguments: argparse.Namespace) -> int:
         outcomes.append(outcome)
         peak = max(peak, matmul_flops(arguments.threads))
         gc.collect()
-    _print(console, outcomes, peak, arguments)
+    if outcomes:
+        _print(console, outcomes, peak, arguments)
+    if of_text is not None:
+        text.print_table(console, of_text)
     tables.print_missing(console, missing)
     settings = {"threads": arguments.threads, "rounds": arguments.rounds, "dtype": "float32"}
     record = {
         "matmul_flops": peak,
         "rows": [_record(outcome, peak) for outcome in outcomes],
+        "text": None if of_text is None else text.as_record(of_text),
         "missing": missing,
     }
     tables.save_json(arguments.json, "epochs", settings, record)
-    return 0 if all(outcome.agrees(name) for outcome in outcomes for name in outcome.losses) else 1
+    agree = all(outcome.agrees(name) for outcome in outcomes for name in outcome.losses)
+    return 0 if agree and (of_text is None or of_text.reaches(text.FastSoftmax.name)) else 1
 
 
 def outcome_of(

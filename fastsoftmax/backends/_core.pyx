@@ -13,19 +13,21 @@ from cpython.buffer cimport (
     Py_buffer, PyBUF_FORMAT, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer,
 )
 from cpython.exc cimport PyErr_CheckSignals
-from libc.math cimport isfinite, isnan
-from libc.stdint cimport int64_t, uint64_t
+from libc.math cimport fabs, isfinite, isnan
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset, strchr
 
+from fastsoftmax.sparse import SparseRows, steps_between_penalties
 from fastsoftmax.threads import resolve_n_threads
 
 from fastsoftmax.backends.kernels cimport (
     CACHE_LINE, FEW_CLASSES, FLOAT16, FLOAT32, MOST_PANELS, N_PHASES, NO_ROWS, PANEL_VECTORS,
-    PHASE_CONVERT, PHASE_LOSS, PHASE_SCORES, PHASE_UPDATE, REAL, ROWS_AHEAD,
-    SECOND_HALVES, SHORT_ROWS, UINT8, WHOLE_ROWS, instruction_set_row, kernel_table, number_kind,
-    phase_begin, phase_next, phase_totals, phases_of_thread, phases_start,
-    phases_stop, platform_allocate, platform_free, platform_nanoseconds, platform_seconds, pool,
-    pool_begin, pool_end, pool_for, pool_threads, rows_ahead, rows_of_sets, rows_to_fetch, step_rule,
+    PHASE_CONVERT, PHASE_LOSS, PHASE_SCORES, PHASE_UPDATE, REAL, ROWS_AHEAD, SECOND_HALVES,
+    SHORT_ROWS, SPARSE_ROWS_AHEAD, UINT8, WHOLE_ROWS, instruction_set_row, kernel_table, number_kind,
+    penalty_prefix, phase_begin, phase_next, phase_totals, phases_of_thread, phases_start, phases_stop,
+    platform_allocate, platform_free, platform_nanoseconds, platform_seconds, pool, pool_begin,
+    pool_end, pool_for, pool_threads, rows_ahead, rows_of_sets, rows_to_fetch, sparse_row,
+    sparse_weights, step_rule,
 )
 
 
@@ -189,3 +191,4 @@ include "_moments.pxi"
 include "_epoch.pxi"
 include "_panels.pxi"
 include "_packed.pxi"
+include "_sparse.pxi"

@@ -140,6 +140,12 @@ cdef size_t run_steps(Epoch *e, size_t step, size_t n_steps, int n_threads) noex
 
 
 def sgd_epoch(data, state, rule, order, size_t batch_size, rates, int n_threads):
+    if isinstance(data.X, SparseRows):
+        return sparse_epoch(data, state, rule, order, batch_size, rates)
+    return dense_epoch(data, state, rule, order, batch_size, rates, n_threads)
+
+
+cdef dense_epoch(data, state, rule, order, size_t batch_size, rates, int n_threads):
     cdef View x = View(data.X), indices = View(order), step_rates = View(rates)
     cdef Targets t = Targets(data.targets)
     coef, intercept, coef_velocity, intercept_velocity = state

@@ -1,6 +1,6 @@
 """What the Cython core uses of csrc/; each function is described in its header there."""
 
-from libc.stdint cimport int64_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 
 cdef extern from "platform.h" nogil:
@@ -18,6 +18,7 @@ cdef extern from "kernels.h" nogil:
         FEW_CLASSES
         PANEL_VECTORS
         MOST_PANELS
+        SPARSE_ROWS_AHEAD
 
     struct step_rule "rule":
         double rate, l2, l1, momentum
@@ -38,6 +39,22 @@ cdef extern from "kernels.h" nogil:
     struct rows_to_fetch:
         const void **rows
         size_t n_rows, first, n_features
+
+    struct sparse_row:
+        const void *values
+        const void *indices
+        size_t n_values
+
+    struct penalty_prefix:
+        double scale, inverse_scale, shrinkage
+
+    struct sparse_weights:
+        void *start
+        size_t n_features, n_classes, stride
+        int wide_indices
+        uint32_t *steps
+        const penalty_prefix *prefixes
+        size_t now
 
     struct kernel_table "kernels":
         size_t lanes, element_size
@@ -111,6 +128,18 @@ cdef extern from "kernels.h" nogil:
         double (*multiply_adds)(size_t n_rounds, double *sink) noexcept nogil
         double (*read_memory)(const void *memory, size_t n) noexcept nogil
         void (*copy_memory)(const void *source, size_t n, void *to) noexcept nogil
+        void (*sparse_pack)(const void *coef, const sparse_weights *weights) noexcept nogil
+        void (*sparse_unpack)(const sparse_weights *weights, void *coef) noexcept nogil
+        void (*sparse_catch_up)(const sparse_weights *weights) noexcept nogil
+        void (*sparse_scores)(
+            const sparse_row *rows, size_t n_rows, const sparse_weights *weights,
+            const void *intercept, void *logits) noexcept nogil
+        void (*sparse_update)(
+            const sparse_row *rows, size_t n_rows, const sparse_weights *weights,
+            const void *dlogits, double factor) noexcept nogil
+        void (*sparse_update_intercept)(
+            const void *dlogits, size_t stride, size_t n_rows, size_t n_classes, double rate,
+            void *intercept) noexcept nogil
         double (*penalty)(
             const void *weights, size_t n, double l2, double l1, void *gradient) noexcept nogil
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import phases, regularizers
+from ..sparse import SparseRows, steps_between_penalties
 from .protocol import Data, FloatArray, LabelArray, Rule, State
 
 # Numbers that `column_moments` converts to float64 at once.
@@ -46,6 +47,11 @@ def sgd_epoch(
     """`Backend.sgd_epoch`, minibatch by minibatch."""
     objectives = np.empty(len(rates))
     current, done = state, 0
+    # Sparse rows become dense ones, a minibatch at a time.
+    between = 1
+    if isinstance(data.X, SparseRows):
+        between = steps_between_penalties(data.X, batch_size)
+    penalty = 0.0
     dcoef = np.empty_like(state.coef)
     dintercept = None if state.intercept is None else np.empty_like(state.intercept)
     try:
@@ -69,8 +75,9 @@ def sgd_epoch(
             )
             # What overflows shows in the objective or in the weights, which the caller looks at.
             with np.errstate(over="ignore", invalid="ignore"):
-                objective = losses.mean() + regularizers.value(current.coef, rule.l2, rule.l1)
-                objectives[step] = objective if invalid < 0 else np.nan
+                if step % between == 0:
+                    penalty = regularizers.value(current.coef, rule.l2, rule.l1)
+                objectives[step] = losses.mean() + penalty if invalid < 0 else np.nan
                 done = step + 1
                 if not np.isfinite(objectives[step]):
                     break

@@ -12,6 +12,8 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ..sparse import SparseRows
+
 # One alias for "an array of the compute dtype": float32 and float64 are decided at run time.
 FloatArray = NDArray[Any]
 LabelArray = NDArray[np.int64]
@@ -20,12 +22,12 @@ LabelArray = NDArray[np.int64]
 class Data(NamedTuple):
     """The training data of an epoch, read where they lie.
 
-    `X` is of the compute dtype or of one that it holds exactly: uint8, float16, and float32 for
+    A dense `X` is of the compute dtype or of one that it holds exactly: uint8, float16, and float32 for
     float64. A row's elements are contiguous, rows may be strided. Where `mean` or `inverse_scale` are
     given, (x - mean) * inverse_scale stands for x, in the compute dtype, each operation rounded once.
     """
 
-    X: NDArray[Any]  # (n_samples, n_features)
+    X: NDArray[Any] | SparseRows  # (n_samples, n_features)
     targets: (
         LabelArray | FloatArray
     )  # int64 labels (n_samples,) or probabilities (n_samples, n_classes)
@@ -144,6 +146,10 @@ class Backend(Protocol):
         Returns the objective of the steps before their updates: the mean loss of the minibatch plus
         the penalty. One that is not finite ends the epoch, as the last one returned; where it is the
         loss that is not finite, the step is not taken. A pending signal is raised after a whole step.
+
+        Of `SparseRows` it takes plain SGD alone. A pass over all weights would take longer than such a
+        step, so the penalty in its objective is that before the last step whose number is a multiple of
+        `steps_between_penalties`. The steps themselves apply every penalty, each at its rate.
         """
 
 

@@ -439,6 +439,69 @@ static void pack_case(const struct shape *s) {
     hash_reals(back, s->c * s->d);
 }
 
+/* Up to four values a row, in any columns, also the same; as SPARSE_ROWS_AHEAD expects it, the last row
+ * comes once more. The first row, where there are others, has a column that does not exist if asked for. */
+static const struct sparse_row *sparse_rows_of(const struct shape *s, int wide, int has_none) {
+    static struct sparse_row rows[64 + SPARSE_ROWS_AHEAD];
+    size_t n_values = s->n * 4, index_size = wide ? sizeof(int64_t) : sizeof(int32_t);
+    char *values = uniforms(DATA, n_values), *indices = array_of(TARGETS, n_values, index_size);
+    for (size_t i = 0; i < n_values; ++i) {
+        size_t column = has_none && i == 1 ? (size_t)-1 : below(s->d);
+        if (wide) {
+            ((int64_t *)(void *)indices)[i] = (int64_t)column;
+        } else {
+            ((int32_t *)(void *)indices)[i] = (int32_t)column;
+        }
+    }
+    for (size_t i = 0; i < s->n; ++i) {
+        rows[i].values = values + i * 4 * kernels->element_size;
+        rows[i].indices = indices + i * 4 * index_size;
+        rows[i].n_values = has_none && i == 0 ? 4 : below(5);
+    }
+    for (size_t i = s->n; i < s->n + SPARSE_ROWS_AHEAD; ++i) rows[i] = rows[s->n - 1];
+    return rows;
+}
+
+/* Two steps on sparse rows, and what the penalty alone does to the weights that they do not meet. */
+static void sparse_case(const struct shape *s) {
+    size_t lanes = kernels->lanes, columns = (s->c + lanes - 1) / lanes * lanes;
+    int wide = option(s, 1), has_penalty = option(s, 0), has_none = s->n > 1 && below(4) == 0;
+    struct penalty_prefix prefixes[3] = {{1, 1, 0}};
+    uint32_t steps[MANY_FEATURES] = {0};
+    struct sparse_weights weights = {
+        .start = stale(WEIGHTS, s->d * columns),
+        .n_features = s->d,
+        .n_classes = s->c,
+        .stride = columns,
+        .wide_indices = wide,
+        .steps = has_penalty ? steps : NULL,
+        .prefixes = prefixes,
+    };
+    void *coef = uniforms(VELOCITY, s->c * s->d), *intercept = uniforms(INTERCEPT, s->c);
+    void *logits = stale(LOGITS, s->n * columns);
+    kernels->sparse_pack(coef, &weights);
+    for (int i = 0; i < 2; ++i) {
+        const struct sparse_row *rows = sparse_rows_of(s, wide, has_none && i);
+        double factor = option(s, 2) ? -0.3 : 0.9, threshold = option(s, 3) ? 0.01 : 0;
+        kernels->sparse_scores(rows, s->n, &weights, option(s, 4) ? intercept : NULL, logits);
+        hash_reals(logits, s->n * columns);
+        /* Scores in place of gradients; those of a row without a column would be NaN. */
+        size_t first = has_none && i;
+        void *dlogits = (char *)logits + first * columns * kernels->element_size;
+        kernels->sparse_update(rows + first, s->n - first, &weights, dlogits, -0.01);
+        kernels->sparse_update_intercept(dlogits, columns, s->n - first, s->c, 0.1, intercept);
+        struct penalty_prefix *last = prefixes + weights.now++;
+        last[1].scale = last->scale * factor;
+        last[1].inverse_scale = 1 / last[1].scale;
+        last[1].shrinkage = last->shrinkage + threshold * fabs(last[1].inverse_scale);
+    }
+    if (has_penalty) kernels->sparse_catch_up(&weights);
+    kernels->sparse_unpack(&weights, coef);
+    hash_reals(weights.start, s->d * columns);
+    hash_reals(coef, s->c * s->d);
+    hash_reals(intercept, s->c);
+}
+
 /* ---- All of them ---- */
 
 /* Each has a function of one of the two kinds of shapes. */
@@ -460,6 +523,7 @@ static const struct {
     {"convert", NULL, convert_case},
     {"column_sums", NULL, column_sums_case},
     {"penalty", NULL, penalty_case},
+    {"sparse", NULL, sparse_case},
 };
 
 static void test_table(const char *set_name, const char *type_name, const struct kernels *table) {

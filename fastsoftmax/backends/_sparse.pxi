@@ -1,0 +1,214 @@
+"""An epoch on sparse rows in one call, on one thread: see csrc/sparse.h.
+
+A step of a usual minibatch is done before a second thread has begun, and rows of text share features, so
+that samples cannot be spread without copies of the gradient, nor features without looking for them.
+"""
+
+# Where a step's factor 1 - 2 * l2 * rate, or the product of some, is not between this and its inverse, all
+# weights are brought up to date before it: then nothing is divided by a number that is 0 or next to it.
+cdef double LEAST_FACTOR = 1e-3
+cdef double LEAST_PRODUCT = 1e-100
+# and where this is exceeded, of which differences are taken
+cdef double MOST_SHRINKAGE = 1e100
+
+
+cdef struct SparseEpoch:
+    # the data, where they lie
+    const char *values
+    const char *indices
+    const char *indptr
+    size_t n_values, index_size
+    const int64_t *labels
+    const char *probabilities
+    const int64_t *order
+    size_t n_samples, batch_size
+    # the model
+    const kernel_table *kernels
+    step_rule rule
+    sparse_weights weights
+    char *intercept
+    penalty_prefix *prefixes
+    size_t steps_between_penalties
+    double penalty
+    const double *rates
+    double *objectives
+    # the samples of the step in work, and copies of their targets
+    sparse_row *rows
+    int64_t *batch_labels
+    char *batch_probabilities
+    char *logits
+    double *losses
+
+
+cdef size_t indptr_at(const SparseEpoch *e, int64_t row) noexcept nogil:
+    if e.index_size == sizeof(int64_t):
+        return <size_t>(<const int64_t *>e.indptr)[row]
+    return <size_t>(<const int32_t *>e.indptr)[row]
+
+
+cdef void point_at_row(const SparseEpoch *e, int64_t sample, sparse_row *row) noexcept nogil:
+    """Where the values of a sample lie; nowhere else, whatever has become of the arrays since."""
+    cdef size_t start = min(indptr_at(e, sample), e.n_values)
+    cdef size_t end = min(indptr_at(e, sample + 1), e.n_values)
+    row.values = e.values + start * e.kernels.element_size
+    row.indices = e.indices + start * e.index_size
+    row.n_values = end - start if end > start else 0
+
+
+cdef size_t gather_sparse(SparseEpoch *e, size_t step) noexcept nogil:
+    """Point at the rows of a minibatch and the next ones, and copy its targets; return how many."""
+    cdef size_t first = step * e.batch_size, n = min(e.batch_size, e.n_samples - first), i
+    cdef size_t row_size = e.weights.n_classes * e.kernels.element_size
+    cdef int64_t sample
+    cdef uint64_t begun = phase_begin()
+    for i in range(n + SPARSE_ROWS_AHEAD):
+        sample = e.order[min(first + i, e.n_samples - 1)]
+        point_at_row(e, sample, e.rows + i)
+        if i >= n:
+            continue
+        if e.labels != NULL:
+            e.batch_labels[i] = e.labels[sample]
+        else:
+            memcpy(
+                e.batch_probabilities + i * row_size, e.probabilities + sample * row_size, row_size)
+    phase_next(PHASE_CONVERT, begun)
+    return n
+
+
+cdef void restart(SparseEpoch *e) noexcept nogil:
+    """Bring all weights up to date, and count steps of the penalty from here."""
+    if e.weights.steps != NULL and e.weights.now:
+        e.kernels.sparse_catch_up(&e.weights)
+        e.weights.now = 0
+
+
+cdef void add_to_prefixes(SparseEpoch *e, double factor, double shrinkage) noexcept nogil:
+    cdef penalty_prefix *last = e.prefixes + e.weights.now
+    cdef penalty_prefix *next = last + 1
+    next.scale = last.scale * factor
+    next.inverse_scale = 1 / next.scale if next.scale != 0 else 0
+    next.shrinkage = last.shrinkage
+    if shrinkage != 0:
+        next.shrinkage += shrinkage * fabs(next.inverse_scale)
+    e.weights.now += 1
+
+
+cdef double scale_before(SparseEpoch *e, double factor) noexcept nogil:
+    """Make sure that a step's factor can be one of the prefixes; return it, or 1 where it is applied."""
+    cdef double size = fabs(factor), product = fabs(e.prefixes[e.weights.now].scale) * size
+    cdef bint usual = LEAST_FACTOR < size and size < 1 / LEAST_FACTOR
+    if usual and LEAST_PRODUCT < product and product < 1 / LEAST_PRODUCT and (
+        e.prefixes[e.weights.now].shrinkage < MOST_SHRINKAGE
+    ):
+        return factor
+    restart(e)
+    if usual:
+        return factor
+    add_to_prefixes(e, factor, 0)
+    restart(e)
+    return 1
+
+
+cdef double sparse_step(SparseEpoch *e, size_t step) noexcept nogil:
+    """One step; returns the loss."""
+    cdef size_t n = gather_sparse(e, step), stride = e.weights.stride
+    cdef double rate = e.rates[step], factor = 1, loss
+    cdef uint64_t begun = phase_begin()
+    e.kernels.sparse_scores(e.rows, n, &e.weights, e.intercept, e.logits)
+    begun = phase_next(PHASE_SCORES, begun)
+    e.kernels.cross_entropy(
+        e.logits, stride, n, e.weights.n_classes, e.batch_labels if e.labels != NULL else NULL,
+        e.batch_probabilities if e.labels == NULL else NULL, 1.0 / n, e.losses, e.logits, stride)
+    loss = sum_of(e.losses, n) / n
+    begun = phase_next(PHASE_LOSS, begun)
+    if not isfinite(loss):
+        return loss
+    if e.weights.steps != NULL:
+        factor = scale_before(e, 1 - 2 * e.rule.l2 * rate)
+    e.kernels.sparse_update(e.rows, n, &e.weights, e.logits, -rate / factor)
+    if e.weights.steps != NULL:
+        add_to_prefixes(e, factor, rate * e.rule.l1)
+    if e.intercept != NULL:
+        e.kernels.sparse_update_intercept(
+            e.logits, stride, n, e.weights.n_classes, rate, e.intercept)
+    phase_next(PHASE_UPDATE, begun)
+    return loss
+
+
+cdef size_t run_sparse_steps(SparseEpoch *e, size_t step, size_t n_steps) noexcept nogil:
+    """As `run_steps`."""
+    cdef double deadline = platform_seconds() + SECONDS_BETWEEN_SIGNALS, objective
+    while step < n_steps:
+        if e.weights.steps != NULL and step % e.steps_between_penalties == 0:
+            restart(e)
+            e.penalty = e.kernels.penalty(
+                e.weights.start, e.weights.n_features * e.weights.stride, e.rule.l2, e.rule.l1,
+                NULL)
+        objective = sparse_step(e, step)
+        if isfinite(objective):
+            objective += e.penalty
+        e.objectives[step] = objective
+        step += 1
+        if platform_seconds() > deadline or not isfinite(objective):
+            break
+    return step
+
+
+cdef sparse_epoch(data, state, rule, order, size_t batch_size, rates):
+    X = data.X
+    cdef View values = View(X.values), columns = View(X.indices), starts = View(X.indptr)
+    cdef View samples = View(order), step_rates = View(rates)
+    cdef Targets t = Targets(data.targets)
+    cdef View w = View(state.coef, True), b = View(state.intercept, True)
+    objectives = np.empty(len(rates))
+    cdef View objective_view = View(objectives, True)
+    cdef SparseEpoch e
+    cdef size_t every = steps_between_penalties(X, batch_size), n_steps = step_rates.length(0)
+    e.kernels = w.kernels()
+    e.values, e.indices, e.indptr = values.start, columns.start, starts.start
+    e.n_values, e.index_size = values.length(0), columns.buffer.itemsize
+    e.labels, e.probabilities = t.labels, t.probabilities
+    e.order, e.n_samples = <const int64_t *>samples.start, samples.length(0)
+    e.batch_size = min(batch_size, e.n_samples)
+    e.rule.l2, e.rule.l1, e.rule.momentum, e.rule.nesterov = rule
+    e.rates, e.objectives = <const double *>step_rates.start, <double *>objective_view.start
+    e.intercept = b.start
+    e.weights.n_features, e.weights.n_classes = w.length(1), w.length(0)
+    e.weights.stride = padded(e.weights.n_classes, e.kernels.lanes)
+    e.weights.wide_indices = e.index_size == sizeof(int64_t)
+    e.penalty, e.steps_between_penalties = 0, every
+
+    cdef size_t size = e.kernels.element_size, stride = e.weights.stride
+    cdef bint has_labels = t.labels != NULL, is_penalised = e.rule.l2 != 0 or e.rule.l1 != 0
+    cdef Scratch weights = Scratch(e.weights.n_features, stride, size)
+    cdef Scratch steps = Scratch(e.weights.n_features if is_penalised else 0, 1, sizeof(uint32_t))
+    cdef Scratch prefixes = Scratch(min(every, n_steps) + 2, 1, sizeof(penalty_prefix))
+    cdef Scratch rows = Scratch(e.batch_size + SPARSE_ROWS_AHEAD, 1, sizeof(sparse_row))
+    cdef Scratch labels = Scratch(e.batch_size if has_labels else 0, 1, sizeof(int64_t))
+    cdef Scratch probabilities = Scratch(
+        0 if has_labels else e.batch_size, e.weights.n_classes, size)
+    cdef Scratch logits = Scratch(e.batch_size, stride, size)
+    cdef Scratch losses = Scratch(e.batch_size, 1, sizeof(double))
+    e.weights.start, e.weights.now = weights.start, 0
+    e.weights.steps = <uint32_t *>steps.start if is_penalised else NULL
+    if is_penalised:
+        memset(steps.start, 0, e.weights.n_features * sizeof(uint32_t))
+    e.prefixes = <penalty_prefix *>prefixes.start
+    e.weights.prefixes = e.prefixes
+    e.prefixes[0].scale, e.prefixes[0].inverse_scale, e.prefixes[0].shrinkage = 1, 1, 0
+    e.rows, e.logits, e.losses = <sparse_row *>rows.start, logits.start, <double *>losses.start
+    e.batch_labels, e.batch_probabilities = <int64_t *>labels.start, probabilities.start
+
+    e.kernels.sparse_pack(w.start, &e.weights)
+    cdef size_t step = 0
+    try:
+        while step < n_steps:
+            with nogil:
+                step = run_sparse_steps(&e, step, n_steps)
+            if not isfinite(e.objectives[step - 1]):
+                break
+            PyErr_CheckSignals()
+    finally:
+        restart(&e)
+        e.kernels.sparse_unpack(&e.weights, w.start)
+    return objectives[:step]

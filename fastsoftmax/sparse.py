@@ -1,0 +1,174 @@
+"""CSR rows: recognised by their attributes and checked, so that nothing imports SciPy.
+
+Row i of the matrix holds `values[indptr[i] : indptr[i + 1]]` in the columns `indices[...]` of the same
+range, in any order; those in one column add up, and all else is 0.
+"""
+
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import validation
+from .validation import FloatArray
+
+IndexArray = NDArray[np.int32] | NDArray[np.int64]
+
+# Rows of a product are summed by blocks of about so many bytes of terms.
+_BLOCK_BYTES = 1 << 22
+
+
+@dataclass(frozen=True, slots=True)
+class SparseRows:
+    """A checked matrix of CSR rows, read where they lie. Indexing gives dense rows, as of an array."""
+
+    values: FloatArray  # native float32 or float64, contiguous
+    indices: IndexArray  # native, contiguous
+    indptr: IndexArray
+    shape: tuple[int, int]
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The dtype of the values."""
+        return self.values.dtype
+
+    def astype(self, dtype: np.dtype[Any]) -> "SparseRows":
+        """Return the same rows with values of `dtype`: this object where they are."""
+        if self.dtype == dtype:
+            return self
+        with np.errstate(over="ignore"):  # named by the check that finds it
+            return replace(self, values=self.values.astype(dtype))
+
+    def __getitem__(self, rows: int | slice | NDArray[np.int64]) -> FloatArray:
+        if isinstance(rows, slice):
+            rows = np.arange(*rows.indices(len(self)))
+        of_row, stored = self._stored_in(np.atleast_1d(rows))
+        dense = np.zeros((np.size(rows), self.shape[1]), self.dtype)
+        with np.errstate(over="ignore", invalid="ignore"):
+            np.add.at(dense, (of_row, self.indices[stored]), self.values[stored])
+        return dense.reshape(*np.shape(rows), -1)
+
+    def product(self, W: FloatArray) -> FloatArray:
+        """Return the dense `self @ W` for W (n_features, n_columns), at the cost of the values stored."""
+        out = np.zeros((len(self), W.shape[1]), W.dtype)
+        per_block = max(1, _BLOCK_BYTES // max(1, W.shape[1] * W.itemsize))
+        cuts = np.arange(0, len(self.values), per_block)
+        rows_at_cuts = np.unique(np.searchsorted(self.indptr, cuts, side="right") - 1).tolist()
+        for start, stop in pairwise([*rows_at_cuts, len(self)]):
+            begin, end = int(self.indptr[start]), int(self.indptr[stop])
+            terms = W[self.indices[begin:end]]
+            terms *= self.values[begin:end, np.newaxis].astype(W.dtype, copy=False)
+            # reduceat has no empty sums: rows without values keep their zeros.
+            filled = start + np.flatnonzero(np.diff(self.indptr[start : stop + 1]))
+            out[filled] = np.add.reduceat(terms, self.indptr[filled] - begin, axis=0)
+        return out
+
+    def _stored_in(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Of all values of some rows: which of these rows they are in, and where they are stored."""
+        starts = self.indptr[rows].astype(np.int64)
+        lengths = self.indptr[rows + 1] - starts
+        of_row = np.repeat(np.arange(len(rows)), lengths)
+        before = np.cumsum(lengths) - lengths
+        return of_row, np.arange(len(of_row)) + (starts - before)[of_row]
+
+
+def steps_between_penalties(X: SparseRows, batch_size: int) -> int:
+    """How many steps share one penalty in their objectives: see `Backend.sgd_epoch`.
+
+    The penalty takes a pass over the weights of all features, in order. Between two passes the steps
+    visit the weights of 8 times as many, in no order.
+    """
+    visited = max(1.0, len(X.values) / max(1, len(X)) * min(batch_size, len(X)))
+    return max(1, int(np.ceil(8 * X.shape[1] / visited)))
+
+
+def as_sparse_rows(name: str, value: object) -> SparseRows | None:
+    """Return a matrix in CSR format as `SparseRows`, and None where `value` is no sparse matrix.
+
+    Raises
+    ------
+    TypeError
+        If it has another sparse format, or numbers of another dtype.
+    ValueError
+        If its arrays are not those of CSR rows.
+    """
+    if isinstance(value, np.ndarray):
+        return None
+    format_name = getattr(value, "format", None)
+    if not isinstance(format_name, str) or format_name != "csr":
+        if hasattr(value, "tocsr"):
+            raise TypeError(
+                f"{name}: expected a sparse matrix in CSR format, got {type(value).__name__}: "
+                f"convert it with {name}.tocsr()"
+            )
+        return None
+    parts = [np.asarray(getattr(value, part, None)) for part in ("data", "indices", "indptr")]
+    for part, array in zip(("data", "indices", "indptr"), parts, strict=True):
+        if array.ndim != 1:
+            raise ValueError(f"{name}: expected {name}.{part} in one dimension, got {array.ndim}")
+    values, indices, indptr = parts
+    if values.dtype.kind != "f" or values.dtype.itemsize not in (4, 8):
+        raise TypeError(
+            f"{name}: expected values of float32 or float64 in a CSR matrix, got {values.dtype}: "
+            f"convert them with {name}.astype(numpy.float32)"
+        )
+    for part, array in (("indices", indices), ("indptr", indptr)):
+        if array.dtype.kind != "i" or array.dtype.itemsize not in (4, 8):
+            raise TypeError(
+                f"{name}: expected {name}.{part} of int32 or int64, got dtype {array.dtype}"
+            )
+    shape = _shape_of(name, value)
+    _check_indptr(name, indptr, shape[0], min(len(values), len(indices)))
+    used = int(indptr[-1])
+    rows = SparseRows(_native(values[:used]), _native(indices[:used]), _native(indptr), shape)
+    check_indices(name, rows)
+    return rows
+
+
+def _native(array: NDArray[Any]) -> NDArray[Any]:
+    return validation.as_native(array, array.dtype.newbyteorder("="))
+
+
+def _shape_of(name: str, value: object) -> tuple[int, int]:
+    shape = getattr(value, "shape", None)
+    if not isinstance(shape, tuple) or len(shape) != 2:
+        raise ValueError(f"{name}: expected two dimensions, got shape {shape}")
+    of_axes = [validation.as_integer(f"{name}: its shape", size, 0) for size in shape]
+    return of_axes[0], of_axes[1]
+
+
+def _check_indptr(name: str, indptr: IndexArray, n_rows: int, n_stored: int) -> None:
+    if len(indptr) != n_rows + 1:
+        raise ValueError(
+            f"{name}: expected {n_rows + 1} numbers in {name}.indptr, one more than rows, "
+            f"got {len(indptr)}"
+        )
+    if indptr[0] != 0 or indptr[-1] > n_stored:
+        raise ValueError(
+            f"{name}: expected {name}.indptr from 0 to at most {n_stored}, as many as there are "
+            f"values and indices, got {indptr[0]} to {indptr[-1]}"
+        )
+    rises = indptr[1:] >= indptr[:-1]
+    if not rises.all():
+        raise ValueError(
+            f"{name}: expected {name}.indptr that never falls, got a fall in row "
+            f"{int(np.argmin(rises))}"
+        )
+
+
+def check_indices(name: str, rows: SparseRows) -> None:
+    """Raise unless every value is in a column of the matrix."""
+    indices, n_features = rows.indices, rows.shape[1]
+    # At one pass: a negative number is a huge one unsigned.
+    if not len(indices) or indices.view(f"u{indices.itemsize}").max() < n_features:
+        return
+    at = int(np.argmin((indices >= 0) & (indices < n_features)))
+    raise ValueError(
+        f"{name}: expected column indices from 0 to {n_features - 1}, got {indices[at]} "
+        f"at {name}.indices[{at}]"
+    )
