@@ -22,9 +22,10 @@ from fastsoftmax.threads import resolve_n_threads
 
 from fastsoftmax.backends.kernels cimport (
     CACHE_LINE, FEW_CLASSES, MOST_PANELS, PANEL_VECTORS, ROWS_AHEAD, SECOND_HALVES, SHORT_ROWS,
-    SPARSE_ROWS_AHEAD, SPARSE_SLAB_VECTORS, WHOLE_ROWS, instruction_set_row, kernel_table, penalty_prefix, platform_allocate,
-    platform_free, platform_seconds, pool, pool_begin, pool_end, pool_for, pool_threads, rows_ahead,
-    rows_of_sets, rows_to_fetch, sparse_row, sparse_weights, step_rule,
+    SPARSE_ROWS_AHEAD, SPARSE_SLAB_VECTORS, WHOLE_ROWS, instruction_set_row, kernel_table,
+    penalty_prefix, platform_allocate, platform_free, platform_seconds, pool, pool_begin, pool_end,
+    pool_for, pool_threads, rows_ahead, rows_of_sets, rows_to_fetch, sparse_row, sparse_weights,
+    step_rule,
 )
 
 
