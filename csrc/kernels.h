@@ -53,17 +53,19 @@ struct sparse_row {
 
 enum { SPARSE_ROWS_AHEAD = 4 };
 
+/* Weights lie in slabs of so many vectors of classes, the last one of fewer. */
+enum { SPARSE_SLAB_VECTORS = 4 };
+
 /* A and C of sparse.h after so many steps, the first being those of none: 1, 1 and 0. */
 struct penalty_prefix {
     double scale, inverse_scale, shrinkage;
 };
 
 struct sparse_weights {
-    void *start; /* (n_features, stride), a multiple of lanes */
-    size_t n_features, n_classes, stride;
+    void *start; /* of every slab (n_features, its classes padded with zeros to whole vectors) */
+    size_t n_features, n_classes;
     int wide_indices;
-    uint32_t
-        *steps; /* of every feature, how many its weights have undergone; NULL without penalty */
+    uint32_t *steps; /* of every slab (n_features): how many its weights have undergone; or NULL */
     const struct penalty_prefix *prefixes;
     size_t now;
 };
@@ -154,14 +156,15 @@ struct kernels {
                                     const struct rule *rule, void *intercept, void *velocity);
 
     /* A step on sparse rows; see sparse.h. */
-    void (*sparse_pack)(const void *coef, const struct sparse_weights *weights);
-    void (*sparse_unpack)(const struct sparse_weights *weights, void *coef);
-    void (*sparse_catch_up)(const struct sparse_weights *weights);
+    void (*sparse_pack)(const void *coef, const struct sparse_weights *weights, size_t slab);
+    void (*sparse_unpack)(const struct sparse_weights *weights, size_t slab, void *coef);
+    void (*sparse_catch_up)(const struct sparse_weights *weights, size_t slab);
     void (*sparse_scores)(const struct sparse_row *rows, size_t n_rows,
-                          const struct sparse_weights *weights, const void *intercept,
-                          void *logits);
+                          const struct sparse_weights *weights, size_t slab, const void *intercept,
+                          void *logits, size_t logits_stride);
     void (*sparse_update)(const struct sparse_row *rows, size_t n_rows,
-                          const struct sparse_weights *weights, const void *dlogits, double factor);
+                          const struct sparse_weights *weights, size_t slab, const void *dlogits,
+                          size_t dlogits_stride, double factor);
     void (*sparse_update_intercept)(const void *dlogits, size_t stride, size_t n_rows,
                                     size_t n_classes, double rate, void *intercept);
 

@@ -4,9 +4,10 @@
  *   w[j] <- w[j] + factor * x * dz[s]                                                   update
  *
  * Decisions:
- *   - Weights are feature-major, w[j] padded with zeros to whole vectors of classes: a value is then a
- *     vector of classes times a number, in the order in which the values are stored. No sum is folded, so
- *     the bits follow from the rows alone.
+ *   - Weights are feature-major, in slabs of some vectors of classes, which stay in registers while the values
+ *     of a row pass: a value is a number times these vectors, in the order in which the values are stored. No
+ *     sum is folded, so the bits follow from the rows alone. Slabs have nothing in common but the rows: each
+ *     may have a thread.
  *   - What the penalty alone does to a feature's weights in the steps s+1 .. t that do not meet it,
  *
  *       w <- sign(a_i w) * max(|a_i w| - h_i, 0),   a_i = 1 - 2 * l2 * rate_i,   h_i = rate_i * l1,
@@ -28,12 +29,39 @@
 
 #include "linear.h"
 
-/* So many vectors of classes stay in registers while the values of a row pass. */
-enum { CLASS_VECTORS = 4 };
+struct slab {
+    real *start;
+    uint32_t *steps;
+    size_t first, n_classes, stride; /* of its classes */
+};
 
-/* Does it for as many whole tiles of n vectors, from class k on, as there are left. */
-#define EACH_TILE(n, of_tile) \
-    for (; k + (n) * LANES <= weights->stride; k += (n) * LANES) of_tile
+ALWAYS_INLINE struct slab slab_of(const struct sparse_weights *weights, size_t i) {
+    size_t most = SPARSE_SLAB_VECTORS * LANES, left = weights->n_classes - i * most;
+    size_t n_classes = left < most ? left : most;
+    return (struct slab){
+        (real *)weights->start + i * most * weights->n_features,
+        weights->steps ? weights->steps + i * weights->n_features : NULL,
+        i * most,
+        n_classes,
+        (n_classes + LANES - 1) / LANES * LANES,
+    };
+}
+
+/* Runs a function of the width of a slab in vectors, with that as a constant. */
+#define FOR_WIDTH_OF(slab, OF_WIDTH)   \
+    switch ((slab).stride / LANES) {   \
+    case 1:                            \
+        OF_WIDTH(1);                   \
+        break;                         \
+    case 2:                            \
+        OF_WIDTH(2);                   \
+        break;                         \
+    case 3:                            \
+        OF_WIDTH(3);                   \
+        break;                         \
+    default:                           \
+        OF_WIDTH(SPARSE_SLAB_VECTORS); \
+    }
 
 ALWAYS_INLINE size_t column_of(const struct sparse_row *row, size_t i, int wide) {
     return wide ? (size_t)((const int64_t *)row->indices)[i]
@@ -64,21 +92,16 @@ ALWAYS_INLINE vec penalised(vec w, const struct penalty_map *map) {
     return map->has_threshold ? soft_threshold(w, map->threshold) : w;
 }
 
-/* Takes n weights, of whole vectors, through it. */
-ALWAYS_INLINE void penalise(real *w, size_t n, const struct penalty_map *map) {
-    for (size_t k = 0; k < n; k += LANES) store(w + k, penalised(load(w + k), map));
-}
-
-/* Fetches the weights of the features of a row that comes next, and where its own arrays go on. */
-ALWAYS_INLINE void fetch_weights(const struct sparse_row *row, const struct sparse_weights *weights,
-                                 int wide) {
-    size_t line = CACHE_LINE / sizeof(real);
+/* Fetches the weights of the features of a row that comes next. */
+ALWAYS_INLINE void fetch_weights(const struct sparse_row *row, const struct slab *slab,
+                                 size_t n_features, int width, int wide) {
     for (size_t i = 0; i < row->n_values; ++i) {
         size_t j = column_of(row, i, wide);
-        const real *w = (const real *)weights->start + j * weights->stride;
-        if (j >= weights->n_features) continue;
-        for (size_t k = 0; k < weights->stride && k < 4 * line; k += line) PREFETCH_NEAR(w + k);
-        if (weights->steps) PREFETCH_NEAR(weights->steps + j);
+        if (j >= n_features) continue;
+        UNROLL for (int v = 0; v < width; ++v) {
+            PREFETCH_NEAR(slab->start + (j * (size_t)width + (size_t)v) * LANES);
+        }
+        if (slab->steps) PREFETCH_NEAR(slab->steps + j);
     }
 }
 
@@ -92,114 +115,107 @@ ALWAYS_INLINE void fetch_values(const struct sparse_row *row, int wide) {
     }
 }
 
-/* Scores of n vectors of classes. The first of them takes all weights of a feature to the current step. */
-ALWAYS_INLINE void sparse_scores_tile(const struct sparse_row *row,
-                                      const struct sparse_weights *weights, size_t first, int n,
-                                      const real *intercept, real *logits, int wide) {
+/* The scores of one row: z holds the intercept. */
+ALWAYS_INLINE void scores_of_row(const struct sparse_row *row, const struct sparse_weights *weights,
+                                 const struct slab *slab, int width, int wide, vec *z) {
     const real *x = row->values;
-    real *w = (real *)weights->start + first;
-    size_t n_classes = weights->n_classes - first;
-    vec sums[CLASS_VECTORS];
-    UNROLL for (int v = 0; v < n; ++v) {
-        size_t k = (size_t)v * LANES;
-        sums[v] = intercept ? load_up_to(intercept + first + k, n_classes - k, 0) : broadcast(0);
-    }
     for (size_t i = 0; i < row->n_values; ++i) {
         size_t j = column_of(row, i, wide);
         if (j >= weights->n_features) {
-            sums[0] = broadcast((real)NAN);
-            break;
+            z[0] = broadcast((real)NAN);
+            return;
         }
         vec value = broadcast(x[i]);
-        real *of_feature = w + j * weights->stride;
-        if (first == 0 && weights->steps && weights->steps[j] != weights->now) {
-            struct penalty_map map = penalty_map_of(weights, weights->steps[j]);
-            weights->steps[j] = (uint32_t)weights->now;
-            penalise(of_feature + n * LANES, weights->stride - (size_t)n * LANES, &map);
-            UNROLL for (int v = 0; v < n; ++v) {
-                vec weight = penalised(load(of_feature + v * LANES), &map);
-                store(of_feature + v * LANES, weight);
-                sums[v] = fmadd(value, weight, sums[v]);
+        real *w = slab->start + j * (size_t)width * LANES;
+        if (slab->steps && slab->steps[j] != weights->now) {
+            struct penalty_map map = penalty_map_of(weights, slab->steps[j]);
+            slab->steps[j] = (uint32_t)weights->now;
+            UNROLL for (int v = 0; v < width; ++v) {
+                vec of_classes = penalised(load(w + v * LANES), &map);
+                store(w + v * LANES, of_classes);
+                z[v] = fmadd(value, of_classes, z[v]);
             }
-            continue;
-        }
-        UNROLL for (int v = 0; v < n; ++v) {
-            sums[v] = fmadd(value, load(of_feature + v * LANES), sums[v]);
+        } else {
+            UNROLL for (int v = 0; v < width; ++v) {
+                z[v] = fmadd(value, load(w + v * LANES), z[v]);
+            }
         }
     }
-    UNROLL for (int v = 0; v < n; ++v) store(logits + first + v * LANES, sums[v]);
 }
 
 ALWAYS_INLINE void scores_of_rows(const struct sparse_row *rows, size_t n_rows,
-                                  const struct sparse_weights *weights, const real *intercept,
-                                  real *logits, int wide) {
-    for (size_t s = 0; s < n_rows; ++s, logits += weights->stride) {
-        const struct sparse_row *row = rows + s;
-        fetch_values(row + SPARSE_ROWS_AHEAD, wide);
-        fetch_weights(row + 1, weights, wide);
-        size_t k = 0;
-        EACH_TILE(CLASS_VECTORS,
-                  sparse_scores_tile(row, weights, k, CLASS_VECTORS, intercept, logits, wide));
-        EACH_TILE(2, sparse_scores_tile(row, weights, k, 2, intercept, logits, wide));
-        EACH_TILE(1, sparse_scores_tile(row, weights, k, 1, intercept, logits, wide));
+                                  const struct sparse_weights *weights, const struct slab *slab,
+                                  const real *intercept, real *logits, size_t stride, int width,
+                                  int wide) {
+    vec offset[SPARSE_SLAB_VECTORS], z[SPARSE_SLAB_VECTORS];
+    UNROLL for (int v = 0; v < width; ++v) {
+        size_t k = (size_t)v * LANES;
+        offset[v] = intercept ? load_up_to(intercept + slab->first + k, slab->n_classes - k, 0)
+                              : broadcast(0);
+    }
+    for (size_t s = 0; s < n_rows; ++s) {
+        fetch_values(rows + s + SPARSE_ROWS_AHEAD, wide);
+        fetch_weights(rows + s + 1, slab, weights->n_features, width, wide);
+        UNROLL for (int v = 0; v < width; ++v) z[v] = offset[v];
+        scores_of_row(rows + s, weights, slab, width, wide, z);
+        real *out = logits + s * stride + slab->first;
+        UNROLL for (int v = 0; v < width; ++v) store(out + v * LANES, z[v]);
     }
 }
 
-/* The scores of rows into logits of the weights' stride. After rows come SPARSE_ROWS_AHEAD that may be next:
- * they are fetched. */
+/* The scores of rows and the classes of a slab; the stride holds all classes, in whole vectors. After rows come
+ * SPARSE_ROWS_AHEAD that may be next: they are fetched. */
 static void sparse_scores(const struct sparse_row *rows, size_t n_rows,
-                          const struct sparse_weights *weights, const void *intercept,
-                          void *logits) {
-    if (weights->wide_indices) {
-        scores_of_rows(rows, n_rows, weights, intercept, logits, 1);
-    } else {
-        scores_of_rows(rows, n_rows, weights, intercept, logits, 0);
+                          const struct sparse_weights *weights, size_t slab, const void *intercept,
+                          void *logits, size_t logits_stride) {
+    struct slab it = slab_of(weights, slab);
+#define SCORES(width)                                                                           \
+    if (weights->wide_indices) {                                                                \
+        scores_of_rows(rows, n_rows, weights, &it, intercept, logits, logits_stride, width, 1); \
+    } else {                                                                                    \
+        scores_of_rows(rows, n_rows, weights, &it, intercept, logits, logits_stride, width, 0); \
     }
+    FOR_WIDTH_OF(it, SCORES)
+#undef SCORES
 }
 
-ALWAYS_INLINE void sparse_update_tile(const struct sparse_row *row,
-                                      const struct sparse_weights *weights, size_t first, int n,
-                                      vec factor, const real *dlogits, int wide) {
-    const real *x = row->values;
-    real *w = (real *)weights->start + first;
-    vec change[CLASS_VECTORS];
-    UNROLL for (int v = 0; v < n; ++v) {
-        size_t k = first + (size_t)v * LANES;
-        change[v] = mul(factor, load_up_to(dlogits + k, weights->n_classes - k, 0));
-    }
-    for (size_t i = 0; i < row->n_values; ++i) {
-        size_t j = column_of(row, i, wide);
-        if (j >= weights->n_features) break;
-        vec value = broadcast(x[i]);
-        UNROLL for (int v = 0; v < n; ++v) {
-            real *at = w + j * weights->stride + v * LANES;
-            store(at, fmadd(value, change[v], load(at)));
+ALWAYS_INLINE void update_with_rows(const struct sparse_row *rows, size_t n_rows,
+                                    const struct sparse_weights *weights, const struct slab *slab,
+                                    const real *dlogits, size_t stride, vec factor, int width,
+                                    int wide) {
+    for (size_t s = 0; s < n_rows; ++s) {
+        const real *x = rows[s].values, *dz = dlogits + s * stride + slab->first;
+        vec change[SPARSE_SLAB_VECTORS];
+        UNROLL for (int v = 0; v < width; ++v) {
+            size_t k = (size_t)v * LANES;
+            change[v] = mul(factor, load_up_to(dz + k, slab->n_classes - k, 0));
+        }
+        for (size_t i = 0; i < rows[s].n_values; ++i) {
+            size_t j = column_of(rows + s, i, wide);
+            if (j >= weights->n_features) break;
+            vec value = broadcast(x[i]);
+            real *w = slab->start + j * (size_t)width * LANES;
+            UNROLL for (int v = 0; v < width; ++v) {
+                store(w + v * LANES, fmadd(value, change[v], load(w + v * LANES)));
+            }
         }
     }
 }
 
-ALWAYS_INLINE void update_with_rows(const struct sparse_row *rows, size_t n_rows,
-                                    const struct sparse_weights *weights, const real *dlogits,
-                                    vec factor, int wide) {
-    for (size_t s = 0; s < n_rows; ++s, dlogits += weights->stride) {
-        size_t k = 0;
-        EACH_TILE(CLASS_VECTORS,
-                  sparse_update_tile(rows + s, weights, k, CLASS_VECTORS, factor, dlogits, wide));
-        EACH_TILE(2, sparse_update_tile(rows + s, weights, k, 2, factor, dlogits, wide));
-        EACH_TILE(1, sparse_update_tile(rows + s, weights, k, 1, factor, dlogits, wide));
-    }
-}
-
-/* Adds factor * x * dlogits[s] to the weights of every value, which scores() has taken to this step. */
+/* Adds factor * x * dlogits[s] to a slab's weights of every value, which scores() has taken to this step. */
 static void sparse_update(const struct sparse_row *rows, size_t n_rows,
-                          const struct sparse_weights *weights, const void *dlogits,
-                          double factor) {
+                          const struct sparse_weights *weights, size_t slab, const void *dlogits,
+                          size_t dlogits_stride, double factor) {
+    struct slab it = slab_of(weights, slab);
     vec factors = broadcast((real)factor);
-    if (weights->wide_indices) {
-        update_with_rows(rows, n_rows, weights, dlogits, factors, 1);
-    } else {
-        update_with_rows(rows, n_rows, weights, dlogits, factors, 0);
+#define UPDATE(width)                                                                             \
+    if (weights->wide_indices) {                                                                  \
+        update_with_rows(rows, n_rows, weights, &it, dlogits, dlogits_stride, factors, width, 1); \
+    } else {                                                                                      \
+        update_with_rows(rows, n_rows, weights, &it, dlogits, dlogits_stride, factors, width, 0); \
     }
+    FOR_WIDTH_OF(it, UPDATE)
+#undef UPDATE
 }
 
 static void sparse_update_intercept(const void *dlogits, size_t stride, size_t n_rows,
@@ -213,70 +229,75 @@ static void sparse_update_intercept(const void *dlogits, size_t stride, size_t n
     }
 }
 
-/* Takes the weights of all features to the current step, and calls that step 0. */
-static void sparse_catch_up(const struct sparse_weights *weights) {
-    real *w = weights->start;
-    for (size_t j = 0; j < weights->n_features; ++j, w += weights->stride) {
-        if (weights->steps[j] != weights->now) {
-            struct penalty_map map = penalty_map_of(weights, weights->steps[j]);
-            penalise(w, weights->stride, &map);
+/* Takes a slab's weights of all features to the current step, and calls that step 0. */
+static void sparse_catch_up(const struct sparse_weights *weights, size_t slab) {
+    struct slab it = slab_of(weights, slab);
+    for (size_t j = 0; j < weights->n_features; ++j) {
+        if (it.steps[j] != weights->now) {
+            struct penalty_map map = penalty_map_of(weights, it.steps[j]);
+            real *w = it.start + j * it.stride;
+            for (size_t k = 0; k < it.stride; k += LANES) {
+                store(w + k, penalised(load(w + k), &map));
+            }
         }
-        weights->steps[j] = 0;
+        it.steps[j] = 0;
     }
 }
 
-/* Weights from (n_classes, n_features) in C order; what pads them is 0. */
-static void sparse_pack(const void *coef, const struct sparse_weights *weights) {
-    const real *from = coef;
-    size_t stride = weights->stride, n_features = weights->n_features;
-    real *to = weights->start;
-    memset(to, 0, n_features * stride * sizeof(real));
-    size_t j = 0;
-    for (; j + COLUMNS_AT_ONCE <= n_features; j += COLUMNS_AT_ONCE) {
-        size_t k = 0;
-        for (; k + LANES <= weights->n_classes; k += LANES) {
+/* COLUMNS_AT_ONCE features of LANES classes are turned around as vectors; what does not fill these, one by
+ * one. */
+ALWAYS_INLINE int fills_vectors(const struct slab *slab, size_t n_features, size_t j, size_t k) {
+    return j + COLUMNS_AT_ONCE <= n_features && k + LANES <= slab->n_classes;
+}
+
+/* A slab's weights from coef (n_classes, n_features) in C order; what pads them is 0. */
+static void sparse_pack(const void *coef, const struct sparse_weights *weights, size_t slab) {
+    struct slab it = slab_of(weights, slab);
+    size_t n_features = weights->n_features;
+    const real *from = (const real *)coef + it.first * n_features;
+    if (it.n_classes < it.stride) memset(it.start, 0, n_features * it.stride * sizeof(real));
+    for (size_t j = 0; j < n_features; j += COLUMNS_AT_ONCE) {
+        size_t end = j + COLUMNS_AT_ONCE < n_features ? j + COLUMNS_AT_ONCE : n_features;
+        for (size_t k = 0; k < it.n_classes; k += LANES) {
             vec columns[COLUMNS_AT_ONCE];
-            load_columns(from + k * n_features + j, n_features, columns);
-            UNROLL for (int i = 0; i < COLUMNS_AT_ONCE; ++i) {
-                store(to + (j + (size_t)i) * stride + k, columns[i]);
+            if (fills_vectors(&it, n_features, j, k)) {
+                load_columns(from + k * n_features + j, n_features, columns);
+                UNROLL for (size_t i = 0; i < COLUMNS_AT_ONCE; ++i) {
+                    store(it.start + (j + i) * it.stride + k, columns[i]);
+                }
+                continue;
+            }
+            size_t end_class = k + LANES < it.n_classes ? k + LANES : it.n_classes;
+            for (size_t c = k; c < end_class; ++c) {
+                for (size_t i = j; i < end; ++i)
+                    it.start[i * it.stride + c] = from[c * n_features + i];
             }
         }
-        for (; k < weights->n_classes; ++k) {
-            for (size_t i = j; i < j + COLUMNS_AT_ONCE; ++i) {
-                to[i * stride + k] = from[k * n_features + i];
-            }
-        }
-    }
-    for (; j < n_features; ++j) {
-        for (size_t k = 0; k < weights->n_classes; ++k)
-            to[j * stride + k] = from[k * n_features + j];
     }
 }
 
 /* And back. */
-static void sparse_unpack(const struct sparse_weights *weights, void *coef) {
-    const real *from = weights->start;
-    size_t stride = weights->stride, n_features = weights->n_features;
-    real *to = coef;
-    size_t j = 0;
-    for (; j + COLUMNS_AT_ONCE <= n_features; j += COLUMNS_AT_ONCE) {
-        size_t k = 0;
-        for (; k + LANES <= weights->n_classes; k += LANES) {
+static void sparse_unpack(const struct sparse_weights *weights, size_t slab, void *coef) {
+    struct slab it = slab_of(weights, slab);
+    size_t n_features = weights->n_features;
+    real *to = (real *)coef + it.first * n_features;
+    for (size_t j = 0; j < n_features; j += COLUMNS_AT_ONCE) {
+        size_t end = j + COLUMNS_AT_ONCE < n_features ? j + COLUMNS_AT_ONCE : n_features;
+        for (size_t k = 0; k < it.n_classes; k += LANES) {
             vec columns[COLUMNS_AT_ONCE];
-            UNROLL for (int i = 0; i < COLUMNS_AT_ONCE; ++i) {
-                columns[i] = load(from + (j + (size_t)i) * stride + k);
+            if (fills_vectors(&it, n_features, j, k)) {
+                UNROLL for (size_t i = 0; i < COLUMNS_AT_ONCE; ++i) {
+                    columns[i] = load(it.start + (j + i) * it.stride + k);
+                }
+                store_columns(to + k * n_features + j, n_features, columns);
+                continue;
             }
-            store_columns(to + k * n_features + j, n_features, columns);
-        }
-        for (; k < weights->n_classes; ++k) {
-            for (size_t i = j; i < j + COLUMNS_AT_ONCE; ++i) {
-                to[k * n_features + i] = from[i * stride + k];
+            size_t end_class = k + LANES < it.n_classes ? k + LANES : it.n_classes;
+            for (size_t c = k; c < end_class; ++c) {
+                for (size_t i = j; i < end; ++i)
+                    to[c * n_features + i] = it.start[i * it.stride + c];
             }
         }
-    }
-    for (; j < n_features; ++j) {
-        for (size_t k = 0; k < weights->n_classes; ++k)
-            to[k * n_features + j] = from[j * stride + k];
     }
 }
 

@@ -119,9 +119,9 @@ class SoftmaxClassifier:
     `X` may also be sparse: a CSR matrix with values of float32 or float64, as SciPy has it or any object
     with its attributes `format`, `data`, `indices`, `indptr` and `shape`. It is read where it lies; indices
     need not be sorted, and values of the same place add up. The rule is plain SGD, without `momentum`. On
-    the compiled backend a step costs what its values do, on one thread; the other backends make dense
-    minibatches. What the penalty does to a weight in the steps that do not meet it is made up for, exactly,
-    when one does, so the steps are those of the dense matrix, to rounding.
+    the compiled backend a step costs what its values do; the other backends make dense minibatches. What
+    the penalty does to a weight in the steps that do not meet it is made up for, exactly, when one does, so
+    the steps are those of the dense matrix, to rounding.
 
     References
     ----------

@@ -141,7 +141,7 @@ cdef size_t run_steps(Epoch *e, size_t step, size_t n_steps, int n_threads) noex
 
 def sgd_epoch(data, state, rule, order, size_t batch_size, rates, int n_threads):
     if isinstance(data.X, SparseRows):
-        return sparse_epoch(data, state, rule, order, batch_size, rates)
+        return sparse_epoch(data, state, rule, order, batch_size, rates, n_threads)
     return dense_epoch(data, state, rule, order, batch_size, rates, n_threads)
 
 

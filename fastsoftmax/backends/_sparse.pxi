@@ -1,7 +1,7 @@
-"""An epoch on sparse rows in one call, on one thread: see csrc/sparse.h.
+"""An epoch on sparse rows in one call: see csrc/sparse.h.
 
-A step of a usual minibatch is done before a second thread has begun, and rows of text share features, so
-that samples cannot be spread without copies of the gradient, nor features without looking for them.
+Threads share out the slabs of classes: rows share features, so that samples could not be spread without
+copies of the gradient, nor features without looking for them. With one slab there is one thread.
 """
 
 # Where a step's factor 1 - 2 * l2 * rate, or the product of some, is not between this and its inverse, all
@@ -21,22 +21,27 @@ cdef struct SparseEpoch:
     const int64_t *labels
     const char *probabilities
     const int64_t *order
-    size_t n_samples, batch_size
+    size_t n_rows, n_samples, batch_size
     # the model
     const kernel_table *kernels
     step_rule rule
     sparse_weights weights
+    size_t n_slabs
     char *intercept
     penalty_prefix *prefixes
     size_t steps_between_penalties
     double penalty
     const double *rates
     double *objectives
-    # the samples of the step in work, and copies of their targets
+    # the samples of the step in work, copies of their targets, and what is added to the weights
+    size_t n
+    Split samples
+    double factor
     sparse_row *rows
     int64_t *batch_labels
     char *batch_probabilities
     char *logits
+    size_t stride
     double *losses
 
 
@@ -55,8 +60,8 @@ cdef void point_at_row(const SparseEpoch *e, int64_t sample, sparse_row *row) no
     row.n_values = end - start if end > start else 0
 
 
-cdef size_t gather_sparse(SparseEpoch *e, size_t step) noexcept nogil:
-    """Point at the rows of a minibatch and the next ones, and copy its targets; return how many."""
+cdef void gather_sparse(SparseEpoch *e, size_t step) noexcept nogil:
+    """Point at the rows of a minibatch and the next ones, and copy its targets."""
     cdef size_t first = step * e.batch_size, n = min(e.batch_size, e.n_samples - first), i
     cdef size_t row_size = e.weights.n_classes * e.kernels.element_size
     cdef int64_t sample
@@ -72,13 +77,15 @@ cdef size_t gather_sparse(SparseEpoch *e, size_t step) noexcept nogil:
             memcpy(
                 e.batch_probabilities + i * row_size, e.probabilities + sample * row_size, row_size)
     phase_next(PHASE_CONVERT, begun)
-    return n
+    e.n = n
 
 
 cdef void restart(SparseEpoch *e) noexcept nogil:
     """Bring all weights up to date, and count steps of the penalty from here."""
+    cdef size_t slab
     if e.weights.steps != NULL and e.weights.now:
-        e.kernels.sparse_catch_up(&e.weights)
+        for slab in range(e.n_slabs):
+            e.kernels.sparse_catch_up(&e.weights, slab)
         e.weights.now = 0
 
 
@@ -109,52 +116,82 @@ cdef double scale_before(SparseEpoch *e, double factor) noexcept nogil:
     return 1
 
 
-cdef double sparse_step(SparseEpoch *e, size_t step) noexcept nogil:
-    """One step; returns the loss."""
-    cdef size_t n = gather_sparse(e, step), stride = e.weights.stride
-    cdef double rate = e.rates[step], factor = 1, loss
+cdef void sparse_scores_chunk(void *context, size_t slab) noexcept nogil:
+    cdef SparseEpoch *e = <SparseEpoch *>context
     cdef uint64_t begun = phase_begin()
-    e.kernels.sparse_scores(e.rows, n, &e.weights, e.intercept, e.logits)
-    begun = phase_next(PHASE_SCORES, begun)
+    e.kernels.sparse_scores(e.rows, e.n, &e.weights, slab, e.intercept, e.logits, e.stride)
+    phase_next(PHASE_SCORES, begun)
+
+
+cdef void sparse_losses_chunk(void *context, size_t chunk) noexcept nogil:
+    cdef SparseEpoch *e = <SparseEpoch *>context
+    cdef size_t size = e.kernels.element_size, n_classes = e.weights.n_classes
+    cdef size_t first = chunk * e.samples.size
+    cdef char *logits = e.logits + first * e.stride * size
+    cdef uint64_t begun = phase_begin()
     e.kernels.cross_entropy(
-        e.logits, stride, n, e.weights.n_classes, e.batch_labels if e.labels != NULL else NULL,
-        e.batch_probabilities if e.labels == NULL else NULL, 1.0 / n, e.losses, e.logits, stride)
-    loss = sum_of(e.losses, n) / n
-    begun = phase_next(PHASE_LOSS, begun)
+        logits, e.stride, length_of(&e.samples, chunk), n_classes,
+        e.batch_labels + first if e.labels != NULL else NULL,
+        e.batch_probabilities + first * n_classes * size if e.labels == NULL else NULL,
+        1.0 / e.n, e.losses + first, logits, e.stride)
+    phase_next(PHASE_LOSS, begun)
+
+
+cdef void sparse_update_chunk(void *context, size_t slab) noexcept nogil:
+    cdef SparseEpoch *e = <SparseEpoch *>context
+    cdef uint64_t begun = phase_begin()
+    e.kernels.sparse_update(e.rows, e.n, &e.weights, slab, e.logits, e.stride, e.factor)
+    phase_next(PHASE_UPDATE, begun)
+
+
+cdef double sparse_step(SparseEpoch *e, size_t step, pool *helpers) noexcept nogil:
+    """One step; returns the loss."""
+    cdef double rate = e.rates[step], factor = 1, loss
+    gather_sparse(e, step)
+    e.samples = split(e.n, ROWS_OF_A_CHUNK, pool_threads(helpers))
+    pool_for(helpers, sparse_scores_chunk, e, e.n_slabs)
+    pool_for(helpers, sparse_losses_chunk, e, e.samples.n_chunks)
+    loss = sum_of(e.losses, e.n) / e.n
     if not isfinite(loss):
         return loss
     if e.weights.steps != NULL:
         factor = scale_before(e, 1 - 2 * e.rule.l2 * rate)
-    e.kernels.sparse_update(e.rows, n, &e.weights, e.logits, -rate / factor)
+    e.factor = -rate / factor
+    pool_for(helpers, sparse_update_chunk, e, e.n_slabs)
     if e.weights.steps != NULL:
         add_to_prefixes(e, factor, rate * e.rule.l1)
     if e.intercept != NULL:
         e.kernels.sparse_update_intercept(
-            e.logits, stride, n, e.weights.n_classes, rate, e.intercept)
-    phase_next(PHASE_UPDATE, begun)
+            e.logits, e.stride, e.n, e.weights.n_classes, rate, e.intercept)
     return loss
 
 
-cdef size_t run_sparse_steps(SparseEpoch *e, size_t step, size_t n_steps) noexcept nogil:
+cdef size_t run_sparse_steps(
+    SparseEpoch *e, size_t step, size_t n_steps, int n_threads
+) noexcept nogil:
     """As `run_steps`."""
     cdef double deadline = platform_seconds() + SECONDS_BETWEEN_SIGNALS, objective
+    cdef size_t values_of_a_step = e.n_values // e.n_rows * e.batch_size
+    cdef pool *helpers = NULL
+    if e.n_slabs > 1 and uses_threads(values_of_a_step, 1, e.weights.n_classes):
+        helpers = pool_begin(n_threads)
     while step < n_steps:
         if e.weights.steps != NULL and step % e.steps_between_penalties == 0:
             restart(e)
             e.penalty = e.kernels.penalty(
-                e.weights.start, e.weights.n_features * e.weights.stride, e.rule.l2, e.rule.l1,
-                NULL)
-        objective = sparse_step(e, step)
+                e.weights.start, e.weights.n_features * e.stride, e.rule.l2, e.rule.l1, NULL)
+        objective = sparse_step(e, step, helpers)
         if isfinite(objective):
             objective += e.penalty
         e.objectives[step] = objective
         step += 1
         if platform_seconds() > deadline or not isfinite(objective):
             break
+    pool_end(helpers)
     return step
 
 
-cdef sparse_epoch(data, state, rule, order, size_t batch_size, rates):
+cdef sparse_epoch(data, state, rule, order, size_t batch_size, rates, int n_threads):
     X = data.X
     cdef View values = View(X.values), columns = View(X.indices), starts = View(X.indptr)
     cdef View samples = View(order), step_rates = View(rates)
@@ -166,7 +203,7 @@ cdef sparse_epoch(data, state, rule, order, size_t batch_size, rates):
     cdef size_t every = steps_between_penalties(X, batch_size), n_steps = step_rates.length(0)
     e.kernels = w.kernels()
     e.values, e.indices, e.indptr = values.start, columns.start, starts.start
-    e.n_values, e.index_size = values.length(0), columns.buffer.itemsize
+    e.n_values, e.n_rows, e.index_size = values.length(0), len(X), columns.buffer.itemsize
     e.labels, e.probabilities = t.labels, t.probabilities
     e.order, e.n_samples = <const int64_t *>samples.start, samples.length(0)
     e.batch_size = min(batch_size, e.n_samples)
@@ -174,41 +211,46 @@ cdef sparse_epoch(data, state, rule, order, size_t batch_size, rates):
     e.rates, e.objectives = <const double *>step_rates.start, <double *>objective_view.start
     e.intercept = b.start
     e.weights.n_features, e.weights.n_classes = w.length(1), w.length(0)
-    e.weights.stride = padded(e.weights.n_classes, e.kernels.lanes)
+    e.stride = padded(e.weights.n_classes, e.kernels.lanes)
+    e.n_slabs = padded(e.stride, SPARSE_SLAB_VECTORS * e.kernels.lanes) // (
+        SPARSE_SLAB_VECTORS * e.kernels.lanes)
     e.weights.wide_indices = e.index_size == sizeof(int64_t)
     e.penalty, e.steps_between_penalties = 0, every
 
-    cdef size_t size = e.kernels.element_size, stride = e.weights.stride
+    cdef size_t size = e.kernels.element_size, slab
     cdef bint has_labels = t.labels != NULL, is_penalised = e.rule.l2 != 0 or e.rule.l1 != 0
-    cdef Scratch weights = Scratch(e.weights.n_features, stride, size)
-    cdef Scratch steps = Scratch(e.weights.n_features if is_penalised else 0, 1, sizeof(uint32_t))
+    cdef Scratch weights = Scratch(e.weights.n_features, e.stride, size)
+    cdef Scratch steps = Scratch(
+        e.weights.n_features if is_penalised else 0, e.n_slabs, sizeof(uint32_t))
     cdef Scratch prefixes = Scratch(min(every, n_steps) + 2, 1, sizeof(penalty_prefix))
     cdef Scratch rows = Scratch(e.batch_size + SPARSE_ROWS_AHEAD, 1, sizeof(sparse_row))
     cdef Scratch labels = Scratch(e.batch_size if has_labels else 0, 1, sizeof(int64_t))
     cdef Scratch probabilities = Scratch(
         0 if has_labels else e.batch_size, e.weights.n_classes, size)
-    cdef Scratch logits = Scratch(e.batch_size, stride, size)
+    cdef Scratch logits = Scratch(e.batch_size, e.stride, size)
     cdef Scratch losses = Scratch(e.batch_size, 1, sizeof(double))
     e.weights.start, e.weights.now = weights.start, 0
     e.weights.steps = <uint32_t *>steps.start if is_penalised else NULL
     if is_penalised:
-        memset(steps.start, 0, e.weights.n_features * sizeof(uint32_t))
+        memset(steps.start, 0, e.weights.n_features * e.n_slabs * sizeof(uint32_t))
     e.prefixes = <penalty_prefix *>prefixes.start
     e.weights.prefixes = e.prefixes
     e.prefixes[0].scale, e.prefixes[0].inverse_scale, e.prefixes[0].shrinkage = 1, 1, 0
     e.rows, e.logits, e.losses = <sparse_row *>rows.start, logits.start, <double *>losses.start
     e.batch_labels, e.batch_probabilities = <int64_t *>labels.start, probabilities.start
 
-    e.kernels.sparse_pack(w.start, &e.weights)
+    for slab in range(e.n_slabs):
+        e.kernels.sparse_pack(w.start, &e.weights, slab)
     cdef size_t step = 0
     try:
         while step < n_steps:
             with nogil:
-                step = run_sparse_steps(&e, step, n_steps)
+                step = run_sparse_steps(&e, step, n_steps, n_threads)
             if not isfinite(e.objectives[step - 1]):
                 break
             PyErr_CheckSignals()
     finally:
         restart(&e)
-        e.kernels.sparse_unpack(&e.weights, w.start)
+        for slab in range(e.n_slabs):
+            e.kernels.sparse_unpack(&e.weights, slab, w.start)
     return objectives[:step]

@@ -19,6 +19,7 @@ cdef extern from "kernels.h" nogil:
         PANEL_VECTORS
         MOST_PANELS
         SPARSE_ROWS_AHEAD
+        SPARSE_SLAB_VECTORS
 
     struct step_rule "rule":
         double rate, l2, l1, momentum
@@ -50,7 +51,7 @@ cdef extern from "kernels.h" nogil:
 
     struct sparse_weights:
         void *start
-        size_t n_features, n_classes, stride
+        size_t n_features, n_classes
         int wide_indices
         uint32_t *steps
         const penalty_prefix *prefixes
@@ -128,15 +129,17 @@ cdef extern from "kernels.h" nogil:
         double (*multiply_adds)(size_t n_rounds, double *sink) noexcept nogil
         double (*read_memory)(const void *memory, size_t n) noexcept nogil
         void (*copy_memory)(const void *source, size_t n, void *to) noexcept nogil
-        void (*sparse_pack)(const void *coef, const sparse_weights *weights) noexcept nogil
-        void (*sparse_unpack)(const sparse_weights *weights, void *coef) noexcept nogil
-        void (*sparse_catch_up)(const sparse_weights *weights) noexcept nogil
+        void (*sparse_pack)(
+            const void *coef, const sparse_weights *weights, size_t slab) noexcept nogil
+        void (*sparse_unpack)(
+            const sparse_weights *weights, size_t slab, void *coef) noexcept nogil
+        void (*sparse_catch_up)(const sparse_weights *weights, size_t slab) noexcept nogil
         void (*sparse_scores)(
-            const sparse_row *rows, size_t n_rows, const sparse_weights *weights,
-            const void *intercept, void *logits) noexcept nogil
+            const sparse_row *rows, size_t n_rows, const sparse_weights *weights, size_t slab,
+            const void *intercept, void *logits, size_t logits_stride) noexcept nogil
         void (*sparse_update)(
-            const sparse_row *rows, size_t n_rows, const sparse_weights *weights,
-            const void *dlogits, double factor) noexcept nogil
+            const sparse_row *rows, size_t n_rows, const sparse_weights *weights, size_t slab,
+            const void *dlogits, size_t dlogits_stride, double factor) noexcept nogil
         void (*sparse_update_intercept)(
             const void *dlogits, size_t stride, size_t n_rows, size_t n_classes, double rate,
             void *intercept) noexcept nogil

@@ -465,38 +465,46 @@ static const struct sparse_row *sparse_rows_of(const struct shape *s, int wide, 
 /* Two steps on sparse rows, and what the penalty alone does to the weights that they do not meet. */
 static void sparse_case(const struct shape *s) {
     size_t lanes = kernels->lanes, columns = (s->c + lanes - 1) / lanes * lanes;
+    size_t n_slabs = (s->c - 1) / (SPARSE_SLAB_VECTORS * lanes) + 1;
     int wide = option(s, 1), has_penalty = option(s, 0), has_none = s->n > 1 && below(4) == 0;
     struct penalty_prefix prefixes[3] = {{1, 1, 0}};
-    uint32_t steps[MANY_FEATURES] = {0};
+    uint32_t steps[2 * MANY_FEATURES] = {0};
     struct sparse_weights weights = {
         .start = stale(WEIGHTS, s->d * columns),
         .n_features = s->d,
         .n_classes = s->c,
-        .stride = columns,
         .wide_indices = wide,
         .steps = has_penalty ? steps : NULL,
         .prefixes = prefixes,
     };
     void *coef = uniforms(VELOCITY, s->c * s->d), *intercept = uniforms(INTERCEPT, s->c);
     void *logits = stale(LOGITS, s->n * columns);
-    kernels->sparse_pack(coef, &weights);
+    for (size_t k = 0; k < n_slabs; ++k) kernels->sparse_pack(coef, &weights, k);
     for (int i = 0; i < 2; ++i) {
         const struct sparse_row *rows = sparse_rows_of(s, wide, has_none && i);
         double factor = option(s, 2) ? -0.3 : 0.9, threshold = option(s, 3) ? 0.01 : 0;
-        kernels->sparse_scores(rows, s->n, &weights, option(s, 4) ? intercept : NULL, logits);
+        for (size_t k = 0; k < n_slabs; ++k) {
+            kernels->sparse_scores(rows, s->n, &weights, k, option(s, 4) ? intercept : NULL, logits,
+                                   columns);
+        }
         hash_reals(logits, s->n * columns);
         /* Scores in place of gradients; those of a row without a column would be NaN. */
         size_t first = has_none && i;
         void *dlogits = (char *)logits + first * columns * kernels->element_size;
-        kernels->sparse_update(rows + first, s->n - first, &weights, dlogits, -0.01);
+        for (size_t k = 0; k < n_slabs; ++k) {
+            kernels->sparse_update(rows + first, s->n - first, &weights, k, dlogits, columns,
+                                   -0.01);
+        }
         kernels->sparse_update_intercept(dlogits, columns, s->n - first, s->c, 0.1, intercept);
         struct penalty_prefix *last = prefixes + weights.now++;
         last[1].scale = last->scale * factor;
         last[1].inverse_scale = 1 / last[1].scale;
         last[1].shrinkage = last->shrinkage + threshold * fabs(last[1].inverse_scale);
     }
-    if (has_penalty) kernels->sparse_catch_up(&weights);
-    kernels->sparse_unpack(&weights, coef);
+    for (size_t k = 0; k < n_slabs; ++k) {
+        if (has_penalty) kernels->sparse_catch_up(&weights, k);
+        kernels->sparse_unpack(&weights, k, coef);
+    }
     hash_reals(weights.start, s->d * columns);
     hash_reals(coef, s->c * s->d);
     hash_reals(intercept, s->c);
