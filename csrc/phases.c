@@ -9,7 +9,7 @@ struct record {
     atomic_uint_fast64_t profile;
     atomic_uint_fast64_t nanoseconds[N_PHASES], calls[N_PHASES];
     _Atomic(struct phase_event *) events;
-    atomic_size_t n_events, n_dropped;
+    atomic_size_t n_events, n_dropped, n_helpers;
 };
 
 atomic_int phases_are_on;
@@ -40,6 +40,7 @@ static struct record *own_record(void) {
         }
         atomic_store(&own->n_events, 0);
         atomic_store(&own->n_dropped, 0);
+        atomic_store(&own->n_helpers, 0);
         atomic_store(&own->profile, profile);
     }
     return own;
@@ -60,13 +61,26 @@ static void add_event(struct record *record, enum phase phase, uint64_t start, u
     atomic_store(&record->n_events, n + 1);
 }
 
+/* NULL for what does not count. */
+static struct record *record_since(uint64_t start) {
+    int counts = atomic_load(&phases_are_on) && start >= atomic_load(&profile_start);
+    return counts ? own_record() : NULL;
+}
+
 void phase_add(enum phase phase, uint64_t start, uint64_t end) {
-    if (!atomic_load(&phases_are_on) || start < atomic_load(&profile_start)) return;
-    struct record *record = own_record();
+    struct record *record = record_since(start);
     if (!record) return;
     add_to(&record->nanoseconds[phase], end - start);
     add_to(&record->calls[phase], 1);
     if (atomic_load(&events_are_wanted)) add_event(record, phase, start, end);
+}
+
+void phase_add_idle(uint64_t since, uint64_t nanoseconds, size_t n_helpers) {
+    struct record *record = record_since(since);
+    if (!record) return;
+    add_to(&record->nanoseconds[PHASE_WAIT], nanoseconds);
+    add_to(&record->calls[PHASE_WAIT], n_helpers);
+    if (n_helpers > atomic_load(&record->n_helpers)) atomic_store(&record->n_helpers, n_helpers);
 }
 
 int phases_start(int with_events) {
@@ -95,6 +109,7 @@ int phases_of_thread(size_t i, struct phase_totals *totals) {
         totals->events = atomic_load(&record->events);
         totals->n_events = atomic_load(&record->n_events);
         totals->n_dropped = atomic_load(&record->n_dropped);
+        totals->n_helpers = atomic_load(&record->n_helpers);
         return 1;
     }
     return 0;

@@ -18,7 +18,7 @@
 
 #include "platform.h"
 
-enum phase { PHASE_CONVERT, PHASE_SCORES, PHASE_LOSS, PHASE_UPDATE, N_PHASES };
+enum phase { PHASE_CONVERT, PHASE_SCORES, PHASE_LOSS, PHASE_UPDATE, PHASE_WAIT, N_PHASES };
 
 /* One stretch of work, in nanoseconds of platform_nanoseconds. */
 struct phase_event {
@@ -33,6 +33,9 @@ enum { MOST_PHASE_EVENTS = 1 << 16 /* of a thread; more are only counted */ };
 extern atomic_int phases_are_on;
 
 void phase_add(enum phase phase, uint64_t start, uint64_t end);
+
+/* What n_helpers threads together have waited since `since`: the one that they help notes it for them. */
+void phase_add_idle(uint64_t since, uint64_t nanoseconds, size_t n_helpers);
 
 static inline uint64_t phase_begin(void) {
     return atomic_load_explicit(&phases_are_on, memory_order_relaxed) ? platform_nanoseconds() : 0;
@@ -52,14 +55,20 @@ static inline uint64_t phase_next(enum phase phase, uint64_t start) {
     (void)phase;
     return start;
 }
+static inline void phase_add_idle(uint64_t since, uint64_t nanoseconds, size_t n_helpers) {
+    (void)since;
+    (void)nanoseconds;
+    (void)n_helpers;
+}
 
 #endif
 
-/* What one thread did. events are in order of their ends, n_events of them, and n_dropped were too many. */
+/* What one thread did. events are in order of their ends, n_events of them, and n_dropped were too many;
+ * n_helpers is the most that it had, some of which may have found nothing to do. */
 struct phase_totals {
     uint64_t nanoseconds[N_PHASES], calls[N_PHASES];
     const struct phase_event *events;
-    size_t n_events, n_dropped;
+    size_t n_events, n_dropped, n_helpers;
 };
 
 /* Begin a profile, with events or without; returns 0 where there is one already, or no timers. */

@@ -16,6 +16,7 @@
  */
 #include "pool.h"
 
+#include "phases.h"
 #include "platform.h"
 
 #if PLATFORM_HAS_THREADS
@@ -25,6 +26,8 @@ enum { MOST_WORKERS = 63 };
 
 struct share {
     _Alignas(CACHE_LINE) atomic_uint_fast64_t ticket; /* end << 32 | next chunk */
+    atomic_uint_fast64_t
+        busy; /* nanoseconds of its thread in chunks since it was lent, in a profile */
 };
 
 /* Of pause instructions: some 20 to 50 microseconds. */
@@ -34,6 +37,7 @@ struct pool {
     atomic_int is_lent;
     int n_workers;       /* started; touched by the borrower only */
     atomic_int n_active; /* of them, those that the borrower asked for */
+    uint64_t lent_since; /* 0 without a profile */
 
     void (*function)(void *context, size_t chunk);
     void *context;
@@ -64,13 +68,15 @@ static int has_chunks(struct pool *pool) {
     return 0;
 }
 
-/* Takes and does the chunks of one share until none is left. */
-static void work_on(struct pool *pool, struct share *share) {
+/* Takes and does the chunks of one share until none is left, in the time of the share `own`. */
+static void work_on(struct pool *pool, struct share *share, struct share *own) {
     while (share_has_chunks(share)) {
         uint64_t ticket = atomic_fetch_add(&share->ticket, 1);
         if ((uint32_t)ticket >= (ticket >> 32)) return;
         /* This chunk is unfinished, so the loop it belongs to has not ended: function is its own. */
+        uint64_t begun = phase_begin();
         pool->function(pool->context, (uint32_t)ticket);
+        if (begun) atomic_fetch_add(&own->busy, platform_nanoseconds() - begun);
         if (atomic_fetch_sub(&pool->unfinished, 1) == 1 && atomic_load(&pool->borrower_sleeps)) {
             pthread_mutex_lock(&pool->lock);
             pthread_cond_signal(&pool->work_is_done);
@@ -82,7 +88,9 @@ static void work_on(struct pool *pool, struct share *share) {
 /* First the own share, then the others'. */
 static void work(struct pool *pool, int own) {
     int n_shares = 1 + atomic_load(&pool->n_active);
-    for (int i = 0; i < n_shares; ++i) work_on(pool, &pool->shares[(own + i) % n_shares]);
+    for (int i = 0; i < n_shares; ++i) {
+        work_on(pool, &pool->shares[(own + i) % n_shares], &pool->shares[own]);
+    }
 }
 
 static int may_work(struct pool *pool, int index) {
@@ -146,10 +154,27 @@ struct pool *pool_begin(int n_threads) {
         return NULL;
     }
     atomic_store(&pool->n_active, wanted);
+    pool->lent_since = phase_begin();
+    for (int i = 0; i <= wanted; ++i) atomic_store(&pool->shares[i].busy, 0);
     return pool;
 }
 
 int pool_threads(const struct pool *pool) { return pool ? 1 + atomic_load(&pool->n_active) : 1; }
+
+static void wait_for_workers(struct pool *pool) {
+    uint64_t begun = phase_begin();
+    for (int spin = 0; spin < SPINS && atomic_load(&pool->unfinished); ++spin) platform_pause();
+    if (atomic_load(&pool->unfinished)) {
+        pthread_mutex_lock(&pool->lock);
+        atomic_store(&pool->borrower_sleeps, 1);
+        while (atomic_load(&pool->unfinished)) {
+            pthread_cond_wait(&pool->work_is_done, &pool->lock);
+        }
+        atomic_store(&pool->borrower_sleeps, 0);
+        pthread_mutex_unlock(&pool->lock);
+    }
+    phase_next(PHASE_WAIT, begun);
+}
 
 void pool_for(struct pool *pool, void (*function)(void *context, size_t chunk), void *context,
               size_t n_chunks) {
@@ -171,20 +196,21 @@ void pool_for(struct pool *pool, void (*function)(void *context, size_t chunk), 
         pthread_mutex_unlock(&pool->lock);
     }
     work(pool, 0);
-    for (int spin = 0; spin < SPINS && atomic_load(&pool->unfinished); ++spin) platform_pause();
-    if (atomic_load(&pool->unfinished)) {
-        pthread_mutex_lock(&pool->lock);
-        atomic_store(&pool->borrower_sleeps, 1);
-        while (atomic_load(&pool->unfinished)) {
-            pthread_cond_wait(&pool->work_is_done, &pool->lock);
-        }
-        atomic_store(&pool->borrower_sleeps, 0);
-        pthread_mutex_unlock(&pool->lock);
-    }
+    if (atomic_load(&pool->unfinished)) wait_for_workers(pool);
+}
+
+/* The time of the workers in which they had no chunk. */
+static void note_idle(struct pool *pool) {
+    uint64_t lent = platform_nanoseconds() - pool->lent_since, idle = 0;
+    int n_workers = atomic_load(&pool->n_active);
+    for (int i = 1; i <= n_workers; ++i) idle += lent - atomic_load(&pool->shares[i].busy);
+    phase_add_idle(pool->lent_since, idle, (size_t)n_workers);
 }
 
 void pool_end(struct pool *pool) {
-    if (pool) atomic_store(&pool->is_lent, 0);
+    if (!pool) return;
+    if (pool->lent_since) note_idle(pool);
+    atomic_store(&pool->is_lent, 0);
 }
 
 #else

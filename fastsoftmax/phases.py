@@ -9,8 +9,8 @@ from time import perf_counter_ns
 from typing import NamedTuple
 
 # In the order of csrc/phases.h.
-CONVERT, SCORES, LOSS, UPDATE = range(4)
-NAMES = ("gather and convert", "scores", "softmax and loss", "gradient and update")
+CONVERT, SCORES, LOSS, UPDATE, WAIT = range(5)
+NAMES = ("gather and convert", "scores", "softmax and loss", "gradient and update", "waiting")
 # Where a backend does not come apart: scores, loss and gradient of one sample after another.
 TOGETHER = "scores to gradient"
 
@@ -28,6 +28,7 @@ class Epoch(NamedTuple):
     dtype: str  # of the computation
     n_values: float  # numbers of X that are read: all, or those that a sparse X stores
     bytes_of_value: int  # in X, and of a sparse one the index as well
+    is_converted: bool  # X to that dtype, or by a mean and a scale
     n_threads: int
     is_last: bool  # of the blocks of one pass over the data
 

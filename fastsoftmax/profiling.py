@@ -1,20 +1,4 @@
-"""`profile`: where the time of a training goes, phase by phase, and how far that is from the limits.
-
-What is counted, for n samples, d features, c classes and s steps:
-
-===================  ========================================  ==========================
-phase                floating-point operations                 bytes
-===================  ========================================  ==========================
-gather and convert   none                                      X, where it is converted
-scores               ``2 * n * d * c``                         X; weights of > 1 MiB
-softmax and loss     ``5 * n * c`` (an exponential is one)     none: in the caches
-gradient and update  ``2 * n * d * c + 4 * s * d * c``         X; weights of > 1 MiB, twice
-===================  ========================================  ==========================
-
-X counts as often as a phase reads it, from memory or from the caches: so a phase may show more bytes a
-second than memory gives. Weights count once for every step and direction where they do not fit the
-nearest caches.
-"""
+"""`profile`: where the time of a training goes, phase by phase, and how far that is from the limits."""
 
 from __future__ import annotations
 
@@ -27,19 +11,14 @@ from . import phases
 from .backends import get_backend, why_unavailable
 from .phases import NAMES, TOGETHER, Epoch, Span
 from .roofline import Peaks, measure_peaks
+from .work import Work, work_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-WAITING, OUTSIDE = "waiting", "Python outside"
-_CACHED_WEIGHTS = 1 << 20  # bytes
-
-
-class Work(NamedTuple):
-    """Floating-point operations, and bytes that are read and written."""
-
-    flop: float = 0.0
-    bytes: float = 0.0
+WAITING, BETWEEN, OUTSIDE = NAMES[phases.WAIT], "between phases", "Python outside"
+# As a step takes them.
+_ORDER = (*NAMES[: phases.UPDATE], TOGETHER, NAMES[phases.UPDATE], WAITING)
 
 
 class PhaseTime(NamedTuple):
@@ -52,31 +31,6 @@ class PhaseTime(NamedTuple):
     bandwidth: float | None  # bytes a second
     of_peak: float | None  # of the nearer of the two limits
     limit: str | None  # "compute" or "memory"
-
-
-def work_of(epoch: Epoch) -> dict[str, Work]:
-    """Return what the phases of an epoch have to do; see the table above."""
-    n, d, c = epoch.n_samples, epoch.n_features, epoch.n_classes
-    itemsize = 8 if epoch.dtype == "float64" else 4
-    is_sparse = epoch.n_values < n * d
-    products, stored, weights = 2.0 * epoch.n_values * c, epoch.n_values * epoch.bytes_of_value, 0.0
-    if not is_sparse and d * c * itemsize > _CACHED_WEIGHTS:
-        weights = float(epoch.n_steps * d * c * itemsize)
-    converted = not is_sparse and epoch.bytes_of_value != itemsize
-    as_read = epoch.n_values * itemsize if converted else stored
-    scores = Work(products, as_read + weights)
-    loss = Work(5.0 * n * c)
-    gradient = Work(products, as_read + 2 * weights)
-    step = Work(0.0 if is_sparse else 4.0 * epoch.n_steps * d * c)
-    together = Work(scores.flop + loss.flop + gradient.flop, as_read)
-    if epoch.backend == "naive":
-        return {TOGETHER: together, NAMES[phases.UPDATE]: step}
-    return {
-        NAMES[phases.CONVERT]: Work(0.0, stored if converted else 0.0),
-        NAMES[phases.SCORES]: scores,
-        NAMES[phases.LOSS]: loss,
-        NAMES[phases.UPDATE]: Work(gradient.flop + step.flop, gradient.bytes),
-    }
 
 
 class profile:  # noqa: N801 - used as a function is: with fastsoftmax.profile() as p
@@ -96,10 +50,11 @@ class profile:  # noqa: N801 - used as a function is: with fastsoftmax.profile()
     seconds : float
         The wall time from beginning to end.
     n_threads : int
-        The threads that worked.
+        The threads among which the time is divided: those that the timers saw, and those that they
+        had to help.
     times : list of PhaseTime
-        The phases, what the threads waited, and the time in Python outside of the backends. Their
-        seconds add up to `seconds`.
+        The phases; what threads waited for each other; what epochs took between phases; and the time in
+        Python outside of them. Their seconds add up to `seconds`.
     epochs : list of Epoch
         The calls of a backend's epoch; a `fit` that converts `X` by blocks makes several of one.
     n_dropped : int
@@ -112,9 +67,11 @@ class profile:  # noqa: N801 - used as a function is: with fastsoftmax.profile()
 
     Notes
     -----
-    `vectorized` is timed around its calls of NumPy; `naive` and `numba` take one sample after
-    another, so that scores, loss and gradient are one phase. Waiting is what is left of the threads' time
-    within epochs: for each other, for what only one of them does, and for the CPU.
+    `vectorized` and `numba` are timed around their functions for a minibatch, from the thread that calls
+    them, however many theirs use; `naive` takes one sample after another, so that scores, loss and gradient
+    are one phase. Waiting is measured in the compiled backend's thread pool: time in which a thread had no
+    chunk of work while the pool was lent to an epoch. A thread that the system takes off its CPU within
+    a chunk is not waiting: that shows in the phase.
 
     References
     ----------
@@ -162,9 +119,9 @@ class profile:  # noqa: N801 - used as a function is: with fastsoftmax.profile()
             offset = perf_counter_ns() - self._kernels.phase_clock()
         self.seconds = (end - self._start) * 1e-9
         self.epochs = list(self._recorder.epochs)
-        self.n_dropped = sum(dropped for *_, dropped in threads)
+        self.n_dropped = sum(dropped for *_, dropped, _ in threads)
         self._spans = list(self._recorder.spans)
-        for number, (_, _, events, _) in enumerate(threads):
+        for number, (_, _, events, _, _) in enumerate(threads):
             self._spans += [
                 Span(NAMES[phase], start + offset, stop + offset, -1 - number)
                 for phase, start, stop in events
@@ -176,7 +133,8 @@ class profile:  # noqa: N801 - used as a function is: with fastsoftmax.profile()
         for span in self._recorder.spans:
             totals[span.phase] += (span.end - span.start) * 1e-9
         python_threads = {span.thread for span in self._recorder.spans}
-        self.n_threads = max(1, len(threads), len(python_threads))
+        team = 1 + max((helpers for *_, helpers in threads), default=0)
+        self.n_threads = max(team, len(threads), len(python_threads))
         self._totals = dict(totals)
         self.times = self._phase_times(None)
 
@@ -247,7 +205,7 @@ class profile:  # noqa: N801 - used as a function is: with fastsoftmax.profile()
 
         if not self.epochs:
             raise ValueError("profile: no epoch was trained in it, so there is nothing to plot")
-        peaks = peaks or measure_peaks(self.n_threads)
+        peaks = peaks or measure_peaks(self._peak_threads())
         work = self._work()
         points = {
             time.name: (work[time.name].flop / work[time.name].bytes, time.flops)
@@ -333,24 +291,27 @@ class profile:  # noqa: N801 - used as a function is: with fastsoftmax.profile()
         return self.epochs[0].dtype if self.epochs else "float32"
 
     def _peaks(self) -> Peaks | None:
-        return None if self._kernels is None else measure_peaks(self.n_threads)
+        return None if self._kernels is None else measure_peaks(self._peak_threads())
+
+    def _peak_threads(self) -> int:
+        """Threads that had the chance: those of NumPy and numba are not seen from here."""
+        others = [epoch.n_threads for epoch in self.epochs if epoch.backend != "compiled"]
+        return max(self.n_threads, *others) if others else self.n_threads
 
     def _work(self) -> dict[str, Work]:
-        flop: dict[str, float] = defaultdict(float)
-        amount: dict[str, float] = defaultdict(float)
+        total: dict[str, Work] = defaultdict(Work)
         for epoch in self.epochs:
             for name, work in work_of(epoch).items():
-                flop[name] += work.flop
-                amount[name] += work.bytes
-        return {name: Work(flop[name], amount[name]) for name in flop}
+                total[name] += work
+        return dict(total)
 
     def _phase_times(self, peaks: Peaks | None) -> list[PhaseTime]:
         work = self._work()
         busy = {name: total / self.n_threads for name, total in self._totals.items() if total}
         # Outside of epochs there may be calls of the loss core alone.
         inside = min(self.seconds, max(_union(self.epochs), sum(busy.values())))
-        seconds = {name: busy[name] for name in (*NAMES, TOGETHER) if name in busy}
-        seconds[WAITING] = max(0.0, inside - sum(busy.values()))
+        seconds = {name: busy[name] for name in _ORDER if name in busy}
+        seconds[BETWEEN] = max(0.0, inside - sum(busy.values()))
         seconds[OUTSIDE] = self.seconds - inside
         return [
             self._phase_time(name, taken, work.get(name, Work()), peaks)
@@ -364,7 +325,7 @@ class profile:  # noqa: N801 - used as a function is: with fastsoftmax.profile()
         of_peak = limit = None
         if peaks is not None and (flops or bandwidth):
             of_compute = (flops or 0.0) / peaks.flops(self._dtype())
-            of_memory = (bandwidth or 0.0) / peaks.read
+            of_memory = work.memory / seconds / peaks.read
             of_peak = max(of_compute, of_memory)
             limit = "compute" if of_compute >= of_memory else "memory"
         return PhaseTime(name, seconds, share, flops, bandwidth, of_peak, limit)

@@ -153,6 +153,7 @@ def _note(
                 state.coef.dtype.name,
                 n_values,
                 bytes_of_value,
+                data.X.dtype != state.coef.dtype or data.inverse_scale is not None,
                 n_threads,
                 is_last,
             )

@@ -10,8 +10,10 @@ import pytest
 
 import fastsoftmax
 from fastsoftmax import SoftmaxClassifier, phases, profile
-from fastsoftmax.profiling import OUTSIDE, WAITING, work_of
+from fastsoftmax.profiling import BETWEEN, OUTSIDE
 from fastsoftmax.roofline import Peaks, measure_peaks
+from fastsoftmax.threads import allowed_cpus
+from fastsoftmax.work import work_of
 
 PEAKS = Peaks(n_threads=2, float32=2e11, float64=1e11, read=3e10, copy=3e10)
 SEPARATE = {"scores", "softmax and loss", "gradient and update"}
@@ -33,7 +35,7 @@ def test_the_phases_add_up_to_the_whole(backend, shape, n_jobs, rng):
     assert all(time.seconds >= 0 for time in p.times)
     assert [e[:1] + e[3:7] for e in p.epochs] == [(backend, *shape[:2], shape[2], 2)] * 3
     names = {time.name for time in p.times}
-    assert names >= {WAITING, OUTSIDE, "gather and convert"}
+    assert names >= {BETWEEN, OUTSIDE, "gather and convert"}
     assert names >= ({phases.TOGETHER} if backend == "naive" else SEPARATE)
 
 
@@ -153,18 +155,40 @@ def test_more_stretches_than_a_trace_has_room_for(rng):
 
 
 def test_the_work_of_an_epoch():
-    epoch = phases.Epoch("compiled", 0, 1, 100, 20, 5, 10, "float32", 2000.0, 1, 2, True)
+    epoch = phases.Epoch("compiled", 0, 1, 100, 20, 5, 10, "float32", 2000.0, 4, False, 2, True)
     work = work_of(epoch)
-    assert work["gather and convert"] == (0, 2000)
-    assert work["scores"] == (20_000, 8000)
-    assert work["softmax and loss"] == (2500, 0)
-    assert work["gradient and update"] == (20_000 + 4000, 8000)
+    assert work["gather and convert"] == (0, 0, 0)
+    assert work["scores"] == (20_000, 8000, 8000)
+    assert work["softmax and loss"] == (2500, 0, 0)
+    assert work["gradient and update"] == (20_000 + 4000, 8000, 0)
+    pixels = work_of(epoch._replace(bytes_of_value=1, is_converted=True))
+    assert pixels["gather and convert"] == (0, 2000, 2000)
+    assert pixels["scores"] == (20_000, 8000, 0)
     large = epoch._replace(n_features=1000, n_classes=1000, dtype="float64", n_values=1e5)
-    large = large._replace(bytes_of_value=8)
+    large = work_of(large._replace(bytes_of_value=8))
     weights = 10 * 1000 * 1000 * 8
-    assert work_of(large)["scores"] == (2e8, 800_000 + weights)
-    assert work_of(large)["gradient and update"].bytes == 800_000 + 2 * weights
-    assert work_of(large)["gather and convert"] == (0, 0)
+    assert large["gather and convert"] == (0, 800_000, 800_000)
+    assert large["scores"] == (2e8, 800_000 + weights, 0)
+    assert large["gradient and update"].bytes == 800_000 + 2 * weights
+    sparse = work_of(epoch._replace(n_values=300.0, bytes_of_value=8))
+    assert sparse["scores"] == (3000, 2400, 2400)
+    assert sparse["gradient and update"] == (3000, 2400, 0)
+    naive = work_of(epoch._replace(backend="naive"))
+    assert naive[phases.TOGETHER].flop == 20_000 + 2500 + 20_000
+    assert naive["gradient and update"] == (4000, 0, 0)
+
+
+def test_threads_that_wait_are_seen(rng):
+    X, y = problem(rng, n=4000, d=300, c=10)
+    with profile() as p:
+        SoftmaxClassifier(backend="compiled", n_jobs=2, max_iter=3, tol=None).fit(X, y)
+    if allowed_cpus() > 1:
+        assert p.n_threads == 2
+        assert next(time for time in p.times if time.name == "waiting").seconds > 0
+    with profile() as alone:
+        SoftmaxClassifier(backend="compiled", n_jobs=1, max_iter=3, tol=None).fit(X, y)
+    assert alone.n_threads == 1
+    assert "waiting" not in {time.name for time in alone.times}
 
 
 def test_blocks_of_one_pass_count_as_one_epoch(rng):
@@ -187,7 +211,7 @@ def test_the_table_holds_each_number_against_the_nearer_limit(rng):
     for time in p._phase_times(PEAKS):
         if time.of_peak is not None:
             of_compute = (time.flops or 0) / 2e11
-            of_memory = (time.bandwidth or 0) / 3e10
+            of_memory = p._work()[time.name].memory / time.seconds / 3e10
             assert time.of_peak == max(of_compute, of_memory)
             assert time.limit == ("compute" if of_compute >= of_memory else "memory")
 

@@ -7,9 +7,9 @@ def start_phases(bint with_events):
 
 
 def stop_phases():
-    """End it, and return for each thread (nanoseconds, calls, events, events dropped), by phase.
+    """End it, and return for each thread (nanoseconds, calls, events, events dropped, helpers).
 
-    Events are (phase, start, end) in nanoseconds of `phase_clock`.
+    The first two by phase. Events are (phase, start, end) in nanoseconds of `phase_clock`.
     """
     phases_stop()
     cdef phase_totals totals
@@ -24,9 +24,15 @@ def stop_phases():
                 for j in range(totals.n_events)
             ],
             totals.n_dropped,
+            totals.n_helpers,
         ))
         i += 1
     return threads
+
+
+def packs_samples(size_t n_classes):
+    """Whether a step with so many classes copies its rows, to pack them."""
+    return n_classes > FEW_CLASSES
 
 
 def phase_clock():

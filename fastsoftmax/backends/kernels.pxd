@@ -171,6 +171,7 @@ cdef extern from "phases.h" nogil:
         PHASE_SCORES
         PHASE_LOSS
         PHASE_UPDATE
+        PHASE_WAIT
         N_PHASES
 
     struct phase_event:
@@ -181,7 +182,7 @@ cdef extern from "phases.h" nogil:
         uint64_t *nanoseconds
         uint64_t *calls
         const phase_event *events
-        size_t n_events, n_dropped
+        size_t n_events, n_dropped, n_helpers
 
     uint64_t phase_begin()
     uint64_t phase_next(phase_kind phase, uint64_t start)

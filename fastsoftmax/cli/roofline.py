@@ -7,7 +7,7 @@ from typing import Any
 from ..roofline import Peaks, measure_peaks
 from . import files, machine, options
 from .errors import FAILED, CommandError
-from .numbers import three_digits
+from .numbers import count, three_digits
 
 DESCRIPTION = """\
 Measure what this machine can do at the most: fused multiply-adds in float32 and
@@ -39,8 +39,13 @@ def run(arguments: argparse.Namespace) -> int:
     """Carry out the command."""
     files.check_target("--json", arguments.json)
     require_compiled()
-    counts = [arguments.threads] if arguments.threads else range(1, machine.cpus() + 1)
-    peaks = [measure_peaks(count) for count in counts]
+    if arguments.threads and arguments.threads > machine.cpus():
+        raise CommandError(
+            f"argument --threads: this process may use {count(machine.cpus(), 'CPU')}, "
+            f"more threads would only take turns; got {arguments.threads}"
+        )
+    wanted = [arguments.threads] if arguments.threads else range(1, machine.cpus() + 1)
+    peaks = [measure_peaks(n_threads) for n_threads in wanted]
     if arguments.json != "-":
         print_peaks(peaks)
     if arguments.json is not None:
