@@ -139,6 +139,22 @@ def test_a_penalty_that_comes_late_is_exact(kernels, dtype, rng):
     assert (state.coef != 0).any()
 
 
+@pytest.mark.parametrize("falls", [0, 60])
+def test_thresholds_count_while_factors_grow(kernels, dtype, falls):
+    """Factors 1 - 2 * l2 * rate of 0.5, then of -2, and an l1 that no gradient gets past."""
+    n_steps, d, c = 150, 400, 5
+    X = scipy.sparse.random(n_steps, d, 0.01, format="csr", dtype=dtype, random_state=1)
+    rows, labels = as_sparse_rows("X", X), np.arange(n_steps) % c
+    assert steps_between_penalties(rows, 1) > n_steps
+    state = State(np.zeros((c, d), dtype), None, None, None)
+    rates = np.where(np.arange(n_steps) < falls, 0.5, 3.0)
+    # Values are at most 1, and p - t of equal logits is at most 0.8: every step ends where it began.
+    rule, order = Rule(0.5, 0.9, 0.0, False), np.arange(n_steps)
+    objectives = kernels.sgd_epoch(Data(rows, labels), state, rule, order, 1, rates, 1)
+    assert not state.coef.any()
+    np.testing.assert_allclose(objectives, np.log(c), rtol=4 * np.finfo(dtype).eps)
+
+
 @pytest.mark.parametrize("penalty", [{}, {"penalty": "l2"}, {"penalty": "l1"}], ids=str)
 @pytest.mark.parametrize("n_threads", [2, 3, 8])
 @pytest.mark.parametrize("n_classes", [40, 150])  # in one slab, and in several

@@ -8,8 +8,11 @@ copies of the gradient, nor features without looking for them. With one slab the
 # weights are brought up to date before it: then nothing is divided by a number that is 0 or next to it.
 cdef double LEAST_FACTOR = 1e-3
 cdef double LEAST_PRODUCT = 1e-100
-# and where this is exceeded, of which differences are taken
-cdef double MOST_SHRINKAGE = 1e100
+# The same where |A| * C of sparse.h, of which differences are taken, is more than this many times the sum
+# of the thresholds, which only factors beyond 1 can make it: what they add to C would then be lost in it.
+cdef double MOST_GROWTH = 2
+# and where that sum is next to overflow
+cdef double MOST_THRESHOLDS = 1e100
 
 
 cdef struct SparseEpoch:
@@ -29,6 +32,7 @@ cdef struct SparseEpoch:
     size_t n_slabs
     char *intercept
     penalty_prefix *prefixes
+    double thresholds  # of the steps of the prefixes: their sum
     size_t steps_between_penalties
     double penalty
     const double *rates
@@ -86,27 +90,29 @@ cdef void restart(SparseEpoch *e) noexcept nogil:
     if e.weights.steps != NULL and e.weights.now:
         for slab in range(e.n_slabs):
             e.kernels.sparse_catch_up(&e.weights, slab)
-        e.weights.now = 0
+        e.weights.now, e.thresholds = 0, 0
 
 
-cdef void add_to_prefixes(SparseEpoch *e, double factor, double shrinkage) noexcept nogil:
+cdef void add_to_prefixes(SparseEpoch *e, double factor, double threshold) noexcept nogil:
     cdef penalty_prefix *last = e.prefixes + e.weights.now
     cdef penalty_prefix *next = last + 1
     next.scale = last.scale * factor
     next.inverse_scale = 1 / next.scale if next.scale != 0 else 0
     next.shrinkage = last.shrinkage
-    if shrinkage != 0:
-        next.shrinkage += shrinkage * fabs(next.inverse_scale)
+    if threshold != 0:
+        next.shrinkage += threshold * fabs(next.inverse_scale)
+        e.thresholds += threshold
     e.weights.now += 1
 
 
 cdef double scale_before(SparseEpoch *e, double factor) noexcept nogil:
     """Make sure that a step's factor can be one of the prefixes; return it, or 1 where it is applied."""
-    cdef double size = fabs(factor), product = fabs(e.prefixes[e.weights.now].scale) * size
+    cdef const penalty_prefix *last = e.prefixes + e.weights.now
+    cdef double size = fabs(factor), product = fabs(last.scale) * size
     cdef bint usual = LEAST_FACTOR < size and size < 1 / LEAST_FACTOR
-    if usual and LEAST_PRODUCT < product and product < 1 / LEAST_PRODUCT and (
-        e.prefixes[e.weights.now].shrinkage < MOST_SHRINKAGE
-    ):
+    cdef bint keeps_digits = (
+        e.thresholds < MOST_THRESHOLDS and product * last.shrinkage <= MOST_GROWTH * e.thresholds)
+    if usual and keeps_digits and LEAST_PRODUCT < product and product < 1 / LEAST_PRODUCT:
         return factor
     restart(e)
     if usual:
@@ -215,7 +221,7 @@ cdef sparse_epoch(data, state, rule, order, size_t batch_size, rates, int n_thre
     e.n_slabs = padded(e.stride, SPARSE_SLAB_VECTORS * e.kernels.lanes) // (
         SPARSE_SLAB_VECTORS * e.kernels.lanes)
     e.weights.wide_indices = e.index_size == sizeof(int64_t)
-    e.penalty, e.steps_between_penalties = 0, every
+    e.penalty, e.thresholds, e.steps_between_penalties = 0, 0, every
 
     cdef size_t size = e.kernels.element_size, slab
     cdef bint has_labels = t.labels != NULL, is_penalised = e.rule.l2 != 0 or e.rule.l1 != 0
