@@ -20,7 +20,7 @@
 #include "rows.h"
 
 /* Rows ahead of the one in work whose bytes are fetched. */
-enum { CONVERTED_ROWS_AHEAD = 4 };
+enum { CONVERTED_ROWS_AHEAD = 16 };
 
 static const size_t SIZE_OF_NUMBER[] = {
     [UINT8] = 1, [FLOAT16] = 2, [FLOAT32] = 4, [REAL] = sizeof(real)};

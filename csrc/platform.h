@@ -19,6 +19,10 @@
 #include <unistd.h>
 #endif
 
+#if defined(__linux__)
+#include <sched.h>
+#endif
+
 #if defined(__GNUC__) || defined(__clang__)
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
 #define UNROLL _Pragma("GCC unroll 16")
@@ -82,6 +86,33 @@ static inline void platform_pause(void) {
     __builtin_ia32_pause();
 #elif defined(__aarch64__)
     __asm__ __volatile__("yield");
+#endif
+}
+
+/* The number of the CPU that the calling thread runs on, or -1 where the system does not tell. */
+static inline int platform_cpu(void) {
+#if defined(__linux__)
+    return sched_getcpu();
+#else
+    return -1;
+#endif
+}
+
+/* Moves the calling thread to another CPU than these, if it may run on one, and leaves what it may run on as
+ * it was: the system is free to move it again. */
+static inline void platform_leave_cpus(const int *cpus, int n) {
+#if defined(__linux__)
+    cpu_set_t allowed, others;
+    if (sched_getaffinity(0, sizeof allowed, &allowed) != 0) return;
+    others = allowed;
+    for (int i = 0; i < n; ++i) {
+        if (cpus[i] >= 0 && cpus[i] < CPU_SETSIZE) CPU_CLR(cpus[i], &others);
+    }
+    if (CPU_COUNT(&others) == 0 || sched_setaffinity(0, sizeof others, &others) != 0) return;
+    sched_setaffinity(0, sizeof allowed, &allowed);
+#else
+    (void)cpus;
+    (void)n;
 #endif
 }
 

@@ -11,6 +11,9 @@
  *   - Who is to be woken is counted under the lock that the sleeper holds until it sleeps; the count is
  *     looked at after the ticket (or the count of chunks) is written, both sequentially consistent. So
  *     either the sleeper sees the news or the bringer sees the sleeper.
+ *   - A thread that begins a loop on the CPU of another of the pool moves away. Linux wakes a thread where its
+ *     waker runs, and two that wake each other in turn never look like too much for one CPU: they were
+ *     seen to share it for seconds, the other one idle.
  *   - Workers start when first needed and stay. A child after fork has none: the handler forgets them.
  *   - No OpenMP: two runtimes in one process clash, and libgomp hangs after fork.
  */
@@ -26,6 +29,7 @@ enum { MOST_WORKERS = 63 };
 
 struct share {
     _Alignas(CACHE_LINE) atomic_uint_fast64_t ticket; /* end << 32 | next chunk */
+    atomic_int cpu;                                   /* that its thread began the last loop on */
     atomic_uint_fast64_t
         busy; /* nanoseconds of its thread in chunks since it was lent, in a profile */
 };
@@ -85,8 +89,23 @@ static void work_on(struct pool *pool, struct share *share, struct share *own) {
     }
 }
 
+/* Leaves the CPU to a thread before this one in the pool. */
+static void spread_out(struct pool *pool, int own) {
+    int cpu = platform_cpu(), is_shared = 0, cpus[MOST_WORKERS + 1];
+    for (int i = 0; i < own; ++i) {
+        cpus[i] = atomic_load_explicit(&pool->shares[i].cpu, memory_order_relaxed);
+        is_shared |= cpus[i] == cpu;
+    }
+    if (is_shared && cpu >= 0) {
+        platform_leave_cpus(cpus, own);
+        cpu = platform_cpu();
+    }
+    atomic_store_explicit(&pool->shares[own].cpu, cpu, memory_order_relaxed);
+}
+
 /* First the own share, then the others'. */
 static void work(struct pool *pool, int own) {
+    spread_out(pool, own);
     int n_shares = 1 + atomic_load(&pool->n_active);
     for (int i = 0; i < n_shares; ++i) {
         work_on(pool, &pool->shares[(own + i) % n_shares], &pool->shares[own]);

@@ -214,7 +214,11 @@ def duck(values, indices, indptr, shape):
 
 
 @pytest.mark.parametrize(
-    "kind", ["csr_matrix", "csr_array", "duck", "big-endian", "strided", "read-only"]
+    "kind",
+    [
+        *("csr_matrix", "csr_array", "duck", "big-endian", "strided", "read-only"),
+        *("wide indices", "wide indptr"),
+    ],
 )
 def test_what_is_taken_for_csr(backend, kind):
     X, y = made_up(60, 19, 7, np.float64)
@@ -225,6 +229,8 @@ def test_what_is_taken_for_csr(backend, kind):
         "duck": lambda: duck(*parts, X.shape),
         "big-endian": lambda: duck(*(a.astype(a.dtype.newbyteorder(">")) for a in parts), X.shape),
         "strided": lambda: duck(*(np.repeat(a, 2)[::2] for a in parts), X.shape),
+        "wide indices": lambda: duck(X.data, X.indices.astype(np.int64), X.indptr, X.shape),
+        "wide indptr": lambda: duck(X.data, X.indices, X.indptr.astype(np.int64), X.shape),
         "read-only": lambda: duck(*(np.frombuffer(a.tobytes(), a.dtype) for a in parts), X.shape),
     }[kind]()
     parameters = DEFAULTS | {"penalty": "l2", "max_iter": 2, "backend": backend}

@@ -20,7 +20,7 @@ cdef struct SparseEpoch:
     const char *values
     const char *indices
     const char *indptr
-    size_t n_values, index_size
+    size_t n_values, index_size, indptr_size
     const int64_t *labels
     const char *probabilities
     const int64_t *order
@@ -50,7 +50,7 @@ cdef struct SparseEpoch:
 
 
 cdef size_t indptr_at(const SparseEpoch *e, int64_t row) noexcept nogil:
-    if e.index_size == sizeof(int64_t):
+    if e.indptr_size == sizeof(int64_t):
         return <size_t>(<const int64_t *>e.indptr)[row]
     return <size_t>(<const int32_t *>e.indptr)[row]
 
@@ -209,7 +209,8 @@ cdef sparse_epoch(data, state, rule, order, size_t batch_size, rates, int n_thre
     cdef size_t every = steps_between_penalties(X, batch_size), n_steps = step_rates.length(0)
     e.kernels = w.kernels()
     e.values, e.indices, e.indptr = values.start, columns.start, starts.start
-    e.n_values, e.n_rows, e.index_size = values.length(0), len(X), columns.buffer.itemsize
+    e.n_values, e.n_rows = values.length(0), len(X)
+    e.index_size, e.indptr_size = columns.buffer.itemsize, starts.buffer.itemsize
     e.labels, e.probabilities = t.labels, t.probabilities
     e.order, e.n_samples = <const int64_t *>samples.start, samples.length(0)
     e.batch_size = min(batch_size, e.n_samples)
