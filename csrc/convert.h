@@ -11,7 +11,8 @@
  *   - Subtracting first keeps the digits of columns whose mean is large: x * a + b would lose them.
  *   - Moments are of x - origin, origin being a row of X, in float64: with n rows
  *     (origin - mean)**2 <= n * variance, so that n * eps bounds the relative error of the variance, and a
- *     constant column has a variance of exactly 0.
+ *     constant column has a variance of exactly 0. Those of bytes are summed as whole numbers, in float32
+ *     for as many rows as that is exact, with twice the lanes.
  */
 #ifndef FASTSOFTMAX_CONVERT_H
 #define FASTSOFTMAX_CONVERT_H
@@ -78,10 +79,62 @@ static void convert(const void *const *rows, size_t n_rows, enum number number, 
     }
 }
 
-#if defined(FASTSOFTMAX_FLOAT64)
-
 /* Vectors of columns at once: their sums stay in registers for all rows. */
 enum { MOMENT_VECTORS = 4 };
+
+#if defined(FASTSOFTMAX_FLOAT32)
+
+/* Bytes, so many rows at once, 256 at the most: sums of their squares are whole numbers below 2**24, exact in
+ * float32. */
+enum { BYTE_ROWS = 64 };
+
+ALWAYS_INLINE void byte_moments_tile(const uint8_t *rows, size_t stride, size_t n_rows, size_t n,
+                                     int n_vectors, const double *origin, double *sums,
+                                     double *squares) {
+    vec sum[MOMENT_VECTORS], square[MOMENT_VECTORS];
+    UNROLL for (int v = 0; v < n_vectors; ++v) sum[v] = square[v] = broadcast(0);
+    for (size_t i = 0; i < n_rows; ++i) {
+        PREFETCH_NEAR(rows + (i + BYTE_ROWS) * stride);
+        UNROLL for (int v = 0; v < n_vectors; ++v) {
+            vec x = load_numbers_up_to((const char *)rows + i * stride, v * LANES, n - v * LANES,
+                                       UINT8);
+            sum[v] = add(sum[v], x);
+            square[v] = fmadd(x, x, square[v]);
+        }
+    }
+    real s[MOMENT_VECTORS * LANES], q[MOMENT_VECTORS * LANES];
+    UNROLL for (int v = 0; v < n_vectors; ++v) {
+        store(s + v * LANES, sum[v]);
+        store(q + v * LANES, square[v]);
+    }
+    for (size_t j = 0; j < n && j < (size_t)n_vectors * LANES; ++j) {
+        /* Whole numbers below 2**53: exact. */
+        sums[j] += (double)s[j] - (double)n_rows * origin[j];
+        squares[j] += (double)q[j] + origin[j] * ((double)n_rows * origin[j] - 2 * (double)s[j]);
+    }
+}
+
+static void moments(const void *rows, size_t stride, size_t n_rows, size_t n_features,
+                    enum number number, const double *origin, double *sums, double *squares) {
+    (void)number; /* UINT8 */
+    for (size_t i = 0; i < n_rows; i += BYTE_ROWS) {
+        size_t n = n_rows - i < BYTE_ROWS ? n_rows - i : BYTE_ROWS, j = 0;
+        const uint8_t *block = (const uint8_t *)rows + i * stride;
+        for (; j + MOMENT_VECTORS * LANES <= n_features; j += MOMENT_VECTORS * LANES) {
+            byte_moments_tile(block + j, stride, n, MOMENT_VECTORS * LANES, MOMENT_VECTORS,
+                              origin + j, sums + j, squares + j);
+        }
+        for (; j < n_features; j += LANES) {
+            byte_moments_tile(block + j, stride, n, n_features - j, 1, origin + j, sums + j,
+                              squares + j);
+        }
+    }
+}
+
+#else
+
+/* So many rows at once, for which the columns' tiles take turns: they stay in the cache. */
+enum { MOMENT_ROWS = 32 };
 
 ALWAYS_INLINE void moments_tile(const char *rows, size_t stride, size_t n_rows, size_t j, size_t n,
                                 int n_vectors, enum number number, const double *origin,
@@ -93,6 +146,9 @@ ALWAYS_INLINE void moments_tile(const char *rows, size_t stride, size_t n_rows, 
         square[v] = load_up_to(squares + v * LANES, n - v * LANES, 0);
     }
     for (size_t i = 0; i < n_rows; ++i) {
+        const char *next = rows + (i + MOMENT_ROWS) * stride + j * SIZE_OF_NUMBER[number];
+        PREFETCH_NEAR(next);
+        if (number == FLOAT32 || number == REAL) PREFETCH_NEAR(next + CACHE_LINE);
         UNROLL for (int v = 0; v < n_vectors; ++v) {
             vec x = load_numbers_up_to(rows + i * stride, j + v * LANES, n - v * LANES, number);
             x = sub(x, zero[v]);
@@ -105,9 +161,6 @@ ALWAYS_INLINE void moments_tile(const char *rows, size_t stride, size_t n_rows, 
         store_up_to(squares + v * LANES, square[v], n - v * LANES);
     }
 }
-
-/* So many rows at once, for which the columns' tiles take turns: they stay in the cache. */
-enum { MOMENT_ROWS = 32 };
 
 ALWAYS_INLINE void moments_of(const char *rows, size_t stride, size_t n_rows, size_t n_features,
                               enum number number, const double *origin, double *sums,

@@ -32,9 +32,7 @@ const struct kernels TABLE_NAME(INSTRUCTION_SET, TYPE) = {
     .scores = scores,
     .outer_sum = outer_sum,
     .convert = convert,
-#if defined(FASTSOFTMAX_FLOAT64)
     .moments = moments,
-#endif
     .panel_scores = panel_scores,
     .panel_cross_entropy = panel_cross_entropy,
     .panel_update = panel_update,

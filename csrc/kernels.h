@@ -112,7 +112,7 @@ struct kernels {
                     size_t out_stride);
 
     /* sums[j] += sum of x, squares[j] += sum of x**2, with x = row[j] - origin[j], over rows that lie
-     * `stride` bytes apart. Of float64 alone, NULL in the other table. */
+     * `stride` bytes apart; of UINT8 alone in the table of float32. */
     void (*moments)(const void *rows, size_t stride, size_t n_rows, size_t n_features,
                     enum number number, const double *origin, double *sums, double *squares);
 

@@ -22,10 +22,11 @@ cdef struct Epoch:
     size_t n_samples, batch_size
     # what its elements are, and where the rows of a step go if they have to be converted; else NULL
     number_kind number
+    size_t item_size
     const char *mean
     const char *inverse_scale
     char *converted
-    size_t converted_stride
+    const void **rows_of_panels
     # the model, apart from what the minibatch holds of it
     step_rule rule
     char *velocity
@@ -78,17 +79,18 @@ cdef void gather(const Epoch *e, size_t step, Batch *batch) noexcept nogil:
 
 
 cdef void convert(
-    const Epoch *e, const Batch *batch, size_t first, size_t n, size_t start, size_t end
+    const Epoch *e, const Batch *batch, const void **rows, size_t first, size_t n, size_t start,
+    size_t end
 ) noexcept nogil:
-    """The features [start, end) of the samples [first, first + n), if they have to be converted."""
+    """The features [start, end) of the samples [first, first + n) to where `rows` point."""
     cdef const Minibatch *m = &e.minibatch
-    cdef uint64_t begun
-    if e.converted != NULL:
-        begun = phase_begin()
-        m.kernels.convert(
-            batch.sources + first, n, e.number, start, end - start, e.mean, e.inverse_scale,
-            e.converted + first * e.converted_stride * m.kernels.element_size, e.converted_stride)
-        phase_next(PHASE_CONVERT, begun)
+    cdef uint64_t begun = phase_begin()
+    cdef char *out = <char *>rows[first]
+    cdef size_t stride = (<char *>rows[1] - <char *>rows[0]) // m.kernels.element_size
+    m.kernels.convert(
+        batch.sources + first, n, e.number, start, end - start, e.mean, e.inverse_scale, out,
+        stride)
+    phase_next(PHASE_CONVERT, begun)
 
 
 cdef void take(Epoch *e, const Batch *batch, int n_threads) noexcept nogil:
@@ -167,7 +169,7 @@ cdef dense_epoch(data, state, rule, order, size_t batch_size, rates, int n_threa
 
     cdef size_t size = m.kernels.element_size, n_strips = m.coef_stride // m.kernels.lanes
     cdef View mean = View(data.mean), inverse_scale = View(data.inverse_scale)
-    e.number = number_of(x, size)
+    e.number, e.item_size = number_of(x, size), x.buffer.itemsize
     e.mean, e.inverse_scale = mean.start, inverse_scale.start
     cdef bint converts = e.number != REAL or mean.held or inverse_scale.held
     cdef bint has_labels = t.labels != NULL, by_panels = m.n_classes <= FEW_CLASSES
@@ -183,10 +185,12 @@ cdef dense_epoch(data, state, rule, order, size_t batch_size, rates, int n_threa
     cdef Scratch padded_coef = Scratch(e.logits_stride, m.coef_stride, size)
     cdef Scratch padded_velocity = Scratch(e.logits_stride if v.held else 0, m.coef_stride, size)
     # Rows a multiple of some KiB apart would share few places of the cache: they lie a cache line further.
-    e.converted_stride = m.coef_stride + CACHE_LINE // size
+    cdef size_t converted_stride = m.coef_stride + CACHE_LINE // size * e.n_panels
     cdef Scratch rows = Scratch(n_batches * n_rows, 1, sizeof(void *))
     cdef Scratch sources = Scratch(n_batches * n_rows if converts else 0, 1, sizeof(void *))
-    cdef Scratch converted = Scratch(block_rows if converts else 0, e.converted_stride, size)
+    cdef Scratch converted = Scratch(block_rows if converts else 0, converted_stride, size)
+    cdef Scratch rows_of_panels = Scratch(
+        n_rows if converts and by_panels else 0, e.n_panels, sizeof(void *))
     cdef Scratch first_halves = Scratch(n_batches * e.batch_size, 1, sizeof(void *))
     cdef Scratch labels = Scratch(n_batches * e.batch_size if has_labels else 0, 1, sizeof(int64_t))
     cdef Scratch probabilities = Scratch(
@@ -209,7 +213,7 @@ cdef dense_epoch(data, state, rule, order, size_t batch_size, rates, int n_threa
             e.batches[i].sources = <const void **>sources.start + i * n_rows
             for j in range(n_rows):
                 e.batches[i].rows[j] = (
-                    converted.start + min(j, block_rows - 1) * e.converted_stride * size)
+                    converted.start + min(j, block_rows - 1) * converted_stride * size)
         e.batches[i].first_halves = <const void **>first_halves.start + i * e.batch_size
         e.batches[i].labels = <int64_t *>labels.start + i * e.batch_size
         e.batches[i].probabilities = (
@@ -218,6 +222,9 @@ cdef dense_epoch(data, state, rule, order, size_t batch_size, rates, int n_threa
     e.squares, e.magnitudes = <double *>squares.start, <double *>magnitudes.start
     split_minibatch(m, e.batch_size, 1)
 
+    e.rows_of_panels = <const void **>rows_of_panels.start
+    if converts and by_panels:
+        point_at_panels(&e)
     pack_weights(m, w, m.coef, by_panels)
     pack_weights(m, v, e.velocity, by_panels)
     cdef size_t step = 0, n_steps = step_rates.length(0)

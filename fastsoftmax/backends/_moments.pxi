@@ -30,7 +30,8 @@ cdef void moments_chunk(void *context, size_t chunk) noexcept nogil:
     cdef Moments *m = <Moments *>context
     cdef double *sums = m.sums + 2 * chunk * m.n_features
     memset(sums, 0, 2 * m.n_features * sizeof(double))
-    chosen.float64.moments(
+    cdef const kernel_table *kernels = chosen.float32 if m.number == UINT8 else chosen.float64
+    kernels.moments(
         m.X + <ptrdiff_t>(chunk * m.rows.size) * m.row_stride, m.row_stride,
         length_of(&m.rows, chunk), m.n_features, m.number, m.origin, sums, sums + m.n_features)
 

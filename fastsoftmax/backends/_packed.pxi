@@ -45,7 +45,8 @@ cdef void pack_samples(Epoch *e, size_t first, size_t n) noexcept nogil:
     cdef size_t lanes = m.kernels.lanes, end = first + n
     cdef uint64_t begun
     while first < end:
-        convert(e, &e.batches[0], first, min(lanes, end - first), 0, m.n_features)
+        if e.converted != NULL:
+            convert(e, &e.batches[0], m.rows, first, min(lanes, end - first), 0, m.n_features)
         begun = phase_begin()
         m.kernels.pack_block(
             m.rows + first, min(lanes, end - first), m.n_features,

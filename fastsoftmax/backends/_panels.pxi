@@ -12,23 +12,54 @@ cdef void score_panel(
     cdef const Minibatch *m = &e.minibatch
     cdef size_t start = first_strip(e, panel) * m.kernels.lanes
     cdef size_t end = min(first_strip(e, panel + 1) * m.kernels.lanes, m.n_features)
-    convert(e, batch, first, n, start, end)
-    cdef uint64_t begun = phase_begin()
+    cdef const void **rows = rows_of_panel(e, batch, panel)
+    cdef uint64_t begun
+    if e.converted != NULL:
+        convert(e, batch, rows, first, n, start, end)
+    begun = phase_begin()
     m.kernels.panel_scores(
-        batch.rows + first, n, start, end - start, e.ahead, m.coef, m.coef_stride, m.n_classes,
+        rows + first, n, start, end - start, e.ahead, m.coef, m.coef_stride, m.n_classes,
         e.scores + (panel * e.panel_stride + first * m.n_classes) * m.kernels.element_size)
     phase_next(PHASE_SCORES, begun)
 
 
+cdef const void **rows_of_panel(
+    const Epoch *e, const Batch *batch, size_t panel
+) noexcept nogil:
+    """Rows for the kernels. Converted for one thread's panel, they lie apart from those of the others:
+
+    a line next to theirs would go to and fro between the caches, for the sake of its neighbours.
+    """
+    if e.converted == NULL or not e.by_panels:
+        return batch.rows
+    return e.rows_of_panels + panel * (e.batch_size + ROWS_AHEAD)
+
+
+cdef void point_at_panels(Epoch *e) noexcept nogil:
+    """The rows of every panel, in its part of the buffer: so that a panel's first feature is its start."""
+    cdef size_t panel, i, start, stride, size = e.minibatch.kernels.element_size
+    cdef size_t lanes = e.minibatch.kernels.lanes, gap = CACHE_LINE // size
+    cdef size_t n_rows = padded(e.batch_size, lanes)
+    cdef const char *part = e.converted
+    for panel in range(e.n_panels):
+        start = first_strip(e, panel) * lanes
+        stride = first_strip(e, panel + 1) * lanes - start + gap
+        for i in range(e.batch_size + ROWS_AHEAD):
+            e.rows_of_panels[panel * (e.batch_size + ROWS_AHEAD) + i] = (
+                part + min(i, n_rows - 1) * stride * size - start * size)
+        part += n_rows * stride * size
+
+
 cdef void update_strips(
-    Epoch *e, const Batch *batch, size_t first, size_t n, const rows_to_fetch *fetch
+    Epoch *e, const Batch *batch, const void **rows, size_t first, size_t n,
+    const rows_to_fetch *fetch
 ) noexcept nogil:
     cdef Minibatch *m = &e.minibatch
     cdef size_t start = first * m.kernels.lanes
     cdef size_t end = min((first + n) * m.kernels.lanes, m.n_features)
     cdef uint64_t begun = phase_begin()
     m.kernels.panel_update(
-        batch.rows, batch.n, fetch, start, end - start, m.dlogits, m.n_classes, &e.rule, m.coef,
+        rows, batch.n, fetch, start, end - start, m.dlogits, m.n_classes, &e.rule, m.coef,
         e.velocity, m.coef_stride, e.squares + first, e.magnitudes + first)
     phase_next(PHASE_UPDATE, begun)
 
@@ -49,19 +80,40 @@ cdef void score_whole_panel(const Epoch *e, size_t panel) noexcept nogil:
         first += at_once
 
 
+cdef rows_to_fetch next_rows(
+    const Epoch *e, size_t start, size_t end, size_t share, size_t n_shares
+) noexcept nogil:
+    """A share of the rows that the next step scores, for the update of this one to fetch.
+
+    Rows that are to be converted are small, and fetched whole; of others, half of every block.
+    """
+    cdef const Batch *batch = e.to_score
+    cdef rows_to_fetch fetch
+    cdef size_t n = 0, size = e.minibatch.kernels.element_size
+    fetch.rows, fetch.first, fetch.n_features = NULL, start, end - start
+    if batch != NULL and e.ahead == SECOND_HALVES:
+        fetch.rows, n = batch.first_halves, batch.n_first_halves
+    elif batch != NULL and e.converted != NULL:
+        fetch.rows, n = batch.sources, batch.n
+        # In reals, whatever lies there.
+        fetch.first = start * e.item_size // size
+        fetch.n_features = (end * e.item_size + size - 1) // size - fetch.first
+    fetch.n_rows = (share + 1) * n // n_shares - share * n // n_shares
+    if n:
+        fetch.rows += share * n // n_shares
+    return fetch
+
+
 cdef void panel_chunk(void *context, size_t panel) noexcept nogil:
     """One panel: its update with this minibatch, then its scores of the next one."""
     cdef Epoch *e = <Epoch *>context
     cdef size_t first = first_strip(e, panel), end = first_strip(e, panel + 1)
     cdef size_t lanes = e.minibatch.kernels.lanes
     cdef rows_to_fetch fetch
-    fetch.n_rows = 0
     if e.to_update != NULL:
-        if e.to_score != NULL and e.ahead == SECOND_HALVES:
-            fetch.rows, fetch.n_rows = e.to_score.first_halves, e.to_score.n_first_halves
-            fetch.first = first * lanes
-            fetch.n_features = min(end * lanes, e.minibatch.n_features) - fetch.first
-        update_strips(e, e.to_update, first, end - first, &fetch)
+        fetch = next_rows(e, first * lanes, min(end * lanes, e.minibatch.n_features), 0, 1)
+        update_strips(
+            e, e.to_update, rows_of_panel(e, e.to_update, panel), first, end - first, &fetch)
         if panel == 0:
             update_intercept(e, e.to_update)
     if e.to_score != NULL:
@@ -104,15 +156,10 @@ cdef void strips_chunk(void *context, size_t chunk) noexcept nogil:
     """Some strips' update, while a share of the next rows is fetched whole."""
     cdef Epoch *e = <Epoch *>context
     cdef const Split *strips = &e.minibatch.strips
-    cdef size_t first
-    cdef rows_to_fetch fetch
-    fetch.n_rows = 0
-    if e.to_score != NULL and e.ahead == SECOND_HALVES:
-        first = chunk * e.to_score.n_first_halves // strips.n_chunks
-        fetch.rows = e.to_score.first_halves + first
-        fetch.n_rows = (chunk + 1) * e.to_score.n_first_halves // strips.n_chunks - first
-        fetch.first, fetch.n_features = 0, e.minibatch.n_features
-    update_strips(e, e.to_update, chunk * strips.size, length_of(strips, chunk), &fetch)
+    cdef rows_to_fetch fetch = next_rows(
+        e, 0, e.minibatch.n_features, chunk, strips.n_chunks)
+    update_strips(
+        e, e.to_update, e.to_update.rows, chunk * strips.size, length_of(strips, chunk), &fetch)
     if chunk == 0:
         update_intercept(e, e.to_update)
 

@@ -403,9 +403,11 @@ static void convert_case(const struct shape *s) {
     char *out = stale(OUT, s->n * s->stride);
     kernels->convert(rows, s->n, number, 0, s->d, mean, scale, out, s->stride);
     hash_reals(out, s->n * s->stride);
-    if (!kernels->moments) return;
-    double *sums = stale(LOSSES, 3 * s->d), *squares = sums + s->d, *origin = squares + s->d;
-    for (size_t j = 0; j < s->d; ++j) origin[j] = uniform();
+    if (number != UINT8 && kernels->element_size == sizeof(float)) return;
+    double *sums = array_of(LOSSES, 3 * s->d, sizeof(double));
+    double *squares = sums + s->d, *origin = squares + s->d;
+    for (size_t j = 0; j < 2 * s->d; ++j) sums[j] = 0;
+    for (size_t j = 0; j < s->d; ++j) origin[j] = number == UINT8 ? (double)below(256) : uniform();
     kernels->moments(X, s->d * size, s->n, s->d, number, origin, sums, squares);
     for (size_t j = 0; j < 2 * s->d; ++j) hash_double(sums[j]);
 }
