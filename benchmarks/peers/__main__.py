@@ -71,7 +71,11 @@ def _parser() -> argparse.ArgumentParser:
         options.add_argument(
             "--shapes" if name != "busy" else "--shape",
             dest="shapes",
-            type=_shapes(n_sizes, most=1 if name == "busy" else None),
+            type=_shapes(
+                n_sizes,
+                most=1 if name == "busy" else None,
+                suffix=epochs.OF_BYTES if name == "epochs" else "",
+            ),
             default=",".join(default),
             metavar="x".join(words) + (",..." if name != "busy" else ""),
             help="default: %(default)s",
@@ -130,18 +134,23 @@ def _parser() -> argparse.ArgumentParser:
     add_rounds(options, 7)
     add_contenders(options, epochs.NAMES, ("numpy",))
     add_epochs(options)
-    options = command(memory, "memory", "what a second fit takes over its inputs", 4, epochs.ROWS)
+    of_floats = {
+        name: row for name, row in epochs.ROWS.items() if not name.endswith(epochs.OF_BYTES)
+    }
+    options = command(memory, "memory", "what a second fit takes over its inputs", 4, of_floats)
     add_threads(options)
     return parser
 
 
-def _shapes(n_sizes: int, most: int | None) -> Callable[[str], dict[str, tuple[int, ...]]]:
-    """Return the type of an option: sizes by their name, "60000x784x10x128"."""
+def _shapes(
+    n_sizes: int, most: int | None, suffix: str = ""
+) -> Callable[[str], dict[str, tuple[int, ...]]]:
+    """Return the type of an option: sizes by their name, "60000x784x10x128", which may have a suffix."""
 
     def parse(text: str) -> dict[str, tuple[int, ...]]:
         shapes = {}
         for name in text.lower().split(","):
-            sizes = name.strip().split("x")
+            sizes = name.strip().removesuffix(suffix).split("x")
             if len(sizes) != n_sizes or not all(part.isdecimal() and int(part) for part in sizes):
                 raise argparse.ArgumentTypeError(
                     f"expected {n_sizes} whole numbers of at least 1, with x between, got {name!r}"

@@ -14,10 +14,10 @@ from rich.text import Text
 from . import tables, text
 from .contender import present_and_missing
 from .peak import matmul_flops
-from .problem import Problem, digits, made_up
+from .problem import Problem, digits, made_up, pixels
 from .rounds import Timing, measure
 from .threads import limited
-from .trainers import PEERS, FastSoftmax, Trainer
+from .trainers import PEERS, FastSoftmax, Pixels, Standardised, Trainer
 
 _EPOCHS = 3
 _SECONDS_A_TURN = 0.05
@@ -43,12 +43,32 @@ def made_up_row(shape: Sequence[int], **options: Any) -> Row:
     return Row(lambda: made_up(n_samples, n_features, n_classes, batch_size), **options)
 
 
+def pixels_row(shape: Sequence[int]) -> Row:
+    """Return the row of bytes, against the same program on floats: it is to be no slower."""
+    n_samples, n_features, n_classes, batch_size = shape
+    return Row(
+        lambda: pixels(n_samples, n_features, n_classes, batch_size),
+        contenders=(Pixels, Standardised),
+        least_times=1,
+    )
+
+
+def row_of(name: str, shape: Sequence[int]) -> Row:
+    """Return a row by its name, one of those below or made up."""
+    if name in ROWS:
+        return ROWS[name]
+    return pixels_row(shape) if name.endswith(OF_BYTES) else made_up_row(shape)
+
+
+# What a shape ends with whose features are bytes.
+OF_BYTES = "-uint8"
 ROWS = {
     "60000x784x10x128": made_up_row((60_000, 784, 10, 128), least_times=5),
     "20000x3073x10x256": made_up_row((20_000, 3073, 10, 256), least_times=4.5, least_of_peak=0.6),
     "100000x54x7x256": made_up_row((100_000, 54, 7, 256), least_times=6),
     "1797x64x10x32": Row(lambda: digits(32), epochs=10, least_times=3),
     "20000x2048x1000x256": made_up_row((20_000, 2048, 1000, 256), epochs=2, least_times=1.2),
+    f"60000x784x10x128{OF_BYTES}": pixels_row((60_000, 784, 10, 128)),
 }
 NAMES = tuple(dict.fromkeys(peer.name for row in ROWS.values() for peer in row.contenders[1:]))
 
@@ -99,9 +119,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Carry out the command; 1 where two contenders disagree, or a target is missed."""
     console = tables.new_console(arguments.json)
     rows = {
-        name: ROWS.get(name) or made_up_row(shape)
-        for name, shape in arguments.shapes.items()
-        if name != text.NAME
+        name: row_of(name, shape) for name, shape in arguments.shapes.items() if name != text.NAME
     }
     missing: dict[str, str] = {}
     of_text = None

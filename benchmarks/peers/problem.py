@@ -13,6 +13,7 @@ Floats = NDArray[np.float32]
 # minibatch, would end with another loss.
 _ALPHA = 0.01
 _BLOCK_ROWS = 4096
+_BLOCK_COLUMNS = 64
 
 
 class Problem(NamedTuple):
@@ -28,6 +29,7 @@ class Problem(NamedTuple):
     batch_size: int
     learning_rate: float
     alpha: float = _ALPHA
+    pixels: NDArray[np.uint8] | None = None  # what X is the standardised matrix of
 
     @property
     def n_steps(self) -> int:
@@ -59,6 +61,17 @@ def digits(batch_size: int) -> Problem:
     X = np.concatenate([data.X_train, data.X_test])
     y = np.concatenate([data.y_train, data.y_test])
     return Problem(X, y, data.n_classes, batch_size, learning_rate=0.2)
+
+
+def pixels(n_samples: int, n_features: int, n_classes: int, batch_size: int) -> Problem:
+    """Return the same as bytes, and in `X` what scikit-learn's StandardScaler would make of them."""
+    problem = made_up(n_samples, n_features, n_classes, batch_size)
+    bytes_ = np.clip(np.rint(problem.X * 40 + 128), 0, 255).astype(np.uint8)
+    for start in range(0, n_features, _BLOCK_COLUMNS):
+        columns = bytes_[:, start : start + _BLOCK_COLUMNS].astype(np.float64)
+        scaled = (columns - columns.mean(axis=0)) / columns.std(axis=0)
+        problem.X[:, start : start + _BLOCK_COLUMNS] = scaled
+    return problem._replace(pixels=bytes_)
 
 
 def made_up(n_samples: int, n_features: int, n_classes: int, batch_size: int) -> Problem:

@@ -62,6 +62,31 @@ class FastSoftmax(Trainer):
         return self.model.coef_, self.model.intercept_
 
 
+class Pixels(FastSoftmax):
+    """On bytes, standardised by the kernels: mean and scale are found within the time as well."""
+
+    name = "fastsoftmax-uint8"
+
+    def __init__(self, problem: Problem, n_threads: int) -> None:
+        super().__init__(problem, n_threads)
+        self.model.set_params(standardize=True)
+
+    def fit(self, n_epochs: int, seed: int) -> None:
+        self.model.set_params(max_iter=n_epochs, random_state=seed)
+        self.model.fit(self.problem.pixels, self.problem.y)
+
+    def weights(self) -> tuple[Floats, Floats]:
+        model = self.model
+        coef = (model.coef_ * model.scale_).astype(np.float32)
+        return coef, (model.intercept_ + model.coef_ @ model.mean_).astype(np.float32)
+
+
+class Standardised(FastSoftmax):
+    """On the float32 matrix that somebody has standardised before."""
+
+    name = "fastsoftmax-float32"
+
+
 class NumPy(Trainer):
     """In place, in buffers made once.
 
@@ -108,7 +133,7 @@ class NumPy(Trainer):
                 self._step(order[start : start + size])
 
     def _step(self, rows: np.ndarray) -> None:
-        X, y, _, _, learning_rate, alpha = self.problem
+        X, y, _, _, learning_rate, alpha, _ = self.problem
         x, scores, logits, flat, entries, to_next_class, offsets, of_a_row = self.buffers[len(rows)]
         rate = np.float32(learning_rate / len(rows))
         np.take(X, rows, axis=0, out=x, mode="clip")  # mode="raise" would copy once more
