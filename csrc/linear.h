@@ -141,13 +141,13 @@ ALWAYS_INLINE void accumulate(const real *const *rows, size_t n_rows, size_t fir
         size_t n = n_rows - block < LANES ? n_rows - block : LANES;
         const real *of_block = g + block / LANES * layout.block;
         if (fetch) fetch_some(fetch, fetched);
-        for (size_t i = 0; i < n; ++i) {
+        /* One pointer goes along: the compiler would keep one for each k, and has no registers for them. */
+        for (size_t i = 0; i < n; ++i, of_block += layout.lane) {
             const real *row = rows[block + i] + first;
             vec x = width >= LANES ? load(row) : load_first(row, width, 0);
             if (width > LANES) PREFETCH_NEAR(row + LANES);
             UNROLL for (int k = 0; k < n_columns; ++k) {
-                real factor = of_block[i * layout.lane + k * layout.column];
-                sums[k] = fmadd(broadcast(factor), x, sums[k]);
+                sums[k] = fmadd(broadcast(of_block[(size_t)k * layout.column]), x, sums[k]);
             }
         }
     }

@@ -16,7 +16,8 @@ def blocks(page, language):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_examples_run(page, capsys):
+def test_examples_run(page, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)  # for those that save something
     examples = blocks(page, "python")
     assert examples
     namespace = {}

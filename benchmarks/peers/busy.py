@@ -10,10 +10,12 @@ from timeit import Timer
 
 from rich.console import Console
 
+from fastsoftmax.cli.machine import wait_for_sleeping_threads
+
 from . import tables
 from .contender import present_and_missing
 from .epochs import ROWS, made_up_row
-from .rounds import Timing, repeats_for, wait_for_sleeping_threads
+from .rounds import Timing, repeats_for
 from .threads import allowed_cpus, limited
 from .trainers import PEERS, FastSoftmax, Trainer
 

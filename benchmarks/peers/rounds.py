@@ -10,15 +10,11 @@ from dataclasses import dataclass
 from math import ceil
 from random import Random
 from statistics import median
-from time import perf_counter, process_time, sleep
+from time import perf_counter
 from timeit import Timer
 from typing import Any
 
-# The threads of OpenBLAS and of OpenMP go on spinning after their work, the former for more than 0.1 s in
-# some builds: the next turn begins when they sleep, which is seen from this process's own CPU time.
-PAUSE_SECONDS = 0.02
-BUSY_SHARE = 0.05
-LONGEST_PAUSE_SECONDS = 2.0
+from fastsoftmax.cli.machine import wait_for_sleeping_threads
 
 
 @dataclass(frozen=True)
@@ -56,15 +52,6 @@ def repeats_for(run: Callable[[], object], seconds: float) -> int:
         if taken >= seconds / 10:
             return max(1, ceil(seconds * n_runs / taken))
         n_runs *= 10
-
-
-def wait_for_sleeping_threads() -> None:
-    """Return when no thread of this process is running on from the turn before."""
-    for _ in range(round(LONGEST_PAUSE_SECONDS / PAUSE_SECONDS)):
-        start = process_time()
-        sleep(PAUSE_SECONDS)
-        if process_time() - start < BUSY_SHARE * PAUSE_SECONDS:
-            return
 
 
 def measure(

@@ -3,11 +3,18 @@
 import os
 import platform
 from pathlib import Path
+from time import process_time, sleep
 from typing import Any
 
 from ..backends import get_backend, why_unavailable
 from ..threads import allowed_cpus, default_and_origin
 from .errors import CommandError
+
+# The threads of OpenBLAS and of OpenMP go on spinning after their start and their work, the former for more
+# than 0.1 s in some builds. They sleep when this process's own CPU time stands still.
+_PAUSE_SECONDS = 0.02
+_BUSY_SHARE = 0.05
+_LONGEST_PAUSE_SECONDS = 2.0
 
 
 def cpu_name() -> str:
@@ -84,3 +91,12 @@ def available_memory() -> int | None:
     except (OSError, ValueError):  # not Linux
         pass
     return None
+
+
+def wait_for_sleeping_threads() -> None:
+    """Return when no other thread of this process is running on from what was before."""
+    for _ in range(round(_LONGEST_PAUSE_SECONDS / _PAUSE_SECONDS)):
+        start = process_time()
+        sleep(_PAUSE_SECONDS)
+        if process_time() - start < _BUSY_SHARE * _PAUSE_SECONDS:
+            return

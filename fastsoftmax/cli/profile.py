@@ -94,6 +94,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         # Threads start, and numba compiles.
         SoftmaxClassifier(**{**model.get_params(), "max_iter": 1}).fit(X, y)
+        machine.wait_for_sleeping_threads()
         with profile(trace=arguments.trace is not None) as p:
             model.fit(X, y)
     except (ValueError, TypeError) as error:

@@ -44,6 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
             f"argument --threads: this process may use {count(machine.cpus(), 'CPU')}, "
             f"more threads would only take turns; got {arguments.threads}"
         )
+    machine.wait_for_sleeping_threads()
     wanted = [arguments.threads] if arguments.threads else range(1, machine.cpus() + 1)
     peaks = [measure_peaks(n_threads) for n_threads in wanted]
     if arguments.json != "-":
