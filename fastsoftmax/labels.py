@@ -5,6 +5,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+# Integer labels are counted where they span at most so many times their number.
+_SPARSEST = 4
+
 
 def find_classes(y: ArrayLike, name: str = "y") -> NDArray[Any]:
     """Return the different labels in `y`, sorted.
@@ -19,6 +22,10 @@ def find_classes(y: ArrayLike, name: str = "y") -> NDArray[Any]:
     labels = as_labels(y, name)
     if not labels.size:
         raise ValueError(f"{name}: expected at least one label, got none")
+    places = _places(labels, labels)
+    if places is not None:
+        found = np.flatnonzero(np.bincount(places)) + int(labels.min())
+        return found.astype(labels.dtype)
     try:
         return np.unique(labels)
     except TypeError:
@@ -40,6 +47,13 @@ def encode(y: ArrayLike, classes: NDArray[Any], n_samples: int) -> NDArray[np.in
         raise ValueError(
             f"y: expected {n_samples} labels, one for each row of X, got {len(labels)}"
         )
+    places = _places(labels, classes)
+    if places is not None:
+        index_at = np.full(int(classes[-1]) - int(classes[0]) + 1, -1)
+        index_at[classes.astype(np.int64) - classes[0].astype(np.int64)] = np.arange(len(classes))
+        indices = index_at[places]
+        if not labels.size or indices.min() >= 0:
+            return indices
     try:
         indices = np.searchsorted(classes, labels)
         known = classes[np.minimum(indices, len(classes) - 1)] == labels
@@ -49,6 +63,21 @@ def encode(y: ArrayLike, classes: NDArray[Any], n_samples: int) -> NDArray[np.in
         stranger = labels[int(np.argmin(known))]
         raise ValueError(f"y: the label {stranger!r} is not among the classes {classes.tolist()}")
     return indices.astype(np.int64, copy=False)
+
+
+def _places(labels: NDArray[Any], among: NDArray[Any]) -> NDArray[np.int64] | None:
+    """Return label - min(among), where that counts labels faster than sorting them does; else None.
+
+    That is where all are integers, none is out of the range of `among`, and it is not much wider
+    than there are labels.
+    """
+    for array in (labels, among):
+        if array.dtype.kind not in "iu" or array.dtype == np.uint64 or not array.size:
+            return None
+    low, high = int(among.min()), int(among.max())
+    if high - low > _SPARSEST * len(labels) or labels.min() < low or labels.max() > high:
+        return None
+    return labels.astype(np.int64) - low
 
 
 def as_labels(y: ArrayLike, name: str) -> NDArray[Any]:
