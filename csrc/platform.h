@@ -80,6 +80,11 @@ static inline int platform_has_avx512(void) { return 0; }
 #define PREFETCH_FAR(address) ((void)(address))
 #endif
 
+/* The same of a whole stretch of memory, to the second level. */
+static inline void platform_fetch(const void *memory, size_t n_bytes) {
+    for (size_t i = 0; i < n_bytes; i += CACHE_LINE) PREFETCH_FAR((const char *)memory + i);
+}
+
 /* Tells the CPU that this is a loop that waits. */
 static inline void platform_pause(void) {
 #if defined(__x86_64__) || defined(__i386__)

@@ -49,7 +49,7 @@ cdef struct Epoch:
     const Batch *to_score
     # with many classes: the samples in blocks, and slabs of LANES classes
     char *blocks
-    size_t block_stride, n_slabs, logits_stride
+    size_t block_stride, n_slabs, logits_stride, first_sample
     char *dlogits_slabs
 
 

@@ -112,6 +112,19 @@ cdef void slab_losses_chunk(void *context, size_t chunk) noexcept nogil:
     slab_losses(e, chunk * samples.size, length_of(samples, chunk))
 
 
+cdef void fetch_next_samples(const Epoch *e, size_t chunk, size_t n_chunks) noexcept nogil:
+    """A share of the rows of the next step: memory has all of this one to bring them."""
+    cdef size_t next = e.first_sample + e.batches[0].n
+    cdef size_t n = min(e.batch_size, e.n_samples - next), i
+    cdef size_t row_bytes = e.minibatch.n_features * e.item_size, start, end
+    start, end = chunk * n * row_bytes // n_chunks, (chunk + 1) * n * row_bytes // n_chunks
+    while start < end:
+        i = min(row_bytes - start % row_bytes, end - start)
+        platform_fetch(
+            e.X + e.order[next + start // row_bytes] * e.row_stride + start % row_bytes, i)
+        start += i
+
+
 cdef void slab_update_chunk(void *context, size_t chunk) noexcept nogil:
     """Gradient, penalty, momentum and step of some features and one slab of classes.
 
@@ -125,6 +138,7 @@ cdef void slab_update_chunk(void *context, size_t chunk) noexcept nogil:
     cdef size_t strips = slab * m.strips.n_items
     cdef char *dlogits = e.dlogits_slabs + slab * n * lanes * size
     cdef uint64_t begun = phase_begin()
+    fetch_next_samples(e, chunk, m.strips.n_chunks * e.n_slabs)
     m.kernels.packed_update(
         e.blocks, e.block_stride, n, part * m.strips.size * lanes,
         length_of(&m.strips, part) * lanes, dlogits, &e.rule, m.coef + weights,
@@ -160,6 +174,7 @@ cdef double many_classes_step(Epoch *e, size_t step, pool *helpers) noexcept nog
     cdef Batch *batch = &e.batches[0]
     cdef double loss
     gather(e, step, batch)
+    e.first_sample = step * e.batch_size
     take(e, batch, pool_threads(helpers))
     forward_packed(e, batch.n, helpers)
     loss = sum_of(m.losses, batch.n) / batch.n

@@ -9,6 +9,7 @@ cdef extern from "platform.h" nogil:
     void *platform_allocate(size_t n_bytes)
     void platform_free(void *memory)
     double platform_seconds()
+    void platform_fetch(const void *memory, size_t n_bytes)
     uint64_t platform_nanoseconds()
 
 
