@@ -51,7 +51,7 @@ def test_epochs(tmp_path):
     assert record["command"] == "epochs"
     assert record["settings"] == {"threads": 1, "rounds": 2, "dtype": "float32"}
     assert record["versions"]["numpy"] == np.__version__
-    assert record["matmul_flops"] > 0
+    assert record["peak_flops"] > 0
     assert record["missing"].keys() == {"torch", "torch.compile", "jax"}
     assert [row["shape"] for row in record["rows"]] == shapes.split(",")
     for row in record["rows"]:
@@ -70,7 +70,7 @@ def test_epochs(tmp_path):
         assert fastest["over_ours"] == fastest["median_seconds"] / ours["median_seconds"]
         flop = 4 * n_samples * n_features * n_classes
         assert row["flops"] == pytest.approx(flop / ours["median_seconds"])
-        assert row["share_of_matmul"] == row["flops"] / record["matmul_flops"]
+        assert row["share_of_peak"] == row["flops"] / record["peak_flops"]
     assert [row["least_times"] for row in record["rows"]] == [None, 3]
     assert 'jax: missing: needs jax: pip install "fastsoftmax[peers]"' in output
     assert "DIFFERS" not in output
