@@ -45,6 +45,7 @@ struct rows_to_fetch {
 
 /* What an element of X is; REAL is the type of the table. */
 enum number { UINT8, FLOAT16, FLOAT32, REAL };
+
 /* A step on sparse rows; see sparse.h. Of a row: its values and their columns, int64_t or int32_t. */
 struct sparse_row {
     const void *values, *indices;

@@ -91,9 +91,12 @@ class Settings:
     def state_of(self, model: Any, units: Standardization | None) -> State:
         """A copy of the fitted model's weights and velocities, the weights in the units of training."""
         coef, intercept = parameters_of(model)
+        # A velocity in other units than the weights will have is none.
+        kept_velocity = (
+            model._velocity if (model.scale_ is None) == (units is None) else (None, None)
+        )
         velocities = [
-            None if velocity is None else velocity.astype(coef.dtype)
-            for velocity in model._velocity
+            None if velocity is None else velocity.astype(coef.dtype) for velocity in kept_velocity
         ]
         kept = intercept if self.fit_intercept else None
         if units is not None:

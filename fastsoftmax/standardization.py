@@ -10,6 +10,7 @@ from .validation import FloatArray, as_native, reads_as, why_row_is_invalid
 
 # Rows that the backends do not read where they lie are converted by blocks of about so many bytes.
 _BLOCK_BYTES = 1 << 22
+_NUMBERS_AS_THEY_LIE = 1 << 24
 
 
 class Standardization(NamedTuple):
@@ -69,16 +70,17 @@ def of_columns(
     n_samples, n_features = X.shape
     origin = X[0].astype(np.float64)
     sums, squares = np.zeros(n_features), np.zeros(n_features)
-    if reads_as(X, np.dtype(np.float64)):
-        backend.column_moments(X, origin, sums, squares, n_threads)
-    else:
-        n_rows = max(1, _BLOCK_BYTES // (8 * n_features))
-        for start in range(0, n_samples, n_rows):
-            block = as_native(X[start : start + n_rows], np.dtype(np.float64))
-            sums_of_block, squares_of_block = np.empty(n_features), np.empty(n_features)
-            backend.column_moments(block, origin, sums_of_block, squares_of_block, n_threads)
-            sums += sums_of_block
-            squares += squares_of_block
+    # By blocks: a signal is answered between two of them, and only one is ever converted.
+    as_it_lies = reads_as(X, np.dtype(np.float64))
+    n_rows = max(1, (_NUMBERS_AS_THEY_LIE if as_it_lies else _BLOCK_BYTES // 8) // n_features)
+    for start in range(0, n_samples, n_rows):
+        block = X[start : start + n_rows]
+        if not as_it_lies:
+            block = as_native(block, np.dtype(np.float64))
+        sums_of_block, squares_of_block = np.empty(n_features), np.empty(n_features)
+        backend.column_moments(block, origin, sums_of_block, squares_of_block, n_threads)
+        sums += sums_of_block
+        squares += squares_of_block
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         mean = origin + sums / n_samples
         scale = np.sqrt(np.maximum(squares - sums * sums / n_samples, 0) / n_samples)

@@ -71,7 +71,7 @@ def test_the_statistics_of_a_large_mean(backend, rng):
 @pytest.mark.parametrize("order", ["rows", "strided rows", "columns"])
 @pytest.mark.parametrize("kind", ["uint8", "float16", "float32", "float64"])
 @pytest.mark.parametrize(("n", "d", "c"), SHAPES)
-@pytest.mark.parametrize("n_jobs", [1, 2, 8])
+@pytest.mark.parametrize("n_jobs", [1, 2, 3, 8])
 def test_training_is_that_on_the_standardised_matrix(n, d, c, kind, order, n_jobs, rng):
     """The same operations on the same numbers: the same bits."""
     X = matrix_of(kind, rng, n, d)
@@ -204,3 +204,14 @@ def test_moments_have_the_same_bits_for_every_number_of_threads(rng):
             results.append((sums, squares))
         for result in results[1:]:
             np.testing.assert_array_equal(result, results[0])
+
+
+def test_momentum_begins_anew_where_the_units_change(rng):
+    X, y = rng.normal(5, 3, size=(60, 4)), np.arange(60) % 3
+    options = {"batch_size": 60, "eta0": 0.1, "penalty": None, "shuffle": False}
+    model = SoftmaxClassifier(momentum=0.9, **options).partial_fit(X, y, classes=[0, 1, 2])
+    plain = SoftmaxClassifier(**options).partial_fit(X, y, classes=[0, 1, 2])
+    np.testing.assert_array_equal(model.coef_, plain.coef_)  # the first step has no momentum yet
+    for one in (model, plain):
+        one.set_params(standardize=True).partial_fit(X, y)
+    np.testing.assert_array_equal(model.coef_, plain.coef_)
