@@ -28,7 +28,7 @@ ALWAYS_INLINE void gather_columns(const real *rows, size_t stride, size_t n_rows
         for (size_t k = 0; k < n_classes; k += COLUMNS_AT_ONCE) {
             vec v[COLUMNS_AT_ONCE];
             size_t first = step_within(k, n_classes);
-            load_columns(rows + first, stride, v);
+            load_spaced_columns(rows + first, stride, v);
             UNROLL for (int j = 0; j < COLUMNS_AT_ONCE; ++j) store(columns[first + j], v[j]);
         }
         return;

@@ -7,6 +7,7 @@
 #include "panels.h"
 #include "peaks.h"
 #include "rows.h"
+#include "short_rows.h"
 #include "sparse.h"
 
 #define JOIN(a, b, c) a##b##_##c
@@ -37,6 +38,9 @@ const struct kernels TABLE_NAME(INSTRUCTION_SET, TYPE) = {
     .panel_cross_entropy = panel_cross_entropy,
     .panel_update = panel_update,
     .panel_update_intercept = panel_update_intercept,
+    .short_scores = short_scores,
+    .short_gradient = short_gradient,
+    .short_update = short_update,
     .pack_block = pack_block,
     .unpack_block = unpack_block,
     .packed_scores = packed_scores,

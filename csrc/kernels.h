@@ -138,6 +138,20 @@ struct kernels {
     void (*panel_update_intercept)(const void *dlogits, size_t n_rows, size_t n_classes,
                                    const struct rule *rule, void *intercept, void *velocity);
 
+    /* A step on short rows with few classes; see short_rows.h. Scores of at most `lanes` samples, in a block
+     * [n_classes][lanes] as above; next_rows are `lanes` rows that come later, or NULL. The gradient of a
+     * chunk of samples, n_classes vectors for every vector of features and as many for the intercept, from
+     * blocks of dlogits. The update with the sum of the chunks' gradients, which lie `stride` apart. */
+    void (*short_scores)(const void *const *rows, size_t n_rows, size_t n_features,
+                         const void *const *next_rows, const void *strips, size_t n_classes,
+                         void *block);
+    void (*short_gradient)(const void *const *rows, size_t n_rows, size_t n_features,
+                           const void *dlogits, size_t n_classes, int add_to_out, void *out);
+    void (*short_update)(const void *gradients, size_t n_chunks, size_t stride, size_t n_features,
+                         size_t n_classes, const struct rule *rule, void *strips, void *velocity,
+                         void *intercept, void *intercept_velocity, double *squares,
+                         double *magnitudes);
+
     /* A step with many classes, on packed operands; see packed.h. Samples lie in blocks of `lanes`, block[j][lane],
      * block_stride apart; weights and their velocity in slabs of `lanes` classes, slab[j][lane]; dlogits in
      * slabs as well, slab[sample][lane]. What is packed is padded with zeros to whole vectors, and so is

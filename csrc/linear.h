@@ -285,6 +285,16 @@ ALWAYS_INLINE void update_strip(const real *const *rows, size_t n_rows, size_t f
     *magnitudes = sums.total_magnitudes;
 }
 
+static inline void update_intercept(const real *gradient, size_t n_classes, const struct step *step,
+                                    real *intercept, real *velocity) {
+    for (size_t k = 0; k < n_classes; k += LANES) {
+        size_t width = n_classes - k;
+        real *v = velocity ? velocity + k : NULL;
+        vec b = load_up_to(intercept + k, width, 0), g = load_up_to(gradient + k, width, 0);
+        store_up_to(intercept + k, moved(b, g, step, v, width), width);
+    }
+}
+
 ALWAYS_INLINE vec column_sum(const real *g, size_t stride, size_t n_rows, size_t width, vec sum) {
     for (size_t s = 0; s < n_rows; ++s) sum = add(sum, load_up_to(g + s * stride, width, 0));
     return sum;

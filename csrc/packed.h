@@ -47,7 +47,7 @@ static void pack_block(const void *const *rows, size_t n_rows, size_t n_features
         size_t padded = (n + LANES - 1) / LANES * LANES;
         for (size_t j = 0; j < padded; j += COLUMNS_AT_ONCE) {
             vec columns[COLUMNS_AT_ONCE];
-            load_columns(&tile[0][j], FEATURES_AT_ONCE, columns);
+            load_spaced_columns(&tile[0][j], FEATURES_AT_ONCE, columns);
             UNROLL for (int k = 0; k < COLUMNS_AT_ONCE; ++k) {
                 store(out + (first + j + (size_t)k) * LANES, columns[k]);
             }

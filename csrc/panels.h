@@ -140,21 +140,16 @@ static void panel_cross_entropy(const void *scores, size_t n_panels, size_t pane
 static void panel_update_intercept(const void *dlogits, size_t n_rows, size_t n_classes,
                                    const struct rule *rule, void *intercept, void *velocity) {
     struct step step = step_of(rule);
-    real gradients[FEW_CLASSES], *b = intercept;
+    real gradient[FEW_CLASSES];
     for (size_t k = 0; k < n_classes; ++k) {
         vec sum = broadcast(0);
         for (size_t s = 0; s < n_rows; s += LANES) {
             const real *column = (const real *)dlogits + s * n_classes + k * LANES;
             sum = add(sum, load_up_to(column, n_rows - s, 0));
         }
-        gradients[k] = sum_lanes(sum);
+        gradient[k] = sum_lanes(sum);
     }
-    for (size_t k = 0; k < n_classes; k += LANES) {
-        size_t width = n_classes - k;
-        real *v = velocity ? (real *)velocity + k : NULL;
-        vec gradient = load_up_to(gradients + k, width, 0);
-        store_up_to(b + k, moved(load_up_to(b + k, width, 0), gradient, &step, v, width), width);
-    }
+    update_intercept(gradient, n_classes, &step, intercept, velocity);
 }
 
 #endif

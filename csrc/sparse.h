@@ -261,7 +261,7 @@ static void sparse_pack(const void *coef, const struct sparse_weights *weights, 
         for (size_t k = 0; k < it.n_classes; k += LANES) {
             vec columns[COLUMNS_AT_ONCE];
             if (fills_vectors(&it, n_features, j, k)) {
-                load_columns(from + k * n_features + j, n_features, columns);
+                load_spaced_columns(from + k * n_features + j, n_features, columns);
                 UNROLL for (size_t i = 0; i < COLUMNS_AT_ONCE; ++i) {
                     store(it.start + (j + i) * it.stride + k, columns[i]);
                 }

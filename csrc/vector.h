@@ -19,8 +19,8 @@
  *   with_sign_of(v, s)          v >= 0 with the sign bit of s
  *   shift_exponent(p, t)        p * 2**n, where n stands in the low bits of t (see exponential.h)
  *   sum_lanes(v), largest_lane(v)
- *   load_columns(p, stride, v), store_columns(p, stride, v)
- *                               v[j] from and to column j of LANES rows, for COLUMNS_AT_ONCE columns
+ *   load_columns(rows, first, v)  v[j][i] = rows[i][first + j], for COLUMNS_AT_ONCE columns j of LANES rows
+ *   store_columns(p, stride, v)   and back, to rows at the same distance from each other
  *   sum_lanes_of_4(v, sums)     sums[i] = sum_lanes(v[i]) for four, sharing the shuffles where it pays
  *
  * and its name INSTRUCTION_SET, and the size of the kernels' tiles, which follows from the number of
@@ -61,5 +61,12 @@ enum { COLUMNS_AT_ONCE = LANES / 4 };
 #else
 #error "define the instruction set, FASTSOFTMAX_PORTABLE for example"
 #endif
+
+/* load_columns of rows at the same distance from each other. */
+ALWAYS_INLINE void load_spaced_columns(const real *p, size_t stride, vec *v) {
+    const real *rows[LANES];
+    UNROLL for (int i = 0; i < LANES; ++i) rows[i] = p + (size_t)i * stride;
+    load_columns(rows, 0, v);
+}
 
 #endif

@@ -161,9 +161,9 @@ ALWAYS_INLINE void sum_lanes_of_4(const vec *v, real *sums) {
 /* A register holds 16 bytes each of the rows i and i + COLUMNS_AT_ONCE: squares to turn around. */
 #if defined(FASTSOFTMAX_FLOAT32)
 
-ALWAYS_INLINE half load_quarters(const real *p, size_t stride) {
-    return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(p)),
-                                _mm_loadu_ps(p + COLUMNS_AT_ONCE * stride), 1);
+ALWAYS_INLINE half load_quarters(const real *const *rows, size_t first) {
+    return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(rows[0] + first)),
+                                _mm_loadu_ps(rows[COLUMNS_AT_ONCE] + first), 1);
 }
 
 ALWAYS_INLINE void store_quarters(real *p, size_t stride, half v) {
@@ -182,9 +182,9 @@ ALWAYS_INLINE void turn_quarters(half *v) {
 
 #else
 
-ALWAYS_INLINE half load_quarters(const real *p, size_t stride) {
-    return _mm256_insertf128_pd(_mm256_castpd128_pd256(_mm_loadu_pd(p)),
-                                _mm_loadu_pd(p + COLUMNS_AT_ONCE * stride), 1);
+ALWAYS_INLINE half load_quarters(const real *const *rows, size_t first) {
+    return _mm256_insertf128_pd(_mm256_castpd128_pd256(_mm_loadu_pd(rows[0] + first)),
+                                _mm_loadu_pd(rows[COLUMNS_AT_ONCE] + first), 1);
 }
 
 ALWAYS_INLINE void store_quarters(real *p, size_t stride, half v) {
@@ -200,11 +200,11 @@ ALWAYS_INLINE void turn_quarters(half *v) {
 
 #endif
 
-ALWAYS_INLINE void load_columns(const real *p, size_t stride, vec *v) {
+ALWAYS_INLINE void load_columns(const real *const *rows, size_t first, vec *v) {
     half low[COLUMNS_AT_ONCE], high[COLUMNS_AT_ONCE];
     UNROLL for (int i = 0; i < COLUMNS_AT_ONCE; ++i) {
-        low[i] = load_quarters(p + i * stride, stride);
-        high[i] = load_quarters(p + (i + HALF_LANES) * stride, stride);
+        low[i] = load_quarters(rows + i, first);
+        high[i] = load_quarters(rows + i + HALF_LANES, first);
     }
     turn_quarters(low);
     turn_quarters(high);

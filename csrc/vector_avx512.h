@@ -131,18 +131,18 @@ ALWAYS_INLINE void sum_lanes_of_4(const vec *v, real *sums) {
 }
 
 /* v[i] from the rows i, i + COLUMNS_AT_ONCE, ...: then a quarter of every v is a square to turn around. */
-ALWAYS_INLINE vec load_quarters(const real *p, size_t stride) {
-    size_t step = COLUMNS_AT_ONCE * stride;
+ALWAYS_INLINE vec load_quarters(const real *const *rows, size_t first) {
+    const real *const *next = rows + COLUMNS_AT_ONCE;
 #if defined(FASTSOFTMAX_FLOAT32)
-    vec v = _mm512_castps128_ps512(_mm_loadu_ps(p));
-    v = _mm512_mask_broadcast_f32x4(v, 0x00f0, _mm_loadu_ps(p + step));
-    v = _mm512_mask_broadcast_f32x4(v, 0x0f00, _mm_loadu_ps(p + 2 * step));
-    return _mm512_mask_broadcast_f32x4(v, 0xf000, _mm_loadu_ps(p + 3 * step));
+    vec v = _mm512_castps128_ps512(_mm_loadu_ps(rows[0] + first));
+    v = _mm512_mask_broadcast_f32x4(v, 0x00f0, _mm_loadu_ps(next[0] + first));
+    v = _mm512_mask_broadcast_f32x4(v, 0x0f00, _mm_loadu_ps(next[COLUMNS_AT_ONCE] + first));
+    return _mm512_mask_broadcast_f32x4(v, 0xf000, _mm_loadu_ps(next[2 * COLUMNS_AT_ONCE] + first));
 #else
-    vec v = _mm512_castpd128_pd512(_mm_loadu_pd(p));
-    v = _mm512_mask_broadcast_f64x2(v, 0x0c, _mm_loadu_pd(p + step));
-    v = _mm512_mask_broadcast_f64x2(v, 0x30, _mm_loadu_pd(p + 2 * step));
-    return _mm512_mask_broadcast_f64x2(v, 0xc0, _mm_loadu_pd(p + 3 * step));
+    vec v = _mm512_castpd128_pd512(_mm_loadu_pd(rows[0] + first));
+    v = _mm512_mask_broadcast_f64x2(v, 0x0c, _mm_loadu_pd(next[0] + first));
+    v = _mm512_mask_broadcast_f64x2(v, 0x30, _mm_loadu_pd(next[COLUMNS_AT_ONCE] + first));
+    return _mm512_mask_broadcast_f64x2(v, 0xc0, _mm_loadu_pd(next[2 * COLUMNS_AT_ONCE] + first));
 #endif
 }
 
@@ -175,8 +175,8 @@ ALWAYS_INLINE void turn_quarters(vec *v) {
 #endif
 }
 
-ALWAYS_INLINE void load_columns(const real *p, size_t stride, vec *v) {
-    UNROLL for (int i = 0; i < COLUMNS_AT_ONCE; ++i) v[i] = load_quarters(p + i * stride, stride);
+ALWAYS_INLINE void load_columns(const real *const *rows, size_t first, vec *v) {
+    UNROLL for (int i = 0; i < COLUMNS_AT_ONCE; ++i) v[i] = load_quarters(rows + i, first);
     turn_quarters(v);
 }
 

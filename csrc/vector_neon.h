@@ -201,11 +201,11 @@ ALWAYS_INLINE void turn_quarters(quarter *v) {
 }
 
 /* Quarter q of every column comes from as many rows: squares to turn around. */
-ALWAYS_INLINE void load_columns(const real *p, size_t stride, vec *v) {
+ALWAYS_INLINE void load_columns(const real *const *rows, size_t first, vec *v) {
     UNROLL for (int q = 0; q < 4; ++q) {
         quarter square[COLUMNS_AT_ONCE];
         UNROLL for (int i = 0; i < COLUMNS_AT_ONCE; ++i) {
-            square[i] = REALS(vld1q)(p + (q * COLUMNS_AT_ONCE + i) * stride);
+            square[i] = REALS(vld1q)(rows[q * COLUMNS_AT_ONCE + i] + first);
         }
         turn_quarters(square);
         UNROLL for (int i = 0; i < COLUMNS_AT_ONCE; ++i) v[i].of[q] = square[i];

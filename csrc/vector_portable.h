@@ -129,9 +129,9 @@ ALWAYS_INLINE void sum_lanes_of_4(const vec *v, real *sums) {
     UNROLL for (int i = 0; i < 4; ++i) sums[i] = sum_lanes(v[i]);
 }
 
-ALWAYS_INLINE void load_columns(const real *p, size_t stride, vec *v) {
+ALWAYS_INLINE void load_columns(const real *const *rows, size_t first, vec *v) {
     EACH_LANE {
-        for (size_t j = 0; j < COLUMNS_AT_ONCE; ++j) v[j].lane[i] = p[i * stride + j];
+        for (size_t j = 0; j < COLUMNS_AT_ONCE; ++j) v[j].lane[i] = rows[i][first + j];
     }
 }
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from . import phases, schedules
 from .backends import Backend, Data, Rule, State
+from .backends.shuffling import permutation
 from .exceptions import DivergenceError
 from .sparse import SparseRows, check_indices
 from .standardization import Standardization
@@ -31,7 +32,7 @@ class Sampling(NamedTuple):
         if self.replacement:
             return random.integers(n_samples, size=n_samples)
         if self.shuffle:
-            return random.permutation(n_samples)
+            return permutation(n_samples, random)
         return np.arange(n_samples)
 
     def n_steps(self, n_samples: int) -> int:
@@ -119,9 +120,8 @@ def run_epoch(
     for parameter in (state.coef, state.intercept):
         if parameter is not None and not np.isfinite(parameter).all():
             raise _divergence("weights became infinite or NaN", n_steps - 1, schedule)
-    weights = np.full(n_steps, float(size))
-    weights[-1] = n_samples - size * (n_steps - 1)
-    return float(objectives @ weights / n_samples)
+    of_last = n_samples - size * (n_steps - 1)
+    return float((size * objectives[:-1].sum() + of_last * objectives[-1]) / n_samples)
 
 
 def _note(

@@ -22,10 +22,12 @@ from fastsoftmax.backends import get_backend
 THREADS = (1, 2, 3, 8)
 # Classes that do and do not fill vectors; rows enough for the threads, but in the last.
 ROWS = [(2100, 10), (700, 40), (25, 1000), (3, 7)]
-# With few classes: one panel of features, two for the caches of two threads (600), two too large for them.
+# With few classes: one chunk of samples and several; one panel of features, two for the caches of two
+# threads (600), two too large for them.
 # With many: more features than make one sum, fewer samples than threads, one slab of classes at a time.
 PRODUCTS = [
     (300, 200, 10),
+    (1500, 33, 9),
     (64, 301, 17),
     (260, 600, 2),
     (230, 2100, 3),
@@ -38,6 +40,7 @@ TRAINING = [
     {"penalty": "elasticnet", "alpha": 0.01, "momentum": 0.9, "nesterov": True},
     {"penalty": "l1", "alpha": 0.01, "momentum": 0.5},
     {"penalty": "l2", "batch_size": 64, "fit_intercept": False},
+    {"penalty": None, "batch_size": 700, "momentum": 0.9},
 ]
 SPARSE_TRAINING = [
     {"penalty": "elasticnet", "alpha": 0.01, "batch_size": 3},

@@ -240,3 +240,13 @@ def sgd(
             step += 1
         curve.append(float(total / len(order)))
     return Trajectory(w, b, v_w, v_b, curve)
+
+
+def shuffled(n, random):
+    """The numbers below n by the inside-out shuffle of Fisher and Yates, from n numbers of `random`."""
+    order = []
+    for i, uniform in enumerate(random.random(n)):
+        place = int(uniform * (i + 1))
+        order.append(i)
+        order[place], order[i] = order[i], order[place]
+    return np.array(order)

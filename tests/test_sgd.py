@@ -73,7 +73,7 @@ def expected_trajectory(X, targets, n_classes, n_epochs, parameters):
         if p["replacement"]:
             orders.append(random.integers(n, size=n))
         else:
-            orders.append(random.permutation(n) if p["shuffle"] else np.arange(n))
+            orders.append(oracle.shuffled(n, random) if p["shuffle"] else np.arange(n))
     rule = {name: p[name] for name in ("momentum", "nesterov", "fit_intercept") if name in p}
     return oracle.sgd(
         X, targets, orders, p["batch_size"], rate, n_classes=n_classes, l2=l2, l1=l1, **rule
@@ -123,8 +123,9 @@ def test_shapes_that_are_no_multiples_of_vectors(backend, dtype, shape):
 @pytest.mark.parametrize("n_jobs", [2, 3, 8])
 @pytest.mark.parametrize(
     ("shape", "batch_size"),
-    # the last two: two panels of features, of which two minibatches fit the caches or do not
-    [((520, 65, 11), 256), ((160, 700, 3), 100), ((150, 2200, 2), 128)],
+    # short rows, in chunks of samples: one thread's worth each, and as many as there may be; then two
+    # panels of features, of which two minibatches fit the caches or do not
+    [((520, 65, 11), 256), ((1500, 45, 40), 1300), ((160, 700, 3), 100), ((150, 2200, 2), 128)],
 )
 def test_steps_large_enough_for_threads(backend, dtype, shape, batch_size, n_jobs):
     X, y = made_up(*shape, dtype)
@@ -153,7 +154,7 @@ def test_trajectories_agree_on_digits(backend, dtype, divisor, rule):
     expected = expected_trajectory(X, y, 10, 3, parameters)
     # half to each side: then any two backends agree to the whole
     np.testing.assert_allclose(model.loss_curve_, expected.curve, rtol=AGREEMENT[dtype] / 2)
-    assert model.score(X, y) > 0.85
+    assert model.score(X, y) > 0.8
 
 
 def test_trajectories_agree_where_the_loss_gets_small(backend):
@@ -216,7 +217,9 @@ def test_layouts_of_X_give_the_same_bits(backend, dtype, layout):
 @pytest.mark.parametrize("n_threads", [1, 2, 8])
 @pytest.mark.parametrize("momentum", [0.0, 0.8])
 @pytest.mark.parametrize("soft", [False, True], ids=["labels", "probabilities"])
-@pytest.mark.parametrize(("n", "d", "c"), [(13, 17, 5), (30, 530, 45)], ids=["few", "many"])
+@pytest.mark.parametrize(
+    ("n", "d", "c"), [(13, 17, 5), (13, 300, 5), (30, 530, 45)], ids=["short", "few", "many"]
+)
 def test_one_step_of_a_kernel(kernels, dtype, rng, n, d, c, soft, momentum, n_threads):
     X = np.repeat(rng.normal(size=(n, d)), 2, axis=0).astype(dtype)[::2]  # strided rows
     targets = rng.dirichlet(np.ones(c), n).astype(dtype) if soft else rng.integers(c, size=n)

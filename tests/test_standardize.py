@@ -10,6 +10,7 @@ from fastsoftmax.backends import get_backend
 
 # Features that do and do not fill vectors and panels; few classes and many.
 SHAPES = [(70, 1, 2), (50, 15, 3), (61, 17, 10), (40, 33, 40), (45, 530, 41), (30, 1023, 10)]
+SHAPES += [(700, 30, 12)]  # so large minibatches that there are several chunks of samples in one
 
 
 def matrix_of(kind, rng, n, d):
@@ -80,7 +81,8 @@ def test_training_is_that_on_the_standardised_matrix(n, d, c, kind, order, n_job
     elif order == "columns":
         X = np.asfortranarray(X)
     y = np.arange(n) % c
-    options = {"penalty": "elasticnet", "alpha": 0.01, "momentum": 0.9, "batch_size": 17}
+    options = {"penalty": "elasticnet", "alpha": 0.01, "momentum": 0.9}
+    options |= {"batch_size": max(17, n // 2)}
     options |= {"max_iter": 3, "random_state": 0, "backend": "compiled", "n_jobs": n_jobs}
     folded = SoftmaxClassifier(standardize=True, **options).fit(X, y)
     made = standardized(X, folded.mean_, folded.scale_, dtype_of(X))

@@ -43,6 +43,7 @@ def sgd_epoch(
     rates: NDArray[np.float64],
     n_threads: int,
 ) -> NDArray[np.float64]: ...
+def shuffle_in(order: NDArray[np.int64], first: int, uniforms: NDArray[np.float64]) -> None: ...
 def column_moments(
     X: FloatArray,
     origin: NDArray[np.float64],

@@ -52,6 +52,10 @@ cdef enum:
     BYTES_IN_CACHE = 820000
     BYTES_OF_A_SHORT_ROW = 1024
 
+# No vector has more lanes.
+cdef enum:
+    MOST_LANES = 16
+
 # The losses of so many rows are kept on the stack.
 cdef enum:
     FEW_LOSSES = 256
@@ -189,6 +193,7 @@ include "_usual.pxi"
 include "_linear.pxi"
 include "_moments.pxi"
 include "_epoch.pxi"
+include "_short_rows.pxi"
 include "_panels.pxi"
 include "_packed.pxi"
 include "_sparse.pxi"

@@ -12,6 +12,19 @@ cdef struct Batch:
     char *probabilities
 
 
+cdef struct ShortRows:
+    # of a minibatch: chunks of so many samples, each with a gradient, dlogits and converted rows of its own
+    size_t samples_of_a_chunk, n_chunks
+    char *gradients
+    char *dlogits
+    char *converted
+    size_t gradient_stride, dlogits_stride, converted_stride, row_stride  # in elements
+    double *losses  # sum of each chunk
+    size_t step
+    int n_threads
+    bint fetches  # rows and labels; else all of them are in the cache
+
+
 cdef struct Epoch:
     # the data, where they lie
     const char *X
@@ -40,7 +53,9 @@ cdef struct Epoch:
     size_t n_penalties
     double *squares
     double *magnitudes
-    # with few classes: the scores by panels, and how many steps have their rows and their scores
+    # with few classes and short rows
+    ShortRows short_rows
+    # with few classes else: the scores by panels, and how many steps have their rows and their scores
     size_t n_panels, panel_stride, n_gathered, n_scored
     char *scores
     bint by_panels  # a panel is one thread's, in both directions
@@ -104,11 +119,19 @@ cdef void take(Epoch *e, const Batch *batch, int n_threads) noexcept nogil:
 
 
 cdef double sum_of(const double *values, size_t n) noexcept nogil:
-    cdef double total = 0
-    cdef size_t i
-    for i in range(n):
-        total += values[i]
-    return total
+    """By four sums: one would wait for every addition."""
+    cdef double a = 0, b = 0, c = 0, d = 0
+    cdef size_t i = 0
+    while i + 4 <= n:
+        a += values[i]
+        b += values[i + 1]
+        c += values[i + 2]
+        d += values[i + 3]
+        i += 4
+    while i < n:
+        a += values[i]
+        i += 1
+    return (a + c) + (b + d)
 
 
 cdef size_t run_steps(Epoch *e, size_t step, size_t n_steps, int n_threads) noexcept nogil:
@@ -124,7 +147,9 @@ cdef size_t run_steps(Epoch *e, size_t step, size_t n_steps, int n_threads) noex
         helpers = pool_begin(n_threads)
     choose_schedule(e, pool_threads(helpers))
     while step < n_steps:
-        if e.scores != NULL:
+        if e.short_rows.losses != NULL:
+            objective = short_rows_step(e, step, helpers)
+        elif e.scores != NULL:
             objective = few_classes_step(e, step, n_steps, helpers)
         else:
             objective = many_classes_step(e, step, helpers)
@@ -139,6 +164,19 @@ cdef size_t run_steps(Epoch *e, size_t step, size_t n_steps, int n_threads) noex
             break
     pool_end(helpers)
     return step
+
+
+def shuffle_in(order, size_t first, uniforms):
+    """See `fastsoftmax.backends.shuffling`."""
+    cdef View u = View(uniforms), out = View(order, True)
+    cdef const double *numbers = <const double *>u.start
+    cdef int64_t *taken = <int64_t *>out.start
+    cdef size_t i, j, end = min(first + u.length(0), out.length(0))
+    with nogil:
+        for i in range(first, end):
+            j = <size_t>(numbers[i - first] * <double>(i + 1))
+            taken[i] = taken[j]
+            taken[j] = <int64_t>i
 
 
 def sgd_epoch(data, state, rule, order, size_t batch_size, rates, int n_threads):
@@ -172,12 +210,15 @@ cdef dense_epoch(data, state, rule, order, size_t batch_size, rates, int n_threa
     e.number, e.item_size = number_of(x, size), x.buffer.itemsize
     e.mean, e.inverse_scale = mean.start, inverse_scale.start
     cdef bint converts = e.number != REAL or mean.held or inverse_scale.held
-    cdef bint has_labels = t.labels != NULL, by_panels = m.n_classes <= FEW_CLASSES
-    cdef size_t n_batches = 2 if by_panels else 1, n_rows = e.batch_size + ROWS_AHEAD
-    cdef size_t block_rows = padded(e.batch_size, m.kernels.lanes), i, j
-    cdef size_t n_blocks = block_rows // m.kernels.lanes
-    e.logits_stride = m.n_classes if by_panels else padded(m.n_classes, m.kernels.lanes)
-    e.n_slabs = 1 if by_panels else e.logits_stride // m.kernels.lanes
+    cdef bint has_labels = t.labels != NULL, few_classes = m.n_classes <= FEW_CLASSES
+    cdef bint short_rows = has_short_rows(m), by_panels = few_classes and not short_rows
+    cdef bint many_classes = not few_classes
+    cdef size_t n_batches = 0 if short_rows else 2 if by_panels else 1
+    cdef size_t n_rows = e.batch_size + ROWS_AHEAD, i, j
+    cdef size_t block_rows = 0 if short_rows else padded(e.batch_size, m.kernels.lanes)
+    cdef size_t n_blocks = block_rows // m.kernels.lanes if many_classes else 0
+    e.logits_stride = m.n_classes if few_classes else padded(m.n_classes, m.kernels.lanes)
+    e.n_slabs = 1 if few_classes else e.logits_stride // m.kernels.lanes
     e.block_stride = m.coef_stride * m.kernels.lanes + CACHE_LINE // size
     e.n_penalties = e.n_slabs * n_strips
     e.n_panels = min((n_strips + PANEL_VECTORS - 1) // PANEL_VECTORS, <size_t>MOST_PANELS)
@@ -197,11 +238,26 @@ cdef dense_epoch(data, state, rule, order, size_t batch_size, rates, int n_threa
         0 if has_labels else n_batches * e.batch_size, m.n_classes, size)
     cdef Scratch scores = Scratch(e.n_panels * block_rows if by_panels else 0, m.n_classes, size)
     cdef Scratch dlogits = Scratch(block_rows, e.logits_stride, size)
-    cdef Scratch blocks = Scratch(0 if by_panels else n_blocks, e.block_stride, size)
-    cdef Scratch dlogits_slabs = Scratch(0 if by_panels else e.batch_size, e.logits_stride, size)
-    cdef Scratch losses = Scratch(e.batch_size, 1, sizeof(double))
+    cdef Scratch blocks = Scratch(n_blocks, e.block_stride, size)
+    cdef Scratch dlogits_slabs = Scratch(
+        e.batch_size if many_classes else 0, e.logits_stride, size)
+    cdef Scratch losses = Scratch(block_rows, 1, sizeof(double))
     cdef Scratch squares = Scratch(e.n_penalties, 1, sizeof(double))
     cdef Scratch magnitudes = Scratch(e.n_penalties, 1, sizeof(double))
+    cdef ShortRows *of_chunks = &e.short_rows
+    of_chunks.losses = NULL
+    if short_rows:
+        split_short_rows(&e, has_labels, converts)
+    cdef size_t n_chunks = of_chunks.n_chunks if short_rows else 0
+    cdef Scratch chunk_losses = Scratch(n_chunks, 1, sizeof(double))
+    cdef Scratch chunk_gradients = Scratch(n_chunks, of_chunks.gradient_stride, size)
+    cdef Scratch chunk_dlogits = Scratch(n_chunks, of_chunks.dlogits_stride, size)
+    cdef Scratch chunk_rows = Scratch(
+        n_chunks if converts else 0, of_chunks.converted_stride, size)
+    if short_rows:
+        of_chunks.losses = <double *>chunk_losses.start
+        of_chunks.gradients, of_chunks.dlogits = chunk_gradients.start, chunk_dlogits.start
+        of_chunks.converted = chunk_rows.start if converts else NULL
     m.coef, m.dlogits, m.losses = padded_coef.start, dlogits.start, <double *>losses.start
     e.converted = converted.start if converts else NULL
     e.scores = scores.start if by_panels else NULL
@@ -221,12 +277,11 @@ cdef dense_epoch(data, state, rule, order, size_t batch_size, rates, int n_threa
     e.velocity = padded_velocity.start if v.held else NULL
     e.squares, e.magnitudes = <double *>squares.start, <double *>magnitudes.start
     split_minibatch(m, e.batch_size, 1)
-
     e.rows_of_panels = <const void **>rows_of_panels.start
     if converts and by_panels:
         point_at_panels(&e)
-    pack_weights(m, w, m.coef, by_panels)
-    pack_weights(m, v, e.velocity, by_panels)
+    pack_weights(&e, w, m.coef)
+    pack_weights(&e, v, e.velocity)
     cdef size_t step = 0, n_steps = step_rates.length(0)
     try:
         while step < n_steps:
@@ -236,25 +291,35 @@ cdef dense_epoch(data, state, rule, order, size_t batch_size, rates, int n_threa
                 break
             PyErr_CheckSignals()
     finally:
-        unpack_weights(m, m.coef, w, by_panels)
-        unpack_weights(m, e.velocity, v, by_panels)
+        unpack_weights(&e, m.coef, w)
+        unpack_weights(&e, e.velocity, v)
     return objectives[:step]
 
 
-cdef void pack_weights(const Minibatch *m, View coef, char *packed, bint by_panels) noexcept:
-    """Pad the weights or the velocity, if there is one, or pack them in slabs of classes."""
-    if coef.held and by_panels:
+cdef void pack_weights(const Epoch *e, View coef, char *packed) noexcept:
+    """Pad the weights or the velocity, if there is one, or pack them in strips or slabs."""
+    cdef const Minibatch *m = &e.minibatch
+    if not coef.held:
+        return
+    if e.short_rows.losses != NULL:
+        pack_strips(m, coef.start, packed)
+    elif e.scores != NULL:
         m.kernels.pack(
             coef.start, coef.buffer.strides[1], coef.buffer.strides[0], m.n_features, m.n_classes,
             packed, m.coef_stride)
-    elif coef.held:
+    else:
         pack_slabs(m, coef.start, packed)
 
 
-cdef void unpack_weights(const Minibatch *m, const char *packed, View coef, bint by_panels) noexcept:
-    if coef.held and by_panels:
+cdef void unpack_weights(const Epoch *e, const char *packed, View coef) noexcept:
+    cdef const Minibatch *m = &e.minibatch
+    if not coef.held:
+        return
+    if e.short_rows.losses != NULL:
+        unpack_strips(m, packed, coef.start)
+    elif e.scores != NULL:
         m.kernels.unpack(
             packed, m.coef_stride, m.n_features, m.n_classes, coef.start, coef.buffer.strides[1],
             coef.buffer.strides[0])
-    elif coef.held:
+    else:
         unpack_slabs(m, packed, coef.start)

@@ -2,8 +2,6 @@
 
 
 cdef enum:
-    # a block and a vector of weights have at most so many lanes
-    MOST_LANES = 16
     # so many samples are scored with a slab at once: it comes once for all of them
     ROWS_OF_A_SLAB = 64
 

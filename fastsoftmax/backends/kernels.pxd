@@ -109,6 +109,17 @@ cdef extern from "kernels.h" nogil:
         void (*column_sums)(
             const void *g, size_t stride, size_t n_rows, size_t n_columns, int add_to_out,
             void *out) noexcept nogil
+        void (*short_scores)(
+            const void **rows, size_t n_rows, size_t n_features, const void **next_rows,
+            const void *strips, size_t n_classes, void *block) noexcept nogil
+        void (*short_gradient)(
+            const void **rows, size_t n_rows, size_t n_features, const void *dlogits,
+            size_t n_classes, int add_to_out, void *out) noexcept nogil
+        void (*short_update)(
+            const void *gradients, size_t n_chunks, size_t stride, size_t n_features,
+            size_t n_classes, const step_rule *rule, void *strips, void *velocity,
+            void *intercept, void *intercept_velocity, double *squares,
+            double *magnitudes) noexcept nogil
         void (*pack_block)(
             const void **rows, size_t n_rows, size_t n_features, void *block) noexcept nogil
         void (*unpack_block)(

@@ -384,6 +384,46 @@ static void panels_case(const struct shape *s) {
     hash_reals(intercept, s->c);
 }
 
+/* A step with few classes on short rows, in two chunks where there are two samples. */
+static void short_rows_case(const struct shape *s) {
+    if (s->c > FEW_CLASSES) return;
+    struct rule rule = rule_of(s);
+    size_t lanes = kernels->lanes, size = kernels->element_size, block = lanes * s->c;
+    size_t n_blocks = (s->n + lanes - 1) / lanes, stride = s->c * (s->stride + lanes);
+    size_t cut = s->n / 2, n_chunks = cut ? 2 : 1, starts[] = {0, cut ? cut : s->n, s->n};
+    const void *const *rows = rows_of(s);
+    const void *next_rows[64];
+    void *strips = uniforms(WEIGHTS, s->c * s->stride);
+    void *velocity = rule.momentum != 0 ? uniforms(VELOCITY, s->c * s->stride) : NULL;
+    void *intercept = uniforms(INTERCEPT, s->c);
+    char *scores = stale(LOGITS, (n_blocks + 1) * block), *gradients = stale(OUT, 2 * stride);
+    double squares[MANY_FEATURES], magnitudes[MANY_FEATURES];
+    for (size_t i = 0; i < lanes; ++i) next_rows[i] = rows[0];
+    for (size_t p = 0; p < n_chunks; ++p) {
+        size_t n = starts[p + 1] - starts[p], half = n / 2;
+        for (size_t i = 0; i < n; i += lanes) {
+            kernels->short_scores(rows + starts[p] + i, n - i < lanes ? n - i : lanes, s->d,
+                                  option(s, 4) ? next_rows : NULL, strips, s->c,
+                                  scores + i * s->c * size);
+        }
+        hash_reals(scores, (n + lanes - 1) / lanes * block);
+        /* Scores in place of gradients; those of the first samples come once more. */
+        char *out = gradients + p * stride * size;
+        kernels->short_gradient(rows + starts[p], n, s->d, scores, s->c, 0, out);
+        if (half) kernels->short_gradient(rows + starts[p], half, s->d, scores, s->c, 1, out);
+        hash_reals(out, stride);
+    }
+    kernels->short_update(gradients, n_chunks, stride, s->d, s->c, &rule, strips, velocity,
+                          intercept, NULL, squares, magnitudes);
+    for (size_t i = 0; i < s->stride / lanes; ++i) {
+        if (rule.l2 != 0) hash_double(squares[i]);
+        if (rule.l1 != 0) hash_double(magnitudes[i]);
+    }
+    hash_reals(strips, s->c * s->stride);
+    if (velocity) hash_reals(velocity, s->c * s->stride);
+    hash_reals(intercept, s->c);
+}
+
 /* Every type of number, of any bits: NaN and infinities among those of float16. */
 static void convert_case(const struct shape *s) {
     static const size_t sizes[] = {[UINT8] = 1, [FLOAT16] = 2, [FLOAT32] = 4, [REAL] = 0};
@@ -530,6 +570,7 @@ static const struct {
     {"outer_sum", NULL, outer_sum_case},
     {"packed", NULL, packed_case},
     {"panels", NULL, panels_case},
+    {"short rows", NULL, short_rows_case},
     {"convert", NULL, convert_case},
     {"column_sums", NULL, column_sums_case},
     {"penalty", NULL, penalty_case},

@@ -1,0 +1,49 @@
+"""A random order of the samples of an epoch.
+
+The shuffle of Fisher and Yates in its inside-out form (Knuth, The Art of Computer Programming, volume 2,
+section 3.4.2): sample i takes the place of a sample j <= i drawn evenly, which takes the next free one.
+The numbers are drawn by NumPy and the rest is done in compiled code where there is some, in a fraction of
+the time of `Generator.permutation`; an epoch over short rows takes little longer than that.
+"""
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Numbers drawn at once: they stay in the first level of the cache.
+_AT_ONCE = 2048
+
+
+def permutation(n: int, random: np.random.Generator) -> NDArray[np.int64]:
+    """Return the numbers below n in random order; the same whether or not there is compiled code.
+
+    It takes n numbers of `random.random`, in order.
+    """
+    order = np.empty(n, np.int64)
+    shuffle_in = _compiled()
+    numbers = np.empty(min(n, _AT_ONCE))
+    for first in range(0, n, _AT_ONCE):
+        uniforms = numbers[: n - first]
+        random.random(out=uniforms)
+        shuffle_in(order, first, uniforms)
+    return order
+
+
+@cache
+def _compiled() -> Any:
+    try:
+        from ._core import shuffle_in as compiled
+    except (ImportError, ValueError):  # not built, or told to use instructions that are not there
+        return shuffle_in
+    return compiled
+
+
+def shuffle_in(order: NDArray[np.int64], first: int, uniforms: NDArray[np.float64]) -> None:
+    """Shuffle the samples from `first` on, one for each number in [0, 1), in among those before."""
+    # Rounded, the product stays below i + 1: it is further away than half a unit in the last place.
+    for i, uniform in zip(range(first, len(order)), uniforms.tolist(), strict=False):
+        j = int(uniform * (i + 1))
+        order[i] = order[j]
+        order[j] = i
