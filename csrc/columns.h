@@ -3,7 +3,7 @@
  * A row of ten logits fills little of a vector, and its maximum, its sum and its logarithm would be work
  * on single numbers. Turned on its side, a vector holds the same class of LANES rows: maximum and sum run
  * over vectors without a fold, and the logarithms are taken LANES at a time. The formulas are those of
- * rows.h; the sum over classes is in their order, so a row's result does not depend on its neighbours.
+ * cross_entropy.h; the sum over classes is in their order, so a row's result does not depend on its neighbours.
  */
 #ifndef FASTSOFTMAX_COLUMNS_H
 #define FASTSOFTMAX_COLUMNS_H
@@ -56,12 +56,12 @@ ALWAYS_INLINE void scatter_columns(real (*columns)[LANES], size_t n_rows, size_t
 }
 
 /* Losses and gradients of n_rows <= LANES rows, in place: columns[k][i] is the logit and then, unless
- * only losses are asked for, the gradient of class k of row i. A row without a softmax has the loss NaN,
+ * only losses are asked for, the gradient of class k of row i, times scales[i], of which there are LANES. A row without a softmax has the loss NaN,
  * and so has one whose label is no class: it may have changed since it was checked. Returns how many of
  * the losses are NaN. */
 ALWAYS_INLINE int cross_entropy_of_columns(real (*columns)[LANES], size_t n_rows, size_t n_classes,
-                                           const int64_t *labels, double scale, double *losses,
-                                           int with_gradient) {
+                                           const int64_t *labels, const double *scales,
+                                           double *losses, int with_gradient) {
     real label_of[LANES] = {0};
     for (size_t i = 0; i < n_rows; ++i) label_of[i] = (real)labels[i];
     vec label = load(label_of), zero = broadcast(0);
@@ -93,8 +93,8 @@ ALWAYS_INLINE int cross_entropy_of_columns(real (*columns)[LANES], size_t n_rows
         double inverse = 1 / total;
         double loss = gap + (logarithm(total) + lost * inverse);
         loss_of[i] = total < (double)INFINITY ? loss : (double)NAN;
-        factors[i] = (real)(scale * inverse);
-        of_labels[i] = (real)(-scale * (others * inverse));
+        factors[i] = (real)(scales[i] * inverse);
+        of_labels[i] = (real)(-scales[i] * (others * inverse));
     }
     int n_invalid = 0;
     for (size_t i = 0; i < n_rows; ++i) {
@@ -112,11 +112,11 @@ ALWAYS_INLINE int cross_entropy_of_columns(real (*columns)[LANES], size_t n_rows
 
 /* The same of rows. */
 static inline int label_columns(const real *logits, size_t stride, size_t n_rows, size_t n_classes,
-                                const int64_t *labels, double scale, double *losses, real *dlogits,
-                                size_t dlogits_stride) {
+                                const int64_t *labels, const double *scales, double *losses,
+                                real *dlogits, size_t dlogits_stride) {
     real columns[MOST_COLUMNS][LANES];
     gather_columns(logits, stride, n_rows, n_classes, columns);
-    int n_invalid = cross_entropy_of_columns(columns, n_rows, n_classes, labels, scale, losses,
+    int n_invalid = cross_entropy_of_columns(columns, n_rows, n_classes, labels, scales, losses,
                                              dlogits != NULL);
     if (dlogits) scatter_columns(columns, n_rows, n_classes, dlogits, dlogits_stride);
     return n_invalid;

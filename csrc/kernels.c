@@ -2,6 +2,7 @@
 #include "kernels.h"
 
 #include "convert.h"
+#include "cross_entropy.h"
 #include "linear.h"
 #include "packed.h"
 #include "panels.h"

@@ -71,6 +71,14 @@ struct sparse_weights {
     size_t now;
 };
 
+/* What the targets t of a row count: u_k = row * class_k * ((1 - smoothing) * t_k + smoothing / n_classes),
+ * rows and classes being 1 where they are NULL. */
+struct target_weights {
+    const double *rows;  /* (n_rows); a row of weight 0 is not looked at */
+    const void *classes; /* (n_classes) */
+    double smoothing;
+};
+
 struct kernels {
     size_t lanes; /* elements of a vector; the strides of padded matrices are multiples of it */
     size_t element_size;
@@ -81,10 +89,12 @@ struct kernels {
     void (*logsumexp)(const void *logits, size_t n_rows, size_t n_classes, void *out);
 
     /* losses[i] = -sum(t * log(p)), dlogits[i] = scale * (sum(t) * p - t); dlogits may be logits.
-     * Just one of labels (n_rows) and probabilities (n_rows, n_classes) is given, the other is NULL. */
+     * Just one of labels (n_rows) and probabilities (n_rows, n_classes) is given, the other is NULL.
+     * Without weights, which may be NULL, the targets count as they are. */
     ptrdiff_t (*cross_entropy)(const void *logits, size_t stride, size_t n_rows, size_t n_classes,
-                               const int64_t *labels, const void *probabilities, double scale,
-                               double *losses, void *dlogits, size_t dlogits_stride);
+                               const int64_t *labels, const void *probabilities,
+                               const struct target_weights *weights, double scale, double *losses,
+                               void *dlogits, size_t dlogits_stride);
 
     /* coef[k, j] = W[j, k] and back; the strides of W are in bytes. coef is padded with zeros. */
     void (*pack)(const void *W, ptrdiff_t feature_stride, ptrdiff_t class_stride, size_t n_features,

@@ -21,6 +21,7 @@
 #ifndef FASTSOFTMAX_PANELS_H
 #define FASTSOFTMAX_PANELS_H
 
+#include "cross_entropy.h"
 #include "linear.h"
 
 /* Scores of a tile of rows, which fetches n_fetched of the next ones: half of them with each of the first
@@ -101,7 +102,7 @@ static void panel_update(const void *const *rows, size_t n_rows, const struct ro
     }
 }
 
-/* Soft targets of one block: row by row, as rows.h has it. */
+/* Soft targets of one block: row by row, as cross_entropy.h has it. */
 static void probabilities_of_block(real (*columns)[LANES], size_t n_rows, size_t n_classes,
                                    const real *probabilities, double scale, double *losses) {
     for (size_t i = 0; i < n_rows; ++i) {
@@ -117,6 +118,8 @@ static void panel_cross_entropy(const void *scores, size_t n_panels, size_t pane
                                 const int64_t *labels, const void *probabilities, double scale,
                                 double *losses, void *dlogits) {
     const real *offsets = intercept, *targets = probabilities;
+    double scales[LANES];
+    for (size_t i = 0; i < LANES; ++i) scales[i] = scale;
     for (size_t s = 0; s < n_rows; s += LANES) {
         size_t n = n_rows - s < LANES ? n_rows - s : LANES;
         const real *block = (const real *)scores + s * n_classes;
@@ -129,7 +132,7 @@ static void panel_cross_entropy(const void *scores, size_t n_panels, size_t pane
             store(columns[k], offsets ? add(z, broadcast(offsets[k])) : z);
         }
         if (labels) {
-            cross_entropy_of_columns(columns, n, n_classes, labels + s, scale, losses + s, 1);
+            cross_entropy_of_columns(columns, n, n_classes, labels + s, scales, losses + s, 1);
         } else {
             probabilities_of_block(columns, n, n_classes, targets + s * n_classes, scale,
                                    losses + s);

@@ -1,4 +1,4 @@
-/* Softmax, log-sum-exp and cross-entropy of rows of logits.
+/* Softmax and log-sum-exp of rows of logits.
  *
  *   m = max(z),  e_k = exp(z_k - m),  total = sum(e),  p = e / total,  lse = m + log(total)
  *
@@ -8,15 +8,11 @@
  *   - total is summed lane by lane within blocks of BLOCK elements, and block by block in double: the
  *     rounding error does not grow with the number of classes, nor does the order of the sum depend on
  *     anything but the row.
- *   - With a label y, the sum leaves e_y out: others = sum of e_k for k != y. Where y has the largest
- *     logit the loss is log(1 + others), and the label's gradient -others / total: no cancellation
- *     where the label dominates.
  *   - A row without a softmax shows in total, which is NaN then: no pass looks for it.
  */
 #ifndef FASTSOFTMAX_ROWS_H
 #define FASTSOFTMAX_ROWS_H
 
-#include "columns.h"
 #include "exponential.h"
 
 /* UNROLLED vectors of exponentials are computed side by side. */
@@ -158,110 +154,6 @@ static void logsumexp(const void *logits, size_t n_rows, size_t n_classes, void 
         ((real *)out)[i] = isnan(total) ? edge_value(z, n_classes, m)
                                         : (real)((double)m + logarithm(total));
     }
-}
-
-/* Returns total; where that is NaN, so is the loss. */
-static inline double label_row(const real *z, size_t n, size_t label, double scale, double *loss,
-                               real *dz) {
-    if (label >= n) return *loss = (double)NAN; /* changed since it was checked */
-    real m = row_maximum(z, n), score = z[label], e_label;
-    double others = exponentials(z, n, m, label, dz);
-    if (dz) {
-        e_label = dz[label];
-    } else {
-        e_label = largest_lane(exponential(broadcast(score - m)));
-    }
-    double total = others + (double)e_label;
-    if (isnan(total)) {
-        *loss = total;
-    } else if (score == m) {
-        *loss = logarithm_of_1_plus(others);
-    } else {
-        *loss = ((double)m - (double)score) + logarithm(total);
-    }
-    if (dz) {
-        scale_row(dz, n, (real)(scale / total));
-        dz[label] = (real)(-scale * (others / total));
-    }
-    return total;
-}
-
-/* Sums in double of float32 too: one for every eighth element, then folded. */
-enum { SUMS = 8 };
-
-static inline double fold_sums(const double *sums) {
-    return ((sums[0] + sums[4]) + (sums[2] + sums[6])) +
-           ((sums[1] + sums[5]) + (sums[3] + sums[7]));
-}
-
-/* mass = sum(t); returns sum(t * (m - z)) over t > 0: 0 * inf has no part in it. In double from the
- * difference on, which float32 may not hold. */
-static inline double expected_gap(const real *z, const real *t, size_t n, real m, double *mass) {
-    double gaps[SUMS] = {0}, masses[SUMS] = {0};
-    for (size_t first = 0; first < n; first += SUMS) {
-        size_t end = n - first < SUMS ? n - first : SUMS;
-        for (size_t i = 0; i < end; ++i) {
-            double target = (double)t[first + i], below = (double)m - (double)z[first + i];
-            gaps[i] += target > 0 ? target * below : 0;
-            masses[i] += target;
-        }
-    }
-    *mass = fold_sums(masses);
-    return fold_sums(gaps);
-}
-
-/* Returns total; where that is NaN, so is the loss. */
-static inline double probability_row(const real *z, size_t n, const real *t, double scale,
-                                     double *loss, real *dz) {
-    double mass;
-    real m = row_maximum(z, n);
-    double gap = expected_gap(z, t, n, m, &mass);
-    double total = exponentials(z, n, m, NO_LABEL, dz);
-    *loss = gap + mass * logarithm(total);
-    if (dz) {
-        vec factor = broadcast((real)(scale * mass / total)), negative = broadcast((real)-scale);
-        for (size_t k = 0; k < n; k += LANES) {
-            vec target = mul(load_up_to(t + k, n - k, 0), negative);
-            store_up_to(dz + k, fmadd(load_up_to(dz + k, n - k, 0), factor, target), n - k);
-        }
-    }
-    return total;
-}
-
-static ptrdiff_t first_nan(const double *values, size_t n) {
-    for (size_t i = 0; i < n; ++i) {
-        if (isnan(values[i])) return (ptrdiff_t)i;
-    }
-    return -1;
-}
-
-static ptrdiff_t cross_entropy(const void *logits, size_t stride, size_t n_rows, size_t n_classes,
-                               const int64_t *labels, const void *probabilities, double scale,
-                               double *losses, void *dlogits, size_t dlogits_stride) {
-    ptrdiff_t invalid = -1;
-    if (labels && n_classes <= MOST_COLUMNS) {
-        int n_invalid = 0;
-        for (size_t i = 0; i < n_rows; i += LANES) {
-            size_t n = n_rows - i < LANES ? n_rows - i : LANES;
-            n_invalid |= label_columns(
-                (const real *)logits + i * stride, stride, n, n_classes, labels + i, scale,
-                losses + i, dlogits ? (real *)dlogits + i * dlogits_stride : NULL, dlogits_stride);
-        }
-        return n_invalid ? first_nan(losses, n_rows) : -1;
-    }
-    for (size_t i = 0; i < n_rows; ++i) {
-        const real *z = (const real *)logits + i * stride;
-        real *dz = dlogits ? (real *)dlogits + i * dlogits_stride : NULL;
-        double total;
-        if (labels) {
-            total = label_row(z, n_classes, (size_t)labels[i], scale, losses + i, dz);
-        } else {
-            const real *t = (const real *)probabilities + i * n_classes;
-            total = probability_row(z, n_classes, t, scale, losses + i, dz);
-        }
-        if (isnan(total) && invalid < 0) invalid = (ptrdiff_t)i;
-    }
-    return invalid;
 }
 
 #endif

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import validation
-from .backends import get_backend
-from .loss import mean, scale_of_mean
+from .backends import TargetWeights, get_backend
+from .loss_options import LossOptions, objective_of
 from .threads import resolve_n_threads
 from .validation import FloatArray
 
@@ -30,10 +30,15 @@ def linear_cross_entropy(
     intercept: ArrayLike | None = None,
     *,
     wrt: tuple[str, ...] = ("W", "intercept", "X"),
+    sample_weight: ArrayLike | None = None,
+    class_weight: ArrayLike | None = None,
+    label_smoothing: float = 0.0,
+    ignore_index: int | None = None,
+    reduction: str = "mean",
     backend: str = "auto",
     n_threads: int | None = None,
-) -> tuple[float, LinearGradients]:
-    """Mean cross-entropy of the linear classifier ``softmax(X @ W + intercept)``, and its gradients.
+) -> tuple[Any, LinearGradients]:
+    """Cross-entropy of the linear classifier ``softmax(X @ W + intercept)``, and its gradients.
 
     With ``G = dlogits`` of `softmax_cross_entropy`: ``dW = X.T @ G``, ``dintercept = sum_i G_i``,
     ``dX = G @ W.T``.
@@ -50,16 +55,18 @@ def linear_cross_entropy(
         Added to every row of logits.
     wrt : tuple of {"W", "intercept", "X"}
         The gradients to compute, by default all. That of the intercept needs an intercept.
+    sample_weight, class_weight, label_smoothing, ignore_index, reduction
+        As in `cross_entropy`. With ``reduction="none"`` the gradients are those of the sum.
     backend, n_threads
         As in `softmax`.
 
     Returns
     -------
-    loss : float
-        In nats; NaN where there are no rows.
+    loss : float, or ndarray of float64 and shape (n_samples,) with ``reduction="none"``
+        In nats; NaN where a mean divides by 0, as where there are no rows.
     gradients : LinearGradients
         The named tuple ``(W, intercept, X)``, each of the shape of its argument, None where not asked
-        for.
+        for. float16 or bfloat16 where the argument is, else of the dtype computed in.
 
     Raises
     ------
@@ -90,6 +97,7 @@ def linear_cross_entropy(
         raise ValueError("W: expected at least one class (column), got 0")
     _check_wrt(wrt)
     dtype = _common_dtype(features, weights)
+    came = [weights.dtype, dtype, features.dtype]
     features = validation.as_native(features, dtype)
     weights = weights.astype(dtype, copy=False)
     validation.check_finite("W", weights)
@@ -98,9 +106,12 @@ def linear_cross_entropy(
         offsets = validation.as_array("intercept", intercept)
         if offsets.shape != (n_classes,):
             raise ValueError(f"intercept: expected shape ({n_classes},), got {offsets.shape}")
+        came[1] = offsets.dtype
         offsets = validation.as_native(offsets, dtype)
         validation.check_finite("intercept", offsets)
-    target_rows = validation.as_targets(targets, features.shape[:1], n_classes, dtype)
+    options = LossOptions(sample_weight, class_weight, label_smoothing, ignore_index, reduction)
+    objective = objective_of(targets, features.shape[:1], n_classes, dtype, options)
+    _check_uncounted(features, objective.weights)
     gradients = LinearGradients(
         np.empty(weights.shape, dtype) if "W" in wrt else None,
         np.empty(n_classes, dtype) if "intercept" in wrt and offsets is not None else None,
@@ -112,11 +123,12 @@ def linear_cross_entropy(
             features,
             weights,
             offsets,
-            target_rows,
-            scale_of_mean(features),
+            objective.targets,
+            objective.scale,
             losses,
             *gradients,
             resolve_n_threads(n_threads),
+            objective.weights,
         )
         if invalid >= 0:
             raise ValueError(validation.why_row_is_invalid(invalid, features[invalid], dtype))
@@ -125,7 +137,14 @@ def linear_cross_entropy(
         for gradient in gradients:
             if gradient is not None:
                 gradient[...] = 0
-    return mean(losses), gradients
+    undefined = objective.undefined()
+    if undefined is not None and undefined.any():
+        for gradient, rows in zip(gradients, (slice(None), slice(None), undefined), strict=True):
+            if gradient is not None:
+                gradient[rows] = np.nan
+    return objective.reduce(losses, losses.shape), LinearGradients(
+        *(_as_came(gradient, dtype) for gradient, dtype in zip(gradients, came, strict=True))
+    )
 
 
 def penalty(
@@ -181,6 +200,22 @@ def penalty(
         weights.reshape(-1), *strengths, gradient.reshape(-1), resolve_n_threads(n_threads)
     )
     return value, gradient
+
+
+def _as_came(gradient: FloatArray | None, dtype: np.dtype[Any]) -> FloatArray | None:
+    """The gradient in the dtype of its argument, if that is float16 or bfloat16."""
+    if gradient is None or not validation.is_half(dtype):
+        return gradient
+    return gradient.astype(validation.gradient_dtype(dtype))
+
+
+def _check_uncounted(X: FloatArray, weights: TargetWeights | None) -> None:
+    """Rows that do not count must be finite too: 0 times a NaN is a part of the gradient of W."""
+    if weights is None or weights.rows is None:
+        return
+    for row in np.flatnonzero(weights.rows == 0):
+        if not np.isfinite(X[row]).all():
+            raise ValueError(validation.why_row_is_invalid(int(row), X[row], X.dtype))
 
 
 def _check_wrt(wrt: object) -> None:

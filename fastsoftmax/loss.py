@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import validation
 from .backends import get_backend, shortcuts_of
+from .loss_options import LossOptions, objective_of
 from .threads import resolve_n_threads
 from .validation import FloatArray
 
@@ -150,11 +151,22 @@ def logsumexp(
 
 
 def cross_entropy(
-    logits: ArrayLike, targets: ArrayLike, *, backend: str = "auto", n_threads: int | None = None
-) -> float:
-    """Mean cross-entropy of softmax(logits) against the targets.
+    logits: ArrayLike,
+    targets: ArrayLike,
+    *,
+    sample_weight: ArrayLike | None = None,
+    class_weight: ArrayLike | None = None,
+    label_smoothing: float = 0.0,
+    ignore_index: int | None = None,
+    reduction: str = "mean",
+    backend: str = "auto",
+    n_threads: int | None = None,
+) -> Any:
+    """Cross-entropy of softmax(logits) against the targets.
 
-    ``mean_i -sum_k t_ik * log(p_ik)``; for labels, ``mean_i (lse(z_i) - z_i[y_i])``.
+    Without options ``mean_i -sum_k t_ik * log(p_ik)``; for labels, ``mean_i (lse(z_i) - z_i[y_i])``.
+    With weights s_i of the rows and v_k of the classes and the label smoothing e, the targets t become
+    ``u_ik = s_i * v_k * ((1 - e) * t_ik + e / n_classes)`` and ``loss_i = sum_k u_ik * (lse(z_i) - z_ik)``.
 
     Parameters
     ----------
@@ -163,40 +175,65 @@ def cross_entropy(
     targets : array_like
         Integer labels from 0 to n_classes - 1 of shape (...,), or probabilities (finite, not
         negative, usually of sum 1) of the shape of `logits`.
+    sample_weight : array_like of shape (...,), optional
+        s_i, finite and not negative. A row of weight 0 is not looked at.
+    class_weight : array_like of shape (n_classes,), optional
+        v_k, finite and not negative.
+    label_smoothing : float from 0 to 1, default 0.0
+        e, the share of every target that is spread evenly over the classes.
+    ignore_index : int, optional
+        The label of rows that do not count, nor are looked at: their loss and gradient are 0. It need
+        not be a class. By default there is none, and a label out of range is an error.
+    reduction : {"mean", "sum", "none"}, default "mean"
+        The mean divides the sum of the losses by ``sum_i s_i * v[y_i]`` over the rows that are not ignored;
+        with probabilities by ``sum_i s_i``, whatever the classes weigh. "none": the loss of every row.
     backend, n_threads
         As in `softmax`.
 
     Returns
     -------
-    float
-        The mean over the rows in nats; +inf where a target has a masked class (a logit of -inf), NaN
-        where there are no rows.
+    float, or ndarray of float64 and shape (...,) with ``reduction="none"``
+        In nats; +inf where a target has a masked class (a logit of -inf), NaN where a mean divides by 0,
+        as where there are no rows.
 
     Raises
     ------
     ValueError
-        If shapes do not fit, a label is out of range, a probability is negative or not finite, or a
-        row of logits holds a NaN, +inf or nothing but -inf.
+        If shapes do not fit, a label is out of range, a probability or weight is negative or not finite, an
+        option is out of range, `ignore_index` (other than a negative one) comes with probabilities, or
+        a row of logits holds a NaN, +inf or nothing but -inf.
     TypeError
         If `logits` are not real numbers or labels not integers.
 
     References
     ----------
-    Bishop: Pattern Recognition and Machine Learning (2006), equation 4.108.
+    Bishop: Pattern Recognition and Machine Learning (2006), equation 4.108. The combinations of
+    options mean what they mean in `torch.nn.functional.cross_entropy`; see `fastsoftmax.loss_options`.
 
     Examples
     --------
     >>> from fastsoftmax import cross_entropy
     >>> cross_entropy([[0.0, 0.0]], [1])
     0.6931471805599453
+    >>> cross_entropy([[0.0, 0.0], [5.0, 0.0]], [1, -100], ignore_index=-100, reduction="sum")
+    0.6931471805599453
     """
-    rows, target_rows, leading_shape = _logits_and_targets(logits, targets)
+    options = LossOptions(sample_weight, class_weight, label_smoothing, ignore_index, reduction)
+    array = _float_logits(logits)
+    rows, leading_shape = _class_rows(array)
+    objective = objective_of(targets, leading_shape, rows.shape[1], rows.dtype, options)
     losses = np.empty(len(rows))
     invalid = get_backend(backend).softmax_cross_entropy(
-        rows, target_rows, 0.0, losses, None, resolve_n_threads(n_threads)
+        rows,
+        objective.targets,
+        0.0,
+        losses,
+        None,
+        resolve_n_threads(n_threads),
+        objective.weights,
     )
     _check_rows(invalid, rows, leading_shape)
-    return mean(losses)
+    return objective.reduce(losses, leading_shape)
 
 
 def softmax_cross_entropy(
@@ -204,27 +241,38 @@ def softmax_cross_entropy(
     targets: ArrayLike,
     out: FloatArray | None = None,
     *,
+    sample_weight: ArrayLike | None = None,
+    class_weight: ArrayLike | None = None,
+    label_smoothing: float = 0.0,
+    ignore_index: int | None = None,
+    reduction: str = "mean",
     backend: str = "auto",
     n_threads: int | None = None,
-) -> tuple[float, FloatArray]:
-    """Mean cross-entropy of softmax(logits) and its gradient with respect to the logits, in one pass.
+) -> tuple[Any, FloatArray]:
+    """Cross-entropy of softmax(logits) and its gradient with respect to the logits, in one pass.
 
-    ``dlogits_ik = (p_ik * sum_j t_ij - t_ik) / n`` with n rows; for labels ``(p_ik - [k = y_i]) / n``.
+    ``dlogits_ik = (p_ik * sum_j u_ij - u_ik) / d`` with u of `cross_entropy` (without options the targets
+    t) and d what the mean divides by, or 1; for labels without options ``(p_ik - [k = y_i]) / n`` with
+    n rows.
 
     Parameters
     ----------
     logits, targets, backend, n_threads
         As in `cross_entropy`.
     out : ndarray, optional
-        Where to write the gradient: of the shape of `logits` and of the dtype computed in. It may be
-        `logits` itself or overlap it. After an error about a row its content is undefined.
+        Where to write the gradient: of the shape and dtype that it has. It may be `logits` itself or
+        overlap it. After an error about a row its content is undefined.
+    sample_weight, class_weight, label_smoothing, ignore_index, reduction
+        As in `cross_entropy`. With ``reduction="none"`` the gradient is that of the sum: each row is
+        the gradient of its own loss.
 
     Returns
     -------
-    loss : float
+    loss : float or ndarray
         As `cross_entropy` returns.
     dlogits : ndarray
-        The shape of `logits`, float32 or float64; `out` where given.
+        The shape of `logits`; `out` where given. float16 or bfloat16 if `logits` are, else the dtype
+        computed in, float32 or float64.
 
     Raises
     ------
@@ -242,7 +290,8 @@ def softmax_cross_entropy(
     >>> dlogits
     array([[ 0.5, -0.5]])
     """
-    shortcuts = shortcuts_of(backend)
+    options = LossOptions(sample_weight, class_weight, label_smoothing, ignore_index, reduction)
+    shortcuts = shortcuts_of(backend) if options.are_usual() else None
     if shortcuts is not None:
         usual = shortcuts.mean_cross_entropy(logits, targets, out, n_threads)
         if usual is not None:
@@ -251,27 +300,39 @@ def softmax_cross_entropy(
                 rows = np.asarray(logits)
                 _check_rows(invalid, rows, rows.shape[:1], overwritten=out is not None)
             return loss, dlogits
-    rows, target_rows, leading_shape = _logits_and_targets(logits, targets)
+    array = validation.as_array("logits", logits)
+    dtype = validation.gradient_dtype(array.dtype)
+    rows, leading_shape = _class_rows(_float_logits(array))
+    objective = objective_of(targets, leading_shape, rows.shape[1], rows.dtype, options)
     shape = (*leading_shape, rows.shape[1])
-    if out is None:
-        dlogits, result = np.empty_like(rows), None
-    else:
-        _check_out(out, shape, rows.dtype)
-        result = out
-        dlogits = (
-            out.reshape(rows.shape) if _is_direct(out, rows, target_rows) else np.empty_like(rows)
-        )
+    direct = False
+    if out is not None:
+        _check_out(out, shape, dtype)
+        direct = out.dtype == rows.dtype and _is_direct(out, rows, objective.targets)
+    dlogits = out.reshape(rows.shape) if out is not None and direct else np.empty_like(rows)
     losses = np.empty(len(rows))
     invalid = get_backend(backend).softmax_cross_entropy(
-        rows, target_rows, scale_of_mean(rows), losses, dlogits, resolve_n_threads(n_threads)
+        rows,
+        objective.targets,
+        objective.scale,
+        losses,
+        dlogits,
+        resolve_n_threads(n_threads),
+        objective.weights,
     )
     # In place, the row that the message would describe is overwritten: look at what came.
     _check_rows(invalid, rows, leading_shape, overwritten=out is not None)
-    if result is None:
-        result = dlogits.reshape(shape)
-    elif not np.may_share_memory(result, dlogits):
-        result[...] = dlogits.reshape(shape)
-    return mean(losses), result
+    undefined = objective.undefined()
+    if undefined is not None:
+        dlogits[undefined] = np.nan
+    result = dlogits.reshape(shape)
+    if out is None:
+        result = result.astype(dtype, copy=False)
+    else:
+        if not direct:
+            out[...] = result
+        result = out
+    return objective.reduce(losses, leading_shape), result
 
 
 def _map_rows(
@@ -328,15 +389,12 @@ def _as_rows(array: FloatArray, axes: tuple[int, ...]) -> tuple[FloatArray, tupl
     return validation.as_native(rows, rows.dtype), moved.shape
 
 
-def _logits_and_targets(
-    logits: ArrayLike, targets: ArrayLike
-) -> tuple[FloatArray, NDArray[Any], tuple[int, ...]]:
-    array = _float_logits(logits)
+def _class_rows(array: FloatArray) -> tuple[FloatArray, tuple[int, ...]]:
+    """Logits with the classes on the last axis as rows (n, c), and the shape before that axis."""
     if array.ndim == 0:
         raise ValueError("logits: expected shape (..., n_classes), got a scalar")
     rows, shape = _as_rows(array, (array.ndim - 1,))
-    target_rows = validation.as_targets(targets, shape[:-1], shape[-1], rows.dtype)
-    return rows, target_rows, shape[:-1]
+    return rows, shape[:-1]
 
 
 def _check_rows(
@@ -384,13 +442,3 @@ def _check_out(out: object, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Non
         raise ValueError("out: expected an array that can be written, got a read-only one")
     if not out.flags.c_contiguous and _overlaps_itself(out):
         raise ValueError("out: expected an array whose elements do not share memory")
-
-
-def scale_of_mean(rows: FloatArray) -> float:
-    """The gradient of the mean with respect to one row's loss."""
-    return 1.0 / max(len(rows), 1)
-
-
-def mean(losses: NDArray[np.float64]) -> float:
-    """The mean of the rows' losses; NaN, without a warning, where there are none."""
-    return float(np.add.reduce(losses)) / len(losses) if len(losses) else float("nan")

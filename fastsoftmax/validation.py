@@ -16,9 +16,9 @@ def as_array(name: str, value: object) -> NDArray[Any]:
         raise ValueError(
             f"{name}: expected an array of numbers, got {_kind(value)}: {error}"
         ) from None
-    if array.dtype.kind not in "fiub" or array.dtype.itemsize > 8:
+    if (array.dtype.kind not in "fiub" or array.dtype.itemsize > 8) and not is_half(array.dtype):
         raise TypeError(
-            f"{name}: expected real numbers (float64, float32, float16, integers or booleans), "
+            f"{name}: expected real numbers (float64, float32, float16, bfloat16, integers or booleans), "
             f"got {_kind(value)} of dtype {array.dtype}"
         )
     if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
@@ -26,13 +26,23 @@ def as_array(name: str, value: object) -> NDArray[Any]:
     return array
 
 
+def is_half(dtype: np.dtype[Any]) -> bool:
+    """Whether it is float16, or the bfloat16 that the package ml_dtypes adds to NumPy."""
+    return (dtype.kind == "f" and dtype.itemsize == 2) or dtype.name == "bfloat16"
+
+
 def compute_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
     """The dtype in which numbers of `dtype` are computed with.
 
-    float16 and float32 in float32; float64, integers and booleans in float64.
+    float16, bfloat16 and float32 in float32; float64, integers and booleans in float64.
     """
-    is_single = dtype.kind == "f" and dtype.itemsize <= 4
+    is_single = (dtype.kind == "f" and dtype.itemsize <= 4) or is_half(dtype)
     return np.dtype(np.float32 if is_single else np.float64)
+
+
+def gradient_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """The dtype of the gradient with respect to an argument of `dtype`."""
+    return dtype.newbyteorder("=") if is_half(dtype) else compute_dtype(dtype)
 
 
 def as_native(array: NDArray[Any], dtype: np.dtype[Any]) -> FloatArray:

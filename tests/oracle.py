@@ -98,6 +98,30 @@ def _rows(logits, targets, u, logits_error, tiny):
     )
 
 
+def weighted(logits, targets, row_weights=None, class_weights=None, smoothing=0.0):
+    """`Rows` of weighted targets, of the sum instead of the mean; rows of no weight have no loss.
+
+    The weights are taken as the exact numbers that they are. Each weighted target is a few products and a
+    sum, so it is off by a few u of its own.
+    """
+    n, c = logits.shape
+    u = np.finfo(logits.dtype).eps / 2
+    t = np.eye(c)[targets] if targets.ndim == 1 else targets.astype(np.float64)
+    t = (1 - smoothing) * t + smoothing / c
+    t = t * (1 if class_weights is None else np.asarray(class_weights, np.float64))
+    t = t * (1 if row_weights is None else np.asarray(row_weights, np.float64).reshape(n, 1))
+    counts = t.any(axis=1)
+    seen = np.where(counts[:, None], logits, logits.dtype.type(0))
+    plain = rows(seen, t)
+    log_p, mass = np.where(t > 0, plain.log_softmax.value, 0), t.sum(axis=1, keepdims=True)
+    of_targets = 6 * u * (t * np.abs(log_p)).sum(axis=1)
+    of_gradient = 6 * u * (t + mass * plain.softmax.value) + n * plain.dlogits.bound
+    return plain._replace(
+        losses=Expected(plain.losses.value, plain.losses.bound + of_targets),
+        dlogits=Expected(n * plain.dlogits.value, of_gradient),
+    )
+
+
 def _row(z, t):
     """The exact softmax, its logarithm, log-sum-exp, loss and gradient of a row, and max(z) - z."""
     p, log_p, lse = _softmax(tuple(z))

@@ -138,8 +138,9 @@ MAY_IMPORT = {
     "backends": LEAVES,
     "datasets": LEAVES | {"backends"},
     "plotting": LEAVES | {"backends", "datasets"},
-    "loss": LEAVES | {"backends"},
-    "linear": LEAVES | {"backends", "loss"},
+    "loss_options": LEAVES | {"backends"},
+    "loss": LEAVES | {"backends", "loss_options"},
+    "linear": LEAVES | {"backends", "loss_options"},
     "roofline": LEAVES | {"backends"},
     "work": LEAVES | {"backends"},
     "profiling": LEAVES | {"backends", "plotting", "roofline", "work"},
@@ -244,13 +245,16 @@ def test_public_names():
     assert namespace.keys() - {"__builtins__"} == set(fastsoftmax.__all__)
 
 
+OPTIONS = "sample_weight=None, class_weight=None, label_smoothing=0.0, ignore_index=None, reduction='mean'"
 LOSS_CORE = {
     "softmax": "logits, axis=-1",
     "log_softmax": "logits, axis=-1",
     "logsumexp": "logits, axis=-1, *, keepdims=False",
-    "cross_entropy": "logits, targets",
-    "softmax_cross_entropy": "logits, targets, out=None",
-    "linear_cross_entropy": "X, W, targets, intercept=None, *, wrt=('W', 'intercept', 'X')",
+    "cross_entropy": f"logits, targets, *, {OPTIONS}",
+    "softmax_cross_entropy": f"logits, targets, out=None, *, {OPTIONS}",
+    "linear_cross_entropy": (
+        f"X, W, targets, intercept=None, *, wrt=('W', 'intercept', 'X'), {OPTIONS}"
+    ),
     "penalty": "W, l2=0.0, l1=0.0",
 }
 

@@ -1,6 +1,6 @@
 """Four ways to compute the same thing: naive, numba, vectorized, compiled."""
 
-from .protocol import Backend, Data, Rule, Shortcuts, State
+from .protocol import Backend, Data, Rule, Shortcuts, State, TargetWeights
 from .registry import NAMES, get_backend, shortcuts_of, why_unavailable
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "Rule",
     "Shortcuts",
     "State",
+    "TargetWeights",
     "get_backend",
     "shortcuts_of",
     "why_unavailable",

@@ -1,7 +1,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from .protocol import Data, FloatArray, LabelArray, Rule, State
+from .protocol import Data, FloatArray, LabelArray, Rule, State, TargetWeights
 
 def instruction_set() -> str: ...
 def instruction_sets() -> tuple[str, ...]: ...
@@ -15,6 +15,7 @@ def softmax_cross_entropy(
     losses: NDArray[np.float64],
     dlogits: FloatArray | None,
     n_threads: int,
+    weights: TargetWeights | None = None,
 ) -> int: ...
 def mean_cross_entropy(
     logits: object, labels: object, out: object, n_threads: object
@@ -30,6 +31,7 @@ def linear_cross_entropy(
     dintercept: FloatArray | None,
     dX: FloatArray | None,
     n_threads: int,
+    weights: TargetWeights | None = None,
 ) -> int: ...
 def penalty(
     W: FloatArray, l2: float, l1: float, gradient: FloatArray | None, n_threads: int

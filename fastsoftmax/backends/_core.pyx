@@ -28,6 +28,7 @@ from fastsoftmax.backends.kernels cimport (
     phases_of_thread, phases_start, phases_stop, platform_allocate, platform_fetch, platform_free,
     platform_nanoseconds, platform_seconds, pool, pool_begin, pool_end, pool_for, pool_threads,
     rows_ahead, rows_of_sets, rows_to_fetch, sparse_row, sparse_weights, step_rule,
+    target_weights,
 )
 
 
@@ -145,6 +146,34 @@ cdef class Targets:
             self.labels = <const int64_t *>self.view.start
         else:
             self.probabilities = self.view.start
+
+
+cdef class Weights:
+    """Of a `TargetWeights`; of None, a NULL pointer."""
+
+    cdef View rows, classes
+    cdef target_weights weights
+    cdef const target_weights *start
+
+    def __cinit__(self, weights):
+        self.start = NULL
+        if weights is not None:
+            self.rows, self.classes = View(weights.rows), View(weights.classes)
+            self.weights.rows = <const double *>self.rows.start
+            self.weights.classes = self.classes.start
+            self.weights.smoothing = weights.smoothing
+            self.start = &self.weights
+
+
+cdef const target_weights *weights_from(
+    const target_weights *weights, size_t first, target_weights *shifted
+) noexcept nogil:
+    """The weights of the rows from `first` on."""
+    if weights == NULL or weights.rows == NULL:
+        return weights
+    shifted[0] = weights[0]
+    shifted.rows += first
+    return shifted
 
 
 cdef class Scratch:

@@ -8,6 +8,7 @@ cdef struct Minibatch:
     const void **rows
     const int64_t *labels
     const char *probabilities
+    const target_weights *weights  # from the first of the rows on
     char *coef
     size_t coef_stride
     char *intercept
@@ -28,6 +29,7 @@ cdef void forward_chunk(void *context, size_t chunk) noexcept nogil:
     cdef Minibatch *m = <Minibatch *>context
     cdef size_t first = chunk * m.samples.size, n = length_of(&m.samples, chunk)
     cdef size_t offset = first * m.n_classes * m.kernels.element_size
+    cdef target_weights shifted
     cdef uint64_t start = phase_begin()
     m.kernels.scores(
         m.rows + first, n, m.n_features, m.coef, m.coef_stride, m.n_classes, m.intercept,
@@ -36,8 +38,9 @@ cdef void forward_chunk(void *context, size_t chunk) noexcept nogil:
     m.kernels.cross_entropy(
         m.dlogits + offset, m.n_classes, n, m.n_classes,
         m.labels + first if m.labels != NULL else NULL,
-        m.probabilities + offset if m.probabilities != NULL else NULL, m.scale,
-        m.losses + first, m.dlogits + offset, m.n_classes)
+        m.probabilities + offset if m.probabilities != NULL else NULL,
+        weights_from(m.weights, first, &shifted), m.scale, m.losses + first, m.dlogits + offset,
+        m.n_classes)
     phase_next(PHASE_LOSS, start)
 
 
@@ -87,11 +90,13 @@ cdef void gradient_of_x_chunk(void *context, size_t chunk) noexcept nogil:
 
 
 def linear_cross_entropy(
-    X, W, intercept, targets, double scale, losses, dW, dintercept, dX, int n_threads
+    X, W, intercept, targets, double scale, losses, dW, dintercept, dX, int n_threads, weights=None
 ):
     cdef View x = View(X), w = View(W), b = View(intercept), loss = View(losses, True)
     cdef View dw = View(dW, True), db = View(dintercept, True), dx = View(dX, True)
     cdef Targets t = Targets(targets)
+    cdef Weights of_targets = Weights(weights)
+    cdef target_weights shifted
     cdef Minibatch m
     m.kernels, m.n_features, m.n_classes = x.kernels(), x.length(1), w.length(1)
     m.coef_stride = padded(m.n_features, m.kernels.lanes)
@@ -130,6 +135,7 @@ def linear_cross_entropy(
             m.probabilities = NULL
             if t.probabilities != NULL:
                 m.probabilities = t.probabilities + first * m.n_classes * size
+            m.weights = weights_from(of_targets.start, first, &shifted)
             m.losses = <double *>loss.start + first
             pool_for(helpers, forward_chunk, &m, m.samples.n_chunks)
             for i in range(n):

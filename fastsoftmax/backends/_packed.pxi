@@ -75,7 +75,7 @@ cdef void slab_losses(Epoch *e, size_t first, size_t n) noexcept nogil:
     m.kernels.cross_entropy(
         rows, e.logits_stride, n, m.n_classes, m.labels + first if m.labels != NULL else NULL,
         m.probabilities + first * m.n_classes * size if m.probabilities != NULL else NULL,
-        m.scale, m.losses + first, rows, e.logits_stride)
+        NULL, m.scale, m.losses + first, rows, e.logits_stride)
     m.kernels.pack_dlogits(
         rows, e.logits_stride, first, n, m.n_classes, e.dlogits_slabs,
         m.samples.n_items * m.kernels.lanes)

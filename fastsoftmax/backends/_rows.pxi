@@ -10,6 +10,7 @@ cdef struct Rows:
     size_t n_classes
     const int64_t *labels
     const char *probabilities
+    const target_weights *weights
     double scale
     double *losses
     Split split
@@ -71,11 +72,13 @@ cdef ptrdiff_t logsumexp_rows(const Rows *r, size_t first, size_t n) noexcept no
 
 cdef ptrdiff_t cross_entropy_rows(const Rows *r, size_t first, size_t n) noexcept nogil:
     cdef size_t offset = first * r.n_classes * r.kernels.element_size
+    cdef target_weights shifted
     return r.kernels.cross_entropy(
         r.logits + offset, r.n_classes, n, r.n_classes,
         r.labels + first if r.labels != NULL else NULL,
-        r.probabilities + offset if r.probabilities != NULL else NULL, r.scale,
-        r.losses + first, r.out + offset if r.out != NULL else NULL, r.n_classes)
+        r.probabilities + offset if r.probabilities != NULL else NULL,
+        weights_from(r.weights, first, &shifted), r.scale, r.losses + first,
+        r.out + offset if r.out != NULL else NULL, r.n_classes)
 
 
 def softmax(logits, out, int n_threads):
@@ -109,14 +112,18 @@ def logsumexp(logits, out, int n_threads):
         over_rows(&rows, z.length(0), n_threads)
 
 
-def softmax_cross_entropy(logits, targets, double scale, losses, dlogits, int n_threads):
+def softmax_cross_entropy(
+    logits, targets, double scale, losses, dlogits, int n_threads, weights=None
+):
     cdef View z = View(logits), loss = View(losses, True), dz = View(dlogits, True)
     cdef Targets t = Targets(targets)
+    cdef Weights of_targets = Weights(weights)
     cdef Rows rows
     cdef ptrdiff_t invalid
     rows.function, rows.kernels, rows.n_classes = cross_entropy_rows, z.kernels(), z.length(1)
     rows.logits, rows.out = z.start, dz.start
     rows.labels, rows.probabilities = t.labels, t.probabilities
+    rows.weights = of_targets.start
     rows.scale, rows.losses = scale, <double *>loss.start
     with nogil:
         invalid = over_rows(&rows, z.length(0), n_threads)

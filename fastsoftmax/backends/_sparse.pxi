@@ -139,7 +139,7 @@ cdef void sparse_losses_chunk(void *context, size_t chunk) noexcept nogil:
         logits, e.stride, length_of(&e.samples, chunk), n_classes,
         e.batch_labels + first if e.labels != NULL else NULL,
         e.batch_probabilities + first * n_classes * size if e.labels == NULL else NULL,
-        1.0 / e.n, e.losses + first, logits, e.stride)
+        NULL, 1.0 / e.n, e.losses + first, logits, e.stride)
     phase_next(PHASE_LOSS, begun)
 
 

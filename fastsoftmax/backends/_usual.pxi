@@ -110,7 +110,7 @@ cdef object mean_of_usual(Arrays *arrays, dlogits, n_threads):
     rows.function, rows.n_classes, rows.scale = cross_entropy_rows, n_classes, 1.0 / n
     rows.kernels = chosen.float32 if arrays.logits.itemsize == 4 else chosen.float64
     rows.logits, rows.out = <const char *>arrays.logits.buf, <char *>arrays.out.buf
-    rows.probabilities = NULL
+    rows.probabilities, rows.weights = NULL, NULL
     with nogil:
         invalid = over_rows(&rows, n, threads)
         mean = pairwise_sum(rows.losses, n) / n

@@ -58,6 +58,11 @@ cdef extern from "kernels.h" nogil:
         const penalty_prefix *prefixes
         size_t now
 
+    struct target_weights:
+        const double *rows
+        const void *classes
+        double smoothing
+
     struct kernel_table "kernels":
         size_t lanes, element_size
         ptrdiff_t (*softmax)(
@@ -68,8 +73,8 @@ cdef extern from "kernels.h" nogil:
             const void *logits, size_t n_rows, size_t n_classes, void *out) noexcept nogil
         ptrdiff_t (*cross_entropy)(
             const void *logits, size_t stride, size_t n_rows, size_t n_classes,
-            const int64_t *labels, const void *probabilities, double scale, double *losses,
-            void *dlogits, size_t dlogits_stride) noexcept nogil
+            const int64_t *labels, const void *probabilities, const target_weights *weights,
+            double scale, double *losses, void *dlogits, size_t dlogits_stride) noexcept nogil
         void (*pack)(
             const void *W, ptrdiff_t feature_stride, ptrdiff_t class_stride, size_t n_features,
             size_t n_classes, void *coef, size_t coef_stride) noexcept nogil

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from .. import phases
 from . import minibatches
-from .protocol import Data, FloatArray, LabelArray, Rule, State
+from .protocol import Data, FloatArray, LabelArray, Rule, State, TargetWeights
+from .weighting import weighted, weighted_targets
 
 name = "naive"
 column_moments = minibatches.column_moments
@@ -88,7 +89,10 @@ def softmax_cross_entropy(
     losses: NDArray[np.float64],
     dlogits: FloatArray | None,
     n_threads: int,
+    weights: TargetWeights | None = None,
 ) -> int:
+    if weights is not None:
+        logits, targets = weighted(logits, targets, weights)
     for i, (z, target) in enumerate(zip(logits.tolist(), targets.tolist(), strict=True)):
         row = _loss_and_gradient(z, target, scale)
         if row is None:
@@ -111,9 +115,12 @@ def linear_cross_entropy(
     dintercept: FloatArray | None,
     dX: FloatArray | None,
     n_threads: int,
+    weights: TargetWeights | None = None,
 ) -> int:
     begun = phases.begin()
     n_features, n_classes = W.shape
+    if weights is not None:
+        targets = weighted_targets(targets, weights, n_classes, X.dtype)
     columns = W.T.tolist()
     offsets = [0.0] * n_classes if intercept is None else intercept.tolist()
     # Sums over the samples are kept in float64 and rounded once at the end.
@@ -126,6 +133,8 @@ def linear_cross_entropy(
             for j in range(n_features):
                 score += x[j] * column[j]
             logits.append(score)
+        if isinstance(target, list) and not any(target):
+            logits = [0.0] * n_classes  # not looked at
         row = _loss_and_gradient(logits, target, scale)
         if row is None:
             return i

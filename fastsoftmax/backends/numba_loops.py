@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from .. import phases
 from . import minibatches
-from .protocol import Data, FloatArray, LabelArray, Rule, State
+from .protocol import Data, FloatArray, LabelArray, Rule, State, TargetWeights
+from .weighting import weighted
 
 name = "numba"
 column_moments = minibatches.column_moments
@@ -203,7 +204,10 @@ def softmax_cross_entropy(
     losses: NDArray[np.float64],
     dlogits: FloatArray | None,
     n_threads: int,
+    weights: TargetWeights | None = None,
 ) -> int:
+    if weights is not None:
+        logits, targets = weighted(logits, targets, weights)
     totals = np.empty(len(logits))
     rows = _label_rows if targets.ndim == 1 else _soft_rows
     out = np.empty_like(logits) if dlogits is None else dlogits
@@ -223,6 +227,7 @@ def linear_cross_entropy(
     dintercept: FloatArray | None,
     dX: FloatArray | None,
     n_threads: int,
+    weights: TargetWeights | None = None,
 ) -> int:
     begun = phases.begin()
     X = np.ascontiguousarray(X)  # one layout: Numba compiles anew for each
@@ -232,7 +237,7 @@ def linear_cross_entropy(
     with _threads(n_threads, X.size * len(coef)):
         _scores(X, coef, offsets, logits)
     begun = phases.add(phases.NAMES[phases.SCORES], begun)
-    invalid = softmax_cross_entropy(logits, targets, scale, losses, logits, n_threads)
+    invalid = softmax_cross_entropy(logits, targets, scale, losses, logits, n_threads, weights)
     begun = phases.add(phases.NAMES[phases.LOSS], begun)
     if invalid >= 0:
         return invalid

@@ -35,6 +35,22 @@ class Data(NamedTuple):
     inverse_scale: FloatArray | None = None  # (n_features,)
 
 
+class TargetWeights(NamedTuple):
+    """What the targets of rows count.
+
+    With t a row of targets, c classes and e the smoothing::
+
+        u_k = row * class_k * ((1 - e) * t_k + e / c)
+
+    takes the place of t, a label counting as its one-hot row. A row all of whose targets count nothing
+    is not looked at: its loss and its gradient are 0 whatever its logits are.
+    """
+
+    rows: NDArray[np.float64] | None = None  # (n,)
+    classes: FloatArray | None = None  # (n_classes,), of the compute dtype
+    smoothing: float = 0.0
+
+
 class Rule(NamedTuple):
     """The update rule of a step.
 
@@ -86,10 +102,11 @@ class Backend(Protocol):
         losses: NDArray[np.float64],
         dlogits: FloatArray | None,
         n_threads: int,
+        weights: TargetWeights | None = None,
     ) -> int:
         """losses[i] = -sum(t * log(p)), dlogits[i] = scale * (sum(t) * p - t); p = softmax(logits[i]).
 
-        `dlogits` may be `logits` itself.
+        t are the targets, or what `weights` make of them. `dlogits` may be `logits` itself.
         """
 
     def linear_cross_entropy(
@@ -104,6 +121,7 @@ class Backend(Protocol):
         dintercept: FloatArray | None,
         dX: FloatArray | None,
         n_threads: int,
+        weights: TargetWeights | None = None,
     ) -> int:
         """The same of logits = X @ W + intercept, carried back to W, intercept and X.
 

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from .. import phases, regularizers
 from . import minibatches
-from .protocol import Data, FloatArray, LabelArray, Rule, State
+from .protocol import Data, FloatArray, LabelArray, Rule, State, TargetWeights
+from .weighting import weighted
 
 name = "vectorized"
 column_moments = minibatches.column_moments
@@ -61,7 +62,10 @@ def softmax_cross_entropy(
     losses: NDArray[np.float64],
     dlogits: FloatArray | None,
     n_threads: int,
+    weights: TargetWeights | None = None,
 ) -> int:
+    if weights is not None:
+        logits, targets = weighted(logits, targets, weights)
     maximum = logits.max(axis=1, keepdims=True)
     invalid = _first_invalid(maximum)
     if invalid >= 0:
@@ -104,6 +108,7 @@ def linear_cross_entropy(
     dintercept: FloatArray | None,
     dX: FloatArray | None,
     n_threads: int,
+    weights: TargetWeights | None = None,
 ) -> int:
     begun = phases.begin()
     # Overflow and NaN show in the logits, whose row the caller then names.
@@ -112,7 +117,7 @@ def linear_cross_entropy(
         if intercept is not None:
             logits += intercept
     begun = phases.add(phases.NAMES[phases.SCORES], begun)
-    invalid = softmax_cross_entropy(logits, targets, scale, losses, logits, n_threads)
+    invalid = softmax_cross_entropy(logits, targets, scale, losses, logits, n_threads, weights)
     begun = phases.add(phases.NAMES[phases.LOSS], begun)
     if invalid >= 0:
         return invalid

@@ -201,7 +201,8 @@ static void cross_entropy_case(size_t n, size_t c, const int64_t *labels,
         void *logits = logits_of(n, c, stride);
         void *dlogits = (void *[]){NULL, stale(OUT, n * c), logits}[gradient];
         hash_word((uint64_t)kernels->cross_entropy(logits, stride, n, c, labels, probabilities,
-                                                   1.0 / (double)n, losses, dlogits, out_stride));
+                                                   weights, 1.0 / (double)n, losses, dlogits,
+                                                   out_stride));
         for (size_t i = 0; i < n; ++i) hash_double(losses[i]);
         if (dlogits) hash_reals(dlogits, n * out_stride);
     }

@@ -1,0 +1,35 @@
+"""Targets with their weights, as a matrix: for the backends that need not be the fastest."""
+
+from typing import Any
+
+import numpy as np
+
+from .protocol import FloatArray, LabelArray, TargetWeights
+
+
+def weighted_targets(
+    targets: LabelArray | FloatArray,
+    weights: TargetWeights,
+    n_classes: int,
+    dtype: np.dtype[Any],
+) -> FloatArray:
+    """Return what the weights make of the targets, (n, n_classes)."""
+    t = np.eye(n_classes)[targets] if targets.ndim == 1 else targets.astype(np.float64)
+    t *= 1 - weights.smoothing
+    t += weights.smoothing / n_classes
+    if weights.classes is not None:
+        t *= weights.classes
+    if weights.rows is not None:
+        t *= weights.rows[:, np.newaxis]
+    return t.astype(dtype)
+
+
+def weighted(
+    logits: FloatArray, targets: LabelArray | FloatArray, weights: TargetWeights
+) -> tuple[FloatArray, FloatArray]:
+    """Return `logits`, with zeros in rows that are not looked at, and `weighted_targets`."""
+    t = weighted_targets(targets, weights, logits.shape[1], logits.dtype)
+    counts = t.any(axis=1)
+    if not counts.all():
+        logits = np.where(counts[:, np.newaxis], logits, logits.dtype.type(0))
+    return logits, t

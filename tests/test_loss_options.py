@@ -1,0 +1,275 @@
+"""Weights, label smoothing, ignored rows and reductions of the losses, in every combination."""
+
+import itertools
+
+import ml_dtypes
+import numpy as np
+import oracle
+import pytest
+
+from fastsoftmax import cross_entropy, linear_cross_entropy, softmax_cross_entropy
+
+# More classes than go by columns, and fewer; c = 1.
+SHAPES = [(7, 5), (21, 40), (3, 1), (19, 32)]
+# Exact in float32: the weights of the oracle are those of the computation.
+SMOOTHING = [0.0, 0.125]
+
+
+def problem(rng, n, c, dtype, soft):
+    logits = rng.normal(scale=4, size=(n, c)).astype(dtype)
+    labels, probabilities = rng.integers(c, size=n), rng.integers(8, size=(n, c)) / 8
+    targets = probabilities.astype(dtype) if soft else labels
+    rows = rng.integers(4, size=n) / 4
+    return logits, targets, rows, rng.integers(1, 9, size=c) / 8
+
+
+def denominator(targets, rows, classes):
+    rows = np.ones(len(targets)) if rows is None else rows
+    if targets.ndim == 2 or classes is None:
+        return rows.sum()
+    return (rows * classes[targets]).sum()
+
+
+def check_mean(expected, total, loss, dlogits):
+    """Bounds of the sum over the total; `total` itself and the division are a few roundings more."""
+    losses, bounds = expected.losses
+    rounding = (len(losses) + 4) * oracle.DOUBLE * np.abs(losses).sum()
+    oracle.Expected(
+        np.array(losses.sum() / total), np.array((bounds.sum() + rounding) / total)
+    ).check(loss)
+    value, bound = expected.dlogits
+    u = np.finfo(dlogits.dtype).eps / 2
+    oracle.Expected(value / total, (bound + 3 * u * np.abs(value)) / total).check(dlogits)
+
+
+@pytest.mark.parametrize("smoothing", SMOOTHING)
+@pytest.mark.parametrize(
+    ("of_rows", "of_classes"), list(itertools.product([False, True], repeat=2))
+)
+@pytest.mark.parametrize("soft", [False, True], ids=["labels", "probabilities"])
+@pytest.mark.parametrize(("n", "c"), SHAPES)
+def test_weights(backend, dtype, rng, n, c, soft, of_rows, of_classes, smoothing):
+    logits, targets, rows, classes = problem(rng, n, c, dtype, soft)
+    rows, classes = rows if of_rows else None, classes if of_classes else None
+    options = {"sample_weight": rows, "class_weight": classes, "label_smoothing": smoothing}
+    expected = oracle.weighted(logits, targets, rows, classes, smoothing)
+    total = denominator(targets, rows, classes)
+    loss, dlogits = softmax_cross_entropy(logits, targets, backend=backend, **options)
+    assert dlogits.dtype == dtype
+    check_mean(expected, total, loss, dlogits)
+    assert cross_entropy(logits, targets, backend=backend, **options) == loss
+
+    loss, dlogits = softmax_cross_entropy(
+        logits, targets, backend=backend, reduction="sum", **options
+    )
+    check_mean(expected, 1, loss, dlogits)
+    losses, same = softmax_cross_entropy(
+        logits, targets, backend=backend, reduction="none", **options
+    )
+    assert losses.dtype == np.float64
+    expected.losses.check(losses)
+    np.testing.assert_array_equal(same, dlogits)
+    assert losses.sum() == pytest.approx(loss, rel=1e-14)
+
+
+@pytest.mark.parametrize("smoothing", SMOOTHING)
+@pytest.mark.parametrize("ignored", [-100, 1, 10**6])
+def test_ignored_rows(backend, dtype, rng, ignored, smoothing):
+    """They are as if they were not there, whatever they hold."""
+    for n, c in SHAPES:
+        logits, labels, rows, classes = problem(rng, n, c, dtype, False)
+        labels[:: 2 if n > 2 else 1] = ignored
+        there = labels != ignored
+        logits[~there] = np.nan
+        options = {"class_weight": classes, "label_smoothing": smoothing, "backend": backend}
+        for reduction in ("mean", "sum", "none"):
+            options["reduction"] = reduction
+            loss, dlogits = softmax_cross_entropy(
+                logits, labels, sample_weight=rows, ignore_index=ignored, **options
+            )
+            fewer, expected = softmax_cross_entropy(
+                logits[there], labels[there], sample_weight=rows[there], **options
+            )
+            np.testing.assert_array_equal(dlogits[~there], 0)
+            np.testing.assert_array_equal(dlogits[there], expected)
+            if reduction == "none":
+                np.testing.assert_array_equal(loss[~there], 0)
+                np.testing.assert_array_equal(loss[there], fewer)
+            else:
+                assert loss == pytest.approx(fewer, rel=1e-14, nan_ok=True)
+
+
+def test_an_empty_mean_is_nan(backend, dtype):
+    logits = np.zeros((2, 3), dtype)
+    options = {"ignore_index": 1, "backend": backend}
+    loss, dlogits = softmax_cross_entropy(logits, [1, 1], **options)
+    assert np.isnan(loss)
+    np.testing.assert_array_equal(dlogits, 0)
+    assert softmax_cross_entropy(logits, [1, 1], reduction="sum", **options)[0] == 0
+    loss, dlogits = softmax_cross_entropy(logits, [1, 0], class_weight=[0, 1, 1], **options)
+    assert np.isnan(loss)
+    np.testing.assert_array_equal(np.isnan(dlogits), [[False] * 3, [True] * 3])
+    X = np.ones((2, 4), dtype)
+    loss, gradients = linear_cross_entropy(
+        X, np.zeros((4, 3), dtype), [1, 0], class_weight=[0, 1, 1], **options
+    )
+    assert np.isnan(loss)
+    assert np.isnan(gradients.W).all()
+    np.testing.assert_array_equal(np.isnan(gradients.X)[:, 0], [False, True])
+
+
+def test_a_weight_of_two_is_two_copies(backend, dtype, rng):
+    logits, labels, _, _ = problem(rng, 9, 6, dtype, False)
+    weights = rng.integers(4, size=9)
+    loss, _ = softmax_cross_entropy(logits, labels, sample_weight=weights, backend=backend)
+    copies = np.repeat(np.arange(9), weights)
+    expected, _ = softmax_cross_entropy(logits[copies], labels[copies], backend=backend)
+    assert loss == pytest.approx(expected, rel=20 * float(np.finfo(dtype).eps))
+
+
+def test_smoothed_labels_are_smoothed_probabilities(backend, dtype, rng):
+    logits, labels, rows, classes = problem(rng, 11, 9, dtype, False)
+    smooth = (0.875 * np.eye(9)[labels] + 0.125 / 9).astype(dtype)
+    options = {"sample_weight": rows, "class_weight": classes, "reduction": "none"}
+    losses, dlogits = softmax_cross_entropy(
+        logits, labels, label_smoothing=0.125, backend=backend, **options
+    )
+    expected, gradient = softmax_cross_entropy(logits, smooth, backend=backend, **options)
+    eps = np.finfo(dtype).eps
+    np.testing.assert_allclose(losses, expected, rtol=40 * eps)
+    np.testing.assert_allclose(dlogits, gradient, rtol=0, atol=20 * eps)
+
+
+def test_leading_shapes(backend, rng):
+    logits, labels = rng.normal(size=(2, 3, 4)), rng.integers(4, size=(2, 3))
+    weights = rng.random((2, 3))
+    flat, gradient = softmax_cross_entropy(
+        logits.reshape(6, 4),
+        labels.ravel(),
+        sample_weight=weights.ravel(),
+        reduction="none",
+        backend=backend,
+    )
+    losses, dlogits = softmax_cross_entropy(
+        logits, labels, sample_weight=weights, reduction="none", backend=backend
+    )
+    np.testing.assert_array_equal(losses, flat.reshape(2, 3))
+    np.testing.assert_array_equal(dlogits, gradient.reshape(2, 3, 4))
+    single = cross_entropy(logits[0, 0], labels[0, 0], reduction="none", backend=backend)
+    assert np.shape(single) == ()
+
+
+@pytest.mark.parametrize("half", [np.float16, ml_dtypes.bfloat16])
+def test_half_floats(backend, rng, half):
+    """Computed in float32 and rounded once, to the nearest."""
+    logits, labels, rows, _ = problem(rng, 9, 6, np.float32, False)
+    logits = logits.astype(half)
+    options = {"sample_weight": rows, "label_smoothing": 0.125, "backend": backend}
+    expected, gradient = softmax_cross_entropy(logits.astype(np.float32), labels, **options)
+    loss, dlogits = softmax_cross_entropy(logits, labels, **options)
+    assert loss == expected == cross_entropy(logits, labels, **options)
+    assert dlogits.dtype == half
+    np.testing.assert_array_equal(dlogits, gradient.astype(half))
+    _, result = softmax_cross_entropy(logits, labels, out=logits, **options)
+    assert result is logits
+    np.testing.assert_array_equal(logits, dlogits)
+
+    X, W = rng.normal(size=(9, 4)).astype(half), rng.normal(size=(4, 6)).astype(half)
+    b = rng.normal(size=6).astype(half)
+    loss, gradients = linear_cross_entropy(X, W, labels, b, **options)
+    expected, wide = linear_cross_entropy(
+        *(array.astype(np.float32) for array in (X, W)), labels, b.astype(np.float32), **options
+    )
+    assert loss == expected
+    for ours, theirs in zip(gradients, wide, strict=True):
+        assert ours.dtype == half
+        np.testing.assert_array_equal(ours, theirs.astype(half))
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("soft", [False, True], ids=["labels", "probabilities"])
+def test_the_linear_classifier_has_them_too(backend, dtype, rng, soft, reduction):
+    """Its gradients follow from that of the logits, which are the same."""
+    n, d, c = 12, 3, 5
+    X = (rng.integers(-4, 5, size=(n, d)) / 4).astype(dtype)
+    W = (rng.integers(-4, 5, size=(d, c)) / 4).astype(dtype)
+    _, targets, rows, classes = problem(rng, n, c, dtype, soft)
+    options = {"sample_weight": rows, "class_weight": classes, "label_smoothing": 0.125}
+    options |= {"reduction": reduction, "backend": backend}
+    if not soft:
+        targets[3] = -1
+        options["ignore_index"] = -1
+    loss, gradients = linear_cross_entropy(X, W, targets, **options)
+    expected, G = softmax_cross_entropy(X @ W, targets, **options)  # the products are exact
+    eps = np.finfo(dtype).eps
+    np.testing.assert_allclose(loss, expected, rtol=8 * eps)
+    size = np.abs(G).sum()
+    np.testing.assert_allclose(gradients.W, X.T @ G, rtol=0, atol=4 * n * eps * size)
+    np.testing.assert_allclose(gradients.X, G @ W.T, rtol=0, atol=4 * c * eps * size)
+
+
+def test_the_same_bits_for_every_number_of_threads(dtype, rng):
+    logits, labels, rows, classes = problem(rng, 700, 80, dtype, False)
+    results = [
+        softmax_cross_entropy(
+            logits,
+            labels,
+            sample_weight=rows,
+            class_weight=classes,
+            label_smoothing=0.1,
+            backend="compiled",
+            n_threads=n,
+        )
+        for n in (1, 2, 3, 8)
+    ]
+    for loss, dlogits in results[1:]:
+        assert loss == results[0][0]
+        np.testing.assert_array_equal(dlogits, results[0][1])
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"reduction": "average"}, ValueError, "reduction: expected one of mean, sum, none"),
+        ({"reduction": None}, ValueError, "reduction"),
+        ({"label_smoothing": 1.5}, ValueError, "label_smoothing: expected a number from 0 to 1"),
+        ({"label_smoothing": -0.1}, ValueError, "label_smoothing"),
+        ({"label_smoothing": "much"}, TypeError, "label_smoothing"),
+        ({"ignore_index": 1.0}, TypeError, "ignore_index: expected an integer"),
+        ({"ignore_index": True}, TypeError, "ignore_index"),
+        ({"class_weight": [1, 2]}, ValueError, r"class_weight: expected shape \(3,\)"),
+        ({"class_weight": [1, 2, -1]}, ValueError, "class_weight: .*got -1.0 in row 2"),
+        ({"class_weight": [1, 2, 1e39]}, ValueError, "class_weight: .*got inf"),
+        ({"sample_weight": [1]}, ValueError, r"sample_weight: expected shape \(2,\)"),
+        ({"sample_weight": [1, np.nan]}, ValueError, "sample_weight: .*got nan in row 1"),
+        ({"sample_weight": ["a", "b"]}, TypeError, "sample_weight"),
+    ],
+)
+def test_options_that_cannot_be(backend, options, error, message):
+    logits = np.zeros((2, 3), np.float32)
+    for function in (cross_entropy, softmax_cross_entropy):
+        with pytest.raises(error, match=message):
+            function(logits, [0, 1], backend=backend, **options)
+    with pytest.raises(error, match=message):
+        linear_cross_entropy(logits, np.eye(3, dtype=np.float32), [0, 1], **options)
+
+
+def test_ignore_index_with_probabilities():
+    logits, targets = np.zeros((2, 3)), np.full((2, 3), 1 / 3)
+    assert cross_entropy(logits, targets, ignore_index=-100) == cross_entropy(logits, targets)
+    with pytest.raises(ValueError, match="ignore_index: expected None for targets that are prob"):
+        cross_entropy(logits, targets, ignore_index=0)
+
+
+def test_a_label_out_of_range_is_an_error_unless_it_is_the_ignored_one(backend):
+    logits = np.zeros((2, 3))
+    with pytest.raises(ValueError, match="labels from 0 to 2, got -100 in row 1"):
+        cross_entropy(logits, [0, -100], backend=backend)
+    with pytest.raises(ValueError, match="labels from 0 to 2, got 7 in row 1"):
+        cross_entropy(logits, [-100, 7], ignore_index=-100, backend=backend)
+
+
+def test_a_row_that_does_not_count_must_be_finite_where_it_is_multiplied(backend):
+    X = np.array([[1.0, 2.0], [np.nan, 1.0]])
+    with pytest.raises(ValueError, match="X: expected finite numbers, got NaN in row 1"):
+        linear_cross_entropy(X, np.eye(2), [0, 1], sample_weight=[1, 0], backend=backend)
