@@ -139,9 +139,11 @@ def linear_cross_entropy(
                 gradient[...] = 0
     undefined = objective.undefined()
     if undefined is not None and undefined.any():
-        for gradient, rows in zip(gradients, (slice(None), slice(None), undefined), strict=True):
+        for gradient in gradients[:2]:
             if gradient is not None:
-                gradient[rows] = np.nan
+                gradient.fill(np.nan)
+        if gradients.X is not None:
+            gradients.X[undefined] = np.nan
     return objective.reduce(losses, losses.shape), LinearGradients(
         *(_as_came(gradient, dtype) for gradient, dtype in zip(gradients, came, strict=True))
     )

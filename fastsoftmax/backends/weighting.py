@@ -29,7 +29,7 @@ def weighted(
 ) -> tuple[FloatArray, FloatArray]:
     """Return `logits`, with zeros in rows that are not looked at, and `weighted_targets`."""
     t = weighted_targets(targets, weights, logits.shape[1], logits.dtype)
-    counts = t.any(axis=1)
+    counts = np.asarray(t.any(axis=1))
     if not counts.all():
         logits = np.where(counts[:, np.newaxis], logits, logits.dtype.type(0))
     return logits, t

@@ -192,9 +192,23 @@ static void logsumexp_case(size_t n, size_t c, size_t number) {
     hash_reals(out, n);
 }
 
+/* Of rows, of classes, both, with label smoothing, or none at all: the bits of the number say. */
+static const struct target_weights *weights_of(size_t n, size_t c, size_t number) {
+    static struct target_weights weights;
+    static double rows[64];
+    for (size_t i = 0; i < n; ++i) rows[i] = below(4) ? (double)below(100) / 64 : 0;
+    void *classes = uniforms(WEIGHTS, c);
+    for (size_t k = 0; k < c; ++k) put(classes, k, below(5) ? (1 + uniform()) / 2 : 0);
+    weights.rows = number & 1 ? rows : NULL;
+    weights.classes = number & 2 ? classes : NULL;
+    weights.smoothing = number & 4 ? 0.1 : 0;
+    return number & 7 ? &weights : NULL;
+}
+
 /* Without a gradient, into an array of its own, and in place. */
-static void cross_entropy_case(size_t n, size_t c, const int64_t *labels,
-                               const void *probabilities) {
+static void cross_entropy_case(size_t n, size_t c, const int64_t *labels, const void *probabilities,
+                               size_t number) {
+    const struct target_weights *weights = weights_of(n, c, number / LENGTH(N_ROWS));
     double *losses = array_of(LOSSES, n, sizeof *losses);
     for (size_t gradient = 0; gradient < 3; ++gradient) {
         size_t stride = c + gradient, out_stride = gradient == 1 ? c : stride;
@@ -209,13 +223,11 @@ static void cross_entropy_case(size_t n, size_t c, const int64_t *labels,
 }
 
 static void cross_entropy_of_labels_case(size_t n, size_t c, size_t number) {
-    (void)number;
-    cross_entropy_case(n, c, labels_of(n, c), NULL);
+    cross_entropy_case(n, c, labels_of(n, c), NULL, number);
 }
 
 static void cross_entropy_of_probabilities_case(size_t n, size_t c, size_t number) {
-    (void)number;
-    cross_entropy_case(n, c, NULL, probabilities_of(n, c));
+    cross_entropy_case(n, c, NULL, probabilities_of(n, c), number);
 }
 
 /* ---- Products ---- */
