@@ -165,18 +165,24 @@ struct kernels {
     /* A step with many classes, on packed operands; see packed.h. Samples lie in blocks of `lanes`, block[j][lane],
      * block_stride apart; weights and their velocity in slabs of `lanes` classes, slab[j][lane]; dlogits in
      * slabs as well, slab[sample][lane]. What is packed is padded with zeros to whole vectors, and so is
-     * n_features, but for the first two, which pack or unpack at most `lanes` rows. The others: scores of
-     * one slab; some rows of dlogits into all slabs; updates of one slab. */
+     * n_features, but for the first three, which pack or unpack at most `lanes` rows, or numbers at any
+     * strides, and the gradient. The others: scores of one slab; some rows of dlogits into all slabs; updates
+     * of one slab; its gradient alone, rows of out being features. */
     void (*pack_block)(const void *const *rows, size_t n_rows, size_t n_features, void *block);
+    void (*pack_slab)(const void *start, ptrdiff_t depth_stride, ptrdiff_t lane_stride,
+                      size_t depth, size_t n_lanes, void *slab);
     void (*unpack_block)(const void *block, size_t n_rows, size_t n_features, void *const *rows);
     void (*packed_scores)(const void *blocks, size_t block_stride, size_t n_rows, size_t n_features,
-                          const void *slab, const void *intercept, size_t n_classes, void *logits,
-                          size_t logits_stride);
+                          const void *slab, const void *intercept, size_t n_classes,
+                          int add_to_logits, void *logits, size_t logits_stride);
     void (*pack_dlogits)(const void *dlogits, size_t stride, size_t first_row, size_t n_rows,
                          size_t n_classes, void *slabs, size_t slab_stride);
     void (*packed_update)(const void *blocks, size_t block_stride, size_t n_samples, size_t first,
                           size_t n_features, const void *dlogits, const struct rule *rule,
                           void *slab, void *velocity, double *squares, double *magnitudes);
+    void (*packed_gradient)(const void *blocks, size_t block_stride, size_t n_samples,
+                            size_t n_features, const void *dlogits, size_t n_classes,
+                            int add_to_out, void *out, size_t out_stride);
     void (*packed_update_intercept)(const void *dlogits, size_t n_samples, size_t n_classes,
                                     const struct rule *rule, void *intercept, void *velocity);
 

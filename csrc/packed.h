@@ -55,6 +55,31 @@ static void pack_block(const void *const *rows, size_t n_rows, size_t n_features
     }
 }
 
+/* slab[t][i] = the number t steps along the depth and i along the lanes, of n_lanes <= LANES, the others 0.
+ * Strides are in bytes; where one of them is a step from number to number, whole vectors are read. The slab
+ * has room for whole vectors of depth, which may be written. */
+static void pack_slab(const void *start, ptrdiff_t depth_stride, ptrdiff_t lane_stride,
+                      size_t depth, size_t n_lanes, void *slab) {
+    const char *from = start;
+    real *out = slab;
+    if (lane_stride == sizeof(real)) {
+        for (size_t t = 0; t < depth; ++t, from += depth_stride) {
+            store(out + t * LANES, load_up_to((const real *)from, n_lanes, 0));
+            PREFETCH_NEAR(from + ROWS_AHEAD * depth_stride);
+        }
+    } else if (depth_stride == sizeof(real)) {
+        const void *rows[LANES];
+        for (size_t i = 0; i < n_lanes; ++i) rows[i] = from + (ptrdiff_t)i * lane_stride;
+        pack_block(rows, n_lanes, depth, slab);
+    } else {
+        for (size_t t = 0; t < depth; ++t, out += LANES, from += depth_stride) {
+            for (size_t i = 0; i < LANES; ++i) {
+                out[i] = i < n_lanes ? *(const real *)(from + (ptrdiff_t)i * lane_stride) : 0;
+            }
+        }
+    }
+}
+
 /* rows[i][j] = block[j][i]: a slab of weights back to its classes. */
 static void unpack_block(const void *block, size_t n_rows, size_t n_features, void *const *rows) {
     real *const *out = (real *const *)rows;
@@ -85,28 +110,31 @@ ALWAYS_INLINE void outer_product_tile(const real *x, size_t n_features, const re
 }
 
 ALWAYS_INLINE void packed_scores_tile(const real *x, size_t n_features, const real *slab, int n,
-                                      vec offset, int is_first, real *logits, size_t stride) {
+                                      vec offset, int is_first, real *logits, size_t stride,
+                                      size_t width) {
     vec sums[TILE_OUTER];
     outer_product_tile(x, n_features, slab, n, sums);
     UNROLL for (int i = 0; i < n; ++i) {
         real *z = logits + (size_t)i * stride;
-        store(z, add(is_first ? offset : load(z), sums[i]));
+        store_up_to(z, add(is_first ? offset : load_up_to(z, width, 0), sums[i]), width);
     }
 }
 
 /* Scores of n_rows samples in blocks, and one slab of classes. */
 static void packed_scores(const void *blocks, size_t block_stride, size_t n_rows, size_t n_features,
-                          const void *slab, const void *intercept, size_t n_classes, void *logits,
-                          size_t logits_stride) {
+                          const void *slab, const void *intercept, size_t n_classes,
+                          int add_to_logits, void *logits, size_t logits_stride) {
     vec offset = intercept ? load_up_to(intercept, n_classes, 0) : broadcast(0);
     for (size_t first = 0; first < n_features; first += FEATURES_OF_A_SUM) {
         size_t left = n_features - first, n = left < FEATURES_OF_A_SUM ? left : FEATURES_OF_A_SUM;
         const real *w = (const real *)slab + first * LANES;
+        int is_first = first == 0 && !add_to_logits;
         for (size_t s = 0; s < n_rows;) {
             const real *x = (const real *)blocks + s / LANES * block_stride + first * LANES;
             real *z = (real *)logits + s * logits_stride;
-#define TILE_OF(size) \
-    packed_scores_tile(x + s % LANES, n, w, size, offset, first == 0, z, logits_stride), s += size
+#define TILE_OF(size)                                                                             \
+    packed_scores_tile(x + s % LANES, n, w, size, offset, is_first, z, logits_stride, n_classes), \
+        s += size
             if (s + TILE_OUTER <= n_rows) {
                 TILE_OF(TILE_OUTER);
             } else if (TILE_OUTER > 4 && s + 4 <= n_rows) {
@@ -169,6 +197,25 @@ static void packed_update(const void *blocks, size_t block_stride, size_t n_samp
         fold_penalty(&sums);
         squares[strip / LANES] = sums.total_squares;
         magnitudes[strip / LANES] = sums.total_magnitudes;
+    }
+}
+
+/* out[j] (+)= sum over samples of x[s][j] * dz[s], for a slab of n_classes <= LANES classes: the gradient itself. */
+static void packed_gradient(const void *blocks, size_t block_stride, size_t n_samples,
+                            size_t n_features, const void *dlogits, size_t n_classes,
+                            int add_to_out, void *out, size_t out_stride) {
+    for (size_t j = 0; j < n_features; j += TILE_OUTER) {
+        vec gradient[TILE_OUTER];
+        size_t n = n_features - j < TILE_OUTER ? n_features - j : TILE_OUTER;
+        real *rows = (real *)out + j * out_stride;
+        for (size_t f = 0; f < n; ++f) PREFETCH_NEAR(rows + f * out_stride);
+        gradient_tile((const real *)blocks + j * LANES, block_stride, n_samples, dlogits, gradient);
+        UNROLL for (size_t f = 0; f < TILE_OUTER; ++f) {
+            real *row = rows + f * out_stride;
+            if (f >= n) break;
+            if (add_to_out) gradient[f] = add(load_up_to(row, n_classes, 0), gradient[f]);
+            store_up_to(row, gradient[f], n_classes);
+        }
     }
 }
 

@@ -1,11 +1,15 @@
 """What may come in: each check names the argument, what came and what is accepted."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 FloatArray = NDArray[Any]
+
+# Numbers that are looked at at once.
+_ELEMENTS_AT_ONCE = 1 << 18
 
 
 def as_array(name: str, value: object) -> NDArray[Any]:
@@ -104,26 +108,35 @@ def _as_probabilities(
     array: NDArray[Any], n_classes: int, dtype: np.dtype[Any], name: str
 ) -> FloatArray:
     probabilities = as_native(array, dtype).reshape(-1, n_classes)
-    valid = (probabilities >= 0) & (probabilities < np.inf)  # False for NaN as well
-    if not valid.all():
-        row, column = np.unravel_index(int(np.argmin(valid)), valid.shape)
-        raise ValueError(
-            f"{name}: expected probabilities, finite and not negative, "
-            f"got {probabilities[row, column]} {at_row(int(row), array.shape[:-1])}, class {column}"
-        )
-    with np.errstate(over="ignore"):
-        finite = np.isfinite(probabilities.sum(axis=1))
-    if not finite.all():
-        where = at_row(int(np.argmin(finite)), array.shape[:-1])
-        raise ValueError(f"{name}: expected probabilities, whose sum overflows {dtype} {where}")
+    for first, block in blocks_of_rows(probabilities):
+        valid = (block >= 0) & (block < np.inf)  # False for NaN as well
+        if not valid.all():
+            row, column = np.unravel_index(int(np.argmin(valid)), valid.shape)
+            raise ValueError(
+                f"{name}: expected probabilities, finite and not negative, got {block[row, column]} "
+                f"{at_row(first + int(row), array.shape[:-1])}, class {column}"
+            )
+        with np.errstate(over="ignore"):
+            finite = np.isfinite(block.sum(axis=1))
+        if not finite.all():
+            where = at_row(first + int(np.argmin(finite)), array.shape[:-1])
+            raise ValueError(f"{name}: expected probabilities, whose sum overflows {dtype} {where}")
     return probabilities
+
+
+def blocks_of_rows(array: NDArray[Any]) -> Iterator[tuple[int, NDArray[Any]]]:
+    """Yield the first row and the rows of blocks, so small that what is made of one stays small."""
+    at_once = max(1, _ELEMENTS_AT_ONCE * len(array) // max(array.size, 1))
+    for first in range(0, len(array), at_once):
+        yield first, array[first : first + at_once]
 
 
 def check_finite(name: str, values: FloatArray) -> None:
     """Raise unless every number is finite."""
-    if not np.isfinite(values).all():
-        kind = "NaN" if np.isnan(values).any() else "inf"
-        raise ValueError(f"{name}: expected finite numbers, got {kind}")
+    for _, block in blocks_of_rows(np.atleast_1d(values)):
+        if not np.isfinite(block).all():
+            kind = "NaN" if np.isnan(values).any() else "inf"
+            raise ValueError(f"{name}: expected finite numbers, got {kind}")
 
 
 def why_row_is_invalid(row: int, x: NDArray[Any], dtype: np.dtype[Any]) -> str:

@@ -7,6 +7,7 @@ import oracle
 import pytest
 
 from fastsoftmax import linear_cross_entropy
+from fastsoftmax.backends import get_backend
 
 FEATURES = (1, 2, 15, 16, 17, 31, 33, 54, 100, 784)
 # (n_samples, n_features, n_classes)
@@ -166,3 +167,72 @@ def test_the_number_of_threads_changes_no_bit(backend, dtype, rng, shape, n_thre
     assert again == loss
     for ours, theirs in zip(gradients, same, strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+LAYOUTS_OF_W = {
+    "by features": lambda W: W,
+    "by classes": np.asfortranarray,
+    "neither": lambda W: np.repeat(np.repeat(W, 2, axis=0), 2, axis=1)[::2, ::2],
+}
+
+
+@pytest.mark.parametrize("layout_of_W", LAYOUTS_OF_W.values(), ids=LAYOUTS_OF_W.keys())
+@pytest.mark.parametrize("shape", [(300, 19, 45), (40, 33, 1100), (530, 7, 41)], ids=str)
+def test_many_classes_go_by_blocks_of_rows(dtype, rng, shape, layout_of_W):
+    """More rows than a block has, more classes than dX is summed over at a time."""
+    n, d, c = shape
+    X, W = rng.normal(size=(n, d)).astype(dtype), rng.normal(size=(d, c)).astype(dtype)
+    b, targets = rng.normal(size=c).astype(dtype), rng.integers(c, size=n)
+    weights = rng.integers(3, size=n) / 2
+    logits = X.astype(np.longdouble) @ W.astype(np.longdouble) + b
+    e = np.exp(logits - logits.max(axis=1, keepdims=True))
+    G = e / e.sum(axis=1, keepdims=True) - np.eye(c)[targets]
+    G *= (weights / weights.sum())[:, np.newaxis]
+
+    results = [
+        linear_cross_entropy(
+            X,
+            layout_of_W(W),
+            targets,
+            b,
+            sample_weight=weights,
+            backend="compiled",
+            n_threads=n_threads,
+        )
+        for n_threads in (1, 2, 3, 8)
+    ]
+    loss, gradients = results[0]
+    # A logit is a sum of d + 1 terms, and moves a probability by twice its error of its size; a gradient
+    # is a sum of n or c of them, each off by as much again for its own roundings.
+    u = np.finfo(dtype).eps / 2
+    of_logits = (d + 2) * u * (np.abs(X) @ np.abs(W) + np.abs(b)).max()
+    of_G = 2 * (of_logits + (c + 10) * u)
+    for actual, expected, size in (
+        (gradients.W, X.T @ G, np.abs(X).T @ np.abs(G)),
+        (gradients.intercept, G.sum(axis=0), np.abs(G).sum(axis=0)),
+        (gradients.X, G @ W.T, np.abs(G) @ np.abs(W).T),
+    ):
+        assert (np.abs(actual - expected) <= (of_G + (n + c) * u) * size.max()).all()
+    for other_loss, others in results[1:]:
+        assert other_loss == loss
+        for ours, theirs in zip(gradients, others, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+
+
+def test_every_gradient_alone_with_many_classes(rng, dtype):
+    X, W = rng.normal(size=(20, 5)).astype(dtype), rng.normal(size=(5, 50)).astype(dtype)
+    b, targets = np.zeros(50, dtype), rng.integers(50, size=20)
+    loss, gradients = linear_cross_entropy(X, W, targets, b, backend="compiled")
+    for name in ("W", "intercept", "X"):
+        same, alone = linear_cross_entropy(X, W, targets, b, wrt=(name,), backend="compiled")
+        assert same == loss
+        assert sum(gradient is not None for gradient in alone) == 1
+        np.testing.assert_array_equal(getattr(alone, name), getattr(gradients, name))
+    # A gradient may be written anywhere.
+    dW = np.full((10, 100), 7, dtype)[::2, ::2]
+    kernels = get_backend("compiled")
+    kernels.linear_cross_entropy(
+        X, W, b, targets, 1 / 20, np.empty(20), dW, None, None, n_threads=2
+    )
+    np.testing.assert_array_equal(dW, gradients.W)
+    assert (dW.base[1::2] == 7).all()

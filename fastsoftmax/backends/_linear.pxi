@@ -92,6 +92,9 @@ cdef void gradient_of_x_chunk(void *context, size_t chunk) noexcept nogil:
 def linear_cross_entropy(
     X, W, intercept, targets, double scale, losses, dW, dintercept, dX, int n_threads, weights=None
 ):
+    if W.shape[1] > FEW_CLASSES:
+        return packed_linear_cross_entropy(
+            X, W, intercept, targets, scale, losses, dW, dintercept, dX, n_threads, weights)
     cdef View x = View(X), w = View(W), b = View(intercept), loss = View(losses, True)
     cdef View dw = View(dW, True), db = View(dintercept, True), dx = View(dX, True)
     cdef Targets t = Targets(targets)

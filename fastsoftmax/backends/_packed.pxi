@@ -62,7 +62,7 @@ cdef void slab_scores(Epoch *e, size_t slab, size_t first, size_t n) noexcept no
         e.blocks + first // lanes * e.block_stride * size, e.block_stride, n, m.coef_stride,
         m.coef + k * m.coef_stride * size,
         m.intercept + k * size if m.intercept != NULL else NULL, m.n_classes - k,
-        m.dlogits + (first * e.logits_stride + k) * size, e.logits_stride)
+        False, m.dlogits + (first * e.logits_stride + k) * size, e.logits_stride)
     phase_next(PHASE_SCORES, begun)
 
 

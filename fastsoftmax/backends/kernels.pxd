@@ -131,8 +131,8 @@ cdef extern from "kernels.h" nogil:
             const void *block, size_t n_rows, size_t n_features, void **rows) noexcept nogil
         void (*packed_scores)(
             const void *blocks, size_t block_stride, size_t n_rows, size_t n_features,
-            const void *slab, const void *intercept, size_t n_classes, void *logits,
-            size_t logits_stride) noexcept nogil
+            const void *slab, const void *intercept, size_t n_classes, int add_to_logits,
+            void *logits, size_t logits_stride) noexcept nogil
         void (*pack_dlogits)(
             const void *dlogits, size_t stride, size_t first_row, size_t n_rows, size_t n_classes,
             void *slabs, size_t slab_stride) noexcept nogil
@@ -140,6 +140,13 @@ cdef extern from "kernels.h" nogil:
             const void *blocks, size_t block_stride, size_t n_samples, size_t first,
             size_t n_features, const void *dlogits, const step_rule *rule, void *slab,
             void *velocity, double *squares, double *magnitudes) noexcept nogil
+        void (*packed_gradient)(
+            const void *blocks, size_t block_stride, size_t n_samples, size_t n_features,
+            const void *dlogits, size_t n_classes, int add_to_out, void *out,
+            size_t out_stride) noexcept nogil
+        void (*pack_slab)(
+            const void *start, ptrdiff_t depth_stride, ptrdiff_t lane_stride, size_t depth,
+            size_t n_lanes, void *slab) noexcept nogil
         void (*packed_update_intercept)(
             const void *dlogits, size_t n_samples, size_t n_classes, const step_rule *rule,
             void *intercept, void *velocity) noexcept nogil

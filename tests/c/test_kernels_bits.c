@@ -334,9 +334,10 @@ static void packed_case(const struct shape *s) {
                             slabs + k / lanes * slab_bytes);
         kernels->pack_block(rows_in(velocity + k * s->stride * size, width, s->stride), width, s->d,
                             velocities + k / lanes * slab_bytes);
-        kernels->packed_scores(
-            blocks, block_stride, s->n, s->stride, slabs + k / lanes * slab_bytes,
-            option(s, 4) ? intercept + k * size : NULL, width, logits + k * size, columns);
+        kernels->packed_scores(blocks, block_stride, s->n, s->stride,
+                               slabs + k / lanes * slab_bytes,
+                               option(s, 4) ? intercept + k * size : NULL, width, option(s, 5),
+                               logits + k * size, columns);
     }
     hash_reals(logits, s->n * columns);
     kernels->pack_dlogits(logits, columns, 0, s->n, s->c, dlogits, s->n * lanes);
@@ -360,6 +361,30 @@ static void packed_case(const struct shape *s) {
     hash_reals(coef, s->c * s->stride);
     if (rule.momentum != 0) hash_reals(velocities, n_slabs * s->stride * lanes);
     hash_reals(intercept, s->c);
+}
+
+/* The products of the linear classifier's gradients: numbers at any strides, added to what is there or not. */
+static void packed_gradient_case(const struct shape *s) {
+    size_t lanes = kernels->lanes, size = kernels->element_size;
+    size_t width = s->c < lanes ? s->c : lanes, n_blocks = (s->n + lanes - 1) / lanes;
+    size_t block_stride = (s->stride + 1) * lanes;
+    const void *const *rows = rows_of(s);
+    char *blocks = stale(LOGITS, n_blocks * block_stride);
+    for (size_t i = 0; i < n_blocks; ++i) {
+        size_t left = s->n - i * lanes;
+        kernels->pack_block(rows + i * lanes, left < lanes ? left : lanes, s->d,
+                            blocks + i * block_stride * size);
+    }
+    ptrdiff_t depth[] = {(ptrdiff_t)width, 1, (ptrdiff_t)width * 2};
+    ptrdiff_t across[] = {1, (ptrdiff_t)s->n, 2}, bytes = (ptrdiff_t)size;
+    int way = (int)below(3), add = option(s, 0);
+    void *dlogits = uniforms(TARGETS, s->n * width * 2),
+         *slab = stale(WEIGHTS, n_blocks * lanes * lanes);
+    kernels->pack_slab(dlogits, depth[way] * bytes, across[way] * bytes, s->n, width, slab);
+    hash_reals(slab, s->n * lanes);
+    void *out = add ? uniforms(OUT, s->d * width) : stale(OUT, s->d * width);
+    kernels->packed_gradient(blocks, block_stride, s->n, s->d, slab, width, add, out, width);
+    hash_reals(out, s->d * width);
 }
 
 /* A step with few classes, in two panels where there are two vectors of features. */
@@ -582,8 +607,9 @@ static const struct {
     {"scores", NULL, scores_case},
     {"outer_sum", NULL, outer_sum_case},
     {"packed", NULL, packed_case},
+    {"packed_gradient", NULL, packed_gradient_case},
     {"panels", NULL, panels_case},
-    {"short rows", NULL, short_rows_case},
+    {"short_rows", NULL, short_rows_case},
     {"convert", NULL, convert_case},
     {"column_sums", NULL, column_sums_case},
     {"penalty", NULL, penalty_case},
