@@ -21,6 +21,7 @@ from setuptools.command.build_ext import build_ext
 
 KERNEL_SOURCE = "csrc/kernels.c"
 INCLUDED = [str(path) for path in Path("fastsoftmax/backends").glob("*.pxi")]
+API_HEADER = "fastsoftmax/include/fastsoftmax.h"
 HEADERS = [str(path) for path in Path("csrc").glob("*.h")]
 
 # Compiler flags by instruction set: (those of GCC and Clang, those of MSVC). What the machine offers is
@@ -167,9 +168,9 @@ def extensions():
             "csrc/phases.c",
             "csrc/pool.c",
         ],
-        include_dirs=["csrc"],
+        include_dirs=["csrc", "fastsoftmax/include"],
         define_macros=macros,
-        depends=[*HEADERS, KERNEL_SOURCE, *INCLUDED],
+        depends=[*HEADERS, KERNEL_SOURCE, API_HEADER, *INCLUDED],
         py_limited_api=LIMITED_API,
     )
     return cythonize(

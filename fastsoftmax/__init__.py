@@ -23,6 +23,7 @@ __all__ = [
     "__version__",
     "check_gradient",
     "cross_entropy",
+    "get_include",
     "lecture",
     "linear_cross_entropy",
     "log_softmax",
@@ -48,8 +49,17 @@ _NAMES = {
 _HOME = {name: module for module, names in _NAMES.items() for name in names}
 
 
+def get_include() -> str:
+    """Return the folder of ``fastsoftmax.h``, the C API's header; ``c_api.pxd`` wraps it for Cython."""
+    from pathlib import Path
+
+    return str(Path(__file__).with_name("include"))
+
+
 def __getattr__(name: str) -> object:
-    if name in _HOME:
+    if name == "C_API":  # the capsule that fastsoftmax.h imports
+        value: object = import_module(".backends.compiled", __name__).C_API
+    elif name in _HOME:
         value = getattr(import_module(f".{_HOME[name]}", __name__), name)
     elif name in __all__:
         value = import_module(f".{name}", __name__)

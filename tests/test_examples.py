@@ -17,7 +17,8 @@ MODULES = ["fastsoftmax"] + [
 PUBLIC = [
     name
     for name in fastsoftmax.__all__
-    if inspect.isfunction(getattr(fastsoftmax, name)) or name == "SoftmaxClassifier"
+    if name == "SoftmaxClassifier"
+    or (inspect.isfunction(getattr(fastsoftmax, name)) and name != "get_include")  # a folder
 ]
 
 

@@ -13,6 +13,7 @@ from cpython.buffer cimport (
     Py_buffer, PyBUF_FORMAT, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer,
 )
 from cpython.exc cimport PyErr_CheckSignals
+from cpython.pycapsule cimport PyCapsule_New
 from libc.math cimport fabs, isfinite, isnan
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset, strchr
@@ -20,6 +21,10 @@ from libc.string cimport memcpy, memset, strchr
 from fastsoftmax.sparse import SparseRows, steps_between_penalties
 from fastsoftmax.threads import resolve_n_threads
 
+from fastsoftmax.c_api cimport (
+    FASTSOFTMAX_API_VERSION, FASTSOFTMAX_FLOAT32, fastsoftmax_api, fastsoftmax_type,
+    fastsoftmax_weights,
+)
 from fastsoftmax.backends.kernels cimport (
     CACHE_LINE, FEW_CLASSES, FLOAT16, FLOAT32, MOST_PANELS, N_PHASES, NO_ROWS, PANEL_VECTORS,
     PHASE_CONVERT, PHASE_LOSS, PHASE_SCORES, PHASE_UPDATE, REAL, ROWS_AHEAD, SECOND_HALVES,
@@ -219,6 +224,7 @@ cdef size_t length_of(const Split *s, size_t chunk) noexcept nogil:
 include "_phases.pxi"
 include "_rows.pxi"
 include "_usual.pxi"
+include "_c_api.pxi"
 include "_linear.pxi"
 include "_moments.pxi"
 include "_epoch.pxi"

@@ -8,6 +8,7 @@ cdef struct Rows:
     const char *logits
     char *out
     size_t n_classes
+    ptrdiff_t logits_stride, out_stride  # of rows, in elements
     const int64_t *labels
     const char *probabilities
     const target_weights *weights
@@ -53,20 +54,52 @@ cdef ptrdiff_t over_rows(Rows *rows, size_t n_rows, int n_threads) noexcept nogi
     return invalid
 
 
+cdef const char *row_of_logits(const Rows *r, size_t row) noexcept nogil:
+    return r.logits + <ptrdiff_t>row * r.logits_stride * <ptrdiff_t>r.kernels.element_size
+
+
+cdef char *row_of_out(const Rows *r, size_t row) noexcept nogil:
+    if r.out == NULL:
+        return NULL
+    return r.out + <ptrdiff_t>row * r.out_stride * <ptrdiff_t>r.kernels.element_size
+
+
+cdef size_t rows_of_a_call(const Rows *r, size_t n) noexcept nogil:
+    """The kernels that turn rows into rows take contiguous ones; others go one by one."""
+    cdef ptrdiff_t contiguous = r.n_classes
+    return n if r.logits_stride == contiguous == r.out_stride else 1
+
+
+cdef ptrdiff_t mapped_rows(
+    const Rows *r, size_t first, size_t n,
+    ptrdiff_t (*kernel)(
+        const void *logits, size_t n_rows, size_t n_classes, void *out) noexcept nogil
+) noexcept nogil:
+    cdef size_t at_once = rows_of_a_call(r, n), i = 0
+    cdef ptrdiff_t invalid = -1, found
+    while i < n:
+        found = kernel(row_of_logits(r, first + i), at_once, r.n_classes, row_of_out(r, first + i))
+        if found >= 0 and invalid < 0:
+            invalid = <ptrdiff_t>i + found
+        i += at_once
+    return invalid
+
+
 cdef ptrdiff_t softmax_rows(const Rows *r, size_t first, size_t n) noexcept nogil:
-    cdef size_t offset = first * r.n_classes * r.kernels.element_size
-    return r.kernels.softmax(r.logits + offset, n, r.n_classes, r.out + offset)
+    return mapped_rows(r, first, n, r.kernels.softmax)
 
 
 cdef ptrdiff_t log_softmax_rows(const Rows *r, size_t first, size_t n) noexcept nogil:
-    cdef size_t offset = first * r.n_classes * r.kernels.element_size
-    return r.kernels.log_softmax(r.logits + offset, n, r.n_classes, r.out + offset)
+    return mapped_rows(r, first, n, r.kernels.log_softmax)
 
 
 cdef ptrdiff_t logsumexp_rows(const Rows *r, size_t first, size_t n) noexcept nogil:
-    cdef size_t size = r.kernels.element_size
-    r.kernels.logsumexp(
-        r.logits + first * r.n_classes * size, n, r.n_classes, r.out + first * size)
+    cdef size_t at_once = n if r.logits_stride == <ptrdiff_t>r.n_classes else 1, i = 0
+    while i < n:
+        r.kernels.logsumexp(
+            row_of_logits(r, first + i), at_once, r.n_classes,
+            r.out + (first + i) * r.kernels.element_size)
+        i += at_once
     return -1
 
 
@@ -74,19 +107,27 @@ cdef ptrdiff_t cross_entropy_rows(const Rows *r, size_t first, size_t n) noexcep
     cdef size_t offset = first * r.n_classes * r.kernels.element_size
     cdef target_weights shifted
     return r.kernels.cross_entropy(
-        r.logits + offset, r.n_classes, n, r.n_classes,
+        row_of_logits(r, first), r.logits_stride, n, r.n_classes,
         r.labels + first if r.labels != NULL else NULL,
         r.probabilities + offset if r.probabilities != NULL else NULL,
-        weights_from(r.weights, first, &shifted), r.scale, r.losses + first,
-        r.out + offset if r.out != NULL else NULL, r.n_classes)
+        weights_from(r.weights, first, &shifted), r.scale, r.losses + first, row_of_out(r, first),
+        r.out_stride)
+
+
+cdef void set_rows(
+    Rows *r, const kernel_table *kernels, const char *logits, size_t n_classes, char *out
+) noexcept nogil:
+    """Contiguous rows of logits, and of out."""
+    r.kernels, r.logits, r.out, r.n_classes = kernels, logits, out, n_classes
+    r.logits_stride = r.out_stride = n_classes
 
 
 def softmax(logits, out, int n_threads):
     cdef View z = View(logits), p = View(out, True)
     cdef Rows rows
     cdef ptrdiff_t invalid
-    rows.function, rows.kernels, rows.n_classes = softmax_rows, z.kernels(), z.length(1)
-    rows.logits, rows.out = z.start, p.start
+    rows.function = softmax_rows
+    set_rows(&rows, z.kernels(), z.start, z.length(1), p.start)
     with nogil:
         invalid = over_rows(&rows, z.length(0), n_threads)
     return invalid
@@ -96,8 +137,8 @@ def log_softmax(logits, out, int n_threads):
     cdef View z = View(logits), log_p = View(out, True)
     cdef Rows rows
     cdef ptrdiff_t invalid
-    rows.function, rows.kernels, rows.n_classes = log_softmax_rows, z.kernels(), z.length(1)
-    rows.logits, rows.out = z.start, log_p.start
+    rows.function = log_softmax_rows
+    set_rows(&rows, z.kernels(), z.start, z.length(1), log_p.start)
     with nogil:
         invalid = over_rows(&rows, z.length(0), n_threads)
     return invalid
@@ -106,8 +147,8 @@ def log_softmax(logits, out, int n_threads):
 def logsumexp(logits, out, int n_threads):
     cdef View z = View(logits), lse = View(out, True)
     cdef Rows rows
-    rows.function, rows.kernels, rows.n_classes = logsumexp_rows, z.kernels(), z.length(1)
-    rows.logits, rows.out = z.start, lse.start
+    rows.function = logsumexp_rows
+    set_rows(&rows, z.kernels(), z.start, z.length(1), lse.start)
     with nogil:
         over_rows(&rows, z.length(0), n_threads)
 
@@ -120,8 +161,8 @@ def softmax_cross_entropy(
     cdef Weights of_targets = Weights(weights)
     cdef Rows rows
     cdef ptrdiff_t invalid
-    rows.function, rows.kernels, rows.n_classes = cross_entropy_rows, z.kernels(), z.length(1)
-    rows.logits, rows.out = z.start, dz.start
+    rows.function = cross_entropy_rows
+    set_rows(&rows, z.kernels(), z.start, z.length(1), dz.start)
     rows.labels, rows.probabilities = t.labels, t.probabilities
     rows.weights = of_targets.start
     rows.scale, rows.losses = scale, <double *>loss.start

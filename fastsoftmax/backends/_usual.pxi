@@ -107,9 +107,10 @@ cdef object mean_of_usual(Arrays *arrays, dlogits, n_threads):
     if n > FEW_LOSSES:
         many = Scratch(n, 1, sizeof(double))
         rows.losses = <double *>many.start
-    rows.function, rows.n_classes, rows.scale = cross_entropy_rows, n_classes, 1.0 / n
-    rows.kernels = chosen.float32 if arrays.logits.itemsize == 4 else chosen.float64
-    rows.logits, rows.out = <const char *>arrays.logits.buf, <char *>arrays.out.buf
+    rows.function, rows.scale = cross_entropy_rows, 1.0 / n
+    set_rows(
+        &rows, chosen.float32 if arrays.logits.itemsize == 4 else chosen.float64,
+        <const char *>arrays.logits.buf, n_classes, <char *>arrays.out.buf)
     rows.probabilities, rows.weights = NULL, NULL
     with nogil:
         invalid = over_rows(&rows, n, threads)

@@ -5,6 +5,7 @@ when this module is imported. The environment variable ``FASTSOFTMAX_ISA`` force
 """
 
 from ._core import (
+    C_API,
     column_moments,
     instruction_set,
     instruction_sets,
@@ -25,6 +26,7 @@ from ._core import (
 )
 
 __all__ = [
+    "C_API",
     "column_moments",
     "instruction_set",
     "instruction_sets",

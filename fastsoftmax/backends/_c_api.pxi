@@ -1,0 +1,68 @@
+"""The functions of the C API: see fastsoftmax.h."""
+
+
+cdef const kernel_table *kernels_of(fastsoftmax_type type) noexcept nogil:
+    return chosen.float32 if type == FASTSOFTMAX_FLOAT32 else chosen.float64
+
+
+cdef ptrdiff_t api_map(
+    ptrdiff_t (*function)(const Rows *rows, size_t first, size_t n) noexcept nogil,
+    fastsoftmax_type type, const void *logits, ptrdiff_t logits_stride, size_t n_rows,
+    size_t n_classes, void *out, ptrdiff_t out_stride, int n_threads
+) noexcept nogil:
+    cdef Rows rows
+    rows.function = function
+    set_rows(&rows, kernels_of(type), <const char *>logits, n_classes, <char *>out)
+    rows.logits_stride, rows.out_stride = logits_stride, out_stride
+    return over_rows(&rows, n_rows, n_threads) if n_rows else -1
+
+
+cdef ptrdiff_t api_softmax(
+    fastsoftmax_type type, const void *logits, ptrdiff_t logits_stride, size_t n_rows,
+    size_t n_classes, void *out, ptrdiff_t out_stride, int n_threads
+) noexcept nogil:
+    return api_map(
+        softmax_rows, type, logits, logits_stride, n_rows, n_classes, out, out_stride, n_threads)
+
+
+cdef ptrdiff_t api_log_softmax(
+    fastsoftmax_type type, const void *logits, ptrdiff_t logits_stride, size_t n_rows,
+    size_t n_classes, void *out, ptrdiff_t out_stride, int n_threads
+) noexcept nogil:
+    return api_map(
+        log_softmax_rows, type, logits, logits_stride, n_rows, n_classes, out, out_stride,
+        n_threads)
+
+
+cdef void api_logsumexp(
+    fastsoftmax_type type, const void *logits, ptrdiff_t logits_stride, size_t n_rows,
+    size_t n_classes, void *out, int n_threads
+) noexcept nogil:
+    api_map(logsumexp_rows, type, logits, logits_stride, n_rows, n_classes, out, 0, n_threads)
+
+
+cdef ptrdiff_t api_cross_entropy(
+    fastsoftmax_type type, const void *logits, ptrdiff_t logits_stride, size_t n_rows,
+    size_t n_classes, const int64_t *labels, const void *probabilities,
+    const fastsoftmax_weights *weights, double scale, double *losses, void *dlogits,
+    ptrdiff_t dlogits_stride, int n_threads
+) noexcept nogil:
+    cdef Rows rows
+    cdef target_weights of_targets
+    rows.function = cross_entropy_rows
+    set_rows(&rows, kernels_of(type), <const char *>logits, n_classes, <char *>dlogits)
+    rows.logits_stride, rows.out_stride = logits_stride, dlogits_stride
+    rows.labels, rows.probabilities = labels, <const char *>probabilities
+    rows.scale, rows.losses, rows.weights = scale, losses, NULL
+    if weights != NULL:
+        of_targets.rows, of_targets.classes = weights.rows, weights.classes
+        of_targets.smoothing = weights.smoothing
+        rows.weights = &of_targets
+    return over_rows(&rows, n_rows, n_threads) if n_rows else -1
+
+
+cdef fastsoftmax_api api
+api.version = FASTSOFTMAX_API_VERSION
+api.softmax, api.log_softmax, api.logsumexp = api_softmax, api_log_softmax, api_logsumexp
+api.cross_entropy = api_cross_entropy
+C_API = PyCapsule_New(&api, b"fastsoftmax.C_API", NULL)
