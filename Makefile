@@ -14,7 +14,7 @@ BUILD_INPUTS := pyproject.toml setup.py $(filter csrc/%,$(C_FILES)) $(CYTHON_FIL
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help bench test benchmarks neon-check lint format wheel sdist release debug profile-build clean peers
+.PHONY: help bench test test-peers benchmarks neon-check lint format wheel sdist release debug profile-build clean peers
 
 help: ## print the targets
 	@awk -F ':.*## ' '/^[a-z -]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' Makefile
@@ -30,6 +30,10 @@ benchmarks: $(VENV)/.test ## the pytest-benchmark suites, the backends side by s
 
 neon-check: ## the bits of NEON, cross-built and emulated, against those of AVX2 and AVX-512
 	tests/c/compare_bits
+
+test-peers: ## the tests next to PyTorch and JAX, none of them skipped
+	@$(MAKE) --no-print-directory VENV=$(PEERS_VENV) $(PEERS_VENV)/.peers
+	$(PEERS_VENV)/bin/python -m pytest tests/peers --override-ini=norecursedirs= $(ARGS)
 
 peers: ## compare with NumPy, PyTorch, JAX and scikit-learn; make peers ARGS="loss" for the loss core
 	@$(MAKE) --no-print-directory VENV=$(PEERS_VENV) $(PEERS_VENV)/.peers

@@ -12,10 +12,18 @@ FloatArray = NDArray[Any]
 _ELEMENTS_AT_ONCE = 1 << 18
 
 
-def as_array(name: str, value: object) -> NDArray[Any]:
+def as_array(name: str, value: Any) -> NDArray[Any]:
     """Return `value` as an array of numbers, its dtype as it came."""
     try:
-        array = np.asarray(value)
+        array = np.asarray(value if _converts(value) else np.from_dlpack(value))
+    except (
+        RuntimeError,
+        TypeError,
+        BufferError,
+    ) as error:  # a tensor with a gradient, on a GPU, ...
+        raise TypeError(
+            f"{name}: expected an array that NumPy can read, got {_kind(value)}: {error}"
+        ) from None
     except ValueError as error:  # rows of unequal length
         raise ValueError(
             f"{name}: expected an array of numbers, got {_kind(value)}: {error}"
@@ -28,6 +36,11 @@ def as_array(name: str, value: object) -> NDArray[Any]:
     if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
         raise TypeError(f"{name}: expected an array without masked elements, got a masked array")
     return array
+
+
+def _converts(value: Any) -> bool:
+    """Whether NumPy knows how to make an array of it, other than by DLPack."""
+    return hasattr(value, "__array__") or not hasattr(value, "__dlpack__")
 
 
 def is_half(dtype: np.dtype[Any]) -> bool:

@@ -12,7 +12,8 @@ import fastsoftmax
 MODULES = ["fastsoftmax"] + [
     module.name
     for module in pkgutil.walk_packages(fastsoftmax.__path__, "fastsoftmax.")
-    if not module.name.endswith("__main__")
+    # The last is for PyTorch, next to which it is tested.
+    if not module.name.endswith(("__main__", ".torch"))
 ]
 PUBLIC = [
     name

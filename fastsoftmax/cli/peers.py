@@ -69,7 +69,7 @@ def _sklearn(
 def _torch(
     X: NDArray[Any], y: NDArray[Any], batch_size: int, n_threads: int
 ) -> Callable[[], object]:
-    import torch  # type: ignore[import-not-found]
+    import torch
 
     torch.set_num_threads(n_threads)
     rows, labels = torch.from_numpy(np.ascontiguousarray(X)), torch.from_numpy(y)
