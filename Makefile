@@ -14,7 +14,7 @@ BUILD_INPUTS := pyproject.toml setup.py $(filter csrc/%,$(C_FILES)) $(CYTHON_FIL
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help bench test test-peers benchmarks neon-check lint format wheel sdist release debug profile-build clean peers
+.PHONY: help bench test test-peers benchmarks neon-check exp-check lint format wheel sdist release debug profile-build clean peers
 
 help: ## print the targets
 	@awk -F ':.*## ' '/^[a-z -]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' Makefile
@@ -34,6 +34,9 @@ neon-check: ## the bits of NEON, cross-built and emulated, against those of AVX2
 test-peers: ## the tests next to PyTorch and JAX, none of them skipped
 	@$(MAKE) --no-print-directory VENV=$(PEERS_VENV) $(PEERS_VENV)/.peers
 	$(PEERS_VENV)/bin/python -m pytest tests/peers --override-ini=norecursedirs= $(ARGS)
+
+exp-check: ## the exponential at every float32, and densely at float64, for every instruction set
+	tests/c/check_exponential
 
 peers: ## compare with NumPy, PyTorch, JAX and scikit-learn; make peers ARGS="loss" for the loss core
 	@$(MAKE) --no-print-directory VENV=$(PEERS_VENV) $(PEERS_VENV)/.peers

@@ -7,7 +7,9 @@
  *     also without FMA.
  *   - exp(r) = 1 + r + r**2 * q(r), with q the polynomial of least relative error (Remez):
  *     3.1e-9 in float32, 3.6e-18 in float64, a twentieth of the rounding error or less.
- * exp is 0 where the result would be below the smallest normal number (also for -inf), NaN for NaN and +inf.
+ * exp is 0 where the result would be below the smallest normal number (also for -inf), NaN for NaN and +inf;
+ * else less than 0.90 ulp off in float32 (for every x there is) and 0.92 in float64 (a dense sample), and the
+ * logarithm below less than 0.84: `make exp-check` measures it. That holds for x > 0 too, up to the largest result.
  * x is a logit less the largest: where it is above 0, a NaN has hidden the largest, and so that NaN is found.
  *
  * log(x) for x >= 1, in double in every translation unit: x = 2**n * m with m in [sqrt(1/2), sqrt(2)),
@@ -41,11 +43,17 @@ ALWAYS_INLINE vec exponential(vec x) {
     enum { N_COEFFICIENTS = sizeof coefficients / sizeof coefficients[0] };
     vec shifted = fmadd(x, broadcast(log2_e), broadcast(magic));
     vec n = sub(shifted, broadcast(magic));
-    vec r = fmadd(n, broadcast(-ln2_high), x);
-    r = fmadd(n, broadcast(-ln2_low), r);
+    vec high = fmadd(n, broadcast(-ln2_high), x), r = fmadd(n, broadcast(-ln2_low), high);
     vec q = broadcast(coefficients[0]);
     UNROLL for (int i = 1; i < N_COEFFICIENTS; ++i) q = fmadd(q, r, broadcast(coefficients[i]));
+#if defined(FASTSOFTMAX_PORTABLE)
+    /* Without FMA the product with r is rounded. So r itself must not be in it, and what rounding r has
+     * lost is put back, for less than 1 ulp. */
+    vec lost = fmadd(n, broadcast(-ln2_low), sub(high, r));
+    vec p = add(add(r, fmadd(mul(r, r), q, lost)), broadcast(1));
+#else
     vec p = fmadd(fmadd(q, r, broadcast(1)), r, broadcast(1));
+#endif
     vec result = shift_exponent(p, shifted);
     /* maximum is its second argument where that is a NaN, whose bits the shift may have spoilt. */
     return select_less(broadcast(below), x, result, maximum(broadcast(0), x));

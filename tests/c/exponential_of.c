@@ -1,0 +1,48 @@
+/* Compiled once for every instruction set and type; see exponential_of.h. */
+#include "exponential_of.h"
+
+#include "exponential.h"
+#include "platform.h"
+
+#if defined(FASTSOFTMAX_FLOAT32)
+#define TYPE float32
+#else
+#define TYPE float64
+#endif
+#define JOIN(a, b, c) a##b##_##c
+#define NAME_OF(set, type) JOIN(exponential_, set, type)
+#define QUOTE(word) #word
+#define QUOTED(word) QUOTE(word)
+
+static int runs(void) {
+#if defined(FASTSOFTMAX_AVX512)
+    return platform_has_avx512();
+#elif defined(FASTSOFTMAX_AVX2)
+    return platform_has_avx2();
+#else
+    return 1;
+#endif
+}
+
+static void apply(const void *x, void *y, size_t n) {
+    for (size_t i = 0; i < n; i += LANES) {
+        store((real *)y + i, exponential(load((const real *)x + i)));
+    }
+}
+
+static void apply_logarithm(const double *x, double *y, size_t n) {
+    for (size_t i = 0; i < n; ++i) y[i] = logarithm(x[i]);
+}
+
+const struct exponential NAME_OF(INSTRUCTION_SET, TYPE) = {
+    .name = QUOTED(INSTRUCTION_SET) " " QUOTED(TYPE),
+    .is_double = sizeof(real) == sizeof(double),
+#if defined(FASTSOFTMAX_PORTABLE)
+    .has_fma = 0,
+#else
+    .has_fma = 1,
+#endif
+    .runs = runs,
+    .apply = apply,
+    .logarithm = apply_logarithm,
+};
