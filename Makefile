@@ -14,7 +14,7 @@ BUILD_INPUTS := pyproject.toml setup.py $(filter csrc/%,$(C_FILES)) $(CYTHON_FIL
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help bench test test-peers benchmarks neon-check exp-check lint format wheel sdist release debug profile-build clean peers
+.PHONY: help bench test test-peers benchmarks neon-check exp-check accuracy lint format wheel sdist release debug profile-build clean peers
 
 help: ## print the targets
 	@awk -F ':.*## ' '/^[a-z -]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' Makefile
@@ -37,6 +37,10 @@ test-peers: ## the tests next to PyTorch and JAX, none of them skipped
 
 exp-check: ## the exponential at every float32, and densely at float64, for every instruction set
 	tests/c/check_exponential
+
+accuracy: ## the errors of losses and gradients of hard rows, next to SciPy's and PyTorch's
+	@$(MAKE) --no-print-directory VENV=$(PEERS_VENV) $(PEERS_VENV)/.peers
+	$(PEERS_VENV)/bin/python -m benchmarks.accuracy $(ARGS)
 
 peers: ## compare with NumPy, PyTorch, JAX and scikit-learn; make peers ARGS="loss" for the loss core
 	@$(MAKE) --no-print-directory VENV=$(PEERS_VENV) $(PEERS_VENV)/.peers

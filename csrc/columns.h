@@ -8,8 +8,8 @@
 #ifndef FASTSOFTMAX_COLUMNS_H
 #define FASTSOFTMAX_COLUMNS_H
 
-#include "exponential.h"
 #include "kernels.h" /* MOST_COLUMNS: with more classes rows lie better as they are */
+#include "rows.h"
 
 /* Whether rows are turned around as vectors: all lanes have one, and it is as long as a step. */
 ALWAYS_INLINE int turns_as_vectors(size_t n_rows, size_t n_classes) {
@@ -55,6 +55,22 @@ ALWAYS_INLINE void scatter_columns(real (*columns)[LANES], size_t n_rows, size_t
     }
 }
 
+/* LANES rows with a label each: what a loss takes of them. */
+struct lanes {
+    real maximum[LANES], score[LANES], label_term[LANES], largest_term[LANES];
+    double others[LANES],
+        lost[LANES]; /* the terms but the label's: their sum, and what it has lost */
+};
+
+/* NaN where the score or a term is. LANES rows share the logarithm, and without a branch the compiler makes
+ * vectors of it. */
+ALWAYS_INLINE void losses_of_lanes(const struct lanes *of, double *losses) {
+    for (size_t i = 0; i < LANES; ++i) {
+        losses[i] = loss_of((double)of->maximum[i], (double)of->score[i], of->others[i],
+                            of->lost[i], (double)of->label_term[i], (double)of->largest_term[i]);
+    }
+}
+
 /* Losses and gradients of n_rows <= LANES rows, in place: columns[k][i] is the logit and then, unless
  * only losses are asked for, the gradient of class k of row i, times scales[i], of which there are LANES. A row without a softmax has the loss NaN,
  * and so has one whose label is no class: it may have changed since it was checked. Returns how many of
@@ -67,44 +83,49 @@ ALWAYS_INLINE int cross_entropy_of_columns(real (*columns)[LANES], size_t n_rows
     vec label = load(label_of), zero = broadcast(0);
     vec largest = load(columns[0]);
     for (size_t k = 1; k < n_classes; ++k) largest = maximum(largest, load(columns[k]));
-    vec sum = zero, of_label = zero, score = broadcast((real)NAN);
-    for (size_t k = 0; k < n_classes; ++k) {
-        vec z = load(columns[k]), class = broadcast((real)k);
-        vec e = exponential(sub(z, largest));
-        store(columns[k], e);
-        sum = add(sum, select_equal(label, class, zero, e));
-        of_label = select_equal(label, class, e, of_label);
-        score = select_equal(label, class, z, score);
+    struct shift shift = shift_of(largest);
+    vec of_label = zero, of_largest = zero, score = broadcast((real)NAN);
+    sums s = no_sums();
+    /* Two classes at a time: equal terms, and one that is left out, have an exact sum. */
+    for (size_t first = 0; first < n_classes; first += 2) {
+        vec others[2] = {zero, zero};
+        UNROLL for (size_t j = 0; j < 2; ++j) {
+            if (first + j == n_classes) break;
+            vec z = load(columns[first + j]), class = broadcast((real)(first + j));
+            vec e = exponential(z, &shift);
+            store(columns[first + j], e);
+            of_largest = maximum(of_largest, e);
+            of_label = select_equal(label, class, e, of_label);
+            score = select_equal(label, class, z, score);
+            others[j] = select_equal(label, class, zero, e);
+        }
+        s = add_terms(s, add(others[0], others[1]));
     }
-    real maxima[LANES], scores[LANES], others_of[LANES], label_terms[LANES];
-    store(maxima, largest);
-    store(scores, score);
-    store(others_of, sum);
-    store(label_terms, of_label);
-    real factors[LANES], of_labels[LANES];
-    double loss_of[LANES];
-    /* Over all lanes, without a branch: the compiler makes vectors of it. */
-    for (size_t i = 0; i < LANES; ++i) {
-        double others = (double)others_of[i], term = (double)label_terms[i];
-        double total = others + term;
-        /* Where the label dominates, term is 1, and what 1 + others rounds away is put back. */
-        double lost = others - (total - term);
-        double gap = (double)maxima[i] - (double)scores[i];
-        double inverse = 1 / total;
-        double loss = gap + (logarithm(total) + lost * inverse);
-        loss_of[i] = total < (double)INFINITY ? loss : (double)NAN;
-        factors[i] = (real)(scales[i] * inverse);
-        of_labels[i] = (real)(-scales[i] * (others * inverse));
-    }
+    struct lanes lanes;
+    double loss_of_row[LANES];
+    store(lanes.maximum, largest);
+    store(lanes.score, score);
+    store(lanes.label_term, of_label);
+    store(lanes.largest_term, of_largest);
+    store_sums(lanes.others, lanes.lost, s);
+    losses_of_lanes(&lanes, loss_of_row);
     int n_invalid = 0;
     for (size_t i = 0; i < n_rows; ++i) {
-        losses[i] = loss_of[i];
-        n_invalid += isnan(loss_of[i]) != 0;
+        losses[i] = loss_of_row[i];
+        n_invalid += isnan(loss_of_row[i]) != 0;
     }
     if (!with_gradient) return n_invalid;
-    vec factor = load(factors), gradient_of_label = load(of_labels);
+    real high[LANES], low[LANES], of_labels[LANES];
+    for (size_t i = 0; i < LANES; ++i) {
+        struct label_gradient g = label_gradient_of(lanes.others[i], lanes.lost[i],
+                                                    (double)lanes.label_term[i], scales[i]);
+        high[i] = g.factor.high;
+        low[i] = g.factor.low;
+        of_labels[i] = g.of_label;
+    }
+    vec factor = load(high), rest = load(low), gradient_of_label = load(of_labels);
     for (size_t k = 0; k < n_classes; ++k) {
-        vec gradient = mul(load(columns[k]), factor);
+        vec e = load(columns[k]), gradient = fmadd(e, factor, mul(e, rest));
         store(columns[k], select_equal(label, broadcast((real)k), gradient_of_label, gradient));
     }
     return n_invalid;

@@ -4,8 +4,9 @@
  *
  * Decisions:
  *   - With a label y, the sum of exponentials leaves e_y out: others = sum of e_k for k != y. Where y has the
- *     largest logit the loss is log(1 + others), and the label's gradient -others / total: no cancellation
+ *     largest logit the loss is log(1 + others / e_y), and the label's gradient -others / total: no cancellation
  *     where the label dominates.
+ *   - The losses of LANES rows are taken at once: a logarithm is a long chain of operations.
  *   - Weights of rows and classes and label smoothing make other targets u of t (struct target_weights). They
  *     are made where they are used, once for the loss and once for the gradient: a matrix of them would be
  *     as large as the logits. With a label, its own share keeps the exact way, and the rest is added:
@@ -18,30 +19,46 @@
 #include "columns.h"
 #include "rows.h"
 
-/* Returns total; where that is NaN, so is the loss. */
-static inline double label_row(const real *z, size_t n, size_t label, double scale, double *loss,
-                               real *dz) {
-    if (label >= n) return *loss = (double)NAN; /* changed since it was checked */
-    real m = row_maximum(z, n), score = z[label], e_label;
-    double others = exponentials(z, n, m, label, dz);
-    if (dz) {
-        e_label = dz[label];
-    } else {
-        e_label = largest_lane(exponential(broadcast(score - m)));
+/* One row with a label: fills lane i, and dz unless that is NULL. */
+static inline void label_row(const real *z, size_t n, size_t label, double scale,
+                             struct lanes *lanes, size_t i, real *dz) {
+    struct row row = row_of(z, n);
+    real score = z[label]; /* dz may be z */
+    double others = exponentials(z, n, &row, label, dz, lanes->lost + i);
+    lanes->maximum[i] = row.largest;
+    lanes->score[i] = score;
+    lanes->others[i] = others;
+    lanes->label_term[i] = dz ? dz[label] : (real)term_of(score, &row);
+    if (!dz) return;
+    struct label_gradient g = label_gradient_of(others, lanes->lost[i],
+                                                (double)lanes->label_term[i], scale);
+    scale_row(dz, n, g.factor);
+    dz[label] = g.of_label;
+}
+
+/* n_rows <= LANES of them; returns how many of the losses are NaN. */
+static int label_rows(const real *logits, size_t stride, size_t n_rows, size_t n_classes,
+                      const int64_t *labels, const double *scales, double *losses, real *dlogits,
+                      size_t dlogits_stride) {
+    struct lanes lanes = {.label_term = {0}};
+    for (size_t i = 0; i < n_rows; ++i) {
+        lanes.lost[i] = (double)
+            NAN; /* what is left of a label that has changed since it was checked */
+        if ((size_t)labels[i] >= n_classes) continue;
+        label_row(logits + i * stride, n_classes, (size_t)labels[i], scales[i], &lanes, i,
+                  dlogits ? dlogits + i * dlogits_stride : NULL);
     }
-    double total = others + (double)e_label;
-    if (isnan(total)) {
-        *loss = total;
-    } else if (score == m) {
-        *loss = logarithm_of_1_plus(others);
-    } else {
-        *loss = ((double)m - (double)score) + logarithm(total);
+    double loss_of_row[LANES];
+    vec largest = load(lanes.maximum);
+    struct shift shift = shift_of(largest);
+    store(lanes.largest_term, exponential(largest, &shift));
+    losses_of_lanes(&lanes, loss_of_row);
+    int n_invalid = 0;
+    for (size_t i = 0; i < n_rows; ++i) {
+        losses[i] = loss_of_row[i];
+        n_invalid += isnan(losses[i]) != 0;
     }
-    if (dz) {
-        scale_row(dz, n, (real)(scale / total));
-        dz[label] = (real)(-scale * (others / total));
-    }
-    return total;
+    return n_invalid;
 }
 
 /* Sums in double of float32 too: one for every eighth element, then folded. */
@@ -71,16 +88,19 @@ static inline double expected_gap(const real *z, const real *t, size_t n, real m
 /* Returns total; where that is NaN, so is the loss. */
 static inline double probability_row(const real *z, size_t n, const real *t, double scale,
                                      double *loss, real *dz) {
-    double mass;
-    real m = row_maximum(z, n);
-    double gap = expected_gap(z, t, n, m, &mass);
-    double total = exponentials(z, n, m, NO_LABEL, dz);
-    *loss = gap + mass * logarithm(total);
+    struct row row = row_of(z, n);
+    double mass, gap = expected_gap(z, t, n, row.largest, &mass);
+    double lost, total = exponentials(z, n, &row, NO_LABEL, dz, &lost);
+    double log_total = loss_of(0, 0, total, lost, 0, term_of(row.largest, &row));
+    *loss = gap + mass * log_total;
     if (dz) {
-        vec factor = broadcast((real)(scale * mass / total)), negative = broadcast((real)-scale);
+        struct factor factor = quotient_of(scale * mass, 0, total, lost);
+        vec high = broadcast(factor.high), low = broadcast(factor.low);
+        vec negative = broadcast((real)-scale);
         for (size_t k = 0; k < n; k += LANES) {
             vec target = mul(load_up_to(t + k, n - k, 0), negative);
-            store_up_to(dz + k, fmadd(load_up_to(dz + k, n - k, 0), factor, target), n - k);
+            vec term = load_up_to(dz + k, n - k, 0);
+            store_up_to(dz + k, fmadd(term, high, fmadd(term, low, target)), n - k);
         }
     }
     return total;
@@ -123,13 +143,15 @@ static inline double weighted_gap(const real *z, const real *t, size_t n, real m
 
 /* dz_k = factor * e_k - scale * u_k, without the label's own share. */
 ALWAYS_INLINE void weighted_gradient(const real *t, size_t n, const struct row_weights *w,
-                                     double scale, double factor, real *dz) {
-    vec factors = broadcast((real)factor), of_target = broadcast((real)(-scale * w->of_target));
+                                     double scale, struct factor factor, real *dz) {
+    vec high = broadcast(factor.high), low = broadcast(factor.low);
+    vec of_target = broadcast((real)(-scale * w->of_target));
     vec of_every_class = broadcast((real)(-scale * w->of_every_class));
     for (size_t k = 0; k < n; k += LANES) {
         vec u = t ? fmadd(of_target, load_up_to(t + k, n - k, 0), of_every_class) : of_every_class;
         if (w->classes) u = mul(u, load_up_to(w->classes + k, n - k, 0));
-        store_up_to(dz + k, fmadd(load_up_to(dz + k, n - k, 0), factors, u), n - k);
+        vec term = load_up_to(dz + k, n - k, 0);
+        store_up_to(dz + k, fmadd(term, high, fmadd(term, low, u)), n - k);
     }
 }
 
@@ -139,20 +161,22 @@ static inline double weighted_row(const real *z, size_t n, size_t label, const r
                                   real *dz) {
     if (!t && label >= n) return *loss = (double)NAN; /* changed since it was checked */
     double of_label = t ? 0 : w->of_target * class_weight(w, label), mass;
-    real m = row_maximum(z, n), score = t ? m : z[label];
-    double gap = weighted_gap(z, t, n, m, w, &mass);
-    double others = exponentials(z, n, m, t ? NO_LABEL : label, dz);
-    double term = 0;
-    if (!t) term = (double)(dz ? dz[label] : largest_lane(exponential(broadcast(score - m))));
-    double total = others + term, log_total = logarithm(total);
-    *loss = gap + mass * log_total;
+    struct row row = row_of(z, n);
+    real score = t ? row.largest : z[label];
+    double gap = weighted_gap(z, t, n, row.largest, w, &mass);
+    double lost, others = exponentials(z, n, &row, t ? NO_LABEL : label, dz, &lost);
+    double term = 0, of_total;
+    if (!t) term = dz ? (double)dz[label] : term_of(score, &row);
+    double total = sum_of(others, term, &of_total), largest_term = term_of(row.largest, &row);
+    double m = (double)row.largest;
+    *loss = gap + mass * loss_of(m, m, others, lost, term, largest_term);
     if (of_label > 0) {
-        double below = (double)m - (double)score;
-        *loss += of_label * (score == m ? logarithm_of_1_plus(others) : below + log_total);
+        *loss += of_label * loss_of(m, (double)score, others, lost, term, largest_term);
     }
     if (isnan(total)) *loss = total;
     if (!dz) return total;
-    weighted_gradient(t, n, w, scale, scale * ((mass + of_label) / total), dz);
+    struct factor factor = quotient_of(scale * (mass + of_label), 0, total, of_total + lost);
+    weighted_gradient(t, n, w, scale, factor, dz);
     if (!t) {
         double of_classes = mass * (term / total) - class_weight(w, label) * w->of_every_class;
         dz[label] = (real)(scale * (of_classes - of_label * (others / total)));
@@ -165,36 +189,29 @@ static void nothing_of(size_t n, double *loss, real *dz) {
     for (size_t k = 0; dz && k < n; ++k) dz[k] = 0;
 }
 
-/* One row with its weights; returns whether it has a softmax or is not looked at. */
+/* One row of probabilities, or of a label with smoothing; returns whether it has a softmax or is not looked at. */
 static inline int weighted_cross_entropy(const real *z, size_t n, size_t label, const real *t,
                                          const struct target_weights *weights, size_t i,
                                          double scale, double *loss, real *dz) {
     double of_row = weights->rows ? weights->rows[i] : 1, smoothing = weights->smoothing;
-    const real *classes = weights->classes;
-    struct row_weights w = {of_row * (1 - smoothing), of_row * smoothing / (double)n, classes};
+    struct row_weights w = {of_row * (1 - smoothing), of_row * smoothing / (double)n,
+                            weights->classes};
     if (!t && label >= n) {
         *loss = (double)NAN;
         return 0;
     }
-    if (of_row == 0 || (!t && smoothing == 0 && class_weight(&w, label) == 0)) {
+    if (of_row == 0) {
         nothing_of(n, loss, dz);
         return 1;
     }
-    double total;
-    if (!t && smoothing == 0) {
-        double of_label = w.of_target * class_weight(&w, label);
-        total = label_row(z, n, label, scale * of_label, loss, dz);
-        *loss *= of_label;
-    } else {
-        total = weighted_row(z, n, label, t, &w, scale, loss, dz);
-    }
-    return !isnan(total);
+    return !isnan(weighted_row(z, n, label, t, &w, scale, loss, dz));
 }
 
-/* Rows with few classes and a label each. */
-static int few_labels(const real *logits, size_t stride, size_t n_rows, size_t n_classes,
-                      const int64_t *labels, const struct target_weights *weights, size_t first,
-                      double scale, double *losses, real *dlogits, size_t dlogits_stride) {
+/* Up to LANES rows with a label each, which the weights of its row and class multiply. */
+static int weighted_labels(const real *logits, size_t stride, size_t n_rows, size_t n_classes,
+                           const int64_t *labels, const struct target_weights *weights,
+                           size_t first, double scale, double *losses, real *dlogits,
+                           size_t dlogits_stride) {
     double scales[LANES], of_rows[LANES];
     for (size_t i = 0; i < LANES; ++i) scales[i] = scale;
     for (size_t i = 0; weights && i < n_rows; ++i) {
@@ -204,8 +221,9 @@ static int few_labels(const real *logits, size_t stride, size_t n_rows, size_t n
         if (classes && label < n_classes) of_rows[i] *= (double)classes[label];
         scales[i] = scale * of_rows[i];
     }
-    int n_invalid = label_columns(logits, stride, n_rows, n_classes, labels, scales, losses,
-                                  dlogits, dlogits_stride);
+    /* With few classes rows lie side by side. */
+    int n_invalid = (n_classes <= MOST_COLUMNS ? label_columns : label_rows)(
+        logits, stride, n_rows, n_classes, labels, scales, losses, dlogits, dlogits_stride);
     if (!weights) return n_invalid;
     n_invalid = 0;
     for (size_t i = 0; i < n_rows; ++i) {
@@ -222,14 +240,14 @@ static ptrdiff_t cross_entropy(const void *logits, size_t stride, size_t n_rows,
                                const int64_t *labels, const void *probabilities,
                                const struct target_weights *weights, double scale, double *losses,
                                void *dlogits, size_t dlogits_stride) {
-    if (labels && n_classes <= MOST_COLUMNS && !(weights && weights->smoothing != 0)) {
+    if (labels && !(weights && weights->smoothing != 0)) {
         int n_invalid = 0;
         for (size_t i = 0; i < n_rows; i += LANES) {
             size_t n = n_rows - i < LANES ? n_rows - i : LANES;
-            n_invalid |= few_labels((const real *)logits + i * stride, stride, n, n_classes,
-                                    labels + i, weights, i, scale, losses + i,
-                                    dlogits ? (real *)dlogits + i * dlogits_stride : NULL,
-                                    dlogits_stride);
+            n_invalid |= weighted_labels((const real *)logits + i * stride, stride, n, n_classes,
+                                         labels + i, weights, i, scale, losses + i,
+                                         dlogits ? (real *)dlogits + i * dlogits_stride : NULL,
+                                         dlogits_stride);
         }
         return n_invalid ? first_nan(losses, n_rows) : -1;
     }
@@ -238,13 +256,11 @@ static ptrdiff_t cross_entropy(const void *logits, size_t stride, size_t n_rows,
         const real *z = (const real *)logits + i * stride;
         const real *t = labels ? NULL : (const real *)probabilities + i * n_classes;
         real *dz = dlogits ? (real *)dlogits + i * dlogits_stride : NULL;
-        size_t label = labels ? (size_t)labels[i] : NO_LABEL;
         int valid;
         if (weights) {
+            size_t label = labels ? (size_t)labels[i] : NO_LABEL;
             valid = weighted_cross_entropy(z, n_classes, label, t, weights, i, scale, losses + i,
                                            dz);
-        } else if (labels) {
-            valid = !isnan(label_row(z, n_classes, label, scale, losses + i, dz));
         } else {
             valid = !isnan(probability_row(z, n_classes, t, scale, losses + i, dz));
         }

@@ -19,6 +19,8 @@
  *   with_sign_of(v, s)          v >= 0 with the sign bit of s
  *   shift_exponent(p, t)        p * 2**n, where n stands in the low bits of t (see exponential.h)
  *   sum_lanes(v), largest_lane(v)
+ *   wide, wide_zero(), add_to_wide(w, v), store_wide(p, w)
+ *                               float32 only: LANES sums in double
  *   load_columns(rows, first, v)  v[j][i] = rows[i][first + j], for COLUMNS_AT_ONCE columns j of LANES rows
  *   store_columns(p, stride, v)   and back, to rows at the same distance from each other
  *   sum_lanes_of_4(v, sums)     sums[i] = sum_lanes(v[i]) for four, sharing the shuffles where it pays
@@ -61,6 +63,15 @@ enum { COLUMNS_AT_ONCE = LANES / 4 };
 #else
 #error "define the instruction set, FASTSOFTMAX_PORTABLE for example"
 #endif
+
+/* a - b * c, rounded once where the instruction set can; else 0, as then it would be all rounding. */
+ALWAYS_INLINE double exact_remainder(double a, double b, double c) {
+#if defined(FASTSOFTMAX_PORTABLE)
+    return 0 * (a + b + c);
+#else
+    return __builtin_fma(-b, c, a);
+#endif
+}
 
 /* load_columns of rows at the same distance from each other. */
 ALWAYS_INLINE void load_spaced_columns(const real *p, size_t stride, vec *v) {

@@ -154,6 +154,30 @@ ALWAYS_INLINE vec shift_exponent(vec p, vec t) {
 FOLD_LANES(sum_lanes, add)
 FOLD_LANES(largest_lane, max)
 
+#if defined(FASTSOFTMAX_FLOAT32)
+
+typedef struct {
+    __m256d of[4];
+} wide;
+
+ALWAYS_INLINE wide wide_zero(void) {
+    __m256d zero = _mm256_setzero_pd();
+    return (wide){{zero, zero, zero, zero}};
+}
+
+ALWAYS_INLINE wide add_to_wide(wide w, vec v) {
+    __m128 four[4] = {_mm256_castps256_ps128(v.low), _mm256_extractf128_ps(v.low, 1),
+                      _mm256_castps256_ps128(v.high), _mm256_extractf128_ps(v.high, 1)};
+    UNROLL for (int i = 0; i < 4; ++i) w.of[i] = _mm256_add_pd(w.of[i], _mm256_cvtps_pd(four[i]));
+    return w;
+}
+
+ALWAYS_INLINE void store_wide(double *p, wide w) {
+    UNROLL for (int i = 0; i < 4; ++i) _mm256_storeu_pd(p + i * (LANES / 4), w.of[i]);
+}
+
+#endif
+
 ALWAYS_INLINE void sum_lanes_of_4(const vec *v, real *sums) {
     UNROLL for (int i = 0; i < 4; ++i) sums[i] = sum_lanes(v[i]);
 }

@@ -104,6 +104,26 @@ FOLD_LANES(sum_lanes, add)
 FOLD_LANES(largest_lane, max)
 
 #if defined(FASTSOFTMAX_FLOAT32)
+
+typedef struct {
+    __m512d low, high;
+} wide;
+
+ALWAYS_INLINE wide wide_zero(void) { return (wide){_mm512_setzero_pd(), _mm512_setzero_pd()}; }
+
+ALWAYS_INLINE wide add_to_wide(wide w, vec v) {
+    return (wide){_mm512_add_pd(w.low, _mm512_cvtps_pd(_mm512_castps512_ps256(v))),
+                  _mm512_add_pd(w.high, _mm512_cvtps_pd(_mm512_extractf32x8_ps(v, 1)))};
+}
+
+ALWAYS_INLINE void store_wide(double *p, wide w) {
+    _mm512_storeu_pd(p, w.low);
+    _mm512_storeu_pd(p + LANES / 2, w.high);
+}
+
+#endif
+
+#if defined(FASTSOFTMAX_FLOAT32)
 #define SHUFFLE_QUARTERS(a, b, order) _mm512_shuffle_f32x4(a, b, order)
 #else
 #define SHUFFLE_QUARTERS(a, b, order) _mm512_shuffle_f64x2(a, b, order)

@@ -181,6 +181,32 @@ ALWAYS_INLINE real largest_lane(vec v) {
     return first > second ? first : second;
 }
 
+#if defined(FASTSOFTMAX_FLOAT32)
+
+typedef struct {
+    float64x2_t of[8];
+} wide;
+
+ALWAYS_INLINE wide wide_zero(void) {
+    wide w;
+    UNROLL for (int i = 0; i < 8; ++i) w.of[i] = vdupq_n_f64(0);
+    return w;
+}
+
+ALWAYS_INLINE wide add_to_wide(wide w, vec v) {
+    EACH_QUARTER {
+        w.of[2 * i] = vaddq_f64(w.of[2 * i], vcvt_f64_f32(vget_low_f32(v.of[i])));
+        w.of[2 * i + 1] = vaddq_f64(w.of[2 * i + 1], vcvt_high_f64_f32(v.of[i]));
+    }
+    return w;
+}
+
+ALWAYS_INLINE void store_wide(double *p, wide w) {
+    UNROLL for (int i = 0; i < 8; ++i) vst1q_f64(p + 2 * i, w.of[i]);
+}
+
+#endif
+
 ALWAYS_INLINE void sum_lanes_of_4(const vec *v, real *sums) {
     UNROLL for (int i = 0; i < 4; ++i) sums[i] = sum_lanes(v[i]);
 }

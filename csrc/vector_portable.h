@@ -125,6 +125,23 @@ ALWAYS_INLINE real largest_lane(vec v) {
     return largest;
 }
 
+#if defined(FASTSOFTMAX_FLOAT32)
+
+typedef struct {
+    double lane[LANES];
+} wide;
+
+ALWAYS_INLINE wide wide_zero(void) { return (wide){{0}}; }
+
+ALWAYS_INLINE wide add_to_wide(wide w, vec v) {
+    EACH_LANE w.lane[i] += (double)v.lane[i];
+    return w;
+}
+
+ALWAYS_INLINE void store_wide(double *p, wide w) { memcpy(p, w.lane, sizeof w.lane); }
+
+#endif
+
 ALWAYS_INLINE void sum_lanes_of_4(const vec *v, real *sums) {
     UNROLL for (int i = 0; i < 4; ++i) sums[i] = sum_lanes(v[i]);
 }

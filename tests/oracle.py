@@ -129,16 +129,29 @@ def _row(z, t):
     loss = exact.fsum(-weight * log for weight, log in zip(t, log_p, strict=True) if weight)
     mass = exact.fsum(t)
     gradient = [mass * probability - weight for probability, weight in zip(p, t, strict=True)]
+    for label in [k for k, weight in enumerate(t) if weight == mass]:  # p - 1 would cancel
+        gradient[label] = -mass * exact.fsum(p[:label] + p[label + 1 :])
     return p, log_p, lse, loss, gradient, [largest - score for score in z]
 
 
 @cache
 def _softmax(z):
     largest = max(z)
-    terms = [exact.exp(score - largest) for score in z]
-    total = exact.fsum(terms)
-    lse = largest + exact.log(total)
-    return [term / total for term in terms], [score - lse for score in z], lse
+    first = z.index(largest)
+    terms = {score: exact.exp(score - largest) for score in set(z)}
+    others = exact.fsum(terms[score] for k, score in enumerate(z) if k != first)
+    log_total = exact.log1p(others)  # however small the others are
+    p = [terms[score] / (1 + others) for score in z]
+    return p, [(score - largest) - log_total for score in z], largest + log_total
+
+
+def losses_and_gradients(logits, labels):
+    """The exact losses of rows with a label each, and the gradient of each: lists of `exact` numbers."""
+    results = []
+    for row, label in zip(_numbers(logits), labels, strict=True):
+        one_hot = [exact.mpf(int(k == label)) for k in range(len(row))]
+        results.append(_row(row, one_hot)[3:5])
+    return results
 
 
 class Linear(NamedTuple):

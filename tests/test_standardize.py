@@ -216,4 +216,5 @@ def test_momentum_begins_anew_where_the_units_change(rng):
     np.testing.assert_array_equal(model.coef_, plain.coef_)  # the first step has no momentum yet
     for one in (model, plain):
         one.set_params(standardize=True).partial_fit(X, y)
-    np.testing.assert_array_equal(model.coef_, plain.coef_)
+    # With momentum the step is rounded before it is added.
+    np.testing.assert_allclose(model.coef_, plain.coef_, rtol=1e-13)

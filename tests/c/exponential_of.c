@@ -1,6 +1,8 @@
 /* Compiled once for every instruction set and type; see exponential_of.h. */
 #include "exponential_of.h"
 
+#include <math.h>
+
 #include "exponential.h"
 #include "platform.h"
 
@@ -24,9 +26,21 @@ static int runs(void) {
 #endif
 }
 
+/* exp(x) as a row has it whose largest logit is next to n * ln 2: a term, times a power of 2. */
+static vec exponential_below(vec x, int n) {
+    struct shift shift = shift_of(broadcast((real)n * LN2));
+    real power = sizeof(real) < sizeof(double) ? (real)ldexpf(1, n - (int)HEADROOM)
+                                               : (real)ldexp(1, n - (int)HEADROOM);
+    return mul(exponential(x, &shift), broadcast(power));
+}
+
 static void apply(const void *x, void *y, size_t n) {
+    int largest = sizeof(real) < sizeof(double) ? 128 : 1024; /* results are up to 2**largest */
     for (size_t i = 0; i < n; i += LANES) {
-        store((real *)y + i, exponential(load((const real *)x + i)));
+        vec v = load((const real *)x + i);
+        vec result = select_less(broadcast(0), v, exponential_below(v, largest),
+                                 exponential_below(v, 0));
+        store((real *)y + i, result);
     }
 }
 

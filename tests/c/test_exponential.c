@@ -5,12 +5,12 @@
  * 0, against expl in long double (64 bits of mantissa, 2**-10 ulp of a double); and of numbers from 1 on for the
  * logarithm. What is printed is the largest error in units in the last place of the exact result.
  *
- * What exponential() promises, and this holds it to:
- *   - x <= 0: at most 1 ulp where the result is a normal number; exactly 1 for 0 and -0
- *   - 0 where the exact result is less than the smallest normal number, for -inf too: no subnormal results
- *   - NaN for a NaN and for +inf
- *   - x > 0, which no caller passes but where a NaN has hidden a maximum: as good, up to the largest number;
- *     where the exact result is too large for the type, nothing
+ * What a term divided by 2**HEADROOM promises, and this holds it to:
+ *   - at most 1 ulp where the result is a normal number, and where it is subnormal, in units of the smallest
+ *     number; exactly 1 for 0 and -0
+ *   - 0 for -inf, NaN for a NaN and for +inf
+ *   - where the exact result is too large for the type, nothing
+ * x > 0 is taken relative to the largest result there is: as in a row, no term is larger than the largest.
  *
  * The sets with FMA have to give the same bits.
  */
@@ -26,8 +26,9 @@
 enum { AT_ONCE = 1 << 14, N_THREADS = 2 };
 
 struct tally {
-    double worst;     /* error in ulp */
-    double where;     /* of it */
+    double worst; /* error in ulp, of normal results */
+    double where; /* of it */
+    double worst_subnormal;
     uint64_t inexact; /* results that are not the exact ones rounded to nearest */
     uint64_t n_normal, n_wrong;
     uint64_t hash; /* of all inputs and results, in any order */
@@ -68,17 +69,21 @@ static void look_at(struct tally *t, double x, double y, long double exact) {
         return; /* nothing is promised */
     } else if (x == 0) {
         if (y != 1) complain(t, x, y, "expected 1");
-    } else if (exact < (long double)smallest_normal()) {
-        if (y != 0) complain(t, x, y, "expected 0, as the result is less than any normal number");
     } else {
-        int exponent;
+        int exponent, normal = exact >= (long double)smallest_normal();
         frexpl(exact, &exponent);
-        long double ulp = ldexpl(1, exponent - (under_test->is_double ? 53 : 24));
+        int of_ulp = exponent - (under_test->is_double ? 53 : 24);
+        int least = under_test->is_double ? -1074 : -149;
+        long double ulp = ldexpl(1, of_ulp > least ? of_ulp : least);
         double error = (double)(fabsl((long double)y - exact) / ulp);
         double nearest = under_test->is_double ? (double)exact : (double)(float)exact;
-        ++t->n_normal;
-        t->inexact += y != nearest;
-        if (error > t->worst) t->worst = error, t->where = x;
+        if (normal) {
+            ++t->n_normal;
+            t->inexact += y != nearest;
+            if (error > t->worst) t->worst = error, t->where = x;
+        } else if (error > t->worst_subnormal) {
+            t->worst_subnormal = error;
+        }
         if (!(error <= 1)) complain(t, x, y, "more than 1 ulp from the exact result");
     }
 }
@@ -121,7 +126,8 @@ static double sample(uint64_t i) {
     case 2: /* within some thousand numbers of n * ln 2 / 2 */
         x = -(double)(1 + bits % 2044) * 0x1.62e42fefa39efp-2;
         return x * (1 + (double)((int64_t)(bits >> 50) - 8192) * 0x1p-52);
-    default: /* and of the cut-off */
+    default: /* and of the smallest normal result; subnormal results */
+        if (i % 8 < 4) return -0x1.6232bdd7abcd3p9 - unit * 40;
         return -0x1.6232bdd7abcd3p9 * (1 + (double)((int64_t)(bits >> 50) - 8192) * 0x1p-52);
     }
 }
@@ -186,10 +192,11 @@ static int run(const char *what, void *(*work)(void *), uint64_t n) {
         all.hash += t->hash;
         all.inexact += t->inexact, all.n_normal += t->n_normal, all.n_wrong += t->n_wrong;
         if (t->worst > all.worst) all.worst = t->worst, all.where = t->where;
+        if (t->worst_subnormal > all.worst_subnormal) all.worst_subnormal = t->worst_subnormal;
     }
-    printf("%-16s %-10s %12llu %12llu   %.6f at %-14a %6.3f %%\n", under_test->name, what,
+    printf("%-16s %-10s %12llu %12llu   %.6f at %-14a %6.3f %%   %.6f\n", under_test->name, what,
            (unsigned long long)n, (unsigned long long)all.n_normal, all.worst, all.where,
-           100 * (double)all.inexact / (double)all.n_normal);
+           100 * (double)all.inexact / (double)all.n_normal, all.worst_subnormal);
     fflush(stdout);
     int same = 1;
     if (under_test->has_fma && work != logarithms) {
@@ -204,8 +211,8 @@ static int run(const char *what, void *(*work)(void *), uint64_t n) {
 
 int main(void) {
     int right = 1;
-    printf("%-16s %-10s %12s %12s   %-28s %s\n", "", "", "inputs", "normal", "largest error, ulp",
-           "not nearest");
+    printf("%-16s %-10s %12s %12s   %-28s %s   %s\n", "", "", "inputs", "normal",
+           "largest error, ulp", "not nearest", "of subnormal results");
     const struct exponential *all[] = {
         &exponential_avx512_float32, &exponential_avx2_float32, &exponential_portable_float32,
         &exponential_avx512_float64, &exponential_avx2_float64, &exponential_portable_float64,

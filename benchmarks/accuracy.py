@@ -1,0 +1,143 @@
+"""`python -m benchmarks.accuracy`: how far off losses and gradients are, next to SciPy's and PyTorch's.
+
+Run from the top of the repository: rows and exact results are those of the tests.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from rich.text import Text
+
+import fastsoftmax
+from tests import families, oracle
+
+from .peers.tables import new_console, new_table
+
+_ROWS_OF = {1000: 20, 50257: 2}  # of a family; with other numbers of classes
+_MOST_ROWS = 200
+
+Computation = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+
+
+def ours(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return fastsoftmax.softmax_cross_entropy(logits, labels, reduction="none")
+
+
+def scipy(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    from scipy import special
+
+    at = np.arange(len(labels)), labels
+    gradient = special.softmax(logits, axis=1)
+    gradient[at] -= 1
+    return -special.log_softmax(logits, axis=1)[at], gradient
+
+
+def torch(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    import torch
+
+    z = torch.tensor(logits, requires_grad=True)
+    losses = torch.nn.functional.cross_entropy(z, torch.tensor(labels), reduction="none")
+    losses.sum().backward()
+    return losses.detach().numpy(), z.grad.numpy()
+
+
+PEERS = {"scipy": scipy, "torch": torch}
+
+
+class Errors(NamedTuple):
+    """The largest error of a family, in units of eps / 2 of the dtype."""
+
+    loss: float
+    gradient: float
+
+
+def errors_of(
+    computation: Computation, logits: np.ndarray, labels: np.ndarray, exact: list
+) -> Errors:
+    """Compare with the exact losses and gradients."""
+    losses, gradients = computation(logits.copy(), labels)
+    of_loss = of_gradient = oracle.exact.mpf(0)
+    for loss, gradient, (exact_loss, exact_gradient) in zip(
+        losses.tolist(), gradients.tolist(), exact, strict=True
+    ):
+        of_loss = max(of_loss, abs(loss - exact_loss))
+        for entry, exact_entry in zip(gradient, exact_gradient, strict=True):
+            of_gradient = max(of_gradient, abs(entry - exact_entry))
+    unit = np.finfo(logits.dtype).eps / 2
+    return Errors(float(of_loss / unit), float(of_gradient / unit))
+
+
+def share_of_bound(logits: np.ndarray, labels: np.ndarray) -> float:
+    """The largest error of ours over its derived bound, for loss and gradient."""
+    expected = oracle.rows(logits, labels)
+    # `rows` is of the mean.
+    n = len(labels)
+    losses, gradient = ours(logits.copy(), labels)
+    shares = []
+    for actual, value, bound in (
+        (losses, expected.losses.value, expected.losses.bound),
+        (gradient, n * expected.dlogits.value, n * expected.dlogits.bound),
+    ):
+        finite = np.isfinite(value)
+        error = np.abs(np.asarray(actual, np.float64)[finite] - value[finite])
+        allowed = bound[finite] + oracle.DOUBLE * np.abs(value[finite])
+        shares.append(np.max(error[error > 0] / allowed[error > 0], initial=0))
+    return float(max(shares))
+
+
+def _cell(errors: list[float], i: int) -> Text:
+    """One error, red where a peer's is smaller."""
+    behind = i == 0 and errors[0] > min(errors[1:], default=np.inf)
+    return Text(f"{errors[i]:.3g}", style="bold red" if behind else "")
+
+
+def main() -> int:
+    """Print the table; 1 where an error is above its bound."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.accuracy", description=__doc__)
+    parser.add_argument(
+        "--classes",
+        nargs="+",
+        type=int,
+        default=families.NUMBERS_OF_CLASSES,
+        metavar="N",
+        help="numbers of classes (default: %(default)s)",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="another number: other rows")
+    parser.add_argument("--peers", nargs="*", choices=PEERS, default=tuple(PEERS))
+    arguments = parser.parse_args()
+    console = new_console(None)
+    contenders: dict[str, Computation] = {"ours": ours}
+    contenders |= {name: PEERS[name] for name in arguments.peers}
+    exceeded = behind = n_cells = 0
+    for dtype in (np.float32, np.float64):
+        for n_classes in arguments.classes:
+            columns = [f"{what}\n{name}" for what in Errors._fields for name in contenders]
+            table = new_table(f"{dtype.__name__}\n{n_classes} classes", *columns, "of its\nbound")
+            n_rows = _ROWS_OF.get(n_classes, _MOST_ROWS)
+            for name in families.NAMES:
+                logits, labels = families.rows(name, n_rows, n_classes, dtype, arguments.seed)
+                exact = oracle.losses_and_gradients(logits, labels)
+                found = [errors_of(c, logits, labels, exact) for c in contenders.values()]
+                share = share_of_bound(logits, labels)
+                exceeded += share > 1
+                cells = []
+                for of_all in zip(*found, strict=True):
+                    cells += [_cell(list(of_all), i) for i in range(len(of_all))]
+                    behind += of_all[0] > min(of_all[1:], default=np.inf)
+                    n_cells += 1
+                table.add_row(name, *cells, f"{share:.2g}")
+            console.print(table)
+            console.print()
+    console.print(
+        "The largest error of a loss, and of an entry of its gradient, in units of eps / 2, against 50\n"
+        "digits; and the largest of ours over its derived bound (tests/oracle.py).\n"
+        f"Above the bound: {exceeded}. Above a peer's error: {behind} of {n_cells}."
+    )
+    return int(exceeded > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

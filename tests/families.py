@@ -1,0 +1,62 @@
+"""Families of rows of logits with a label each, made to be hard for a softmax.
+
+Imports nothing of the package.
+"""
+
+import numpy as np
+
+NUMBERS_OF_CLASSES = (1, 2, 15, 16, 17, 1000, 50257)
+
+
+def _normal(scale, offset=0.0):
+    return lambda rng, shape, labels, dtype: offset + scale * rng.normal(size=shape)
+
+
+def _equal(rng, shape, labels, dtype):
+    return np.repeat(10 * rng.normal(size=(shape[0], 1)), shape[1], axis=1)
+
+
+def _dominating(places_from_the_label):
+    """One logit is 5 to 90 above the others."""
+
+    def logits(rng, shape, labels, dtype):
+        rows = np.arange(shape[0])
+        logits = rng.normal(size=shape)
+        logits[rows, (labels + places_from_the_label) % shape[1]] += rng.uniform(5, 90, shape[0])
+        return logits
+
+    return logits
+
+
+def _subnormal(rng, shape, labels, dtype):
+    return rng.integers(-1000, 1000, shape) * np.finfo(dtype).smallest_subnormal
+
+
+def _masked(rng, shape, labels, dtype):
+    """A third of the classes are -inf, but never the label."""
+    logits = np.where(rng.random(shape) < 1 / 3, -np.inf, 3 * rng.normal(size=shape))
+    logits[np.arange(shape[0]), labels] = rng.normal(size=shape[0])
+    return logits
+
+
+_MAKERS = {
+    "equal": _equal,
+    "the label dominates": _dominating(0),
+    "another dominates": _dominating(1),
+    "spread 1": _normal(1),
+    "spread 10": _normal(10),
+    "spread 1e4": _normal(1e4),
+    "spread 1e-4": _normal(1e-4),
+    "around 1e4": _normal(1, offset=1e4),
+    "subnormal": _subnormal,
+    "a third masked": _masked,
+}
+NAMES = tuple(_MAKERS)
+
+
+def rows(name, n_rows, n_classes, dtype, seed=0):
+    """Logits (n_rows, n_classes) of the dtype, and labels; the same for the same arguments."""
+    rng = np.random.default_rng([seed, NAMES.index(name), n_classes])
+    labels = rng.integers(0, n_classes, n_rows)
+    logits = _MAKERS[name](rng, (n_rows, n_classes), labels, dtype)
+    return logits.astype(dtype), labels

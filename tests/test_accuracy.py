@@ -1,0 +1,41 @@
+"""Losses and gradients of hard rows are as exact as derived, and no further off than SciPy's."""
+
+import numpy as np
+import pytest
+
+from benchmarks import accuracy
+from tests import families, oracle
+
+# Where both round correctly the larger of the two largest errors is a matter of luck.
+LUCK = 1.1
+
+
+@pytest.fixture(params=[1, 2, 15, 16, 17, 41, 300])
+def n_classes(request):
+    return request.param
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("family", families.NAMES)
+def test_no_error_is_above_its_bound_or_above_scipys(family, n_classes, dtype):
+    logits, labels = families.rows(family, 30, n_classes, dtype)
+    exact = oracle.losses_and_gradients(logits, labels)
+    ours, scipys = (
+        accuracy.errors_of(of, logits, labels, exact) for of in (accuracy.ours, accuracy.scipy)
+    )
+    assert accuracy.share_of_bound(logits, labels) <= 1
+    assert ours.loss <= LUCK * scipys.loss
+    assert ours.gradient <= LUCK * scipys.gradient
+
+
+def test_an_error_is_seen():
+    logits, labels = families.rows("spread 1", 3, 4, np.float64)
+    exact = oracle.losses_and_gradients(logits, labels)
+
+    def off(logits, labels):
+        losses, gradient = accuracy.scipy(logits, labels)
+        return losses + 1e-9, gradient * (1 + 1e-9)
+
+    found = accuracy.errors_of(off, logits, labels, exact)
+    assert found.loss == pytest.approx(1e-9 * 2**53, rel=1e-3)
+    assert 1e-10 * 2**53 < found.gradient < 1e-9 * 2**53
