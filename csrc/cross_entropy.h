@@ -22,9 +22,10 @@
 /* One row with a label: fills lane i, and dz unless that is NULL. */
 static inline void label_row(const real *z, size_t n, size_t label, double scale,
                              struct lanes *lanes, size_t i, real *dz) {
-    struct row row = row_of(z, n);
+    struct row row;
     real score = z[label]; /* dz may be z */
-    double others = exponentials(z, n, &row, label, dz, lanes->lost + i);
+    double others = exponentials_of_row(z, n, &row, label, dz, lanes->lost + i);
+    lanes->largest_term[i] = (real)term_of(row.largest, &row);
     lanes->maximum[i] = row.largest;
     lanes->score[i] = score;
     lanes->others[i] = others;
@@ -49,9 +50,6 @@ static int label_rows(const real *logits, size_t stride, size_t n_rows, size_t n
                   dlogits ? dlogits + i * dlogits_stride : NULL);
     }
     double loss_of_row[LANES];
-    vec largest = load(lanes.maximum);
-    struct shift shift = shift_of(largest);
-    store(lanes.largest_term, exponential(largest, &shift));
     losses_of_lanes(&lanes, loss_of_row);
     int n_invalid = 0;
     for (size_t i = 0; i < n_rows; ++i) {

@@ -5,8 +5,8 @@
  * with s the multiple of ln 2 next to m (exponential.h), so that e_m is about 1.
  *
  * Decisions:
- *   - Three passes over a row (maximum; exponentials and their sum; scaling). A row of up to some 64k
- *     float32 stays in the cache, so memory is read once.
+ *   - Two passes over a row (exponentials, their sum and the maximum; scaling), and three over a short one or
+ *     with soft targets (the maximum first). A row of up to some 64k float32 stays in the cache, so memory is read once.
  *   - Four vectors of terms are added as a tree, and these sums in double, or in float64 with what each
  *     addition loses: the rounding error does not grow with the number of classes, equal terms have an exact sum,
  *     and the order of the sum depends on nothing but the row.
@@ -90,11 +90,23 @@ ALWAYS_INLINE double fold_lanes(sums s, double *lost) {
     return lane[0];
 }
 
+ALWAYS_INLINE sums scale_sums(sums s, double factor) {
+    double lane[LANES];
+    store_wide(lane, s);
+    for (int i = 0; i < LANES; ++i) lane[i] *= factor;
+    return load_wide(lane);
+}
+
 #else
 
 typedef struct {
     vec sum, lost;
 } sums;
+
+ALWAYS_INLINE sums scale_sums(sums s, double factor) {
+    vec factors = broadcast(factor);
+    return (sums){mul(s.sum, factors), mul(s.lost, factors)};
+}
 
 ALWAYS_INLINE sums no_sums(void) { return (sums){broadcast(0), broadcast(0)}; }
 
@@ -190,6 +202,72 @@ static inline double exponentials(const real *z, size_t n, const struct row *row
     return exponentials_of(z, n, row, 0, label, e, lost);
 }
 
+/* How far above 2**HEADROOM, as a logarithm, a term may be: their sum still is a number. */
+static const real LIMIT = 40;
+
+/* The first n_done elements of a row have their terms in e, and s is their sum, relative to *shift; later ones are too
+ * large for that. Makes both relative to the largest of the rest, z. Powers of 2 apart it is exact. */
+static sums begin_anew(const real *z, size_t n, struct shift *shift, real *e, size_t n_done,
+                       sums s) {
+    struct shift now = shift_of(broadcast(row_maximum(z, n)));
+    real magic[LANES], magic_now[LANES], from[LANES];
+    store(magic, shift->magic);
+    store(magic_now, now.magic);
+    store(from, now.from);
+    double power = (double)(magic_now[0] - magic[0]), factor = 0;
+    if (power > -1000 && from[0] == 0) { /* else the terms so far are nothing beside the rest */
+        uint64_t bits = (uint64_t)(1023 + (int64_t)power) << 52;
+        memcpy(&factor, &bits, sizeof factor);
+    }
+    *shift = now;
+    vec factors = broadcast((real)factor);
+    for (size_t k = 0; e && k < n_done; k += LANES) store(e + k, mul(load(e + k), factors));
+    return scale_sums(s, factor);
+}
+
+ALWAYS_INLINE double exponentials_and_maximum(const real *z, size_t n, struct row *row,
+                                              size_t label, real *e, double *lost) {
+    struct shift shift = row->shift; /* nothing that is stored can change it */
+    vec largest = broadcast(row->largest), most = broadcast(row->largest + LIMIT);
+    sums s = no_sums();
+    enum { STEP = GROUP * LANES };
+    size_t k = 0;
+    for (; k + STEP <= n; k += STEP) {
+        vec here = load(z + k);
+        UNROLL for (int i = 1; i < GROUP; ++i) here = maximum(here, load(z + k + i * LANES));
+        if (any_less(most, here)) break;
+        largest = maximum(largest, here);
+        if (label - k < STEP) {
+            s = other_exponentials(z + k, STEP, &shift, label - k, e ? e + k : NULL, s);
+        } else {
+            s = add_terms(s, tree_of_exponentials(z + k, GROUP, &shift, 0, e ? e + k : NULL));
+        }
+    }
+    real of_rest = row_maximum(z + k, n - k);
+    if (!(of_rest <= row->largest + LIMIT)) s = begin_anew(z + k, n - k, &shift, e, k, s);
+    row->largest = largest_lane(maximum(largest, broadcast(of_rest)));
+    row->shift = shift;
+    s = other_exponentials(z + k, n - k, &shift, label - k, e ? e + k : NULL, s);
+    return fold_lanes(s, lost);
+}
+
+/* The same of a row of which nothing is known; fills *row. To look for the maximum first would read the row twice.
+ * The power of 2 that terms are relative to need only be about that of the largest: here it is that of the
+ * first ones, and where a later one is much larger, the row begins anew from there. Terms are the same but
+ * for the power of 2. */
+static double exponentials_of_row(const real *z, size_t n, struct row *row, size_t label, real *e,
+                                  double *lost) {
+    size_t first = GROUP * LANES;
+    real largest = row_maximum(z, n < first ? n : first);
+    if (n < 2 * first || !(fabs((double)largest) < (double)FAR_FROM_0 / 2)) {
+        *row = row_of(z, n);
+        return exponentials(z, n, row, label, e, lost);
+    }
+    *row = (struct row){largest, shift_of(broadcast(largest))};
+    if (!e) return exponentials_and_maximum(z, n, row, label, NULL, lost);
+    return exponentials_and_maximum(z, n, row, label, e, lost);
+}
+
 /* A number in two parts. */
 struct factor {
     real high, low;
@@ -266,8 +344,8 @@ static ptrdiff_t softmax(const void *logits, size_t n_rows, size_t n_classes, vo
     for (size_t i = 0; i < n_rows; ++i) {
         const real *z = (const real *)logits + i * n_classes;
         real *p = (real *)out + i * n_classes;
-        struct row row = row_of(z, n_classes);
-        double lost, total = exponentials(z, n_classes, &row, NO_LABEL, p, &lost);
+        struct row row;
+        double lost, total = exponentials_of_row(z, n_classes, &row, NO_LABEL, p, &lost);
         scale_row(p, n_classes, quotient_of(1, 0, total, lost));
         if (isnan(total) && invalid < 0) invalid = (ptrdiff_t)i;
     }
@@ -279,8 +357,8 @@ static ptrdiff_t log_softmax(const void *logits, size_t n_rows, size_t n_classes
     for (size_t i = 0; i < n_rows; ++i) {
         const real *z = (const real *)logits + i * n_classes;
         real *log_p = (real *)out + i * n_classes;
-        struct row row = row_of(z, n_classes);
-        double lost, total = exponentials(z, n_classes, &row, NO_LABEL, NULL, &lost);
+        struct row row;
+        double lost, total = exponentials_of_row(z, n_classes, &row, NO_LABEL, NULL, &lost);
         double relative = loss_of(0, 0, total, lost, 0, term_of(row.largest, &row));
         vec shift = broadcast(row.largest), log_total = broadcast((real)relative);
         for (size_t k = 0; k < n_classes; k += LANES) {
@@ -303,8 +381,8 @@ static real edge_value(const real *z, size_t n, real m) {
 static void logsumexp(const void *logits, size_t n_rows, size_t n_classes, void *out) {
     for (size_t i = 0; i < n_rows; ++i) {
         const real *z = (const real *)logits + i * n_classes;
-        struct row row = row_of(z, n_classes);
-        double lost, total = exponentials(z, n_classes, &row, NO_LABEL, NULL, &lost);
+        struct row row;
+        double lost, total = exponentials_of_row(z, n_classes, &row, NO_LABEL, NULL, &lost);
         double largest_term = term_of(row.largest, &row);
         double lse = loss_of((double)row.largest, 0, total, lost, 0, largest_term);
         ((real *)out)[i] = isnan(total) ? edge_value(z, n_classes, row.largest) : (real)lse;

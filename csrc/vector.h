@@ -15,11 +15,12 @@
  *   fmadd(a, b, c)               a * b + c, rounded once where the instruction set can
  *   magnitude(v)                |v|
  *   select_less(a, b, x, y)     lanes of x where a < b, else of y (NaN is not less)
+ *   any_less(a, b)              whether a < b in any lane
  *   select_equal(a, b, x, y)    lanes of x where a == b, else of y
  *   with_sign_of(v, s)          v >= 0 with the sign bit of s
  *   shift_exponent(p, t)        p * 2**n, where n stands in the low bits of t (see exponential.h)
  *   sum_lanes(v), largest_lane(v)
- *   wide, wide_zero(), add_to_wide(w, v), store_wide(p, w)
+ *   wide, wide_zero(), add_to_wide(w, v), load_wide(p), store_wide(p, w)
  *                               float32 only: LANES sums in double
  *   load_columns(rows, first, v)  v[j][i] = rows[i][first + j], for COLUMNS_AT_ONCE columns j of LANES rows
  *   store_columns(p, stride, v)   and back, to rows at the same distance from each other

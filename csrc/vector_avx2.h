@@ -103,6 +103,11 @@ ALWAYS_INLINE vec select_less(vec a, vec b, vec x, vec y) {
                  HALF(blendv)(y.high, x.high, HALF(cmp)(a.high, b.high, _CMP_LT_OQ))};
 }
 
+ALWAYS_INLINE int any_less(vec a, vec b) {
+    half low = HALF(cmp)(a.low, b.low, _CMP_LT_OQ), high = HALF(cmp)(a.high, b.high, _CMP_LT_OQ);
+    return HALF(movemask)(HALF(or)(low, high)) != 0;
+}
+
 ALWAYS_INLINE vec select_equal(vec a, vec b, vec x, vec y) {
     return (vec){HALF(blendv)(y.low, x.low, HALF(cmp)(a.low, b.low, _CMP_EQ_OQ)),
                  HALF(blendv)(y.high, x.high, HALF(cmp)(a.high, b.high, _CMP_EQ_OQ))};
@@ -169,6 +174,12 @@ ALWAYS_INLINE wide add_to_wide(wide w, vec v) {
     __m128 four[4] = {_mm256_castps256_ps128(v.low), _mm256_extractf128_ps(v.low, 1),
                       _mm256_castps256_ps128(v.high), _mm256_extractf128_ps(v.high, 1)};
     UNROLL for (int i = 0; i < 4; ++i) w.of[i] = _mm256_add_pd(w.of[i], _mm256_cvtps_pd(four[i]));
+    return w;
+}
+
+ALWAYS_INLINE wide load_wide(const double *p) {
+    wide w;
+    UNROLL for (int i = 0; i < 4; ++i) w.of[i] = _mm256_loadu_pd(p + i * (LANES / 4));
     return w;
 }
 

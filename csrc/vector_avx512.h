@@ -62,6 +62,8 @@ ALWAYS_INLINE vec select_less(vec a, vec b, vec x, vec y) {
     return VEC(mask_blend)(VEC_MASK(cmp)(a, b, _CMP_LT_OQ), y, x);
 }
 
+ALWAYS_INLINE int any_less(vec a, vec b) { return VEC_MASK(cmp)(a, b, _CMP_LT_OQ) != 0; }
+
 ALWAYS_INLINE vec select_equal(vec a, vec b, vec x, vec y) {
     return VEC(mask_blend)(VEC_MASK(cmp)(a, b, _CMP_EQ_OQ), y, x);
 }
@@ -114,6 +116,10 @@ ALWAYS_INLINE wide wide_zero(void) { return (wide){_mm512_setzero_pd(), _mm512_s
 ALWAYS_INLINE wide add_to_wide(wide w, vec v) {
     return (wide){_mm512_add_pd(w.low, _mm512_cvtps_pd(_mm512_castps512_ps256(v))),
                   _mm512_add_pd(w.high, _mm512_cvtps_pd(_mm512_extractf32x8_ps(v, 1)))};
+}
+
+ALWAYS_INLINE wide load_wide(const double *p) {
+    return (wide){_mm512_loadu_pd(p), _mm512_loadu_pd(p + LANES / 2)};
 }
 
 ALWAYS_INLINE void store_wide(double *p, wide w) {

@@ -14,6 +14,7 @@ typedef float32x4_t quarter;
 #define BITS(name) name##_s32
 #define CAST_TO_BITS vreinterpretq_s32_f32
 #define CAST_TO_REAL vreinterpretq_f32_s32
+#define MASK_AS_WORDS(mask) (mask)
 enum { MANTISSA_BITS = 23 };
 #else
 typedef float64x2_t quarter;
@@ -21,6 +22,7 @@ typedef float64x2_t quarter;
 #define BITS(name) name##_s64
 #define CAST_TO_BITS vreinterpretq_s64_f64
 #define CAST_TO_REAL vreinterpretq_f64_s64
+#define MASK_AS_WORDS vreinterpretq_u32_u64
 enum { MANTISSA_BITS = 52 };
 #endif
 
@@ -141,6 +143,12 @@ ALWAYS_INLINE vec select_less(vec a, vec b, vec x, vec y) {
     return y;
 }
 
+ALWAYS_INLINE int any_less(vec a, vec b) {
+    uint32x4_t any = vdupq_n_u32(0);
+    EACH_QUARTER any = vorrq_u32(any, MASK_AS_WORDS(REALS(vcltq)(a.of[i], b.of[i])));
+    return vmaxvq_u32(any) != 0;
+}
+
 ALWAYS_INLINE vec select_equal(vec a, vec b, vec x, vec y) {
     EACH_QUARTER y.of[i] = REALS(vbslq)(REALS(vceqq)(a.of[i], b.of[i]), x.of[i], y.of[i]);
     return y;
@@ -198,6 +206,12 @@ ALWAYS_INLINE wide add_to_wide(wide w, vec v) {
         w.of[2 * i] = vaddq_f64(w.of[2 * i], vcvt_f64_f32(vget_low_f32(v.of[i])));
         w.of[2 * i + 1] = vaddq_f64(w.of[2 * i + 1], vcvt_high_f64_f32(v.of[i]));
     }
+    return w;
+}
+
+ALWAYS_INLINE wide load_wide(const double *p) {
+    wide w;
+    UNROLL for (int i = 0; i < 8; ++i) w.of[i] = vld1q_f64(p + 2 * i);
     return w;
 }
 

@@ -78,6 +78,12 @@ ALWAYS_INLINE vec select_less(vec a, vec b, vec x, vec y) {
     return y;
 }
 
+ALWAYS_INLINE int any_less(vec a, vec b) {
+    int any = 0;
+    EACH_LANE any |= a.lane[i] < b.lane[i];
+    return any;
+}
+
 ALWAYS_INLINE vec select_equal(vec a, vec b, vec x, vec y) {
     EACH_LANE y.lane[i] = a.lane[i] == b.lane[i] ? x.lane[i] : y.lane[i];
     return y;
@@ -135,6 +141,12 @@ ALWAYS_INLINE wide wide_zero(void) { return (wide){{0}}; }
 
 ALWAYS_INLINE wide add_to_wide(wide w, vec v) {
     EACH_LANE w.lane[i] += (double)v.lane[i];
+    return w;
+}
+
+ALWAYS_INLINE wide load_wide(const double *p) {
+    wide w;
+    memcpy(w.lane, p, sizeof w.lane);
     return w;
 }
 

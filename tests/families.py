@@ -32,6 +32,16 @@ def _subnormal(rng, shape, labels, dtype):
     return rng.integers(-1000, 1000, shape) * np.finfo(dtype).smallest_subnormal
 
 
+def _rising(size):
+    """The first logits say nothing about the largest."""
+
+    def logits(rng, shape, labels, dtype):
+        steps = np.linspace(0, size, shape[1]) if shape[1] > 1 else np.zeros(1)
+        return steps - size / 3 + rng.normal(size=shape)
+
+    return logits
+
+
 def _masked(rng, shape, labels, dtype):
     """A third of the classes are -inf, but never the label."""
     logits = np.where(rng.random(shape) < 1 / 3, -np.inf, 3 * rng.normal(size=shape))
@@ -48,6 +58,8 @@ _MAKERS = {
     "spread 1e4": _normal(1e4),
     "spread 1e-4": _normal(1e-4),
     "around 1e4": _normal(1, offset=1e4),
+    "rising": _rising(400),
+    "rising far": _rising(1e5),
     "subnormal": _subnormal,
     "a third masked": _masked,
 }
