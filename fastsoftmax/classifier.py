@@ -10,9 +10,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from . import loss, validation
+from . import estimator, loss, validation
 from .backends import State
-from .exceptions import DivergenceError, NotFittedError
+from .exceptions import DivergenceError
 from .labels import as_labels, encode, find_classes
 from .settings import Settings, generator_of, n_threads_of, parameters_of
 from .sgd import copy_of
@@ -96,6 +96,8 @@ class SoftmaxClassifier:
     classes_ : ndarray, shape (n_classes,)
         The labels, sorted.
     n_features_in_ : int
+    feature_names_in_ : ndarray of str, shape (n_features,)
+        The names of the columns, where `X` was a pandas or polars frame with names of strings.
     mean_, scale_ : ndarray of float64, shape (n_features,), or None
         Mean and standard deviation of every feature with `standardize`, else None. A feature that does
         not vary has the scale 1.
@@ -140,6 +142,7 @@ class SoftmaxClassifier:
     intercept_: FloatArray
     classes_: NDArray[Any]
     n_features_in_: int
+    feature_names_in_: NDArray[Any]
     mean_: NDArray[np.float64] | None
     scale_: NDArray[np.float64] | None
     n_iter_: int
@@ -223,6 +226,18 @@ class SoftmaxClassifier:
         ]
         return f"{type(self).__name__}({', '.join(changed)})"
 
+    def __sklearn_tags__(self) -> Any:
+        """What scikit-learn wants to know."""
+        return estimator.tags()
+
+    def __sklearn_is_fitted__(self) -> bool:
+        """Whether `fit` or `partial_fit` has run."""
+        return hasattr(self, "coef_")
+
+    def _repr_html_(self) -> str | None:
+        """In notebooks, as scikit-learn shows its estimators."""
+        return estimator.html_of(self)
+
     @classmethod
     def _parameters(cls) -> dict[str, Parameter]:
         """The parameters of the constructor, a subclass's own included."""
@@ -260,12 +275,13 @@ class SoftmaxClassifier:
             `loss_curve_` tell of the whole epochs before.
         """
         settings = Settings(self)
-        matrix = _matrix(X)
+        matrix, names = _matrix(X), estimator.feature_names_of(X)
         settings.check_rule_for(matrix)
+        y = estimator.as_vector(y)
         classes = find_classes(y)
         targets = encode(y, classes, len(matrix))
         if len(classes) < 2:
-            raise ValueError(f"y: expected at least two classes, got one: {classes[0]!r}")
+            raise ValueError(f"y: expected at least two classes, got one class: {classes[0]!r}")
         units = settings.standardization_of(matrix)
         state = settings.initial_state(len(classes), matrix)
         random = generator_of(self.random_state)
@@ -286,13 +302,13 @@ class SoftmaxClassifier:
                     if epochs_without_gain >= settings.n_iter_no_change:
                         break
         except KeyboardInterrupt:
-            self._publish(classes, state, units, random, curve, steps)
+            self._publish(classes, names, state, units, random, curve, steps)
             raise
         except DivergenceError:
             if curve:
-                self._publish(classes, last_good, units, random, curve, steps)
+                self._publish(classes, names, last_good, units, random, curve, steps)
             raise
-        self._publish(classes, state, units, random, curve, steps)
+        self._publish(classes, names, state, units, random, curve, steps)
         return self
 
     def partial_fit(self, X: ArrayLike, y: ArrayLike, classes: ArrayLike | None = None) -> Self:
@@ -317,11 +333,14 @@ class SoftmaxClassifier:
             before the call, whatever the error.
         """
         settings = Settings(self)
-        matrix = _matrix(X)
+        matrix, names = _matrix(X), estimator.feature_names_of(X)
         settings.check_rule_for(matrix)
+        y = estimator.as_vector(y)
         fitted = hasattr(self, "coef_")
         if fitted:
             known = self.classes_
+            estimator.check_feature_names(self, X)
+            names = getattr(self, "feature_names_in_", None)
             if classes is not None and not np.array_equal(find_classes(classes, "classes"), known):
                 raise ValueError(
                     f"classes: expected those of the first call, {known.tolist()}, got {classes!r}"
@@ -348,7 +367,7 @@ class SoftmaxClassifier:
             print(f"epoch {len(curve)}: loss {objective:.6g}")
         if not fitted:
             generator_of(self.random_state)
-        self._publish(known, state, units, random, curve, steps)
+        self._publish(known, names, state, units, random, curve, steps)
         return self
 
     def decision_function(self, X: ArrayLike) -> FloatArray:
@@ -400,6 +419,7 @@ class SoftmaxClassifier:
     def _publish(
         self,
         classes: NDArray[Any],
+        names: NDArray[Any] | None,
         state: State,
         units: Standardization | None,
         random: np.random.Generator,
@@ -412,10 +432,13 @@ class SoftmaxClassifier:
             coef, intercept = units.to_original(coef, intercept)
         if intercept is None:
             intercept = np.zeros(n_classes, state.coef.dtype)
+        if names is None:
+            self.__dict__.pop("feature_names_in_", None)
         # At once: a signal finds all of the old attributes or all of the new ones.
         self.__dict__.update(
             classes_=classes,
             n_features_in_=n_features,
+            **({} if names is None else {"feature_names_in_": names}),
             coef_=coef,
             mean_=None if units is None else units.mean,
             scale_=None if units is None else units.scale,
@@ -436,14 +459,16 @@ class SoftmaxClassifier:
     def _check_n_features(self, matrix: NDArray[Any] | SparseRows) -> None:
         if matrix.shape[1] != self.n_features_in_:
             raise ValueError(
-                f"X: expected {self.n_features_in_} features as in training, got {matrix.shape[1]}"
+                f"X has {matrix.shape[1]} features, but {type(self).__name__} is expecting "
+                f"{self.n_features_in_} features as input"
             )
 
     def _logits(self, X: ArrayLike) -> FloatArray:
         if not hasattr(self, "coef_"):
-            raise NotFittedError(
+            raise estimator.not_fitted(
                 "this SoftmaxClassifier is not fitted: call fit or partial_fit first"
             )
+        estimator.check_feature_names(self, X)
         matrix = _matrix(X, to_train=False)
         self._check_n_features(matrix)
         coef, intercept = parameters_of(self)
@@ -466,12 +491,17 @@ class SoftmaxClassifier:
 
 def _matrix(X: ArrayLike, to_train: bool = True) -> NDArray[Any] | SparseRows:
     sparse = as_sparse_rows("X", X)
-    matrix = validation.as_array("X", X) if sparse is None else sparse
+    matrix = validation.as_array("X", _numbers(X)) if sparse is None else sparse
     if len(matrix.shape) != 2:
-        raise ValueError(f"X: expected two dimensions, got shape {matrix.shape}")
-    if matrix.shape[1] == 0 or (len(matrix) == 0 and to_train):
         raise ValueError(
-            f"X: expected at least one sample and one feature, got shape {matrix.shape}"
+            f"X: expected two dimensions, got shape {matrix.shape}. Reshape your data: "
+            "X.reshape(-1, 1) is one feature, X.reshape(1, -1) one sample"
+        )
+    if matrix.shape[1] == 0 or (len(matrix) == 0 and to_train):
+        n, what = (0, "sample") if len(matrix) == 0 else (0, "feature")
+        raise ValueError(
+            "X: expected at least one sample and one feature: "
+            f"{n} {what}(s) (shape={matrix.shape}) while a minimum of 1 is required."
         )
     if isinstance(matrix, SparseRows):
         return matrix
@@ -479,3 +509,16 @@ def _matrix(X: ArrayLike, to_train: bool = True) -> NDArray[Any] | SparseRows:
         # Rows of a Fortran-ordered array are scattered: the one copy of X that training ever makes.
         return np.array(matrix, order="C")
     return matrix
+
+
+def _numbers(X: Any) -> Any:
+    """Return an array of Python's numbers as one of NumPy's; anything else as it is."""
+    dtype = getattr(X, "dtype", None)
+    if dtype == np.dtype(object):
+        try:
+            return np.asarray(X).astype(np.float64)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"X: expected numbers, got dtype object: {error}") from None
+    if isinstance(dtype, np.dtype) and dtype.kind == "c":
+        raise ValueError(f"X: Complex data not supported, got dtype {dtype}")
+    return X

@@ -306,7 +306,7 @@ def test_predictions_are_those_of_the_dense_matrix(dtype, monkeypatch, block_byt
     np.testing.assert_allclose(
         converted, model.decision_function(dense.astype(other)), rtol=0, atol=bound
     )
-    with pytest.raises(ValueError, match="X: expected 50 features as in training, got 49"):
+    with pytest.raises(ValueError, match=r"X has 49 features, but .* is expecting 50"):
         model.predict(X[:, :49])
 
 
@@ -411,12 +411,12 @@ HOSTILE = {
             "indptr": np.zeros(4, int),
         },
         ValueError,
-        r"at least one sample and one feature, got shape \(3, 0\)",
+        r"at least one sample and one feature.*shape=\(3, 0\)",
     ),
     "no samples": (
         {"shape": (0, 4), "indptr": np.zeros(1, int)},
         ValueError,
-        r"at least one sample and one feature, got shape \(0, 4\)",
+        r"at least one sample and one feature.*shape=\(0, 4\)",
     ),
     "NaN": (
         {"data": np.array([1, np.nan, 3])},

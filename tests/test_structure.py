@@ -147,7 +147,9 @@ MAY_IMPORT = {
     "standardization": LEAVES | {"backends"},
     "sgd": LEAVES | {"backends", "standardization"},
     "settings": LEAVES | {"backends", "sgd", "standardization"},
-    "classifier": LEAVES | {"backends", "loss", "linear", "sgd", "settings", "standardization"},
+    "estimator": LEAVES,
+    "classifier": LEAVES
+    | {"backends", "estimator", "loss", "linear", "sgd", "settings", "standardization"},
     "torch": LEAVES | {"loss"},
     "njit": {"__init__"},
     "lecture": LEAVES | {"backends", "loss", "linear", "gradcheck"},

@@ -1,0 +1,126 @@
+"""The classifier among scikit-learn's tools, with frames, and without scikit-learn."""
+
+import pickle
+import subprocess
+import sys
+import warnings
+
+import numpy as np
+import polars
+import pytest
+from sklearn.base import clone
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.datasets import load_iris
+from sklearn.exceptions import DataConversionWarning
+from sklearn.exceptions import NotFittedError as TheirNotFittedError
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import estimator_checks_generator
+
+from fastsoftmax import NotFittedError, SoftmaxClassifier
+
+with warnings.catch_warnings():  # inheriting from their class is what the package does without
+    warnings.filterwarnings(
+        "ignore", message=".*does not inherit from `sklearn.base.BaseEstimator`"
+    )
+    CHECKS = list(estimator_checks_generator(SoftmaxClassifier()))
+FAST = {"standardize": True, "eta0": 0.1, "random_state": 0}
+
+
+@pytest.fixture(scope="module")
+def iris():
+    return load_iris(return_X_y=True, as_frame=True)
+
+
+def _name_of(check):
+    return getattr(check, "func", check).__name__
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.SkipTestWarning")
+@pytest.mark.parametrize("i", range(len(CHECKS)), ids=[_name_of(check) for _, check in CHECKS])
+def test_scikit_learns_check_passes(backend, i):
+    _, check = CHECKS[i]
+    check(SoftmaxClassifier(backend=backend))
+
+
+def test_with_scikit_learns_tools(iris):
+    X, y = iris
+    model = SoftmaxClassifier(**FAST)
+    assert cross_val_score(model, X, y).mean() > 0.85
+    assert CalibratedClassifierCV(model).fit(X, y).score(X, y) > 0.85
+    pipeline = make_pipeline(StandardScaler(), SoftmaxClassifier(random_state=0))
+    grid = {"softmaxclassifier__eta0": [1e-4, 0.1]}
+    search = GridSearchCV(pipeline, grid, n_jobs=2).fit(X, y)
+    assert search.best_params_ == {"softmaxclassifier__eta0": 0.1}
+    copy = clone(model)
+    assert copy is not model
+    assert copy.get_params() == model.get_params()
+    assert "SoftmaxClassifier" in model._repr_html_()
+
+
+@pytest.mark.parametrize("convert", [lambda X: X, polars.from_pandas], ids=["pandas", "polars"])
+def test_frames_name_their_features(iris, convert):
+    X, y = iris
+    names = list(X.columns)
+    plain = SoftmaxClassifier(**FAST).fit(X.to_numpy(), y)
+    model = SoftmaxClassifier(**FAST).fit(convert(X), y)
+    assert model.feature_names_in_.tolist() == names
+    np.testing.assert_array_equal(model.coef_, plain.coef_)
+    np.testing.assert_array_equal(model.predict(convert(X)), plain.predict(X.to_numpy()))
+    model.partial_fit(convert(X), y)
+    assert model.feature_names_in_.tolist() == names
+    with pytest.raises(ValueError, match="must be in the same order"):
+        model.predict(convert(X[names[::-1]]))
+    unseen = r"unseen at fit time:\n- width\n.*now missing:\n- sepal length"
+    with pytest.raises(ValueError, match=unseen):
+        model.predict(convert(X.rename(columns={names[0]: "width"})))
+    with pytest.warns(UserWarning, match="X does not have valid feature names"):
+        model.predict(X.to_numpy())
+    with pytest.warns(UserWarning, match="SoftmaxClassifier was fitted without feature names"):
+        plain.predict(convert(X))
+    model.fit(X.to_numpy(), y)
+    assert not hasattr(model, "feature_names_in_")
+    again = pickle.loads(pickle.dumps(plain))
+    np.testing.assert_array_equal(again.predict(X.to_numpy()), plain.predict(X.to_numpy()))
+
+
+def test_frames_with_names_of_several_types_are_refused(iris):
+    X, y = iris
+    mixed = X.rename(columns={X.columns[0]: 7})
+    with pytest.raises(TypeError, match=r"^X: Feature names are only supported"):
+        SoftmaxClassifier(**FAST).fit(mixed, y)
+
+
+def test_labels_of_other_kinds(iris):
+    X, y = iris
+    words = y.map({0: "setosa", 1: "versicolor", 2: "virginica"})
+    assert set(SoftmaxClassifier(**FAST).fit(X, words).predict(X)) == set(words)
+    is_setosa = (y == 0).to_numpy()
+    model = SoftmaxClassifier(**FAST).fit(X, is_setosa)
+    np.testing.assert_array_equal(model.predict(X), is_setosa)
+    with pytest.warns(DataConversionWarning, match="column-vector y"):
+        column = SoftmaxClassifier(**FAST).fit(X, is_setosa[:, None])
+    np.testing.assert_array_equal(column.coef_, model.coef_)
+
+
+def test_a_model_that_is_not_fitted_raises_an_error_of_both_packages():
+    with pytest.raises(NotFittedError) as caught:
+        SoftmaxClassifier().predict([[1.0]])
+    assert isinstance(caught.value, TheirNotFittedError)
+
+
+def test_without_scikit_learn():
+    code = (
+        "import sys; sys.modules['sklearn'] = None\n"
+        "from fastsoftmax import NotFittedError, SoftmaxClassifier\n"
+        "model = SoftmaxClassifier(eta0=0.5)\n"
+        "try: model.predict([[1.0]])\n"
+        "except NotFittedError: pass\n"
+        "else: raise SystemExit('no error')\n"
+        "assert model.fit([[0.0], [1.0]], ['a', 'b']).predict([[5.0]]) == ['b']\n"
+        "assert model.set_params(eta0=0.1).get_params()['eta0'] == 0.1\n"
+        "del sys.modules['sklearn']\n"
+        "assert model._repr_html_() is None and 'sklearn' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
