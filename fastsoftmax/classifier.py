@@ -15,7 +15,7 @@ from .backends import State
 from .exceptions import DivergenceError
 from .labels import as_labels, encode, find_classes
 from .settings import Settings, generator_of, n_threads_of, parameters_of
-from .sgd import copy_of
+from .sgd import check_progress, copy_of
 from .sparse import SparseRows, as_sparse_rows
 from .standardization import Standardization
 from .validation import FloatArray
@@ -72,8 +72,10 @@ class SoftmaxClassifier:
     learning_rate : {"constant", "invscaling"} or callable, default "constant"
         "constant" is `eta0`; "invscaling" is ``eta0 / t**power_t`` at the t-th step, counted from 1;
         a callable takes the number of the step, counted from 0, and returns the rate.
-    eta0 : float, default 0.01
-        The (first) learning rate, greater than 0.
+    eta0 : "auto" or float, default "auto"
+        The (first) learning rate, greater than 0. "auto" is one over a bound on the curvature of the loss,
+        from the rows of `X`: the larger its numbers, the smaller. `partial_fit` keeps that of its first
+        call.
     power_t : float, default 0.5
         The exponent of "invscaling".
     momentum : float, default 0.0
@@ -101,6 +103,8 @@ class SoftmaxClassifier:
     mean_, scale_ : ndarray of float64, shape (n_features,), or None
         Mean and standard deviation of every feature with `standardize`, else None. A feature that does
         not vary has the scale 1.
+    eta0_ : float
+        The (first) learning rate that was used.
     n_iter_ : int
         Epochs run: by `fit`, or by all calls of `partial_fit` so far.
     t_ : int
@@ -145,6 +149,7 @@ class SoftmaxClassifier:
     feature_names_in_: NDArray[Any]
     mean_: NDArray[np.float64] | None
     scale_: NDArray[np.float64] | None
+    eta0_: float
     n_iter_: int
     t_: int
     loss_curve_: list[float]
@@ -167,7 +172,7 @@ class SoftmaxClassifier:
         shuffle: bool = True,
         replacement: bool = False,
         learning_rate: str | Callable[[int], float] = "constant",
-        eta0: float = 0.01,
+        eta0: str | float = "auto",
         power_t: float = 0.5,
         momentum: float = 0.0,
         nesterov: bool = False,
@@ -268,8 +273,9 @@ class SoftmaxClassifier:
             If a parameter or the data are not as described; the message names it, and the attributes
             are as before the call.
         DivergenceError
-            If the loss becomes infinite or NaN; the attributes are those after the last good epoch,
-            or as before the call where there was none.
+            If the loss becomes infinite or NaN, or that of an epoch is above 10 times log(n_classes), that
+            of the starting weights; the attributes are those after the last good epoch, or as before
+            the call where there was none.
         KeyboardInterrupt
             On Ctrl-C; the weights are those after the last whole step, and `n_iter_`, `t_` and
             `loss_curve_` tell of the whole epochs before.
@@ -283,6 +289,7 @@ class SoftmaxClassifier:
         if len(classes) < 2:
             raise ValueError(f"y: expected at least two classes, got one class: {classes[0]!r}")
         units = settings.standardization_of(matrix)
+        settings.find_step_size(matrix, units)
         state = settings.initial_state(len(classes), matrix)
         random = generator_of(self.random_state)
         curve: list[float] = []
@@ -290,7 +297,10 @@ class SoftmaxClassifier:
         last_good = copy_of(state)
         try:
             for epoch in range(settings.max_iter):
-                curve.append(settings.run_epoch(matrix, targets, state, steps, random, units))
+                objective = settings.run_epoch(matrix, targets, state, steps, random, units)
+                # From zeros all classes are equally probable.
+                check_progress(objective, np.log(len(classes)), epoch + 1, settings.schedule)
+                curve.append(objective)
                 steps += settings.sampling.n_steps(len(matrix))
                 last_good = copy_of(state)
                 if settings.verbose:
@@ -302,13 +312,13 @@ class SoftmaxClassifier:
                     if epochs_without_gain >= settings.n_iter_no_change:
                         break
         except KeyboardInterrupt:
-            self._publish(classes, names, state, units, random, curve, steps)
+            self._publish(settings, classes, names, state, units, random, curve, steps)
             raise
         except DivergenceError:
             if curve:
-                self._publish(classes, names, last_good, units, random, curve, steps)
+                self._publish(settings, classes, names, last_good, units, random, curve, steps)
             raise
-        self._publish(classes, names, state, units, random, curve, steps)
+        self._publish(settings, classes, names, state, units, random, curve, steps)
         return self
 
     def partial_fit(self, X: ArrayLike, y: ArrayLike, classes: ArrayLike | None = None) -> Self:
@@ -354,6 +364,7 @@ class SoftmaxClassifier:
                 raise ValueError(f"classes: expected at least two, got {known.tolist()}")
         targets = encode(y, known, len(matrix))
         units = settings.standardization_of(matrix, self._units() if fitted else None)
+        settings.find_step_size(matrix, units, self.eta0_ if fitted else None)
         state = settings.initial_state(len(known), matrix)
         if fitted:
             state = settings.state_of(self, units)
@@ -367,7 +378,7 @@ class SoftmaxClassifier:
             print(f"epoch {len(curve)}: loss {objective:.6g}")
         if not fitted:
             generator_of(self.random_state)
-        self._publish(known, names, state, units, random, curve, steps)
+        self._publish(settings, known, names, state, units, random, curve, steps)
         return self
 
     def decision_function(self, X: ArrayLike) -> FloatArray:
@@ -418,6 +429,7 @@ class SoftmaxClassifier:
 
     def _publish(
         self,
+        settings: Settings,
         classes: NDArray[Any],
         names: NDArray[Any] | None,
         state: State,
@@ -443,6 +455,7 @@ class SoftmaxClassifier:
             mean_=None if units is None else units.mean,
             scale_=None if units is None else units.scale,
             intercept_=intercept,
+            eta0_=settings.schedule.eta0,
             loss_curve_=curve,
             n_iter_=len(curve),
             t_=steps,

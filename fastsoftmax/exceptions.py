@@ -6,4 +6,4 @@ class NotFittedError(ValueError, AttributeError):
 
 
 class DivergenceError(ArithmeticError):
-    """Training stopped because the loss became infinite or NaN; the message says what to change."""
+    """Training stopped because the loss grew or became NaN; the message says what to change."""

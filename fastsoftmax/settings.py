@@ -12,6 +12,7 @@ from .backends import Backend, Rule, State, get_backend
 from .sgd import Sampling, Schedule, copy_of, run_epoch
 from .sparse import SparseRows
 from .standardization import Standardization
+from .step_size import step_size
 from .threads import resolve_n_threads
 from .validation import FloatArray
 
@@ -45,9 +46,12 @@ class Settings:
                 f"momentum: expected 0 or more and less than 1, got {model.momentum!r}"
             )
         self.rule = Rule(l2, l1, momentum, bool(model.nesterov))
-        eta0 = validation.as_non_negative("eta0", model.eta0)
+        self.finds_step_size = isinstance(model.eta0, str) and model.eta0 == "auto"
+        if isinstance(model.eta0, str) and not self.finds_step_size:
+            raise ValueError(f"eta0: expected 'auto' or a number, got {model.eta0!r}")
+        eta0 = 1.0 if self.finds_step_size else validation.as_non_negative("eta0", model.eta0)
         if eta0 == 0:
-            raise ValueError("eta0: expected a number greater than 0, got 0")
+            raise ValueError("eta0: expected 'auto' or a number greater than 0, got 0")
         learning_rate = model.learning_rate
         named = isinstance(learning_rate, str) and learning_rate in schedules.NAMES
         if not callable(learning_rate) and not named:
@@ -71,6 +75,19 @@ class Settings:
                     f"{name}: expected {type(value)()} for a sparse X, which is trained on by plain "
                     f"SGD alone, got {value}"
                 )
+
+    def find_step_size(
+        self,
+        matrix: NDArray[Any] | SparseRows,
+        units: Standardization | None,
+        known: float | None = None,
+    ) -> None:
+        """Where `eta0` is "auto", take it from the data, or what an earlier call has found."""
+        if self.finds_step_size:
+            found = known or step_size(
+                matrix, self.sampling.batch_size, units, self.fit_intercept, self.rule.l2
+            )
+            self.schedule = self.schedule._replace(eta0=max(found, np.finfo(np.float64).tiny))
 
     def initial_state(self, n_classes: int, matrix: NDArray[Any] | SparseRows) -> State:
         """Weights and velocities of zeros."""

@@ -18,6 +18,8 @@ from .validation import FloatArray, as_native, reads_as, why_row_is_invalid
 
 # Rows that do not lie as the kernels read them are converted by blocks of about so many bytes.
 _BLOCK_BYTES = 1 << 22
+# An epoch whose loss is above so many times that of the starting weights has diverged.
+_MOST_LOSS = 10
 
 
 class Sampling(NamedTuple):
@@ -177,9 +179,28 @@ def _explain(
     raise _divergence(f"loss became {objective}", step, schedule)
 
 
+def check_progress(objective: float, starting_loss: float, epoch: int, schedule: Schedule) -> None:
+    """Raise the error for an epoch that is far worse than the weights before the first one were.
+
+    Raises
+    ------
+    DivergenceError
+        If the objective is above `_MOST_LOSS` times the loss at the start.
+    """
+    if objective > _MOST_LOSS * starting_loss:
+        raise DivergenceError(
+            f"the loss of epoch {epoch} is {objective:.3g}, more than {_MOST_LOSS} times that of the "
+            f"starting weights, {starting_loss:.3g}: {_remedy(schedule)}"
+        )
+
+
 def _divergence(what: str, step: int, schedule: Schedule) -> DivergenceError:
+    return DivergenceError(f"the {what} at step {step} of the epoch: {_remedy(schedule)}")
+
+
+def _remedy(schedule: Schedule) -> str:
     rate = "the learning rates" if callable(schedule.learning_rate) else "eta0"
-    return DivergenceError(
-        f"the {what} at step {step} of the epoch: lower {rate} (eta0 is {schedule.eta0:g}) "
-        "or scale the columns of X to a common range"
+    return (
+        f"lower {rate} (eta0 is {schedule.eta0:g}), or bring the columns of X to a common range, "
+        "with standardize=True for example"
     )

@@ -45,8 +45,8 @@ PARAMETERS = {
         ([lambda step: None, lambda step: "1", lambda step: [1.0], lambda step: 1j], TypeError),
     ],
     "eta0": [
-        ([0, -1, NAN, INF, HUGE], ValueError),
-        (["1", None, True, 1j], TypeError),
+        ([0, -1, NAN, INF, HUGE, "1", "optimal"], ValueError),
+        ([None, True, 1j], TypeError),
     ],
     "power_t": [([-1, NAN, INF], ValueError), (["1", None], TypeError)],
     "momentum": [([-0.1, 1, 1.5, NAN, INF], ValueError), (["0", None, True], TypeError)],

@@ -81,7 +81,7 @@ def test_training_is_that_on_the_standardised_matrix(n, d, c, kind, order, n_job
     elif order == "columns":
         X = np.asfortranarray(X)
     y = np.arange(n) % c
-    options = {"penalty": "elasticnet", "alpha": 0.01, "momentum": 0.9}
+    options = {"penalty": "elasticnet", "alpha": 0.01, "momentum": 0.9, "eta0": 0.01}
     options |= {"batch_size": max(17, n // 2)}
     options |= {"max_iter": 3, "random_state": 0, "backend": "compiled", "n_jobs": n_jobs}
     folded = SoftmaxClassifier(standardize=True, **options).fit(X, y)
@@ -163,14 +163,15 @@ def test_without_an_intercept_nothing_is_subtracted(backend, rng):
 
 def test_partial_fit_keeps_the_statistics_of_its_first_samples(rng):
     X, y = rng.normal(5, 3, size=(120, 4)), np.arange(120) % 3
-    model = SoftmaxClassifier(standardize=True, random_state=0, batch_size=20, shuffle=False)
+    options = {"random_state": 0, "batch_size": 20, "shuffle": False, "eta0": 0.01}
+    model = SoftmaxClassifier(standardize=True, **options)
     model.partial_fit(X[:60], y[:60], classes=[0, 1, 2])
     mean, scale = model.mean_.copy(), model.scale_.copy()
     model.partial_fit(X[60:] * 9, y[60:])
     np.testing.assert_array_equal(model.mean_, mean)
     np.testing.assert_array_equal(model.scale_, scale)
     both = np.concatenate([X[:60], X[60:] * 9])
-    reference = SoftmaxClassifier(random_state=0, batch_size=20, shuffle=False, max_iter=1)
+    reference = SoftmaxClassifier(max_iter=1, **options)
     reference.fit((both - mean) * (1 / scale), y)
     # Between the calls the weights go to the units of X and back.
     np.testing.assert_allclose(model.coef_ * scale, reference.coef_, rtol=1e-12)

@@ -145,8 +145,9 @@ MAY_IMPORT = {
     "work": LEAVES | {"backends"},
     "profiling": LEAVES | {"backends", "plotting", "roofline", "work"},
     "standardization": LEAVES | {"backends"},
+    "step_size": LEAVES | {"standardization"},
     "sgd": LEAVES | {"backends", "standardization"},
-    "settings": LEAVES | {"backends", "sgd", "standardization"},
+    "settings": LEAVES | {"backends", "sgd", "standardization", "step_size"},
     "estimator": LEAVES,
     "classifier": LEAVES
     | {"backends", "estimator", "loss", "linear", "sgd", "settings", "standardization"},

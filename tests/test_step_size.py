@@ -1,0 +1,99 @@
+"""The step size that is taken from the data, and what happens where one given is too large."""
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedShuffleSplit, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from fastsoftmax import DivergenceError, SoftmaxClassifier
+
+TABLES = {"iris": load_iris, "wine": load_wine, "cancer": load_breast_cancer, "digits": load_digits}
+
+
+def test_it_is_one_over_the_bound(backend):
+    X, y = np.array([[3.0, 4], [0, 0], [0, 1], [1, 0]]), [0, 1, 1, 0]  # squares 25, 0, 1, 1
+    options = {"backend": backend, "max_iter": 1, "penalty": None}
+    # ((b - 1) * mean + largest) / 2 b, with 1 for the intercept
+    for parameters, bound in (
+        ({"batch_size": 1}, 26 / 2),
+        ({"batch_size": 2}, (7.75 + 26) / 4),
+        ({"batch_size": 99}, (3 * 7.75 + 26) / 8),
+        ({"batch_size": 1, "fit_intercept": False}, 25 / 2),
+        ({"batch_size": 1, "penalty": "l2", "alpha": 3.0}, 26 / 2 + 3),
+    ):
+        model = SoftmaxClassifier(**options | parameters).fit(X, y)
+        assert model.eta0_ == pytest.approx(1 / bound, rel=1e-14)
+    model = SoftmaxClassifier(**options, batch_size=1, standardize=True).fit(X, y)
+    standardized = (X - X.mean(axis=0)) / X.std(axis=0)
+    expected = 2 / (1 + (standardized**2).sum(axis=1).max())
+    assert model.eta0_ == pytest.approx(expected, rel=1e-14)
+
+
+def test_the_same_for_every_way_that_X_may_lie(rng):
+    sparse = pytest.importorskip("scipy.sparse")
+    X, y = rng.integers(0, 255, (300, 20)).astype(np.uint8), np.arange(300) % 3
+    found = {
+        SoftmaxClassifier(max_iter=1).fit(data, y).eta0_
+        for data in (
+            X,
+            X.astype(np.float32),
+            np.asfortranarray(X),
+            sparse.csr_array(X.astype(float)),
+        )
+    }
+    assert len(found) == 1
+
+
+@pytest.mark.parametrize("batch_size", [1, 32, 200])
+@pytest.mark.parametrize("table", TABLES)
+def test_raw_columns_never_diverge(table, batch_size):
+    X, y = TABLES[table](return_X_y=True)
+    model = SoftmaxClassifier(batch_size=batch_size, max_iter=20, random_state=0).fit(X, y)
+    assert max(model.loss_curve_) < 1.2 * np.log(len(model.classes_))
+    assert model.loss_curve_[-1] < model.loss_curve_[0]
+
+
+@pytest.mark.parametrize("batch_size", [1, 128])
+def test_raw_pixels_never_diverge(rng, batch_size):
+    X = rng.integers(0, 256, (1000, 784)).astype(np.uint8)
+    y = (X[:, :10].astype(int)).argmax(axis=1)
+    model = SoftmaxClassifier(batch_size=batch_size, max_iter=5, random_state=0).fit(X, y)
+    assert max(model.loss_curve_) < 1.2 * np.log(10)
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_standardised_it_is_as_accurate_as_logistic_regression(table):
+    X, y = TABLES[table](return_X_y=True)
+    splits = StratifiedShuffleSplit(10, test_size=0.25, random_state=0)
+    ours, theirs = (
+        cross_val_score(model, X, y, cv=splits).mean()
+        for model in (
+            SoftmaxClassifier(standardize=True, random_state=0),
+            make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)),
+        )
+    )
+    assert ours > theirs - 0.01
+
+
+def test_partial_fit_keeps_it(rng):
+    X, y = rng.normal(size=(60, 4)), np.arange(60) % 3
+    model = SoftmaxClassifier().partial_fit(X, y, classes=[0, 1, 2])
+    first = model.eta0_
+    assert model.partial_fit(1000 * X, y).eta0_ == first
+    assert model.set_params(eta0=0.5).partial_fit(X, y).eta0_ == 0.5
+
+
+def test_an_epoch_far_worse_than_the_start_stops_the_fit(backend, rng):
+    X, y = 100 * rng.normal(size=(60, 4)), np.arange(60) % 3
+    model = SoftmaxClassifier(backend=backend, batch_size=10, random_state=0)
+    model.fit(X, y)
+    before = model.coef_.copy()
+    message = (
+        r"^the loss of epoch 1 is .*10 times .* 1\.1: lower eta0 \(eta0 is 1\).*standardize=True"
+    )
+    with pytest.raises(DivergenceError, match=message):
+        model.set_params(eta0=1).fit(X, y)
+    np.testing.assert_array_equal(model.coef_, before)
