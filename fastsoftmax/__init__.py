@@ -8,13 +8,14 @@ from ._version import __version__
 if TYPE_CHECKING:
     from . import lecture, schedules
     from .classifier import SoftmaxClassifier
-    from .exceptions import DivergenceError, NotFittedError
+    from .exceptions import ConvergenceWarning, DivergenceError, NotFittedError
     from .gradcheck import GradientCheck, check_gradient, numerical_gradient
     from .linear import LinearGradients, linear_cross_entropy, penalty
     from .loss import cross_entropy, log_softmax, logsumexp, softmax, softmax_cross_entropy
     from .profiling import profile
 
 __all__ = [
+    "ConvergenceWarning",
     "DivergenceError",
     "GradientCheck",
     "LinearGradients",
@@ -40,7 +41,7 @@ __all__ = [
 # `import fastsoftmax` alone takes a millisecond and does not even import NumPy.
 _NAMES = {
     "classifier": ["SoftmaxClassifier"],
-    "exceptions": ["DivergenceError", "NotFittedError"],
+    "exceptions": ["ConvergenceWarning", "DivergenceError", "NotFittedError"],
     "gradcheck": ["GradientCheck", "check_gradient", "numerical_gradient"],
     "linear": ["LinearGradients", "linear_cross_entropy", "penalty"],
     "profiling": ["profile"],

@@ -56,7 +56,8 @@ class SoftmaxClassifier:
         in the original units. Without an intercept features are scaled only. `partial_fit` takes the
         statistics of its first samples and keeps them.
     max_iter : int, default 200
-        The most epochs that `fit` runs.
+        The most epochs that `fit` runs. Where the loss still falls by `tol` then, it warns
+        (`ConvergenceWarning`).
     tol : float or None, default 1e-4
         `fit` stops when the loss of an epoch has not been better than the best so far by at least
         `tol`, `n_iter_no_change` times in a row; None for never.
@@ -294,6 +295,7 @@ class SoftmaxClassifier:
         random = generator_of(self.random_state)
         curve: list[float] = []
         steps, best, epochs_without_gain = 0, np.inf, 0
+        converged = settings.tol is None  # or so many epochs were asked for
         last_good = copy_of(state)
         try:
             for epoch in range(settings.max_iter):
@@ -309,7 +311,8 @@ class SoftmaxClassifier:
                     gained = curve[-1] < best - settings.tol
                     epochs_without_gain = 0 if gained else epochs_without_gain + 1
                     best = min(best, curve[-1])
-                    if epochs_without_gain >= settings.n_iter_no_change:
+                    converged = epochs_without_gain >= settings.n_iter_no_change
+                    if converged:
                         break
         except KeyboardInterrupt:
             self._publish(settings, classes, names, state, units, random, curve, steps)
@@ -319,6 +322,9 @@ class SoftmaxClassifier:
                 self._publish(settings, classes, names, last_good, units, random, curve, steps)
             raise
         self._publish(settings, classes, names, state, units, random, curve, steps)
+        if not converged:
+            is_dense = not isinstance(matrix, SparseRows)
+            estimator.warn_of_max_iter(settings.max_iter, is_dense and units is None)
         return self
 
     def partial_fit(self, X: ArrayLike, y: ArrayLike, classes: ArrayLike | None = None) -> Self:

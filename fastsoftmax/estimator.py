@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .exceptions import NotFittedError
+from .exceptions import ConvergenceWarning, NotFittedError
 
 
 def tags() -> Any:
@@ -24,11 +24,33 @@ def tags() -> Any:
 
 def not_fitted(message: str) -> NotFittedError:
     """Return the error, which is scikit-learn's as well where that is loaded."""
+    error: NotFittedError = _also_theirs(NotFittedError)(message)
+    return error
+
+
+def warn_of_max_iter(max_iter: int, standardize_may_help: bool) -> None:
+    """Say that `fit` has ended before the loss has stopped falling, and what to do about it."""
+    advice = f"raise max_iter (it is {max_iter}) or tol"
+    if standardize_may_help:
+        advice += ", or use standardize=True: with columns on one scale it takes fewer epochs"
+    warnings.warn(
+        f"fit ended at max_iter while the loss still fell: {advice}",
+        _also_theirs(ConvergenceWarning),
+        stacklevel=3,
+    )
+
+
+def _also_theirs(ours: type[Any]) -> type[Any]:
+    """A class of ours, which is scikit-learn's of the same name as well where that is loaded."""
     if "sklearn.exceptions" not in sys.modules:
-        return NotFittedError(message)
-    theirs = sys.modules["sklearn.exceptions"].NotFittedError
-    of_both: type[NotFittedError] = type("NotFittedError", (NotFittedError, theirs), {})
-    return of_both(message)
+        return ours
+    theirs = getattr(sys.modules["sklearn.exceptions"], ours.__name__)
+    if ours not in _of_both:
+        _of_both[ours] = type(ours.__name__, (ours, theirs), {})
+    return _of_both[ours]
+
+
+_of_both: dict[type[Any], type[Any]] = {}  # made once: warnings are told apart by their class
 
 
 def html_of(model: Any) -> str | None:

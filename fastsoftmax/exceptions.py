@@ -7,3 +7,7 @@ class NotFittedError(ValueError, AttributeError):
 
 class DivergenceError(ArithmeticError):
     """Training stopped because the loss grew or became NaN; the message says what to change."""
+
+
+class ConvergenceWarning(UserWarning):
+    """`fit` ended at `max_iter`, while the loss still fell; the message says what to change."""

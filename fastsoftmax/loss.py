@@ -290,8 +290,18 @@ def softmax_cross_entropy(
     >>> dlogits
     array([[ 0.5, -0.5]])
     """
-    options = LossOptions(sample_weight, class_weight, label_smoothing, ignore_index, reduction)
-    shortcuts = shortcuts_of(backend) if options.are_usual() else None
+    shortcuts = None
+    # Written out: a call with a name for this would be a tenth of a small call's time.
+    if (
+        sample_weight is None
+        and class_weight is None
+        and ignore_index is None
+        and type(label_smoothing) is float
+        and label_smoothing == 0
+        and type(reduction) is str
+        and reduction == "mean"
+    ):
+        shortcuts = shortcuts_of(backend)
     if shortcuts is not None:
         usual = shortcuts.mean_cross_entropy(logits, targets, out, n_threads)
         if usual is not None:
@@ -300,6 +310,7 @@ def softmax_cross_entropy(
                 rows = np.asarray(logits)
                 _check_rows(invalid, rows, rows.shape[:1], overwritten=out is not None)
             return loss, dlogits
+    options = LossOptions(sample_weight, class_weight, label_smoothing, ignore_index, reduction)
     array = validation.as_array("logits", logits)
     dtype = validation.gradient_dtype(array.dtype)
     rows, leading_shape = _class_rows(_float_logits(array))

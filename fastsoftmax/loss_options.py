@@ -34,18 +34,6 @@ class LossOptions(NamedTuple):
     ignore_index: int | None = None
     reduction: str = "mean"
 
-    def are_usual(self) -> bool:
-        """Whether they are the defaults; a label smoothing that has to be checked is not."""
-        return (
-            self.sample_weight is None
-            and self.class_weight is None
-            and self.ignore_index is None
-            and type(self.label_smoothing) is float
-            and self.label_smoothing == 0
-            and type(self.reduction) is str
-            and self.reduction == "mean"
-        )
-
 
 class Objective(NamedTuple):
     """The targets of rows of logits, with all that the options make of them."""

@@ -1,14 +1,17 @@
 """The step size that is taken from the data, and what happens where one given is too large."""
 
+import warnings
+
 import numpy as np
 import pytest
 from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine
+from sklearn.exceptions import ConvergenceWarning as TheirConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedShuffleSplit, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from fastsoftmax import DivergenceError, SoftmaxClassifier
+from fastsoftmax import ConvergenceWarning, DivergenceError, SoftmaxClassifier
 
 TABLES = {"iris": load_iris, "wine": load_wine, "cancer": load_breast_cancer, "digits": load_digits}
 
@@ -97,3 +100,20 @@ def test_an_epoch_far_worse_than_the_start_stops_the_fit(backend, rng):
     with pytest.raises(DivergenceError, match=message):
         model.set_params(eta0=1).fit(X, y)
     np.testing.assert_array_equal(model.coef_, before)
+
+
+def test_a_fit_that_has_not_converged_warns_once(backend, rng):
+    X, y = rng.normal(size=(60, 4)), np.arange(60) % 3
+    options = {"backend": backend, "max_iter": 2, "random_state": 0}
+    message = r"^fit ended at max_iter while the loss still fell: raise max_iter \(it is 2\) or tol"
+    with pytest.warns(ConvergenceWarning, match=message + ".*standardize=True") as caught:
+        SoftmaxClassifier(**options).fit(X, y)
+    assert len(caught) == 1
+    assert issubclass(caught[0].category, TheirConvergenceWarning)
+    with pytest.warns(ConvergenceWarning, match=message + "$"):
+        SoftmaxClassifier(**options, standardize=True).fit(X, y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        SoftmaxClassifier(**options | {"tol": None}).fit(X, y)
+        SoftmaxClassifier(**options | {"tol": 1.0, "max_iter": 20}).fit(X, y)
+        SoftmaxClassifier(**options).partial_fit(X, y, classes=[0, 1, 2])
