@@ -80,6 +80,7 @@ def test_shortcuts_by_name(monkeypatch):
     for name in ("vectorized", "no backend", None, ["compiled"]):
         assert shortcuts_of(name) is None
     monkeypatch.setattr(registry, "_loaded", {})
+    monkeypatch.setattr(registry, "_shortcuts", {})
     assert shortcuts_of("auto") is None  # the general way imports it
 
 
@@ -108,6 +109,7 @@ def test_auto_is_the_first_one_that_is_available(monkeypatch):
     assert get_backend() is get_backend("auto")
     # As where there is no compiled backend: its module cannot be imported.
     monkeypatch.setattr(registry, "_loaded", {})
+    monkeypatch.setattr(registry, "_shortcuts", {})
     monkeypatch.setitem(sys.modules, "fastsoftmax.backends.compiled", None)
     assert get_backend("auto").name == "vectorized"
     with pytest.raises(ImportError, match=r"^backend: 'compiled' is not available.*C compiler"):

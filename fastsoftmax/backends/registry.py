@@ -23,6 +23,7 @@ _AUTO = tuple(name for name in _MODULES if name != "numba")
 
 NAMES = tuple(_MODULES)
 _loaded: dict[str, Backend] = {}
+_shortcuts: dict[str, Shortcuts] = {}
 
 
 def get_backend(name: str = "auto") -> Backend:
@@ -47,7 +48,7 @@ def get_backend(name: str = "auto") -> Backend:
     if name == "auto":
         for candidate in _AUTO:
             if why_unavailable(candidate) is None:
-                _loaded["auto"] = get_backend(candidate)
+                _keep("auto", get_backend(candidate))
                 break
         return _loaded["auto"]
     reason = why_unavailable(name)
@@ -62,13 +63,22 @@ def why_unavailable(name: str) -> str | None:
         return None
     module, remedy = _MODULES[name]
     try:
-        _loaded[name] = cast(Backend, import_module(module))  # a test compares the signatures
+        backend = cast(Backend, import_module(module))  # a test compares the signatures
     except ImportError as error:
         return f"{error}; {remedy}"
+    _keep(name, backend)
     return None
+
+
+def _keep(name: str, backend: Backend) -> None:
+    _loaded[name] = backend
+    if hasattr(backend, "mean_cross_entropy"):
+        _shortcuts[name] = cast(Shortcuts, backend)
 
 
 def shortcuts_of(name: object) -> Shortcuts | None:
     """Return the backend of that name if it has shortcuts and has been used before."""
-    backend = _loaded.get(name) if isinstance(name, str) else None
-    return cast(Shortcuts, backend) if hasattr(backend, "mean_cross_entropy") else None
+    try:
+        return _shortcuts[name]  # type: ignore[index]  # a small call's time is short: no check before
+    except (KeyError, TypeError):
+        return None
