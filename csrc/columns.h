@@ -99,7 +99,11 @@ ALWAYS_INLINE int cross_entropy_of_columns(real (*columns)[LANES], size_t n_rows
             score = select_equal(label, class, z, score);
             others[j] = select_equal(label, class, zero, e);
         }
-        s = add_terms(s, add(others[0], others[1]));
+        if (sizeof(real) < sizeof(double)) {
+            s = add_terms(s, add(others[0], others[1]));
+        } else { /* what the sum of two loses would show */
+            s = add_terms(add_terms(s, others[0]), others[1]);
+        }
     }
     struct lanes lanes;
     double loss_of_row[LANES];
