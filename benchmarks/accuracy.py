@@ -5,7 +5,7 @@ Run from the top of the repository: rows and exact results are those of the test
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -70,22 +70,20 @@ def errors_of(
     return Errors(float(of_loss / unit), float(of_gradient / unit))
 
 
+def compare(
+    computations: Sequence[Computation], logits: np.ndarray, labels: np.ndarray
+) -> list[Errors]:
+    """Return the errors of each."""
+    exact = oracle.losses_and_gradients(logits, labels)
+    return [errors_of(computation, logits, labels, exact) for computation in computations]
+
+
 def share_of_bound(logits: np.ndarray, labels: np.ndarray) -> float:
     """The largest error of ours over its derived bound, for loss and gradient."""
     expected = oracle.rows(logits, labels)
-    # `rows` is of the mean.
-    n = len(labels)
     losses, gradient = ours(logits.copy(), labels)
-    shares = []
-    for actual, value, bound in (
-        (losses, expected.losses.value, expected.losses.bound),
-        (gradient, n * expected.dlogits.value, n * expected.dlogits.bound),
-    ):
-        finite = np.isfinite(value)
-        error = np.abs(np.asarray(actual, np.float64)[finite] - value[finite])
-        allowed = bound[finite] + oracle.DOUBLE * np.abs(value[finite])
-        shares.append(np.max(error[error > 0] / allowed[error > 0], initial=0))
-    return float(max(shares))
+    gradient_of_mean = gradient.astype(np.float64) / len(labels)
+    return max(expected.losses.share(losses), expected.dlogits.share(gradient_of_mean))
 
 
 def _cell(errors: list[float], i: int) -> Text:
@@ -119,10 +117,9 @@ def main() -> int:
             n_rows = _ROWS_OF.get(n_classes, _MOST_ROWS)
             for name in families.NAMES:
                 logits, labels = families.rows(name, n_rows, n_classes, dtype, arguments.seed)
-                exact = oracle.losses_and_gradients(logits, labels)
-                found = [errors_of(c, logits, labels, exact) for c in contenders.values()]
+                found = compare(list(contenders.values()), logits, labels)
                 share = share_of_bound(logits, labels)
-                exceeded += share > 1
+                exceeded += not share <= 1
                 cells = []
                 for of_all in zip(*found, strict=True):
                     cells += [_cell(list(of_all), i) for i in range(len(of_all))]

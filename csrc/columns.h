@@ -58,8 +58,8 @@ ALWAYS_INLINE void scatter_columns(real (*columns)[LANES], size_t n_rows, size_t
 /* LANES rows with a label each: what a loss takes of them. */
 struct lanes {
     real maximum[LANES], score[LANES], label_term[LANES], largest_term[LANES];
-    double others[LANES],
-        lost[LANES]; /* the terms but the label's: their sum, and what it has lost */
+    /* Of the terms but the label's: their sum, and what it has lost. */
+    double others[LANES], lost[LANES];
 };
 
 /* NaN where the score or a term is. LANES rows share the logarithm, and without a branch the compiler makes

@@ -41,10 +41,9 @@ static inline void label_row(const real *z, size_t n, size_t label, double scale
 static int label_rows(const real *logits, size_t stride, size_t n_rows, size_t n_classes,
                       const int64_t *labels, const double *scales, double *losses, real *dlogits,
                       size_t dlogits_stride) {
-    struct lanes lanes = {.label_term = {0}};
+    struct lanes lanes = {.maximum = {0}};
     for (size_t i = 0; i < n_rows; ++i) {
-        lanes.lost[i] = (double)
-            NAN; /* what is left of a label that has changed since it was checked */
+        /* A label that has changed since it was checked leaves zeros, and 0 / 0. */
         if ((size_t)labels[i] >= n_classes) continue;
         label_row(logits + i * stride, n_classes, (size_t)labels[i], scales[i], &lanes, i,
                   dlogits ? dlogits + i * dlogits_stride : NULL);

@@ -14,9 +14,10 @@ from . import estimator, loss, validation
 from .backends import State
 from .exceptions import DivergenceError
 from .labels import as_labels, encode, find_classes
+from .samples import as_samples
 from .settings import Settings, generator_of, n_threads_of, parameters_of
 from .sgd import check_progress, copy_of
-from .sparse import SparseRows, as_sparse_rows
+from .sparse import SparseRows
 from .standardization import Standardization
 from .validation import FloatArray
 
@@ -282,7 +283,7 @@ class SoftmaxClassifier:
             `loss_curve_` tell of the whole epochs before.
         """
         settings = Settings(self)
-        matrix, names = _matrix(X), estimator.feature_names_of(X)
+        matrix, names = as_samples(X), estimator.feature_names_of(X)
         settings.check_rule_for(matrix)
         y = estimator.as_vector(y)
         classes = find_classes(y)
@@ -349,7 +350,7 @@ class SoftmaxClassifier:
             before the call, whatever the error.
         """
         settings = Settings(self)
-        matrix, names = _matrix(X), estimator.feature_names_of(X)
+        matrix, names = as_samples(X), estimator.feature_names_of(X)
         settings.check_rule_for(matrix)
         y = estimator.as_vector(y)
         fitted = hasattr(self, "coef_")
@@ -488,7 +489,7 @@ class SoftmaxClassifier:
                 "this SoftmaxClassifier is not fitted: call fit or partial_fit first"
             )
         estimator.check_feature_names(self, X)
-        matrix = _matrix(X, to_train=False)
+        matrix = as_samples(X, to_train=False)
         self._check_n_features(matrix)
         coef, intercept = parameters_of(self)
         dtype = coef.dtype
@@ -506,38 +507,3 @@ class SoftmaxClassifier:
             row = int(np.argmax(invalid))
             raise ValueError(validation.why_row_is_invalid(row, matrix[row], dtype))
         return logits
-
-
-def _matrix(X: ArrayLike, to_train: bool = True) -> NDArray[Any] | SparseRows:
-    sparse = as_sparse_rows("X", X)
-    matrix = validation.as_array("X", _numbers(X)) if sparse is None else sparse
-    if len(matrix.shape) != 2:
-        raise ValueError(
-            f"X: expected two dimensions, got shape {matrix.shape}. Reshape your data: "
-            "X.reshape(-1, 1) is one feature, X.reshape(1, -1) one sample"
-        )
-    if matrix.shape[1] == 0 or (len(matrix) == 0 and to_train):
-        n, what = (0, "sample") if len(matrix) == 0 else (0, "feature")
-        raise ValueError(
-            "X: expected at least one sample and one feature: "
-            f"{n} {what}(s) (shape={matrix.shape}) while a minimum of 1 is required."
-        )
-    if isinstance(matrix, SparseRows):
-        return matrix
-    if to_train and matrix.flags.f_contiguous and not matrix.flags.c_contiguous:
-        # Rows of a Fortran-ordered array are scattered: the one copy of X that training ever makes.
-        return np.array(matrix, order="C")
-    return matrix
-
-
-def _numbers(X: Any) -> Any:
-    """Return an array of Python's numbers as one of NumPy's; anything else as it is."""
-    dtype = getattr(X, "dtype", None)
-    if dtype == np.dtype(object):
-        try:
-            return np.asarray(X).astype(np.float64)
-        except (TypeError, ValueError) as error:
-            raise type(error)(f"X: expected numbers, got dtype object: {error}") from None
-    if isinstance(dtype, np.dtype) and dtype.kind == "c":
-        raise ValueError(f"X: Complex data not supported, got dtype {dtype}")
-    return X

@@ -30,14 +30,25 @@ class Expected(NamedTuple):
         assert actual.shape == self.value.shape
         finite = np.isfinite(self.value)
         np.testing.assert_array_equal(actual[~finite], self.value[~finite])
-        error = np.abs(actual[finite] - self.value[finite])
-        # The expected value itself is rounded to float64.
-        allowed = self.bound[finite] + DOUBLE * np.abs(self.value[finite])
+        error, allowed = self._errors(actual)
         wrong = ~(error <= allowed)  # true for NaN
         assert not wrong.any(), (
             f"{wrong.sum()} of {wrong.size} are off by more than the bound, the worst by "
             f"{(error / allowed)[wrong].max():.3g} times the bound"
         )
+
+    def share(self, actual):
+        """The largest error over what is allowed; NaN where a number is NaN."""
+        error, allowed = self._errors(np.asarray(actual, dtype=np.float64))
+        off = error != 0
+        return float(np.max(error[off] / allowed[off], initial=0))
+
+    def _errors(self, actual):
+        """The errors and what is allowed, of all finite values."""
+        finite = np.isfinite(self.value)
+        error = np.abs(actual[finite] - self.value[finite])
+        # The expected value itself is rounded to float64.
+        return error, self.bound[finite] + DOUBLE * np.abs(self.value[finite])
 
 
 class Rows(NamedTuple):

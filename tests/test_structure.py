@@ -151,8 +151,9 @@ MAY_IMPORT = {
     "sgd": LEAVES | {"backends", "standardization"},
     "settings": LEAVES | {"backends", "sgd", "standardization", "step_size"},
     "estimator": LEAVES,
+    "samples": LEAVES,
     "classifier": LEAVES
-    | {"backends", "estimator", "loss", "linear", "sgd", "settings", "standardization"},
+    | {"backends", "estimator", "loss", "linear", "samples", "sgd", "settings", "standardization"},
     "torch": LEAVES | {"loss"},
     "njit": {"__init__"},
     "lecture": LEAVES | {"backends", "loss", "linear", "gradcheck"},
