@@ -14,7 +14,9 @@
 /* The update of a step; formulas in fastsoftmax/backends/protocol.py. */
 struct rule {
     double rate, l2, l1, momentum;
-    int nesterov;
+    int nesterov, subgradient;
+    /* Where the sums of the weights after each step lie, in elements from the weights; 0 for none. */
+    ptrdiff_t to_sums, intercept_to_sums;
 };
 
 enum { ROWS_AHEAD = 32 };
@@ -130,7 +132,7 @@ struct kernels {
     /* A step with at most FEW_CLASSES classes, by panels: the features [first, first + n_features), first
      * a multiple of lanes. Scores and dlogits lie in blocks of `lanes` samples, [n_classes][lanes] each.
      * scores of one panel; losses and dlogits of samples from the scores of all panels, which lie
-     * panel_stride apart; the update of a panel, which meanwhile fetches what it is given. The sums of
+     * panel_stride apart (of weights, which may be NULL, those of rows and the smoothing); the update of a panel, which meanwhile fetches what it is given. The sums of
      * squares and of magnitudes of the weights before the step go to squares and magnitudes, a number for
      * every vector of features, where l2, l1 are not 0. velocity, of coef's stride, is NULL without
      * momentum. */
@@ -139,7 +141,8 @@ struct kernels {
                          void *scores);
     void (*panel_cross_entropy)(const void *scores, size_t n_panels, size_t panel_stride,
                                 size_t n_rows, size_t n_classes, const void *intercept,
-                                const int64_t *labels, const void *probabilities, double scale,
+                                const int64_t *labels, const void *probabilities,
+                                const struct target_weights *weights, double scale,
                                 double *losses, void *dlogits);
     void (*panel_update)(const void *const *rows, size_t n_rows, const struct rows_to_fetch *fetch,
                          size_t first, size_t n_features, const void *dlogits, size_t n_classes,

@@ -9,7 +9,9 @@
  *     for a tile of classes while all samples of the minibatch pass, in order; then the penalty, the
  *     momentum and the step are applied to the strip. No gradient is ever written, no sum over threads
  *     is needed, and the bits are the same for every number of threads.
- *   - The proximal step of L1 follows the step: w <- sign(w) * max(|w| - rate * l1, 0).
+ *   - The proximal step of L1 follows the step: w <- sign(w) * max(|w| - rate * l1, 0); the subgradient,
+ *     where that is asked for, is added to the gradient.
+ *   - Weights that are to be averaged are added to their sums while they are in registers.
  */
 #ifndef FASTSOFTMAX_LINEAR_H
 #define FASTSOFTMAX_LINEAR_H
@@ -185,19 +187,24 @@ static void outer_sum(const void *const *rows, size_t n_rows, size_t first, size
 
 /* The rule of a step in the kernel's type. */
 struct step {
-    vec negative_rate, twice_l2, threshold, momentum;
-    int has_l2, has_l1, nesterov;
+    vec negative_rate, twice_l2, l1, threshold, momentum;
+    int has_l2, has_l1, has_threshold, nesterov;
+    ptrdiff_t to_sums, intercept_to_sums;
 };
 
 static inline struct step step_of(const struct rule *rule) {
     return (struct step){
         .negative_rate = broadcast((real)-rule->rate),
         .twice_l2 = broadcast((real)(2 * rule->l2)),
+        .l1 = broadcast((real)rule->l1),
         .threshold = broadcast((real)(rule->rate * rule->l1)),
         .momentum = broadcast((real)rule->momentum),
         .has_l2 = rule->l2 != 0,
         .has_l1 = rule->l1 != 0,
+        .has_threshold = rule->l1 != 0 && !rule->subgradient,
         .nesterov = rule->nesterov,
+        .to_sums = rule->to_sums,
+        .intercept_to_sums = rule->intercept_to_sums,
     };
 }
 
@@ -210,6 +217,12 @@ ALWAYS_INLINE vec moved(vec w, vec gradient, const struct step *step, real *velo
     store_up_to(velocity, v, width);
     if (!step->nesterov) return add(w, v);
     return fmadd(step->momentum, v, fmadd(step->negative_rate, gradient, w));
+}
+
+/* l1 * sign(w), and NaN for NaN. */
+ALWAYS_INLINE vec slope_of(vec w, vec l1) {
+    vec zero = broadcast(0);
+    return select_less(zero, magnitude(w), with_sign_of(l1, w), mul(w, zero));
 }
 
 ALWAYS_INLINE vec soft_threshold(vec w, vec threshold) {
@@ -241,9 +254,24 @@ ALWAYS_INLINE void update_vector(real *weights, real *velocity, vec gradient,
         sums->squares = fmadd(w, w, sums->squares);
         gradient = fmadd(step->twice_l2, w, gradient);
     }
-    if (step->has_l1) sums->magnitudes = add(sums->magnitudes, magnitude(w));
+    if (step->has_l1) {
+        sums->magnitudes = add(sums->magnitudes, magnitude(w));
+        if (!step->has_threshold) gradient = add(gradient, slope_of(w, step->l1));
+    }
     w = moved(w, gradient, step, velocity, LANES);
-    store(weights, step->has_l1 ? soft_threshold(w, step->threshold) : w);
+    if (step->has_threshold) w = soft_threshold(w, step->threshold);
+    store(weights, w);
+    if (step->to_sums) store(weights + step->to_sums, add(load(weights + step->to_sums), w));
+}
+
+/* Some of the intercept, at most a vector. */
+ALWAYS_INLINE void update_offsets(real *intercept, real *velocity, vec gradient,
+                                  const struct step *step, size_t width) {
+    vec b = moved(load_up_to(intercept, width, 0), gradient, step, velocity, width);
+    store_up_to(intercept, b, width);
+    if (!step->intercept_to_sums) return;
+    real *sums = intercept + step->intercept_to_sums;
+    store_up_to(sums, add(load_up_to(sums, width, 0), b), width);
 }
 
 ALWAYS_INLINE void update_tile(const real *const *rows, size_t n_rows, size_t first, size_t width,
@@ -289,9 +317,8 @@ static inline void update_intercept(const real *gradient, size_t n_classes, cons
                                     real *intercept, real *velocity) {
     for (size_t k = 0; k < n_classes; k += LANES) {
         size_t width = n_classes - k;
-        real *v = velocity ? velocity + k : NULL;
-        vec b = load_up_to(intercept + k, width, 0), g = load_up_to(gradient + k, width, 0);
-        store_up_to(intercept + k, moved(b, g, step, v, width), width);
+        update_offsets(intercept + k, velocity ? velocity + k : NULL,
+                       load_up_to(gradient + k, width, 0), step, width);
     }
 }
 
@@ -338,12 +365,10 @@ static void unpack(const void *coef, size_t coef_stride, size_t n_features, size
 static double penalty(const void *weights, size_t n, double l2, double l1, void *gradient) {
     const real *w = weights;
     real *g = gradient;
-    vec twice_l2 = broadcast((real)(2 * l2)), positive = broadcast((real)l1), zero = broadcast(0);
+    vec twice_l2 = broadcast((real)(2 * l2)), positive = broadcast((real)l1);
     for (size_t j = 0; g && j < n; j += LANES) {
         vec v = load_up_to(w + j, n - j, 0);
-        /* l1 * sign(w), and NaN for NaN */
-        vec slope = select_less(zero, magnitude(v), with_sign_of(positive, v), mul(v, zero));
-        store_up_to(g + j, fmadd(twice_l2, v, slope), n - j);
+        store_up_to(g + j, fmadd(twice_l2, v, slope_of(v, positive)), n - j);
     }
     double squares[SUMS] = {0}, magnitudes[SUMS] = {0};
     size_t j = 0;

@@ -227,8 +227,7 @@ static void packed_update_intercept(const void *dlogits, size_t n_samples, size_
     for (size_t s = 0; s < n_samples; ++s) {
         gradient = add(gradient, load((const real *)dlogits + s * LANES));
     }
-    vec b = load_up_to(intercept, n_classes, 0);
-    store_up_to(intercept, moved(b, gradient, &step, velocity, n_classes), n_classes);
+    update_offsets(intercept, velocity, gradient, &step, n_classes);
 }
 
 #endif

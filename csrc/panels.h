@@ -102,24 +102,43 @@ static void panel_update(const void *const *rows, size_t n_rows, const struct ro
     }
 }
 
-/* Soft targets of one block: row by row, as cross_entropy.h has it. */
-static void probabilities_of_block(real (*columns)[LANES], size_t n_rows, size_t n_classes,
-                                   const real *probabilities, double scale, double *losses) {
+/* One block of soft targets, or of labels with smoothing: row by row, as cross_entropy.h has it. `labels` or
+ * `probabilities` is NULL; the weights are those from row `first` on. */
+static void rows_of_block(real (*columns)[LANES], size_t n_rows, size_t n_classes,
+                          const int64_t *labels, const real *probabilities,
+                          const struct target_weights *weights, size_t first, double scale,
+                          double *losses) {
     for (size_t i = 0; i < n_rows; ++i) {
         real z[FEW_CLASSES];
+        const real *t = labels ? NULL : probabilities + i * n_classes;
         for (size_t k = 0; k < n_classes; ++k) z[k] = columns[k][i];
-        probability_row(z, n_classes, probabilities + i * n_classes, scale, losses + i, z);
+        if (weights) {
+            weighted_cross_entropy(z, n_classes, labels ? (size_t)labels[i] : NO_LABEL, t, weights,
+                                   first + i, scale, losses + i, z);
+        } else {
+            probability_row(z, n_classes, t, scale, losses + i, z);
+        }
         for (size_t k = 0; k < n_classes; ++k) columns[k][i] = z[k];
     }
 }
 
-static void panel_cross_entropy(const void *scores, size_t n_panels, size_t panel_stride,
-                                size_t n_rows, size_t n_classes, const void *intercept,
-                                const int64_t *labels, const void *probabilities, double scale,
-                                double *losses, void *dlogits) {
-    const real *offsets = intercept, *targets = probabilities;
+/* One block of labels; of_rows are the weights of its rows, or NULL. */
+static void labels_of_block(real (*columns)[LANES], size_t n_rows, size_t n_classes,
+                            const int64_t *labels, const double *of_rows, double scale,
+                            double *losses) {
     double scales[LANES];
     for (size_t i = 0; i < LANES; ++i) scales[i] = scale;
+    for (size_t i = 0; of_rows && i < n_rows; ++i) scales[i] *= of_rows[i];
+    cross_entropy_of_columns(columns, n_rows, n_classes, labels, scales, losses, 1);
+    for (size_t i = 0; of_rows && i < n_rows; ++i) losses[i] *= of_rows[i];
+}
+
+static void panel_cross_entropy(const void *scores, size_t n_panels, size_t panel_stride,
+                                size_t n_rows, size_t n_classes, const void *intercept,
+                                const int64_t *labels, const void *probabilities,
+                                const struct target_weights *weights, double scale, double *losses,
+                                void *dlogits) {
+    const real *offsets = intercept;
     for (size_t s = 0; s < n_rows; s += LANES) {
         size_t n = n_rows - s < LANES ? n_rows - s : LANES;
         const real *block = (const real *)scores + s * n_classes;
@@ -131,11 +150,14 @@ static void panel_cross_entropy(const void *scores, size_t n_panels, size_t pane
             }
             store(columns[k], offsets ? add(z, broadcast(offsets[k])) : z);
         }
-        if (labels) {
-            cross_entropy_of_columns(columns, n, n_classes, labels + s, scales, losses + s, 1);
+        if (labels && !(weights && weights->smoothing != 0)) {
+            labels_of_block(columns, n, n_classes, labels + s,
+                            weights && weights->rows ? weights->rows + s : NULL, scale,
+                            losses + s);
         } else {
-            probabilities_of_block(columns, n, n_classes, targets + s * n_classes, scale,
-                                   losses + s);
+            const real *targets = labels ? NULL : (const real *)probabilities + s * n_classes;
+            rows_of_block(columns, n, n_classes, labels ? labels + s : NULL, targets, weights, s,
+                          scale, losses + s);
         }
     }
 }

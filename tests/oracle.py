@@ -234,6 +234,8 @@ class Trajectory(NamedTuple):
     coef_velocity: np.ndarray
     intercept_velocity: np.ndarray
     curve: list
+    coef_sum: np.ndarray = None  # of coef after each step
+    intercept_sum: np.ndarray = None
 
 
 def sgd(
@@ -249,7 +251,10 @@ def sgd(
     l1=0.0,
     momentum=0.0,
     nesterov=False,
+    subgradient=False,
     fit_intercept=True,
+    row_weights=None,
+    smoothing=0.0,
 ):
     """Minibatch SGD as the textbook has it, in extended precision.
 
@@ -259,13 +264,15 @@ def sgd(
     X = X.astype(np.longdouble)
     n_classes = n_classes or targets.shape[1]
     t = np.eye(n_classes)[targets] if targets.ndim == 1 else targets
-    t = t.astype(np.longdouble)
+    t = (1 - np.longdouble(smoothing)) * t + np.longdouble(smoothing) / n_classes
+    if row_weights is not None:
+        t *= row_weights[:, None].astype(np.longdouble)
     shapes = (n_classes, X.shape[1]), (n_classes,)
     w, b, v_w, v_b = [
         np.zeros(shape, np.longdouble) if start is None else start[i].astype(np.longdouble)
         for i, shape in enumerate(shapes * 2)
     ]
-    curve, step = [], 0
+    curve, step, sum_w, sum_b = [], 0, 0 * w, 0 * b
     for order in orders:
         total = np.longdouble(0)
         for first in range(0, len(order), batch_size):
@@ -280,14 +287,18 @@ def sgd(
             dz = (np.exp(log_p) * expected.sum(axis=1, keepdims=True) - expected) / len(batch)
             r = np.longdouble(rate(step))
             g_w, g_b = dz.T @ x + 2 * l2 * w, dz.sum(axis=0)
+            if subgradient:
+                g_w += l1 * np.sign(w)
             v_w, v_b = momentum * v_w - r * g_w, momentum * v_b - r * g_b
             w = w + (momentum * v_w - r * g_w if nesterov else v_w)
             if fit_intercept:
                 b = b + (momentum * v_b - r * g_b if nesterov else v_b)
-            w = np.sign(w) * np.maximum(np.abs(w) - r * l1, 0)
+            if not subgradient:
+                w = np.sign(w) * np.maximum(np.abs(w) - r * l1, 0)
+            sum_w, sum_b = sum_w + w, sum_b + b
             step += 1
         curve.append(float(total / len(order)))
-    return Trajectory(w, b, v_w, v_b, curve)
+    return Trajectory(w, b, v_w, v_b, curve, sum_w, sum_b)
 
 
 def shuffled(n, random):

@@ -3,10 +3,12 @@
 import numpy as np
 import oracle
 import pytest
+from scipy.sparse import csr_array
 from sklearn.datasets import load_digits
 
 from fastsoftmax import SoftmaxClassifier
-from fastsoftmax.backends import Data, Rule, State
+from fastsoftmax.backends import Data, Rule, State, TargetWeights
+from fastsoftmax.sparse import as_sparse_rows
 
 # Same seed, same trajectory on all backends: the loss curves agree to this, relatively.
 AGREEMENT = {np.float32: 1e-5, np.float64: 1e-10}
@@ -245,9 +247,50 @@ def test_one_step_of_a_kernel(kernels, dtype, rng, n, d, c, soft, momentum, n_th
     sizes = [float(np.abs(array).max()) for array in (*start, *expected[:4])]
     bound = rate * of_gradient + 4 * u * (sum(sizes) + rate * largest)
     np.testing.assert_allclose(objectives, expected.curve, rtol=0, atol=2 * bound / rate)
-    for ours, theirs in zip(state, expected[:4], strict=True):
+    for ours, theirs in zip(state[:4], expected[:4], strict=True):
         if ours is not None:
             np.testing.assert_allclose(ours, theirs.astype(float), rtol=0, atol=bound)
+
+
+@pytest.mark.parametrize("n_threads", [1, 3])
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+@pytest.mark.parametrize("of_rows", [False, True], ids=["no weights", "weights"])
+@pytest.mark.parametrize("soft", [False, True], ids=["labels", "probabilities"])
+@pytest.mark.parametrize(
+    ("n", "d", "c"), [(70, 17, 5), (70, 300, 5), (30, 530, 45)], ids=["short", "few", "many"]
+)
+@pytest.mark.parametrize("is_sparse", [False, True], ids=["dense", "sparse"])
+def test_steps_with_weights_smoothing_and_sums(
+    kernels, dtype, rng, n, d, c, soft, of_rows, smoothing, n_threads, is_sparse
+):
+    X = (rng.normal(size=(n, d)) * (rng.random((n, d)) < 0.3)).astype(dtype)
+    targets = rng.dirichlet(np.ones(c), n).astype(dtype) if soft else rng.integers(c, size=n)
+    rows = rng.random(n) * 2 if of_rows else None
+    start = [rng.normal(size=size).astype(dtype) / 8 for size in ((c, d), c, (c, d), c)]
+    sums = [rng.normal(size=size).astype(dtype) for size in ((c, d), c)]
+    velocities = [None, None] if is_sparse else [array.copy() for array in start[2:]]
+    state = State(*[array.copy() for array in start[:2]], *velocities, *[a.copy() for a in sums])
+    momentum = 0.0 if is_sparse else 0.5
+    rule, rates = Rule(0.05, 0.02, momentum, nesterov=soft, subgradient=not is_sparse), np.array([0.3, 0.2])
+    order, batch_size = rng.permutation(n)[: n - 5], (n + 10) // 2
+    expected = oracle.sgd(
+        *(X, targets, [order], batch_size, lambda step: rates[step]),
+        **({"start": start, "n_classes": c, "row_weights": rows, "smoothing": smoothing} | rule._asdict()),
+    )
+    given = as_sparse_rows("X", csr_array(X)) if is_sparse else X
+    data = Data(given, targets, weights=TargetWeights(rows, None, smoothing))
+    done = kernels.sgd_epoch(data, state, rule, order, batch_size, rates, n_threads)
+
+    u = np.finfo(dtype).eps / 2
+    tolerance = 2 * (d + n + c) * u * 8  # a logit and a gradient are sums of so many terms of at most 8
+    of_last = len(order) - batch_size
+    objective = (batch_size * done[0] + of_last * done[1]) / len(order)
+    if not is_sparse:  # there the penalty of the first step stands for that of the second one
+        np.testing.assert_allclose(objective, expected.curve[0], rtol=tolerance)
+    for ours, theirs in zip(state[:2], expected[:2], strict=True):
+        np.testing.assert_allclose(ours, theirs.astype(float), rtol=0, atol=tolerance)
+    for ours, before, theirs in zip(state[4:], sums, expected[5:], strict=True):
+        np.testing.assert_allclose(ours, before + theirs.astype(float), rtol=0, atol=3 * tolerance)
 
 
 def test_an_epoch_stops_before_a_step_whose_loss_is_not_finite(kernels, dtype, rng):

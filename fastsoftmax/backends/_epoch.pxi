@@ -10,6 +10,7 @@ cdef struct Batch:
     size_t n_first_halves
     int64_t *labels
     char *probabilities
+    double *weights
 
 
 cdef struct ShortRows:
@@ -31,6 +32,8 @@ cdef struct Epoch:
     ptrdiff_t row_stride
     const int64_t *labels
     const char *probabilities
+    const target_weights *weights  # of all samples, NULL for none; and those of a step
+    target_weights of_batch
     const int64_t *order
     size_t n_samples, batch_size
     # what its elements are, and where the rows of a step go if they have to be converted; else NULL
@@ -82,6 +85,8 @@ cdef void gather(const Epoch *e, size_t step, Batch *batch) noexcept nogil:
     for i in range(batch.n):
         sample = e.order[first + i]
         batch.sources[i] = e.X + sample * e.row_stride
+        if batch.weights != NULL:
+            batch.weights[i] = e.weights.rows[sample]
         if i % m.kernels.lanes < m.kernels.lanes // 2:
             batch.first_halves[batch.n_first_halves] = batch.sources[i]
             batch.n_first_halves += 1
@@ -116,6 +121,10 @@ cdef void take(Epoch *e, const Batch *batch, int n_threads) noexcept nogil:
     m.rows = batch.rows
     m.labels = batch.labels if e.labels != NULL else NULL
     m.probabilities = batch.probabilities if e.labels == NULL else NULL
+    if e.weights != NULL:
+        e.of_batch = e.weights[0]
+        e.of_batch.rows = batch.weights
+        m.weights = &e.of_batch
 
 
 cdef double sum_of(const double *values, size_t n) noexcept nogil:
@@ -185,25 +194,32 @@ def sgd_epoch(data, state, rule, order, size_t batch_size, rates, int n_threads)
     return dense_epoch(data, state, rule, order, batch_size, rates, n_threads)
 
 
+cdef void set_rule(step_rule *to, rule):
+    to.l2, to.l1, to.momentum, to.nesterov, to.subgradient = rule
+    to.to_sums, to.intercept_to_sums = 0, 0
+
+
 cdef dense_epoch(data, state, rule, order, size_t batch_size, rates, int n_threads):
     cdef View x = View(data.X), indices = View(order), step_rates = View(rates)
     cdef Targets t = Targets(data.targets)
-    coef, intercept, coef_velocity, intercept_velocity = state
-    cdef View w = View(coef, True), v = View(coef_velocity, True)
+    cdef Weights of_targets = Weights(data.weights)
+    coef, intercept, coef_velocity, intercept_velocity, coef_sum, intercept_sum = state
+    cdef View w = View(coef, True), v = View(coef_velocity, True), ws = View(coef_sum, True)
     cdef View b = View(intercept, True), bv = View(intercept_velocity, True)
+    cdef View bs = View(intercept_sum, True)
     objectives = np.empty(len(rates))
     cdef View objective_view = View(objectives, True)
     cdef Epoch e
     cdef Minibatch *m = &e.minibatch
     e.X, e.row_stride = x.start, x.buffer.strides[0]
-    e.labels, e.probabilities = t.labels, t.probabilities
+    e.labels, e.probabilities, e.weights = t.labels, t.probabilities, of_targets.start
     e.order, e.n_samples = <const int64_t *>indices.start, indices.length(0)
     e.batch_size = min(batch_size, e.n_samples)
-    e.rule.l2, e.rule.l1, e.rule.momentum, e.rule.nesterov = rule
+    set_rule(&e.rule, rule)
     e.rates, e.objectives = <const double *>step_rates.start, <double *>objective_view.start
     m.kernels, m.n_features, m.n_classes = w.kernels(), x.length(1), w.length(0)
     m.coef_stride = padded(m.n_features, m.kernels.lanes)
-    m.intercept, e.intercept_velocity = b.start, bv.start
+    m.intercept, e.intercept_velocity, m.weights = b.start, bv.start, NULL
 
     cdef size_t size = m.kernels.element_size, n_strips = m.coef_stride // m.kernels.lanes
     cdef View mean = View(data.mean), inverse_scale = View(data.inverse_scale)
@@ -223,7 +239,18 @@ cdef dense_epoch(data, state, rule, order, size_t batch_size, rates, int n_threa
     e.n_penalties = e.n_slabs * n_strips
     e.n_panels = min((n_strips + PANEL_VECTORS - 1) // PANEL_VECTORS, <size_t>MOST_PANELS)
     e.panel_stride, e.n_gathered, e.n_scored = block_rows * m.n_classes, 0, 0
-    cdef Scratch padded_coef = Scratch(e.logits_stride, m.coef_stride, size)
+    # Sums lie in the same piece of memory as what they are of.
+    cdef Scratch padded_coef = Scratch(
+        e.logits_stride * (2 if ws.held else 1), m.coef_stride, size)
+    cdef Scratch intercept_and_sum = Scratch(2 if bs.held else 0, m.n_classes, size)
+    cdef char *coef_sums = padded_coef.start + e.logits_stride * m.coef_stride * size
+    if ws.held:
+        e.rule.to_sums = e.logits_stride * m.coef_stride
+    if bs.held:
+        e.rule.intercept_to_sums = m.n_classes
+        m.intercept = intercept_and_sum.start
+        memcpy(m.intercept, b.start, m.n_classes * size)
+        memcpy(m.intercept + m.n_classes * size, bs.start, m.n_classes * size)
     cdef Scratch padded_velocity = Scratch(e.logits_stride if v.held else 0, m.coef_stride, size)
     # Rows a multiple of some KiB apart would share few places of the cache: they lie a cache line further.
     cdef size_t converted_stride = m.coef_stride + CACHE_LINE // size * e.n_panels
@@ -236,6 +263,9 @@ cdef dense_epoch(data, state, rule, order, size_t batch_size, rates, int n_threa
     cdef Scratch labels = Scratch(n_batches * e.batch_size if has_labels else 0, 1, sizeof(int64_t))
     cdef Scratch probabilities = Scratch(
         0 if has_labels else n_batches * e.batch_size, m.n_classes, size)
+    cdef bint of_rows = e.weights != NULL and e.weights.rows != NULL
+    cdef Scratch weights = Scratch(
+        n_batches * e.batch_size if of_rows else 0, 1, sizeof(double))
     cdef Scratch scores = Scratch(e.n_panels * block_rows if by_panels else 0, m.n_classes, size)
     cdef Scratch dlogits = Scratch(block_rows, e.logits_stride, size)
     cdef Scratch blocks = Scratch(n_blocks, e.block_stride, size)
@@ -274,6 +304,7 @@ cdef dense_epoch(data, state, rule, order, size_t batch_size, rates, int n_threa
         e.batches[i].labels = <int64_t *>labels.start + i * e.batch_size
         e.batches[i].probabilities = (
             probabilities.start + i * e.batch_size * m.n_classes * size)
+        e.batches[i].weights = <double *>weights.start + i * e.batch_size if of_rows else NULL
     e.velocity = padded_velocity.start if v.held else NULL
     e.squares, e.magnitudes = <double *>squares.start, <double *>magnitudes.start
     split_minibatch(m, e.batch_size, 1)
@@ -282,6 +313,7 @@ cdef dense_epoch(data, state, rule, order, size_t batch_size, rates, int n_threa
         point_at_panels(&e)
     pack_weights(&e, w, m.coef)
     pack_weights(&e, v, e.velocity)
+    pack_weights(&e, ws, coef_sums)
     cdef size_t step = 0, n_steps = step_rates.length(0)
     try:
         while step < n_steps:
@@ -293,11 +325,15 @@ cdef dense_epoch(data, state, rule, order, size_t batch_size, rates, int n_threa
     finally:
         unpack_weights(&e, m.coef, w)
         unpack_weights(&e, e.velocity, v)
+        unpack_weights(&e, coef_sums, ws)
+        if bs.held:
+            memcpy(b.start, m.intercept, m.n_classes * size)
+            memcpy(bs.start, m.intercept + m.n_classes * size, m.n_classes * size)
     return objectives[:step]
 
 
 cdef void pack_weights(const Epoch *e, View coef, char *packed) noexcept:
-    """Pad the weights or the velocity, if there is one, or pack them in strips or slabs."""
+    """Pad the weights, the velocity or the sums, if there are any, or pack them in strips or slabs."""
     cdef const Minibatch *m = &e.minibatch
     if not coef.held:
         return

@@ -71,11 +71,13 @@ cdef void slab_losses(Epoch *e, size_t first, size_t n) noexcept nogil:
     cdef Minibatch *m = &e.minibatch
     cdef size_t size = m.kernels.element_size
     cdef char *rows = m.dlogits + first * e.logits_stride * size
+    cdef target_weights shifted
     cdef uint64_t begun = phase_begin()
     m.kernels.cross_entropy(
         rows, e.logits_stride, n, m.n_classes, m.labels + first if m.labels != NULL else NULL,
         m.probabilities + first * m.n_classes * size if m.probabilities != NULL else NULL,
-        NULL, m.scale, m.losses + first, rows, e.logits_stride)
+        weights_from(m.weights, first, &shifted), m.scale, m.losses + first, rows,
+        e.logits_stride)
     m.kernels.pack_dlogits(
         rows, e.logits_stride, first, n, m.n_classes, e.dlogits_slabs,
         m.samples.n_items * m.kernels.lanes)

@@ -124,12 +124,13 @@ cdef void loss_of_samples(Epoch *e, size_t first, size_t n) noexcept nogil:
     """Losses and gradient of the logits, from the scores of the panels; first a multiple of lanes."""
     cdef Minibatch *m = &e.minibatch
     cdef size_t offset = first * m.n_classes * m.kernels.element_size
+    cdef target_weights shifted
     cdef uint64_t begun = phase_begin()
     m.kernels.panel_cross_entropy(
         e.scores + offset, e.n_panels, e.panel_stride, n, m.n_classes, m.intercept,
         m.labels + first if m.labels != NULL else NULL,
-        m.probabilities + offset if m.probabilities != NULL else NULL, m.scale,
-        m.losses + first, m.dlogits + offset)
+        m.probabilities + offset if m.probabilities != NULL else NULL,
+        weights_from(m.weights, first, &shifted), m.scale, m.losses + first, m.dlogits + offset)
     phase_next(PHASE_LOSS, begun)
 
 

@@ -72,6 +72,9 @@ cdef double some_samples(
     cdef size_t last = e.n_samples - 1, i, count, offset
     cdef const void *rows[SAMPLES_AT_ONCE + SAMPLES_AHEAD + MOST_LANES]
     cdef int64_t labels[SAMPLES_AT_ONCE]
+    cdef double of_rows[SAMPLES_AT_ONCE]
+    cdef target_weights weights
+    cdef bint is_weighted = e.weights != NULL
     cdef double losses[SAMPLES_AT_ONCE]
     cdef char *dlogits = s.dlogits + chunk * s.dlogits_stride * size
     cdef char *probabilities = NULL
@@ -87,6 +90,12 @@ cdef double some_samples(
         else:
             memcpy(
                 probabilities + i * row_size, e.probabilities + order[i] * row_size, row_size)
+    if is_weighted:
+        weights = e.weights[0]
+        if weights.rows != NULL:
+            weights.rows = of_rows
+            for i in range(n):
+                of_rows[i] = e.weights.rows[order[i]]
     # The kernels fetch rows from as far on as this, or find a row that is in the cache already.
     for i in range(SAMPLES_AHEAD + MOST_LANES):
         rows[n + i] = e.X + e.order[min(after + i, last)] * e.row_stride if s.fetches else rows[0]
@@ -106,7 +115,7 @@ cdef double some_samples(
     begun = phase_next(PHASE_SCORES, begun)
     m.kernels.panel_cross_entropy(
         dlogits, 1, 0, n, m.n_classes, m.intercept, labels if e.labels != NULL else NULL,
-        probabilities, m.scale, losses, dlogits)
+        probabilities, &weights if is_weighted else NULL, m.scale, losses, dlogits)
     begun = phase_next(PHASE_LOSS, begun)
     m.kernels.short_gradient(
         rows, n, m.n_features, dlogits, m.n_classes, add,

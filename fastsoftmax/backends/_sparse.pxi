@@ -23,6 +23,7 @@ cdef struct SparseEpoch:
     size_t n_values, index_size, indptr_size
     const int64_t *labels
     const char *probabilities
+    const target_weights *weights_of_samples  # NULL for none
     const int64_t *order
     size_t n_rows, n_samples, batch_size
     # the model
@@ -44,6 +45,11 @@ cdef struct SparseEpoch:
     sparse_row *rows
     int64_t *batch_labels
     char *batch_probabilities
+    double *batch_weights  # NULL for none
+    target_weights of_batch
+    # where the weights and the intercept are added after each step; NULL where they are not
+    char *sums
+    char *intercept_sums
     char *logits
     size_t stride
     double *losses
@@ -75,6 +81,8 @@ cdef void gather_sparse(SparseEpoch *e, size_t step) noexcept nogil:
         point_at_row(e, sample, e.rows + i)
         if i >= n:
             continue
+        if e.batch_weights != NULL:
+            e.batch_weights[i] = e.weights_of_samples.rows[sample]
         if e.labels != NULL:
             e.batch_labels[i] = e.labels[sample]
         else:
@@ -134,12 +142,16 @@ cdef void sparse_losses_chunk(void *context, size_t chunk) noexcept nogil:
     cdef size_t size = e.kernels.element_size, n_classes = e.weights.n_classes
     cdef size_t first = chunk * e.samples.size
     cdef char *logits = e.logits + first * e.stride * size
+    cdef target_weights shifted
+    cdef const target_weights *weights = NULL
+    if e.weights_of_samples != NULL:
+        weights = weights_from(&e.of_batch, first, &shifted)
     cdef uint64_t begun = phase_begin()
     e.kernels.cross_entropy(
         logits, e.stride, length_of(&e.samples, chunk), n_classes,
         e.batch_labels + first if e.labels != NULL else NULL,
         e.batch_probabilities + first * n_classes * size if e.labels == NULL else NULL,
-        NULL, 1.0 / e.n, e.losses + first, logits, e.stride)
+        weights, 1.0 / e.n, e.losses + first, logits, e.stride)
     phase_next(PHASE_LOSS, begun)
 
 
@@ -169,7 +181,19 @@ cdef double sparse_step(SparseEpoch *e, size_t step, pool *helpers) noexcept nog
     if e.intercept != NULL:
         e.kernels.sparse_update_intercept(
             e.logits, e.stride, e.n, e.weights.n_classes, rate, e.intercept)
+    if e.sums != NULL:
+        add_to_sums(e)
     return loss
+
+
+cdef void add_to_sums(SparseEpoch *e) noexcept nogil:
+    """Of all weights, brought up to date: a step costs as much as one on dense rows then."""
+    cdef size_t n_classes = e.weights.n_classes
+    restart(e)
+    e.kernels.column_sums(
+        e.weights.start, 0, 1, e.weights.n_features * e.stride, True, e.sums)
+    if e.intercept_sums != NULL:
+        e.kernels.column_sums(e.intercept, 0, 1, n_classes, True, e.intercept_sums)
 
 
 cdef size_t run_sparse_steps(
@@ -202,7 +226,9 @@ cdef sparse_epoch(data, state, rule, order, size_t batch_size, rates, int n_thre
     cdef View values = View(X.values), columns = View(X.indices), starts = View(X.indptr)
     cdef View samples = View(order), step_rates = View(rates)
     cdef Targets t = Targets(data.targets)
+    cdef Weights of_targets = Weights(data.weights)
     cdef View w = View(state.coef, True), b = View(state.intercept, True)
+    cdef View ws = View(state.coef_sum, True), bs = View(state.intercept_sum, True)
     objectives = np.empty(len(rates))
     cdef View objective_view = View(objectives, True)
     cdef SparseEpoch e
@@ -211,10 +237,10 @@ cdef sparse_epoch(data, state, rule, order, size_t batch_size, rates, int n_thre
     e.values, e.indices, e.indptr = values.start, columns.start, starts.start
     e.n_values, e.n_rows = values.length(0), len(X)
     e.index_size, e.indptr_size = columns.buffer.itemsize, starts.buffer.itemsize
-    e.labels, e.probabilities = t.labels, t.probabilities
+    e.labels, e.probabilities, e.weights_of_samples = t.labels, t.probabilities, of_targets.start
     e.order, e.n_samples = <const int64_t *>samples.start, samples.length(0)
     e.batch_size = min(batch_size, e.n_samples)
-    e.rule.l2, e.rule.l1, e.rule.momentum, e.rule.nesterov = rule
+    set_rule(&e.rule, rule)
     e.rates, e.objectives = <const double *>step_rates.start, <double *>objective_view.start
     e.intercept = b.start
     e.weights.n_features, e.weights.n_classes = w.length(1), w.length(0)
@@ -234,6 +260,9 @@ cdef sparse_epoch(data, state, rule, order, size_t batch_size, rates, int n_thre
     cdef Scratch labels = Scratch(e.batch_size if has_labels else 0, 1, sizeof(int64_t))
     cdef Scratch probabilities = Scratch(
         0 if has_labels else e.batch_size, e.weights.n_classes, size)
+    cdef bint of_rows = of_targets.start != NULL and of_targets.start.rows != NULL
+    cdef Scratch of_batch = Scratch(e.batch_size if of_rows else 0, 1, sizeof(double))
+    cdef Scratch sums = Scratch(e.weights.n_features if ws.held else 0, e.stride, size)
     cdef Scratch logits = Scratch(e.batch_size, e.stride, size)
     cdef Scratch losses = Scratch(e.batch_size, 1, sizeof(double))
     e.weights.start, e.weights.now = weights.start, 0
@@ -246,8 +275,17 @@ cdef sparse_epoch(data, state, rule, order, size_t batch_size, rates, int n_thre
     e.rows, e.logits, e.losses = <sparse_row *>rows.start, logits.start, <double *>losses.start
     e.batch_labels, e.batch_probabilities = <int64_t *>labels.start, probabilities.start
 
+    e.batch_weights = <double *>of_batch.start if of_rows else NULL
+    if e.weights_of_samples != NULL:
+        e.of_batch = e.weights_of_samples[0]
+        e.of_batch.rows = e.batch_weights
+    e.sums, e.intercept_sums = sums.start if ws.held else NULL, bs.start
+    cdef sparse_weights packed_sums = e.weights
+    packed_sums.start = e.sums
     for slab in range(e.n_slabs):
         e.kernels.sparse_pack(w.start, &e.weights, slab)
+        if ws.held:
+            e.kernels.sparse_pack(ws.start, &packed_sums, slab)
     cdef size_t step = 0
     try:
         while step < n_steps:
@@ -260,4 +298,6 @@ cdef sparse_epoch(data, state, rule, order, size_t batch_size, rates, int n_thre
         restart(&e)
         for slab in range(e.n_slabs):
             e.kernels.sparse_unpack(&e.weights, slab, w.start)
+            if ws.held:
+                e.kernels.sparse_unpack(&packed_sums, slab, ws.start)
     return objectives[:step]

@@ -24,7 +24,8 @@ cdef extern from "kernels.h" nogil:
 
     struct step_rule "rule":
         double rate, l2, l1, momentum
-        int nesterov
+        int nesterov, subgradient
+        ptrdiff_t to_sums, intercept_to_sums
 
     enum rows_ahead "ahead":
         SECOND_HALVES
@@ -102,7 +103,8 @@ cdef extern from "kernels.h" nogil:
         void (*panel_cross_entropy)(
             const void *scores, size_t n_panels, size_t panel_stride, size_t n_rows,
             size_t n_classes, const void *intercept, const int64_t *labels,
-            const void *probabilities, double scale, double *losses, void *dlogits) noexcept nogil
+            const void *probabilities, const target_weights *weights, double scale, double *losses,
+            void *dlogits) noexcept nogil
         void (*panel_update)(
             const void **rows, size_t n_rows, const rows_to_fetch *fetch, size_t first,
             size_t n_features, const void *dlogits, size_t n_classes, const step_rule *rule,

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from .. import phases, regularizers
 from ..sparse import SparseRows, steps_between_penalties
-from .protocol import Data, FloatArray, LabelArray, Rule, State
+from .protocol import Data, FloatArray, LabelArray, Rule, State, TargetWeights
 
 # Numbers that `column_moments` converts to float64 at once.
 _ELEMENTS_AT_ONCE = 1 << 16
@@ -31,6 +31,7 @@ class LinearCrossEntropy(Protocol):
         dintercept: FloatArray | None,
         dX: FloatArray | None,
         n_threads: int,
+        weights: TargetWeights | None = None,
     ) -> int: ...
 
 
@@ -72,6 +73,7 @@ def sgd_epoch(
                 dintercept,
                 None,
                 n_threads,
+                _weights_of(data, rows),
             )
             # What overflows shows in the objective or in the weights, which the caller looks at.
             with np.errstate(over="ignore", invalid="ignore"):
@@ -101,6 +103,14 @@ def _read(data: Data, rows: NDArray[np.int64], dtype: np.dtype[Any]) -> FloatArr
         return X if data.inverse_scale is None else X * data.inverse_scale
 
 
+def _weights_of(data: Data, rows: NDArray[np.int64]) -> TargetWeights | None:
+    """Return the weights of a minibatch."""
+    weights = data.weights
+    if weights is None or weights.rows is None:
+        return weights
+    return weights._replace(rows=weights.rows[rows])
+
+
 def column_moments(
     X: NDArray[Any],
     origin: NDArray[np.float64],
@@ -122,17 +132,23 @@ def _stepped(
     state: State, dcoef: FloatArray, dintercept: FloatArray | None, rule: Rule, rate: float
 ) -> State:
     """Return the state after one step; see `Rule` for the formula."""
-    if rule.l2:
-        dcoef = dcoef + regularizers.gradient(state.coef, rule.l2, 0.0)
+    l1 = rule.l1 if rule.subgradient else 0.0
+    if rule.l2 or l1:
+        dcoef = dcoef + regularizers.gradient(state.coef, rule.l2, l1)
     coef, coef_velocity = _moved(state.coef, state.coef_velocity, dcoef, rule, rate)
-    if rule.l1:
+    if rule.l1 and not rule.subgradient:
         coef = regularizers.soft_threshold(coef, rate * rule.l1)
-    if state.intercept is None or dintercept is None:
-        return State(coef, None, coef_velocity, None)
-    intercept, intercept_velocity = _moved(
-        state.intercept, state.intercept_velocity, dintercept, rule, rate
-    )
-    return State(coef, intercept, coef_velocity, intercept_velocity)
+    intercept, intercept_velocity = state.intercept, state.intercept_velocity
+    if intercept is not None and dintercept is not None:
+        intercept, intercept_velocity = _moved(
+            intercept, intercept_velocity, dintercept, rule, rate
+        )
+    coef_sum, intercept_sum = state.coef_sum, state.intercept_sum
+    if coef_sum is not None:
+        coef_sum = coef_sum + coef
+    if intercept_sum is not None and intercept is not None:
+        intercept_sum = intercept_sum + intercept
+    return State(coef, intercept, coef_velocity, intercept_velocity, coef_sum, intercept_sum)
 
 
 def _moved(

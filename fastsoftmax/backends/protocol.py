@@ -19,22 +19,6 @@ FloatArray = NDArray[Any]
 LabelArray = NDArray[np.int64]
 
 
-class Data(NamedTuple):
-    """The training data of an epoch, read where they lie.
-
-    A dense `X` is of the compute dtype or of one that it holds exactly: uint8, float16, and float32 for
-    float64. A row's elements are contiguous, rows may be strided. Where `mean` or `inverse_scale` are
-    given, (x - mean) * inverse_scale stands for x, in the compute dtype, each operation rounded once.
-    """
-
-    X: NDArray[Any] | SparseRows  # (n_samples, n_features)
-    targets: (
-        LabelArray | FloatArray
-    )  # int64 labels (n_samples,) or probabilities (n_samples, n_classes)
-    mean: FloatArray | None = None  # (n_features,), of the compute dtype
-    inverse_scale: FloatArray | None = None  # (n_features,)
-
-
 class TargetWeights(NamedTuple):
     """What the targets of rows count.
 
@@ -51,15 +35,33 @@ class TargetWeights(NamedTuple):
     smoothing: float = 0.0
 
 
+class Data(NamedTuple):
+    """The training data of an epoch, read where they lie.
+
+    A dense `X` is of the compute dtype or of one that it holds exactly: uint8, float16, and float32 for
+    float64. A row's elements are contiguous, rows may be strided. Where `mean` or `inverse_scale` are
+    given, (x - mean) * inverse_scale stands for x, in the compute dtype, each operation rounded once.
+    """
+
+    X: NDArray[Any] | SparseRows  # (n_samples, n_features)
+    targets: (
+        LabelArray | FloatArray
+    )  # int64 labels (n_samples,) or probabilities (n_samples, n_classes)
+    mean: FloatArray | None = None  # (n_features,), of the compute dtype
+    inverse_scale: FloatArray | None = None  # (n_features,)
+    # Of rows (n_samples,), none of which is 0 in the order, and smoothing; `classes` is None.
+    weights: TargetWeights | None = None
+
+
 class Rule(NamedTuple):
     """The update rule of a step.
 
     With g the gradient of the data loss, r the learning rate, m the momentum and v the velocity::
 
-        g <- g + 2 * l2 * w
+        g <- g + 2 * l2 * w         (subgradient: + l1 * sign(w))
         v <- m * v - r * g
         w <- w + v                  (nesterov: w + m * v - r * g)
-        w <- sign(w) * max(|w| - r * l1, 0)
+        w <- sign(w) * max(|w| - r * l1, 0)          (not with subgradient)
 
     The intercept takes part without `l2` and `l1`.
     """
@@ -68,6 +70,7 @@ class Rule(NamedTuple):
     l1: float
     momentum: float
     nesterov: bool
+    subgradient: bool = False
 
 
 class State(NamedTuple):
@@ -77,6 +80,9 @@ class State(NamedTuple):
     intercept: FloatArray | None  # (n_classes,)
     coef_velocity: FloatArray | None  # like coef; None without momentum
     intercept_velocity: FloatArray | None
+    # To these the weights after each step are added; None where they are not averaged.
+    coef_sum: FloatArray | None = None
+    intercept_sum: FloatArray | None = None
 
 
 class Backend(Protocol):
@@ -161,13 +167,15 @@ class Backend(Protocol):
     ) -> NDArray[np.float64]:
         """Take a step for each minibatch `order[s * batch_size : (s + 1) * batch_size]` at rate `rates[s]`.
 
-        Returns the objective of the steps before their updates: the mean loss of the minibatch plus
-        the penalty. One that is not finite ends the epoch, as the last one returned; where it is the
-        loss that is not finite, the step is not taken. A pending signal is raised after a whole step.
+        Returns the objective of the steps before their updates: the mean loss of the minibatch, weighted
+        but divided by the number of its samples, plus the penalty. One that is not finite ends the epoch,
+        as the last one returned; where it is the loss that is not finite, the step is not taken. A
+        pending signal is raised after a whole step.
 
-        Of `SparseRows` it takes plain SGD alone. A pass over all weights would take longer than such a
-        step, so the penalty in its objective is that before the last step whose number is a multiple of
-        `steps_between_penalties`. The steps themselves apply every penalty, each at its rate.
+        Of `SparseRows` it takes plain SGD alone, without `subgradient`. A pass over all weights would take
+        longer than such a step, so the penalty in its objective is that before the last step whose number
+        is a multiple of `steps_between_penalties`. The steps themselves apply every penalty, each at its
+        rate.
         """
 
 

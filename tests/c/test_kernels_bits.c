@@ -299,6 +299,7 @@ static struct rule rule_of(const struct shape *s) {
         .l1 = option(s, 1) ? 0.02 : 0,
         .momentum = option(s, 2) ? 0.9 : 0,
         .nesterov = option(s, 3),
+        .subgradient = option(s, 4),
     };
 }
 
@@ -395,6 +396,8 @@ static void panels_case(const struct shape *s) {
     size_t n_blocks = (s->n + lanes - 1) / lanes, block = lanes * s->c;
     size_t cut = n_vectors / 2 * lanes, n_panels = cut ? 2 : 1;
     const void *const *rows = rows_of(s);
+    const struct target_weights *weights = weights_of(s->n, s->c, s->number);
+    if (weights && weights->classes) weights = NULL;
     void *coef = padded_weights(WEIGHTS, s);
     void *velocity = rule.momentum != 0 ? padded_weights(VELOCITY, s) : NULL;
     void *intercept = uniforms(INTERCEPT, s->c), *dlogits = stale(OUT, n_blocks * block);
@@ -409,7 +412,7 @@ static void panels_case(const struct shape *s) {
                               scores + p * n_blocks * block * kernels->element_size);
     }
     kernels->panel_cross_entropy(scores, n_panels, n_blocks * block, s->n, s->c, intercept, labels,
-                                 NULL, 0.5, losses, dlogits);
+                                 NULL, weights, 0.5, losses, dlogits);
     struct rows_to_fetch fetch = {rows, s->n, 0, s->d};
     for (size_t p = 0; p < n_panels; ++p) {
         kernels->panel_update(rows, s->n, &fetch, starts[p], starts[p + 1] - starts[p], dlogits,
@@ -431,9 +434,15 @@ static void short_rows_case(const struct shape *s) {
     size_t cut = s->n / 2, n_chunks = cut ? 2 : 1, starts[] = {0, cut ? cut : s->n, s->n};
     const void *const *rows = rows_of(s);
     const void *next_rows[64];
-    void *strips = uniforms(WEIGHTS, s->c * s->stride);
-    void *velocity = rule.momentum != 0 ? uniforms(VELOCITY, s->c * s->stride) : NULL;
-    void *intercept = uniforms(INTERCEPT, s->c);
+    /* The sums of the weights follow them. */
+    size_t n_weights = s->c * s->stride, n_averaged = option(s, 5) ? 2 : 1;
+    void *strips = uniforms(WEIGHTS, n_averaged * n_weights);
+    void *velocity = rule.momentum != 0 ? uniforms(VELOCITY, n_weights) : NULL;
+    void *intercept = uniforms(INTERCEPT, n_averaged * s->c);
+    if (n_averaged > 1) {
+        rule.to_sums = (ptrdiff_t)n_weights;
+        rule.intercept_to_sums = (ptrdiff_t)s->c;
+    }
     char *scores = stale(LOGITS, (n_blocks + 1) * block), *gradients = stale(OUT, 2 * stride);
     double squares[MANY_FEATURES], magnitudes[MANY_FEATURES];
     for (size_t i = 0; i < lanes; ++i) next_rows[i] = rows[0];
@@ -457,9 +466,9 @@ static void short_rows_case(const struct shape *s) {
         if (rule.l2 != 0) hash_double(squares[i]);
         if (rule.l1 != 0) hash_double(magnitudes[i]);
     }
-    hash_reals(strips, s->c * s->stride);
-    if (velocity) hash_reals(velocity, s->c * s->stride);
-    hash_reals(intercept, s->c);
+    hash_reals(strips, n_averaged * n_weights);
+    if (velocity) hash_reals(velocity, n_weights);
+    hash_reals(intercept, n_averaged * s->c);
 }
 
 /* Every type of number, of any bits: NaN and infinities among those of float16. */
