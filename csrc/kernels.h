@@ -142,8 +142,8 @@ struct kernels {
     void (*panel_cross_entropy)(const void *scores, size_t n_panels, size_t panel_stride,
                                 size_t n_rows, size_t n_classes, const void *intercept,
                                 const int64_t *labels, const void *probabilities,
-                                const struct target_weights *weights, double scale,
-                                double *losses, void *dlogits);
+                                const struct target_weights *weights, double scale, double *losses,
+                                void *dlogits);
     void (*panel_update)(const void *const *rows, size_t n_rows, const struct rows_to_fetch *fetch,
                          size_t first, size_t n_features, const void *dlogits, size_t n_classes,
                          const struct rule *rule, void *coef, void *velocity, size_t coef_stride,

@@ -152,8 +152,7 @@ static void panel_cross_entropy(const void *scores, size_t n_panels, size_t pane
         }
         if (labels && !(weights && weights->smoothing != 0)) {
             labels_of_block(columns, n, n_classes, labels + s,
-                            weights && weights->rows ? weights->rows + s : NULL, scale,
-                            losses + s);
+                            weights && weights->rows ? weights->rows + s : NULL, scale, losses + s);
         } else {
             const real *targets = labels ? NULL : (const real *)probabilities + s * n_classes;
             rows_of_block(columns, n, n_classes, labels ? labels + s : NULL, targets, weights, s,

@@ -2,40 +2,38 @@
 
 from __future__ import annotations  # np.random, imported on first use, stands in them
 
-from collections.abc import Callable
-from copy import deepcopy
-from inspect import Parameter, signature
+from collections.abc import Callable, Mapping, Sequence
+from copy import copy, deepcopy
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import estimator, loss, validation
-from .backends import State
-from .exceptions import DivergenceError
-from .labels import as_labels, encode, find_classes
+from .averaging import Average
+from .fitting import HeldOut, Run, hold_out, train
+from .labels import as_labels, find_classes
 from .samples import as_samples
-from .settings import Settings, generator_of, n_threads_of, parameters_of
-from .sgd import check_progress, copy_of
+from .scores import logits_of
+from .settings import Settings, dtype_of, generator_of, n_threads_of, parameters_of
 from .sparse import SparseRows
 from .standardization import Standardization
+from .targets import targets_of
 from .validation import FloatArray
-
-# Rows of logits are computed by blocks of about so many bytes of X, so that what has to be converted
-# never is as large as X.
-_BLOCK_BYTES = 1 << 24
+from .watching import Callback, line
 
 
-class SoftmaxClassifier:
+class SoftmaxClassifier(estimator.Estimator):
     """Linear classifier trained by minibatch SGD on the softmax cross-entropy.
 
     With logits ``z = coef_ @ x + intercept_``, minimises over the training data::
 
         mean(-log softmax(z)_y) + l2 * sum(coef_**2) + l1 * sum(|coef_|)
 
-    Each step takes the gradient of a minibatch's mean; L1 is a proximal step (soft thresholding),
-    which leaves exact zeros. The intercept is not penalised. Training starts from zeros, and the same
-    `random_state` gives the same trajectory on every backend, to rounding.
+    or of samples with weights, divided by their mean, the mean of ``-weight * log softmax(z)_y``. Each step
+    takes the gradient of a minibatch's mean; L1 is a proximal step (soft thresholding), which leaves exact
+    zeros. The intercept is not penalised. Training starts from zeros, and the same `random_state` gives
+    the same trajectory on every backend, to rounding.
 
     Parameters
     ----------
@@ -49,6 +47,15 @@ class SoftmaxClassifier:
         The strength of the penalty, 0 or more.
     l1_ratio : float, default 0.15
         The share of L1 in "elasticnet", from 0 to 1.
+    l1_step : {"proximal", "subgradient"}, default "proximal"
+        What a step makes of L1: soft thresholding after it, which leaves exact zeros, or the lecture's
+        ``l1 * sign(coef_)`` in the gradient, which jumps about 0. A sparse `X` takes the first alone.
+    class_weight : mapping of label to number, "balanced" or None, default None
+        What the samples of a class count; labels that are not there count 1. "balanced" gives all
+        classes the same weight in total: (sum of weights) / (number of classes * sum of the class).
+    label_smoothing : float, default 0.0
+        The share e, from 0 to 1, that every target gives to all classes alike:
+        ``(1 - e) * target + e / n_classes``.
     fit_intercept : bool, default True
         Whether to learn an intercept.
     standardize : bool, default False
@@ -71,19 +78,39 @@ class SoftmaxClassifier:
     replacement : bool, default False
         Whether samples are drawn with replacement, as the course does; `shuffle` has no effect then.
         An epoch still takes as many samples as there are.
-    learning_rate : {"constant", "invscaling"} or callable, default "constant"
-        "constant" is `eta0`; "invscaling" is ``eta0 / t**power_t`` at the t-th step, counted from 1;
-        a callable takes the number of the step, counted from 0, and returns the rate.
+    learning_rate : str or callable, default "constant"
+        One of "constant", "invscaling", "adaptive", "step", "cosine", or a callable.
+        "constant" is `eta0`; "invscaling" is ``eta0 / t**power_t`` at the t-th step, counted from 1.
+        "adaptive" begins with `eta0` and divides it by 5 where `tol` would stop the fit, until that is a
+        thousandth. "step" multiplies by `step_factor` after every `step_every` epochs. "cosine" falls from
+        `eta0` to 0 at `max_iter` as half a period of a cosine.
+        A callable takes the number of the step, counted from 0, and returns the rate.
     eta0 : "auto" or float, default "auto"
         The (first) learning rate, greater than 0. "auto" is one over a bound on the curvature of the loss,
         from the rows of `X`: the larger its numbers, the smaller. `partial_fit` keeps that of its first
         call.
     power_t : float, default 0.5
         The exponent of "invscaling".
+    step_every, step_factor : int, default 30, and float, default 0.1
+        Of "step".
+    warmup_epochs : float, default 0.0
+        Over so many epochs, or a part of one, the rate rises from about 0 to what it would be; a callable
+        says so itself.
     momentum : float, default 0.0
         From 0 to less than 1, and 0 with a sparse `X`: ``v = momentum * v - rate * gradient; coef_ += v``.
     nesterov : bool, default False
         Whether the momentum is Nesterov's: ``coef_ += momentum * v - rate * gradient`` with the new v.
+    average : bool or int, default False
+        Whether `coef_` and `intercept_` are the mean of the weights after every step, which vary less than
+        the last ones do; a number n begins with the step of the n-th sample. With a sparse `X` a step then
+        passes over all weights.
+    early_stopping : bool, default False
+        Whether `fit` holds out `validation_fraction` of the samples, of every class alike, and stops by the
+        accuracy on them instead of the loss. The weights are those of the best epoch then.
+    validation_fraction : float, default 0.1
+        See `early_stopping`; between 0 and 1.
+    warm_start : bool, default False
+        Whether `fit` goes on from the weights there are, and its steps, epochs and curves add up.
     random_state : int, numpy.random.Generator, numpy.random.RandomState or None, default None
         The seed of the order of the samples; an instance is drawn from once for each `fit`.
     n_jobs : int or None, default None
@@ -91,6 +118,13 @@ class SoftmaxClassifier:
         this process may use. The compiled backend's results do not depend on it.
     verbose : int or bool, default 0
         Whether to print the loss of every epoch.
+    progress_bar : bool, default False
+        Whether `fit` shows a progress bar (needs rich) on a terminal's standard error stream or in a
+        notebook. Nothing is shown elsewhere.
+    callbacks : callable, object or list of them, default None
+        Called after every epoch of `fit` with an object that has the attributes `epoch`, `n_steps`, `loss`,
+        `validation_score`, `learning_rate` and `model`, a fitted copy; of an object, its method
+        `on_epoch_end`. One that returns true stops the fit.
 
     Attributes
     ----------
@@ -107,8 +141,12 @@ class SoftmaxClassifier:
         not vary has the scale 1.
     eta0_ : float
         The (first) learning rate that was used.
+    validation_scores_ : list of float, or None
+        With `early_stopping`, the accuracy after every epoch on the samples held out.
+    best_validation_score_ : float or None
+        The largest of them, that of `coef_`.
     n_iter_ : int
-        Epochs run: by `fit`, or by all calls of `partial_fit` so far.
+        Epochs run: by `fit`, or by all calls of `partial_fit` (with `warm_start`, of `fit`) so far.
     t_ : int
         Steps taken, over the same.
     loss_curve_ : list of float
@@ -155,7 +193,12 @@ class SoftmaxClassifier:
     n_iter_: int
     t_: int
     loss_curve_: list[float]
+    validation_scores_: list[float] | None
+    best_validation_score_: float | None
     _random: np.random.Generator
+    _last: tuple[FloatArray, FloatArray | None] | None
+    _average: Average | None
+    _mean_weight: float
     _velocity: tuple[FloatArray | None, FloatArray | None]
 
     def __init__(
@@ -165,6 +208,9 @@ class SoftmaxClassifier:
         penalty: str | None = "l2",
         alpha: float = 1e-4,
         l1_ratio: float = 0.15,
+        l1_step: str = "proximal",
+        class_weight: Mapping[Any, float] | str | None = None,
+        label_smoothing: float = 0.0,
         fit_intercept: bool = True,
         standardize: bool = False,
         max_iter: int = 200,
@@ -176,16 +222,28 @@ class SoftmaxClassifier:
         learning_rate: str | Callable[[int], float] = "constant",
         eta0: str | float = "auto",
         power_t: float = 0.5,
+        step_every: int = 30,
+        step_factor: float = 0.1,
+        warmup_epochs: float = 0.0,
         momentum: float = 0.0,
         nesterov: bool = False,
+        average: bool | int = False,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        warm_start: bool = False,
         random_state: int | np.random.Generator | np.random.RandomState | None = None,
         n_jobs: int | None = None,
         verbose: int | bool = 0,
+        progress_bar: bool = False,
+        callbacks: Callback | Sequence[Callback] | None = None,
     ) -> None:
         self.backend = backend
         self.penalty = penalty
         self.alpha = alpha
         self.l1_ratio = l1_ratio
+        self.l1_step = l1_step
+        self.class_weight = class_weight
+        self.label_smoothing = label_smoothing
         self.fit_intercept = fit_intercept
         self.standardize = standardize
         self.max_iter = max_iter
@@ -197,72 +255,33 @@ class SoftmaxClassifier:
         self.learning_rate = learning_rate
         self.eta0 = eta0
         self.power_t = power_t
+        self.step_every = step_every
+        self.step_factor = step_factor
+        self.warmup_epochs = warmup_epochs
         self.momentum = momentum
         self.nesterov = nesterov
+        self.average = average
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.warm_start = warm_start
         self.random_state = random_state
         self.n_jobs = n_jobs
         self.verbose = verbose
+        self.progress_bar = progress_bar
+        self.callbacks = callbacks
 
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Return the parameters of the constructor by name; `deep` changes nothing here."""
-        return {name: getattr(self, name) for name in self._parameters()}
-
-    def set_params(self, **params: Any) -> Self:
-        """Set parameters of the constructor.
-
-        Raises
-        ------
-        ValueError
-            If a name is not a parameter; none is set then.
-        """
-        for name in params:
-            if name not in self._parameters():
-                raise ValueError(
-                    f"{name}: not a parameter of {type(self).__name__}; "
-                    f"the parameters are {', '.join(self._parameters())}"
-                )
-        for name, value in params.items():
-            setattr(self, name, value)
-        return self
-
-    def __repr__(self) -> str:
-        changed = [
-            f"{name}={getattr(self, name)!r}"
-            for name, parameter in self._parameters().items()
-            if repr(getattr(self, name)) != repr(parameter.default)
-        ]
-        return f"{type(self).__name__}({', '.join(changed)})"
-
-    def __sklearn_tags__(self) -> Any:
-        """What scikit-learn wants to know."""
-        return estimator.tags()
-
-    def __sklearn_is_fitted__(self) -> bool:
-        """Whether `fit` or `partial_fit` has run."""
-        return hasattr(self, "coef_")
-
-    def _repr_html_(self) -> str | None:
-        """In notebooks, as scikit-learn shows its estimators."""
-        return estimator.html_of(self)
-
-    @classmethod
-    def _parameters(cls) -> dict[str, Parameter]:
-        """The parameters of the constructor, a subclass's own included."""
-        parameters = signature(cls.__init__).parameters.values()
-        kinds = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
-        own = {p.name: p for p in parameters if p.name != "self" and p.kind not in kinds}
-        if any(p.kind == Parameter.VAR_KEYWORD for p in parameters):  # passed on to the base class
-            return SoftmaxClassifier._parameters() | own
-        return own
-
-    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
+    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Train from zeros until `tol` or `max_iter` stops it.
 
         Parameters
         ----------
         X : array_like of real numbers or CSR matrix, shape (n_samples, n_features)
-        y : array_like of labels, shape (n_samples,)
-            Integers, strings, booleans or floats without a fraction; at least two different ones.
+        y : array_like of labels, shape (n_samples,), or of probabilities, shape (n_samples, n_classes)
+            Integers, strings, booleans or floats without a fraction; at least two different ones. Or rows
+            that sum to 1: then the classes are 0, 1, ...
+        sample_weight : array_like of real numbers, shape (n_samples,), optional
+            How much every sample counts, 0 or more; only ratios matter. A weight of 2 is two such samples,
+            and one of 0 is none: its row is not looked at.
 
         Returns
         -------
@@ -285,58 +304,73 @@ class SoftmaxClassifier:
         settings = Settings(self)
         matrix, names = as_samples(X), estimator.feature_names_of(X)
         settings.check_rule_for(matrix)
-        y = estimator.as_vector(y)
-        classes = find_classes(y)
-        targets = encode(y, classes, len(matrix))
-        if len(classes) < 2:
-            raise ValueError(f"y: expected at least two classes, got one class: {classes[0]!r}")
-        units = settings.standardization_of(matrix)
-        settings.find_step_size(matrix, units)
-        state = settings.initial_state(len(classes), matrix)
-        random = generator_of(self.random_state)
-        curve: list[float] = []
-        steps, best, epochs_without_gain = 0, np.inf, 0
-        converged = settings.tol is None  # or so many epochs were asked for
-        last_good = copy_of(state)
+        targets = targets_of(
+            *(estimator.as_vector(y), len(matrix), dtype_of(matrix)),
+            *(sample_weight, settings.class_weight),
+        )
+        if len(targets.classes) < 2:
+            raise ValueError(
+                f"y: expected at least two classes, got one class: {targets.classes[0]!r}"
+            )
+        goes_on = settings.warm_start and self.__sklearn_is_fitted__()
+        if goes_on:
+            self._check_n_features(matrix)
+            self._check_classes("y", targets.classes)
+        random = deepcopy(self._random) if goes_on else generator_of(self.random_state)
+        rows, held_out = targets.rows, None
+        if settings.validation_fraction is not None:
+            rows, scored = hold_out(targets, settings.validation_fraction, len(matrix), random)
+            held_out = HeldOut(targets, scored, matrix)
+        samples = settings.samples_of(matrix, targets, rows)
+        settings.find_step_size(samples)
+        state = settings.initial_state(len(targets.classes), matrix)
+        if goes_on:
+            state = settings.state_of(self, samples.units)
+        run = Run.of(settings, samples, state, random)
+        run.held_out = held_out
+        if goes_on:
+            run.curve, run.scores = list(self.loss_curve_), list(self.validation_scores_ or ())
+            run.n_steps = self.t_
+
+        def published(model: SoftmaxClassifier, run: Run) -> SoftmaxClassifier:
+            model._publish(run, targets.classes, names, targets.mean_weight)
+            return model
+
+        def make_model(run: Run) -> SoftmaxClassifier:
+            seen = copy(run)
+            (seen.state, seen.average), seen.random = run.copy(), deepcopy(run.random)
+            return published(copy(self), seen)
+
         try:
-            for epoch in range(settings.max_iter):
-                objective = settings.run_epoch(matrix, targets, state, steps, random, units)
-                # From zeros all classes are equally probable.
-                check_progress(objective, np.log(len(classes)), epoch + 1, settings.schedule)
-                curve.append(objective)
-                steps += settings.sampling.n_steps(len(matrix))
-                last_good = copy_of(state)
-                if settings.verbose:
-                    print(f"epoch {epoch + 1}: loss {curve[-1]:.6g}")
-                if settings.tol is not None:
-                    gained = curve[-1] < best - settings.tol
-                    epochs_without_gain = 0 if gained else epochs_without_gain + 1
-                    best = min(best, curve[-1])
-                    converged = epochs_without_gain >= settings.n_iter_no_change
-                    if converged:
-                        break
-        except KeyboardInterrupt:
-            self._publish(settings, classes, names, state, units, random, curve, steps)
+            # From zeros all classes are equally probable.
+            converged = train(run, np.log(len(targets.classes)), not goes_on, make_model)
+        except BaseException:
+            if run.is_whole:
+                published(self, run)
             raise
-        except DivergenceError:
-            if curve:
-                self._publish(settings, classes, names, last_good, units, random, curve, steps)
-            raise
-        self._publish(settings, classes, names, state, units, random, curve, steps)
+        published(self, run)
         if not converged:
             is_dense = not isinstance(matrix, SparseRows)
-            estimator.warn_of_max_iter(settings.max_iter, is_dense and units is None)
+            estimator.warn_of_max_iter(settings.max_iter, is_dense and samples.units is None)
         return self
 
-    def partial_fit(self, X: ArrayLike, y: ArrayLike, classes: ArrayLike | None = None) -> Self:
+    def partial_fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        classes: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> Self:
         """Go on training with one epoch over these samples.
 
         Parameters
         ----------
         X, y
-            As in `fit`; `y` may hold any of the classes.
+            As in `fit`; `y` may hold any of the classes, or a column of probabilities for each, sorted.
         classes : array_like of labels, optional
             All labels that will ever come; needed in the first call.
+        sample_weight : array_like of real numbers, shape (n_samples,), optional
+            As in `fit`, but divided by the mean of those of the first call.
 
         Returns
         -------
@@ -350,18 +384,22 @@ class SoftmaxClassifier:
             before the call, whatever the error.
         """
         settings = Settings(self)
+        if settings.early_stopping:
+            raise ValueError("early_stopping: expected False for partial_fit, got True")
+        if isinstance(settings.class_weight, str) and settings.class_weight == "balanced":
+            raise ValueError(
+                f"class_weight: expected a mapping or None for partial_fit, got {settings.class_weight!r}: "
+                "the samples that are still to come cannot be counted"
+            )
         matrix, names = as_samples(X), estimator.feature_names_of(X)
         settings.check_rule_for(matrix)
-        y = estimator.as_vector(y)
-        fitted = hasattr(self, "coef_")
+        fitted = self.__sklearn_is_fitted__()
         if fitted:
             known = self.classes_
-            estimator.check_feature_names(self, X)
+            estimator.check_feature_names(self, X, stacklevel=3)
             names = getattr(self, "feature_names_in_", None)
-            if classes is not None and not np.array_equal(find_classes(classes, "classes"), known):
-                raise ValueError(
-                    f"classes: expected those of the first call, {known.tolist()}, got {classes!r}"
-                )
+            if classes is not None:
+                self._check_classes("classes", find_classes(classes, "classes"))
             self._check_n_features(matrix)
         elif classes is None:
             raise ValueError("classes: needed in the first call of partial_fit")
@@ -369,23 +407,30 @@ class SoftmaxClassifier:
             known = find_classes(classes, "classes")
             if len(known) < 2:
                 raise ValueError(f"classes: expected at least two, got {known.tolist()}")
-        targets = encode(y, known, len(matrix))
-        units = settings.standardization_of(matrix, self._units() if fitted else None)
-        settings.find_step_size(matrix, units, self.eta0_ if fitted else None)
+        targets = targets_of(
+            *(estimator.as_vector(y), len(matrix), dtype_of(matrix)),
+            *(sample_weight, settings.class_weight, known),
+            self._mean_weight if fitted else None,
+        )
+        samples = settings.samples_of(
+            matrix, targets, targets.rows, self._units() if fitted else None
+        )
+        settings.find_step_size(samples, self.eta0_ if fitted else None)
         state = settings.initial_state(len(known), matrix)
         if fitted:
-            state = settings.state_of(self, units)
+            state = settings.state_of(self, samples.units)
         # Of a copy: a call that fails has not drawn from the caller's generator.
         random = deepcopy(self._random) if fitted else generator_of(deepcopy(self.random_state))
-        steps = self.t_ if fitted else 0
-        objective = settings.run_epoch(matrix, targets, state, steps, random, units)
-        curve = [*(self.loss_curve_ if fitted else ()), objective]
-        steps += settings.sampling.n_steps(len(matrix))
+        average = deepcopy(self._average) if fitted and settings.averaged_from is not None else None
+        run = Run.of(settings, samples, state, random, average)
+        if fitted:
+            run.curve, run.n_steps = list(self.loss_curve_), self.t_
+        run.keep(run.epoch())
         if settings.verbose:
-            print(f"epoch {len(curve)}: loss {objective:.6g}")
+            print(line(len(run.curve), run.curve[-1], None))
         if not fitted:
             generator_of(self.random_state)
-        self._publish(settings, known, names, state, units, random, curve, steps)
+        self._publish(run, known, names, targets.mean_weight)
         return self
 
     def decision_function(self, X: ArrayLike) -> FloatArray:
@@ -424,51 +469,62 @@ class SoftmaxClassifier:
             self._logits(X), backend=self.backend, n_threads=n_threads_of(self.n_jobs)
         )
 
-    def score(self, X: ArrayLike, y: ArrayLike) -> float:
-        """Return the share of samples whose label is predicted right."""
+    def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+        """Return the share of samples whose label is predicted right, each counting its weight."""
         predicted = self.predict(X)
         if not predicted.size:
             raise ValueError("X: expected at least one sample to score, got none")
         expected = as_labels(y, "y")
         if expected.shape != predicted.shape:
             raise ValueError(f"y: expected shape {predicted.shape}, got {expected.shape}")
-        return float(np.mean(predicted == expected))
+        if sample_weight is None:
+            return float(np.mean(predicted == expected))
+        double = np.dtype(np.float64)
+        weights = validation.as_weights("sample_weight", sample_weight, predicted.shape, double)
+        if not weights.any():
+            raise ValueError(
+                "sample_weight: expected at least one weight not zero, got zeros alone"
+            )
+        return float(np.average(predicted == expected, weights=weights))
 
     def _publish(
-        self,
-        settings: Settings,
-        classes: NDArray[Any],
-        names: NDArray[Any] | None,
-        state: State,
-        units: Standardization | None,
-        random: np.random.Generator,
-        curve: list[float],
-        steps: int,
+        self, run: Run, classes: NDArray[Any], names: NDArray[Any] | None, mean_weight: float
     ) -> None:
-        n_classes, n_features = state.coef.shape
-        coef, intercept = state.coef, state.intercept
-        if units is not None:
-            coef, intercept = units.to_original(coef, intercept)
-        if intercept is None:
-            intercept = np.zeros(n_classes, state.coef.dtype)
+        coef, intercept = run.weights()
+        last = None
+        if run.average is not None:
+            last = run.in_units_of_X(run.state.coef, run.state.intercept)
+        units, zeros = run.samples.units, np.zeros(len(coef), coef.dtype)
         if names is None:
             self.__dict__.pop("feature_names_in_", None)
         # At once: a signal finds all of the old attributes or all of the new ones.
         self.__dict__.update(
             classes_=classes,
-            n_features_in_=n_features,
+            n_features_in_=coef.shape[1],
             **({} if names is None else {"feature_names_in_": names}),
             coef_=coef,
             mean_=None if units is None else units.mean,
             scale_=None if units is None else units.scale,
-            intercept_=intercept,
-            eta0_=settings.schedule.eta0,
-            loss_curve_=curve,
-            n_iter_=len(curve),
-            t_=steps,
-            _velocity=(state.coef_velocity, state.intercept_velocity),
-            _random=random,
+            intercept_=zeros if intercept is None else intercept,
+            eta0_=run.settings.schedule.eta0,
+            loss_curve_=list(run.curve),
+            validation_scores_=list(run.scores) if run.scores else None,
+            best_validation_score_=max(run.scores, default=None),
+            n_iter_=len(run.curve),
+            t_=run.n_steps,
+            _velocity=(run.state.coef_velocity, run.state.intercept_velocity),
+            _last=last,
+            _average=run.average,
+            _mean_weight=mean_weight,
+            _random=run.random,
         )
+
+    def _check_classes(self, name: str, classes: NDArray[Any]) -> None:
+        if not np.array_equal(classes, self.classes_):
+            raise ValueError(
+                f"{name}: expected those of the first call, {self.classes_.tolist()}, "
+                f"got {classes.tolist()}"
+            )
 
     def _units(self) -> Standardization | None:
         """The statistics of an earlier call, if there are any."""
@@ -488,22 +544,7 @@ class SoftmaxClassifier:
             raise estimator.not_fitted(
                 "this SoftmaxClassifier is not fitted: call fit or partial_fit first"
             )
-        estimator.check_feature_names(self, X)
+        estimator.check_feature_names(self, X, stacklevel=4)
         matrix = as_samples(X, to_train=False)
         self._check_n_features(matrix)
-        coef, intercept = parameters_of(self)
-        dtype = coef.dtype
-        with np.errstate(over="ignore", invalid="ignore"):  # named below
-            if isinstance(matrix, SparseRows):
-                logits = matrix.product(np.ascontiguousarray(coef.T)) + intercept
-            else:
-                logits = np.empty((len(matrix), len(coef)), dtype)
-                rows = max(1, _BLOCK_BYTES // (self.n_features_in_ * dtype.itemsize))
-                for start in range(0, len(matrix), rows):
-                    block = matrix[start : start + rows].astype(dtype, copy=False)
-                    logits[start : start + rows] = block @ coef.T + intercept
-        invalid = ~np.isfinite(logits).all(axis=1)
-        if invalid.any():
-            row = int(np.argmax(invalid))
-            raise ValueError(validation.why_row_is_invalid(row, matrix[row], dtype))
-        return logits
+        return logits_of(matrix, *parameters_of(self))

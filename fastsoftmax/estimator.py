@@ -2,24 +2,152 @@
 
 import sys
 import warnings
-from typing import Any
+from copy import deepcopy
+from inspect import Parameter, signature
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .exceptions import ConvergenceWarning, NotFittedError
 
+_MANY = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
+# What scikit-learn's metadata routing may pass to which method.
+_METADATA = {
+    "fit": ("sample_weight",),
+    "partial_fit": ("classes", "sample_weight"),
+    "score": ("sample_weight",),
+}
 
-def tags() -> Any:
-    """Return what scikit-learn, which asks for it, wants to know of the classifier."""
-    from sklearn.utils import ClassifierTags, InputTags, Tags, TargetTags
 
-    return Tags(
-        estimator_type="classifier",
-        target_tags=TargetTags(required=True),
-        classifier_tags=ClassifierTags(),
-        input_tags=InputTags(sparse=True),
-    )
+# scikit-learn's word for a request that is to stay as it is.
+_UNCHANGED = "$UNCHANGED$"
+Request = bool | str | None
+
+
+class Estimator:
+    """The conventions of scikit-learn's estimators: parameters by name, tags, metadata routing, HTML."""
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return the parameters of the constructor by name; `deep` changes nothing here."""
+        return {name: getattr(self, name) for name in self._parameters()}
+
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters of the constructor.
+
+        Raises
+        ------
+        ValueError
+            If a name is not a parameter; none is set then.
+        """
+        for name in params:
+            if name not in self._parameters():
+                raise ValueError(
+                    f"{name}: not a parameter of {type(self).__name__}; "
+                    f"the parameters are {', '.join(self._parameters())}"
+                )
+        for name, value in params.items():
+            setattr(self, name, value)
+        return self
+
+    @classmethod
+    def _parameters(cls) -> dict[str, Parameter]:
+        """The parameters of the constructor, and of those that it passes keywords on to."""
+        found: dict[str, Parameter] = {}
+        for base in cls.__mro__:
+            if "__init__" not in vars(base):
+                continue
+            parameters = list(signature(vars(base)["__init__"]).parameters.values())[1:]
+            kinds = {p.kind for p in parameters}
+            named = {p.name: p for p in parameters if p.kind not in _MANY}
+            found = named | found
+            if Parameter.VAR_KEYWORD not in kinds:
+                break
+        return found
+
+    def __repr__(self) -> str:
+        changed = [
+            f"{name}={getattr(self, name)!r}"
+            for name, parameter in self._parameters().items()
+            if repr(getattr(self, name)) != repr(parameter.default)
+        ]
+        return f"{type(self).__name__}({', '.join(changed)})"
+
+    def __sklearn_tags__(self) -> Any:
+        """What scikit-learn, which asks for it, wants to know of the classifier."""
+        from sklearn.utils import ClassifierTags, InputTags, Tags, TargetTags
+
+        return Tags(
+            estimator_type="classifier",
+            target_tags=TargetTags(required=True),
+            classifier_tags=ClassifierTags(),
+            input_tags=InputTags(sparse=True),
+        )
+
+    def __sklearn_is_fitted__(self) -> bool:
+        """Whether `fit` or `partial_fit` has run."""
+        return hasattr(self, "coef_")
+
+    def _repr_html_(self) -> str | None:
+        """In notebooks, as scikit-learn shows its estimators; None where it is not loaded."""
+        if "sklearn" not in sys.modules:
+            return None
+        from sklearn.utils import estimator_html_repr
+
+        html: str = estimator_html_repr(self)
+        return html
+
+    def set_fit_request(self, *, sample_weight: Request = _UNCHANGED) -> Self:
+        """Say whether scikit-learn's metadata routing passes sample weights to `fit`.
+
+        Parameters
+        ----------
+        sample_weight : bool, str or None
+            True: yes. False: no. None: an error where they are given. A str: those of that name.
+
+        Raises
+        ------
+        RuntimeError
+            If scikit-learn's metadata routing is not enabled.
+        """
+        return self._request("fit", sample_weight=sample_weight)
+
+    def set_partial_fit_request(
+        self, *, classes: Request = _UNCHANGED, sample_weight: Request = _UNCHANGED
+    ) -> Self:
+        """Say the same of `partial_fit`; see `set_fit_request`."""
+        return self._request("partial_fit", classes=classes, sample_weight=sample_weight)
+
+    def set_score_request(self, *, sample_weight: Request = _UNCHANGED) -> Self:
+        """Say the same of `score`; see `set_fit_request`."""
+        return self._request("score", sample_weight=sample_weight)
+
+    def get_metadata_routing(self) -> Any:
+        """Return what is to be routed, as scikit-learn's `MetadataRequest`; for scikit-learn to call."""
+        if hasattr(self, "_metadata_request"):
+            return deepcopy(self._metadata_request)
+        from sklearn.utils.metadata_routing import MetadataRequest
+
+        requests = MetadataRequest(owner=self)
+        for method, names in _METADATA.items():
+            for name in names:
+                getattr(requests, method).add_request(param=name, alias=None)
+        return requests
+
+    def _request(self, method: str, **aliases: Request) -> Self:
+        from sklearn import get_config
+
+        if not get_config()["enable_metadata_routing"]:
+            raise RuntimeError(
+                f"set_{method}_request: needs metadata routing, which is not enabled: "
+                "sklearn.set_config(enable_metadata_routing=True)"
+            )
+        requests = self.get_metadata_routing()
+        for name, alias in aliases.items():
+            if alias != _UNCHANGED:
+                getattr(requests, method).add_request(param=name, alias=alias)
+        self._metadata_request = requests
+        return self
 
 
 def not_fitted(message: str) -> NotFittedError:
@@ -51,16 +179,6 @@ def _also_theirs(ours: type[Any]) -> type[Any]:
 
 
 _of_both: dict[type[Any], type[Any]] = {}  # made once: warnings are told apart by their class
-
-
-def html_of(model: Any) -> str | None:
-    """Return scikit-learn's picture of an estimator for notebooks; None where it is not loaded."""
-    if "sklearn" not in sys.modules:
-        return None
-    from sklearn.utils import estimator_html_repr
-
-    html: str = estimator_html_repr(model)
-    return html
 
 
 def as_vector(y: Any) -> Any:
@@ -103,7 +221,7 @@ def feature_names_of(X: Any) -> NDArray[Any] | None:
     return names if all(are_strings) and len(names) else None
 
 
-def check_feature_names(model: Any, X: Any) -> None:
+def check_feature_names(model: Any, X: Any, stacklevel: int) -> None:
     """Compare the columns' names with those of the training data.
 
     Raises
@@ -120,7 +238,7 @@ def check_feature_names(model: Any, X: Any) -> None:
                 if expected is None
                 else f"X does not have valid feature names, but {name} was fitted with feature names",
                 UserWarning,
-                stacklevel=4,
+                stacklevel=stacklevel,
             )
         return
     if len(names) == len(expected) and (names == expected).all():

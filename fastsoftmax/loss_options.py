@@ -83,10 +83,12 @@ def objective_of(
     rows = validation.as_targets(array, leading_shape, n_classes, dtype)
     classes, samples = None, None
     if options.class_weight is not None:
-        classes = _weights("class_weight", options.class_weight, (n_classes,), dtype)
+        classes = validation.as_weights("class_weight", options.class_weight, (n_classes,), dtype)
     if options.sample_weight is not None:
         double = np.dtype(np.float64)
-        samples = _weights("sample_weight", options.sample_weight, leading_shape, double)
+        samples = validation.as_weights(
+            "sample_weight", options.sample_weight, leading_shape, double
+        )
     if ignored is not None:
         samples = np.where(ignored, 0.0, 1.0 if samples is None else samples)
     weights = None
@@ -116,23 +118,6 @@ def _without_ignored(
     if not ignored.any():
         return array, None
     return np.where(ignored, array.dtype.type(0), array), ignored.reshape(-1)
-
-
-def _weights(
-    name: str, value: ArrayLike, shape: tuple[int, ...], dtype: np.dtype[Any]
-) -> FloatArray:
-    array = validation.as_array(name, value)
-    if array.shape != shape:
-        raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")
-    weights = validation.as_native(array, dtype).reshape(-1)
-    valid = (weights >= 0) & (weights < np.inf)
-    if not valid.all():
-        at = int(np.argmin(valid))
-        raise ValueError(
-            f"{name}: expected finite weights, 0 or more, got {weights[at]} "
-            f"{validation.at_row(at, shape)}"
-        )
-    return weights
 
 
 def _total(

@@ -1,38 +1,67 @@
 """Learning-rate schedules: from the number of the step to its learning rate."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from . import validation
 
-# Called with the number of the step, counted from 0 over all epochs; returns the learning rate.
-Schedule = Callable[[int], float]
-
-NAMES = ("constant", "invscaling")
+NAMES = ("constant", "invscaling", "adaptive", "step", "cosine")
 
 
-def rates(
-    schedule: str | Schedule, eta0: float, power_t: float, first_step: int, n_steps: int
-) -> NDArray[np.float64]:
-    """Return the learning rates of the steps `first_step`, `first_step` + 1, ...
+class Schedule(NamedTuple):
+    """The learning rate of every step.
 
-    ``constant``: eta0. ``invscaling``: eta0 / (step + 1) ** power_t. A callable: what it returns.
+    With t the number of the step, counted from 0 over all epochs, and e = t / (steps of an epoch)::
 
-    Raises
-    ------
-    ValueError, TypeError
-        If a callable returns something else than a finite number of 0 or more.
+        constant, adaptive   eta0       (of "adaptive", the training loop lowers eta0)
+        invscaling           eta0 / (t + 1)**power_t
+        step                 eta0 * step_factor**floor(e / step_every)
+        cosine               eta0 * (1 + cos(pi * (e - warmup) / (n_epochs - warmup))) / 2
+        a callable           what it returns for t
+
+    All but a callable rise linearly first, while e < warmup: times (t + 1) / (steps of the warm-up).
     """
-    if callable(schedule):
-        steps = range(first_step, first_step + n_steps)
-        return np.array([_checked(schedule(step), step) for step in steps])
-    if schedule == "constant":
-        return np.full(n_steps, eta0)
-    counts = np.arange(first_step + 1, first_step + n_steps + 1, dtype=np.float64)
-    with np.errstate(over="ignore"):  # divided by infinity, the rate is 0
-        return eta0 / counts**power_t
+
+    learning_rate: str | Callable[[int], float]
+    eta0: float
+    power_t: float = 0.5
+    step_every: int = 30
+    step_factor: float = 0.1
+    warmup: float = 0.0
+    n_epochs: int = 1
+
+    def rates(self, first_step: int, n_steps: int, steps_of_epoch: int) -> NDArray[np.float64]:
+        """Return the learning rates of the steps `first_step`, `first_step` + 1, ...
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a callable returns something else than a finite number of 0 or more.
+        """
+        if callable(self.learning_rate):
+            steps = range(first_step, first_step + n_steps)
+            return np.array([_checked(self.learning_rate(step), step) for step in steps])
+        t = np.arange(first_step, first_step + n_steps, dtype=np.float64)
+        rates = self.eta0 * self._share(t, steps_of_epoch)
+        if self.warmup:
+            rates *= np.minimum((t + 1) / (self.warmup * steps_of_epoch), 1)
+        return rates
+
+    def _share(self, t: NDArray[np.float64], steps_of_epoch: int) -> NDArray[np.float64]:
+        """Return the rates of the steps `t`, as shares of eta0."""
+        if self.learning_rate == "invscaling":
+            with np.errstate(over="ignore"):  # divided by infinity, the rate is 0
+                return 1 / (t + 1) ** self.power_t
+        if self.learning_rate == "step":
+            return self.step_factor ** np.floor(t / (steps_of_epoch * self.step_every))
+        if self.learning_rate == "cosine":
+            n_steps = max((self.n_epochs - self.warmup) * steps_of_epoch, 1)
+            done = np.clip((t - self.warmup * steps_of_epoch) / n_steps, 0, 1)
+            return (1 + np.cos(np.pi * done)) / 2
+        return np.ones_like(t)
 
 
 def _checked(rate: object, step: int) -> float:

@@ -8,13 +8,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import schedules, standardization, validation
-from .backends import Backend, Rule, State, get_backend
-from .sgd import Sampling, Schedule, copy_of, run_epoch
+from .backends import Backend, Rule, State, TargetWeights, get_backend
+from .schedules import Schedule
+from .sgd import Samples, Sampling, copy_of
 from .sparse import SparseRows
 from .standardization import Standardization
 from .step_size import step_size
+from .targets import Targets
 from .threads import resolve_n_threads
 from .validation import FloatArray
+from .watching import callbacks_of
+
+_FLAGS = (
+    *("fit_intercept", "standardize", "shuffle", "replacement", "nesterov", "warm_start"),
+    *("early_stopping", "progress_bar"),
+)
 
 
 class Settings:
@@ -25,11 +33,14 @@ class Settings:
     def __init__(self, model: Any) -> None:
         self.backend = get_backend(model.backend)
         self.n_threads = n_threads_of(model.n_jobs)
-        for flag in ("fit_intercept", "standardize", "shuffle", "replacement", "nesterov"):
+        for flag in _FLAGS:
             if not isinstance(getattr(model, flag), bool | np.bool_):
                 raise TypeError(f"{flag}: expected True or False, got {getattr(model, flag)!r}")
         self.fit_intercept = bool(model.fit_intercept)
         self.standardize = bool(model.standardize)
+        self.early_stopping = bool(model.early_stopping)
+        self.warm_start = bool(model.warm_start)
+        self.progress_bar = bool(model.progress_bar)
         self.verbose = _verbosity(model.verbose)
         self.max_iter = validation.as_integer("max_iter", model.max_iter, 1)
         self.tol = None if model.tol is None else validation.as_non_negative("tol", model.tol)
@@ -46,21 +57,23 @@ class Settings:
                 f"momentum: expected 0 or more and less than 1, got {model.momentum!r}"
             )
         self.rule = Rule(l2, l1, momentum, bool(model.nesterov))
-        self.finds_step_size = isinstance(model.eta0, str) and model.eta0 == "auto"
-        if isinstance(model.eta0, str) and not self.finds_step_size:
-            raise ValueError(f"eta0: expected 'auto' or a number, got {model.eta0!r}")
-        eta0 = 1.0 if self.finds_step_size else validation.as_non_negative("eta0", model.eta0)
-        if eta0 == 0:
-            raise ValueError("eta0: expected 'auto' or a number greater than 0, got 0")
-        learning_rate = model.learning_rate
-        named = isinstance(learning_rate, str) and learning_rate in schedules.NAMES
-        if not callable(learning_rate) and not named:
+        self.rule = self.rule._replace(subgradient=_uses_subgradient(model.l1_step))
+        self.schedule, self.finds_step_size = _schedule_of(model, self.max_iter)
+        self.label_smoothing = validation.as_non_negative("label_smoothing", model.label_smoothing)
+        if self.label_smoothing > 1:
             raise ValueError(
-                f"learning_rate: expected one of {', '.join(schedules.NAMES)} or a callable, "
-                f"got {learning_rate!r}"
+                f"label_smoothing: expected a number from 0 to 1, got {model.label_smoothing!r}"
             )
-        power_t = validation.as_non_negative("power_t", model.power_t)
-        self.schedule = Schedule(learning_rate, eta0, power_t)
+        self.class_weight = model.class_weight
+        self.averaged_from = _averaged_from(model.average)
+        fraction = validation.as_non_negative("validation_fraction", model.validation_fraction)
+        if not 0 < fraction < 1:
+            raise ValueError(
+                "validation_fraction: expected a number between 0 and 1, "
+                f"got {model.validation_fraction!r}"
+            )
+        self.validation_fraction = fraction if self.early_stopping else None
+        self.callbacks = callbacks_of(model.callbacks)
 
     def check_rule_for(self, matrix: NDArray[Any] | SparseRows) -> None:
         """Raise if `matrix` is sparse and the rule is another than plain SGD, or it is to be scaled."""
@@ -75,39 +88,60 @@ class Settings:
                     f"{name}: expected {type(value)()} for a sparse X, which is trained on by plain "
                     f"SGD alone, got {value}"
                 )
+        if self.rule.subgradient and self.rule.l1:
+            raise ValueError("l1_step: expected 'proximal' for a sparse X, got 'subgradient'")
 
-    def find_step_size(
-        self,
-        matrix: NDArray[Any] | SparseRows,
-        units: Standardization | None,
-        known: float | None = None,
-    ) -> None:
+    def find_step_size(self, samples: Samples, known: float | None = None) -> None:
         """Where `eta0` is "auto", take it from the data, or what an earlier call has found."""
         if self.finds_step_size:
             found = known or step_size(
-                matrix, self.sampling.batch_size, units, self.fit_intercept, self.rule.l2
+                samples.X,
+                self.sampling.batch_size,
+                samples.units,
+                self.fit_intercept,
+                self.rule.l2,
+                replacement=self.sampling.replacement,
+                weights=None if samples.weights is None else samples.weights.rows,
+                of=samples.rows,
             )
             self.schedule = self.schedule._replace(eta0=max(found, np.finfo(np.float64).tiny))
 
+    def samples_of(
+        self,
+        matrix: NDArray[Any] | SparseRows,
+        targets: Targets,
+        rows: NDArray[np.int64] | None,
+        known: Standardization | None = None,
+    ) -> Samples:
+        """What is trained on, with the standardisation that is known already or that of these rows."""
+        weights = None
+        if targets.weights is not None or self.label_smoothing:
+            weights = TargetWeights(targets.weights, None, self.label_smoothing)
+        units = None
+        if self.standardize and not isinstance(matrix, SparseRows):
+            units = known or standardization.of_columns(
+                self.backend, matrix, dtype_of(matrix), self.n_threads, targets.weights, rows
+            )
+        return Samples(matrix, targets.values, weights, rows, units)
+
     def initial_state(self, n_classes: int, matrix: NDArray[Any] | SparseRows) -> State:
         """Weights and velocities of zeros."""
-        dtype = _dtype_of(matrix)
+        dtype = dtype_of(matrix)
         coef = np.zeros((n_classes, matrix.shape[1]), dtype)
         intercept = np.zeros(n_classes, dtype) if self.fit_intercept else None
         return self._with_velocities(coef, intercept, None, None)
 
-    def standardization_of(
-        self, matrix: NDArray[Any] | SparseRows, known: Standardization | None = None
-    ) -> Standardization | None:
-        """What is known already, else of this matrix; None where it is not asked for."""
-        if not self.standardize or isinstance(matrix, SparseRows):
-            return None
-        dtype = _dtype_of(matrix)
-        return known or standardization.of_columns(self.backend, matrix, dtype, self.n_threads)
-
     def state_of(self, model: Any, units: Standardization | None) -> State:
-        """A copy of the fitted model's weights and velocities, the weights in the units of training."""
+        """A copy of the fitted model's weights and velocities, the weights in the units of training.
+
+        Where it has published averaged weights, of the last ones.
+        """
         coef, intercept = parameters_of(model)
+        if model._last is not None:
+            coef, last_intercept = model._last
+            intercept = (
+                np.zeros(len(coef), coef.dtype) if last_intercept is None else last_intercept
+            )
         # A velocity in other units than the weights will have is none.
         kept_velocity = (
             model._velocity if (model.scale_ is None) == (units is None) else (None, None)
@@ -137,31 +171,8 @@ class Settings:
             intercept_velocity = np.zeros_like(intercept)
         return State(coef, intercept, coef_velocity, intercept_velocity)
 
-    def run_epoch(
-        self,
-        matrix: NDArray[Any] | SparseRows,
-        targets: NDArray[Any],
-        state: State,
-        first_step: int,
-        random: np.random.Generator,
-        units: Standardization | None,
-    ) -> float:
-        return run_epoch(
-            self.backend,
-            matrix,
-            targets,
-            state,
-            self.rule,
-            self.sampling,
-            self.schedule,
-            first_step,
-            random,
-            self.n_threads,
-            units,
-        )
 
-
-def _dtype_of(matrix: NDArray[Any] | SparseRows) -> np.dtype[Any]:
+def dtype_of(matrix: NDArray[Any] | SparseRows) -> np.dtype[Any]:
     """The dtype to train in: float32 holds every pixel exactly, and is as fast again."""
     if matrix.dtype == np.uint8:
         return np.dtype(np.float32)
@@ -185,6 +196,47 @@ def _strengths(model: Any) -> tuple[float, float]:
             f"penalty: expected 'l2', 'l1', 'elasticnet' or None, got {model.penalty!r}"
         )
     return by_name[model.penalty]
+
+
+def _uses_subgradient(l1_step: Any) -> bool:
+    if not isinstance(l1_step, str) or l1_step not in ("proximal", "subgradient"):
+        raise ValueError(f"l1_step: expected 'proximal' or 'subgradient', got {l1_step!r}")
+    return l1_step == "subgradient"
+
+
+def _schedule_of(model: Any, n_epochs: int) -> tuple[Schedule, bool]:
+    """The learning rates, and whether eta0 is still to be found."""
+    is_auto = isinstance(model.eta0, str) and model.eta0 == "auto"
+    if isinstance(model.eta0, str) and not is_auto:
+        raise ValueError(f"eta0: expected 'auto' or a number, got {model.eta0!r}")
+    eta0 = 1.0 if is_auto else validation.as_non_negative("eta0", model.eta0)
+    if eta0 == 0:
+        raise ValueError("eta0: expected 'auto' or a number greater than 0, got 0")
+    learning_rate = model.learning_rate
+    named = isinstance(learning_rate, str) and learning_rate in schedules.NAMES
+    if not callable(learning_rate) and not named:
+        raise ValueError(
+            f"learning_rate: expected one of {', '.join(schedules.NAMES)} or a callable, "
+            f"got {learning_rate!r}"
+        )
+    schedule = Schedule(
+        learning_rate,
+        eta0,
+        validation.as_non_negative("power_t", model.power_t),
+        validation.as_integer("step_every", model.step_every, 1),
+        validation.as_non_negative("step_factor", model.step_factor),
+        validation.as_non_negative("warmup_epochs", model.warmup_epochs),
+        n_epochs,
+    )
+    return schedule, is_auto
+
+
+def _averaged_from(average: Any) -> int | None:
+    """The sample that averaging begins with, counted from 0; None for no averaging."""
+    if isinstance(average, bool | np.bool_):
+        return 0 if average else None
+    accepted = "True, False or a number of samples of at least 1"
+    return validation.as_integer("average", average, 1, accepted) - 1
 
 
 def parameters_of(model: Any) -> tuple[FloatArray, FloatArray]:

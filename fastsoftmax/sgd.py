@@ -2,16 +2,19 @@
 
 from __future__ import annotations  # np.random, imported on first use, stands in them
 
+from itertools import pairwise
 from time import perf_counter_ns
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from . import phases, schedules
-from .backends import Backend, Data, Rule, State
+from . import phases
+from .averaging import Average
+from .backends import Backend, Data, Rule, State, TargetWeights
 from .backends.shuffling import permutation
 from .exceptions import DivergenceError
+from .schedules import Schedule
 from .sparse import SparseRows, check_indices
 from .standardization import Standardization
 from .validation import FloatArray, as_native, reads_as, why_row_is_invalid
@@ -42,12 +45,20 @@ class Sampling(NamedTuple):
         return -(-n_samples // self.batch_size)
 
 
-class Schedule(NamedTuple):
-    """The learning rate of every step; see `fastsoftmax.schedules`."""
+class Samples(NamedTuple):
+    """What is trained on: the rows of X at `rows`, all where that is None.
 
-    learning_rate: str | schedules.Schedule
-    eta0: float
-    power_t: float
+    With `units`, of X as that makes it, and of weights for that.
+    """
+
+    X: NDArray[Any] | SparseRows
+    targets: NDArray[Any]
+    weights: TargetWeights | None = None
+    rows: NDArray[np.int64] | None = None
+    units: Standardization | None = None
+
+    def __len__(self) -> int:
+        return len(self.X) if self.rows is None else len(self.rows)
 
 
 def copy_of(state: State) -> State:
@@ -57,8 +68,7 @@ def copy_of(state: State) -> State:
 
 def run_epoch(
     backend: Backend,
-    X: NDArray[Any] | SparseRows,
-    targets: NDArray[Any],
+    samples: Samples,
     state: State,
     rule: Rule,
     sampling: Sampling,
@@ -66,11 +76,9 @@ def run_epoch(
     first_step: int,
     random: np.random.Generator,
     n_threads: int,
-    standardization: Standardization | None = None,
+    average: Average | None = None,
 ) -> float:
-    """Run one epoch, changing `state`, and return the mean objective of its minibatches.
-
-    With `standardization`, of X as that makes it, and of weights for that.
+    """Run one epoch, changing `state` and `average`, and return the mean objective of its minibatches.
 
     The objective of a minibatch is taken before its update: its mean loss plus the penalty.
 
@@ -81,36 +89,32 @@ def run_epoch(
     DivergenceError
         If the objective is not finite though the data are.
     """
-    n_samples = len(X)
+    X, n_samples = samples.X, len(samples)
     n_steps = sampling.n_steps(n_samples)
     order = sampling.order(n_samples, random)
-    rates = schedules.rates(
-        schedule.learning_rate, schedule.eta0, schedule.power_t, first_step, n_steps
-    )
+    if samples.rows is not None:
+        order = samples.rows[order]
+    rates = schedule.rates(first_step, n_steps, n_steps)
     size = min(sampling.batch_size, n_samples)
     per_block = n_steps
     dtype = state.coef.dtype
-    as_stored = X.astype(dtype) if isinstance(X, SparseRows) else X
+    stored = _stored(samples, state)
     as_it_lies = isinstance(X, SparseRows) or reads_as(X, dtype)
-    folded: tuple[FloatArray | None, FloatArray | None] = (None, None)
-    if standardization is not None:
-        folded = standardization.folded(dtype, state.intercept is not None)
     if not as_it_lies:
         row_bytes = max(1, X.shape[1]) * dtype.itemsize
         per_block = max(1, _BLOCK_BYTES // (row_bytes * size))
+    first_averaged = n_steps if average is None else average.steps_before(size, n_steps)
     objectives = np.empty(n_steps)
-    for start in range(0, n_steps, per_block):
-        stop = min(start + per_block, n_steps)
-        rows = order[start * size : stop * size]
-        data = Data(as_stored, targets, *folded)
+    for start, stop in pairwise(sorted({*range(0, n_steps, per_block), first_averaged, n_steps})):
+        rows, data = order[start * size : stop * size], stored
         if not as_it_lies:
             # The same rows in the same order, only converted: the trajectory does not change.
             begun = phases.begin()
-            data = Data(as_native(X[rows], dtype), targets[rows], *folded)
-            rows = np.arange(len(rows))
+            data, rows = _converted(data, rows, dtype), np.arange(len(rows))
             phases.add(phases.NAMES[phases.CONVERT], begun)
+        summing = state if start < first_averaged else with_sums(state)
         begun = phases.begin()
-        done = backend.sgd_epoch(data, state, rule, rows, size, rates[start:stop], n_threads)
+        done = backend.sgd_epoch(data, summing, rule, rows, size, rates[start:stop], n_threads)
         if begun:
             _note(backend, data, state, len(rows), len(done), begun, stop == n_steps, n_threads)
         objectives[start : start + len(done)] = done
@@ -118,12 +122,41 @@ def run_epoch(
             step = start + len(done) - 1
             minibatch = order[step * size : (step + 1) * size]
             _explain(X, minibatch, dtype, step, float(done[-1]), schedule)
+        if average is not None and start >= first_averaged:
+            average.add(summing, len(done))
     # No loss comes after the last update to tell.
     for parameter in (state.coef, state.intercept):
         if parameter is not None and not np.isfinite(parameter).all():
             raise _divergence("weights became infinite or NaN", n_steps - 1, schedule)
+    if average is not None:
+        average.n_samples += n_samples
     of_last = n_samples - size * (n_steps - 1)
     return float((size * objectives[:-1].sum() + of_last * objectives[-1]) / n_samples)
+
+
+def _stored(samples: Samples, state: State) -> Data:
+    """Return the samples as the backends take them."""
+    dtype = state.coef.dtype
+    folded: tuple[FloatArray | None, FloatArray | None] = (None, None)
+    if samples.units is not None:
+        folded = samples.units.folded(dtype, state.intercept is not None)
+    X = samples.X.astype(dtype) if isinstance(samples.X, SparseRows) else samples.X
+    return Data(X, samples.targets, *folded, samples.weights)
+
+
+def _converted(data: Data, rows: NDArray[np.int64], dtype: np.dtype[Any]) -> Data:
+    """Return some rows as arrays of their own, those of X in `dtype`."""
+    weights = data.weights
+    if weights is not None and weights.rows is not None:
+        weights = weights._replace(rows=weights.rows[rows])
+    X = as_native(data.X[rows], dtype)
+    return data._replace(X=X, targets=data.targets[rows], weights=weights)
+
+
+def with_sums(state: State) -> State:
+    """Return the state itself, with sums of 0 that the weights after each step are added to."""
+    intercept = None if state.intercept is None else np.zeros_like(state.intercept)
+    return state._replace(coef_sum=np.zeros_like(state.coef), intercept_sum=intercept)
 
 
 def _note(

@@ -19,13 +19,21 @@ def step_size(
     units: Standardization | None,
     fit_intercept: bool,
     l2: float,
+    *,
+    replacement: bool = False,
+    weights: NDArray[np.float64] | None = None,
+    of: NDArray[np.int64] | None = None,
 ) -> float:
     """Return 1 / L, with L a bound on the curvature of a minibatch's objective.
 
     The Hessian of a sample's loss is (diag(p) - p p') ⊗ x x', whose largest eigenvalue is at most
-    |x|**2 / 2 (Böhning 1992), with 1 more in |x|**2 for the intercept. A minibatch of b samples drawn at
-    random is about as curved as ((b - 1) * mean + largest) / b of these (expected smoothness: Gower et
-    al. 2019). Mean and largest are those of up to 4096 rows; 2 * l2 is the penalty's.
+    |x|**2 / 2 (Böhning 1992), with 1 more in |x|**2 for the intercept, times the weight of the sample. A
+    minibatch of b out of n samples is about as curved (expected smoothness: Gower et al. 2019) as ::
+
+        n * (b - 1) / (b * (n - 1)) * mean + (n - b) / (b * (n - 1)) * largest
+
+    of these; with `replacement`, n is infinite. Mean and largest are those of up to 4096 rows, evenly
+    spread over the rows `of` X, or all; 2 * l2 is the penalty's.
 
     References
     ----------
@@ -33,14 +41,21 @@ def step_size(
     Mathematics 44.
     Gower, Loizou, Qian, Sailanbayev, Shulgin, Richtárik: SGD: general analysis and improved rates (2019).
     """
-    n_samples = len(X)
+    n_samples = len(X) if of is None else len(of)
     rows = np.unique(np.linspace(0, n_samples - 1, min(n_samples, _ROWS)).astype(np.int64))
+    if of is not None:
+        rows = of[rows]
     squares = np.concatenate(
         [_squares(X, rows[i : i + 64], units, fit_intercept) for i in range(0, len(rows), 64)]
     )
     b = min(batch_size, n_samples)
-    with np.errstate(over="ignore"):
-        curvature = ((b - 1) * squares.mean() + squares.max()) / (2 * b) + 2 * l2
+    of_largest = 1 / b if replacement else (n_samples - b) / (b * max(n_samples - 1, 1))
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean = squares.mean()
+        if weights is not None:
+            squares *= weights[rows]
+            mean = squares.sum() / weights[rows].sum()
+        curvature = ((1 - of_largest) * mean + of_largest * squares.max()) / 2 + 2 * l2
     if np.isnan(curvature):
         return 1.0  # the first step finds the row
     return float(1 / curvature) if curvature > 0 else 1.0

@@ -137,6 +137,23 @@ def _as_probabilities(
     return probabilities
 
 
+def as_weights(
+    name: str, value: object, shape: tuple[int, ...], dtype: np.dtype[Any]
+) -> FloatArray:
+    """Return weights, finite and not negative, flattened."""
+    array = as_array(name, value)
+    if array.shape != shape:
+        raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")
+    weights = as_native(array, dtype).reshape(-1)
+    valid = (weights >= 0) & (weights < np.inf)
+    if not valid.all():
+        at = int(np.argmin(valid))
+        raise ValueError(
+            f"{name}: expected finite weights, 0 or more, got {weights[at]} {at_row(at, shape)}"
+        )
+    return weights
+
+
 def blocks_of_rows(array: NDArray[Any]) -> Iterator[tuple[int, NDArray[Any]]]:
     """Yield the first row and the rows of blocks, so small that what is made of one stays small."""
     at_once = max(1, _ELEMENTS_AT_ONCE * len(array) // max(array.size, 1))

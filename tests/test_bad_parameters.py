@@ -30,6 +30,14 @@ PARAMETERS = {
     "backend": [(["cuda", "", None, 1, b"naive", ["naive"]], ValueError)],
     "penalty": [(["l3", "", "L2"], ValueError), ([0, True, b"l2", ["l2"]], TypeError)],
     "alpha": [([-1, NAN, INF, HUGE], ValueError), (["1", None, True, 1j, [1]], TypeError)],
+    "l1_step": [(["", "prox", None, 1, ["proximal"]], ValueError)],
+    "class_weight": [
+        (["", "uniform"], ValueError),
+        ([1.0, [1, 1, 1], np.ones(3)], TypeError),
+        ([{0: -1}, {1: NAN}, {0: 1, 7: 1}, {"0": 1}], ValueError),
+        ([{0: None}, {0: "1"}], TypeError),
+    ],
+    "label_smoothing": [([-0.1, 1.1, NAN], ValueError), (["0", None, True], TypeError)],
     "l1_ratio": [([-0.1, 1.1, NAN, INF], ValueError), (["1", None, False], TypeError)],
     "fit_intercept": [([None, 1, 0, "yes"], TypeError)],
     "standardize": [([None, 1, 0, "yes"], TypeError)],
@@ -49,6 +57,15 @@ PARAMETERS = {
         ([None, True, 1j], TypeError),
     ],
     "power_t": [([-1, NAN, INF], ValueError), (["1", None], TypeError)],
+    "step_every": [([0, -1], ValueError), ([1.5, None, "1", True], TypeError)],
+    "step_factor": [([-1, NAN, INF], ValueError), (["1", None, True], TypeError)],
+    "warmup_epochs": [([-1, NAN, INF], ValueError), (["1", None, True], TypeError)],
+    "average": [([0, -1], ValueError), ([None, "yes", 1.5], TypeError)],
+    "early_stopping": [([None, 1, "no"], TypeError)],
+    "validation_fraction": [([0, 1, -0.1, 1.5, NAN], ValueError), (["0.1", None, True], TypeError)],
+    "warm_start": [([None, 1, "no"], TypeError)],
+    "progress_bar": [([None, 1, "no"], TypeError)],
+    "callbacks": [([1, "print", [print, None], {"a": print}], TypeError)],
     "momentum": [([-0.1, 1, 1.5, NAN, INF], ValueError), (["0", None, True], TypeError)],
     "nesterov": [([None, 1, "no"], TypeError)],
     "random_state": [([-1], ValueError), ([1.5, "1", True, [1], NAN], TypeError)],
@@ -75,8 +92,10 @@ def test_parameters(model, data, name, value, error):
             continue  # used up by the first call
         with pytest.raises(error, match=f"^{name}: ") as caught:
             method(*data)
-    # What came is in the message; of a callable, what it returned.
-    assert callable(value) or value == HUGE or str(value).strip("[]'b") in str(caught.value)
+    # What came is in the message; of a callable or a mapping, what came of it.
+    if callable(value) or isinstance(value, dict | list | np.ndarray) or value is HUGE:
+        return
+    assert str(value).strip("[]'b") in str(caught.value)
 
 
 ACCEPTED = {
@@ -177,7 +196,11 @@ def test_X_too_large_for_the_dtype_of_the_model(backend, data, scale):
 BAD_LABELS = {
     "None": (None, ValueError, "requires y"),
     "a string": ("abc", ValueError, "one dimension"),
-    "two axes": (np.zeros((12, 2), int), ValueError, r"one dimension.*\(12, 2\)"),
+    "three axes": (np.zeros((12, 3, 1), int), ValueError, r"one dimension.*\(12, 3, 1\)"),
+    "too few rows": (np.full((3, 3), 1 / 3), ValueError, r"expected 12 rows.*\(3, 3\)"),
+    "negative": (np.tile([1.5, -0.5, 0], (12, 1)), ValueError, "-0.5 in row 0, class 1"),
+    "counts": ([[1, 0, 0]] * 11 + [[3, 1, 0]], ValueError, "the sum 4 in row 11"),
+    "NaN probability": ([[0, 1, 0]] * 11 + [[NAN, 1, 0]], ValueError, "nan in row 11"),
     "too few": ([0, 1, 2], ValueError, "expected 12 labels.*got 3"),
     "too many": ([0, 1, 2] * 5, ValueError, "expected 12 labels.*got 15"),
     "NaN": ([0.0, NAN, 2.0] * 4, ValueError, "nan"),
@@ -188,17 +211,20 @@ BAD_LABELS = {
     "None among them": ([None, 1, 2] * 4, TypeError, "None"),
     "NaN among strings": (np.array(["a", NAN, "b"] * 4, object), TypeError, "nan"),
     "mixed list": ([1, "a", 2] * 4, TypeError, "mixture"),
-    "ragged": ([[0], [1, 2]] * 6, ValueError, "list of labels"),
+    "ragged": ([[0], [1, 2]] * 6, ValueError, "array of numbers"),
+    "ragged later": ([0, [1, 2]] * 6, ValueError, "list of labels"),
     "masked": (np.ma.array([0, 1, 2] * 4, mask=[1, 0, 0] * 4), TypeError, "masked"),
     "empty": ([], ValueError, "label"),
 }
 MIXED = np.array(["a", 1, 2] * 4, object)
 NOT_TO_FIT = {
     "one class": ([1] * 12, ValueError, "two classes.*1"),
+    "one column": (np.ones((12, 1, 1))[..., 0].tolist(), ValueError, "two classes"),
     "mixed": (MIXED, TypeError, "mixture"),
 }
 STRANGERS = {
     "mixed": (MIXED, ValueError, r"'a' is not among the classes \[0, 1, 2\]"),
+    "two columns": ([[0, 1]] * 12, ValueError, "expected 3 columns.*got 2"),
     "unknown": ([0, 1, 7] * 4, ValueError, r"label .*7.* not among the classes \[0, 1, 2\]"),
     "negative": ([0, 1, -1] * 4, ValueError, "-1.* not among the classes"),
     "huge": (np.array([2**64 - 1, 0, 1] * 4, np.uint64), ValueError, "18446744073709551615"),
@@ -252,7 +278,7 @@ def test_shape_of_y_to_score(model, data, y):
         model.score(data[0], y)
 
 
-@pytest.mark.parametrize("kind", ["NaN", "complex", "None among them", "ragged", "masked"])
+@pytest.mark.parametrize("kind", ["NaN", "complex", "None among them", "ragged later", "masked"])
 def test_y_to_score(model, data, kind):
     y, error, message = BAD_LABELS[kind]
     with pytest.raises(error, match=f"^y: .*{message}"):

@@ -271,18 +271,26 @@ def test_steps_with_weights_smoothing_and_sums(
     velocities = [None, None] if is_sparse else [array.copy() for array in start[2:]]
     state = State(*[array.copy() for array in start[:2]], *velocities, *[a.copy() for a in sums])
     momentum = 0.0 if is_sparse else 0.5
-    rule, rates = Rule(0.05, 0.02, momentum, nesterov=soft, subgradient=not is_sparse), np.array([0.3, 0.2])
+    rule, rates = (
+        Rule(0.05, 0.02, momentum, nesterov=soft, subgradient=not is_sparse),
+        np.array([0.3, 0.2]),
+    )
     order, batch_size = rng.permutation(n)[: n - 5], (n + 10) // 2
     expected = oracle.sgd(
         *(X, targets, [order], batch_size, lambda step: rates[step]),
-        **({"start": start, "n_classes": c, "row_weights": rows, "smoothing": smoothing} | rule._asdict()),
+        **(
+            {"start": start, "n_classes": c, "row_weights": rows, "smoothing": smoothing}
+            | rule._asdict()
+        ),
     )
     given = as_sparse_rows("X", csr_array(X)) if is_sparse else X
     data = Data(given, targets, weights=TargetWeights(rows, None, smoothing))
     done = kernels.sgd_epoch(data, state, rule, order, batch_size, rates, n_threads)
 
     u = np.finfo(dtype).eps / 2
-    tolerance = 2 * (d + n + c) * u * 8  # a logit and a gradient are sums of so many terms of at most 8
+    tolerance = (
+        2 * (d + n + c) * u * 8
+    )  # a logit and a gradient are sums of so many terms of at most 8
     of_last = len(order) - batch_size
     objective = (batch_size * done[0] + of_last * done[1]) / len(order)
     if not is_sparse:  # there the penalty of the first step stands for that of the second one

@@ -19,11 +19,12 @@ TABLES = {"iris": load_iris, "wine": load_wine, "cancer": load_breast_cancer, "d
 def test_it_is_one_over_the_bound(backend):
     X, y = np.array([[3.0, 4], [0, 0], [0, 1], [1, 0]]), [0, 1, 1, 0]  # squares 25, 0, 1, 1
     options = {"backend": backend, "max_iter": 1, "penalty": None}
-    # ((b - 1) * mean + largest) / 2 b, with 1 for the intercept
+    # Of b out of 4: (4 (b - 1) * mean + (4 - b) * largest) / 3 b / 2, with 1 for the intercept
     for parameters, bound in (
         ({"batch_size": 1}, 26 / 2),
-        ({"batch_size": 2}, (7.75 + 26) / 4),
-        ({"batch_size": 99}, (3 * 7.75 + 26) / 8),
+        ({"batch_size": 2}, (4 * 7.75 + 2 * 26) / 12),
+        ({"batch_size": 99}, 7.75 / 2),
+        ({"batch_size": 99, "replacement": True}, (3 * 7.75 + 26) / 8),
         ({"batch_size": 1, "fit_intercept": False}, 25 / 2),
         ({"batch_size": 1, "penalty": "l2", "alpha": 3.0}, 26 / 2 + 3),
     ):

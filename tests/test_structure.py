@@ -148,12 +148,19 @@ MAY_IMPORT = {
     "profiling": LEAVES | {"backends", "plotting", "roofline", "work"},
     "standardization": LEAVES | {"backends"},
     "step_size": LEAVES | {"standardization"},
-    "sgd": LEAVES | {"backends", "standardization"},
-    "settings": LEAVES | {"backends", "sgd", "standardization", "step_size"},
+    "averaging": LEAVES | {"backends"},
+    "sgd": LEAVES | {"averaging", "backends", "standardization"},
+    "targets": LEAVES,
+    "watching": LEAVES,
+    "settings": LEAVES | {"backends", "sgd", "standardization", "step_size", "targets", "watching"},
+    "scores": LEAVES,
+    "fitting": LEAVES
+    | {"averaging", "backends", "scores", "settings", "sgd", "targets", "watching"},
     "estimator": LEAVES,
     "samples": LEAVES,
     "classifier": LEAVES
-    | {"backends", "estimator", "loss", "linear", "samples", "sgd", "settings", "standardization"},
+    | {"averaging", "backends", "estimator", "fitting", "loss", "linear", "samples", "scores"}
+    | {"settings", "standardization", "targets", "watching"},
     "torch": LEAVES | {"loss"},
     "njit": {"__init__"},
     "lecture": LEAVES | {"backends", "loss", "linear", "gradcheck"},

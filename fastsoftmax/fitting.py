@@ -1,0 +1,235 @@
+"""A fit: epoch after epoch, until a rule, a callback or an error ends it."""
+
+from __future__ import annotations  # np.random, imported on first use, stands in them
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .averaging import Average
+from .backends import State
+from .exceptions import DivergenceError
+from .schedules import Schedule
+from .scores import accuracy
+from .settings import Settings
+from .sgd import Samples, check_progress, copy_of, run_epoch
+from .targets import Targets
+from .validation import FloatArray
+from .watching import EpochEnd, line, progress_bar, should_stop
+
+# "adaptive" divides the learning rate by this, until it would be less than a share of the first one.
+_FALL = 5
+_LEAST_SHARE = 1e-3
+
+
+@dataclass
+class Run:
+    """A training that goes on. `is_whole` says whether an error leaves something worth keeping."""
+
+    settings: Settings
+    samples: Samples
+    state: State
+    average: Average | None
+    random: np.random.Generator
+    curve: list[float]
+    n_steps: int
+    schedule: Schedule
+    held_out: HeldOut | None = None
+    is_whole: bool = False
+    scores: list[float] = field(default_factory=list)
+
+    @classmethod
+    def of(
+        cls,
+        settings: Settings,
+        samples: Samples,
+        state: State,
+        random: np.random.Generator,
+        average: Average | None = None,
+    ) -> Run:
+        """Return one that has yet to begin."""
+        if average is None and settings.averaged_from is not None:
+            average = Average.of(state, settings.averaged_from)
+        return cls(settings, samples, state, average, random, [], 0, settings.schedule)
+
+    def epoch(self) -> float:
+        """Run an epoch, and return its objective, which has no part in the history yet."""
+        settings = self.settings
+        return run_epoch(
+            settings.backend,
+            self.samples,
+            self.state,
+            settings.rule,
+            settings.sampling,
+            self.schedule,
+            self.n_steps,
+            self.random,
+            settings.n_threads,
+            self.average,
+        )
+
+    def keep(self, objective: float) -> None:
+        """Add the epoch that has run to the history."""
+        score = None if self.held_out is None else self.held_out.score(*self.weights())
+        self.n_steps += self.steps_of_epoch
+        self.curve.append(objective)
+        if score is not None:
+            self.scores.append(score)
+
+    @property
+    def steps_of_epoch(self) -> int:
+        return self.settings.sampling.n_steps(len(self.samples))
+
+    @property
+    def score(self) -> float | None:
+        """The last validation score, if there are any."""
+        return self.scores[-1] if self.scores else None
+
+    def weights(self) -> tuple[FloatArray, FloatArray | None]:
+        """Return the weights, averaged where they are to be, in the units of X."""
+        if self.average is None:
+            return self.in_units_of_X(self.state.coef, self.state.intercept)
+        return self.in_units_of_X(*self.average.weights_of(self.state))
+
+    def in_units_of_X(
+        self, coef: FloatArray, intercept: FloatArray | None
+    ) -> tuple[FloatArray, FloatArray | None]:
+        """Return weights of training as those for X."""
+        units = self.samples.units
+        return (coef, intercept) if units is None else units.to_original(coef, intercept)
+
+    def copy(self) -> tuple[State, Average | None]:
+        """Return state and average in arrays of their own."""
+        return copy_of(self.state), None if self.average is None else self.average.copy()
+
+    def lower_rate(self) -> bool:
+        """Divide the learning rate, where the schedule has it so, and return whether it did."""
+        lower = self.schedule.eta0 / _FALL
+        if self.schedule.learning_rate != "adaptive" or (
+            lower < _LEAST_SHARE * self.settings.schedule.eta0
+        ):
+            return False
+        self.schedule = self.schedule._replace(eta0=lower)
+        return True
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Samples that are not trained on, to score with."""
+
+    targets: Targets
+    rows: NDArray[np.int64]
+    X: Any
+
+    def score(self, coef: FloatArray, intercept: FloatArray | None) -> float:
+        """Return the accuracy of these weights."""
+        if intercept is None:
+            intercept = np.zeros(len(coef), coef.dtype)
+        targets = self.targets
+        return accuracy(self.X, targets.values, targets.weights, self.rows, coef, intercept)
+
+
+def hold_out(
+    targets: Targets, fraction: float, n_samples: int, random: np.random.Generator
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Draw the rows to train on and those to score with; of labels, a like share of every class.
+
+    Raises
+    ------
+    ValueError
+        If one of both would be empty.
+    """
+    rows = np.arange(n_samples) if targets.rows is None else targets.rows
+    n_held_out = round(fraction * len(rows))
+    if not 0 < n_held_out < len(rows):
+        raise ValueError(
+            f"validation_fraction: {fraction:g} of {len(rows)} samples leaves none to "
+            f"{'score with' if n_held_out == 0 else 'train on'}"
+        )
+    mixed = random.permutation(rows)
+    if targets.values.ndim == 1:
+        mixed = mixed[np.argsort(targets.values[mixed], kind="stable")]
+    # Evenly spread over the classes, one after another.
+    places = ((np.arange(n_held_out) + 0.5) * len(rows) / n_held_out).astype(np.int64)
+    taken = np.zeros(n_samples, bool)
+    taken[mixed[places]] = True
+    return rows[~taken[rows]], np.flatnonzero(taken)
+
+
+def train(
+    run: Run, starting_loss: float, from_zeros: bool, make_model: Callable[[Run], Any]
+) -> bool:
+    """Run epochs until one of the rules ends it, and return whether that is not `max_iter`.
+
+    Raises
+    ------
+    DivergenceError
+        If an epoch was far worse than `starting_loss` or, where training does not start from zeros, than
+        its first epoch; `run` is as after the epoch before.
+    KeyboardInterrupt
+        `run` is as after the last whole step.
+    Exception
+        What a callback raises, and ValueError for data that are not finite.
+    """
+    settings = run.settings
+    best, epochs_without_gain = np.inf, 0
+    best_weights: tuple[State, Average | None] | None = None
+    with progress_bar(settings.progress_bar, settings.max_iter) as bar:
+        for epoch in range(settings.max_iter):
+            value = _one_epoch(run, starting_loss if from_zeros or epoch else np.inf, epoch)
+            if not from_zeros and epoch == 0:
+                starting_loss = max(starting_loss, run.curve[-1])
+            if settings.verbose:
+                print(line(len(run.curve), run.curve[-1], run.score))
+            bar.has_run_epoch(run.curve[-1], run.score)
+            if settings.early_stopping and value < best:
+                best_weights = run.copy()
+            gained = settings.tol is None or value < best - settings.tol
+            epochs_without_gain = 0 if gained else epochs_without_gain + 1
+            best = min(best, value)
+            stops = should_stop(settings.callbacks, lambda: _seen(run, make_model))
+            done = epochs_without_gain >= settings.n_iter_no_change
+            if done and run.lower_rate():
+                epochs_without_gain, done = 0, False
+            if stops or done:
+                break
+        else:
+            stops = settings.tol is None  # so many epochs were asked for
+    if best_weights is not None:
+        run.state, run.average = best_weights
+    return stops or done
+
+
+def _one_epoch(run: Run, starting_loss: float, epoch: int) -> float:
+    """Run it; return what is to fall, the loss or minus the validation score."""
+    before = run.copy()
+    run.is_whole = False
+    try:
+        objective = run.epoch()
+        check_progress(objective, starting_loss, epoch + 1, run.schedule)
+    except KeyboardInterrupt:
+        run.is_whole = True
+        raise
+    except DivergenceError:
+        run.state, run.average = before
+        run.is_whole = epoch > 0
+        raise
+    run.keep(objective)
+    run.is_whole = True
+    return objective if run.score is None else -run.score
+
+
+def _seen(run: Run, make_model: Callable[[Run], Any]) -> EpochEnd:
+    """Return what callbacks get to see."""
+    schedule, last, n_steps = run.schedule, run.n_steps - 1, run.steps_of_epoch
+    return EpochEnd(
+        len(run.curve),
+        run.n_steps,
+        run.curve[-1],
+        run.score,
+        lambda: float(schedule.rates(last, 1, n_steps)[0]),
+        lambda: make_model(run),
+    )

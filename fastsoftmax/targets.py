@@ -1,0 +1,190 @@
+"""What `y` may be, labels or rows of probabilities, and how much every sample counts."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from . import validation
+from .labels import as_labels, encode, find_classes
+from .validation import FloatArray
+
+# Rows of probabilities sum to 1 within this: float16 is no better with many classes.
+_TOLERANCE = 0.01
+
+
+class Targets(NamedTuple):
+    """The targets of the samples, and their weights, which are 1 on average.
+
+    `rows` are the samples that take part, those of a weight above 0; the values of the others mean nothing.
+    """
+
+    classes: NDArray[Any]
+    values: NDArray[Any]  # int64 labels (n_samples,) or probabilities (n_samples, n_classes)
+    weights: NDArray[np.float64] | None  # (n_samples,); None where all that take part are 1
+    rows: NDArray[np.int64] | None  # ascending; None for all
+    mean_weight: float  # what the weights have been divided by
+
+
+def targets_of(
+    y: ArrayLike,
+    n_samples: int,
+    dtype: np.dtype[Any],
+    sample_weight: ArrayLike | None,
+    class_weight: object,
+    classes: NDArray[Any] | None = None,
+    mean_weight: float | None = None,
+) -> Targets:
+    """Check targets and weights, and take them together.
+
+    A row of probabilities t stands for t_k samples of class k each, with the weight of that class. So
+    with class weights v a sample of weight w has the targets ``v * t / sum(v * t)`` and the weight
+    ``w * sum(v * t)``; that of a label k is ``w * v_k``. "balanced" is v_k = (sum of weights) / (number of
+    classes * sum of weights in class k).
+
+    Parameters
+    ----------
+    y : array_like, shape (n_samples,) or (n_samples, n_classes)
+    dtype : numpy.dtype
+        That of the probabilities.
+    sample_weight : array_like of real numbers, shape (n_samples,), or None
+    class_weight : mapping from label to real number, "balanced" or None
+    classes : ndarray, optional
+        The classes, if they are known; else they are found in the samples that take part.
+    mean_weight : float, optional
+        What the weights are divided by; else their mean over the samples that take part.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If something is not as described; the message names it.
+    """
+    weights = None
+    if sample_weight is not None:
+        double = np.dtype(np.float64)
+        weights = validation.as_weights("sample_weight", sample_weight, (n_samples,), double)
+    rows = _rows_that_count(weights, "sample_weight")
+    if is_soft(y):
+        values = _probabilities(y, n_samples, dtype)
+        if classes is None:
+            classes = np.arange(values.shape[1])
+        elif len(classes) != values.shape[1]:
+            raise ValueError(
+                f"y: expected {len(classes)} columns of probabilities, one a class, got {values.shape[1]}"
+            )
+    else:
+        labels = _labels(y, n_samples)
+        of_rows = labels if rows is None else labels[rows]
+        if classes is None:
+            classes = find_classes(of_rows)
+        values = np.zeros(n_samples, np.int64)
+        values[slice(None) if rows is None else rows] = encode(of_rows, classes, len(of_rows))
+    of_classes = _class_weights(class_weight, classes, values, weights, rows)
+    if of_classes is not None:
+        of_samples = values @ of_classes if values.ndim == 2 else of_classes[values]
+        weights = np.asarray(of_samples * (1 if weights is None else weights), np.float64)
+        rows = _rows_that_count(weights, "class_weight")
+        if values.ndim == 2:
+            mass = np.where(of_samples > 0, of_samples, 1)[:, np.newaxis]
+            values = (values * of_classes / mass).astype(dtype)
+    if weights is None:
+        return Targets(classes, values, None, None, 1.0)
+    counted = weights if rows is None else weights[rows]
+    mean_weight = float(counted.mean()) if mean_weight is None else mean_weight
+    if not (0 < mean_weight < np.inf):
+        raise ValueError(
+            "sample_weight: expected weights whose mean is within the range of float64"
+        )
+    all_one = bool((counted == mean_weight).all())
+    return Targets(classes, values, None if all_one else weights / mean_weight, rows, mean_weight)
+
+
+def is_soft(y: Any) -> bool:
+    """Whether `y` has rows: of probabilities."""
+    shape = getattr(y, "shape", None)
+    if shape is not None:
+        return len(shape) == 2
+    return (
+        isinstance(y, list | tuple) and len(y) > 0 and isinstance(y[0], list | tuple | np.ndarray)
+    )
+
+
+def _rows_that_count(weights: NDArray[np.float64] | None, name: str) -> NDArray[np.int64] | None:
+    if weights is None or (weights > 0).all():
+        return None
+    rows = np.flatnonzero(weights > 0)
+    if not len(rows):
+        raise ValueError(f"{name}: expected at least one weight that is not zero, got zeros alone")
+    return rows
+
+
+def _probabilities(y: ArrayLike, n_samples: int, dtype: np.dtype[Any]) -> FloatArray:
+    array = validation.as_array("y", y)
+    if array.ndim != 2 or len(array) != n_samples:
+        raise ValueError(
+            f"y: expected {n_samples} rows of probabilities, one for each row of X, "
+            f"got shape {array.shape}"
+        )
+    if array.shape[1] < 2:
+        raise ValueError(f"y: expected at least two classes, got one class: shape {array.shape}")
+    values = validation.as_targets(array, (n_samples,), array.shape[1], dtype, "y")
+    sums = values.sum(axis=1, dtype=np.float64)
+    wrong = np.abs(sums - 1) > _TOLERANCE
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise ValueError(
+            f"y: expected rows of probabilities, which sum to 1, got the sum {sums[row]:.6g} in row {row}; "
+            "how much a row counts is for sample_weight to say"
+        )
+    return values
+
+
+def _labels(y: ArrayLike, n_samples: int) -> NDArray[Any]:
+    labels = as_labels(y, "y")
+    if len(labels) != n_samples:
+        raise ValueError(
+            f"y: expected {n_samples} labels, one for each row of X, got {len(labels)}"
+        )
+    return labels
+
+
+def _class_weights(
+    class_weight: object,
+    classes: NDArray[Any],
+    values: NDArray[Any],
+    weights: NDArray[np.float64] | None,
+    rows: NDArray[np.int64] | None,
+) -> NDArray[np.float64] | None:
+    """Return the weight of every class; None for ones."""
+    if class_weight is None:
+        return None
+    if isinstance(class_weight, str) and class_weight == "balanced":
+        counted = slice(None) if rows is None else rows
+        of_rows = np.ones(len(values)) if weights is None else weights
+        mass: NDArray[np.float64]
+        if values.ndim == 2:
+            mass = of_rows[counted] @ values[counted].astype(np.float64)
+        else:
+            mass = np.bincount(values[counted], of_rows[counted], len(classes)).astype(np.float64)
+        balanced = np.zeros_like(mass)
+        np.divide(mass.sum(), len(classes) * mass, out=balanced, where=mass > 0)
+        return balanced
+    if not isinstance(class_weight, Mapping):
+        raise (ValueError if isinstance(class_weight, str) else TypeError)(
+            "class_weight: expected None, 'balanced' or a mapping from labels to weights, "
+            f"got {class_weight!r}"
+        )
+    labels = classes.tolist()
+    given = {
+        label: validation.as_non_negative(f"class_weight: the weight of {label!r}", weight)
+        for label, weight in class_weight.items()
+    }
+    strangers = [label for label in given if label not in labels]
+    left_out = [label for label in labels if label not in given]
+    if strangers and left_out:  # misspelt, rather than a class that these samples do not have
+        raise ValueError(
+            f"class_weight: {strangers[0]!r} is not among the classes, and {left_out[0]!r}, "
+            "which is, has no weight"
+        )
+    return np.array([given.get(label, 1.0) for label in labels])
