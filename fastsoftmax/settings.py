@@ -63,11 +63,9 @@ class Settings:
         self.schedule = Schedule(learning_rate, eta0, power_t)
 
     def check_rule_for(self, matrix: NDArray[Any] | SparseRows) -> None:
-        """Raise if `matrix` is sparse and the rule is another than plain SGD, or it is to be scaled."""
+        """Raise if `matrix` is sparse and the rule is another than plain SGD."""
         if not isinstance(matrix, SparseRows):
             return
-        if self.standardize:
-            raise ValueError("standardize: expected False for a sparse X, got True")
         for name in ("momentum", "nesterov"):
             value = getattr(self.rule, name)
             if value:
@@ -100,10 +98,17 @@ class Settings:
         self, matrix: NDArray[Any] | SparseRows, known: Standardization | None = None
     ) -> Standardization | None:
         """What is known already, else of this matrix; None where it is not asked for."""
-        if not self.standardize or isinstance(matrix, SparseRows):
+        if not self.standardize:
             return None
         dtype = _dtype_of(matrix)
-        return known or standardization.of_columns(self.backend, matrix, dtype, self.n_threads)
+        units = known or standardization.of_columns(self.backend, matrix, dtype, self.n_threads)
+        if isinstance(matrix, SparseRows) and units.is_centred and self.fit_intercept:
+            raise ValueError(
+                "X: expected a dense X, got a sparse one: standardize=True goes on with the means of the "
+                "dense X that came first, and with these subtracted no zero would be left. Where a sparse "
+                "X comes first, features are scaled only"
+            )
+        return units
 
     def state_of(self, model: Any, units: Standardization | None) -> State:
         """A copy of the fitted model's weights and velocities, the weights in the units of training."""

@@ -56,6 +56,6 @@ def _squares(
     x = as_native(X[rows], np.dtype(np.float64))
     with np.errstate(over="ignore", invalid="ignore"):
         if units is not None:
-            x = (x - units.mean if fit_intercept else x) / units.scale
+            x = (x - units.mean if fit_intercept and units.is_centred else x) / units.scale
         squares: NDArray[np.float64] = np.square(x).sum(axis=1) + float(fit_intercept)
     return squares

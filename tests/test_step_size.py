@@ -4,6 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_array
 from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine
 from sklearn.exceptions import ConvergenceWarning as TheirConvergenceWarning
 from sklearn.linear_model import LogisticRegression
@@ -32,6 +33,9 @@ def test_it_is_one_over_the_bound(backend):
     model = SoftmaxClassifier(**options, batch_size=1, standardize=True).fit(X, y)
     standardized = (X - X.mean(axis=0)) / X.std(axis=0)
     expected = 2 / (1 + (standardized**2).sum(axis=1).max())
+    assert model.eta0_ == pytest.approx(expected, rel=1e-14)
+    model.fit(csr_array(X), y)
+    expected = 2 / (1 + ((X / X.std(axis=0)) ** 2).sum(axis=1).max())
     assert model.eta0_ == pytest.approx(expected, rel=1e-14)
 
 
@@ -106,9 +110,10 @@ def test_a_fit_that_has_not_converged_warns_once(backend, rng):
     X, y = rng.normal(size=(60, 4)), np.arange(60) % 3
     options = {"backend": backend, "max_iter": 2, "random_state": 0}
     message = r"^fit ended at max_iter while the loss still fell: raise max_iter \(it is 2\) or tol"
-    with pytest.warns(ConvergenceWarning, match=message + ".*standardize=True") as caught:
-        SoftmaxClassifier(**options).fit(X, y)
-    assert len(caught) == 1
+    for came in (X, csr_array(X)):
+        with pytest.warns(ConvergenceWarning, match=message + ".*standardize=True") as caught:
+            SoftmaxClassifier(**options).fit(came, y)
+        assert len(caught) == 1
     assert issubclass(caught[0].category, TheirConvergenceWarning)
     with pytest.warns(ConvergenceWarning, match=message + "$"):
         SoftmaxClassifier(**options, standardize=True).fit(X, y)

@@ -203,6 +203,7 @@ cdef sparse_epoch(data, state, rule, order, size_t batch_size, rates, int n_thre
     cdef View samples = View(order), step_rates = View(rates)
     cdef Targets t = Targets(data.targets)
     cdef View w = View(state.coef, True), b = View(state.intercept, True)
+    cdef View inverse_scale = View(data.inverse_scale)
     objectives = np.empty(len(rates))
     cdef View objective_view = View(objectives, True)
     cdef SparseEpoch e
@@ -222,6 +223,7 @@ cdef sparse_epoch(data, state, rule, order, size_t batch_size, rates, int n_thre
     e.n_slabs = padded(e.stride, SPARSE_SLAB_VECTORS * e.kernels.lanes) // (
         SPARSE_SLAB_VECTORS * e.kernels.lanes)
     e.weights.wide_indices = e.index_size == sizeof(int64_t)
+    e.weights.inverse_scale = inverse_scale.start
     e.penalty, e.thresholds, e.steps_between_penalties = 0, 0, every
 
     cdef size_t size = e.kernels.element_size, slab
