@@ -75,20 +75,34 @@ class SparseRows:
         rows_at_cuts = np.unique(np.searchsorted(self.indptr, cuts, side="right") - 1).tolist()
         yield from pairwise([*rows_at_cuts, len(self)])
 
-    def places(self, start: int, stop: int) -> tuple[IndexArray, NDArray[np.float64]]:
-        """Columns and values, in float64, of all places of these rows that are stored, each place once."""
+    def take(self, rows: NDArray[np.int64]) -> "SparseRows":
+        """Return these rows, with values of their own."""
+        of_row, stored = self._stored_in(rows)
+        indptr = np.searchsorted(of_row, np.arange(len(rows) + 1))
+        shape = (len(rows), self.shape[1])
+        return SparseRows(self.values[stored], self.indices[stored], indptr, shape)
+
+    def places(
+        self, start: int, stop: int
+    ) -> tuple[NDArray[np.int64], IndexArray, NDArray[np.float64]]:
+        """Rows, columns and values of all places of some rows that are stored, each place once.
+
+        Rows count from `start`; values are in float64.
+        """
         starts = self.indptr[start : stop + 1] - self.indptr[start]
         stored = slice(int(self.indptr[start]), int(self.indptr[stop]))
+        rows = np.repeat(np.arange(stop - start), np.diff(starts))
         columns, values = self.indices[stored], self.values[stored].astype(np.float64)
         rises = columns[1:] > columns[:-1]
         rises[starts[(starts > 0) & (starts < len(columns))] - 1] = True
         if rises.all():
-            return columns, values
-        place = np.repeat(np.arange(stop - start), np.diff(starts)) * self.shape[1] + columns
+            return rows, columns, values
+        place = rows * self.shape[1] + columns
         order = np.argsort(place, kind="stable")
-        firsts = np.flatnonzero(np.diff(place[order], prepend=-1))
+        cuts = np.flatnonzero(np.diff(place[order], prepend=-1))
+        firsts = order[cuts]
         with np.errstate(over="ignore", invalid="ignore"):
-            return columns[order[firsts]], np.add.reduceat(values[order], firsts)
+            return rows[firsts], columns[firsts], np.add.reduceat(values[order], cuts)
 
     def row_of(self, stored: int) -> int:
         """Return the row of the value that is stored there."""

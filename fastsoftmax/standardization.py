@@ -114,12 +114,12 @@ def _sums_of_places(X: SparseRows) -> Sums:
     n_features = X.shape[1]
     origin, sums, squares = np.zeros((3, n_features))
     n_stored = np.zeros(n_features, np.int64)
-    columns, values = X.places(0, 1)
+    _, columns, values = X.places(0, 1)
     origin[columns] = values
     with np.errstate(over="ignore", invalid="ignore"):  # shows in the sums
         # No fewer values than features: sums are made for all of these, in every block.
         for start, stop in X.blocks(max(_VALUES_AT_ONCE, n_features)):
-            columns, values = X.places(start, stop)
+            _, columns, values = X.places(start, stop)
             values -= origin[columns]
             sums += np.bincount(columns, values, n_features)
             squares += np.bincount(columns, values * values, n_features)

@@ -54,6 +54,24 @@ def test_the_same_for_every_way_that_X_may_lie(rng):
     assert len(found) == 1
 
 
+@pytest.mark.parametrize("at_once", [1, 1 << 18])
+@pytest.mark.parametrize("fit_intercept", [False, True])
+def test_of_sparse_rows_it_is_that_of_the_dense_ones(fit_intercept, at_once, rng, monkeypatch):
+    """Of more rows than are looked at, some of them empty, with every value in two parts."""
+    monkeypatch.setattr("fastsoftmax.step_size._VALUES_AT_ONCE", at_once)
+    X = rng.normal(size=(5000, 4)) * (rng.random((5000, 4)) < 0.3)
+    X[0] = X[-1] = 0
+    twice = csr_array(X)
+    parts = np.repeat(twice.data / 2, 2), np.repeat(twice.indices, 2), 2 * twice.indptr
+    twice = csr_array(parts, shape=X.shape)
+    y, options = np.arange(5000) % 2, {"max_iter": 1, "fit_intercept": fit_intercept}
+    eta0 = SoftmaxClassifier(**options).fit(X, y).eta0_
+    assert SoftmaxClassifier(**options).fit(twice, y).eta0_ == pytest.approx(eta0, rel=1e-14)
+    model = SoftmaxClassifier(standardize=True, **options).fit(twice, y)
+    eta0 = SoftmaxClassifier(**options).fit(X / model.scale_, y).eta0_
+    assert model.eta0_ == pytest.approx(eta0, rel=1e-14)
+
+
 @pytest.mark.parametrize("batch_size", [1, 32, 200])
 @pytest.mark.parametrize("table", TABLES)
 def test_raw_columns_never_diverge(table, batch_size):
