@@ -68,6 +68,7 @@ struct sparse_weights {
     void *start; /* of every slab (n_features, its classes padded with zeros to whole vectors) */
     size_t n_features, n_classes;
     int wide_indices;
+    const void *inverse_scale; /* (n_features): what values are multiplied by; or NULL */
     uint32_t *steps; /* of every slab (n_features): how many its weights have undergone; or NULL */
     const struct penalty_prefix *prefixes;
     size_t now;

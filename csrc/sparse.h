@@ -3,6 +3,8 @@
  *   z[s] = intercept + sum over the values x of row s, in column j, of x * w[j]         scores
  *   w[j] <- w[j] + factor * x * dz[s]                                                   update
  *
+ * where x is a value as it is stored or, with inverse scales, that times its column's, rounded once.
+ *
  * Decisions:
  *   - Weights are feature-major, in slabs of some vectors of classes, which stay in registers while the values
  *     of a row pass: a value is a number times these vectors, in the order in which the values are stored. No
@@ -47,25 +49,46 @@ ALWAYS_INLINE struct slab slab_of(const struct sparse_weights *weights, size_t i
     };
 }
 
-/* Runs a function of the width of a slab in vectors, with that as a constant. */
-#define FOR_WIDTH_OF(slab, OF_WIDTH)   \
-    switch ((slab).stride / LANES) {   \
-    case 1:                            \
-        OF_WIDTH(1);                   \
-        break;                         \
-    case 2:                            \
-        OF_WIDTH(2);                   \
-        break;                         \
-    case 3:                            \
-        OF_WIDTH(3);                   \
-        break;                         \
-    default:                           \
-        OF_WIDTH(SPARSE_SLAB_VECTORS); \
+/* Runs a function of the width of a slab in vectors, of whether indices are wide and of whether there are
+ * inverse scales, with these as constants. */
+#define FOR_KIND_OF(slab, weights, RUN)                   \
+    switch ((slab).stride / LANES) {                      \
+    case 1:                                               \
+        FOR_VALUES_OF(weights, RUN, 1);                   \
+        break;                                            \
+    case 2:                                               \
+        FOR_VALUES_OF(weights, RUN, 2);                   \
+        break;                                            \
+    case 3:                                               \
+        FOR_VALUES_OF(weights, RUN, 3);                   \
+        break;                                            \
+    default:                                              \
+        FOR_VALUES_OF(weights, RUN, SPARSE_SLAB_VECTORS); \
+    }
+
+#define FOR_VALUES_OF(weights, RUN, width)                              \
+    switch (!(weights)->inverse_scale * 2 + !(weights)->wide_indices) { \
+    case 0:                                                             \
+        RUN(width, 1, 1);                                               \
+        break;                                                          \
+    case 1:                                                             \
+        RUN(width, 0, 1);                                               \
+        break;                                                          \
+    case 2:                                                             \
+        RUN(width, 1, 0);                                               \
+        break;                                                          \
+    default:                                                            \
+        RUN(width, 0, 0);                                               \
     }
 
 ALWAYS_INLINE size_t column_of(const struct sparse_row *row, size_t i, int wide) {
     return wide ? (size_t)((const int64_t *)row->indices)[i]
                 : (size_t)((const int32_t *)row->indices)[i];
+}
+
+/* A value of column j as training sees it. */
+ALWAYS_INLINE vec value_of(real x, const real *inverse_scale, size_t j, int scaled) {
+    return broadcast(scaled ? x * inverse_scale[j] : x);
 }
 
 /* The penalty of some steps as one map of the weights. */
@@ -93,15 +116,16 @@ ALWAYS_INLINE vec penalised(vec w, const struct penalty_map *map) {
 }
 
 /* Fetches the weights of the features of a row that comes next. */
-ALWAYS_INLINE void fetch_weights(const struct sparse_row *row, const struct slab *slab,
-                                 size_t n_features, int width, int wide) {
+ALWAYS_INLINE void fetch_weights(const struct sparse_row *row, const struct sparse_weights *weights,
+                                 const struct slab *slab, int width, int wide, int scaled) {
     for (size_t i = 0; i < row->n_values; ++i) {
         size_t j = column_of(row, i, wide);
-        if (j >= n_features) continue;
+        if (j >= weights->n_features) continue;
         UNROLL for (int v = 0; v < width; ++v) {
             PREFETCH_NEAR(slab->start + (j * (size_t)width + (size_t)v) * LANES);
         }
         if (slab->steps) PREFETCH_NEAR(slab->steps + j);
+        if (scaled) PREFETCH_NEAR((const real *)weights->inverse_scale + j);
     }
 }
 
@@ -117,15 +141,15 @@ ALWAYS_INLINE void fetch_values(const struct sparse_row *row, int wide) {
 
 /* The scores of one row: z holds the intercept. */
 ALWAYS_INLINE void scores_of_row(const struct sparse_row *row, const struct sparse_weights *weights,
-                                 const struct slab *slab, int width, int wide, vec *z) {
-    const real *x = row->values;
+                                 const struct slab *slab, int width, int wide, int scaled, vec *z) {
+    const real *x = row->values, *inverse_scale = weights->inverse_scale;
     for (size_t i = 0; i < row->n_values; ++i) {
         size_t j = column_of(row, i, wide);
         if (j >= weights->n_features) {
             z[0] = broadcast((real)NAN);
             return;
         }
-        vec value = broadcast(x[i]);
+        vec value = value_of(x[i], inverse_scale, j, scaled);
         real *w = slab->start + j * (size_t)width * LANES;
         if (slab->steps && slab->steps[j] != weights->now) {
             struct penalty_map map = penalty_map_of(weights, slab->steps[j]);
@@ -146,7 +170,7 @@ ALWAYS_INLINE void scores_of_row(const struct sparse_row *row, const struct spar
 ALWAYS_INLINE void scores_of_rows(const struct sparse_row *rows, size_t n_rows,
                                   const struct sparse_weights *weights, const struct slab *slab,
                                   const real *intercept, real *logits, size_t stride, int width,
-                                  int wide) {
+                                  int wide, int scaled) {
     vec offset[SPARSE_SLAB_VECTORS], z[SPARSE_SLAB_VECTORS];
     UNROLL for (int v = 0; v < width; ++v) {
         size_t k = (size_t)v * LANES;
@@ -155,9 +179,9 @@ ALWAYS_INLINE void scores_of_rows(const struct sparse_row *rows, size_t n_rows,
     }
     for (size_t s = 0; s < n_rows; ++s) {
         fetch_values(rows + s + SPARSE_ROWS_AHEAD, wide);
-        fetch_weights(rows + s + 1, slab, weights->n_features, width, wide);
+        fetch_weights(rows + s + 1, weights, slab, width, wide, scaled);
         UNROLL for (int v = 0; v < width; ++v) z[v] = offset[v];
-        scores_of_row(rows + s, weights, slab, width, wide, z);
+        scores_of_row(rows + s, weights, slab, width, wide, scaled, z);
         real *out = logits + s * stride + slab->first;
         UNROLL for (int v = 0; v < width; ++v) store(out + v * LANES, z[v]);
     }
@@ -169,20 +193,18 @@ static void sparse_scores(const struct sparse_row *rows, size_t n_rows,
                           const struct sparse_weights *weights, size_t slab, const void *intercept,
                           void *logits, size_t logits_stride) {
     struct slab it = slab_of(weights, slab);
-#define SCORES(width)                                                                           \
-    if (weights->wide_indices) {                                                                \
-        scores_of_rows(rows, n_rows, weights, &it, intercept, logits, logits_stride, width, 1); \
-    } else {                                                                                    \
-        scores_of_rows(rows, n_rows, weights, &it, intercept, logits, logits_stride, width, 0); \
-    }
-    FOR_WIDTH_OF(it, SCORES)
+#define SCORES(width, wide, scaled)                                                           \
+    scores_of_rows(rows, n_rows, weights, &it, intercept, logits, logits_stride, width, wide, \
+                   scaled)
+    FOR_KIND_OF(it, weights, SCORES)
 #undef SCORES
 }
 
 ALWAYS_INLINE void update_with_rows(const struct sparse_row *rows, size_t n_rows,
                                     const struct sparse_weights *weights, const struct slab *slab,
                                     const real *dlogits, size_t stride, vec factor, int width,
-                                    int wide) {
+                                    int wide, int scaled) {
+    const real *inverse_scale = weights->inverse_scale;
     for (size_t s = 0; s < n_rows; ++s) {
         const real *x = rows[s].values, *dz = dlogits + s * stride + slab->first;
         vec change[SPARSE_SLAB_VECTORS];
@@ -193,7 +215,7 @@ ALWAYS_INLINE void update_with_rows(const struct sparse_row *rows, size_t n_rows
         for (size_t i = 0; i < rows[s].n_values; ++i) {
             size_t j = column_of(rows + s, i, wide);
             if (j >= weights->n_features) break;
-            vec value = broadcast(x[i]);
+            vec value = value_of(x[i], inverse_scale, j, scaled);
             real *w = slab->start + j * (size_t)width * LANES;
             UNROLL for (int v = 0; v < width; ++v) {
                 store(w + v * LANES, fmadd(value, change[v], load(w + v * LANES)));
@@ -208,13 +230,10 @@ static void sparse_update(const struct sparse_row *rows, size_t n_rows,
                           size_t dlogits_stride, double factor) {
     struct slab it = slab_of(weights, slab);
     vec factors = broadcast((real)factor);
-#define UPDATE(width)                                                                             \
-    if (weights->wide_indices) {                                                                  \
-        update_with_rows(rows, n_rows, weights, &it, dlogits, dlogits_stride, factors, width, 1); \
-    } else {                                                                                      \
-        update_with_rows(rows, n_rows, weights, &it, dlogits, dlogits_stride, factors, width, 0); \
-    }
-    FOR_WIDTH_OF(it, UPDATE)
+#define UPDATE(width, wide, scaled)                                                             \
+    update_with_rows(rows, n_rows, weights, &it, dlogits, dlogits_stride, factors, width, wide, \
+                     scaled)
+    FOR_KIND_OF(it, weights, UPDATE)
 #undef UPDATE
 }
 

@@ -61,8 +61,10 @@ class SoftmaxClassifier(estimator.Estimator):
     standardize : bool, default False
         Whether to train on ``(x - mean_) / scale_``, folded into the kernels: no such matrix is made.
         The penalty acts on the weights of the standardised features; `coef_` and `intercept_` are
-        in the original units. Without an intercept features are scaled only. `partial_fit` takes the
-        statistics of its first samples and keeps them.
+        in the original units. With a sparse `X`, whose zeros stay zeros, and without an intercept
+        features are scaled only. `partial_fit` takes the statistics of its first samples and keeps
+        them. Where these were sparse, dense ones are scaled only, too; where they were dense, sparse
+        ones are refused, as nothing can be subtracted from them.
     max_iter : int, default 200
         The most epochs that `fit` runs. Where the loss still falls by `tol` then, it warns
         (`ConvergenceWarning`).
@@ -137,8 +139,8 @@ class SoftmaxClassifier(estimator.Estimator):
     feature_names_in_ : ndarray of str, shape (n_features,)
         The names of the columns, where `X` was a pandas or polars frame with names of strings.
     mean_, scale_ : ndarray of float64, shape (n_features,), or None
-        Mean and standard deviation of every feature with `standardize`, else None. A feature that does
-        not vary has the scale 1.
+        Mean and standard deviation of every feature with `standardize`, else None; of a sparse `X` with
+        all its zeros. A feature that does not vary has the scale 1.
     eta0_ : float
         The (first) learning rate that was used.
     validation_scores_ : list of float, or None
@@ -200,6 +202,7 @@ class SoftmaxClassifier(estimator.Estimator):
     _average: Average | None
     _mean_weight: float
     _velocity: tuple[FloatArray | None, FloatArray | None]
+    _is_centred: bool  # whether standardize is by the mean, too
 
     def __init__(
         self,
@@ -350,8 +353,7 @@ class SoftmaxClassifier(estimator.Estimator):
             raise
         published(self, run)
         if not converged:
-            is_dense = not isinstance(matrix, SparseRows)
-            estimator.warn_of_max_iter(settings.max_iter, is_dense and samples.units is None)
+            estimator.warn_of_max_iter(settings.max_iter, samples.units is None)
         return self
 
     def partial_fit(
@@ -505,6 +507,7 @@ class SoftmaxClassifier(estimator.Estimator):
             coef_=coef,
             mean_=None if units is None else units.mean,
             scale_=None if units is None else units.scale,
+            _is_centred=units is not None and units.is_centred,
             intercept_=zeros if intercept is None else intercept,
             eta0_=run.settings.schedule.eta0,
             loss_curve_=list(run.curve),
@@ -530,7 +533,7 @@ class SoftmaxClassifier(estimator.Estimator):
         """The statistics of an earlier call, if there are any."""
         if self.mean_ is None or self.scale_ is None:
             return None
-        return Standardization(self.mean_, self.scale_)
+        return Standardization(self.mean_, self.scale_, self._is_centred)
 
     def _check_n_features(self, matrix: NDArray[Any] | SparseRows) -> None:
         if matrix.shape[1] != self.n_features_in_:

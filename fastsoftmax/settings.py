@@ -76,11 +76,9 @@ class Settings:
         self.callbacks = callbacks_of(model.callbacks)
 
     def check_rule_for(self, matrix: NDArray[Any] | SparseRows) -> None:
-        """Raise if `matrix` is sparse and the rule is another than plain SGD, or it is to be scaled."""
+        """Raise if `matrix` is sparse and the rule is another than plain SGD."""
         if not isinstance(matrix, SparseRows):
             return
-        if self.standardize:
-            raise ValueError("standardize: expected False for a sparse X, got True")
         for name in ("momentum", "nesterov"):
             value = getattr(self.rule, name)
             if value:
@@ -118,10 +116,16 @@ class Settings:
         if targets.weights is not None or self.label_smoothing:
             weights = TargetWeights(targets.weights, None, self.label_smoothing)
         units = None
-        if self.standardize and not isinstance(matrix, SparseRows):
+        if self.standardize:
             units = known or standardization.of_columns(
                 self.backend, matrix, dtype_of(matrix), self.n_threads, targets.weights, rows
             )
+            if isinstance(matrix, SparseRows) and units.is_centred and self.fit_intercept:
+                raise ValueError(
+                    "X: expected a dense X, got a sparse one: standardize=True goes on with the means "
+                    "of the dense X that came first, and with these subtracted no zero would be left. "
+                    "Where a sparse X comes first, features are scaled only"
+                )
         return Samples(matrix, targets.values, weights, rows, units)
 
     def initial_state(self, n_classes: int, matrix: NDArray[Any] | SparseRows) -> State:

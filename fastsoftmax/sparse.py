@@ -4,6 +4,7 @@ Row i of the matrix holds `values[indptr[i] : indptr[i + 1]]` in the columns `in
 range, in any order; those in one column add up, and all else is 0.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
@@ -56,10 +57,7 @@ class SparseRows:
     def product(self, W: FloatArray) -> FloatArray:
         """Return the dense `self @ W` for W (n_features, n_columns), at the cost of the values stored."""
         out = np.zeros((len(self), W.shape[1]), W.dtype)
-        per_block = max(1, _BLOCK_BYTES // max(1, W.shape[1] * W.itemsize))
-        cuts = np.arange(0, len(self.values), per_block)
-        rows_at_cuts = np.unique(np.searchsorted(self.indptr, cuts, side="right") - 1).tolist()
-        for start, stop in pairwise([*rows_at_cuts, len(self)]):
+        for start, stop in self.blocks(_BLOCK_BYTES // max(1, W.shape[1] * W.itemsize)):
             begin, end = int(self.indptr[start]), int(self.indptr[stop])
             terms = W[self.indices[begin:end]]
             terms *= self.values[begin:end, np.newaxis].astype(W.dtype, copy=False)
@@ -67,6 +65,48 @@ class SparseRows:
             filled = start + np.flatnonzero(np.diff(self.indptr[start : stop + 1]))
             out[filled] = np.add.reduceat(terms, self.indptr[filled] - begin, axis=0)
         return out
+
+    def blocks(self, n_values: int) -> Iterator[tuple[int, int]]:
+        """Yield first row and end of blocks of rows that store about so many values, or of one row.
+
+        Rows before the first value are in none.
+        """
+        cuts = np.arange(0, len(self.values), max(1, n_values))
+        rows_at_cuts = np.unique(np.searchsorted(self.indptr, cuts, side="right") - 1).tolist()
+        yield from pairwise([*rows_at_cuts, len(self)])
+
+    def take(self, rows: NDArray[np.int64]) -> "SparseRows":
+        """Return these rows, with values of their own."""
+        of_row, stored = self._stored_in(rows)
+        indptr = np.searchsorted(of_row, np.arange(len(rows) + 1))
+        shape = (len(rows), self.shape[1])
+        return SparseRows(self.values[stored], self.indices[stored], indptr, shape)
+
+    def places(
+        self, start: int, stop: int
+    ) -> tuple[NDArray[np.int64], IndexArray, NDArray[np.float64]]:
+        """Rows, columns and values of all places of some rows that are stored, each place once.
+
+        Rows count from `start`; values are in float64.
+        """
+        starts = self.indptr[start : stop + 1] - self.indptr[start]
+        stored = slice(int(self.indptr[start]), int(self.indptr[stop]))
+        rows = np.repeat(np.arange(stop - start), np.diff(starts))
+        columns, values = self.indices[stored], self.values[stored].astype(np.float64)
+        rises = columns[1:] > columns[:-1]
+        rises[starts[(starts > 0) & (starts < len(columns))] - 1] = True
+        if rises.all():
+            return rows, columns, values
+        place = rows * self.shape[1] + columns
+        order = np.argsort(place, kind="stable")
+        cuts = np.flatnonzero(np.diff(place[order], prepend=-1))
+        firsts = order[cuts]
+        with np.errstate(over="ignore", invalid="ignore"):
+            return rows[firsts], columns[firsts], np.add.reduceat(values[order], cuts)
+
+    def row_of(self, stored: int) -> int:
+        """Return the row of the value that is stored there."""
+        return int(np.searchsorted(self.indptr, stored, side="right")) - 1
 
     def _stored_in(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Of all values of some rows: which of these rows they are in, and where they are stored."""

@@ -1,16 +1,22 @@
 """Mean and standard deviation of every feature, and weights in the units of either side."""
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .backends import Backend
-from .validation import FloatArray, as_native, reads_as, why_row_is_invalid
+from .sparse import SparseRows
+from .validation import FloatArray, as_native, blocks_of_rows, reads_as, why_row_is_invalid
 
 # Rows that the backends do not read where they lie are converted by blocks of about so many bytes.
 _BLOCK_BYTES = 1 << 22
 _NUMBERS_AS_THEY_LIE = 1 << 24
+# Values of sparse rows that are summed at once, where there are no more features.
+_VALUES_AT_ONCE = 1 << 18
+
+# Of every column the first row's number, and sums and sums of squares of what is left without it.
+Sums = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
 
 
 class Standardization(NamedTuple):
@@ -18,6 +24,7 @@ class Standardization(NamedTuple):
 
     mean: NDArray[np.float64]  # (n_features,)
     scale: NDArray[np.float64]  # (n_features,): the standard deviation, or 1 where there is none
+    is_centred: bool = True  # else x' = x / scale, so that the zeros of sparse rows stay zeros
 
     def folded(
         self, dtype: np.dtype[Any], has_intercept: bool
@@ -26,7 +33,8 @@ class Standardization(NamedTuple):
 
         Without an intercept nothing is subtracted: the model in the original units would need one.
         """
-        return self.mean.astype(dtype) if has_intercept else None, (1 / self.scale).astype(dtype)
+        mean = self.mean.astype(dtype) if has_intercept and self.is_centred else None
+        return mean, (1 / self.scale).astype(dtype)
 
     def to_original(
         self, coef: FloatArray, intercept: FloatArray | None
@@ -34,7 +42,7 @@ class Standardization(NamedTuple):
         """Return the weights for x that do what `coef` and `intercept` do for x'."""
         mean, factor = self._as_trained(coef.dtype)
         original = coef * factor
-        if intercept is not None:
+        if intercept is not None and mean is not None:
             intercept = (intercept - original @ mean).astype(coef.dtype)
         return original.astype(coef.dtype), intercept
 
@@ -43,19 +51,21 @@ class Standardization(NamedTuple):
     ) -> tuple[FloatArray, FloatArray | None]:
         """Return the weights for x' that do what `coef` and `intercept` do for x."""
         mean, factor = self._as_trained(coef.dtype)
-        if intercept is not None:
+        if intercept is not None and mean is not None:
             intercept = (intercept + coef @ mean).astype(coef.dtype)
         return (coef / factor).astype(coef.dtype), intercept
 
-    def _as_trained(self, dtype: np.dtype[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def _as_trained(
+        self, dtype: np.dtype[Any]
+    ) -> tuple[NDArray[np.float64] | None, NDArray[np.float64]]:
         """Mean and inverse scale with the rounding that they have in training, as float64."""
         mean, factor = self.folded(dtype, has_intercept=True)
-        return np.asarray(mean, np.float64), factor.astype(np.float64)
+        return None if mean is None else mean.astype(np.float64), factor.astype(np.float64)
 
 
 def of_columns(
     backend: Backend,
-    X: NDArray[Any],
+    X: NDArray[Any] | SparseRows,
     dtype: np.dtype[Any],
     n_threads: int,
     weights: NDArray[np.float64] | None = None,
@@ -63,72 +73,119 @@ def of_columns(
 ) -> Standardization:
     """Return the mean and the standard deviation of the columns of `X`, from one pass over it.
 
-    Of its rows at `rows`, all where that is None, each counting its weight. The sums are of x - origin, the
-    first row: (origin - mean)**2 is at most n * variance, so that the variance has a relative error of at
-    most about n * eps of float64, and that of a constant column is exactly 0. Scale is 1 there, and where
-    1 / scale is no number of `dtype`.
+    Of the rows at `rows`, all where that is None, each counting its weight.
+
+    The sums are of x - origin, the first row: (origin - mean)**2 is at most n * variance, so that the
+    variance has a relative error of at most about n * eps of float64, and that of a constant column
+    is exactly 0. Scale is 1 there, and where 1 / scale is no number of `dtype`. Of sparse rows that is the
+    same over their values, and what is not stored is counted in as so many zeros.
 
     Raises
     ------
     ValueError
         If a number in `X` is not finite or too large to be squared; the message names the row.
     """
-    n_features = X.shape[1]
-    n_samples = len(X) if rows is None else len(rows)
-    mass = float(n_samples)
+    of_rows = weights if weights is None or rows is None else weights[rows]
+    if isinstance(X, SparseRows):
+        origin, sums, squares = _sums_of_places(X if rows is None else X.take(rows), of_rows)
+    else:
+        origin, sums, squares = _sums_of_rows(backend, X, n_threads, of_rows, rows)
+    mass = len(X if rows is None else rows) if of_rows is None else float(of_rows.sum())
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        mean = origin + sums / mass
+        scale = np.sqrt(np.maximum(squares - sums * sums / mass, 0) / mass)
+        if not (np.isfinite(scale) & np.isfinite(mean.astype(dtype))).all():
+            _explain(X, dtype, np.arange(len(X)) if rows is None else rows)
+        scale[(scale == 0) | ~np.isfinite((1 / scale).astype(dtype))] = 1
+    return Standardization(mean, scale, is_centred=not isinstance(X, SparseRows))
+
+
+def _sums_of_rows(
+    backend: Backend,
+    X: NDArray[Any],
+    n_threads: int,
+    weights: NDArray[np.float64] | None,
+    rows: NDArray[np.int64] | None,
+) -> Sums:
+    """Of the rows at `rows`, which the weights are of."""
+    n_samples, n_features = len(X if rows is None else rows), X.shape[1]
     origin = X[0 if rows is None else rows[0]].astype(np.float64)
     sums, squares = np.zeros(n_features), np.zeros(n_features)
     # By blocks: a signal is answered between two of them, and only one is ever converted.
     as_it_lies = reads_as(X, np.dtype(np.float64)) and rows is None and weights is None
     n_rows = max(1, (_NUMBERS_AS_THEY_LIE if as_it_lies else _BLOCK_BYTES // 8) // n_features)
     for start in range(0, n_samples, n_rows):
-        here = slice(start, start + n_rows) if rows is None else rows[start : start + n_rows]
-        block = X[here]
+        here = slice(start, start + n_rows)
+        block = X[here if rows is None else rows[here]]
         if not as_it_lies:
             block = as_native(block, np.dtype(np.float64))
         sums_of_block, squares_of_block = np.empty(n_features), np.empty(n_features)
         if weights is None:
             backend.column_moments(block, origin, sums_of_block, squares_of_block, n_threads)
         else:
-            _add_moments(block, weights[here], origin, sums_of_block, squares_of_block)
+            with np.errstate(over="ignore", invalid="ignore"):  # shows in the sums
+                x = block - origin
+                weighted = x * weights[here, np.newaxis]
+                sums_of_block, squares_of_block = weighted.sum(axis=0), (weighted * x).sum(axis=0)
         sums += sums_of_block
         squares += squares_of_block
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        if weights is not None:
-            mass = float((weights if rows is None else weights[rows]).sum())
-        mean = origin + sums / mass
-        scale = np.sqrt(np.maximum(squares - sums * sums / mass, 0) / mass)
-        if not (np.isfinite(scale) & np.isfinite(mean.astype(dtype))).all():
-            _explain(X, dtype, rows)
-        scale[(scale == 0) | ~np.isfinite((1 / scale).astype(dtype))] = 1
-    return Standardization(mean, scale)
+    return origin, sums, squares
 
 
-def _add_moments(
-    X: NDArray[np.float64],
-    weights: NDArray[np.float64],
-    origin: NDArray[np.float64],
-    sums: NDArray[np.float64],
-    squares: NDArray[np.float64],
-) -> None:
-    """`Backend.column_moments` of rows that count their weights."""
+def _sums_of_places(X: SparseRows, weights: NDArray[np.float64] | None) -> Sums:
+    n_features = X.shape[1]
+    origin, sums, squares, stored = np.zeros((4, n_features))
+    n_stored = np.zeros(n_features, np.int64)
+    _, columns, values = X.places(0, 1)
+    origin[columns] = values
     with np.errstate(over="ignore", invalid="ignore"):  # shows in the sums
-        x = X - origin
-        weighted = x * weights[:, np.newaxis]
-        sums[:] = weighted.sum(axis=0)
-        squares[:] = (weighted * x).sum(axis=0)
+        # No fewer values than features: sums are made for all of these, in every block.
+        for start, stop in X.blocks(max(_VALUES_AT_ONCE, n_features)):
+            rows, columns, values = X.places(start, stop)
+            values -= origin[columns]
+            weighted = values if weights is None else values * weights[start + rows]
+            sums += np.bincount(columns, weighted, n_features)
+            squares += np.bincount(columns, weighted * values, n_features)
+            n_stored += np.bincount(columns, minlength=n_features)
+            if weights is not None:
+                stored += np.bincount(columns, weights[start + rows], n_features)
+        zeros: NDArray[Any] = len(X) - n_stored
+        if weights is not None:
+            # A column without zeros has none to rounding, too: it may be constant.
+            zeros = np.where(zeros > 0, weights.sum() - stored, 0)
+        return origin, sums - zeros * origin, squares + zeros * (origin * origin)
 
 
-def _explain(X: NDArray[Any], dtype: np.dtype[Any], rows: NDArray[np.int64] | None) -> None:
+def _explain(
+    X: NDArray[Any] | SparseRows, dtype: np.dtype[Any], rows: NDArray[np.int64]
+) -> NoReturn:
     """Raise the error for columns without a mean or a standard deviation."""
-    n_rows = max(1, _BLOCK_BYTES // (8 * X.shape[1]))
-    rows = np.arange(len(X)) if rows is None else rows
-    for start in range(0, len(rows), n_rows):
-        here = rows[start : start + n_rows]
-        finite = np.isfinite(as_native(X[here], dtype)).all(axis=1)
-        if not finite.all():
-            row = int(here[np.argmin(finite)])
-            raise ValueError(why_row_is_invalid(row, X[row], dtype))
+    if isinstance(X, SparseRows):
+        at = _sparse_row_that_is_not_finite(X.take(rows), dtype)
+    else:
+        at = _row_that_is_not_finite(X, dtype, rows)
+    if at is not None:
+        row = int(rows[at])
+        raise ValueError(why_row_is_invalid(row, X[row], dtype))
     raise ValueError(
         "X: its columns have no standard deviation within the range of numbers; scale X down"
     )
+
+
+def _row_that_is_not_finite(
+    X: NDArray[Any], dtype: np.dtype[Any], rows: NDArray[np.int64]
+) -> int | None:
+    n_rows = max(1, _BLOCK_BYTES // (8 * X.shape[1]))
+    for start in range(0, len(rows), n_rows):
+        finite = np.isfinite(as_native(X[rows[start : start + n_rows]], dtype)).all(axis=1)
+        if not finite.all():
+            return start + int(np.argmin(finite))
+    return None
+
+
+def _sparse_row_that_is_not_finite(X: SparseRows, dtype: np.dtype[Any]) -> int | None:
+    for first, values in blocks_of_rows(X.values):
+        finite = np.isfinite(as_native(values, dtype))
+        if not finite.all():
+            return X.row_of(first + int(np.argmin(finite)))
+    return None

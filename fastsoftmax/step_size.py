@@ -11,6 +11,8 @@ from .validation import as_native
 
 # Rows that are looked at, evenly spread over all.
 _ROWS = 4096
+# Values of sparse rows that are looked at at once.
+_VALUES_AT_ONCE = 1 << 18
 
 
 def step_size(
@@ -45,9 +47,14 @@ def step_size(
     rows = np.unique(np.linspace(0, n_samples - 1, min(n_samples, _ROWS)).astype(np.int64))
     if of is not None:
         rows = of[rows]
-    squares = np.concatenate(
-        [_squares(X, rows[i : i + 64], units, fit_intercept) for i in range(0, len(rows), 64)]
-    )
+    if isinstance(X, SparseRows):
+        squares = _squares_of_sparse(X.take(rows), units)
+    else:
+        shift = units.mean if units is not None and units.is_centred and fit_intercept else 0.0
+        squares = np.concatenate(
+            [_squares(X[rows[i : i + 64]], shift, units) for i in range(0, len(rows), 64)]
+        )
+    squares += float(fit_intercept)
     b = min(batch_size, n_samples)
     of_largest = 1 / b if replacement else (n_samples - b) / (b * max(n_samples - 1, 1))
     with np.errstate(over="ignore", invalid="ignore"):
@@ -62,15 +69,24 @@ def step_size(
 
 
 def _squares(
-    X: NDArray[Any] | SparseRows,
-    rows: NDArray[np.int64],
-    units: Standardization | None,
-    fit_intercept: bool,
+    X: NDArray[Any], shift: NDArray[np.float64] | float, units: Standardization | None
 ) -> NDArray[np.float64]:
-    """Return |x|**2 of these rows, as training sees them."""
-    x = as_native(X[rows], np.dtype(np.float64))
+    """Return |x|**2 of every row, as training sees it."""
+    x = as_native(X, np.dtype(np.float64))
     with np.errstate(over="ignore", invalid="ignore"):
         if units is not None:
-            x = (x - units.mean if fit_intercept else x) / units.scale
-        squares: NDArray[np.float64] = np.square(x).sum(axis=1) + float(fit_intercept)
+            x = (x - shift) / units.scale
+        squares: NDArray[np.float64] = np.square(x).sum(axis=1)
+    return squares
+
+
+def _squares_of_sparse(X: SparseRows, units: Standardization | None) -> NDArray[np.float64]:
+    """The same at the cost of the values stored."""
+    squares = np.zeros(len(X))
+    with np.errstate(over="ignore", invalid="ignore"):
+        for start, stop in X.blocks(_VALUES_AT_ONCE):
+            rows, columns, x = X.places(start, stop)
+            if units is not None:
+                x /= units.scale[columns]
+            squares[start:stop] = np.bincount(rows, x * x, stop - start)
     return squares

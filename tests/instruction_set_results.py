@@ -48,6 +48,7 @@ SPARSE_TRAINING = [
     {"penalty": "l1", "alpha": 0.01, "learning_rate": "invscaling"},
     {"penalty": "l2", "alpha": 8, "batch_size": 64, "fit_intercept": False},
     {"penalty": None, "batch_size": 16},
+    {"penalty": "elasticnet", "batch_size": 16, "standardize": True},
 ]
 
 
@@ -118,7 +119,8 @@ def drawn(dtype, n_threads):
                 backend="compiled", n_jobs=n_threads, max_iter=2, random_state=0, eta0=0.1, **rule
             ).fit(sparse, labels)
             result = model.coef_, model.intercept_, model.loss_curve_
-            yield f"fit sparse {n}x{d}x{c} {rule['penalty']}", *result
+            standardized = "standardize" in rule
+            yield f"fit sparse {n}x{d}x{c} {rule['penalty']} {standardized}", *result
 
 
 def digests(n_threads):

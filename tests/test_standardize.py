@@ -1,10 +1,13 @@
 """Data as they lie: uint8 and float16, and the standardisation that is folded into training."""
 
+import pickle
 from copy import deepcopy
 from fractions import Fraction
 
 import numpy as np
 import pytest
+import scipy.sparse
+from sklearn.preprocessing import StandardScaler
 
 from fastsoftmax import SoftmaxClassifier
 from fastsoftmax.backends import get_backend
@@ -67,6 +70,52 @@ def test_the_statistics_of_a_large_mean(backend, rng):
     X = 1e9 + rng.normal(size=(400, 3))
     model = SoftmaxClassifier(backend=backend, standardize=True, max_iter=1)
     model.fit(X, np.arange(400) % 2)
+    np.testing.assert_allclose(model.scale_, units_of(X)[1], rtol=1e-12)
+
+
+def csr_of(X, rng, index=np.int64):
+    """Every value in two parts, in any order, and some explicit zeros."""
+    n, d = X.shape
+    rows, columns = (X + (rng.random((n, d)) < 0.1)).nonzero()
+    rows, columns = np.repeat(rows, 2), np.repeat(columns, 2)
+    order = rng.permutation(len(rows))
+    order = order[np.argsort(rows[order], kind="stable")]
+    indptr = np.searchsorted(rows, np.arange(n + 1)).astype(index)
+    columns = columns[order].astype(index)
+    return scipy.sparse.csr_array((X[rows, columns] / 2, columns, indptr), shape=(n, d))
+
+
+@pytest.mark.parametrize("at_once", [1, 40, 1 << 18])
+@pytest.mark.parametrize("index", [np.int32, np.int64])
+@pytest.mark.parametrize("kind", ["float32", "float64"])
+def test_the_statistics_of_sparse_columns(backend, kind, index, at_once, rng, monkeypatch):
+    monkeypatch.setattr("fastsoftmax.standardization._VALUES_AT_ONCE", at_once)
+    n, d = 83, 19
+    X = matrix_of(kind, rng, n, d) * (rng.random((n, d)) < 0.3).astype(kind)
+    X[[7, 40, n - 1]] = 0
+    X[:, 0] = 0
+    X[:, 1] = 0.1  # no power of 2
+    X[1:, 2] += 1e6  # far from 0, but for its origin
+    X[0, 3], X[1:, 3] = 1e6, 0
+    y = np.arange(n) % 3
+    model = SoftmaxClassifier(backend=backend, standardize=True, max_iter=1)
+    for came in (csr_of(X, rng, index), scipy.sparse.csr_array(X)):
+        model.fit(came, y)
+        mean, scale = units_of(X)
+        # as of a dense matrix
+        eps = np.finfo(np.float64).eps
+        spread = np.ptp(X.astype(np.float64), axis=0)
+        assert (np.abs(model.mean_ - mean) <= n * eps * spread + eps * np.abs(mean)).all()
+        np.testing.assert_allclose(model.scale_, scale, rtol=2 * (n + 3) * eps)
+        assert model.scale_[0] == model.scale_[1] == 1
+    theirs = StandardScaler(with_mean=False).fit(X.astype(np.float64))
+    np.testing.assert_allclose(model.scale_, theirs.scale_, rtol=1e-12)
+
+
+def test_the_statistics_of_sparse_columns_with_a_large_mean(rng):
+    X = 1e9 + rng.normal(size=(400, 3))
+    model = SoftmaxClassifier(standardize=True, max_iter=1, eta0=1e-20)
+    model.fit(csr_of(X, rng), np.arange(400) % 2)
     np.testing.assert_allclose(model.scale_, units_of(X)[1], rtol=1e-12)
 
 
@@ -178,6 +227,72 @@ def test_partial_fit_keeps_the_statistics_of_its_first_samples(rng):
     np.testing.assert_allclose(model.coef_ * scale, reference.coef_, rtol=1e-12)
 
 
+def test_statistics_of_sparse_rows_never_centre(backend, dtype, rng):
+    """Sparse and dense rows in turn, after a copy in other memory: those of the scaled matrix."""
+    X = rng.normal(3, 2, size=(120, 6)).astype(dtype) * (rng.random((120, 6)) < 0.5).astype(dtype)
+    y = np.arange(120) % 3
+    options = {"random_state": 0, "batch_size": 20, "shuffle": False, "eta0": 0.01}
+    model = SoftmaxClassifier(standardize=True, backend=backend, **options)
+    model.partial_fit(csr_of(X[:60], rng), y[:60], classes=[0, 1, 2])
+    mean, scale = model.mean_.copy(), model.scale_.copy()
+    np.testing.assert_allclose(scale, units_of(X[:60])[1], rtol=1e-12)
+    model = pickle.loads(pickle.dumps(model))
+    model.partial_fit(X[60:] * 3, y[60:])
+    model.partial_fit(csr_of(X[60:] * 2, rng, np.int32), y[60:])
+    np.testing.assert_array_equal(model.mean_, mean)
+    np.testing.assert_array_equal(model.scale_, scale)
+    all_rows = np.concatenate([X[:60], X[60:] * 3, X[60:] * 2])
+    reference = SoftmaxClassifier(max_iter=1, backend=backend, **options)
+    reference.fit(all_rows * (1 / scale).astype(dtype), np.concatenate([y, y[60:]]))
+    # Between the calls the weights go to the units of X and back, and the sums have orders of their own.
+    tolerance = 200 * np.finfo(dtype).eps
+    for ours, theirs in (
+        (model.coef_ * scale, reference.coef_),
+        (model.intercept_, reference.intercept_),
+    ):
+        largest = np.abs(reference.coef_).max()
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=tolerance * largest)
+
+
+def test_statistics_of_dense_rows_cannot_centre_sparse_ones(backend, rng):
+    X, y = rng.normal(5, 3, size=(60, 4)), np.arange(60) % 3
+    model = SoftmaxClassifier(standardize=True, backend=backend)
+    model.partial_fit(X, y, classes=[0, 1, 2])
+    before = deepcopy(model.__dict__)
+    with pytest.raises(ValueError, match=r"^X: expected a dense X, got a sparse one.*standardize"):
+        model.partial_fit(csr_of(X, rng), y)
+    np.testing.assert_array_equal(model.coef_, before["coef_"])
+    assert model.t_ == before["t_"]
+    model.partial_fit(X, y)  # which draws the same order as if nothing had been
+    again = SoftmaxClassifier(standardize=True, backend=backend)
+    again.__dict__.update(before)
+    np.testing.assert_array_equal(again.partial_fit(X, y).coef_, model.coef_)
+    model.fit(csr_of(X, rng), y)  # which has statistics of its own
+
+
+def test_without_an_intercept_dense_and_sparse_rows_are_scaled_alike(backend, rng):
+    X, y = rng.normal(5, 3, size=(60, 4)), np.arange(60) % 3
+    options = {"fit_intercept": False, "standardize": True, "random_state": 0, "backend": backend}
+    model, dense = SoftmaxClassifier(**options), SoftmaxClassifier(**options)
+    for came in (X, csr_of(X, rng), X):
+        model.partial_fit(came, y, classes=[0, 1, 2])
+        dense.partial_fit(X, y, classes=[0, 1, 2])
+    tolerance = 200 * np.finfo(np.float64).eps * np.abs(dense.coef_).max()
+    np.testing.assert_allclose(model.coef_, dense.coef_, rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("kind", ["float32", "float64"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_value_that_is_not_finite_is_named(backend, kind, value, rng, monkeypatch):
+    monkeypatch.setattr("fastsoftmax.validation._ELEMENTS_AT_ONCE", 8)
+    X, y = csr_of(matrix_of(kind, rng, 30, 5), rng), np.arange(30) % 3
+    X.data[X.indptr[13] + 2] = value
+    model = SoftmaxClassifier(backend=backend, standardize=True, max_iter=2)
+    with pytest.raises(ValueError, match=r"^X: expected finite numbers, got (NaN|inf) in row 13$"):
+        model.fit(X, y)
+    assert not hasattr(model, "coef_")
+
+
 @pytest.mark.parametrize("kind", ["float16", "float32", "float64"])
 @pytest.mark.parametrize("standardize", [False, True])
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -193,8 +308,9 @@ def test_a_number_that_is_not_finite_is_named(backend, kind, standardize, value,
 def test_columns_without_a_standard_deviation(backend):
     X = np.array([[1e200, 0], [-1e200, 1], [0, 0], [1, 1]])
     model = SoftmaxClassifier(backend=backend, standardize=True)
-    with pytest.raises(ValueError, match=r"^X: its columns have no standard deviation"):
-        model.fit(X, [0, 1, 0, 1])
+    for came in (X, scipy.sparse.csr_array(X)):
+        with pytest.raises(ValueError, match=r"^X: its columns have no standard deviation"):
+            model.fit(came, [0, 1, 0, 1])
 
 
 def test_moments_have_the_same_bits_for_every_number_of_threads(rng):

@@ -4,6 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_array
 from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine
 from sklearn.exceptions import ConvergenceWarning as TheirConvergenceWarning
 from sklearn.linear_model import LogisticRegression
@@ -34,6 +35,9 @@ def test_it_is_one_over_the_bound(backend):
     standardized = (X - X.mean(axis=0)) / X.std(axis=0)
     expected = 2 / (1 + (standardized**2).sum(axis=1).max())
     assert model.eta0_ == pytest.approx(expected, rel=1e-14)
+    model.fit(csr_array(X), y)
+    expected = 2 / (1 + ((X / X.std(axis=0)) ** 2).sum(axis=1).max())
+    assert model.eta0_ == pytest.approx(expected, rel=1e-14)
 
 
 def test_the_same_for_every_way_that_X_may_lie(rng):
@@ -49,6 +53,24 @@ def test_the_same_for_every_way_that_X_may_lie(rng):
         )
     }
     assert len(found) == 1
+
+
+@pytest.mark.parametrize("at_once", [1, 1 << 18])
+@pytest.mark.parametrize("fit_intercept", [False, True])
+def test_of_sparse_rows_it_is_that_of_the_dense_ones(fit_intercept, at_once, rng, monkeypatch):
+    """Of more rows than are looked at, some of them empty, with every value in two parts."""
+    monkeypatch.setattr("fastsoftmax.step_size._VALUES_AT_ONCE", at_once)
+    X = rng.normal(size=(5000, 4)) * (rng.random((5000, 4)) < 0.3)
+    X[0] = X[-1] = 0
+    twice = csr_array(X)
+    parts = np.repeat(twice.data / 2, 2), np.repeat(twice.indices, 2), 2 * twice.indptr
+    twice = csr_array(parts, shape=X.shape)
+    y, options = np.arange(5000) % 2, {"max_iter": 1, "fit_intercept": fit_intercept}
+    eta0 = SoftmaxClassifier(**options).fit(X, y).eta0_
+    assert SoftmaxClassifier(**options).fit(twice, y).eta0_ == pytest.approx(eta0, rel=1e-14)
+    model = SoftmaxClassifier(standardize=True, **options).fit(twice, y)
+    eta0 = SoftmaxClassifier(**options).fit(X / model.scale_, y).eta0_
+    assert model.eta0_ == pytest.approx(eta0, rel=1e-14)
 
 
 @pytest.mark.parametrize("batch_size", [1, 32, 200])
@@ -107,9 +129,10 @@ def test_a_fit_that_has_not_converged_warns_once(backend, rng):
     X, y = rng.normal(size=(60, 4)), np.arange(60) % 3
     options = {"backend": backend, "max_iter": 2, "random_state": 0}
     message = r"^fit ended at max_iter while the loss still fell: raise max_iter \(it is 2\) or tol"
-    with pytest.warns(ConvergenceWarning, match=message + ".*standardize=True") as caught:
-        SoftmaxClassifier(**options).fit(X, y)
-    assert len(caught) == 1
+    for came in (X, csr_array(X)):
+        with pytest.warns(ConvergenceWarning, match=message + ".*standardize=True") as caught:
+            SoftmaxClassifier(**options).fit(came, y)
+        assert len(caught) == 1
     assert issubclass(caught[0].category, TheirConvergenceWarning)
     with pytest.warns(ConvergenceWarning, match=message + "$"):
         SoftmaxClassifier(**options, standardize=True).fit(X, y)

@@ -229,6 +229,7 @@ cdef sparse_epoch(data, state, rule, order, size_t batch_size, rates, int n_thre
     cdef Weights of_targets = Weights(data.weights)
     cdef View w = View(state.coef, True), b = View(state.intercept, True)
     cdef View ws = View(state.coef_sum, True), bs = View(state.intercept_sum, True)
+    cdef View inverse_scale = View(data.inverse_scale)
     objectives = np.empty(len(rates))
     cdef View objective_view = View(objectives, True)
     cdef SparseEpoch e
@@ -248,6 +249,7 @@ cdef sparse_epoch(data, state, rule, order, size_t batch_size, rates, int n_thre
     e.n_slabs = padded(e.stride, SPARSE_SLAB_VECTORS * e.kernels.lanes) // (
         SPARSE_SLAB_VECTORS * e.kernels.lanes)
     e.weights.wide_indices = e.index_size == sizeof(int64_t)
+    e.weights.inverse_scale = inverse_scale.start
     e.penalty, e.thresholds, e.steps_between_penalties = 0, 0, every
 
     cdef size_t size = e.kernels.element_size, slab

@@ -55,6 +55,7 @@ cdef extern from "kernels.h" nogil:
         void *start
         size_t n_features, n_classes
         int wide_indices
+        const void *inverse_scale
         uint32_t *steps
         const penalty_prefix *prefixes
         size_t now

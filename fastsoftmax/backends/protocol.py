@@ -41,6 +41,7 @@ class Data(NamedTuple):
     A dense `X` is of the compute dtype or of one that it holds exactly: uint8, float16, and float32 for
     float64. A row's elements are contiguous, rows may be strided. Where `mean` or `inverse_scale` are
     given, (x - mean) * inverse_scale stands for x, in the compute dtype, each operation rounded once.
+    Of `SparseRows`, which are of the compute dtype, there is no mean.
     """
 
     X: NDArray[Any] | SparseRows  # (n_samples, n_features)

@@ -563,6 +563,7 @@ static void sparse_case(const struct shape *s) {
         .n_features = s->d,
         .n_classes = s->c,
         .wide_indices = wide,
+        .inverse_scale = option(s, 5) ? uniforms(OUT, s->d) : NULL,
         .steps = has_penalty ? steps : NULL,
         .prefixes = prefixes,
     };
