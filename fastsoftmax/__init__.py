@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from ._version import __version__
 
 if TYPE_CHECKING:
-    from . import lecture, schedules
+    from . import lecture, plotting, schedules
     from .classifier import SoftmaxClassifier
     from .exceptions import ConvergenceWarning, DivergenceError, NotFittedError
     from .gradcheck import GradientCheck, check_gradient, numerical_gradient
@@ -31,6 +31,7 @@ __all__ = [
     "logsumexp",
     "numerical_gradient",
     "penalty",
+    "plotting",
     "profile",
     "schedules",
     "softmax",

@@ -18,7 +18,7 @@ from .scores import logits_of
 from .settings import Settings, dtype_of, generator_of, n_threads_of, parameters_of
 from .sparse import SparseRows
 from .standardization import Standardization
-from .targets import targets_of
+from .targets import is_soft, targets_of
 from .validation import FloatArray
 from .watching import Callback, line
 
@@ -409,6 +409,11 @@ class SoftmaxClassifier(estimator.Estimator):
             known = find_classes(classes, "classes")
             if len(known) < 2:
                 raise ValueError(f"classes: expected at least two, got {known.tolist()}")
+        if is_soft(y) and classes is not None and list(classes) != known.tolist():
+            raise ValueError(
+                "classes: expected them sorted where y has a column of probabilities for each, "
+                f"got {list(classes)!r}"
+            )
         targets = targets_of(
             *(estimator.as_vector(y), len(matrix), dtype_of(matrix)),
             *(sample_weight, settings.class_weight, known),

@@ -91,13 +91,15 @@ def targets_of(
     if weights is None:
         return Targets(classes, values, None, None, 1.0)
     counted = weights if rows is None else weights[rows]
-    mean_weight = float(counted.mean()) if mean_weight is None else mean_weight
-    if not (0 < mean_weight < np.inf):
-        raise ValueError(
-            "sample_weight: expected weights whose mean is within the range of float64"
-        )
-    all_one = bool((counted == mean_weight).all())
-    return Targets(classes, values, None if all_one else weights / mean_weight, rows, mean_weight)
+    with np.errstate(over="ignore"):
+        if mean_weight is None:
+            is_one_number = counted.min() == counted.max()  # whose mean may be off by a rounding
+            mean_weight = float(counted[0] if is_one_number else counted.mean())
+        all_one = bool((counted == mean_weight).all())
+        weights = weights / mean_weight
+    if not (mean_weight < np.inf and np.isfinite(weights).all()):
+        raise ValueError("sample_weight: expected weights within the range of float64")
+    return Targets(classes, values, None if all_one else weights, rows, mean_weight)
 
 
 def is_soft(y: Any) -> bool:

@@ -8,12 +8,13 @@ import warnings
 import numpy as np
 import polars
 import pytest
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import load_iris
-from sklearn.exceptions import DataConversionWarning
+from sklearn.exceptions import DataConversionWarning, UnsetMetadataPassedError
 from sklearn.exceptions import NotFittedError as TheirNotFittedError
-from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_val_score, cross_validate
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import estimator_checks_generator
@@ -102,6 +103,52 @@ def test_labels_of_other_kinds(iris):
     with pytest.warns(DataConversionWarning, match="column-vector y"):
         column = SoftmaxClassifier(**FAST).fit(X, is_setosa[:, None])
     np.testing.assert_array_equal(column.coef_, model.coef_)
+
+
+@pytest.fixture
+def routing():
+    with config_context(enable_metadata_routing=True):
+        yield
+
+
+@pytest.mark.usefixtures("routing")
+def test_weights_are_routed_where_they_are_asked_for(iris):
+    X, y = iris
+    weights = np.where(y == 1, 0, 1)
+    model = SoftmaxClassifier(**FAST).set_fit_request(sample_weight=True)
+    scaler = StandardScaler().set_fit_request(sample_weight=False)
+    pipeline = make_pipeline(scaler, clone(model)).fit(X, y, sample_weight=weights)
+    assert pipeline[-1].classes_.tolist() == [0, 2]
+    scored = clone(model).set_score_request(sample_weight=True)
+    only_two = StratifiedKFold(3)
+    results = cross_validate(
+        scored, X, y, cv=only_two, params={"sample_weight": np.where(y == 1, 1e-6, 1)}
+    )
+    assert results["test_score"].mean() > 0.95  # 1 and 2 are hard to tell apart, 0 and 2 are not
+    search = GridSearchCV(scored, {"alpha": [1e-4, 1e-2]}, n_jobs=2)
+    assert search.fit(X, y, sample_weight=weights + 0.1).best_score_ > 0.9
+    named = SoftmaxClassifier(**FAST).set_fit_request(sample_weight="importance")
+    assert clone(named).get_metadata_routing().fit.requests == {"sample_weight": "importance"}
+    requests = named.set_partial_fit_request(classes=True).get_metadata_routing()
+    assert requests.partial_fit.requests == {"classes": True, "sample_weight": None}
+    with pytest.raises(UnsetMetadataPassedError):
+        make_pipeline(SoftmaxClassifier()).fit(X, y, sample_weight=weights)
+    with pytest.raises(TypeError, match="unexpected"):
+        model.set_fit_request(weight=True)
+
+
+def test_requests_need_routing():
+    with pytest.raises(RuntimeError, match=r"^set_score_request: needs .*enable_metadata_routing"):
+        SoftmaxClassifier().set_score_request(sample_weight=True)
+
+
+def test_two_classes_have_the_probabilities_of_a_sigmoid(iris):
+    X, y = iris[0].iloc[:100], iris[1].iloc[:100]
+    model = SoftmaxClassifier(**FAST).fit(X, y)
+    decision = model.decision_function(X)
+    assert decision.shape == (100,)
+    np.testing.assert_allclose(model.predict_proba(X)[:, 1], 1 / (1 + np.exp(-decision)))
+    np.testing.assert_array_equal(model.predict(X), (decision > 0).astype(int))
 
 
 def test_a_model_that_is_not_fitted_raises_an_error_of_both_packages():

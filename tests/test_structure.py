@@ -165,7 +165,7 @@ MAY_IMPORT = {
     "njit": {"__init__"},
     "lecture": LEAVES | {"backends", "loss", "linear", "gradcheck"},
 }
-MAY_IMPORT["__init__"] = MAY_IMPORT.keys() - {"datasets", "plotting"}
+MAY_IMPORT["__init__"] = MAY_IMPORT.keys() - {"datasets"}
 MAY_IMPORT["cli"] = MAY_IMPORT.keys()
 MAY_IMPORT["__main__"] = {"cli"}
 

@@ -1,0 +1,25 @@
+"""Pictures of a training run: loss curves, speed, learned weights, mixed-up classes.
+
+Every function takes plain numbers or a fitted model and returns a `matplotlib.figure.Figure` with no
+global state behind it: nothing is shown, and it works without a display. Save one with its method
+``savefig``; matplotlib is imported when a function is called.
+"""
+
+from .bench import plot_bench
+from .confusion import plot_confusion_matrix
+from .curves import plot_loss_curve, plot_loss_curves
+from .roofline import plot_roofline
+from .speed import plot_speed
+from .templates import plot_templates
+from .weights import plot_weights
+
+__all__ = [
+    "plot_bench",
+    "plot_confusion_matrix",
+    "plot_loss_curve",
+    "plot_loss_curves",
+    "plot_roofline",
+    "plot_speed",
+    "plot_templates",
+    "plot_weights",
+]

@@ -1,0 +1,188 @@
+"""Which classes get mixed up: the confusion matrix."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..labels import as_labels, find_classes
+from ._figure import new_figure, shortened
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_MOST_CLASSES = 1000  # a cell each still is about a pixel
+_MOST_CHARACTERS = 24  # of a label
+_POINTS_AN_INCH = 72.0
+_BAR = 0.2  # inches, the width of the bar that says what colours mean
+_SMALLEST_FONT, _LARGEST_FONT = 6.0, 10.0  # points
+_SMALLEST_NUMBER = 7.0  # between other numbers, rather than alone at an edge
+_WIDTH_OF_A_CHARACTER = 0.6  # of the font's size
+_BRIGHT = 0.5  # from which luminance on black is the easier to read
+
+
+class _Size(NamedTuple):
+    """How large the parts are, in points."""
+
+    cell: float
+    ticks: float  # font of the labels at the axes
+    step: int  # every so many classes have a label
+    labels: float  # length of the longest label
+
+
+def plot_confusion_matrix(
+    y_true: ArrayLike,
+    y_pred: ArrayLike,
+    labels: ArrayLike | None = None,
+    normalize: bool = False,
+) -> Figure:
+    """Plot how many samples of each class were taken for which class.
+
+    Rows are the true classes, columns the predicted ones. Where cells are too small for numbers, the
+    colours alone tell.
+
+    Parameters
+    ----------
+    y_true, y_pred : array_like of labels, shape (n_samples,)
+        Integers, strings or booleans; as `predict` returns them.
+    labels : array_like of labels, shape (n_classes,), optional
+        The classes in the order in which they are to be drawn, all that occur and possibly others; by
+        default those that occur, sorted. At most 1000.
+    normalize : bool, default False
+        Whether to draw shares of the samples of a true class, rather than numbers of samples. A class
+        without samples has none, and its row stays empty.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed.
+    ValueError, TypeError
+        If labels are not as described, there are none, or numbers of labels differ.
+
+    Examples
+    --------
+    >>> from fastsoftmax import plotting
+    >>> figure = plotting.plot_confusion_matrix(["cat", "dog", "dog"], ["cat", "dog", "cat"])
+    >>> figure.axes[0].images[0].get_array().tolist()
+    [[1, 0], [1, 1]]
+    """
+    if not isinstance(normalize, bool | np.bool_):
+        raise TypeError(f"normalize: expected True or False, got {normalize!r}")
+    classes, counts = _count(y_true, y_pred, labels)
+    names = [shortened(label, _MOST_CHARACTERS) for label in classes]
+    size = _size(names)
+    side = size.cell * len(names) / _POINTS_AN_INCH
+    room = 0.6 + size.labels / _POINTS_AN_INCH
+    figure = new_figure(side + room + 1.3, side + room)
+    axes = figure.add_subplot()
+    if normalize:
+        samples = counts.sum(axis=1, keepdims=True)
+        values = np.ma.masked_invalid(counts / np.where(samples > 0, samples, np.nan))
+    else:
+        values = np.ma.asarray(counts)
+    most = 1.0 if normalize else max(1, counts.max())
+    drawn = axes.imshow(values, cmap="Blues", vmin=0, vmax=most)
+    what = "share of the true class" if normalize else "samples"
+    figure.colorbar(drawn, ax=axes, label=what, fraction=_BAR / side, aspect=side / _BAR, pad=0.02)
+    axes.set(xlabel="predicted class", ylabel="true class")
+    _draw_ticks(axes, names, size)
+    _draw_numbers(axes, values, drawn.to_rgba(values), size.cell)
+    return figure
+
+
+def _count(
+    y_true: ArrayLike, y_pred: ArrayLike, labels: ArrayLike | None
+) -> tuple[list[Any], NDArray[np.int64]]:
+    """Return the classes, and the samples of each (rows) taken for each (columns)."""
+    true, predicted = as_labels(y_true, "y_true").tolist(), as_labels(y_pred, "y_pred").tolist()
+    if len(true) != len(predicted):
+        raise ValueError(
+            f"y_pred: expected {len(true)} labels, one for each of y_true, got {len(predicted)}"
+        )
+    classes = _classes_of(y_true, y_pred) if labels is None else _as_classes(labels)
+    if len(classes) > _MOST_CLASSES:
+        name = "y_true, y_pred" if labels is None else "labels"
+        raise ValueError(f"{name}: expected at most {_MOST_CLASSES} classes, got {len(classes)}")
+    place_of = {label: place for place, label in enumerate(classes)}
+    for name, found in (("y_true", true), ("y_pred", predicted)):
+        for label in found:
+            if label not in place_of:
+                raise ValueError(
+                    f"labels: expected all that occur, but {label!r} of {name} is not among them"
+                )
+    rows = np.array([place_of[label] for label in true], np.int64)
+    columns = np.array([place_of[label] for label in predicted], np.int64)
+    n = len(classes)
+    return classes, np.bincount(rows * n + columns, minlength=n * n).reshape(n, n)
+
+
+def _classes_of(y_true: ArrayLike, y_pred: ArrayLike) -> list[Any]:
+    true, predicted = find_classes(y_true, "y_true"), find_classes(y_pred, "y_pred")
+    try:
+        return sorted({*true.tolist(), *predicted.tolist()})
+    except TypeError:
+        raise TypeError(
+            f"y_pred: expected labels of one type with those of y_true, like {true[0]!r}, "
+            f"got {predicted[0]!r}"
+        ) from None
+
+
+def _as_classes(labels: ArrayLike) -> list[Any]:
+    """The classes in the order that was asked for."""
+    classes: list[Any] = as_labels(labels, "labels").tolist()
+    if not classes:
+        raise ValueError("labels: expected at least one, got none")
+    seen = set()
+    for label in classes:
+        if label in seen:
+            raise ValueError(f"labels: expected different ones, got {label!r} twice")
+        seen.add(label)
+    return classes
+
+
+def _size(names: list[str]) -> _Size:
+    """Sizes for as many classes: large cells while there are few, then a larger picture."""
+    n = len(names)
+    side = min(max(min(max(0.5 * n, 2.4), 6.0), 0.12 * n), 12.0)  # inches
+    cell = side * _POINTS_AN_INCH / n
+    font = min(max(0.75 * cell, _SMALLEST_FONT), _LARGEST_FONT)
+    step = next(k for k in (1, 2, 5, 10) if k * cell >= 1.2 * font)
+    return _Size(cell, font, step, _WIDTH_OF_A_CHARACTER * font * max(map(len, names)))
+
+
+def _draw_ticks(axes: Axes, names: list[str], size: _Size) -> None:
+    places, shown = range(0, len(names), size.step), names[:: size.step]
+    style: dict[str, Any] = {"fontsize": size.ticks, "parse_math": False}
+    axes.set_yticks(places, shown, **style)
+    upright = size.labels <= 0.8 * size.step * size.cell
+    axes.set_xticks(places, shown, rotation=0 if upright else 90, **style)
+
+
+def _draw_numbers(axes: Axes, values: NDArray[Any], colours: NDArray[Any], cell: float) -> None:
+    """Write what a cell holds into it, if that can be read: white where it is dark, and black elsewhere."""
+    texts = [[_number(value) for value in row] for row in values]
+    longest = max(len(text) for row in texts for text in row)
+    font = min(_LARGEST_FONT, 0.9 * cell / (_WIDTH_OF_A_CHARACTER * max(longest, 2)))
+    if font < _SMALLEST_NUMBER:
+        return
+    luminance = colours[..., :3] @ (0.299, 0.587, 0.114)
+    style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": font, "clip_on": True}
+    for (row, column), bright in np.ndenumerate(luminance > _BRIGHT):
+        colour = "black" if bright else "white"
+        axes.text(column, row, texts[row][column], color=colour, **style)
+
+
+def _number(value: Any) -> str:
+    """A count, or a share by two digits; nothing for what is masked."""
+    if value is np.ma.masked:
+        return ""
+    if isinstance(value, np.floating):
+        return f"{value:.2f}" if value else "0"
+    return str(value)

@@ -1,0 +1,168 @@
+"""The weights of every class as an image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import ceil, prod
+from operator import index
+from textwrap import wrap
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..validation import as_array, check_finite
+from ._figure import WIDTH, new_figure, shortened
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure, FigureBase
+
+_TEMPLATES_A_ROW = 10
+_MOST_TEMPLATES = 100
+# Inches: the width of what says what colours mean, of an image at the most, and the gap between images.
+_BAR, _IMAGE, _GAP = 1.0, 2.0, 0.2
+_LINE = 0.17  # inches, the height of a line of text
+# Inches: a picture with the bar and its name upright, and one with a sentence in its place.
+_LOWEST, _NARROWEST = 1.5, 3.6
+# Titles that do not fit over their images on one line are smaller, and get more lines.
+_CHARACTERS_AN_INCH, _SMALL_CHARACTERS_AN_INCH = 10, 12
+
+
+class Templates(NamedTuple):
+    """What is drawn, and the room that it needs."""
+
+    # (n_classes, height, width), or with one more axis for red, green and blue.
+    images: NDArray[np.float64]
+    titles: list[str]
+    fontsize: str  # of the titles
+    columns: int
+    width: float  # in inches
+    height: float
+
+
+def plot_templates(
+    coef: ArrayLike, image_shape: Sequence[int], labels: Sequence[object] | None = None
+) -> Figure:
+    """Plot the weights of every class as an image, all on one scale.
+
+    The logit of a class is the sum of the pixels weighted so: where its template is positive, ink
+    speaks for the class, and where it is negative, against it. In a template with colours a weight of 0
+    is half of the brightest red, green or blue: what is brighter speaks for the class.
+
+    Parameters
+    ----------
+    coef : array_like of float, shape (n_classes, n_features)
+        `coef_` of a classifier; at most 100 classes.
+    image_shape : (int, int) or (int, int, 3)
+        Height and width, and 3 for colours; the product is n_features, the last index varies fastest.
+    labels : sequence, optional
+        The titles of the images, one for each class; by default 0, 1, ...
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed.
+    ValueError, TypeError
+        If shapes do not fit, or a weight is not finite.
+    """
+    return figure_of(as_templates(coef, image_shape, labels))
+
+
+def as_templates(
+    coef: ArrayLike, image_shape: Sequence[int], labels: Sequence[object] | None = None
+) -> Templates:
+    """Return the images and how they are laid out."""
+    weights = as_weights("coef", coef)
+    shape = _as_image_shape(image_shape, weights.shape[1])
+    if labels is None:
+        labels = range(len(weights))
+    if len(labels) != len(weights):
+        raise ValueError(f"labels: expected {len(weights)}, one for each class, got {len(labels)}")
+    return _laid_out(weights.reshape(-1, *shape), labels)
+
+
+def _laid_out(images: NDArray[np.float64], labels: Sequence[object]) -> Templates:
+    rows = ceil(len(images) / _TEMPLATES_A_ROW)
+    columns = ceil(len(images) / rows)
+    bar = _BAR if images.ndim == 3 else 0.0
+    width = min(_IMAGE, (WIDTH - bar) / columns - _GAP)
+    fit = all(len(str(label)) <= width * _CHARACTERS_AN_INCH for label in labels)
+    of_a_line = int(width * _SMALL_CHARACTERS_AN_INCH)
+    titles = [_on_lines(label, of_a_line) for label in labels]
+    lines = 1 + max(title.count("\n") for title in titles)
+    aspect = min(max(images.shape[1] / images.shape[2], 0.25), 3.0)
+    return Templates(
+        images,
+        titles,
+        fontsize="medium" if fit else "small",
+        columns=columns,
+        width=max(_NARROWEST, columns * (width + _GAP) + bar),
+        height=max(_LOWEST, rows * (width * aspect + _LINE * (lines + 1) + _GAP) + 0.3),
+    )
+
+
+def draw_templates(figure: FigureBase, templates: Templates, what: str = "weight") -> None:
+    """Draw all images, and how numbers became colours."""
+    images, titles = templates.images, templates.titles
+    rows = ceil(len(images) / templates.columns)
+    grid = figure.subplots(rows, templates.columns, squeeze=False)
+    limit = float(np.abs(images).max()) or 1.0  # the same scale for all, with 0 in the middle
+    in_colour = images.ndim == 4
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for axes, image, title in zip(grid.flat, images, titles, strict=False):
+        if in_colour:
+            axes.imshow(0.5 + 0.5 * (image / limit))
+        else:
+            drawn = axes.imshow(image, cmap="PuOr", vmin=-limit, vmax=limit)
+        axes.set_title(title, fontsize=templates.fontsize, parse_math=False)
+    if in_colour:
+        figure.supxlabel(
+            f"{what}: {-limit:.3g} is black, 0 grey, {limit:.3g} white", fontsize="small"
+        )
+    else:
+        figure.colorbar(drawn, ax=grid, label=what, fraction=0.02, pad=0.01)
+
+
+def figure_of(templates: Templates, what: str = "weight") -> Figure:
+    """Return a figure of nothing else."""
+    figure = new_figure(templates.width, templates.height)
+    draw_templates(figure, templates, what)
+    return figure
+
+
+def as_weights(name: str, coef: ArrayLike) -> NDArray[np.float64]:
+    """Return a copy of the weights."""
+    weights = as_array(name, coef).astype(np.float64)
+    if weights.ndim != 2 or not 1 <= len(weights) <= _MOST_TEMPLATES:
+        raise ValueError(
+            f"{name}: expected shape (n_classes, n_features) with 1 to {_MOST_TEMPLATES} classes, "
+            f"got {weights.shape}"
+        )
+    check_finite(name, weights)
+    return weights
+
+
+def _as_image_shape(image_shape: Sequence[int], n_features: int) -> tuple[int, ...]:
+    expected = "(height, width) or (height, width, 3)"
+    try:
+        shape = tuple(index(size) for size in image_shape)
+    except TypeError:
+        raise TypeError(f"image_shape: expected integers {expected}, got {image_shape!r}") from None
+    if len(shape) not in (2, 3) or shape[2:] not in ((), (3,)) or min(shape) < 1:
+        raise ValueError(f"image_shape: expected {expected}, got {image_shape!r}")
+    if prod(shape) != n_features:
+        raise ValueError(
+            f"image_shape: expected {expected} with the product {n_features}, the number of features, "
+            f"got {image_shape!r} with the product {prod(shape)}"
+        )
+    return shape
+
+
+def _on_lines(label: object, width: int) -> str:
+    """A title on at most three lines of `width` characters: any two of them hold more than `width`."""
+    return "\n".join(wrap(shortened(label, 2 * width), width))

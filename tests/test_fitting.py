@@ -1,0 +1,264 @@
+"""When a fit ends and with which weights: early stopping, warm starts, callbacks, the progress bar."""
+
+import io
+import os
+import pickle
+import pty
+import subprocess
+import sys
+import threading
+import warnings
+
+import numpy as np
+import pytest
+
+from fastsoftmax import ConvergenceWarning, DivergenceError, SoftmaxClassifier
+from fastsoftmax.fitting import hold_out
+from fastsoftmax.settings import generator_of
+from fastsoftmax.targets import targets_of
+
+OPTIONS = {"batch_size": 16, "eta0": 0.2, "random_state": 0}
+
+
+@pytest.fixture
+def data(rng):
+    X = rng.normal(size=(200, 8))
+    return X, (X[:, :3] + rng.normal(size=(200, 3))).argmax(axis=1)
+
+
+def test_early_stopping_keeps_the_best_epoch(backend, data):
+    X, y = data
+    kept = []
+    model = SoftmaxClassifier(
+        backend=backend,
+        early_stopping=True,
+        validation_fraction=0.3,
+        callbacks=lambda state: kept.append((state.validation_score, state.model.coef_)),
+        **OPTIONS,
+    ).fit(X, y)
+    scores = model.validation_scores_
+    assert len(scores) == model.n_iter_ == len(model.loss_curve_) == len(kept) < 200
+    assert [score for score, _ in kept] == scores
+    best = int(np.argmax(scores))
+    assert best == len(scores) - 6  # 5 more epochs were no better
+    assert model.best_validation_score_ == max(scores)
+    np.testing.assert_array_equal(model.coef_, kept[best][1])
+
+
+@pytest.mark.parametrize("of_rows", [False, True], ids=["no weights", "weights"])
+def test_the_score_is_that_of_samples_held_out(backend, data, rng, of_rows):
+    X, y = data
+    weights = rng.integers(1, 4, 200) if of_rows else None
+    options = {"backend": backend, "batch_size": 64, "shuffle": False, "max_iter": 1, "tol": None}
+    model = SoftmaxClassifier(
+        early_stopping=True, validation_fraction=0.25, standardize=True, random_state=3, **options
+    ).fit(X, y, weights)
+    targets = targets_of(y, 200, X.dtype, weights, None)
+    rows, held_out = hold_out(targets, 0.25, 200, generator_of(3))
+    of_held_out = weights[held_out] if of_rows else None
+    score = model.score(X[held_out], y[held_out], of_held_out)
+    assert model.validation_scores_ == [pytest.approx(score, rel=1e-14)]
+    if not of_rows:  # with weights, another mean divides those of the rest
+        alone = SoftmaxClassifier(standardize=True, **options).fit(X[rows], y[rows])
+        np.testing.assert_array_equal(model.coef_, alone.coef_)
+        np.testing.assert_array_equal(model.mean_, alone.mean_)
+
+
+def test_samples_held_out_are_of_every_class_alike_and_not_trained_on(data):
+    labels = np.repeat([0, 1, 2], [100, 60, 40])
+    for y, weights in ((labels, None), (labels, labels != 2), (np.eye(3)[labels], None)):
+        targets = targets_of(y, 200, np.dtype(float), weights, None)
+        random = np.random.default_rng(0)
+        rows, held_out = hold_out(targets, 0.2, 200, random)
+        expected = np.arange(200) if weights is None else np.flatnonzero(weights)
+        assert sorted([*rows, *held_out]) == expected.tolist()
+        assert len(held_out) == round(0.2 * len(expected))
+        if y.ndim == 1:
+            assert np.bincount(labels[held_out], minlength=3)[:2].tolist() == [20, 12]
+        assert (rows == np.sort(rows)).all()
+        assert (held_out != hold_out(targets, 0.2, 200, random)[1]).any()
+    for fraction, what in ((0.001, "score with"), (0.999, "train on")):
+        with pytest.raises(ValueError, match=f"^validation_fraction: .* of 200 samples .*{what}"):
+            hold_out(targets, fraction, 200, random)
+
+
+def test_a_row_held_out_that_is_not_finite_is_named(backend, data):
+    X, y = data
+    X[:, 3] = np.nan
+    model = SoftmaxClassifier(backend=backend, early_stopping=True, validation_fraction=0.99)
+    with pytest.raises(ValueError, match=r"^X: .*NaN in row \d+"):
+        model.fit(X, y)
+    assert not hasattr(model, "coef_")
+
+
+def test_partial_fit_has_nothing_to_hold_out(data):
+    with pytest.raises(ValueError, match=r"^early_stopping: expected False for partial_fit"):
+        SoftmaxClassifier(early_stopping=True).partial_fit(*data, [0, 1, 2])
+
+
+def test_a_warm_start_goes_on(backend, data):
+    X, y = data
+    options = OPTIONS | {
+        "backend": backend,
+        "momentum": 0.5,
+        "learning_rate": "invscaling",
+        "tol": None,
+    }
+    whole = SoftmaxClassifier(max_iter=5, **options).fit(X, y)
+    parts = SoftmaxClassifier(max_iter=2, warm_start=True, **options).fit(X, y)
+    parts = pickle.loads(pickle.dumps(parts)).set_params(max_iter=3).fit(X, y)
+    np.testing.assert_array_equal(parts.coef_, whole.coef_)
+    assert parts.loss_curve_ == whole.loss_curve_
+    assert (parts.n_iter_, parts.t_) == (whole.n_iter_, whole.t_)
+    cold = parts.set_params(warm_start=False, max_iter=5).fit(X, y)
+    assert cold.loss_curve_ == whole.loss_curve_
+
+
+def test_a_warm_start_takes_the_same_classes_and_features(backend, data):
+    X, y = data
+    model = SoftmaxClassifier(backend=backend, warm_start=True, max_iter=1, tol=None).fit(X, y)
+    before = model.coef_.copy()
+    with pytest.raises(ValueError, match=r"^y: expected those of the first call, \[0, 1, 2\]"):
+        model.fit(X, y + 1)
+    with pytest.raises(ValueError, match=r"^X has 5 features, but"):
+        model.fit(X[:, :5], y)
+    np.testing.assert_array_equal(model.coef_, before)
+
+
+def test_a_warm_start_from_bad_weights_may_fall(data):
+    X, y = data
+    model = SoftmaxClassifier(warm_start=True, max_iter=2, tol=None, **OPTIONS).fit(X, y)
+    model.coef_ = model.coef_ - 100 * np.eye(3, 8)  # a loss of some dozens
+    model.fit(X, y)
+    assert model.loss_curve_[2] > model.loss_curve_[3] > 10 * np.log(3)
+
+
+class Recorder:
+    def __init__(self, stop_at=None, error=None):
+        self.states, self.stop_at, self.error = [], stop_at, error
+
+    def on_epoch_end(self, state):
+        self.states.append(
+            (state.epoch, state.n_steps, state.loss, state.learning_rate, repr(state))
+        )
+        if self.error is not None and state.epoch == 2:
+            raise self.error
+        return state.epoch == self.stop_at
+
+
+def test_callbacks_see_and_stop(backend, data):
+    X, y = data
+    models, recorder = [], Recorder(stop_at=3)
+    model = SoftmaxClassifier(
+        backend=backend, callbacks=[lambda state: models.append(state.model), recorder], **OPTIONS
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # who stops it need not be told
+        model.fit(X, y)
+    assert model.n_iter_ == 3
+    assert [state[:3] for state in recorder.states] == [
+        (i + 1, 13 * (i + 1), loss) for i, loss in enumerate(model.loss_curve_)
+    ]
+    assert {state[3] for state in recorder.states} == {0.2}
+    assert recorder.states[0][4].startswith("EpochEnd(epoch=1, loss=")
+    short = SoftmaxClassifier(backend=backend, max_iter=2, tol=None, **OPTIONS).fit(X, y)
+    np.testing.assert_array_equal(models[1].coef_, short.coef_)
+    assert models[1].score(X, y) == short.score(X, y)
+    np.testing.assert_array_equal(models[2].coef_, model.coef_)
+    models[2].coef_[:] = 0
+    assert model.coef_.any()
+
+
+@pytest.mark.parametrize("error", [RuntimeError("mine"), ValueError("mine"), KeyboardInterrupt()])
+def test_what_a_callback_raises_leaves_the_epochs_so_far(backend, data, error):
+    X, y = data
+    model = SoftmaxClassifier(backend=backend, callbacks=Recorder(error=error), **OPTIONS)
+    with pytest.raises(type(error)):
+        model.fit(X, y)
+    short = SoftmaxClassifier(backend=backend, max_iter=2, tol=None, **OPTIONS).fit(X, y)
+    np.testing.assert_array_equal(model.coef_, short.coef_)
+    assert (model.n_iter_, model.t_) == (2, short.t_)
+
+
+@pytest.mark.parametrize("average", [False, True])
+def test_divergence_leaves_the_last_good_epoch(backend, data, average):
+    X, y = data
+    options = OPTIONS | {"backend": backend, "tol": None, "average": average}
+    rate = lambda step: 0.2 if step < 26 else 1e4  # noqa: E731
+    model = SoftmaxClassifier(**options | {"learning_rate": rate})
+    with pytest.raises(DivergenceError, match=r"^the loss of epoch 3 is "):
+        model.fit(X, y)
+    short = SoftmaxClassifier(max_iter=2, **options).fit(X, y)
+    np.testing.assert_array_equal(model.coef_, short.coef_)
+    np.testing.assert_array_equal(model.intercept_, short.intercept_)
+    assert model.loss_curve_ == short.loss_curve_
+    assert (model.n_iter_, model.t_) == (2, 26)
+
+
+def test_what_is_printed(data, capsys):
+    X, y = data
+    options = OPTIONS | {"max_iter": 2, "tol": None}
+    SoftmaxClassifier(**options, verbose=1, early_stopping=True).fit(X, y)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0] for line in lines] == ["epoch 1", "epoch 2"]
+    assert "loss " in lines[0]
+    assert "validation score 0." in lines[0]
+    SoftmaxClassifier(**options, progress_bar=True).fit(X, y)  # nobody would see it
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ("", "")
+
+
+PROGRAM = """
+import numpy as np
+from fastsoftmax import SoftmaxClassifier
+X = np.random.default_rng(0).normal(size=(200, 8))
+model = SoftmaxClassifier(max_iter=30, tol=None, progress_bar=True, early_stopping=True)
+model.fit(X, np.arange(200) % 3)
+"""
+
+
+def test_a_progress_bar_on_a_terminal():
+    ours, theirs = pty.openpty()
+    environment = os.environ | {"TERM": "xterm", "COLUMNS": "100"}
+    program = subprocess.Popen([sys.executable, "-c", PROGRAM], stderr=theirs, env=environment)
+    os.close(theirs)
+    text = b""
+    try:
+        while block := os.read(ours, 4096):
+            text += block
+    except OSError:  # the other end has closed
+        pass
+    os.close(ours)
+    assert program.wait(timeout=60) == 0
+    assert b"30/30" in text
+    assert b"loss 1." in text
+    assert b"validation " in text
+
+
+def test_without_rich_a_progress_bar_is_an_error_that_says_so(data, monkeypatch):
+    monkeypatch.setitem(sys.modules, "rich.console", None)
+    with pytest.raises(ImportError, match=r"^progress_bar: needs rich.*fastsoftmax\[progress\]"):
+        SoftmaxClassifier(progress_bar=True).fit(*data)
+    SoftmaxClassifier(max_iter=1, tol=None).fit(*data)
+
+
+def test_progress_bars_of_several_threads(data, monkeypatch):
+    from rich.console import Console
+
+    monkeypatch.setattr(
+        "rich.console.Console", lambda **_: Console(file=io.StringIO(), force_terminal=True)
+    )
+    models = [SoftmaxClassifier(progress_bar=True, max_iter=20, tol=None) for _ in range(4)]
+    threads = [threading.Thread(target=model.fit, args=data) for model in models]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(model.n_iter_ == 20 for model in models)
+
+
+def test_one_warning_where_it_has_not_converged(data):
+    with pytest.warns(ConvergenceWarning, match="standardize=True") as caught:
+        SoftmaxClassifier(max_iter=2, early_stopping=False, tol=1e-9).fit(*data)
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
