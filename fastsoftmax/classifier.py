@@ -45,8 +45,8 @@ class SoftmaxClassifier(estimator.Estimator):
         the first.
     alpha : float, default 1e-4
         The strength of the penalty, 0 or more.
-    l1_ratio : float, default 0.15
-        The share of L1 in "elasticnet", from 0 to 1.
+    l1_ratio : float or None, default 0.15
+        The share of L1 in "elasticnet", from 0 to 1; None will do for the other penalties.
     l1_step : {"proximal", "subgradient"}, default "proximal"
         What a step makes of L1: soft thresholding after it, which leaves exact zeros, or the lecture's
         ``l1 * sign(coef_)`` in the gradient, which jumps about 0. A sparse `X` takes the first alone.
@@ -112,7 +112,8 @@ class SoftmaxClassifier(estimator.Estimator):
     validation_fraction : float, default 0.1
         See `early_stopping`; between 0 and 1.
     warm_start : bool, default False
-        Whether `fit` goes on from the weights there are, and its steps, epochs and curves add up.
+        Whether `fit` starts from the weights there are, instead of zeros. All else begins anew: steps,
+        schedule, order of the samples, momentum and averages.
     random_state : int, numpy.random.Generator, numpy.random.RandomState or None, default None
         The seed of the order of the samples; an instance is drawn from once for each `fit`.
     n_jobs : int or None, default None
@@ -148,7 +149,7 @@ class SoftmaxClassifier(estimator.Estimator):
     best_validation_score_ : float or None
         The largest of them, that of `coef_`.
     n_iter_ : int
-        Epochs run: by `fit`, or by all calls of `partial_fit` (with `warm_start`, of `fit`) so far.
+        Epochs run: by `fit`, or by it and all calls of `partial_fit` since.
     t_ : int
         Steps taken, over the same.
     loss_curve_ : list of float
@@ -210,7 +211,7 @@ class SoftmaxClassifier(estimator.Estimator):
         backend: str = "auto",
         penalty: str | None = "l2",
         alpha: float = 1e-4,
-        l1_ratio: float = 0.15,
+        l1_ratio: float | None = 0.15,
         l1_step: str = "proximal",
         class_weight: Mapping[Any, float] | str | None = None,
         label_smoothing: float = 0.0,
@@ -273,7 +274,14 @@ class SoftmaxClassifier(estimator.Estimator):
         self.progress_bar = progress_bar
         self.callbacks = callbacks
 
-    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+    def fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        coef_init: ArrayLike | None = None,
+        intercept_init: ArrayLike | None = None,
+    ) -> Self:
         """Train from zeros until `tol` or `max_iter` stops it.
 
         Parameters
@@ -285,6 +293,8 @@ class SoftmaxClassifier(estimator.Estimator):
         sample_weight : array_like of real numbers, shape (n_samples,), optional
             How much every sample counts, 0 or more; only ratios matter. A weight of 2 is two such samples,
             and one of 0 is none: its row is not looked at.
+        coef_init, intercept_init : array_like, shapes (n_classes, n_features) and (n_classes,), optional
+            The weights to start from, instead of zeros.
 
         Returns
         -------
@@ -319,21 +329,21 @@ class SoftmaxClassifier(estimator.Estimator):
         if goes_on:
             self._check_n_features(matrix)
             self._check_classes("y", targets.classes)
-        random = deepcopy(self._random) if goes_on else generator_of(self.random_state)
+            starts = parameters_of(self)
+            coef_init = starts[0] if coef_init is None else coef_init
+            if intercept_init is None and settings.fit_intercept:
+                intercept_init = starts[1]
+        random = generator_of(self.random_state)
         rows, held_out = targets.rows, None
         if settings.validation_fraction is not None:
             rows, scored = hold_out(targets, settings.validation_fraction, len(matrix), random)
             held_out = HeldOut(targets, scored, matrix)
         samples = settings.samples_of(matrix, targets, rows)
         settings.find_step_size(samples)
-        state = settings.initial_state(len(targets.classes), matrix)
-        if goes_on:
-            state = settings.state_of(self, samples.units)
+        zeros = settings.initial_state(len(targets.classes), matrix)
+        state = settings.state_at(coef_init, intercept_init, zeros, samples.units)
         run = Run.of(settings, samples, state, random)
         run.held_out = held_out
-        if goes_on:
-            run.curve, run.scores = list(self.loss_curve_), list(self.validation_scores_ or ())
-            run.n_steps = self.t_
 
         def published(model: SoftmaxClassifier, run: Run) -> SoftmaxClassifier:
             model._publish(run, targets.classes, names, targets.mean_weight)
@@ -346,7 +356,7 @@ class SoftmaxClassifier(estimator.Estimator):
 
         try:
             # From zeros all classes are equally probable.
-            converged = train(run, np.log(len(targets.classes)), not goes_on, make_model)
+            converged = train(run, np.log(len(targets.classes)), state is zeros, make_model)
         except BaseException:
             if run.is_whole:
                 published(self, run)
@@ -409,10 +419,14 @@ class SoftmaxClassifier(estimator.Estimator):
             known = find_classes(classes, "classes")
             if len(known) < 2:
                 raise ValueError(f"classes: expected at least two, got {known.tolist()}")
-        if is_soft(y) and classes is not None and list(classes) != known.tolist():
+        if (
+            is_soft(y)
+            and classes is not None
+            and as_labels(classes, "classes").tolist() != known.tolist()
+        ):
             raise ValueError(
                 "classes: expected them sorted where y has a column of probabilities for each, "
-                f"got {list(classes)!r}"
+                f"got {classes!r}"
             )
         targets = targets_of(
             *(estimator.as_vector(y), len(matrix), dtype_of(matrix)),

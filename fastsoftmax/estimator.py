@@ -14,7 +14,7 @@ from .exceptions import ConvergenceWarning, NotFittedError
 _MANY = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
 # What scikit-learn's metadata routing may pass to which method.
 _METADATA = {
-    "fit": ("sample_weight",),
+    "fit": ("coef_init", "intercept_init", "sample_weight"),
     "partial_fit": ("classes", "sample_weight"),
     "score": ("sample_weight",),
 }
@@ -97,20 +97,31 @@ class Estimator:
         html: str = estimator_html_repr(self)
         return html
 
-    def set_fit_request(self, *, sample_weight: Request = _UNCHANGED) -> Self:
-        """Say whether scikit-learn's metadata routing passes sample weights to `fit`.
+    def set_fit_request(
+        self,
+        *,
+        coef_init: Request = _UNCHANGED,
+        intercept_init: Request = _UNCHANGED,
+        sample_weight: Request = _UNCHANGED,
+    ) -> Self:
+        """Say what scikit-learn's metadata routing passes to `fit`.
 
         Parameters
         ----------
-        sample_weight : bool, str or None
-            True: yes. False: no. None: an error where they are given. A str: those of that name.
+        coef_init, intercept_init, sample_weight : bool, str or None
+            True: yes. False: no. None: an error where it is given. A str: what has that name.
 
         Raises
         ------
         RuntimeError
             If scikit-learn's metadata routing is not enabled.
         """
-        return self._request("fit", sample_weight=sample_weight)
+        return self._request(
+            "fit",
+            coef_init=coef_init,
+            intercept_init=intercept_init,
+            sample_weight=sample_weight,
+        )
 
     def set_partial_fit_request(
         self, *, classes: Request = _UNCHANGED, sample_weight: Request = _UNCHANGED

@@ -135,6 +135,36 @@ class Settings:
         intercept = np.zeros(n_classes, dtype) if self.fit_intercept else None
         return self._with_velocities(coef, intercept, None, None)
 
+    def state_at(
+        self,
+        coef: Any,
+        intercept: Any,
+        state: State,
+        units: Standardization | None,
+    ) -> State:
+        """Return `state` with other weights, given in the units of X, checked; None keeps its own.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If they are not finite numbers of the right shape.
+        """
+        if intercept is not None and state.intercept is None:
+            raise ValueError("intercept_init: expected None with fit_intercept=False")
+        if coef is None and intercept is None:
+            return state
+        dtype, shape = state.coef.dtype, state.coef.shape
+        at_zero = state.coef, state.intercept
+        if coef is not None:
+            coef = _weights_as("coef_init", coef, shape, dtype)
+        if intercept is not None:
+            intercept = _weights_as("intercept_init", intercept, shape[:1], dtype)
+        coef = at_zero[0] if coef is None else coef
+        intercept = at_zero[1] if intercept is None else intercept
+        if units is not None:
+            coef, intercept = units.to_standardized(coef, intercept)
+        return copy_of(state._replace(coef=coef, intercept=intercept))
+
     def state_of(self, model: Any, units: Standardization | None) -> State:
         """A copy of the fitted model's weights and velocities, the weights in the units of training.
 
@@ -186,7 +216,9 @@ def dtype_of(matrix: NDArray[Any] | SparseRows) -> np.dtype[Any]:
 def _strengths(model: Any) -> tuple[float, float]:
     """Penalty, alpha and l1_ratio as l2 and l1 of l2 * sum(w**2) + l1 * sum(|w|)."""
     alpha = validation.as_non_negative("alpha", model.alpha)
-    share = validation.as_non_negative("l1_ratio", model.l1_ratio)
+    share = 0.0
+    if model.l1_ratio is not None or model.penalty == "elasticnet":
+        share = validation.as_non_negative("l1_ratio", model.l1_ratio)
     if share > 1:
         raise ValueError(f"l1_ratio: expected a number from 0 to 1, got {model.l1_ratio!r}")
     by_name = {None: (0.0, 0.0), "l2": (alpha / 2, 0.0), "l1": (0.0, alpha)}
@@ -248,16 +280,17 @@ def parameters_of(model: Any) -> tuple[FloatArray, FloatArray]:
     shape = (len(model.classes_), model.n_features_in_)
     coef = validation.as_array("coef_", model.coef_)
     dtype = validation.compute_dtype(coef.dtype)
-    arrays = []
-    for name, array, expected in (
-        ("coef_", coef, shape),
-        ("intercept_", validation.as_array("intercept_", model.intercept_), shape[:1]),
-    ):
-        if array.shape != expected:
-            raise ValueError(f"{name}: expected shape {expected}, got {array.shape}")
-        arrays.append(validation.as_native(array, dtype))
-        validation.check_finite(name, arrays[-1])
-    return arrays[0], arrays[1]
+    intercept = _weights_as("intercept_", model.intercept_, shape[:1], dtype)
+    return _weights_as("coef_", coef, shape, dtype), intercept
+
+
+def _weights_as(name: str, value: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> FloatArray:
+    array = validation.as_array(name, value)
+    if array.shape != shape:
+        raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")
+    weights = validation.as_native(array, dtype)
+    validation.check_finite(name, weights)
+    return weights
 
 
 def _verbosity(verbose: Any) -> int:

@@ -16,7 +16,7 @@ class EpochEnd:
     Attributes
     ----------
     epoch : int
-        The number of the epoch, counted from 1; with `warm_start`, over all fits.
+        The number of the epoch, counted from 1.
     n_steps : int
         Steps taken so far.
     loss : float

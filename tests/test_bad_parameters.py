@@ -38,7 +38,7 @@ PARAMETERS = {
         ([{0: None}, {0: "1"}], TypeError),
     ],
     "label_smoothing": [([-0.1, 1.1, NAN], ValueError), (["0", None, True], TypeError)],
-    "l1_ratio": [([-0.1, 1.1, NAN, INF], ValueError), (["1", None, False], TypeError)],
+    "l1_ratio": [([-0.1, 1.1, NAN, INF], ValueError), (["1", False], TypeError)],
     "fit_intercept": [([None, 1, 0, "yes"], TypeError)],
     "standardize": [([None, 1, 0, "yes"], TypeError)],
     "max_iter": [([0, -1], ValueError), ([1.5, 2.0, None, "3", True, NAN], TypeError)],
@@ -118,6 +118,15 @@ def test_unusual_parameters_that_are_right(backend, data, name, value):
     model = SoftmaxClassifier(**{"backend": backend, "max_iter": 2, name: value}).fit(*data)
     assert np.isfinite(model.coef_).all()
     assert len(model.loss_curve_) == 2
+
+
+def test_l1_ratio_is_needed_where_it_is_used(model, data):
+    plain = model.set_params(l1_ratio=0.5, penalty="l1").fit(*data).coef_
+    np.testing.assert_array_equal(model.set_params(l1_ratio=None).fit(*data).coef_, plain)
+    model.set_params(penalty="elasticnet")
+    with pytest.raises(TypeError, match=r"^l1_ratio: expected a real number, got None"):
+        model.fit(*data)
+    model.set_params(penalty="l2", l1_ratio=0.15).fit(*data)
 
 
 def test_n_jobs_of_minus_one_is_the_default(backend, data):

@@ -128,7 +128,8 @@ def test_weights_are_routed_where_they_are_asked_for(iris):
     search = GridSearchCV(scored, {"alpha": [1e-4, 1e-2]}, n_jobs=2)
     assert search.fit(X, y, sample_weight=weights + 0.1).best_score_ > 0.9
     named = SoftmaxClassifier(**FAST).set_fit_request(sample_weight="importance")
-    assert clone(named).get_metadata_routing().fit.requests == {"sample_weight": "importance"}
+    expected = {"coef_init": None, "intercept_init": None, "sample_weight": "importance"}
+    assert clone(named).get_metadata_routing().fit.requests == expected
     requests = named.set_partial_fit_request(classes=True).get_metadata_routing()
     assert requests.partial_fit.requests == {"classes": True, "sample_weight": None}
     with pytest.raises(UnsetMetadataPassedError):

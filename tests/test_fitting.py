@@ -96,22 +96,59 @@ def test_partial_fit_has_nothing_to_hold_out(data):
         SoftmaxClassifier(early_stopping=True).partial_fit(*data, [0, 1, 2])
 
 
-def test_a_warm_start_goes_on(backend, data):
+@pytest.mark.parametrize("standardize", [False, True])
+def test_a_warm_start_starts_from_the_weights(backend, data, standardize):
     X, y = data
-    options = OPTIONS | {
-        "backend": backend,
-        "momentum": 0.5,
-        "learning_rate": "invscaling",
-        "tol": None,
-    }
+    options = OPTIONS | {"backend": backend, "shuffle": False, "tol": None}
+    options["standardize"] = standardize
     whole = SoftmaxClassifier(max_iter=5, **options).fit(X, y)
     parts = SoftmaxClassifier(max_iter=2, warm_start=True, **options).fit(X, y)
+    curve = parts.loss_curve_
     parts = pickle.loads(pickle.dumps(parts)).set_params(max_iter=3).fit(X, y)
-    np.testing.assert_array_equal(parts.coef_, whole.coef_)
-    assert parts.loss_curve_ == whole.loss_curve_
-    assert (parts.n_iter_, parts.t_) == (whole.n_iter_, whole.t_)
+    np.testing.assert_allclose(parts.coef_, whole.coef_, rtol=0, atol=1e-13)
+    np.testing.assert_allclose(curve + parts.loss_curve_, whole.loss_curve_, rtol=1e-13)
+    assert (parts.n_iter_, parts.t_) == (3, 3 * 13)
+    given = SoftmaxClassifier(max_iter=3, **options)
+    first = SoftmaxClassifier(max_iter=2, **options).fit(X, y)
+    given.fit(X, y, coef_init=first.coef_, intercept_init=first.intercept_)
+    np.testing.assert_array_equal(given.coef_, parts.coef_)
     cold = parts.set_params(warm_start=False, max_iter=5).fit(X, y)
     assert cold.loss_curve_ == whole.loss_curve_
+
+
+def test_a_warm_start_begins_its_schedule_anew(data):
+    X, y = data
+    model = SoftmaxClassifier(
+        learning_rate="cosine", momentum=0.9, max_iter=5, warm_start=True, tol=None, **OPTIONS
+    ).fit(X, y)
+    again = SoftmaxClassifier(**model.get_params()).fit(
+        X, y, coef_init=model.coef_, intercept_init=model.intercept_
+    )
+    np.testing.assert_array_equal(model.fit(X, y).coef_, again.coef_)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "error", "message"),
+    [
+        ("coef_init", np.zeros(8), ValueError, r"expected shape \(3, 8\), got \(8,\)"),
+        ("coef_init", np.full((3, 8), np.nan), ValueError, "finite"),
+        ("coef_init", "zeros", TypeError, "real numbers"),
+        ("intercept_init", np.zeros(2), ValueError, r"expected shape \(3,\), got \(2,\)"),
+        ("intercept_init", [0, 0, np.inf], ValueError, "finite"),
+    ],
+)
+def test_bad_weights_to_start_from(data, name, value, error, message):
+    model = SoftmaxClassifier()
+    with pytest.raises(error, match=f"^{name}: .*{message}"):
+        model.fit(*data, **{name: value})
+    assert not hasattr(model, "coef_")
+
+
+def test_without_an_intercept_there_is_none_to_start_from(data):
+    with pytest.raises(
+        ValueError, match=r"^intercept_init: expected None with fit_intercept=False"
+    ):
+        SoftmaxClassifier(fit_intercept=False).fit(*data, intercept_init=np.zeros(3))
 
 
 def test_a_warm_start_takes_the_same_classes_and_features(backend, data):
@@ -130,7 +167,7 @@ def test_a_warm_start_from_bad_weights_may_fall(data):
     model = SoftmaxClassifier(warm_start=True, max_iter=2, tol=None, **OPTIONS).fit(X, y)
     model.coef_ = model.coef_ - 100 * np.eye(3, 8)  # a loss of some dozens
     model.fit(X, y)
-    assert model.loss_curve_[2] > model.loss_curve_[3] > 10 * np.log(3)
+    assert model.loss_curve_[0] > model.loss_curve_[1] > 10 * np.log(3)
 
 
 class Recorder:
