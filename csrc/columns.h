@@ -135,6 +135,47 @@ ALWAYS_INLINE int cross_entropy_of_columns(real (*columns)[LANES], size_t n_rows
     return n_invalid;
 }
 
+/* As above, of any targets u, which replace labels: a row's loss is sum(u * (m - z)) + sum(u) * log(total),
+ * and its gradient scale * (sum(u) * p - u). */
+static inline void targets_of_columns(real (*columns)[LANES], real (*targets)[LANES], size_t n_rows,
+                                      size_t n_classes, double scale, double *losses) {
+    vec largest = load(columns[0]), zero = broadcast(0), of_largest = zero;
+    for (size_t k = 1; k < n_classes; ++k) largest = maximum(largest, load(columns[k]));
+    struct shift shift = shift_of(largest);
+    sums terms = no_sums(), gaps = no_sums(), masses = no_sums();
+    for (size_t k = 0; k < n_classes; ++k) {
+        vec z = load(columns[k]), u = load(targets[k]), e = exponential(z, &shift);
+        store(columns[k], e);
+        of_largest = maximum(of_largest, e);
+        terms = add_terms(terms, e);
+        masses = add_terms(masses, u);
+        /* 0 * inf has no part in it */
+        gaps = add_terms(gaps, select_less(zero, u, mul(u, sub(largest, z)), zero));
+    }
+    double total[LANES], lost[LANES], gap[LANES], lost_gap[LANES], mass[LANES], lost_mass[LANES];
+    double loss_of_row[LANES];
+    real largest_term[LANES], high[LANES], low[LANES];
+    store_sums(total, lost, terms);
+    store_sums(gap, lost_gap, gaps);
+    store_sums(mass, lost_mass, masses);
+    store(largest_term, of_largest);
+    for (size_t i = 0; i < LANES; ++i) {
+        double log_total = loss_of(0, 0, total[i], lost[i], 0, (double)largest_term[i]);
+        loss_of_row[i] = gap[i] + lost_gap[i] + (mass[i] + lost_mass[i]) * log_total;
+    }
+    for (size_t i = 0; i < LANES; ++i) {
+        struct factor f = quotient_of(scale * (mass[i] + lost_mass[i]), 0, total[i], lost[i]);
+        high[i] = f.high;
+        low[i] = f.low;
+    }
+    for (size_t i = 0; i < n_rows; ++i) losses[i] = loss_of_row[i];
+    vec factor = load(high), rest = load(low), negative = broadcast((real)-scale);
+    for (size_t k = 0; k < n_classes; ++k) {
+        vec e = load(columns[k]), of_target = mul(load(targets[k]), negative);
+        store(columns[k], fmadd(e, factor, fmadd(e, rest, of_target)));
+    }
+}
+
 /* The same of rows. */
 static inline int label_columns(const real *logits, size_t stride, size_t n_rows, size_t n_classes,
                                 const int64_t *labels, const double *scales, double *losses,

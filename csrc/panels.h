@@ -102,23 +102,31 @@ static void panel_update(const void *const *rows, size_t n_rows, const struct ro
     }
 }
 
-/* One block of soft targets, or of labels with smoothing: row by row, as cross_entropy.h has it. `labels` or
- * `probabilities` is NULL; the weights are those from row `first` on. */
-static void rows_of_block(real (*columns)[LANES], size_t n_rows, size_t n_classes,
-                          const int64_t *labels, const real *probabilities,
-                          const struct target_weights *weights, size_t first, double scale,
-                          double *losses) {
+/* One block of soft targets, or of labels with smoothing: `labels` or `probabilities` is NULL. The weights,
+ * which may be NULL, are those from row `first` on. */
+static void targets_of_block(real (*columns)[LANES], size_t n_rows, size_t n_classes,
+                             const int64_t *labels, const real *probabilities,
+                             const struct target_weights *weights, size_t first, double scale,
+                             double *losses) {
+    real targets[FEW_CLASSES][LANES], of_rows[LANES] = {0}, label_of[LANES];
+    double smoothing = weights ? weights->smoothing : 0;
+    for (size_t i = 0; i < LANES; ++i) label_of[i] = i < n_rows && labels ? (real)labels[i] : -1;
     for (size_t i = 0; i < n_rows; ++i) {
-        real z[FEW_CLASSES];
-        const real *t = labels ? NULL : probabilities + i * n_classes;
-        for (size_t k = 0; k < n_classes; ++k) z[k] = columns[k][i];
-        if (weights) {
-            weighted_cross_entropy(z, n_classes, labels ? (size_t)labels[i] : NO_LABEL, t, weights,
-                                   first + i, scale, losses + i, z);
-        } else {
-            probability_row(z, n_classes, t, scale, losses + i, z);
-        }
-        for (size_t k = 0; k < n_classes; ++k) columns[k][i] = z[k];
+        of_rows[i] = (real)(weights && weights->rows ? weights->rows[first + i] : 1);
+    }
+    if (probabilities) gather_columns(probabilities, n_classes, n_rows, n_classes, targets);
+    vec label = load(label_of), of_row = load(of_rows), one = broadcast(1), zero = broadcast(0);
+    vec of_target = broadcast((real)(1 - smoothing));
+    vec of_every_class = broadcast((real)(smoothing / (double)n_classes));
+    for (size_t k = 0; k < n_classes; ++k) {
+        vec t = probabilities ? load(targets[k])
+                              : select_equal(label, broadcast((real)k), one, zero);
+        store(targets[k], mul(of_row, fmadd(of_target, t, of_every_class)));
+    }
+    targets_of_columns(columns, targets, n_rows, n_classes, scale, losses);
+    for (size_t i = 0; labels && i < n_rows; ++i) {
+        if ((size_t)labels[i] >= n_classes)
+            losses[i] = (double)NAN; /* changed since it was checked */
     }
 }
 
@@ -155,8 +163,8 @@ static void panel_cross_entropy(const void *scores, size_t n_panels, size_t pane
                             weights && weights->rows ? weights->rows + s : NULL, scale, losses + s);
         } else {
             const real *targets = labels ? NULL : (const real *)probabilities + s * n_classes;
-            rows_of_block(columns, n, n_classes, labels ? labels + s : NULL, targets, weights, s,
-                          scale, losses + s);
+            targets_of_block(columns, n, n_classes, labels ? labels + s : NULL, targets, weights, s,
+                             scale, losses + s);
         }
     }
 }

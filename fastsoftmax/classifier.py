@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import estimator, loss, validation
 from .averaging import Average
+from .backends import get_backend
 from .fitting import HeldOut, Run, hold_out, train
 from .labels import as_labels, find_classes
 from .samples import as_samples
@@ -337,7 +338,7 @@ class SoftmaxClassifier(estimator.Estimator):
         rows, held_out = targets.rows, None
         if settings.validation_fraction is not None:
             rows, scored = hold_out(targets, settings.validation_fraction, len(matrix), random)
-            held_out = HeldOut(targets, scored, matrix)
+            held_out = HeldOut(settings, matrix, targets, scored)
         samples = settings.samples_of(matrix, targets, rows)
         settings.find_step_size(samples)
         zeros = settings.initial_state(len(targets.classes), matrix)
@@ -569,4 +570,5 @@ class SoftmaxClassifier(estimator.Estimator):
         estimator.check_feature_names(self, X, stacklevel=4)
         matrix = as_samples(X, to_train=False)
         self._check_n_features(matrix)
-        return logits_of(matrix, *parameters_of(self))
+        n_threads = n_threads_of(self.n_jobs)
+        return logits_of(get_backend(self.backend), matrix, *parameters_of(self), n_threads)

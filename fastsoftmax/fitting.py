@@ -16,6 +16,7 @@ from .schedules import Schedule
 from .scores import accuracy
 from .settings import Settings
 from .sgd import Samples, check_progress, copy_of, run_epoch
+from .sparse import SparseRows
 from .targets import Targets
 from .validation import FloatArray
 from .watching import EpochEnd, line, progress_bar, should_stop
@@ -120,16 +121,20 @@ class Run:
 class HeldOut:
     """Samples that are not trained on, to score with."""
 
+    settings: Settings
+    X: NDArray[Any] | SparseRows
     targets: Targets
     rows: NDArray[np.int64]
-    X: Any
 
     def score(self, coef: FloatArray, intercept: FloatArray | None) -> float:
         """Return the accuracy of these weights."""
         if intercept is None:
             intercept = np.zeros(len(coef), coef.dtype)
-        targets = self.targets
-        return accuracy(self.X, targets.values, targets.weights, self.rows, coef, intercept)
+        targets, settings = self.targets, self.settings
+        return accuracy(
+            *(settings.backend, self.X, targets.values, targets.weights, self.rows),
+            *(coef, intercept, settings.n_threads),
+        )
 
 
 def hold_out(

@@ -5,14 +5,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .backends import Backend
 from .sparse import SparseRows
-from .validation import FloatArray, why_row_is_invalid
+from .validation import FloatArray, as_native, reads_as, why_row_is_invalid
 
-# Rows of logits are computed by blocks of about so many bytes of X.
-_BLOCK_BYTES = 1 << 24
+# Rows that a backend does not read where they lie are converted by blocks of about so many bytes, and of
+# others so many are scored between two looks for a signal.
+_BLOCK_BYTES = 1 << 22
+_BYTES_AS_THEY_LIE = 1 << 28
 
 
-def logits_of(X: NDArray[Any] | SparseRows, coef: FloatArray, intercept: FloatArray) -> FloatArray:
+def logits_of(
+    backend: Backend,
+    X: NDArray[Any] | SparseRows,
+    coef: FloatArray,
+    intercept: FloatArray,
+    n_threads: int,
+) -> FloatArray:
     """Return ``X @ coef.T + intercept``, in the dtype of `coef`.
 
     Raises
@@ -21,14 +30,17 @@ def logits_of(X: NDArray[Any] | SparseRows, coef: FloatArray, intercept: FloatAr
         If a row has logits that are not finite; the message names it.
     """
     dtype = coef.dtype
-    with np.errstate(over="ignore", invalid="ignore"):  # named below
-        if isinstance(X, SparseRows):
-            logits = X.product(np.ascontiguousarray(coef.T)) + intercept
-        else:
-            logits = np.empty((len(X), len(coef)), dtype)
-            for start in range(0, len(X), n_rows := _rows_at_once(coef)):
-                block = X[start : start + n_rows].astype(dtype, copy=False)
-                logits[start : start + n_rows] = block @ coef.T + intercept
+    logits = np.empty((len(X), len(coef)), dtype)
+    if isinstance(X, SparseRows):
+        backend.linear_scores(X.astype(dtype), coef, intercept, logits, n_threads)
+    else:
+        as_it_lies = reads_as(X, dtype)
+        n_bytes = _BYTES_AS_THEY_LIE if as_it_lies else _BLOCK_BYTES
+        n_rows = max(1, n_bytes // (coef.shape[1] * dtype.itemsize))
+        for start in range(0, len(X), n_rows):
+            here = slice(start, start + n_rows)
+            block = X[here] if as_it_lies else as_native(X[here], dtype)
+            backend.linear_scores(block, coef, intercept, logits[here], n_threads)
     invalid = ~np.isfinite(logits).all(axis=1)
     if invalid.any():
         row = int(np.argmax(invalid))
@@ -37,12 +49,14 @@ def logits_of(X: NDArray[Any] | SparseRows, coef: FloatArray, intercept: FloatAr
 
 
 def accuracy(
+    backend: Backend,
     X: NDArray[Any] | SparseRows,
     targets: NDArray[Any],
     weights: NDArray[np.float64] | None,
     rows: NDArray[np.int64],
     coef: FloatArray,
     intercept: FloatArray,
+    n_threads: int,
 ) -> float:
     """Return the share of the samples at `rows` that are predicted right.
 
@@ -54,23 +68,17 @@ def accuracy(
         As `logits_of` does.
     """
     hits = np.empty(len(rows))
-    for start in range(0, len(rows), n_rows := _rows_at_once(coef)):
+    n_rows = max(1, _BLOCK_BYTES // (coef.shape[1] * coef.itemsize))
+    for start in range(0, len(rows), n_rows):
         here = rows[start : start + n_rows]
-        with np.errstate(over="ignore", invalid="ignore"):  # named below
-            logits = X[here].astype(coef.dtype, copy=False) @ coef.T + intercept
+        block = as_native(X[here], coef.dtype)
+        logits = np.empty((len(here), len(coef)), coef.dtype)
+        backend.linear_scores(block, coef, intercept, logits, n_threads)
         invalid = ~np.isfinite(logits).all(axis=1)
         if invalid.any():
             row = int(here[np.argmax(invalid)])
             raise ValueError(why_row_is_invalid(row, X[row], coef.dtype))
-        predicted = logits.argmax(axis=1)
-        of_rows = targets[here]
-        if targets.ndim == 2:
-            hits[start : start + n_rows] = of_rows[np.arange(len(here)), predicted]
-        else:
-            hits[start : start + n_rows] = predicted == of_rows
+        predicted, of_rows = logits.argmax(axis=1), targets[here]
+        right = predicted == of_rows if of_rows.ndim == 1 else of_rows[range(len(here)), predicted]
+        hits[start : start + n_rows] = right
     return float(np.average(hits, weights=None if weights is None else weights[rows]))
-
-
-def _rows_at_once(coef: FloatArray) -> int:
-    n_rows: int = _BLOCK_BYTES // (coef.shape[1] * coef.itemsize)
-    return max(1, n_rows)

@@ -1,6 +1,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from ..sparse import SparseRows
 from .protocol import Data, FloatArray, LabelArray, Rule, State, TargetWeights
 
 def instruction_set() -> str: ...
@@ -39,6 +40,13 @@ def linear_cross_entropy(
 def penalty(
     W: FloatArray, l2: float, l1: float, gradient: FloatArray | None, n_threads: int
 ) -> float: ...
+def linear_scores(
+    X: NDArray[np.generic] | SparseRows,
+    coef: FloatArray,
+    intercept: FloatArray,
+    logits: FloatArray,
+    n_threads: int,
+) -> None: ...
 def sgd_epoch(
     data: Data,
     state: State,

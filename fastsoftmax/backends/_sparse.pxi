@@ -221,6 +221,20 @@ cdef size_t run_sparse_steps(
     return step
 
 
+cdef void describe_matrix(SparseEpoch *e, View values, View columns, View starts, View coef) noexcept:
+    """Where the matrix lies, and how its weights will; nothing of a penalty."""
+    e.kernels = coef.kernels()
+    e.values, e.indices, e.indptr = values.start, columns.start, starts.start
+    e.n_values, e.n_rows = values.length(0), starts.length(0) - 1
+    e.index_size, e.indptr_size = columns.buffer.itemsize, starts.buffer.itemsize
+    e.weights.n_features, e.weights.n_classes = coef.length(1), coef.length(0)
+    e.stride = padded(e.weights.n_classes, e.kernels.lanes)
+    e.n_slabs = padded(e.stride, SPARSE_SLAB_VECTORS * e.kernels.lanes) // (
+        SPARSE_SLAB_VECTORS * e.kernels.lanes)
+    e.weights.wide_indices = e.index_size == sizeof(int64_t)
+    e.weights.inverse_scale, e.weights.steps = NULL, NULL
+
+
 cdef sparse_epoch(data, state, rule, order, size_t batch_size, rates, int n_threads):
     X = data.X
     cdef View values = View(X.values), columns = View(X.indices), starts = View(X.indptr)
@@ -234,21 +248,13 @@ cdef sparse_epoch(data, state, rule, order, size_t batch_size, rates, int n_thre
     cdef View objective_view = View(objectives, True)
     cdef SparseEpoch e
     cdef size_t every = steps_between_penalties(X, batch_size), n_steps = step_rates.length(0)
-    e.kernels = w.kernels()
-    e.values, e.indices, e.indptr = values.start, columns.start, starts.start
-    e.n_values, e.n_rows = values.length(0), len(X)
-    e.index_size, e.indptr_size = columns.buffer.itemsize, starts.buffer.itemsize
+    describe_matrix(&e, values, columns, starts, w)
     e.labels, e.probabilities, e.weights_of_samples = t.labels, t.probabilities, of_targets.start
     e.order, e.n_samples = <const int64_t *>samples.start, samples.length(0)
     e.batch_size = min(batch_size, e.n_samples)
     set_rule(&e.rule, rule)
     e.rates, e.objectives = <const double *>step_rates.start, <double *>objective_view.start
     e.intercept = b.start
-    e.weights.n_features, e.weights.n_classes = w.length(1), w.length(0)
-    e.stride = padded(e.weights.n_classes, e.kernels.lanes)
-    e.n_slabs = padded(e.stride, SPARSE_SLAB_VECTORS * e.kernels.lanes) // (
-        SPARSE_SLAB_VECTORS * e.kernels.lanes)
-    e.weights.wide_indices = e.index_size == sizeof(int64_t)
     e.weights.inverse_scale = inverse_scale.start
     e.penalty, e.thresholds, e.steps_between_penalties = 0, 0, every
 

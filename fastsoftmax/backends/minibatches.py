@@ -12,7 +12,7 @@ from .. import phases, regularizers
 from ..sparse import SparseRows, steps_between_penalties
 from .protocol import Data, FloatArray, LabelArray, Rule, State, TargetWeights
 
-# Numbers that `column_moments` converts to float64 at once.
+# Numbers that are converted at once.
 _ELEMENTS_AT_ONCE = 1 << 16
 
 
@@ -109,6 +109,25 @@ def _weights_of(data: Data, rows: NDArray[np.int64]) -> TargetWeights | None:
     if weights is None or weights.rows is None:
         return weights
     return weights._replace(rows=weights.rows[rows])
+
+
+def linear_scores(
+    X: NDArray[Any] | SparseRows,
+    coef: FloatArray,
+    intercept: FloatArray,
+    logits: FloatArray,
+    n_threads: int,
+) -> None:
+    """`Backend.linear_scores`, by blocks of rows."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        if isinstance(X, SparseRows):
+            logits[:] = X.product(np.ascontiguousarray(coef.T))
+        else:
+            n_rows = max(1, _ELEMENTS_AT_ONCE // X.shape[1])
+            for start in range(0, len(X), n_rows):
+                block = X[start : start + n_rows].astype(coef.dtype, copy=False)
+                np.matmul(block, coef.T, out=logits[start : start + n_rows])
+        logits += intercept
 
 
 def column_moments(

@@ -17,6 +17,7 @@ from .weighting import weighted, weighted_targets
 
 name = "naive"
 column_moments = minibatches.column_moments
+linear_scores = minibatches.linear_scores
 
 
 def _overflow_to_infinity() -> np.errstate:

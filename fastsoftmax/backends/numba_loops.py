@@ -24,6 +24,7 @@ from .weighting import weighted
 
 name = "numba"
 column_moments = minibatches.column_moments
+linear_scores = minibatches.linear_scores
 
 # Numba's workqueue threading layer, the one that is always there, aborts the process when two Python
 # threads enter parallel code at once.

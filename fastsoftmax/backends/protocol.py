@@ -135,6 +135,16 @@ class Backend(Protocol):
         `W` and `dW` (n_features, n_classes) may have any strides.
         """
 
+    def linear_scores(
+        self,
+        X: NDArray[Any] | SparseRows,
+        coef: FloatArray,
+        intercept: FloatArray,
+        logits: FloatArray,
+        n_threads: int,
+    ) -> None:
+        """logits[i] = coef @ X[i] + intercept, `X` as in `Data`; overflow and NaN show in the logits."""
+
     def penalty(
         self, W: FloatArray, l2: float, l1: float, gradient: FloatArray | None, n_threads: int
     ) -> float:

@@ -14,6 +14,7 @@ from .weighting import weighted
 
 name = "vectorized"
 column_moments = minibatches.column_moments
+linear_scores = minibatches.linear_scores
 
 
 def _first_invalid(maximum: FloatArray) -> int:
