@@ -16,7 +16,7 @@ from .fitting import HeldOut, Run, hold_out, train
 from .labels import as_labels, find_classes
 from .samples import as_samples
 from .scores import logits_of
-from .settings import Settings, dtype_of, generator_of, n_threads_of, parameters_of
+from .settings import Settings, generator_of, n_threads_of, parameters_of
 from .sparse import SparseRows
 from .standardization import Standardization
 from .targets import is_soft, targets_of
@@ -319,7 +319,7 @@ class SoftmaxClassifier(estimator.Estimator):
         matrix, names = as_samples(X), estimator.feature_names_of(X)
         settings.check_rule_for(matrix)
         targets = targets_of(
-            *(estimator.as_vector(y), len(matrix), dtype_of(matrix)),
+            *(estimator.as_vector(y), len(matrix), validation.training_dtype(matrix.dtype)),
             *(sample_weight, settings.class_weight),
         )
         if len(targets.classes) < 2:
@@ -430,7 +430,7 @@ class SoftmaxClassifier(estimator.Estimator):
                 f"got {classes!r}"
             )
         targets = targets_of(
-            *(estimator.as_vector(y), len(matrix), dtype_of(matrix)),
+            *(estimator.as_vector(y), len(matrix), validation.training_dtype(matrix.dtype)),
             *(sample_weight, settings.class_weight, known),
             self._mean_weight if fitted else None,
         )

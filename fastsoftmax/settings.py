@@ -117,8 +117,9 @@ class Settings:
             weights = TargetWeights(targets.weights, None, self.label_smoothing)
         units = None
         if self.standardize:
+            dtype = validation.training_dtype(matrix.dtype)
             units = known or standardization.of_columns(
-                self.backend, matrix, dtype_of(matrix), self.n_threads, targets.weights, rows
+                self.backend, matrix, dtype, self.n_threads, targets.weights, rows
             )
             if isinstance(matrix, SparseRows) and units.is_centred and self.fit_intercept:
                 raise ValueError(
@@ -130,7 +131,7 @@ class Settings:
 
     def initial_state(self, n_classes: int, matrix: NDArray[Any] | SparseRows) -> State:
         """Weights and velocities of zeros."""
-        dtype = dtype_of(matrix)
+        dtype = validation.training_dtype(matrix.dtype)
         coef = np.zeros((n_classes, matrix.shape[1]), dtype)
         intercept = np.zeros(n_classes, dtype) if self.fit_intercept else None
         return self._with_velocities(coef, intercept, None, None)
@@ -204,13 +205,6 @@ class Settings:
         if intercept_velocity is None:
             intercept_velocity = np.zeros_like(intercept)
         return State(coef, intercept, coef_velocity, intercept_velocity)
-
-
-def dtype_of(matrix: NDArray[Any] | SparseRows) -> np.dtype[Any]:
-    """The dtype to train in: float32 holds every pixel exactly, and is as fast again."""
-    if matrix.dtype == np.uint8:
-        return np.dtype(np.float32)
-    return validation.compute_dtype(matrix.dtype)
 
 
 def _strengths(model: Any) -> tuple[float, float]:

@@ -128,12 +128,15 @@ def steps_between_penalties(X: SparseRows, batch_size: int) -> int:
 
 
 def as_sparse_rows(name: str, value: object) -> SparseRows | None:
-    """Return a matrix in CSR format as `SparseRows`, and None where `value` is no sparse matrix.
+    """Return a sparse matrix as `SparseRows`, and None where `value` is none.
+
+    CSR rows are taken where they lie, other formats converted. Values of other dtypes than float32 and
+    float64 are copied, in the dtype that is computed in.
 
     Raises
     ------
     TypeError
-        If it has another sparse format, or numbers of another dtype.
+        If its values are no real numbers, or its indices no integers.
     ValueError
         If its arrays are not those of CSR rows.
     """
@@ -141,22 +144,17 @@ def as_sparse_rows(name: str, value: object) -> SparseRows | None:
         return None
     format_name = getattr(value, "format", None)
     if not isinstance(format_name, str) or format_name != "csr":
-        if hasattr(value, "tocsr"):
-            raise TypeError(
-                f"{name}: expected a sparse matrix in CSR format, got {type(value).__name__}: "
-                f"convert it with {name}.tocsr()"
-            )
-        return None
+        if not hasattr(value, "tocsr"):
+            return None
+        value = value.tocsr()  # SciPy's own conversion: the one copy
     parts = [np.asarray(getattr(value, part, None)) for part in ("data", "indices", "indptr")]
     for part, array in zip(("data", "indices", "indptr"), parts, strict=True):
         if array.ndim != 1:
             raise ValueError(f"{name}: expected {name}.{part} in one dimension, got {array.ndim}")
     values, indices, indptr = parts
+    values = validation.as_array(name, values)
     if values.dtype.kind != "f" or values.dtype.itemsize not in (4, 8):
-        raise TypeError(
-            f"{name}: expected values of float32 or float64 in a CSR matrix, got {values.dtype}: "
-            f"convert them with {name}.astype(numpy.float32)"
-        )
+        values = values.astype(validation.training_dtype(values.dtype))
     for part, array in (("indices", indices), ("indptr", indptr)):
         if array.dtype.kind != "i" or array.dtype.itemsize not in (4, 8):
             raise TypeError(
