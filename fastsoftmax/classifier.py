@@ -13,13 +13,14 @@ from . import estimator, loss, validation
 from .averaging import Average
 from .backends import get_backend
 from .fitting import HeldOut, Run, hold_out, train
+from .growing import grown_average, grown_state
 from .labels import as_labels, find_classes
 from .samples import as_samples
 from .scores import logits_of
 from .settings import Settings, generator_of, n_threads_of, parameters_of
 from .sparse import SparseRows
 from .standardization import Standardization
-from .targets import is_soft, targets_of
+from .targets import check_sorted, is_soft, targets_of
 from .validation import FloatArray
 from .watching import Callback, line
 
@@ -167,11 +168,11 @@ class SoftmaxClassifier(estimator.Estimator):
     time, but for a Fortran-ordered `X`, which is copied, once a call.
 
     `X` may also be sparse: a CSR matrix with values of float32 or float64, as SciPy has it or any object
-    with its attributes `format`, `data`, `indices`, `indptr` and `shape`. It is read where it lies; indices
-    need not be sorted, and values of the same place add up. The rule is plain SGD, without `momentum`. On
-    the compiled backend a step costs what its values do; the other backends make dense minibatches. What
-    the penalty does to a weight in the steps that do not meet it is made up for, exactly, when one does, so
-    the steps are those of the dense matrix, to rounding.
+    with its attributes `format`, `data`, `indices`, `indptr` and `shape`, is read where it lies; indices
+    need not be sorted, and values of the same place add up. Others are converted to that. The rule is
+    plain SGD, without `momentum`. On the compiled backend a step costs what its values do; the other
+    backends make dense minibatches. What the penalty does to a weight in the steps that do not meet it is
+    made up for, exactly, when one does, so the steps are those of the dense matrix, to rounding.
 
     References
     ----------
@@ -203,6 +204,7 @@ class SoftmaxClassifier(estimator.Estimator):
     _last: tuple[FloatArray, FloatArray | None] | None
     _average: Average | None
     _mean_weight: float
+    _grows: bool  # whether partial_fit takes labels that it has not seen
     _velocity: tuple[FloatArray | None, FloatArray | None]
     _is_centred: bool  # whether standardize is by the mean, too
 
@@ -347,7 +349,7 @@ class SoftmaxClassifier(estimator.Estimator):
         run.held_out = held_out
 
         def published(model: SoftmaxClassifier, run: Run) -> SoftmaxClassifier:
-            model._publish(run, targets.classes, names, targets.mean_weight)
+            model._publish(run, targets.classes, names, targets.mean_weight, False)
             return model
 
         def make_model(run: Run) -> SoftmaxClassifier:
@@ -407,43 +409,39 @@ class SoftmaxClassifier(estimator.Estimator):
         matrix, names = as_samples(X), estimator.feature_names_of(X)
         settings.check_rule_for(matrix)
         fitted = self.__sklearn_is_fitted__()
+        known = None if classes is None else find_classes(classes, "classes")
+        grows = known is None
         if fitted:
-            known = self.classes_
             estimator.check_feature_names(self, X, stacklevel=3)
             names = getattr(self, "feature_names_in_", None)
-            if classes is not None:
-                self._check_classes("classes", find_classes(classes, "classes"))
+            if known is not None:
+                self._check_classes("classes", known)
             self._check_n_features(matrix)
-        elif classes is None:
-            raise ValueError("classes: needed in the first call of partial_fit")
-        else:
-            known = find_classes(classes, "classes")
-            if len(known) < 2:
-                raise ValueError(f"classes: expected at least two, got {known.tolist()}")
-        if (
-            is_soft(y)
-            and classes is not None
-            and as_labels(classes, "classes").tolist() != known.tolist()
-        ):
-            raise ValueError(
-                "classes: expected them sorted where y has a column of probabilities for each, "
-                f"got {classes!r}"
-            )
+            known, grows = self.classes_, self._grows
+        elif known is not None and len(known) < 2:
+            raise ValueError(f"classes: expected at least two, got {known.tolist()}")
+        if classes is not None and is_soft(y):
+            check_sorted(classes)
         targets = targets_of(
             *(estimator.as_vector(y), len(matrix), validation.training_dtype(matrix.dtype)),
             *(sample_weight, settings.class_weight, known),
-            self._mean_weight if fitted else None,
+            *(self._mean_weight if fitted else None, grows),
         )
         samples = settings.samples_of(
             matrix, targets, targets.rows, self._units() if fitted else None
         )
         settings.find_step_size(samples, self.eta0_ if fitted else None)
-        state = settings.initial_state(len(known), matrix)
+        n_classes = len(targets.classes)
+        state, average = settings.initial_state(n_classes, matrix), None
         if fitted:
             state = settings.state_of(self, samples.units)
+            places = np.searchsorted(targets.classes, self.classes_)
+            if len(places) < n_classes:
+                state = grown_state(state, places, n_classes)
+            if self._average is not None and settings.averaged_from is not None:
+                average = grown_average(self._average, places, n_classes)
         # Of a copy: a call that fails has not drawn from the caller's generator.
         random = deepcopy(self._random) if fitted else generator_of(deepcopy(self.random_state))
-        average = deepcopy(self._average) if fitted and settings.averaged_from is not None else None
         run = Run.of(settings, samples, state, random, average)
         if fitted:
             run.curve, run.n_steps = list(self.loss_curve_), self.t_
@@ -452,7 +450,7 @@ class SoftmaxClassifier(estimator.Estimator):
             print(line(len(run.curve), run.curve[-1], None))
         if not fitted:
             generator_of(self.random_state)
-        self._publish(run, known, names, targets.mean_weight)
+        self._publish(run, targets.classes, names, targets.mean_weight, grows)
         return self
 
     def decision_function(self, X: ArrayLike) -> FloatArray:
@@ -467,7 +465,7 @@ class SoftmaxClassifier(estimator.Estimator):
         ndarray, shape (n_samples, n_classes), or (n_samples,) with two classes
         """
         logits = self._logits(X)
-        if len(self.classes_) > 2:
+        if len(self.classes_) != 2:
             return logits
         with np.errstate(over="ignore"):  # infinitely sure
             difference: FloatArray = logits[:, 1] - logits[:, 0]
@@ -510,7 +508,12 @@ class SoftmaxClassifier(estimator.Estimator):
         return float(np.average(predicted == expected, weights=weights))
 
     def _publish(
-        self, run: Run, classes: NDArray[Any], names: NDArray[Any] | None, mean_weight: float
+        self,
+        run: Run,
+        classes: NDArray[Any],
+        names: NDArray[Any] | None,
+        mean_weight: float,
+        grows: bool,
     ) -> None:
         coef, intercept = run.weights()
         last = None
@@ -539,6 +542,7 @@ class SoftmaxClassifier(estimator.Estimator):
             _last=last,
             _average=run.average,
             _mean_weight=mean_weight,
+            _grows=grows,
             _random=run.random,
         )
 

@@ -34,6 +34,20 @@ def find_classes(y: ArrayLike, name: str = "y") -> NDArray[Any]:
         ) from None
 
 
+def joined(classes: NDArray[Any], labels: NDArray[Any]) -> NDArray[Any]:
+    """Return the classes with those of `labels` that are new, sorted.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `find_classes` does.
+    """
+    found = find_classes(labels)
+    if set(found.tolist()) <= set(classes.tolist()):
+        return classes
+    return find_classes([*classes.tolist(), *found.tolist()])
+
+
 def encode(y: ArrayLike, classes: NDArray[Any], n_samples: int) -> NDArray[np.int64]:
     """Return the index into the sorted `classes` of every label.
 

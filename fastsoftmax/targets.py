@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import validation
-from .labels import as_labels, encode, find_classes
+from .labels import as_labels, encode, find_classes, joined
 from .validation import FloatArray
 
 # Rows of probabilities sum to 1 within this: float16 is no better with many classes.
@@ -35,6 +35,7 @@ def targets_of(
     class_weight: object,
     classes: NDArray[Any] | None = None,
     mean_weight: float | None = None,
+    grows: bool = False,
 ) -> Targets:
     """Check targets and weights, and take them together.
 
@@ -52,6 +53,8 @@ def targets_of(
     class_weight : mapping from label to real number, "balanced" or None
     classes : ndarray, optional
         The classes, if they are known; else they are found in the samples that take part.
+    grows : bool, default False
+        Whether labels that are not among `classes` are new classes.
     mean_weight : float, optional
         What the weights are divided by; else their mean over the samples that take part.
 
@@ -78,6 +81,8 @@ def targets_of(
         of_rows = labels if rows is None else labels[rows]
         if classes is None:
             classes = find_classes(of_rows)
+        elif grows:
+            classes = joined(classes, of_rows)
         values = np.zeros(n_samples, np.int64)
         values[slice(None) if rows is None else rows] = encode(of_rows, classes, len(of_rows))
     of_classes = _class_weights(class_weight, classes, values, weights, rows)
@@ -110,6 +115,22 @@ def is_soft(y: Any) -> bool:
     return (
         isinstance(y, list | tuple) and len(y) > 0 and isinstance(y[0], list | tuple | np.ndarray)
     )
+
+
+def check_sorted(classes: ArrayLike) -> None:
+    """Raise unless the classes are in the order that columns of probabilities have.
+
+    Raises
+    ------
+    ValueError
+        If they are not sorted.
+    """
+    given = as_labels(classes, "classes").tolist()
+    if given != sorted(given):
+        raise ValueError(
+            "classes: expected them sorted where y has a column of probabilities for each, "
+            f"got {given}"
+        )
 
 
 def _rows_that_count(weights: NDArray[np.float64] | None, name: str) -> NDArray[np.int64] | None:

@@ -257,7 +257,6 @@ def test_y(model, data, method, y, error, message):
     [
         ([1], ValueError, r"^classes: .*two.*\[1\]"),
         ([], ValueError, "^classes: .*one label"),
-        (None, ValueError, "^classes: needed in the first call"),
         (3, ValueError, "^classes: .*one dimension"),
         ([[0, 1, 2]], ValueError, "^classes: .*one dimension"),
         ([0, 1, NAN], ValueError, "^classes: .*nan"),

@@ -299,3 +299,68 @@ def test_one_warning_where_it_has_not_converged(data):
         SoftmaxClassifier(max_iter=2, early_stopping=False, tol=1e-9).fit(*data)
     assert len(caught) == 1
     assert caught[0].filename == __file__
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"momentum": 0.8}, {"average": True}, {"standardize": True}]
+)
+def test_chunks_may_bring_new_classes(backend, data, options):
+    X, y = data
+    words, order = np.array(["m", "z", "a"])[y], np.argsort(y, kind="stable")
+    model = SoftmaxClassifier(**OPTIONS | {"backend": backend} | options)
+    model.partial_fit(X[order[:20]], words[order[:20]])  # of one class
+    assert model.classes_.tolist() == ["m"]
+    assert model.predict(X[:2]).tolist() == ["m", "m"]
+    np.testing.assert_array_equal(model.predict_proba(X), np.ones((200, 1)))
+    model.partial_fit(X[order[:120]], words[order[:120]])
+    assert model.classes_.tolist() == ["m", "z"]
+    for _ in range(20):
+        model.partial_fit(X, words)
+    assert model.classes_.tolist() == ["a", "m", "z"]
+    assert model.score(X, words) > 0.6
+    assert model.n_iter_ == len(model.loss_curve_) == 22
+
+
+def test_new_classes_begin_with_zeros_and_leave_the_others(backend, data):
+    X, y = data
+    model = SoftmaxClassifier(backend=backend, penalty=None, **OPTIONS)
+    model.partial_fit(X[y != 1], y[y != 1])
+    coef, intercept = model.coef_.copy(), model.intercept_.copy()
+    model.set_params(learning_rate=lambda step: 0.0).partial_fit(X, y)
+    assert model.classes_.tolist() == [0, 1, 2]
+    np.testing.assert_array_equal(model.coef_, np.insert(coef, 1, 0, axis=0))
+    np.testing.assert_array_equal(model.intercept_, np.insert(intercept, 1, 0))
+
+
+def test_velocities_and_averages_grow_as_well(data):
+    X, y = data
+    model = SoftmaxClassifier(momentum=0.5, average=True, penalty=None, **OPTIONS)
+    model.partial_fit(X[y != 1], y[y != 1])
+    last, velocity, sums = model._last[0], model._velocity[0], model._average.coef
+    steps = model._average.n_steps
+    model.set_params(learning_rate=lambda step: 0.0, batch_size=200).partial_fit(X, y)
+    moved = np.insert(0.5 * velocity, 1, 0, axis=0)
+    np.testing.assert_allclose(model._velocity[0], moved, rtol=1e-15)
+    np.testing.assert_allclose(model._last[0], np.insert(last, 1, 0, axis=0) + moved, rtol=1e-15)
+    mean = (np.insert(sums, 1, 0, axis=0) + model._last[0]) / (steps + 1)
+    np.testing.assert_allclose(model.coef_, mean, rtol=1e-14, atol=1e-300)
+
+
+def test_classes_that_were_given_do_not_grow(data):
+    X, y = data
+    model = SoftmaxClassifier().partial_fit(X, y, classes=[0, 1, 2])
+    with pytest.raises(
+        ValueError, match=r"^y: the label .*3.* is not among the classes \[0, 1, 2\]"
+    ):
+        model.partial_fit(X, y + 1)
+    model = SoftmaxClassifier(max_iter=1, tol=None).fit(X, y)
+    with pytest.raises(ValueError, match=r"^y: the label .*3.* is not among the classes"):
+        model.partial_fit(X, y + 1)
+
+
+def test_new_classes_are_of_the_same_type(data):
+    X, y = data
+    model = SoftmaxClassifier().partial_fit(X, y)
+    with pytest.raises(TypeError, match=r"^y: .*(one type|mixture)"):
+        model.partial_fit(X, np.array(["a", "b", "c"])[y])
+    assert model.classes_.tolist() == [0, 1, 2]

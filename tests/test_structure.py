@@ -150,6 +150,7 @@ MAY_IMPORT = {
     "standardization": LEAVES | {"backends"},
     "step_size": LEAVES | {"standardization"},
     "averaging": LEAVES | {"backends"},
+    "growing": LEAVES | {"averaging", "backends"},
     "sgd": LEAVES | {"averaging", "backends", "standardization"},
     "targets": LEAVES,
     "watching": LEAVES,
@@ -160,7 +161,8 @@ MAY_IMPORT = {
     "estimator": LEAVES,
     "samples": LEAVES,
     "classifier": LEAVES
-    | {"averaging", "backends", "estimator", "fitting", "loss", "linear", "samples", "scores"}
+    | {"averaging", "backends", "estimator", "fitting", "growing", "loss", "linear", "samples"}
+    | {"scores"}
     | {"settings", "standardization", "targets", "watching"},
     "torch": LEAVES | {"loss"},
     "njit": {"__init__"},
