@@ -77,8 +77,9 @@ class SoftmaxClassifier(estimator.Estimator):
         See `tol`.
     batch_size : int, default 200
         Samples of a minibatch; the last of an epoch may have fewer.
-    shuffle : bool, default True
-        Whether every epoch takes the samples in a new random order.
+    shuffle : bool or "blocks", default True
+        Whether every epoch takes the samples in a new random order. "blocks" is for files larger than
+        memory: blocks of about 1 MiB of rows come in random order, and the rows of 64 blocks are mixed.
     replacement : bool, default False
         Whether samples are drawn with replacement, as the course does; `shuffle` has no effect then.
         An epoch still takes as many samples as there are.
@@ -224,7 +225,7 @@ class SoftmaxClassifier(estimator.Estimator):
         tol: float | None = 1e-4,
         n_iter_no_change: int = 5,
         batch_size: int = 200,
-        shuffle: bool = True,
+        shuffle: bool | str = True,
         replacement: bool = False,
         learning_rate: str | Callable[[int], float] = "constant",
         eta0: str | float = "auto",

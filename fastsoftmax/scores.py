@@ -6,13 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .backends import Backend
+from .mapped import release
 from .sparse import SparseRows
 from .validation import FloatArray, as_native, reads_as, why_row_is_invalid
 
 # Rows that a backend does not read where they lie are converted by blocks of about so many bytes, and of
 # others so many are scored between two looks for a signal.
 _BLOCK_BYTES = 1 << 22
-_BYTES_AS_THEY_LIE = 1 << 28
+_BYTES_AS_THEY_LIE = 1 << 27
 
 
 def logits_of(
@@ -41,6 +42,7 @@ def logits_of(
             here = slice(start, start + n_rows)
             block = X[here] if as_it_lies else as_native(X[here], dtype)
             backend.linear_scores(block, coef, intercept, logits[here], n_threads)
+            release(X)
     invalid = ~np.isfinite(logits).all(axis=1)
     if invalid.any():
         row = int(np.argmax(invalid))
@@ -81,4 +83,5 @@ def accuracy(
         predicted, of_rows = logits.argmax(axis=1), targets[here]
         right = predicted == of_rows if of_rows.ndim == 1 else of_rows[range(len(here)), predicted]
         hits[start : start + n_rows] = right
+        release(X)
     return float(np.average(hits, weights=None if weights is None else weights[rows]))

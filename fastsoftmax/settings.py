@@ -20,7 +20,7 @@ from .validation import FloatArray
 from .watching import callbacks_of
 
 _FLAGS = (
-    *("fit_intercept", "standardize", "shuffle", "replacement", "nesterov", "warm_start"),
+    *("fit_intercept", "standardize", "replacement", "nesterov", "warm_start"),
     *("early_stopping", "progress_bar"),
 )
 
@@ -47,7 +47,7 @@ class Settings:
         self.n_iter_no_change = validation.as_integer("n_iter_no_change", model.n_iter_no_change, 1)
         self.sampling = Sampling(
             validation.as_integer("batch_size", model.batch_size, 1),
-            bool(model.shuffle),
+            _shuffle_of(model.shuffle),
             bool(model.replacement),
         )
         l2, l1 = _strengths(model)
@@ -285,6 +285,14 @@ def _weights_as(name: str, value: Any, shape: tuple[int, ...], dtype: np.dtype[A
     weights = validation.as_native(array, dtype)
     validation.check_finite(name, weights)
     return weights
+
+
+def _shuffle_of(shuffle: Any) -> bool | str:
+    if isinstance(shuffle, str) and shuffle == "blocks":
+        return shuffle
+    if not isinstance(shuffle, bool | np.bool_):
+        raise TypeError(f"shuffle: expected True, False or 'blocks', got {shuffle!r}")
+    return bool(shuffle)
 
 
 def _verbosity(verbose: Any) -> int:

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from . import phases
 from .averaging import Average
 from .backends import Backend, Data, Rule, State, TargetWeights
-from .backends.shuffling import permutation
+from .backends.shuffling import permutation, permutation_by_blocks
 from .exceptions import DivergenceError
+from .mapped import bytes_of_row, is_mapped, release, rows_held
 from .schedules import Schedule
 from .sparse import SparseRows, check_indices
 from .standardization import Standardization
@@ -21,6 +22,10 @@ from .validation import FloatArray, as_native, reads_as, why_row_is_invalid
 
 # Rows that do not lie as the kernels read them are converted by blocks of about so many bytes.
 _BLOCK_BYTES = 1 << 22
+# With shuffle="blocks", blocks of about so many bytes of rows come in random order, and the rows of so many
+# of them are mixed.
+_BYTES_OF_A_BLOCK = 1 << 20
+_BLOCKS_AT_ONCE = 64
 # An epoch whose loss is above so many times that of the starting weights has diverged.
 _MOST_LOSS = 10
 
@@ -29,13 +34,23 @@ class Sampling(NamedTuple):
     """How the minibatches of an epoch are drawn."""
 
     batch_size: int
-    shuffle: bool
+    shuffle: bool | str
     replacement: bool
 
-    def order(self, n_samples: int, random: np.random.Generator) -> NDArray[np.int64]:
+    @property
+    def reads_at_random(self) -> bool:
+        """Whether rows come from anywhere, one by one."""
+        return self.replacement or self.shuffle is True
+
+    def order(
+        self, n_samples: int, row_bytes: int, random: np.random.Generator
+    ) -> NDArray[np.int64]:
         """Return the samples of one epoch, in the order in which the minibatches take them."""
         if self.replacement:
             return random.integers(n_samples, size=n_samples)
+        if self.shuffle == "blocks":
+            rows_of_block = max(1, _BYTES_OF_A_BLOCK // max(1, row_bytes))
+            return permutation_by_blocks(n_samples, rows_of_block, _BLOCKS_AT_ONCE, random)
         if self.shuffle:
             return permutation(n_samples, random)
         return np.arange(n_samples)
@@ -91,7 +106,7 @@ def run_epoch(
     """
     X, n_samples = samples.X, len(samples)
     n_steps = sampling.n_steps(n_samples)
-    order = sampling.order(n_samples, random)
+    order = sampling.order(n_samples, bytes_of_row(X), random)
     if samples.rows is not None:
         order = samples.rows[order]
     rates = schedule.rates(first_step, n_steps, n_steps)
@@ -103,7 +118,12 @@ def run_epoch(
     if not as_it_lies:
         row_bytes = max(1, X.shape[1]) * dtype.itemsize
         per_block = max(1, _BLOCK_BYTES // (row_bytes * size))
+    mapped = is_mapped(X)
+    if mapped:
+        per_block = min(per_block, max(1, rows_held(X, sampling.reads_at_random) // size))
     first_averaged = n_steps if average is None else average.steps_before(size, n_steps)
+    # The sums of an epoch, whatever the blocks are: they have a part in the bits.
+    summing = state if average is None else with_sums(state)
     objectives = np.empty(n_steps)
     for start, stop in pairwise(sorted({*range(0, n_steps, per_block), first_averaged, n_steps})):
         rows, data = order[start * size : stop * size], stored
@@ -112,9 +132,9 @@ def run_epoch(
             begun = phases.begin()
             data, rows = _converted(data, rows, dtype), np.arange(len(rows))
             phases.add(phases.NAMES[phases.CONVERT], begun)
-        summing = state if start < first_averaged else with_sums(state)
+        here = state if start < first_averaged else summing
         begun = phases.begin()
-        done = backend.sgd_epoch(data, summing, rule, rows, size, rates[start:stop], n_threads)
+        done = backend.sgd_epoch(data, here, rule, rows, size, rates[start:stop], n_threads)
         if begun:
             _note(backend, data, state, len(rows), len(done), begun, stop == n_steps, n_threads)
         objectives[start : start + len(done)] = done
@@ -122,14 +142,14 @@ def run_epoch(
             step = start + len(done) - 1
             minibatch = order[step * size : (step + 1) * size]
             _explain(X, minibatch, dtype, step, float(done[-1]), schedule)
-        if average is not None and start >= first_averaged:
-            average.add(summing, len(done))
+        if mapped:
+            release(X)
     # No loss comes after the last update to tell.
     for parameter in (state.coef, state.intercept):
         if parameter is not None and not np.isfinite(parameter).all():
             raise _divergence("weights became infinite or NaN", n_steps - 1, schedule)
     if average is not None:
-        average.n_samples += n_samples
+        average.add(summing, n_steps - first_averaged, n_samples)
     of_last = n_samples - size * (n_steps - 1)
     return float((size * objectives[:-1].sum() + of_last * objectives[-1]) / n_samples)
 

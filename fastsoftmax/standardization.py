@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .backends import Backend
+from .mapped import release
 from .sparse import SparseRows
 from .validation import FloatArray, as_native, blocks_of_rows, reads_as, why_row_is_invalid
 
@@ -129,6 +130,7 @@ def _sums_of_rows(
                 sums_of_block, squares_of_block = weighted.sum(axis=0), (weighted * x).sum(axis=0)
         sums += sums_of_block
         squares += squares_of_block
+        release(X)
     return origin, sums, squares
 
 

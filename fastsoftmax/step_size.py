@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .mapped import release
 from .sparse import SparseRows
 from .standardization import Standardization
 from .validation import as_native
@@ -51,9 +52,10 @@ def step_size(
         squares = _squares_of_sparse(X.take(rows), units)
     else:
         shift = units.mean if units is not None and units.is_centred and fit_intercept else 0.0
-        squares = np.concatenate(
-            [_squares(X[rows[i : i + 64]], shift, units) for i in range(0, len(rows), 64)]
-        )
+        squares = np.empty(len(rows))
+        for i in range(0, len(rows), 64):
+            squares[i : i + 64] = _squares(X[rows[i : i + 64]], shift, units)
+            release(X)
     squares += float(fit_intercept)
     b = min(batch_size, n_samples)
     of_largest = 1 / b if replacement else (n_samples - b) / (b * max(n_samples - 1, 1))

@@ -125,6 +125,7 @@ LEAVES = {
         "_version",
         "exceptions",
         "labels",
+        "mapped",
         "phases",
         "regularizers",
         "schedules",
@@ -136,6 +137,7 @@ LEAVES = {
 # The rooms of the package, and what each may import of it besides itself.
 MAY_IMPORT = {
     **{leaf: {"validation"} for leaf in LEAVES},
+    "mapped": {"sparse"},
     "validation": set(),
     "gradcheck": LEAVES,
     "backends": LEAVES,

@@ -31,6 +31,25 @@ def permutation(n: int, random: np.random.Generator) -> NDArray[np.int64]:
     return order
 
 
+def permutation_by_blocks(
+    n: int, rows_of_block: int, blocks_at_once: int, random: np.random.Generator
+) -> NDArray[np.int64]:
+    """Return the numbers below n in an order that reads a file in long runs.
+
+    Blocks of consecutive numbers come in random order, and those of `blocks_at_once` blocks are mixed.
+    """
+    blocks = permutation(-(-n // rows_of_block), random)
+    order = np.empty(n, np.int64)
+    done = 0
+    for first in range(0, len(blocks), blocks_at_once):
+        starts = rows_of_block * blocks[first : first + blocks_at_once]
+        rows = (starts[:, np.newaxis] + np.arange(rows_of_block)).reshape(-1)
+        rows = rows[rows < n]
+        order[done : done + len(rows)] = rows[permutation(len(rows), random)]
+        done += len(rows)
+    return order
+
+
 @cache
 def _compiled() -> Any:
     try:
