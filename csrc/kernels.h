@@ -17,6 +17,9 @@ struct rule {
     int nesterov, subgradient;
     /* Where the sums of the weights after each step lie, in elements from the weights; 0 for none. */
     ptrdiff_t to_sums, intercept_to_sums;
+    /* Of every class its own -rate, 2 * l2 and rate * l1, in the kernel's type; or NULL. packed.h alone, where
+     * lanes are classes, and they may be those of several models. */
+    const void *negative_rates, *twice_l2s, *thresholds;
 };
 
 enum { ROWS_AHEAD = 32 };

@@ -176,12 +176,23 @@ ALWAYS_INLINE void gradient_tile(const real *blocks, size_t block_stride, size_t
     }
 }
 
+/* The rule of a slab, whose lanes are classes. */
+static inline struct step step_of_slab(const struct rule *rule) {
+    struct step step = step_of(rule);
+    if (rule->negative_rates) {
+        step.negative_rate = load((const real *)rule->negative_rates);
+        step.twice_l2 = load((const real *)rule->twice_l2s);
+        step.threshold = load((const real *)rule->thresholds);
+    }
+    return step;
+}
+
 /* The update of one slab for the features [first, first + n_features), whole vectors of them; sums of
  * squares and magnitudes go to one place for each vector. */
 static void packed_update(const void *blocks, size_t block_stride, size_t n_samples, size_t first,
                           size_t n_features, const void *dlogits, const struct rule *rule,
                           void *slab, void *velocity, double *squares, double *magnitudes) {
-    struct step step = step_of(rule);
+    struct step step = step_of_slab(rule);
     for (size_t strip = first; strip < first + n_features; strip += LANES) {
         struct penalty_sums sums = {broadcast(0), broadcast(0), 0, 0};
         for (size_t j = strip; j < strip + LANES; j += TILE_OUTER) {
@@ -222,7 +233,7 @@ static void packed_gradient(const void *blocks, size_t block_stride, size_t n_sa
 /* The update of n_classes <= LANES values of the intercept. */
 static void packed_update_intercept(const void *dlogits, size_t n_samples, size_t n_classes,
                                     const struct rule *rule, void *intercept, void *velocity) {
-    struct step step = step_of(rule);
+    struct step step = step_of_slab(rule);
     vec gradient = broadcast(0);
     for (size_t s = 0; s < n_samples; ++s) {
         gradient = add(gradient, load((const real *)dlogits + s * LANES));

@@ -36,14 +36,12 @@ class Average:
         """Return how many of the next `n_steps` steps have no part in it."""
         return min(max(0, -(-(self.first_sample - self.n_samples) // batch_size)), n_steps)
 
-    def add(self, state: State, n_steps: int, n_samples: int) -> None:
-        """Add the sums of so many steps that `state` holds, of an epoch of so many samples."""
+    def add(self, state: State) -> None:
+        """Add the sums that `state` holds; the caller counts their steps when the epoch is done."""
         if state.coef_sum is not None:
             self.coef += state.coef_sum
         if self.intercept is not None and state.intercept_sum is not None:
             self.intercept += state.intercept_sum
-        self.n_steps += n_steps
-        self.n_samples += n_samples
 
     def weights_of(self, state: State) -> tuple[FloatArray, FloatArray | None]:
         """Return the mean weights; those of `state` where there has been no step yet."""

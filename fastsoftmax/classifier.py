@@ -143,14 +143,16 @@ class SoftmaxClassifier(estimator.Estimator):
     feature_names_in_ : ndarray of str, shape (n_features,)
         The names of the columns, where `X` was a pandas or polars frame with names of strings.
     mean_, scale_ : ndarray of float64, shape (n_features,), or None
-        Mean and standard deviation of every feature with `standardize`, else None; of a sparse `X` with
-        all its zeros. A feature that does not vary has the scale 1.
+        Mean and standard deviation of every feature with `standardize`, else None: of the samples that are
+        trained on, each counting its weight, and of a sparse `X` with all its zeros. A feature that
+        does not vary has the scale 1.
     eta0_ : float
         The (first) learning rate that was used.
     validation_scores_ : list of float, or None
-        With `early_stopping`, the accuracy after every epoch on the samples held out.
+        With `early_stopping`, the accuracy after every epoch on the samples held out, each counting its
+        weight.
     best_validation_score_ : float or None
-        The largest of them, that of `coef_`.
+        The largest of them: that of `coef_`, unless an error or Ctrl-C ended the fit.
     n_iter_ : int
         Epochs run: by `fit`, or by it and all calls of `partial_fit` since.
     t_ : int
@@ -286,7 +288,7 @@ class SoftmaxClassifier(estimator.Estimator):
         coef_init: ArrayLike | None = None,
         intercept_init: ArrayLike | None = None,
     ) -> Self:
-        """Train from zeros until `tol` or `max_iter` stops it.
+        """Train until `tol` or `max_iter` stops it, from zeros unless told otherwise.
 
         Parameters
         ----------
@@ -337,7 +339,7 @@ class SoftmaxClassifier(estimator.Estimator):
             coef_init = starts[0] if coef_init is None else coef_init
             if intercept_init is None and settings.fit_intercept:
                 intercept_init = starts[1]
-        random = generator_of(self.random_state)
+        random = generator_of(deepcopy(self.random_state))
         rows, held_out = targets.rows, None
         if settings.validation_fraction is not None:
             rows, scored = hold_out(targets, settings.validation_fraction, len(matrix), random)
@@ -361,13 +363,17 @@ class SoftmaxClassifier(estimator.Estimator):
         try:
             # From zeros all classes are equally probable.
             converged = train(run, np.log(len(targets.classes)), state is zeros, make_model)
+            published(self, run)
         except BaseException:
             if run.is_whole:
                 published(self, run)
             raise
-        published(self, run)
+        finally:
+            if run.is_whole:  # else the caller's generator is as it was
+                generator_of(self.random_state)
         if not converged:
-            estimator.warn_of_max_iter(settings.max_iter, samples.units is None)
+            going_on = settings.what_goes_on
+            estimator.warn_of_max_iter(settings.max_iter, going_on, samples.units is None)
         return self
 
     def partial_fit(
@@ -395,9 +401,12 @@ class SoftmaxClassifier(estimator.Estimator):
 
         Raises
         ------
-        ValueError, TypeError, DivergenceError, KeyboardInterrupt
-            As `fit`, and if `y` holds a label that is not among the classes. The model is as it was
-            before the call, whatever the error.
+        ValueError, TypeError, KeyboardInterrupt
+            As `fit`, and if `y` holds a label that is not among the classes.
+        DivergenceError
+            If the loss becomes infinite or NaN: how large it may be is not known of a chunk.
+
+        The model is as it was before the call, whatever the error.
         """
         settings = Settings(self)
         if settings.early_stopping:
@@ -495,7 +504,7 @@ class SoftmaxClassifier(estimator.Estimator):
         predicted = self.predict(X)
         if not predicted.size:
             raise ValueError("X: expected at least one sample to score, got none")
-        expected = as_labels(y, "y")
+        expected = as_labels(estimator.as_vector(y), "y")
         if expected.shape != predicted.shape:
             raise ValueError(f"y: expected shape {predicted.shape}, got {expected.shape}")
         if sample_weight is None:

@@ -2,6 +2,7 @@
 
 import sys
 import warnings
+from collections.abc import Sequence
 from copy import deepcopy
 from inspect import Parameter, signature
 from typing import Any, Self
@@ -167,13 +168,13 @@ def not_fitted(message: str) -> NotFittedError:
     return error
 
 
-def warn_of_max_iter(max_iter: int, standardize_may_help: bool) -> None:
-    """Say that `fit` has ended before the loss has stopped falling, and what to do about it."""
+def warn_of_max_iter(max_iter: int, what_went_on: str, standardize_may_help: bool) -> None:
+    """Say that `fit` has ended before anything else has ended it, and what to do about it."""
     advice = f"raise max_iter (it is {max_iter}) or tol"
     if standardize_may_help:
         advice += ", or use standardize=True: with columns on one scale it takes fewer epochs"
     warnings.warn(
-        f"fit ended at max_iter while the loss still fell: {advice}",
+        f"fit ended at max_iter while {what_went_on}: {advice}",
         _also_theirs(ConvergenceWarning),
         stacklevel=3,
     )
@@ -196,6 +197,8 @@ def as_vector(y: Any) -> Any:
     """Return labels as one dimension: a column of them too, which scikit-learn warns of."""
     if y is None:
         raise ValueError("y: the classifier requires y to be passed, but the target y is None")
+    if isinstance(y, list | tuple) and y and _is_column(y):
+        y = np.asarray(y)
     shape = getattr(y, "shape", None)
     if shape is None or len(shape) != 2 or shape[1] != 1:
         return y
@@ -209,6 +212,10 @@ def as_vector(y: Any) -> Any:
         stacklevel=3,
     )
     return np.asarray(y)[:, 0]
+
+
+def _is_column(y: Sequence[Any]) -> bool:
+    return all(isinstance(row, list | tuple | np.ndarray) and len(row) == 1 for row in y)
 
 
 def feature_names_of(X: Any) -> NDArray[Any] | None:

@@ -142,6 +142,8 @@ def hold_out(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Draw the rows to train on and those to score with; of labels, a like share of every class.
 
+    A class keeps at least one row to train on.
+
     Raises
     ------
     ValueError
@@ -155,13 +157,36 @@ def hold_out(
             f"{'score with' if n_held_out == 0 else 'train on'}"
         )
     mixed = random.permutation(rows)
+    held_out = mixed[:n_held_out]
     if targets.values.ndim == 1:
-        mixed = mixed[np.argsort(targets.values[mixed], kind="stable")]
-    # Evenly spread over the classes, one after another.
-    places = ((np.arange(n_held_out) + 0.5) * len(rows) / n_held_out).astype(np.int64)
+        labels = targets.values[mixed]
+        counts = np.bincount(labels)
+        share = _shares(counts, n_held_out, random)
+        by_class = np.argsort(labels, kind="stable")
+        within = np.empty(len(rows), np.int64)  # which of its class a row is
+        within[by_class] = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
+        held_out = mixed[within < share[labels]]
+    if not len(held_out):
+        raise ValueError(
+            "validation_fraction: no class has a sample to score with besides one to train on"
+        )
     taken = np.zeros(n_samples, bool)
-    taken[mixed[places]] = True
+    taken[held_out] = True
     return rows[~taken[rows]], np.flatnonzero(taken)
+
+
+def _shares(
+    counts: NDArray[np.int64], n_held_out: int, random: np.random.Generator
+) -> NDArray[np.int64]:
+    """Return how many of each class are held out: in proportion, rounded at random, and never all."""
+    quotas = counts * (n_held_out / counts.sum())
+    shares = quotas.astype(np.int64)
+    # The largest remainders are rounded up; ties, as of classes of the same size, by lot.
+    remainders = np.where(counts > 0, quotas - shares, -1.0)
+    order = np.lexsort((random.random(len(counts)), -remainders))
+    shares[order[: n_held_out - shares.sum()]] += 1
+    fewer: NDArray[np.int64] = np.minimum(shares, np.maximum(counts - 1, 0))
+    return fewer
 
 
 def train(
@@ -202,7 +227,8 @@ def train(
             if stops or done:
                 break
         else:
-            stops = settings.tol is None  # so many epochs were asked for
+            # So many epochs were asked for, or the schedule is made for them.
+            stops = settings.tol is None or run.schedule.learning_rate == "cosine"
     if best_weights is not None:
         run.state, run.average = best_weights
     return stops or done
@@ -215,6 +241,7 @@ def _one_epoch(run: Run, starting_loss: float, epoch: int) -> float:
     try:
         objective = run.epoch()
         check_progress(objective, starting_loss, epoch + 1, run.schedule)
+        run.keep(objective)
     except KeyboardInterrupt:
         run.is_whole = True
         raise
@@ -222,7 +249,6 @@ def _one_epoch(run: Run, starting_loss: float, epoch: int) -> float:
         run.state, run.average = before
         run.is_whole = epoch > 0
         raise
-    run.keep(objective)
     run.is_whole = True
     return objective if run.score is None else -run.score
 

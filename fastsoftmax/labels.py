@@ -68,6 +68,8 @@ def encode(y: ArrayLike, classes: NDArray[Any], n_samples: int) -> NDArray[np.in
         indices = index_at[places]
         if not labels.size or indices.min() >= 0:
             return indices
+    if {labels.dtype.kind, classes.dtype.kind} == {"T", "U"}:  # NumPy does not compare these
+        labels, classes = labels.astype(object), classes.astype(object)
     try:
         indices = np.searchsorted(classes, labels)
         known = classes[np.minimum(indices, len(classes) - 1)] == labels

@@ -41,7 +41,9 @@ def as_samples(X: ArrayLike, to_train: bool = True) -> NDArray[Any] | SparseRows
 
 
 def _numbers(X: Any) -> Any:
-    """Return an array of Python's numbers as one of NumPy's; anything else as it is."""
+    """Return an array or a frame of Python's numbers as one of NumPy's; anything else as it is."""
+    if hasattr(X, "columns") and not isinstance(X, np.ndarray):
+        X = np.asarray(X)  # of columns of several types, of objects
     dtype = getattr(X, "dtype", None)
     if dtype == np.dtype(object):
         try:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .backends import Backend
-from .mapped import release
+from .mapped import bytes_of_row, release
 from .sparse import SparseRows
 from .validation import FloatArray, as_native, reads_as, why_row_is_invalid
 
@@ -70,10 +70,14 @@ def accuracy(
         As `logits_of` does.
     """
     hits = np.empty(len(rows))
-    n_rows = max(1, _BLOCK_BYTES // (coef.shape[1] * coef.itemsize))
+    row_bytes = bytes_of_row(X) if isinstance(X, SparseRows) else coef.shape[1] * coef.itemsize
+    n_rows = max(1, _BLOCK_BYTES // max(row_bytes, coef.shape[0] * coef.itemsize))
     for start in range(0, len(rows), n_rows):
         here = rows[start : start + n_rows]
-        block = as_native(X[here], coef.dtype)
+        if isinstance(X, SparseRows):
+            block: NDArray[Any] | SparseRows = X.take(here).astype(coef.dtype)
+        else:
+            block = as_native(X[here], coef.dtype)
         logits = np.empty((len(here), len(coef)), coef.dtype)
         backend.linear_scores(block, coef, intercept, logits, n_threads)
         invalid = ~np.isfinite(logits).all(axis=1)

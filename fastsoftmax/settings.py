@@ -75,6 +75,13 @@ class Settings:
         self.validation_fraction = fraction if self.early_stopping else None
         self.callbacks = callbacks_of(model.callbacks)
 
+    @property
+    def what_goes_on(self) -> str:
+        """What has not come to its end where `fit` ends at `max_iter`."""
+        if self.schedule.learning_rate == "adaptive":
+            return "the learning rate was still to be lowered"
+        return "the validation score still rose" if self.early_stopping else "the loss still fell"
+
     def check_rule_for(self, matrix: NDArray[Any] | SparseRows) -> None:
         """Raise if `matrix` is sparse and the rule is another than plain SGD."""
         if not isinstance(matrix, SparseRows):
@@ -297,7 +304,7 @@ def _shuffle_of(shuffle: Any) -> bool | str:
 
 def _verbosity(verbose: Any) -> int:
     return validation.as_integer(
-        "verbose", int(verbose) if isinstance(verbose, bool) else verbose, 0
+        "verbose", int(verbose) if isinstance(verbose, bool | np.bool_) else verbose, 0
     )
 
 

@@ -26,6 +26,8 @@ _BLOCK_BYTES = 1 << 22
 # of them are mixed.
 _BYTES_OF_A_BLOCK = 1 << 20
 _BLOCKS_AT_ONCE = 64
+# Weights are added up in their own dtype over so many steps at most, and then in float64.
+_STEPS_OF_A_SUM = 1024
 # An epoch whose loss is above so many times that of the starting weights has diverged.
 _MOST_LOSS = 10
 
@@ -122,10 +124,12 @@ def run_epoch(
     if mapped:
         per_block = min(per_block, max(1, rows_held(X, sampling.reads_at_random) // size))
     first_averaged = n_steps if average is None else average.steps_before(size, n_steps)
-    # The sums of an epoch, whatever the blocks are: they have a part in the bits.
+    # Sums end at the same steps, whatever the blocks are: they have a part in the bits.
+    sums_end = {*range(0, n_steps, _STEPS_OF_A_SUM), n_steps} if average is not None else set()
     summing = state if average is None else with_sums(state)
     objectives = np.empty(n_steps)
-    for start, stop in pairwise(sorted({*range(0, n_steps, per_block), first_averaged, n_steps})):
+    cuts = {*range(0, n_steps, per_block), first_averaged, n_steps} | sums_end
+    for start, stop in pairwise(sorted(cuts)):
         rows, data = order[start * size : stop * size], stored
         if not as_it_lies:
             # The same rows in the same order, only converted: the trajectory does not change.
@@ -142,6 +146,9 @@ def run_epoch(
             step = start + len(done) - 1
             minibatch = order[step * size : (step + 1) * size]
             _explain(X, minibatch, dtype, step, float(done[-1]), schedule)
+        if average is not None and stop in sums_end and stop > first_averaged:
+            average.add(summing)
+            summing = with_sums(state)
         if mapped:
             release(X)
     # No loss comes after the last update to tell.
@@ -149,7 +156,8 @@ def run_epoch(
         if parameter is not None and not np.isfinite(parameter).all():
             raise _divergence("weights became infinite or NaN", n_steps - 1, schedule)
     if average is not None:
-        average.add(summing, n_steps - first_averaged, n_samples)
+        average.n_steps += n_steps - first_averaged
+        average.n_samples += n_samples
     of_last = n_samples - size * (n_steps - 1)
     return float((size * objectives[:-1].sum() + of_last * objectives[-1]) / n_samples)
 
@@ -161,7 +169,10 @@ def _stored(samples: Samples, state: State) -> Data:
     if samples.units is not None:
         folded = samples.units.folded(dtype, state.intercept is not None)
     X = samples.X.astype(dtype) if isinstance(samples.X, SparseRows) else samples.X
-    return Data(X, samples.targets, *folded, samples.weights)
+    targets = samples.targets
+    if targets.ndim == 2:  # of another chunk than the weights, maybe
+        targets = targets.astype(dtype, copy=False)
+    return Data(X, targets, *folded, samples.weights)
 
 
 def _converted(data: Data, rows: NDArray[np.int64], dtype: np.dtype[Any]) -> Data:
@@ -252,8 +263,10 @@ def _divergence(what: str, step: int, schedule: Schedule) -> DivergenceError:
 
 
 def _remedy(schedule: Schedule) -> str:
-    rate = "the learning rates" if callable(schedule.learning_rate) else "eta0"
+    rate = f"eta0 (it is {schedule.eta0:g})"
+    if callable(schedule.learning_rate):
+        rate = "the learning rates"
     return (
-        f"lower {rate} (eta0 is {schedule.eta0:g}), or bring the columns of X to a common range, "
+        f"lower {rate}, or bring the columns of X to a common range, "
         "with standardize=True for example"
     )

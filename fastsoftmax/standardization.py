@@ -88,7 +88,7 @@ def of_columns(
     """
     of_rows = weights if weights is None or rows is None else weights[rows]
     if isinstance(X, SparseRows):
-        origin, sums, squares = _sums_of_places(X if rows is None else X.take(rows), of_rows)
+        origin, sums, squares = _sums_of_places(X, weights, rows)
     else:
         origin, sums, squares = _sums_of_rows(backend, X, n_threads, of_rows, rows)
     mass = len(X if rows is None else rows) if of_rows is None else float(of_rows.sum())
@@ -134,27 +134,37 @@ def _sums_of_rows(
     return origin, sums, squares
 
 
-def _sums_of_places(X: SparseRows, weights: NDArray[np.float64] | None) -> Sums:
+def _sums_of_places(
+    X: SparseRows, weights: NDArray[np.float64] | None, rows: NDArray[np.int64] | None
+) -> Sums:
+    """Of the rows at `rows`; the weights are of all."""
     n_features = X.shape[1]
     origin, sums, squares, stored = np.zeros((4, n_features))
     n_stored = np.zeros(n_features, np.int64)
-    _, columns, values = X.places(0, 1)
+    counts = np.ones(len(X), bool) if rows is None else np.zeros(len(X), bool)
+    counts[slice(None) if rows is None else rows] = True
+    first = int(np.argmax(counts))
+    _, columns, values = X.places(first, first + 1)
     origin[columns] = values
     with np.errstate(over="ignore", invalid="ignore"):  # shows in the sums
         # No fewer values than features: sums are made for all of these, in every block.
         for start, stop in X.blocks(max(_VALUES_AT_ONCE, n_features)):
-            rows, columns, values = X.places(start, stop)
+            of_row, columns, values = X.places(start, stop)
+            if rows is not None:
+                here = counts[start + of_row]
+                of_row, columns, values = of_row[here], columns[here], values[here]
             values -= origin[columns]
-            weighted = values if weights is None else values * weights[start + rows]
+            of_values = None if weights is None else weights[start + of_row]
+            weighted = values if of_values is None else values * of_values
             sums += np.bincount(columns, weighted, n_features)
             squares += np.bincount(columns, weighted * values, n_features)
             n_stored += np.bincount(columns, minlength=n_features)
-            if weights is not None:
-                stored += np.bincount(columns, weights[start + rows], n_features)
-        zeros: NDArray[Any] = len(X) - n_stored
+            if of_values is not None:
+                stored += np.bincount(columns, of_values, n_features)
+        zeros: NDArray[Any] = np.count_nonzero(counts) - n_stored
         if weights is not None:
             # A column without zeros has none to rounding, too: it may be constant.
-            zeros = np.where(zeros > 0, weights.sum() - stored, 0)
+            zeros = np.where(zeros > 0, weights[counts].sum() - stored, 0)
         return origin, sums - zeros * origin, squares + zeros * (origin * origin)
 
 

@@ -36,7 +36,8 @@ def step_size(
         n * (b - 1) / (b * (n - 1)) * mean + (n - b) / (b * (n - 1)) * largest
 
     of these; with `replacement`, n is infinite. Mean and largest are those of up to 4096 rows, evenly
-    spread over the rows `of` X, or all; 2 * l2 is the penalty's.
+    spread over the rows `of` X, or all, and the largest also of as many with the largest weights; 2 * l2 is
+    the penalty's.
 
     References
     ----------
@@ -44,30 +45,42 @@ def step_size(
     Mathematics 44.
     Gower, Loizou, Qian, Sailanbayev, Shulgin, Richtárik: SGD: general analysis and improved rates (2019).
     """
-    n_samples = len(X) if of is None else len(of)
-    rows = np.unique(np.linspace(0, n_samples - 1, min(n_samples, _ROWS)).astype(np.int64))
-    if of is not None:
-        rows = of[rows]
-    if isinstance(X, SparseRows):
-        squares = _squares_of_sparse(X.take(rows), units)
-    else:
-        shift = units.mean if units is not None and units.is_centred and fit_intercept else 0.0
-        squares = np.empty(len(rows))
-        for i in range(0, len(rows), 64):
-            squares[i : i + 64] = _squares(X[rows[i : i + 64]], shift, units)
-            release(X)
-    squares += float(fit_intercept)
-    b = min(batch_size, n_samples)
+    among = np.arange(len(X)) if of is None else of
+    n_samples, b = len(among), min(batch_size, len(among))
+    rows = among[np.unique(np.linspace(0, n_samples - 1, min(n_samples, _ROWS)).astype(np.int64))]
+    squares = _squares_at(X, rows, units, fit_intercept)
     of_largest = 1 / b if replacement else (n_samples - b) / (b * max(n_samples - 1, 1))
     with np.errstate(over="ignore", invalid="ignore"):
-        mean = squares.mean()
+        mean, largest = squares.mean(), squares.max()
         if weights is not None:
-            squares *= weights[rows]
-            mean = squares.sum() / weights[rows].sum()
-        curvature = ((1 - of_largest) * mean + of_largest * squares.max()) / 2 + 2 * l2
+            mean = np.average(squares, weights=weights[rows])
+            # One large weight makes a step as large as it is.
+            heavy = among
+            if n_samples > _ROWS:
+                heavy = among[np.argpartition(weights[among], -_ROWS)[-_ROWS:]]
+            of_heavy = weights[heavy] * _squares_at(X, heavy, units, fit_intercept)
+            largest = max((weights[rows] * squares).max(), of_heavy.max())
+        curvature = ((1 - of_largest) * mean + of_largest * largest) / 2 + 2 * l2
     if np.isnan(curvature):
         return 1.0  # the first step finds the row
     return float(1 / curvature) if curvature > 0 else 1.0
+
+
+def _squares_at(
+    X: NDArray[Any] | SparseRows,
+    rows: NDArray[np.int64],
+    units: Standardization | None,
+    fit_intercept: bool,
+) -> NDArray[np.float64]:
+    """Return |x|**2 of these rows, as training sees them, and 1 for the intercept."""
+    if isinstance(X, SparseRows):
+        return _squares_of_sparse(X.take(rows), units) + float(fit_intercept)
+    shift = units.mean if units is not None and units.is_centred and fit_intercept else 0.0
+    squares = np.empty(len(rows))
+    for i in range(0, len(rows), 64):
+        squares[i : i + 64] = _squares(X[rows[i : i + 64]], shift, units)
+        release(X)
+    return squares + float(fit_intercept)
 
 
 def _squares(

@@ -69,7 +69,7 @@ def targets_of(
         weights = validation.as_weights("sample_weight", sample_weight, (n_samples,), double)
     rows = _rows_that_count(weights, "sample_weight")
     if is_soft(y):
-        values = _probabilities(y, n_samples, dtype)
+        values = _probabilities(y, n_samples, dtype, rows)
         if classes is None:
             classes = np.arange(values.shape[1])
         elif len(classes) != values.shape[1]:
@@ -77,8 +77,7 @@ def targets_of(
                 f"y: expected {len(classes)} columns of probabilities, one a class, got {values.shape[1]}"
             )
     else:
-        labels = _labels(y, n_samples)
-        of_rows = labels if rows is None else labels[rows]
+        of_rows = _labels(y, n_samples, rows)
         if classes is None:
             classes = find_classes(of_rows)
         elif grows:
@@ -142,7 +141,9 @@ def _rows_that_count(weights: NDArray[np.float64] | None, name: str) -> NDArray[
     return rows
 
 
-def _probabilities(y: ArrayLike, n_samples: int, dtype: np.dtype[Any]) -> FloatArray:
+def _probabilities(
+    y: ArrayLike, n_samples: int, dtype: np.dtype[Any], rows: NDArray[np.int64] | None
+) -> FloatArray:
     array = validation.as_array("y", y)
     if array.ndim != 2 or len(array) != n_samples:
         raise ValueError(
@@ -151,6 +152,10 @@ def _probabilities(y: ArrayLike, n_samples: int, dtype: np.dtype[Any]) -> FloatA
         )
     if array.shape[1] < 2:
         raise ValueError(f"y: expected at least two classes, got one class: shape {array.shape}")
+    if rows is not None:  # the others may be anything
+        uniform = np.full(array.shape, 1 / array.shape[1], dtype)
+        uniform[rows] = array[rows]
+        array = uniform
     values = validation.as_targets(array, (n_samples,), array.shape[1], dtype, "y")
     sums = values.sum(axis=1, dtype=np.float64)
     wrong = np.abs(sums - 1) > _TOLERANCE
@@ -163,12 +168,17 @@ def _probabilities(y: ArrayLike, n_samples: int, dtype: np.dtype[Any]) -> FloatA
     return values
 
 
-def _labels(y: ArrayLike, n_samples: int) -> NDArray[Any]:
-    labels = as_labels(y, "y")
-    if len(labels) != n_samples:
-        raise ValueError(
-            f"y: expected {n_samples} labels, one for each row of X, got {len(labels)}"
-        )
+def _labels(y: ArrayLike, n_samples: int, rows: NDArray[np.int64] | None) -> NDArray[Any]:
+    """Return the labels at `rows`: the others may be anything."""
+    if rows is None:
+        labels = as_labels(y, "y")
+        n_labels = len(labels)
+    else:
+        all_labels = np.asarray(y)
+        n_labels = len(all_labels) if all_labels.ndim else 1
+        labels = as_labels(all_labels[rows] if n_labels == n_samples else all_labels, "y")
+    if n_labels != n_samples:
+        raise ValueError(f"y: expected {n_samples} labels, one for each row of X, got {n_labels}")
     return labels
 
 

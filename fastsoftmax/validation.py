@@ -146,6 +146,11 @@ def as_weights(
     name: str, value: object, shape: tuple[int, ...], dtype: np.dtype[Any]
 ) -> FloatArray:
     """Return weights, finite and not negative, flattened."""
+    if getattr(value, "dtype", None) == np.dtype(object):  # of Python's numbers
+        try:
+            value = np.asarray(value, np.float64)
+        except (TypeError, ValueError) as error:
+            raise TypeError(f"{name}: expected real numbers, got dtype object: {error}") from None
     array = as_array(name, value)
     if array.shape != shape:
         raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
+
 # What a callback gets and may return: true to stop the fit.
 Callback = Callable[["EpochEnd"], object]
 
@@ -48,7 +50,7 @@ class EpochEnd:
 
     @property
     def model(self) -> Any:
-        """A fitted copy of the classifier, with the weights as they are now."""
+        """A fitted copy of the classifier, with the weights as they are when it is asked for."""
         return self._make_model()
 
     def __repr__(self) -> str:
@@ -84,9 +86,13 @@ def should_stop(callbacks: Sequence[Callback], make_state: Callable[[], EpochEnd
     if not callbacks:
         return False
     state = make_state()
-    wishes = [
-        bool(callback(state)) for callback in callbacks
-    ]  # each is called, whatever another wants
+    wishes = [callback(state) for callback in callbacks]  # each, whatever another one wants
+    for wish in wishes:
+        if wish is not None and not isinstance(wish, bool | int | np.bool_):
+            raise TypeError(
+                "callbacks: expected that they return True to stop the fit, or False or None, "
+                f"got {wish!r}"
+            )
     return any(wishes)
 
 

@@ -86,6 +86,36 @@ def test_frames_name_their_features(iris, convert):
     np.testing.assert_array_equal(again.predict(X.to_numpy()), plain.predict(X.to_numpy()))
 
 
+def test_frames_with_columns_of_several_types(iris):
+    X, y = iris
+    mixed = X.assign(large=X.iloc[:, 0] > 5.8, count=np.arange(150))
+    model = SoftmaxClassifier(**FAST).fit(mixed, y)
+    assert model.feature_names_in_.tolist() == list(mixed.columns)
+    plain = SoftmaxClassifier(**FAST).fit(mixed.to_numpy(float), y)
+    np.testing.assert_array_equal(model.coef_, plain.coef_)
+    with pytest.raises(ValueError, match=r"^X: expected numbers, got dtype object: .*'a'"):
+        model.fit(mixed.assign(count="a"), y)
+
+
+def test_a_column_of_labels_can_be_scored(iris):
+    X, y = iris
+    model = SoftmaxClassifier(**FAST).fit(X, y)
+    for column in (y.to_frame(), y.to_numpy()[:, None], [[label] for label in y]):
+        with pytest.warns(DataConversionWarning, match="column-vector y"):
+            assert model.score(X, column) == model.score(X, y)
+
+
+@pytest.mark.skipif(not hasattr(np.dtypes, "StringDType"), reason="NumPy 2 has them")
+def test_strings_of_either_dtype_are_the_same_labels(iris):
+    X, y = iris
+    words = np.array(["se", "ve", "vi"])[y]
+    other = words.astype(np.dtypes.StringDType())
+    model = SoftmaxClassifier(**FAST).partial_fit(X, other, classes=["se", "ve", "vi"])
+    plain = SoftmaxClassifier(**FAST).partial_fit(X, words, classes=["se", "ve", "vi"])
+    np.testing.assert_array_equal(model.coef_, plain.coef_)
+    SoftmaxClassifier(**FAST).fit(X, other).partial_fit(X, words)
+
+
 def test_frames_with_names_of_several_types_are_refused(iris):
     X, y = iris
     mixed = X.rename(columns={X.columns[0]: 7})

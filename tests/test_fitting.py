@@ -7,10 +7,12 @@ import pty
 import subprocess
 import sys
 import threading
+import tracemalloc
 import warnings
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_array
 
 from fastsoftmax import ConvergenceWarning, DivergenceError, SoftmaxClassifier
 from fastsoftmax.fitting import hold_out
@@ -80,6 +82,90 @@ def test_samples_held_out_are_of_every_class_alike_and_not_trained_on(data):
     for fraction, what in ((0.001, "score with"), (0.999, "train on")):
         with pytest.raises(ValueError, match=f"^validation_fraction: .* of 200 samples .*{what}"):
             hold_out(targets, fraction, 200, random)
+
+
+def test_every_class_keeps_a_sample_to_train_on():
+    random = np.random.default_rng(0)
+    for labels in (np.arange(50), np.array([0] * 5 + [1] + [2] * 144), np.repeat(np.arange(10), 5)):
+        targets = targets_of(
+            np.append(labels, [99, 99]), len(labels) + 2, np.dtype(float), None, None
+        )
+        held = [hold_out(targets, 0.1, len(labels) + 2, random) for _ in range(20)]
+        assert all(set(targets.values[rows]) == set(targets.values) for rows, _ in held)
+    classes = [set(targets.values[rows]) for _, rows in held]
+    assert len(set.union(*classes)) > len(classes[0])  # not always the same ones
+    singles = targets_of(np.arange(50), 50, np.dtype(float), None, None)
+    with pytest.raises(ValueError, match=r"^validation_fraction: no class has a sample to score"):
+        hold_out(singles, 0.1, 50, random)
+
+
+def test_an_interrupted_score_loses_no_epoch(backend, data, monkeypatch):
+    from fastsoftmax import fitting
+
+    X, y = data
+    calls = []
+
+    def score(*arguments):
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return 0.1 * len(calls)
+
+    monkeypatch.setattr(fitting, "accuracy", score)
+    model = SoftmaxClassifier(backend=backend, early_stopping=True, **OPTIONS)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(X, y)
+    assert (model.n_iter_, len(model.validation_scores_)) == (2, 2)
+    assert np.isfinite(model.coef_).all()
+
+
+def test_an_interrupt_while_publishing_loses_nothing(data, monkeypatch):
+    X, y = data
+    publish, calls = SoftmaxClassifier._publish, []
+
+    def interrupted(*arguments):
+        calls.append(1)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        publish(*arguments)
+
+    monkeypatch.setattr(SoftmaxClassifier, "_publish", interrupted)
+    model = SoftmaxClassifier(max_iter=3, tol=None, **OPTIONS)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(X, y)
+    assert model.n_iter_ == 3
+
+
+def test_a_fit_that_fails_has_not_drawn_from_the_callers_generator(data):
+    X, y = data
+    random = np.random.default_rng(0)
+    before = random.bit_generator.state
+    with pytest.raises(ValueError, match=r"^validation_fraction"):
+        SoftmaxClassifier(early_stopping=True, validation_fraction=0.001, random_state=random).fit(
+            X, y
+        )
+    X[3, 2] = np.nan
+    with pytest.raises(ValueError, match=r"^X"):
+        SoftmaxClassifier(random_state=random).fit(X, y)
+    assert random.bit_generator.state == before
+    SoftmaxClassifier(max_iter=1, tol=None, random_state=random).fit(np.nan_to_num(X), y)
+    assert random.bit_generator.state != before
+
+
+def test_sparse_rows_are_scored_as_they_are(data):
+    X, y = data
+    wide = csr_array((X.ravel(), (np.repeat(np.arange(200), 8), np.arange(1600) * 600)))
+    options = OPTIONS | {"early_stopping": True, "max_iter": 1, "tol": None, "standardize": True}
+    tracemalloc.start()
+    SoftmaxClassifier(**options).fit(wide, y)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 40 * 3 * 8 * wide.shape[1]  # weights, and nothing of 200 dense rows
+
+
+def test_what_a_callback_returns_is_checked(data):
+    with pytest.raises(TypeError, match=r"^callbacks: expected that they return True"):
+        SoftmaxClassifier(callbacks=lambda state: np.zeros(2)).fit(*data)
 
 
 def test_a_row_held_out_that_is_not_finite_is_named(backend, data):

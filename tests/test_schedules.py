@@ -148,6 +148,17 @@ def _sums_until(X, y, n_steps, rule):
     return totals
 
 
+def test_the_average_of_many_steps_in_float32_is_exact(rng):
+    X, y = rng.normal(size=(60_000, 3)), rng.integers(3, size=60_000)
+    options = {"average": True, "batch_size": 1, "eta0": 0.01, "max_iter": 1, "tol": None}
+    single, double = (
+        SoftmaxClassifier(random_state=0, **options).fit(X.astype(dtype), y)
+        for dtype in (np.float32, np.float64)
+    )
+    error = np.abs(single.coef_ - double.coef_).max() / np.abs(double.coef_).max()
+    assert error < 1e-4  # sums over all steps are off by more
+
+
 @pytest.mark.parametrize("standardize", [False, True])
 def test_averaging_goes_on_from_chunk_to_chunk(backend, data, standardize):
     X, y = data

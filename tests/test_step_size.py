@@ -104,6 +104,19 @@ def test_standardised_it_is_as_accurate_as_logistic_regression(table):
     assert ours > theirs - 0.01
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_a_few_rows_of_large_weight_do_not_diverge(seed):
+    rng = np.random.default_rng(seed)
+    X, y = rng.normal(size=(50_000, 5)), np.zeros(50_000, int)
+    rare = rng.choice(50_000, 5, replace=False)
+    y[rare] = 1
+    model = SoftmaxClassifier(class_weight="balanced", random_state=0, max_iter=5, tol=None)
+    assert max(model.fit(X, y).loss_curve_) < 1.2 * np.log(2)
+    weights = np.ones(50_000)
+    weights[rare] = 1e4
+    assert max(model.set_params(class_weight=None).fit(X, y, weights).loss_curve_) < 1.2 * np.log(2)
+
+
 def test_partial_fit_keeps_it(rng):
     X, y = rng.normal(size=(60, 4)), np.arange(60) % 3
     model = SoftmaxClassifier().partial_fit(X, y, classes=[0, 1, 2])
@@ -118,7 +131,7 @@ def test_an_epoch_far_worse_than_the_start_stops_the_fit(backend, rng):
     model.fit(X, y)
     before = model.coef_.copy()
     message = (
-        r"^the loss of epoch 1 is .*10 times .* 1\.1: lower eta0 \(eta0 is 1\).*standardize=True"
+        r"^the loss of epoch 1 is .*10 times .* 1\.1: lower eta0 \(it is 1\).*standardize=True"
     )
     with pytest.raises(DivergenceError, match=message):
         model.set_params(eta0=1).fit(X, y)

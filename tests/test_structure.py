@@ -59,8 +59,8 @@ def test_every_backend_has_the_signatures_of_the_protocol(kernels, function):
     assert signature_of(getattr(kernels, function)) == expected
 
 
-def test_the_protocol_has_one_shortcut():
-    assert SHORTCUTS.keys() == {"mean_cross_entropy"}
+def test_the_protocol_has_these_shortcuts():
+    assert SHORTCUTS.keys() == {"mean_cross_entropy", "sgd_epoch_of_models"}
 
 
 def test_a_backend_has_all_shortcuts_or_none(kernels, backend):

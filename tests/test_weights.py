@@ -150,6 +150,29 @@ def test_soft_labels_in_chunks(backend, data):
         model.partial_fit(X, np.eye(3)[y], classes=["c", "b", "a"])
 
 
+@pytest.mark.parametrize("kind", [np.float32, np.float64, np.uint8])
+@pytest.mark.parametrize("convert", [np.asarray, csr_array], ids=["dense", "sparse"])
+def test_soft_labels_of_a_chunk_of_another_dtype(backend, data, rng, kind, convert):
+    X, y = data
+    shares = rng.dirichlet(np.ones(3), 60)
+    for first in (np.float32, np.float64):
+        models = [SoftmaxClassifier(backend=name, **FAST) for name in (backend, "naive")]
+        for model in models:
+            model.partial_fit(X.astype(first), y, [0, 1, 2])
+            model.partial_fit(convert((100 + 20 * X).astype(kind)), shares)
+        assert_same(*models, tolerance=1e-3)
+
+
+def test_labels_at_weight_zero_may_be_anything(backend, data):
+    X, y = data
+    weights = (np.arange(60) >= 2).astype(float)
+    expected = SoftmaxClassifier(backend=backend, **FAST).fit(X[2:], y[2:])
+    for labels in (y.astype(float), np.eye(3)[y]):
+        labels[:2] = np.nan
+        model = SoftmaxClassifier(backend=backend, **FAST).fit(X, labels, weights)
+        np.testing.assert_allclose(model.coef_, expected.coef_, rtol=0, atol=1e-14)
+
+
 def test_the_minimum_is_that_of_another_solver(data, rng):
     X, y = data
     weights, alpha = rng.random(60), 0.05

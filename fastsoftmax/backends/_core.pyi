@@ -56,6 +56,17 @@ def sgd_epoch(
     rates: NDArray[np.float64],
     n_threads: int,
 ) -> NDArray[np.float64]: ...
+def sgd_epoch_of_models(
+    data: Data,
+    state: State,
+    rule: Rule,
+    l2s: NDArray[np.float64],
+    l1s: NDArray[np.float64],
+    order: NDArray[np.int64],
+    batch_size: int,
+    rates: NDArray[np.float64],
+    n_threads: int,
+) -> NDArray[np.float64]: ...
 def shuffle_in(order: NDArray[np.int64], first: int, uniforms: NDArray[np.float64]) -> None: ...
 def column_moments(
     X: FloatArray,

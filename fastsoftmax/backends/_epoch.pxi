@@ -69,13 +69,18 @@ cdef struct Epoch:
     char *blocks
     size_t block_stride, n_slabs, logits_stride, first_sample
     char *dlogits_slabs
+    # of several models at once: their classes lie one after another
+    size_t n_models, n_outputs, losses_stride, n_steps
+    const double *l2s
+    const double *l1s
+    char *rules  # three rows of padded classes: see `struct rule`
 
 
 cdef void gather(const Epoch *e, size_t step, Batch *batch) noexcept nogil:
     """Point at the rows of a minibatch, and at some that may come next, and copy its targets."""
     cdef const Minibatch *m = &e.minibatch
     cdef size_t first = step * e.batch_size, i
-    cdef size_t row_size = m.n_classes * m.kernels.element_size
+    cdef size_t row_size = e.n_outputs * m.kernels.element_size
     cdef int64_t sample
     cdef uint64_t start = phase_begin()
     batch.n = min(e.batch_size, e.n_samples - first)
@@ -194,12 +199,22 @@ def sgd_epoch(data, state, rule, order, size_t batch_size, rates, int n_threads)
     return dense_epoch(data, state, rule, order, batch_size, rates, n_threads)
 
 
+def sgd_epoch_of_models(
+    data, state, rule, l2s, l1s, order, size_t batch_size, rates, int n_threads
+):
+    return dense_epoch(data, state, rule, order, batch_size, rates, n_threads, l2s, l1s)
+
+
 cdef void set_rule(step_rule *to, rule):
     to.l2, to.l1, to.momentum, to.nesterov, to.subgradient = rule
     to.to_sums, to.intercept_to_sums = 0, 0
+    to.negative_rates = to.twice_l2s = to.thresholds = NULL
 
 
-cdef dense_epoch(data, state, rule, order, size_t batch_size, rates, int n_threads):
+cdef dense_epoch(
+    data, state, rule, order, size_t batch_size, rates, int n_threads, l2s=None, l1s=None
+):
+    cdef View of_l2 = View(l2s), of_l1 = View(l1s)
     cdef View x = View(data.X), indices = View(order), step_rates = View(rates)
     cdef Targets t = Targets(data.targets)
     cdef Weights of_targets = Weights(data.weights)
@@ -207,7 +222,7 @@ cdef dense_epoch(data, state, rule, order, size_t batch_size, rates, int n_threa
     cdef View w = View(coef, True), v = View(coef_velocity, True), ws = View(coef_sum, True)
     cdef View b = View(intercept, True), bv = View(intercept_velocity, True)
     cdef View bs = View(intercept_sum, True)
-    objectives = np.empty(len(rates))
+    objectives = np.empty(rates.shape)
     cdef View objective_view = View(objectives, True)
     cdef Epoch e
     cdef Minibatch *m = &e.minibatch
@@ -219,6 +234,9 @@ cdef dense_epoch(data, state, rule, order, size_t batch_size, rates, int n_threa
     e.rates, e.objectives = <const double *>step_rates.start, <double *>objective_view.start
     m.kernels, m.n_features, m.n_classes = w.kernels(), x.length(1), w.length(0)
     m.coef_stride = padded(m.n_features, m.kernels.lanes)
+    e.n_models = of_l2.length(0) if of_l2.held else 1
+    e.n_outputs, e.n_steps = m.n_classes // e.n_models, step_rates.length(step_rates.buffer.ndim - 1)
+    e.l2s, e.l1s = <const double *>of_l2.start, <const double *>of_l1.start
     m.intercept, e.intercept_velocity, m.weights = b.start, bv.start, NULL
 
     cdef size_t size = m.kernels.element_size, n_strips = m.coef_stride // m.kernels.lanes
@@ -226,8 +244,10 @@ cdef dense_epoch(data, state, rule, order, size_t batch_size, rates, int n_threa
     e.number, e.item_size = number_of(x, size), x.buffer.itemsize
     e.mean, e.inverse_scale = mean.start, inverse_scale.start
     cdef bint converts = e.number != REAL or mean.held or inverse_scale.held
-    cdef bint has_labels = t.labels != NULL, few_classes = m.n_classes <= FEW_CLASSES
-    cdef bint short_rows = has_short_rows(m), by_panels = few_classes and not short_rows
+    cdef bint has_labels = t.labels != NULL
+    cdef bint few_classes = m.n_classes <= FEW_CLASSES and not of_l2.held
+    cdef bint short_rows = few_classes and has_short_rows(m)
+    cdef bint by_panels = few_classes and not short_rows
     cdef bint many_classes = not few_classes
     cdef size_t n_batches = 0 if short_rows else 2 if by_panels else 1
     cdef size_t n_rows = e.batch_size + ROWS_AHEAD, i, j
@@ -262,7 +282,7 @@ cdef dense_epoch(data, state, rule, order, size_t batch_size, rates, int n_threa
     cdef Scratch first_halves = Scratch(n_batches * e.batch_size, 1, sizeof(void *))
     cdef Scratch labels = Scratch(n_batches * e.batch_size if has_labels else 0, 1, sizeof(int64_t))
     cdef Scratch probabilities = Scratch(
-        0 if has_labels else n_batches * e.batch_size, m.n_classes, size)
+        0 if has_labels else n_batches * e.batch_size, e.n_outputs, size)
     cdef bint of_rows = e.weights != NULL and e.weights.rows != NULL
     cdef Scratch weights = Scratch(
         n_batches * e.batch_size if of_rows else 0, 1, sizeof(double))
@@ -271,7 +291,12 @@ cdef dense_epoch(data, state, rule, order, size_t batch_size, rates, int n_threa
     cdef Scratch blocks = Scratch(n_blocks, e.block_stride, size)
     cdef Scratch dlogits_slabs = Scratch(
         e.batch_size if many_classes else 0, e.logits_stride, size)
-    cdef Scratch losses = Scratch(block_rows, 1, sizeof(double))
+    e.losses_stride = block_rows
+    cdef Scratch losses = Scratch(block_rows, e.n_models, sizeof(double))
+    cdef Scratch rules = Scratch(3 if of_l2.held else 0, e.logits_stride, size)
+    e.rules = rules.start
+    if of_l2.held:
+        set_rules(&e)
     cdef Scratch squares = Scratch(e.n_penalties, 1, sizeof(double))
     cdef Scratch magnitudes = Scratch(e.n_penalties, 1, sizeof(double))
     cdef ShortRows *of_chunks = &e.short_rows
@@ -303,7 +328,7 @@ cdef dense_epoch(data, state, rule, order, size_t batch_size, rates, int n_threa
         e.batches[i].first_halves = <const void **>first_halves.start + i * e.batch_size
         e.batches[i].labels = <int64_t *>labels.start + i * e.batch_size
         e.batches[i].probabilities = (
-            probabilities.start + i * e.batch_size * m.n_classes * size)
+            probabilities.start + i * e.batch_size * e.n_outputs * size)
         e.batches[i].weights = <double *>weights.start + i * e.batch_size if of_rows else NULL
     e.velocity = padded_velocity.start if v.held else NULL
     e.squares, e.magnitudes = <double *>squares.start, <double *>magnitudes.start
@@ -314,12 +339,15 @@ cdef dense_epoch(data, state, rule, order, size_t batch_size, rates, int n_threa
     pack_weights(&e, w, m.coef)
     pack_weights(&e, v, e.velocity)
     pack_weights(&e, ws, coef_sums)
-    cdef size_t step = 0, n_steps = step_rates.length(0)
+    cdef size_t step = 0
     try:
-        while step < n_steps:
+        while step < e.n_steps:
             with nogil:
-                step = run_steps(&e, step, n_steps, n_threads)
-            if not isfinite(e.objectives[step - 1]):
+                if of_l2.held:
+                    step = run_steps_of_models(&e, step, n_threads)
+                else:
+                    step = run_steps(&e, step, e.n_steps, n_threads)
+            if not of_l2.held and not isfinite(e.objectives[step - 1]):
                 break
             PyErr_CheckSignals()
     finally:
@@ -329,7 +357,7 @@ cdef dense_epoch(data, state, rule, order, size_t batch_size, rates, int n_threa
         if bs.held:
             memcpy(b.start, m.intercept, m.n_classes * size)
             memcpy(bs.start, m.intercept + m.n_classes * size, m.n_classes * size)
-    return objectives[:step]
+    return objectives if of_l2.held else objectives[:step]
 
 
 cdef void pack_weights(const Epoch *e, View coef, char *packed) noexcept:

@@ -71,13 +71,18 @@ cdef void slab_losses(Epoch *e, size_t first, size_t n) noexcept nogil:
     cdef Minibatch *m = &e.minibatch
     cdef size_t size = m.kernels.element_size
     cdef char *rows = m.dlogits + first * e.logits_stride * size
+    cdef char *of_model
     cdef target_weights shifted
+    cdef size_t model
     cdef uint64_t begun = phase_begin()
-    m.kernels.cross_entropy(
-        rows, e.logits_stride, n, m.n_classes, m.labels + first if m.labels != NULL else NULL,
-        m.probabilities + first * m.n_classes * size if m.probabilities != NULL else NULL,
-        weights_from(m.weights, first, &shifted), m.scale, m.losses + first, rows,
-        e.logits_stride)
+    for model in range(e.n_models):
+        of_model = rows + model * e.n_outputs * size
+        m.kernels.cross_entropy(
+            of_model, e.logits_stride, n, e.n_outputs,
+            m.labels + first if m.labels != NULL else NULL,
+            m.probabilities + first * e.n_outputs * size if m.probabilities != NULL else NULL,
+            weights_from(m.weights, first, &shifted), m.scale,
+            m.losses + model * e.losses_stride + first, of_model, e.logits_stride)
     m.kernels.pack_dlogits(
         rows, e.logits_stride, first, n, m.n_classes, e.dlogits_slabs,
         m.samples.n_items * m.kernels.lanes)
@@ -137,16 +142,17 @@ cdef void slab_update_chunk(void *context, size_t chunk) noexcept nogil:
     cdef size_t weights = slab * lanes * m.coef_stride * size
     cdef size_t strips = slab * m.strips.n_items
     cdef char *dlogits = e.dlogits_slabs + slab * n * lanes * size
+    cdef step_rule rule = rule_of_slab(e, slab)
     cdef uint64_t begun = phase_begin()
     fetch_next_samples(e, chunk, m.strips.n_chunks * e.n_slabs)
     m.kernels.packed_update(
         e.blocks, e.block_stride, n, part * m.strips.size * lanes,
-        length_of(&m.strips, part) * lanes, dlogits, &e.rule, m.coef + weights,
+        length_of(&m.strips, part) * lanes, dlogits, &rule, m.coef + weights,
         e.velocity + weights if e.velocity != NULL else NULL, e.squares + strips,
         e.magnitudes + strips)
     if part == 0 and m.intercept != NULL:
         m.kernels.packed_update_intercept(
-            dlogits, n, min(lanes, m.n_classes - slab * lanes), &e.rule,
+            dlogits, n, min(lanes, m.n_classes - slab * lanes), &rule,
             m.intercept + slab * lanes * size,
             e.intercept_velocity + slab * lanes * size if e.intercept_velocity != NULL else NULL)
     phase_next(PHASE_UPDATE, begun)
@@ -178,7 +184,66 @@ cdef double many_classes_step(Epoch *e, size_t step, pool *helpers) noexcept nog
     take(e, batch, pool_threads(helpers))
     forward_packed(e, batch.n, helpers)
     loss = sum_of(m.losses, batch.n) / batch.n
-    if isfinite(loss):
+    if isfinite(loss) or e.l2s != NULL:
         e.rule.rate = e.rates[step]
         pool_for(helpers, slab_update_chunk, e, m.strips.n_chunks * e.n_slabs)
     return loss
+
+
+cdef void set_rules(Epoch *e) noexcept nogil:
+    """Say which parts the rules of several models have."""
+    cdef size_t model
+    e.rule.l2 = e.rule.l1 = 0
+    for model in range(e.n_models):
+        e.rule.l2 = max(e.rule.l2, e.l2s[model])
+        e.rule.l1 = max(e.rule.l1, e.l1s[model])
+
+
+cdef void set_number(char *array, size_t i, size_t size, double value) noexcept nogil:
+    if size == sizeof(float):
+        (<float *>array)[i] = <float>value
+    else:
+        (<double *>array)[i] = value
+
+
+cdef void set_rates(Epoch *e, size_t step) noexcept nogil:
+    """The rules of this step, class by class."""
+    cdef size_t size = e.minibatch.kernels.element_size, k, model
+    cdef double rate
+    for k in range(e.minibatch.n_classes):
+        model = k // e.n_outputs
+        rate = e.rates[model * e.n_steps + step]
+        set_number(e.rules, k, size, -rate)
+        set_number(e.rules, e.logits_stride + k, size, 2 * e.l2s[model])
+        set_number(e.rules, 2 * e.logits_stride + k, size, rate * e.l1s[model])
+    for k in range(e.minibatch.n_classes, e.logits_stride):
+        for model in range(3):
+            set_number(e.rules, model * e.logits_stride + k, size, 0)
+
+
+cdef step_rule rule_of_slab(const Epoch *e, size_t slab) noexcept nogil:
+    cdef step_rule rule = e.rule
+    cdef size_t size = e.minibatch.kernels.element_size, stride = e.logits_stride * size
+    cdef const char *start = e.rules + slab * e.minibatch.kernels.lanes * size
+    if e.l2s != NULL:
+        rule.negative_rates, rule.twice_l2s, rule.thresholds = start, start + stride, start + 2 * stride
+    return rule
+
+
+cdef size_t run_steps_of_models(Epoch *e, size_t step, int n_threads) noexcept nogil:
+    """As `run_steps`, of several models; what becomes of one has no part in the others."""
+    cdef double deadline = platform_seconds() + SECONDS_BETWEEN_SIGNALS
+    cdef Minibatch *m = &e.minibatch
+    cdef pool *helpers = NULL
+    cdef size_t model
+    if uses_threads(e.batch_size, m.n_features, m.n_classes):
+        helpers = pool_begin(n_threads)
+    while step < e.n_steps and platform_seconds() <= deadline:
+        set_rates(e, step)
+        many_classes_step(e, step, helpers)
+        for model in range(e.n_models):
+            e.objectives[model * e.n_steps + step] = (
+                sum_of(m.losses + model * e.losses_stride, e.batches[0].n) / e.batches[0].n)
+        step += 1
+    pool_end(helpers)
+    return step

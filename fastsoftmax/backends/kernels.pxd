@@ -26,6 +26,9 @@ cdef extern from "kernels.h" nogil:
         double rate, l2, l1, momentum
         int nesterov, subgradient
         ptrdiff_t to_sums, intercept_to_sums
+        const void *negative_rates
+        const void *twice_l2s
+        const void *thresholds
 
     enum rows_ahead "ahead":
         SECOND_HALVES

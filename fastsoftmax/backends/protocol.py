@@ -196,6 +196,25 @@ class Shortcuts(Protocol):
     A call for a few rows takes less time than its checks do in Python.
     """
 
+    def sgd_epoch_of_models(
+        self,
+        data: Data,
+        state: State,
+        rule: Rule,
+        l2s: NDArray[np.float64],
+        l1s: NDArray[np.float64],
+        order: NDArray[np.int64],
+        batch_size: int,
+        rates: NDArray[np.float64],
+        n_threads: int,
+    ) -> NDArray[np.float64]:
+        """`Backend.sgd_epoch` of several models over one reading of dense data.
+
+        `state` has the classes of all models, one model after another. `l2s` and `l1s` (n_models,) take
+        the place of those in `rule`, and `rates` is (n_models, n_steps). Returns the mean losses of the
+        steps, (n_models, n_steps), without the penalty; one that is not finite ends nothing.
+        """
+
     def mean_cross_entropy(
         self, logits: object, labels: object, out: object, n_threads: object
     ) -> tuple[float, FloatArray, int] | None:
