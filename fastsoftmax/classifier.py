@@ -4,6 +4,7 @@ from __future__ import annotations  # np.random, imported on first use, stands i
 
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy, deepcopy
+from os import PathLike
 from typing import Any, Self
 
 import numpy as np
@@ -13,6 +14,7 @@ from . import estimator, loss, validation
 from .averaging import Average
 from .fitting import HeldOut, Run, hold_out, train
 from .labels import as_labels, find_classes
+from .persistence import ModelFiles
 from .samples import as_samples
 from .scores import logits_of
 from .settings import Settings, dtype_of, generator_of, n_threads_of, parameters_of
@@ -23,7 +25,7 @@ from .validation import FloatArray
 from .watching import Callback, line
 
 
-class SoftmaxClassifier(estimator.Estimator):
+class SoftmaxClassifier(estimator.Estimator, ModelFiles):
     """Linear classifier trained by minibatch SGD on the softmax cross-entropy.
 
     With logits ``z = coef_ @ x + intercept_``, minimises over the training data::
@@ -570,3 +572,11 @@ class SoftmaxClassifier(estimator.Estimator):
         matrix = as_samples(X, to_train=False)
         self._check_n_features(matrix)
         return logits_of(matrix, *parameters_of(self))
+
+
+def load(path: str | PathLike[str]) -> SoftmaxClassifier:
+    """Return the model that `SoftmaxClassifier.save` has written; see `SoftmaxClassifier.load`."""
+    from .persistence.files import load_model
+
+    model: SoftmaxClassifier = load_model(SoftmaxClassifier, path)
+    return model

@@ -156,11 +156,12 @@ MAY_IMPORT = {
     "scores": LEAVES,
     "fitting": LEAVES
     | {"averaging", "backends", "scores", "settings", "sgd", "targets", "watching"},
+    "persistence": LEAVES | {"averaging", "estimator", "settings"},
     "estimator": LEAVES,
     "samples": LEAVES,
     "classifier": LEAVES
-    | {"averaging", "backends", "estimator", "fitting", "loss", "linear", "samples", "scores"}
-    | {"settings", "standardization", "targets", "watching"},
+    | {"averaging", "backends", "estimator", "fitting", "loss", "linear", "persistence"}
+    | {"samples", "scores", "settings", "standardization", "targets", "watching"},
     "torch": LEAVES | {"loss"},
     "njit": {"__init__"},
     "lecture": LEAVES | {"backends", "loss", "linear", "gradcheck"},
@@ -225,7 +226,7 @@ def modules_after(code):
     return set(output.split())
 
 
-OPTIONAL = {"numba", "scipy", "sklearn", "matplotlib", "rich"}
+OPTIONAL = {"numba", "scipy", "sklearn", "matplotlib", "rich", "safetensors", "onnx"}
 
 
 def test_import_takes_little_beyond_numpy():
