@@ -17,7 +17,7 @@ def write_at_once(file: Path, data: bytes) -> None:
     target = Path(os.path.realpath(file))  # a link goes on to lead to what is written
     if target.is_dir():
         raise IsADirectoryError(f"{file}: is a directory")
-    beside = target.with_name(f".{target.name[:100]}.{secrets.token_hex(8)}.tmp")
+    beside = target.with_name(f".fastsoftmax-{secrets.token_hex(16)}.tmp")
     try:
         # Not by tempfile, whose files are the owner's alone: open leaves what the umask does.
         with open(beside, "xb") as stream:

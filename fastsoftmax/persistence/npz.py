@@ -92,8 +92,6 @@ def _check_members(members: list[zipfile.ZipInfo], n_bytes: int) -> None:
         seen.add(name)
         if member.compress_type != zipfile.ZIP_STORED or member.file_size != member.compress_size:
             raise ValueError(f"{name}: is compressed; a model file is not")
-        if member.file_size > n_bytes:
-            raise ValueError(f"{name}: is longer than the file, {member.file_size} bytes")
     if sum(member.file_size for member in members) > n_bytes:
         raise ValueError("its members are longer than the file")
 
