@@ -7,8 +7,8 @@ from ._version import __version__
 
 if TYPE_CHECKING:
     from . import lecture, plotting, schedules
-    from .classifier import SoftmaxClassifier
-    from .exceptions import ConvergenceWarning, DivergenceError, NotFittedError
+    from .classifier import SoftmaxClassifier, load
+    from .exceptions import ConvergenceWarning, DivergenceError, ModelFileError, NotFittedError
     from .gradcheck import GradientCheck, check_gradient, numerical_gradient
     from .linear import LinearGradients, linear_cross_entropy, penalty
     from .loss import cross_entropy, log_softmax, logsumexp, softmax, softmax_cross_entropy
@@ -19,6 +19,7 @@ __all__ = [
     "DivergenceError",
     "GradientCheck",
     "LinearGradients",
+    "ModelFileError",
     "NotFittedError",
     "SoftmaxClassifier",
     "__version__",
@@ -27,6 +28,7 @@ __all__ = [
     "get_include",
     "lecture",
     "linear_cross_entropy",
+    "load",
     "log_softmax",
     "logsumexp",
     "numerical_gradient",
@@ -41,8 +43,8 @@ __all__ = [
 # Where each public name lives. A module is imported when one of its names is first asked for, so that
 # `import fastsoftmax` alone takes a millisecond and does not even import NumPy.
 _NAMES = {
-    "classifier": ["SoftmaxClassifier"],
-    "exceptions": ["ConvergenceWarning", "DivergenceError", "NotFittedError"],
+    "classifier": ["SoftmaxClassifier", "load"],
+    "exceptions": ["ConvergenceWarning", "DivergenceError", "ModelFileError", "NotFittedError"],
     "gradcheck": ["GradientCheck", "check_gradient", "numerical_gradient"],
     "linear": ["LinearGradients", "linear_cross_entropy", "penalty"],
     "profiling": ["profile"],

@@ -4,6 +4,7 @@ from __future__ import annotations  # np.random, imported on first use, stands i
 
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy, deepcopy
+from os import PathLike
 from typing import Any, Self
 
 import numpy as np
@@ -15,6 +16,7 @@ from .backends import get_backend
 from .fitting import HeldOut, Run, hold_out, train
 from .growing import grown_average, grown_state
 from .labels import as_labels, find_classes
+from .persistence import ModelFiles
 from .samples import as_samples
 from .scores import logits_of
 from .settings import Settings, generator_of, n_threads_of, parameters_of
@@ -25,7 +27,7 @@ from .validation import FloatArray
 from .watching import Callback, line
 
 
-class SoftmaxClassifier(estimator.Estimator):
+class SoftmaxClassifier(estimator.Estimator, ModelFiles):
     """Linear classifier trained by minibatch SGD on the softmax cross-entropy.
 
     With logits ``z = coef_ @ x + intercept_``, minimises over the training data::
@@ -586,3 +588,11 @@ class SoftmaxClassifier(estimator.Estimator):
         self._check_n_features(matrix)
         n_threads = n_threads_of(self.n_jobs)
         return logits_of(get_backend(self.backend), matrix, *parameters_of(self), n_threads)
+
+
+def load(path: str | PathLike[str]) -> SoftmaxClassifier:
+    """Return the model that `SoftmaxClassifier.save` has written; see `SoftmaxClassifier.load`."""
+    from .persistence.files import load_model
+
+    model: SoftmaxClassifier = load_model(SoftmaxClassifier, path)
+    return model

@@ -9,5 +9,9 @@ class DivergenceError(ArithmeticError):
     """Training stopped because the loss grew or became NaN; the message says what to change."""
 
 
+class ModelFileError(ValueError):
+    """A file is no model file, or is damaged; the message names the file and says why."""
+
+
 class ConvergenceWarning(UserWarning):
     """`fit` ended at `max_iter`, while the loss still fell; the message says what to change."""

@@ -160,12 +160,12 @@ MAY_IMPORT = {
     "scores": LEAVES | {"backends"},
     "fitting": LEAVES
     | {"averaging", "backends", "scores", "settings", "sgd", "targets", "watching"},
+    "persistence": LEAVES | {"averaging", "estimator", "settings"},
     "estimator": LEAVES,
     "samples": LEAVES,
     "classifier": LEAVES
-    | {"averaging", "backends", "estimator", "fitting", "growing", "loss", "linear", "samples"}
-    | {"scores"}
-    | {"settings", "standardization", "targets", "watching"},
+    | {"averaging", "backends", "estimator", "fitting", "growing", "loss", "linear", "persistence"}
+    | {"samples", "scores", "settings", "standardization", "targets", "watching"},
     "torch": LEAVES | {"loss"},
     "njit": {"__init__"},
     "lecture": LEAVES | {"backends", "loss", "linear", "gradcheck"},
@@ -230,7 +230,7 @@ def modules_after(code):
     return set(output.split())
 
 
-OPTIONAL = {"numba", "scipy", "sklearn", "matplotlib", "rich"}
+OPTIONAL = {"numba", "scipy", "sklearn", "matplotlib", "rich", "safetensors", "onnx"}
 
 
 def test_import_takes_little_beyond_numpy():

@@ -1,0 +1,36 @@
+"""The SHA-256 of a file, in the file itself: that of its bytes with zeros for the digest's own digits.
+
+It covers every byte: names, dtypes, shapes and numbers of the tensors, the metadata, and what the format
+has about them. So no byte can change unseen. It is no signature: whoever writes a file can write
+another's.
+"""
+
+from hashlib import sha256
+
+ZEROS = b"0" * 64
+
+
+def sealed(data: bytes, at: int) -> bytes:
+    """Return `data` with its digest at `at`, where it has 64 zeros."""
+    assert data[at : at + 64] == ZEROS
+    return b"".join((data[:at], _digest(data, at), data[at + 64 :]))
+
+
+def check_seal(data: bytes, at: int) -> None:
+    """Raise unless the digest at `at` is that of `data`.
+
+    Raises
+    ------
+    ValueError
+        If it is not.
+    """
+    if data[at : at + 64] != _digest(data, at):
+        raise ValueError("its SHA-256 is not the one that it was saved with: truncated or changed")
+
+
+def _digest(data: bytes, at: int) -> bytes:
+    view = memoryview(data)
+    digest = sha256(view[:at])
+    digest.update(ZEROS)
+    digest.update(view[at + 64 :])
+    return digest.hexdigest().encode()

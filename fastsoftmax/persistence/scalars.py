@@ -1,0 +1,161 @@
+"""Labels and values of parameters as JSON, so that they come back with the types that they had."""
+
+import math
+import re
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Of booleans, integers, floats, strings of a fixed width and of bytes, objects and NumPy 2's strings.
+_DTYPES = re.compile(
+    r"\|b1|\|[iu]1|[<>][iu][248]|[<>]f(?:2|4|8|12|16)|[<>]U\d{1,10}|\|S\d{1,10}|\|O|T"
+)
+_PLAIN = (bool, int, float, str, type(None))
+# Labels may be so much narrower than their dtype: bytes a character of theirs, and in any case.
+_BYTES_A_CHARACTER = 64
+_BYTES = 1 << 20
+_MOST_BITS = 4096  # of an integer; Python refuses to read numbers of more than 4300 digits
+
+
+def as_json(value: Any) -> Any:
+    """Return a scalar as JSON: one of Python's as it is, one of NumPy's as [dtype, value].
+
+    Raises
+    ------
+    TypeError
+        If it is of another type, or a number that is not finite or has thousands of digits.
+    """
+    if isinstance(value, np.generic):
+        dtype, plain = value.dtype.str, value.item()
+        if value.dtype.kind in "biufU" and type(plain) in _PLAIN:
+            return [dtype[:2] if value.dtype.kind == "U" else dtype, as_json(plain)]
+    elif type(value) in _PLAIN:
+        is_long = type(value) is int and value.bit_length() > _MOST_BITS
+        if not is_long and (type(value) is not float or math.isfinite(value)):
+            return value
+    raise TypeError(f"expected a boolean, a finite number or a string, got {value!r}")
+
+
+def from_json(value: Any, what: str) -> Any:
+    """Return the scalar that `as_json` has written.
+
+    Raises
+    ------
+    ValueError
+        If it has not written that.
+    """
+    if type(value) in _PLAIN and value not in (math.inf, -math.inf):
+        return value
+    if not (isinstance(value, list) and len(value) == 2 and isinstance(value[0], str)):
+        raise ValueError(f"{what}: {_shown(value)} is no scalar")
+    dtype, plain = value
+    if dtype in ("<U", ">U") and isinstance(plain, str):
+        return np.str_(plain)
+    if dtype in ("|O", "T") or dtype[1:2] in "US" or not _DTYPES.fullmatch(dtype):
+        raise ValueError(f"{what}: {dtype[:80]!r} is no dtype of a scalar")
+    return _array([plain], _dtype(dtype, [plain], what), what)[0]
+
+
+def labels_as_json(labels: NDArray[Any]) -> dict[str, Any]:
+    """Return labels as JSON.
+
+    Raises
+    ------
+    TypeError
+        If they are of a type of their own, or cannot come back as they are.
+    """
+    kind = labels.dtype.kind
+    listed: list[Any] = labels.tolist()
+    if kind == "O":
+        listed = [as_json(label) for label in listed]
+    elif kind == "S":
+        listed = [label.decode("latin-1") for label in listed]
+    elif kind == "f":
+        listed = [float(label) for label in listed]  # of long double too
+    written = {"dtype": "T" if kind == "T" else labels.dtype.str, "labels": listed}
+    try:
+        again = labels_from_json(written, "classes_")
+        same = again.dtype == labels.dtype and bool((again == labels).all())
+    except ValueError as error:
+        raise TypeError(str(error)) from None
+    if not same:
+        raise TypeError(
+            f"classes_: expected labels that JSON can hold, got {labels!r} of {labels.dtype!r}"
+        )
+    return written
+
+
+def labels_from_json(written: Any, what: str) -> NDArray[Any]:
+    """Return the labels that `labels_as_json` has written.
+
+    Raises
+    ------
+    ValueError
+        If it has not written that.
+    """
+    if not isinstance(written, dict) or written.keys() != {"dtype", "labels"}:
+        raise ValueError(f"{what}: {_shown(written)} is not a dtype and labels")
+    name, listed = written["dtype"], written["labels"]
+    if not isinstance(name, str) or not _DTYPES.fullmatch(name):
+        raise ValueError(f"{what}: {_shown(name)} is no dtype of labels")
+    if not isinstance(listed, list):
+        raise ValueError(f"{what}: {_shown(listed)} is no list of labels")
+    if name == "|O":
+        labels = np.empty(len(listed), object)
+        labels[:] = [_object(label, what) for label in listed]
+        return labels
+    return _array(listed, _dtype(name, listed, what), what)
+
+
+def _object(label: Any, what: str) -> Any:
+    value = from_json(label, what)
+    if not isinstance(value, str | int | np.integer):
+        raise ValueError(f"{what}: {_shown(label)} is no label")
+    return value
+
+
+def _dtype(name: str, listed: list[Any], what: str) -> np.dtype[Any]:
+    """Return a dtype, whose strings are not far longer than those of the list."""
+    if name[1:2] in ("U", "S"):
+        n_bytes = int(name[2:]) * (4 if name[1] == "U" else 1) * len(listed)
+        n_characters = sum(len(label) for label in listed if isinstance(label, str))
+        if n_bytes > max(_BYTES, _BYTES_A_CHARACTER * (n_characters + len(listed))):
+            raise ValueError(f"{what}: the dtype {name} is far wider than the labels are long")
+    try:
+        return np.dtype(name)
+    except TypeError:
+        raise ValueError(f"{what}: this NumPy, {np.__version__}, has no dtype {name!r}") from None
+
+
+def _array(listed: list[Any], dtype: np.dtype[Any], what: str) -> NDArray[Any]:
+    """Return an array of exactly these values."""
+    kind = dtype.kind
+    expected = {"b": bool, "i": int, "u": int, "f": float}.get(kind, str)
+    for value in listed:
+        if type(value) is not expected:
+            raise ValueError(f"{what}: {_shown(value)} is not of {dtype}")
+    if kind in "iu" and listed:
+        limits = np.iinfo(dtype)
+        if not (limits.min <= min(listed) and max(listed) <= limits.max):
+            raise ValueError(f"{what}: holds an integer out of the range of {dtype}")
+    values = listed
+    if kind == "S":
+        if not all(ord(max(label, default="a")) < 256 for label in listed):
+            raise ValueError(f"{what}: holds a byte above 255")
+        values = [label.encode("latin-1") for label in listed]
+    with np.errstate(over="ignore"):  # shows below
+        try:
+            array = np.array(values, dtype)
+        except (
+            ValueError
+        ) as error:  # half of a pair of surrogates, in NumPy's strings of any length
+            raise ValueError(f"{what}: {error}") from None
+    if array.tolist() != values:
+        raise ValueError(f"{what}: its values are not of {dtype}")
+    return array
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
