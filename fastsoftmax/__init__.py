@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from ._version import __version__
 
 if TYPE_CHECKING:
-    from . import lecture, plotting, schedules
+    from . import datasets, lecture, plotting, schedules
     from .classifier import SoftmaxClassifier, load
     from .exceptions import ConvergenceWarning, DivergenceError, ModelFileError, NotFittedError
     from .gradcheck import GradientCheck, check_gradient, numerical_gradient
@@ -25,6 +25,7 @@ __all__ = [
     "__version__",
     "check_gradient",
     "cross_entropy",
+    "datasets",
     "get_include",
     "lecture",
     "linear_cross_entropy",

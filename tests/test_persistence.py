@@ -721,6 +721,7 @@ BREAKS = {
     "mean weight": ({"mean_weight": -1.0}, "mean_weight"),
     "score": ({"best_validation_score": "1"}, "best_validation_score"),
     "centred": ({"is_centred": 1}, "is_centred"),
+    "grows": ({"grows": 1}, "grows"),
     "average": ({"average": None}, "average"),
     "average of two": ({"average": [0, 1]}, "average"),
     "average before": ({"average": [0, -1, 1]}, "average"),

@@ -1,7 +1,8 @@
-"""Data to train on: real images that scikit-learn bundles, and made-up data of any shape."""
+"""Data to train on: what files hold, images that scikit-learn bundles, and made-up data of any shape."""
 
-from .dataset import Dataset
+from .dataset import Dataset, Samples
 from .digits import load_digits
+from .formats import load
 from .teacher import make_linear_teacher
 
-__all__ = ["Dataset", "load_digits", "make_linear_teacher"]
+__all__ = ["Dataset", "Samples", "load", "load_digits", "make_linear_teacher"]

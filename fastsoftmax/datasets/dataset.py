@@ -1,8 +1,9 @@
 """What every data set is, however it came about."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..backends.protocol import FloatArray, LabelArray
 
@@ -16,6 +17,16 @@ class Dataset(NamedTuple):
     y_test: LabelArray
     n_classes: int
     image_shape: tuple[int, int] | None  # height and width where a row is an image
+
+
+class Samples(NamedTuple):
+    """Samples that a file holds, with their labels: `X`, `y` and what else the file says of them."""
+
+    X: Any  # (n_samples, n_features), an array of real numbers, or a CSR matrix of float32
+    y: NDArray[Any]  # (n_samples,), int64, bool or texts; (n_samples, n_classes) for probabilities
+    class_names: tuple[str, ...] | None = None  # of the labels 0, 1, ...
+    image_shape: tuple[int, ...] | None = None  # (height, width) or (height, width, 3)
+    feature_names: tuple[str, ...] | None = None
 
 
 def as_float_dtype(dtype: object) -> np.dtype[np.float32] | np.dtype[np.float64]:

@@ -52,7 +52,15 @@ _ONLY_WITH = {
 }
 _KEYS = {
     *("format", "version", "package", "parameters", "left_out", "classes", "n_features"),
-    *("feature_names", "is_centred", "eta0", "n_epochs", "n_steps", "best_validation_score"),
+    *(
+        "feature_names",
+        "is_centred",
+        "grows",
+        "eta0",
+        "n_epochs",
+        "n_steps",
+        "best_validation_score",
+    ),
     *("mean_weight", "average", "random"),
 }
 
@@ -94,6 +102,7 @@ def contents_of(model: Any) -> tuple[Contents, list[str]]:
         "n_features": int(model.n_features_in_),
         "feature_names": None if names is None else [str(name) for name in names],
         "is_centred": bool(model._is_centred),
+        "grows": bool(model._grows),
         "eta0": float(model.eta0_),
         "n_epochs": int(model.n_iter_),
         "n_steps": int(model.t_),
@@ -224,7 +233,9 @@ def attributes_of(contents: Contents) -> dict[str, Any]:
     """
     metadata = contents.metadata
     classes = labels_from_json(metadata["classes"], "classes")
-    _check_classes(classes)
+    if not isinstance(metadata["grows"], bool):
+        raise ValueError("grows: expected true or false")
+    _check_classes(classes, 1 if metadata["grows"] else 2)
     sizes = {
         "classes": len(classes),
         "features": _integer(metadata, "n_features", 1),
@@ -260,13 +271,14 @@ def attributes_of(contents: Contents) -> dict[str, Any]:
         "_last": last,
         "_average": average,
         "_mean_weight": _positive(metadata, "mean_weight"),
+        "_grows": metadata["grows"],
         "_random": generator_from(metadata["random"]),
     }
 
 
-def _check_classes(classes: NDArray[Any]) -> None:
-    if len(classes) < 2:
-        raise ValueError(f"classes: expected at least two, got {len(classes)}")
+def _check_classes(classes: NDArray[Any], least: int) -> None:
+    if len(classes) < least:
+        raise ValueError(f"classes: expected at least {least}, got {len(classes)}")
     try:
         ascend = bool(np.all(classes[:-1] < classes[1:]))
     except TypeError:

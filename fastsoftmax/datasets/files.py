@@ -1,0 +1,152 @@
+"""Opening files, and what is wrong with one: a sentence that begins with its name."""
+
+import bz2
+import errno
+import gzip
+import os
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import IO, Any, cast
+
+# The first bytes of compressed files, and the suffixes that promise them.
+_SIGNATURES = {"gzip": b"\x1f\x8b", "bzip2": b"BZh"}
+_PROMISES = {".gz": "gzip", ".tgz": "gzip", ".bz2": "bzip2"}
+
+# Numbers of OSErrors that tell of damage, not of the system: none, and that of seeking where nothing is.
+_OF_PARSERS = (None, errno.EINVAL)
+
+# Names in a message.
+_MOST_LISTED = 10
+
+# What is decompressed at once.
+_CHUNK_BYTES = 1 << 20
+
+
+class UnreadableFile(ValueError):  # noqa: N818  # to the caller it is a ValueError
+    """What is wrong with a file, which is named first."""
+
+    def __init__(self, path: Path | str, problem: str) -> None:
+        super().__init__(f"{path}: {printable(problem)}")
+
+
+def printable(text: str) -> str:
+    """Return a text out of a file on one line, and without what a terminal would obey."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return the first names, and the last one where there are more, for a message."""
+    more = [f"... {names[-1]}"] if len(names) > _MOST_LISTED else []
+    return printable(", ".join([*names[:_MOST_LISTED], *more]))
+
+
+def as_path(name: str, path: object) -> Path:
+    """Return the path of something that exists.
+
+    Raises
+    ------
+    TypeError
+        If it is no path.
+    FileNotFoundError
+        If there is nothing.
+    """
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"{name}: expected the path of a file or folder, got {path!r}")
+    file = Path(path)
+    if not file.exists():
+        raise FileNotFoundError(f"{file}: no such file or folder")
+    return file
+
+
+def check_is_file(path: Path, what: str) -> None:
+    """Raise unless it is a regular file with something in it: a pipe or a device may never end."""
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file")
+    if not path.is_file():
+        kind = "a folder" if path.is_dir() else "neither a file nor a folder"
+        raise UnreadableFile(path, f"expected {what}, got {kind}")
+    if path.stat().st_size == 0:
+        raise UnreadableFile(path, f"expected {what}, got an empty file")
+
+
+def compression_of(path: Path) -> str | None:
+    """Return "gzip" or "bzip2" where the content is, whatever the name, else None.
+
+    Raises
+    ------
+    ValueError
+        If the name promises one that the content is not.
+    """
+    with path.open("rb") as file:
+        start = file.read(3)
+    found = next((kind for kind, magic in _SIGNATURES.items() if start.startswith(magic)), None)
+    promised = _PROMISES.get(path.suffix.lower())
+    if promised not in (None, found):
+        raise UnreadableFile(path, f"expected {promised} data, as the name says, got {start!r} ...")
+    return found
+
+
+@contextmanager
+def open_binary(path: Path) -> Iterator[IO[bytes]]:
+    """Yield a stream of the bytes of a file, decompressed where it is gzip or bzip2."""
+    compression = compression_of(path)
+    if compression is None:
+        with path.open("rb") as file:
+            yield file
+        return
+    with (
+        reported(path, f"whole {compression} data", EOFError, OSError, zlib.error),
+        gzip.open(path) if compression == "gzip" else bz2.open(path) as stream,
+    ):
+        yield cast(IO[bytes], stream)
+
+
+@contextmanager
+def reported(path: Path | str, what: str, *errors: type[Exception]) -> Iterator[None]:
+    """Turn errors of those who parse a file into a ValueError that names it.
+
+    With `Exception` for `errors`, those of parsers that raise whatever damaged bytes lead them to.
+    """
+    try:
+        yield
+    except UnreadableFile:
+        raise
+    except errors as error:
+        if isinstance(error, OSError) and error.errno not in _OF_PARSERS:
+            raise
+        lines = str(error).splitlines() or [""]
+        reason = ": ".join(filter(None, [type(error).__name__, lines[0]]))
+        raise UnreadableFile(
+            path, f"expected {what}, got damaged or other data ({reason})"
+        ) from error
+
+
+def read_up_to(stream: IO[bytes], n_bytes: int) -> bytearray:
+    """Return the rest of a stream, or the first `n_bytes` + 1 bytes of it.
+
+    Memory grows with what is there: a header that promises more than that costs nothing.
+    """
+    content = bytearray()
+    while chunk := stream.read(min(_CHUNK_BYTES, n_bytes + 1 - len(content))):
+        content += chunk
+    return content
+
+
+def optional_module(name: str, what: str, extra: str) -> Any:
+    """Import and return a module that `what` needs.
+
+    Raises
+    ------
+    ImportError
+        With the extra to install, if it is not there.
+    """
+    try:
+        return import_module(name)
+    except ImportError as error:
+        package = "scikit-learn" if name.startswith("sklearn") else "PyArrow"
+        raise ImportError(
+            f'{what} is read with {package}: pip install "fastsoftmax[{extra}]" ({error})'
+        ) from error

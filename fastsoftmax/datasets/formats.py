@@ -1,0 +1,190 @@
+"""The front door: which format a file has, and who reads it."""
+
+import inspect
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from .arrays import read_npy, read_npz
+from .cifar import has_cifar, is_archive, read_cifar
+from .dataset import Samples
+from .files import UnreadableFile, as_path, open_binary
+from .idx import has_idx, read_idx
+from .libsvm import is_libsvm, read_libsvm
+from .svhn import read_svhn
+from .tables import read_csv, read_parquet
+
+
+class _Format(NamedTuple):
+    read: Callable[..., Samples]
+    suffixes: tuple[str, ...] = ()
+    signatures: tuple[bytes, ...] = ()  # how files of it begin
+    has_folders: bool = False
+
+    @property
+    def options(self) -> list[str]:
+        return list(inspect.signature(self.read).parameters)[1:]
+
+
+FORMATS = {
+    "cifar": _Format(
+        read_cifar, signatures=(b"\x80\x02", b"\x80\x03", b"\x80\x04"), has_folders=True
+    ),
+    "svhn": _Format(read_svhn, (".mat",), (b"MATLAB 5.0",)),
+    "idx": _Format(
+        read_idx, (), tuple(bytes([0, 0, t]) for t in (8, 9, 11, 12, 13, 14)), has_folders=True
+    ),
+    "libsvm": _Format(read_libsvm, (".svm", ".libsvm", ".svmlight", ".txt")),
+    "npy": _Format(read_npy, (".npy",), (b"\x93NUMPY",)),
+    "npz": _Format(read_npz, (".npz",), (b"PK\x03\x04",)),
+    "csv": _Format(read_csv, (".csv", ".tsv")),
+    "parquet": _Format(read_parquet, (".parquet", ".pq"), (b"PAR1",)),
+}
+_COMPRESSED = (".gz", ".bz2")
+_LONGEST_LINE = 1 << 16  # bytes of a first line that tells the format
+
+
+def load(
+    path: str | os.PathLike[str],
+    *,
+    format: str | None = None,  # noqa: A002  # the word that everyone uses
+    target: str | int | os.PathLike[str] | None = None,
+    split: str | None = None,
+    header: bool | None = None,
+    delimiter: str | None = None,
+    zero_based: bool | str | None = None,
+    n_features: int | None = None,
+) -> Samples:
+    """Read samples and their labels from a file or folder.
+
+    Numbers stay as they lie: uint8 stays uint8, and an `.npy` file is mapped into memory, read-only.
+    Nothing in a file is run: of pickles only plain data are read.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The file or folder.
+    format : {"cifar", "svhn", "idx", "libsvm", "npy", "npz", "csv", "parquet"}, optional
+        By default what the suffix says, else the content.
+    target : str, int or os.PathLike, optional
+        Where the labels are. "csv", "parquet": the name or the index of a column, by default that called
+        label, labels, target, class or y. "npz": the name of an array, by default that for X.
+        "npy": the file of the labels. "idx": the same, by default by its name. "cifar":
+        "fine_labels" (the default) or "coarse_labels" of CIFAR-100.
+    split : {"train", "test"}, optional
+        Which samples, where the path has both: folders and archives ("cifar", "idx") and "npz". "train"
+        by default.
+    header, delimiter
+        Of "csv": whether the first row names columns, by default what it looks like (ValueError
+        where that is not clear); what separates fields, by default a comma, or in `.tsv` a tab.
+    zero_based, n_features
+        Of "libsvm": whether the first feature has the index 0 (True, False, or by default "auto": where
+        that index occurs); how many features there are, by default the largest index.
+
+    Returns
+    -------
+    Samples
+        A named tuple of `X` (n_samples, n_features), `y` (n_samples,), `class_names`, `image_shape` and
+        `feature_names`, the last three None where the file does not say. `X` is an array of the file's
+        dtype or, from "libsvm", a CSR matrix of float32. `y` is int64, or bool or texts.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ImportError
+        If a library that reads the format is not installed; it names the extra to install.
+    ValueError
+        If the file is damaged or holds something else, or an option is wrong or not one of the format.
+    TypeError
+        If an option is of a wrong type.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib, numpy as np
+    >>> from fastsoftmax import datasets
+    >>> file = pathlib.Path(tempfile.mkdtemp()) / "flowers.npz"
+    >>> np.savez(file, X=np.eye(3, dtype=np.uint8), y=np.array(["iris", "rose", "iris"]))
+    >>> X, y, *_ = datasets.load(file)
+    >>> X.dtype, y.tolist()
+    (dtype('uint8'), ['iris', 'rose', 'iris'])
+    """
+    file = as_path("path", path)
+    if format is not None and format not in FORMATS:
+        raise ValueError(f"format: expected one of {', '.join(FORMATS)}, got {format!r}")
+    name = format or format_of(file)
+    chosen = FORMATS[name]
+    if file.is_dir() and not chosen.has_folders:
+        raise UnreadableFile(file, f"expected a file of format {name!r}, got a folder")
+    options = {
+        "target": target,
+        "split": split,
+        "header": header,
+        "delimiter": delimiter,
+        "zero_based": zero_based,
+        "n_features": n_features,
+    }
+    given = {option: value for option, value in options.items() if value is not None}
+    for option in given.keys() - set(chosen.options):
+        accepted = " and ".join(chosen.options) or "none"
+        raise ValueError(
+            f"{option}: expected none for the format {name!r} of {file}, whose options are: {accepted}"
+        )
+    samples = chosen.read(file, **given)
+    _check(file, samples)
+    return samples
+
+
+def format_of(path: Path) -> str:
+    """Return the name of the format of a file or folder, by its suffix or else by its content.
+
+    Raises
+    ------
+    ValueError
+        If it is none of those known.
+    """
+    if path.is_dir():
+        found = "cifar" if has_cifar(path) else "idx" if has_idx(path) else None
+    else:
+        found = _by_suffix(path) or _by_content(path)
+    if found is None:
+        what = (
+            "a folder of CIFAR's or MNIST's files" if path.is_dir() else "a file of a known format"
+        )
+        raise UnreadableFile(path, f"expected {what}; format= names one of {', '.join(FORMATS)}")
+    return found
+
+
+def _by_suffix(path: Path) -> str | None:
+    if is_archive(path):
+        return "cifar"
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    if suffixes and suffixes[-1] in _COMPRESSED:
+        suffixes.pop()
+    last = suffixes[-1] if suffixes else ""
+    return next((name for name, known in FORMATS.items() if last in known.suffixes), None)
+
+
+def _by_content(path: Path) -> str | None:
+    if not path.is_file():
+        return None
+    with open_binary(path) as stream:
+        line = stream.readline(_LONGEST_LINE)
+    for name, known in FORMATS.items():
+        if line.startswith(known.signatures):
+            return name
+    return "libsvm" if is_libsvm(line.strip()) else None
+
+
+def _check(path: Path, samples: Samples) -> None:
+    """Raise unless there are samples, and a label for each."""
+    n_samples, n_features = samples.X.shape
+    if n_samples == 0 or n_features == 0:
+        raise UnreadableFile(
+            path, f"expected at least one sample and one feature, got shape {samples.X.shape}"
+        )
+    if len(samples.y) != n_samples:
+        raise UnreadableFile(
+            path, f"expected {n_samples} labels, one for each sample, got {len(samples.y)}"
+        )

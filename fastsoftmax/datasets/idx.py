@@ -1,0 +1,130 @@
+"""IDX, the format of MNIST and its kin: a file of images and another of labels, plain or compressed.
+
+Bytes 0 and 1 are 0, byte 2 is the type of the numbers, byte 3 how many dimensions there are. Their
+sizes follow as big-endian 32-bit integers, then the numbers, the last index varying fastest.
+
+LeCun, Cortes, Burges: The MNIST database of handwritten digits.
+"""
+
+from math import prod
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .dataset import Samples
+from .files import UnreadableFile, as_path, check_is_file, compression_of, open_binary, read_up_to
+from .shapes import as_labels, as_rows
+
+_DTYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+_MOST_DIMENSIONS = 4  # samples, height, width, channels
+
+# The names of MNIST's files begin so.
+SPLITS = {"train": "train", "test": "t10k"}
+
+
+def read_idx(path: Path, target: object = None, split: str | None = None) -> Samples:
+    """Return images and their labels.
+
+    Parameters
+    ----------
+    path : Path
+        The file of the images, or a folder of MNIST's files, with its names.
+    target : str or os.PathLike, optional
+        The file of the labels; by default that whose name has ``labels`` for ``images`` and ``idx1``
+        for ``idx3``, compressed or not.
+    split : {"train", "test"}, optional
+        Which of a folder's images; "train" by default.
+    """
+    if path.is_dir():
+        path = _images_in(path, split or "train")
+    elif split is not None:
+        raise ValueError(f"split: expected none where the path is a file, {path}, got {split!r}")
+    labels = _labels_of(path) if target is None else as_path("target", target)
+    images = read_array(path)
+    if images.ndim < 2:
+        raise UnreadableFile(path, f"expected images, got an array of shape {images.shape}")
+    X, image_shape = as_rows(images)
+    return Samples(X, as_labels(labels, read_array(labels)), image_shape=image_shape)
+
+
+def has_idx(folder: Path) -> bool:
+    """Whether a folder holds files with the names of MNIST's."""
+    return any(_find_images(folder, split) is not None for split in SPLITS)
+
+
+def read_array(path: Path) -> NDArray[Any]:
+    """Return the array of one IDX file, its dtype as it is there, in native byte order."""
+    check_is_file(path, "an IDX file")
+    compressed = compression_of(path) is not None
+    with open_binary(path) as stream:
+        dtype, shape = _header(path, stream)
+        n_bytes = prod(shape) * dtype.itemsize
+        if not compressed:  # else nobody knows before all is read
+            _check_size(path, dtype, shape, path.stat().st_size - stream.tell())
+        content = read_up_to(stream, n_bytes)
+    _check_size(path, dtype, shape, len(content))
+    numbers = np.frombuffer(content, dtype).reshape(shape)
+    return numbers.astype(dtype.newbyteorder("="), copy=False)
+
+
+def _header(path: Path, stream: IO[bytes]) -> tuple[np.dtype[Any], tuple[int, ...]]:
+    magic = stream.read(4)
+    n_dimensions = magic[3] if len(magic) == 4 else 0
+    known = magic[:2] == b"\0\0" and magic[2:3] and magic[2] in _DTYPES
+    if not known or not 1 <= n_dimensions <= _MOST_DIMENSIONS:
+        raise UnreadableFile(
+            path,
+            f"expected an IDX file, which begins with two zeros, a type ({', '.join(map(hex, _DTYPES))}) "
+            f"and 1 to {_MOST_DIMENSIONS} dimensions, got the bytes {magic.hex(' ')}",
+        )
+    sizes = stream.read(4 * n_dimensions)
+    if len(sizes) < 4 * n_dimensions:
+        raise UnreadableFile(
+            path, f"expected {n_dimensions} sizes after the first 4 bytes, got the end"
+        )
+    return np.dtype(_DTYPES[magic[2]]), tuple(np.frombuffer(sizes, ">u4").tolist())
+
+
+def _check_size(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...], n_bytes: int) -> None:
+    expected = prod(shape) * dtype.itemsize
+    if n_bytes != expected:
+        found = f"only {n_bytes}" if n_bytes < expected else "more"
+        raise UnreadableFile(
+            path,
+            f"expected {expected} bytes after the header, which says shape {shape} of {dtype.name}, "
+            f"got {found}",
+        )
+
+
+def _images_in(folder: Path, split: str) -> Path:
+    if split not in SPLITS:
+        raise ValueError(f"split: expected one of {', '.join(SPLITS)}, got {split!r}")
+    images = _find_images(folder, split)
+    if images is None:
+        raise FileNotFoundError(f"{folder / f'{SPLITS[split]}-images-idx3-ubyte'}: no such file")
+    return images
+
+
+def _find_images(folder: Path, split: str) -> Path | None:
+    stems = (f"{SPLITS[split]}-images{separator}idx3-ubyte" for separator in "-.")
+    names = [folder / f"{stem}{suffix}" for stem in stems for suffix in ("", ".gz")]
+    return next((name for name in names if name.is_file()), None)
+
+
+def _labels_of(images: Path) -> Path:
+    plain = images.name.removesuffix(".gz")
+    name = plain.replace("images", "labels").replace("idx3", "idx1")
+    if name == plain:
+        raise ValueError(
+            f"target: expected the file with the labels of {images}, "
+            "whose name has no 'images' to put 'labels' for"
+        )
+    found = [images.with_name(name + suffix) for suffix in ("", ".gz")]
+    labels = next((file for file in found if file.is_file()), None)
+    if labels is None:
+        raise FileNotFoundError(
+            f"{found[0]}: no such file, nor with .gz: the labels of {images.name}"
+        )
+    return labels

@@ -1,0 +1,210 @@
+"""Tables, CSV and Parquet, through PyArrow: a column of labels, and features in all others."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..validation import as_integer
+from .dataset import Samples
+from .files import UnreadableFile, check_is_file, listed, open_binary, optional_module, reported
+from .shapes import as_labels
+
+# The names of the column of labels where `target` does not say it, in any case of letters.
+TARGET_NAMES = ("label", "labels", "target", "class", "y")
+_LONGEST_LINE = 1 << 24  # bytes
+
+
+def read_csv(
+    path: Path,
+    target: object = None,
+    header: bool | None = None,
+    delimiter: str | None = None,
+) -> Samples:
+    """Return the samples and labels of a table in text, in UTF-8.
+
+    Features are float64, or where all are whole numbers int64, or where they are from 0 to 255 uint8.
+
+    Parameters
+    ----------
+    path : Path
+        The file, plain, gzip or bzip2.
+    target : str or int, optional
+        The column of the labels: its name, or its index, where -1 is the last; "-1" is the same, unless
+        it is a name.
+    header : bool, optional
+        Whether the first row has the names of the columns. By default it does if `target` is a name, if
+        one of its fields is in `TARGET_NAMES`, or if none is a number. It does not if all are.
+    delimiter : str, optional
+        By default a comma, and a tab in `.tsv`.
+    """
+    if header not in (None, True, False):
+        raise TypeError(f"header: expected True, False or None, got {header!r}")
+    if delimiter is None:
+        delimiter = "\t" if ".tsv" in path.suffixes[-2:] else ","
+    if not isinstance(delimiter, str) or len(delimiter) != 1 or delimiter in '"\r\n':
+        raise ValueError(f"delimiter: expected one character, got {delimiter!r}")
+    check_is_file(path, "a CSV file")
+    arrow = optional_module("pyarrow.csv", "CSV", "data")
+    first = _first_row(path, delimiter)
+    target = _name_or_index(target, first)
+    if header is None:
+        header = _has_header(path, first, target)
+    with open_binary(path) as stream, reported(path, "CSV rows of equal length", Exception):
+        table = arrow.read_csv(
+            stream,
+            read_options=arrow.ReadOptions(autogenerate_column_names=not header),
+            parse_options=arrow.ParseOptions(delimiter=delimiter),
+        )
+    samples = _samples(path, table, target, named=header)
+    X = samples.X
+    if X.dtype.kind in "iu" and X.min() >= 0 and X.max() <= np.iinfo(np.uint8).max:
+        return samples._replace(X=X.astype(np.uint8))
+    return samples
+
+
+def read_parquet(path: Path, target: object = None) -> Samples:
+    """Return the samples and labels of a Parquet file, in the dtype that holds all of its features.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    target : str or int, optional
+        The column of the labels: its name, or its index, where -1 is the last.
+    """
+    check_is_file(path, "a Parquet file")
+    parquet = optional_module("pyarrow.parquet", "Parquet", "data")
+    with path.open("rb") as stream, reported(path, "a Parquet file", Exception):
+        table = parquet.ParquetFile(stream).read()
+    return _samples(path, table, _name_or_index(target, table.column_names), named=True)
+
+
+def _name_or_index(target: object, names: Sequence[str]) -> object:
+    """Return the text of an integer that is no name, such as a command line has, as that integer."""
+    if isinstance(target, str) and target not in names and target.removeprefix("-").isdecimal():
+        return int(target)
+    return target
+
+
+def _first_row(path: Path, delimiter: str) -> list[str]:
+    with open_binary(path) as stream, reported(path, "CSV text in UTF-8", ValueError, csv.Error):
+        line = b"\n"
+        while line in (b"\n", b"\r\n"):
+            line = stream.readline(_LONGEST_LINE)
+        return next(csv.reader([line.decode("utf-8-sig")], delimiter=delimiter), [])
+
+
+def _has_header(path: Path, fields: Sequence[str], target: object) -> bool:
+    if isinstance(target, str) or any(field.strip().lower() in TARGET_NAMES for field in fields):
+        return True
+    are_numbers = [_is_number(field) for field in fields]
+    if any(are_numbers) and not all(are_numbers):
+        raise ValueError(
+            f"header: expected True or False, as {path} begins with numbers and words in one row: "
+            f"{listed(fields)}"
+        )
+    return not any(are_numbers)
+
+
+def _is_number(field: str) -> bool:
+    try:
+        float(field)
+    except ValueError:
+        return False
+    return True
+
+
+def _samples(path: Path, table: Any, target: object, named: bool) -> Samples:
+    names = [str(name).strip() for name in table.column_names]
+    place = _place_of_target(path, names, target, named)
+    features = [column for column in range(len(names)) if column != place]
+    if not features or table.num_rows == 0:
+        raise UnreadableFile(
+            path,
+            "expected at least one row, and one column besides that of the labels, "
+            f"got {table.num_rows} rows and {len(names)} columns",
+        )
+    called = [f"column {names[i]!r}" if named else f"column {i}" for i in range(len(names))]
+    columns = [_numbers(path, called[column], table.column(column)) for column in features]
+    X = np.empty((table.num_rows, len(features)), np.result_type(*{c.dtype for c in columns}))
+    for index, column in enumerate(columns):
+        X[:, index] = column
+    y = as_labels(path, _labels(path, called[place], table.column(place)))
+    kept = tuple(names[column] for column in features) if named else None
+    return Samples(X, y, feature_names=kept)
+
+
+def _place_of_target(path: Path, names: Sequence[str], target: object, named: bool) -> int:
+    columns = f"{len(names)} columns" + (f": {listed(names)}" if named else " without names")
+    if target is None:
+        found = [
+            place for place, name in enumerate(names) if name.lower() in TARGET_NAMES and named
+        ]
+        accepted = f"the name or the index of the column of labels in {path}, unless exactly one is called "
+        accepted += " or ".join(TARGET_NAMES)
+    elif isinstance(target, str):
+        found = [place for place, name in enumerate(names) if name == target and named]
+        accepted = f"the name of one column in {path}"
+    else:
+        index = as_integer("target", target, -len(names), f"an index of the {columns}, in {path}")
+        if index >= len(names):
+            raise ValueError(
+                f"target: expected an index of the {columns}, in {path}, got {target!r}"
+            )
+        return index % len(names)
+    if len(found) != 1:
+        raise ValueError(f"target: expected {accepted}, got {target!r}. It has {columns}")
+    return found[0]
+
+
+def _numbers(path: Path, called: str, column: Any) -> NDArray[Any]:
+    """Return a column as an array of numbers, all of them finite."""
+    _check_no_nulls(path, called, column)
+    values = _as_numpy(column)
+    if values.dtype.kind not in "fiub":
+        raise UnreadableFile(
+            path, f"expected numbers in {called}, got {column.type}; target= names the labels"
+        )
+    finite = np.isfinite(values)
+    if not finite.all():
+        row = int(np.argmin(finite))
+        raise UnreadableFile(
+            path, f"expected finite numbers, got {values[row]} in {called}, row {row}"
+        )
+    return values
+
+
+def _labels(path: Path, called: str, column: Any) -> NDArray[Any]:
+    _check_no_nulls(path, called, column)
+    values = _as_numpy(column)
+    if values.dtype.kind != "O":
+        return values
+    texts = values.tolist()
+    blank = next(
+        (row for row, text in enumerate(texts) if not isinstance(text, str) or not text), None
+    )
+    if blank is not None:
+        raise UnreadableFile(
+            path,
+            f"expected labels, got {texts[blank]!r} in {called}, row {blank}; rows count from 0",
+        )
+    return np.array(texts, dtype=np.str_)
+
+
+def _as_numpy(column: Any) -> NDArray[Any]:
+    if str(column.type).startswith("dictionary"):  # what pandas and polars call categorical
+        column = column.cast(column.type.value_type)
+    return np.asarray(column.to_numpy())
+
+
+def _check_no_nulls(path: Path, called: str, column: Any) -> None:
+    if column.null_count:
+        row = column.is_null().index(True).as_py()
+        raise UnreadableFile(
+            path,
+            f"expected a value in every row, got none or NaN in {called}, row {row}; rows count from 0",
+        )
