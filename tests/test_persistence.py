@@ -1087,6 +1087,8 @@ def test_mutated_metadata(seed, sound, suffix):
             model = load_or_refuse(path, CODECS[suffix].pack(text, tensors))
             if model is not None:
                 n_loaded += 1
+                # Whether the parameters make sense is for who uses them to say.
+                model.set_params(backend="auto", n_jobs=1)
                 assert model.decision_function(np.zeros((1, 2))).shape == (1, 3)
     assert 0 < n_loaded < 250  # other values of parameters are no matter of the file
 

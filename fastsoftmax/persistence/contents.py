@@ -278,7 +278,9 @@ def attributes_of(contents: Contents) -> dict[str, Any]:
 
 def _check_classes(classes: NDArray[Any], least: int) -> None:
     if len(classes) < least:
-        raise ValueError(f"classes: expected at least {least}, got {len(classes)}")
+        raise ValueError(
+            f"classes: expected at least {('one', 'two')[least - 1]}, got {len(classes)}"
+        )
     try:
         ascend = bool(np.all(classes[:-1] < classes[1:]))
     except TypeError:
