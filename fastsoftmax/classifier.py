@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from . import estimator, loss, validation
 from .averaging import Average
 from .backends import get_backend
+from .checkpoints import checkpoint_of, identity_of
 from .fitting import HeldOut, Run, hold_out, train
 from .growing import grown_average, grown_state
 from .labels import as_labels, find_classes
@@ -289,6 +290,10 @@ class SoftmaxClassifier(estimator.Estimator, ModelFiles):
         sample_weight: ArrayLike | None = None,
         coef_init: ArrayLike | None = None,
         intercept_init: ArrayLike | None = None,
+        *,
+        checkpoint: str | PathLike[str] | None = None,
+        checkpoint_every: int = 1,
+        resume: bool = False,
     ) -> Self:
         """Train until `tol` or `max_iter` stops it, from zeros unless told otherwise.
 
@@ -303,6 +308,14 @@ class SoftmaxClassifier(estimator.Estimator, ModelFiles):
             and one of 0 is none: its row is not looked at.
         coef_init, intercept_init : array_like, shapes (n_classes, n_features) and (n_classes,), optional
             The weights to start from, instead of zeros.
+        checkpoint : str or path-like, optional
+            A file, whose name ends in .npz, that all of the training is saved in: every `checkpoint_every`
+            epochs and at the end, whole each time. X is read once more for its digest.
+        checkpoint_every : int, default 1
+            See `checkpoint`.
+        resume : bool, default False
+            Whether to go on from the checkpoint, where it is there, with the bits of a fit that has never
+            stopped. Callables, which are not stored, are to be given again.
 
         Returns
         -------
@@ -313,7 +326,8 @@ class SoftmaxClassifier(estimator.Estimator, ModelFiles):
         ------
         ValueError, TypeError
             If a parameter or the data are not as described; the message names it, and the attributes
-            are as before the call.
+            are as before the call. So too if a checkpoint to go on from is one of other parameters or
+            data: the message says which.
         DivergenceError
             If the loss becomes infinite or NaN, or that of an epoch is above 10 times log(n_classes), that
             of the starting weights; the attributes are those after the last good epoch, or as before
@@ -342,6 +356,12 @@ class SoftmaxClassifier(estimator.Estimator, ModelFiles):
             if intercept_init is None and settings.fit_intercept:
                 intercept_init = starts[1]
         random = generator_of(deepcopy(self.random_state))
+        saving, random = checkpoint_of(checkpoint, checkpoint_every, resume, random)
+        if saving is not None:
+            starts_at = (coef_init, intercept_init)
+            saving.identity = identity_of(
+                self.get_params(), matrix, targets, sample_weight, *starts_at
+            )
         rows, held_out = targets.rows, None
         if settings.validation_fraction is not None:
             rows, scored = hold_out(targets, settings.validation_fraction, len(matrix), random)
@@ -364,7 +384,8 @@ class SoftmaxClassifier(estimator.Estimator, ModelFiles):
 
         try:
             # From zeros all classes are equally probable.
-            converged = train(run, np.log(len(targets.classes)), state is zeros, make_model)
+            at_zeros = np.log(len(targets.classes))
+            converged = train(run, at_zeros, state is zeros, make_model, saving)
             published(self, run)
         except BaseException:
             if run.is_whole:
@@ -392,7 +413,8 @@ class SoftmaxClassifier(estimator.Estimator, ModelFiles):
         X, y
             As in `fit`; `y` may hold any of the classes, or a column of probabilities for each, sorted.
         classes : array_like of labels, optional
-            All labels that will ever come; needed in the first call.
+            All labels that will ever come, in the first call. Where that has none, every call may bring
+            new ones, whose weights begin as zeros.
         sample_weight : array_like of real numbers, shape (n_samples,), optional
             As in `fit`, but divided by the mean of those of the first call.
 

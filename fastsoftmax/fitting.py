@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from .averaging import Average
 from .backends import State
+from .checkpoints import Checkpoint
 from .exceptions import DivergenceError
 from .schedules import Schedule
 from .scores import accuracy
@@ -39,8 +40,13 @@ class Run:
     n_steps: int
     schedule: Schedule
     held_out: HeldOut | None = None
-    is_whole: bool = False
     scores: list[float] = field(default_factory=list)
+    is_whole: bool = False
+    # what the rules that end a fit have seen so far
+    starting_loss: float = np.inf
+    best: float = np.inf
+    epochs_without_gain: int = 0
+    best_weights: tuple[State, Average | None] | None = None
 
     @classmethod
     def of(
@@ -190,7 +196,11 @@ def _shares(
 
 
 def train(
-    run: Run, starting_loss: float, from_zeros: bool, make_model: Callable[[Run], Any]
+    run: Run,
+    starting_loss: float,
+    from_zeros: bool,
+    make_model: Callable[[Run], Any],
+    checkpoint: Checkpoint | None = None,
 ) -> bool:
     """Run epochs until one of the rules ends it, and return whether that is not `max_iter`.
 
@@ -205,49 +215,60 @@ def train(
         What a callback raises, and ValueError for data that are not finite.
     """
     settings = run.settings
-    best, epochs_without_gain = np.inf, 0
-    best_weights: tuple[State, Average | None] | None = None
-    with progress_bar(settings.progress_bar, settings.max_iter) as bar:
-        for epoch in range(settings.max_iter):
-            value = _one_epoch(run, starting_loss if from_zeros or epoch else np.inf, epoch)
-            if not from_zeros and epoch == 0:
-                starting_loss = max(starting_loss, run.curve[-1])
+    run.starting_loss = starting_loss if from_zeros else np.inf
+    is_done = checkpoint is not None and checkpoint.restore(run)
+    run.is_whole = bool(run.curve)
+    with progress_bar(settings.progress_bar, settings.max_iter, len(run.curve)) as bar:
+        while not is_done and len(run.curve) < settings.max_iter:
+            value = _one_epoch(run)
+            if np.isinf(run.starting_loss):
+                run.starting_loss = max(starting_loss, run.curve[-1])
             if settings.verbose:
                 print(line(len(run.curve), run.curve[-1], run.score))
             bar.has_run_epoch(run.curve[-1], run.score)
-            if settings.early_stopping and value < best:
-                best_weights = run.copy()
-            gained = settings.tol is None or value < best - settings.tol
-            epochs_without_gain = 0 if gained else epochs_without_gain + 1
-            best = min(best, value)
-            stops = should_stop(settings.callbacks, lambda: _seen(run, make_model))
-            done = epochs_without_gain >= settings.n_iter_no_change
-            if done and run.lower_rate():
-                epochs_without_gain, done = 0, False
-            if stops or done:
-                break
-        else:
-            # So many epochs were asked for, or the schedule is made for them.
-            stops = settings.tol is None or run.schedule.learning_rate == "cosine"
-    if best_weights is not None:
-        run.state, run.average = best_weights
-    return stops or done
+            is_done = _ends(run, value)
+            if should_stop(settings.callbacks, lambda: _seen(run, make_model)):
+                is_done = True
+            if checkpoint is not None and (is_done or checkpoint.is_due(len(run.curve))):
+                checkpoint.save(run, is_done)
+    if checkpoint is not None and not is_done:
+        checkpoint.save(run, is_done)
+    if run.best_weights is not None:
+        run.state, run.average = run.best_weights
+    # So many epochs were asked for, or the schedule is made for them.
+    return is_done or settings.tol is None or run.schedule.learning_rate == "cosine"
 
 
-def _one_epoch(run: Run, starting_loss: float, epoch: int) -> float:
+def _ends(run: Run, value: float) -> bool:
+    """Note the epoch that has run, and return whether one of the rules ends the fit with it."""
+    settings = run.settings
+    if settings.early_stopping and value < run.best:
+        run.best_weights = run.copy()
+    gained = settings.tol is None or value < run.best - settings.tol
+    run.epochs_without_gain = 0 if gained else run.epochs_without_gain + 1
+    run.best = min(run.best, value)
+    if run.epochs_without_gain < settings.n_iter_no_change:
+        return False
+    if run.lower_rate():
+        run.epochs_without_gain = 0
+        return False
+    return True
+
+
+def _one_epoch(run: Run) -> float:
     """Run it; return what is to fall, the loss or minus the validation score."""
     before = run.copy()
     run.is_whole = False
     try:
         objective = run.epoch()
-        check_progress(objective, starting_loss, epoch + 1, run.schedule)
+        check_progress(objective, run.starting_loss, len(run.curve) + 1, run.schedule)
         run.keep(objective)
     except KeyboardInterrupt:
         run.is_whole = True
         raise
     except DivergenceError:
         run.state, run.average = before
-        run.is_whole = epoch > 0
+        run.is_whole = bool(run.curve)
         raise
     run.is_whole = True
     return objective if run.score is None else -run.score

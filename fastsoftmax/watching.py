@@ -119,8 +119,10 @@ class Bar:
 
 
 @contextmanager
-def progress_bar(wanted: bool, n_epochs: int) -> Iterator[Bar]:
+def progress_bar(wanted: bool, n_epochs: int, n_done: int) -> Iterator[Bar]:
     """Show a bar while a fit goes on, or nothing where it is not wanted or nobody would see it.
+
+    Of `n_epochs`, `n_done` have run before.
 
     Raises
     ------
@@ -156,7 +158,7 @@ def progress_bar(wanted: bool, n_epochs: int) -> Iterator[Bar]:
         TimeRemainingColumn(),
         console=console,
     )
-    task = progress.add_task("", total=n_epochs, losses="")
+    task = progress.add_task("", total=n_epochs, completed=n_done, losses="")
     try:
         progress.start()
     except LiveError:  # another fit, of another thread, has the terminal

@@ -158,14 +158,15 @@ MAY_IMPORT = {
     "watching": LEAVES,
     "settings": LEAVES | {"backends", "sgd", "standardization", "step_size", "targets", "watching"},
     "scores": LEAVES | {"backends"},
+    "checkpoints": LEAVES | {"averaging", "backends", "persistence"},
     "fitting": LEAVES
-    | {"averaging", "backends", "scores", "settings", "sgd", "targets", "watching"},
+    | {"averaging", "backends", "checkpoints", "scores", "settings", "sgd", "targets", "watching"},
     "persistence": LEAVES | {"averaging", "estimator", "settings"},
     "estimator": LEAVES,
     "samples": LEAVES,
     "classifier": LEAVES
-    | {"averaging", "backends", "estimator", "fitting", "growing", "loss", "linear", "persistence"}
-    | {"samples", "scores", "settings", "standardization", "targets", "watching"},
+    | {"averaging", "backends", "checkpoints", "estimator", "fitting", "growing", "loss", "linear"}
+    | {"persistence", "samples", "scores", "settings", "standardization", "targets", "watching"},
     "torch": LEAVES | {"loss"},
     "njit": {"__init__"},
     "lecture": LEAVES | {"backends", "loss", "linear", "gradcheck"},

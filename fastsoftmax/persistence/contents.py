@@ -88,7 +88,7 @@ def contents_of(model: Any) -> tuple[Contents, list[str]]:
     ValueError, TypeError
         If an attribute is not what it should be.
     """
-    parameters, left_out = _parameters_as_json(model.get_params(deep=False))
+    parameters, left_out = parameters_as_json(model.get_params(deep=False))
     average: Average | None = model._average
     names = getattr(model, "feature_names_in_", None)
     score = model.best_validation_score_
@@ -142,7 +142,7 @@ def _as_stored(name: str, value: Any) -> NDArray[Any]:
     return np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
 
 
-def _parameters_as_json(parameters: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+def parameters_as_json(parameters: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """Return what can be stored, and the names of the others."""
     stored: dict[str, Any] = {}
     left_out = []
