@@ -188,7 +188,8 @@ static inline struct step step_of_slab(const struct rule *rule) {
 }
 
 /* The update of one slab for the features [first, first + n_features), whole vectors of them; sums of
- * squares and magnitudes go to one place for each vector. */
+ * squares and magnitudes go to one place for each vector or, where the rule has those of several models, for
+ * each lane. */
 static void packed_update(const void *blocks, size_t block_stride, size_t n_samples, size_t first,
                           size_t n_features, const void *dlogits, const struct rule *rule,
                           void *slab, void *velocity, double *squares, double *magnitudes) {
@@ -204,6 +205,14 @@ static void packed_update(const void *blocks, size_t block_stride, size_t n_samp
                 real *v = velocity ? (real *)velocity + at : NULL;
                 update_vector((real *)slab + at, v, gradient[f], &step, &sums);
             }
+        }
+        if (rule->negative_rates) { /* lanes are of several models */
+            real of_lanes[2][LANES];
+            store(of_lanes[0], sums.squares);
+            store(of_lanes[1], sums.magnitudes);
+            for (size_t i = 0; i < LANES; ++i) squares[strip + i] = (double)of_lanes[0][i];
+            for (size_t i = 0; i < LANES; ++i) magnitudes[strip + i] = (double)of_lanes[1][i];
+            continue;
         }
         fold_penalty(&sums);
         squares[strip / LANES] = sums.total_squares;

@@ -136,10 +136,14 @@ class HeldOut:
         """Return the accuracy of these weights."""
         if intercept is None:
             intercept = np.zeros(len(coef), coef.dtype)
+        return float(self.scores(coef, intercept, 1)[0])
+
+    def scores(self, coef: FloatArray, intercept: FloatArray, n_models: int) -> NDArray[np.float64]:
+        """Return the accuracy of each of several models, whose classes lie one after another."""
         targets, settings = self.targets, self.settings
         return accuracy(
             *(settings.backend, self.X, targets.values, targets.weights, self.rows),
-            *(coef, intercept, settings.n_threads),
+            *(coef, intercept, settings.n_threads, n_models),
         )
 
 
@@ -226,9 +230,8 @@ def train(
             if settings.verbose:
                 print(line(len(run.curve), run.curve[-1], run.score))
             bar.has_run_epoch(run.curve[-1], run.score)
-            is_done = _ends(run, value)
-            if should_stop(settings.callbacks, lambda: _seen(run, make_model)):
-                is_done = True
+            stops = should_stop(settings.callbacks, lambda: _seen(run, make_model))
+            is_done = _ends(run, value) or stops
             if checkpoint is not None and (is_done or checkpoint.is_due(len(run.curve))):
                 checkpoint.save(run, is_done)
     if checkpoint is not None and not is_done:

@@ -59,8 +59,11 @@ def accuracy(
     coef: FloatArray,
     intercept: FloatArray,
     n_threads: int,
-) -> float:
-    """Return the share of the samples at `rows` that are predicted right.
+    n_models: int = 1,
+) -> NDArray[np.float64]:
+    """Return the share of the samples at `rows` that each model predicts right, (n_models,).
+
+    `coef` and `intercept` have the classes of all models, one model after another.
 
     Each counts its weight; one with probabilities as targets is right by that of the predicted class.
 
@@ -69,7 +72,7 @@ def accuracy(
     ValueError
         As `logits_of` does.
     """
-    hits = np.empty(len(rows))
+    hits = np.empty((len(rows), n_models))
     row_bytes = bytes_of_row(X) if isinstance(X, SparseRows) else coef.shape[1] * coef.itemsize
     n_rows = max(1, _BLOCK_BYTES // max(row_bytes, coef.shape[0] * coef.itemsize))
     for start in range(0, len(rows), n_rows):
@@ -84,8 +87,14 @@ def accuracy(
         if invalid.any():
             row = int(here[np.argmax(invalid)])
             raise ValueError(why_row_is_invalid(row, X[row], coef.dtype))
-        predicted, of_rows = logits.argmax(axis=1), targets[here]
-        right = predicted == of_rows if of_rows.ndim == 1 else of_rows[range(len(here)), predicted]
-        hits[start : start + n_rows] = right
+        predicted = logits.reshape(len(here), n_models, -1).argmax(axis=2)
+        of_rows = targets[here]
+        if of_rows.ndim == 1:
+            hits[start : start + n_rows] = predicted == of_rows[:, np.newaxis]
+        else:
+            hits[start : start + n_rows] = np.take_along_axis(of_rows, predicted, axis=1)
         release(X)
-    return float(np.average(hits, weights=None if weights is None else weights[rows]))
+    shares: NDArray[np.float64] = np.average(
+        hits, axis=0, weights=None if weights is None else weights[rows]
+    )
+    return shares

@@ -2,6 +2,7 @@
 
 from __future__ import annotations  # np.random, imported on first use, stands in them
 
+from collections.abc import Iterator
 from itertools import pairwise
 from time import perf_counter_ns
 from typing import Any, NamedTuple
@@ -106,36 +107,17 @@ def run_epoch(
     DivergenceError
         If the objective is not finite though the data are.
     """
-    X, n_samples = samples.X, len(samples)
-    n_steps = sampling.n_steps(n_samples)
-    order = sampling.order(n_samples, bytes_of_row(X), random)
-    if samples.rows is not None:
-        order = samples.rows[order]
+    n_samples, dtype = len(samples), state.coef.dtype
+    n_steps, size = sampling.n_steps(n_samples), min(sampling.batch_size, n_samples)
+    order = order_of(samples, sampling, random)
     rates = schedule.rates(first_step, n_steps, n_steps)
-    size = min(sampling.batch_size, n_samples)
-    per_block = n_steps
-    dtype = state.coef.dtype
-    stored = _stored(samples, state)
-    as_it_lies = isinstance(X, SparseRows) or reads_as(X, dtype)
-    if not as_it_lies:
-        row_bytes = max(1, X.shape[1]) * dtype.itemsize
-        per_block = max(1, _BLOCK_BYTES // (row_bytes * size))
-    mapped = is_mapped(X)
-    if mapped:
-        per_block = min(per_block, max(1, rows_held(X, sampling.reads_at_random) // size))
     first_averaged = n_steps if average is None else average.steps_before(size, n_steps)
     # Sums end at the same steps, whatever the blocks are: they have a part in the bits.
     sums_end = {*range(0, n_steps, _STEPS_OF_A_SUM), n_steps} if average is not None else set()
     summing = state if average is None else with_sums(state)
     objectives = np.empty(n_steps)
-    cuts = {*range(0, n_steps, per_block), first_averaged, n_steps} | sums_end
-    for start, stop in pairwise(sorted(cuts)):
-        rows, data = order[start * size : stop * size], stored
-        if not as_it_lies:
-            # The same rows in the same order, only converted: the trajectory does not change.
-            begun = phases.begin()
-            data, rows = _converted(data, rows, dtype), np.arange(len(rows))
-            phases.add(phases.NAMES[phases.CONVERT], begun)
+    for block in blocks_of(samples, dtype, state, sampling, order, sums_end | {first_averaged}):
+        start, stop, data, rows = block
         here = state if start < first_averaged else summing
         begun = phases.begin()
         done = backend.sgd_epoch(data, here, rule, rows, size, rates[start:stop], n_threads)
@@ -144,13 +126,11 @@ def run_epoch(
         objectives[start : start + len(done)] = done
         if not np.isfinite(done[-1]):
             step = start + len(done) - 1
-            minibatch = order[step * size : (step + 1) * size]
-            _explain(X, minibatch, dtype, step, float(done[-1]), schedule)
+            check_rows(samples.X, order[step * size : (step + 1) * size], dtype)
+            raise _divergence(f"loss became {float(done[-1])}", step, schedule)
         if average is not None and stop in sums_end and stop > first_averaged:
             average.add(summing)
             summing = with_sums(state)
-        if mapped:
-            release(X)
     # No loss comes after the last update to tell.
     for parameter in (state.coef, state.intercept):
         if parameter is not None and not np.isfinite(parameter).all():
@@ -158,8 +138,58 @@ def run_epoch(
     if average is not None:
         average.n_steps += n_steps - first_averaged
         average.n_samples += n_samples
-    of_last = n_samples - size * (n_steps - 1)
-    return float((size * objectives[:-1].sum() + of_last * objectives[-1]) / n_samples)
+    return float(mean_over(objectives, size, n_samples))
+
+
+def order_of(
+    samples: Samples, sampling: Sampling, random: np.random.Generator
+) -> NDArray[np.int64]:
+    """Draw the rows of X of an epoch, in the order in which the minibatches take them."""
+    order = sampling.order(len(samples), bytes_of_row(samples.X), random)
+    return order if samples.rows is None else samples.rows[order]
+
+
+def blocks_of(
+    samples: Samples,
+    dtype: np.dtype[Any],
+    state: State,
+    sampling: Sampling,
+    order: NDArray[np.int64],
+    cuts: set[int],
+) -> Iterator[tuple[int, int, Data, NDArray[np.int64]]]:
+    """Yield the first step, the end, the data and the order of blocks of steps.
+
+    There is one block, unless rows have to be converted, or given back to the file that they are mapped
+    from; a block ends at each of `cuts`.
+    """
+    X, size = samples.X, min(sampling.batch_size, len(samples))
+    n_steps = sampling.n_steps(len(samples))
+    per_block, stored, mapped = n_steps, _stored(samples, state), is_mapped(X)
+    as_it_lies = isinstance(X, SparseRows) or reads_as(X, dtype)
+    if not as_it_lies:
+        row_bytes = max(1, X.shape[1]) * dtype.itemsize
+        per_block = max(1, _BLOCK_BYTES // (row_bytes * size))
+    if mapped:
+        per_block = min(per_block, max(1, rows_held(X, sampling.reads_at_random) // size))
+    ends = sorted({*range(0, n_steps, per_block), n_steps} | cuts)
+    for start, stop in pairwise(ends):
+        rows, data = order[start * size : stop * size], stored
+        if not as_it_lies:
+            # The same rows in the same order, only converted: the trajectory does not change.
+            begun = phases.begin()
+            data, rows = _converted(data, rows, dtype), np.arange(len(rows))
+            phases.add(phases.NAMES[phases.CONVERT], begun)
+        yield start, stop, data, rows
+        if mapped:
+            release(X)
+
+
+def mean_over(objectives: NDArray[np.float64], size: int, n_samples: int) -> NDArray[np.float64]:
+    """Return the mean over the samples of an epoch, from the means over its minibatches (..., n_steps)."""
+    of_last = n_samples - size * (objectives.shape[-1] - 1)
+    total = size * objectives[..., :-1].sum(axis=-1) + of_last * objectives[..., -1]
+    mean: NDArray[np.float64] = total / n_samples
+    return mean
 
 
 def _stored(samples: Samples, state: State) -> Data:
@@ -226,21 +256,19 @@ def _note(
         )
 
 
-def _explain(
-    X: NDArray[Any] | SparseRows,
-    rows: NDArray[np.int64],
-    dtype: np.dtype[Any],
-    step: int,
-    objective: float,
-    schedule: Schedule,
-) -> None:
-    """Raise the error for an objective that is not finite: the data's fault, or the step size's."""
+def check_rows(X: NDArray[Any] | SparseRows, rows: NDArray[np.int64], dtype: np.dtype[Any]) -> None:
+    """Raise if one of these rows is what makes an objective not finite.
+
+    Raises
+    ------
+    ValueError
+        If it is not finite in `dtype`.
+    """
     if isinstance(X, SparseRows):
         check_indices("X", X)  # they may have changed since
     for row in rows:
         if not np.isfinite(as_native(X[row], dtype)).all():
             raise ValueError(why_row_is_invalid(int(row), X[row], dtype))
-    raise _divergence(f"loss became {objective}", step, schedule)
 
 
 def check_progress(objective: float, starting_loss: float, epoch: int, schedule: Schedule) -> None:

@@ -109,7 +109,7 @@ def test_an_interrupted_score_loses_no_epoch(backend, data, monkeypatch):
         calls.append(1)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return 0.1 * len(calls)
+        return np.array([0.1 * len(calls)])
 
     monkeypatch.setattr(fitting, "accuracy", score)
     model = SoftmaxClassifier(backend=backend, early_stopping=True, **OPTIONS)

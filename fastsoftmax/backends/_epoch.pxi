@@ -297,8 +297,9 @@ cdef dense_epoch(
     e.rules = rules.start
     if of_l2.held:
         set_rules(&e)
-    cdef Scratch squares = Scratch(e.n_penalties, 1, sizeof(double))
-    cdef Scratch magnitudes = Scratch(e.n_penalties, 1, sizeof(double))
+    cdef size_t of_a_strip = m.kernels.lanes if of_l2.held else 1
+    cdef Scratch squares = Scratch(e.n_penalties, of_a_strip, sizeof(double))
+    cdef Scratch magnitudes = Scratch(e.n_penalties, of_a_strip, sizeof(double))
     cdef ShortRows *of_chunks = &e.short_rows
     of_chunks.losses = NULL
     if short_rows:

@@ -140,7 +140,7 @@ cdef void slab_update_chunk(void *context, size_t chunk) noexcept nogil:
     cdef size_t size = m.kernels.element_size, lanes = m.kernels.lanes
     cdef size_t part = chunk // e.n_slabs, slab = chunk % e.n_slabs, n = m.samples.n_items
     cdef size_t weights = slab * lanes * m.coef_stride * size
-    cdef size_t strips = slab * m.strips.n_items
+    cdef size_t strips = slab * m.strips.n_items * (1 if e.l2s == NULL else lanes)
     cdef char *dlogits = e.dlogits_slabs + slab * n * lanes * size
     cdef step_rule rule = rule_of_slab(e, slab)
     cdef uint64_t begun = phase_begin()
@@ -230,6 +230,25 @@ cdef step_rule rule_of_slab(const Epoch *e, size_t slab) noexcept nogil:
     return rule
 
 
+cdef double objective_of_model(const Epoch *e, size_t model) noexcept nogil:
+    """The loss of the step, and the penalty of the weights before it."""
+    cdef const Minibatch *m = &e.minibatch
+    cdef size_t lanes = m.kernels.lanes, k, slab, strip
+    cdef size_t n = e.batches[0].n, n_strips = m.strips.n_items
+    cdef double squares = 0, magnitudes = 0
+    cdef double loss = sum_of(m.losses + model * e.losses_stride, n) / n
+    for k in range(model * e.n_outputs, (model + 1) * e.n_outputs):
+        slab = k // lanes
+        for strip in range(slab * n_strips, (slab + 1) * n_strips):
+            squares += e.squares[strip * lanes + k % lanes]
+            magnitudes += e.magnitudes[strip * lanes + k % lanes]
+    if e.rule.l2 != 0:
+        loss += e.l2s[model] * squares
+    if e.rule.l1 != 0:
+        loss += e.l1s[model] * magnitudes
+    return loss
+
+
 cdef size_t run_steps_of_models(Epoch *e, size_t step, int n_threads) noexcept nogil:
     """As `run_steps`, of several models; what becomes of one has no part in the others."""
     cdef double deadline = platform_seconds() + SECONDS_BETWEEN_SIGNALS
@@ -242,8 +261,7 @@ cdef size_t run_steps_of_models(Epoch *e, size_t step, int n_threads) noexcept n
         set_rates(e, step)
         many_classes_step(e, step, helpers)
         for model in range(e.n_models):
-            e.objectives[model * e.n_steps + step] = (
-                sum_of(m.losses + model * e.losses_stride, e.batches[0].n) / e.batches[0].n)
+            e.objectives[model * e.n_steps + step] = objective_of_model(e, model)
         step += 1
     pool_end(helpers)
     return step

@@ -211,8 +211,8 @@ class Shortcuts(Protocol):
         """`Backend.sgd_epoch` of several models over one reading of dense data.
 
         `state` has the classes of all models, one model after another. `l2s` and `l1s` (n_models,) take
-        the place of those in `rule`, and `rates` is (n_models, n_steps). Returns the mean losses of the
-        steps, (n_models, n_steps), without the penalty; one that is not finite ends nothing.
+        the place of those in `rule`, and `rates` is (n_models, n_steps). Returns the objectives of the
+        steps, (n_models, n_steps); one that is not finite ends nothing.
         """
 
     def mean_cross_entropy(
