@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .linear import LinearGradients, linear_cross_entropy, penalty
     from .loss import cross_entropy, log_softmax, logsumexp, softmax, softmax_cross_entropy
     from .profiling import profile
+    from .searching import SearchResult, search
 
 __all__ = [
     "ConvergenceWarning",
@@ -21,6 +22,7 @@ __all__ = [
     "LinearGradients",
     "ModelFileError",
     "NotFittedError",
+    "SearchResult",
     "SoftmaxClassifier",
     "__version__",
     "check_gradient",
@@ -37,6 +39,7 @@ __all__ = [
     "plotting",
     "profile",
     "schedules",
+    "search",
     "softmax",
     "softmax_cross_entropy",
 ]
@@ -49,6 +52,7 @@ _NAMES = {
     "gradcheck": ["GradientCheck", "check_gradient", "numerical_gradient"],
     "linear": ["LinearGradients", "linear_cross_entropy", "penalty"],
     "profiling": ["profile"],
+    "searching": ["SearchResult", "search"],
     "loss": ["cross_entropy", "log_softmax", "logsumexp", "softmax", "softmax_cross_entropy"],
 }
 _HOME = {name: module for module, names in _NAMES.items() for name in names}

@@ -167,6 +167,10 @@ MAY_IMPORT = {
     "classifier": LEAVES
     | {"averaging", "backends", "checkpoints", "estimator", "fitting", "growing", "loss", "linear"}
     | {"persistence", "samples", "scores", "settings", "standardization", "targets", "watching"},
+    "several": LEAVES | {"backends", "settings", "sgd"},
+    "searching": LEAVES
+    | {"backends", "classifier", "estimator", "fitting", "samples", "settings", "several", "sgd"}
+    | {"targets"},
     "torch": LEAVES | {"loss"},
     "njit": {"__init__"},
     "lecture": LEAVES | {"backends", "loss", "linear", "gradcheck"},

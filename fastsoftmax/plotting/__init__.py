@@ -9,6 +9,7 @@ from .bench import plot_bench
 from .confusion import plot_confusion_matrix
 from .curves import plot_loss_curve, plot_loss_curves
 from .roofline import plot_roofline
+from .search import plot_search
 from .speed import plot_speed
 from .templates import plot_templates
 from .weights import plot_weights
@@ -19,6 +20,7 @@ __all__ = [
     "plot_loss_curve",
     "plot_loss_curves",
     "plot_roofline",
+    "plot_search",
     "plot_speed",
     "plot_templates",
     "plot_weights",

@@ -1,0 +1,78 @@
+"""A heat map of what a search has found."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ._figure import new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_BRIGHT = 0.6  # of the colour map, from where on black numbers are the easier to read
+_INCHES_A_CELL = (0.75, 0.5)
+_MOST_NUMBERS = 400  # cells; with more, numbers would be too small
+
+
+def plot_search(result: Any) -> Figure:
+    """Plot the validation accuracy of every learning rate (rows) and penalty (columns).
+
+    The best one has a frame; a cell without a colour is a training that diverged.
+
+    Parameters
+    ----------
+    result : SearchResult
+        What `fastsoftmax.search` returns, or anything with its attributes `learning_rates`, `regs` and
+        `scores`.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed.
+    ValueError
+        If there are no scores, or not one for each combination.
+    """
+    rates, regs = np.asarray(result.learning_rates), np.asarray(result.regs)
+    scores = np.asarray(result.scores, np.float64)
+    if not scores.size or scores.shape != (len(rates), len(regs)):
+        raise ValueError(
+            f"result: expected a score for each of {len(rates)} x {len(regs)} combinations, "
+            f"got shape {scores.shape}"
+        )
+    rows, columns = np.argsort(rates)[::-1], np.argsort(regs)
+    shown = np.ma.masked_invalid(scores[np.ix_(rows, columns)])
+    width, height = _INCHES_A_CELL[0] * len(regs), _INCHES_A_CELL[1] * len(rates)
+    figure = new_figure(max(4.5, width + 2.2), max(2.6, height + 1.4))
+    axes = figure.add_subplot()
+    axes.set_facecolor("#dddddd")
+    image = axes.imshow(shown, cmap="viridis", aspect="auto")
+    figure.colorbar(image, ax=axes, label="validation accuracy")
+    axes.set_xticks(range(len(regs)), [f"{reg:.3g}" for reg in regs[columns]])
+    axes.set_yticks(range(len(rates)), [f"{rate:.3g}" for rate in rates[rows]])
+    axes.set(xlabel="strength of the penalty", ylabel="learning rate")
+    axes.tick_params(axis="x", rotation=90 if len(regs) > 8 else 0)
+    least, most = image.get_clim()
+    if shown.size <= _MOST_NUMBERS:
+        for (i, j), score in np.ndenumerate(shown.filled(np.nan)):
+            text = "diverged" if np.isnan(score) else f"{score:.1%}"
+            bright = np.isnan(score) or (score - least) > _BRIGHT * (most - least)
+            axes.text(
+                *(j, i, text),
+                ha="center",
+                va="center",
+                fontsize=7 if np.isnan(score) else 8,
+                color="black" if bright else "white",
+            )
+    if shown.count():
+        from matplotlib.patches import Rectangle
+
+        i, j = np.unravel_index(int(np.argmax(shown.filled(-1))), shown.shape)
+        frame = Rectangle((j - 0.5, i - 0.5), 1, 1, fill=False, edgecolor="#D55E00", linewidth=2.5)
+        axes.add_patch(frame)
+    return figure

@@ -1,0 +1,164 @@
+"""The search: every combination is trained as a fit of its own would be, at once or one by one."""
+
+import numpy as np
+import pytest
+from scipy.sparse import csr_array
+
+from fastsoftmax import DivergenceError, SoftmaxClassifier, plotting, search
+from fastsoftmax import several as several_module
+
+RATES, REGS = [0.3, 0.01, 0.1], [0.0, 1e-3, 0.5]
+FIXED = {"max_iter": 4, "batch_size": 16, "random_state": 3}
+
+
+@pytest.fixture
+def data(rng):
+    X = rng.normal(size=(150, 19))
+    return X, np.array(["a", "b", "c", "d", "e"])[
+        (X[:, :5] + rng.normal(size=(150, 5))).argmax(axis=1)
+    ]
+
+
+CASES = {
+    "plain": {},
+    "l1": {"penalty": "l1"},
+    "elasticnet, momentum": {"penalty": "elasticnet", "momentum": 0.8, "nesterov": True},
+    "standardize": {"standardize": True},
+    "cosine": {"learning_rate": "cosine", "warmup_epochs": 1},
+    "no intercept": {"fit_intercept": False},
+    "weights": {"class_weight": "balanced", "label_smoothing": 0.1},
+    "replacement": {"replacement": True},
+}
+
+
+@pytest.mark.parametrize("options", CASES.values(), ids=CASES)
+def test_every_combination_is_a_fit(backend, data, options):
+    X, y = data
+    options = FIXED | {"backend": backend} | options
+    found = search(X, y, learning_rates=RATES, regs=REGS, validation=(X, y), **options)
+    for i, rate in enumerate(RATES):
+        for j, reg in enumerate(REGS):
+            model = SoftmaxClassifier(eta0=rate, alpha=reg, tol=None, **options).fit(X, y)
+            assert found.losses[i, j] == pytest.approx(model.loss_curve_[-1], rel=1e-9)
+            assert found.scores[i, j] == pytest.approx(model.score(X, y), abs=1e-12)
+            if (rate, reg) == (found.best_learning_rate, found.best_reg):
+                best = found.best_model
+                np.testing.assert_allclose(best.coef_, model.coef_, rtol=0, atol=1e-9)
+                np.testing.assert_allclose(best.intercept_, model.intercept_, rtol=0, atol=1e-9)
+                np.testing.assert_allclose(best.loss_curve_, model.loss_curve_, rtol=1e-9)
+                assert best.get_params() == model.get_params()
+                assert (best.t_, best.n_iter_) == (model.t_, model.n_iter_)
+                assert best.score(X, y) == found.best_score
+    assert found.best_score == found.scores.max()
+
+
+@pytest.mark.parametrize("kind", ["float32", "float16", "uint8", "int64", "fortran", "sparse"])
+@pytest.mark.parametrize("soft", [False, True], ids=["labels", "soft labels"])
+def test_data_as_they_lie(data, rng, kind, soft):
+    X, y = data
+    X = np.round(100 + 20 * X)
+    convert = {"fortran": np.asfortranarray, "sparse": csr_array}.get(
+        kind, lambda X: X.astype(kind)
+    )
+    if soft:
+        y = rng.dirichlet(np.ones(5), 150)
+    weights = rng.integers(0, 3, 150)
+    given = {"learning_rates": [1e-6, 1e-5], "regs": [1e-3, 1e-2]} | FIXED
+    given |= {"standardize": True, "sample_weight": weights}
+    found = search(convert(X), y, **given)
+    expected = search(convert(X), y, **given, backend="vectorized")
+    np.testing.assert_allclose(found.losses, expected.losses, rtol=1e-4)
+    np.testing.assert_allclose(found.scores, expected.scores, atol=1e-9)
+
+
+def test_the_bits_do_not_depend_on_threads_or_company(data, monkeypatch):
+    X, y = data
+    X = np.tile(X, (4, 10)).astype(np.float32)
+    y = np.tile(y, 4)
+    given = {"learning_rates": [1e-3, 1e-2, 0.03], "regs": [1e-3, 1e-2]} | FIXED
+    results = [search(X, y, **given, n_jobs=n_jobs) for n_jobs in (1, 2, 7)]
+    monkeypatch.setattr(several_module, "_BYTES_OF_WEIGHTS", 4 * 5 * 190 * 4)  # four models at once
+    results.append(search(X, y, **given))
+    for other in results[1:]:
+        np.testing.assert_array_equal(other.losses, results[0].losses)
+        np.testing.assert_array_equal(other.best_model.coef_, results[0].best_model.coef_)
+
+
+def test_what_diverges_leaves_the_others_alone(backend, data):
+    X, y = data
+    given = FIXED | {"backend": backend, "regs": [1e-4, 1e-3]}
+    found = search(X, y, learning_rates=[1e30, 0.1, 1e4], **given)
+    assert np.isnan(found.scores[[0, 2]]).all()
+    assert np.isnan(found.losses[[0, 2]]).all()
+    alone = search(X, y, learning_rates=[0.1], **given)
+    np.testing.assert_allclose(found.losses[1], alone.losses[0], rtol=1e-12)
+    assert found.best_learning_rate == 0.1
+    assert found.rows()[0]["score"] == found.best_score
+    assert str(found).count("diverged") == 4
+    with pytest.raises(DivergenceError, match=r"every learning rate, the smallest being 1e\+30"):
+        search(X, y, learning_rates=[1e30], **given)
+
+
+def test_a_share_is_held_out(backend, data):
+    X, y = data
+    y = np.random.default_rng(0).integers(2, size=150)  # nothing to learn
+    X = np.eye(150)  # but by heart
+    found = search(
+        X, y, learning_rates=[10.0], regs=[0.0], backend=backend, max_iter=50, random_state=0
+    )
+    assert found.best_model.score(X, y) > 0.8
+    assert found.best_score < 0.75
+
+
+def test_a_row_that_is_not_finite_is_named(backend, data):
+    X, y = data
+    X[77, 3] = np.nan
+    with pytest.raises(ValueError, match=r"^X: expected finite numbers, got NaN in row 77"):
+        search(X, y, learning_rates=RATES, regs=REGS, backend=backend, validation=(X[:50], y[:50]))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"learning_rates": []}, ValueError, "^learning_rates: .*at least one"),
+        ({"learning_rates": 0.1}, ValueError, "^learning_rates: "),
+        ({"learning_rates": [0.0]}, ValueError, "^learning_rates: .*greater than 0"),
+        ({"learning_rates": ["a"]}, TypeError, "^learning_rates: "),
+        ({"regs": [-1.0]}, ValueError, "^regs: "),
+        ({"validation": 0.0}, ValueError, "^validation: "),
+        ({"validation": 1.5}, ValueError, "^validation: "),
+        ({"validation": "half"}, TypeError, "^validation: "),
+        ({"validation": ([[1.0]], ["a"])}, ValueError, "^validation: X: expected 19 features"),
+        ({"validation": ([[1.0] * 19], ["z"])}, ValueError, "^validation: y: .*'z'"),
+        ({"validation": (1, 2, 3)}, ValueError, "^validation: expected a tuple"),
+        ({"eta0": 0.1}, ValueError, "^eta0: not a parameter of search"),
+        ({"early_stopping": True}, ValueError, "^early_stopping: not a parameter"),
+        ({"momentum": 2}, ValueError, "^momentum: "),
+        ({"learning": 1}, TypeError, "learning"),
+        ({"max_iter": 0}, ValueError, "^max_iter: "),
+    ],
+)
+def test_bad_arguments(data, arguments, error, message):
+    given = {"learning_rates": RATES, "regs": REGS} | FIXED | arguments
+    with pytest.raises(error, match=message):
+        search(*data, **given)
+
+
+def test_the_picture_has_the_scores(data):
+    found = search(*data, learning_rates=[1e30, 0.01, 0.1], regs=[0.5, 1e-3], **FIXED)
+    figure = plotting.plot_search(found)
+    axes = figure.axes[0]
+    shown = axes.images[0].get_array()
+    # Rates fall from above, penalties rise to the right.
+    np.testing.assert_array_equal(shown.filled(np.nan), found.scores[[0, 2, 1]][:, [1, 0]])
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["1e+30", "0.1", "0.01"]
+    texts = [text.get_text() for text in axes.texts]
+    assert texts.count("diverged") == 2
+    assert f"{found.best_score:.1%}" in texts
+    frame = axes.patches[-1]
+    row, column = round(frame.get_y() + 0.5), round(frame.get_x() + 0.5)
+    assert shown[row, column] == found.best_score
+    with pytest.raises(ValueError, match=r"^result: expected a score for each of 2 x 1"):
+        plotting.plot_search(
+            type("R", (), {"learning_rates": [1, 2], "regs": [1], "scores": [[1]]})
+        )
