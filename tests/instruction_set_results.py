@@ -42,6 +42,7 @@ TRAINING = [
     {"penalty": "l1", "alpha": 0.01, "momentum": 0.5},
     {"penalty": "l2", "batch_size": 64, "fit_intercept": False},
     {"penalty": None, "batch_size": 700, "momentum": 0.9},
+    {"penalty": "l1", "l1_step": "subgradient", "average": True, "label_smoothing": 0.1},
 ]
 SPARSE_TRAINING = [
     {"penalty": "elasticnet", "alpha": 0.01, "batch_size": 3},
@@ -106,7 +107,27 @@ def drawn(dtype, n_threads):
                 backend="compiled", n_jobs=n_threads, max_iter=2, random_state=0, eta0=0.1, **rule
             ).fit(X, labels)
             result = model.coef_, model.intercept_, model.loss_curve_
-            yield f"fit {n}x{d}x{c} {rule['penalty']}", *result
+            yield f"fit {n}x{d}x{c} {rule}", *result
+        weighted = f.SoftmaxClassifier(
+            backend="compiled", n_jobs=n_threads, max_iter=2, random_state=0, eta0=0.1
+        ).fit(X, probabilities, sample_weight=rng.integers(0, 3, n))
+        yield (
+            f"weighted {n}x{d}x{c}",
+            weighted.coef_,
+            weighted.intercept_,
+            weighted.predict_proba(X),
+        )
+        found = f.search(
+            *(X, labels),
+            learning_rates=[0.01, 0.1],
+            regs=[1e-3, 0.1],
+            validation=(X, labels),
+            backend="compiled",
+            n_jobs=n_threads,
+            max_iter=2,
+            random_state=0,
+        )
+        yield f"search {n}x{d}x{c}", found.losses, found.scores, found.best_model.coef_
         for kind in (np.uint8, np.float16, dtype):
             model = f.SoftmaxClassifier(
                 backend="compiled", n_jobs=n_threads, max_iter=2, random_state=0, standardize=True

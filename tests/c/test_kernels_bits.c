@@ -36,7 +36,7 @@ static size_t below(size_t n) { return (size_t)(next() % n); }
 /* In [-1, 1), on a grid of 2**-52: exact. */
 static double uniform(void) { return ((double)(next() >> 11) - 0x1p52) * 0x1p-52; }
 
-enum slot { LOGITS, OUT, TARGETS, LOSSES, DATA, WEIGHTS, VELOCITY, INTERCEPT, N_SLOTS };
+enum slot { LOGITS, OUT, TARGETS, LOSSES, DATA, WEIGHTS, VELOCITY, INTERCEPT, RULES, N_SLOTS };
 enum { SLOT_BYTES = 1 << 20 };
 static char *slot_end[N_SLOTS];
 
@@ -342,16 +342,22 @@ static void packed_case(const struct shape *s) {
     }
     hash_reals(logits, s->n * columns);
     kernels->pack_dlogits(logits, columns, 0, s->n, s->c, dlogits, s->n * lanes);
+    /* Of each class a rule of its own, with a sum of squares for every lane. */
+    int of_classes = option(s, 6);
+    size_t n_sums = of_classes ? s->stride : n_strips;
+    if (of_classes) rule.negative_rates = uniforms(RULES, 3 * lanes);
+    if (of_classes) rule.twice_l2s = (const char *)rule.negative_rates + lanes * size;
+    if (of_classes) rule.thresholds = (const char *)rule.negative_rates + 2 * lanes * size;
     for (size_t k = 0; k < s->c; k += lanes) {
         size_t width = s->c - k < lanes ? s->c - k : lanes;
-        double squares[MANY_FEATURES], magnitudes[MANY_FEATURES];
+        double squares[MANY_FEATURES + 16], magnitudes[MANY_FEATURES + 16];
         const char *dlogits_slab = dlogits + k * s->n * size;
         char *v = rule.momentum != 0 ? velocities + k / lanes * slab_bytes : NULL;
         kernels->packed_update(blocks, block_stride, s->n, 0, s->stride, dlogits_slab, &rule,
                                slabs + k / lanes * slab_bytes, v, squares, magnitudes);
         kernels->packed_update_intercept(dlogits_slab, s->n, width, &rule, intercept + k * size,
                                          NULL);
-        for (size_t i = 0; i < n_strips; ++i) {
+        for (size_t i = 0; i < n_sums; ++i) {
             if (rule.l2 != 0) hash_double(squares[i]);
             if (rule.l1 != 0) hash_double(magnitudes[i]);
         }
