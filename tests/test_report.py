@@ -11,7 +11,7 @@ import pytest
 from fastsoftmax.backends import why_unavailable
 from fastsoftmax.cli import machine, main, measure
 from fastsoftmax.cli.numbers import duration
-from fastsoftmax.cli.page import render
+from fastsoftmax.cli.page import backends, facts, losses, phases, render, style
 from fastsoftmax.cli.page.axes import Axis
 from fastsoftmax.cli.page.bars import bar, logarithmic_lengths
 from fastsoftmax.cli.page.markup import Markup, element, filled
@@ -348,6 +348,14 @@ def test_a_busy_machine_is_named_on_the_page(run):
     for load, is_busy in ((1.5, True), (0.9, False), (None, False)):
         record["machine"] |= {"load_before": load, "cpus": 2}
         assert ("The machine was busy before this run" in render(record)) is is_busy
+
+
+def test_every_backend_and_every_phase_has_words_and_colours():
+    assert backends._WORDS.keys() == losses._LOOKS.keys() == set(ORDER)
+    assert phases._MEANINGS.keys() == facts.PHASES.keys()
+    sheet = style.style_sheet()
+    for name in (*ORDER, *facts.PHASES.values()):
+        assert len(re.findall(f"--{name}: #[0-9a-f]{{6}};", sheet)) == 2, "light and dark"
 
 
 def test_elements_escape_all_but_markup():

@@ -6,18 +6,18 @@ All numbers on it are those of the record; the texts are the project's own, and 
 
 from ..._version import __version__
 from ..machine import note_of_load
-from .backends import backends
+from .backends import backends_section
 from .facts import Facts, Record
-from .fusion import fusion
-from .limits import limits
-from .losses import losses
-from .machine import in_a_line, machine
+from .fusion import fusion_section
+from .limits import limits_section
+from .losses import losses_section
+from .machine import in_a_line, machine_section
 from .markup import Markup, element, filled, joined
-from .phases import phases
-from .speed import speed, summary
+from .phases import phases_section
+from .speed import speed_section, summary
 from .style import style_sheet
-from .task import task
-from .templates import templates
+from .task import task_section
+from .templates import templates_section
 
 _TITLE = "Softmax regression, from loops to fused kernels"
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
@@ -46,15 +46,15 @@ def render(record: Record, weights: bytes | None = None) -> str:
     """
     facts = Facts(record)
     sections = {
-        "task": task(facts),
-        "backends": backends(facts),
-        "speed": speed(facts),
-        "phases": phases(facts),
-        "fusion": fusion(facts),
-        "limits": limits(facts),
-        "losses": losses(facts),
-        **({} if weights is None else {"templates": templates(facts, weights)}),
-        "machine": machine(facts),
+        "task": task_section(facts),
+        "backends": backends_section(facts),
+        "speed": speed_section(facts),
+        "phases": phases_section(facts),
+        "fusion": fusion_section(facts),
+        "limits": limits_section(facts),
+        "losses": losses_section(facts),
+        **({} if weights is None else {"templates": templates_section(facts, weights)}),
+        "machine": machine_section(facts),
     }
     head = element(
         "head",

@@ -26,14 +26,14 @@ the next one reads it; and every call takes a moment in Python before it begins.
     "compiled": """
 One call of C code for a whole epoch. Vector instructions take 16 numbers in float32, or 8 in float64,
 at a time; the operations of a step are <em>fused</em>, so that what one of them finds is used while it
-is in a register or in the nearest cache; a pool of threads shares out the work of a step. Python is
-back when the epoch is over.
+is in a register or in the nearest cache; a pool of threads shares out the work of a step where there is
+enough of it. Python is back when the epoch is over.
 """,
 }
 _MISSING = "<strong>Not in this run</strong> ({status}): {reason}"
 
 
-def backends(facts: Facts) -> Markup:
+def backends_section(facts: Facts) -> Markup:
     """Return the section; a backend that did not run is there with the reason."""
     absent = {entry["backend"]: entry for entry in facts.record["left_out"]}
     entries = []

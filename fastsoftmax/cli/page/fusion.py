@@ -33,7 +33,7 @@ does tell where the time has gone.
 _COMPARED = (*NAMES[:4], BETWEEN, OUTSIDE)
 
 
-def fusion(facts: Facts) -> Markup:
+def fusion_section(facts: Facts) -> Markup:
     """Return the section."""
     arrays = _arrays(facts)
     total = sum(numbers for *_, numbers, _ in arrays) * facts.itemsize

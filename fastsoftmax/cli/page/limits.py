@@ -36,7 +36,7 @@ _BELOW = "less than {ridge}, so that memory is the nearer limit"
 _ABOVE = "at least {ridge}, so that arithmetic is the nearer limit"
 
 
-def limits(facts: Facts) -> Markup:
+def limits_section(facts: Facts) -> Markup:
     """Return the section."""
     title = "How close to the machine's limits"
     peaks = facts.peaks()

@@ -32,7 +32,7 @@ _LOOKS = {
 }
 
 
-def losses(facts: Facts) -> Markup:
+def losses_section(facts: Facts) -> Markup:
     """Return the section."""
     complete = [name for name, result in facts.results.items() if result["loss_curve"]]
     title = "The same losses"

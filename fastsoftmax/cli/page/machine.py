@@ -23,7 +23,7 @@ _NOTE = (
 )
 
 
-def machine(facts: Facts) -> Markup:
+def machine_section(facts: Facts) -> Markup:
     """Return the section."""
     described = facts.record["machine"]
     rows = [

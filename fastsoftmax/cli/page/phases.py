@@ -27,7 +27,7 @@ _MEANINGS = {
 }
 
 
-def phases(facts: Facts) -> Markup:
+def phases_section(facts: Facts) -> Markup:
     """Return the section."""
     present = [p for p in PHASES if any(p in facts.phases(b) for b in facts.profiles)]
     meanings = joined(

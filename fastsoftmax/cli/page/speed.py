@@ -25,7 +25,7 @@ long.
 """
 
 
-def speed(facts: Facts) -> Markup:
+def speed_section(facts: Facts) -> Markup:
     """Return the section."""
     sampled = [
         paragraphs(_SAMPLED, backend=name, rows=result["n_rows_timed"], n=facts.n)

@@ -3,8 +3,8 @@
 from ...backends import NAMES
 from .facts import PHASES
 
-# Colours have a contrast of at least 4.5 to their background as text and 3 as areas. Those of phases and
-# backends differ in lightness too, and every picture has its numbers in a table.
+# Colours have a contrast of at least 4.5 to their background as text and 3 as areas. Nothing is told by
+# colour alone: every picture has its numbers in words or in a table.
 _LIGHT = """
 --back: #ffffff; --box: #f3f5f8; --line: #c9cfd8; --text: #1b1f24; --soft: #525b66; --link: #0b5cad;
 --good: #146c3c; --bad: #b3201f;

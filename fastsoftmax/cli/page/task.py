@@ -43,7 +43,7 @@ _FORMULAS = {
 _SUM = Markup("&sum;<sub><var>j</var></sub> exp(<var>z<sub>j</sub></var>)")
 
 
-def task(facts: Facts) -> Markup:
+def task_section(facts: Facts) -> Markup:
     """Return the section."""
     formulas = joined(
         element(

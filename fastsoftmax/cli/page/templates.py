@@ -11,7 +11,7 @@ _TEXT = (
 )
 
 
-def templates(facts: Facts, picture: bytes) -> Markup:
+def templates_section(facts: Facts, picture: bytes) -> Markup:
     """Return the section; `picture` is a PNG."""
     backend = list(facts.results)[-1]
     caption = f"Weight of every pixel for each class, as learned by {backend}"
