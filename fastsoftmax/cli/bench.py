@@ -1,6 +1,7 @@
 """`fastsoftmax bench`: train with every backend from the same seed, and show them side by side."""
 
 import argparse
+import io
 import json
 from collections.abc import Mapping
 from importlib import import_module
@@ -11,7 +12,8 @@ from ..datasets import Dataset
 from . import files, machine, options, task
 from .errors import FAILED, CommandError
 from .measure import prepare, train
-from .numbers import count
+from .page import render
+from .profiles import profile_runs
 from .record import as_record
 from .results import ORDER, TOLERANCES, Comparison, LeftOut
 
@@ -31,10 +33,10 @@ examples:
         two backends, on one thread, in double precision
   fastsoftmax bench --json - --no-plot > bench.json
         all numbers for a program to read; the table goes to standard error
+  fastsoftmax bench --report bench.html
+        a page for a lecture: why fused code is faster, with the numbers of this run
 """
 _DEFAULT_PLOT = Path("fastsoftmax-bench.png")
-# Of the CPUs: with more of them taken by other programs, the threads get in each other's way.
-_BUSY = 0.5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -103,6 +105,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="save all settings, versions and times of epochs; - for standard output",
     )
+    add(
+        "--report",
+        type=Path,
+        metavar="FILE",
+        help="save a page for a lecture, .html: profiles every backend as well, and explains",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -128,25 +136,30 @@ def run(arguments: argparse.Namespace) -> int:
                 raise CommandError(f"argument --backends: {name!r} is too slow here: {reason}")
             train(runs, settings, watcher)
             results = [run.result(data) for run in runs]
+            profiles = None
+            if arguments.report is not None:
+                profiles = profile_runs(runs, data, settings, watcher)
     comparison = Comparison(results, [*too_slow, *missing], TOLERANCES[arguments.dtype])
     sets = machine.instruction_sets() if "compiled" in present else None
     instruction_set = None if sets is None else sets[0]
     console = Console(stderr=arguments.json == "-", highlight=False)
     heading = task.description(arguments.shape, data, settings, instruction_set)
     print_comparison(console, comparison, heading)
-    if load is not None and load > _BUSY * machine.cpus():
-        console.print(
-            f"The machine was busy before this run (load {load:.2f} in the last minute, "
-            f"{count(machine.cpus(), 'CPU')}): the times may not be typical."
-        )
+    if (note := machine.note_of_load(load, machine.cpus())) is not None:
+        console.print(note)
     if arguments.plot is not None:
         if comparison.reference is None:
             console.print("No picture: no backend has trained on all samples.")
         else:
             _save_plot(arguments.plot, comparison, data, heading)
             console.print(f"Picture: {arguments.plot}", markup=False, soft_wrap=True)
+    record = as_record(arguments.shape, comparison, data, settings, instruction_set, load)
+    if profiles is not None:
+        record["profiles"] = profiles
+        page = render(record, _weights(comparison, data))
+        files.write_page("--report", arguments.report, page)
+        console.print(f"Report: {arguments.report}", markup=False, soft_wrap=True)
     if arguments.json is not None:
-        record = as_record(arguments.shape, comparison, data, settings, instruction_set, load)
         text = json.dumps(record, indent=2, allow_nan=False) + "\n"
         files.write_text("--json", arguments.json, text)
     return 0
@@ -172,15 +185,14 @@ def _require(arguments: argparse.Namespace) -> None:
 
 def _check_targets(arguments: argparse.Namespace) -> None:
     """Find out before the training, not after it, that its results cannot be saved."""
-    if (
-        arguments.plot is not None
-        and arguments.json not in (None, "-")
-        and Path(arguments.json).resolve() == arguments.plot.resolve()
-    ):
-        raise CommandError(f"argument --json: {arguments.json!r} is where the picture goes")
+    json_file = None if arguments.json in (None, "-") else Path(arguments.json).resolve()
+    for path, what in ((arguments.plot, "picture"), (arguments.report, "report")):
+        if path is not None and path.resolve() == json_file:
+            raise CommandError(f"argument --json: {arguments.json!r} is where the {what} goes")
     for option, path in (("--plot", arguments.plot), ("--json", arguments.json)):
         files.check_target(option, path, _instead(path) if path is not None else "")
     files.check_picture("--plot", arguments.plot)
+    files.check_page("--report", arguments.report)
 
 
 def _instead(path: Path | str) -> str:
@@ -226,3 +238,17 @@ def _save_plot(
         figure.savefig(path, dpi=150)
     except OSError as error:
         raise CommandError(f"argument --plot: {error}{_instead(path)}", FAILED) from None
+
+
+def _weights(comparison: Comparison, data: Dataset) -> bytes | None:
+    """The picture of the learned weights for the report, where samples are images."""
+    coef = comparison.results[-1].coef
+    if coef is None or data.image_shape is None:
+        return None
+    try:
+        figure = plotting.plot_templates(coef, data.image_shape)
+    except ImportError:  # without --plot there need be no matplotlib
+        return None
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=110)
+    return picture.getvalue()

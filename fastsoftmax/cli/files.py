@@ -2,9 +2,13 @@
 
 import os
 import sys
+import tempfile
 from pathlib import Path
 
+from ..persistence.atomic import write_at_once
 from .errors import FAILED, CommandError
+
+_PAGES = (".html", ".htm")
 
 
 def check_target(option: str, path: Path | str | None, instead: str = "") -> None:
@@ -42,5 +46,37 @@ def write_text(option: str, target: Path | str, text: str) -> None:
         return
     try:
         Path(target).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise CommandError(f"argument {option}: {error}", FAILED) from None
+
+
+def check_page(option: str, path: Path | None) -> None:
+    """Raise unless the name is that of a page, and a file can be made in its folder and take its place."""
+    if path is None:
+        return
+    if path.suffix.lower() not in _PAGES:
+        raise CommandError(
+            f"argument {option}: expected a file name that ends in {' or '.join(_PAGES)}, "
+            f"got {str(path)!r}"
+        )
+    try:
+        if path.is_dir():
+            raise IsADirectoryError("is a folder, not a file")
+        if path.exists() and not os.access(path, os.W_OK):
+            raise PermissionError("is write-protected")
+        # Not only asked for: file systems are full, or read-only, whatever the permissions say.
+        with tempfile.TemporaryFile(dir=Path(os.path.realpath(path)).parent):
+            pass
+    except OSError as error:
+        reason = error.strerror or error
+        raise CommandError(
+            f"argument {option}: {str(path)!r} cannot be written: {reason}", FAILED
+        ) from None
+
+
+def write_page(option: str, path: Path, text: str) -> None:
+    """Write to the file, all or nothing."""
+    try:
+        write_at_once(path, text.encode("utf-8"))
     except OSError as error:
         raise CommandError(f"argument {option}: {error}", FAILED) from None

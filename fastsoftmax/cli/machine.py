@@ -9,12 +9,15 @@ from typing import Any
 from ..backends import get_backend, why_unavailable
 from ..threads import allowed_cpus, default_and_origin
 from .errors import CommandError
+from .numbers import count
 
 # The threads of OpenBLAS and of OpenMP go on spinning after their start and their work, the former for more
 # than 0.1 s in some builds. They sleep when this process's own CPU time stands still.
 _PAUSE_SECONDS = 0.02
 _BUSY_SHARE = 0.05
 _LONGEST_PAUSE_SECONDS = 2.0
+# Of the CPUs: with more of them taken by other programs, the threads get in each other's way.
+_BUSY = 0.5
 
 
 def cpu_name() -> str:
@@ -80,6 +83,16 @@ def load() -> float | None:
         return os.getloadavg()[0]
     except (AttributeError, OSError):  # Windows has no such function
         return None
+
+
+def note_of_load(load: float | None, n_cpus: int) -> str | None:
+    """Return a warning where the machine was busy before a run, else None."""
+    if load is None or load <= _BUSY * n_cpus:
+        return None
+    return (
+        f"The machine was busy before this run (load {load:.2f} in the last minute, "
+        f"{count(n_cpus, 'CPU')}): the times may not be typical."
+    )
 
 
 def available_memory() -> int | None:

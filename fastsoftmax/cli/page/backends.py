@@ -1,0 +1,48 @@
+"""What each backend does, from the plainest to the fastest."""
+
+from ..results import ORDER
+from .facts import Facts
+from .markup import Markup, element, filled, joined, section
+
+_WORDS = {
+    "naive": """
+Loops in Python, one sample after another, written as the formulas are. For every single multiplication
+the interpreter looks up the operands, finds out what types they have, makes an object for the result
+and counts references: dozens of instructions around one that computes. This is the version to read, and
+the one that the others are checked against.
+""",
+    "numba": """
+The same loops, compiled by Numba to machine code for the types that are in the arrays. The interpreter
+is gone from the loops. Scores are still sums in the order in which they are written, a number after
+another, which a compiler may not change; between scores, loss and gradient whole arrays are written and
+read again.
+""",
+    "vectorized": """
+No loops over samples: each formula is a call of NumPy for a whole minibatch, and scores and gradient
+are products of matrices, <var>X</var><var>W</var> and <var>X</var><sup>&#8868;</sup><var>G</var>, which
+a BLAS library computes with the CPU's vector instructions. Every call writes its result to an array and
+the next one reads it; and every call takes a moment in Python before it begins.
+""",
+    "compiled": """
+One call of C code for a whole epoch. Vector instructions take 16 numbers in float32, or 8 in float64,
+at a time; the operations of a step are <em>fused</em>, so that what one of them finds is used while it
+is in a register or in the nearest cache; a pool of threads shares out the work of a step where there is
+enough of it. Python is back when the epoch is over.
+""",
+}
+_MISSING = "<strong>Not in this run</strong> ({status}): {reason}"
+
+
+def backends_section(facts: Facts) -> Markup:
+    """Return the section; a backend that did not run is there with the reason."""
+    absent = {entry["backend"]: entry for entry in facts.record["left_out"]}
+    entries = []
+    for name in ORDER:
+        if name in facts.results or name in absent:
+            entries += [element("dt", name), element("dd", filled(_WORDS[name].strip()))]
+        if name in absent:
+            why = filled(_MISSING, status=absent[name]["status"], reason=absent[name]["reason"])
+            entries.append(element("dd", why))
+    return section(
+        "backends", "What each backend does", element("dl", joined(entries), id="backends-list")
+    )
