@@ -70,7 +70,10 @@ def test_without_arguments_it_prints_help(capsys):
     assert "info" in out
 
 
-@pytest.mark.parametrize("command", [(), ("bench",), ("info",)])
+@pytest.mark.parametrize(
+    "command",
+    [(), *((name,) for name in ("bench", "info", "train", "predict", "evaluate", "plot"))],
+)
 def test_help_has_examples(capsys, command):
     code, out, _ = run(capsys, *command, "--help")
     assert code == 0
@@ -155,9 +158,10 @@ def test_bad_arguments_are_one_line_that_names_the_option(capsys, monkeypatch, a
 
 
 def test_unknown_commands_are_an_error_that_lists_those_there_are(capsys):
-    err = error_of(capsys, "train")
-    assert "train" in err
+    err = error_of(capsys, "learn")
+    assert "learn" in err
     assert "bench" in err
+    assert "train" in err
 
 
 # info

@@ -1115,3 +1115,52 @@ def test_a_model_trains_on_what_was_read(tmp_path, digits):
         for samples in (images.reshape(N, -1), X)
     )
     np.testing.assert_array_equal(in_memory.coef_, mapped.coef_)
+
+
+# --- Without labels ------------------------------------------------------------------------------
+
+
+def test_files_without_labels_are_read_where_none_are_required(tmp_path, rng):
+    images = rng.integers(256, size=(N, 28, 28), dtype=np.uint8)
+    table = pyarrow.table({"a": [1.5, 2.5], "b": [3.0, 4.0]})
+    np.save(tmp_path / "x.npy", images)
+    np.savez(tmp_path / "x.npz", X=images)
+    (tmp_path / "x.csv").write_text("a,b\n1.5,3\n2.5,4\n")
+    parquet.write_table(table, tmp_path / "x.parquet")
+    (tmp_path / "images-idx3").write_bytes(
+        bytes([0, 0, 8, 3]) + struct.pack(">3I", N, 28, 28) + images.tobytes()
+    )
+    (tmp_path / "x-idx3").write_bytes((tmp_path / "images-idx3").read_bytes())
+    for name in ("x.npy", "x.npz", "images-idx3", "x-idx3"):
+        X, y, *_ = datasets.load(tmp_path / name, require_labels=False)
+        assert y is None
+        assert np.array_equal(X, images.reshape(N, -1))
+    for name in ("x.csv", "x.parquet"):
+        samples = datasets.load(tmp_path / name, require_labels=False)
+        assert samples.y is None
+        assert samples.X.tolist() == [[1.5, 3], [2.5, 4]]
+        assert samples.feature_names == ("a", "b")
+    for path in tmp_path.iterdir():
+        with pytest.raises((ValueError, FileNotFoundError), match=r"target: |labels"):
+            datasets.load(path)
+
+
+def test_without_a_header_a_number_is_an_index_even_if_the_first_row_has_it(tmp_path):
+    (tmp_path / "x.csv").write_text("1,2,5\n2,3,7\n")
+    assert datasets.load(tmp_path / "x.csv", target="2", header=False).y.tolist() == [5, 7]
+
+
+def test_labels_are_read_where_there_are_some(tmp_path):
+    np.savez(tmp_path / "x.npz", X=np.eye(2), y=[3, 4])
+    (tmp_path / "x.csv").write_text("a,label\n1,3\n2,4\n")
+    (tmp_path / "two.csv").write_text("a,y,label\n1,3,3\n2,4,4\n")
+    (tmp_path / "x.svm").write_text("3 1:1\n4 2:1\n")
+    for name in ("x.npz", "x.csv", "x.svm"):
+        assert datasets.load(tmp_path / name, require_labels=False).y.tolist() == [3, 4]
+    refused(
+        tmp_path / "x.npz", "expected the labels in an array z", target="z", require_labels=False
+    )
+    refused(tmp_path / "x.csv", "^target: ", target="z", require_labels=False)
+    refused(tmp_path / "two.csv", "^target: ", require_labels=False)
+    with pytest.raises(TypeError, match=r"^require_labels: expected True or False, got 1"):
+        datasets.load(tmp_path / "x.npz", require_labels=1)

@@ -7,24 +7,44 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from .._version import __version__
-from . import bench, info, profile, roofline
+from . import bench, evaluate, info, plot, predict, profile, roofline, train
 from .errors import FAILED, INTERRUPTED, CommandError
 
 _DESCRIPTION = """\
-Softmax regression by minibatch SGD on the CPU, by four backends that compute the
-same: naive loops, numba, NumPy (vectorized) and compiled.
+Softmax regression by minibatch SGD on the CPU: train on a file of data, use the
+model, and compare the four backends, which compute the same: naive loops, numba,
+NumPy (vectorized) and compiled.
 """
 _EXAMPLES = """\
 examples:
-  fastsoftmax info             what is installed, and what it runs on
-  fastsoftmax bench            train on real images with every backend and compare
-  fastsoftmax bench --help     its options, with more examples
-  fastsoftmax profile          where the time of a training goes
+  fastsoftmax train train.csv --target species --model flowers.npz
+        train on a table whose column species has the labels
+  fastsoftmax evaluate --model flowers.npz test.csv --target species
+        accuracy, log loss, and which class is taken for which
+  fastsoftmax predict --model flowers.npz new.csv
+        the labels of new samples
+  fastsoftmax bench
+        train on real images with every backend and compare
+  fastsoftmax train --help
+        its options, with more examples; so for every command
 """
 
 
-_MODULES: dict[str, Any] = {"bench": bench, "info": info, "profile": profile, "roofline": roofline}
+_MODULES: dict[str, Any] = {
+    "train": train,
+    "predict": predict,
+    "evaluate": evaluate,
+    "plot": plot,
+    "bench": bench,
+    "info": info,
+    "profile": profile,
+    "roofline": roofline,
+}
 _SUMMARIES = {
+    "train": "train on a file of data and save the model",
+    "predict": "predict the labels of new samples",
+    "evaluate": "compare a model's predictions with labels",
+    "plot": "draw the loss, the weights or the confusion matrix of a model",
     "bench": "train with every backend and compare them",
     "info": "print what is installed and what it runs on",
     "profile": "say where the time of a training goes, phase by phase",
@@ -42,13 +62,17 @@ class _Parser(argparse.ArgumentParser):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line `argv`, by default the process's, and return its exit code.
 
-    0 for success, 1 where something is missing or cannot be saved, 2 for bad arguments, 130 after
-    Ctrl-C.
+    0 for success, 1 where something is missing or cannot be read, trained or saved, 2 for bad
+    arguments, 130 after Ctrl-C.
     """
     parser = _parser()
     command = parser.prog
     try:
-        arguments = parser.parse_args(argv)
+        arguments, rest = parser.parse_known_args(argv)
+        if arguments.command == "plot":
+            rest = plot.take_data(arguments, rest)
+        if rest:
+            parser.error(f"unrecognized arguments: {' '.join(rest)}")
         if arguments.command is None:
             parser.print_help()
             return 0
@@ -61,9 +85,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     except CommandError as error:
         print(f"{error.command or command}: error: {error}", file=sys.stderr)
         return error.exit_code
-    except KeyboardInterrupt:
-        print(f"{command}: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        print(f"{command}: interrupted", *interrupt.args, sep="; ", file=sys.stderr)
         return INTERRUPTED
+    except UnicodeEncodeError as error:
+        character = ascii(error.object[error.start])
+        print(
+            f"{command}: error: {error.encoding}, the encoding of the output, has no {character}: "
+            "PYTHONIOENCODING=utf-8 chooses another",
+            file=sys.stderr,
+        )
+        return FAILED
     except BrokenPipeError:
         # Whoever read the output has seen enough. Python would complain once more at its exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -85,6 +117,7 @@ def _parser() -> argparse.ArgumentParser:
         command = commands.add_parser(
             name,
             help=summary,
+            usage=getattr(module, "USAGE", None),  # where all options are too many to read
             description=module.DESCRIPTION,
             epilog=module.EXAMPLES,
             formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -3,7 +3,9 @@
 import os
 import sys
 import tempfile
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from ..persistence.atomic import write_at_once
 from .errors import FAILED, CommandError
@@ -76,7 +78,28 @@ def check_page(option: str, path: Path | None) -> None:
 
 def write_page(option: str, path: Path, text: str) -> None:
     """Write to the file, all or nothing."""
+    write_bytes(option, path, text.encode("utf-8"))
+
+
+def require_matplotlib() -> None:
+    """Raise where no picture can be drawn."""
     try:
-        write_at_once(path, text.encode("utf-8"))
+        import_module("matplotlib")
+    except ImportError:
+        raise CommandError('needs matplotlib: pip install "fastsoftmax[plot]"', FAILED) from None
+
+
+def save_picture(option: str, path: Path, figure: Any) -> None:
+    """Save a figure of matplotlib's."""
+    try:
+        figure.savefig(path, dpi=150)
+    except (OSError, ValueError) as error:
+        raise CommandError(f"argument {option}: {error}", FAILED) from None
+
+
+def write_bytes(option: str, path: Path, content: bytes) -> None:
+    """Write a file that is there as a whole or as it was before."""
+    try:
+        write_at_once(path, content)
     except OSError as error:
         raise CommandError(f"argument {option}: {error}", FAILED) from None

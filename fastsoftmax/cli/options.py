@@ -1,7 +1,8 @@
 """The values of options: from what was typed to what was meant, or why it cannot be."""
 
 from argparse import ArgumentTypeError
-from math import isfinite
+from collections.abc import Callable
+from math import isfinite, nan
 
 from ..backends import NAMES
 
@@ -65,3 +66,49 @@ def backends(text: str) -> tuple[str, ...]:
     if len(set(names)) < len(names):
         raise ArgumentTypeError(f"expected each name once, got {text!r}")
     return names
+
+
+def non_negative_number(text: str) -> float:
+    """Return a finite number of at least 0."""
+    number = _number(text)
+    if not (isfinite(number) and number >= 0):
+        raise ArgumentTypeError(f"expected a number of at least 0, got {text!r}")
+    return number
+
+
+def share(text: str) -> float:
+    """Return a number between 0 and 1."""
+    number = _number(text)
+    if not 0 < number < 1:
+        raise ArgumentTypeError(f"expected a number between 0 and 1, got {text!r}")
+    return number
+
+
+def positive_number_or(word: str) -> Callable[[str], float | str]:
+    """Return the type of a number greater than 0, or of a word."""
+
+    def parse(text: str) -> float | str:
+        number = _number(text)
+        if text != word and not (isfinite(number) and number > 0):
+            raise ArgumentTypeError(f"expected a number greater than 0, or {word}, got {text!r}")
+        return text if text == word else number
+
+    return parse
+
+
+def image_shape(text: str) -> tuple[int, ...]:
+    """Return height and width, and 3 for colours, of "32x32x3"."""
+    parts = text.lower().split("x")
+    are_sizes = [part.isdecimal() and len(part) < 10 and int(part) > 0 for part in parts]
+    if len(parts) not in (2, 3) or not all(are_sizes):
+        raise ArgumentTypeError(
+            f"expected height x width, or height x width x 3, such as 28x28, got {text!r}"
+        )
+    return tuple(int(part) for part in parts)
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return nan

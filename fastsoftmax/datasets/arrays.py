@@ -16,7 +16,7 @@ from .shapes import as_labels, as_rows
 SPLITS = ("train", "test")
 
 
-def read_npy(path: Path, target: object = None) -> Samples:
+def read_npy(path: Path, target: object = None, require_labels: bool = True) -> Samples:
     """Return the samples of one file, mapped into memory read-only, with the labels of another.
 
     Parameters
@@ -25,7 +25,12 @@ def read_npy(path: Path, target: object = None) -> Samples:
         The samples, (n_samples, ...) of real numbers.
     target : str or os.PathLike
         The `.npy` file with the labels.
+    require_labels : bool, default True
+        Whether there has to be one.
     """
+    if target is None and not require_labels:
+        X, image_shape = _samples(path, _mapped(path))
+        return Samples(X, None, image_shape=image_shape)
     if target is None:
         raise ValueError(f"target: expected the .npy file with the labels of {path}, got None")
     labels = as_path("target", target)
@@ -33,7 +38,9 @@ def read_npy(path: Path, target: object = None) -> Samples:
     return Samples(X, as_labels(labels, _mapped(labels)), image_shape=image_shape)
 
 
-def read_npz(path: Path, target: object = None, split: str | None = None) -> Samples:
+def read_npz(
+    path: Path, target: object = None, split: str | None = None, require_labels: bool = True
+) -> Samples:
     """Return the samples `X` and the labels `y` of one file, or `X_train` and `y_train`, or of lower case.
 
     Parameters
@@ -44,6 +51,8 @@ def read_npz(path: Path, target: object = None, split: str | None = None) -> Sam
         The name of the labels, in place of those above.
     split : {"train", "test"}, optional
         Which samples where there are two kinds. By default `X`, or else `X_train`.
+    require_labels : bool, default True
+        Whether there have to be labels.
     """
     if split is not None and split not in SPLITS:
         raise ValueError(f"split: expected one of {', '.join(SPLITS)}, got {split!r}")
@@ -56,10 +65,13 @@ def read_npz(path: Path, target: object = None, split: str | None = None) -> Sam
         name_of_X = _choose(path, present, [f"{x}{end}" for end in ends for x in "Xx"], "samples")
         end = name_of_X[1:]
         wanted = [f"y{end}"] if target is None else [str(target)]
-        name_of_y = _choose(path, present, wanted, "labels")
-        X, y = (_member(path, archive, name) for name in (name_of_X, name_of_y))
+        y = None
+        if require_labels or target is not None or wanted[0] in present:
+            y = _member(path, archive, _choose(path, present, wanted, "labels"))
+        X = _member(path, archive, name_of_X)
     rows, image_shape = _samples(path, X)
-    return Samples(rows, as_labels(path, y), image_shape=image_shape)
+    labels = None if y is None else as_labels(path, y)
+    return Samples(rows, labels, image_shape=image_shape)
 
 
 class _Header(NamedTuple):

@@ -3,7 +3,6 @@
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..backends.protocol import FloatArray, LabelArray
 
@@ -23,7 +22,9 @@ class Samples(NamedTuple):
     """Samples that a file holds, with their labels: `X`, `y` and what else the file says of them."""
 
     X: Any  # (n_samples, n_features), an array of real numbers, or a CSR matrix of float32
-    y: NDArray[Any]  # (n_samples,), int64, bool or texts; (n_samples, n_classes) for probabilities
+    # (n_samples,), int64, bool or texts; (n_samples, n_classes) for probabilities; None where the file has
+    # none and none were required.
+    y: Any
     class_names: tuple[str, ...] | None = None  # of the labels 0, 1, ...
     image_shape: tuple[int, ...] | None = None  # (height, width) or (height, width, 3)
     feature_names: tuple[str, ...] | None = None

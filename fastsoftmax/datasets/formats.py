@@ -15,6 +15,8 @@ from .libsvm import is_libsvm, read_libsvm
 from .svhn import read_svhn
 from .tables import read_csv, read_parquet
 
+_REQUIRE_LABELS = "require_labels"
+
 
 class _Format(NamedTuple):
     read: Callable[..., Samples]
@@ -24,6 +26,15 @@ class _Format(NamedTuple):
 
     @property
     def options(self) -> list[str]:
+        return [name for name in self._parameters if name != _REQUIRE_LABELS]
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether a sample and its label come together, so that no file is without labels."""
+        return _REQUIRE_LABELS not in self._parameters
+
+    @property
+    def _parameters(self) -> list[str]:
         return list(inspect.signature(self.read).parameters)[1:]
 
 
@@ -55,6 +66,7 @@ def load(
     delimiter: str | None = None,
     zero_based: bool | str | None = None,
     n_features: int | None = None,
+    require_labels: bool = True,
 ) -> Samples:
     """Read samples and their labels from a file or folder.
 
@@ -81,13 +93,17 @@ def load(
     zero_based, n_features
         Of "libsvm": whether the first feature has the index 0 (True, False, or by default "auto": where
         that index occurs); how many features there are, by default the largest index.
+    require_labels : bool, default True
+        Whether a file without labels is an error. If not, `y` is None where there are none: `target` is not
+        given, and no column, array or file has the name that stands for it.
 
     Returns
     -------
     Samples
         A named tuple of `X` (n_samples, n_features), `y` (n_samples,), `class_names`, `image_shape` and
         `feature_names`, the last three None where the file does not say. `X` is an array of the file's
-        dtype or, from "libsvm", a CSR matrix of float32. `y` is int64, or bool or texts.
+        dtype or, from "libsvm", a CSR matrix of float32. `y` is int64, or bool or texts; see also
+        `require_labels`.
 
     Raises
     ------
@@ -113,6 +129,8 @@ def load(
     file = as_path("path", path)
     if format is not None and format not in FORMATS:
         raise ValueError(f"format: expected one of {', '.join(FORMATS)}, got {format!r}")
+    if not isinstance(require_labels, bool):
+        raise TypeError(f"require_labels: expected True or False, got {require_labels!r}")
     name = format or format_of(file)
     chosen = FORMATS[name]
     if file.is_dir() and not chosen.has_folders:
@@ -131,6 +149,8 @@ def load(
         raise ValueError(
             f"{option}: expected none for the format {name!r} of {file}, whose options are: {accepted}"
         )
+    if not chosen.has_labels:
+        given[_REQUIRE_LABELS] = require_labels
     samples = chosen.read(file, **given)
     _check(file, samples)
     return samples
@@ -184,7 +204,7 @@ def _check(path: Path, samples: Samples) -> None:
         raise UnreadableFile(
             path, f"expected at least one sample and one feature, got shape {samples.X.shape}"
         )
-    if len(samples.y) != n_samples:
+    if samples.y is not None and len(samples.y) != n_samples:
         raise UnreadableFile(
             path, f"expected {n_samples} labels, one for each sample, got {len(samples.y)}"
         )

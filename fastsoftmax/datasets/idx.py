@@ -24,7 +24,9 @@ _MOST_DIMENSIONS = 4  # samples, height, width, channels
 SPLITS = {"train": "train", "test": "t10k"}
 
 
-def read_idx(path: Path, target: object = None, split: str | None = None) -> Samples:
+def read_idx(
+    path: Path, target: object = None, split: str | None = None, require_labels: bool = True
+) -> Samples:
     """Return images and their labels.
 
     Parameters
@@ -36,17 +38,20 @@ def read_idx(path: Path, target: object = None, split: str | None = None) -> Sam
         for ``idx3``, compressed or not.
     split : {"train", "test"}, optional
         Which of a folder's images; "train" by default.
+    require_labels : bool, default True
+        Whether there has to be a file of labels.
     """
     if path.is_dir():
         path = _images_in(path, split or "train")
     elif split is not None:
         raise ValueError(f"split: expected none where the path is a file, {path}, got {split!r}")
-    labels = _labels_of(path) if target is None else as_path("target", target)
+    labels = _labels_of(path, require_labels) if target is None else as_path("target", target)
     images = read_array(path)
     if images.ndim < 2:
         raise UnreadableFile(path, f"expected images, got an array of shape {images.shape}")
     X, image_shape = as_rows(images)
-    return Samples(X, as_labels(labels, read_array(labels)), image_shape=image_shape)
+    y = None if labels is None else as_labels(labels, read_array(labels))
+    return Samples(X, y, image_shape=image_shape)
 
 
 def has_idx(folder: Path) -> bool:
@@ -113,17 +118,19 @@ def _find_images(folder: Path, split: str) -> Path | None:
     return next((name for name in names if name.is_file()), None)
 
 
-def _labels_of(images: Path) -> Path:
+def _labels_of(images: Path, required: bool) -> Path | None:
     plain = images.name.removesuffix(".gz")
     name = plain.replace("images", "labels").replace("idx3", "idx1")
     if name == plain:
+        if not required:
+            return None
         raise ValueError(
             f"target: expected the file with the labels of {images}, "
             "whose name has no 'images' to put 'labels' for"
         )
     found = [images.with_name(name + suffix) for suffix in ("", ".gz")]
     labels = next((file for file in found if file.is_file()), None)
-    if labels is None:
+    if labels is None and required:
         raise FileNotFoundError(
             f"{found[0]}: no such file, nor with .gz: the labels of {images.name}"
         )

@@ -23,6 +23,7 @@ def read_csv(
     target: object = None,
     header: bool | None = None,
     delimiter: str | None = None,
+    require_labels: bool = True,
 ) -> Samples:
     """Return the samples and labels of a table in text, in UTF-8.
 
@@ -40,6 +41,9 @@ def read_csv(
         one of its fields is in `TARGET_NAMES`, or if none is a number. It does not if all are.
     delimiter : str, optional
         By default a comma, and a tab in `.tsv`.
+    require_labels : bool, default True
+        Whether there has to be a column of labels; if not, and none has a name of `TARGET_NAMES`, all
+        are features where `target` is None.
     """
     if header not in (None, True, False):
         raise TypeError(f"header: expected True, False or None, got {header!r}")
@@ -50,7 +54,7 @@ def read_csv(
     check_is_file(path, "a CSV file")
     arrow = optional_module("pyarrow.csv", "CSV", "data")
     first = _first_row(path, delimiter)
-    target = _name_or_index(target, first)
+    target = _name_or_index(target, [] if header is False else first)
     if header is None:
         header = _has_header(path, first, target)
     with open_binary(path) as stream, reported(path, "CSV rows of equal length", Exception):
@@ -59,14 +63,14 @@ def read_csv(
             read_options=arrow.ReadOptions(autogenerate_column_names=not header),
             parse_options=arrow.ParseOptions(delimiter=delimiter),
         )
-    samples = _samples(path, table, target, named=header)
+    samples = _samples(path, table, target, header, require_labels)
     X = samples.X
     if X.dtype.kind in "iu" and X.min() >= 0 and X.max() <= np.iinfo(np.uint8).max:
         return samples._replace(X=X.astype(np.uint8))
     return samples
 
 
-def read_parquet(path: Path, target: object = None) -> Samples:
+def read_parquet(path: Path, target: object = None, require_labels: bool = True) -> Samples:
     """Return the samples and labels of a Parquet file, in the dtype that holds all of its features.
 
     Parameters
@@ -75,12 +79,15 @@ def read_parquet(path: Path, target: object = None) -> Samples:
         The file.
     target : str or int, optional
         The column of the labels: its name, or its index, where -1 is the last.
+    require_labels : bool, default True
+        As in `read_csv`.
     """
     check_is_file(path, "a Parquet file")
     parquet = optional_module("pyarrow.parquet", "Parquet", "data")
     with path.open("rb") as stream, reported(path, "a Parquet file", Exception):
         table = parquet.ParquetFile(stream).read()
-    return _samples(path, table, _name_or_index(target, table.column_names), named=True)
+    target = _name_or_index(target, table.column_names)
+    return _samples(path, table, target, True, require_labels)
 
 
 def _name_or_index(target: object, names: Sequence[str]) -> object:
@@ -118,9 +125,9 @@ def _is_number(field: str) -> bool:
     return True
 
 
-def _samples(path: Path, table: Any, target: object, named: bool) -> Samples:
+def _samples(path: Path, table: Any, target: object, named: bool, require_labels: bool) -> Samples:
     names = [str(name).strip() for name in table.column_names]
-    place = _place_of_target(path, names, target, named)
+    place = _place_of_target(path, names, target, named, require_labels)
     features = [column for column in range(len(names)) if column != place]
     if not features or table.num_rows == 0:
         raise UnreadableFile(
@@ -133,17 +140,23 @@ def _samples(path: Path, table: Any, target: object, named: bool) -> Samples:
     X = np.empty((table.num_rows, len(features)), np.result_type(*{c.dtype for c in columns}))
     for index, column in enumerate(columns):
         X[:, index] = column
-    y = as_labels(path, _labels(path, called[place], table.column(place)))
+    y = None
+    if place is not None:
+        y = as_labels(path, _labels(path, called[place], table.column(place)))
     kept = tuple(names[column] for column in features) if named else None
     return Samples(X, y, feature_names=kept)
 
 
-def _place_of_target(path: Path, names: Sequence[str], target: object, named: bool) -> int:
+def _place_of_target(
+    path: Path, names: Sequence[str], target: object, named: bool, required: bool
+) -> int | None:
     columns = f"{len(names)} columns" + (f": {listed(names)}" if named else " without names")
     if target is None:
         found = [
             place for place, name in enumerate(names) if name.lower() in TARGET_NAMES and named
         ]
+        if not found and not required:
+            return None
         accepted = f"the name or the index of the column of labels in {path}, unless exactly one is called "
         accepted += " or ".join(TARGET_NAMES)
     elif isinstance(target, str):

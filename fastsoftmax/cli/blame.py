@@ -1,0 +1,76 @@
+"""What the library says no to, in the words of the command line: the option, or the file."""
+
+import re
+from collections.abc import Mapping
+
+from ..datasets.files import UnreadableFile, printable
+from .errors import FAILED, CommandError
+
+# Options that are not called like the parameter.
+_OPTIONS = {
+    "max_iter": "--epochs",
+    "n_jobs": "--threads",
+    "n_threads": "--threads",
+    "random_state": "--seed",
+    "fit_intercept": "--intercept",
+}
+_PARAMETERS = (
+    *(
+        "alpha",
+        "average",
+        "backend",
+        "batch_size",
+        "checkpoint",
+        "checkpoint_every",
+        "class_weight",
+    ),
+    *("early_stopping", "eta0", "image_shape", "l1_ratio", "label_smoothing", "learning_rate"),
+    *("momentum", "n_iter_no_change", "nesterov", "penalty", "resume", "shuffle", "standardize"),
+    *("tol", "validation_fraction", "warmup_epochs"),
+    *("delimiter", "format", "header", "n_features", "split", "target", "zero_based"),
+)
+
+
+def option_of(parameter: str) -> str | None:
+    """Return the option that stands for a parameter of the library, if there is one."""
+    if parameter in _OPTIONS:
+        return _OPTIONS[parameter]
+    return f"--{parameter.replace('_', '-')}" if parameter in _PARAMETERS else None
+
+
+def as_command_error(error: Exception, sources: Mapping[str, object] | None = None) -> CommandError:
+    """Return an error of one line for what a call has raised.
+
+    The library's messages begin with the name of an argument. That of a parameter becomes its option;
+    `sources` says which files arguments such as X and y come from.
+    """
+    if isinstance(error, MemoryError):
+        return CommandError("the data do not fit into memory", FAILED)
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return CommandError(f"{error.filename}: {error.strerror.lower()}", FAILED)
+    text = printable(" ".join(str(error).split()))
+    if isinstance(error, UnreadableFile | ImportError | OSError):
+        return CommandError(_with_options(text), FAILED)
+    name, colon, rest = text.partition(": ")
+    if colon and (option := option_of(name)) is not None:
+        if name == "resume":  # which lists the parameters that differ
+            rest = re.sub(r"\b(\w+)(?= \(there )", lambda word: option_of(word[1]) or word[1], rest)
+        return CommandError(f"argument {option}: {_with_options(rest)}")
+    if colon and sources is not None and name in sources:
+        text = f"{sources[name]}: {rest}"
+    return CommandError(_with_options(text), FAILED)
+
+
+def _with_options(text: str) -> str:
+    """Name options where a message of the library advises an argument."""
+    for written, option in (
+        ("target= ", "--target "),
+        ("format= ", "--format "),
+        ("standardize=True", "--standardize"),
+        ("eta0 (", "--eta0 ("),
+        (", got None", ", got none"),
+        ("expected True or False, as ", "expected --header or --no-header, as "),
+        ("or resume=False to begin anew", "or --force without --resume to begin anew"),
+    ):
+        text = text.replace(written, option)
+    return text

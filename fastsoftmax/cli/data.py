@@ -1,0 +1,173 @@
+"""The data that a command reads: options for the readers, and whether a model fits them."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import datasets
+from ..classifier import SoftmaxClassifier
+from ..datasets import Samples
+from ..datasets.files import listed, printable
+from ..datasets.formats import FORMATS
+from ..datasets.formats import format_of as found_format
+from ..labels import find_classes
+from . import options
+from .blame import as_command_error
+from .errors import FAILED, CommandError
+
+_LONGEST_NAME = 24  # of a class, in a table
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `fastsoftmax.datasets.load`."""
+    add = parser.add_argument_group("how DATA is read (by default as its name and content say)")
+    add.add_argument(
+        "--target",
+        metavar="NAME",
+        help="where the labels are: name or index of a column (CSV, Parquet; -1 is the last), "
+        "name of an array (.npz), another file (.npy, IDX)",
+    )
+    add.add_argument("--format", choices=tuple(FORMATS), help="of the file")
+    add.add_argument(
+        "--split",
+        choices=("train", "test"),
+        help="which samples, where DATA has both (default: train)",
+    )
+    add.add_argument(
+        "--header",
+        action=argparse.BooleanOptionalAction,
+        help="whether the first row of a CSV file has names",
+    )
+    add.add_argument("--delimiter", metavar="CHARACTER", help="what separates fields of CSV")
+    add.add_argument(
+        "--zero-based",
+        action=argparse.BooleanOptionalAction,
+        help="whether features of a LIBSVM file count from 0",
+    )
+    add.add_argument(
+        "--n-features",
+        type=options.positive_integer,
+        metavar="N",
+        help="of a LIBSVM file, where its last ones do not occur",
+    )
+
+
+def load(
+    path: Path, arguments: argparse.Namespace, require_labels: bool = True, **others: Any
+) -> Samples:
+    """Read samples as the options say, but for `others`.
+
+    Raises
+    ------
+    CommandError
+        If that fails; it names the file or the option.
+    """
+    names = ("target", "format", "split", "header", "delimiter", "zero_based", "n_features")
+    given = {name: getattr(arguments, name) for name in names}
+    given.update(others)
+    try:
+        return datasets.load(path, **given, require_labels=require_labels)
+    except (OSError, ImportError, ValueError, TypeError, MemoryError) as error:
+        raise as_command_error(error) from None
+
+
+def load_for(
+    model: SoftmaxClassifier,
+    path: Path,
+    arguments: argparse.Namespace,
+    require_labels: bool = True,
+) -> Samples:
+    """Read samples that a model is used on, and raise unless it takes them."""
+    others = {}
+    if arguments.n_features is None and format_of(path, arguments.format) == "libsvm":
+        # Where the last features do not occur, nothing else tells of them.
+        others["n_features"] = model.n_features_in_
+    samples = load(path, arguments, require_labels, **others)
+    names = getattr(model, "feature_names_in_", None)
+    check_features(path, samples, model.n_features_in_, names)
+    forget_names(model)
+    return samples
+
+
+def forget_names(model: SoftmaxClassifier) -> None:
+    """Let the model take arrays, which have no names: those of the files have been compared."""
+    model.__dict__.pop("feature_names_in_", None)
+
+
+def format_of(path: Path, named: str | None) -> str | None:
+    """Return the format that a file is read as; None where `load` will say what is wrong."""
+    try:
+        return named or found_format(path)
+    except (OSError, ValueError):
+        return None
+
+
+def check_features(
+    path: Path, samples: Samples, expected: int, known: NDArray[Any] | tuple[str, ...] | None
+) -> None:
+    """Raise unless there are as many features, and of these names where both sides have some."""
+    names = samples.feature_names
+    n_features = samples.X.shape[1]
+    reason = f"expected {expected} features, as the model has, got {n_features}"
+    if names is not None and known is not None:
+        if list(names) == list(known):
+            return
+        strange = [name for name in names if name not in set(known)]
+        missing = [str(name) for name in known if name not in set(names)]
+        if strange:
+            reason = f"the model does not know {listed(strange)}"
+            reason += "; --target NAME for a column of labels" if samples.y is None else ""
+        elif missing:
+            reason = f"the model also expects {listed(missing)}"
+        else:
+            reason = f"expected the columns in the model's order: {listed([*map(str, known)])}"
+    elif n_features == expected:
+        return
+    elif samples.y is None and n_features == expected + 1:
+        reason += "; --target says which column has the labels, if one has"
+    raise CommandError(f"{path}: {reason}", FAILED)
+
+
+def check_labels(path: Path, y: NDArray[Any], classes: NDArray[Any]) -> None:
+    """Raise unless all labels are among the classes of a model."""
+    if y.ndim == 2:
+        if y.shape[1] != len(classes):
+            raise CommandError(
+                f"{path}: expected {len(classes)} columns of probabilities, one a class, "
+                f"got {y.shape[1]}",
+                FAILED,
+            )
+        return
+    try:
+        found = find_classes(y)
+    except (ValueError, TypeError) as error:
+        raise as_command_error(error, {"y": path}) from None
+    known = set(classes.tolist())
+    stranger = next((label for label in found.tolist() if label not in known), None)
+    if stranger is not None:
+        raise CommandError(
+            f"{path}: the label {stranger!r} is not among the model's classes: "
+            f"{listed([repr(label) for label in classes.tolist()])}",
+            FAILED,
+        )
+
+
+def class_names(classes: NDArray[Any], samples: Samples | None) -> list[str]:
+    """Return what the classes are called in a table: as the file says, or by their labels."""
+    labels = classes.tolist()
+    names = (samples.class_names if samples is not None else None) or ()
+    if classes.dtype.kind in "iu" and labels[0] >= 0 and labels[-1] < len(names):
+        labels = [names[label] for label in labels]
+    texts = [printable(str(label)) for label in labels]
+    return [t if len(t) <= _LONGEST_NAME else f"{t[: _LONGEST_NAME - 1]}…" for t in texts]
+
+
+def describe(samples: Samples) -> str:
+    """Return "1347 samples, 64 features"."""
+    n_samples, n_features = samples.X.shape
+    dtype = np.dtype(samples.X.dtype).name
+    kind = "" if isinstance(samples.X, np.ndarray) else ", sparse"
+    return f"{n_samples} samples, {n_features} features ({dtype}{kind})"

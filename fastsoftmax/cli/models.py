@@ -1,0 +1,87 @@
+"""Model files on the command line."""
+
+import argparse
+import warnings
+from pathlib import Path
+
+from ..backends import NAMES
+from ..classifier import SoftmaxClassifier
+from ..classifier import load as load_model
+from ..persistence.files import FORMATS
+from . import files, machine, options
+from .blame import as_command_error
+from .errors import FAILED, CommandError
+
+
+def add_arguments(parser: argparse.ArgumentParser, of_computing: bool = True) -> None:
+    """Declare which model is used, and what computes with it."""
+    add = parser.add_argument
+    add("--model", type=Path, required=True, metavar="FILE", help="as `train` has saved it")
+    if not of_computing:
+        return
+    add("--backend", choices=("auto", *NAMES), help="default: the model's")
+    add(
+        "--threads",
+        type=options.positive_integer,
+        metavar="N",
+        help="default: as `fastsoftmax info` says",
+    )
+
+
+def check_name(option: str, path: Path) -> None:
+    """Raise unless a model can be saved or loaded under this name."""
+    if path.suffix.lower() not in FORMATS:
+        raise CommandError(
+            f"argument {option}: expected a file name that ends in {' or '.join(FORMATS)}, "
+            f"got {str(path)!r}"
+        )
+    try:
+        FORMATS[path.suffix.lower()].require()
+    except ImportError as error:
+        raise as_command_error(error) from None
+
+
+def load(option: str, path: Path) -> SoftmaxClassifier:
+    """Return the model of a file."""
+    check_name(option, path)
+    try:
+        with warnings.catch_warnings():
+            # Of parameters that a file cannot hold; they have no part in what a command does.
+            warnings.simplefilter("ignore", UserWarning)
+            return load_model(path)
+    except (OSError, ImportError, ValueError, MemoryError) as error:
+        raise as_command_error(error) from None
+
+
+def load_to_use(arguments: argparse.Namespace) -> SoftmaxClassifier:
+    """Return the model of --model, to predict with as --backend and --threads say."""
+    model = load("--model", arguments.model)
+    check_backend(arguments.backend or model.backend)
+    if arguments.backend is not None:
+        model.set_params(backend=arguments.backend)
+    model.set_params(n_jobs=arguments.threads)
+    return model
+
+
+def check_backend(name: str) -> None:
+    """Raise unless the backend is there."""
+    if name in NAMES and (reason := machine.reason_against(name)) is not None:
+        raise CommandError(f"argument --backend: {name!r} is not available: {reason}")
+
+
+def save(model: SoftmaxClassifier, path: Path) -> None:
+    """Write a model; the file is there as a whole or as it was before."""
+    try:
+        model.save(path)
+    except (OSError, ValueError, TypeError) as error:
+        raise CommandError(f"argument --model: {as_command_error(error)}", FAILED) from None
+
+
+def check_no_clash(option: str, path: Path | str | None, inputs: dict[str, Path | None]) -> None:
+    """Raise if what is written would replace what is read."""
+    if path is None or path == "-":
+        return
+    files.check_target(option, path)
+    for name, other in inputs.items():
+        if other is not None and Path(other).resolve() == Path(path).resolve():
+            raise CommandError(f"argument {option}: {str(path)!r} is also {name}")

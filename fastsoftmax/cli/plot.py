@@ -1,0 +1,143 @@
+"""`fastsoftmax plot`: pictures of a model file."""
+
+import argparse
+from math import isqrt
+from pathlib import Path
+
+import numpy as np
+
+from .. import plotting
+from ..classifier import SoftmaxClassifier
+from ..datasets import Samples
+from . import data, evaluate, files, models, options
+from .blame import as_command_error
+from .errors import FAILED, CommandError
+
+DESCRIPTION = """\
+Draw a picture of a model file: the loss of every epoch of its training, the weights
+of each class as an image, or which class it takes for which in DATA.
+"""
+USAGE = "fastsoftmax plot --model FILE WHAT [DATA] [options]"
+EXAMPLES = """\
+examples:
+  fastsoftmax plot --model digits.npz loss
+        the training, in fastsoftmax-loss.png
+  fastsoftmax plot --model digits.npz weights --image-shape 8x8 --output weights.svg
+        what the model looks for in an image of each class
+  fastsoftmax plot --model digits.npz confusion test.npz --normalize
+        the confusion matrix, as shares of the true class
+"""
+_KINDS = ("loss", "weights", "confusion")
+_COLOURS = 3
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    add = parser.add_argument
+    add("kind", choices=_KINDS, metavar="WHAT", help=f"one of {', '.join(_KINDS)}")
+    add(
+        "data",
+        type=Path,
+        nargs="?",
+        metavar="DATA",
+        help="labelled samples, for confusion; for weights it may tell their shape and names",
+    )
+    models.add_arguments(parser)
+    add(
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help=".png, .svg or .pdf (default: fastsoftmax-WHAT.png); a file there is replaced",
+    )
+    add(
+        "--image-shape",
+        type=options.image_shape,
+        metavar="HxW[x3]",
+        help="of weights (default: that of DATA, else a square)",
+    )
+    add("--normalize", action="store_true", help="confusion as shares of the true class")
+    data.add_arguments(parser)
+
+
+def take_data(arguments: argparse.Namespace, rest: list[str]) -> list[str]:
+    """Take DATA from what has not been parsed, and return what is left of that.
+
+    An option between WHAT and DATA ends argparse's search for positional arguments that may be missing.
+    """
+    if arguments.data is None and rest and not rest[0].startswith("-"):
+        arguments.data, rest = Path(rest[0]), rest[1:]
+    return rest
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Carry out the command."""
+    kind, path = arguments.kind, arguments.output or Path(f"fastsoftmax-{arguments.kind}.png")
+    _check(arguments)
+    files.require_matplotlib()
+    inputs = {"the model": arguments.model, "DATA": arguments.data}
+    models.check_no_clash("--output", path, inputs)
+    files.check_picture("--output", path)
+    model = models.load_to_use(arguments)
+    samples = None
+    if arguments.data is not None:
+        needs_labels = kind == "confusion"
+        samples = data.load_for(model, arguments.data, arguments, needs_labels)
+    if kind == "confusion":
+        _save_confusion(arguments, path, model, samples)
+    else:
+        _save_model(arguments, path, model, samples)
+    print(f"Picture: {path}")
+    return 0
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    kind = arguments.kind
+    if kind == "confusion" and arguments.data is None:
+        raise CommandError("argument DATA: confusion compares predictions with the labels of DATA")
+    if kind == "loss" and arguments.data is not None:
+        raise CommandError("argument DATA: loss is in the model file, and takes no DATA")
+    if kind != "weights" and arguments.image_shape is not None:
+        raise CommandError(f"argument --image-shape: is for weights, not for {kind}")
+    if kind != "confusion" and arguments.normalize:
+        raise CommandError(f"argument --normalize: is for confusion, not for {kind}")
+
+
+def _save_confusion(
+    arguments: argparse.Namespace, path: Path, model: SoftmaxClassifier, samples: Samples | None
+) -> None:
+    assert samples is not None  # `_check` has seen to it
+    predictions = evaluate.predict(model, arguments.data, samples)
+    if predictions.targets.ndim == 2:
+        raise CommandError(f"{arguments.data}: the labels are probabilities", FAILED)
+    names = data.class_names(model.classes_, samples)
+    evaluate.save_confusion("--output", path, predictions, names, arguments.normalize)
+
+
+def _save_model(
+    arguments: argparse.Namespace, path: Path, model: SoftmaxClassifier, samples: Samples | None
+) -> None:
+    try:
+        if arguments.kind == "loss":
+            figure = plotting.plot_loss_curve(model)
+        else:
+            shape = arguments.image_shape or _image_shape(model, samples)
+            model.classes_ = np.array(data.class_names(model.classes_, samples))
+            figure = plotting.plot_weights(model, shape)
+    except (ValueError, TypeError) as error:
+        raise as_command_error(error, {"model": arguments.model}) from None
+    files.save_picture("--output", path, figure)
+
+
+def _image_shape(model: SoftmaxClassifier, samples: Samples | None) -> tuple[int, ...]:
+    """Return what DATA says, else a square that has as many features, in colours or not."""
+    if samples is not None and samples.image_shape is not None:
+        return samples.image_shape
+    n_features = model.n_features_in_
+    for channels in ((), (_COLOURS,)):
+        side = isqrt(n_features // (channels[0] if channels else 1))
+        if side * side * (channels[0] if channels else 1) == n_features:
+            return (side, side, *channels)
+    raise CommandError(
+        f"argument --image-shape: needed, as no square image has {n_features} features: "
+        "height x width, or height x width x 3, such as 32x32x3"
+    )

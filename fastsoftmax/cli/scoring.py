@@ -1,0 +1,89 @@
+"""How good a model's predictions are."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..classifier import SoftmaxClassifier
+
+
+class Scores(NamedTuple):
+    """Accuracy and log loss in nats of so many samples."""
+
+    n_samples: int
+    accuracy: float
+    log_loss: float
+
+    def __str__(self) -> str:
+        return f"accuracy {100 * self.accuracy:.2f} %, log loss {self.log_loss:.4f}"
+
+
+class ClassScores(NamedTuple):
+    """Of one class; None where nothing is divided by nothing."""
+
+    precision: float | None
+    recall: float | None
+    f1: float | None
+    n_samples: int
+
+
+class Predictions(NamedTuple):
+    """What a model says of samples, next to their labels."""
+
+    targets: NDArray[
+        Any
+    ]  # indices of classes (n_samples,), or probabilities (n_samples, n_classes)
+    predicted: NDArray[np.int64]
+    losses: NDArray[np.float64]  # -log of the probability of the target
+
+    @classmethod
+    def of(cls, model: SoftmaxClassifier, X: Any, y: NDArray[Any]) -> "Predictions":
+        """Predict; the labels are among the model's classes."""
+        classes = model.classes_
+        logarithms = model.predict_log_proba(X)
+        predicted = np.searchsorted(classes, model.predict(X)).astype(np.int64)
+        if y.ndim == 2:
+            with np.errstate(invalid="ignore"):  # 0 * -inf
+                terms = np.where(y > 0, y * -logarithms.astype(np.float64), 0.0)
+            return cls(y, predicted, terms.sum(axis=1))
+        targets = np.searchsorted(classes, y).astype(np.int64)
+        losses = -logarithms[np.arange(len(y)), targets].astype(np.float64)
+        return cls(targets, predicted, losses)
+
+    def scores(self, rows: NDArray[Any] | slice = slice(None)) -> Scores:
+        """Return those of some rows, by default of all."""
+        targets, predicted, losses = self.targets[rows], self.predicted[rows], self.losses[rows]
+        soft = targets.ndim == 2
+        hits = targets[np.arange(len(predicted)), predicted] if soft else targets == predicted
+        return Scores(len(predicted), float(hits.mean(dtype=np.float64)), float(losses.mean()))
+
+    def confusion(self, n_classes: int) -> NDArray[np.int64] | None:
+        """Return how many of each class (rows) were taken for which; None of probabilities."""
+        if self.targets.ndim == 2:
+            return None
+        cells = self.targets * n_classes + self.predicted
+        return np.bincount(cells, minlength=n_classes**2).reshape(n_classes, n_classes)
+
+
+def class_scores(confusion: NDArray[np.int64]) -> list[ClassScores]:
+    """Return precision, recall and F1 of every class."""
+    right, true, predicted = confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)
+    return [
+        ClassScores(_ratio(hit, said), _ratio(hit, n), _ratio(2 * hit, n + said), n)
+        for hit, n, said in zip(right.tolist(), true.tolist(), predicted.tolist(), strict=True)
+    ]
+
+
+def most_confused(confusion: NDArray[np.int64], most: int) -> list[tuple[int, int, int]]:
+    """Return the true class, the predicted one and the number of samples of the commonest errors."""
+    errors = confusion.copy()
+    np.fill_diagonal(errors, 0)
+    order = np.argsort(-errors, axis=None, kind="stable")[:most]
+    rows, columns = np.unravel_index(order, errors.shape)
+    found = zip(rows.tolist(), columns.tolist(), errors[rows, columns].tolist(), strict=True)
+    return [(row, column, n) for row, column, n in found if n]
+
+
+def _ratio(part: int, whole: int) -> float | None:
+    return part / whole if whole else None

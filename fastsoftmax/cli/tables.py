@@ -1,0 +1,51 @@
+"""Tables of text, as wide as they need to be: no escape codes, nothing to install."""
+
+import shutil
+import sys
+import textwrap
+from collections.abc import Sequence
+
+_GAP = 2  # spaces between columns
+_UNLIMITED = 1 << 20
+_WIDEST_NOTE = 88
+
+
+def print_pairs(pairs: Sequence[tuple[str, str]]) -> None:
+    """Print keys and values in two columns."""
+    width = max(len(key) for key, _ in pairs)
+    for key, value in pairs:
+        print(f"{key:<{width}}  {value}")
+
+
+def lines_of(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return a line for each row: the first column begins at the left, the others end at the right."""
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    return [
+        (" " * _GAP)
+        .join(
+            cell.ljust(width) if place == 0 else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        .rstrip()
+        for row in rows
+    ]
+
+
+def width_of_output() -> int:
+    """Return the columns of the terminal; where output goes elsewhere there is no limit."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else _UNLIMITED
+
+
+def print_note(text: str) -> None:
+    """Print a paragraph, with an empty line before it."""
+    print("", textwrap.fill(text, min(width_of_output(), _WIDEST_NOTE)), sep="\n")
+
+
+def percent(share: float | None) -> str:
+    """Return "97.8 %", or "-" for nothing."""
+    return "-" if share is None else f"{100 * share:.1f} %"
+
+
+def shortened(text: str, most: int) -> str:
+    """Return the first characters."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"

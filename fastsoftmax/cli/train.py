@@ -1,0 +1,335 @@
+"""`fastsoftmax train`: from a file of data to a file with a model."""
+
+import argparse
+import warnings
+from importlib.util import find_spec
+from pathlib import Path
+from shlex import quote
+from time import perf_counter
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..classifier import SoftmaxClassifier
+from ..datasets import Samples
+from ..exceptions import ConvergenceWarning, DivergenceError
+from ..fitting import hold_out
+from ..labels import find_classes
+from ..settings import Settings
+from ..targets import targets_of
+from . import data, models, options, train_options
+from .blame import as_command_error
+from .errors import FAILED, CommandError
+from .evaluate import predict
+from .numbers import count, duration
+from .scoring import Predictions
+from .tables import print_note, print_pairs
+
+DESCRIPTION = """\
+Train a softmax classifier on DATA and save it: CIFAR, SVHN, MNIST (IDX), LIBSVM,
+NumPy's .npy and .npz, CSV or Parquet. The data are read as they lie. The model is
+saved when the training has ended; a file of its name is replaced with --force alone.
+"""
+USAGE = "fastsoftmax train DATA --model FILE [options]"
+EXAMPLES = """\
+examples:
+  fastsoftmax train flowers.csv --target species --standardize --model flowers.npz
+        features of different scales: --standardize
+  fastsoftmax train images.npy --target labels.npy --momentum 0.9 --model m.npz
+        an array of NumPy's, of any number of dimensions, with its labels
+  fastsoftmax train cifar-10-batches-py --validation cifar-10-batches-py
+        --validation-split test --learning-rate cosine --epochs 50 --model c.npz
+        scored on the test images at the end
+  fastsoftmax train news.svm --penalty l1 --early-stopping --model news.npz
+        sparse; a tenth is held out, and the epoch that is best on it is kept
+  fastsoftmax train more.npz --warm-start-from m.npz --epochs 5 --model m2.npz
+        from the weights of a model, with its parameters where none are given
+  fastsoftmax train big.npy --target y.npy --model m.npz --checkpoint state.npz
+        the same command with --resume goes on after Ctrl-C
+"""
+_CHECKPOINT_SUFFIX = ".npz"
+
+
+class Task(NamedTuple):
+    """What is trained on, and what is scored with."""
+
+    samples: Samples
+    held_out: NDArray[np.bool_] | None  # rows of the samples that are not trained on
+    validation: Samples | None
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    add = parser.add_argument
+    add("data", type=Path, metavar="DATA", help="a file or folder with samples and their labels")
+    add(
+        "--model",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="where to save it; .npz or .safetensors",
+    )
+    add("--force", action="store_true", help="replace a file of that name, and a checkpoint")
+    add("--warm-start-from", type=Path, metavar="MODEL", help="start from this model's weights")
+    data.add_arguments(parser)
+    scored = parser.add_argument_group("validation: accuracy and loss on other samples, at the end")
+    ways = scored.add_mutually_exclusive_group()
+    ways.add_argument("--validation", type=Path, metavar="DATA2", help="samples, read as DATA is")
+    ways.add_argument(
+        "--validation-fraction",
+        type=options.share,
+        metavar="SHARE",
+        help="hold out this share of DATA, of every class alike (with --early-stopping: 0.1)",
+    )
+    scored.add_argument(
+        "--validation-split", choices=("train", "test"), help="which samples of DATA2"
+    )
+    scored.add_argument(
+        "--validation-target",
+        metavar="NAME",
+        help="where the labels of DATA2 are (default: --target)",
+    )
+    train_options.add_arguments(parser)
+    kept = parser.add_argument_group("long runs")
+    kept.add_argument(
+        "--checkpoint",
+        type=Path,
+        metavar="FILE",
+        help="keep the state of the training in this .npz",
+    )
+    kept.add_argument(
+        "--checkpoint-every",
+        type=options.positive_integer,
+        metavar="K",
+        help="write it after every K epochs",
+    )
+    kept.add_argument(
+        "--resume", action="store_true", help="go on from the checkpoint, if there is one"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Carry out the command."""
+    _check(arguments)
+    model = _new_model(arguments)
+    task = _load(arguments, model)
+    begun = perf_counter()
+    notes = _fit(arguments, model, task)
+    seconds = perf_counter() - begun
+    if task.samples.feature_names is not None:
+        model.feature_names_in_ = np.array(task.samples.feature_names, object)
+    # These belong to this run, not to the model.
+    model.set_params(progress_bar=False, verbose=0, warm_start=False, n_jobs=None)
+    models.save(model, arguments.model)
+    model.set_params(n_jobs=arguments.threads)
+    data.forget_names(model)
+    try:
+        summary = _summary(arguments, model, task, seconds)
+    except CommandError as error:  # rows that were not trained on are not finite
+        text = f"the model is saved in {arguments.model}, but cannot be scored: {error}"
+        raise CommandError(text, FAILED) from None
+    print_pairs(summary)
+    for note in notes:
+        print_note(note)
+    print(f"\nNext: fastsoftmax evaluate --model {quote(str(arguments.model))} DATA")
+    return 0
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    """Find out before the training, not after it, that something is wrong with the arguments."""
+    inputs = {"DATA": arguments.data, "that of --validation": arguments.validation}
+    models.check_name("--model", arguments.model)
+    models.check_no_clash("--model", arguments.model, inputs)
+    if arguments.model.exists() and not arguments.force:
+        raise CommandError(
+            f"argument --model: {str(arguments.model)!r} is there already; --force replaces it"
+        )
+    for name in ("split", "target"):
+        if arguments.validation is None and getattr(arguments, f"validation_{name}") is not None:
+            raise CommandError(f"argument --validation-{name}: there is no --validation")
+    if arguments.checkpoint is None:
+        for name in ("checkpoint_every", "resume"):
+            if getattr(arguments, name):
+                option = f"--{name.replace('_', '-')}"
+                raise CommandError(f"argument {option}: there is no --checkpoint FILE")
+        return
+    if arguments.checkpoint.suffix.lower() != _CHECKPOINT_SUFFIX:
+        raise CommandError(
+            f"argument --checkpoint: expected a file name that ends in {_CHECKPOINT_SUFFIX}, "
+            f"got {str(arguments.checkpoint)!r}"
+        )
+    inputs |= {"that of --model": arguments.model, "--warm-start-from": arguments.warm_start_from}
+    models.check_no_clash("--checkpoint", arguments.checkpoint, inputs)
+    if arguments.checkpoint.exists() and not (arguments.resume or arguments.force):
+        raise CommandError(
+            f"argument --checkpoint: {str(arguments.checkpoint)!r} is there already; "
+            "--resume goes on from it, --force begins anew"
+        )
+
+
+def _new_model(arguments: argparse.Namespace) -> SoftmaxClassifier:
+    """Return the classifier to fit, its parameters checked."""
+    parameters = train_options.parameters_of(arguments)
+    if arguments.warm_start_from is None:
+        model = SoftmaxClassifier(random_state=0)
+    else:
+        model = models.load("--warm-start-from", arguments.warm_start_from)
+        model.warm_start = True
+    model.set_params(**parameters)
+    if model.early_stopping and arguments.validation_fraction is not None:
+        model.validation_fraction = arguments.validation_fraction
+    model.verbose = int(arguments.verbose)
+    # Nobody has asked for a bar: without rich there is none.
+    model.progress_bar = not arguments.verbose and find_spec("rich") is not None
+    models.check_backend(model.backend)
+    try:
+        Settings(model)
+    except (ValueError, TypeError, ImportError) as error:
+        raise as_command_error(error) from None
+    return model
+
+
+def _load(arguments: argparse.Namespace, model: SoftmaxClassifier) -> Task:
+    is_fitted = arguments.warm_start_from is not None
+    if is_fitted:
+        samples = data.load_for(model, arguments.data, arguments)
+        data.check_labels(arguments.data, samples.y, model.classes_)
+    else:
+        samples = data.load(arguments.data, arguments)
+    validation = None
+    if arguments.validation is not None:
+        validation = _load_validation(arguments, samples)
+    held_out = None
+    if arguments.validation_fraction is not None and not model.early_stopping:
+        held_out = _held_out(arguments, model, samples)
+    return Task(samples, held_out, validation)
+
+
+def _load_validation(arguments: argparse.Namespace, samples: Samples) -> Samples:
+    """Read the samples to score with, and compare them with those to train on."""
+    path, n_features = arguments.validation, samples.X.shape[1]
+    others: dict[str, Any] = {}
+    if arguments.validation_split is not None:
+        others["split"] = arguments.validation_split
+    file_format = data.format_of(path, arguments.format)
+    # Where --target is a file, its labels are those of DATA.
+    if arguments.validation_target is not None or file_format in ("npy", "idx"):
+        others["target"] = arguments.validation_target
+    if file_format == "libsvm":
+        others["n_features"] = n_features
+    validation = data.load(path, arguments, **others)
+    data.check_features(path, validation, n_features, samples.feature_names)
+    soft = samples.y.ndim == 2
+    try:
+        classes = np.arange(samples.y.shape[1]) if soft else find_classes(samples.y)
+    except (ValueError, TypeError) as error:
+        raise as_command_error(error, {"y": arguments.data}) from None
+    data.check_labels(path, validation.y, classes)
+    return validation
+
+
+def _held_out(
+    arguments: argparse.Namespace, model: SoftmaxClassifier, samples: Samples
+) -> NDArray[np.bool_]:
+    n_samples = samples.X.shape[0]
+    seed = model.random_state if isinstance(model.random_state, int) else 0
+    try:
+        targets = targets_of(samples.y, n_samples, np.dtype(np.float32), None, None)
+        random = np.random.default_rng(seed)
+        _, scored = hold_out(targets, arguments.validation_fraction, n_samples, random)
+    except (ValueError, TypeError) as error:
+        raise as_command_error(error, {"y": arguments.data}) from None
+    mask = np.zeros(n_samples, bool)
+    mask[scored] = True
+    return mask
+
+
+def _fit(arguments: argparse.Namespace, model: SoftmaxClassifier, task: Task) -> list[str]:
+    """Train, and return what is to be said of it.
+
+    Raises
+    ------
+    CommandError
+        If that fails.
+    KeyboardInterrupt
+        With what is left to go on from.
+    """
+    given: dict[str, Any] = {}
+    if task.held_out is not None:
+        # Of a weight of 0 nothing is looked at, and the rows stay where they lie.
+        given["sample_weight"] = np.where(task.held_out, 0.0, 1.0)
+    if arguments.checkpoint is not None:
+        given |= {"checkpoint": arguments.checkpoint, "resume": arguments.resume}
+        if arguments.checkpoint_every is not None:
+            given["checkpoint_every"] = arguments.checkpoint_every
+    path = arguments.data
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            model.fit(task.samples.X, task.samples.y, **given)
+    except DivergenceError as error:
+        raise CommandError(f"training diverged: {as_command_error(error)}", FAILED) from None
+    except (ValueError, TypeError, OSError, MemoryError) as error:
+        raise as_command_error(error, {"X": path, "y": path, "sample_weight": path}) from None
+    except KeyboardInterrupt:
+        if arguments.checkpoint is None or not arguments.checkpoint.exists():
+            raise KeyboardInterrupt("no model is saved") from None
+        raise KeyboardInterrupt(
+            f"the same command with --resume goes on from {arguments.checkpoint}"
+        ) from None
+    notes = [_note(model, task.samples, warning) for warning in caught]
+    return list(dict.fromkeys(notes))
+
+
+def _note(model: SoftmaxClassifier, samples: Samples, warning: warnings.WarningMessage) -> str:
+    if not issubclass(warning.category, ConvergenceWarning):
+        return str(warning.message)
+    ways = ["more --epochs", "a larger --eta0"]
+    if not model.momentum and isinstance(samples.X, np.ndarray):
+        ways.append("--momentum 0.9")
+    if not model.standardize:
+        ways.append("--standardize, where features are on different scales")
+    return (
+        f"There was more to gain when {count(model.max_iter, 'epoch')} had run. What goes further: "
+        f"{'; '.join(ways)}."
+    )
+
+
+def _summary(
+    arguments: argparse.Namespace, model: SoftmaxClassifier, task: Task, seconds: float
+) -> list[tuple[str, str]]:
+    epochs = count(model.n_iter_, "epoch")
+    n_classes = len(model.classes_)
+    pairs = [
+        ("data", f"{arguments.data}: {data.describe(task.samples)}, {n_classes} classes"),
+        ("training", f"{epochs} in {duration(seconds)}, eta0 {model.eta0_:.3g}"),
+        ("loss", f"{model.loss_curve_[-1]:.4f} in the last epoch, penalty included"),
+    ]
+    predictions = predict(model, arguments.data, task.samples)
+    pairs += _scores(arguments, model, task, predictions)
+    if task.validation is not None:
+        scores = predict(model, arguments.validation, task.validation).scores()
+        pairs.append(("validation", f"{scores} ({count(scores.n_samples, 'sample')})"))
+    pairs.append(("model", str(arguments.model)))
+    if arguments.checkpoint is not None:
+        pairs.append(("checkpoint", str(arguments.checkpoint)))
+    return pairs
+
+
+def _scores(
+    arguments: argparse.Namespace, model: SoftmaxClassifier, task: Task, predictions: Predictions
+) -> list[tuple[str, str]]:
+    if task.held_out is None:
+        if model.best_validation_score_ is None:
+            return [("trained on", f"{predictions.scores()}")]
+        best, share = 100 * model.best_validation_score_, 100 * model.validation_fraction
+        return [
+            ("all of DATA", f"{predictions.scores()}"),
+            ("held out", f"accuracy {best:.2f} % ({share:g} % of DATA, best epoch)"),
+        ]
+    trained, scored = predictions.scores(~task.held_out), predictions.scores(task.held_out)
+    return [
+        ("trained on", f"{trained} ({count(trained.n_samples, 'sample')})"),
+        ("held out", f"{scored} ({count(scored.n_samples, 'sample')})"),
+    ]
