@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from .._version import __version__
-from . import bench, evaluate, info, plot, predict, profile, roofline, train
+from . import bench, evaluate, info, plot, predict, profile, roofline, search, train
 from .errors import FAILED, INTERRUPTED, CommandError
 
 _DESCRIPTION = """\
@@ -35,6 +35,7 @@ _MODULES: dict[str, Any] = {
     "predict": predict,
     "evaluate": evaluate,
     "plot": plot,
+    "search": search,
     "bench": bench,
     "info": info,
     "profile": profile,
@@ -45,6 +46,7 @@ _SUMMARIES = {
     "predict": "predict the labels of new samples",
     "evaluate": "compare a model's predictions with labels",
     "plot": "draw the loss, the weights or the confusion matrix of a model",
+    "search": "try learning rates and penalties, and keep the best model",
     "bench": "train with every backend and compare them",
     "info": "print what is installed and what it runs on",
     "profile": "say where the time of a training goes, phase by phase",

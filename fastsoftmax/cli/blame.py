@@ -13,6 +13,9 @@ _OPTIONS = {
     "n_threads": "--threads",
     "random_state": "--seed",
     "fit_intercept": "--intercept",
+    "learning_rates": "--learning-rates",
+    "regs": "--regs",
+    "validation": "--validation-fraction",
 }
 _PARAMETERS = (
     *(
