@@ -155,7 +155,7 @@ def progress_bar(wanted: bool, n_epochs: int, n_done: int) -> Iterator[Bar]:
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[losses]}"),
-        TimeRemainingColumn(),
+        TimeRemainingColumn(elapsed_when_finished=True),
         console=console,
     )
     task = progress.add_task("", total=n_epochs, completed=n_done, losses="")
