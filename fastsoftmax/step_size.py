@@ -10,8 +10,11 @@ from .sparse import SparseRows
 from .standardization import Standardization
 from .validation import as_native
 
-# Rows that are looked at, evenly spread over all.
+# Rows that are looked at, evenly spread over all, and the numbers of those that a matrix is made of.
 _ROWS = 4096
+_NUMBERS, _FEWEST_ROWS = 1 << 18, 32
+# Power iteration ends when the eigenvalue grows by less, and is taken for so much more than it has found.
+_MOST_ITERATIONS, _CLOSE, _MARGIN = 30, 0.01, 1.1
 # Values of sparse rows that are looked at at once.
 _VALUES_AT_ONCE = 1 << 18
 
@@ -29,15 +32,17 @@ def step_size(
 ) -> float:
     """Return 1 / L, with L a bound on the curvature of a minibatch's objective.
 
-    The Hessian of a sample's loss is (diag(p) - p p') ⊗ x x', whose largest eigenvalue is at most
-    |x|**2 / 2 (Böhning 1992), with 1 more in |x|**2 for the intercept, times the weight of the sample. A
-    minibatch of b out of n samples is about as curved (expected smoothness: Gower et al. 2019) as ::
+    The Hessian of a sample's loss is (diag(p) - p p') ⊗ x x', of which the first factor is at most 1 / 2
+    (Böhning 1992), times the weight of the sample; the intercept is one more feature of 1. So the mean loss
+    over all samples is at most as curved as s / 2, with s the largest eigenvalue of the mean of x x', and
+    that of a sample as |x|**2 / 2. A minibatch of b out of n samples is about as curved (expected
+    smoothness: Gower et al. 2019) as half of ::
 
-        n * (b - 1) / (b * (n - 1)) * mean + (n - b) / (b * (n - 1)) * largest
+        n * (b - 1) / (b * (n - 1)) * s + (n - b) / (b * (n - 1)) * (largest |x|**2)
 
-    of these; with `replacement`, n is infinite. Mean and largest are those of up to 4096 rows, evenly
-    spread over the rows `of` X, or all, and the largest also of as many with the largest weights; 2 * l2 is
-    the penalty's.
+    With `replacement`, n is infinite. Of the rows `of` X, or all, up to 4096, evenly spread, give the
+    largest |x|**2, and as many with the largest weights; s is that of some of them, from power iteration,
+    and is no more than the mean of |x|**2. 2 * l2 is the penalty's.
 
     References
     ----------
@@ -47,7 +52,7 @@ def step_size(
     """
     among = np.arange(len(X)) if of is None else of
     n_samples, b = len(among), min(batch_size, len(among))
-    rows = among[np.unique(np.linspace(0, n_samples - 1, min(n_samples, _ROWS)).astype(np.int64))]
+    rows = _evenly(among, _ROWS)
     squares = _squares_at(X, rows, units, fit_intercept)
     of_largest = 1 / b if replacement else (n_samples - b) / (b * max(n_samples - 1, 1))
     with np.errstate(over="ignore", invalid="ignore"):
@@ -60,10 +65,68 @@ def step_size(
                 heavy = among[np.argpartition(weights[among], -_ROWS)[-_ROWS:]]
             of_heavy = weights[heavy] * _squares_at(X, heavy, units, fit_intercept)
             largest = max((weights[rows] * squares).max(), of_heavy.max())
-        curvature = ((1 - of_largest) * mean + of_largest * largest) / 2 + 2 * l2
-    if np.isnan(curvature):
-        return 1.0  # the first step finds the row
+        some = _evenly(rows, max(_FEWEST_ROWS, _NUMBERS // X.shape[1]))
+        of_some = None if weights is None else weights[some]
+        steepest = _largest_eigenvalue(X, some, of_some, units, fit_intercept)
+        together = min(float(mean), _MARGIN * steepest)
+        curvature = ((1 - of_largest) * together + of_largest * largest) / 2 + 2 * l2
+    if not np.isfinite(curvature):
+        return 1.0 if np.isnan(curvature) else 0.0  # the first step finds the row
     return float(1 / curvature) if curvature > 0 else 1.0
+
+
+def _evenly(rows: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+    return rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), most)).astype(np.int64))]
+
+
+def _largest_eigenvalue(
+    X: NDArray[Any] | SparseRows,
+    rows: NDArray[np.int64],
+    weights: NDArray[np.float64] | None,
+    units: Standardization | None,
+    fit_intercept: bool,
+) -> float:
+    """Return that of the mean of x x' over these rows, by power iteration.
+
+    Without a BLAS library, whose sums may depend on its threads.
+    """
+    if isinstance(X, SparseRows):
+        taken = X.take(rows)
+        of_row, columns, values = taken.places(0, len(rows))
+        if units is not None:
+            values = values / units.scale[columns]
+        n_features = X.shape[1]
+
+        def product(v: NDArray[np.float64]) -> NDArray[np.float64]:
+            return np.asarray(np.bincount(of_row, values * v[columns], len(rows)), np.float64)
+
+        def back(u: NDArray[np.float64]) -> NDArray[np.float64]:
+            return np.asarray(np.bincount(columns, values * u[of_row], n_features), np.float64)
+
+    else:
+        x = _as_trained(X[rows], units, fit_intercept)
+        n_features = x.shape[1]
+
+        def product(v: NDArray[np.float64]) -> NDArray[np.float64]:
+            return np.asarray((x * v).sum(axis=1))
+
+        def back(u: NDArray[np.float64]) -> NDArray[np.float64]:
+            return np.asarray((x * u[:, np.newaxis]).sum(axis=0))
+
+    share = np.full(len(rows), 1 / len(rows)) if weights is None else weights / weights.sum()
+    v = np.random.default_rng(0).normal(size=n_features)  # no direction that data single out
+    offset, value = float(fit_intercept), 0.0
+    for _ in range(_MOST_ITERATIONS):
+        size = np.sqrt(np.square(v).sum() + offset**2)
+        if not (0 < size < np.inf):
+            return float(size * size)  # nothing but zeros, or numbers that have no squares
+        v, offset = v / size, offset / size
+        u = share * (product(v) + offset)
+        v, offset = back(u), u.sum() if fit_intercept else 0.0
+        before, value = value, float(np.sqrt(np.square(v).sum() + offset**2))
+        if not value > (1 + _CLOSE) * before:
+            break
+    return value
 
 
 def _squares_at(
@@ -75,24 +138,25 @@ def _squares_at(
     """Return |x|**2 of these rows, as training sees them, and 1 for the intercept."""
     if isinstance(X, SparseRows):
         return _squares_of_sparse(X.take(rows), units) + float(fit_intercept)
-    shift = units.mean if units is not None and units.is_centred and fit_intercept else 0.0
     squares = np.empty(len(rows))
     for i in range(0, len(rows), 64):
-        squares[i : i + 64] = _squares(X[rows[i : i + 64]], shift, units)
+        x = _as_trained(X[rows[i : i + 64]], units, fit_intercept)
+        with np.errstate(over="ignore", invalid="ignore"):
+            squares[i : i + 64] = np.square(x).sum(axis=1)
         release(X)
     return squares + float(fit_intercept)
 
 
-def _squares(
-    X: NDArray[Any], shift: NDArray[np.float64] | float, units: Standardization | None
+def _as_trained(
+    X: NDArray[Any], units: Standardization | None, fit_intercept: bool
 ) -> NDArray[np.float64]:
-    """Return |x|**2 of every row, as training sees it."""
+    """Return rows as training sees them."""
     x = as_native(X, np.dtype(np.float64))
+    if units is None:
+        return x
     with np.errstate(over="ignore", invalid="ignore"):
-        if units is not None:
-            x = (x - shift) / units.scale
-        squares: NDArray[np.float64] = np.square(x).sum(axis=1)
-    return squares
+        shift = units.mean if units.is_centred and fit_intercept else 0.0
+        return np.asarray((x - shift) / units.scale)
 
 
 def _squares_of_sparse(X: SparseRows, units: Standardization | None) -> NDArray[np.float64]:

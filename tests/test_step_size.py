@@ -17,33 +17,53 @@ from fastsoftmax import ConvergenceWarning, DivergenceError, SoftmaxClassifier
 TABLES = {"iris": load_iris, "wine": load_wine, "cancer": load_breast_cancer, "digits": load_digits}
 
 
-def test_it_is_one_over_the_bound(backend):
-    X, y = np.array([[3.0, 4], [0, 0], [0, 1], [1, 0]]), [0, 1, 1, 0]  # squares 25, 0, 1, 1
-    options = {"backend": backend, "max_iter": 1, "penalty": None}
-    # Of b out of 4: (4 (b - 1) * mean + (4 - b) * largest) / 3 b / 2, with 1 for the intercept
-    for parameters, bound in (
-        ({"batch_size": 1}, 26 / 2),
-        ({"batch_size": 2}, (4 * 7.75 + 2 * 26) / 12),
-        ({"batch_size": 99}, 7.75 / 2),
-        ({"batch_size": 99, "replacement": True}, (3 * 7.75 + 26) / 8),
-        ({"batch_size": 1, "fit_intercept": False}, 25 / 2),
-        ({"batch_size": 1, "penalty": "l2", "alpha": 3.0}, 26 / 2 + 3),
+def curvature_of(X, b, weights=None, replacement=False):
+    """Half of what the docstring has, of features that include the intercept's."""
+    n, weights = len(X), np.ones(len(X)) if weights is None else weights
+    squares = np.square(X).sum(axis=1)
+    mean = X.T @ (X * weights[:, None]) / weights.sum()
+    steepest = np.linalg.eigvalsh(mean)[-1]
+    of_largest = 1 / b if replacement else (n - b) / (b * (n - 1))
+    bounds = []
+    # What power iteration may have found, and what is never exceeded.
+    for eigenvalue in (steepest, 1.1 * steepest):
+        together = min(eigenvalue, np.average(squares, weights=weights))
+        bounds.append((1 - of_largest) * together / 2 + of_largest * (weights * squares).max() / 2)
+    return bounds
+
+
+@pytest.mark.parametrize("shape", [(4, 2), (300, 7), (500, 1)])
+@pytest.mark.parametrize("convert", [np.asarray, csr_array], ids=["dense", "sparse"])
+def test_it_is_one_over_the_bound(backend, rng, shape, convert):
+    n, d = shape
+    X, y = rng.normal(size=shape) * np.arange(1, d + 1) + 1, np.arange(n) % 2
+    ones = np.c_[X, np.ones(n)]
+    weights = rng.integers(1, 4, n) / 2
+    relative = weights / weights.mean()
+    scaled = X / X.std(axis=0)
+    centred = np.c_[(X - X.mean(axis=0)) / X.std(axis=0), np.ones(n)]
+    standardized = np.c_[scaled, np.ones(n)] if convert is csr_array else centred
+    options = {"backend": backend, "max_iter": 1, "penalty": None, "tol": None}
+    for parameters, least, most, of_rows in (
+        ({"batch_size": 1}, *curvature_of(ones, 1), None),
+        ({"batch_size": 2}, *curvature_of(ones, 2), None),
+        ({"batch_size": 10**6}, *curvature_of(ones, n), None),
+        ({"batch_size": 3, "replacement": True}, *curvature_of(ones, 3, None, True), None),
+        ({"batch_size": 2, "fit_intercept": False}, *curvature_of(X, 2), None),
+        ({"batch_size": 2, "standardize": True}, *curvature_of(standardized, 2), None),
+        ({"batch_size": 2}, *curvature_of(ones, 2, relative), weights),
     ):
-        model = SoftmaxClassifier(**options | parameters).fit(X, y)
-        assert model.eta0_ == pytest.approx(1 / bound, rel=1e-14)
-    model = SoftmaxClassifier(**options, batch_size=1, standardize=True).fit(X, y)
-    standardized = (X - X.mean(axis=0)) / X.std(axis=0)
-    expected = 2 / (1 + (standardized**2).sum(axis=1).max())
-    assert model.eta0_ == pytest.approx(expected, rel=1e-14)
-    model.fit(csr_array(X), y)
-    expected = 2 / (1 + ((X / X.std(axis=0)) ** 2).sum(axis=1).max())
-    assert model.eta0_ == pytest.approx(expected, rel=1e-14)
+        model = SoftmaxClassifier(**options | parameters).fit(convert(X), y, of_rows)
+        assert least * 0.9 < 1 / model.eta0_ < most * (1 + 1e-12)
+    plain = SoftmaxClassifier(**options).fit(convert(X), y).eta0_
+    penalised = SoftmaxClassifier(**options | {"penalty": "l2", "alpha": 3.0}).fit(convert(X), y)
+    assert 1 / penalised.eta0_ == pytest.approx(1 / plain + 3, rel=1e-12)
 
 
 def test_the_same_for_every_way_that_X_may_lie(rng):
     sparse = pytest.importorskip("scipy.sparse")
     X, y = rng.integers(0, 255, (300, 20)).astype(np.uint8), np.arange(300) % 3
-    found = {
+    found = [
         SoftmaxClassifier(max_iter=1).fit(data, y).eta0_
         for data in (
             X,
@@ -51,8 +71,9 @@ def test_the_same_for_every_way_that_X_may_lie(rng):
             np.asfortranarray(X),
             sparse.csr_array(X.astype(float)),
         )
-    }
-    assert len(found) == 1
+    ]
+    np.testing.assert_allclose(found, found[0], rtol=1e-12)
+    assert len(set(found[:3])) == 1
 
 
 @pytest.mark.parametrize("at_once", [1, 1 << 18])
