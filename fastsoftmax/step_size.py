@@ -10,11 +10,12 @@ from .sparse import SparseRows
 from .standardization import Standardization
 from .validation import as_native
 
-# Rows that are looked at, evenly spread over all, and the numbers of those that a matrix is made of.
-_ROWS = 4096
-_NUMBERS, _FEWEST_ROWS = 1 << 18, 32
+# Rows that are looked at, evenly spread over all, or as many as have so many numbers, and the numbers of
+# those that a matrix is made of.
+_ROWS, _FEWEST_ROWS = 4096, 32
+_NUMBERS_LOOKED_AT, _NUMBERS = 1 << 22, 1 << 16
 # Power iteration ends when the eigenvalue grows by less, and is taken for so much more than it has found.
-_MOST_ITERATIONS, _CLOSE, _MARGIN = 30, 0.01, 1.1
+_MOST_ITERATIONS, _CLOSE, _MARGIN = 20, 0.02, 1.1
 # Values of sparse rows that are looked at at once.
 _VALUES_AT_ONCE = 1 << 18
 
@@ -52,7 +53,8 @@ def step_size(
     """
     among = np.arange(len(X)) if of is None else of
     n_samples, b = len(among), min(batch_size, len(among))
-    rows = _evenly(among, _ROWS)
+    most = min(_ROWS, max(_FEWEST_ROWS, _NUMBERS_LOOKED_AT // X.shape[1]))
+    rows = _evenly(among, most)
     squares = _squares_at(X, rows, units, fit_intercept)
     of_largest = 1 / b if replacement else (n_samples - b) / (b * max(n_samples - 1, 1))
     with np.errstate(over="ignore", invalid="ignore"):
@@ -61,8 +63,8 @@ def step_size(
             mean = np.average(squares, weights=weights[rows])
             # One large weight makes a step as large as it is.
             heavy = among
-            if n_samples > _ROWS:
-                heavy = among[np.argpartition(weights[among], -_ROWS)[-_ROWS:]]
+            if n_samples > most:
+                heavy = among[np.argpartition(weights[among], -most)[-most:]]
             of_heavy = weights[heavy] * _squares_at(X, heavy, units, fit_intercept)
             largest = max((weights[rows] * squares).max(), of_heavy.max())
         some = _evenly(rows, max(_FEWEST_ROWS, _NUMBERS // X.shape[1]))
@@ -108,10 +110,10 @@ def _largest_eigenvalue(
         n_features = x.shape[1]
 
         def product(v: NDArray[np.float64]) -> NDArray[np.float64]:
-            return np.asarray((x * v).sum(axis=1))
+            return np.asarray(np.einsum("ij,j->i", x, v))
 
         def back(u: NDArray[np.float64]) -> NDArray[np.float64]:
-            return np.asarray((x * u[:, np.newaxis]).sum(axis=0))
+            return np.asarray(np.einsum("ij,i->j", x, u))
 
     share = np.full(len(rows), 1 / len(rows)) if weights is None else weights / weights.sum()
     v = np.random.default_rng(0).normal(size=n_features)  # no direction that data single out
