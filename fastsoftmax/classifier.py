@@ -613,7 +613,41 @@ class SoftmaxClassifier(estimator.Estimator, ModelFiles):
 
 
 def load(path: str | PathLike[str]) -> SoftmaxClassifier:
-    """Return the model that `SoftmaxClassifier.save` has written; see `SoftmaxClassifier.load`."""
+    """Return the model that `SoftmaxClassifier.save` has written.
+
+    Predictions, scores, `partial_fit` and warm starts have the bits that those of the saved model have.
+    Loading executes nothing of what is in the file.
+
+    Parameters
+    ----------
+    path : str or path-like
+        A file whose name ends in .npz or .safetensors.
+
+    Returns
+    -------
+    SoftmaxClassifier
+
+    Raises
+    ------
+    ModelFileError
+        If the file is damaged, of a newer version, or no model; the message names it and says why.
+    ValueError, TypeError
+        If `path` has another suffix or is no path.
+    ImportError
+        If it is a .safetensors file, and safetensors is not installed.
+    OSError
+        If it cannot be read.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from fastsoftmax import SoftmaxClassifier, load
+    >>> model = SoftmaxClassifier(eta0=0.5).fit([[0.0], [1.0]], ["no", "yes"])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     model.save(f"{folder}/model.npz")
+    ...     load(f"{folder}/model.npz").predict([[2.0]]).tolist()
+    ['yes']
+    """
     from .persistence.files import load_model
 
     model: SoftmaxClassifier = load_model(SoftmaxClassifier, path)
