@@ -7,6 +7,8 @@ has to be given again.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from os import PathLike
@@ -22,7 +24,7 @@ from .backends import State
 from .exceptions import ModelFileError
 from .mapped import BYTES_HELD, bytes_of_row, release
 from .persistence import npz
-from .persistence.atomic import write_at_once
+from .persistence.atomic import remove_leftovers, write_at_once
 from .persistence.contents import parameters_as_json
 from .persistence.random_states import generator_from, generator_state
 from .persistence.scalars import labels_as_json
@@ -72,7 +74,11 @@ class Checkpoint:
         tensors |= _tensors_of("", run.state, run.average)
         if run.best_weights is not None:
             tensors |= _tensors_of("best_", *run.best_weights)
-        write_at_once(self.file, npz.pack(written(metadata), tensors))
+        try:
+            write_at_once(self.file, npz.pack(written(metadata), tensors))
+        except OSError as error:
+            what = f"checkpoint: {self.file} cannot be written: {error.strerror or error}"
+            raise OSError(error.errno, what) from error
 
     def restore(self, run: Any) -> bool:
         """Let the fit go on from the file, if that is to be; return whether it had come to its end.
@@ -101,10 +107,15 @@ class Checkpoint:
                 _state_from("best_", self.tensors, run.state),
                 _average_from("best_", saved["best_average"], self.tensors, run.average),
             )
+        for name in ("loss_curve", "validation_scores"):
+            if self.tensors[name].ndim != 1:
+                raise ValueError(f"{name}: expected one dimension")
         curve = self.tensors["loss_curve"].tolist()
+        if len(curve) > run.settings.max_iter or not isinstance(saved["is_done"], bool):
+            raise ValueError("more epochs than max_iter, or is_done is not true or false")
         random = generator_from(saved["random"])
         numbers = [
-            validation.as_integer("n_steps", saved["n_steps"], 0),
+            min(validation.as_integer("n_steps", saved["n_steps"], 0), 1 << 62),
             validation.as_integer("epochs_without_gain", saved["epochs_without_gain"], 0),
             validation.as_non_negative("eta0", saved["eta0"]),
             np.inf if saved["best"] is None else validation.as_real("best", saved["best"]),
@@ -116,7 +127,8 @@ class Checkpoint:
         run.n_steps, run.epochs_without_gain = numbers[0], numbers[1]
         run.schedule = run.schedule._replace(eta0=numbers[2])
         run.best, run.starting_loss, run.random = numbers[3], starting_loss, random
-        return bool(saved["is_done"])
+        is_done: bool = saved["is_done"]
+        return is_done
 
 
 def checkpoint_of(
@@ -148,8 +160,15 @@ def checkpoint_of(
     file = Path(path)
     if file.suffix.lower() != ".npz":
         raise ValueError(f"checkpoint: expected a name that ends in .npz, got {path!r}")
-    if file.is_dir() or not file.absolute().parent.is_dir():
+    if not file.absolute().parent.is_dir():
         raise ValueError(f"checkpoint: expected a file in a folder that is there, got {path!r}")
+    if file.exists() and not file.is_file():
+        raise ValueError(f"checkpoint: expected a regular file, got {path!r}")
+    if not os.access(file.absolute().parent, os.W_OK):
+        raise PermissionError(
+            f"checkpoint: {file} cannot be written: its folder is write-protected"
+        )
+    remove_leftovers(file)
     saved: dict[str, Any] | None = None
     tensors: dict[str, NDArray[Any]] = {}
     if resume and file.exists():
@@ -190,7 +209,9 @@ def identity_of(
     intercept: Any,
 ) -> dict[str, Any]:
     """Return what a fit is of: its parameters, and digests of its data. Reads X once."""
-    compared = {name: value for name, value in parameters.items() if name not in _OF_NO_MATTER}
+    compared = {
+        name: _plain(value) for name, value in parameters.items() if name not in _OF_NO_MATTER
+    }
     plain, left_out = parameters_as_json(compared)
     values = targets.values if targets.rows is None else targets.values[targets.rows]
     return {
@@ -207,6 +228,13 @@ def identity_of(
         if intercept is None
         else _digest([np.asarray(intercept, np.float64)]),
     }
+
+
+def _plain(value: Any) -> Any:
+    """Return a number of Python's for one of NumPy's, and weights of classes in one order."""
+    if isinstance(value, Mapping):
+        return dict(sorted(value.items(), key=lambda item: repr(item[0])))
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _digest_of_rows(X: NDArray[Any] | SparseRows) -> str:
@@ -233,7 +261,7 @@ def _check_same(file: Path, saved: Any, expected: dict[str, Any]) -> None:
         raise ModelFileError(f"{file}: does not say what it is a checkpoint of")
     ours, theirs = expected["parameters"], saved["parameters"]
     differing = [
-        f"{name} (there {theirs.get(name)!r}, here {ours.get(name)!r})"
+        f"{name!s:.40} (there {_shown(theirs.get(name))}, here {_shown(ours.get(name))})"
         for name in sorted({*ours, *theirs})
         if name not in ours or name not in theirs or ours[name] != theirs[name]
     ]
@@ -245,6 +273,10 @@ def _check_same(file: Path, saved: Any, expected: dict[str, Any]) -> None:
             f"resume: {file} is the checkpoint of a fit with other {', '.join(differing)}; "
             "give those, or resume=False to begin anew"
         )
+
+
+def _shown(value: Any) -> str:
+    return repr(value)[:60]
 
 
 def _counts_of(average: Average | None) -> list[int] | None:

@@ -16,7 +16,7 @@ from .backends import get_backend
 from .checkpoints import checkpoint_of, identity_of
 from .fitting import HeldOut, Run, hold_out, train
 from .growing import grown_average, grown_state
-from .labels import as_labels, find_classes
+from .labels import as_labels, encode, find_classes, joined
 from .persistence import ModelFiles
 from .samples import as_samples
 from .scores import logits_of
@@ -82,7 +82,7 @@ class SoftmaxClassifier(estimator.Estimator, ModelFiles):
         Samples of a minibatch; the last of an epoch may have fewer.
     shuffle : bool or "blocks", default True
         Whether every epoch takes the samples in a new random order. "blocks" is for files larger than
-        memory: blocks of about 1 MiB of rows come in random order, and the rows of 64 blocks are mixed.
+        memory: blocks of about 4 MiB of rows come in random order, and the rows of 16 blocks are mixed.
     replacement : bool, default False
         Whether samples are drawn with replacement, as the course does; `shuffle` has no effect then.
         An epoch still takes as many samples as there are.
@@ -153,7 +153,7 @@ class SoftmaxClassifier(estimator.Estimator, ModelFiles):
         The (first) learning rate that was used.
     validation_scores_ : list of float, or None
         With `early_stopping`, the accuracy after every epoch on the samples held out, each counting its
-        weight.
+        `sample_weight`.
     best_validation_score_ : float or None
         The largest of them: that of `coef_`, unless an error or Ctrl-C ended the fit.
     n_iter_ : int
@@ -352,16 +352,16 @@ class SoftmaxClassifier(estimator.Estimator, ModelFiles):
             self._check_n_features(matrix)
             self._check_classes("y", targets.classes)
             starts = parameters_of(self)
-            coef_init = starts[0] if coef_init is None else coef_init
-            if intercept_init is None and settings.fit_intercept:
-                intercept_init = starts[1]
         random = generator_of(deepcopy(self.random_state))
         saving, random = checkpoint_of(checkpoint, checkpoint_every, resume, random)
         if saving is not None:
-            starts_at = (coef_init, intercept_init)
-            saving.identity = identity_of(
-                self.get_params(), matrix, targets, sample_weight, *starts_at
-            )
+            parameters = self.get_params() | {"backend": settings.backend.name}
+            given = (matrix, targets, sample_weight, coef_init, intercept_init)
+            saving.identity = identity_of(parameters, *given)
+        if goes_on:
+            coef_init = starts[0] if coef_init is None else coef_init
+            if intercept_init is None and settings.fit_intercept:
+                intercept_init = starts[1]
         rows, held_out = targets.rows, None
         if settings.validation_fraction is not None:
             rows, scored = hold_out(targets, settings.validation_fraction, len(matrix), random)
@@ -448,10 +448,11 @@ class SoftmaxClassifier(estimator.Estimator, ModelFiles):
         if fitted:
             estimator.check_feature_names(self, X, stacklevel=3)
             names = getattr(self, "feature_names_in_", None)
-            if known is not None:
+            grows = self._grows
+            if known is not None and not grows:
                 self._check_classes("classes", known)
             self._check_n_features(matrix)
-            known, grows = self.classes_, self._grows
+            known = self.classes_ if known is None else joined(self.classes_, known)
         elif known is not None and len(known) < 2:
             raise ValueError(f"classes: expected at least two, got {known.tolist()}")
         if classes is not None and is_soft(y):
@@ -469,7 +470,7 @@ class SoftmaxClassifier(estimator.Estimator, ModelFiles):
         state, average = settings.initial_state(n_classes, matrix), None
         if fitted:
             state = settings.state_of(self, samples.units)
-            places = np.searchsorted(targets.classes, self.classes_)
+            places = encode(self.classes_, targets.classes, len(self.classes_))
             if len(places) < n_classes:
                 state = grown_state(state, places, n_classes)
             if self._average is not None and settings.averaged_from is not None:

@@ -142,7 +142,7 @@ class HeldOut:
         """Return the accuracy of each of several models, whose classes lie one after another."""
         targets, settings = self.targets, self.settings
         return accuracy(
-            *(settings.backend, self.X, targets.values, targets.weights, self.rows),
+            *(settings.backend, self.X, targets.values, targets.of_samples, self.rows),
             *(coef, intercept, settings.n_threads, n_models),
         )
 

@@ -40,12 +40,23 @@ def joined(classes: NDArray[Any], labels: NDArray[Any]) -> NDArray[Any]:
     Raises
     ------
     ValueError, TypeError
-        As `find_classes` does.
+        As `find_classes` does, and if no dtype holds both as they are.
     """
     found = find_classes(labels)
-    if set(found.tolist()) <= set(classes.tolist()):
+    old, new = classes.tolist(), found.tolist()
+    if set(new) <= set(old):
         return classes
-    return find_classes([*classes.tolist(), *found.tolist()])
+    try:
+        together = find_classes(np.concatenate([classes, found]))
+    except TypeError:
+        together = classes
+    # As strings numbers would be others, and so would large integers as floats.
+    if set(together.tolist()) != {*old, *new} or len(together) != len({*old, *new}):
+        raise TypeError(
+            f"y: expected labels of the type of the classes, {classes.dtype}, or a mixture that one "
+            f"type holds, got {labels.dtype}"
+        )
+    return together
 
 
 def encode(y: ArrayLike, classes: NDArray[Any], n_samples: int) -> NDArray[np.int64]:

@@ -127,7 +127,8 @@ def search(
         The share of the samples that is held out to score with, of every class alike, or other samples
         (X, y).
     sample_weight : array_like of real numbers, shape (n_samples,), optional
-        As in `SoftmaxClassifier.fit`; samples held out count theirs in the scores.
+        As in `SoftmaxClassifier.fit`; samples held out count theirs in the scores, which know nothing
+        of `class_weight`.
     max_iter : int, default 20
         Epochs.
     **parameters
@@ -221,7 +222,7 @@ def _problem_of(
         raise ValueError(f"y: expected at least two classes, got one class: {targets.classes[0]!r}")
     random = generator_of(deepcopy(model.random_state))
     if isinstance(validation, tuple):
-        rows, held_out = targets.rows, _other_samples(settings, matrix, targets, validation)
+        rows, held_out = targets.rows, _other_samples(settings, X, matrix, targets, validation)
     else:
         fraction = checks.as_non_negative("validation", validation)
         if not 0 < fraction < 1:
@@ -238,14 +239,17 @@ def _problem_of(
 
 
 def _other_samples(
-    settings: Settings, X: Any, targets: Targets, validation: tuple[Any, ...]
+    settings: Settings, X: Any, trained: Any, targets: Targets, validation: tuple[Any, ...]
 ) -> HeldOut:
     if len(validation) != 2:
         raise ValueError(f"validation: expected a tuple (X, y), got {len(validation)} things")
     try:
         matrix = as_samples(validation[0])
-        if matrix.shape[1] != X.shape[1]:
-            raise ValueError(f"X: expected {X.shape[1]} features, got {matrix.shape[1]}")
+        if matrix.shape[1] != trained.shape[1]:
+            raise ValueError(f"X: expected {trained.shape[1]} features, got {matrix.shape[1]}")
+        names, others = (estimator.feature_names_of(each) for each in (X, validation[0]))
+        if names is not None and others is not None and names.tolist() != others.tolist():
+            raise ValueError("X: expected the columns of the other X, in their order")
         dtype = checks.training_dtype(matrix.dtype)
         scored = targets_of(
             estimator.as_vector(validation[1]), len(matrix), dtype, None, None, targets.classes

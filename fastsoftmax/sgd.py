@@ -25,8 +25,8 @@ from .validation import FloatArray, as_native, reads_as, why_row_is_invalid
 _BLOCK_BYTES = 1 << 22
 # With shuffle="blocks", blocks of about so many bytes of rows come in random order, and the rows of so many
 # of them are mixed.
-_BYTES_OF_A_BLOCK = 1 << 20
-_BLOCKS_AT_ONCE = 64
+_BYTES_OF_A_BLOCK = 1 << 22
+_BLOCKS_AT_ONCE = 16
 # Weights are added up in their own dtype over so many steps at most, and then in float64.
 _STEPS_OF_A_SUM = 1024
 # An epoch whose loss is above so many times that of the starting weights has diverged.

@@ -25,6 +25,7 @@ class Targets(NamedTuple):
     weights: NDArray[np.float64] | None  # (n_samples,); None where all that take part are 1
     rows: NDArray[np.int64] | None  # ascending; None for all
     mean_weight: float  # what the weights have been divided by
+    of_samples: NDArray[np.float64] | None  # as given: without those of classes
 
 
 def targets_of(
@@ -68,6 +69,7 @@ def targets_of(
         double = np.dtype(np.float64)
         weights = validation.as_weights("sample_weight", sample_weight, (n_samples,), double)
     rows = _rows_that_count(weights, "sample_weight")
+    of_samples = None if weights is None or np.ptp(weights[weights > 0]) == 0 else weights
     if is_soft(y):
         values = _probabilities(y, n_samples, dtype, rows)
         if classes is None:
@@ -84,16 +86,16 @@ def targets_of(
             classes = joined(classes, of_rows)
         values = np.zeros(n_samples, np.int64)
         values[slice(None) if rows is None else rows] = encode(of_rows, classes, len(of_rows))
-    of_classes = _class_weights(class_weight, classes, values, weights, rows)
+    of_classes = _class_weights(class_weight, classes, values, weights, rows, grows)
     if of_classes is not None:
-        of_samples = values @ of_classes if values.ndim == 2 else of_classes[values]
-        weights = np.asarray(of_samples * (1 if weights is None else weights), np.float64)
+        of_targets = values @ of_classes if values.ndim == 2 else of_classes[values]
+        weights = np.asarray(of_targets * (1 if weights is None else weights), np.float64)
         rows = _rows_that_count(weights, "class_weight")
         if values.ndim == 2:
-            mass = np.where(of_samples > 0, of_samples, 1)[:, np.newaxis]
+            mass = np.where(of_targets > 0, of_targets, 1)[:, np.newaxis]
             values = (values * of_classes / mass).astype(dtype)
     if weights is None:
-        return Targets(classes, values, None, None, 1.0)
+        return Targets(classes, values, None, None, 1.0, None)
     counted = weights if rows is None else weights[rows]
     with np.errstate(over="ignore"):
         if mean_weight is None:
@@ -103,7 +105,7 @@ def targets_of(
         weights = weights / mean_weight
     if not (mean_weight < np.inf and np.isfinite(weights).all()):
         raise ValueError("sample_weight: expected weights within the range of float64")
-    return Targets(classes, values, None if all_one else weights, rows, mean_weight)
+    return Targets(classes, values, None if all_one else weights, rows, mean_weight, of_samples)
 
 
 def is_soft(y: Any) -> bool:
@@ -188,6 +190,7 @@ def _class_weights(
     values: NDArray[Any],
     weights: NDArray[np.float64] | None,
     rows: NDArray[np.int64] | None,
+    grows: bool,
 ) -> NDArray[np.float64] | None:
     """Return the weight of every class; None for ones."""
     if class_weight is None:
@@ -215,7 +218,9 @@ def _class_weights(
     }
     strangers = [label for label in given if label not in labels]
     left_out = [label for label in labels if label not in given]
-    if strangers and left_out:  # misspelt, rather than a class that these samples do not have
+    if (
+        strangers and left_out and not grows
+    ):  # misspelt, rather than a class that these samples do not have
         raise ValueError(
             f"class_weight: {strangers[0]!r} is not among the classes, and {left_out[0]!r}, "
             "which is, has no weight"

@@ -1,5 +1,7 @@
 """Runs that survive: a fit that was killed at any moment ends with the bits of one that never was."""
 
+import copy
+import errno
 import os
 import random
 import signal
@@ -12,6 +14,7 @@ import pytest
 from scipy.sparse import csr_array
 
 from fastsoftmax import ModelFileError, SoftmaxClassifier
+from fastsoftmax.persistence.atomic import _prefix, write_at_once
 
 OPTIONS = {"batch_size": 16, "max_iter": 6, "tol": None, "random_state": 3, "eta0": 0.1}
 FITS = {
@@ -90,10 +93,10 @@ def test_without_a_seed_the_order_is_that_of_the_file(data, tmp_path):
             X, y, checkpoint=tmp_path / "fit.npz", checkpoint_every=3
         )
     copies = [tmp_path / "a.npz", tmp_path / "b.npz"]
-    for copy in copies:
-        copy.write_bytes((tmp_path / "fit.npz").read_bytes())
+    for file in copies:
+        file.write_bytes((tmp_path / "fit.npz").read_bytes())
     models = [
-        SoftmaxClassifier(**options).fit(X, y, checkpoint=copy, resume=True) for copy in copies
+        SoftmaxClassifier(**options).fit(X, y, checkpoint=file, resume=True) for file in copies
     ]
     assert_same_bits(*models)
 
@@ -160,8 +163,13 @@ def test_another_fit_is_refused(data, tmp_path, change, differing):
         model.fit(**given, checkpoint=path, resume=True)
     assert not hasattr(model, "coef_")
     assert path.read_bytes() == before
-    # What changes no bit may change.
-    model = SoftmaxClassifier(**OPTIONS, n_jobs=1, verbose=0, callbacks=lambda state: None)
+    # What changes no bit may change, and how a number is written.
+    options = OPTIONS | {
+        "random_state": np.int64(3),
+        "eta0": np.float64(0.1),
+        "backend": "compiled",
+    }
+    model = SoftmaxClassifier(**options, n_jobs=1, verbose=0, callbacks=lambda state: None)
     model.fit(X, y, checkpoint=path, resume=True)
 
 
@@ -199,6 +207,49 @@ def test_damaged_files_are_refused(data, tmp_path):
         path.write_bytes(content)
         with pytest.raises(ModelFileError, match=r"fit\.npz: "):
             SoftmaxClassifier(**OPTIONS, average=True).fit(*data, checkpoint=path, resume=True)
+
+
+def test_a_warm_start_goes_on_from_its_checkpoint(data, tmp_path):
+    X, y = data
+    path = tmp_path / "fit.npz"
+    options = OPTIONS | {"warm_start": True}
+    start = SoftmaxClassifier(**options | {"max_iter": 1}).fit(X, y)
+    whole = copy.deepcopy(start).set_params(max_iter=6).fit(X, y)
+    broken = copy.deepcopy(start).set_params(max_iter=6, callbacks=stopping_after(3))
+    with pytest.raises(StopError):
+        broken.fit(X, y, checkpoint=path)
+    assert_same_bits(
+        broken.set_params(callbacks=None).fit(X, y, checkpoint=path, resume=True), whole
+    )
+
+
+def test_what_killed_processes_have_left_is_removed(data, tmp_path):
+    path, process = tmp_path / "fit.npz", subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    write_at_once(path, b"")
+    names = []
+    for name, pid in (("fit.npz", process.pid), ("fit.npz", os.getpid()), ("other", process.pid)):
+        names.append(f"{_prefix(tmp_path / name)}{pid}-{'0' * 16}.tmp")
+        (tmp_path / names[-1]).write_bytes(b"half")
+    SoftmaxClassifier(**OPTIONS).fit(*data, checkpoint=path)
+    assert {file.name for file in tmp_path.iterdir()} == {"fit.npz", *names[1:]}
+
+
+def test_a_full_disk_is_named_and_leaves_the_file_before(data, tmp_path, monkeypatch):
+    path = tmp_path / "fit.npz"
+    SoftmaxClassifier(**OPTIONS).fit(*data, checkpoint=path)
+    before = path.read_bytes()
+
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("fastsoftmax.persistence.atomic.os.replace", full)
+    model = SoftmaxClassifier(**OPTIONS)
+    with pytest.raises(OSError, match=r"checkpoint: .*fit\.npz cannot be written: No space left"):
+        model.fit(*data, checkpoint=path, checkpoint_every=2)
+    assert path.read_bytes() == before
+    assert model.n_iter_ == 2
+    assert [file.name for file in tmp_path.iterdir()] == ["fit.npz"]
 
 
 PROGRAM = """

@@ -444,6 +444,53 @@ def test_classes_that_were_given_do_not_grow(data):
         model.partial_fit(X, y + 1)
 
 
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [
+        (
+            np.array([2**63 + 1, 2**63 + 2, 2**63 + 1], np.uint64),
+            np.array([5, 2**63 + 1], np.uint64),
+        ),
+        (np.array([2, 1, 2], np.int8), np.array([3, 1], np.int64)),
+        (np.array(["b", "c", "b"]), np.array(["aaa", "b"])),
+        (np.array([1.0, 2.0, 1.0]), np.array([7, 1])),
+    ],
+)
+def test_grown_classes_keep_their_labels(first, then):
+    X = np.arange(6.0).reshape(3, 2)
+    model = SoftmaxClassifier(random_state=0).partial_fit(X, first).partial_fit(X[:2], then)
+    assert model.classes_.tolist() == sorted({*first.tolist(), *then.tolist()})
+    assert model.coef_.shape == (3, 2)
+
+
+def test_labels_that_no_type_holds_together_are_refused():
+    X = np.arange(4.0).reshape(2, 2)
+    model = SoftmaxClassifier().partial_fit(X, [2**53, 2**53 + 1])
+    with pytest.raises(TypeError, match=r"^y: expected labels of the type of the classes"):
+        model.partial_fit(X, [1.0, 2.0])
+    assert model.classes_.tolist() == [2**53, 2**53 + 1]
+
+
+def test_a_model_that_grows_takes_weights_and_names_of_classes_to_come():
+    X = np.arange(6.0).reshape(3, 2)
+    model = SoftmaxClassifier(class_weight={0: 1.0, 7: 2.0}).partial_fit(X[:2], [0, 1])
+    assert model.partial_fit(X, [0, 1, 7]).classes_.tolist() == [0, 1, 7]
+    assert model.partial_fit(X, [0, 1, 7], classes=[0, 9]).classes_.tolist() == [0, 1, 7, 9]
+
+
+def test_scores_of_early_stopping_count_sample_weights_alone(data, rng):
+    X, y = data
+    weights = rng.integers(1, 4, 200).astype(float)
+    options = OPTIONS | {"early_stopping": True, "validation_fraction": 0.3, "max_iter": 1}
+    model = SoftmaxClassifier(class_weight={0: 50.0, 1: 0.1}, tol=None, **options).fit(
+        X, y, weights
+    )
+    targets = targets_of(y, 200, X.dtype, weights, {0: 50.0, 1: 0.1})
+    _, held_out = hold_out(targets, 0.3, 200, generator_of(0))
+    expected = model.score(X[held_out], y[held_out], weights[held_out])
+    assert model.validation_scores_ == [pytest.approx(expected, rel=1e-12)]
+
+
 def test_new_classes_are_of_the_same_type(data):
     X, y = data
     model = SoftmaxClassifier().partial_fit(X, y)

@@ -1,6 +1,7 @@
 """The search: every combination is trained as a fit of its own would be, at once or one by one."""
 
 import numpy as np
+import pandas
 import pytest
 from scipy.sparse import csr_array
 
@@ -108,6 +109,26 @@ def test_a_share_is_held_out(backend, data):
     )
     assert found.best_model.score(X, y) > 0.8
     assert found.best_score < 0.75
+
+
+def test_frames_to_score_with_have_the_same_columns(data):
+    X, y = data
+    frame = pandas.DataFrame(X).add_prefix("x")
+    given = {"learning_rates": [0.1], "regs": [0.0]} | FIXED
+    found = search(frame, y, validation=(frame, y), **given)
+    assert found.best_model.feature_names_in_.tolist() == list(frame.columns)
+    with pytest.raises(ValueError, match=r"^validation: X: expected the columns of the other X"):
+        search(frame, y, validation=(frame[frame.columns[::-1]], y), **given)
+
+
+def test_scores_know_nothing_of_class_weights(data):
+    X, y = data
+    given = {"learning_rates": [0.3], "regs": [0.0], "class_weight": {"a": 50.0}} | FIXED
+    found = search(X, y, validation=0.5, **given)
+    n_scored = 75
+    assert round(found.best_score * n_scored) == pytest.approx(
+        found.best_score * n_scored, abs=1e-9
+    )
 
 
 def test_a_row_that_is_not_finite_is_named(backend, data):
