@@ -44,6 +44,8 @@ class Schedule(NamedTuple):
         if callable(self.learning_rate):
             steps = range(first_step, first_step + n_steps)
             return np.array([_checked(self.learning_rate(step), step) for step in steps])
+        if self.learning_rate in ("constant", "adaptive") and not self.warmup:
+            return np.full(n_steps, self.eta0)
         t = np.arange(first_step, first_step + n_steps, dtype=np.float64)
         rates = self.eta0 * self._share(t, steps_of_epoch)
         if self.warmup:

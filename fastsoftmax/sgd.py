@@ -116,8 +116,8 @@ def run_epoch(
     sums_end = {*range(0, n_steps, _STEPS_OF_A_SUM), n_steps} if average is not None else set()
     summing = state if average is None else with_sums(state)
     objectives = np.empty(n_steps)
-    for block in blocks_of(samples, dtype, state, sampling, order, sums_end | {first_averaged}):
-        start, stop, data, rows = block
+    cuts = sums_end if average is None else sums_end | {first_averaged}
+    for start, stop, data, rows in blocks_of(samples, dtype, state, sampling, order, cuts):
         here = state if start < first_averaged else summing
         begun = phases.begin()
         done = backend.sgd_epoch(data, here, rule, rows, size, rates[start:stop], n_threads)
@@ -171,7 +171,9 @@ def blocks_of(
         per_block = max(1, _BLOCK_BYTES // (row_bytes * size))
     if mapped:
         per_block = min(per_block, max(1, rows_held(X, sampling.reads_at_random) // size))
-    ends = sorted({*range(0, n_steps, per_block), n_steps} | cuts)
+    ends = [0, n_steps]
+    if per_block < n_steps or cuts:
+        ends = sorted({*range(0, n_steps, per_block), n_steps} | cuts)
     for start, stop in pairwise(ends):
         rows, data = order[start * size : stop * size], stored
         if not as_it_lies:
