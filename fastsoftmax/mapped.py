@@ -15,12 +15,13 @@ from .sparse import SparseRows
 
 # Pages are given back whenever so many bytes may have been read.
 BYTES_HELD = 1 << 27
-# Reading a row at random brings the pages around it along, where the system has them: Linux's fault-around.
-_BYTES_AROUND = 1 << 16
+# Reading a row at random brings pages around it along, where the system has them: Linux maps the 64 KiB
+# around a fault, or the large page that it keeps them in.
+_BYTES_AROUND = 1 << 19
 
 
 def is_mapped(X: NDArray[Any] | SparseRows) -> bool:
-    """Whether the pages of `X` can be given back."""
+    """Whether the pages of `X` can be given back, and are so many that they should be."""
     return any(True for _ in _mappings(X))
 
 
@@ -47,7 +48,7 @@ def _mappings(X: NDArray[Any] | SparseRows) -> Any:
     arrays = (X.values, X.indices) if isinstance(X, SparseRows) else (X,)
     for array in arrays:
         mapping = _mapping_of(array)
-        if mapping is not None:
+        if mapping is not None and len(mapping) > 2 * BYTES_HELD:
             yield mapping
 
 

@@ -68,7 +68,8 @@ def test_the_block_shuffle_has_an_order_of_its_own(saved):
     assert curves[0] != curves[1] != curves[2] != curves[0]
 
 
-def test_what_has_been_written_is_not_lost(tmp_path):
+def test_what_has_been_written_is_not_lost(tmp_path, monkeypatch):
+    monkeypatch.setattr("fastsoftmax.mapped.BYTES_HELD", 1000)
     for mode in ("r+", "c"):
         np.save(tmp_path / "X.npy", np.zeros((100, 1000)))
         mapped = np.load(tmp_path / "X.npy", mmap_mode=mode)
@@ -79,7 +80,12 @@ def test_what_has_been_written_is_not_lost(tmp_path):
     assert not is_mapped(np.zeros((2, 2)))
 
 
-def test_sparse_rows_may_be_mapped(saved, tmp_path):
+def test_a_small_file_stays_as_it_is(saved):
+    assert not is_mapped(np.load(saved[2], mmap_mode="r"))
+
+
+def test_sparse_rows_may_be_mapped(saved, tmp_path, monkeypatch):
+    monkeypatch.setattr("fastsoftmax.mapped.BYTES_HELD", 1000)
     X, y, _ = saved
     rows = csr_array(np.where(X > 200, X, 0).astype(np.float32))
     model = SoftmaxClassifier(**OPTIONS).fit(rows, y)
