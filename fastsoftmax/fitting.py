@@ -142,7 +142,7 @@ class HeldOut:
         """Return the accuracy of each of several models, whose classes lie one after another."""
         targets, settings = self.targets, self.settings
         return accuracy(
-            *(settings.backend, self.X, targets.values, targets.of_samples, self.rows),
+            *(settings.backend, self.X, targets.given, targets.of_samples, self.rows),
             *(coef, intercept, settings.n_threads, n_models),
         )
 
@@ -234,7 +234,7 @@ def train(
             is_done = _ends(run, value) or stops
             if checkpoint is not None and (is_done or checkpoint.is_due(len(run.curve))):
                 checkpoint.save(run, is_done)
-    if checkpoint is not None and not is_done:
+    if checkpoint is not None and not is_done and not checkpoint.is_due(len(run.curve)):
         checkpoint.save(run, is_done)
     if run.best_weights is not None:
         run.state, run.average = run.best_weights

@@ -1,8 +1,7 @@
 """Arrays that are mapped from a file: pages that have been read are given back.
 
 The system keeps the pages of a mapped file that a process has read, and counts them as its memory, until
-it needs room. Given back they are still in the system's own cache as long as there is room for it, and read
-from there again in some tenths of a microsecond each.
+it needs room. Given back they are still in the system's own cache as long as there is room for it.
 """
 
 import mmap

@@ -162,13 +162,11 @@ class Settings:
         if coef is None and intercept is None:
             return state
         dtype, shape = state.coef.dtype, state.coef.shape
-        at_zero = state.coef, state.intercept
-        if coef is not None:
-            coef = _weights_as("coef_init", coef, shape, dtype)
-        if intercept is not None:
+        coef = state.coef if coef is None else _weights_as("coef_init", coef, shape, dtype)
+        if intercept is None:
+            intercept = state.intercept
+        else:
             intercept = _weights_as("intercept_init", intercept, shape[:1], dtype)
-        coef = at_zero[0] if coef is None else coef
-        intercept = at_zero[1] if intercept is None else intercept
         if units is not None:
             coef, intercept = units.to_standardized(coef, intercept)
         return copy_of(state._replace(coef=coef, intercept=intercept))

@@ -75,7 +75,7 @@ def epoch_of_models(
     order = order_of(samples, sampling, random)
     rates = np.stack([schedule.rates(first_step, n_steps, n_steps) for schedule in schedules])
     objectives = np.empty((len(schedules), n_steps))
-    for start, stop, data, rows in blocks_of(samples, dtype, states, sampling, order, set()):
+    for start, stop, data, rows in blocks_of(samples, states, sampling, order, set()):
         of_block = np.ascontiguousarray(rates[:, start:stop])
         done = backend.sgd_epoch_of_models(
             data, states, settings.rule, *penalties, rows, size, of_block, settings.n_threads

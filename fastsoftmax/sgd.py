@@ -3,6 +3,7 @@
 from __future__ import annotations  # np.random, imported on first use, stands in them
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import pairwise
 from time import perf_counter_ns
 from typing import Any, NamedTuple
@@ -63,7 +64,8 @@ class Sampling(NamedTuple):
         return -(-n_samples // self.batch_size)
 
 
-class Samples(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Samples:
     """What is trained on: the rows of X at `rows`, all where that is None.
 
     With `units`, of X as that makes it, and of weights for that.
@@ -117,7 +119,7 @@ def run_epoch(
     summing = state if average is None else with_sums(state)
     objectives = np.empty(n_steps)
     cuts = sums_end if average is None else sums_end | {first_averaged}
-    for start, stop, data, rows in blocks_of(samples, dtype, state, sampling, order, cuts):
+    for start, stop, data, rows in blocks_of(samples, state, sampling, order, cuts):
         here = state if start < first_averaged else summing
         begun = phases.begin()
         done = backend.sgd_epoch(data, here, rule, rows, size, rates[start:stop], n_threads)
@@ -151,7 +153,6 @@ def order_of(
 
 def blocks_of(
     samples: Samples,
-    dtype: np.dtype[Any],
     state: State,
     sampling: Sampling,
     order: NDArray[np.int64],
@@ -162,7 +163,7 @@ def blocks_of(
     There is one block, unless rows have to be converted, or given back to the file that they are mapped
     from; a block ends at each of `cuts`.
     """
-    X, size = samples.X, min(sampling.batch_size, len(samples))
+    X, size, dtype = samples.X, min(sampling.batch_size, len(samples)), state.coef.dtype
     n_steps = sampling.n_steps(len(samples))
     per_block, stored, mapped = n_steps, _stored(samples, state), is_mapped(X)
     as_it_lies = isinstance(X, SparseRows) or reads_as(X, dtype)

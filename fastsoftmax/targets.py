@@ -25,7 +25,9 @@ class Targets(NamedTuple):
     weights: NDArray[np.float64] | None  # (n_samples,); None where all that take part are 1
     rows: NDArray[np.int64] | None  # ascending; None for all
     mean_weight: float  # what the weights have been divided by
-    of_samples: NDArray[np.float64] | None  # as given: without those of classes
+    # As given, without the weights of classes: what scores take.
+    of_samples: NDArray[np.float64] | None
+    given: NDArray[Any]
 
 
 def targets_of(
@@ -86,6 +88,7 @@ def targets_of(
             classes = joined(classes, of_rows)
         values = np.zeros(n_samples, np.int64)
         values[slice(None) if rows is None else rows] = encode(of_rows, classes, len(of_rows))
+    given = values
     of_classes = _class_weights(class_weight, classes, values, weights, rows, grows)
     if of_classes is not None:
         of_targets = values @ of_classes if values.ndim == 2 else of_classes[values]
@@ -95,7 +98,7 @@ def targets_of(
             mass = np.where(of_targets > 0, of_targets, 1)[:, np.newaxis]
             values = (values * of_classes / mass).astype(dtype)
     if weights is None:
-        return Targets(classes, values, None, None, 1.0, None)
+        return Targets(classes, values, None, None, 1.0, None, given)
     counted = weights if rows is None else weights[rows]
     with np.errstate(over="ignore"):
         if mean_weight is None:
@@ -105,7 +108,8 @@ def targets_of(
         weights = weights / mean_weight
     if not (mean_weight < np.inf and np.isfinite(weights).all()):
         raise ValueError("sample_weight: expected weights within the range of float64")
-    return Targets(classes, values, None if all_one else weights, rows, mean_weight, of_samples)
+    weights = None if all_one else weights
+    return Targets(classes, values, weights, rows, mean_weight, of_samples, given)
 
 
 def is_soft(y: Any) -> bool:

@@ -491,6 +491,16 @@ def test_scores_of_early_stopping_count_sample_weights_alone(data, rng):
     assert model.validation_scores_ == [pytest.approx(expected, rel=1e-12)]
 
 
+def test_scores_of_soft_labels_are_their_shares(data, rng):
+    X, _ = data
+    shares = rng.dirichlet(np.ones(3), 200)
+    options = OPTIONS | {"early_stopping": True, "validation_fraction": 0.3, "max_iter": 1}
+    model = SoftmaxClassifier(class_weight={0: 50.0, 1: 0.1}, tol=None, **options).fit(X, shares)
+    _, held_out = hold_out(targets_of(shares, 200, X.dtype, None, None), 0.3, 200, generator_of(0))
+    expected = shares[held_out, model.predict(X[held_out])].mean()
+    assert model.validation_scores_ == [pytest.approx(expected, rel=1e-12)]
+
+
 def test_new_classes_are_of_the_same_type(data):
     X, y = data
     model = SoftmaxClassifier().partial_fit(X, y)

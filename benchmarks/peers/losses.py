@@ -1,5 +1,6 @@
 """The contenders of the loss core: mean cross-entropy of softmax(logits) and its gradient on the logits."""
 
+from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
 import numpy as np
@@ -10,19 +11,19 @@ from .contender import Contender
 from .problem import Floats
 
 
-class LossCore(Contender):
+class LossCore(Contender, ABC):
     """A contender that computes the loss and the gradient, of the same logits and labels every time."""
 
     def __init__(self, logits: Floats, labels: np.ndarray) -> None:
         self.logits, self.labels = logits, labels
 
+    @abstractmethod
     def __call__(self) -> None:
         """Compute both."""
-        raise NotImplementedError
 
+    @abstractmethod
     def result(self) -> tuple[float, Floats]:
         """Return the mean loss and the gradient that the last call computed."""
-        raise NotImplementedError
 
 
 class FastSoftmax(LossCore):

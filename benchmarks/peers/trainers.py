@@ -8,6 +8,7 @@ the same weights, and drawing takes all the same time.
 """
 
 import os
+from abc import ABC, abstractmethod
 from shutil import which
 from typing import Any, ClassVar
 from warnings import catch_warnings, simplefilter
@@ -21,7 +22,7 @@ from .contender import Contender
 from .problem import Floats, Problem
 
 
-class Trainer(Contender):
+class Trainer(Contender, ABC):
     """A contender that trains."""
 
     # Whether `seed` gives the orders of the samples that it gives fastsoftmax.
@@ -30,13 +31,13 @@ class Trainer(Contender):
     def __init__(self, problem: Problem, n_threads: int) -> None:
         self.problem, self.n_threads = problem, n_threads
 
+    @abstractmethod
     def fit(self, n_epochs: int, seed: int) -> None:
         """Train from zeros; all work is done when it returns."""
-        raise NotImplementedError
 
+    @abstractmethod
     def weights(self) -> tuple[Floats, Floats]:
         """Return coef, (n_classes, n_features), and intercept of the last `fit`."""
-        raise NotImplementedError
 
 
 class FastSoftmax(Trainer):
