@@ -62,6 +62,9 @@ enum { SPARSE_ROWS_AHEAD = 4 };
 /* Weights lie in slabs of so many vectors of classes, the last one of fewer. */
 enum { SPARSE_SLAB_VECTORS = 4 };
 
+/* Slabs of packed.h that a tile takes, where there are so many. */
+enum { SLABS_AT_ONCE = 2 };
+
 /* A and C of sparse.h after so many steps, the first being those of none: 1, 1 and 0. */
 struct penalty_prefix {
     double scale, inverse_scale, shrinkage;
@@ -173,20 +176,22 @@ struct kernels {
      * block_stride apart; weights and their velocity in slabs of `lanes` classes, slab[j][lane]; dlogits in
      * slabs as well, slab[sample][lane]. What is packed is padded with zeros to whole vectors, and so is
      * n_features, but for the first three, which pack or unpack at most `lanes` rows, or numbers at any
-     * strides, and the gradient. The others: scores of one slab; some rows of dlogits into all slabs; updates
-     * of one slab; its gradient alone, rows of out being features. */
+     * strides, and the gradient. The others, of n_classes in slabs that lie slab_stride apart, those of dlogits
+     * one after another: scores; some rows of dlogits into their slabs; the update; the gradient alone, rows
+     * of out being features; the update of at most `lanes` values of the intercept. */
     void (*pack_block)(const void *const *rows, size_t n_rows, size_t n_features, void *block);
     void (*pack_slab)(const void *start, ptrdiff_t depth_stride, ptrdiff_t lane_stride,
                       size_t depth, size_t n_lanes, void *slab);
     void (*unpack_block)(const void *block, size_t n_rows, size_t n_features, void *const *rows);
     void (*packed_scores)(const void *blocks, size_t block_stride, size_t n_rows, size_t n_features,
-                          const void *slab, const void *intercept, size_t n_classes,
-                          int add_to_logits, void *logits, size_t logits_stride);
+                          const void *slabs, size_t slab_stride, const void *intercept,
+                          size_t n_classes, int add_to_logits, void *logits, size_t logits_stride);
     void (*pack_dlogits)(const void *dlogits, size_t stride, size_t first_row, size_t n_rows,
                          size_t n_classes, void *slabs, size_t slab_stride);
     void (*packed_update)(const void *blocks, size_t block_stride, size_t n_samples, size_t first,
                           size_t n_features, const void *dlogits, const struct rule *rule,
-                          void *slab, void *velocity, double *squares, double *magnitudes);
+                          size_t n_classes, void *slabs, size_t slab_stride, void *velocity,
+                          double *squares, double *magnitudes);
     void (*packed_gradient)(const void *blocks, size_t block_stride, size_t n_samples,
                             size_t n_features, const void *dlogits, size_t n_classes,
                             int add_to_out, void *out, size_t out_stride);

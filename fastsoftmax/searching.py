@@ -162,9 +162,9 @@ def search(
             raise ValueError(f"{name}: not a parameter of search")
     model = SoftmaxClassifier(max_iter=max_iter, tol=None, **parameters)
     combinations = [(float(rate), float(reg)) for rate in rates for reg in strengths]
+    given = model.get_params()
     models = [
-        SoftmaxClassifier(**model.get_params() | {"eta0": rate, "alpha": reg})
-        for rate, reg in combinations
+        SoftmaxClassifier(**given | {"eta0": rate, "alpha": reg}) for rate, reg in combinations
     ]
     settings = [Settings(each) for each in models]
     problem = _problem_of(model, settings[0], X, y, sample_weight, validation)
@@ -297,7 +297,7 @@ def _trained_together(settings: list[Settings], problem: _Problem) -> list[Any]:
     runs: list[Any] = []
     for i, each in enumerate(settings):
         state = state_of_model(states, i, n_models)
-        run = Run.of(each, samples, state, deepcopy(random))
+        run = Run.of(each, samples, state, random)  # which none of them draws from any more
         run.curve, run.n_steps = curves[:, i].tolist(), n_steps
         runs.append(run if _is_good(run, problem) else None)
     return runs

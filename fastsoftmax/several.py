@@ -45,7 +45,8 @@ def state_of_models(state: State, n_models: int) -> State:
 def state_of_model(states: State, model: int, n_models: int) -> State:
     """Return the state of one of them, in arrays of its own."""
     parts: list[Any] = [
-        None if array is None else np.split(array, n_models)[model].copy() for array in states
+        None if array is None else array.reshape(n_models, -1, *array.shape[1:])[model].copy()
+        for array in states
     ]
     return State(*parts)
 

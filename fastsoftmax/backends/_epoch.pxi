@@ -67,7 +67,8 @@ cdef struct Epoch:
     const Batch *to_score
     # with many classes: the samples in blocks, and slabs of LANES classes
     char *blocks
-    size_t block_stride, n_slabs, logits_stride, first_sample
+    size_t block_stride, logits_stride, first_sample
+    Split slabs
     char *dlogits_slabs
     # of several models at once: their classes lie one after another
     size_t n_models, n_outputs, losses_stride, n_steps
@@ -254,9 +255,8 @@ cdef dense_epoch(
     cdef size_t block_rows = 0 if short_rows else padded(e.batch_size, m.kernels.lanes)
     cdef size_t n_blocks = block_rows // m.kernels.lanes if many_classes else 0
     e.logits_stride = m.n_classes if few_classes else padded(m.n_classes, m.kernels.lanes)
-    e.n_slabs = 1 if few_classes else e.logits_stride // m.kernels.lanes
     e.block_stride = m.coef_stride * m.kernels.lanes + CACHE_LINE // size
-    e.n_penalties = e.n_slabs * n_strips
+    e.n_penalties = n_strips * (1 if few_classes else e.logits_stride // m.kernels.lanes)
     e.n_panels = min((n_strips + PANEL_VECTORS - 1) // PANEL_VECTORS, <size_t>MOST_PANELS)
     e.panel_stride, e.n_gathered, e.n_scored = block_rows * m.n_classes, 0, 0
     # Sums lie in the same piece of memory as what they are of.

@@ -25,7 +25,7 @@ cdef struct Products:
     const char *W
     ptrdiff_t feature_stride, class_stride  # in bytes, as all of W and dW
     char *blocks  # rows of X, packed
-    size_t block_stride, logits_stride, n_slabs
+    size_t block_stride, logits_stride
     Split slabs
     char *buffers  # one for each chunk
     size_t buffer_stride
@@ -52,26 +52,41 @@ cdef void pack_rows_chunk(void *context, size_t chunk) noexcept nogil:
     phase_next(PHASE_CONVERT, begun)
 
 
+cdef void pack_slabs_of(
+    const kernel_table *kernels, const char *start, ptrdiff_t depth_stride, ptrdiff_t lane_stride,
+    size_t depth, size_t width, char *slabs, size_t slab_stride
+) noexcept nogil:
+    """As `pack_slab`, of any width."""
+    cdef size_t lanes = kernels.lanes, i = 0
+    while i < width:
+        kernels.pack_slab(
+            start + <ptrdiff_t>i * lane_stride, depth_stride, lane_stride, depth,
+            min(lanes, width - i), slabs + i // lanes * slab_stride * kernels.element_size)
+        i += lanes
+
+
 cdef void slab_logits_chunk(void *context, size_t chunk) noexcept nogil:
     """Logits of all rows and some slabs of classes."""
     cdef Products *p = <Products *>context
     cdef Minibatch *m = p.minibatch
-    cdef size_t size = m.kernels.element_size, lanes = m.kernels.lanes, k, width, slab
+    cdef size_t size = m.kernels.element_size, lanes = m.kernels.lanes, width
+    cdef size_t slab_stride = lanes * m.coef_stride, k = chunk * p.slabs.size * lanes
+    cdef size_t end = min(k + length_of(&p.slabs, chunk) * lanes, m.n_classes)
     cdef char *weights = p.buffers + chunk * p.buffer_stride * size
     cdef uint64_t begun
-    for slab in range(chunk * p.slabs.size, chunk * p.slabs.size + length_of(&p.slabs, chunk)):
+    while k < end:
         begun = phase_begin()
-        k = slab * lanes
-        width = min(lanes, m.n_classes - k)
-        m.kernels.pack_slab(
-            p.W + <ptrdiff_t>k * p.class_stride, p.feature_stride, p.class_stride, m.n_features,
-            width, weights)
+        width = min(SLABS_AT_ONCE * lanes, end - k)
+        pack_slabs_of(
+            m.kernels, p.W + <ptrdiff_t>k * p.class_stride, p.feature_stride, p.class_stride,
+            m.n_features, width, weights, slab_stride)
         begun = phase_next(PHASE_CONVERT, begun)
         m.kernels.packed_scores(
-            p.blocks, p.block_stride, m.samples.n_items, m.n_features, weights,
+            p.blocks, p.block_stride, m.samples.n_items, m.n_features, weights, slab_stride,
             m.intercept + k * size if m.intercept != NULL else NULL, width, False,
             m.dlogits + k * size, p.logits_stride)
         phase_next(PHASE_SCORES, begun)
+        k += width
 
 
 cdef void row_losses_chunk(void *context, size_t chunk) noexcept nogil:
@@ -95,34 +110,49 @@ cdef void slab_gradients_chunk(void *context, size_t chunk) noexcept nogil:
     cdef Minibatch *m = p.minibatch
     cdef size_t size = m.kernels.element_size, lanes = m.kernels.lanes, n = m.samples.n_items
     cdef ptrdiff_t row_bytes = p.logits_stride * size
-    cdef size_t k, width, slab
+    cdef size_t slab_stride = lanes * m.coef_stride, width, i, k = chunk * p.slabs.size * lanes
+    cdef size_t end = min(k + length_of(&p.slabs, chunk) * lanes, m.n_classes)
     cdef char *dlogits = p.buffers + chunk * p.buffer_stride * size
-    cdef char *gathered = dlogits + padded(n, lanes) * lanes * size
+    cdef char *gathered = dlogits + SLABS_AT_ONCE * n * lanes * size
     cdef char *out
     cdef uint64_t begun = phase_begin()
-    for slab in range(chunk * p.slabs.size, chunk * p.slabs.size + length_of(&p.slabs, chunk)):
-        k = slab * lanes
-        width = min(lanes, m.n_classes - k)
+    while k < end:
+        width = min(SLABS_AT_ONCE * lanes, end - k)
         if p.dintercept != NULL:
             m.kernels.column_sums(
                 m.dlogits + k * size, p.logits_stride, n, width, p.add, p.dintercept + k * size)
-        if p.dW == NULL:
-            continue
-        m.kernels.pack_slab(m.dlogits + k * size, row_bytes, size, n, width, dlogits)
-        out = p.dW + <ptrdiff_t>k * p.dW_class_stride
-        if p.dW_class_stride == <ptrdiff_t>size and p.dW_feature_stride % <ptrdiff_t>size == 0:
-            m.kernels.packed_gradient(
-                p.blocks, p.block_stride, n, m.n_features, dlogits, width, p.add, out,
-                p.dW_feature_stride // <ptrdiff_t>size)
-            continue
+        if p.dW != NULL:
+            pack_slabs_of(
+                m.kernels, m.dlogits + k * size, row_bytes, size, n, width, dlogits, n * lanes)
+            out = p.dW + <ptrdiff_t>k * p.dW_class_stride
+            slab_gradients(p, dlogits, width, out, gathered)
+        k += width
+    phase_next(PHASE_UPDATE, begun)
+
+
+cdef void slab_gradients(
+    Products *p, const char *dlogits, size_t width, char *out, char *gathered
+) noexcept nogil:
+    """dW of so many classes, from slabs of dlogits; `gathered` has room for it in rows of one slab."""
+    cdef Minibatch *m = p.minibatch
+    cdef size_t size = m.kernels.element_size, lanes = m.kernels.lanes, n = m.samples.n_items, some
+    if p.dW_class_stride == <ptrdiff_t>size and p.dW_feature_stride % <ptrdiff_t>size == 0:
+        m.kernels.packed_gradient(
+            p.blocks, p.block_stride, n, m.n_features, dlogits, width, p.add, out,
+            p.dW_feature_stride // <ptrdiff_t>size)
+        return
+    while width > 0:
+        some = min(lanes, width)
         if p.add:
             m.kernels.pack_slab(
-                out, p.dW_feature_stride, p.dW_class_stride, m.n_features, width, gathered)
+                out, p.dW_feature_stride, p.dW_class_stride, m.n_features, some, gathered)
         m.kernels.packed_gradient(
-            p.blocks, p.block_stride, n, m.n_features, dlogits, width, p.add, gathered, lanes)
+            p.blocks, p.block_stride, n, m.n_features, dlogits, some, p.add, gathered, lanes)
         m.kernels.unpack(
-            gathered, lanes, width, m.n_features, out, p.dW_class_stride, p.dW_feature_stride)
-    phase_next(PHASE_UPDATE, begun)
+            gathered, lanes, some, m.n_features, out, p.dW_class_stride, p.dW_feature_stride)
+        dlogits += n * lanes * size
+        out += <ptrdiff_t>lanes * p.dW_class_stride
+        width -= some
 
 
 cdef void pack_dlogits_chunk(void *context, size_t chunk) noexcept nogil:
@@ -148,18 +178,21 @@ cdef void strips_of_x_chunk(void *context, size_t chunk) noexcept nogil:
     """Some strips of features of dX: what some classes add to them."""
     cdef Products *p = <Products *>context
     cdef Minibatch *m = p.minibatch
-    cdef size_t size = m.kernels.element_size, lanes = m.kernels.lanes, strip, j, width
+    cdef size_t size = m.kernels.element_size, lanes = m.kernels.lanes, width
+    cdef size_t slab_stride = lanes * CLASSES_AT_ONCE, j = chunk * m.strips.size * lanes
+    cdef size_t end = min(j + length_of(&m.strips, chunk) * lanes, m.n_features)
     cdef char *weights = p.buffers + chunk * p.buffer_stride * size
     cdef uint64_t begun = phase_begin()
-    for strip in range(chunk * m.strips.size, chunk * m.strips.size + length_of(&m.strips, chunk)):
-        j = strip * lanes
-        width = min(lanes, m.n_features - j)
-        m.kernels.pack_slab(
+    while j < end:
+        width = min(SLABS_AT_ONCE * lanes, end - j)
+        pack_slabs_of(
+            m.kernels,
             p.W + <ptrdiff_t>j * p.feature_stride + <ptrdiff_t>p.first_class * p.class_stride,
-            p.class_stride, p.feature_stride, p.n_some_classes, width, weights)
+            p.class_stride, p.feature_stride, p.n_some_classes, width, weights, slab_stride)
         m.kernels.packed_scores(
             p.dlogits_blocks, CLASSES_AT_ONCE * lanes, m.samples.n_items, p.n_some_classes,
-            weights, NULL, width, p.first_class > 0, p.dX + j * size, m.n_features)
+            weights, slab_stride, NULL, width, p.first_class > 0, p.dX + j * size, m.n_features)
+        j += width
     phase_next(PHASE_UPDATE, begun)
 
 
@@ -205,14 +238,16 @@ cdef packed_linear_cross_entropy(
     p.minibatch, p.W = &m, w.start
     p.feature_stride, p.class_stride = w.buffer.strides[0], w.buffer.strides[1]
     p.block_stride = m.coef_stride * lanes + CACHE_LINE // size
-    p.n_slabs = p.logits_stride // lanes
-    p.slabs = split(p.n_slabs, 1, n_threads)
+    cdef size_t n_slabs = p.logits_stride // lanes
+    cdef bint is_enough = n_slabs >= <size_t>(SLABS_AT_ONCE * n_threads)
+    p.slabs = split(n_slabs, SLABS_AT_ONCE if is_enough else 1, n_threads)
     p.dW, p.dintercept, p.dX = dw.start, db.start, dx.start
     if dw.held:
         p.dW_feature_stride, p.dW_class_stride = dw.buffer.strides[0], dw.buffer.strides[1]
     split_minibatch(&m, at_once, n_threads)
     cdef size_t n_buffers = max(p.slabs.n_chunks, m.strips.n_chunks)
-    p.buffer_stride = lanes * max(m.coef_stride + at_once, <size_t>CLASSES_AT_ONCE)
+    p.buffer_stride = lanes * SLABS_AT_ONCE * max(
+        m.coef_stride + at_once, <size_t>CLASSES_AT_ONCE)
     cdef Scratch blocks = Scratch(at_once // lanes, p.block_stride, size)
     cdef Scratch dlogits = Scratch(at_once, p.logits_stride, size)
     cdef Scratch dlogits_blocks = Scratch(

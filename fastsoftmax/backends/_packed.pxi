@@ -2,7 +2,7 @@
 
 
 cdef enum:
-    # so many samples are scored with a slab at once: it comes once for all of them
+    # so many samples are scored with some slabs at once: these come once for all of them
     ROWS_OF_A_SLAB = 64
 
 
@@ -53,16 +53,24 @@ cdef void pack_samples(Epoch *e, size_t first, size_t n) noexcept nogil:
         first += lanes
 
 
-cdef void slab_scores(Epoch *e, size_t slab, size_t first, size_t n) noexcept nogil:
-    """Scores of these samples and one slab of classes."""
+cdef size_t classes_of_slabs(const Epoch *e, size_t slab, size_t n_slabs) noexcept nogil:
+    cdef size_t lanes = e.minibatch.kernels.lanes
+    return min(n_slabs * lanes, e.minibatch.n_classes - slab * lanes)
+
+
+cdef void slab_scores(
+    Epoch *e, size_t slab, size_t n_slabs, size_t first, size_t n
+) noexcept nogil:
+    """Scores of these samples and some slabs of classes."""
     cdef Minibatch *m = &e.minibatch
     cdef size_t size = m.kernels.element_size, lanes = m.kernels.lanes, k = slab * lanes
     cdef uint64_t begun = phase_begin()
     m.kernels.packed_scores(
         e.blocks + first // lanes * e.block_stride * size, e.block_stride, n, m.coef_stride,
-        m.coef + k * m.coef_stride * size,
-        m.intercept + k * size if m.intercept != NULL else NULL, m.n_classes - k,
-        False, m.dlogits + (first * e.logits_stride + k) * size, e.logits_stride)
+        m.coef + k * m.coef_stride * size, m.coef_stride * lanes,
+        m.intercept + k * size if m.intercept != NULL else NULL,
+        classes_of_slabs(e, slab, n_slabs), False,
+        m.dlogits + (first * e.logits_stride + k) * size, e.logits_stride)
     phase_next(PHASE_SCORES, begun)
 
 
@@ -93,10 +101,9 @@ cdef void samples_chunk(void *context, size_t chunk) noexcept nogil:
     """All of the forward pass for some samples: what one thread packs and scores it needs itself."""
     cdef Epoch *e = <Epoch *>context
     cdef const Split *samples = &e.minibatch.samples
-    cdef size_t first = chunk * samples.size, n = length_of(samples, chunk), slab
+    cdef size_t first = chunk * samples.size, n = length_of(samples, chunk)
     pack_samples(e, first, n)
-    for slab in range(e.n_slabs):
-        slab_scores(e, slab, first, n)
+    slab_scores(e, 0, e.slabs.n_items, first, n)
     slab_losses(e, first, n)
 
 
@@ -106,9 +113,10 @@ cdef void pack_chunk(void *context, size_t chunk) noexcept nogil:
     pack_samples(e, chunk * samples.size, length_of(samples, chunk))
 
 
-cdef void slab_scores_chunk(void *context, size_t slab) noexcept nogil:
+cdef void slab_scores_chunk(void *context, size_t chunk) noexcept nogil:
     cdef Epoch *e = <Epoch *>context
-    slab_scores(e, slab, 0, e.minibatch.samples.n_items)
+    slab_scores(
+        e, chunk * e.slabs.size, length_of(&e.slabs, chunk), 0, e.minibatch.samples.n_items)
 
 
 cdef void slab_losses_chunk(void *context, size_t chunk) noexcept nogil:
@@ -117,12 +125,12 @@ cdef void slab_losses_chunk(void *context, size_t chunk) noexcept nogil:
     slab_losses(e, chunk * samples.size, length_of(samples, chunk))
 
 
-cdef void fetch_next_samples(const Epoch *e, size_t chunk, size_t n_chunks) noexcept nogil:
+cdef void fetch_next_samples(const Epoch *e, size_t share, size_t n_shares) noexcept nogil:
     """A share of the rows of the next step: memory has all of this one to bring them."""
     cdef size_t next = e.first_sample + e.batches[0].n
     cdef size_t n = min(e.batch_size, e.n_samples - next), i
     cdef size_t row_bytes = e.minibatch.n_features * e.item_size, start, end
-    start, end = chunk * n * row_bytes // n_chunks, (chunk + 1) * n * row_bytes // n_chunks
+    start, end = share * n * row_bytes // n_shares, (share + 1) * n * row_bytes // n_shares
     while start < end:
         i = min(row_bytes - start % row_bytes, end - start)
         platform_fetch(
@@ -131,31 +139,50 @@ cdef void fetch_next_samples(const Epoch *e, size_t chunk, size_t n_chunks) noex
 
 
 cdef void slab_update_chunk(void *context, size_t chunk) noexcept nogil:
-    """Gradient, penalty, momentum and step of some features and one slab of classes.
+    """Gradient, penalty, momentum and step of some features and some slabs of classes.
 
     The features first: their columns of the samples stay in the cache for all slabs.
     """
     cdef Epoch *e = <Epoch *>context
     cdef Minibatch *m = &e.minibatch
     cdef size_t size = m.kernels.element_size, lanes = m.kernels.lanes
-    cdef size_t part = chunk // e.n_slabs, slab = chunk % e.n_slabs, n = m.samples.n_items
-    cdef size_t weights = slab * lanes * m.coef_stride * size
+    cdef size_t part = chunk // e.slabs.n_chunks, some = chunk % e.slabs.n_chunks
+    cdef size_t slab = some * e.slabs.size, n_slabs = length_of(&e.slabs, some)
+    cdef size_t n = m.samples.n_items, weights = slab * lanes * m.coef_stride * size
     cdef size_t strips = slab * m.strips.n_items * (1 if e.l2s == NULL else lanes)
     cdef char *dlogits = e.dlogits_slabs + slab * n * lanes * size
     cdef step_rule rule = rule_of_slab(e, slab)
     cdef uint64_t begun = phase_begin()
-    fetch_next_samples(e, chunk, m.strips.n_chunks * e.n_slabs)
+    fetch_next_samples(e, chunk, m.strips.n_chunks * e.slabs.n_chunks)
     m.kernels.packed_update(
         e.blocks, e.block_stride, n, part * m.strips.size * lanes,
-        length_of(&m.strips, part) * lanes, dlogits, &rule, m.coef + weights,
+        length_of(&m.strips, part) * lanes, dlogits, &rule, classes_of_slabs(e, slab, n_slabs),
+        m.coef + weights, m.coef_stride * lanes,
         e.velocity + weights if e.velocity != NULL else NULL, e.squares + strips,
         e.magnitudes + strips)
     if part == 0 and m.intercept != NULL:
-        m.kernels.packed_update_intercept(
-            dlogits, n, min(lanes, m.n_classes - slab * lanes), &rule,
-            m.intercept + slab * lanes * size,
-            e.intercept_velocity + slab * lanes * size if e.intercept_velocity != NULL else NULL)
+        while n_slabs > 0:
+            update_intercept_of_slab(e, slab)
+            slab, n_slabs = slab + 1, n_slabs - 1
     phase_next(PHASE_UPDATE, begun)
+
+
+cdef void update_intercept_of_slab(Epoch *e, size_t slab) noexcept nogil:
+    cdef Minibatch *m = &e.minibatch
+    cdef size_t n = m.samples.n_items, row = m.kernels.lanes * m.kernels.element_size
+    cdef step_rule rule = rule_of_slab(e, slab)
+    m.kernels.packed_update_intercept(
+        e.dlogits_slabs + slab * n * row, n, classes_of_slabs(e, slab, 1), &rule,
+        m.intercept + slab * row,
+        e.intercept_velocity + slab * row if e.intercept_velocity != NULL else NULL)
+
+
+cdef void split_slabs(Epoch *e, size_t n_threads) noexcept nogil:
+    """Into chunks of as many as a kernel takes at once, or of one where threads would have none."""
+    cdef size_t n = e.logits_stride // e.minibatch.kernels.lanes
+    e.slabs.n_items = n
+    e.slabs.size = <size_t>SLABS_AT_ONCE if n >= SLABS_AT_ONCE * n_threads else 1
+    e.slabs.n_chunks = (n + e.slabs.size - 1) // e.slabs.size
 
 
 cdef void forward_packed(Epoch *e, size_t n, pool *helpers) noexcept nogil:
@@ -166,11 +193,12 @@ cdef void forward_packed(Epoch *e, size_t n, pool *helpers) noexcept nogil:
     cdef size_t rows_of_a_share = padded((n + n_threads - 1) // n_threads, m.kernels.lanes)
     m.samples.size = min(rows_of_a_share, <size_t>ROWS_OF_A_SLAB)
     m.samples.n_chunks = (n + m.samples.size - 1) // m.samples.size
+    split_slabs(e, n_threads)
     if n_threads == 1 or n_blocks >= n_threads:
         pool_for(helpers, samples_chunk, e, m.samples.n_chunks)
     else:
         pool_for(helpers, pack_chunk, e, m.samples.n_chunks)
-        pool_for(helpers, slab_scores_chunk, e, e.n_slabs)
+        pool_for(helpers, slab_scores_chunk, e, e.slabs.n_chunks)
         pool_for(helpers, slab_losses_chunk, e, m.samples.n_chunks)
 
 
@@ -186,7 +214,7 @@ cdef double many_classes_step(Epoch *e, size_t step, pool *helpers) noexcept nog
     loss = sum_of(m.losses, batch.n) / batch.n
     if isfinite(loss) or e.l2s != NULL:
         e.rule.rate = e.rates[step]
-        pool_for(helpers, slab_update_chunk, e, m.strips.n_chunks * e.n_slabs)
+        pool_for(helpers, slab_update_chunk, e, m.strips.n_chunks * e.slabs.n_chunks)
     return loss
 
 

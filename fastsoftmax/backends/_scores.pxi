@@ -23,7 +23,7 @@ cdef struct Scores:
 cdef void score_rows(const Scores *s, size_t chunk, size_t first, size_t n) noexcept nogil:
     """The logits of at most `rows_at_once` rows."""
     cdef const Minibatch *m = &s.minibatch
-    cdef size_t size = m.kernels.element_size, lanes = m.kernels.lanes, i, k
+    cdef size_t size = m.kernels.element_size, lanes = m.kernels.lanes, i
     cdef const void *rows[ROWS_TO_SCORE + ROWS_AHEAD]
     cdef char *converted = s.converted
     cdef char *blocks = s.blocks
@@ -47,12 +47,9 @@ cdef void score_rows(const Scores *s, size_t chunk, size_t first, size_t n) noex
         m.kernels.pack_block(
             rows + i, min(lanes, n - i), m.n_features, blocks + i // lanes * s.block_stride * size)
         i += lanes
-    k = 0
-    while k < m.n_classes:
-        m.kernels.packed_scores(
-            blocks, s.block_stride, n, m.n_features, m.coef + k * m.coef_stride * size,
-            m.intercept + k * size, m.n_classes - k, False, logits + k * size, m.n_classes)
-        k += lanes
+    m.kernels.packed_scores(
+        blocks, s.block_stride, n, m.n_features, m.coef, m.coef_stride * lanes, m.intercept,
+        m.n_classes, False, logits, m.n_classes)
 
 
 cdef void scores_chunk(void *context, size_t chunk) noexcept nogil:

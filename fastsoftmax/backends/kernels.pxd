@@ -19,6 +19,7 @@ cdef extern from "kernels.h" nogil:
         FEW_CLASSES
         PANEL_VECTORS
         MOST_PANELS
+        SLABS_AT_ONCE
         SPARSE_ROWS_AHEAD
         SPARSE_SLAB_VECTORS
 
@@ -137,15 +138,16 @@ cdef extern from "kernels.h" nogil:
             const void *block, size_t n_rows, size_t n_features, void **rows) noexcept nogil
         void (*packed_scores)(
             const void *blocks, size_t block_stride, size_t n_rows, size_t n_features,
-            const void *slab, const void *intercept, size_t n_classes, int add_to_logits,
-            void *logits, size_t logits_stride) noexcept nogil
+            const void *slabs, size_t slab_stride, const void *intercept, size_t n_classes,
+            int add_to_logits, void *logits, size_t logits_stride) noexcept nogil
         void (*pack_dlogits)(
             const void *dlogits, size_t stride, size_t first_row, size_t n_rows, size_t n_classes,
             void *slabs, size_t slab_stride) noexcept nogil
         void (*packed_update)(
             const void *blocks, size_t block_stride, size_t n_samples, size_t first,
-            size_t n_features, const void *dlogits, const step_rule *rule, void *slab,
-            void *velocity, double *squares, double *magnitudes) noexcept nogil
+            size_t n_features, const void *dlogits, const step_rule *rule, size_t n_classes,
+            void *slabs, size_t slab_stride, void *velocity, double *squares,
+            double *magnitudes) noexcept nogil
         void (*packed_gradient)(
             const void *blocks, size_t block_stride, size_t n_samples, size_t n_features,
             const void *dlogits, size_t n_classes, int add_to_out, void *out,

@@ -309,7 +309,7 @@ static const void *const *rows_in(const char *start, size_t n, size_t stride) {
     return rows;
 }
 
-/* A step with many classes: slab by slab, there and back. */
+/* A step with many classes, there and back: all slabs at once or, of every other shape, one by one. */
 static void packed_case(const struct shape *s) {
     struct rule rule = rule_of(s);
     size_t lanes = kernels->lanes, size = kernels->element_size, n_strips = s->stride / lanes;
@@ -335,8 +335,12 @@ static void packed_case(const struct shape *s) {
                             slabs + k / lanes * slab_bytes);
         kernels->pack_block(rows_in(velocity + k * s->stride * size, width, s->stride), width, s->d,
                             velocities + k / lanes * slab_bytes);
+    }
+    size_t at_once = option(s, 7) ? columns : lanes;
+    for (size_t k = 0; k < s->c; k += at_once) {
+        size_t width = s->c - k < at_once ? s->c - k : at_once;
         kernels->packed_scores(blocks, block_stride, s->n, s->stride,
-                               slabs + k / lanes * slab_bytes,
+                               slabs + k / lanes * slab_bytes, s->stride * lanes,
                                option(s, 4) ? intercept + k * size : NULL, width, option(s, 5),
                                logits + k * size, columns);
     }
@@ -345,22 +349,31 @@ static void packed_case(const struct shape *s) {
     /* Of each class a rule of its own, with a sum of squares for every lane. */
     int of_classes = option(s, 6);
     size_t n_sums = of_classes ? s->stride : n_strips;
-    if (of_classes) rule.negative_rates = uniforms(RULES, 3 * lanes);
-    if (of_classes) rule.twice_l2s = (const char *)rule.negative_rates + lanes * size;
-    if (of_classes) rule.thresholds = (const char *)rule.negative_rates + 2 * lanes * size;
+    const char *rules = of_classes ? uniforms(RULES, 3 * columns) : NULL;
+    double *squares = malloc(2 * n_slabs * n_sums * sizeof(double));
+    double *magnitudes = squares + n_slabs * n_sums;
+    for (size_t k = 0; k < s->c; k += at_once) {
+        size_t width = s->c - k < at_once ? s->c - k : at_once, sums = k / lanes * n_sums;
+        char *v = rule.momentum != 0 ? velocities + k / lanes * slab_bytes : NULL;
+        if (of_classes) rule.negative_rates = rules + k * size;
+        if (of_classes) rule.twice_l2s = rules + (columns + k) * size;
+        if (of_classes) rule.thresholds = rules + (2 * columns + k) * size;
+        kernels->packed_update(blocks, block_stride, s->n, 0, s->stride, dlogits + k * s->n * size,
+                               &rule, width, slabs + k / lanes * slab_bytes, s->stride * lanes, v,
+                               squares + sums, magnitudes + sums);
+    }
+    for (size_t i = 0; i < n_slabs * n_sums; ++i) {
+        if (rule.l2 != 0) hash_double(squares[i]);
+        if (rule.l1 != 0) hash_double(magnitudes[i]);
+    }
+    free(squares);
     for (size_t k = 0; k < s->c; k += lanes) {
         size_t width = s->c - k < lanes ? s->c - k : lanes;
-        double squares[MANY_FEATURES + 16], magnitudes[MANY_FEATURES + 16];
-        const char *dlogits_slab = dlogits + k * s->n * size;
-        char *v = rule.momentum != 0 ? velocities + k / lanes * slab_bytes : NULL;
-        kernels->packed_update(blocks, block_stride, s->n, 0, s->stride, dlogits_slab, &rule,
-                               slabs + k / lanes * slab_bytes, v, squares, magnitudes);
-        kernels->packed_update_intercept(dlogits_slab, s->n, width, &rule, intercept + k * size,
-                                         NULL);
-        for (size_t i = 0; i < n_sums; ++i) {
-            if (rule.l2 != 0) hash_double(squares[i]);
-            if (rule.l1 != 0) hash_double(magnitudes[i]);
-        }
+        if (of_classes) rule.negative_rates = rules + k * size;
+        if (of_classes) rule.twice_l2s = rules + (columns + k) * size;
+        if (of_classes) rule.thresholds = rules + (2 * columns + k) * size;
+        kernels->packed_update_intercept(dlogits + k * s->n * size, s->n, width, &rule,
+                                         intercept + k * size, NULL);
         kernels->unpack_block(
             slabs + k / lanes * slab_bytes, width, s->d,
             (void *const *)rows_in(coef + k * s->stride * size, width, s->stride));
