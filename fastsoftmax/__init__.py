@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from .classifier import SoftmaxClassifier, load
     from .exceptions import ConvergenceWarning, DivergenceError, ModelFileError, NotFittedError
     from .gradcheck import GradientCheck, check_gradient, numerical_gradient
+    from .gradient_sums import GradientSum, apply_gradient, loss_gradient_sum
     from .linear import LinearGradients, linear_cross_entropy, penalty
     from .loss import cross_entropy, log_softmax, logsumexp, softmax, softmax_cross_entropy
     from .profiling import profile
@@ -19,12 +20,14 @@ __all__ = [
     "ConvergenceWarning",
     "DivergenceError",
     "GradientCheck",
+    "GradientSum",
     "LinearGradients",
     "ModelFileError",
     "NotFittedError",
     "SearchResult",
     "SoftmaxClassifier",
     "__version__",
+    "apply_gradient",
     "check_gradient",
     "cross_entropy",
     "datasets",
@@ -34,6 +37,7 @@ __all__ = [
     "load",
     "log_softmax",
     "logsumexp",
+    "loss_gradient_sum",
     "numerical_gradient",
     "penalty",
     "plotting",
@@ -49,6 +53,7 @@ __all__ = [
 _NAMES = {
     "classifier": ["SoftmaxClassifier", "load"],
     "exceptions": ["ConvergenceWarning", "DivergenceError", "ModelFileError", "NotFittedError"],
+    "gradient_sums": ["GradientSum", "apply_gradient", "loss_gradient_sum"],
     "gradcheck": ["GradientCheck", "check_gradient", "numerical_gradient"],
     "linear": ["LinearGradients", "linear_cross_entropy", "penalty"],
     "profiling": ["profile"],

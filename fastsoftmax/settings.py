@@ -57,7 +57,7 @@ class Settings:
                 f"momentum: expected 0 or more and less than 1, got {model.momentum!r}"
             )
         self.rule = Rule(l2, l1, momentum, bool(model.nesterov))
-        self.rule = self.rule._replace(subgradient=_uses_subgradient(model.l1_step))
+        self.rule = self.rule._replace(subgradient=uses_subgradient(model.l1_step))
         self.schedule, self.finds_step_size = _schedule_of(model, self.max_iter)
         self.label_smoothing = validation.as_non_negative("label_smoothing", model.label_smoothing)
         if self.label_smoothing > 1:
@@ -233,7 +233,8 @@ def _strengths(model: Any) -> tuple[float, float]:
     return by_name[model.penalty]
 
 
-def _uses_subgradient(l1_step: Any) -> bool:
+def uses_subgradient(l1_step: Any) -> bool:
+    """Return what `l1_step` means for a `Rule`."""
     if not isinstance(l1_step, str) or l1_step not in ("proximal", "subgradient"):
         raise ValueError(f"l1_step: expected 'proximal' or 'subgradient', got {l1_step!r}")
     return l1_step == "subgradient"

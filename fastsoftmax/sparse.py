@@ -66,6 +66,18 @@ class SparseRows:
             out[filled] = np.add.reduceat(terms, self.indptr[filled] - begin, axis=0)
         return out
 
+    def transposed_product(self, G: FloatArray, out: FloatArray) -> None:
+        """Write `G.T @ self` for G (n_rows, n_columns), at the cost of the values stored, to `out`."""
+        of_row = np.repeat(np.arange(len(self)), np.diff(self.indptr))
+        stored = slice(int(self.indptr[0]), int(self.indptr[-1]))
+        columns, values = self.indices[stored], self.values[stored]
+        for k in range(G.shape[1]):
+            out[k] = np.bincount(columns, values * G[of_row, k], self.shape[1])
+
+    def with_values(self, values: FloatArray) -> "SparseRows":
+        """Return others in the same places."""
+        return replace(self, values=values)
+
     def blocks(self, n_values: int) -> Iterator[tuple[int, int]]:
         """Yield first row and end of blocks of rows that store about so many values, or of one row.
 

@@ -167,6 +167,7 @@ MAY_IMPORT = {
     "classifier": LEAVES
     | {"averaging", "backends", "checkpoints", "estimator", "fitting", "growing", "loss", "linear"}
     | {"persistence", "samples", "scores", "settings", "standardization", "targets", "watching"},
+    "gradient_sums": LEAVES | {"backends", "loss_options", "samples", "settings"},
     "several": LEAVES | {"backends", "settings", "sgd"},
     "searching": LEAVES
     | {"backends", "classifier", "estimator", "fitting", "samples", "settings", "several", "sgd"}

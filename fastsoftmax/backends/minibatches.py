@@ -60,7 +60,7 @@ def sgd_epoch(
             rows = order[step * batch_size : (step + 1) * batch_size]
             losses = np.empty(len(rows))
             begun = phases.begin()
-            X, targets = _read(data, rows, state.coef.dtype), data.targets[rows]
+            X, targets = read_rows(data, rows, state.coef.dtype), data.targets[rows]
             phases.add(phases.NAMES[phases.CONVERT], begun)
             invalid = linear_cross_entropy(
                 X,
@@ -73,7 +73,7 @@ def sgd_epoch(
                 dintercept,
                 None,
                 n_threads,
-                _weights_of(data, rows),
+                weights_of_rows(data, rows),
             )
             # What overflows shows in the objective or in the weights, which the caller looks at.
             with np.errstate(over="ignore", invalid="ignore"):
@@ -85,7 +85,7 @@ def sgd_epoch(
                     break
                 begun = phases.begin()
                 # One assignment: a signal between two bytecodes finds the old state or the new one.
-                current = _stepped(current, dcoef, dintercept, rule, rate)
+                current = stepped(current, dcoef, dintercept, rule, rate)
                 phases.add(phases.NAMES[phases.UPDATE], begun)
     finally:
         for array, new in zip(state, current, strict=True):
@@ -94,7 +94,7 @@ def sgd_epoch(
     return objectives[:done]
 
 
-def _read(data: Data, rows: NDArray[np.int64], dtype: np.dtype[Any]) -> FloatArray:
+def read_rows(data: Data, rows: NDArray[np.int64], dtype: np.dtype[Any]) -> FloatArray:
     """Return the rows of a minibatch, converted and standardised."""
     X = data.X[rows].astype(dtype, copy=False)
     with np.errstate(over="ignore", invalid="ignore"):  # shows in the loss
@@ -103,7 +103,7 @@ def _read(data: Data, rows: NDArray[np.int64], dtype: np.dtype[Any]) -> FloatArr
         return X if data.inverse_scale is None else X * data.inverse_scale
 
 
-def _weights_of(data: Data, rows: NDArray[np.int64]) -> TargetWeights | None:
+def weights_of_rows(data: Data, rows: NDArray[np.int64]) -> TargetWeights | None:
     """Return the weights of a minibatch."""
     weights = data.weights
     if weights is None or weights.rows is None:
@@ -147,7 +147,7 @@ def column_moments(
             squares += (x * x).sum(axis=0)
 
 
-def _stepped(
+def stepped(
     state: State, dcoef: FloatArray, dintercept: FloatArray | None, rule: Rule, rate: float
 ) -> State:
     """Return the state after one step; see `Rule` for the formula."""

@@ -1,0 +1,370 @@
+"""The gradient of the loss as sums over samples, which add up, and the step that takes them.
+
+What a training on several machines is made of: each sums over its own samples, the sums are added up, and
+every one takes the same step.
+"""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from . import regularizers, validation
+from .backends import Backend, Data, Rule, State, TargetWeights, get_backend
+from .backends.minibatches import read_rows, stepped, weights_of_rows
+from .loss_options import LossOptions, objective_of
+from .samples import as_samples
+from .settings import uses_subgradient
+from .sparse import SparseRows
+from .threads import resolve_n_threads
+from .validation import FloatArray
+
+# Rows that are converted and looked at at once have about so many bytes.
+_BLOCK_BYTES = 1 << 22
+
+
+@dataclass(frozen=True, slots=True)
+class GradientSum:
+    """Sums over samples; those of other samples are added with ``+``.
+
+    Attributes
+    ----------
+    loss : float
+        The sum of the samples' losses, each times its weight, in nats.
+    weight : float
+        The sum of their weights; their number where they have none.
+    coef : ndarray, shape (n_classes, n_features)
+        The gradient of `loss` with respect to the weights.
+    intercept : ndarray, shape (n_classes,), or None
+        That with respect to the intercept.
+    """
+
+    loss: float
+    weight: float
+    coef: FloatArray
+    intercept: FloatArray | None
+
+    def __add__(self, other: object) -> "GradientSum":
+        if not isinstance(other, GradientSum):
+            return NotImplemented
+        intercept = None
+        if self.intercept is not None and other.intercept is not None:
+            intercept = self.intercept + other.intercept
+        return GradientSum(
+            self.loss + other.loss, self.weight + other.weight, self.coef + other.coef, intercept
+        )
+
+    def __radd__(self, other: object) -> Self:
+        return self if other == 0 else NotImplemented  # the start of sum()
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of its arrays."""
+        return self.coef.nbytes + (0 if self.intercept is None else self.intercept.nbytes)
+
+    @property
+    def mean_loss(self) -> float:
+        """The mean of the losses; NaN of no samples."""
+        return self.loss / self.weight if self.weight > 0 else float("nan")
+
+
+class Step(NamedTuple):
+    """What `apply_gradient` returns: the weights after a step, and the velocities for the next one."""
+
+    coef: FloatArray
+    intercept: FloatArray | None
+    velocity: tuple[FloatArray, FloatArray | None] | None
+
+
+def loss_gradient_sum(
+    X: ArrayLike,
+    targets: ArrayLike,
+    coef: ArrayLike,
+    intercept: ArrayLike | None = None,
+    *,
+    sample_weight: ArrayLike | None = None,
+    class_weight: ArrayLike | None = None,
+    label_smoothing: float = 0.0,
+    backend: str = "auto",
+    n_threads: int | None = None,
+) -> GradientSum:
+    """Sum the cross-entropy of a softmax classifier and its gradient over samples.
+
+    With ``z_i = coef @ x_i + intercept`` and ``g_i = weight_i * (softmax(z_i) - target_i)``::
+
+        loss       sum_i weight_i * -log softmax(z_i)[target_i]
+        coef       sum_i outer(g_i, x_i)
+        intercept  sum_i g_i
+
+    Parameters
+    ----------
+    X : array_like of real numbers or CSR matrix, shape (n_samples, n_features)
+        Computed in float32 where it is float32, float16 or uint8, else in float64; rows are converted a
+        few at a time. There may be no rows.
+    targets : array_like
+        Integer labels from 0 on (n_samples,) or probabilities (n_samples, n_classes).
+    coef : array_like of real numbers, shape (n_classes, n_features)
+    intercept : array_like of real numbers, shape (n_classes,), optional
+    sample_weight, class_weight, label_smoothing
+        As in `cross_entropy`. A row of weight 0 is not looked at.
+    backend, n_threads
+        As in `softmax`.
+
+    Returns
+    -------
+    GradientSum
+        Its arrays are of the dtype computed in.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit, a label is out of range, or a row, its logits, `coef` or `intercept` are not
+        finite.
+    TypeError
+        If an argument is not of real numbers or labels are not integers.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastsoftmax import apply_gradient, loss_gradient_sum
+    >>> X, y = np.array([[0.0, 1.0], [1.0, 0.0], [0.0, 2.0], [2.0, 0.0]]), np.array([0, 1, 0, 1])
+    >>> coef, intercept = np.zeros((2, 2)), np.zeros(2)
+    >>> for step in range(3):
+    ...     total = sum(loss_gradient_sum(X[i::2], y[i::2], coef, intercept) for i in range(2))
+    ...     coef, intercept, _ = apply_gradient(coef, intercept, total, learning_rate=1.0)
+    >>> round(total.mean_loss, 3)
+    0.198
+    """
+    W = _weights("coef", coef, 2)
+    matrix = as_samples(X, to_train=False)
+    if W.shape[1] != matrix.shape[1]:
+        raise ValueError(
+            f"coef: expected one column for each of the {matrix.shape[1]} columns of X, "
+            f"got shape {W.shape}"
+        )
+    if not len(W):
+        raise ValueError("coef: expected at least one class (row), got 0")
+    dtype = validation.training_dtype(matrix.dtype)
+    state = State(validation.as_native(W, dtype), None, None, None)
+    if intercept is not None:
+        offsets = _weights("intercept", intercept, 1)
+        if offsets.shape != W.shape[:1]:
+            raise ValueError(f"intercept: expected shape {W.shape[:1]}, got {offsets.shape}")
+        state = state._replace(intercept=validation.as_native(offsets, dtype))
+    options = LossOptions(sample_weight, class_weight, label_smoothing)
+    objective = objective_of(targets, matrix.shape[:1], len(W), dtype, options)
+    data = Data(matrix, objective.targets, weights=objective.weights)
+    rows = np.arange(len(matrix))
+    if sample_weight is not None:  # a row that does not count is not looked at
+        assert objective.weights is not None
+        assert objective.weights.rows is not None
+        rows = np.flatnonzero(objective.weights.rows)
+    total, invalid = sum_over_rows(
+        get_backend(backend), data, rows, state, resolve_n_threads(n_threads)
+    )
+    if invalid >= 0:
+        raise ValueError(validation.why_row_is_invalid(invalid, matrix[invalid], dtype))
+    return GradientSum(total.loss, objective.total, total.coef, total.intercept)
+
+
+def apply_gradient(
+    coef: ArrayLike,
+    intercept: ArrayLike | None,
+    gradient: GradientSum,
+    *,
+    learning_rate: float,
+    l2: float = 0.0,
+    l1: float = 0.0,
+    l1_step: str = "proximal",
+    momentum: float = 0.0,
+    nesterov: bool = False,
+    velocity: tuple[FloatArray, FloatArray | None] | None = None,
+) -> Step:
+    """Take a step of gradient descent along the mean over samples, which `gradient` has the sums of.
+
+    With g the mean, r the learning rate, m the momentum and v the velocity::
+
+        g <- g + 2 * l2 * w         (with l1_step="subgradient": + l1 * sign(w))
+        v <- m * v - r * g
+        w <- w + v                  (nesterov: w + m * v - r * g)
+        w <- sign(w) * max(|w| - r * l1, 0)          (not with "subgradient")
+
+    The intercept takes part without `l2` and `l1`. No argument is changed.
+
+    Parameters
+    ----------
+    coef : array_like of real numbers, shape (n_classes, n_features)
+    intercept : array_like of real numbers, shape (n_classes,), or None
+    gradient : GradientSum
+        Of all samples of the step.
+    learning_rate, l2, l1 : float
+        0 or more. `alpha` of `SoftmaxClassifier` is ``2 * l2`` for its penalty "l2", `l1` for "l1".
+    l1_step : {"proximal", "subgradient"}, default "proximal"
+    momentum : float, default 0.0
+        From 0 to less than 1.
+    nesterov : bool, default False
+    velocity : tuple of two arrays, optional
+        That of the step before; with momentum, the first step has none.
+
+    Returns
+    -------
+    Step
+        The named tuple ``(coef, intercept, velocity)``, in the dtype of the gradient; the velocity is None
+        without momentum.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is not as described, or `gradient` is of no samples.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastsoftmax import apply_gradient, loss_gradient_sum
+    >>> coef = np.zeros((2, 1))
+    >>> gradient = loss_gradient_sum([[1.0], [-1.0]], [0, 1], coef)
+    >>> apply_gradient(coef, None, gradient, learning_rate=0.5).coef.tolist()
+    [[0.25], [-0.25]]
+    """
+    if not isinstance(gradient, GradientSum):
+        raise TypeError(f"gradient: expected a GradientSum, got {gradient!r}")
+    if not gradient.weight > 0:
+        raise ValueError("gradient: expected sums over at least one sample, got those of none")
+    numbers = {"learning_rate": learning_rate, "l2": l2, "l1": l1, "momentum": momentum}
+    checked = {name: validation.as_non_negative(name, value) for name, value in numbers.items()}
+    if checked["momentum"] >= 1:
+        raise ValueError(f"momentum: expected 0 or more and less than 1, got {momentum!r}")
+    subgradient = uses_subgradient(l1_step)
+    rule = Rule(checked["l2"], checked["l1"], checked["momentum"], bool(nesterov), subgradient)
+    dtype = gradient.coef.dtype
+    arrays: list[FloatArray | None] = [_like("coef", coef, gradient.coef), None]
+    if (intercept is None) != (gradient.intercept is None):
+        has = "has none" if gradient.intercept is None else "has one"
+        raise ValueError(f"intercept: expected it where the gradient has one; the gradient {has}")
+    if intercept is not None:
+        arrays[1] = _like("intercept", intercept, gradient.intercept)
+    velocities: list[FloatArray | None] = [None, None]
+    if rule.momentum:
+        if velocity is None:
+            velocities = [None if array is None else np.zeros_like(array) for array in arrays]
+        elif not isinstance(velocity, tuple | list) or len(velocity) != 2:
+            raise ValueError("velocity: expected that of the last Step, a tuple of two arrays")
+        else:
+            like = (gradient.coef, gradient.intercept)
+            velocities = [
+                None if of is None else _like("velocity", each, of)
+                for each, of in zip(velocity, like, strict=True)
+            ]
+    state = State(arrays[0], arrays[1], *velocities)  # type: ignore[arg-type]
+    with np.errstate(over="ignore", invalid="ignore"):  # shows in the weights
+        after = stepped_by(state, gradient, rule, checked["learning_rate"])
+    kept = None if after.coef_velocity is None else (after.coef_velocity, after.intercept_velocity)
+    return Step(after.coef.astype(dtype, copy=False), after.intercept, kept)
+
+
+def sum_over_rows(
+    backend: Backend, data: Data, rows: NDArray[np.int64], state: State, n_threads: int
+) -> tuple[GradientSum, int]:
+    """Return the sums over some rows, and the first row without a loss, or -1.
+
+    Rows are taken a few at a time; blocks are added up in float64, so that their number has no part in the
+    error. `weight` is the number of rows.
+    """
+    dtype = state.coef.dtype
+    n_rows = max(1, _BLOCK_BYTES // max(1, state.coef.shape[1] * dtype.itemsize))
+    dcoef = np.zeros(state.coef.shape, np.float64 if len(rows) > n_rows else dtype)
+    dintercept = None if state.intercept is None else np.zeros(len(dcoef), dcoef.dtype)
+    loss = 0.0
+    for start in range(0, len(rows), n_rows):
+        some = rows[start : start + n_rows]
+        losses, of_coef = np.empty(len(some)), np.empty_like(state.coef)
+        of_intercept = None if state.intercept is None else np.empty_like(state.intercept)
+        sums = _sums_of_sparse if isinstance(data.X, SparseRows) else _sums_of_dense
+        with np.errstate(over="ignore", invalid="ignore"):
+            invalid = sums(backend, data, some, state, losses, of_coef, of_intercept, n_threads)
+            if invalid >= 0:
+                return GradientSum(np.nan, float(len(rows)), dcoef, dintercept), int(some[invalid])
+            dcoef += of_coef
+            if dintercept is not None:
+                dintercept += of_intercept
+            loss += float(losses.sum())
+    if dintercept is not None:
+        dintercept = dintercept.astype(dtype, copy=False)
+    return GradientSum(loss, float(len(rows)), dcoef.astype(dtype, copy=False), dintercept), -1
+
+
+def stepped_by(state: State, gradient: GradientSum, rule: Rule, rate: float) -> State:
+    """Return the state after a step along the mean gradient."""
+    scale = gradient.coef.dtype.type(1 / gradient.weight)
+    dintercept = None if gradient.intercept is None else gradient.intercept * scale
+    return stepped(state, gradient.coef * scale, dintercept, rule, rate)
+
+
+def objective_of_step(state: State, gradient: GradientSum, rule: Rule) -> float:
+    """Return the mean loss plus the penalty, before the step."""
+    return gradient.mean_loss + regularizers.value(state.coef, rule.l2, rule.l1)
+
+
+def _sums_of_dense(
+    backend: Backend,
+    data: Data,
+    rows: NDArray[np.int64],
+    state: State,
+    losses: NDArray[np.float64],
+    dcoef: FloatArray,
+    dintercept: FloatArray | None,
+    n_threads: int,
+) -> int:
+    x = np.ascontiguousarray(read_rows(data, rows, state.coef.dtype))
+    return backend.linear_cross_entropy(
+        *(x, state.coef.T, state.intercept, data.targets[rows], 1.0, losses),
+        *(dcoef.T, dintercept, None, n_threads, weights_of_rows(data, rows)),
+    )
+
+
+def _sums_of_sparse(
+    backend: Backend,
+    data: Data,
+    rows: NDArray[np.int64],
+    state: State,
+    losses: NDArray[np.float64],
+    dcoef: FloatArray,
+    dintercept: FloatArray | None,
+    n_threads: int,
+) -> int:
+    """At the cost of the values stored."""
+    assert isinstance(data.X, SparseRows)
+    x = data.X.take(rows).astype(state.coef.dtype)
+    if data.inverse_scale is not None:
+        x = x.with_values(x.values * data.inverse_scale[x.indices])
+    logits = x.product(np.ascontiguousarray(state.coef.T))
+    if state.intercept is not None:
+        logits += state.intercept
+    weights: TargetWeights | None = weights_of_rows(data, rows)
+    invalid = backend.softmax_cross_entropy(
+        logits, data.targets[rows], 1.0, losses, logits, n_threads, weights
+    )
+    if invalid < 0:
+        x.transposed_product(logits, dcoef)
+        if dintercept is not None:
+            logits.sum(axis=0, out=dintercept)
+    return invalid
+
+
+def _weights(name: str, value: ArrayLike, n_dimensions: int) -> NDArray[Any]:
+    array = validation.as_array(name, value)
+    if array.ndim != n_dimensions:
+        words = {1: "one dimension", 2: "two dimensions"}
+        raise ValueError(f"{name}: expected {words[n_dimensions]}, got shape {array.shape}")
+    native = validation.as_native(array, validation.training_dtype(array.dtype))
+    validation.check_finite(name, native)
+    return native
+
+
+def _like(name: str, value: Any, gradient: FloatArray | None) -> FloatArray:
+    assert gradient is not None
+    array = _weights(name, value, gradient.ndim)
+    if array.shape != gradient.shape:
+        raise ValueError(f"{name}: expected shape {gradient.shape}, got {array.shape}")
+    return array.astype(gradient.dtype, copy=False)
