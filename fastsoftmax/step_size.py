@@ -1,6 +1,8 @@
 """A learning rate from the data: one over a bound on the curvature of the loss."""
 
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,86 +54,157 @@ def step_size(
     Gower, Loizou, Qian, Sailanbayev, Shulgin, Richtárik: SGD: general analysis and improved rates (2019).
     """
     among = np.arange(len(X)) if of is None else of
-    n_samples, b = len(among), min(batch_size, len(among))
-    most = min(_ROWS, max(_FEWEST_ROWS, _NUMBERS_LOOKED_AT // X.shape[1]))
-    rows = _evenly(among, most)
-    squares = _squares_at(X, rows, units, fit_intercept)
+    looked_at, sampled = positions(len(among), X.shape[1])
+    squares = squares_of(X, among, looked_at, units, fit_intercept, weights)
+    sample = RowSample.of(X, among[sampled], units, fit_intercept, weights)
+    steepest = largest_eigenvalue(sample.multiply, X.shape[1], sample.mass, fit_intercept)
+    return from_curvature(len(among), batch_size, replacement, squares, steepest, l2)
+
+
+class Squares(NamedTuple):
+    """Of |x|**2 over the rows that are looked at; those of other rows are put together by `joined`."""
+
+    weighted: float  # the sum of weight * |x|**2
+    mass: float  # the sum of the weights
+    largest: float  # the largest weight * |x|**2
+
+
+def joined(parts: list[Squares]) -> Squares:
+    """Return those of all."""
+    weighted, mass = (sum(part[i] for part in parts) for i in range(2))
+    return Squares(weighted, mass, max(part.largest for part in parts))
+
+
+def positions(n_samples: int, n_features: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return which of the samples are looked at, and which of these the matrix is made of."""
+    most = min(_ROWS, max(_FEWEST_ROWS, _NUMBERS_LOOKED_AT // n_features))
+    looked_at = _evenly(n_samples, most)
+    return looked_at, looked_at[_evenly(len(looked_at), max(_FEWEST_ROWS, _NUMBERS // n_features))]
+
+
+def _evenly(n: int, most: int) -> NDArray[np.int64]:
+    return np.unique(np.linspace(0, n - 1, min(n, most)).astype(np.int64))
+
+
+def squares_of(
+    X: NDArray[Any] | SparseRows,
+    among: NDArray[np.int64],
+    looked_at: NDArray[np.int64],
+    units: Standardization | None,
+    fit_intercept: bool,
+    weights: NDArray[np.float64] | None,
+) -> Squares:
+    """Return the squares of the rows `among[looked_at]`.
+
+    For the largest also those with the largest weights are looked at: one makes a step as large as it is.
+    """
+    rows = among[looked_at]
+    squares = squares_at(X, rows, units, fit_intercept)
+    if not len(rows):
+        return Squares(0.0, 0.0, 0.0)
+    with np.errstate(over="ignore", invalid="ignore"):
+        if weights is None:
+            return Squares(float(squares.sum()), float(len(rows)), float(squares.max()))
+        heavy = among
+        if len(among) > len(rows):
+            heavy = among[np.argpartition(weights[among], -len(rows))[-len(rows) :]]
+        of_heavy = weights[heavy] * squares_at(X, heavy, units, fit_intercept)
+        of_rows = weights[rows] * squares
+        largest = max(float(of_rows.max()), float(of_heavy.max()))
+        return Squares(float(of_rows.sum()), float(weights[rows].sum()), largest)
+
+
+def from_curvature(
+    n_samples: int,
+    batch_size: int,
+    replacement: bool,
+    squares: Squares,
+    steepest: float,
+    l2: float,
+) -> float:
+    """Return the formula of `step_size`; `steepest` is s as found."""
+    b = min(batch_size, n_samples)
     of_largest = 1 / b if replacement else (n_samples - b) / (b * max(n_samples - 1, 1))
     with np.errstate(over="ignore", invalid="ignore"):
-        mean, largest = squares.mean(), squares.max()
-        if weights is not None:
-            mean = np.average(squares, weights=weights[rows])
-            # One large weight makes a step as large as it is.
-            heavy = among
-            if n_samples > most:
-                heavy = among[np.argpartition(weights[among], -most)[-most:]]
-            of_heavy = weights[heavy] * _squares_at(X, heavy, units, fit_intercept)
-            largest = max((weights[rows] * squares).max(), of_heavy.max())
-        some = _evenly(rows, max(_FEWEST_ROWS, _NUMBERS // X.shape[1]))
-        of_some = None if weights is None else weights[some]
-        steepest = _largest_eigenvalue(X, some, of_some, units, fit_intercept)
-        together = min(float(mean), _MARGIN * steepest)
-        curvature = ((1 - of_largest) * together + of_largest * largest) / 2 + 2 * l2
+        together = min(squares.weighted / squares.mass, _MARGIN * steepest)
+        curvature = ((1 - of_largest) * together + of_largest * squares.largest) / 2 + 2 * l2
     if not np.isfinite(curvature):
         return 1.0 if np.isnan(curvature) else 0.0  # the first step finds the row
     return float(1 / curvature) if curvature > 0 else 1.0
 
 
-def _evenly(rows: NDArray[np.int64], most: int) -> NDArray[np.int64]:
-    return rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), most)).astype(np.int64))]
+@dataclass(frozen=True, slots=True)
+class RowSample:
+    """Rows as training sees them, and their weights: the factor of the mean of x x'."""
 
+    x: NDArray[np.float64] | None  # dense ones
+    places: tuple[NDArray[np.int64], NDArray[Any], NDArray[np.float64]] | None  # of sparse ones
+    weights: NDArray[np.float64]
+    n_features: int
 
-def _largest_eigenvalue(
-    X: NDArray[Any] | SparseRows,
-    rows: NDArray[np.int64],
-    weights: NDArray[np.float64] | None,
-    units: Standardization | None,
-    fit_intercept: bool,
-) -> float:
-    """Return that of the mean of x x' over these rows, by power iteration.
-
-    Without a BLAS library, whose sums may depend on its threads.
-    """
-    if isinstance(X, SparseRows):
-        taken = X.take(rows)
-        of_row, columns, values = taken.places(0, len(rows))
+    @classmethod
+    def of(
+        cls,
+        X: NDArray[Any] | SparseRows,
+        rows: NDArray[np.int64],
+        units: Standardization | None,
+        fit_intercept: bool,
+        weights: NDArray[np.float64] | None,
+    ) -> Self:
+        """Return the rows of X at `rows`; the weights are of all rows."""
+        of_rows = np.ones(len(rows)) if weights is None else weights[rows]
+        if not isinstance(X, SparseRows):
+            return cls(_as_trained(X[rows], units, fit_intercept), None, of_rows, X.shape[1])
+        of_row, columns, values = X.take(rows).places(0, len(rows))
         if units is not None:
             values = values / units.scale[columns]
-        n_features = X.shape[1]
+        return cls(None, (of_row, columns, values), of_rows, X.shape[1])
 
-        def product(v: NDArray[np.float64]) -> NDArray[np.float64]:
-            return np.asarray(np.bincount(of_row, values * v[columns], len(rows)), np.float64)
+    @property
+    def mass(self) -> float:
+        """The sum of the weights."""
+        return float(self.weights.sum())
 
-        def back(u: NDArray[np.float64]) -> NDArray[np.float64]:
-            return np.asarray(np.bincount(columns, values * u[of_row], n_features), np.float64)
+    def multiply(self, v: NDArray[np.float64], offset: float) -> tuple[NDArray[np.float64], float]:
+        """Return the sum of weight * (x, 1) (x, 1)' over the rows, times (v, offset).
 
-    else:
-        x = _as_trained(X[rows], units, fit_intercept)
-        n_features = x.shape[1]
+        Without a BLAS library, whose sums may depend on its threads.
+        """
+        if self.places is not None:
+            of_row, columns, values = self.places
+            u = self.weights * (
+                np.bincount(of_row, values * v[columns], len(self.weights)) + offset
+            )
+            back = np.bincount(columns, values * u[of_row], self.n_features)
+            return np.asarray(back, np.float64), float(u.sum())
+        assert self.x is not None
+        u = self.weights * (np.einsum("ij,j->i", self.x, v) + offset)
+        return np.asarray(np.einsum("ij,i->j", self.x, u)), float(u.sum())
 
-        def product(v: NDArray[np.float64]) -> NDArray[np.float64]:
-            return np.asarray(np.einsum("ij,j->i", x, v))
 
-        def back(u: NDArray[np.float64]) -> NDArray[np.float64]:
-            return np.asarray(np.einsum("ij,i->j", x, u))
-
-    share = np.full(len(rows), 1 / len(rows)) if weights is None else weights / weights.sum()
+def largest_eigenvalue(
+    multiply: Callable[[NDArray[np.float64], float], tuple[NDArray[np.float64], float]],
+    n_features: int,
+    mass: float,
+    fit_intercept: bool,
+) -> float:
+    """Return that of the mean of x x' by power iteration, from the sums that `multiply` returns."""
     v = np.random.default_rng(0).normal(size=n_features)  # no direction that data single out
     offset, value = float(fit_intercept), 0.0
     for _ in range(_MOST_ITERATIONS):
-        size = np.sqrt(np.square(v).sum() + offset**2)
-        if not (0 < size < np.inf):
-            return float(size * size)  # nothing but zeros, or numbers that have no squares
-        v, offset = v / size, offset / size
-        u = share * (product(v) + offset)
-        v, offset = back(u), u.sum() if fit_intercept else 0.0
-        before, value = value, float(np.sqrt(np.square(v).sum() + offset**2))
+        with np.errstate(over="ignore", invalid="ignore"):
+            size = np.sqrt(np.square(v).sum() + offset**2)
+            if not (0 < size < np.inf):
+                return float(size * size)  # nothing but zeros, or numbers that have no squares
+            v, of_intercept = multiply(v / size, offset / size)
+            v, offset = v / mass, of_intercept / mass if fit_intercept else 0.0
+            before, value = value, float(np.sqrt(np.square(v).sum() + offset**2))
         if not value > (1 + _CLOSE) * before:
             break
     return value
 
 
-def _squares_at(
+def squares_at(
     X: NDArray[Any] | SparseRows,
     rows: NDArray[np.int64],
     units: Standardization | None,
