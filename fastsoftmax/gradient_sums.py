@@ -22,11 +22,15 @@ from .validation import FloatArray
 
 # Rows that are converted and looked at at once have about so many bytes.
 _BLOCK_BYTES = 1 << 22
+# And there are so many at least, however long they are: each block adds up as many numbers as weights.
+_FEWEST_ROWS = 32
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class GradientSum:
     """Sums over samples; those of other samples are added with ``+``.
+
+    Adding anything else, or sums of models of another shape, raises TypeError or ValueError.
 
     Attributes
     ----------
@@ -45,9 +49,19 @@ class GradientSum:
     coef: FloatArray
     intercept: FloatArray | None
 
+    __array_ufunc__ = None  # an array plus it is a TypeError, not an array of sums
+
     def __add__(self, other: object) -> "GradientSum":
         if not isinstance(other, GradientSum):
             return NotImplemented
+        if self.coef.shape != other.coef.shape:
+            raise ValueError(
+                f"coef: expected sums of models of one shape, got {self.coef.shape} and {other.coef.shape}"
+            )
+        if (self.intercept is None) != (other.intercept is None):
+            raise ValueError(
+                "intercept: expected it in both of the sums that are added, or in none"
+            )
         intercept = None
         if self.intercept is not None and other.intercept is not None:
             intercept = self.intercept + other.intercept
@@ -56,7 +70,7 @@ class GradientSum:
         )
 
     def __radd__(self, other: object) -> Self:
-        return self if other == 0 else NotImplemented  # the start of sum()
+        return self if type(other) is int and other == 0 else NotImplemented  # the start of sum()
 
     @property
     def nbytes(self) -> int:
@@ -107,7 +121,7 @@ def loss_gradient_sum(
     coef : array_like of real numbers, shape (n_classes, n_features)
     intercept : array_like of real numbers, shape (n_classes,), optional
     sample_weight, class_weight, label_smoothing
-        As in `cross_entropy`. A row of weight 0 is not looked at.
+        As in `cross_entropy`. A row of `X` whose sample weight is 0 is not looked at.
     backend, n_threads
         As in `softmax`.
 
@@ -136,22 +150,19 @@ def loss_gradient_sum(
     >>> round(total.mean_loss, 3)
     0.198
     """
-    W = _weights("coef", coef, 2)
     matrix = as_samples(X, to_train=False)
-    if W.shape[1] != matrix.shape[1]:
+    dtype = validation.training_dtype(matrix.dtype)
+    W = validation.as_array("coef", coef)
+    if W.ndim != 2 or W.shape[1] != matrix.shape[1]:
         raise ValueError(
-            f"coef: expected one column for each of the {matrix.shape[1]} columns of X, "
-            f"got shape {W.shape}"
+            f"coef: expected two dimensions, and one column for each of the {matrix.shape[1]} columns "
+            f"of X, got shape {W.shape}"
         )
     if not len(W):
         raise ValueError("coef: expected at least one class (row), got 0")
-    dtype = validation.training_dtype(matrix.dtype)
-    state = State(validation.as_native(W, dtype), None, None, None)
+    state = State(_weights("coef", W, W.shape, dtype), None, None, None)
     if intercept is not None:
-        offsets = _weights("intercept", intercept, 1)
-        if offsets.shape != W.shape[:1]:
-            raise ValueError(f"intercept: expected shape {W.shape[:1]}, got {offsets.shape}")
-        state = state._replace(intercept=validation.as_native(offsets, dtype))
+        state = state._replace(intercept=_weights("intercept", intercept, W.shape[:1], dtype))
     options = LossOptions(sample_weight, class_weight, label_smoothing)
     objective = objective_of(targets, matrix.shape[:1], len(W), dtype, options)
     data = Data(matrix, objective.targets, weights=objective.weights)
@@ -235,32 +246,24 @@ def apply_gradient(
     checked = {name: validation.as_non_negative(name, value) for name, value in numbers.items()}
     if checked["momentum"] >= 1:
         raise ValueError(f"momentum: expected 0 or more and less than 1, got {momentum!r}")
+    if not isinstance(nesterov, bool | np.bool_):
+        raise TypeError(f"nesterov: expected True or False, got {nesterov!r}")
     subgradient = uses_subgradient(l1_step)
     rule = Rule(checked["l2"], checked["l1"], checked["momentum"], bool(nesterov), subgradient)
-    dtype = gradient.coef.dtype
-    arrays: list[FloatArray | None] = [_like("coef", coef, gradient.coef), None]
+    state = State(_weights_like("coef", coef, gradient.coef), None, None, None)
     if (intercept is None) != (gradient.intercept is None):
         has = "has none" if gradient.intercept is None else "has one"
         raise ValueError(f"intercept: expected it where the gradient has one; the gradient {has}")
-    if intercept is not None:
-        arrays[1] = _like("intercept", intercept, gradient.intercept)
-    velocities: list[FloatArray | None] = [None, None]
+    if gradient.intercept is not None:
+        offsets = _weights_like("intercept", intercept, gradient.intercept)
+        state = state._replace(intercept=offsets)
     if rule.momentum:
-        if velocity is None:
-            velocities = [None if array is None else np.zeros_like(array) for array in arrays]
-        elif not isinstance(velocity, tuple | list) or len(velocity) != 2:
-            raise ValueError("velocity: expected that of the last Step, a tuple of two arrays")
-        else:
-            like = (gradient.coef, gradient.intercept)
-            velocities = [
-                None if of is None else _like("velocity", each, of)
-                for each, of in zip(velocity, like, strict=True)
-            ]
-    state = State(arrays[0], arrays[1], *velocities)  # type: ignore[arg-type]
+        of_coef, of_intercept = _velocity(velocity, gradient)
+        state = state._replace(coef_velocity=of_coef, intercept_velocity=of_intercept)
     with np.errstate(over="ignore", invalid="ignore"):  # shows in the weights
         after = stepped_by(state, gradient, rule, checked["learning_rate"])
     kept = None if after.coef_velocity is None else (after.coef_velocity, after.intercept_velocity)
-    return Step(after.coef.astype(dtype, copy=False), after.intercept, kept)
+    return Step(after.coef, after.intercept, kept)
 
 
 def sum_over_rows(
@@ -272,7 +275,7 @@ def sum_over_rows(
     error. `weight` is the number of rows.
     """
     dtype = state.coef.dtype
-    n_rows = max(1, _BLOCK_BYTES // max(1, state.coef.shape[1] * dtype.itemsize))
+    n_rows = _rows_at_once(data.X, state.coef)
     dcoef = np.zeros(state.coef.shape, np.float64 if len(rows) > n_rows else dtype)
     dintercept = None if state.intercept is None else np.zeros(len(dcoef), dcoef.dtype)
     loss = 0.0
@@ -292,6 +295,16 @@ def sum_over_rows(
     if dintercept is not None:
         dintercept = dintercept.astype(dtype, copy=False)
     return GradientSum(loss, float(len(rows)), dcoef.astype(dtype, copy=False), dintercept), -1
+
+
+def _rows_at_once(X: NDArray[Any] | SparseRows, coef: FloatArray) -> int:
+    n_classes, n_features = coef.shape
+    if not isinstance(X, SparseRows):
+        n_bytes: int = n_features * coef.itemsize
+        return max(_FEWEST_ROWS, _BLOCK_BYTES // n_bytes)
+    # Short as they are, they have all their logits, and a block costs as much as a value of each column.
+    n_numbers = max(n_features, _BLOCK_BYTES // coef.itemsize)
+    return max(_FEWEST_ROWS, int(n_numbers / max(n_classes, len(X.values) / max(1, len(X)))))
 
 
 def stepped_by(state: State, gradient: GradientSum, rule: Rule, rate: float) -> State:
@@ -348,23 +361,36 @@ def _sums_of_sparse(
     if invalid < 0:
         x.transposed_product(logits, dcoef)
         if dintercept is not None:
-            logits.sum(axis=0, out=dintercept)
+            dintercept[:] = logits.sum(axis=0, dtype=np.float64)  # one after another, of many rows
     return invalid
 
 
-def _weights(name: str, value: ArrayLike, n_dimensions: int) -> NDArray[Any]:
+def _velocity(
+    velocity: tuple[FloatArray, FloatArray | None] | None, gradient: GradientSum
+) -> tuple[FloatArray, FloatArray | None]:
+    """The velocity checked; that of the first step is 0."""
+    like = gradient.coef, gradient.intercept
+    if velocity is None:
+        return np.zeros_like(like[0]), None if like[1] is None else np.zeros_like(like[1])
+    accepted = "velocity: expected that of the last Step, a tuple of two arrays"
+    if not isinstance(velocity, tuple | list):
+        raise TypeError(f"{accepted}, got {type(velocity).__name__}")
+    if len(velocity) != 2:
+        raise ValueError(f"{accepted}, got {len(velocity)}")
+    if (velocity[1] is None) != (like[1] is None):
+        raise ValueError("velocity: expected that of an intercept where the gradient has one")
+    of_coef = _weights_like("velocity", velocity[0], like[0])
+    return of_coef, None if like[1] is None else _weights_like("velocity", velocity[1], like[1])
+
+
+def _weights_like(name: str, value: Any, gradient: FloatArray) -> FloatArray:
+    return _weights(name, value, gradient.shape, gradient.dtype)
+
+
+def _weights(name: str, value: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> FloatArray:
     array = validation.as_array(name, value)
-    if array.ndim != n_dimensions:
-        words = {1: "one dimension", 2: "two dimensions"}
-        raise ValueError(f"{name}: expected {words[n_dimensions]}, got shape {array.shape}")
-    native = validation.as_native(array, validation.training_dtype(array.dtype))
-    validation.check_finite(name, native)
-    return native
-
-
-def _like(name: str, value: Any, gradient: FloatArray | None) -> FloatArray:
-    assert gradient is not None
-    array = _weights(name, value, gradient.ndim)
-    if array.shape != gradient.shape:
-        raise ValueError(f"{name}: expected shape {gradient.shape}, got {array.shape}")
-    return array.astype(gradient.dtype, copy=False)
+    if array.shape != shape:
+        raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")
+    weights = validation.as_native(array, dtype)
+    validation.check_finite(name, weights)
+    return weights
