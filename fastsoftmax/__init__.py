@@ -8,7 +8,13 @@ from ._version import __version__
 if TYPE_CHECKING:
     from . import datasets, lecture, plotting, schedules
     from .classifier import SoftmaxClassifier, load
-    from .exceptions import ConvergenceWarning, DivergenceError, ModelFileError, NotFittedError
+    from .exceptions import (
+        ClusterError,
+        ConvergenceWarning,
+        DivergenceError,
+        ModelFileError,
+        NotFittedError,
+    )
     from .gradcheck import GradientCheck, check_gradient, numerical_gradient
     from .gradient_sums import GradientSum, apply_gradient, loss_gradient_sum
     from .linear import LinearGradients, linear_cross_entropy, penalty
@@ -17,6 +23,7 @@ if TYPE_CHECKING:
     from .searching import SearchResult, search
 
 __all__ = [
+    "ClusterError",
     "ConvergenceWarning",
     "DivergenceError",
     "GradientCheck",
@@ -52,7 +59,10 @@ __all__ = [
 # `import fastsoftmax` alone takes a millisecond and does not even import NumPy.
 _NAMES = {
     "classifier": ["SoftmaxClassifier", "load"],
-    "exceptions": ["ConvergenceWarning", "DivergenceError", "ModelFileError", "NotFittedError"],
+    "exceptions": [
+        *("ClusterError", "ConvergenceWarning", "DivergenceError", "ModelFileError"),
+        "NotFittedError",
+    ],
     "gradient_sums": ["GradientSum", "apply_gradient", "loss_gradient_sum"],
     "gradcheck": ["GradientCheck", "check_gradient", "numerical_gradient"],
     "linear": ["LinearGradients", "linear_cross_entropy", "penalty"],

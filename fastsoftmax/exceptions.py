@@ -9,6 +9,10 @@ class DivergenceError(ArithmeticError):
     """Training stopped because the loss grew or became NaN; the message says what to change."""
 
 
+class ClusterError(RuntimeError):
+    """Training on a cluster cannot go on: workers, scheduler or data are lost; the message says which."""
+
+
 class ModelFileError(ValueError):
     """A file is no model file, or is damaged; the message names the file and says why."""
 

@@ -84,7 +84,11 @@ class Settings:
 
     def check_rule_for(self, matrix: NDArray[Any] | SparseRows) -> None:
         """Raise if `matrix` is sparse and the rule is another than plain SGD."""
-        if not isinstance(matrix, SparseRows):
+        self.check_rule(isinstance(matrix, SparseRows))
+
+    def check_rule(self, is_sparse: bool) -> None:
+        """Raise if X is sparse and the rule is another than plain SGD."""
+        if not is_sparse:
             return
         for name in ("momentum", "nesterov"):
             value = getattr(self.rule, name)
@@ -139,8 +143,12 @@ class Settings:
     def initial_state(self, n_classes: int, matrix: NDArray[Any] | SparseRows) -> State:
         """Weights and velocities of zeros."""
         dtype = validation.training_dtype(matrix.dtype)
-        coef = np.zeros((n_classes, matrix.shape[1]), dtype)
-        intercept = np.zeros(n_classes, dtype) if self.fit_intercept else None
+        return self.zero_state((n_classes, matrix.shape[1]), dtype)
+
+    def zero_state(self, shape: tuple[int, int], dtype: np.dtype[Any]) -> State:
+        """The same, of a shape (n_classes, n_features)."""
+        coef = np.zeros(shape, dtype)
+        intercept = np.zeros(len(coef), dtype) if self.fit_intercept else None
         return self._with_velocities(coef, intercept, None, None)
 
     def state_at(

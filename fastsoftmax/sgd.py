@@ -97,10 +97,12 @@ def run_epoch(
     random: np.random.Generator,
     n_threads: int,
     average: Average | None = None,
+    steps_of_epoch: int | None = None,
 ) -> float:
     """Run one epoch, changing `state` and `average`, and return the mean objective of its minibatches.
 
-    The objective of a minibatch is taken before its update: its mean loss plus the penalty.
+    The objective of a minibatch is taken before its update: its mean loss plus the penalty. An epoch of
+    the schedule has `steps_of_epoch`, where that is more than these samples.
 
     Raises
     ------
@@ -112,7 +114,7 @@ def run_epoch(
     n_samples, dtype = len(samples), state.coef.dtype
     n_steps, size = sampling.n_steps(n_samples), min(sampling.batch_size, n_samples)
     order = order_of(samples, sampling, random)
-    rates = schedule.rates(first_step, n_steps, n_steps)
+    rates = schedule.rates(first_step, n_steps, steps_of_epoch or n_steps)
     first_averaged = n_steps if average is None else average.steps_before(size, n_steps)
     # Sums end at the same steps, whatever the blocks are: they have a part in the bits.
     sums_end = {*range(0, n_steps, _STEPS_OF_A_SUM), n_steps} if average is not None else set()
@@ -165,7 +167,7 @@ def blocks_of(
     """
     X, size, dtype = samples.X, min(sampling.batch_size, len(samples)), state.coef.dtype
     n_steps = sampling.n_steps(len(samples))
-    per_block, stored, mapped = n_steps, _stored(samples, state), is_mapped(X)
+    per_block, stored, mapped = n_steps, data_of(samples, state), is_mapped(X)
     as_it_lies = isinstance(X, SparseRows) or reads_as(X, dtype)
     if not as_it_lies:
         row_bytes = max(1, X.shape[1]) * dtype.itemsize
@@ -195,7 +197,7 @@ def mean_over(objectives: NDArray[np.float64], size: int, n_samples: int) -> NDA
     return mean
 
 
-def _stored(samples: Samples, state: State) -> Data:
+def data_of(samples: Samples, state: State) -> Data:
     """Return the samples as the backends take them."""
     dtype = state.coef.dtype
     folded: tuple[FloatArray | None, FloatArray | None] = (None, None)

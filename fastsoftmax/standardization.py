@@ -16,8 +16,29 @@ _NUMBERS_AS_THEY_LIE = 1 << 24
 # Values of sparse rows that are summed at once, where there are no more features.
 _VALUES_AT_ONCE = 1 << 18
 
-# Of every column the first row's number, and sums and sums of squares of what is left without it.
-Sums = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
+
+class Moments(NamedTuple):
+    """Of every column the first row's number, and sums and sums of squares of what is left without it."""
+
+    origin: NDArray[np.float64]
+    sums: NDArray[np.float64]
+    squares: NDArray[np.float64]
+    mass: float  # the sum of the rows' weights
+
+    def as_from(self, origin: NDArray[np.float64]) -> "Moments":
+        """Return those of what is left without another number."""
+        shift = self.origin - origin
+        squares = self.squares + shift * (2 * self.sums + self.mass * shift)
+        return Moments(origin, self.sums + self.mass * shift, squares, self.mass)
+
+
+def joined(parts: list[Moments]) -> Moments:
+    """Return the moments of all rows, from those of some each."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        moved = [part.as_from(parts[0].origin) for part in parts]
+        sums = np.sum([each.sums for each in moved], axis=0)
+        squares = np.sum([each.squares for each in moved], axis=0)
+        return Moments(parts[0].origin, sums, squares, sum(each.mass for each in moved))
 
 
 class Standardization(NamedTuple):
@@ -86,19 +107,38 @@ def of_columns(
     ValueError
         If a number in `X` is not finite or too large to be squared; the message names the row.
     """
+    moments = moments_of(backend, X, n_threads, weights, rows)
+    units = from_moments(moments, dtype, is_centred=not isinstance(X, SparseRows))
+    return units or explain(X, dtype, np.arange(len(X)) if rows is None else rows)
+
+
+def moments_of(
+    backend: Backend,
+    X: NDArray[Any] | SparseRows,
+    n_threads: int,
+    weights: NDArray[np.float64] | None,
+    rows: NDArray[np.int64] | None,
+) -> Moments:
+    """Return the moments of the rows at `rows`, all where that is None; the weights are of all rows."""
     of_rows = weights if weights is None or rows is None else weights[rows]
+    mass = float(len(X if rows is None else rows)) if of_rows is None else float(of_rows.sum())
     if isinstance(X, SparseRows):
-        origin, sums, squares = _sums_of_places(X, weights, rows)
-    else:
-        origin, sums, squares = _sums_of_rows(backend, X, n_threads, of_rows, rows)
-    mass = len(X if rows is None else rows) if of_rows is None else float(of_rows.sum())
+        return Moments(*_sums_of_places(X, weights, rows), mass)
+    return Moments(*_sums_of_rows(backend, X, n_threads, of_rows, rows), mass)
+
+
+def from_moments(
+    moments: Moments, dtype: np.dtype[Any], is_centred: bool
+) -> Standardization | None:
+    """Return None where something is not finite, or too large to be squared."""
+    origin, sums, squares, mass = moments
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         mean = origin + sums / mass
         scale = np.sqrt(np.maximum(squares - sums * sums / mass, 0) / mass)
         if not (np.isfinite(scale) & np.isfinite(mean.astype(dtype))).all():
-            _explain(X, dtype, np.arange(len(X)) if rows is None else rows)
+            return None
         scale[(scale == 0) | ~np.isfinite((1 / scale).astype(dtype))] = 1
-    return Standardization(mean, scale, is_centred=not isinstance(X, SparseRows))
+    return Standardization(mean, scale, is_centred)
 
 
 def _sums_of_rows(
@@ -107,7 +147,7 @@ def _sums_of_rows(
     n_threads: int,
     weights: NDArray[np.float64] | None,
     rows: NDArray[np.int64] | None,
-) -> Sums:
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Of the rows at `rows`, which the weights are of."""
     n_samples, n_features = len(X if rows is None else rows), X.shape[1]
     origin = X[0 if rows is None else rows[0]].astype(np.float64)
@@ -136,7 +176,7 @@ def _sums_of_rows(
 
 def _sums_of_places(
     X: SparseRows, weights: NDArray[np.float64] | None, rows: NDArray[np.int64] | None
-) -> Sums:
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Of the rows at `rows`; the weights are of all."""
     n_features = X.shape[1]
     origin, sums, squares, stored = np.zeros((4, n_features))
@@ -168,7 +208,7 @@ def _sums_of_places(
         return origin, sums - zeros * origin, squares + zeros * (origin * origin)
 
 
-def _explain(
+def explain(
     X: NDArray[Any] | SparseRows, dtype: np.dtype[Any], rows: NDArray[np.int64]
 ) -> NoReturn:
     """Raise the error for columns without a mean or a standard deviation."""

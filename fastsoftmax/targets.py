@@ -89,7 +89,7 @@ def targets_of(
         values = np.zeros(n_samples, np.int64)
         values[slice(None) if rows is None else rows] = encode(of_rows, classes, len(of_rows))
     given = values
-    of_classes = _class_weights(class_weight, classes, values, weights, rows, grows)
+    of_classes = class_weights_of(class_weight, classes, values, weights, rows, grows)
     if of_classes is not None:
         of_targets = values @ of_classes if values.ndim == 2 else of_classes[values]
         weights = np.asarray(of_targets * (1 if weights is None else weights), np.float64)
@@ -188,7 +188,7 @@ def _labels(y: ArrayLike, n_samples: int, rows: NDArray[np.int64] | None) -> NDA
     return labels
 
 
-def _class_weights(
+def class_weights_of(
     class_weight: object,
     classes: NDArray[Any],
     values: NDArray[Any],
@@ -196,7 +196,7 @@ def _class_weights(
     rows: NDArray[np.int64] | None,
     grows: bool,
 ) -> NDArray[np.float64] | None:
-    """Return the weight of every class; None for ones."""
+    """Return the weight of every class; None for ones. `values` and `weights` are for "balanced" alone."""
     if class_weight is None:
         return None
     if isinstance(class_weight, str) and class_weight == "balanced":

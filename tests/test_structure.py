@@ -172,6 +172,18 @@ MAY_IMPORT = {
     "searching": LEAVES
     | {"backends", "classifier", "estimator", "fitting", "samples", "settings", "several", "sgd"}
     | {"targets"},
+    "dask": LEAVES
+    | {
+        "backends",
+        "classifier",
+        "estimator",
+        "fitting",
+        "gradient_sums",
+        "samples",
+        "settings",
+        "sgd",
+    }
+    | {"standardization", "step_size", "targets"},
     "torch": LEAVES | {"loss"},
     "njit": {"__init__"},
     "lecture": LEAVES | {"backends", "loss", "linear", "gradcheck"},

@@ -1,0 +1,281 @@
+"""`fastsoftmax.dask.SoftmaxClassifier`: the estimator on Dask collections."""
+
+from __future__ import annotations
+
+from copy import copy, deepcopy
+from typing import Any, Self
+
+import numpy as np
+from dask.base import is_dask_collection
+from numpy.typing import NDArray
+
+from .. import classifier, estimator, validation
+from ..backends import State
+from ..fitting import train
+from ..settings import Settings, generator_of, parameters_of
+from .cluster import Cluster, client_of
+from .partitions import collection_of
+from .predictions import predicted
+from .training import DistributedRun, Method, everything_of
+
+_ALGORITHMS = ("local", "synchronous")
+# Parameters of the local estimator that mean nothing here yet.
+_NOT_TAKEN = ("average", "early_stopping")
+
+
+class SoftmaxClassifier(classifier.SoftmaxClassifier):
+    """`fastsoftmax.SoftmaxClassifier` trained on Dask arrays and dataframes, where their partitions lie.
+
+    Rows never move: what travels is weights, gradients and sums. `fit` is as that of the local estimator,
+    and so are the attributes; `predict` and its kin return lazy Dask arrays.
+
+    Parameters
+    ----------
+    client : distributed.Client or None, default None
+        The cluster; None for the current client.
+    algorithm : {"local", "synchronous"}, default "local"
+        "local" is local SGD: every worker runs whole epochs over its partitions, then the weights are
+        averaged, each worker's counting its rows. It costs little communication, and is another trajectory
+        than that of one process, which depends on where partitions lie. "synchronous" takes every step with
+        the gradient of a minibatch of all rows, summed over the partitions: the steps are those of the
+        local estimator with the same seed, to rounding, whatever the partitions and workers, and the bits
+        do not depend on the workers. A step costs some milliseconds, so that minibatches should be large;
+        ``batch_size=X.shape[0]`` is one step an epoch.
+    local_epochs : int, default 1
+        With "local", the epochs between two averages.
+    persist : bool or "auto", default "auto"
+        Whether the workers hold the rows in memory while `fit` runs; "auto" if they take at most half of
+        it. Else every worker reads its partitions anew, one at a time, in every epoch. What is persisted
+        already stays where it is.
+    **parameters
+        Those of `fastsoftmax.SoftmaxClassifier`, but for `average` and `early_stopping`. `n_jobs` is the
+        threads of every worker, by default as many as it has for tasks.
+
+    Attributes
+    ----------
+    bytes_moved_ : list of int
+        Of every round, an epoch or with "local" `local_epochs` of them: the bytes of weights, gradients and
+        sums that have travelled between the client and the workers.
+    client_ : distributed.Client
+        The client that is used.
+    coef_, intercept_, classes_, n_features_in_, mean_, scale_, eta0_, loss_curve_, n_iter_, ...
+        As of the local estimator.
+    t_ : int
+        Steps taken; with "local", by the worker that has taken most.
+
+    References
+    ----------
+    Zinkevich, Weimer, Smola, Li: Parallelized stochastic gradient descent (2010), NIPS 23.
+    Stich: Local SGD converges fast and communicates little (2019), ICLR.
+
+    Examples
+    --------
+    >>> import dask.array as da
+    >>> from distributed import Client
+    >>> from fastsoftmax.dask import SoftmaxClassifier
+    >>> X = da.from_array([[0.0, 1.0], [1.0, 0.0], [0.1, 0.9], [0.9, 0.1]], chunks=(2, 2))
+    >>> y = da.from_array(["up", "right", "up", "right"], chunks=2)
+    >>> with Client(n_workers=1, processes=False, dashboard_address=None) as client:
+    ...     model = SoftmaxClassifier(client=client, eta0=0.5, random_state=0).fit(X, y)
+    ...     model.predict(X).compute().tolist()
+    ['up', 'right', 'up', 'right']
+    """
+
+    bytes_moved_: list[int]
+
+    def __init__(
+        self,
+        *,
+        client: Any = None,
+        algorithm: str = "local",
+        local_epochs: int = 1,
+        persist: bool | str = "auto",
+        **parameters: Any,
+    ) -> None:
+        super().__init__(**parameters)
+        self.client = client
+        self.algorithm = algorithm
+        self.local_epochs = local_epochs
+        self.persist = persist
+
+    def fit(  # type: ignore[override]
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        coef_init: Any = None,
+        intercept_init: Any = None,
+    ) -> Self:
+        """Train as the local estimator does, on partitions of rows.
+
+        Parameters
+        ----------
+        X : dask.array.Array or dask.dataframe.DataFrame, shape (n_samples, n_features)
+            In chunks of whole rows, which may be NumPy arrays, frames or SciPy's sparse matrices. Their
+            number of rows need not be known, and may be 0.
+        y : dask.array.Array or dask.dataframe.Series of labels, or of probabilities, as in `X`
+        sample_weight : dask.array.Array or dask.dataframe.Series, optional
+        coef_init, intercept_init : array_like, optional
+            As of the local estimator.
+
+        Returns
+        -------
+        SoftmaxClassifier
+            This object.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a parameter or the data are not as described; the message names it, and the partition.
+        DivergenceError
+            As of the local estimator.
+        ClusterError
+            If workers, scheduler or data are lost for good. The attributes are those after the last whole
+            round, or as before the call where there was none. A worker that is lost while others are
+            there only costs time.
+        """
+        settings, method = Settings(self), self._method()
+        cluster = Cluster(self.client)
+        collection = collection_of(X, y, sample_weight)
+        random = generator_of(deepcopy(self.random_state))
+        everything = everything_of(collection, cluster, settings, method)
+        survey = everything.survey
+        classes, names = survey.problem.classes, survey.names
+        if settings.warm_start and self.__sklearn_is_fitted__():
+            self._check_classes("y", classes)
+            if survey.n_features != self.n_features_in_:
+                raise ValueError(
+                    f"X: expected {self.n_features_in_} features, as before, got {survey.n_features}"
+                )
+            before = parameters_of(self)
+            coef_init = before[0] if coef_init is None else coef_init
+            if intercept_init is None and settings.fit_intercept:
+                intercept_init = before[1]
+        shape = (len(classes), survey.n_features)
+        zeros = settings.zero_state(shape, survey.problem.dtype)
+        settings.check_rule(survey.is_sparse)
+        state: State = settings.state_at(coef_init, intercept_init, zeros, everything.units)
+        run = DistributedRun.over(everything, settings, method, state, random)
+
+        def published(model: SoftmaxClassifier, run: DistributedRun) -> SoftmaxClassifier:
+            model._publish(run, classes, names, survey.problem.mean_weight, False)
+            model.bytes_moved_ = list(run.bytes_moved)
+            return model
+
+        def make_model(run: Any) -> SoftmaxClassifier:
+            seen = copy(run)
+            (seen.state, seen.average), seen.random = run.copy(), deepcopy(run.random)
+            return published(copy(self), seen)
+
+        try:
+            converged = train(run, np.log(len(classes)), state is zeros, make_model)
+            published(self, run)
+        except BaseException:
+            if run.is_whole:
+                published(self, run)
+            raise
+        finally:
+            if run.is_whole:  # else the caller's generator is as it was
+                generator_of(self.random_state)
+        if not converged:
+            estimator.warn_of_max_iter(
+                settings.max_iter, settings.what_goes_on, everything.units is None
+            )
+        return self
+
+    def partial_fit(self, *_: Any, **__: Any) -> Self:
+        """Not of Dask collections: `to_local()` has it, for arrays.
+
+        Raises
+        ------
+        TypeError
+            Always.
+        """
+        raise TypeError(
+            "partial_fit: not for Dask collections; to_local().partial_fit takes arrays"
+        )
+
+    def decision_function(self, X: Any) -> Any:
+        """Return the logits as a lazy array; with two classes, the second minus the first."""
+        return self._lazily("decision_function", X)
+
+    def predict(self, X: Any) -> Any:
+        """Return the most probable label of every sample, shape (n_samples,), as a lazy array.
+
+        Of rows that are no Dask collection, at once; so do the others.
+        """
+        return self._lazily("predict", X)
+
+    def predict_proba(self, X: Any) -> Any:
+        """Return the probability of every class as a lazy array."""
+        return self._lazily("predict_proba", X)
+
+    def predict_log_proba(self, X: Any) -> Any:
+        """Return the natural logarithm of the probabilities as a lazy array."""
+        return self._lazily("predict_log_proba", X)
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Return the share of samples whose label is predicted right, each counting its weight."""
+        if not is_dask_collection(X):
+            return super().score(X, y, sample_weight)
+        from .scoring import accuracy
+
+        return accuracy(self.to_local(), Cluster(self.client), collection_of(X, y, sample_weight))
+
+    def to_local(self) -> classifier.SoftmaxClassifier:
+        """Return the local estimator with the same parameters and, if it is fitted, attributes."""
+        names = classifier.SoftmaxClassifier._parameters()
+        local = classifier.SoftmaxClassifier(**{name: getattr(self, name) for name in names})
+        attributes = {
+            name: value
+            for name, value in vars(self).items()
+            if name not in self._parameters() and name != "bytes_moved_"
+        }
+        local.__dict__.update(deepcopy(attributes))
+        return local
+
+    def save(self, path: Any) -> None:
+        """Write `to_local()` to a file, which `fastsoftmax.load` reads."""
+        self.to_local().save(path)
+
+    @property
+    def client_(self) -> Any:
+        """The client that is used."""
+        return client_of(self.client)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A client is a connection of this process.
+        return vars(self) | {"client": None}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        new = type(self).__new__(type(self))
+        new.__dict__.update(deepcopy(self.__getstate__(), memo), client=self.client)
+        return new
+
+    def _method(self) -> Method:
+        for name in _NOT_TAKEN:
+            if getattr(self, name) is not False:
+                raise ValueError(f"{name}: expected False for Dask, got {getattr(self, name)!r}")
+        if self.algorithm not in _ALGORITHMS:
+            raise ValueError(
+                f"algorithm: expected one of {', '.join(_ALGORITHMS)}, got {self.algorithm!r}"
+            )
+        is_flag = isinstance(self.persist, bool | np.bool_)
+        if not is_flag and not (isinstance(self.persist, str) and self.persist == "auto"):
+            raise ValueError(f"persist: expected True, False or 'auto', got {self.persist!r}")
+        epochs = validation.as_integer("local_epochs", self.local_epochs, 1)
+        n_threads = None if self.n_jobs in (None, -1) else int(self.n_jobs)
+        return Method(self.algorithm, epochs, self.persist, n_threads)
+
+    def _lazily(self, method: str, X: Any) -> Any:
+        if not hasattr(self, "coef_"):
+            raise estimator.not_fitted(
+                "this SoftmaxClassifier is not fitted: call fit or partial_fit first"
+            )
+        local = self.to_local()
+        if not is_dask_collection(X):
+            return getattr(local, method)(X)
+        no_rows: NDArray[Any] = getattr(local, method)(
+            np.zeros((1, self.n_features_in_), np.float32)
+        )
+        return predicted(local, method, X, no_rows[:0])

@@ -1,0 +1,116 @@
+"""Which worker has which partitions: in its memory, or to be read by it."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any
+
+import dask
+from dask.sizeof import sizeof
+
+from ..sgd import Samples
+from .cluster import Cluster, Worker
+from .partitions import Collection, Partition
+from .rows import Problem, Rows, rows_of, samples_of
+from .survey import opened
+
+
+class Bundle(list[Any]):
+    """The partitions of a worker, in its memory. Dask is told how many bytes they have of their own."""
+
+    nbytes: int = 0
+
+
+sizeof.register(Bundle, lambda bundle: bundle.nbytes)
+
+
+@dataclass(frozen=True)
+class Group:
+    """The partitions of a worker: a future of a `Bundle`, or what it takes to read them."""
+
+    indices: list[int]
+    source: Any
+    worker: str | None
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the rows are in memory."""
+        return not isinstance(self.source, list)
+
+
+def groups_to_read(partitions: list[Partition], workers: list[Worker]) -> list[Group]:
+    """Return partitions that follow each other for every worker, as many as its threads' share."""
+    n_threads, ends = sum(each.n_threads for each in workers), [0]
+    for each in workers:
+        ends.append(ends[-1] + each.n_threads)
+    cuts = [len(partitions) * end // n_threads for end in ends]
+    return [
+        Group(list(range(start, stop)), partitions[start:stop], worker.address)
+        for worker, (start, stop) in zip(workers, pairwise(cuts), strict=True)
+        if start < stop
+    ]
+
+
+def groups_held(collection: Collection, cluster: Cluster) -> list[Group]:
+    """Have the partitions in the memory of the workers: where they lie, if they lie there already."""
+    if not collection.holds_futures:
+        return [
+            replace(group, source=cluster.submit(_read, group.source, worker=group.worker))
+            for group in groups_to_read(collection.lazy(), cluster.workers())
+        ]
+    tasks = [
+        dask.delayed(rows_of, pure=False)(index, *parts)
+        for index, parts in enumerate(collection.delayed)
+    ]
+    rows = cluster.client.compute(tasks)
+    cluster.wait(rows)
+    by_holder: dict[str | None, list[int]] = {}
+    for index, future in enumerate(rows):
+        by_holder.setdefault(cluster.holder_of(future), []).append(index)
+    return [
+        Group(
+            indices, cluster.submit(_together, *(rows[i] for i in indices), worker=worker), worker
+        )
+        for worker, indices in by_holder.items()
+    ]
+
+
+def prepared(group: Group, problem: Problem, cluster: Cluster) -> Group:
+    """Return the group with `Samples` in the place of rows, of those that are held."""
+    if not group.is_held:
+        return group
+    return replace(
+        group, source=cluster.submit(_prepare, group.source, problem, worker=group.worker)
+    )
+
+
+def where_it_is(group: Group, workers: list[Worker], cluster: Cluster) -> Group:
+    """Return the group with the worker that has it, after the one that had it has gone."""
+    if group.worker in {each.address for each in workers}:
+        return group
+    return replace(group, worker=cluster.holder_of(group.source))
+
+
+def samples_in(source: Any, problem: Problem) -> Iterable[tuple[int, Samples]]:
+    """Yield the partitions of a group and their numbers, on the worker."""
+    if isinstance(source, Bundle):
+        yield from source
+    else:
+        for rows in opened(source):
+            yield rows.number, samples_of(rows, problem)
+
+
+def _read(partitions: list[Partition]) -> Bundle:
+    bundle = Bundle(opened(partitions))
+    bundle.nbytes = sum(rows.nbytes for rows in bundle)
+    return bundle
+
+
+def _together(*rows: Rows) -> Bundle:
+    return Bundle(rows)  # whose bytes Dask knows as those of the user's collection
+
+
+def _prepare(source: Bundle, problem: Problem) -> Bundle:
+    bundle = Bundle((rows.number, samples_of(rows, problem)) for rows in source)
+    bundle.nbytes = source.nbytes
+    return bundle

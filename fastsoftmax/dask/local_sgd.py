@@ -1,0 +1,149 @@
+"""Local SGD: every worker trains on its own, and the weights are averaged now and then.
+
+In a round, each worker starts from the same weights and runs whole epochs over its partitions, one after
+another, in compiled code; then the weights (and velocities) are averaged, each counting the rows that it
+has seen. That is not the trajectory of one process: it is parameter mixing after every round.
+
+Zinkevich, Weimer, Smola, Li: Parallelized stochastic gradient descent (2010), NIPS 23.
+Stich: Local SGD converges fast and communicates little (2019), ICLR.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..backends import State, get_backend
+from ..schedules import Schedule
+from ..sgd import copy_of, run_epoch
+from .cluster import Cluster, threads_here
+from .groups import Group, samples_in
+from .rounds import Parcel, Round, Training, bytes_of, parcel
+from .rows import Problem, named
+from .survey import Survey
+
+
+class Trained(NamedTuple):
+    """The mean over some workers."""
+
+    state: State
+    objectives: tuple[float, ...]  # of the epochs of a round
+    n_rows: int
+    n_steps: int  # of the one that has taken most
+
+
+def local_round(
+    cluster: Cluster,
+    groups: list[Group],
+    survey: Survey,
+    training: Training,
+    state: State,
+    schedule: Schedule,
+    first_epoch: int,
+    n_epochs: int,
+    random: np.random.Generator,
+) -> Round:
+    """Run epochs on every worker, and return the mean.
+
+    Raises
+    ------
+    ClusterError, ValueError, DivergenceError
+        If the cluster fails, a row is not finite, or training diverges on a worker.
+    """
+    seed = int(random.integers(1 << 63))
+    start = cluster.submit(_start, state)
+    trained = [
+        cluster.submit(
+            *(
+                _train,
+                group.source,
+                survey.problem,
+                training,
+                start,
+                schedule,
+                first_epoch,
+                n_epochs,
+            ),
+            *((seed, group.indices[0]), _steps_of_epoch(group, survey, training)),
+            worker=group.worker,
+        )
+        for group in groups
+    ]
+    everything = [start, *trained]
+    means = trained
+    while len(means) > 1:
+        means = [
+            cluster.submit(_mean_of, *means[i : i + 2]) if i + 1 < len(means) else means[i]
+            for i in range(0, len(means), 2)
+        ]
+        everything += means
+    try:
+        cluster.wait(trained)
+        done: Parcel = cluster.result(means[0])
+    except BaseException:
+        cluster.cancel(everything)
+        raise
+    mean: Trained = done.value
+    moved = done.moved + 2 * bytes_of(state)  # from the client and to it
+    return Round(mean.state, list(mean.objectives), mean.n_steps, moved)
+
+
+def _steps_of_epoch(group: Group, survey: Survey, training: Training) -> int:
+    return sum(training.sampling.n_steps(int(survey.n_counted[i])) for i in group.indices)
+
+
+def _start(state: State) -> Parcel:
+    return parcel(state, bytes_of(state), 0)
+
+
+def _train(
+    source: Any,
+    problem: Problem,
+    training: Training,
+    start: Parcel,
+    schedule: Schedule,
+    first_epoch: int,
+    n_epochs: int,
+    seed: tuple[int, int],
+    n_steps: int,
+) -> Parcel:
+    """Run epochs of so many steps over the partitions that are here."""
+    state, random = copy_of(start.value), np.random.default_rng(seed)
+    backend, n_threads = get_backend(training.backend), threads_here(training.n_threads)
+    objectives = np.zeros(n_epochs)
+    n_rows = step = 0
+    for epoch in range(n_epochs):
+        step, n_rows = (first_epoch + epoch) * n_steps, 0
+        for index, samples in samples_in(source, problem):
+            if not len(samples):
+                continue
+            with named(index):
+                objective = run_epoch(
+                    *(backend, samples, state, training.rule, training.sampling, schedule),
+                    *(step, random, n_threads),
+                    steps_of_epoch=n_steps,
+                )
+            objectives[epoch] += objective * len(samples)
+            step += training.sampling.n_steps(len(samples))
+            n_rows += len(samples)
+    means = tuple((objectives / max(n_rows, 1)).tolist())
+    trained = Trained(state, means, n_rows, n_steps * n_epochs)
+    return parcel(trained, bytes_of(state), start.received())
+
+
+def _mean_of(left: Parcel, right: Parcel) -> Parcel:
+    """Return the mean of both, each counting its rows."""
+    moved = left.moved + left.received() + right.moved + right.received()
+    a, b = left.value, right.value
+    n = a.n_rows + b.n_rows
+    share = b.n_rows / n if n else 0.0
+    state = State(
+        *(
+            None if x is None else x + (y - x) * x.dtype.type(share)
+            for x, y in zip(a.state, b.state, strict=True)
+        )  # type: ignore[arg-type]
+    )
+    objectives = tuple(x + (y - x) * share for x, y in zip(a.objectives, b.objectives, strict=True))
+    mean = Trained(state, objectives, n, max(a.n_steps, b.n_steps))
+    return parcel(mean, bytes_of(state), moved)

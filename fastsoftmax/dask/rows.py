@@ -1,0 +1,122 @@
+"""The rows of one partition, on the worker that has them, and what it knows of them."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import estimator, validation
+from ..backends import TargetWeights
+from ..samples import as_samples
+from ..sgd import Samples
+from ..sparse import SparseRows
+from ..standardization import Standardization
+from ..targets import Targets, is_soft, targets_of
+from ..validation import FloatArray
+
+
+class Rows(NamedTuple):
+    """A partition as it came, checked so far as that goes without the others."""
+
+    number: int
+    X: NDArray[Any] | SparseRows
+    y: Any
+    weights: NDArray[np.float64] | None
+    names: NDArray[Any] | None
+
+    def __len__(self) -> int:
+        return len(self.X)
+
+    @property
+    def nbytes(self) -> int:
+        """Of X."""
+        if isinstance(self.X, SparseRows):
+            return self.X.values.nbytes + self.X.indices.nbytes + self.X.indptr.nbytes
+        return int(self.X.nbytes)
+
+
+class Problem(NamedTuple):
+    """What all partitions together say, and one needs to know to train."""
+
+    classes: NDArray[Any]
+    class_weight: dict[Any, float] | None
+    mean_weight: float
+    dtype: np.dtype[Any]
+    label_smoothing: float
+    units: Standardization | None
+
+
+def rows_of(index: int, X: Any, y: Any, sample_weight: Any = None) -> Rows:
+    """Return a partition as it came.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If X is no matrix of real numbers, or y or the weights are not as long.
+    """
+    with named(index):
+        matrix, labels = as_samples(X, to_train=False), estimator.as_vector(y)
+        labels = (
+            labels if is_soft(labels) and not hasattr(labels, "columns") else np.asarray(labels)
+        )
+        if len(labels) != len(matrix):
+            raise ValueError(
+                f"y: expected {len(matrix)} labels, one for each row of X, got {len(labels)}"
+            )
+        weights = None
+        if sample_weight is not None:
+            weights = validation.as_weights(
+                "sample_weight", np.asarray(sample_weight), (len(matrix),), np.dtype(np.float64)
+            )
+        return Rows(index, matrix, labels, weights, estimator.feature_names_of(X))
+
+
+def samples_of(rows: Rows, problem: Problem) -> Samples:
+    """Return what is trained on; `rows` of it are those that count, and may be none."""
+    targets = targets_in(rows, problem)
+    weights = None
+    if targets.weights is not None or problem.label_smoothing:
+        weights = TargetWeights(targets.weights, None, problem.label_smoothing)
+    return Samples(rows.X, targets.values, weights, targets.rows, problem.units)
+
+
+def targets_in(rows: Rows, problem: Problem) -> Targets:
+    """Return targets and weights of a partition, in the terms of all of them."""
+    with named(rows.number):
+        counted = rows.weights is None or bool((rows.weights > 0).any())
+        if not len(rows) or not counted:
+            return _of_no_rows(rows, problem)
+        return targets_of(
+            *(rows.y, len(rows), problem.dtype, rows.weights, problem.class_weight),
+            *(problem.classes, problem.mean_weight),
+        )
+
+
+def _of_no_rows(rows: Rows, problem: Problem) -> Targets:
+    values: NDArray[Any] = np.zeros(len(rows), np.int64)
+    if is_soft(rows.y):
+        values = np.zeros((len(rows), len(problem.classes)), problem.dtype)
+    none = np.zeros(0, np.int64)
+    weights = None if rows.weights is None else np.zeros(len(rows))
+    return Targets(problem.classes, values, weights, none, problem.mean_weight, weights, values)
+
+
+class named:  # noqa: N801 - used as a function is
+    """Say in an error which partition it is about."""
+
+    def __init__(self, index: int) -> None:
+        self._index = index
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: object) -> None:
+        if type(error) in (ValueError, TypeError) and error is not None:
+            raise type(error)(f"{error} (partition {self._index})") from None
+
+
+def array_bytes(*arrays: FloatArray | None) -> int:
+    """Return the bytes of those that there are."""
+    return sum(array.nbytes for array in arrays if array is not None)

@@ -1,0 +1,289 @@
+"""What has to be known of all rows before training: counted and summed where they lie.
+
+Each function is what a worker does with the rows that it has; `Problem` and step size follow from the sums.
+"""
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..backends import get_backend
+from ..labels import find_classes
+from ..mapped import bytes_of_row
+from ..sparse import SparseRows
+from ..standardization import Moments, explain, from_moments, moments_of
+from ..step_size import RowSample, Squares, squares_of
+from ..targets import class_weights_of, is_soft
+from ..validation import as_native, training_dtype
+from .cluster import threads_here
+from .partitions import Partition
+from .rows import Problem, Rows, named, samples_of
+
+# The rows of a worker: there, or to be made one partition after another.
+Source = Iterable[Rows | Partition]
+
+
+class Counts(NamedTuple):
+    """Of a partition."""
+
+    number: int
+    n_rows: int
+    n_features: int
+    dtype: np.dtype[Any]
+    is_sparse: bool
+    bytes_of_row: int
+    nbytes: int
+    names: NDArray[Any] | None
+    classes: NDArray[Any] | None  # the labels of the rows that count, None of probabilities
+    n_columns: int | None  # of probabilities
+    masses: NDArray[np.float64]  # the sum of the weights in every class
+    n_of_class: NDArray[np.int64]  # rows of a weight above 0; of probabilities one number for all
+    least_weight: float
+    largest_weight: float
+
+
+class Survey(NamedTuple):
+    """Of all partitions."""
+
+    problem: Problem
+    n_counted: NDArray[np.int64]  # rows of every partition that count
+    n_features: int
+    is_sparse: bool
+    bytes_of_row: int
+    names: NDArray[Any] | None
+
+    @property
+    def n_samples(self) -> int:
+        """Rows that are trained on."""
+        return int(self.n_counted.sum())
+
+    @property
+    def firsts(self) -> NDArray[np.int64]:
+        """The number of every partition's first row, counted over all that are trained on."""
+        return np.cumsum(self.n_counted) - self.n_counted
+
+
+def opened(source: Source) -> Iterable[Rows]:
+    """Yield partitions, each made when it is asked for."""
+    for rows in source:
+        yield rows.read() if isinstance(rows, Partition) else rows
+
+
+def count(source: Source) -> list[Counts]:
+    """Count labels and weights."""
+    return [_counts_of(rows) for rows in opened(source)]
+
+
+def _counts_of(rows: Rows) -> Counts:
+    X, weights = rows.X, rows.weights
+    counted = np.ones(len(X), bool) if weights is None else weights > 0
+    of_rows = counted.astype(np.float64) if weights is None else weights
+    classes, n_columns, masses = None, None, np.zeros(0)
+    n_of_class = np.array([np.count_nonzero(counted)])
+    with named(rows.number):
+        if is_soft(rows.y):
+            t = np.asarray(rows.y)
+            n_columns = t.shape[1]
+            if counted.any():
+                masses = of_rows[counted] @ as_native(t[counted], np.dtype(np.float64))
+        elif counted.any():
+            labels = np.asarray(rows.y)[counted]
+            classes = find_classes(labels)
+            places = np.searchsorted(classes, labels)
+            masses = np.asarray(np.bincount(places, of_rows[counted], len(classes)), np.float64)
+            n_of_class = np.bincount(places, minlength=len(classes))
+    some = of_rows[counted]
+    return Counts(
+        rows.number,
+        len(X),
+        X.shape[1],
+        training_dtype(X.dtype),
+        isinstance(X, SparseRows),
+        bytes_of_row(X),
+        rows.nbytes,
+        rows.names,
+        classes,
+        n_columns,
+        masses,
+        n_of_class,
+        float(some.min(initial=np.inf)),
+        float(some.max(initial=0.0)),
+    )
+
+
+def survey_of(counts: list[Counts], class_weight: object, label_smoothing: float) -> Survey:
+    """Put the counts of all partitions together.
+
+    Raises
+    ------
+    ValueError
+        If there is nothing to train on, or the partitions do not fit each other.
+    TypeError
+        If their labels are of several types.
+    """
+    counts = sorted(counts, key=lambda each: each.number)
+    filled = [each for each in counts if each.n_rows]
+    if not filled:
+        raise ValueError("X: expected at least one sample, got none in any partition")
+    first = filled[0]
+    for each in filled:
+        if each.n_features != first.n_features:
+            raise ValueError(
+                f"X: expected {first.n_features} features in every partition, got {each.n_features} "
+                f"in partition {each.number}"
+            )
+        if each.is_sparse != first.is_sparse:
+            raise ValueError("X: expected partitions that are all dense or all sparse, got both")
+        if each.n_columns != first.n_columns:
+            raise ValueError(
+                f"y: expected the same in every partition as in partition {first.number}, labels or "
+                f"probabilities of as many classes, got others in partition {each.number}"
+            )
+        if (each.names is None) != (first.names is None) or (
+            each.names is not None and each.names.tolist() != first.names.tolist()  # type: ignore[union-attr]
+        ):
+            raise ValueError(
+                f"X: expected the columns of partition {first.number} in every one, in that order, "
+                f"got others in partition {each.number}"
+            )
+    classes = _classes_of(filled)
+    masses, n_of_class = _by_class(filled, classes)
+    dtype = np.result_type(*(each.dtype for each in filled))
+    weights = _class_weights(class_weight, classes, masses)
+    v = np.ones(len(classes)) if weights is None else np.array([*weights.values()])
+    if first.n_columns is not None and not v.all():
+        raise ValueError("class_weight: expected weights above 0 where y has probabilities, got 0")
+    takes_part = n_of_class if first.n_columns is not None else n_of_class * (v > 0)
+    if not takes_part.sum():
+        name = "class_weight" if n_of_class.sum() else "sample_weight"
+        raise ValueError(f"{name}: expected at least one weight that is not zero, got zeros alone")
+    least = min(each.least_weight for each in filled)
+    largest = max(each.largest_weight for each in filled)
+    mean_weight = float((masses.sum(axis=0) * v).sum() / takes_part.sum())
+    if least == largest and np.ptp(v) == 0:  # whose mean may be off by a rounding
+        mean_weight = float(least * v[0])
+    n_counted = np.zeros(len(counts), np.int64)
+    for each, n in zip(filled, takes_part.sum(axis=1), strict=True):
+        n_counted[each.number] = n
+    problem = Problem(classes, weights, mean_weight, dtype, label_smoothing, None)
+    return Survey(
+        *(problem, n_counted, first.n_features, first.is_sparse, first.bytes_of_row, first.names)
+    )
+
+
+def _classes_of(filled: list[Counts]) -> NDArray[Any]:
+    if filled[0].n_columns is not None:
+        if filled[0].n_columns < 2:
+            raise ValueError("y: expected at least two classes, got one column of probabilities")
+        return np.arange(filled[0].n_columns)
+    found = [each.classes for each in filled if each.classes is not None]
+    if not found:
+        raise ValueError(
+            "sample_weight: expected at least one weight that is not zero, got zeros alone"
+        )
+    kinds = {"text" if each.dtype.kind in "UTOS" else "number" for each in found}
+    if len(kinds) > 1:
+        raise TypeError(
+            "y: expected labels of one type, all numbers or all strings, got a mixture of partitions"
+        )
+    classes = find_classes(np.concatenate(found))
+    if len(classes) < 2:
+        raise ValueError(f"y: expected at least two classes, got one class: {classes[0]!r}")
+    return classes
+
+
+def _by_class(
+    filled: list[Counts], classes: NDArray[Any]
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Masses (n_partitions, n_classes), and rows likewise or, of probabilities, in one column."""
+    masses = np.zeros((len(filled), len(classes)))
+    is_soft_y = filled[0].n_columns is not None
+    n_of_class = np.zeros((len(filled), 1 if is_soft_y else len(classes)), np.int64)
+    for i, each in enumerate(filled):
+        if is_soft_y:
+            masses[i] += each.masses if len(each.masses) else 0
+            n_of_class[i] = each.n_of_class
+        elif each.classes is not None:
+            places = np.searchsorted(classes, each.classes)
+            masses[i, places], n_of_class[i, places] = each.masses, each.n_of_class
+    return masses, n_of_class
+
+
+def _class_weights(
+    class_weight: object, classes: NDArray[Any], masses: NDArray[np.float64]
+) -> dict[Any, float] | None:
+    """Return the weight of every class as a mapping, None for ones."""
+    of_class = masses.sum(axis=0)
+    if isinstance(class_weight, str) and class_weight == "balanced":
+        balanced = np.zeros_like(of_class)
+        total = len(classes) * of_class
+        np.divide(of_class.sum(), total, out=balanced, where=of_class > 0)
+        return dict(zip(classes.tolist(), balanced.tolist(), strict=True))
+    found = class_weights_of(class_weight, classes, np.zeros(0, np.int64), None, None, False)
+    return None if found is None else dict(zip(classes.tolist(), found.tolist(), strict=True))
+
+
+def sum_moments(
+    source: Source, problem: Problem, backend: str, n_threads: int | None
+) -> list[Moments]:
+    """Sum the columns of the rows that count.
+
+    Raises
+    ------
+    ValueError
+        If a row is not finite.
+    """
+    found = []
+    for rows in opened(source):
+        samples = samples_of(rows, problem)
+        if not len(samples):
+            continue
+        weights = None if samples.weights is None else samples.weights.rows
+        with named(rows.number):
+            moments = moments_of(
+                get_backend(backend), rows.X, threads_here(n_threads), weights, samples.rows
+            )
+            if from_moments(moments, problem.dtype, is_centred=True) is None:
+                counted = np.arange(len(rows)) if samples.rows is None else samples.rows
+                explain(rows.X, problem.dtype, counted)
+        found.append(moments)
+    return found
+
+
+class Look(NamedTuple):
+    """At rows, for the step size; `sample` stays where it is."""
+
+    squares: list[Squares]
+    sample: list[RowSample]
+
+
+def look_at_rows(
+    source: Source,
+    problem: Problem,
+    fit_intercept: bool,
+    firsts: NDArray[np.int64],
+    looked_at: NDArray[np.int64],
+    sampled: NDArray[np.int64],
+) -> Look:
+    """Look at those rows, counted over all that are trained on, which are here."""
+    squares, sample = [], []
+    for rows in opened(source):
+        samples = samples_of(rows, problem)
+        among = np.arange(len(rows)) if samples.rows is None else samples.rows
+        weights = None if samples.weights is None else samples.weights.rows
+        first, end = firsts[rows.number], firsts[rows.number] + len(among)
+        here, of_sample = (
+            each[(each >= first) & (each < end)] - first for each in (looked_at, sampled)
+        )
+        args = problem.units, fit_intercept, weights
+        squares.append(squares_of(rows.X, among, here, *args))
+        sample.append(RowSample.of(rows.X, among[of_sample], *args))
+    return Look(squares, sample)
+
+
+def multiply(look: Look, v: NDArray[np.float64], offset: float) -> tuple[Any, float]:
+    """Return what these rows add to a step of power iteration."""
+    products = [sample.multiply(v, offset) for sample in look.sample]
+    return sum(product for product, _ in products), sum(of_one for _, of_one in products)

@@ -1,0 +1,197 @@
+"""Synchronous SGD: every step takes the gradient of a global minibatch, summed over the partitions.
+
+The minibatches are those that `fastsoftmax.SoftmaxClassifier` takes of the same rows with the same seed: so
+are the steps, to rounding. For a step, a worker sums over the rows that it has of the minibatch; sums are
+added by a tree, and whoever gets the last ones takes the step. The steps of a block are submitted at once
+and run without the client.
+"""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..backends import Rule, State, get_backend
+from ..gradient_sums import GradientSum, objective_of_step, stepped_by, sum_over_rows
+from ..schedules import Schedule
+from ..sgd import Sampling, check_rows, data_of, mean_over
+from .cluster import Cluster, threads_here
+from .groups import Group, samples_in
+from .rounds import Parcel, Round, Training, bytes_of, parcel, rates_of_epoch
+from .rows import Problem, named
+from .survey import Survey
+from .tree import root, summed
+
+# Steps that are submitted at once.
+_STEPS_OF_A_BLOCK = 100
+
+
+class Walk(NamedTuple):
+    """Weights on their way, and the objectives of the steps so far; the last one not finite ends it."""
+
+    state: State
+    objectives: tuple[float, ...]
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether no step follows."""
+        return bool(self.objectives) and not np.isfinite(self.objectives[-1])
+
+
+class Plan(NamedTuple):
+    """Of an epoch: the rows of every partition in the order in which minibatches take them."""
+
+    rows: dict[int, NDArray[np.int64]]
+    cuts: dict[int, NDArray[np.int64]]  # where the rows of every step begin, and the last ones end
+    random: np.random.Generator  # after it
+
+    def of_step(self, index: int, step: int) -> NDArray[np.int64]:
+        """Return the rows of a partition that a step takes."""
+        return self.rows[index][self.cuts[index][step] : self.cuts[index][step + 1]]
+
+
+def synchronous_round(
+    cluster: Cluster,
+    groups: list[Group],
+    survey: Survey,
+    training: Training,
+    state: State,
+    schedule: Schedule,
+    epoch: int,
+    random: np.random.Generator,
+) -> tuple[Round, np.random.Generator]:
+    """Run an epoch, and return what it has come to and the generator after it.
+
+    Raises
+    ------
+    ClusterError, ValueError
+        If the cluster fails, or a row is not finite.
+    """
+    n_samples = survey.n_samples
+    size, n_steps = (
+        min(training.sampling.batch_size, n_samples),
+        training.sampling.n_steps(n_samples),
+    )
+    rates = rates_of_epoch(schedule, epoch, n_steps)
+    plans = [
+        cluster.submit(
+            _plan_of, group.source, survey, training.sampling, random, worker=group.worker
+        )
+        for group in groups
+    ]
+    objectives: list[float] = []
+    moved = 0
+    for start in range(0, n_steps, _STEPS_OF_A_BLOCK):
+        steps = range(start, min(start + _STEPS_OF_A_BLOCK, n_steps))
+        walk = cluster.submit(_start, state)
+        for step in steps:
+            sums = [
+                cluster.submit(
+                    *(_gradients, group.source, plan, step, walk, survey.problem, training),
+                    *(len(survey.n_counted),),
+                    worker=group.worker,
+                )
+                for group, plan in zip(groups, plans, strict=True)
+            ]
+            while len(sums) > 2:
+                pairs = [sums[i : i + 2] for i in range(0, len(sums), 2)]
+                sums = [
+                    cluster.submit(_joined, len(survey.n_counted), *pair)
+                    if len(pair) > 1
+                    else pair[0]
+                    for pair in pairs
+                ]
+            walk = cluster.submit(
+                _take_step, len(survey.n_counted), walk, training.rule, rates[step], *sums
+            )
+        done: Parcel = cluster.result(walk)
+        state, moved = done.value.state, moved + done.moved + bytes_of(done.value.state)
+        objectives += done.value.objectives
+        if done.value.has_ended:
+            return Round(state, [objectives[-1]], len(objectives), moved), random
+    after = cluster.result(cluster.submit(_generator_after, plans[0]))
+    mean = float(mean_over(np.array(objectives), size, n_samples))
+    return Round(state, [mean], n_steps, moved), after
+
+
+def _plan_of(source: Any, survey: Survey, sampling: Sampling, random: np.random.Generator) -> Plan:
+    n, random = survey.n_samples, deepcopy(random)
+    size, n_steps = min(sampling.batch_size, n), sampling.n_steps(n)
+    # Without an order to draw, nothing is as long as all rows together.
+    in_order = not sampling.replacement and (n_steps == 1 or sampling.shuffle is False)
+    order = None if in_order else sampling.order(n, survey.bytes_of_row, random)
+    plan = Plan({}, {}, random)
+    for index, samples in samples_in(source, survey.problem):
+        first, n_here = survey.firsts[index], len(samples)
+        if order is None:
+            local, taken = np.arange(n_here), np.arange(first, first + n_here)
+        else:
+            taken = np.flatnonzero((order >= first) & (order < first + n_here))
+            local = order[taken] - first
+        plan.rows[index] = local if samples.rows is None else samples.rows[local]
+        plan.cuts[index] = np.searchsorted(taken, np.arange(n_steps + 1) * size)
+    return plan
+
+
+def _generator_after(plan: Plan) -> np.random.Generator:
+    return plan.random
+
+
+def _start(state: State) -> Parcel:
+    # From the client to here.
+    return parcel(Walk(state, ()), bytes_of(state), bytes_of(state))
+
+
+def _gradients(
+    source: Any,
+    plan: Plan,
+    step: int,
+    walk: Parcel,
+    problem: Problem,
+    training: Training,
+    n_leaves: int,
+) -> Parcel:
+    """Sum over the rows that are here of a minibatch."""
+    if walk.value.has_ended:
+        return parcel({}, 0, 0)
+    state, backend = walk.value.state, get_backend(training.backend)
+    n_threads = threads_here(training.n_threads)
+    nodes: dict[tuple[int, int], GradientSum | None] = {}
+    for index, samples in samples_in(source, problem):
+        rows = plan.of_step(index, step)
+        nodes[0, index] = None
+        if len(rows):
+            data = data_of(samples, state)
+            nodes[0, index], invalid = sum_over_rows(backend, data, rows, state, n_threads)
+            if invalid >= 0:
+                with named(index):
+                    check_rows(samples.X, np.array([invalid]), state.coef.dtype)
+    return _parcel_of(summed(nodes, n_leaves), walk.received())
+
+
+def _joined(n_leaves: int, *sums: Parcel) -> Parcel:
+    nodes = {place: value for each in sums for place, value in each.value.items()}
+    return _parcel_of(summed(nodes, n_leaves), sum(each.moved + each.received() for each in sums))
+
+
+def _parcel_of(nodes: dict[tuple[int, int], GradientSum | None], moved: int) -> Parcel:
+    return parcel(nodes, sum(each.nbytes for each in nodes.values() if each is not None), moved)
+
+
+def _take_step(n_leaves: int, walk: Parcel, rule: Rule, rate: float, *sums: Parcel) -> Parcel:
+    # Who runs this has had the weights for its own sum.
+    moved = walk.moved + sum(each.moved + each.received() for each in sums)
+    state, objectives = walk.value
+    if walk.value.has_ended:
+        return parcel(walk.value, bytes_of(state), moved)
+    nodes = {place: value for each in sums for place, value in each.value.items()}
+    gradient = root(summed(nodes, n_leaves))
+    assert gradient is not None  # a minibatch has rows
+    with np.errstate(over="ignore", invalid="ignore"):
+        objective = objective_of_step(state, gradient, rule)
+        if np.isfinite(objective):
+            state = stepped_by(state, gradient, rule, rate)
+    return parcel(Walk(state, (*objectives, objective)), bytes_of(state), moved)

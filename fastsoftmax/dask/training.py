@@ -1,0 +1,237 @@
+"""A fit on a cluster: the survey, then the training loop of every fit, over rounds in place of epochs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..backends import State
+from ..exceptions import ClusterError, DivergenceError
+from ..fitting import Run
+from ..schedules import Schedule
+from ..settings import Settings
+from ..standardization import Standardization, from_moments, joined
+from ..step_size import from_curvature, largest_eigenvalue, positions
+from ..step_size import joined as joined_squares
+from .cluster import Cluster
+from .groups import Group, groups_held, groups_to_read, prepared, where_it_is
+from .local_sgd import local_round
+from .partitions import Collection
+from .rounds import Training
+from .survey import Counts, Survey, count, look_at_rows, multiply, sum_moments, survey_of
+from .synchronous import synchronous_round
+
+# Of the workers' memory, what rows may have that are held there.
+_SHARE_OF_MEMORY = 0.5
+
+
+@dataclass(frozen=True)
+class Method:
+    """How to train, as the parameters of the estimator say."""
+
+    algorithm: str
+    local_epochs: int
+    persist: bool | str
+    n_threads: int | None
+
+
+@dataclass
+class Everything:
+    """All rows, wherever they are: what `Run` knows of its samples."""
+
+    cluster: Cluster
+    collection: Collection
+    groups: list[Group]
+    survey: Survey
+    units: Standardization | None = None
+
+    def __len__(self) -> int:
+        return self.survey.n_samples
+
+    def at_hand(self) -> list[Group]:
+        """Return the groups for the workers that there are now."""
+        workers = self.cluster.workers()
+        if self.groups[0].is_held:
+            return [where_it_is(group, workers, self.cluster) for group in self.groups]
+        partitions = [each for group in self.groups for each in group.source]
+        return groups_to_read(partitions, workers)
+
+
+@dataclass
+class DistributedRun(Run):
+    """A training whose epochs run on the workers."""
+
+    method: Method = field(default_factory=lambda: Method("local", 1, "auto", None))
+    bytes_moved: list[int] = field(default_factory=list)
+    objectives: list[float] = field(default_factory=list)  # of the last round
+    steps: int = 0
+
+    def epoch(self) -> float:
+        """Run a round, and return the objective of its last epoch; the state changes at its end."""
+        everything: Any = self.samples
+        settings, done = self.settings, len(self.curve)
+        training = Training(
+            settings.backend.name, settings.rule, settings.sampling, self.method.n_threads
+        )
+        try:
+            common = (everything.cluster, everything.at_hand(), everything.survey, training)
+            if self.method.algorithm == "local":
+                n_epochs = min(self.method.local_epochs, settings.max_iter - done)
+                round_ = local_round(
+                    *common, self.state, self.schedule, done, n_epochs, self.random
+                )
+            else:
+                round_, self.random = synchronous_round(
+                    *common, self.state, self.schedule, done, self.random
+                )
+            _check(round_.objectives, round_.state, self.schedule)
+        except ClusterError as error:
+            raise ClusterError(f"training stopped after epoch {done}: {error}") from None
+        finally:
+            self.is_whole = bool(self.curve)
+        self.state, self.objectives, self.steps = round_.state, round_.objectives, round_.n_steps
+        self.bytes_moved.append(round_.bytes_moved)
+        return round_.objectives[-1]
+
+    @classmethod
+    def over(
+        cls,
+        everything: Everything,
+        settings: Settings,
+        method: Method,
+        state: State,
+        random: np.random.Generator,
+    ) -> DistributedRun:
+        """Return one that has yet to begin."""
+        samples: Any = everything
+        schedule = settings.schedule
+        return cls(settings, samples, state, None, random, [], 0, schedule, method=method)
+
+    def keep(self, objective: float) -> None:  # noqa: ARG002 - it is the last of them
+        """Add the epochs of the round to the history."""
+        self.n_steps += self.steps
+        self.curve += self.objectives
+
+    @property
+    def steps_of_epoch(self) -> int:
+        """Of the last epoch."""
+        return max(self.steps // max(len(self.objectives), 1), 1)
+
+
+def everything_of(
+    collection: Collection, cluster: Cluster, settings: Settings, method: Method
+) -> Everything:
+    """Find out what there is to know of all rows, and have them held where they are to be.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the rows, labels or weights are not what can be trained on.
+    ClusterError
+        If the cluster fails.
+    """
+    holds = _holds(collection, cluster, method.persist, collection.nbytes)
+    if holds:
+        groups = groups_held(collection, cluster)
+    else:
+        groups = groups_to_read(collection.lazy(), cluster.workers())
+    counts: list[Counts] = _gathered(cluster, count, groups)
+    if holds is None:  # of a frame, whose size is not known before
+        holds = _holds(collection, cluster, method.persist, sum(each.nbytes for each in counts))
+        groups = groups_held(collection, cluster) if holds else groups
+    survey = survey_of(counts, settings.class_weight, settings.label_smoothing)
+    everything = Everything(cluster, collection, groups, survey)
+    reads_often = method.algorithm == "synchronous" and (
+        settings.sampling.n_steps(survey.n_samples) > 1
+    )
+    if reads_often and not holds:
+        raise ValueError(
+            "X: is too large for the memory of the workers, or persist is False, and "
+            'algorithm="synchronous" would read it once a step: take batch_size=X.shape[0], which is one '
+            'step an epoch, or algorithm="local"'
+        )
+    if settings.standardize:
+        _standardize(everything, settings, method)
+    if settings.finds_step_size:
+        _find_step_size(everything, settings)
+    everything.groups = [prepared(group, everything.survey.problem, cluster) for group in groups]
+    cluster.wait([group.source for group in everything.groups if group.is_held])
+    return everything
+
+
+def _holds(
+    collection: Collection, cluster: Cluster, persist: bool | str, nbytes: float
+) -> bool | None:
+    """Whether rows are to be held in memory; None where that is not known yet."""
+    if collection.holds_futures:
+        return True
+    if isinstance(persist, str):
+        if np.isnan(nbytes):
+            return None
+        return nbytes <= _SHARE_OF_MEMORY * cluster.memory_limit()
+    return bool(persist)
+
+
+def _gathered(cluster: Cluster, function: Any, groups: list[Group], *args: Any) -> list[Any]:
+    """Return what a function says of the partitions of every group, in one list."""
+    futures = [
+        cluster.submit(function, group.source, *args, worker=group.worker) for group in groups
+    ]
+    return [each for found in cluster.results(futures) for each in found]
+
+
+def _standardize(everything: Everything, settings: Settings, method: Method) -> None:
+    survey, groups = everything.survey, everything.groups
+    n_threads = method.n_threads
+    args = survey.problem, settings.backend.name, n_threads
+    moments = _gathered(everything.cluster, sum_moments, groups, *args)
+    units = from_moments(joined(moments), survey.problem.dtype, not survey.is_sparse)
+    if units is None:
+        raise ValueError(
+            "X: its columns have no standard deviation within the range of numbers; scale X down"
+        )
+    everything.units = units
+    everything.survey = survey._replace(problem=survey.problem._replace(units=units))
+
+
+def _find_step_size(everything: Everything, settings: Settings) -> None:
+    survey, cluster, groups = everything.survey, everything.cluster, everything.groups
+    rows = positions(survey.n_samples, survey.n_features)
+    args = survey.problem, settings.fit_intercept, survey.firsts, *rows
+    looks = [
+        cluster.submit(look_at_rows, group.source, *args, worker=group.worker) for group in groups
+    ]
+    squares, masses = zip(
+        *cluster.results([cluster.submit(_sums_of_look, look) for look in looks]), strict=True
+    )
+
+    def product(v: Any, offset: float) -> tuple[Any, float]:
+        found = cluster.results([cluster.submit(multiply, look, v, offset) for look in looks])
+        return sum(of_v for of_v, _ in found), sum(of_one for _, of_one in found)
+
+    intercept = settings.fit_intercept
+    steepest = largest_eigenvalue(product, survey.n_features, sum(masses), intercept)
+    found = from_curvature(
+        *(survey.n_samples, settings.sampling.batch_size, settings.sampling.replacement),
+        *(joined_squares(list(squares)), steepest, settings.rule.l2),
+    )
+    eta0 = max(found, np.finfo(np.float64).tiny)
+    settings.schedule = settings.schedule._replace(eta0=eta0)
+
+
+def _sums_of_look(look: Any) -> tuple[Any, float]:
+    return joined_squares(look.squares), sum(sample.mass for sample in look.sample)
+
+
+def _check(objectives: list[float], state: Any, schedule: Schedule) -> None:
+    """Raise if the steps have led nowhere."""
+    finite = np.isfinite(objectives).all() and all(
+        parameter is None or np.isfinite(parameter).all() for parameter in state[:2]
+    )
+    if not finite:
+        raise DivergenceError(
+            f"the loss or the weights became infinite or NaN: lower eta0 (it is {schedule.eta0:g}), or "
+            "bring the columns of X to a common range, with standardize=True for example"
+        )
