@@ -20,7 +20,7 @@ def test_examples_run(page, capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)  # for those that save something
     examples = blocks(page, "python")
     assert examples
-    namespace = {}
+    namespace = {"__name__": "__main__"}
     for example in examples:
         exec(compile(example, page.name, "exec"), namespace)
 
