@@ -11,7 +11,7 @@ from dask.sizeof import sizeof
 from ..sgd import Samples
 from .cluster import Cluster, Worker
 from .partitions import Collection, Partition
-from .rows import Problem, Rows, rows_of, samples_of
+from .rows import Problem, rows_of, samples_of
 from .survey import opened
 
 
@@ -58,21 +58,32 @@ def groups_held(collection: Collection, cluster: Cluster) -> list[Group]:
             replace(group, source=cluster.submit(_read, group.source, worker=group.worker))
             for group in groups_to_read(collection.lazy(), cluster.workers())
         ]
-    tasks = [
-        dask.delayed(rows_of, pure=False)(index, *parts)
-        for index, parts in enumerate(collection.delayed)
-    ]
-    rows = cluster.client.compute(tasks)
-    cluster.wait(rows)
-    by_holder: dict[str | None, list[int]] = {}
-    for index, future in enumerate(rows):
-        by_holder.setdefault(cluster.holder_of(future), []).append(index)
+    # One task for each worker: of several, one that has nothing to do would take some, and their rows.
     return [
         Group(
-            indices, cluster.submit(_together, *(rows[i] for i in indices), worker=worker), worker
+            indices,
+            cluster.compute(
+                dask.delayed(_together, pure=False)(
+                    indices, [collection.delayed[index] for index in indices]
+                ),
+                worker=worker,
+            ),
+            worker,
         )
-        for worker, indices in by_holder.items()
+        for worker, indices in _by_holder(collection, cluster).items()
     ]
+
+
+def _by_holder(collection: Collection, cluster: Cluster) -> dict[str, list[int]]:
+    """Return which partitions each worker has, or gets: those of which none has anything go round."""
+    futures = collection.futures()
+    cluster.wait([future for of_partition in futures for future in of_partition])
+    workers, found = cluster.workers(), dict[str, list[int]]()
+    for index, of_partition in enumerate(futures):
+        holder = cluster.holder_of(of_partition[0]) if of_partition else None
+        worker = holder or workers[index * len(workers) // len(futures)].address
+        found.setdefault(worker, []).append(index)
+    return found
 
 
 def prepared(group: Group, problem: Problem, cluster: Cluster) -> Group:
@@ -106,8 +117,11 @@ def _read(partitions: list[Partition]) -> Bundle:
     return bundle
 
 
-def _together(*rows: Rows) -> Bundle:
-    return Bundle(rows)  # whose bytes Dask knows as those of the user's collection
+def _together(indices: list[int], partitions: list[list[Any]]) -> Bundle:
+    # Dask knows their bytes as those of the user's collection.
+    return Bundle(
+        rows_of(index, *parts) for index, parts in zip(indices, partitions, strict=True)
+    )
 
 
 def _prepare(source: Bundle, problem: Problem) -> Bundle:

@@ -1,5 +1,6 @@
 """What `fit` is given, as partitions: each a small graph that makes its rows, wherever it is run."""
 
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import dask
@@ -12,8 +13,12 @@ from distributed.client import futures_of
 from .rows import Rows, rows_of
 
 
-class Partition(NamedTuple):
-    """Rows of X, y and sample weights that can be made anywhere, from a file for example."""
+@dataclass(frozen=True)
+class Partition:
+    """Rows of X, y and sample weights that can be made anywhere, from a file for example.
+
+    No tuple: in one that is an argument, Dask would take the tasks of the graph for tasks of its own.
+    """
 
     number: int
     graph: dict[Any, Any]
@@ -36,16 +41,27 @@ class Collection(NamedTuple):
 
     def lazy(self) -> list[Partition]:
         """Return partitions that any worker can make by itself."""
-        graphs: dict[int, dict[Any, Any]] = {}
-        found = []
-        for index, parts in enumerate(self.delayed):
-            graph: dict[Any, Any] = {}
-            for part in parts:
-                # The partitions of a collection share one graph.
-                whole = graphs.setdefault(id(part.dask), ensure_dict(part.dask))
-                graph.update(cull(whole, [part.key])[0])
-            found.append(Partition(index, graph, [part.key for part in parts]))
+        graphs = [self._graphs(place) for place in range(len(self.delayed[0]))]
+        return [
+            Partition(index, {k: v for g in own for k, v in g.items()}, [part.key for part in parts])
+            for index, (parts, *own) in enumerate(zip(self.delayed, *graphs, strict=True))
+        ]
+
+    def futures(self) -> list[list[Any]]:
+        """Return, of each partition, the futures that X is made of or, where it has none, the others."""
+        found: list[list[Any]] = [[] for _ in self.delayed]
+        for place in range(len(self.delayed[0])):
+            for futures, graph in zip(found, self._graphs(place), strict=True):
+                if not futures:
+                    futures += futures_of(list(graph.values()))
         return found
+
+    def _graphs(self, place: int) -> list[dict[Any, Any]]:
+        """Return the tasks of every partition of X (0), y (1) or the weights (2)."""
+        parts = [parts[place] for parts in self.delayed]
+        wholes = {id(part.dask): part.dask for part in parts}  # they share one
+        wholes = {key: ensure_dict(whole) for key, whole in wholes.items()}
+        return [cull(wholes[id(part.dask)], [part.key])[0] for part in parts]
 
 
 def collection_of(X: Any, y: Any, sample_weight: Any) -> Collection:
@@ -64,15 +80,17 @@ def collection_of(X: Any, y: Any, sample_weight: Any) -> Collection:
     for name, value in named.items():
         check_collection(name, value)
     check_rows_are_whole(X)
-    columns = [_delayed(X)]
+    columns = [delayed_of(X)]
     for name, value in list(named.items())[1:]:
-        parts = _delayed(_cut_as(value, X))
+        parts = delayed_of(_cut_as(value, X))
         if len(parts) != len(columns[0]):
             raise ValueError(
                 f"{name}: expected the {len(columns[0])} partitions of X, got {len(parts)}"
             )
         columns.append(parts)
-    nbytes = float(X.nbytes) if hasattr(X, "chunks") else np.nan
+    # That of an array of sparse chunks counts zeros as well.
+    knows_bytes = hasattr(X, "chunks") and isinstance(X._meta, np.ndarray)
+    nbytes = float(X.nbytes) if knows_bytes else np.nan
     held = bool(futures_of(list(named.values())))
     return Collection([list(parts) for parts in zip(*columns, strict=True)], held, nbytes)
 
@@ -109,6 +127,11 @@ def _cut_as(value: Any, X: Any) -> Any:
     return value.rechunk({0: X.chunks[0]})
 
 
-def _delayed(value: Any) -> list[Any]:
-    parts = value.to_delayed()
-    return list(parts.ravel()) if isinstance(parts, np.ndarray) else list(parts)
+def delayed_of(value: Any) -> list[Any]:
+    """Return the partitions of an array, frame or series, lazily."""
+    if not hasattr(value, "chunks"):
+        # Else Dask may read several files together where it needs few of their columns, as of y.
+        with dask.config.set({"optimization.tune.active": False}):
+            return list(value.to_delayed())
+    # Dask's optimisation of an array forgets the futures that it is made of.
+    return list(value.to_delayed(optimize_graph=not futures_of(value)).ravel())

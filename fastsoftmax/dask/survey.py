@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from ..backends import get_backend
 from ..labels import find_classes
-from ..mapped import bytes_of_row
 from ..sparse import SparseRows
 from ..standardization import Moments, explain, from_moments, moments_of
 from ..step_size import RowSample, Squares, squares_of
@@ -33,7 +32,6 @@ class Counts(NamedTuple):
     n_features: int
     dtype: np.dtype[Any]
     is_sparse: bool
-    bytes_of_row: int
     nbytes: int
     names: NDArray[Any] | None
     classes: NDArray[Any] | None  # the labels of the rows that count, None of probabilities
@@ -101,7 +99,6 @@ def _counts_of(rows: Rows) -> Counts:
         X.shape[1],
         training_dtype(X.dtype),
         isinstance(X, SparseRows),
-        bytes_of_row(X),
         rows.nbytes,
         rows.names,
         classes,
@@ -168,8 +165,9 @@ def survey_of(counts: list[Counts], class_weight: object, label_smoothing: float
     for each, n in zip(filled, takes_part.sum(axis=1), strict=True):
         n_counted[each.number] = n
     problem = Problem(classes, weights, mean_weight, dtype, label_smoothing, None)
+    row_bytes = sum(each.nbytes for each in filled) // sum(each.n_rows for each in filled)
     return Survey(
-        *(problem, n_counted, first.n_features, first.is_sparse, first.bytes_of_row, first.names)
+        *(problem, n_counted, first.n_features, first.is_sparse, row_bytes, first.names)
     )
 
 

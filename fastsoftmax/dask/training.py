@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from dask.utils import format_bytes
 
 from ..backends import State
 from ..exceptions import ClusterError, DivergenceError
@@ -113,6 +114,11 @@ class DistributedRun(Run):
         """Add the epochs of the round to the history."""
         self.n_steps += self.steps
         self.curve += self.objectives
+
+    @property
+    def remark(self) -> str:
+        """How many bytes the last round has moved."""
+        return f"{format_bytes(self.bytes_moved[-1])} moved"
 
     @property
     def steps_of_epoch(self) -> int:
