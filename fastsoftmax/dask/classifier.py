@@ -135,7 +135,7 @@ class SoftmaxClassifier(classifier.SoftmaxClassifier):
         """
         settings, method = Settings(self), self._method()
         cluster = Cluster(self.client)
-        collection = collection_of(X, y, sample_weight)
+        collection = collection_of(X, _as_vector(y), sample_weight)
         random = generator_of(deepcopy(self.random_state))
         everything = everything_of(collection, cluster, settings, method)
         survey = everything.survey
@@ -220,7 +220,7 @@ class SoftmaxClassifier(classifier.SoftmaxClassifier):
         from .scoring import accuracy
 
         self._check_is_fitted()
-        collection = collection_of(X, y, sample_weight)
+        collection = collection_of(X, _as_vector(y), sample_weight)
         return accuracy(self._model_for(X), Cluster(self.client), collection)
 
     def to_local(self) -> classifier.SoftmaxClassifier:
@@ -309,3 +309,11 @@ class SoftmaxClassifier(classifier.SoftmaxClassifier):
         local = self.to_local()
         vars(local).pop("feature_names_in_", None)
         return local
+
+
+def _as_vector(y: Any) -> Any:
+    """Return labels in one column as one dimension, with the warning of the local estimator, once."""
+    if not is_dask_collection(y) or getattr(y, "ndim", 1) != 2 or y.shape[1] != 1:
+        return y
+    estimator.warn_of_column(stacklevel=4)
+    return y[:, 0] if hasattr(y, "chunks") else y[y.columns[0]]

@@ -119,9 +119,7 @@ def _read(partitions: list[Partition]) -> Bundle:
 
 def _together(indices: list[int], partitions: list[list[Any]]) -> Bundle:
     # Dask knows their bytes as those of the user's collection.
-    return Bundle(
-        rows_of(index, *parts) for index, parts in zip(indices, partitions, strict=True)
-    )
+    return Bundle(rows_of(index, *parts) for index, parts in zip(indices, partitions, strict=True))
 
 
 def _prepare(source: Bundle, problem: Problem) -> Bundle:

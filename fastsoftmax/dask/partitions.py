@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 
 import dask
 import numpy as np
-from dask.base import is_dask_collection
 from dask.optimization import cull
 from dask.utils import ensure_dict
 from distributed.client import futures_of
@@ -43,7 +42,9 @@ class Collection(NamedTuple):
         """Return partitions that any worker can make by itself."""
         graphs = [self._graphs(place) for place in range(len(self.delayed[0]))]
         return [
-            Partition(index, {k: v for g in own for k, v in g.items()}, [part.key for part in parts])
+            Partition(
+                index, {k: v for g in own for k, v in g.items()}, [part.key for part in parts]
+            )
             for index, (parts, *own) in enumerate(zip(self.delayed, *graphs, strict=True))
         ]
 
@@ -82,7 +83,7 @@ def collection_of(X: Any, y: Any, sample_weight: Any) -> Collection:
     check_rows_are_whole(X)
     columns = [delayed_of(X)]
     for name, value in list(named.items())[1:]:
-        parts = delayed_of(_cut_as(value, X))
+        parts = delayed_of(_cut_as(name, value, X))
         if len(parts) != len(columns[0]):
             raise ValueError(
                 f"{name}: expected the {len(columns[0])} partitions of X, got {len(parts)}"
@@ -97,7 +98,8 @@ def collection_of(X: Any, y: Any, sample_weight: Any) -> Collection:
 
 def check_collection(name: str, value: Any) -> None:
     """Raise unless it is a Dask array, frame or series."""
-    if not is_dask_collection(value) or not hasattr(value, "to_delayed"):
+    # A lazy value of Dask's says that it has any attribute, and a bag has no rows.
+    if not all(hasattr(type(value), name) for name in ("to_delayed", "ndim")):
         raise TypeError(
             f"{name}: expected a Dask array or dataframe, got {type(value).__name__}: "
             "dask.array.from_array makes one, and fastsoftmax.SoftmaxClassifier takes what is in memory"
@@ -105,8 +107,8 @@ def check_collection(name: str, value: Any) -> None:
 
 
 def check_rows_are_whole(X: Any) -> None:
-    """Raise if the chunks of an array X are parts of rows."""
-    if hasattr(X, "chunks") and (X.ndim != 2 or len(X.chunks[1]) != 1):
+    """Raise if X is no matrix, or the chunks of an array are parts of rows."""
+    if X.ndim != 2 or (hasattr(X, "chunks") and len(X.chunks[1]) != 1):
         shape = f"got {X.ndim} dimensions" if X.ndim != 2 else f"got {len(X.chunks[1])} along them"
         raise ValueError(
             f"X: expected two dimensions and one chunk along the features, {shape}: "
@@ -114,7 +116,7 @@ def check_rows_are_whole(X: Any) -> None:
         )
 
 
-def _cut_as(value: Any, X: Any) -> Any:
+def _cut_as(name: str, value: Any, X: Any) -> Any:
     """Return `value` in the chunks of X, where both are known."""
     if not (hasattr(value, "chunks") and hasattr(X, "chunks")):
         return value
@@ -123,7 +125,9 @@ def _cut_as(value: Any, X: Any) -> Any:
     if value.chunks[0] == X.chunks[0] or np.isnan([*value.chunks[0], *X.chunks[0]]).any():
         return value
     if value.shape[0] != X.shape[0]:
-        return value  # the partitions tell
+        raise ValueError(
+            f"{name}: expected {X.shape[0]} of them, one for each row of X, got {value.shape[0]}"
+        )
     return value.rechunk({0: X.chunks[0]})
 
 

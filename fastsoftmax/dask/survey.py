@@ -166,9 +166,7 @@ def survey_of(counts: list[Counts], class_weight: object, label_smoothing: float
         n_counted[each.number] = n
     problem = Problem(classes, weights, mean_weight, dtype, label_smoothing, None)
     row_bytes = sum(each.nbytes for each in filled) // sum(each.n_rows for each in filled)
-    return Survey(
-        *(problem, n_counted, first.n_features, first.is_sparse, row_bytes, first.names)
-    )
+    return Survey(*(problem, n_counted, first.n_features, first.is_sparse, row_bytes, first.names))
 
 
 def _classes_of(filled: list[Counts]) -> NDArray[Any]:

@@ -1,5 +1,7 @@
 """What the tests of Dask share: rows in partitions, and both estimators on them."""
 
+from itertools import pairwise
+
 import dask.array as da
 import dask.dataframe as dd
 import numpy as np
@@ -45,7 +47,7 @@ def frame_of(X, names=None):
 def cut_frame(frame, sizes=SIZES):
     """A pandas frame or series in partitions of so many rows."""
     cuts = np.cumsum([0, *sizes])
-    parts = [frame.iloc[i:j] for i, j in zip(cuts[:-1], cuts[1:], strict=True)]
+    parts = [frame.iloc[i:j] for i, j in pairwise(cuts)]
     return dd.from_map(_itself, parts, meta=frame.iloc[:0])
 
 

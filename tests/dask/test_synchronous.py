@@ -120,7 +120,9 @@ WEIGHTS = {
 @pytest.mark.parametrize("weights", WEIGHTS.values(), ids=WEIGHTS.keys())
 def test_weights_of_samples(client, rng, weights, parameters):
     (X, y), weight = made_up(), weights(rng)
-    y[N - 4 :] = np.arange(C)  # where the weights of whole partitions are 0, the classes are all there
+    y[N - 4 :] = np.arange(
+        C
+    )  # where the weights of whole partitions are 0, the classes are all there
     model = synchronous(client, batch_size=20, **parameters).fit(cut(X), cut(y), cut(weight))
     assert_same_model(model, alone(batch_size=20, **parameters).fit(X, y, weight))
 
