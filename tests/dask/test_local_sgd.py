@@ -137,7 +137,7 @@ def test_one_worker_with_one_partition_is_one_process(clients, parameters, local
 
 def test_it_learns_as_much_as_one_process(clients):
     X, y = made_up(n=600)
-    parameters = {"max_iter": 40, "batch_size": 20, "eta0": 0.2, "alpha": 0.05}
+    parameters = {"max_iter": 25, "batch_size": 20, "eta0": 0.2, "alpha": 0.05}
     expected = alone(**parameters).fit(X, y)
     for n_workers, sizes in ((1, (600,)), (2, (150,) * 4), (3, (100, 300, 200))):
         model = local_sgd(clients(n_workers), **parameters).fit(cut(X, sizes), cut(y, sizes))

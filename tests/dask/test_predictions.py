@@ -1,5 +1,7 @@
 """Predictions of Dask collections: lazy, and those of the local model."""
 
+from copy import deepcopy
+
 import dask
 import dask.array as da
 import numpy as np
@@ -31,12 +33,17 @@ def method(request):
     return request.param
 
 
-@pytest.fixture(params=[2, C], ids=["two classes", "four classes"])
-def fitted(request, client):
-    """A model, the same as a local one, and rows."""
+@pytest.fixture(scope="module", params=[2, C], ids=["two classes", "four classes"])
+def fitted_once(request, clients):
     X, y = made_up(c=request.param, dtype=np.float32)
-    labels = NAMES[y]
-    return synchronous(client, batch_size=N).fit(cut(X), cut(labels)), X
+    return synchronous(clients(2), batch_size=N).fit(cut(X), cut(NAMES[y])), X
+
+
+@pytest.fixture
+def fitted(fitted_once):
+    """A model, and rows."""
+    model, X = fitted_once
+    return deepcopy(model), X
 
 
 def collections_of(X):
@@ -69,9 +76,8 @@ def test_they_are_those_of_the_local_model(fitted, method, kind):
     known = "unknown" not in kind and kind != "frame"
     assert (lazy.shape[0] == N) if known else np.isnan(lazy.shape[0])
     assert lazy.numblocks[0] == 5
-    with model.client.as_current():
-        found = lazy.compute()
-        parts = dask.compute(*lazy.to_delayed().ravel())
+    parts = dask.compute(*lazy.to_delayed().ravel(), scheduler="sync")
+    found = lazy.compute(scheduler="sync")
     np.testing.assert_array_equal(found, expected)
     assert found.dtype == expected.dtype
     assert [len(part) for part in parts] == [20, 1, 0, 27, 13]
@@ -90,6 +96,14 @@ def test_nothing_is_computed_before_it_is_asked_for(fitted, method):
     assert seen == []
     lazy.compute(scheduler="sync")
     assert sorted(seen) == sorted([20, 1, 0, 27, 13])
+
+
+def test_they_are_made_on_the_workers(processes, fitted, method):
+    """Of a model that they get, and of rows that lie there."""
+    model, X = fitted
+    with processes.as_current():
+        found = getattr(model, method)(cut(X).persist()).compute()
+    np.testing.assert_array_equal(found, getattr(model, method)(X))
 
 
 def test_they_go_on_lazily(fitted):
