@@ -56,10 +56,10 @@ class Cluster:
         limits = [each["memory_limit"] for each in self._look().values()]
         return float(sum(limits)) if all(limits) else float("inf")
 
-    def holder_of(self, future: Any) -> str | None:
-        """Return a worker that has what a task has returned, None where there is none."""
-        holders = self.client.who_has([future]).get(future.key, ())
-        return min(holders, default=None)
+    def holders_of(self, futures: Sequence[Any]) -> list[str | None]:
+        """Return a worker that has what each task has returned, None where there is none."""
+        holders = self.client.who_has(list(futures)) if futures else {}
+        return [min(holders.get(future.key, ()), default=None) for future in futures]
 
     def submit(self, function: Callable[..., Any], *args: Any, worker: str | None = None) -> Any:
         """Start a task on a worker or, where that is gone, on another one."""

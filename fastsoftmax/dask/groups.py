@@ -79,8 +79,11 @@ def _by_holder(collection: Collection, cluster: Cluster) -> dict[str, list[int]]
     futures = collection.futures()
     cluster.wait([future for of_partition in futures for future in of_partition])
     workers, found = cluster.workers(), dict[str, list[int]]()
+    holders = iter(
+        cluster.holders_of([of_partition[0] for of_partition in futures if of_partition])
+    )
     for index, of_partition in enumerate(futures):
-        holder = cluster.holder_of(of_partition[0]) if of_partition else None
+        holder = next(holders) if of_partition else None
         worker = holder or workers[index * len(workers) // len(futures)].address
         found.setdefault(worker, []).append(index)
     return found
@@ -99,7 +102,7 @@ def where_it_is(group: Group, workers: list[Worker], cluster: Cluster) -> Group:
     """Return the group with the worker that has it, after the one that had it has gone."""
     if group.worker in {each.address for each in workers}:
         return group
-    return replace(group, worker=cluster.holder_of(group.source))
+    return replace(group, worker=cluster.holders_of([group.source])[0])
 
 
 def samples_in(source: Any, problem: Problem) -> Iterable[tuple[int, Samples]]:

@@ -91,5 +91,5 @@ def assert_same_model(model, expected, dtype=np.float64, curve=True):
 
 
 def assert_same_bits(model, expected):
-    for name in ("coef_", "intercept_", "loss_curve_"):
+    for name in ("coef_", "intercept_", "loss_curve_", "eta0_", "mean_", "scale_"):
         np.testing.assert_array_equal(getattr(model, name), getattr(expected, name))

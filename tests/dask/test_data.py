@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import scipy.sparse
 from dask_cases import (
+    SIZES,
     C,
     D,
     N,
@@ -135,6 +136,28 @@ def test_what_is_persisted_may_still_be_on_its_way(client):
     lazy = cut(X).map_blocks(slowly, dtype=X.dtype, meta=X[:0])
     model = synchronous(client).fit(client.persist(lazy), client.persist(cut(y)))
     assert_same_model(model, alone().fit(X, y))
+
+
+@pytest.mark.parametrize("make", [local_sgd, synchronous])
+def test_rows_that_are_not_held_are_read_once_an_epoch(client, tmp_path, make):
+    X, y = made_up()
+    log = tmp_path / "log"
+
+    def read(rows):
+        with log.open("a") as file:
+            file.write(f"{len(rows)}\n")
+        return rows
+
+    lazy = cut(X).map_blocks(read, dtype=X.dtype, meta=X[:0])
+    reads = []
+    for max_iter in (1, 3):
+        log.write_text("")
+        make(client, persist=False, batch_size=N, max_iter=max_iter).fit(lazy, cut(y))
+        reads.append(sorted(int(line) for line in log.read_text().split()))
+    assert reads[1] == sorted(reads[0] + 2 * list(SIZES))
+    log.write_text("")
+    make(client, persist=True, batch_size=N).fit(lazy, cut(y))
+    assert sorted(int(line) for line in log.read_text().split()) == sorted(SIZES)
 
 
 # Bytes that travel

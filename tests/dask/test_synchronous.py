@@ -1,5 +1,6 @@
 """Synchronous training walks the trajectory of one process, and its bits do not depend on the workers."""
 
+import dask.array as da
 import dask.dataframe as dd
 import numpy as np
 import pytest
@@ -202,15 +203,30 @@ def test_the_start_is_what_is_asked_for(client, rng):
     )
 
 
-def test_the_bits_are_those_of_the_partitions_whatever_the_workers(clients):
-    X, y = made_up(n=400, d=30, c=5, dtype=np.float32)
-    sizes = (100, 3, 0, 97, 50, 50, 100)
-    models = [
-        synchronous(clients(n), batch_size=64, momentum=0.5).fit(cut(X, sizes), cut(y, sizes))
-        for n in (1, 2, 3)
+@pytest.mark.parametrize(
+    "parameters",
+    [{"momentum": 0.5}, {"standardize": True, "eta0": "auto"}, {"class_weight": "balanced"}],
+    ids=["momentum", "standardize", "weights"],
+)
+def test_the_bits_are_those_of_the_partitions_whatever_the_workers(clients, rng, parameters):
+    X, y = made_up(n=400, d=30, c=5)
+    X *= rng.exponential(size=X.shape) * 3
+    sizes, weight = (97, 3, 50, 50, 50, 50, 29, 71), rng.exponential(size=400)
+    collections = [cut(each, sizes) for each in (X, y, weight)]
+    expected = synchronous(clients(1), batch_size=64, **parameters).fit(*collections)
+    for n_workers in (2, 3):
+        model = synchronous(clients(n_workers), batch_size=64, **parameters).fit(*collections)
+        assert_same_bits(model, expected)
+    # On workers by turns, the last ones first.
+    client = clients(2)
+    addresses = sorted(client.scheduler_info()["workers"])
+    there = [
+        [client.persist(each.blocks[i], workers=addresses[(i + 1) % 2]) for i in range(len(sizes))]
+        for each in collections
     ]
-    for model in models[1:]:
-        assert_same_bits(model, models[0])
+    persisted = [da.concatenate(blocks) for blocks in there]
+    model = synchronous(client, batch_size=64, **parameters).fit(*persisted)
+    assert_same_bits(model, expected)
 
 
 def test_the_bits_of_lazy_and_persisted_rows_and_of_files(clients, tmp_path):
