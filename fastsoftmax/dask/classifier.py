@@ -48,7 +48,8 @@ class SoftmaxClassifier(classifier.SoftmaxClassifier):
         already stays where it is.
     **parameters
         Those of `fastsoftmax.SoftmaxClassifier`, but for `average` and `early_stopping`. `n_jobs` is the
-        threads of every worker, by default as many as it has for tasks.
+        threads of every worker, by default as many as it has for tasks. `verbose`, `tol` and
+        `n_iter_no_change` look at the last epoch of every round; a line says how many bytes it has moved.
 
     Attributes
     ----------
@@ -306,8 +307,11 @@ class SoftmaxClassifier(classifier.SoftmaxClassifier):
                 f"X has {n_features} features, but {type(self).__name__} is expecting "
                 f"{self.n_features_in_} features as input"
             )
-        local = self.to_local()
-        vars(local).pop("feature_names_in_", None)
+        # Tasks run side by side; and of what the model has, no more travels than predictions need.
+        n_jobs = 1 if self.n_jobs in (None, -1) else self.n_jobs
+        local = classifier.SoftmaxClassifier(backend=self.backend, n_jobs=n_jobs)
+        for name in ("coef_", "intercept_", "classes_", "n_features_in_"):
+            setattr(local, name, deepcopy(getattr(self, name)))
         return local
 
 

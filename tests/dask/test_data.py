@@ -91,6 +91,18 @@ def test_sizes_that_dask_does_not_know(client, sparse):
     assert_same_model(mixed, alone().fit(X, y, weight))
 
 
+@pytest.mark.parametrize("kind", ["csr_array", "csc_matrix", "coo_array"])
+def test_sparse_chunks_of_every_kind(client, rng, kind):
+    X, y = made_up()
+    X[rng.random(X.shape) < 0.6] = 0
+    chunks = cut(X).map_blocks(getattr(scipy.sparse, kind))
+    model = synchronous(client, batch_size=20).fit(chunks, cut(y))
+    expected = alone(batch_size=20).fit(scipy.sparse.csr_matrix(X), y)
+    assert_same_model(model, expected, curve=False)
+    found = model.predict(chunks).compute(scheduler="sync")
+    np.testing.assert_array_equal(found, expected.predict(X))
+
+
 def test_a_frame_with_labels_in_an_array(client):
     X, y = made_up()
     model = synchronous(client).fit(cut_frame(frame_of(X)), cut(y))

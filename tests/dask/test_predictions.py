@@ -2,6 +2,7 @@
 
 from copy import deepcopy
 
+import cloudpickle
 import dask
 import dask.array as da
 import numpy as np
@@ -137,6 +138,16 @@ def test_weights_of_now_are_those_of_later(fitted, method):
     lazy = getattr(model, method)(cut(X))
     model.coef_ *= -1
     np.testing.assert_array_equal(lazy.compute(scheduler="sync"), expected)
+
+
+def test_weights_alone_travel(client):
+    X, y = made_up(n=100, d=500, c=20)
+    model = synchronous(client, batch_size=100, momentum=0.5).fit(cut(X, (100,)), cut(y, (100,)))
+    on_workers = client.persist(cut(X, (100,)))
+    lazy = model.predict(on_workers)
+    arguments = [layer for name, layer in lazy.dask.layers.items() if "SoftmaxClassifier" in name]
+    assert len(arguments) == 1
+    assert len(cloudpickle.dumps(dict(arguments[0]))) < model.coef_.nbytes + 5000
 
 
 # Names and numbers of features
