@@ -202,6 +202,12 @@ def as_vector(y: Any) -> Any:
     shape = getattr(y, "shape", None)
     if shape is None or len(shape) != 2 or shape[1] != 1:
         return y
+    warn_of_column(stacklevel=4)
+    return np.asarray(y)[:, 0]
+
+
+def warn_of_column(stacklevel: int) -> None:
+    """Warn of labels that have two dimensions."""
     category: type[Warning] = UserWarning
     if "sklearn.exceptions" in sys.modules:
         category = sys.modules["sklearn.exceptions"].DataConversionWarning
@@ -209,9 +215,8 @@ def as_vector(y: Any) -> Any:
         "A column-vector y was passed when a 1d array was expected. Please change the shape of y to "
         "(n_samples,), for example by ravel().",
         category,
-        stacklevel=3,
+        stacklevel=stacklevel,
     )
-    return np.asarray(y)[:, 0]
 
 
 def _is_column(y: Sequence[Any]) -> bool:

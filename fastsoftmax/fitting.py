@@ -95,6 +95,11 @@ class Run:
         """The last validation score, if there are any."""
         return self.scores[-1] if self.scores else None
 
+    @property
+    def remark(self) -> str:
+        """What else there is to say of the last epoch to who watches; maybe nothing."""
+        return ""
+
     def weights(self) -> tuple[FloatArray, FloatArray | None]:
         """Return the weights, averaged where they are to be, in the units of X."""
         if self.average is None:
@@ -228,8 +233,8 @@ def train(
             if np.isinf(run.starting_loss):
                 run.starting_loss = max(starting_loss, run.curve[-1])
             if settings.verbose:
-                print(line(len(run.curve), run.curve[-1], run.score))
-            bar.has_run_epoch(run.curve[-1], run.score)
+                print(line(len(run.curve), run.curve[-1], run.score, run.remark))
+            bar.has_run_epoch(len(run.curve), run.curve[-1], run.score, run.remark)
             stops = should_stop(settings.callbacks, lambda: _seen(run, make_model))
             is_done = _ends(run, value) or stops
             if checkpoint is not None and (is_done or checkpoint.is_due(len(run.curve))):

@@ -96,10 +96,14 @@ def should_stop(callbacks: Sequence[Callback], make_state: Callable[[], EpochEnd
     return any(wishes)
 
 
-def line(epoch: int, loss: float, validation_score: float | None) -> str:
+def line(epoch: int, loss: float, validation_score: float | None, remark: str = "") -> str:
     """Return what is printed of an epoch."""
     score = "" if validation_score is None else f", validation score {validation_score:.4f}"
-    return f"epoch {epoch}: loss {loss:.6g}{score}"
+    return f"epoch {epoch}: loss {loss:.6g}{score}{_added(remark)}"
+
+
+def _added(remark: str) -> str:
+    return f", {remark}" if remark else ""
 
 
 class Bar:
@@ -108,14 +112,16 @@ class Bar:
     def __init__(self, progress: Any, task: Any) -> None:
         self._progress, self._task = progress, task
 
-    def has_run_epoch(self, loss: float, validation_score: float | None) -> None:
-        """Move it by one epoch."""
+    def has_run_epoch(
+        self, epoch: int, loss: float, validation_score: float | None, remark: str
+    ) -> None:
+        """Move it to the end of an epoch, counted from 1."""
         if self._progress is None:
             return
         text = f"loss {loss:.4g}"
         if validation_score is not None:
             text += f", validation {validation_score:.1%}"
-        self._progress.update(self._task, advance=1, losses=text)
+        self._progress.update(self._task, completed=epoch, losses=text + _added(remark))
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import numpy as np
 import oracle
 import pytest
 from cases import case
-from conftest import LAYOUTS
+from variants import LAYOUTS
 
 import fastsoftmax
 import fastsoftmax.loss as loss_module

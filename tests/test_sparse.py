@@ -9,9 +9,9 @@ import numpy as np
 import oracle
 import pytest
 import scipy.sparse
-from conftest import BACKENDS
 from test_interruption import interrupt_by_signal
 from test_sgd import AGREEMENT, DEFAULTS, assert_follows, expected_trajectory
+from variants import BACKENDS
 
 from fastsoftmax import DivergenceError, SoftmaxClassifier
 from fastsoftmax.backends import Data, Rule, State, get_backend

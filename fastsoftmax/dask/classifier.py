@@ -7,14 +7,13 @@ from typing import Any, Self
 
 import numpy as np
 from dask.base import is_dask_collection
-from numpy.typing import NDArray
 
 from .. import classifier, estimator, validation
 from ..backends import State
 from ..fitting import train
 from ..settings import Settings, generator_of, parameters_of
 from .cluster import Cluster, client_of
-from .partitions import collection_of
+from .partitions import check_collection, check_rows_are_whole, collection_of
 from .predictions import predicted
 from .training import DistributedRun, Method, everything_of
 
@@ -49,7 +48,8 @@ class SoftmaxClassifier(classifier.SoftmaxClassifier):
         already stays where it is.
     **parameters
         Those of `fastsoftmax.SoftmaxClassifier`, but for `average` and `early_stopping`. `n_jobs` is the
-        threads of every worker, by default as many as it has for tasks.
+        threads of every worker, by default as many as it has for tasks. `verbose`, `tol` and
+        `n_iter_no_change` look at the last epoch of every round; a line says how many bytes it has moved.
 
     Attributes
     ----------
@@ -75,7 +75,7 @@ class SoftmaxClassifier(classifier.SoftmaxClassifier):
     >>> from fastsoftmax.dask import SoftmaxClassifier
     >>> X = da.from_array([[0.0, 1.0], [1.0, 0.0], [0.1, 0.9], [0.9, 0.1]], chunks=(2, 2))
     >>> y = da.from_array(["up", "right", "up", "right"], chunks=2)
-    >>> with Client(n_workers=1, processes=False, dashboard_address=None) as client:
+    >>> with Client(n_workers=1, processes=False, dashboard_address=":0") as client:
     ...     model = SoftmaxClassifier(client=client, eta0=0.5, random_state=0).fit(X, y)
     ...     model.predict(X).compute().tolist()
     ['up', 'right', 'up', 'right']
@@ -136,7 +136,7 @@ class SoftmaxClassifier(classifier.SoftmaxClassifier):
         """
         settings, method = Settings(self), self._method()
         cluster = Cluster(self.client)
-        collection = collection_of(X, y, sample_weight)
+        collection = collection_of(X, _as_vector(y), sample_weight)
         random = generator_of(deepcopy(self.random_state))
         everything = everything_of(collection, cluster, settings, method)
         survey = everything.survey
@@ -220,7 +220,9 @@ class SoftmaxClassifier(classifier.SoftmaxClassifier):
             return super().score(X, y, sample_weight)
         from .scoring import accuracy
 
-        return accuracy(self.to_local(), Cluster(self.client), collection_of(X, y, sample_weight))
+        self._check_is_fitted()
+        collection = collection_of(X, _as_vector(y), sample_weight)
+        return accuracy(self._model_for(X), Cluster(self.client), collection)
 
     def to_local(self) -> classifier.SoftmaxClassifier:
         """Return the local estimator with the same parameters and, if it is fitted, attributes."""
@@ -247,9 +249,26 @@ class SoftmaxClassifier(classifier.SoftmaxClassifier):
         # A client is a connection of this process.
         return vars(self) | {"client": None}
 
+    def __copy__(self) -> Self:
+        new = type(self).__new__(type(self))
+        new.__dict__.update(vars(self))
+        return new
+
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         new = type(self).__new__(type(self))
         new.__dict__.update(deepcopy(self.__getstate__(), memo), client=self.client)
+        return new
+
+    def __sklearn_clone__(self) -> Self:
+        """Return an unfitted one with the same parameters, for scikit-learn's `clone`."""
+        new = type(self)(
+            **{
+                name: value if name == "client" else deepcopy(value)
+                for name, value in self.get_params().items()
+            }
+        )
+        if hasattr(self, "_metadata_request"):
+            new._metadata_request = deepcopy(self._metadata_request)
         return new
 
     def _method(self) -> Method:
@@ -267,15 +286,38 @@ class SoftmaxClassifier(classifier.SoftmaxClassifier):
         n_threads = None if self.n_jobs in (None, -1) else int(self.n_jobs)
         return Method(self.algorithm, epochs, self.persist, n_threads)
 
+    def _check_is_fitted(self) -> None:
+        if not self.__sklearn_is_fitted__():
+            raise estimator.not_fitted("this SoftmaxClassifier is not fitted: call fit first")
+
     def _lazily(self, method: str, X: Any) -> Any:
-        if not hasattr(self, "coef_"):
-            raise estimator.not_fitted(
-                "this SoftmaxClassifier is not fitted: call fit or partial_fit first"
-            )
-        local = self.to_local()
+        self._check_is_fitted()
         if not is_dask_collection(X):
-            return getattr(local, method)(X)
-        no_rows: NDArray[Any] = getattr(local, method)(
-            np.zeros((1, self.n_features_in_), np.float32)
-        )
-        return predicted(local, method, X, no_rows[:0])
+            return getattr(self.to_local(), method)(X)
+        return predicted(self._model_for(X), method, X)
+
+    def _model_for(self, X: Any) -> classifier.SoftmaxClassifier:
+        """Return the local model for the partitions of X, whose features are checked once, here."""
+        check_collection("X", X)
+        check_rows_are_whole(X)
+        estimator.check_feature_names(self, getattr(X, "_meta", None), stacklevel=5)
+        n_features = X.shape[1] if hasattr(X, "chunks") else len(X.columns)
+        if n_features != self.n_features_in_ and not np.isnan(n_features):
+            raise ValueError(
+                f"X has {n_features} features, but {type(self).__name__} is expecting "
+                f"{self.n_features_in_} features as input"
+            )
+        # Tasks run side by side; and of what the model has, no more travels than predictions need.
+        n_jobs = 1 if self.n_jobs in (None, -1) else self.n_jobs
+        local = classifier.SoftmaxClassifier(backend=self.backend, n_jobs=n_jobs)
+        for name in ("coef_", "intercept_", "classes_", "n_features_in_"):
+            setattr(local, name, deepcopy(getattr(self, name)))
+        return local
+
+
+def _as_vector(y: Any) -> Any:
+    """Return labels in one column as one dimension, with the warning of the local estimator, once."""
+    if not is_dask_collection(y) or getattr(y, "ndim", 1) != 2 or y.shape[1] != 1:
+        return y
+    estimator.warn_of_column(stacklevel=4)
+    return y[:, 0] if hasattr(y, "chunks") else y[y.columns[0]]

@@ -2,8 +2,8 @@
 
 import warnings
 from asyncio import CancelledError
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from time import monotonic, sleep
 from typing import Any, NamedTuple
 
@@ -56,23 +56,20 @@ class Cluster:
         limits = [each["memory_limit"] for each in self._look().values()]
         return float(sum(limits)) if all(limits) else float("inf")
 
-    def holder_of(self, future: Any) -> str | None:
-        """Return a worker that has what a task has returned, None where there is none."""
-        holders = self.client.who_has([future]).get(future.key, ())
-        return min(holders, default=None)
+    def holders_of(self, futures: Sequence[Any]) -> list[str | None]:
+        """Return a worker that has what each task has returned, None where there is none."""
+        holders = self.client.who_has(list(futures)) if futures else {}
+        return [min(holders.get(future.key, ()), default=None) for future in futures]
 
     def submit(self, function: Callable[..., Any], *args: Any, worker: str | None = None) -> Any:
         """Start a task on a worker or, where that is gone, on another one."""
-        with warnings.catch_warnings():
-            # Weights and small partitions are a part of it, and as large as they are.
-            warnings.filterwarnings("ignore", message="Sending large graph")
-            return self.client.submit(
-                function,
-                *args,
-                pure=False,
-                workers=None if worker is None else [worker],
-                allow_other_workers=worker is not None,
-            )
+        with _large_graphs():
+            return self.client.submit(function, *args, pure=False, **_on(worker))
+
+    def compute(self, tasks: Any, worker: str | None = None) -> Any:
+        """Start lazy tasks likewise."""
+        with _large_graphs():
+            return self.client.compute(tasks, **_on(worker))
 
     def result(self, future: Any) -> Any:
         """Wait for a task, and return what it returns; raises as `wait`."""
@@ -106,7 +103,8 @@ class Cluster:
     def _wait(self, future: Any) -> None:
         while not future.done():
             try:
-                distributed.wait([future], timeout=_SECONDS_BETWEEN_LOOKS)
+                with self.client.as_current():  # which need not be the default one
+                    distributed.wait([future], timeout=_SECONDS_BETWEEN_LOOKS)
             except TimeoutError:
                 self.workers()
         if future.status != "finished":
@@ -136,6 +134,20 @@ class Cluster:
             raise ClusterError("the connection to the scheduler is lost")
         found: dict[str, Any] = info["workers"]
         return found
+
+
+@contextmanager
+def _large_graphs() -> Iterator[None]:
+    # Weights and small partitions are a part of them, and as large as they are.
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Sending large graph")
+        yield
+
+
+def _on(worker: str | None) -> dict[str, Any]:
+    if worker is None:
+        return {}
+    return {"workers": [worker], "allow_other_workers": True}
 
 
 def _one_line(error: BaseException) -> str:

@@ -11,7 +11,7 @@ from dask.sizeof import sizeof
 from ..sgd import Samples
 from .cluster import Cluster, Worker
 from .partitions import Collection, Partition
-from .rows import Problem, Rows, rows_of, samples_of
+from .rows import Problem, rows_of, samples_of
 from .survey import opened
 
 
@@ -58,21 +58,35 @@ def groups_held(collection: Collection, cluster: Cluster) -> list[Group]:
             replace(group, source=cluster.submit(_read, group.source, worker=group.worker))
             for group in groups_to_read(collection.lazy(), cluster.workers())
         ]
-    tasks = [
-        dask.delayed(rows_of, pure=False)(index, *parts)
-        for index, parts in enumerate(collection.delayed)
-    ]
-    rows = cluster.client.compute(tasks)
-    cluster.wait(rows)
-    by_holder: dict[str | None, list[int]] = {}
-    for index, future in enumerate(rows):
-        by_holder.setdefault(cluster.holder_of(future), []).append(index)
+    # One task for each worker: of several, one that has nothing to do would take some, and their rows.
     return [
         Group(
-            indices, cluster.submit(_together, *(rows[i] for i in indices), worker=worker), worker
+            indices,
+            cluster.compute(
+                dask.delayed(_together, pure=False)(
+                    indices, [collection.delayed[index] for index in indices]
+                ),
+                worker=worker,
+            ),
+            worker,
         )
-        for worker, indices in by_holder.items()
+        for worker, indices in _by_holder(collection, cluster).items()
     ]
+
+
+def _by_holder(collection: Collection, cluster: Cluster) -> dict[str, list[int]]:
+    """Return which partitions each worker has, or gets: those of which none has anything go round."""
+    futures = collection.futures()
+    cluster.wait([future for of_partition in futures for future in of_partition])
+    workers, found = cluster.workers(), dict[str, list[int]]()
+    holders = iter(
+        cluster.holders_of([of_partition[0] for of_partition in futures if of_partition])
+    )
+    for index, of_partition in enumerate(futures):
+        holder = next(holders) if of_partition else None
+        worker = holder or workers[index * len(workers) // len(futures)].address
+        found.setdefault(worker, []).append(index)
+    return found
 
 
 def prepared(group: Group, problem: Problem, cluster: Cluster) -> Group:
@@ -88,7 +102,7 @@ def where_it_is(group: Group, workers: list[Worker], cluster: Cluster) -> Group:
     """Return the group with the worker that has it, after the one that had it has gone."""
     if group.worker in {each.address for each in workers}:
         return group
-    return replace(group, worker=cluster.holder_of(group.source))
+    return replace(group, worker=cluster.holders_of([group.source])[0])
 
 
 def samples_in(source: Any, problem: Problem) -> Iterable[tuple[int, Samples]]:
@@ -106,8 +120,9 @@ def _read(partitions: list[Partition]) -> Bundle:
     return bundle
 
 
-def _together(*rows: Rows) -> Bundle:
-    return Bundle(rows)  # whose bytes Dask knows as those of the user's collection
+def _together(indices: list[int], partitions: list[list[Any]]) -> Bundle:
+    # Dask knows their bytes as those of the user's collection.
+    return Bundle(rows_of(index, *parts) for index, parts in zip(indices, partitions, strict=True))
 
 
 def _prepare(source: Bundle, problem: Problem) -> Bundle:

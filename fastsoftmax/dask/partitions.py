@@ -1,10 +1,10 @@
 """What `fit` is given, as partitions: each a small graph that makes its rows, wherever it is run."""
 
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import dask
 import numpy as np
-from dask.base import is_dask_collection
 from dask.optimization import cull
 from dask.utils import ensure_dict
 from distributed.client import futures_of
@@ -12,8 +12,12 @@ from distributed.client import futures_of
 from .rows import Rows, rows_of
 
 
-class Partition(NamedTuple):
-    """Rows of X, y and sample weights that can be made anywhere, from a file for example."""
+@dataclass(frozen=True)
+class Partition:
+    """Rows of X, y and sample weights that can be made anywhere, from a file for example.
+
+    No tuple: in one that is an argument, Dask would take the tasks of the graph for tasks of its own.
+    """
 
     number: int
     graph: dict[Any, Any]
@@ -36,16 +40,29 @@ class Collection(NamedTuple):
 
     def lazy(self) -> list[Partition]:
         """Return partitions that any worker can make by itself."""
-        graphs: dict[int, dict[Any, Any]] = {}
-        found = []
-        for index, parts in enumerate(self.delayed):
-            graph: dict[Any, Any] = {}
-            for part in parts:
-                # The partitions of a collection share one graph.
-                whole = graphs.setdefault(id(part.dask), ensure_dict(part.dask))
-                graph.update(cull(whole, [part.key])[0])
-            found.append(Partition(index, graph, [part.key for part in parts]))
+        graphs = [self._graphs(place) for place in range(len(self.delayed[0]))]
+        return [
+            Partition(
+                index, {k: v for g in own for k, v in g.items()}, [part.key for part in parts]
+            )
+            for index, (parts, *own) in enumerate(zip(self.delayed, *graphs, strict=True))
+        ]
+
+    def futures(self) -> list[list[Any]]:
+        """Return, of each partition, the futures that X is made of or, where it has none, the others."""
+        found: list[list[Any]] = [[] for _ in self.delayed]
+        for place in range(len(self.delayed[0])):
+            for futures, graph in zip(found, self._graphs(place), strict=True):
+                if not futures:
+                    futures += futures_of(list(graph.values()))
         return found
+
+    def _graphs(self, place: int) -> list[dict[Any, Any]]:
+        """Return the tasks of every partition of X (0), y (1) or the weights (2)."""
+        parts = [parts[place] for parts in self.delayed]
+        wholes = {id(part.dask): part.dask for part in parts}  # they share one
+        wholes = {key: ensure_dict(whole) for key, whole in wholes.items()}
+        return [cull(wholes[id(part.dask)], [part.key])[0] for part in parts]
 
 
 def collection_of(X: Any, y: Any, sample_weight: Any) -> Collection:
@@ -64,22 +81,25 @@ def collection_of(X: Any, y: Any, sample_weight: Any) -> Collection:
     for name, value in named.items():
         check_collection(name, value)
     check_rows_are_whole(X)
-    columns = [_delayed(X)]
+    columns = [delayed_of(X)]
     for name, value in list(named.items())[1:]:
-        parts = _delayed(_cut_as(value, X))
+        parts = delayed_of(_cut_as(name, value, X))
         if len(parts) != len(columns[0]):
             raise ValueError(
                 f"{name}: expected the {len(columns[0])} partitions of X, got {len(parts)}"
             )
         columns.append(parts)
-    nbytes = float(X.nbytes) if hasattr(X, "chunks") else np.nan
+    # That of an array of sparse chunks counts zeros as well.
+    knows_bytes = hasattr(X, "chunks") and isinstance(X._meta, np.ndarray)
+    nbytes = float(X.nbytes) if knows_bytes else np.nan
     held = bool(futures_of(list(named.values())))
     return Collection([list(parts) for parts in zip(*columns, strict=True)], held, nbytes)
 
 
 def check_collection(name: str, value: Any) -> None:
     """Raise unless it is a Dask array, frame or series."""
-    if not is_dask_collection(value) or not hasattr(value, "to_delayed"):
+    # A lazy value of Dask's says that it has any attribute, and a bag has no rows.
+    if not all(hasattr(type(value), name) for name in ("to_delayed", "ndim")):
         raise TypeError(
             f"{name}: expected a Dask array or dataframe, got {type(value).__name__}: "
             "dask.array.from_array makes one, and fastsoftmax.SoftmaxClassifier takes what is in memory"
@@ -87,8 +107,8 @@ def check_collection(name: str, value: Any) -> None:
 
 
 def check_rows_are_whole(X: Any) -> None:
-    """Raise if the chunks of an array X are parts of rows."""
-    if hasattr(X, "chunks") and (X.ndim != 2 or len(X.chunks[1]) != 1):
+    """Raise if X is no matrix, or the chunks of an array are parts of rows."""
+    if X.ndim != 2 or (hasattr(X, "chunks") and len(X.chunks[1]) != 1):
         shape = f"got {X.ndim} dimensions" if X.ndim != 2 else f"got {len(X.chunks[1])} along them"
         raise ValueError(
             f"X: expected two dimensions and one chunk along the features, {shape}: "
@@ -96,7 +116,7 @@ def check_rows_are_whole(X: Any) -> None:
         )
 
 
-def _cut_as(value: Any, X: Any) -> Any:
+def _cut_as(name: str, value: Any, X: Any) -> Any:
     """Return `value` in the chunks of X, where both are known."""
     if not (hasattr(value, "chunks") and hasattr(X, "chunks")):
         return value
@@ -105,10 +125,17 @@ def _cut_as(value: Any, X: Any) -> Any:
     if value.chunks[0] == X.chunks[0] or np.isnan([*value.chunks[0], *X.chunks[0]]).any():
         return value
     if value.shape[0] != X.shape[0]:
-        return value  # the partitions tell
+        raise ValueError(
+            f"{name}: expected {X.shape[0]} of them, one for each row of X, got {value.shape[0]}"
+        )
     return value.rechunk({0: X.chunks[0]})
 
 
-def _delayed(value: Any) -> list[Any]:
-    parts = value.to_delayed()
-    return list(parts.ravel()) if isinstance(parts, np.ndarray) else list(parts)
+def delayed_of(value: Any) -> list[Any]:
+    """Return the partitions of an array, frame or series, lazily."""
+    if not hasattr(value, "chunks"):
+        # Else Dask may read several files together where it needs few of their columns, as of y.
+        with dask.config.set({"optimization.tune.active": False}):
+            return list(value.to_delayed())
+    # Dask's optimisation of an array forgets the futures that it is made of.
+    return list(value.to_delayed(optimize_graph=not futures_of(value)).ravel())

@@ -1,6 +1,5 @@
 """Predictions of Dask collections: lazy, partition by partition, where they lie."""
 
-from collections.abc import Callable
 from typing import Any
 
 import dask
@@ -8,31 +7,25 @@ import dask.array as da
 import numpy as np
 from numpy.typing import NDArray
 
-from .partitions import check_rows_are_whole
-
-# Of a model and rows.
-Method = Callable[[Any, Any], NDArray[Any]]
+from .partitions import delayed_of
 
 
-def predicted(model: Any, method: str, X: Any, meta: NDArray[Any]) -> Any:
-    """Return what a method of the local `model` says of every row, as a lazy array.
-
-    `meta` is such a result of no rows.
-    """
-    check_rows_are_whole(X)
+def predicted(model: Any, method: str, X: Any) -> Any:
+    """Return what a method of the local `model`, which knows no names, says of every row, lazily."""
+    meta = of_rows(np.zeros((0, model.n_features_in_)), model, method)
     lazy_model = dask.delayed(model, pure=False)
     if not hasattr(X, "chunks"):
         parts = [
             da.from_delayed(
-                dask.delayed(_of_rows, pure=False)(part, lazy_model, method),
+                dask.delayed(of_rows, pure=False)(part, lazy_model, method),
                 shape=(np.nan, *meta.shape[1:]),
                 meta=meta,
             )
-            for part in X.to_delayed()
+            for part in delayed_of(X)
         ]
         return da.concatenate(parts, allow_unknown_chunksizes=True)
     return X.map_blocks(
-        _of_rows,
+        of_rows,
         lazy_model,
         method,
         dtype=meta.dtype,
@@ -42,10 +35,9 @@ def predicted(model: Any, method: str, X: Any, meta: NDArray[Any]) -> Any:
     )
 
 
-def _of_rows(rows: Any, model: Any, method: str) -> NDArray[Any]:
-    if not rows.shape[0]:
-        rows = np.zeros((1, rows.shape[1]), np.float32)
-        found: NDArray[Any] = getattr(model, method)(rows)[:0]
-        return found
-    found = getattr(model, method)(rows)
-    return found
+def of_rows(rows: Any, model: Any, method: str) -> NDArray[Any]:
+    """Return the same of the rows of a partition, of which there may be none."""
+    X = np.asarray(rows) if hasattr(rows, "columns") else rows
+    n_rows = X.shape[0]
+    found: NDArray[Any] = getattr(model, method)(X if n_rows else np.zeros((1, X.shape[1])))
+    return found[:n_rows]

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from .. import estimator, validation
 from ..backends import TargetWeights
+from ..labels import find_classes
 from ..samples import as_samples
 from ..sgd import Samples
 from ..sparse import SparseRows
@@ -31,9 +32,9 @@ class Rows(NamedTuple):
 
     @property
     def nbytes(self) -> int:
-        """Of X."""
+        """Of the numbers of X and, where it is sparse, their places in the rows."""
         if isinstance(self.X, SparseRows):
-            return self.X.values.nbytes + self.X.indices.nbytes + self.X.indptr.nbytes
+            return self.X.values.nbytes + self.X.indices.nbytes
         return int(self.X.nbytes)
 
 
@@ -85,13 +86,20 @@ def samples_of(rows: Rows, problem: Problem) -> Samples:
 def targets_in(rows: Rows, problem: Problem) -> Targets:
     """Return targets and weights of a partition, in the terms of all of them."""
     with named(rows.number):
-        counted = rows.weights is None or bool((rows.weights > 0).any())
-        if not len(rows) or not counted:
+        if not _some_count(rows, problem):
             return _of_no_rows(rows, problem)
         return targets_of(
             *(rows.y, len(rows), problem.dtype, rows.weights, problem.class_weight),
             *(problem.classes, problem.mean_weight),
         )
+
+
+def _some_count(rows: Rows, problem: Problem) -> bool:
+    counted = slice(None) if rows.weights is None else rows.weights > 0
+    y = np.asarray(rows.y)[counted]
+    if problem.class_weight is None or not len(y) or is_soft(y):
+        return bool(len(y))
+    return any(problem.class_weight[label] > 0 for label in find_classes(y).tolist())
 
 
 def _of_no_rows(rows: Rows, problem: Problem) -> Targets:

@@ -10,6 +10,7 @@ import numpy as np
 from ..labels import as_labels
 from .cluster import Cluster
 from .partitions import Collection
+from .predictions import of_rows
 from .rows import rows_of
 
 
@@ -26,7 +27,7 @@ def accuracy(model: Any, cluster: Cluster, collection: Collection) -> float:
         dask.delayed(_hits, pure=False)(index, lazy_model, *parts)
         for index, parts in enumerate(collection.delayed)
     ]
-    hits, mass = np.array(cluster.results(cluster.client.compute(tasks))).sum(axis=0)
+    hits, mass = np.array(cluster.results(cluster.compute(tasks))).sum(axis=0)
     if not mass > 0:
         raise ValueError("X: expected at least one sample to score, of a weight above 0")
     return float(hits / mass)
@@ -37,5 +38,5 @@ def _hits(index: int, model: Any, X: Any, y: Any, sample_weight: Any = None) -> 
     if not len(rows):
         return 0.0, 0.0
     weights = np.ones(len(rows)) if rows.weights is None else rows.weights
-    right = model.predict(X) == as_labels(rows.y, "y")
+    right = of_rows(X, model, "predict") == as_labels(rows.y, "y")
     return float(weights[right].sum()), float(weights.sum())

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from ..backends import get_backend
 from ..labels import find_classes
-from ..mapped import bytes_of_row
 from ..sparse import SparseRows
 from ..standardization import Moments, explain, from_moments, moments_of
 from ..step_size import RowSample, Squares, squares_of
@@ -20,6 +19,7 @@ from ..validation import as_native, training_dtype
 from .cluster import threads_here
 from .partitions import Partition
 from .rows import Problem, Rows, named, samples_of
+from .tree import summed
 
 # The rows of a worker: there, or to be made one partition after another.
 Source = Iterable[Rows | Partition]
@@ -33,7 +33,6 @@ class Counts(NamedTuple):
     n_features: int
     dtype: np.dtype[Any]
     is_sparse: bool
-    bytes_of_row: int
     nbytes: int
     names: NDArray[Any] | None
     classes: NDArray[Any] | None  # the labels of the rows that count, None of probabilities
@@ -101,7 +100,6 @@ def _counts_of(rows: Rows) -> Counts:
         X.shape[1],
         training_dtype(X.dtype),
         isinstance(X, SparseRows),
-        bytes_of_row(X),
         rows.nbytes,
         rows.names,
         classes,
@@ -168,9 +166,8 @@ def survey_of(counts: list[Counts], class_weight: object, label_smoothing: float
     for each, n in zip(filled, takes_part.sum(axis=1), strict=True):
         n_counted[each.number] = n
     problem = Problem(classes, weights, mean_weight, dtype, label_smoothing, None)
-    return Survey(
-        *(problem, n_counted, first.n_features, first.is_sparse, first.bytes_of_row, first.names)
-    )
+    row_bytes = sum(each.nbytes for each in filled) // sum(each.n_rows for each in filled)
+    return Survey(*(problem, n_counted, first.n_features, first.is_sparse, row_bytes, first.names))
 
 
 def _classes_of(filled: list[Counts]) -> NDArray[Any]:
@@ -227,8 +224,8 @@ def _class_weights(
 
 def sum_moments(
     source: Source, problem: Problem, backend: str, n_threads: int | None
-) -> list[Moments]:
-    """Sum the columns of the rows that count.
+) -> list[tuple[int, Moments]]:
+    """Sum the columns of the rows that count, of every partition.
 
     Raises
     ------
@@ -248,15 +245,15 @@ def sum_moments(
             if from_moments(moments, problem.dtype, is_centred=True) is None:
                 counted = np.arange(len(rows)) if samples.rows is None else samples.rows
                 explain(rows.X, problem.dtype, counted)
-        found.append(moments)
+        found.append((rows.number, moments))
     return found
 
 
 class Look(NamedTuple):
-    """At rows, for the step size; `sample` stays where it is."""
+    """At rows of every partition, for the step size; `sample` stays where it is."""
 
-    squares: list[Squares]
-    sample: list[RowSample]
+    squares: dict[int, Squares]
+    sample: dict[int, RowSample]
 
 
 def look_at_rows(
@@ -268,7 +265,7 @@ def look_at_rows(
     sampled: NDArray[np.int64],
 ) -> Look:
     """Look at those rows, counted over all that are trained on, which are here."""
-    squares, sample = [], []
+    look = Look({}, {})
     for rows in opened(source):
         samples = samples_of(rows, problem)
         among = np.arange(len(rows)) if samples.rows is None else samples.rows
@@ -278,12 +275,17 @@ def look_at_rows(
             each[(each >= first) & (each < end)] - first for each in (looked_at, sampled)
         )
         args = problem.units, fit_intercept, weights
-        squares.append(squares_of(rows.X, among, here, *args))
-        sample.append(RowSample.of(rows.X, among[of_sample], *args))
-    return Look(squares, sample)
+        look.squares[rows.number] = squares_of(rows.X, among, here, *args)
+        look.sample[rows.number] = RowSample.of(rows.X, among[of_sample], *args)
+    return look
 
 
-def multiply(look: Look, v: NDArray[np.float64], offset: float) -> tuple[Any, float]:
-    """Return what these rows add to a step of power iteration."""
-    products = [sample.multiply(v, offset) for sample in look.sample]
-    return sum(product for product, _ in products), sum(of_one for _, of_one in products)
+def multiply(
+    look: Look, v: NDArray[np.float64], offset: float, n_leaves: int
+) -> dict[tuple[int, int], Any]:
+    """Return what these rows add to a step of power iteration, its last number that of the intercept."""
+    nodes = {
+        (0, number): np.append(*sample.multiply(v, offset)) if len(sample.weights) else None
+        for number, sample in look.sample.items()
+    }
+    return summed(nodes, n_leaves)

@@ -42,7 +42,10 @@ class Walk(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """Of an epoch: the rows of every partition in the order in which minibatches take them."""
+    """Of an epoch: the rows of every partition in the order in which minibatches take them.
+
+    Counted over those that are trained on.
+    """
 
     rows: dict[int, NDArray[np.int64]]
     cuts: dict[int, NDArray[np.int64]]  # where the rows of every step begin, and the last ones end
@@ -78,7 +81,7 @@ def synchronous_round(
     rates = rates_of_epoch(schedule, epoch, n_steps)
     plans = [
         cluster.submit(
-            _plan_of, group.source, survey, training.sampling, random, worker=group.worker
+            _plan_of, group.indices, survey, training.sampling, random, worker=group.worker
         )
         for group in groups
     ]
@@ -117,21 +120,23 @@ def synchronous_round(
     return Round(state, [mean], n_steps, moved), after
 
 
-def _plan_of(source: Any, survey: Survey, sampling: Sampling, random: np.random.Generator) -> Plan:
+def _plan_of(
+    indices: list[int], survey: Survey, sampling: Sampling, random: np.random.Generator
+) -> Plan:
     n, random = survey.n_samples, deepcopy(random)
     size, n_steps = min(sampling.batch_size, n), sampling.n_steps(n)
     # Without an order to draw, nothing is as long as all rows together.
     in_order = not sampling.replacement and (n_steps == 1 or sampling.shuffle is False)
     order = None if in_order else sampling.order(n, survey.bytes_of_row, random)
     plan = Plan({}, {}, random)
-    for index, samples in samples_in(source, survey.problem):
-        first, n_here = survey.firsts[index], len(samples)
+    for index in indices:
+        first, n_here = survey.firsts[index], survey.n_counted[index]
         if order is None:
             local, taken = np.arange(n_here), np.arange(first, first + n_here)
         else:
             taken = np.flatnonzero((order >= first) & (order < first + n_here))
             local = order[taken] - first
-        plan.rows[index] = local if samples.rows is None else samples.rows[local]
+        plan.rows[index] = local
         plan.cuts[index] = np.searchsorted(taken, np.arange(n_steps + 1) * size)
     return plan
 
@@ -164,6 +169,7 @@ def _gradients(
         rows = plan.of_step(index, step)
         nodes[0, index] = None
         if len(rows):
+            rows = rows if samples.rows is None else samples.rows[rows]
             data = data_of(samples, state)
             nodes[0, index], invalid = sum_over_rows(backend, data, rows, state, n_threads)
             if invalid >= 0:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from dask.utils import format_bytes
 
 from ..backends import State
 from ..exceptions import ClusterError, DivergenceError
@@ -13,15 +14,16 @@ from ..fitting import Run
 from ..schedules import Schedule
 from ..settings import Settings
 from ..standardization import Standardization, from_moments, joined
-from ..step_size import from_curvature, largest_eigenvalue, positions
+from ..step_size import Squares, from_curvature, largest_eigenvalue, positions
 from ..step_size import joined as joined_squares
 from .cluster import Cluster
 from .groups import Group, groups_held, groups_to_read, prepared, where_it_is
 from .local_sgd import local_round
 from .partitions import Collection
 from .rounds import Training
-from .survey import Counts, Survey, count, look_at_rows, multiply, sum_moments, survey_of
+from .survey import Counts, Look, Survey, count, look_at_rows, multiply, sum_moments, survey_of
 from .synchronous import synchronous_round
+from .tree import root, summed
 
 # Of the workers' memory, what rows may have that are held there.
 _SHARE_OF_MEMORY = 0.5
@@ -115,6 +117,11 @@ class DistributedRun(Run):
         self.curve += self.objectives
 
     @property
+    def remark(self) -> str:
+        """How many bytes the last round has moved."""
+        return f"{format_bytes(self.bytes_moved[-1])} moved"
+
+    @property
     def steps_of_epoch(self) -> int:
         """Of the last epoch."""
         return max(self.steps // max(len(self.objectives), 1), 1)
@@ -187,6 +194,8 @@ def _standardize(everything: Everything, settings: Settings, method: Method) -> 
     n_threads = method.n_threads
     args = survey.problem, settings.backend.name, n_threads
     moments = _gathered(everything.cluster, sum_moments, groups, *args)
+    # In the order of the partitions: the bits do not depend on who has them.
+    moments = [of_rows for _, of_rows in sorted(moments, key=lambda each: each[0])]
     units = from_moments(joined(moments), survey.problem.dtype, not survey.is_sparse)
     if units is None:
         raise ValueError(
@@ -203,13 +212,14 @@ def _find_step_size(everything: Everything, settings: Settings) -> None:
     looks = [
         cluster.submit(look_at_rows, group.source, *args, worker=group.worker) for group in groups
     ]
-    squares, masses = zip(
-        *cluster.results([cluster.submit(_sums_of_look, look) for look in looks]), strict=True
-    )
+    seen = _all_of(cluster.results([cluster.submit(_numbers_of, look) for look in looks]))
+    squares, masses = zip(*(seen[number] for number in sorted(seen)), strict=True)
+    n_leaves = len(survey.n_counted)
 
     def product(v: Any, offset: float) -> tuple[Any, float]:
-        found = cluster.results([cluster.submit(multiply, look, v, offset) for look in looks])
-        return sum(of_v for of_v, _ in found), sum(of_one for _, of_one in found)
+        tasks = [cluster.submit(multiply, look, v, offset, n_leaves) for look in looks]
+        total = root(summed(_all_of(cluster.results(tasks)), n_leaves))
+        return total[:-1], float(total[-1])
 
     intercept = settings.fit_intercept
     steepest = largest_eigenvalue(product, survey.n_features, sum(masses), intercept)
@@ -221,8 +231,12 @@ def _find_step_size(everything: Everything, settings: Settings) -> None:
     settings.schedule = settings.schedule._replace(eta0=eta0)
 
 
-def _sums_of_look(look: Any) -> tuple[Any, float]:
-    return joined_squares(look.squares), sum(sample.mass for sample in look.sample)
+def _numbers_of(look: Look) -> dict[int, tuple[Squares, float]]:
+    return {number: (look.squares[number], look.sample[number].mass) for number in look.squares}
+
+
+def _all_of(parts: list[dict[Any, Any]]) -> dict[Any, Any]:
+    return {key: value for part in parts for key, value in part.items()}
 
 
 def _check(objectives: list[float], state: Any, schedule: Schedule) -> None:

@@ -1,0 +1,309 @@
+"""What data may be, and that they stay where they are: only weights, gradients and sums travel."""
+
+import io
+import re
+
+import dask.array as da
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse
+from dask_cases import (
+    SIZES,
+    C,
+    D,
+    N,
+    alone,
+    assert_same_model,
+    cut,
+    cut_frame,
+    frame_of,
+    local_sgd,
+    made_up,
+    of_unknown_sizes,
+    synchronous,
+)
+
+# Frames and arrays
+
+
+def test_frames(client):
+    X, y = made_up()
+    frame, labels = frame_of(X), pd.Series(y, name="label")
+    model = synchronous(client, batch_size=20).fit(cut_frame(frame), cut_frame(labels))
+    expected = alone(batch_size=20).fit(frame, labels)
+    assert_same_model(model, expected)
+    assert model.feature_names_in_.tolist() == expected.feature_names_in_.tolist()
+    model.fit(cut(X), cut(y))
+    assert not hasattr(model, "feature_names_in_")
+
+
+NAMES = np.array(["oak", "ash", "elm", "yew"])
+STRINGS = {
+    "objects": lambda y: pd.Series(NAMES[y].astype(object), dtype=object),
+    "string": lambda y: pd.Series(NAMES[y], dtype="string"),
+    "str": lambda y: pd.Series(NAMES[y], dtype="str"),
+    "string of PyArrow": lambda y: pd.Series(NAMES[y], dtype="string[pyarrow]"),
+    "category": lambda y: pd.Series(NAMES[y]).astype("category"),
+    "Int64": lambda y: pd.Series(y, dtype="Int64"),
+    "boolean": lambda y: pd.Series(y > 1),
+}
+
+
+@pytest.mark.parametrize("make", STRINGS.values(), ids=STRINGS.keys())
+def test_labels_of_pandas(client, make):
+    X, y = made_up()
+    labels = make(y)
+    model = synchronous(client, batch_size=N).fit(cut_frame(frame_of(X)), cut_frame(labels))
+    assert_same_model(model, alone(batch_size=N).fit(frame_of(X), labels))
+    with client.as_current():
+        assert model.score(cut_frame(frame_of(X)), cut_frame(labels)) > 0.5
+
+
+def test_columns_of_several_types(client):
+    X, y = made_up()
+    frame = frame_of(X)
+    frame["column 0"] = (X[:, 0] * 10).astype(int)
+    frame["column 1"] = (X[:, 1] > 0).astype(np.uint8)
+    frame["column 2"] = X[:, 2].astype(np.float32)
+    labels = pd.Series(y)
+    model = synchronous(client, batch_size=N).fit(cut_frame(frame), cut_frame(labels))
+    assert_same_model(model, alone(batch_size=N).fit(frame, labels))
+
+
+def test_probabilities_and_weights_in_frames(client, rng):
+    X, _ = made_up()
+    y, weight = rng.dirichlet(np.ones(C), size=N), rng.exponential(size=N)
+    collections = cut_frame(frame_of(X)), cut_frame(frame_of(y)), cut_frame(pd.Series(weight))
+    model = synchronous(client, batch_size=20).fit(*collections)
+    assert_same_model(model, alone(batch_size=20).fit(X, y, weight))
+
+
+@pytest.mark.parametrize("sparse", [False, True], ids=["dense", "sparse"])
+def test_sizes_that_dask_does_not_know(client, sparse):
+    X, y = made_up()
+    given = scipy.sparse.csr_matrix(X) if sparse else X
+    weight = np.arange(N) % 3.0
+    collections = [of_unknown_sizes(each) for each in (given, y, weight)]
+    model = synchronous(client, persist="auto").fit(*collections)
+    assert_same_model(model, alone().fit(X, y, weight))
+    mixed = synchronous(client).fit(cut(given), of_unknown_sizes(y), cut(weight))
+    assert_same_model(mixed, alone().fit(X, y, weight))
+
+
+@pytest.mark.parametrize("kind", ["csr_array", "csc_matrix", "coo_array"])
+def test_sparse_chunks_of_every_kind(client, rng, kind):
+    X, y = made_up()
+    X[rng.random(X.shape) < 0.6] = 0
+    chunks = cut(X).map_blocks(getattr(scipy.sparse, kind))
+    model = synchronous(client, batch_size=20).fit(chunks, cut(y))
+    expected = alone(batch_size=20).fit(scipy.sparse.csr_matrix(X), y)
+    assert_same_model(model, expected, curve=False)
+    found = model.predict(chunks).compute(scheduler="sync")
+    np.testing.assert_array_equal(found, expected.predict(X))
+
+
+def test_a_frame_with_labels_in_an_array(client):
+    X, y = made_up()
+    model = synchronous(client).fit(cut_frame(frame_of(X)), cut(y))
+    assert_same_model(model, alone().fit(X, y))
+
+
+def test_labels_in_other_partitions_of_known_sizes_are_cut_anew(client):
+    X, y = made_up()
+    model = synchronous(client).fit(cut(X), cut(y, (40, 21)), cut(np.ones(N), (N,)))
+    assert_same_model(model, alone().fit(X, y))
+
+
+def test_chunks_that_take_several_tasks(client):
+    X, y = made_up()
+    lazy = (da.concatenate([cut(X, (30, 31)), cut(X, (30, 31))]) * 2 + 1).rechunk((25, D))
+    labels = da.concatenate([cut(y, (30, 31)), cut(y, (30, 31))]).rechunk(25)
+    twice = np.concatenate([X, X]) * 2 + 1, np.concatenate([y, y])
+    for persist in (True, False, "auto"):
+        model = synchronous(client, persist=persist, batch_size=2 * N).fit(lazy, labels)
+        assert_same_model(model, alone(batch_size=2 * N).fit(*twice))
+
+
+@pytest.mark.parametrize("persisted", [["X"], ["y"], ["X", "y"]], ids="+".join)
+def test_some_persisted_and_some_not(client, persisted):
+    X, y = made_up()
+    collections = {"X": cut(X), "y": cut(y)}
+    collections |= {name: client.persist(collections[name]) for name in persisted}
+    model = synchronous(client).fit(**collections)
+    assert_same_model(model, alone().fit(X, y))
+    lazily = collections | {"X": collections["X"] + 1}
+    assert_same_model(synchronous(client).fit(**lazily), alone().fit(X + 1, y))
+
+
+def test_what_is_persisted_may_still_be_on_its_way(client):
+    X, y = made_up()
+
+    def slowly(rows):
+        from time import sleep
+
+        sleep(0.05)
+        return rows
+
+    lazy = cut(X).map_blocks(slowly, dtype=X.dtype, meta=X[:0])
+    model = synchronous(client).fit(client.persist(lazy), client.persist(cut(y)))
+    assert_same_model(model, alone().fit(X, y))
+
+
+@pytest.mark.parametrize("make", [local_sgd, synchronous])
+def test_rows_that_are_not_held_are_read_once_an_epoch(client, tmp_path, make):
+    X, y = made_up()
+    log = tmp_path / "log"
+
+    def read(rows):
+        with log.open("a") as file:
+            file.write(f"{len(rows)}\n")
+        return rows
+
+    lazy = cut(X).map_blocks(read, dtype=X.dtype, meta=X[:0])
+    reads = []
+    for max_iter in (1, 3):
+        log.write_text("")
+        make(client, persist=False, batch_size=N, max_iter=max_iter).fit(lazy, cut(y))
+        reads.append(sorted(int(line) for line in log.read_text().split()))
+    assert reads[1] == sorted(reads[0] + 2 * list(SIZES))
+    log.write_text("")
+    make(client, persist=True, batch_size=N).fit(lazy, cut(y))
+    assert sorted(int(line) for line in log.read_text().split()) == sorted(SIZES)
+
+
+# Bytes that travel
+
+
+def sent(client):
+    """Bytes that each worker has sent so far, on the wire: to other ones, and results to the client."""
+
+    def log(dask_worker):
+        return sum(each["compressed"] for each in dask_worker.transfer_outgoing_log)
+
+    return sum(client.run(log).values())
+
+
+def persisted(client, rows=4000, d=200, sizes=None, workers=None):
+    """X of 6.4 MB by default, and labels, on the workers."""
+    from distributed import wait
+
+    X, y = made_up(n=rows, d=d, c=5)
+    sizes = (rows // 8,) * 8 if sizes is None else sizes
+    collections = client.persist([cut(X, sizes), cut(y, sizes)], workers=workers)
+    with client.as_current():
+        wait(collections)
+    return X, y, collections
+
+
+def weights_of(model):
+    return model.coef_.nbytes + model.intercept_.nbytes
+
+
+# Of a round, at most: a message is more than its arrays by some hundred bytes, and the counts, which travel
+# once, are some thousand.
+OVERHEAD = 20_000
+
+
+@pytest.mark.parametrize(
+    ("make", "parameters"),
+    [
+        (local_sgd, {}),
+        (local_sgd, {"local_epochs": 2}),
+        (synchronous, {"batch_size": 4000}),
+        (synchronous, {"batch_size": 1000}),
+    ],
+    ids=["local", "two epochs a round", "all at once", "minibatches"],
+)
+def test_what_travels_between_processes_is_what_is_said(processes, make, parameters):
+    X, _, collections = persisted(processes)
+    before = sent(processes)
+    model = make(processes, max_iter=6, eta0=1e-3, **parameters).fit(*collections)
+    travelled = sent(processes) - before
+    n_rounds = len(model.bytes_moved_)
+    # What the client sends goes by the scheduler, and is not in the logs.
+    said = sum(model.bytes_moved_) - n_rounds * weights_of(model)
+    assert said / 2 < travelled < said + n_rounds * OVERHEAD
+    assert travelled < X.nbytes / 4
+
+
+def test_no_rows_go_to_workers_that_have_none(processes):
+    workers = sorted(processes.scheduler_info()["workers"])
+    X, _, collections = persisted(processes, workers=workers[:1])
+    before = sent(processes)
+    model = local_sgd(processes, max_iter=6, eta0=1e-3).fit(*collections)
+    assert sent(processes) - before < 6 * (3 * weights_of(model) + OVERHEAD) < X.nbytes / 4
+
+
+def test_labels_come_to_the_rows(processes):
+    """And not the rows to the labels, where these lie elsewhere."""
+    workers = sorted(processes.scheduler_info()["workers"])
+    _, y, (X, _) = persisted(processes, workers=workers[:1])
+    labels = processes.persist(cut(y, X.chunks[0]), workers=workers[1:])
+    before = sent(processes)
+    model = local_sgd(processes, max_iter=2, eta0=1e-3).fit(X, labels)
+    assert (
+        sent(processes) - before < y.nbytes + 4 * (3 * weights_of(model) + OVERHEAD) < X.nbytes / 4
+    )
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.5])
+@pytest.mark.parametrize("n_workers", [1, 2, 3])
+def test_bytes_of_local_sgd_by_hand(clients, n_workers, momentum):
+    X, y = made_up()
+    sizes = (11, 20, 30)[:n_workers]
+    rows = sum(sizes)
+    model = local_sgd(clients(n_workers), momentum=momentum, n_iter_no_change=5)
+    model.fit(cut(X[:rows], sizes), cut(y[:rows], sizes))
+    state = (2 if momentum else 1) * (C * D + C) * 8
+    # To the worker that begins, from it to each other one, and as many sums back.
+    assert model.bytes_moved_ == [2 * n_workers * state] * 3
+
+
+@pytest.mark.parametrize("n_workers", [1, 2])
+def test_bytes_of_synchronous_steps_by_hand(clients, n_workers):
+    X, y = made_up()
+    sizes = (30, 31)[:n_workers]
+    rows = sum(sizes)
+    model = synchronous(clients(n_workers), batch_size=16, shuffle=True)
+    model.fit(cut(X[:rows], sizes), cut(y[:rows], sizes))
+    state, n_steps = (C * D + C) * 8, -(-rows // 16)
+    # There and back, and in each step the weights to the other worker, and its sum back.
+    assert model.bytes_moved_ == [2 * state + (n_workers - 1) * n_steps * 2 * state] * 3
+
+
+# What is shown of them
+
+
+def test_the_lines_say_how_much_has_moved(client, capsys):
+    X, y = made_up()
+    model = local_sgd(client, verbose=1, local_epochs=2, max_iter=5).fit(cut(X), cut(y))
+    lines = capsys.readouterr().out.splitlines()
+    assert [int(re.match(r"epoch (\d+): loss \d", each)[1]) for each in lines] == [2, 4, 5]
+    assert all(each.endswith((" B moved", " kiB moved")) for each in lines)
+    assert f"{model.bytes_moved_[0]} B moved" in lines[0]
+    X, y = made_up(n=100, d=500, c=20)
+    parameters = {"verbose": 1, "max_iter": 1, "eta0": 1e-3}
+    model = synchronous(client, batch_size=10, **parameters).fit(cut(X, (50, 50)), cut(y, (50, 50)))
+    [line] = capsys.readouterr().out.splitlines()
+    moved = float(re.search(r", (\d+\.\d+) MiB moved$", line)[1])
+    assert moved * 2**20 == pytest.approx(model.bytes_moved_[0], abs=2**20 / 100)
+
+
+def test_one_process_moves_nothing(capsys):
+    X, y = made_up()
+    alone(verbose=1).fit(X, y)
+    assert "moved" not in capsys.readouterr().out
+
+
+def test_the_bar_counts_epochs_and_says_it_too(client, monkeypatch):
+    import rich.console
+
+    screen = io.StringIO()
+    console = rich.console.Console(file=screen, force_terminal=True, width=120)
+    monkeypatch.setattr(rich.console, "Console", lambda stderr: console)
+    X, y = made_up()
+    model = local_sgd(client, progress_bar=True, local_epochs=2, max_iter=6).fit(cut(X), cut(y))
+    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.getvalue())
+    assert "6/6" in shown
+    assert re.search(rf"loss {model.loss_curve_[-1]:.4g}, .*B moved", shown)
