@@ -1,13 +1,16 @@
 """Tasks on the workers of a cluster, and what becomes of them when it fails."""
 
 import warnings
-from asyncio import CancelledError
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+import weakref
+from asyncio import CancelledError, run_coroutine_threadsafe
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from time import monotonic, sleep
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import distributed
+import distributed.client
+import distributed.scheduler
 from distributed.client import FutureCancelledError, FuturesCancelledError
 from distributed.comm import CommClosedError
 from distributed.scheduler import KilledWorker
@@ -18,7 +21,23 @@ from ..exceptions import ClusterError
 _SECONDS_WITHOUT_WORKERS = 60.0
 _SECONDS_BETWEEN_LOOKS = 2.0
 
-_LOST = (CancelledError, FutureCancelledError, FuturesCancelledError, CommClosedError, KilledWorker)
+_CANCELLED = (CancelledError, FutureCancelledError, FuturesCancelledError)
+_CONNECTION_LOST = "the connection to the scheduler is lost"
+# What the scheduler makes of tasks that no worker takes, in the versions that have it.
+_UNWANTED = tuple(
+    getattr(distributed.scheduler, name)
+    for name in ("NoWorkerError", "NoValidWorkerError")
+    if hasattr(distributed.scheduler, name)
+)
+# What a client says that has been closed, in the versions that have a name for it.
+_CLOSED = (
+    CommClosedError,
+    *(
+        getattr(distributed.client, name)
+        for name in ("ClosedClientError",)
+        if hasattr(distributed.client, name)
+    ),
+)
 
 
 class Worker(NamedTuple):
@@ -29,10 +48,19 @@ class Worker(NamedTuple):
 
 
 class Cluster:
-    """A client, as training uses it."""
+    """A client, as training uses it. As a context manager, it leaves nothing behind on the workers."""
 
     def __init__(self, client: Any) -> None:
         self.client = client_of(client)
+        self._futures: weakref.WeakSet[Any] = weakref.WeakSet()  # that are not forgotten yet
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # References end later than the fit does, where an error with its frames is kept, or what a
+        # callback gets.
+        self.cancel(list(self._futures))
 
     def workers(self) -> list[Worker]:
         """Return the workers that there are, waiting for one where there is none.
@@ -58,29 +86,46 @@ class Cluster:
 
     def holder_of(self, future: Any) -> str | None:
         """Return a worker that has what a task has returned, None where there is none."""
-        holders = self.client.who_has([future]).get(future.key, ())
+        with self._connected():
+            holders = self.client.who_has([future]).get(future.key, ())
         return min(holders, default=None)
 
     def submit(self, function: Callable[..., Any], *args: Any, worker: str | None = None) -> Any:
         """Start a task on a worker or, where that is gone, on another one."""
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), self._connected():
             # Weights and small partitions are a part of it, and as large as they are.
             warnings.filterwarnings("ignore", message="Sending large graph")
-            return self.client.submit(
+            future = self.client.submit(
                 function,
                 *args,
                 pure=False,
                 workers=None if worker is None else [worker],
                 allow_other_workers=worker is not None,
             )
+        self._futures.add(future)
+        return future
+
+    def compute(self, tasks: Sequence[Any]) -> list[Any]:
+        """Start tasks on whatever they depend on, which may be collections of the user."""
+        with self._connected():
+            futures: list[Any] = self.client.compute(list(tasks))
+        self._futures.update(futures)
+        return futures
 
     def result(self, future: Any) -> Any:
         """Wait for a task, and return what it returns; raises as `wait`."""
-        self.wait([future])
-        try:
-            return future.result()
-        except _LOST as error:
-            raise ClusterError(f"what a task has returned is lost: {_one_line(error)}") from None
+        self._wait(future)
+        with _of_tasks(future), self._connected(unless_failed=future):
+            # The worker may be lost on the way, and be the last one: hence not `future.result()`.
+            pending = run_coroutine_threadsafe(
+                self.client.gather([future], asynchronous=True), self.client.loop.asyncio_loop
+            )
+            while not pending.done():
+                try:
+                    pending.result(_SECONDS_BETWEEN_LOOKS)
+                except TimeoutError:
+                    self.workers()
+            return pending.result()[0]
 
     def wait(self, futures: Sequence[Any]) -> None:
         """Wait for tasks, and leave what they return where it is.
@@ -93,49 +138,74 @@ class Cluster:
             What a task raises.
         """
         for future in futures:
-            try:
-                self._wait(future)
-            except KilledWorker as error:
-                raise ClusterError(
-                    f"{error.allowed_failures + 1} workers died at one task, for want of memory perhaps; "
-                    f"the last one was {error.last_worker.address}"
-                ) from None
-            except _LOST as error:
-                raise ClusterError(f"its tasks are lost: {_one_line(error)}") from None
+            self._wait(future)
 
     def _wait(self, future: Any) -> None:
-        while not future.done():
-            try:
-                distributed.wait([future], timeout=_SECONDS_BETWEEN_LOOKS)
-            except TimeoutError:
-                self.workers()
-        if future.status != "finished":
-            error = future.exception()  # raises where it is cancelled
-            if error is not None:
-                raise error
+        with _of_tasks(future):
+            while future.status in ("pending", "lost"):  # what is lost, Dask makes again if it can
+                try:
+                    distributed.wait([future], timeout=_SECONDS_BETWEEN_LOOKS)
+                except TimeoutError:
+                    self.workers()
+            if future.status == "error":
+                raise future.exception()
+            if future.status == "cancelled":
+                future.result()  # raises
 
     def results(self, futures: Sequence[Any]) -> list[Any]:
-        """Wait for tasks; see `result`. The first one that fails ends it, and the others."""
-        try:
-            return [self.result(future) for future in futures]
-        except BaseException:
-            self.cancel(futures)
-            raise
+        """Wait for tasks; see `result`."""
+        return [self.result(future) for future in futures]
 
     def cancel(self, futures: Sequence[Any]) -> None:
         """Leave tasks undone, as far as they are, and their errors unheard."""
-        with suppress(Exception):  # where the scheduler is gone, they are
-            self.client.cancel(list(futures), force=True)
+        if futures and self.client.status == "running":
+            with suppress(Exception):  # where the scheduler is gone, they are
+                self.client.cancel(list(futures), force=True)
 
     def _look(self) -> dict[str, Any]:
-        try:
-            info = self.client.scheduler_info()
-        except (OSError, CommClosedError) as error:
-            raise ClusterError(f"the scheduler does not answer: {error}") from None
-        if "workers" not in info:
-            raise ClusterError("the connection to the scheduler is lost")
+        with self._connected():
+            # Some versions tell of five workers, unless they are asked.
+            info = self.client.scheduler_info(n_workers=-1)
+        if self.client.status != "running" or "workers" not in info:
+            raise ClusterError(_CONNECTION_LOST)
         found: dict[str, Any] = info["workers"]
         return found
+
+    @contextmanager
+    def _connected(self, unless_failed: Any = None) -> Iterator[None]:
+        if self.client.status != "running":
+            raise ClusterError(_CONNECTION_LOST)
+        try:
+            yield
+        except (OSError, *_CLOSED) as error:
+            if unless_failed is not None and unless_failed.status == "error":
+                raise  # what the task has raised, made again
+            raise ClusterError(f"{_CONNECTION_LOST}: {_one_line(error)}") from None
+
+
+@contextmanager
+def _of_tasks(future: Any) -> Iterator[None]:
+    """Say what has become of a task, where it is not the task that fails."""
+    try:
+        yield
+    except KilledWorker as error:
+        raise ClusterError(
+            f"{error.allowed_failures + 1} workers died at one task, for want of memory perhaps; "
+            f"the last one was {error.last_worker.address}"
+        ) from None
+    except _UNWANTED as error:
+        raise ClusterError(f"no worker takes the tasks: {_one_line(error)}") from None
+    except _CANCELLED as error:
+        raise ClusterError(_why_cancelled(future, error)) from None
+
+
+def _why_cancelled(future: Any, error: BaseException) -> str:
+    if future.client.status != "running" or "scheduler-connection-lost" in str(error):
+        return _CONNECTION_LOST
+    return (
+        "data that cannot be made again were in the memory of a worker that is lost, or their tasks have "
+        f"been cancelled ({_one_line(error)})"
+    )
 
 
 def _one_line(error: BaseException) -> str:

@@ -62,7 +62,7 @@ def groups_held(collection: Collection, cluster: Cluster) -> list[Group]:
         dask.delayed(rows_of, pure=False)(index, *parts)
         for index, parts in enumerate(collection.delayed)
     ]
-    rows = cluster.client.compute(tasks)
+    rows = cluster.compute(tasks)
     cluster.wait(rows)
     by_holder: dict[str | None, list[int]] = {}
     for index, future in enumerate(rows):
