@@ -144,7 +144,8 @@ class Cluster:
         with _of_tasks(future):
             while future.status in ("pending", "lost"):  # what is lost, Dask makes again if it can
                 try:
-                    distributed.wait([future], timeout=_SECONDS_BETWEEN_LOOKS)
+                    with self.client.as_current():  # which need not be the default one
+                        distributed.wait([future], timeout=_SECONDS_BETWEEN_LOOKS)
                 except TimeoutError:
                     self.workers()
             if future.status == "error":
@@ -202,10 +203,7 @@ def _of_tasks(future: Any) -> Iterator[None]:
 def _why_cancelled(future: Any, error: BaseException) -> str:
     if future.client.status != "running" or "scheduler-connection-lost" in str(error):
         return _CONNECTION_LOST
-    return (
-        "data that cannot be made again were in the memory of a worker that is lost, or their tasks have "
-        f"been cancelled ({_one_line(error)})"
-    )
+    return f"data that cannot be made again were on a worker that is lost ({_one_line(error)})"
 
 
 def _one_line(error: BaseException) -> str:

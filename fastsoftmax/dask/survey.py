@@ -20,6 +20,7 @@ from ..validation import as_native, training_dtype
 from .cluster import threads_here
 from .partitions import Partition
 from .rows import Problem, Rows, named, samples_of
+from .tree import summed
 
 # The rows of a worker: there, or to be made one partition after another.
 Source = Iterable[Rows | Partition]
@@ -227,8 +228,8 @@ def _class_weights(
 
 def sum_moments(
     source: Source, problem: Problem, backend: str, n_threads: int | None
-) -> list[Moments]:
-    """Sum the columns of the rows that count.
+) -> list[tuple[int, Moments]]:
+    """Sum the columns of the rows that count, of every partition that has some.
 
     Raises
     ------
@@ -248,13 +249,14 @@ def sum_moments(
             if from_moments(moments, problem.dtype, is_centred=True) is None:
                 counted = np.arange(len(rows)) if samples.rows is None else samples.rows
                 explain(rows.X, problem.dtype, counted)
-        found.append(moments)
+        found.append((rows.number, moments))
     return found
 
 
 class Look(NamedTuple):
     """At rows, for the step size; `sample` stays where it is."""
 
+    numbers: list[int]  # of the partitions
     squares: list[Squares]
     sample: list[RowSample]
 
@@ -268,7 +270,7 @@ def look_at_rows(
     sampled: NDArray[np.int64],
 ) -> Look:
     """Look at those rows, counted over all that are trained on, which are here."""
-    squares, sample = [], []
+    numbers, squares, sample = [], [], []
     for rows in opened(source):
         samples = samples_of(rows, problem)
         among = np.arange(len(rows)) if samples.rows is None else samples.rows
@@ -278,12 +280,18 @@ def look_at_rows(
             each[(each >= first) & (each < end)] - first for each in (looked_at, sampled)
         )
         args = problem.units, fit_intercept, weights
+        numbers.append(rows.number)
         squares.append(squares_of(rows.X, among, here, *args))
         sample.append(RowSample.of(rows.X, among[of_sample], *args))
-    return Look(squares, sample)
+    return Look(numbers, squares, sample)
 
 
-def multiply(look: Look, v: NDArray[np.float64], offset: float) -> tuple[Any, float]:
-    """Return what these rows add to a step of power iteration."""
-    products = [sample.multiply(v, offset) for sample in look.sample]
-    return sum(product for product, _ in products), sum(of_one for _, of_one in products)
+def multiply(
+    look: Look, v: NDArray[np.float64], offset: float, n_partitions: int
+) -> dict[tuple[int, int], Any]:
+    """Return what these rows add to a step of power iteration, the intercept's part last."""
+    nodes = {
+        (0, number): np.append(*sample.multiply(v, offset))
+        for number, sample in zip(look.numbers, look.sample, strict=True)
+    }
+    return summed(nodes, n_partitions)

@@ -13,15 +13,16 @@ from ..fitting import Run
 from ..schedules import Schedule
 from ..settings import Settings
 from ..standardization import Standardization, from_moments, joined
-from ..step_size import from_curvature, largest_eigenvalue, positions
+from ..step_size import Squares, from_curvature, largest_eigenvalue, positions
 from ..step_size import joined as joined_squares
 from .cluster import Cluster
 from .groups import Group, groups_held, groups_to_read, prepared, where_it_is
 from .local_sgd import local_round
 from .partitions import Collection
 from .rounds import Round, Training
-from .survey import Counts, Survey, count, look_at_rows, multiply, sum_moments, survey_of
+from .survey import Counts, Look, Survey, count, look_at_rows, multiply, sum_moments, survey_of
 from .synchronous import synchronous_round
+from .tree import root, summed
 
 # Of the workers' memory, what rows may have that are held there.
 _SHARE_OF_MEMORY = 0.5
@@ -186,8 +187,10 @@ def _standardize(everything: Everything, settings: Settings, method: Method) -> 
     survey, groups = everything.survey, everything.groups
     n_threads = method.n_threads
     args = survey.problem, settings.backend.name, n_threads
-    moments = _gathered(everything.cluster, sum_moments, groups, *args)
-    units = from_moments(joined(moments), survey.problem.dtype, not survey.is_sparse)
+    # In the order of their numbers, so that the bits do not depend on who has what.
+    found = dict(_gathered(everything.cluster, sum_moments, groups, *args))
+    moments = joined([found[number] for number in sorted(found)])
+    units = from_moments(moments, survey.problem.dtype, not survey.is_sparse)
     if units is None:
         raise ValueError(
             "X: its columns have no standard deviation within the range of numbers; scale X down"
@@ -203,13 +206,16 @@ def _find_step_size(everything: Everything, settings: Settings) -> None:
     looks = [
         cluster.submit(look_at_rows, group.source, *args, worker=group.worker) for group in groups
     ]
-    squares, masses = zip(
-        *cluster.results([cluster.submit(_sums_of_look, look) for look in looks]), strict=True
-    )
+    sums = cluster.results([cluster.submit(_sums_of_look, look) for look in looks])
+    by_number = {number: sums_of_it for of_group in sums for number, sums_of_it in of_group}
+    squares, masses = zip(*(by_number[number] for number in sorted(by_number)), strict=True)
+    n_partitions = len(survey.n_counted)
 
     def product(v: Any, offset: float) -> tuple[Any, float]:
-        found = cluster.results([cluster.submit(multiply, look, v, offset) for look in looks])
-        return sum(of_v for of_v, _ in found), sum(of_one for _, of_one in found)
+        futures = [cluster.submit(multiply, look, v, offset, n_partitions) for look in looks]
+        nodes = {place: value for each in cluster.results(futures) for place, value in each.items()}
+        total = root(summed(nodes, n_partitions))
+        return total[:-1], float(total[-1])
 
     intercept = settings.fit_intercept
     steepest = largest_eigenvalue(product, survey.n_features, sum(masses), intercept)
@@ -221,8 +227,11 @@ def _find_step_size(everything: Everything, settings: Settings) -> None:
     settings.schedule = settings.schedule._replace(eta0=eta0)
 
 
-def _sums_of_look(look: Any) -> tuple[Any, float]:
-    return joined_squares(look.squares), sum(sample.mass for sample in look.sample)
+def _sums_of_look(look: Look) -> list[tuple[int, tuple[Squares, float]]]:
+    return [
+        (number, (squares, sample.mass))
+        for number, squares, sample in zip(look.numbers, look.squares, look.sample, strict=True)
+    ]
 
 
 def _check(objectives: list[float], state: Any, schedule: Schedule) -> None:

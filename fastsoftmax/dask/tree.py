@@ -6,14 +6,15 @@ worker whose partitions follow each other sends few sums, and the bits do not de
 """
 
 from collections.abc import Mapping
+from typing import Any
 
-from ..gradient_sums import GradientSum
-
+# What adds up: gradient sums, or arrays.
+Sum = Any
 # A node by its level, leaves being 0, and its place there; None where no row below it has a part.
-Nodes = Mapping[tuple[int, int], GradientSum | None]
+Nodes = Mapping[tuple[int, int], Sum | None]
 
 
-def summed(nodes: Nodes, n_leaves: int) -> dict[tuple[int, int], GradientSum | None]:
+def summed(nodes: Nodes, n_leaves: int) -> dict[tuple[int, int], Sum | None]:
     """Return the nodes with every pair added up that is there."""
     found, level, n = dict(nodes), 0, n_leaves
     while n > 1:
@@ -29,13 +30,13 @@ def summed(nodes: Nodes, n_leaves: int) -> dict[tuple[int, int], GradientSum | N
     return found
 
 
-def root(nodes: Nodes) -> GradientSum | None:
+def root(nodes: Nodes) -> Any:
     """Return the sum of all, of nodes that are summed."""
     (value,) = nodes.values()
     return value
 
 
-def _sum_of(left: GradientSum | None, right: GradientSum | None) -> GradientSum | None:
+def _sum_of(left: Sum | None, right: Sum | None) -> Sum | None:
     if left is None or right is None:
         return right if left is None else left
     return left + right
