@@ -1,5 +1,6 @@
 """What `fit` is given, as partitions: each a small graph that makes its rows, wherever it is run."""
 
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import dask
@@ -12,8 +13,12 @@ from distributed.client import futures_of
 from .rows import Rows, rows_of
 
 
-class Partition(NamedTuple):
-    """Rows of X, y and sample weights that can be made anywhere, from a file for example."""
+@dataclass(frozen=True)
+class Partition:
+    """Rows of X, y and sample weights that can be made anywhere, from a file for example.
+
+    No tuple: Dask would look into it, and take what the graph needs for keys that are to be on the cluster.
+    """
 
     number: int
     graph: dict[Any, Any]
