@@ -53,6 +53,7 @@ class Cluster:
     def __init__(self, client: Any) -> None:
         self.client = client_of(client)
         self._futures: weakref.WeakSet[Any] = weakref.WeakSet()  # that are not forgotten yet
+        self._last_seen: set[str] = set()  # workers
 
     def __enter__(self) -> Self:
         return self
@@ -74,10 +75,24 @@ class Cluster:
         while True:
             found = self._look()
             if found:
+                self._has_seen(set(found))
                 return [Worker(address, found[address]["nthreads"]) for address in sorted(found)]
             if monotonic() - begun > _SECONDS_WITHOUT_WORKERS:
                 raise ClusterError(f"no worker has come for {_SECONDS_WITHOUT_WORKERS:g} seconds")
             sleep(_SECONDS_BETWEEN_LOOKS / 10)
+
+    def _has_seen(self, workers: set[str]) -> None:
+        """Have tasks of workers that are gone given to others, where Dask does not."""
+        before, self._last_seen = self._last_seen, workers
+        if not before or before == workers:
+            return
+        try:
+            self.client.run_on_scheduler(_release_held_up())
+        except Exception as error:  # a scheduler need not run what it is sent
+            if not before & workers:
+                raise ClusterError(
+                    f"all workers are gone, and others do not get their tasks: {_one_line(error)}"
+                ) from None
 
     def memory_limit(self) -> float:
         """Return how many bytes all workers may have; infinity where one has no limit."""
@@ -204,6 +219,23 @@ def _why_cancelled(future: Any, error: BaseException) -> str:
     if future.client.status != "running" or "scheduler-connection-lost" in str(error):
         return _CONNECTION_LOST
     return f"data that cannot be made again were on a worker that is lost ({_one_line(error)})"
+
+
+def _release_held_up() -> Callable[..., None]:
+    """Return a function for the scheduler, which need not have this package.
+
+    A task for a certain worker, or any other where that is gone, waits for ever once there was no worker at
+    all: one that comes is offered tasks for certain workers only if it is one of them.
+    """
+
+    def release(dask_scheduler: Any) -> None:
+        held_up = {
+            task.key: "processing" for task in dask_scheduler.unrunnable if task.loose_restrictions
+        }
+        if held_up and dask_scheduler.running:
+            dask_scheduler.transitions(held_up, "fastsoftmax: workers have changed")
+
+    return release
 
 
 def _one_line(error: BaseException) -> str:
