@@ -60,8 +60,11 @@ class Cluster:
 
     def __exit__(self, *_: object) -> None:
         # References end later than the fit does, where an error with its frames is kept, or what a
-        # callback gets.
-        self.cancel(list(self._futures))
+        # callback gets. (Not `client.cancel`: if a task depends on one of them that nobody waits for, the
+        # scheduler fails at it, and drops the client.)
+        for future in list(self._futures):
+            with suppress(Exception):  # where the scheduler is gone, they are
+                future.release()
 
     def workers(self) -> list[Worker]:
         """Return the workers that there are, waiting for one where there is none.
@@ -171,12 +174,6 @@ class Cluster:
     def results(self, futures: Sequence[Any]) -> list[Any]:
         """Wait for tasks; see `result`."""
         return [self.result(future) for future in futures]
-
-    def cancel(self, futures: Sequence[Any]) -> None:
-        """Leave tasks undone, as far as they are, and their errors unheard."""
-        if futures and self.client.status == "running":
-            with suppress(Exception):  # where the scheduler is gone, they are
-                self.client.cancel(list(futures), force=True)
 
     def _look(self) -> dict[str, Any]:
         with self._connected():
