@@ -195,9 +195,8 @@ def looks_often(monkeypatch):
 def whole(site):
     site.fill()
     yield site
-    gc.collect()  # collections of the test in frames of errors
     site.fill()
-    until(lambda: not site.left(), 10, site.left)
+    until(lambda: gc.collect() >= 0 and not site.left(), 10, site.left)
 
 
 @cache
