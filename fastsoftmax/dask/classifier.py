@@ -13,7 +13,7 @@ from ..backends import State
 from ..fitting import train
 from ..settings import Settings, generator_of, parameters_of
 from .cluster import Cluster, client_of
-from .partitions import check_collection, check_rows_are_whole, collection_of
+from .partitions import Collection, check_collection, check_rows_are_whole, collection_of
 from .predictions import predicted
 from .training import DistributedRun, Method, everything_of
 
@@ -135,8 +135,27 @@ class SoftmaxClassifier(classifier.SoftmaxClassifier):
             there only costs time.
         """
         settings, method = Settings(self), self._method()
-        cluster = Cluster(self.client)
-        collection = collection_of(X, _as_vector(y), sample_weight)
+        with Cluster(self.client) as cluster:
+            collection = collection_of(X, _as_vector(y), sample_weight)
+            converged = self._train(
+                cluster, collection, settings, method, coef_init, intercept_init
+            )
+        if not converged:
+            estimator.warn_of_max_iter(
+                settings.max_iter, settings.what_goes_on, not settings.standardize
+            )
+        return self
+
+    def _train(
+        self,
+        cluster: Cluster,
+        collection: Collection,
+        settings: Settings,
+        method: Method,
+        coef_init: Any,
+        intercept_init: Any,
+    ) -> bool:
+        """Train and publish, and return whether that has come to its end."""
         random = generator_of(deepcopy(self.random_state))
         everything = everything_of(collection, cluster, settings, method)
         survey = everything.survey
@@ -171,17 +190,13 @@ class SoftmaxClassifier(classifier.SoftmaxClassifier):
             converged = train(run, np.log(len(classes)), state is zeros, make_model)
             published(self, run)
         except BaseException:
-            if run.is_whole:
+            if run.curve:
                 published(self, run)
             raise
         finally:
-            if run.is_whole:  # else the caller's generator is as it was
+            if run.curve:  # else the caller's generator is as it was
                 generator_of(self.random_state)
-        if not converged:
-            estimator.warn_of_max_iter(
-                settings.max_iter, settings.what_goes_on, everything.units is None
-            )
-        return self
+        return converged
 
     def partial_fit(self, *_: Any, **__: Any) -> Self:
         """Not of Dask collections: `to_local()` has it, for arrays.

@@ -1,13 +1,16 @@
 """Tasks on the workers of a cluster, and what becomes of them when it fails."""
 
 import warnings
-from asyncio import CancelledError
+import weakref
+from asyncio import CancelledError, run_coroutine_threadsafe
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from time import monotonic, sleep
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import distributed
+import distributed.client
+import distributed.scheduler
 from distributed.client import FutureCancelledError, FuturesCancelledError
 from distributed.comm import CommClosedError
 from distributed.scheduler import KilledWorker
@@ -18,7 +21,23 @@ from ..exceptions import ClusterError
 _SECONDS_WITHOUT_WORKERS = 60.0
 _SECONDS_BETWEEN_LOOKS = 2.0
 
-_LOST = (CancelledError, FutureCancelledError, FuturesCancelledError, CommClosedError, KilledWorker)
+_CANCELLED = (CancelledError, FutureCancelledError, FuturesCancelledError)
+_CONNECTION_LOST = "the connection to the scheduler is lost"
+# What the scheduler makes of tasks that no worker takes, in the versions that have it.
+_UNWANTED = tuple(
+    getattr(distributed.scheduler, name)
+    for name in ("NoWorkerError", "NoValidWorkerError")
+    if hasattr(distributed.scheduler, name)
+)
+# What a client says that has been closed, in the versions that have a name for it.
+_CLOSED = (
+    CommClosedError,
+    *(
+        getattr(distributed.client, name)
+        for name in ("ClosedClientError",)
+        if hasattr(distributed.client, name)
+    ),
+)
 
 
 class Worker(NamedTuple):
@@ -29,10 +48,23 @@ class Worker(NamedTuple):
 
 
 class Cluster:
-    """A client, as training uses it."""
+    """A client, as training uses it. As a context manager, it leaves nothing behind on the workers."""
 
     def __init__(self, client: Any) -> None:
         self.client = client_of(client)
+        self._futures: weakref.WeakSet[Any] = weakref.WeakSet()  # that are not forgotten yet
+        self._last_seen: set[str] = set()  # workers
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # References end later than the fit does, where an error with its frames is kept, or what a
+        # callback gets. (Not `client.cancel`: if a task depends on one of them that nobody waits for, the
+        # scheduler fails at it, and drops the client.)
+        for future in list(self._futures):
+            with suppress(Exception):  # where the scheduler is gone, they are
+                future.release()
 
     def workers(self) -> list[Worker]:
         """Return the workers that there are, waiting for one where there is none.
@@ -46,10 +78,24 @@ class Cluster:
         while True:
             found = self._look()
             if found:
+                self._has_seen(set(found))
                 return [Worker(address, found[address]["nthreads"]) for address in sorted(found)]
             if monotonic() - begun > _SECONDS_WITHOUT_WORKERS:
                 raise ClusterError(f"no worker has come for {_SECONDS_WITHOUT_WORKERS:g} seconds")
             sleep(_SECONDS_BETWEEN_LOOKS / 10)
+
+    def _has_seen(self, workers: set[str]) -> None:
+        """Have tasks of workers that are gone given to others, where Dask does not."""
+        before, self._last_seen = self._last_seen, workers
+        if not before or before == workers:
+            return
+        try:
+            self.client.run_on_scheduler(_release_held_up())
+        except Exception as error:  # a scheduler need not run what it is sent
+            if not before & workers:
+                raise ClusterError(
+                    f"all workers are gone, and others do not get their tasks: {_one_line(error)}"
+                ) from None
 
     def memory_limit(self) -> float:
         """Return how many bytes all workers may have; infinity where one has no limit."""
@@ -58,26 +104,38 @@ class Cluster:
 
     def holders_of(self, futures: Sequence[Any]) -> list[str | None]:
         """Return a worker that has what each task has returned, None where there is none."""
-        holders = self.client.who_has(list(futures)) if futures else {}
+        with self._connected():
+            holders = self.client.who_has(list(futures)) if futures else {}
         return [min(holders.get(future.key, ()), default=None) for future in futures]
 
     def submit(self, function: Callable[..., Any], *args: Any, worker: str | None = None) -> Any:
         """Start a task on a worker or, where that is gone, on another one."""
-        with _large_graphs():
-            return self.client.submit(function, *args, pure=False, **_on(worker))
+        with _large_graphs(), self._connected():
+            future = self.client.submit(function, *args, pure=False, **_on(worker))
+        self._futures.add(future)
+        return future
 
     def compute(self, tasks: Any, worker: str | None = None) -> Any:
         """Start lazy tasks likewise."""
-        with _large_graphs():
-            return self.client.compute(tasks, **_on(worker))
+        with _large_graphs(), self._connected():
+            futures = self.client.compute(tasks, **_on(worker))
+        self._futures.update(futures if isinstance(futures, list) else [futures])
+        return futures
 
     def result(self, future: Any) -> Any:
         """Wait for a task, and return what it returns; raises as `wait`."""
-        self.wait([future])
-        try:
-            return future.result()
-        except _LOST as error:
-            raise ClusterError(f"what a task has returned is lost: {_one_line(error)}") from None
+        self._wait(future)
+        with _of_tasks(future), self._connected(unless_failed=future):
+            # The worker may be lost on the way, and be the last one: hence not `future.result()`.
+            pending = run_coroutine_threadsafe(
+                self.client.gather([future], asynchronous=True), self.client.loop.asyncio_loop
+            )
+            while not pending.done():
+                try:
+                    pending.result(_SECONDS_BETWEEN_LOOKS)
+                except TimeoutError:
+                    self.workers()
+            return pending.result()[0]
 
     def wait(self, futures: Sequence[Any]) -> None:
         """Wait for tasks, and leave what they return where it is.
@@ -90,50 +148,83 @@ class Cluster:
             What a task raises.
         """
         for future in futures:
-            try:
-                self._wait(future)
-            except KilledWorker as error:
-                raise ClusterError(
-                    f"{error.allowed_failures + 1} workers died at one task, for want of memory perhaps; "
-                    f"the last one was {error.last_worker.address}"
-                ) from None
-            except _LOST as error:
-                raise ClusterError(f"its tasks are lost: {_one_line(error)}") from None
+            self._wait(future)
 
     def _wait(self, future: Any) -> None:
-        while not future.done():
-            try:
-                with self.client.as_current():  # which need not be the default one
-                    distributed.wait([future], timeout=_SECONDS_BETWEEN_LOOKS)
-            except TimeoutError:
-                self.workers()
-        if future.status != "finished":
-            error = future.exception()  # raises where it is cancelled
-            if error is not None:
-                raise error
+        with _of_tasks(future):
+            while future.status in ("pending", "lost"):  # what is lost, Dask makes again if it can
+                try:
+                    with self.client.as_current():  # which need not be the default one
+                        distributed.wait([future], timeout=_SECONDS_BETWEEN_LOOKS)
+                except TimeoutError:
+                    self.workers()
+            if future.status == "error":
+                raise future.exception()
+            if future.status == "cancelled":
+                future.result()  # raises
 
     def results(self, futures: Sequence[Any]) -> list[Any]:
-        """Wait for tasks; see `result`. The first one that fails ends it, and the others."""
-        try:
-            return [self.result(future) for future in futures]
-        except BaseException:
-            self.cancel(futures)
-            raise
-
-    def cancel(self, futures: Sequence[Any]) -> None:
-        """Leave tasks undone, as far as they are, and their errors unheard."""
-        with suppress(Exception):  # where the scheduler is gone, they are
-            self.client.cancel(list(futures), force=True)
+        """Wait for tasks; see `result`."""
+        return [self.result(future) for future in futures]
 
     def _look(self) -> dict[str, Any]:
-        try:
-            info = self.client.scheduler_info()
-        except (OSError, CommClosedError) as error:
-            raise ClusterError(f"the scheduler does not answer: {error}") from None
-        if "workers" not in info:
-            raise ClusterError("the connection to the scheduler is lost")
+        with self._connected():
+            # Some versions tell of five workers, unless they are asked.
+            info = self.client.scheduler_info(n_workers=-1)
+        if self.client.status != "running" or "workers" not in info:
+            raise ClusterError(_CONNECTION_LOST)
         found: dict[str, Any] = info["workers"]
         return found
+
+    @contextmanager
+    def _connected(self, unless_failed: Any = None) -> Iterator[None]:
+        if self.client.status != "running":
+            raise ClusterError(_CONNECTION_LOST)
+        try:
+            yield
+        except (OSError, *_CLOSED) as error:
+            if unless_failed is not None and unless_failed.status == "error":
+                raise  # what the task has raised, made again
+            raise ClusterError(f"{_CONNECTION_LOST}: {_one_line(error)}") from None
+
+
+@contextmanager
+def _of_tasks(future: Any) -> Iterator[None]:
+    """Say what has become of a task, where it is not the task that fails."""
+    try:
+        yield
+    except KilledWorker as error:
+        raise ClusterError(
+            f"{error.allowed_failures + 1} workers died at one task, for want of memory perhaps; "
+            f"the last one was {error.last_worker.address}"
+        ) from None
+    except _UNWANTED as error:
+        raise ClusterError(f"no worker takes the tasks: {_one_line(error)}") from None
+    except _CANCELLED as error:
+        raise ClusterError(_why_cancelled(future, error)) from None
+
+
+def _why_cancelled(future: Any, error: BaseException) -> str:
+    if future.client.status != "running" or "scheduler-connection-lost" in str(error):
+        return _CONNECTION_LOST
+    return f"data that cannot be made again were on a worker that is lost ({_one_line(error)})"
+
+
+def _release_held_up() -> Callable[..., None]:
+    """Return a function for the scheduler, which need not have this package.
+
+    A task for a certain worker, or any other where that is gone, waits for ever once there was no worker at
+    all: one that comes is offered tasks for certain workers only if it is one of them.
+    """
+
+    def release(dask_scheduler: Any) -> None:
+        held_up = {
+            task.key: "processing" for task in dask_scheduler.unrunnable if task.loose_restrictions
+        }
+        if held_up and dask_scheduler.running:
+            dask_scheduler.transitions(held_up, "fastsoftmax: workers have changed")
+
+    return release
 
 
 @contextmanager

@@ -70,20 +70,14 @@ def local_round(
         )
         for group in groups
     ]
-    everything = [start, *trained]
     means = trained
     while len(means) > 1:
         means = [
             cluster.submit(_mean_of, *means[i : i + 2]) if i + 1 < len(means) else means[i]
             for i in range(0, len(means), 2)
         ]
-        everything += means
-    try:
-        cluster.wait(trained)
-        done: Parcel = cluster.result(means[0])
-    except BaseException:
-        cluster.cancel(everything)
-        raise
+    cluster.wait(trained)
+    done: Parcel = cluster.result(means[0])
     mean: Trained = done.value
     moved = done.moved + 2 * bytes_of(state)  # from the client and to it
     return Round(mean.state, list(mean.objectives), mean.n_steps, moved)

@@ -27,7 +27,8 @@ def accuracy(model: Any, cluster: Cluster, collection: Collection) -> float:
         dask.delayed(_hits, pure=False)(index, lazy_model, *parts)
         for index, parts in enumerate(collection.delayed)
     ]
-    hits, mass = np.array(cluster.results(cluster.compute(tasks))).sum(axis=0)
+    with cluster:
+        hits, mass = np.array(cluster.results(cluster.compute(tasks))).sum(axis=0)
     if not mass > 0:
         raise ValueError("X: expected at least one sample to score, of a weight above 0")
     return float(hits / mass)

@@ -20,7 +20,7 @@ from .cluster import Cluster
 from .groups import Group, groups_held, groups_to_read, prepared, where_it_is
 from .local_sgd import local_round
 from .partitions import Collection
-from .rounds import Training
+from .rounds import Round, Training
 from .survey import Counts, Look, Survey, count, look_at_rows, multiply, sum_moments, survey_of
 from .synchronous import synchronous_round
 from .tree import root, summed
@@ -67,11 +67,10 @@ class DistributedRun(Run):
 
     method: Method = field(default_factory=lambda: Method("local", 1, "auto", None))
     bytes_moved: list[int] = field(default_factory=list)
-    objectives: list[float] = field(default_factory=list)  # of the last round
-    steps: int = 0
+    last: Round | None = None
 
     def epoch(self) -> float:
-        """Run a round, and return the objective of its last epoch; the state changes at its end."""
+        """Run a round, and return the objective of its last epoch; `keep` takes its weights."""
         everything: Any = self.samples
         settings, done = self.settings, len(self.curve)
         training = Training(
@@ -91,10 +90,7 @@ class DistributedRun(Run):
             _check(round_.objectives, round_.state, self.schedule)
         except ClusterError as error:
             raise ClusterError(f"training stopped after epoch {done}: {error}") from None
-        finally:
-            self.is_whole = bool(self.curve)
-        self.state, self.objectives, self.steps = round_.state, round_.objectives, round_.n_steps
-        self.bytes_moved.append(round_.bytes_moved)
+        self.last = round_
         return round_.objectives[-1]
 
     @classmethod
@@ -112,9 +108,12 @@ class DistributedRun(Run):
         return cls(settings, samples, state, None, random, [], 0, schedule, method=method)
 
     def keep(self, objective: float) -> None:  # noqa: ARG002 - it is the last of them
-        """Add the epochs of the round to the history."""
-        self.n_steps += self.steps
-        self.curve += self.objectives
+        """Take the weights of the round, and add its epochs to the history."""
+        assert self.last is not None
+        self.state = self.last.state
+        self.bytes_moved.append(self.last.bytes_moved)
+        self.n_steps += self.last.n_steps
+        self.curve += self.last.objectives
 
     @property
     def remark(self) -> str:
@@ -124,7 +123,8 @@ class DistributedRun(Run):
     @property
     def steps_of_epoch(self) -> int:
         """Of the last epoch."""
-        return max(self.steps // max(len(self.objectives), 1), 1)
+        assert self.last is not None
+        return max(self.last.n_steps // len(self.last.objectives), 1)
 
 
 def everything_of(

@@ -1,0 +1,581 @@
+"""Workers that die, come, stop or have too little memory, and a scheduler that goes, on real processes.
+
+A fit goes on from its last whole round with the right result, or ends with ClusterError and the weights of
+that round. Whatever happens, nothing of it is left on the workers.
+"""
+
+import gc
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+
+import dask
+import dask.array as da
+import numpy as np
+import pytest
+from distributed import Client, LocalCluster, wait
+
+from fastsoftmax import ClusterError, DivergenceError
+from fastsoftmax.dask import SoftmaxClassifier
+from fastsoftmax.dask import cluster as cluster_module
+
+pytestmark = pytest.mark.timeout(60)
+
+# Unequal partitions, one of them empty; rows are sorted by label, so that each misses some.
+SIZES = (100, 0, 250, 50, 150, 50)
+N_EPOCHS = 4
+MODES = {
+    "synchronous": {"algorithm": "synchronous", "batch_size": 100},
+    "synchronous, read anew": {"algorithm": "synchronous", "batch_size": 600, "persist": False},
+    "local": {"algorithm": "local", "batch_size": 20},
+    "local, read anew": {"algorithm": "local", "batch_size": 20, "persist": False},
+}
+
+
+def samples():
+    rng = np.random.default_rng(1)
+    X = rng.normal(size=(sum(SIZES), 5))
+    y = (X @ rng.normal(size=(5, 3))).argmax(axis=1)
+    order = np.argsort(y, kind="stable")
+    return X[order], y[order]
+
+
+def collections():
+    X, y = samples()
+    return da.from_array(X, chunks=(SIZES, 5)), da.from_array(y, chunks=(SIZES,))
+
+
+def made_of(make_part, sizes=SIZES):
+    """X of what a function of (number, rows) returns on a worker, and y."""
+    X, y = samples()
+    X = da.from_array(X[: sum(sizes)], chunks=(sizes, 5))
+
+    def of_block(rows, block_id):
+        return make_part(block_id[0], rows)
+
+    made = X.map_blocks(of_block, dtype=X.dtype, meta=np.empty((0, 5)))
+    return made, da.from_array(y[: sum(sizes)], chunks=(sizes,))
+
+
+def classifier(site, mode, **parameters):
+    defaults = {"max_iter": N_EPOCHS, "tol": None, "random_state": 0, "n_jobs": 1, "eta0": 0.1}
+    return SoftmaxClassifier(client=site.client, **defaults | MODES[mode] | parameters)
+
+
+class Site:
+    """Workers that are processes, without nannies: one that is killed stays so."""
+
+    n_workers = 3
+
+    def __init__(self):
+        self.cluster = LocalCluster(n_workers=0, dashboard_address=":0", processes=True)
+        self.client = Client(self.cluster, set_as_default=False)
+        self.processes = []
+
+    def start_worker(self):
+        self.processes.append(start("dask_worker", self.cluster.scheduler_address, *ALONE))
+
+    def processes_by_worker(self):
+        """The process id of every worker that answers."""
+        with suppress(OSError):
+            return dict(sorted(self.client.run(os.getpid).items()))
+        return {}
+
+    def fill(self):
+        """Have all workers that there are to be, alive."""
+        self.processes = [process for process in self.processes if process.poll() is None]
+        while len(self.processes) < self.n_workers:
+            self.start_worker()
+        self.wait_for_workers()
+
+    def wait_for_workers(self):
+        until(lambda: len(self.processes_by_worker()) == self.n_workers, 30)
+
+    def send(self, which_signal, n=1):
+        """Send a signal to some workers, the first in the order of their addresses."""
+        found = list(self.processes_by_worker().values())[:n]
+        assert len(found) == n
+        for process in found:
+            os.kill(process, which_signal)
+
+    def kill(self, n=1):
+        self.send(signal.SIGKILL, n)
+
+    def left(self):
+        """What is on the workers, and in the client."""
+        data = self.client.run(lambda dask_worker: list(dask_worker.data))
+        tasks = self.client.run_on_scheduler(lambda dask_scheduler: list(dask_scheduler.tasks))
+        return [key for keys in data.values() for key in keys] + tasks + list(self.client.futures)
+
+    def close(self):
+        self.client.close()
+        for process in self.processes:
+            process.kill()
+        for process in self.processes:
+            process.wait()
+        self.cluster.close()
+
+
+class NanniedSite(Site):
+    """Workers with nannies, which start another one for each that is killed."""
+
+    def __init__(self):
+        self.cluster = LocalCluster(
+            n_workers=self.n_workers,
+            threads_per_worker=1,
+            processes=True,
+            dashboard_address=":0",
+            silence_logs=logging.CRITICAL,
+        )
+        self.client = Client(self.cluster, set_as_default=False)
+        self.processes = []
+
+    def fill(self):
+        self.wait_for_workers()
+
+
+ALONE = ("--no-nanny", "--nthreads", "1", "--no-dashboard")
+
+
+def start(module, *arguments):
+    # What workers unpickle may be of this file.
+    path = os.pathsep.join(filter(None, [str(Path(__file__).parent), *sys.path]))
+    return subprocess.Popen(
+        [sys.executable, "-m", f"distributed.cli.{module}", *arguments],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=os.environ | {"PYTHONPATH": path},
+    )
+
+
+def until(condition, seconds, what=lambda: "waited in vain"):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, what()
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def lasting_site():
+    site = Site()
+    yield site
+    site.close()
+
+
+@pytest.fixture(scope="module")
+def lasting_nannied_site():
+    site = NanniedSite()
+    yield site
+    site.close()
+
+
+@pytest.fixture
+def site(lasting_site):
+    """Three workers without nannies; nothing may be left on them after the test."""
+    yield from whole(lasting_site)
+
+
+@pytest.fixture
+def nannied_site(lasting_nannied_site):
+    yield from whole(lasting_nannied_site)
+
+
+@pytest.fixture(autouse=True)
+def looks_often(monkeypatch):
+    monkeypatch.setattr(cluster_module, "_SECONDS_BETWEEN_LOOKS", 0.3)
+
+
+def whole(site):
+    site.fill()
+    yield site
+    site.fill()
+    until(lambda: gc.collect() >= 0 and not site.left(), 10, site.left)
+
+
+@cache
+def undisturbed(mode, n_epochs=N_EPOCHS):
+    """A fit on workers to which nothing happens: as many, so that they have the same partitions."""
+    size = {"n_workers": Site.n_workers, "threads_per_worker": 1}
+    with (
+        LocalCluster(**size, processes=False, dashboard_address=":0") as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        model = SoftmaxClassifier(client=client, tol=None, random_state=0, n_jobs=1, eta0=0.1)
+        return model.set_params(**MODES[mode], max_iter=n_epochs).fit(*collections())
+
+
+def assert_as_undisturbed(model, mode, n_epochs=N_EPOCHS, exactly=True):
+    theirs = undisturbed(mode, n_epochs)
+    assert model.n_iter_ == theirs.n_iter_ == n_epochs
+    if not exactly:
+        assert np.isfinite(model.coef_).all()
+        assert abs(model.loss_curve_[-1] - theirs.loss_curve_[-1]) < 0.1
+        return
+    assert model.t_ == theirs.t_
+    assert model.loss_curve_ == theirs.loss_curve_
+    np.testing.assert_array_equal(model.coef_, theirs.coef_)
+    np.testing.assert_array_equal(model.intercept_, theirs.intercept_)
+
+
+def keeps_groups(mode):
+    """Whether the result does not depend on which workers there are after the first round.
+
+    With "local", partitions that are read anew are shared out anew.
+    """
+    return mode != "local, read anew"
+
+
+def at_epoch(number, do):
+    """A callback."""
+
+    def callback(end):
+        if end.epoch == number:
+            do()
+
+    return callback
+
+
+def in_a_moment(do, seconds=0.05):
+    """Do it from another thread, in the round that begins."""
+    return lambda: threading.Timer(seconds, do).start()
+
+
+def slow_rate(seconds=0.01):
+    """A learning rate that takes its time: on the workers with "local", so that a round takes some."""
+
+    def rate(step):
+        time.sleep(seconds)
+        return 0.1
+
+    return rate
+
+
+def once(marker, do):
+    """A function that does something the first time that any process calls it."""
+
+    def part(number, rows):
+        with suppress(FileExistsError):
+            os.close(os.open(marker, os.O_CREAT | os.O_EXCL))
+            do()
+        return rows
+
+    return part
+
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+# A worker that dies.
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_worker_dies_while_rows_are_read(site, mode, tmp_path):
+    X, y = made_of(once(str(tmp_path / "marker"), die))
+    model = classifier(site, mode).fit(X, y)
+    assert_as_undisturbed(model, mode, exactly=not mode.startswith("local"))
+    assert len(site.processes_by_worker()) == site.n_workers - 1
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_worker_dies_between_rounds(site, mode):
+    model = classifier(site, mode, callbacks=at_epoch(2, site.kill)).fit(*collections())
+    assert_as_undisturbed(model, mode, exactly=keeps_groups(mode))
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_worker_dies_within_a_round(site, mode):
+    dies = at_epoch(2, in_a_moment(site.kill))
+    model = classifier(site, mode, callbacks=dies, learning_rate=slow_rate())
+    assert_as_undisturbed(model.fit(*collections()), mode, exactly=keeps_groups(mode))
+    assert len(site.processes_by_worker()) == site.n_workers - 1
+
+
+@pytest.mark.parametrize("mode", ["synchronous", "local"])
+def test_workers_that_die_are_started_anew(nannied_site, mode):
+    def callback(end):
+        if end.epoch in (1, 2):
+            in_a_moment(nannied_site.kill)()
+
+    model = classifier(nannied_site, mode, callbacks=callback, learning_rate=slow_rate())
+    assert_as_undisturbed(model.fit(*collections()), mode, exactly=keeps_groups(mode))
+
+
+@pytest.mark.parametrize("mode", ["synchronous", "local"])
+def test_what_is_persisted_is_computed_again(site, mode):
+    X, y = collections()
+    with site.client.as_current():
+        X, y = X.persist(), y.persist()
+        wait([X, y])
+    model = classifier(site, mode, callbacks=at_epoch(2, site.kill)).fit(X, y)
+    assert_as_undisturbed(model, mode, exactly=mode == "synchronous")
+
+
+@pytest.mark.parametrize("mode", ["synchronous", "local"])
+def test_statistics_of_a_worker_that_dies_have_the_same_bits(site, mode):
+    parameters = {"eta0": "auto", "standardize": True, "max_iter": 1}
+    X, y = collections()
+    first = classifier(site, mode, **parameters).fit(X, y)
+    with site.client.as_current():
+        X, y = X.persist(), y.persist()
+        wait([X, y])
+    threading.Timer(0.1, site.kill).start()
+    second = classifier(site, mode, **parameters).fit(X, y)
+    assert second.eta0_ == first.eta0_
+    np.testing.assert_array_equal(second.mean_, first.mean_)
+    np.testing.assert_array_equal(second.scale_, first.scale_)
+
+
+@pytest.mark.parametrize("mode", ["synchronous", "local"])
+def test_more_workers_than_partitions(site, mode):
+    X, y = made_of(lambda number, rows: rows, sizes=(400, 200))
+    first = classifier(site, mode).fit(X, y)
+    both = at_epoch(2, lambda: site.kill(2))  # so that one with rows is among them
+    second = classifier(site, mode, callbacks=both).fit(X, y)
+    np.testing.assert_array_equal(second.coef_, first.coef_)
+
+
+@pytest.mark.parametrize("moment", ["between rounds", "within a round"])
+@pytest.mark.parametrize("mode", ["synchronous", "local"])
+def test_rows_that_cannot_be_made_again(site, mode, moment):
+    holders = list(site.processes_by_worker()) * 2
+    futures = [
+        site.client.scatter(part, workers=[worker], hash=False)
+        for part, worker in zip(np.split(samples()[0], 6), holders, strict=True)
+    ]
+    X = da.concatenate([da.from_delayed(future, (100, 5), float) for future in futures])
+    y = da.from_array(samples()[1], chunks=100)
+    two_epochs = classifier(site, mode, max_iter=2).fit(X, y)
+    do = site.kill if moment == "between rounds" else in_a_moment(site.kill)
+    model = classifier(site, mode, callbacks=at_epoch(2, do), learning_rate=slow_rate())
+    with pytest.raises(
+        ClusterError, match=r"after epoch 2: data that cannot be made again were on"
+    ):
+        model.fit(X, y)
+    assert model.n_iter_ == len(model.loss_curve_) == len(model.bytes_moved_) == 2
+    assert np.isfinite(model.coef_).all()
+    if mode == "synchronous":  # else it counts where the rows are
+        assert model.loss_curve_ == two_epochs.loss_curve_
+        np.testing.assert_array_equal(model.coef_, two_epochs.coef_)
+        np.testing.assert_array_equal(model.intercept_, two_epochs.intercept_)
+
+
+@pytest.mark.parametrize("mode", ["synchronous", "local"])
+def test_all_workers_die(site, mode, monkeypatch):
+    monkeypatch.setattr(cluster_module, "_SECONDS_WITHOUT_WORKERS", 0.5)
+    model = classifier(site, mode, callbacks=at_epoch(3, lambda: site.kill(3)))
+    with pytest.raises(ClusterError, match=r"after epoch 3: no worker has come for 0\.5 seconds"):
+        model.fit(*collections())
+    assert_as_undisturbed(model, mode, 3)
+
+
+@pytest.mark.parametrize("moment", ["between rounds", "within a round"])
+def test_all_workers_die_and_another_one_comes(site, moment):
+    def change_workers():
+        site.kill(3)
+        threading.Timer(0.5, site.start_worker).start()
+
+    do = change_workers if moment == "between rounds" else in_a_moment(change_workers)
+    model = classifier(site, "synchronous", callbacks=at_epoch(2, do)).fit(*collections())
+    assert_as_undisturbed(model, "synchronous")
+    assert len(site.processes_by_worker()) == 1
+
+
+def test_there_are_no_workers_at_all(site, monkeypatch):
+    monkeypatch.setattr(cluster_module, "_SECONDS_WITHOUT_WORKERS", 0.5)
+    site.kill(3)
+    until(lambda: not site.client.scheduler_info()["workers"], 10)
+    model = classifier(site, "local")
+    with pytest.raises(ClusterError, match=r"^no worker has come for 0\.5 seconds$"):
+        model.fit(*collections())
+    assert not hasattr(model, "coef_")
+
+
+@pytest.mark.parametrize("mode", ["local", "local, read anew"])
+def test_a_partition_that_kills_its_worker_each_time(nannied_site, mode):
+    def make_part(number, rows):
+        if number == 2:
+            os._exit(1)  # as the kernel ends a process that takes too much memory
+        return rows
+
+    scheduler = nannied_site.cluster.scheduler
+    scheduler.allowed_failures, before = 1, scheduler.allowed_failures
+    model = classifier(nannied_site, mode)
+    try:
+        with pytest.raises(ClusterError, match=r"^2 workers died at one task, .* was tcp://"):
+            model.fit(*made_of(make_part))
+    finally:
+        scheduler.allowed_failures = before
+    assert not hasattr(model, "coef_")
+
+
+# Workers that come, and that stop.
+
+
+@pytest.mark.parametrize("mode", ["synchronous", "synchronous, read anew", "local, read anew"])
+def test_a_worker_joins(site, mode, tmp_path):
+    def make_part(number, rows):
+        (tmp_path / str(os.getpid())).touch()
+        return rows
+
+    def come():
+        site.start_worker()
+        until(lambda: len(site.processes_by_worker()) == site.n_workers + 1, 30)
+
+    model = classifier(site, mode, callbacks=at_epoch(2, come)).fit(*made_of(make_part))
+    assert_as_undisturbed(model, mode, exactly=keeps_groups(mode))
+    readers = {int(path.name) for path in tmp_path.iterdir()}
+    assert (site.processes[-1].pid in readers) == mode.endswith("read anew")
+    first = site.processes.pop(0)
+    first.kill()
+    first.wait()
+
+
+@pytest.mark.parametrize("mode", ["synchronous", "local, read anew"])
+def test_a_worker_stops_for_a_while(site, mode):
+    def pause():
+        process = next(iter(site.processes_by_worker().values()))
+        os.kill(process, signal.SIGSTOP)
+        threading.Timer(1, os.kill, (process, signal.SIGCONT)).start()
+
+    begun = time.monotonic()
+    model = classifier(site, mode, callbacks=at_epoch(2, pause)).fit(*collections())
+    assert time.monotonic() - begun > 1
+    np.testing.assert_array_equal(model.coef_, undisturbed(mode).coef_)
+
+
+# A scheduler that goes.
+
+
+@pytest.fixture
+def remote(tmp_path):
+    """A scheduler, a worker and a client, each a process of its own."""
+    file = tmp_path / "scheduler.json"
+    processes = [
+        start("dask_scheduler", "--scheduler-file", str(file), "--port", "0", "--no-dashboard")
+    ]
+    until(file.exists, 30)
+    processes.append(start("dask_worker", "--scheduler-file", str(file), *ALONE))
+    with dask.config.set({"distributed.comm.timeouts.connect": "2s"}):
+        client = Client(scheduler_file=str(file), set_as_default=False)
+        client.wait_for_workers(1)
+        try:
+            yield client, processes[0]
+        finally:
+            client.close()
+            for process in processes:
+                process.kill()
+                process.wait()
+
+
+@pytest.mark.parametrize("mode", ["synchronous", "local"])
+@pytest.mark.parametrize("moment", ["between rounds", "within a round"])
+def test_the_scheduler_is_lost(remote, mode, moment):
+    client, scheduler = remote
+    do = scheduler.kill if moment == "between rounds" else in_a_moment(scheduler.kill)
+    model = SoftmaxClassifier(client=client, tol=None, random_state=0, n_jobs=1)
+    model.set_params(**MODES[mode], learning_rate=slow_rate(), callbacks=at_epoch(2, do))
+    begun = time.monotonic()
+    with pytest.raises(
+        ClusterError, match=r"after epoch 2: the connection to the scheduler is lost"
+    ):
+        model.fit(*collections())
+    assert time.monotonic() - begun < 20
+    assert model.n_iter_ == 2
+    if mode == "synchronous":
+        np.testing.assert_array_equal(model.coef_, undisturbed(mode, 2).coef_)
+    with pytest.raises(ClusterError, match=r"^the connection to the scheduler is lost"):
+        model.fit(*collections())
+    assert model.n_iter_ == 2
+
+
+# What comes from the client's side.
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_ctrl_c_within_a_round(site, mode):
+    def press():
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+    pressed = at_epoch(2, in_a_moment(press, 0.02))
+    model = classifier(site, mode, callbacks=pressed, learning_rate=slow_rate(0.02))
+    begun = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(*collections())
+    assert time.monotonic() - begun < 20
+    assert_as_undisturbed(model, mode, 2)
+    assert_as_undisturbed(classifier(site, mode).fit(*collections()), mode)
+
+
+def test_ctrl_c_before_a_whole_round_leaves_the_model_as_it_was(site):
+    def rate(step):
+        raise KeyboardInterrupt
+
+    model = classifier(site, "synchronous", learning_rate=rate)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(*collections())
+    assert not hasattr(model, "coef_")
+
+
+@pytest.mark.parametrize("mode", ["synchronous", "local"])
+def test_an_error_of_a_callback(site, mode):
+    def fail():
+        raise LookupError("nothing there")
+
+    model = classifier(site, mode, callbacks=at_epoch(3, fail))
+    with pytest.raises(LookupError, match="nothing there"):
+        model.fit(*collections())
+    assert_as_undisturbed(model, mode, 3)
+    assert_as_undisturbed(classifier(site, mode).fit(*collections()), mode)
+
+
+@pytest.mark.parametrize("mode", ["synchronous", "local"])
+def test_divergence_keeps_the_last_good_round(site, mode):
+    steps = undisturbed(mode, 2).t_
+
+    def rate(step):
+        return 1e-5 if step < steps else np.finfo(float).max
+
+    X, y = collections()
+    model = classifier(site, mode, learning_rate=rate)
+    with pytest.raises(DivergenceError):
+        model.fit(100 * X, y)
+    assert model.n_iter_ == 2
+    assert np.isfinite(model.coef_).all()
+    assert_as_undisturbed(classifier(site, mode).fit(*collections()), mode)
+
+
+def test_rows_that_fail_while_they_are_read(site):
+    def make_part(number, rows):
+        if number == 3:
+            raise FileNotFoundError("rows.parquet")
+        return rows
+
+    with pytest.raises(FileNotFoundError, match=r"rows\.parquet"):
+        classifier(site, "local").fit(*made_of(make_part))
+
+
+@pytest.mark.parametrize("mode", ["synchronous", "local"])
+def test_nothing_is_held_by_what_outlives_a_fit(site, mode):
+    ends, errors = [], []
+
+    def callback(end):
+        ends.append(end)  # which knows the run
+        if end.epoch == 3:
+            raise LookupError
+
+    model = classifier(site, mode, callbacks=callback)
+    try:
+        model.fit(*collections())
+    except LookupError as error:
+        errors.append(error)  # with the frames of the fit
+    until(lambda: not site.left(), 5)
+    assert len(ends) == 3
+    assert len(errors) == 1
