@@ -43,9 +43,9 @@ class SoftmaxClassifier(classifier.SoftmaxClassifier):
     local_epochs : int, default 1
         With "local", the epochs between two averages.
     persist : bool or "auto", default "auto"
-        Whether the workers hold the rows in memory while `fit` runs; "auto" if they take at most half of
-        it. Else every worker reads its partitions anew, one at a time, in every epoch. What is persisted
-        already stays where it is.
+        Whether the workers hold the rows in memory while `fit` runs; "auto" if they take at most a third of
+        what the workers have left. Else every worker reads its partitions anew, one at a time, in every
+        epoch. What is persisted already stays where it is.
     **parameters
         Those of `fastsoftmax.SoftmaxClassifier`, but for `average` and `early_stopping`. `n_jobs` is the
         threads of every worker, by default as many as it has for tasks. `verbose`, `tol` and

@@ -97,10 +97,12 @@ class Cluster:
                     f"all workers are gone, and others do not get their tasks: {_one_line(error)}"
                 ) from None
 
-    def memory_limit(self) -> float:
-        """Return how many bytes all workers may have; infinity where one has no limit."""
-        limits = [each["memory_limit"] for each in self._look().values()]
-        return float(sum(limits)) if all(limits) else float("inf")
+    def memory_left(self) -> float:
+        """Return how many bytes all workers may have yet; infinity where one has no limit."""
+        workers = self._look().values()
+        left = [each["memory_limit"] - each["metrics"].get("memory", 0) for each in workers]
+        is_limited = all(each["memory_limit"] for each in workers)
+        return float(sum(max(each, 0) for each in left)) if is_limited else float("inf")
 
     def holders_of(self, futures: Sequence[Any]) -> list[str | None]:
         """Return a worker that has what each task has returned, None where there is none."""

@@ -1,6 +1,6 @@
 """Which worker has which partitions: in its memory, or to be read by it."""
 
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
@@ -12,7 +12,7 @@ from ..sgd import Samples
 from .cluster import Cluster, Worker
 from .partitions import Collection, Partition
 from .rows import Problem, rows_of, samples_of
-from .survey import opened
+from .survey import over
 
 
 class Bundle(list[Any]):
@@ -105,17 +105,17 @@ def where_it_is(group: Group, workers: list[Worker], cluster: Cluster) -> Group:
     return replace(group, worker=cluster.holders_of([group.source])[0])
 
 
-def samples_in(source: Any, problem: Problem) -> Iterable[tuple[int, Samples]]:
-    """Yield the partitions of a group and their numbers, on the worker."""
+def over_samples(source: Any, problem: Problem, function: Callable[[int, Samples], object]) -> None:
+    """Call a function with the partitions of a group and their numbers, on the worker."""
     if isinstance(source, Bundle):
-        yield from source
+        for number, samples in source:
+            function(number, samples)
     else:
-        for rows in opened(source):
-            yield rows.number, samples_of(rows, problem)
+        over(source, lambda rows: function(rows.number, samples_of(rows, problem)))
 
 
 def _read(partitions: list[Partition]) -> Bundle:
-    bundle = Bundle(opened(partitions))
+    bundle = Bundle(over(partitions, lambda rows: rows))
     bundle.nbytes = sum(rows.nbytes for rows in bundle)
     return bundle
 

@@ -16,9 +16,9 @@ import numpy as np
 
 from ..backends import State, get_backend
 from ..schedules import Schedule
-from ..sgd import copy_of, run_epoch
+from ..sgd import Samples, copy_of, run_epoch
 from .cluster import Cluster, threads_here
-from .groups import Group, samples_in
+from .groups import Group, over_samples
 from .rounds import Parcel, Round, Training, bytes_of, parcel
 from .rows import Problem, named
 from .survey import Survey
@@ -106,21 +106,25 @@ def _train(
     state, random = copy_of(start.value), np.random.default_rng(seed)
     backend, n_threads = get_backend(training.backend), threads_here(training.n_threads)
     objectives = np.zeros(n_epochs)
-    n_rows = step = 0
+    n_rows = step = epoch = 0
+
+    def train_on(index: int, samples: Samples) -> None:
+        nonlocal step, n_rows
+        if not len(samples):
+            return
+        with named(index):
+            objective = run_epoch(
+                *(backend, samples, state, training.rule, training.sampling, schedule),
+                *(step, random, n_threads),
+                steps_of_epoch=n_steps,
+            )
+        objectives[epoch] += objective * len(samples)
+        step += training.sampling.n_steps(len(samples))
+        n_rows += len(samples)
+
     for epoch in range(n_epochs):
         step, n_rows = (first_epoch + epoch) * n_steps, 0
-        for index, samples in samples_in(source, problem):
-            if not len(samples):
-                continue
-            with named(index):
-                objective = run_epoch(
-                    *(backend, samples, state, training.rule, training.sampling, schedule),
-                    *(step, random, n_threads),
-                    steps_of_epoch=n_steps,
-                )
-            objectives[epoch] += objective * len(samples)
-            step += training.sampling.n_steps(len(samples))
-            n_rows += len(samples)
+        over_samples(source, problem, train_on)
     means = tuple((objectives / max(n_rows, 1)).tolist())
     trained = Trained(state, means, n_rows, n_steps * n_epochs)
     return parcel(trained, bytes_of(state), start.received())

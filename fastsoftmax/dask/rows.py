@@ -58,7 +58,8 @@ def rows_of(index: int, X: Any, y: Any, sample_weight: Any = None) -> Rows:
         If X is no matrix of real numbers, or y or the weights are not as long.
     """
     with named(index):
-        matrix, labels = as_samples(X, to_train=False), estimator.as_vector(y)
+        # Rows of a frame lie column by column: they are brought together once.
+        matrix, labels = as_samples(X, to_train=X.shape[0] > 0), estimator.as_vector(y)
         labels = (
             labels if is_soft(labels) and not hasattr(labels, "columns") else np.asarray(labels)
         )

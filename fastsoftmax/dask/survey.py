@@ -3,8 +3,8 @@
 Each function is what a worker does with the rows that it has; `Problem` and step size follow from the sums.
 """
 
-from collections.abc import Iterable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ from .tree import summed
 
 # The rows of a worker: there, or to be made one partition after another.
 Source = Iterable[Rows | Partition]
+T = TypeVar("T")
 
 
 class Counts(NamedTuple):
@@ -64,15 +65,17 @@ class Survey(NamedTuple):
         return np.cumsum(self.n_counted) - self.n_counted
 
 
-def opened(source: Source) -> Iterable[Rows]:
-    """Yield partitions, each made when it is asked for."""
-    for rows in source:
-        yield rows.read() if isinstance(rows, Partition) else rows
+def over(source: Source, function: Callable[[Rows], T]) -> list[T]:
+    """Return what a function says of every partition.
+
+    One that is read is an argument alone, no variable of a loop: it is let go of before the next is read.
+    """
+    return [function(rows.read() if isinstance(rows, Partition) else rows) for rows in source]
 
 
 def count(source: Source) -> list[Counts]:
     """Count labels and weights."""
-    return [_counts_of(rows) for rows in opened(source)]
+    return over(source, _counts_of)
 
 
 def _counts_of(rows: Rows) -> Counts:
@@ -232,11 +235,12 @@ def sum_moments(
     ValueError
         If a row is not finite.
     """
-    found = []
-    for rows in opened(source):
+    found: list[tuple[int, Moments]] = []
+
+    def add(rows: Rows) -> None:
         samples = samples_of(rows, problem)
         if not len(samples):
-            continue
+            return
         weights = None if samples.weights is None else samples.weights.rows
         with named(rows.number):
             moments = moments_of(
@@ -246,6 +250,8 @@ def sum_moments(
                 counted = np.arange(len(rows)) if samples.rows is None else samples.rows
                 explain(rows.X, problem.dtype, counted)
         found.append((rows.number, moments))
+
+    over(source, add)
     return found
 
 
@@ -266,7 +272,8 @@ def look_at_rows(
 ) -> Look:
     """Look at those rows, counted over all that are trained on, which are here."""
     look = Look({}, {})
-    for rows in opened(source):
+
+    def add(rows: Rows) -> None:
         samples = samples_of(rows, problem)
         among = np.arange(len(rows)) if samples.rows is None else samples.rows
         weights = None if samples.weights is None else samples.weights.rows
@@ -277,6 +284,8 @@ def look_at_rows(
         args = problem.units, fit_intercept, weights
         look.squares[rows.number] = squares_of(rows.X, among, here, *args)
         look.sample[rows.number] = RowSample.of(rows.X, among[of_sample], *args)
+
+    over(source, add)
     return look
 
 

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from ..backends import Rule, State, get_backend
 from ..gradient_sums import GradientSum, objective_of_step, stepped_by, sum_over_rows
 from ..schedules import Schedule
-from ..sgd import Sampling, check_rows, data_of, mean_over
+from ..sgd import Samples, Sampling, check_rows, data_of, mean_over
 from .cluster import Cluster, threads_here
-from .groups import Group, samples_in
+from .groups import Group, over_samples
 from .rounds import Parcel, Round, Training, bytes_of, parcel, rates_of_epoch
 from .rows import Problem, named
 from .survey import Survey
@@ -165,7 +165,8 @@ def _gradients(
     state, backend = walk.value.state, get_backend(training.backend)
     n_threads = threads_here(training.n_threads)
     nodes: dict[tuple[int, int], GradientSum | None] = {}
-    for index, samples in samples_in(source, problem):
+
+    def add(index: int, samples: Samples) -> None:
         rows = plan.of_step(index, step)
         nodes[0, index] = None
         if len(rows):
@@ -175,6 +176,8 @@ def _gradients(
             if invalid >= 0:
                 with named(index):
                     check_rows(samples.X, np.array([invalid]), state.coef.dtype)
+
+    over_samples(source, problem, add)
     return _parcel_of(summed(nodes, n_leaves), walk.received())
 
 

@@ -25,8 +25,8 @@ from .survey import Counts, Look, Survey, count, look_at_rows, multiply, sum_mom
 from .synchronous import synchronous_round
 from .tree import root, summed
 
-# Of the workers' memory, what rows may have that are held there.
-_SHARE_OF_MEMORY = 0.5
+# Of the memory that the workers have left, what rows may have that are held there: reading them takes some.
+_SHARE_OF_MEMORY = 1 / 3
 
 
 @dataclass(frozen=True)
@@ -177,7 +177,7 @@ def _holds(
     if isinstance(persist, str):
         if np.isnan(nbytes):
             return None
-        return nbytes <= _SHARE_OF_MEMORY * cluster.memory_limit()
+        return nbytes <= _SHARE_OF_MEMORY * cluster.memory_left()
     return bool(persist)
 
 
