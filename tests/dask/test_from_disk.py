@@ -1,0 +1,92 @@
+"""Files several times as large as the memory of the workers, which a nanny would end at 95 % of it."""
+
+import os
+
+import dask.array as da
+import dask.dataframe as dd
+import numpy as np
+import pandas as pd
+import pytest
+import zarr
+from distributed import Client, LocalCluster
+
+from fastsoftmax.dask import SoftmaxClassifier
+
+# Beside what a worker takes by itself; a partition has 16 MB in memory, and so do copies while it is read.
+MEMORY_LIMIT = "420MB"
+N_PARTITIONS, N_ROWS, N_FEATURES = 80, 40_000, 100
+
+
+@pytest.fixture(scope="module")
+def client():
+    with (
+        LocalCluster(
+            n_workers=1, threads_per_worker=1, memory_limit=MEMORY_LIMIT, dashboard_address=":0"
+        ) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        yield client
+
+
+def numbers(seed):
+    """Few different ones, so that the file is small; what is read is not."""
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, 4, (N_ROWS, N_FEATURES)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def parquet(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("parquet")
+    X = numbers(0)
+    frame = pd.DataFrame(X, columns=[f"x{j}" for j in range(N_FEATURES)])
+    frame["label"] = np.where(X[:, 0] > X[:, 1], "more", "less")
+    frame.to_parquet(folder / "part-000.parquet")
+    for number in range(1, N_PARTITIONS):
+        (folder / f"part-{number:03}.parquet").hardlink_to(folder / "part-000.parquet")
+    return folder
+
+
+def bytes_limit(client):
+    (worker,) = client.scheduler_info()["workers"].values()
+    return worker["memory_limit"]
+
+
+def processes_of(client):
+    """Those of the workers, which a nanny replaces if they take too much."""
+    return client.run(os.getpid)
+
+
+def test_parquet_larger_than_memory(client, parquet):
+    frame = dd.read_parquet(parquet)
+    assert 3 * bytes_limit(client) < N_PARTITIONS * N_ROWS * N_FEATURES * 4
+    before = processes_of(client)
+    model = SoftmaxClassifier(client=client, max_iter=1, tol=None, random_state=0)
+    model.fit(frame.drop(columns="label"), frame["label"])
+    assert model.loss_curve_[0] < 0.7
+    assert processes_of(client) == before
+
+
+def test_zarr_larger_than_memory(client, tmp_path):
+    store = zarr.create_array(
+        str(tmp_path / "X.zarr"),
+        shape=(N_PARTITIONS * N_ROWS, N_FEATURES),
+        chunks=(N_ROWS, N_FEATURES),
+        dtype="uint8",
+    )
+    for number in range(N_PARTITIONS):
+        store[number * N_ROWS : (number + 1) * N_ROWS] = numbers(0)
+    X = da.from_zarr(str(tmp_path / "X.zarr"))
+    y = (X[:, 0] > X[:, 1]).astype(int)
+    before = processes_of(client)
+    model = SoftmaxClassifier(
+        client=client,
+        algorithm="synchronous",
+        batch_size=len(X),
+        standardize=True,
+        max_iter=3,
+        tol=None,
+        random_state=0,
+    )
+    model.fit(X.astype(np.float32), y)
+    assert model.loss_curve_[2] < model.loss_curve_[0]
+    assert processes_of(client) == before
