@@ -10,9 +10,11 @@ Nothing else should run.
 
 import argparse
 import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from statistics import median
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any, NamedTuple
 
 import dask.array as da
@@ -28,14 +30,22 @@ _CHUNK_BYTES = 1 << 25
 
 
 class Rounds(NamedTuple):
-    """Of one fit: the median round, the first one left out."""
+    """Of one fit: the median round, and how long client and scheduler, this process, are busy with one."""
 
     seconds: float
+    busy_seconds: float
     bytes_moved: int
 
 
-def cluster_of(n_workers: int) -> Client:
-    return Client(LocalCluster(n_workers=n_workers, threads_per_worker=1, dashboard_address=None))
+@contextmanager
+def cluster_of(n_workers: int) -> Iterator[None]:
+    with (
+        LocalCluster(
+            n_workers=n_workers, threads_per_worker=1, dashboard_address=":0", memory_limit=0
+        ) as cluster,
+        Client(cluster),
+    ):
+        yield
 
 
 def rows_of_chunk(shape: tuple[int, int, int], chunk: int) -> np.ndarray:
@@ -67,16 +77,22 @@ def collections_of(n: int, d: int, c: int, n_chunks: int) -> tuple[Any, Any]:
 
 
 def rounds_of(X: Any, y: Any, n_rounds: int, **parameters: Any) -> Rounds:
-    times = []
+    times, busy = [], []
+
+    def note(_: object) -> None:
+        times.append(perf_counter())
+        busy.append(process_time())
+
     model = SoftmaxClassifier(
         max_iter=n_rounds * parameters.get("local_epochs", 1),
         tol=None,
         random_state=0,
         eta0=0.01,
-        callbacks=lambda _: times.append(perf_counter()),
+        callbacks=note,
         **parameters,
     ).fit(X, y)
-    return Rounds(median(np.diff(times)), int(median(model.bytes_moved_)))
+    seconds, of_one = (float(median(np.diff(each))) for each in (times, busy))
+    return Rounds(seconds, of_one, int(median(model.bytes_moved_)))
 
 
 def show(table: Table) -> None:
@@ -198,44 +214,43 @@ def loss(args: argparse.Namespace) -> None:
 
 
 class Constants(NamedTuple):
-    """What a round costs beside the arithmetic, as measured on this machine."""
+    """What a round costs, as measured on this machine."""
 
-    fixed: float  # seconds, of a round of one worker
-    task: float  # seconds for each more task, on the scheduler
-    link: float  # seconds for each step up the tree
+    step: float  # seconds for each task of a chain of them, from scheduler to worker and back
+    task: float  # seconds that the scheduler is busy with a task: no two at a time
     bandwidth: float  # bytes a second between two processes
-    row: float  # seconds a row, of one worker and this shape
+    row: float  # seconds a row, of one thread and this shape
 
 
 def round_seconds(k: Constants, n_workers: int, n_rows: int, state: int, n_epochs: int) -> float:
-    """Return the seconds of a round of local SGD."""
-    depth = int(np.ceil(np.log2(max(n_workers, 1))))
+    """Return the seconds of a round of local SGD: a chain of tasks, or what the scheduler needs for all."""
+    depth = int(np.ceil(np.log2(n_workers)))
     compute = n_epochs * k.row * n_rows / n_workers
-    travel = (depth + 2) * state / k.bandwidth + depth * k.link
-    return k.fixed + 2 * n_workers * k.task + travel + compute
+    chain = (depth + 1) * (k.step + state / k.bandwidth) + compute
+    return max(chain, 2 * n_workers * k.task + compute)
 
 
 def constants_of(shape: tuple[int, int, int], n_rounds: int) -> Constants:
     n, d, c = shape
-    tiny, by_workers = (2_000, d, c), {}
-    for n_workers in (1, 2, 4, 8):
+    few, busy = 2_000, {}
+    for n_workers in (1, 2, 8):
         with cluster_of(n_workers):
-            X, y = collections_of(*tiny, n_workers)
-            by_workers[n_workers] = rounds_of(X, y, n_rounds).seconds
+            X, y = collections_of(few, d, c, n_workers)
+            found = rounds_of(X, y, n_rounds)
+            busy[n_workers] = found.busy_seconds
             if n_workers == 1:
+                step = found.seconds
                 X, y = collections_of(n, d, c, 1)
-                of_rows = rounds_of(X, y, n_rounds).seconds
+                row = (rounds_of(X, y, n_rounds).seconds - step) / (n - few)
             if n_workers == 2:
-                X, y = collections_of(2_000, 20_000, 50, 2)
-                heavy = rounds_of(X, y, n_rounds)
-                X, y = collections_of(2_000, 20_000, 2, 2)
-                light = rounds_of(X, y, n_rounds)
-    bandwidth = (heavy.bytes_moved - light.bytes_moved) / max(heavy.seconds - light.seconds, 1e-9)
-    # More workers than cores: what grows with them is the work of the scheduler and of the system.
-    task = (by_workers[8] - by_workers[4]) / 8
-    link = max(by_workers[2] - by_workers[1] - 2 * task, 0.0)
-    row = (of_rows - by_workers[1]) / (n - tiny[0])
-    return Constants(by_workers[1], task, link, bandwidth, row)
+                sizes = []
+                for n_features in (1_000, 100_000):  # one row: weights that travel, and no work
+                    X, y = collections_of(2 * c, n_features, c, 2)
+                    sizes.append(rounds_of(X, y, n_rounds))
+    light, heavy = sizes
+    # On its way up the tree and back a round has half of its bytes one after another.
+    bandwidth = (heavy.bytes_moved - light.bytes_moved) / 2 / (heavy.seconds - light.seconds)
+    return Constants(step, (busy[8] - busy[2]) / (2 * 6), bandwidth, row)
 
 
 def predict(args: argparse.Namespace) -> None:
@@ -243,18 +258,21 @@ def predict(args: argparse.Namespace) -> None:
     _, d, c = args.shape
     k = constants_of((200_000, d, c), args.rounds)
     print(
-        f"a round of one worker {1e3 * k.fixed:.1f} ms; {1e3 * k.task:.2f} ms a task, "
-        f"{1e3 * k.link:.1f} ms a step of the tree, {k.bandwidth / 1e6:.0f} MB/s, "
-        f"{1e9 * k.row:.0f} ns a row of {d} features and {c} classes"
+        f"{1e3 * k.step:.1f} ms a step of the tree, {1e3 * k.task:.2f} ms a task of the scheduler, "
+        f"{k.bandwidth / 1e6:.0f} MB/s, {1e9 * k.row:.0f} ns a row of {d} features and {c} classes"
     )
     state = 4 * c * (d + 1)
-    table = Table("rows", "epochs a round", *(f"{w} workers" for w in (1, 10, 100, 1000)))
+    table = Table(
+        "rows",
+        "epochs a round",
+        *(f"{w} workers" if w > 1 else "1 worker" for w in (1, 10, 100, 1000)),
+    )
     for n_rows, epochs in itertools.product((10**6, 10**8, 10**10), (1, 10)):
         one = round_seconds(k, 1, n_rows, state, epochs)
         cells = []
         for n_workers in (1, 10, 100, 1000):
             seconds = round_seconds(k, n_workers, n_rows, state, epochs)
-            cells.append(f"{seconds:.3g} s, {one / seconds:.3g} x")
+            cells.append(f"{seconds:.3g} s, {float(f'{one / seconds:.2g}'):g} x")
         table.add_row(f"{n_rows:.0e}", str(epochs), *cells)
     show(table)
 

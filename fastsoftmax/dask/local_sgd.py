@@ -19,7 +19,7 @@ from ..schedules import Schedule
 from ..sgd import Samples, copy_of, run_epoch
 from .cluster import Cluster, threads_here
 from .groups import Group, over_samples
-from .rounds import Parcel, Round, Training, bytes_of, parcel
+from .rounds import BYTES_OF_STARTS, CLIENT, Parcel, Round, Training, bytes_of, parcel
 from .rows import Problem, named
 from .survey import Survey
 
@@ -52,7 +52,10 @@ def local_round(
         If the cluster fails, a row is not finite, or training diverges on a worker.
     """
     seed = int(random.integers(1 << 63))
-    start = cluster.submit(_start, state)
+    size = bytes_of(state)
+    start = Parcel(state, size, CLIENT, 0)
+    if len(groups) * size > BYTES_OF_STARTS:
+        start = cluster.submit(_start, state)
     trained = [
         cluster.submit(
             *(
@@ -66,6 +69,7 @@ def local_round(
                 n_epochs,
             ),
             *((seed, group.indices[0]), _steps_of_epoch(group, survey, training)),
+            group is groups[0],
             worker=group.worker,
         )
         for group in groups
@@ -79,7 +83,7 @@ def local_round(
     cluster.wait(trained)
     done: Parcel = cluster.result(means[0])
     mean: Trained = done.value
-    moved = done.moved + 2 * bytes_of(state)  # from the client and to it
+    moved = done.moved + size  # to the client
     return Round(mean.state, list(mean.objectives), mean.n_steps, moved)
 
 
@@ -89,6 +93,11 @@ def _steps_of_epoch(group: Group, survey: Survey, training: Training) -> int:
 
 def _start(state: State) -> Parcel:
     return parcel(state, bytes_of(state), 0)
+
+
+def _bytes_to_start(start: Parcel, is_first: bool) -> int:
+    """Return what has travelled for a task to start; what all share comes from the client once."""
+    return start.received() + (start.nbytes if is_first and start.origin != CLIENT else 0)
 
 
 def _train(
@@ -101,6 +110,7 @@ def _train(
     n_epochs: int,
     seed: tuple[int, int],
     n_steps: int,
+    is_first: bool,
 ) -> Parcel:
     """Run epochs of so many steps over the partitions that are here."""
     state, random = copy_of(start.value), np.random.default_rng(seed)
@@ -127,7 +137,7 @@ def _train(
         over_samples(source, problem, train_on)
     means = tuple((objectives / max(n_rows, 1)).tolist())
     trained = Trained(state, means, n_rows, n_steps * n_epochs)
-    return parcel(trained, bytes_of(state), start.received())
+    return parcel(trained, bytes_of(state), _bytes_to_start(start, is_first))
 
 
 def _mean_of(left: Parcel, right: Parcel) -> Parcel:

@@ -14,6 +14,13 @@ from ..schedules import Schedule
 from ..sgd import Sampling
 from .cluster import here
 
+# The origin of what no worker has made.
+CLIENT = "client"
+
+# Weights to start from are a part of each task, by way of the scheduler, where they have at most so many
+# bytes for all workers. Larger ones are what a task before them returns, for all to fetch: a step more.
+BYTES_OF_STARTS = 1 << 20
+
 
 class Training(NamedTuple):
     """What a worker needs to know of the settings."""

@@ -20,7 +20,16 @@ from ..schedules import Schedule
 from ..sgd import Samples, Sampling, check_rows, data_of, mean_over
 from .cluster import Cluster, threads_here
 from .groups import Group, over_samples
-from .rounds import Parcel, Round, Training, bytes_of, parcel, rates_of_epoch
+from .rounds import (
+    BYTES_OF_STARTS,
+    CLIENT,
+    Parcel,
+    Round,
+    Training,
+    bytes_of,
+    parcel,
+    rates_of_epoch,
+)
 from .rows import Problem, named
 from .survey import Survey
 from .tree import root, summed
@@ -89,7 +98,9 @@ def synchronous_round(
     moved = 0
     for start in range(0, n_steps, _STEPS_OF_A_BLOCK):
         steps = range(start, min(start + _STEPS_OF_A_BLOCK, n_steps))
-        walk = cluster.submit(_start, state)
+        walk = Parcel(Walk(state, ()), bytes_of(state), CLIENT, 0)
+        if len(groups) * walk.nbytes > BYTES_OF_STARTS:
+            walk = cluster.submit(_start, state)
         for step in steps:
             sums = [
                 cluster.submit(
@@ -191,8 +202,9 @@ def _parcel_of(nodes: dict[tuple[int, int], GradientSum | None], moved: int) -> 
 
 
 def _take_step(n_leaves: int, walk: Parcel, rule: Rule, rate: float, *sums: Parcel) -> Parcel:
-    # Who runs this has had the weights for its own sum.
     moved = walk.moved + sum(each.moved + each.received() for each in sums)
+    if walk.origin == CLIENT:  # else who runs this has had the weights for its own sum
+        moved += walk.nbytes
     state, objectives = walk.value
     if walk.value.has_ended:
         return parcel(walk.value, bytes_of(state), moved)

@@ -256,7 +256,7 @@ def test_bytes_of_local_sgd_by_hand(clients, n_workers, momentum):
     model = local_sgd(clients(n_workers), momentum=momentum, n_iter_no_change=5)
     model.fit(cut(X[:rows], sizes), cut(y[:rows], sizes))
     state = (2 if momentum else 1) * (C * D + C) * 8
-    # To the worker that begins, from it to each other one, and as many sums back.
+    # From the client to every worker, and as many sums back.
     assert model.bytes_moved_ == [2 * n_workers * state] * 3
 
 
@@ -268,8 +268,10 @@ def test_bytes_of_synchronous_steps_by_hand(clients, n_workers):
     model = synchronous(clients(n_workers), batch_size=16, shuffle=True)
     model.fit(cut(X[:rows], sizes), cut(y[:rows], sizes))
     state, n_steps = (C * D + C) * 8, -(-rows // 16)
-    # There and back, and in each step the weights to the other worker, and its sum back.
-    assert model.bytes_moved_ == [2 * state + (n_workers - 1) * n_steps * 2 * state] * 3
+    # To all who take a part in the first step, the one who takes it included, and back; in each step a sum of
+    # the other worker, and but for the first one the weights to it.
+    others = (n_workers - 1) * (n_steps + n_steps - 1) * state
+    assert model.bytes_moved_ == [(n_workers + 1) * state + others + state] * 3
 
 
 # What is shown of them
