@@ -55,7 +55,7 @@ def rows_of_chunk(shape: tuple[int, int, int], chunk: int) -> np.ndarray:
     X = rng.standard_normal((n, d), dtype=np.float32)
     teacher = np.random.default_rng(0).standard_normal((d, c), dtype=np.float32)
     y = (X @ teacher).argmax(axis=1)
-    y[rng.random(n) < 0.1] = rng.integers(c)
+    y = np.where(rng.random(n) < 0.1, rng.integers(c, size=n), y)
     return np.column_stack([X, y.astype(np.float32)])
 
 
