@@ -268,8 +268,8 @@ def test_bytes_of_synchronous_steps_by_hand(clients, n_workers):
     model = synchronous(clients(n_workers), batch_size=16, shuffle=True)
     model.fit(cut(X[:rows], sizes), cut(y[:rows], sizes))
     state, n_steps = (C * D + C) * 8, -(-rows // 16)
-    # To all who have a part in the first step, the one who takes it too, and back; in each step a sum of the
-    # other worker, and but for the first the weights to it.
+    # To all who have a part in the first step, the one who takes it too, and back; in each step a sum of
+    # the other worker, and but for the first the weights to it.
     others = (n_workers - 1) * (n_steps + n_steps - 1) * state
     assert model.bytes_moved_ == [(n_workers + 1) * state + others + state] * 3
 
