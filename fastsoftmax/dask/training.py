@@ -212,13 +212,21 @@ def _find_step_size(everything: Everything, settings: Settings) -> None:
     looks = [
         cluster.submit(look_at_rows, group.source, *args, worker=group.worker) for group in groups
     ]
-    seen = _all_of(cluster.results([cluster.submit(_numbers_of, look) for look in looks]))
+
+    def of_all(function: Any, *args: Any) -> dict[Any, Any]:
+        # Where the rows are that have been looked at: these stay there.
+        tasks = [
+            cluster.submit(function, look, *args, worker=group.worker)
+            for look, group in zip(looks, groups, strict=True)
+        ]
+        return _all_of(cluster.results(tasks))
+
+    seen = of_all(_numbers_of)
     squares, masses = zip(*(seen[number] for number in sorted(seen)), strict=True)
     n_leaves = len(survey.n_counted)
 
     def product(v: Any, offset: float) -> tuple[Any, float]:
-        tasks = [cluster.submit(multiply, look, v, offset, n_leaves) for look in looks]
-        total = root(summed(_all_of(cluster.results(tasks)), n_leaves))
+        total = root(summed(of_all(multiply, v, offset, n_leaves), n_leaves))
         return total[:-1], float(total[-1])
 
     intercept = settings.fit_intercept
