@@ -183,7 +183,7 @@ MAY_IMPORT = {
         "settings",
         "sgd",
     }
-    | {"standardization", "step_size", "targets"},
+    | {"averaging", "scores", "standardization", "step_size", "targets"},
     "torch": LEAVES | {"loss"},
     "njit": {"__init__"},
     "lecture": LEAVES | {"backends", "loss", "linear", "gradcheck"},

@@ -18,8 +18,6 @@ from .predictions import predicted
 from .training import DistributedRun, Method, everything_of
 
 _ALGORITHMS = ("local", "synchronous")
-# Parameters of the local estimator that mean nothing here yet.
-_NOT_TAKEN = ("average", "early_stopping")
 
 
 class SoftmaxClassifier(classifier.SoftmaxClassifier):
@@ -47,9 +45,10 @@ class SoftmaxClassifier(classifier.SoftmaxClassifier):
         what the workers have left. Else every worker reads its partitions anew, one at a time, in every
         epoch. What is persisted already stays where it is.
     **parameters
-        Those of `fastsoftmax.SoftmaxClassifier`, but for `average` and `early_stopping`. `n_jobs` is the
-        threads of every worker, by default as many as it has for tasks. `verbose`, `tol` and
-        `n_iter_no_change` look at the last epoch of every round; a line says how many bytes it has moved.
+        Those of `fastsoftmax.SoftmaxClassifier`; `average` goes with "synchronous" alone. With
+        `early_stopping`, every partition holds out its share of the rows, and scores come once a round.
+        `n_jobs` is the threads of every worker, by default as many as it has for tasks. `verbose`, `tol`
+        and `n_iter_no_change` look at the last epoch of every round; a line says what bytes it has moved.
 
     Attributes
     ----------
@@ -157,7 +156,9 @@ class SoftmaxClassifier(classifier.SoftmaxClassifier):
     ) -> bool:
         """Train and publish, and return whether that has come to its end."""
         random = generator_of(deepcopy(self.random_state))
-        everything = everything_of(collection, cluster, settings, method)
+        # Of a copy: the order of the samples is that of the local estimator.
+        seed = int(deepcopy(random).integers(1 << 63))
+        everything = everything_of(collection, cluster, settings, method, seed)
         survey = everything.survey
         classes, names = survey.problem.classes, survey.names
         if settings.warm_start and self.__sklearn_is_fitted__():
@@ -287,12 +288,14 @@ class SoftmaxClassifier(classifier.SoftmaxClassifier):
         return new
 
     def _method(self) -> Method:
-        for name in _NOT_TAKEN:
-            if getattr(self, name) is not False:
-                raise ValueError(f"{name}: expected False for Dask, got {getattr(self, name)!r}")
         if self.algorithm not in _ALGORITHMS:
             raise ValueError(
                 f"algorithm: expected one of {', '.join(_ALGORITHMS)}, got {self.algorithm!r}"
+            )
+        if self.algorithm == "local" and self.average:
+            raise ValueError(
+                'average: expected False for algorithm="local", which averages weights itself, '
+                f"got {self.average!r}"
             )
         is_flag = isinstance(self.persist, bool | np.bool_)
         if not is_flag and not (isinstance(self.persist, str) and self.persist == "auto"):

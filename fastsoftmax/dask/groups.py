@@ -11,8 +11,8 @@ from dask.sizeof import sizeof
 from ..sgd import Samples
 from .cluster import Cluster, Worker
 from .partitions import Collection, Partition
-from .rows import Problem, rows_of, samples_of
-from .survey import over
+from .rows import Problem, Scored, rows_of, samples_of, split_of
+from .survey import T, over
 
 
 class Bundle(list[Any]):
@@ -90,7 +90,7 @@ def _by_holder(collection: Collection, cluster: Cluster) -> dict[str, list[int]]
 
 
 def prepared(group: Group, problem: Problem, cluster: Cluster) -> Group:
-    """Return the group with `Samples` in the place of rows, of those that are held."""
+    """Return the group with what rows are split in in their place, of those that are held."""
     if not group.is_held:
         return group
     return replace(
@@ -108,10 +108,17 @@ def where_it_is(group: Group, workers: list[Worker], cluster: Cluster) -> Group:
 def over_samples(source: Any, problem: Problem, function: Callable[[int, Samples], object]) -> None:
     """Call a function with the partitions of a group and their numbers, on the worker."""
     if isinstance(source, Bundle):
-        for number, samples in source:
+        for number, (samples, _) in source:
             function(number, samples)
     else:
         over(source, lambda rows: function(rows.number, samples_of(rows, problem)))
+
+
+def over_scored(source: Any, problem: Problem, function: Callable[[Scored], T]) -> list[T]:
+    """Return what a function says of the rows that are held out, on the worker."""
+    if isinstance(source, Bundle):
+        return [function(scored) for _, (_, scored) in source]
+    return over(source, lambda rows: function(split_of(rows, problem)[1]))
 
 
 def _read(partitions: list[Partition]) -> Bundle:
@@ -126,6 +133,6 @@ def _together(indices: list[int], partitions: list[list[Any]]) -> Bundle:
 
 
 def _prepare(source: Bundle, problem: Problem) -> Bundle:
-    bundle = Bundle((rows.number, samples_of(rows, problem)) for rows in source)
+    bundle = Bundle((rows.number, split_of(rows, problem)) for rows in source)
     bundle.nbytes = source.nbytes
     return bundle

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 
 from .. import estimator, validation
 from ..backends import TargetWeights
+from ..fitting import hold_out
 from ..labels import find_classes
 from ..samples import as_samples
 from ..sgd import Samples
@@ -38,6 +40,13 @@ class Rows(NamedTuple):
         return int(self.X.nbytes)
 
 
+class Share(NamedTuple):
+    """What every partition holds out to score with: a fraction of its rows, by lot."""
+
+    fraction: float
+    seed: int
+
+
 class Problem(NamedTuple):
     """What all partitions together say, and one needs to know to train."""
 
@@ -47,6 +56,16 @@ class Problem(NamedTuple):
     dtype: np.dtype[Any]
     label_smoothing: float
     units: Standardization | None
+    held_out: Share | None = None
+
+
+class Scored(NamedTuple):
+    """Rows that are held out, with the targets and weights of all rows as they were given."""
+
+    X: NDArray[Any] | SparseRows
+    targets: NDArray[Any]
+    weights: NDArray[np.float64] | None
+    rows: NDArray[np.int64]
 
 
 def rows_of(index: int, X: Any, y: Any, sample_weight: Any = None) -> Rows:
@@ -77,11 +96,22 @@ def rows_of(index: int, X: Any, y: Any, sample_weight: Any = None) -> Rows:
 
 def samples_of(rows: Rows, problem: Problem) -> Samples:
     """Return what is trained on; `rows` of it are those that count, and may be none."""
+    return split_of(rows, problem)[0]
+
+
+def split_of(rows: Rows, problem: Problem) -> tuple[Samples, Scored]:
+    """Return what is trained on, and what is scored with."""
     targets = targets_in(rows, problem)
-    weights = None
+    weights, trained = None, targets.rows
     if targets.weights is not None or problem.label_smoothing:
         weights = TargetWeights(targets.weights, None, problem.label_smoothing)
-    return Samples(rows.X, targets.values, weights, targets.rows, problem.units)
+    scored = np.zeros(0, np.int64)
+    if problem.held_out is not None:
+        random = np.random.default_rng([problem.held_out.seed, rows.number])
+        with suppress(ValueError):  # too few rows: all are trained on
+            trained, scored = hold_out(targets, problem.held_out.fraction, len(rows), random)
+    samples = Samples(rows.X, targets.values, weights, trained, problem.units)
+    return samples, Scored(rows.X, targets.given, targets.of_samples, scored)
 
 
 def targets_in(rows: Rows, problem: Problem) -> Targets:

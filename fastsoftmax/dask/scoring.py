@@ -1,4 +1,4 @@
-"""The accuracy on Dask collections, counted where the rows lie."""
+"""The accuracy on Dask collections and on rows held out, counted where the rows lie."""
 
 from __future__ import annotations
 
@@ -7,11 +7,15 @@ from typing import Any
 import dask
 import numpy as np
 
+from .. import scores
+from ..backends import get_backend
 from ..labels import as_labels
-from .cluster import Cluster
+from ..validation import FloatArray
+from .cluster import Cluster, threads_here
+from .groups import over_scored
 from .partitions import Collection
 from .predictions import of_rows
-from .rows import rows_of
+from .rows import Problem, Scored, rows_of
 
 
 def accuracy(model: Any, cluster: Cluster, collection: Collection) -> float:
@@ -32,6 +36,31 @@ def accuracy(model: Any, cluster: Cluster, collection: Collection) -> float:
     if not mass > 0:
         raise ValueError("X: expected at least one sample to score, of a weight above 0")
     return float(hits / mass)
+
+
+def hits_of(
+    source: Any,
+    problem: Problem,
+    coef: FloatArray,
+    intercept: FloatArray,
+    backend: str,
+    n_threads: int | None,
+) -> list[tuple[float, float]]:
+    """Return the weights of the rows held out that are predicted right, and of all, of every partition."""
+
+    def of(scored: Scored) -> tuple[float, float]:
+        if not len(scored.rows):
+            return 0.0, 0.0
+        share = scores.accuracy(
+            *(get_backend(backend), scored.X, scored.targets, scored.weights, scored.rows),
+            *(coef, intercept, threads_here(n_threads)),
+        )
+        mass = float(len(scored.rows))
+        if scored.weights is not None:
+            mass = float(scored.weights[scored.rows].sum())
+        return float(share[0]) * mass, mass
+
+    return over_scored(source, problem, of)
 
 
 def _hits(index: int, model: Any, X: Any, y: Any, sample_weight: Any = None) -> tuple[float, float]:

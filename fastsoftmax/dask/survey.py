@@ -18,7 +18,7 @@ from ..targets import class_weights_of, is_soft
 from ..validation import as_native, training_dtype
 from .cluster import threads_here
 from .partitions import Partition
-from .rows import Problem, Rows, named, samples_of
+from .rows import Problem, Rows, named, samples_of, split_of
 from .tree import summed
 
 # The rows of a worker: there, or to be made one partition after another.
@@ -253,6 +253,16 @@ def sum_moments(
 
     over(source, add)
     return found
+
+
+def count_split(source: Source, problem: Problem) -> list[tuple[int, int, int]]:
+    """Return, of every partition, its number, the rows that are trained on, and those held out."""
+
+    def numbers(rows: Rows) -> tuple[int, int, int]:
+        samples, scored = split_of(rows, problem)
+        return rows.number, len(samples), len(scored.rows)
+
+    return over(source, numbers)
 
 
 class Look(NamedTuple):

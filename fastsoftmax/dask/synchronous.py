@@ -9,15 +9,17 @@ and run without the client.
 from __future__ import annotations
 
 from copy import deepcopy
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..averaging import Average
 from ..backends import Rule, State, get_backend
 from ..gradient_sums import GradientSum, objective_of_step, stepped_by, sum_over_rows
 from ..schedules import Schedule
-from ..sgd import Samples, Sampling, check_rows, data_of, mean_over
+from ..sgd import Samples, Sampling, check_rows, data_of, mean_over, with_sums
 from .cluster import Cluster, threads_here
 from .groups import Group, over_samples
 from .rounds import (
@@ -74,8 +76,9 @@ def synchronous_round(
     schedule: Schedule,
     epoch: int,
     random: np.random.Generator,
+    average: Average | None,
 ) -> tuple[Round, np.random.Generator]:
-    """Run an epoch, and return what it has come to and the generator after it.
+    """Run an epoch, changing `average`, and return what it has come to and the generator after it.
 
     Raises
     ------
@@ -96,8 +99,12 @@ def synchronous_round(
     ]
     objectives: list[float] = []
     moved = 0
-    for start in range(0, n_steps, _STEPS_OF_A_BLOCK):
-        steps = range(start, min(start + _STEPS_OF_A_BLOCK, n_steps))
+    first_averaged = n_steps if average is None else average.steps_before(size, n_steps)
+    ends = sorted({*range(0, n_steps, _STEPS_OF_A_BLOCK), first_averaged, n_steps})
+    for start, stop in pairwise(ends):
+        steps = range(start, stop)
+        if start >= first_averaged:
+            state = with_sums(state)
         walk = Parcel(Walk(state, ()), bytes_of(state), CLIENT, 0)
         if len(groups) * walk.nbytes > BYTES_OF_STARTS:
             walk = cluster.submit(_start, state)
@@ -126,6 +133,12 @@ def synchronous_round(
         objectives += done.value.objectives
         if done.value.has_ended:
             return Round(state, [objectives[-1]], len(objectives), moved), random
+        if average is not None and start >= first_averaged:
+            average.add(state)
+            state = state._replace(coef_sum=None, intercept_sum=None)
+    if average is not None:
+        average.n_steps += n_steps - first_averaged
+        average.n_samples += n_samples
     after = cluster.result(cluster.submit(_generator_after, plans[0]))
     mean = float(mean_over(np.array(objectives), size, n_samples))
     return Round(state, [mean], n_steps, moved), after

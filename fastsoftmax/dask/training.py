@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from dask.utils import format_bytes
 
+from ..averaging import Average
 from ..backends import State
 from ..exceptions import ClusterError, DivergenceError
 from ..fitting import Run
@@ -16,12 +17,25 @@ from ..settings import Settings
 from ..standardization import Standardization, from_moments, joined
 from ..step_size import Squares, from_curvature, largest_eigenvalue, positions
 from ..step_size import joined as joined_squares
+from ..validation import FloatArray
 from .cluster import Cluster
 from .groups import Group, groups_held, groups_to_read, prepared, where_it_is
 from .local_sgd import local_round
 from .partitions import Collection
 from .rounds import Round, Training
-from .survey import Counts, Look, Survey, count, look_at_rows, multiply, sum_moments, survey_of
+from .rows import Share
+from .scoring import hits_of
+from .survey import (
+    Counts,
+    Look,
+    Survey,
+    count,
+    count_split,
+    look_at_rows,
+    multiply,
+    sum_moments,
+    survey_of,
+)
 from .synchronous import synchronous_round
 from .tree import root, summed
 
@@ -60,6 +74,17 @@ class Everything:
         partitions = [each for group in self.groups for each in group.source]
         return groups_to_read(partitions, workers)
 
+    def score(
+        self, coef: FloatArray, intercept: FloatArray | None, backend: str, method: Method
+    ) -> tuple[float, int]:
+        """Return the accuracy on the rows that are held out, and the bytes of the weights that it takes."""
+        if intercept is None:
+            intercept = np.zeros(len(coef), coef.dtype)
+        groups = self.at_hand()
+        args = self.survey.problem, coef, intercept, backend, method.n_threads
+        hits, mass = np.sum(_gathered(self.cluster, hits_of, groups, *args), axis=0)
+        return float(hits / mass), len(groups) * (coef.nbytes + intercept.nbytes)
+
 
 @dataclass
 class DistributedRun(Run):
@@ -68,6 +93,7 @@ class DistributedRun(Run):
     method: Method = field(default_factory=lambda: Method("local", 1, "auto", None))
     bytes_moved: list[int] = field(default_factory=list)
     last: Round | None = None
+    next_average: Average | None = None
 
     def epoch(self) -> float:
         """Run a round, and return the objective of its last epoch; `keep` takes its weights."""
@@ -84,8 +110,9 @@ class DistributedRun(Run):
                     *common, self.state, self.schedule, done, n_epochs, self.random
                 )
             else:
+                self.next_average = None if self.average is None else self.average.copy()
                 round_, self.random = synchronous_round(
-                    *common, self.state, self.schedule, done, self.random
+                    *common, self.state, self.schedule, done, self.random, self.next_average
                 )
             _check(round_.objectives, round_.state, self.schedule)
         except ClusterError as error:
@@ -105,15 +132,25 @@ class DistributedRun(Run):
         """Return one that has yet to begin."""
         samples: Any = everything
         schedule = settings.schedule
-        return cls(settings, samples, state, None, random, [], 0, schedule, method=method)
+        average = None
+        if settings.averaged_from is not None:
+            average = Average.of(state, settings.averaged_from)
+        return cls(settings, samples, state, average, random, [], 0, schedule, method=method)
 
     def keep(self, objective: float) -> None:  # noqa: ARG002 - it is the last of them
         """Take the weights of the round, and add its epochs to the history."""
         assert self.last is not None
-        self.state = self.last.state
+        self.state, self.average = self.last.state, self.next_average
         self.bytes_moved.append(self.last.bytes_moved)
         self.n_steps += self.last.n_steps
         self.curve += self.last.objectives
+        if self.settings.validation_fraction is not None:
+            everything: Any = self.samples
+            score, moved = everything.score(
+                *self.weights(), self.settings.backend.name, self.method
+            )
+            self.scores.append(score)
+            self.bytes_moved[-1] += moved
 
     @property
     def remark(self) -> str:
@@ -128,9 +165,11 @@ class DistributedRun(Run):
 
 
 def everything_of(
-    collection: Collection, cluster: Cluster, settings: Settings, method: Method
+    collection: Collection, cluster: Cluster, settings: Settings, method: Method, seed: int
 ) -> Everything:
     """Find out what there is to know of all rows, and have them held where they are to be.
+
+    The seed is that of the rows that are held out to score with.
 
     Raises
     ------
@@ -159,6 +198,8 @@ def everything_of(
             'algorithm="synchronous" would read it once a step: take batch_size=X.shape[0], which is one '
             'step an epoch, or algorithm="local"'
         )
+    if settings.validation_fraction is not None:
+        _hold_out(everything, settings.validation_fraction, seed)
     if settings.standardize:
         _standardize(everything, settings, method)
     if settings.finds_step_size:
@@ -187,6 +228,20 @@ def _gathered(cluster: Cluster, function: Any, groups: list[Group], *args: Any) 
         cluster.submit(function, group.source, *args, worker=group.worker) for group in groups
     ]
     return [each for found in cluster.results(futures) for each in found]
+
+
+def _hold_out(everything: Everything, fraction: float, seed: int) -> None:
+    survey, groups = everything.survey, everything.groups
+    problem = survey.problem._replace(held_out=Share(fraction, seed))
+    n_counted, n_held_out = np.zeros_like(survey.n_counted), 0
+    for number, n_trained, n_scored in _gathered(everything.cluster, count_split, groups, problem):
+        n_counted[number] = n_trained
+        n_held_out += n_scored
+    if not n_held_out:
+        raise ValueError(
+            f"validation_fraction: {fraction:g} of the rows of a partition leaves none to score with in any"
+        )
+    everything.survey = survey._replace(problem=problem, n_counted=n_counted)
 
 
 def _standardize(everything: Everything, settings: Settings, method: Method) -> None:

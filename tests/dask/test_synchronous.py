@@ -47,6 +47,8 @@ PARAMETERS = {
     "replacement, all at once": {"replacement": True, "batch_size": N},
     "momentum": {"momentum": 0.9},
     "nesterov": {"momentum": 0.8, "nesterov": True},
+    "averages": {"average": True},
+    "averages from a sample on": {"average": 70, "momentum": 0.8},
     "l1": {"penalty": "l1", "alpha": 0.02},
     "l1 by subgradient": {"penalty": "l1", "alpha": 0.02, "l1_step": "subgradient"},
     "l2": {"penalty": "l2", "alpha": 0.1},
