@@ -16,6 +16,8 @@ _NUMBERS_AS_THEY_LIE = 1 << 24
 # Values of sparse rows that are summed at once, where there are no more features.
 _VALUES_AT_ONCE = 1 << 18
 
+OUT_OF_RANGE = "X: its columns have no standard deviation within the range of numbers; scale X down"
+
 
 class Moments(NamedTuple):
     """Of every column the first row's number, and sums and sums of squares of what is left without it."""
@@ -219,9 +221,7 @@ def explain(
     if at is not None:
         row = int(rows[at])
         raise ValueError(why_row_is_invalid(row, X[row], dtype))
-    raise ValueError(
-        "X: its columns have no standard deviation within the range of numbers; scale X down"
-    )
+    raise ValueError(OUT_OF_RANGE)
 
 
 def _row_that_is_not_finite(

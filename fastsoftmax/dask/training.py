@@ -13,7 +13,7 @@ from ..exceptions import ClusterError, DivergenceError
 from ..fitting import Run
 from ..schedules import Schedule
 from ..settings import Settings
-from ..standardization import Standardization, from_moments, joined
+from ..standardization import OUT_OF_RANGE, Standardization, from_moments, joined
 from ..step_size import Squares, from_curvature, largest_eigenvalue, positions
 from ..step_size import joined as joined_squares
 from .cluster import Cluster
@@ -198,9 +198,7 @@ def _standardize(everything: Everything, settings: Settings, method: Method) -> 
     moments = [of_rows for _, of_rows in sorted(moments, key=lambda each: each[0])]
     units = from_moments(joined(moments), survey.problem.dtype, not survey.is_sparse)
     if units is None:
-        raise ValueError(
-            "X: its columns have no standard deviation within the range of numbers; scale X down"
-        )
+        raise ValueError(OUT_OF_RANGE)
     everything.units = units
     everything.survey = survey._replace(problem=survey.problem._replace(units=units))
 
