@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..backends import get_backend
-from ..labels import find_classes
+from ..labels import encode, find_classes
 from ..sparse import SparseRows
 from ..standardization import Moments, explain, from_moments, moments_of
 from ..step_size import RowSample, Squares, squares_of
@@ -183,8 +183,7 @@ def _classes_of(filled: list[Counts]) -> NDArray[Any]:
         raise ValueError(
             "sample_weight: expected at least one weight that is not zero, got zeros alone"
         )
-    kinds = {"text" if each.dtype.kind in "UTOS" else "number" for each in found}
-    if len(kinds) > 1:
+    if len({_kind_of(each) for each in found}) > 1:
         raise TypeError(
             "y: expected labels of one type, all numbers or all strings, got a mixture of partitions"
         )
@@ -192,6 +191,12 @@ def _classes_of(filled: list[Counts]) -> NDArray[Any]:
     if len(classes) < 2:
         raise ValueError(f"y: expected at least two classes, got one class: {classes[0]!r}")
     return classes
+
+
+def _kind_of(classes: NDArray[Any]) -> type:
+    """Of labels of one type, which an array of any dtype may hold."""
+    label = classes.tolist()[0]
+    return next((kind for kind in (str, bytes) if isinstance(label, kind)), float)
 
 
 def _by_class(
@@ -206,7 +211,7 @@ def _by_class(
             masses[i] += each.masses if len(each.masses) else 0
             n_of_class[i] = each.n_of_class
         elif each.classes is not None:
-            places = np.searchsorted(classes, each.classes)
+            places = encode(each.classes, classes, len(each.classes))
             masses[i, places], n_of_class[i, places] = each.masses, each.n_of_class
     return masses, n_of_class
 
