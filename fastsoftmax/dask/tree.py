@@ -17,7 +17,7 @@ def summed(nodes: Nodes, n_leaves: int) -> dict[tuple[int, int], Any]:
     """Return the nodes with every pair added up that is there."""
     found, level, n = dict(nodes), 0, n_leaves
     while n > 1:
-        # Those that are here alone: a worker has few of many partitions.
+        # Only nodes that are here are looked at: a worker has few of many partitions.
         for left in [(at, place) for at, place in found if at == level and place % 2 == 0]:
             right, above = (level, left[1] + 1), (level + 1, left[1] // 2)
             if right[1] == n:
