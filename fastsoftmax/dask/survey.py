@@ -13,7 +13,7 @@ from ..backends import get_backend
 from ..labels import encode, find_classes
 from ..sparse import SparseRows
 from ..standardization import Moments, explain, from_moments, moments_of
-from ..step_size import RowSample, Squares, squares_of
+from ..step_size import Positions, RowSample, Squares, heaviest, squares_of
 from ..targets import class_weights_of, is_soft
 from ..validation import as_native, training_dtype
 from .cluster import threads_here
@@ -53,6 +53,7 @@ class Survey(NamedTuple):
     is_sparse: bool
     bytes_of_row: int
     names: NDArray[Any] | None
+    is_weighted: bool  # whether some rows count more than others
 
     @property
     def n_samples(self) -> int:
@@ -163,14 +164,16 @@ def survey_of(counts: list[Counts], class_weight: object, label_smoothing: float
     least = min(each.least_weight for each in filled)
     largest = max(each.largest_weight for each in filled)
     mean_weight = float((masses.sum(axis=0) * v).sum() / takes_part.sum())
-    if least == largest and np.ptp(v) == 0:  # whose mean may be off by a rounding
+    is_weighted = not (least == largest and np.ptp(v) == 0)
+    if not is_weighted:  # whose mean may be off by a rounding
         mean_weight = float(least * v[0])
     n_counted = np.zeros(len(counts), np.int64)
     for each, n in zip(filled, takes_part.sum(axis=1), strict=True):
         n_counted[each.number] = n
     problem = Problem(classes, weights, mean_weight, dtype, label_smoothing, None)
     row_bytes = sum(each.nbytes for each in filled) // sum(each.n_rows for each in filled)
-    return Survey(*(problem, n_counted, first.n_features, first.is_sparse, row_bytes, first.names))
+    of_columns = first.n_features, first.is_sparse, row_bytes, first.names
+    return Survey(problem, n_counted, *of_columns, is_weighted)
 
 
 def _classes_of(filled: list[Counts]) -> NDArray[Any]:
@@ -260,6 +263,39 @@ def sum_moments(
     return found
 
 
+class Heavy(NamedTuple):
+    """Rows with large weights, by their places among all that are trained on."""
+
+    weights: NDArray[np.float64]
+    places: NDArray[np.int64]
+
+
+def heaviest_of(parts: list[Heavy], n: int) -> Heavy:
+    """Return the n with the largest weights; of equal ones the first."""
+    weights, places = (np.concatenate(each) for each in zip(*parts, strict=True))
+    in_order = np.argsort(places)
+    weights, places = weights[in_order], places[in_order]
+    at = heaviest(weights, n)
+    return Heavy(weights[at], places[at])
+
+
+def find_heaviest(
+    source: Source, problem: Problem, firsts: NDArray[np.int64], n: int
+) -> list[Heavy]:
+    """Return those of the rows that are here."""
+
+    def of_partition(rows: Rows) -> Heavy:
+        samples = samples_of(rows, problem)
+        among = np.arange(len(rows)) if samples.rows is None else samples.rows
+        weights = np.ones(len(rows))
+        if samples.weights is not None and samples.weights.rows is not None:
+            weights = samples.weights.rows
+        at = heaviest(weights[among], n)
+        return Heavy(weights[among][at], firsts[rows.number] + at)
+
+    return [heaviest_of(over(source, of_partition), n)]
+
+
 class Look(NamedTuple):
     """At rows of every partition, for the step size; `sample` stays where it is."""
 
@@ -272,8 +308,7 @@ def look_at_rows(
     problem: Problem,
     fit_intercept: bool,
     firsts: NDArray[np.int64],
-    looked_at: NDArray[np.int64],
-    sampled: NDArray[np.int64],
+    positions: Positions,
 ) -> Look:
     """Look at those rows, counted over all that are trained on, which are here."""
     look = Look({}, {})
@@ -282,13 +317,11 @@ def look_at_rows(
         samples = samples_of(rows, problem)
         among = np.arange(len(rows)) if samples.rows is None else samples.rows
         weights = None if samples.weights is None else samples.weights.rows
-        first, end = firsts[rows.number], firsts[rows.number] + len(among)
-        here, of_sample = (
-            each[(each >= first) & (each < end)] - first for each in (looked_at, sampled)
-        )
+        first = firsts[rows.number]
+        here = positions.between(first, first + len(among))
         args = problem.units, fit_intercept, weights
         look.squares[rows.number] = squares_of(rows.X, among, here, *args)
-        look.sample[rows.number] = RowSample.of(rows.X, among[of_sample], *args)
+        look.sample[rows.number] = RowSample.of(rows.X, among[here.sampled], *args)
 
     over(source, add)
     return look

@@ -21,7 +21,18 @@ from .groups import Group, groups_held, groups_to_read, prepared, where_it_is
 from .local_sgd import local_round
 from .partitions import Collection
 from .rounds import Round, Training
-from .survey import Counts, Look, Survey, count, look_at_rows, multiply, sum_moments, survey_of
+from .survey import (
+    Counts,
+    Look,
+    Survey,
+    count,
+    find_heaviest,
+    heaviest_of,
+    look_at_rows,
+    multiply,
+    sum_moments,
+    survey_of,
+)
 from .synchronous import synchronous_round
 from .tree import root, summed
 
@@ -205,8 +216,12 @@ def _standardize(everything: Everything, settings: Settings, method: Method) -> 
 
 def _find_step_size(everything: Everything, settings: Settings) -> None:
     survey, cluster, groups = everything.survey, everything.cluster, everything.groups
-    rows = positions(survey.n_samples, survey.n_features)
-    args = survey.problem, settings.fit_intercept, survey.firsts, *rows
+    at = positions(survey.n_samples, survey.n_features)
+    n = len(at.looked_at)
+    if survey.is_weighted and n < survey.n_samples:
+        heavy = _gathered(cluster, find_heaviest, groups, survey.problem, survey.firsts, n)
+        at = at._replace(heaviest=heaviest_of(heavy, n).places)
+    args = survey.problem, settings.fit_intercept, survey.firsts, at
     looks = [
         cluster.submit(look_at_rows, group.source, *args, worker=group.worker) for group in groups
     ]
