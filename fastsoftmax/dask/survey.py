@@ -234,19 +234,20 @@ def _class_weights(
 
 
 def sum_moments(
-    source: Source, problem: Problem, backend: str, n_threads: int | None
-) -> list[tuple[int, Moments]]:
-    """Sum the columns of the rows that count, of every partition.
+    source: Source, problem: Problem, backend: str, n_threads: int | None, n_leaves: int
+) -> dict[tuple[int, int], Any]:
+    """Sum the columns of the rows that count, over all partitions that are here.
 
     Raises
     ------
     ValueError
         If a row is not finite.
     """
-    found: list[tuple[int, Moments]] = []
+    nodes: dict[tuple[int, int], Moments | None] = {}
 
     def add(rows: Rows) -> None:
         samples = samples_of(rows, problem)
+        nodes[0, rows.number] = None
         if not len(samples):
             return
         weights = None if samples.weights is None else samples.weights.rows
@@ -257,10 +258,10 @@ def sum_moments(
             if from_moments(moments, problem.dtype, is_centred=True) is None:
                 counted = np.arange(len(rows)) if samples.rows is None else samples.rows
                 explain(rows.X, problem.dtype, counted)
-        found.append((rows.number, moments))
+        nodes[0, rows.number] = moments
 
     over(source, add)
-    return found
+    return summed(nodes, n_leaves)
 
 
 class Heavy(NamedTuple):

@@ -13,9 +13,8 @@ from ..exceptions import ClusterError, DivergenceError
 from ..fitting import Run
 from ..schedules import Schedule
 from ..settings import Settings
-from ..standardization import OUT_OF_RANGE, Standardization, from_moments, joined
-from ..step_size import Squares, from_curvature, largest_eigenvalue, positions
-from ..step_size import joined as joined_squares
+from ..standardization import OUT_OF_RANGE, Standardization, from_moments
+from ..step_size import Squares, from_curvature, joined, largest_eigenvalue, positions
 from .cluster import Cluster
 from .groups import Group, groups_held, groups_to_read, prepared, where_it_is
 from .local_sgd import local_round
@@ -201,13 +200,15 @@ def _gathered(cluster: Cluster, function: Any, groups: list[Group], *args: Any) 
 
 
 def _standardize(everything: Everything, settings: Settings, method: Method) -> None:
-    survey, groups = everything.survey, everything.groups
+    survey, cluster, groups = everything.survey, everything.cluster, everything.groups
     n_threads = method.n_threads
-    args = survey.problem, settings.backend.name, n_threads
-    moments = _gathered(everything.cluster, sum_moments, groups, *args)
-    # In the order of the partitions: the bits do not depend on who has them.
-    moments = [of_rows for _, of_rows in sorted(moments, key=lambda each: each[0])]
-    units = from_moments(joined(moments), survey.problem.dtype, not survey.is_sparse)
+    n_leaves = len(survey.n_counted)
+    args = survey.problem, settings.backend.name, n_threads, n_leaves
+    tasks = [
+        cluster.submit(sum_moments, group.source, *args, worker=group.worker) for group in groups
+    ]
+    moments = root(summed(_all_of(cluster.results(tasks)), n_leaves))
+    units = from_moments(moments, survey.problem.dtype, not survey.is_sparse)
     if units is None:
         raise ValueError(OUT_OF_RANGE)
     everything.units = units
@@ -238,7 +239,7 @@ def _find_step_size(everything: Everything, settings: Settings) -> None:
     steepest = largest_eigenvalue(product, survey.n_features, sum(masses), intercept)
     found = from_curvature(
         *(survey.n_samples, settings.sampling.batch_size, settings.sampling.replacement),
-        *(joined_squares(list(squares)), steepest, settings.rule.l2),
+        *(joined(list(squares)), steepest, settings.rule.l2),
     )
     eta0 = max(found, np.finfo(np.float64).tiny)
     settings.schedule = settings.schedule._replace(eta0=eta0)
