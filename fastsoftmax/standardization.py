@@ -1,5 +1,6 @@
 """Mean and standard deviation of every feature, and weights in the units of either side."""
 
+from dataclasses import dataclass
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
@@ -16,29 +17,29 @@ _NUMBERS_AS_THEY_LIE = 1 << 24
 # Values of sparse rows that are summed at once, where there are no more features.
 _VALUES_AT_ONCE = 1 << 18
 
+OUT_OF_RANGE = "X: its columns have no standard deviation within the range of numbers; scale X down"
 
-class Moments(NamedTuple):
-    """Of every column the first row's number, and sums and sums of squares of what is left without it."""
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Moments:
+    """Of every column the first row's number, and sums and sums of squares of what is left without it.
+
+    Those of other rows are added with ``+``.
+    """
 
     origin: NDArray[np.float64]
     sums: NDArray[np.float64]
     squares: NDArray[np.float64]
     mass: float  # the sum of the rows' weights
 
-    def as_from(self, origin: NDArray[np.float64]) -> "Moments":
-        """Return those of what is left without another number."""
-        shift = self.origin - origin
-        squares = self.squares + shift * (2 * self.sums + self.mass * shift)
-        return Moments(origin, self.sums + self.mass * shift, squares, self.mass)
-
-
-def joined(parts: list[Moments]) -> Moments:
-    """Return the moments of all rows, from those of some each."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        moved = [part.as_from(parts[0].origin) for part in parts]
-        sums = np.sum([each.sums for each in moved], axis=0)
-        squares = np.sum([each.squares for each in moved], axis=0)
-        return Moments(parts[0].origin, sums, squares, sum(each.mass for each in moved))
+    def __add__(self, other: "Moments") -> "Moments":
+        with np.errstate(over="ignore", invalid="ignore"):  # shows in the sums
+            shift = other.origin - self.origin
+            squares = other.squares + shift * (2 * other.sums + other.mass * shift)
+            sums = other.sums + other.mass * shift
+            return Moments(
+                self.origin, self.sums + sums, self.squares + squares, self.mass + other.mass
+            )
 
 
 class Standardization(NamedTuple):
@@ -131,10 +132,10 @@ def from_moments(
     moments: Moments, dtype: np.dtype[Any], is_centred: bool
 ) -> Standardization | None:
     """Return None where something is not finite, or too large to be squared."""
-    origin, sums, squares, mass = moments
+    sums, mass = moments.sums, moments.mass
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        mean = origin + sums / mass
-        scale = np.sqrt(np.maximum(squares - sums * sums / mass, 0) / mass)
+        mean = moments.origin + sums / mass
+        scale = np.sqrt(np.maximum(moments.squares - sums * sums / mass, 0) / mass)
         if not (np.isfinite(scale) & np.isfinite(mean.astype(dtype))).all():
             return None
         scale[(scale == 0) | ~np.isfinite((1 / scale).astype(dtype))] = 1
@@ -219,9 +220,7 @@ def explain(
     if at is not None:
         row = int(rows[at])
         raise ValueError(why_row_is_invalid(row, X[row], dtype))
-    raise ValueError(
-        "X: its columns have no standard deviation within the range of numbers; scale X down"
-    )
+    raise ValueError(OUT_OF_RANGE)
 
 
 def _row_that_is_not_finite(

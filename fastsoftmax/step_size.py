@@ -54,9 +54,11 @@ def step_size(
     Gower, Loizou, Qian, Sailanbayev, Shulgin, Richtárik: SGD: general analysis and improved rates (2019).
     """
     among = np.arange(len(X)) if of is None else of
-    looked_at, sampled = positions(len(among), X.shape[1])
-    squares = squares_of(X, among, looked_at, units, fit_intercept, weights)
-    sample = RowSample.of(X, among[sampled], units, fit_intercept, weights)
+    at = positions(len(among), X.shape[1])
+    if weights is not None:
+        at = at._replace(heaviest=heaviest(weights[among], len(at.looked_at)))
+    squares = squares_of(X, among, at, units, fit_intercept, weights)
+    sample = RowSample.of(X, among[at.sampled], units, fit_intercept, weights)
     steepest = largest_eigenvalue(sample.multiply, X.shape[1], sample.mass, fit_intercept)
     return from_curvature(len(among), batch_size, replacement, squares, steepest, l2)
 
@@ -75,11 +77,33 @@ def joined(parts: list[Squares]) -> Squares:
     return Squares(weighted, mass, max(part.largest for part in parts))
 
 
-def positions(n_samples: int, n_features: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return which of the samples are looked at, and which of these the matrix is made of."""
+class Positions(NamedTuple):
+    """Samples by their place among those that are trained on."""
+
+    looked_at: NDArray[np.int64]
+    sampled: NDArray[np.int64]  # of these, what the matrix is made of
+    heaviest: NDArray[np.int64]  # with the largest weights: one makes a step as large as it is
+
+    def between(self, first: int, end: int) -> "Positions":
+        """Return those of a part of the samples, counted from its first one."""
+        return Positions(*(each[(each >= first) & (each < end)] - first for each in self))
+
+
+def positions(n_samples: int, n_features: int) -> Positions:
+    """Return which samples to look at where none has a weight."""
     most = min(_ROWS, max(_FEWEST_ROWS, _NUMBERS_LOOKED_AT // n_features))
     looked_at = _evenly(n_samples, most)
-    return looked_at, looked_at[_evenly(len(looked_at), max(_FEWEST_ROWS, _NUMBERS // n_features))]
+    sampled = looked_at[_evenly(len(looked_at), max(_FEWEST_ROWS, _NUMBERS // n_features))]
+    return Positions(looked_at, sampled, np.zeros(0, np.int64))
+
+
+def heaviest(weights: NDArray[np.float64], n: int) -> NDArray[np.int64]:
+    """Return where the n largest weights are or, where there are fewer, all; of equal ones the first."""
+    if len(weights) <= n:
+        return np.arange(len(weights))
+    least = np.partition(weights, -n)[-n]
+    above = np.flatnonzero(weights > least)
+    return np.sort(np.append(above, np.flatnonzero(weights == least)[: n - len(above)]))
 
 
 def _evenly(n: int, most: int) -> NDArray[np.int64]:
@@ -89,29 +113,21 @@ def _evenly(n: int, most: int) -> NDArray[np.int64]:
 def squares_of(
     X: NDArray[Any] | SparseRows,
     among: NDArray[np.int64],
-    looked_at: NDArray[np.int64],
+    at: Positions,
     units: Standardization | None,
     fit_intercept: bool,
     weights: NDArray[np.float64] | None,
 ) -> Squares:
-    """Return the squares of the rows `among[looked_at]`.
-
-    For the largest also those with the largest weights are looked at: one makes a step as large as it is.
-    """
-    rows = among[looked_at]
-    squares = squares_at(X, rows, units, fit_intercept)
-    if not len(rows):
-        return Squares(0.0, 0.0, 0.0)
+    """Return the squares of rows `among` others, of which there may be none; weights are of all of X."""
+    found, masses = [], []
     with np.errstate(over="ignore", invalid="ignore"):
-        if weights is None:
-            return Squares(float(squares.sum()), float(len(rows)), float(squares.max()))
-        heavy = among
-        if len(among) > len(rows):
-            heavy = among[np.argpartition(weights[among], -len(rows))[-len(rows) :]]
-        of_heavy = weights[heavy] * squares_at(X, heavy, units, fit_intercept)
-        of_rows = weights[rows] * squares
-        largest = max(float(of_rows.max()), float(of_heavy.max()))
-        return Squares(float(of_rows.sum()), float(weights[rows].sum()), largest)
+        for rows in (among[at.looked_at], among[at.heaviest]):
+            of_rows = np.ones(len(rows)) if weights is None else weights[rows]
+            squares = squares_at(X, rows, units, fit_intercept) if len(rows) else np.zeros(0)
+            found.append(of_rows * squares)
+            masses.append(of_rows.sum())
+        largest = np.concatenate(found).max(initial=0.0)
+        return Squares(float(found[0].sum()), float(masses[0]), float(largest))
 
 
 def from_curvature(

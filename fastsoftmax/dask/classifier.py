@@ -5,6 +5,7 @@ from __future__ import annotations
 from copy import copy, deepcopy
 from typing import Any, Self
 
+import cloudpickle
 import numpy as np
 from dask.base import is_dask_collection
 
@@ -13,7 +14,13 @@ from ..backends import State
 from ..fitting import train
 from ..settings import Settings, generator_of, parameters_of
 from .cluster import Cluster, client_of
-from .partitions import Collection, check_collection, check_rows_are_whole, collection_of
+from .partitions import (
+    Collection,
+    check_collection,
+    check_rows_are_whole,
+    collection_of,
+    is_array,
+)
 from .predictions import predicted
 from .training import DistributedRun, Method, everything_of
 
@@ -301,6 +308,8 @@ class SoftmaxClassifier(classifier.SoftmaxClassifier):
         if not is_flag and not (isinstance(self.persist, str) and self.persist == "auto"):
             raise ValueError(f"persist: expected True, False or 'auto', got {self.persist!r}")
         epochs = validation.as_integer("local_epochs", self.local_epochs, 1)
+        if self.algorithm == "local" and callable(self.learning_rate):
+            _check_it_travels(self.learning_rate)
         n_threads = None if self.n_jobs in (None, -1) else int(self.n_jobs)
         return Method(self.algorithm, epochs, self.persist, n_threads)
 
@@ -319,7 +328,7 @@ class SoftmaxClassifier(classifier.SoftmaxClassifier):
         check_collection("X", X)
         check_rows_are_whole(X)
         estimator.check_feature_names(self, getattr(X, "_meta", None), stacklevel=5)
-        n_features = X.shape[1] if hasattr(X, "chunks") else len(X.columns)
+        n_features = X.shape[1] if is_array(X) else len(X.columns)
         if n_features != self.n_features_in_ and not np.isnan(n_features):
             raise ValueError(
                 f"X has {n_features} features, but {type(self).__name__} is expecting "
@@ -333,9 +342,20 @@ class SoftmaxClassifier(classifier.SoftmaxClassifier):
         return local
 
 
+def _check_it_travels(learning_rate: Any) -> None:
+    """Raise if workers cannot be sent the function, which they call with the number of a step."""
+    try:
+        cloudpickle.dumps(learning_rate)
+    except Exception as error:  # whatever one of its values makes of it
+        raise TypeError(
+            f"learning_rate: expected a function that can be pickled, for workers to call it, "
+            f"got {learning_rate!r}: {error}"
+        ) from None
+
+
 def _as_vector(y: Any) -> Any:
     """Return labels in one column as one dimension, with the warning of the local estimator, once."""
     if not is_dask_collection(y) or getattr(y, "ndim", 1) != 2 or y.shape[1] != 1:
         return y
     estimator.warn_of_column(stacklevel=4)
-    return y[:, 0] if hasattr(y, "chunks") else y[y.columns[0]]
+    return y[:, 0] if is_array(y) else y[y.columns[0]]

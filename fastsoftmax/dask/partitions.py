@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import dask
+import dask.array as da
 import numpy as np
 from dask.optimization import cull
 from dask.utils import ensure_dict
@@ -83,6 +84,8 @@ def collection_of(X: Any, y: Any, sample_weight: Any) -> Collection:
     check_rows_are_whole(X)
     columns = [delayed_of(X)]
     for name, value in list(named.items())[1:]:
+        if value.ndim == 0:
+            raise ValueError(f"{name}: expected one for each row of X, got a single number")
         parts = delayed_of(_cut_as(name, value, X))
         if len(parts) != len(columns[0]):
             raise ValueError(
@@ -90,7 +93,7 @@ def collection_of(X: Any, y: Any, sample_weight: Any) -> Collection:
             )
         columns.append(parts)
     # That of an array of sparse chunks counts zeros as well.
-    knows_bytes = hasattr(X, "chunks") and isinstance(X._meta, np.ndarray)
+    knows_bytes = is_array(X) and isinstance(X._meta, np.ndarray)
     nbytes = float(X.nbytes) if knows_bytes else np.nan
     held = bool(futures_of(list(named.values())))
     return Collection([list(parts) for parts in zip(*columns, strict=True)], held, nbytes)
@@ -106,9 +109,14 @@ def check_collection(name: str, value: Any) -> None:
         )
 
 
+def is_array(value: Any) -> bool:
+    """Whether a collection is an array, not a frame or series."""
+    return isinstance(value, da.Array)  # a frame may have a column of any name: it tells nothing
+
+
 def check_rows_are_whole(X: Any) -> None:
     """Raise if X is no matrix, or the chunks of an array are parts of rows."""
-    if X.ndim != 2 or (hasattr(X, "chunks") and len(X.chunks[1]) != 1):
+    if X.ndim != 2 or (is_array(X) and len(X.chunks[1]) != 1):
         shape = f"got {X.ndim} dimensions" if X.ndim != 2 else f"got {len(X.chunks[1])} along them"
         raise ValueError(
             f"X: expected two dimensions and one chunk along the features, {shape}: "
@@ -118,7 +126,7 @@ def check_rows_are_whole(X: Any) -> None:
 
 def _cut_as(name: str, value: Any, X: Any) -> Any:
     """Return `value` in the chunks of X, where both are known."""
-    if not (hasattr(value, "chunks") and hasattr(X, "chunks")):
+    if not (is_array(value) and is_array(X)):
         return value
     if value.ndim == 2 and len(value.chunks[1]) != 1:
         value = value.rechunk({1: -1})
@@ -133,7 +141,7 @@ def _cut_as(name: str, value: Any, X: Any) -> Any:
 
 def delayed_of(value: Any) -> list[Any]:
     """Return the partitions of an array, frame or series, lazily."""
-    if not hasattr(value, "chunks"):
+    if not is_array(value):
         # Else Dask may read several files together where it needs few of their columns, as of y.
         with dask.config.set({"optimization.tune.active": False}):
             return list(value.to_delayed())

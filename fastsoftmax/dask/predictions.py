@@ -7,14 +7,14 @@ import dask.array as da
 import numpy as np
 from numpy.typing import NDArray
 
-from .partitions import delayed_of
+from .partitions import delayed_of, is_array
 
 
 def predicted(model: Any, method: str, X: Any) -> Any:
     """Return what a method of the local `model`, which knows no names, says of every row, lazily."""
     meta = of_rows(np.zeros((0, model.n_features_in_)), model, method)
     lazy_model = dask.delayed(model, pure=False)
-    if not hasattr(X, "chunks"):
+    if not is_array(X):
         parts = [
             da.from_delayed(
                 dask.delayed(of_rows, pure=False)(part, lazy_model, method),

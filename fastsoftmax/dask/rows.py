@@ -79,6 +79,8 @@ def rows_of(index: int, X: Any, y: Any, sample_weight: Any = None) -> Rows:
     with named(index):
         # Rows of a frame lie column by column: they are brought together once.
         matrix, labels = as_samples(X, to_train=X.shape[0] > 0), estimator.as_vector(y)
+        if np.ma.is_masked(labels):
+            raise TypeError("y: expected labels without masked elements, got a masked array")
         labels = (
             labels if is_soft(labels) and not hasattr(labels, "columns") else np.asarray(labels)
         )
@@ -89,7 +91,7 @@ def rows_of(index: int, X: Any, y: Any, sample_weight: Any = None) -> Rows:
         weights = None
         if sample_weight is not None:
             weights = validation.as_weights(
-                "sample_weight", np.asarray(sample_weight), (len(matrix),), np.dtype(np.float64)
+                "sample_weight", sample_weight, (len(matrix),), np.dtype(np.float64)
             )
         return Rows(index, matrix, labels, weights, estimator.feature_names_of(X))
 

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..backends import get_backend
-from ..labels import find_classes
+from ..labels import encode, find_classes
 from ..sparse import SparseRows
 from ..standardization import Moments, explain, from_moments, moments_of
-from ..step_size import RowSample, Squares, squares_of
+from ..step_size import Positions, RowSample, Squares, heaviest, squares_of
 from ..targets import class_weights_of, is_soft
 from ..validation import as_native, training_dtype
 from .cluster import threads_here
@@ -53,6 +53,7 @@ class Survey(NamedTuple):
     is_sparse: bool
     bytes_of_row: int
     names: NDArray[Any] | None
+    is_weighted: bool  # whether some rows count more than others
 
     @property
     def n_samples(self) -> int:
@@ -163,14 +164,16 @@ def survey_of(counts: list[Counts], class_weight: object, label_smoothing: float
     least = min(each.least_weight for each in filled)
     largest = max(each.largest_weight for each in filled)
     mean_weight = float((masses.sum(axis=0) * v).sum() / takes_part.sum())
-    if least == largest and np.ptp(v) == 0:  # whose mean may be off by a rounding
+    is_weighted = not (least == largest and np.ptp(v) == 0)
+    if not is_weighted:  # whose mean may be off by a rounding
         mean_weight = float(least * v[0])
     n_counted = np.zeros(len(counts), np.int64)
     for each, n in zip(filled, takes_part.sum(axis=1), strict=True):
         n_counted[each.number] = n
     problem = Problem(classes, weights, mean_weight, dtype, label_smoothing, None)
     row_bytes = sum(each.nbytes for each in filled) // sum(each.n_rows for each in filled)
-    return Survey(*(problem, n_counted, first.n_features, first.is_sparse, row_bytes, first.names))
+    of_columns = first.n_features, first.is_sparse, row_bytes, first.names
+    return Survey(problem, n_counted, *of_columns, is_weighted)
 
 
 def _classes_of(filled: list[Counts]) -> NDArray[Any]:
@@ -183,8 +186,7 @@ def _classes_of(filled: list[Counts]) -> NDArray[Any]:
         raise ValueError(
             "sample_weight: expected at least one weight that is not zero, got zeros alone"
         )
-    kinds = {"text" if each.dtype.kind in "UTOS" else "number" for each in found}
-    if len(kinds) > 1:
+    if len({_kind_of(each) for each in found}) > 1:
         raise TypeError(
             "y: expected labels of one type, all numbers or all strings, got a mixture of partitions"
         )
@@ -192,6 +194,12 @@ def _classes_of(filled: list[Counts]) -> NDArray[Any]:
     if len(classes) < 2:
         raise ValueError(f"y: expected at least two classes, got one class: {classes[0]!r}")
     return classes
+
+
+def _kind_of(classes: NDArray[Any]) -> type:
+    """Of labels of one type, which an array of any dtype may hold."""
+    label = classes.tolist()[0]
+    return next((kind for kind in (str, bytes) if isinstance(label, kind)), float)
 
 
 def _by_class(
@@ -206,7 +214,7 @@ def _by_class(
             masses[i] += each.masses if len(each.masses) else 0
             n_of_class[i] = each.n_of_class
         elif each.classes is not None:
-            places = np.searchsorted(classes, each.classes)
+            places = encode(each.classes, classes, len(each.classes))
             masses[i, places], n_of_class[i, places] = each.masses, each.n_of_class
     return masses, n_of_class
 
@@ -226,19 +234,20 @@ def _class_weights(
 
 
 def sum_moments(
-    source: Source, problem: Problem, backend: str, n_threads: int | None
-) -> list[tuple[int, Moments]]:
-    """Sum the columns of the rows that count, of every partition.
+    source: Source, problem: Problem, backend: str, n_threads: int | None, n_leaves: int
+) -> dict[tuple[int, int], Any]:
+    """Sum the columns of the rows that count, over all partitions that are here.
 
     Raises
     ------
     ValueError
         If a row is not finite.
     """
-    found: list[tuple[int, Moments]] = []
+    nodes: dict[tuple[int, int], Moments | None] = {}
 
     def add(rows: Rows) -> None:
         samples = samples_of(rows, problem)
+        nodes[0, rows.number] = None
         if not len(samples):
             return
         weights = None if samples.weights is None else samples.weights.rows
@@ -249,10 +258,43 @@ def sum_moments(
             if from_moments(moments, problem.dtype, is_centred=True) is None:
                 counted = np.arange(len(rows)) if samples.rows is None else samples.rows
                 explain(rows.X, problem.dtype, counted)
-        found.append((rows.number, moments))
+        nodes[0, rows.number] = moments
 
     over(source, add)
-    return found
+    return summed(nodes, n_leaves)
+
+
+class Heavy(NamedTuple):
+    """Rows with large weights, by their places among all that are trained on."""
+
+    weights: NDArray[np.float64]
+    places: NDArray[np.int64]
+
+
+def heaviest_of(parts: list[Heavy], n: int) -> Heavy:
+    """Return the n with the largest weights; of equal ones the first."""
+    weights, places = (np.concatenate(each) for each in zip(*parts, strict=True))
+    in_order = np.argsort(places)
+    weights, places = weights[in_order], places[in_order]
+    at = heaviest(weights, n)
+    return Heavy(weights[at], places[at])
+
+
+def find_heaviest(
+    source: Source, problem: Problem, firsts: NDArray[np.int64], n: int
+) -> list[Heavy]:
+    """Return those of the rows that are here."""
+
+    def of_partition(rows: Rows) -> Heavy:
+        samples = samples_of(rows, problem)
+        among = np.arange(len(rows)) if samples.rows is None else samples.rows
+        weights = np.ones(len(rows))
+        if samples.weights is not None and samples.weights.rows is not None:
+            weights = samples.weights.rows
+        at = heaviest(weights[among], n)
+        return Heavy(weights[among][at], firsts[rows.number] + at)
+
+    return [heaviest_of(over(source, of_partition), n)]
 
 
 def count_split(source: Source, problem: Problem) -> list[tuple[int, int, int]]:
@@ -277,8 +319,7 @@ def look_at_rows(
     problem: Problem,
     fit_intercept: bool,
     firsts: NDArray[np.int64],
-    looked_at: NDArray[np.int64],
-    sampled: NDArray[np.int64],
+    positions: Positions,
 ) -> Look:
     """Look at those rows, counted over all that are trained on, which are here."""
     look = Look({}, {})
@@ -287,13 +328,11 @@ def look_at_rows(
         samples = samples_of(rows, problem)
         among = np.arange(len(rows)) if samples.rows is None else samples.rows
         weights = None if samples.weights is None else samples.weights.rows
-        first, end = firsts[rows.number], firsts[rows.number] + len(among)
-        here, of_sample = (
-            each[(each >= first) & (each < end)] - first for each in (looked_at, sampled)
-        )
+        first = firsts[rows.number]
+        here = positions.between(first, first + len(among))
         args = problem.units, fit_intercept, weights
         look.squares[rows.number] = squares_of(rows.X, among, here, *args)
-        look.sample[rows.number] = RowSample.of(rows.X, among[of_sample], *args)
+        look.sample[rows.number] = RowSample.of(rows.X, among[here.sampled], *args)
 
     over(source, add)
     return look

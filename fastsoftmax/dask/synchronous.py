@@ -152,9 +152,9 @@ def _plan_of(
     # Without an order to draw, nothing is as long as all rows together.
     in_order = not sampling.replacement and (n_steps == 1 or sampling.shuffle is False)
     order = None if in_order else sampling.order(n, survey.bytes_of_row, random)
-    plan = Plan({}, {}, random)
+    plan, firsts = Plan({}, {}, random), survey.firsts
     for index in indices:
-        first, n_here = survey.firsts[index], survey.n_counted[index]
+        first, n_here = firsts[index], survey.n_counted[index]
         if order is None:
             local, taken = np.arange(n_here), np.arange(first, first + n_here)
         else:

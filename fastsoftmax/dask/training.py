@@ -14,9 +14,8 @@ from ..exceptions import ClusterError, DivergenceError
 from ..fitting import Run
 from ..schedules import Schedule
 from ..settings import Settings
-from ..standardization import Standardization, from_moments, joined
-from ..step_size import Squares, from_curvature, largest_eigenvalue, positions
-from ..step_size import joined as joined_squares
+from ..standardization import OUT_OF_RANGE, Standardization, from_moments
+from ..step_size import Squares, from_curvature, joined, largest_eigenvalue, positions
 from ..validation import FloatArray
 from .cluster import Cluster
 from .groups import Group, groups_held, groups_to_read, prepared, where_it_is
@@ -31,6 +30,8 @@ from .survey import (
     Survey,
     count,
     count_split,
+    find_heaviest,
+    heaviest_of,
     look_at_rows,
     multiply,
     sum_moments,
@@ -245,25 +246,29 @@ def _hold_out(everything: Everything, fraction: float, seed: int) -> None:
 
 
 def _standardize(everything: Everything, settings: Settings, method: Method) -> None:
-    survey, groups = everything.survey, everything.groups
+    survey, cluster, groups = everything.survey, everything.cluster, everything.groups
     n_threads = method.n_threads
-    args = survey.problem, settings.backend.name, n_threads
-    moments = _gathered(everything.cluster, sum_moments, groups, *args)
-    # In the order of the partitions: the bits do not depend on who has them.
-    moments = [of_rows for _, of_rows in sorted(moments, key=lambda each: each[0])]
-    units = from_moments(joined(moments), survey.problem.dtype, not survey.is_sparse)
+    n_leaves = len(survey.n_counted)
+    args = survey.problem, settings.backend.name, n_threads, n_leaves
+    tasks = [
+        cluster.submit(sum_moments, group.source, *args, worker=group.worker) for group in groups
+    ]
+    moments = root(summed(_all_of(cluster.results(tasks)), n_leaves))
+    units = from_moments(moments, survey.problem.dtype, not survey.is_sparse)
     if units is None:
-        raise ValueError(
-            "X: its columns have no standard deviation within the range of numbers; scale X down"
-        )
+        raise ValueError(OUT_OF_RANGE)
     everything.units = units
     everything.survey = survey._replace(problem=survey.problem._replace(units=units))
 
 
 def _find_step_size(everything: Everything, settings: Settings) -> None:
     survey, cluster, groups = everything.survey, everything.cluster, everything.groups
-    rows = positions(survey.n_samples, survey.n_features)
-    args = survey.problem, settings.fit_intercept, survey.firsts, *rows
+    at = positions(survey.n_samples, survey.n_features)
+    n = len(at.looked_at)
+    if survey.is_weighted and n < survey.n_samples:
+        heavy = _gathered(cluster, find_heaviest, groups, survey.problem, survey.firsts, n)
+        at = at._replace(heaviest=heaviest_of(heavy, n).places)
+    args = survey.problem, settings.fit_intercept, survey.firsts, at
     looks = [
         cluster.submit(look_at_rows, group.source, *args, worker=group.worker) for group in groups
     ]
@@ -288,7 +293,7 @@ def _find_step_size(everything: Everything, settings: Settings) -> None:
     steepest = largest_eigenvalue(product, survey.n_features, sum(masses), intercept)
     found = from_curvature(
         *(survey.n_samples, settings.sampling.batch_size, settings.sampling.replacement),
-        *(joined_squares(list(squares)), steepest, settings.rule.l2),
+        *(joined(list(squares)), steepest, settings.rule.l2),
     )
     eta0 = max(found, np.finfo(np.float64).tiny)
     settings.schedule = settings.schedule._replace(eta0=eta0)

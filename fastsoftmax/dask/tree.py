@@ -17,13 +17,12 @@ def summed(nodes: Nodes, n_leaves: int) -> dict[tuple[int, int], Any]:
     """Return the nodes with every pair added up that is there."""
     found, level, n = dict(nodes), 0, n_leaves
     while n > 1:
-        for place in range(0, n, 2):
-            left, right = (level, place), (level, place + 1)
-            above = (level + 1, place // 2)
-            if place + 1 == n:
-                if left in found:
-                    found[above] = found.pop(left)
-            elif left in found and right in found:
+        # Only nodes that are here are looked at: a worker has few of many partitions.
+        for left in [(at, place) for at, place in found if at == level and place % 2 == 0]:
+            right, above = (level, left[1] + 1), (level + 1, left[1] // 2)
+            if right[1] == n:
+                found[above] = found.pop(left)
+            elif right in found:
                 found[above] = _sum_of(found.pop(left), found.pop(right))
         level, n = level + 1, (n + 1) // 2
     return found

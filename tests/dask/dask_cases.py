@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 
+import dask
 import dask.array as da
 import dask.dataframe as dd
 import numpy as np
@@ -53,6 +54,14 @@ def cut_frame(frame, sizes=SIZES):
 
 def _itself(part):
     return part
+
+
+def in_delayed(parts, shape):
+    """An array of partitions that need not fit each other."""
+    blocks = [
+        da.from_delayed(dask.delayed(part), (np.nan, *shape), meta=parts[0][:0]) for part in parts
+    ]
+    return da.concatenate(blocks, allow_unknown_chunksizes=True)
 
 
 def synchronous(client, **parameters):

@@ -18,6 +18,7 @@ from dask_cases import (
     cut,
     cut_frame,
     frame_of,
+    in_delayed,
     local_sgd,
     made_up,
     of_unknown_sizes,
@@ -58,6 +59,39 @@ def test_labels_of_pandas(client, make):
     assert_same_model(model, alone(batch_size=N).fit(frame_of(X), labels))
     with client.as_current():
         assert model.score(cut_frame(frame_of(X)), cut_frame(labels)) > 0.5
+
+
+OTHERS_IN_SOME_PARTITIONS = {
+    "integers, objects": (np.arange(C), object),
+    "integers, floats": (np.arange(C), float),
+    "text, objects": (NAMES, object),
+}
+if hasattr(np.dtypes, "StringDType"):  # NumPy 2 has them
+    OTHERS_IN_SOME_PARTITIONS["text, strings"] = (NAMES, np.dtypes.StringDType())
+
+
+@pytest.mark.parametrize(
+    ("labels", "dtype"), OTHERS_IN_SOME_PARTITIONS.values(), ids=OTHERS_IN_SOME_PARTITIONS.keys()
+)
+@pytest.mark.parametrize("other", [0, 1])
+def test_labels_of_other_dtypes_in_some_partitions(client, labels, dtype, other):
+    X, y = made_up()
+    parts = np.split(labels[y], np.cumsum(SIZES)[:-1])
+    given = in_delayed([v.astype(dtype) if i % 2 == other else v for i, v in enumerate(parts)], ())
+    model = synchronous(client, batch_size=N).fit(of_unknown_sizes(X), given)
+    assert_same_model(model, alone(batch_size=N).fit(X, labels[y]))
+    with client.as_current():
+        assert model.score(of_unknown_sizes(X), given) > 0.5
+
+
+def test_a_column_of_any_name(client):
+    X, y = made_up()
+    frame = frame_of(X, ["chunks", "dask", "columns", "shape", "_meta", "ndim"])
+    model = synchronous(client, batch_size=N).fit(cut_frame(frame), cut_frame(pd.Series(y)))
+    expected = alone(batch_size=N).fit(frame, y)
+    assert_same_model(model, expected)
+    predicted = model.predict_proba(cut_frame(frame)).compute()
+    np.testing.assert_allclose(predicted, expected.predict_proba(frame), rtol=1e-9)
 
 
 def test_columns_of_several_types(client):

@@ -1,6 +1,8 @@
 """What cannot be trained on is an error that names it, and the partition; the model stays as it was."""
 
 import asyncio
+from functools import partial
+from threading import Lock
 
 import dask.array as da
 import dask.bag
@@ -15,6 +17,7 @@ from dask_cases import (
     cut,
     cut_frame,
     frame_of,
+    in_delayed,
     local_sgd,
     made_up,
     of_unknown_sizes,
@@ -31,19 +34,10 @@ def changed(array, at, value):
     return new
 
 
-def in_delayed(parts, shape):
-    """An array of partitions that need not fit each other."""
-    import dask
-
-    blocks = [
-        da.from_delayed(dask.delayed(part), (np.nan, *shape), meta=parts[0][:0]) for part in parts
-    ]
-    return da.concatenate(blocks, allow_unknown_chunksizes=True)
-
-
 NARROWER = in_delayed([X[:30], X[30:, 1:]], (D,))
 DENSE_AND_SPARSE = in_delayed([X[:30], SPARSE[30:]], (D,))
 MIXED = in_delayed([Y[:30], np.array(["a", "b"])[Y[30:] % 2]], ())
+BYTES_AND_TEXT = in_delayed([Y[:30].astype("S"), Y[30:].astype("U")], ())
 TWO_AND_THREE = in_delayed([np.full((30, 2), 1 / 2), np.full((31, 3), 1 / 3)], (2,))
 HALVES = (30, 31)
 FRAME = frame_of(X)
@@ -133,6 +127,27 @@ BAD_DATA = {
         r"^y: .*continuous value.*\(partition \d\)",
     ),
     "labels of several types": ((cut(X, HALVES), MIXED), TypeError, "^y: .*of one type"),
+    "labels of bytes and of text": (
+        (cut(X, HALVES), BYTES_AND_TEXT),
+        TypeError,
+        "^y: .*of one type",
+    ),
+    "a single label": ((cut(X), cut(Y).max()), ValueError, "^y: expected one for each row of X"),
+    "a single weight": (
+        (cut(X), cut(Y), cut(Y).max()),
+        ValueError,
+        "^sample_weight: expected one for each row of X",
+    ),
+    "masked labels": (
+        (cut(X), da.ma.masked_equal(cut(Y), 2)),
+        TypeError,
+        r"^y: expected labels without masked elements.*\(partition \d\)",
+    ),
+    "masked weights": (
+        (cut(X), cut(Y), da.ma.masked_equal(cut(Y), 2)),
+        TypeError,
+        r"^sample_weight: expected an array without masked elements.*\(partition \d\)",
+    ),
     "labels of several types in a partition": (
         (cut(X), cut(np.array(["a", 1] * 30 + ["a"], object))),
         TypeError,
@@ -202,6 +217,11 @@ BAD_PARAMETERS = {
         {"class_weight": {"oak": 2.0}},
         ValueError,
         "^class_weight: 'oak' is not among the classes",
+    ),
+    "a rate that cannot go to workers": (
+        {"learning_rate": partial(max, Lock())},
+        TypeError,
+        "^learning_rate: expected a function that can be pickled",
     ),
     "a rate that is none": (
         {"learning_rate": lambda step: -1.0},

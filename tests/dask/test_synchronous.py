@@ -254,6 +254,18 @@ def test_the_bits_of_lazy_and_persisted_rows_and_of_files(clients, tmp_path):
         assert_same_bits(model, expected)
 
 
+def test_heavy_rows_have_a_part_in_the_rate_wherever_they_are(client, rng):
+    n, n_heavy = 5000, 3
+    X, y = made_up(n)
+    weights = np.append(rng.uniform(0.5, 1, n - n_heavy), np.full(n_heavy, 2.0))
+    X[n - 2] *= 50  # no row that is looked at for its place
+    parameters = {"eta0": "auto", "batch_size": n // 2, "max_iter": 1}
+    expected = alone(**parameters).fit(X, y, weights)
+    for sizes in [(n // 2, n // 2), (n - 3, 1, 1, 1)]:
+        args = (cut(array, sizes) for array in (X, y, weights))
+        assert_same_model(synchronous(client, **parameters).fit(*args), expected)
+
+
 def test_minibatches_of_rows_that_are_not_held_are_refused(client):
     X, y = made_up()
     with pytest.raises(ValueError, match=r"^X: .*persist is False.*batch_size=X\.shape\[0\]"):
