@@ -54,7 +54,8 @@ class SoftmaxClassifier(classifier.SoftmaxClassifier):
         what the workers have left. Else every worker reads its partitions anew, one at a time, in every
         epoch. What is persisted already stays where it is.
     **parameters
-        Those of `fastsoftmax.SoftmaxClassifier`, but for `average` and `early_stopping`. `n_jobs` is the
+        Those of `fastsoftmax.SoftmaxClassifier`, but for `average` and `early_stopping`. With "local", a
+        `learning_rate` that is callable is called on the workers, and has to be pickled. `n_jobs` is the
         threads of every worker, by default as many as it has for tasks. `verbose`, `tol` and
         `n_iter_no_change` look at the last epoch of every round; a line says how many bytes it has moved.
 

@@ -201,9 +201,8 @@ def _gathered(cluster: Cluster, function: Any, groups: list[Group], *args: Any) 
 
 def _standardize(everything: Everything, settings: Settings, method: Method) -> None:
     survey, cluster, groups = everything.survey, everything.cluster, everything.groups
-    n_threads = method.n_threads
     n_leaves = len(survey.n_counted)
-    args = survey.problem, settings.backend.name, n_threads, n_leaves
+    args = survey.problem, settings.backend.name, method.n_threads, n_leaves
     tasks = [
         cluster.submit(sum_moments, group.source, *args, worker=group.worker) for group in groups
     ]
