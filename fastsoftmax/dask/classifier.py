@@ -53,9 +53,10 @@ class SoftmaxClassifier(classifier.SoftmaxClassifier):
         epoch. What is persisted already stays where it is.
     **parameters
         Those of `fastsoftmax.SoftmaxClassifier`; `average` goes with "synchronous" alone. With
-        `early_stopping`, every partition holds out its share of the rows, and scores come once a round.
-        `n_jobs` is the threads of every worker, by default as many as it has for tasks. `verbose`, `tol`
-        and `n_iter_no_change` look at the last epoch of every round; a line says what bytes it has moved.
+        `early_stopping`, every partition holds out its share of the rows, and scores come once a round. With
+        "local", a `learning_rate` that is callable is called on the workers, and has to be pickled. `n_jobs`
+        is the threads of every worker, by default as many as it has for tasks. `verbose`, `tol` and
+        `n_iter_no_change` look at the last epoch of every round; a line says what bytes it has moved.
 
     Attributes
     ----------

@@ -152,14 +152,18 @@ def _plan_of(
     # Without an order to draw, nothing is as long as all rows together.
     in_order = not sampling.replacement and (n_steps == 1 or sampling.shuffle is False)
     order = None if in_order else sampling.order(n, survey.bytes_of_row, random)
-    plan, firsts = Plan({}, {}, random), survey.firsts
+    plan, firsts, ends = Plan({}, {}, random), survey.firsts, np.cumsum(survey.n_counted)
+    if order is not None:
+        # Partitions of a worker mostly follow each other: what is of none is looked at once, not for each.
+        places = np.flatnonzero((order >= firsts[indices[0]]) & (order < ends[indices[-1]]))
+        order = order[places]
     for index in indices:
-        first, n_here = firsts[index], survey.n_counted[index]
+        first, end = firsts[index], ends[index]
         if order is None:
-            local, taken = np.arange(n_here), np.arange(first, first + n_here)
+            local, taken = np.arange(end - first), np.arange(first, end)
         else:
-            taken = np.flatnonzero((order >= first) & (order < first + n_here))
-            local = order[taken] - first
+            here = np.flatnonzero((order >= first) & (order < end))
+            local, taken = order[here] - first, places[here]
         plan.rows[index] = local
         plan.cuts[index] = np.searchsorted(taken, np.arange(n_steps + 1) * size)
     return plan

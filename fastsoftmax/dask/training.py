@@ -247,9 +247,8 @@ def _hold_out(everything: Everything, fraction: float, seed: int) -> None:
 
 def _standardize(everything: Everything, settings: Settings, method: Method) -> None:
     survey, cluster, groups = everything.survey, everything.cluster, everything.groups
-    n_threads = method.n_threads
     n_leaves = len(survey.n_counted)
-    args = survey.problem, settings.backend.name, n_threads, n_leaves
+    args = survey.problem, settings.backend.name, method.n_threads, n_leaves
     tasks = [
         cluster.submit(sum_moments, group.source, *args, worker=group.worker) for group in groups
     ]
