@@ -44,7 +44,7 @@ class SoftmaxClassifier(classifier.SoftmaxClassifier):
         the gradient of a minibatch of all rows, summed over the partitions: the steps are those of the
         local estimator with the same seed, to rounding, whatever the partitions and workers, and the bits
         do not depend on the workers. A step costs some milliseconds, so that minibatches should be large;
-        ``batch_size=X.shape[0]`` is one step an epoch.
+        ``batch_size=len(X)``, or any number as large, is one step an epoch.
     local_epochs : int, default 1
         With "local", the epochs between two averages.
     persist : bool or "auto", default "auto"
@@ -53,10 +53,10 @@ class SoftmaxClassifier(classifier.SoftmaxClassifier):
         epoch. What is persisted already stays where it is.
     **parameters
         Those of `fastsoftmax.SoftmaxClassifier`; `average` goes with "synchronous" alone. With
-        `early_stopping`, every partition holds out its share of the rows, and scores come once a round. With
-        "local", a `learning_rate` that is callable is called on the workers, and has to be pickled. `n_jobs`
-        is the threads of every worker, by default as many as it has for tasks. `verbose`, `tol` and
-        `n_iter_no_change` look at the last epoch of every round; a line says what bytes it has moved.
+        `early_stopping`, every partition holds out its share of the rows, and scores come once a round.
+        With "local", a `learning_rate` that is callable is called on the workers, and has to be pickled.
+        `n_jobs` is the threads of every worker, by default as many as it has for tasks. `verbose`, `tol`
+        and `n_iter_no_change` look at the last epoch of every round; a line says what bytes it has moved.
 
     Attributes
     ----------
@@ -226,6 +226,8 @@ class SoftmaxClassifier(classifier.SoftmaxClassifier):
     def predict(self, X: Any) -> Any:
         """Return the most probable label of every sample, shape (n_samples,), as a lazy array.
 
+        Of a frame, its chunks are of unknown sizes; ``frame.assign(label=model.predict(frame))`` takes it
+        as it is.
         Of rows that are no Dask collection, at once; so do the others.
         """
         return self._lazily("predict", X)

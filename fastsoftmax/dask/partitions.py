@@ -12,6 +12,11 @@ from distributed.client import futures_of
 
 from .rows import Rows, rows_of
 
+_HINT_ON_FILES = (
+    "; Dask may read several files together where it needs few of their columns: give the dataframe and "
+    "the series, not their arrays"
+)
+
 
 @dataclass(frozen=True)
 class Partition:
@@ -89,7 +94,7 @@ def collection_of(X: Any, y: Any, sample_weight: Any) -> Collection:
         parts = delayed_of(_cut_as(name, value, X))
         if len(parts) != len(columns[0]):
             raise ValueError(
-                f"{name}: expected the {len(columns[0])} partitions of X, got {len(parts)}"
+                f"{name}: expected the {len(columns[0])} partitions of X, got {len(parts)}{_HINT_ON_FILES}"
             )
         columns.append(parts)
     # That of an array of sparse chunks counts zeros as well.
@@ -117,9 +122,10 @@ def is_array(value: Any) -> bool:
 def check_rows_are_whole(X: Any) -> None:
     """Raise if X is no matrix, or the chunks of an array are parts of rows."""
     if X.ndim != 2 or (is_array(X) and len(X.chunks[1]) != 1):
-        shape = f"got {X.ndim} dimensions" if X.ndim != 2 else f"got {len(X.chunks[1])} along them"
+        if X.ndim != 2:
+            raise ValueError(f"X: expected two dimensions, got {X.ndim}")
         raise ValueError(
-            f"X: expected two dimensions and one chunk along the features, {shape}: "
+            f"X: expected one chunk along the features, got {len(X.chunks[1])}: "
             "X.rechunk({1: -1}) makes whole rows"
         )
 
@@ -134,7 +140,7 @@ def _cut_as(name: str, value: Any, X: Any) -> Any:
         return value
     if value.shape[0] != X.shape[0]:
         raise ValueError(
-            f"{name}: expected {X.shape[0]} of them, one for each row of X, got {value.shape[0]}"
+            f"{name}: expected {X.shape[0]} rows, one for each of X, got {value.shape[0]}"
         )
     return value.rechunk({0: X.chunks[0]})
 
@@ -142,8 +148,7 @@ def _cut_as(name: str, value: Any, X: Any) -> Any:
 def delayed_of(value: Any) -> list[Any]:
     """Return the partitions of an array, frame or series, lazily."""
     if not is_array(value):
-        # Else Dask may read several files together where it needs few of their columns, as of y.
-        with dask.config.set({"optimization.tune.active": False}):
-            return list(value.to_delayed())
+        # Not optimised: Dask may read several files together where it needs few of their columns, as of y.
+        return list(value.simplify().to_delayed(optimize_graph=False))
     # Dask's optimisation of an array forgets the futures that it is made of.
     return list(value.to_delayed(optimize_graph=not futures_of(value)).ravel())

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .partitions import delayed_of, is_array
+from .rows import named
 
 
 def predicted(model: Any, method: str, X: Any) -> Any:
@@ -17,15 +18,15 @@ def predicted(model: Any, method: str, X: Any) -> Any:
     if not is_array(X):
         parts = [
             da.from_delayed(
-                dask.delayed(of_rows, pure=False)(part, lazy_model, method),
+                dask.delayed(of_partition, pure=False)(index, part, lazy_model, method),
                 shape=(np.nan, *meta.shape[1:]),
                 meta=meta,
             )
-            for part in delayed_of(X)
+            for index, part in enumerate(delayed_of(X))
         ]
         return da.concatenate(parts, allow_unknown_chunksizes=True)
     return X.map_blocks(
-        of_rows,
+        _of_chunk,
         lazy_model,
         method,
         dtype=meta.dtype,
@@ -33,6 +34,16 @@ def predicted(model: Any, method: str, X: Any) -> Any:
         drop_axis=1 if meta.ndim == 1 else None,
         chunks=None if meta.ndim == 1 else (X.chunks[0], (meta.shape[1],)),
     )
+
+
+def of_partition(index: int, rows: Any, model: Any, method: str) -> NDArray[Any]:
+    """Return the same of a partition, which an error names."""
+    with named(index):
+        return of_rows(rows, model, method)
+
+
+def _of_chunk(rows: Any, model: Any, method: str, block_info: Any = None) -> NDArray[Any]:
+    return of_partition(block_info[0]["chunk-location"][0], rows, model, method)
 
 
 def of_rows(rows: Any, model: Any, method: str) -> NDArray[Any]:

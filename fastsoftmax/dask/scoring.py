@@ -14,7 +14,7 @@ from ..validation import FloatArray
 from .cluster import Cluster, threads_here
 from .groups import over_scored
 from .partitions import Collection
-from .predictions import of_rows
+from .predictions import of_partition
 from .rows import Problem, Scored, rows_of
 
 
@@ -68,5 +68,5 @@ def _hits(index: int, model: Any, X: Any, y: Any, sample_weight: Any = None) -> 
     if not len(rows):
         return 0.0, 0.0
     weights = np.ones(len(rows)) if rows.weights is None else rows.weights
-    right = of_rows(X, model, "predict") == as_labels(rows.y, "y")
+    right = of_partition(index, X, model, "predict") == as_labels(rows.y, "y")
     return float(weights[right].sum()), float(weights.sum())

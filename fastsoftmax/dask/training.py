@@ -156,7 +156,7 @@ class DistributedRun(Run):
     @property
     def remark(self) -> str:
         """How many bytes the last round has moved."""
-        return f"{format_bytes(self.bytes_moved[-1])} moved"
+        return f"{format_bytes(self.bytes_moved[-1])} moved this round"
 
     @property
     def steps_of_epoch(self) -> int:
@@ -196,7 +196,7 @@ def everything_of(
     if reads_often and not holds:
         raise ValueError(
             "X: is too large for the memory of the workers, or persist is False, and "
-            'algorithm="synchronous" would read it once a step: take batch_size=X.shape[0], which is one '
+            'algorithm="synchronous" would read it once a step: take batch_size=len(X), which is one '
             'step an epoch, or algorithm="local"'
         )
     if settings.validation_fraction is not None:

@@ -316,13 +316,13 @@ def test_the_lines_say_how_much_has_moved(client, capsys):
     model = local_sgd(client, verbose=1, local_epochs=2, max_iter=5).fit(cut(X), cut(y))
     lines = capsys.readouterr().out.splitlines()
     assert [int(re.match(r"epoch (\d+): loss \d", each)[1]) for each in lines] == [2, 4, 5]
-    assert all(each.endswith((" B moved", " kiB moved")) for each in lines)
-    assert f"{model.bytes_moved_[0]} B moved" in lines[0]
+    assert all(each.endswith((" B moved this round", " kiB moved this round")) for each in lines)
+    assert f"{model.bytes_moved_[0]} B moved this round" in lines[0]
     X, y = made_up(n=100, d=500, c=20)
     parameters = {"verbose": 1, "max_iter": 1, "eta0": 1e-3}
     model = synchronous(client, batch_size=10, **parameters).fit(cut(X, (50, 50)), cut(y, (50, 50)))
     [line] = capsys.readouterr().out.splitlines()
-    moved = float(re.search(r", (\d+\.\d+) MiB moved$", line)[1])
+    moved = float(re.search(r", (\d+\.\d+) MiB moved this round$", line)[1])
     assert moved * 2**20 == pytest.approx(model.bytes_moved_[0], abs=2**20 / 100)
 
 

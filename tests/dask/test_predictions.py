@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import scipy.sparse
 from dask_cases import (
+    SIZES,
     C,
     D,
     N,
@@ -17,6 +18,7 @@ from dask_cases import (
     cut,
     cut_frame,
     frame_of,
+    local_sgd,
     made_up,
     of_unknown_sizes,
     synchronous,
@@ -265,3 +267,20 @@ def test_scores_of_nothing_are_refused(client):
         model.score(cut(X), y)
     with pytest.raises(ValueError, match=r"^y: .*partition 1"):
         model.score(of_unknown_sizes(X, (30, 31)), of_unknown_sizes(y[:60], (30, 30)))
+
+
+@pytest.mark.parametrize(
+    "collection_of",
+    [cut, of_unknown_sizes, lambda X: cut_frame(frame_of(X))],
+    ids=["array", "unknown sizes", "frame"],
+)
+def test_a_row_that_is_not_finite_is_named_with_its_partition(client, collection_of):
+    X, y = made_up()
+    model = local_sgd(client, max_iter=1).fit(collection_of(X), cut(y))
+    X[SIZES[0] + 3, 0] = (
+        np.nan
+    )  # in the fourth of the partitions, after one of one row and an empty one
+    with pytest.raises(ValueError, match=r"NaN in row 2 \(partition 3\)"):
+        client.compute(model.predict(collection_of(X))).result()
+    with pytest.raises(ValueError, match=r"NaN in row 2 \(partition 3\)"):
+        model.score(collection_of(X), cut(y))
