@@ -31,6 +31,13 @@ pytestmark = pytest.mark.timeout(60)
 # Unequal partitions, one of them empty; rows are sorted by label, so that each misses some.
 SIZES = (100, 0, 250, 50, 150, 50)
 N_EPOCHS = 4
+
+
+def first_of(first, *others):
+    """Parameters, of which the first is tested always, and the others by `-m slow`."""
+    return [first, *(pytest.param(other, marks=pytest.mark.slow) for other in others)]
+
+
 MODES = {
     "synchronous": {"algorithm": "synchronous", "batch_size": 100},
     "synchronous, read anew": {"algorithm": "synchronous", "batch_size": 600, "persist": False},
@@ -276,7 +283,7 @@ def die():
 # A worker that dies.
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", first_of(*MODES))
 def test_a_worker_dies_while_rows_are_read(site, mode, tmp_path):
     X, y = made_of(once(str(tmp_path / "marker"), die))
     model = classifier(site, mode).fit(X, y)
@@ -284,13 +291,13 @@ def test_a_worker_dies_while_rows_are_read(site, mode, tmp_path):
     assert len(site.processes_by_worker()) == site.n_workers - 1
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", first_of(*MODES))
 def test_a_worker_dies_between_rounds(site, mode):
     model = classifier(site, mode, callbacks=at_epoch(2, site.kill)).fit(*collections())
     assert_as_undisturbed(model, mode, exactly=keeps_groups(mode))
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", list(MODES))
 def test_a_worker_dies_within_a_round(site, mode):
     dies = at_epoch(2, in_a_moment(site.kill))
     model = classifier(site, mode, callbacks=dies, learning_rate=slow_rate())
@@ -298,7 +305,7 @@ def test_a_worker_dies_within_a_round(site, mode):
     assert len(site.processes_by_worker()) == site.n_workers - 1
 
 
-@pytest.mark.parametrize("mode", ["synchronous", "local"])
+@pytest.mark.parametrize("mode", first_of("synchronous", "local"))
 def test_workers_that_die_are_started_anew(nannied_site, mode):
     def callback(end):
         if end.epoch in (1, 2):
@@ -308,7 +315,7 @@ def test_workers_that_die_are_started_anew(nannied_site, mode):
     assert_as_undisturbed(model.fit(*collections()), mode, exactly=keeps_groups(mode))
 
 
-@pytest.mark.parametrize("mode", ["synchronous", "local"])
+@pytest.mark.parametrize("mode", first_of("synchronous", "local"))
 def test_what_is_persisted_is_computed_again(site, mode):
     X, y = collections()
     with site.client.as_current():
@@ -318,7 +325,8 @@ def test_what_is_persisted_is_computed_again(site, mode):
     assert_as_undisturbed(model, mode, exactly=mode == "synchronous")
 
 
-@pytest.mark.parametrize("mode", ["synchronous", "local"])
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", first_of("synchronous", "local"))
 def test_statistics_of_a_worker_that_dies_have_the_same_bits(site, mode):
     parameters = {"eta0": "auto", "standardize": True, "max_iter": 1}
     X, y = collections()
@@ -333,7 +341,8 @@ def test_statistics_of_a_worker_that_dies_have_the_same_bits(site, mode):
     np.testing.assert_array_equal(second.scale_, first.scale_)
 
 
-@pytest.mark.parametrize("mode", ["synchronous", "local"])
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", first_of("synchronous", "local"))
 def test_more_workers_than_partitions(site, mode):
     X, y = made_of(lambda number, rows: rows, sizes=(400, 200))
     first = classifier(site, mode).fit(X, y)
@@ -342,8 +351,8 @@ def test_more_workers_than_partitions(site, mode):
     np.testing.assert_array_equal(second.coef_, first.coef_)
 
 
-@pytest.mark.parametrize("moment", ["between rounds", "within a round"])
-@pytest.mark.parametrize("mode", ["synchronous", "local"])
+@pytest.mark.parametrize("moment", first_of("within a round", "between rounds"))
+@pytest.mark.parametrize("mode", first_of("synchronous", "local"))
 def test_rows_that_cannot_be_made_again(site, mode, moment):
     holders = list(site.processes_by_worker()) * 2
     futures = [
@@ -367,7 +376,7 @@ def test_rows_that_cannot_be_made_again(site, mode, moment):
         np.testing.assert_array_equal(model.intercept_, two_epochs.intercept_)
 
 
-@pytest.mark.parametrize("mode", ["synchronous", "local"])
+@pytest.mark.parametrize("mode", first_of("synchronous", "local"))
 def test_all_workers_die(site, mode, monkeypatch):
     monkeypatch.setattr(cluster_module, "_SECONDS_WITHOUT_WORKERS", 0.5)
     model = classifier(site, mode, callbacks=at_epoch(3, lambda: site.kill(3)))
@@ -376,7 +385,7 @@ def test_all_workers_die(site, mode, monkeypatch):
     assert_as_undisturbed(model, mode, 3)
 
 
-@pytest.mark.parametrize("moment", ["between rounds", "within a round"])
+@pytest.mark.parametrize("moment", first_of("within a round", "between rounds"))
 def test_all_workers_die_and_another_one_comes(site, moment):
     def change_workers():
         site.kill(3)
@@ -398,7 +407,7 @@ def test_there_are_no_workers_at_all(site, monkeypatch):
     assert not hasattr(model, "coef_")
 
 
-@pytest.mark.parametrize("mode", ["local", "local, read anew"])
+@pytest.mark.parametrize("mode", first_of("local", "local, read anew"))
 def test_a_partition_that_kills_its_worker_each_time(nannied_site, mode):
     def make_part(number, rows):
         if number == 2:
@@ -419,7 +428,9 @@ def test_a_partition_that_kills_its_worker_each_time(nannied_site, mode):
 # Workers that come, and that stop.
 
 
-@pytest.mark.parametrize("mode", ["synchronous", "synchronous, read anew", "local, read anew"])
+@pytest.mark.parametrize(
+    "mode", first_of("synchronous", "synchronous, read anew", "local, read anew")
+)
 def test_a_worker_joins(site, mode, tmp_path):
     def make_part(number, rows):
         (tmp_path / str(os.getpid())).touch()
@@ -438,7 +449,8 @@ def test_a_worker_joins(site, mode, tmp_path):
     first.wait()
 
 
-@pytest.mark.parametrize("mode", ["synchronous", "local, read anew"])
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", first_of("synchronous", "local, read anew"))
 def test_a_worker_stops_for_a_while(site, mode):
     def pause():
         process = next(iter(site.processes_by_worker().values()))
@@ -475,8 +487,8 @@ def remote(tmp_path):
                 process.wait()
 
 
-@pytest.mark.parametrize("mode", ["synchronous", "local"])
-@pytest.mark.parametrize("moment", ["between rounds", "within a round"])
+@pytest.mark.parametrize("mode", first_of("synchronous", "local"))
+@pytest.mark.parametrize("moment", first_of("within a round", "between rounds"))
 def test_the_scheduler_is_lost(remote, mode, moment):
     client, scheduler = remote
     do = scheduler.kill if moment == "between rounds" else in_a_moment(scheduler.kill)
@@ -499,7 +511,7 @@ def test_the_scheduler_is_lost(remote, mode, moment):
 # What comes from the client's side.
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", first_of(*MODES))
 def test_ctrl_c_within_a_round(site, mode):
     def press():
         signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
@@ -524,7 +536,8 @@ def test_ctrl_c_before_a_whole_round_leaves_the_model_as_it_was(site):
     assert not hasattr(model, "coef_")
 
 
-@pytest.mark.parametrize("mode", ["synchronous", "local"])
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", first_of("synchronous", "local"))
 def test_an_error_of_a_callback(site, mode):
     def fail():
         raise LookupError("nothing there")
@@ -536,7 +549,7 @@ def test_an_error_of_a_callback(site, mode):
     assert_as_undisturbed(classifier(site, mode).fit(*collections()), mode)
 
 
-@pytest.mark.parametrize("mode", ["synchronous", "local"])
+@pytest.mark.parametrize("mode", first_of("synchronous", "local"))
 def test_divergence_keeps_the_last_good_round(site, mode):
     steps = undisturbed(mode, 2).t_
 
@@ -562,7 +575,7 @@ def test_rows_that_fail_while_they_are_read(site):
         classifier(site, "local").fit(*made_of(make_part))
 
 
-@pytest.mark.parametrize("mode", ["synchronous", "local"])
+@pytest.mark.parametrize("mode", first_of("synchronous", "local"))
 def test_nothing_is_held_by_what_outlives_a_fit(site, mode):
     ends, errors = [], []
 

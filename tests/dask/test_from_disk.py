@@ -66,6 +66,7 @@ def test_parquet_larger_than_memory(client, parquet):
     assert processes_of(client) == before
 
 
+@pytest.mark.slow
 def test_zarr_larger_than_memory(client, tmp_path):
     store = zarr.create_array(
         str(tmp_path / "X.zarr"),
