@@ -15,7 +15,7 @@ from .backends import Backend, Data, Rule, State, TargetWeights, get_backend
 from .backends.minibatches import read_rows, stepped, weights_of_rows
 from .loss_options import LossOptions, objective_of
 from .samples import as_samples
-from .settings import uses_subgradient
+from .settings import uses_subgradient, weights_as
 from .sparse import SparseRows
 from .threads import resolve_n_threads
 from .validation import FloatArray
@@ -160,9 +160,9 @@ def loss_gradient_sum(
         )
     if not len(W):
         raise ValueError("coef: expected at least one class (row), got 0")
-    state = State(_weights("coef", W, W.shape, dtype), None, None, None)
+    state = State(weights_as("coef", W, W.shape, dtype), None, None, None)
     if intercept is not None:
-        state = state._replace(intercept=_weights("intercept", intercept, W.shape[:1], dtype))
+        state = state._replace(intercept=weights_as("intercept", intercept, W.shape[:1], dtype))
     options = LossOptions(sample_weight, class_weight, label_smoothing)
     objective = objective_of(targets, matrix.shape[:1], len(W), dtype, options)
     data = Data(matrix, objective.targets, weights=objective.weights)
@@ -384,13 +384,4 @@ def _velocity(
 
 
 def _weights_like(name: str, value: Any, gradient: FloatArray) -> FloatArray:
-    return _weights(name, value, gradient.shape, gradient.dtype)
-
-
-def _weights(name: str, value: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> FloatArray:
-    array = validation.as_array(name, value)
-    if array.shape != shape:
-        raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")
-    weights = validation.as_native(array, dtype)
-    validation.check_finite(name, weights)
-    return weights
+    return weights_as(name, value, gradient.shape, gradient.dtype)

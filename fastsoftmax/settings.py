@@ -170,11 +170,11 @@ class Settings:
         if coef is None and intercept is None:
             return state
         dtype, shape = state.coef.dtype, state.coef.shape
-        coef = state.coef if coef is None else _weights_as("coef_init", coef, shape, dtype)
+        coef = state.coef if coef is None else weights_as("coef_init", coef, shape, dtype)
         if intercept is None:
             intercept = state.intercept
         else:
-            intercept = _weights_as("intercept_init", intercept, shape[:1], dtype)
+            intercept = weights_as("intercept_init", intercept, shape[:1], dtype)
         if units is not None:
             coef, intercept = units.to_standardized(coef, intercept)
         return copy_of(state._replace(coef=coef, intercept=intercept))
@@ -288,11 +288,12 @@ def parameters_of(model: Any) -> tuple[FloatArray, FloatArray]:
     shape = (len(model.classes_), model.n_features_in_)
     coef = validation.as_array("coef_", model.coef_)
     dtype = validation.compute_dtype(coef.dtype)
-    intercept = _weights_as("intercept_", model.intercept_, shape[:1], dtype)
-    return _weights_as("coef_", coef, shape, dtype), intercept
+    intercept = weights_as("intercept_", model.intercept_, shape[:1], dtype)
+    return weights_as("coef_", coef, shape, dtype), intercept
 
 
-def _weights_as(name: str, value: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> FloatArray:
+def weights_as(name: str, value: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> FloatArray:
+    """Return weights that are given, checked."""
     array = validation.as_array(name, value)
     if array.shape != shape:
         raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")

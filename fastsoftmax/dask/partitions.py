@@ -41,9 +41,6 @@ class Collection(NamedTuple):
     holds_futures: bool  # whether some of it lies on workers
     nbytes: float  # of X, NaN where that is not known
 
-    def __len__(self) -> int:
-        return len(self.delayed)
-
     def lazy(self) -> list[Partition]:
         """Return partitions that any worker can make by itself."""
         graphs = [self._graphs(place) for place in range(len(self.delayed[0]))]

@@ -17,7 +17,6 @@ from ..sgd import Samples
 from ..sparse import SparseRows
 from ..standardization import Standardization
 from ..targets import Targets, is_soft, targets_of
-from ..validation import FloatArray
 
 
 class Rows(NamedTuple):
@@ -156,8 +155,3 @@ class named:  # noqa: N801 - used as a function is
     def __exit__(self, kind: Any, error: BaseException | None, trace: object) -> None:
         if type(error) in (ValueError, TypeError) and error is not None:
             raise type(error)(f"{error} (partition {self._index})") from None
-
-
-def array_bytes(*arrays: FloatArray | None) -> int:
-    """Return the bytes of those that there are."""
-    return sum(array.nbytes for array in arrays if array is not None)
