@@ -9,12 +9,18 @@ ARGS ?=
 
 BIN := $(VENV)/bin
 C_FILES := $(sort $(shell find csrc tests/c -name '*.[ch]'))
+# Tests run in so many processes.
+JOBS ?= $(shell nproc 2>/dev/null || echo 1)
 CYTHON_FILES := $(sort $(shell find fastsoftmax -name '*.pyx' -o -name '*.pxd' -o -name '*.pxi'))
 BUILD_INPUTS := pyproject.toml setup.py $(filter csrc/%,$(C_FILES)) $(CYTHON_FILES)
 
+TESTS_OF_THREADS := tests/test_threads.py tests/test_faults.py tests/test_interruption.py
+TESTS_OF_MEMORY := -q --timeout=3000 -k "compiled and not numba and not naive" tests/test_kernels.py
+
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help bench test test-peers benchmarks neon-check exp-check accuracy lint format wheel sdist release debug profile-build clean peers
+.PHONY: help bench test test-peers benchmarks neon-check exp-check accuracy lint format wheel sdist release debug
+.PHONY: profile-build clean peers asan ubsan tsan memcheck coverage mutants
 
 help: ## print the targets
 	@awk -F ':.*## ' '/^[a-z -]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' Makefile
@@ -22,8 +28,9 @@ help: ## print the targets
 bench: $(VENV)/.bench ## the main job: train on real images with every backend and compare them
 	$(BIN)/fastsoftmax bench $(ARGS)
 
+# The tests of a file share what takes long to set up.
 test: $(VENV)/.test ## all tests
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses=$(JOBS) --dist=loadfile $(ARGS)
 
 benchmarks: $(VENV)/.test ## the pytest-benchmark suites, the backends side by side
 	$(BIN)/python -m pytest benchmarks --benchmark-columns=median,iqr,rounds $(ARGS)
@@ -68,6 +75,23 @@ debug: export FASTSOFTMAX_BUILD := debug
 profile-build: export FASTSOFTMAX_BUILD := profile
 release debug profile-build:
 	$(INSTALL) --no-deps --editable .
+
+asan ubsan: $(VENV)/.test ## the tests with AddressSanitizer, or UndefinedBehaviorSanitizer, in C and Cython
+	tests/builds/instrumented $@ $(BIN)/python $(ARGS)
+
+tsan: $(VENV)/.test ## the thread pool, and the tests of threads, with ThreadSanitizer
+	tests/c/check_threads
+	tests/builds/instrumented tsan $(BIN)/python $(or $(ARGS),$(TESTS_OF_THREADS))
+
+memcheck: $(VENV)/.test ## the portable and the AVX2 kernels under valgrind
+	tests/c/check_memory
+	tests/builds/instrumented memcheck $(BIN)/python $(or $(ARGS),$(TESTS_OF_MEMORY))
+
+coverage: $(VENV)/.dev ## the lines of Python, Cython and C that the tests run
+	tests/builds/instrumented coverage $(BIN)/python $(ARGS)
+
+mutants: $(VENV)/.test ## plant bugs in kernels and training, one by one: do the tests find them?
+	$(BIN)/python tests/builds/mutants.py $(ARGS)
 
 clean: ## remove everything that make made, the environment included
 	rm -rf $(VENV) $(PEERS_VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks

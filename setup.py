@@ -4,9 +4,10 @@ Environment variables:
 
 FASTSOFTMAX_PURE=1
     Install without the compiled backend.
-FASTSOFTMAX_BUILD=release|debug|profile
+FASTSOFTMAX_BUILD=release|debug|profile|asan|ubsan|tsan|coverage
     release (default): optimised. debug: no optimisation, symbols. profile: optimised, with
-    symbols and frame pointers.
+    symbols and frame pointers. asan, ubsan, tsan: with a sanitizer of GCC's or Clang's. coverage: counts
+    how often each line of C and Cython runs, for gcov.
 """
 
 import os
@@ -14,6 +15,8 @@ import shutil
 import sys
 import sysconfig
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from itertools import product
 from pathlib import Path
 
 from setuptools import Extension, setup
@@ -42,10 +45,17 @@ BUILDS = {
     "release": ["-O3", "-g0"],
     "debug": ["-O0", "-g"],
     "profile": ["-O3", "-g", "-fno-omit-frame-pointer"],
+    "asan": ["-O0", "-g1", "-fno-omit-frame-pointer", "-fsanitize=address"],
+    "ubsan": ["-O0", "-g1", "-fsanitize=undefined", "-fno-sanitize-recover=all"],
+    "tsan": ["-O0", "-g1", "-fsanitize=thread"],
+    "coverage": ["-O0", "-g1", "--coverage", "-fprofile-update=atomic"],
 }
 
-# The free-threaded build of Python has no stable ABI to build against.
-LIMITED_API = not sysconfig.get_config_var("Py_GIL_DISABLED")
+BUILD = os.environ.get("FASTSOFTMAX_BUILD", "release")
+
+# The free-threaded build of Python has no stable ABI to build against; and coverage is to see what is
+# compiled where there is none.
+LIMITED_API = not sysconfig.get_config_var("Py_GIL_DISABLED") and BUILD != "coverage"
 
 NO_COMPILER = """
 fastsoftmax: no working C compiler was found, and the compiled backend needs one. Install one and try
@@ -73,8 +83,10 @@ class BuildKernels(build_ext):
         self._require_compiler()
         for extension in self.extensions:
             flags = self._flags()
+            # The linker brings what an instrumented build calls.
+            instruments = [flag for flag in flags if flag.startswith(("-fsanitize", "--coverage"))]
             extension.extra_compile_args = flags
-            extension.extra_link_args = [] if self._is_msvc() else ["-pthread"]
+            extension.extra_link_args = [] if self._is_msvc() else ["-pthread", *instruments]
             extension.extra_objects = self._compile_kernels(flags)
         super().build_extensions()
 
@@ -107,9 +119,8 @@ class BuildKernels(build_ext):
                 sys.exit(f"{NO_COMPILER}\nThe one that was tried failed: {error}")
 
     def _flags(self):
-        build = os.environ.get("FASTSOFTMAX_BUILD", "release")
-        if build not in BUILDS:
-            sys.exit(f"FASTSOFTMAX_BUILD must be one of {', '.join(BUILDS)}, not {build!r}")
+        if BUILD not in BUILDS:
+            sys.exit(f"FASTSOFTMAX_BUILD must be one of {', '.join(BUILDS)}, not {BUILD!r}")
         if self._is_msvc():
             return ["/O2", "/std:c11", "/fp:precise"]
         # Without -ffp-contract=off GCC would fuse what is written as two roundings.
@@ -119,26 +130,31 @@ class BuildKernels(build_ext):
             "-pthread",
             "-fvisibility=hidden",
             "-ffp-contract=off",
-            *BUILDS[build],
+            *BUILDS[BUILD],
         ]
 
     def _compile_kernels(self, flags):
-        objects = []
-        for name, (unix_flags, msvc_flags) in INSTRUCTION_SETS.items():
-            for type_name in TYPES:
-                objects += self.compiler.compile(
-                    [KERNEL_SOURCE],
-                    # Each has a folder of its own: the object's name follows from the source's.
-                    output_dir=os.path.join(self.build_temp, f"{name}_{type_name}"),
-                    macros=[
-                        (f"FASTSOFTMAX_{name.upper()}", "1"),
-                        (f"FASTSOFTMAX_{type_name.upper()}", "1"),
-                    ],
-                    include_dirs=["csrc"],
-                    extra_postargs=flags + (msvc_flags if self._is_msvc() else unix_flags),
-                    depends=HEADERS,
-                )
-        return objects
+        def compile_one(name, type_name):
+            unix_flags, msvc_flags = INSTRUCTION_SETS[name]
+            return self.compiler.compile(
+                [KERNEL_SOURCE],
+                # Each has a folder of its own: the object's name follows from the source's.
+                output_dir=os.path.join(self.build_temp, f"{name}_{type_name}"),
+                macros=[
+                    (f"FASTSOFTMAX_{name.upper()}", "1"),
+                    (f"FASTSOFTMAX_{type_name.upper()}", "1"),
+                ],
+                include_dirs=["csrc"],
+                extra_postargs=flags + (msvc_flags if self._is_msvc() else unix_flags),
+                depends=HEADERS,
+            )
+
+        # Each takes a compiler most of a minute.
+        with ThreadPoolExecutor(os.cpu_count()) as compilers:
+            objects = compilers.map(
+                compile_one, *zip(*product(INSTRUCTION_SETS, TYPES), strict=True)
+            )
+            return [path for paths in objects for path in paths]
 
 
 def remove_compiled():
@@ -174,7 +190,9 @@ def extensions():
         py_limited_api=LIMITED_API,
     )
     return cythonize(
-        [core], compiler_directives={"language_level": 3, "freethreading_compatible": True}
+        [core],
+        compiler_directives={"language_level": 3, "freethreading_compatible": True},
+        emit_linenums=BUILD == "coverage",  # so that gcov speaks of lines of Cython
     )
 
 

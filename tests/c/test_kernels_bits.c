@@ -6,7 +6,9 @@
  * differ only where the kernels do, whatever the compilers and the CPUs; tests/c/compare_bits has two such
  * builds. With an argument, one line is printed for every case: the first that differs is the one to look at.
  *
- * Every array ends at a page that may not be touched: a kernel that goes one element too far crashes.
+ * Every array ends at a page that may not be touched: a kernel that goes one element too far crashes. With
+ * MEMCHECK defined it is for valgrind: outputs count as not written until a kernel writes them, and must not
+ * come of what has not been.
  */
 #include <math.h>
 #include <stdio.h>
@@ -16,6 +18,10 @@
 #include <unistd.h>
 
 #include "kernels.h"
+
+#ifdef MEMCHECK
+#include <valgrind/memcheck.h>
+#endif
 
 static const struct kernels *kernels; /* under test */
 
@@ -82,7 +88,14 @@ static void *uniforms(enum slot slot, size_t n) {
 }
 
 /* What an output holds before, and keeps where the kernel has nothing to write. */
-static void *stale(enum slot slot, size_t n) { return constant(slot, n, -77); }
+enum { STALE = -77 };
+static void *stale(enum slot slot, size_t n) {
+    void *array = constant(slot, n, STALE);
+#ifdef MEMCHECK
+    VALGRIND_MAKE_MEM_UNDEFINED(array, n * kernels->element_size);
+#endif
+    return array;
+}
 
 /* Rows on scales from 1e-3 to 1e4; every second with -inf in it; a ninth has no softmax. */
 static void *logits_of(size_t n_rows, size_t n_classes, size_t stride) {
@@ -139,11 +152,27 @@ static void hash_double(double x) {
     hash_word(word);
 }
 
-static void hash_reals(const void *array, size_t n) {
-    int single = kernels->element_size == sizeof(float);
-    for (size_t i = 0; i < n; ++i) {
-        hash_double(single ? (double)((const float *)array)[i] : ((const double *)array)[i]);
+static double real_at(const void *array, size_t i) {
+    union {
+        float single;
+        double wide;
+    } x;
+    size_t size = kernels->element_size;
+    memcpy(&x, (const char *)array + i * size, size);
+#ifdef MEMCHECK
+    uint64_t unwritten_bits = 0;
+    VALGRIND_GET_VBITS(&x, &unwritten_bits, size);
+    VALGRIND_MAKE_MEM_DEFINED(&x, size);
+    if (unwritten_bits && (size == sizeof(float) ? x.single : x.wide) != STALE) {
+        printf("%s: element %zu comes of what has not been written\n", kernel_name, i);
+        exit(1);
     }
+#endif
+    return size == sizeof(float) ? x.single : x.wide;
+}
+
+static void hash_reals(const void *array, size_t n) {
+    for (size_t i = 0; i < n; ++i) hash_double(real_at(array, i));
 }
 
 static void end_case(size_t n_rows, size_t n_features, size_t n_classes) {
@@ -328,7 +357,10 @@ static void packed_case(const struct shape *s) {
     size_t slab_bytes = s->stride * lanes * size;
     char *slabs = stale(OUT, n_slabs * s->stride * lanes);
     char *velocities = stale(TARGETS, n_slabs * s->stride * lanes);
-    char *logits = stale(DATA, 2 * s->n * columns), *dlogits = logits + s->n * columns * size;
+    size_t n_logits = s->n * columns;
+    /* Those of a row are added to what is there, or not. */
+    char *logits = option(s, 5) ? constant(DATA, 2 * n_logits, STALE) : stale(DATA, 2 * n_logits);
+    char *dlogits = logits + n_logits * size;
     for (size_t k = 0; k < s->c; k += lanes) {
         size_t width = s->c - k < lanes ? s->c - k : lanes;
         kernels->pack_block(rows_in(coef + k * s->stride * size, width, s->stride), width, s->d,

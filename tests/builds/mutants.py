@@ -1,0 +1,260 @@
+"""Bugs planted one by one in the kernels and the training loop, in a copy of the tree: do tests notice?
+
+    python tests/builds/mutants.py [NAME...]
+
+Each is compiled and tested by itself, which takes minutes, until the first test fails. Prints which one
+that is; the exit code is 1 where a bug was not found, or where the code it changes is no longer there.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parents[2]
+COPY = ROOT / "build" / "mutants"
+# The core on one backend or as few as a test has, quick ones first.
+TESTS = [
+    "tests/test_kernels.py",
+    "tests/test_penalty.py",
+    "tests/test_loss.py",
+    "tests/test_linear.py",
+    "tests/test_loss_options.py",
+    "tests/test_weights.py",
+    "tests/test_sgd.py",
+    "tests/test_schedules.py",
+    "tests/test_shuffling.py",
+    "tests/test_sparse.py",
+    "tests/test_scores.py",
+    "tests/test_search.py",
+    "tests/test_fitting.py",
+    "tests/test_standardize.py",
+    "tests/test_interruption.py",
+    "tests/test_instruction_sets.py",
+]
+SELECTION = "not naive and not numba"
+SECONDS_OF_A_TEST = 60
+
+
+class Mutant(NamedTuple):
+    """A bug: `old`, which the file has just once, becomes `new`."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+
+
+MUTANTS = [
+    Mutant(
+        "an off-by-one at the tail of a row",
+        "csrc/rows.h",
+        "terms[i] = exponential(load_up_to(z + at, left, MINUS_INFINITY), shift);",
+        "terms[i] = exponential(load_up_to(z + at, left ? left - 1 : 0, MINUS_INFINITY), shift);",
+    ),
+    Mutant(
+        "a row that begins anew without its first terms",
+        "csrc/rows.h",
+        "return scale_sums(s, factor);",
+        "return scale_sums(s, 0 * factor);",
+    ),
+    Mutant(
+        "a coefficient of the exponential",
+        "csrc/exponential.h",
+        "0x1.5558f2p-5f,",
+        "0x1.5558e2p-5f,",
+    ),
+    Mutant(
+        "a stale loss of the last row of a block",
+        "csrc/columns.h",
+        "        losses[i] = loss_of_row[i];\n        n_invalid",
+        "        if (n_rows < LANES || i + 1 < n_rows) losses[i] = loss_of_row[i];\n        n_invalid",
+    ),
+    Mutant(
+        "a gradient that does not leave out the label",
+        "csrc/columns.h",
+        "store(columns[k], select_equal(label, broadcast((real)k), gradient_of_label, gradient));",
+        "store(columns[k], gradient); (void)gradient_of_label;",
+    ),
+    Mutant(
+        "the wrong lane where a block has more rows than the kernel takes at once",
+        "csrc/panels.h",
+        "real *z = scores + block * n_classes + lane;",
+        "real *z = scores + block * n_classes + (lane ^ (lane >= 4));",
+    ),
+    Mutant(
+        "a panel's scores left out of the sum",
+        "csrc/panels.h",
+        "for (size_t panel = 1; panel < n_panels; ++panel) {",
+        "for (size_t panel = 1; panel + 1 < n_panels; ++panel) {",
+    ),
+    Mutant(
+        "a dropped L2 penalty",
+        "csrc/linear.h",
+        "gradient = fmadd(step->twice_l2, w, gradient);",
+        "",
+    ),
+    Mutant(
+        "Nesterov's momentum is the usual one",
+        "csrc/linear.h",
+        "if (!step->nesterov) return add(w, v);",
+        "return add(w, v);",
+    ),
+    Mutant(
+        "the last slab of classes scored with the weights of the one before",
+        "csrc/packed.h",
+        "    if (k < n_classes) SLABS_OF(1);\n#undef SLABS_OF\n}\n\n/* The rows of dlogits",
+        "    if (k < n_classes) w -= k ? slab_stride : 0;\n    if (k < n_classes) SLABS_OF(1);\n"
+        "#undef SLABS_OF\n}\n\n/* The rows of dlogits",
+    ),
+    Mutant(
+        "a gradient that forgets the block before",
+        "csrc/short_rows.h",
+        "sums[t][k] = add_to_out ? load(sum) : broadcast(0);",
+        "sums[t][k] = broadcast(0); (void)sum; (void)add_to_out;",
+    ),
+    Mutant(
+        "a sparse weight that has caught up is not marked so",
+        "csrc/sparse.h",
+        "            slab->steps[j] = (uint32_t)weights->now;\n",
+        "",
+    ),
+    Mutant(
+        "the mean of another feature",
+        "csrc/convert.h",
+        "const real *m = mean ? (const real *)mean + first : NULL;",
+        "const real *m = mean ? (const real *)mean : NULL;",
+    ),
+    Mutant(
+        "a missing barrier: a loop ends with a chunk unfinished",
+        "csrc/pool.c",
+        "if (atomic_load(&pool->unfinished)) wait_for_workers(pool);",
+        "if (atomic_load(&pool->unfinished) > 1) wait_for_workers(pool);",
+    ),
+    Mutant(
+        "a lost wake-up",
+        "csrc/pool.c",
+        "if (atomic_load(&pool->sleeping_workers)) {",
+        "if (atomic_load(&pool->sleeping_workers) > 1) {",
+    ),
+    Mutant(
+        "the mean of a last, smaller minibatch taken over a whole one",
+        "fastsoftmax/backends/_epoch.pxi",
+        "m.scale = 1.0 / batch.n",
+        "m.scale = 1.0 / e.batch_size",
+    ),
+    Mutant(
+        "the rate of the step before",
+        "fastsoftmax/backends/_panels.pxi",
+        "e.rule.rate = e.rates[step]",
+        "e.rule.rate = e.rates[step - 1 if step else 0]",
+    ),
+    Mutant(
+        "a step taken though its loss is not finite",
+        "fastsoftmax/backends/_packed.pxi",
+        "if isfinite(loss) or e.l2s != NULL:",
+        "if True:",
+    ),
+    Mutant(
+        "rows after the first block do not count for dW",
+        "fastsoftmax/backends/_linear.pxi",
+        "gradients.add = block > 0",
+        "gradients.add = False",
+    ),
+    Mutant(
+        "weights of the rows of the first chunk for all chunks",
+        "fastsoftmax/backends/_core.pyx",
+        "    shifted.rows += first\n",
+        "",
+    ),
+    Mutant(
+        "a shuffle that leaves no sample in its place",
+        "fastsoftmax/backends/_epoch.pxi",
+        "(numbers[i - first] * <double>(i + 1))",
+        "(numbers[i - first] * <double>i)",
+    ),
+]
+
+
+def copy_of_the_tree():
+    """What has been compiled there stays, and is compiled again where its source has changed."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True)
+    for name in listed.stdout.decode().rstrip("\0").split("\0"):
+        target = COPY / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if not target.exists() or target.read_bytes() != (ROOT / name).read_bytes():
+            shutil.copyfile(ROOT / name, target)
+
+
+def run(*command, **environment):
+    """Exit code and output, of a process in the copy."""
+    ran = subprocess.run(
+        [sys.executable, *command],
+        cwd=COPY,
+        env={**os.environ, "PYTHONPATH": str(COPY), **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    return ran.returncode, ran.stdout
+
+
+def compile_copy():
+    code, output = run("setup.py", "-q", "build_ext", "--inplace", FASTSOFTMAX_BUILD="debug")
+    if code:
+        sys.exit(f"{output}\nmutants: this could not be compiled")
+
+
+def failing_test():
+    """The first test that fails, or None."""
+    _, output = run(
+        *("-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", f"--timeout={SECONDS_OF_A_TEST}"),
+        *("--timeout-method=thread", "-k", SELECTION, *TESTS),
+    )
+    found = re.search(r"^(?:FAILED|ERROR) (\S.*?)(?: - |$)", output, re.MULTILINE)
+    if found:
+        return found[1]
+    if " passed" in output.splitlines()[-1] and "failed" not in output.splitlines()[-1]:
+        return None
+    # The process itself ended: a crash, or a test that hung.
+    where = re.search(r"File \"\S*/(tests/\S+)\", line (\d+) in test_", output)
+    return f"{where[1]}:{where[2]} (hung or crashed)" if where else "the test process ended"
+
+
+def test_mutant(mutant):
+    path = COPY / mutant.file
+    source = path.read_text()
+    if source.count(mutant.old) != 1:
+        print(f"{mutant.name}: {mutant.file} has {source.count(mutant.old)} of: {mutant.old}")
+        return False
+    path.write_text(source.replace(mutant.old, mutant.new))
+    try:
+        if not mutant.file.endswith(".py"):
+            compile_copy()
+        found = failing_test()
+    finally:
+        path.write_text(source)
+    print(f"{mutant.name} ({mutant.file}): {found or 'NOT FOUND'}", flush=True)
+    return found is not None
+
+
+def main(names):
+    unknown = set(names) - {mutant.name for mutant in MUTANTS}
+    if unknown:
+        sys.exit(f"mutants: no such one: {', '.join(sorted(unknown))}")
+    copy_of_the_tree()
+    chosen = [mutant for mutant in MUTANTS if not names or mutant.name in names]
+    compile_copy()
+    unchanged = failing_test()
+    if unchanged:
+        sys.exit(f"mutants: without any of them, there fails {unchanged}")
+    n_found = sum([test_mutant(mutant) for mutant in chosen])
+    print(f"{n_found} of {len(chosen)} were found")
+    return 0 if n_found == len(chosen) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

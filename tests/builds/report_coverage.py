@@ -1,0 +1,106 @@
+"""Python, Cython and C in one report of the lines that the tests run: what `make coverage` ends with.
+
+python tests/builds/report_coverage.py PYTHON.json C_AND_CYTHON.json
+
+The first file is coverage.py's, the second gcovr's, of Cython built with `#line` directives: so gcov counts
+its lines as it does those of C, where the GIL is not held too, and no thread is slowed by tracing.
+
+Every line that did not run is printed. What `not_covered.toml` says of it, by the file and a part of the
+line, is its argument; a line without one, and an argument without a line, are an error.
+"""
+
+import json
+import sys
+import tomllib
+from collections import Counter
+from itertools import groupby
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+ARGUMENTS = Path(__file__).with_name("not_covered.toml")
+LANGUAGES = {
+    ".py": "Python",
+    ".pyx": "Cython",
+    ".pxi": "Cython",
+    ".pxd": "Cython",
+    ".c": "C",
+    ".h": "C",
+}
+
+
+def of_python(report):
+    """Lines that ran and lines that did not, by file."""
+    return {
+        path: (set(file["executed_lines"]), set(file["missing_lines"]))
+        for path, file in report["files"].items()
+    }
+
+
+def of_gcovr(report):
+    """The same of C and Cython. A header is compiled several times: a line ran where one of them did."""
+    files = {}
+    for file in report["files"]:
+        ran, did_not = files.setdefault(file["file"], (set(), set()))
+        for line in file["lines"]:
+            (ran if line["count"] else did_not).add(line["line_number"])
+    return {path: (ran, did_not - ran) for path, (ran, did_not) in files.items()}
+
+
+def argument_for(arguments, path, text):
+    """The first that speaks of the line, or None."""
+    for argument in arguments:
+        if argument["file"] == path and argument["line"] in text:
+            return argument
+    return None
+
+
+def table_of(files):
+    """Lines by language."""
+    lines, ran = Counter(), Counter()
+    for path, (of_file, did_not) in files.items():
+        language = LANGUAGES[Path(path).suffix]
+        lines[language] += len(of_file) + len(did_not)
+        ran[language] += len(of_file)
+    table = Table("language", "lines", "ran", "did not", "ran, %", title="lines that the tests run")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for language in ("Python", "Cython", "C"):
+        share = (
+            f"{100 * ran[language] / lines[language]:.2f}" if lines[language] else "none measured"
+        )
+        missing = lines[language] - ran[language]
+        table.add_row(language, f"{lines[language]}", f"{ran[language]}", f"{missing}", share)
+    return table
+
+
+def main(python_path, gcovr_path):
+    """Print the report; 1 where a line has no argument, or an argument no line."""
+    files = of_python(json.loads(Path(python_path).read_text()))
+    files |= of_gcovr(json.loads(Path(gcovr_path).read_text()))
+    arguments = tomllib.loads(ARGUMENTS.read_text())["not_covered"]
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(table_of(files))
+    used, bare = set(), 0
+    for path in sorted(files):
+        source = Path(path).read_text().splitlines()
+        missing = [(number, source[number - 1].strip()) for number in sorted(files[path][1])]
+        argued = [(number, text, argument_for(arguments, path, text)) for number, text in missing]
+        # One argument may speak of many lines.
+        for argument, lines in groupby(argued, key=lambda line: line[2]):
+            for number, text, _ in lines:
+                console.print(f"{path}:{number}: {text}", markup=False)
+                bare += argument is None
+            reason = argument["because"] if argument else "NO ARGUMENT"
+            console.print(f"    {reason}", markup=False, style=None if argument else "red")
+            used.add(id(argument))
+    idle = [argument for argument in arguments if id(argument) not in used]
+    for argument in idle:
+        console.print(f"runs, or is gone: {argument['file']}: {argument['line']}", markup=False)
+    console.print(f"{bare} lines did not run and have no argument in {ARGUMENTS.name}")
+    return 1 if bare or idle else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
