@@ -196,8 +196,8 @@ def _made_up(arguments: argparse.Namespace) -> tuple[NDArray[Any], NDArray[Any]]
 
 def _save(arguments: argparse.Namespace, p: profile, others: dict[str, float]) -> None:
     for option, save in (
-        ("plot", lambda path: p.plot(peers=others).savefig(path, dpi=150)),
-        ("trace", p.save_trace),
+        ("plot", lambda path: files.save_picture("--plot", path, p.plot(peers=others))),
+        ("trace", lambda path: files.write_text("--trace", path, p.as_trace())),
     ):
         path = getattr(arguments, option)
         if path is None:
@@ -205,8 +205,6 @@ def _save(arguments: argparse.Namespace, p: profile, others: dict[str, float]) -
         try:
             save(path)
         except ImportError as error:
-            raise CommandError(f"argument --{option}: {error}", FAILED) from None
-        except OSError as error:
             raise CommandError(f"argument --{option}: {error}", FAILED) from None
         if arguments.json != "-":
             print(f"{'Picture' if option == 'plot' else 'Trace'}: {path}")
