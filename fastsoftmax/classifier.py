@@ -608,9 +608,7 @@ class SoftmaxClassifier(estimator.Estimator, ModelFiles):
             )
 
     def _logits_and_classes(self, X: ArrayLike) -> tuple[FloatArray, NDArray[Any]]:
-        # Another thread may train this model meanwhile: all attributes are of one moment.
-        now = object.__new__(type(self))
-        now.__dict__.update(self.__dict__)
+        now = estimator.at_one_moment(self)
         if not hasattr(now, "coef_"):
             raise estimator.not_fitted(
                 "this SoftmaxClassifier is not fitted: call fit or partial_fit first"
@@ -620,7 +618,8 @@ class SoftmaxClassifier(estimator.Estimator, ModelFiles):
         now._check_n_features(matrix)
         n_threads = n_threads_of(now.n_jobs)
         logits = logits_of(get_backend(now.backend), matrix, *parameters_of(now), n_threads)
-        return logits, now.classes_
+        classes: NDArray[Any] = now.classes_
+        return logits, classes
 
 
 def load(path: str | PathLike[str]) -> SoftmaxClassifier:

@@ -1,7 +1,7 @@
 """Every allocation fails in turn, and then the start of threads: run by test_allocation.py.
 
-`tests/c/failing_system.c`, preloaded, makes them fail. Printed is a JSON object: for each kind of allocation and each
-case how many there were, and what was wrong, a list that should be empty.
+`tests/c/failing_system.c`, preloaded, makes them fail. Printed is a JSON object: for each kind of
+allocation and each case how many there were, and what was wrong, a list that should be empty.
 
     LD_PRELOAD=failing_system.so python failing_system.py
 """
@@ -99,7 +99,7 @@ class PartialFit(Fit):
 
 
 class Call:
-    """A function of arrays or of a fitted model, which changes neither that nor what it has returned before."""
+    """A function of arrays or of a fitted model, which does not change, nor what was returned before."""
 
     def __init__(self, function, model=None):
         self.function, self.model = function, model
@@ -178,7 +178,10 @@ def searched():
         *(DENSE, labels_of(5)),
         learning_rates=[0.1, 0.01],
         regs=[0.0, 0.1],
-        **{"max_iter": 2, "random_state": 0, "n_jobs": 2, "backend": "compiled"},
+        max_iter=2,
+        random_state=0,
+        n_jobs=2,
+        backend="compiled",
     )
     return found.losses, found.best_model.coef_
 

@@ -1,4 +1,4 @@
-"""Where there is no memory, or no thread: a clear error that changes nothing, or the work done by fewer threads."""
+"""Without memory: a clear error that changes nothing. Without threads: the same bits by fewer of them."""
 
 import json
 import os
@@ -101,7 +101,10 @@ def test_results_of_a_command_that_do_not_fit_into_memory(tmp_path):
     arguments = ["predict", "--model", "model.npz", "rows.npy", "--output", "labels.npy"]
     ran = subprocess.run(
         [sys.executable, "-m", "fastsoftmax", *arguments],
-        **{"cwd": tmp_path, "capture_output": True, "text": True, "timeout": 60},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30)),
     )
     reason = "the data do not fit into memory: Unable to allocate 5.59 GiB"

@@ -166,15 +166,19 @@ COMMANDS = [
     ("predict --model model.npz data.npz --output FILE", "out.csv"),
     ("predict --model model.npz data.npz --output FILE --probabilities", "out.npy"),
     ("evaluate --model model.npz data.npz --json FILE", "out.json"),
-    ("evaluate --model model.npz data.npz --plot FILE", "out.png"),
+    pytest.param(
+        "evaluate --model model.npz data.npz --plot FILE", "out.png", marks=pytest.mark.slow
+    ),
     ("plot --model model.npz loss --output FILE", "out.svg"),
-    ("plot --model model.npz weights --output FILE", "out.pdf"),
+    pytest.param("plot --model model.npz weights --output FILE", "out.pdf", marks=pytest.mark.slow),
     ("search data.npz --learning-rates 0.1 --regs 0 --epochs 1 --model FILE --force", "out.npz"),
     ("search data.npz --learning-rates 0.1 --regs 0 --epochs 1 --plot FILE", "out.png"),
     (f"{SMALL} --no-plot --json FILE", "out.json"),
-    (f"{SMALL} --no-plot --report FILE", "out.html"),
-    (f"{SMALL} --plot FILE", "out.png"),
-    ("profile --shape 300x4x3 --epochs 1 --json FILE", "out.json"),
+    pytest.param(f"{SMALL} --no-plot --report FILE", "out.html", marks=pytest.mark.slow),
+    pytest.param(f"{SMALL} --plot FILE", "out.png", marks=pytest.mark.slow),
+    pytest.param(
+        "profile --shape 300x4x3 --epochs 1 --json FILE", "out.json", marks=pytest.mark.slow
+    ),
     ("profile --shape 300x4x3 --epochs 1 --plot FILE", "out.png"),
     ("profile --shape 300x4x3 --epochs 1 --trace FILE", "out.json"),
 ]
@@ -268,10 +272,12 @@ def check_saved():
 sparse = scipy.sparse.csr_array(np.where(X > 1, X, 0))
 model, short = SoftmaxClassifier(**options), options | {"max_iter": 2}
 expected = SoftmaxClassifier(**short).fit(X, y)
+wide = SoftmaxClassifier(**short).fit(rng.normal(size=(10, 2000)), y[:10])
+rows = np.broadcast_to(rng.normal(size=2000), (2_000_000, 2000))
 stages = {
     "fit": (lambda: model.fit(X, y), lambda: check_fit(X)),
     "fit of sparse rows": (lambda: model.fit(sparse, y), lambda: check_fit(sparse)),
-    "predict": (lambda: again(lambda: expected.predict_proba(X)), lambda: None),
+    "predict": (lambda: again(lambda: wide.predict(rows)), lambda: None),
     "search": (
         lambda: search(X, y, learning_rates=[0.1, 0.2], regs=[0, 1], max_iter=10**6, n_jobs=2),
         lambda: None,

@@ -52,11 +52,11 @@ def as_command_error(error: Exception, sources: Mapping[str, object] | None = No
         return CommandError(f"the data do not fit into memory{reason}", FAILED)
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         return CommandError(f"{error.filename}: {error.strerror.lower()}", FAILED)
-    is_of_system = isinstance(error, OSError) and error.strerror is not None
-    text = printable(" ".join(str(error.strerror if is_of_system else error).split()))
+    of_system = error.strerror if isinstance(error, OSError) else None
+    text = printable(" ".join(str(of_system or error).split()))
     name, colon, rest = text.partition(": ")
     if isinstance(error, UnreadableFile | ImportError | OSError):
-        if is_of_system and (option := option_of(name)) is not None:
+        if of_system and (option := option_of(name)) is not None:
             text = f"argument {option}: {rest}"
         return CommandError(_with_options(text), FAILED)
     if colon and (option := option_of(name)) is not None:
