@@ -37,8 +37,9 @@ path, chance = sys.argv[1], random.Random(0)
 X, y = np.random.default_rng(0).normal(size=(400, 800)), np.arange(400) % 20
 models = [SoftmaxClassifier(max_iter=n, tol=None, n_jobs=1).fit(X, y) for n in (1, 2)]
 models[0].save(path)
-folder, n_half_written = os.path.dirname(path), 0
-for _ in range(30):
+folder, n_killed, n_half_written = os.path.dirname(path), 0, 0
+while n_killed < 20 or n_half_written < 3:
+    n_killed += 1
     child = os.fork()
     if child == 0:
         while True:
@@ -54,7 +55,6 @@ for _ in range(30):
     for name in beside:
         n_half_written += 1
         os.unlink(os.path.join(folder, name))
-assert n_half_written > 0, "no save was under way"
 """
 
 
@@ -86,20 +86,18 @@ def here(folder, tmp_path, monkeypatch):
 
 
 def test_the_command_killed_again_and_again_trains_to_the_same_file(here):
-    def command(name):
-        options = ["--epochs", "120", "--tol", "none", "--momentum", "0.9", "--average"]
-        return ["-m", "fastsoftmax", "train", "data.npz", "--model", name, *options]
-
-    assert ended(command("whole.npz")).returncode == 0
-    killed = [sys.executable, *command("killed.npz"), "--checkpoint", "state.npz", "--resume"]
+    options = "--epochs 120 --tol none --momentum 0.9 --average"
+    train = ["train", "data.npz", *options.split()]
+    assert main([*train, "--model", "whole.npz"]) == 0
+    killed = [*train, "--model", "killed.npz", "--checkpoint", "state.npz", "--resume"]
     for n_epochs in (1, 60):
-        with subprocess.Popen([*killed, "--checkpoint-every", "1"]) as process:
+        with subprocess.Popen([sys.executable, "-m", "fastsoftmax", *killed]) as process:
             while epochs_in("state.npz") < n_epochs and process.poll() is None:
                 time.sleep(0.005)
             process.kill()
         assert process.returncode == -signal.SIGKILL
         assert not Path("killed.npz").exists()
-    assert subprocess.run(killed, stdout=subprocess.DEVNULL, timeout=60).returncode == 0
+    assert main(killed) == 0
     assert Path("killed.npz").read_bytes() == Path("whole.npz").read_bytes()
     assert not list(here.glob(".fastsoftmax-*"))
 
@@ -179,7 +177,9 @@ COMMANDS = [
     pytest.param(
         "profile --shape 300x4x3 --epochs 1 --json FILE", "out.json", marks=pytest.mark.slow
     ),
-    ("profile --shape 300x4x3 --epochs 1 --plot FILE", "out.png"),
+    pytest.param(
+        "profile --shape 300x4x3 --epochs 1 --plot FILE", "out.png", marks=pytest.mark.slow
+    ),
     ("profile --shape 300x4x3 --epochs 1 --trace FILE", "out.json"),
 ]
 
@@ -204,11 +204,10 @@ def test_an_output_that_does_not_fit_on_the_disk(capsys, here, command, name):
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
 def test_standard_output_on_a_full_disk(here):
     predict = ["-m", "fastsoftmax", "predict", "--model", "model.npz", "data.npz"]
-    for command in (predict, ["-m", "fastsoftmax", "info"]):
-        with open("/dev/full", "w") as full:
-            ran = ended(command, stdout=full, stderr=subprocess.PIPE, capture_output=False)
-        reason = "the output cannot be written: No space left on device"
-        assert (ran.returncode, ran.stderr) == (1, f"fastsoftmax {command[2]}: error: {reason}\n")
+    with open("/dev/full", "w") as full:
+        ran = ended(predict, stdout=full, stderr=subprocess.PIPE, capture_output=False)
+    reason = "the output cannot be written: No space left on device"
+    assert (ran.returncode, ran.stderr) == (1, f"fastsoftmax predict: error: {reason}\n")
 
 
 def test_a_pipe_is_written_to_and_not_replaced(capsys, here):
@@ -233,7 +232,7 @@ def test_a_search_whose_picture_does_not_fit_on_the_disk_keeps_its_model(capsys,
 # Ctrl-C
 
 INTERRUPTED = """
-import itertools, os, sys, time
+import os
 import numpy as np, scipy.sparse
 from fastsoftmax import SoftmaxClassifier, load, search
 
@@ -244,8 +243,14 @@ options = {"max_iter": 10**9, "tol": None, "n_jobs": 2, "eta0": 1e-3, "backend":
 options |= {"shuffle": False, "batch_size": 500, "random_state": 0}
 
 
+def begun(state):
+    if state.epoch == 1:
+        print("begins", name, flush=True)
+
+
 def again(call):
-    for _ in itertools.count():
+    print("begins", name, flush=True)
+    while True:
         call()
 
 
@@ -253,13 +258,11 @@ def check_fit(rows):
     '''The weights are those after so many epochs and then some whole steps.'''
     n = model.n_iter_
     assert n == len(model.loss_curve_) and model.t_ == 8 * n, (n, model.t_)
-    same = SoftmaxClassifier(**options | {"max_iter": max(n, 1)})
-    if n:
-        same.fit(rows, y)
+    same = SoftmaxClassifier(**options | {"max_iter": n}).fit(rows, y)
     for first in range(0, 4000, 500):
-        if n and np.array_equal(same.coef_, model.coef_):
+        if np.array_equal(same.coef_, model.coef_):
             break
-        same.partial_fit(rows[first : first + 500], y[first : first + 500], classes=range(5))
+        same.partial_fit(rows[first : first + 500], y[first : first + 500])
     assert np.array_equal(same.coef_, model.coef_)
     assert np.array_equal(same.intercept_, model.intercept_)
 
@@ -270,7 +273,7 @@ def check_saved():
 
 
 sparse = scipy.sparse.csr_array(np.where(X > 1, X, 0))
-model, short = SoftmaxClassifier(**options), options | {"max_iter": 2}
+model, short = SoftmaxClassifier(**options, callbacks=begun), options | {"max_iter": 2}
 expected = SoftmaxClassifier(**short).fit(X, y)
 wide = SoftmaxClassifier(**short).fit(rng.normal(size=(10, 2000)), y[:10])
 rows = np.broadcast_to(rng.normal(size=2000), (2_000_000, 2000))
@@ -279,14 +282,15 @@ stages = {
     "fit of sparse rows": (lambda: model.fit(sparse, y), lambda: check_fit(sparse)),
     "predict": (lambda: again(lambda: wide.predict(rows)), lambda: None),
     "search": (
-        lambda: search(X, y, learning_rates=[0.1, 0.2], regs=[0, 1], max_iter=10**6, n_jobs=2),
+        lambda: again(
+            lambda: search(X, y, learning_rates=[0.1, 0.2], regs=[0, 1], max_iter=10**6, n_jobs=2)
+        ),
         lambda: None,
     ),
     "save": (lambda: again(lambda: expected.save("model.npz")), check_saved),
 }
 for name, (call, check) in stages.items():
     try:
-        print("begins", name, flush=True)
         call()
     except KeyboardInterrupt:
         print("interrupted", name, flush=True)
