@@ -60,6 +60,11 @@ def small_work():
     return hashlib.sha256(model.coef_.tobytes() + model.predict_proba(X).tobytes()).hexdigest()
 
 
+def n_threads():
+    """Those of this process that the system knows of."""
+    return len(os.listdir("/proc/self/task"))
+
+
 def in_child(function=work):
     """What the function returns in a child by os.fork; "hangs" where it does not end."""
     reading, writing = os.pipe()
@@ -100,7 +105,7 @@ def fork_after_use():
 
 
 def fork_during_a_fit():
-    """While another thread has the pool, and may hold its lock."""
+    """While another thread has the pool, and may hold its lock; a child has a pool of its own."""
     expected, stop = small_work(), threading.Event()
     X, y = data_of(200, 10, 3000)
 
@@ -113,10 +118,11 @@ def fork_during_a_fit():
     found = []
     for i in range(12):
         time.sleep(0.002 * i)
-        found.append(in_child(small_work))
+        found.append(in_child(lambda: f"{small_work()} by {n_threads()} threads"))
     stop.set()
     trainer.join()
-    return all_are([*found, small_work()], expected)
+    found.append(f"{small_work()} by {min(os.cpu_count(), 2)} threads")
+    return all_are(found, f"{expected} by {min(os.cpu_count(), 2)} threads")
 
 
 def fork_in_a_thread():
@@ -243,7 +249,7 @@ def threads_that_end():
         thread = threading.Thread(target=fit)
         thread.start()
         thread.join()
-        n_left.append(len(os.listdir("/proc/self/task")))
+        n_left.append(n_threads())
     # One that has been joined may be there a moment longer.
     before, after = min(n_left[10:40]), min(n_left[-30:])
     if after > before:
