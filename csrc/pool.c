@@ -172,6 +172,7 @@ struct pool *pool_begin(int n_threads) {
         atomic_store(&pool->is_lent, 0);
         return NULL;
     }
+    if (wanted > pool->n_workers) wanted = pool->n_workers; /* the system gave no more */
     atomic_store(&pool->n_active, wanted);
     pool->lent_since = phase_begin();
     for (int i = 0; i <= wanted; ++i) atomic_store(&pool->shares[i].busy, 0);

@@ -332,6 +332,8 @@ class SoftmaxClassifier(estimator.Estimator, ModelFiles):
             If the loss becomes infinite or NaN, or that of an epoch is above 10 times log(n_classes), that
             of the starting weights; the attributes are those after the last good epoch, or as before
             the call where there was none.
+        MemoryError
+            If an array does not fit into memory; the attributes are as with DivergenceError.
         KeyboardInterrupt
             On Ctrl-C; the weights are those after the last whole step, and `n_iter_`, `t_` and
             `loss_curve_` tell of the whole epochs before.
@@ -499,8 +501,8 @@ class SoftmaxClassifier(estimator.Estimator, ModelFiles):
         -------
         ndarray, shape (n_samples, n_classes), or (n_samples,) with two classes
         """
-        logits = self._logits(X)
-        if len(self.classes_) != 2:
+        logits, classes = self._logits_and_classes(X)
+        if len(classes) != 2:
             return logits
         with np.errstate(over="ignore"):  # infinitely sure
             difference: FloatArray = logits[:, 1] - logits[:, 0]
@@ -508,20 +510,24 @@ class SoftmaxClassifier(estimator.Estimator, ModelFiles):
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
         """Return the most probable label of every sample, shape (n_samples,)."""
-        logits = self._logits(X)
-        labels: NDArray[Any] = self.classes_[logits.argmax(axis=1)]
+        logits, classes = self._logits_and_classes(X)
+        labels: NDArray[Any] = classes[logits.argmax(axis=1)]
         return labels
 
     def predict_proba(self, X: ArrayLike) -> FloatArray:
         """Return the probability of every class, shape (n_samples, n_classes)."""
         return loss.softmax(
-            self._logits(X), backend=self.backend, n_threads=n_threads_of(self.n_jobs)
+            self._logits_and_classes(X)[0],
+            backend=self.backend,
+            n_threads=n_threads_of(self.n_jobs),
         )
 
     def predict_log_proba(self, X: ArrayLike) -> FloatArray:
         """Return the natural logarithm of the probabilities, shape (n_samples, n_classes)."""
         return loss.log_softmax(
-            self._logits(X), backend=self.backend, n_threads=n_threads_of(self.n_jobs)
+            self._logits_and_classes(X)[0],
+            backend=self.backend,
+            n_threads=n_threads_of(self.n_jobs),
         )
 
     def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
@@ -601,16 +607,19 @@ class SoftmaxClassifier(estimator.Estimator, ModelFiles):
                 f"{self.n_features_in_} features as input"
             )
 
-    def _logits(self, X: ArrayLike) -> FloatArray:
-        if not hasattr(self, "coef_"):
+    def _logits_and_classes(self, X: ArrayLike) -> tuple[FloatArray, NDArray[Any]]:
+        now = estimator.at_one_moment(self)
+        if not hasattr(now, "coef_"):
             raise estimator.not_fitted(
                 "this SoftmaxClassifier is not fitted: call fit or partial_fit first"
             )
-        estimator.check_feature_names(self, X, stacklevel=4)
+        estimator.check_feature_names(now, X, stacklevel=4)
         matrix = as_samples(X, to_train=False)
-        self._check_n_features(matrix)
-        n_threads = n_threads_of(self.n_jobs)
-        return logits_of(get_backend(self.backend), matrix, *parameters_of(self), n_threads)
+        now._check_n_features(matrix)
+        n_threads = n_threads_of(now.n_jobs)
+        logits = logits_of(get_backend(now.backend), matrix, *parameters_of(now), n_threads)
+        classes: NDArray[Any] = now.classes_
+        return logits, classes
 
 
 def load(path: str | PathLike[str]) -> SoftmaxClassifier:

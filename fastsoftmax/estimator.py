@@ -66,6 +66,10 @@ class Estimator:
                 break
         return found
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Of one moment, for pickle and copy: another thread may train the model."""
+        return self.__dict__.copy()
+
     def __repr__(self) -> str:
         changed = [
             f"{name}={getattr(self, name)!r}"
@@ -160,6 +164,13 @@ class Estimator:
                 getattr(requests, method).add_request(param=name, alias=alias)
         self._metadata_request = requests
         return self
+
+
+def at_one_moment(model: Any) -> Any:
+    """Return a model with the same attributes, all as they are now: another thread may train the model."""
+    now = object.__new__(type(model))
+    now.__dict__.update(model.__dict__)  # in one go, as they are set
+    return now
 
 
 def not_fitted(message: str) -> NotFittedError:

@@ -218,6 +218,8 @@ def train(
     DivergenceError
         If an epoch was far worse than `starting_loss` or, where training does not start from zeros, than
         its first epoch; `run` is as after the epoch before.
+    MemoryError
+        `run` is as after the epoch before, too.
     KeyboardInterrupt
         `run` is as after the last whole step.
     Exception
@@ -274,7 +276,7 @@ def _one_epoch(run: Run) -> float:
     except KeyboardInterrupt:
         run.is_whole = True
         raise
-    except DivergenceError:
+    except (DivergenceError, MemoryError):
         run.state, run.average = before
         run.is_whole = bool(run.curve)
         raise

@@ -250,6 +250,16 @@ class profile:  # noqa: N801 - used as a function is: with fastsoftmax.profile()
         ValueError
             If the profile was made without ``trace=True``.
         """
+        Path(path).write_text(self.as_trace(), encoding="utf-8")
+
+    def as_trace(self) -> str:
+        """Return what `save_trace` writes.
+
+        Raises
+        ------
+        ValueError
+            As `save_trace` does.
+        """
         import json
 
         if not self.trace:
@@ -280,8 +290,7 @@ class profile:  # noqa: N801 - used as a function is: with fastsoftmax.profile()
             }
             for span in sorted(spans, key=lambda span: (span.start, -span.end))
         ]
-        document = {"traceEvents": events, "displayTimeUnit": "ns"}
-        Path(path).write_text(json.dumps(document), encoding="utf-8")
+        return json.dumps({"traceEvents": events, "displayTimeUnit": "ns"})
 
     def _n_epochs(self) -> int:
         """Whole passes over the data: calls for blocks of one count together."""

@@ -181,6 +181,19 @@ cdef const target_weights *weights_from(
     return shifted
 
 
+cdef no_memory(size_t n_rows, size_t n_columns, size_t item_size):
+    """A MemoryError that says how much was asked for."""
+    size, unit = float(n_rows) * n_columns * item_size, "bytes"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if size < 1000:
+            break
+        size, unit = size / 1000, larger
+    return MemoryError(
+        f"cannot allocate {size:.3g} {unit} for the compiled kernels to work in: {n_rows} rows of "
+        f"{n_columns} items of {item_size} bytes"
+    )
+
+
 cdef class Scratch:
     """Memory that is freed with the object, aligned to a cache line."""
 
@@ -189,10 +202,10 @@ cdef class Scratch:
     def __cinit__(self, size_t n_rows, size_t n_columns, size_t item_size):
         cdef size_t most = (<size_t>-1) // 2 // item_size
         if n_rows and n_columns > most // n_rows:
-            raise MemoryError
+            raise no_memory(n_rows, n_columns, item_size)
         self.start = <char *>platform_allocate(n_rows * n_columns * item_size)
         if self.start == NULL:
-            raise MemoryError
+            raise no_memory(n_rows, n_columns, item_size)
 
     def __dealloc__(self):
         platform_free(self.start)

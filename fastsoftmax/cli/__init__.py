@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 
 from .._version import __version__
 from . import bench, evaluate, info, plot, predict, profile, roofline, search, train
+from .blame import as_command_error
 from .errors import FAILED, INTERRUPTED, CommandError
 
 _DESCRIPTION = """\
@@ -98,8 +99,17 @@ def main(argv: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return FAILED
-    except BrokenPipeError:
-        # Whoever read the output has seen enough. Python would complain once more at its exit.
+    except MemoryError as error:
+        print(f"{command}: error: {as_command_error(error)}", file=sys.stderr)
+        return FAILED
+    except OSError as error:
+        # Whoever reads from a pipe has seen enough; a full disk is an error.
+        if not isinstance(error, BrokenPipeError):
+            if error.filename is not None:
+                raise
+            reason = f"the output cannot be written: {error.strerror}"
+            print(f"{command}: error: {reason}", file=sys.stderr)
+        # Python would complain once more at its exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
 

@@ -235,9 +235,9 @@ def _save_plot(
         templates_title=f"weight of every pixel for each digit, as learned by {shown.backend}",
     )
     try:
-        figure.savefig(path, dpi=150)
-    except OSError as error:
-        raise CommandError(f"argument --plot: {error}{_instead(path)}", FAILED) from None
+        files.save_picture("--plot", path, figure)
+    except CommandError as error:
+        raise CommandError(f"{error}{_instead(path)}", FAILED) from None
 
 
 def _weights(comparison: Comparison, data: Dataset) -> bytes | None:

@@ -48,13 +48,17 @@ def as_command_error(error: Exception, sources: Mapping[str, object] | None = No
     `sources` says which files arguments such as X and y come from.
     """
     if isinstance(error, MemoryError):
-        return CommandError("the data do not fit into memory", FAILED)
+        reason = f": {error}" if str(error) else ""
+        return CommandError(f"the data do not fit into memory{reason}", FAILED)
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         return CommandError(f"{error.filename}: {error.strerror.lower()}", FAILED)
-    text = printable(" ".join(str(error).split()))
-    if isinstance(error, UnreadableFile | ImportError | OSError):
-        return CommandError(_with_options(text), FAILED)
+    of_system = error.strerror if isinstance(error, OSError) else None
+    text = printable(" ".join(str(of_system or error).split()))
     name, colon, rest = text.partition(": ")
+    if isinstance(error, UnreadableFile | ImportError | OSError):
+        if of_system and (option := option_of(name)) is not None:
+            text = f"argument {option}: {rest}"
+        return CommandError(_with_options(text), FAILED)
     if colon and (option := option_of(name)) is not None:
         if name == "resume":  # which lists the parameters that differ
             rest = re.sub(r"\b(\w+)(?= \(there )", lambda word: option_of(word[1]) or word[1], rest)

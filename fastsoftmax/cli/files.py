@@ -1,5 +1,6 @@
 """Files that a command writes: whether it can, before the work, and then how."""
 
+import io
 import os
 import sys
 import tempfile
@@ -46,10 +47,7 @@ def write_text(option: str, target: Path | str, text: str) -> None:
     if target == "-":
         sys.stdout.write(text)
         return
-    try:
-        Path(target).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise CommandError(f"argument {option}: {error}", FAILED) from None
+    write_bytes(option, Path(target), text.encode("utf-8"))
 
 
 def check_page(option: str, path: Path | None) -> None:
@@ -90,11 +88,13 @@ def require_matplotlib() -> None:
 
 
 def save_picture(option: str, path: Path, figure: Any) -> None:
-    """Save a figure of matplotlib's."""
+    """Save a figure of matplotlib's, all or nothing."""
+    picture = io.BytesIO()
     try:
-        figure.savefig(path, dpi=150)
+        figure.savefig(picture, format=path.suffix[1:].lower(), dpi=150)
     except (OSError, ValueError) as error:
         raise CommandError(f"argument {option}: {error}", FAILED) from None
+    write_bytes(option, path, picture.getvalue())
 
 
 def write_bytes(option: str, path: Path, content: bytes) -> None:
@@ -102,4 +102,7 @@ def write_bytes(option: str, path: Path, content: bytes) -> None:
     try:
         write_at_once(path, content)
     except OSError as error:
-        raise CommandError(f"argument {option}: {error}", FAILED) from None
+        reason = error.strerror or error
+        raise CommandError(
+            f"argument {option}: {str(path)!r} cannot be written: {reason}", FAILED
+        ) from None

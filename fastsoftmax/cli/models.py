@@ -73,7 +73,12 @@ def save(model: SoftmaxClassifier, path: Path) -> None:
     """Write a model; the file is there as a whole or as it was before."""
     try:
         model.save(path)
-    except (OSError, ValueError, TypeError) as error:
+    except OSError as error:
+        reason = error.strerror or error
+        raise CommandError(
+            f"argument --model: {str(path)!r} cannot be written: {reason}", FAILED
+        ) from None
+    except (ValueError, TypeError, MemoryError) as error:
         raise CommandError(f"argument --model: {as_command_error(error)}", FAILED) from None
 
 

@@ -195,21 +195,19 @@ def _made_up(arguments: argparse.Namespace) -> tuple[NDArray[Any], NDArray[Any]]
 
 
 def _save(arguments: argparse.Namespace, p: profile, others: dict[str, float]) -> None:
-    for option, save in (
-        ("plot", lambda path: p.plot(peers=others).savefig(path, dpi=150)),
-        ("trace", p.save_trace),
-    ):
-        path = getattr(arguments, option)
-        if path is None:
-            continue
+    saved = []
+    if arguments.plot is not None:
         try:
-            save(path)
+            figure = p.plot(peers=others)
         except ImportError as error:
-            raise CommandError(f"argument --{option}: {error}", FAILED) from None
-        except OSError as error:
-            raise CommandError(f"argument --{option}: {error}", FAILED) from None
-        if arguments.json != "-":
-            print(f"{'Picture' if option == 'plot' else 'Trace'}: {path}")
+            raise CommandError(f"argument --plot: {error}", FAILED) from None
+        files.save_picture("--plot", arguments.plot, figure)
+        saved.append(f"Picture: {arguments.plot}")
+    if arguments.trace is not None:
+        files.write_text("--trace", arguments.trace, p.as_trace())
+        saved.append(f"Trace: {arguments.trace}")
+    if arguments.json != "-":
+        print(*saved, sep="\n", end="\n" if saved else "")
     if arguments.json is not None:
         record = {**p.as_record(), "peers": others}
         files.write_text("--json", arguments.json, json.dumps(record, indent=2) + "\n")

@@ -199,15 +199,15 @@ def _print_table(found: SearchResult) -> None:
 
 def _save(arguments: argparse.Namespace, found: SearchResult) -> None:
     saved = []
+    if arguments.model is not None:  # first: a picture that cannot be saved does not cost the model
+        found.best_model.set_params(n_jobs=None)
+        models.save(found.best_model, arguments.model)
+        saved.append(("model", f"{arguments.model}, trained on all but what was held out"))
     if arguments.plot is not None:
         from .. import plotting
 
         files.save_picture("--plot", arguments.plot, plotting.plot_search(found))
         saved.append(("picture", str(arguments.plot)))
-    if arguments.model is not None:
-        found.best_model.set_params(n_jobs=None)
-        models.save(found.best_model, arguments.model)
-        saved.append(("model", f"{arguments.model}, trained on all but what was held out"))
     if saved:
         print()
         print_pairs(saved)

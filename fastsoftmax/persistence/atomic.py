@@ -1,5 +1,6 @@
 """A file that is there as a whole, or as it was before."""
 
+import errno
 import os
 import re
 import secrets
@@ -11,14 +12,30 @@ from pathlib import Path
 def write_at_once(file: Path, data: bytes) -> None:
     """Write `data` beside the file and let it take its place, with the permissions of a new file.
 
+    What is no regular file, as a pipe or a device, is written to as it is.
+
     Raises
     ------
     OSError
-        If that fails. `file` is as it was then, and nothing is left beside it.
+        If that fails; it names the file. That is as it was then, and nothing is left beside it.
     """
+    try:
+        if file.exists() and not (file.is_file() or file.is_dir()):
+            with open(file, "wb") as device:
+                device.write(data)
+        else:
+            _replace(file, data)
+    except OSError as error:
+        if error.errno is None or error.strerror is None:
+            raise
+        # Of the file that was asked for: a failed write names none, and others that beside it.
+        raise type(error)(error.errno, error.strerror, str(file)) from None
+
+
+def _replace(file: Path, data: bytes) -> None:
     target = Path(os.path.realpath(file))  # a link goes on to lead to what is written
     if target.is_dir():
-        raise IsADirectoryError(f"{file}: is a directory")
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     # Of this process: who comes after it may tell what it has left behind when it was killed.
     beside = target.with_name(f"{_prefix(target)}{os.getpid()}-{secrets.token_hex(8)}.tmp")
     try:

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._version import __version__
+from ..estimator import at_one_moment
 from ..settings import parameters_of
 from .atomic import write_at_once
 from .files import check_fitted, path_of
@@ -17,6 +18,7 @@ _OPSET, _IR_VERSION = 17, 8
 
 def export_onnx(model: Any, path: str | PathLike[str]) -> None:
     """See `ModelFiles.to_onnx`."""
+    model = at_one_moment(model)
     check_fitted(model)
     file = path_of(path, (".onnx",))
     try:

@@ -6,7 +6,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from ..estimator import not_fitted
+from ..estimator import at_one_moment, not_fitted
 from ..exceptions import ModelFileError
 from . import npz, safe_tensors
 from .atomic import write_at_once
@@ -20,6 +20,7 @@ _LONGEST_REASON = 400
 
 def save_model(model: Any, path: str | PathLike[str]) -> None:
     """See `ModelFiles.save`."""
+    model = at_one_moment(model)
     check_fitted(model)
     file = path_of(path, FORMATS)
     file_format = FORMATS[file.suffix.lower()]
