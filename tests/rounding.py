@@ -97,3 +97,23 @@ def assert_same_bits(actual, expected):
     assert actual.dtype == expected.dtype
     np.testing.assert_array_equal(actual, expected)
     assert actual.tobytes() == expected.tobytes()  # the sign of a zero too
+
+
+def of_training(case, largest_row, n_steps, batch_size, feature_error=0.0):
+    """The Frobenius norm of the error of the weights after so many steps from zeros, intercept included.
+
+    A step at a rate of at most 2 / L, with L the curvature of the minibatch's objective, and a soft threshold bring
+    two points no further apart. So what each step adds, adds up: the rate times the error of a gradient, and the
+    roundings of the update. With R the length of the largest row and s the largest weight, a gradient is at most
+    sqrt(2) * s * R, and the weights M = n_steps * rate * (that). `feature_error` is what each feature may be off by.
+    """
+    u, c, d = unit(case.dtype), case.n_classes, case.n_features
+    R, s, rate = largest_row, case.largest_weight, case.rate_for(largest_row)
+    of_row = np.sqrt(d) * feature_error
+    gradient = np.sqrt(2) * s * R
+    M = n_steps * rate * gradient
+    of_logits = (d + 2) * u * R * M + of_row * M
+    # Of p and of the targets, as in of_dlogits, summed over the classes.
+    of_dlogits = u * (0.5 * c + ULPS + of_total(c) + 2 + 2 * (c + 10)) + np.expm1(2 * of_logits)
+    of_gradient = s * (R * of_dlogits + np.sqrt(2) * of_row) + (batch_size + 3) * u * gradient
+    return n_steps * (rate * of_gradient + 8 * u * (M + rate * gradient))

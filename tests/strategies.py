@@ -243,3 +243,102 @@ def linear_problems(draw, most_exponent=1, rows=n_rows):
         d = min(d, max(most, 1))
     fields = {name: getattr(of_rows, name) for name in Rows.__dataclass_fields__}
     return Linear(**fields | {"masked": False}, n_features=d)
+
+
+@dataclass(frozen=True)
+class Training:
+    """Samples and a classifier to train on them, from zeros and with a rate at which every step contracts."""
+
+    backend: str
+    n_samples: int
+    n_features: int
+    n_classes: int
+    dtype: str
+    penalty: str | None
+    alpha: float
+    batch_size: int
+    epochs: int
+    fit_intercept: bool
+    weights: bool
+    seed: int
+
+    def rng(self, purpose):
+        return np.random.default_rng([self.seed, self.n_samples, self.n_features, purpose])
+
+    @cached_property
+    def X(self):
+        """Integers from 0 to 20, of which most are 0: exact in every type, sums of them too."""
+        rng, shape = self.rng(0), (self.n_samples, self.n_features)
+        return np.where(rng.random(shape) < 0.3, rng.integers(1, 21, shape), 0).astype(self.dtype)
+
+    @cached_property
+    def y(self):
+        """Every class occurs."""
+        n_more = self.n_samples - self.n_classes
+        labels = np.append(np.arange(self.n_classes), self.rng(1).integers(self.n_classes, size=n_more))
+        return self.rng(2).permutation(labels)
+
+    @cached_property
+    def sample_weight(self):
+        """Halves; or None."""
+        return self.rng(3).integers(1, 5, self.n_samples) / 2 if self.weights else None
+
+    @property
+    def largest_row(self):
+        return self.largest_row_of(self.X)
+
+    def largest_row_of(self, X):
+        """The length of a row, with the 1 of the intercept."""
+        squares = np.square(X, dtype=np.float64).sum(axis=1) + 1
+        return float(np.sqrt(squares.max()))
+
+    @property
+    def largest_weight(self):
+        s = self.sample_weight
+        return 1.0 if s is None else float(s.max() / s.mean())
+
+    def rate_for(self, largest_row):
+        """One over the curvature of a minibatch: weight * |x|**2 / 2 at most (Böhning 1992), and the penalty's."""
+        return 1 / (self.largest_weight * largest_row**2 / 2 + self.alpha)
+
+    @property
+    def parameters(self):
+        return {
+            "backend": self.backend,
+            "penalty": self.penalty,
+            "alpha": self.alpha,
+            "l1_ratio": 0.5,
+            "batch_size": self.batch_size,
+            "max_iter": self.epochs,
+            "tol": None,
+            "eta0": self.rate_for(self.largest_row),
+            "fit_intercept": self.fit_intercept,
+            "random_state": self.seed,
+        }
+
+    @property
+    def n_steps(self):
+        return self.epochs * -(-self.n_samples // self.batch_size)
+
+
+@st.composite
+def trainings(draw, with_backends=backends, classes=st.sampled_from((2, 3, 10, 16, 17, 41))):
+    backend, c = draw(with_backends), draw(classes)
+    n = c + draw(st.integers(0, 40))
+    d = draw(st.sampled_from((1, 2, 7, 16, 17, 33, 100)))
+    if backend == "naive":
+        d = min(d, max(_MOST_NAIVE_WORK // (n * c), 1))
+    return Training(
+        backend=backend,
+        n_samples=n,
+        n_features=d,
+        n_classes=c,
+        dtype=draw(dtypes),
+        penalty=draw(st.sampled_from((None, "l2", "l1", "elasticnet"))),
+        alpha=draw(st.sampled_from((1e-4, 0.01, 1.0))),
+        batch_size=draw(st.sampled_from((1, 3, 16, 64))),
+        epochs=draw(st.integers(1, 3)),
+        fit_intercept=draw(st.booleans()),
+        weights=draw(st.booleans()),
+        seed=draw(st.integers(0, 2**32 - 1)),
+    )
