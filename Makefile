@@ -14,7 +14,7 @@ BUILD_INPUTS := pyproject.toml setup.py $(filter csrc/%,$(C_FILES)) $(CYTHON_FIL
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help bench test test-peers benchmarks neon-check exp-check accuracy lint format wheel sdist release debug profile-build clean peers
+.PHONY: help bench test test-peers benchmarks neon-check exp-check accuracy soak guard lint format wheel sdist release debug profile-build clean peers
 
 help: ## print the targets
 	@awk -F ':.*## ' '/^[a-z -]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' Makefile
@@ -45,6 +45,12 @@ accuracy: ## the errors of losses and gradients of hard rows, next to SciPy's an
 peers: ## compare with NumPy, PyTorch, JAX and scikit-learn; make peers ARGS="loss" for the loss core
 	@$(MAKE) --no-print-directory VENV=$(PEERS_VENV) $(PEERS_VENV)/.peers
 	$(PEERS_VENV)/bin/python -m benchmarks.peers $(or $(ARGS),epochs)
+
+soak: $(VENV)/.test ## a service's calls for minutes in one process: memory, files and bits stay as they are
+	$(BIN)/python -m benchmarks.soak $(ARGS)
+
+guard: $(VENV)/.test ## ratios to NumPy, of threads and beside busy processes, none worse than before
+	$(BIN)/python -m benchmarks.guard $(ARGS)
 
 lint: $(VENV)/.dev ## every check of style and types; changes nothing
 	$(BIN)/ruff check .

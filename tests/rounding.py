@@ -1,10 +1,10 @@
 """How far two computations of the same number may be apart, from the numbers themselves.
 
-Imports nothing of the package. The model is that of `oracle.py`: every operation is off by u = eps / 2 of its
-result, exp and log by `ULPS` times as much. With s_k = max(z) - z_k, a term exp(-s_k) is off by
-u * (s_k + ULPS) of itself. Two facts make bounds of that without the logits: s_k is at most -log(p_k), and
-p_k * s_k at most 1 / e < 1 / 2, as is, with log(c) for 1 / e, the sum of p_k * s_k over c classes. `logits_error` is
-what the logits themselves may be off by, one number a row: (n, 1).
+Imports nothing of the package. The model is that of `oracle.py`: every operation is off by u = eps / 2 of
+its result, exp and log by `ULPS` times as much. With s_k = max(z) - z_k, a term exp(-s_k) is off by u *
+(s_k + ULPS) of itself. Two facts make bounds of that without the logits: s_k is at most -log(p_k), and
+p_k * s_k at most 1 / e < 1 / 2, as is, with log(c) for 1 / e, the sum of p_k * s_k over c classes.
+`logits_error` is what the logits themselves may be off by, one number a row: (n, 1).
 
 Each function returns the error of one computation against the exact value; two may differ by twice that.
 """
@@ -102,10 +102,11 @@ def assert_same_bits(actual, expected):
 def of_training(case, largest_row, n_steps, batch_size, feature_error=0.0):
     """The Frobenius norm of the error of the weights after so many steps from zeros, intercept included.
 
-    A step at a rate of at most 2 / L, with L the curvature of the minibatch's objective, and a soft threshold bring
-    two points no further apart. So what each step adds, adds up: the rate times the error of a gradient, and the
-    roundings of the update. With R the length of the largest row and s the largest weight, a gradient is at most
-    sqrt(2) * s * R, and the weights M = n_steps * rate * (that). `feature_error` is what each feature may be off by.
+    A step at a rate of at most 2 / L, with L the curvature of the minibatch's objective, and a soft
+    threshold bring two points no further apart. So what each step adds, adds up: the rate times the error
+    of a gradient, and the roundings of the update. With R the length of the largest row and s the largest
+    weight, a gradient is at most sqrt(2) * s * R, and the weights M = n_steps * rate * (that).
+    `feature_error` is what each feature may be off by.
     """
     u, c, d = unit(case.dtype), case.n_classes, case.n_features
     R, s, rate = largest_row, case.largest_weight, case.rate_for(largest_row)

@@ -1,4 +1,4 @@
-"""What does not depend on how it is computed: results over threads, layouts, backends and instruction sets."""
+"""What does not depend on how it is computed: threads, layouts, backends and instruction sets."""
 
 import os
 import pickle
@@ -140,7 +140,7 @@ def test_backends_agree_to_rounding(case):
 
 @pytest.fixture(scope="module")
 def by_instruction_set(tmp_path_factory):
-    """Drawn cases, and by the name of an instruction set the results of each: the set is chosen at import."""
+    """Drawn cases, and their results by the name of an instruction set, which is chosen at import."""
     cases, folder = [], tmp_path_factory.mktemp("sets")
 
     @settings(max_examples=120)

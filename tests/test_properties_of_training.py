@@ -1,6 +1,7 @@
 """What holds of a trained classifier whatever the samples are, on drawn ones.
 
-Where two ways to train differ in roundings alone, their weights are as far apart as `rounding.of_training` says.
+Where two ways to train differ in roundings alone, their weights are as far apart as
+`rounding.of_training` says.
 """
 
 from dataclasses import replace
@@ -224,9 +225,7 @@ def test_a_search_is_a_fit_for_each_combination(case):
     for name in ("eta0", "alpha", "tol"):
         del taken[name]
     given_data = {"sample_weight": case.sample_weight, "validation": (case.X, case.y)}
-    found = search(
-        case.X, case.y, learning_rates=rates, regs=strengths, **given_data, **taken
-    )
+    found = search(case.X, case.y, learning_rates=rates, regs=strengths, **given_data, **taken)
     bound = 2 * rounding.of_training(case, case.largest_row, case.n_steps, case.batch_size)
     for i, eta0 in enumerate(rates):
         for j, alpha in enumerate(strengths):
@@ -239,7 +238,7 @@ def test_a_search_is_a_fit_for_each_combination(case):
 
 @given(trainings(), seeds)
 def test_standardised_features_have_no_units(case, seed):
-    """Factors that are powers of 2 and shifts that are integers leave the standardised features what they are."""
+    """Factors that are powers of 2 and shifts that are integers leave what is trained on as it is."""
     rng = np.random.default_rng(seed)
     factors = 2.0 ** rng.integers(-3, 4, size=case.n_features)
     shifts = rng.integers(-50, 51, size=case.n_features)
@@ -249,12 +248,14 @@ def test_standardised_features_have_no_units(case, seed):
     mean, scale = (np.average(case.X, axis=0, weights=s), np.ones(case.n_features))
     scale = np.sqrt(np.average(np.square(case.X - mean, dtype=np.float64), axis=0, weights=s))
     scale = np.where(scale > 0, scale, 1)
-    reach = max(
-        np.abs(case.X / scale).max(), np.abs(moved / (factors * scale)).max()
-    )
+    reach = max(np.abs(case.X / scale).max(), np.abs(moved / (factors * scale)).max())
     of_features = 8 * rounding.unit(case.dtype) * (1 + reach)
     of_features += 8 * case.n_samples * rounding.DOUBLE * (1 + reach) ** 2
-    R = case.largest_row_of((case.X - mean) / scale) if case.fit_intercept else case.largest_row_of(case.X / scale)
+    R = (
+        case.largest_row_of((case.X - mean) / scale)
+        if case.fit_intercept
+        else case.largest_row_of(case.X / scale)
+    )
     rate = {"eta0": case.rate_for(R), "standardize": True}
 
     def in_units_of_scale(model):
