@@ -1,4 +1,4 @@
-"""The benchmark suites run, on their smallest shapes, and so do the soak and the guard, which find what they should."""
+"""The benchmark suites, the soak and the guard run, small, and find what they should."""
 
 import importlib
 import re

@@ -145,7 +145,7 @@ def test_the_gradient_is_that_of_the_loss(problem, seed):
 
 @given(rows_of_logits(with_options=False, most_exponent=3), strengths, strengths, seeds)
 def test_the_penalty_is_of_the_second_and_first_degree(case, l2, l1, seed):
-    """R(2W) = 4 R(W) or 2 R(W), exactly; it does not depend on signs, nor on the order but for rounding."""
+    """R(2W) = 4 R(W) or 2 R(W), exactly; signs do not matter, nor the order but for rounding."""
     W = np.where(np.isfinite(case.logits), case.logits, 0)
     W = np.where(np.abs(W) < 1e-6, 0, W)  # squares that are normal numbers
     rng = np.random.default_rng(seed)
@@ -160,6 +160,12 @@ def test_the_penalty_is_of_the_second_and_first_degree(case, l2, l1, seed):
         assert of_both[0] == factor * value
     assert_same_bits(penalty(2 * W, l2, 0, **case.run)[1], 2 * of_square)
     assert_same_bits(penalty(2 * W, 0, l1, **case.run)[1], of_absolute)
+    # Euler's identity: of the degree k, the gradient times W is k times the value.
+    for degree, gradient, value in ((2, of_square, square), (1, of_absolute, absolute)):
+        along = (gradient.astype(np.float64) * W).sum()
+        of_sums = 2 * W.size * rounding.DOUBLE
+        assert_close(along, degree * value, (4 * rounding.unit(W.dtype) + of_sums) * abs(along))
+        assert along >= 0
     value, gradient = penalty(W, l2, l1, **case.run)
     bound = 2 * (W.size + 5) * rounding.DOUBLE * value
     assert_close(value, square + absolute, bound)
