@@ -7,6 +7,7 @@ warm-up, resident memory may not grow, nor open files, threads and files in the 
 """
 
 import argparse
+import ctypes
 import gc
 import os
 import sys
@@ -27,14 +28,14 @@ from .peers.memory import give_back_free_memory
 from .service import Service
 
 _MIB = 1 << 20
-# A leak of 1 KiB a round, the smallest that anybody would notice in a service of weeks; a call that forgets
-# an array of a minibatch, or a page of the heap, loses more.
+# A leak of 1 KiB a round, the smallest that anybody would notice in a service of weeks: less than a forgotten
+# row of a minibatch. Without one the size stays within some dozens of KiB.
 MOST_SLOPE = _MIB  # bytes in a thousand rounds
-# What a heap takes for good without any leak, as fragments of it stay in use: 1 to 3 MiB in runs of some
-# hours.
+# In all, however long it takes: what a heap may grow by once, as fragments of it stay in use.
 MOST_GROWTH = 8 * _MIB
-# A line through few samples is steep by chance: pages come and go by some hundred KiB.
-LEAST_GROWTH = _MIB
+# A line through few samples is steep by chance, as a few pages more or less are.
+LEAST_GROWTH = _MIB // 4
+_M_ARENA_MAX = -8  # of malloc.h
 _WARM_UP = 0.2  # of the time: caches fill, threads start, the heap finds its size
 _SAMPLES = 200
 _LINES = 12
@@ -81,6 +82,17 @@ def digest_of(results: Sequence[Any]) -> str:
             array = np.asarray(result)
             digest.update(f"{array.dtype}{array.shape}".encode() + array.tobytes())
     return digest.hexdigest()[:12]
+
+
+def share_one_heap() -> None:
+    """Let threads that come and go take their memory from the one heap, where this is glibc's.
+
+    Otherwise it gives threads heaps of their own, up to 8 a CPU, and each keeps fragments: 5 to 10 MiB in
+    the first thousand rounds, in which a leak would hide.
+    """
+    c_library = ctypes.CDLL(None)
+    if hasattr(c_library, "mallopt"):
+        c_library.mallopt(_M_ARENA_MAX, 1)
 
 
 def sample_now(n_rounds: int, seconds: float, folder: Path) -> Sample:
@@ -159,6 +171,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Carry out the command; 1 where something has grown or an answer has changed."""
     if sys.platform != "linux":
         raise CommandError("soak: what a process holds can be read on Linux only", FAILED)
+    share_one_heap()
     console = tables.new_console(None)
 
     def done(n_rounds: int, seconds: float) -> float:
