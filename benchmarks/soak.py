@@ -28,8 +28,8 @@ from .peers.memory import give_back_free_memory
 from .service import Service
 
 _MIB = 1 << 20
-# A leak of 1 KiB a round, the smallest that anybody would notice in a service of weeks: less than a forgotten
-# row of a minibatch. Without one the size stays within some dozens of KiB.
+# A leak of 1 KiB a round, the smallest that anybody would notice in a service of weeks: less than a row
+# of a minibatch. Without one the size stays within some dozens of KiB.
 MOST_SLOPE = _MIB  # bytes in a thousand rounds
 # In all, however long it takes: what a heap may grow by once, as fragments of it stay in use.
 MOST_GROWTH = 8 * _MIB
