@@ -6,11 +6,11 @@ VENV ?= .venv
 PEERS_VENV ?= .venv-peers
 # Further arguments of the command: make bench ARGS="--epochs 5", make test ARGS="-k gradient"
 ARGS ?=
+# Tests run in so many processes.
+JOBS ?= $(shell nproc 2>/dev/null || echo 1)
 
 BIN := $(VENV)/bin
 C_FILES := $(sort $(shell find csrc tests/c -name '*.[ch]'))
-# Tests run in so many processes.
-JOBS ?= $(shell nproc 2>/dev/null || echo 1)
 CYTHON_FILES := $(sort $(shell find fastsoftmax -name '*.pyx' -o -name '*.pxd' -o -name '*.pxi'))
 BUILD_INPUTS := pyproject.toml setup.py $(filter csrc/%,$(C_FILES)) $(CYTHON_FILES)
 
@@ -19,8 +19,8 @@ TESTS_OF_MEMORY := -q --timeout=3000 -k "compiled and not numba and not naive" t
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help bench test test-peers benchmarks neon-check exp-check accuracy lint format wheel sdist release debug
-.PHONY: profile-build clean peers asan ubsan tsan memcheck coverage mutants
+# All that have a word of help.
+.PHONY: $(shell sed -n 's/^\([a-z -]*\):.*\#\# .*/\1/p' $(firstword $(MAKEFILE_LIST)))
 
 help: ## print the targets
 	@awk -F ':.*## ' '/^[a-z -]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' Makefile
@@ -52,6 +52,12 @@ accuracy: ## the errors of losses and gradients of hard rows, next to SciPy's an
 peers: ## compare with NumPy, PyTorch, JAX and scikit-learn; make peers ARGS="loss" for the loss core
 	@$(MAKE) --no-print-directory VENV=$(PEERS_VENV) $(PEERS_VENV)/.peers
 	$(PEERS_VENV)/bin/python -m benchmarks.peers $(or $(ARGS),epochs)
+
+soak: $(VENV)/.test ## a service's calls for minutes in one process: memory, files and bits stay as they are
+	$(BIN)/python -m benchmarks.soak $(ARGS)
+
+guard: $(VENV)/.test ## ratios to NumPy, of threads and beside busy processes, none worse than before
+	$(BIN)/python -m benchmarks.guard $(ARGS)
 
 lint: $(VENV)/.dev ## every check of style and types; changes nothing
 	$(BIN)/ruff check .

@@ -20,7 +20,7 @@ from .threads import allowed_cpus, limited
 from .trainers import PEERS, FastSoftmax, Trainer
 
 SHAPE = "60000x784x10x128"
-_LOADS = (0, 1, 2, 4)
+LOADS = (0, 1, 2, 4)
 # On a busy machine the scheduler takes a CPU away for some milliseconds at a time: a turn has many.
 _SECONDS_A_TURN = 0.2
 # At most so many times the quiet time, with one busy process for each CPU.
@@ -70,11 +70,11 @@ def run(arguments: argparse.Namespace) -> int:
     problem = row.load()
     contenders: list[type[Trainer]] = [FastSoftmax, *peers]
     trainers = [contender(problem, arguments.threads) for contender in contenders]
-    loads = sorted({*_LOADS, allowed_cpus()})
+    loads = sorted({*LOADS, allowed_cpus()})
     fits = {trainer.name: partial(trainer.fit, epochs, 0) for trainer in trainers}
     tables.report_progress(f"{name}: beside {', '.join(map(str, loads))} busy processes")
     with limited(arguments.threads):
-        timings = _measure(fits, loads, arguments.rounds, epochs)
+        timings = measure_beside(fits, loads, arguments.rounds, epochs)
     _print(console, name, timings, arguments)
     tables.print_missing(console, missing)
     settings = {
@@ -106,7 +106,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _measure(
+def measure_beside(
     fits: Mapping[str, Callable[[], None]], loads: list[int], n_rounds: int, epochs: int
 ) -> dict[int, dict[str, Timing]]:
     """Return the times of an epoch by load and contender; in a round every load has its turn."""

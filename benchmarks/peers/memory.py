@@ -68,7 +68,7 @@ def _usage(name: str, shape: tuple[int, int, int, int], n_threads: int) -> Usage
     # What is done once in a process is no matter of the data: imports, the kernels' threads.
     FastSoftmax(made_up(1024, 64, 10, 256), n_threads).fit(1, 0)
     problem = (ROWS.get(name) or made_up_row(shape)).load()
-    _give_back_free_memory()
+    give_back_free_memory()
     before = _reset_peak()
     trainer: Any = FastSoftmax(problem, n_threads)
     trainer.fit(2, 0)
@@ -79,8 +79,8 @@ def _usage(name: str, shape: tuple[int, int, int, int], n_threads: int) -> Usage
     return Usage(problem.X.nbytes + problem.y.nbytes, _peak() - before, bound)
 
 
-def _give_back_free_memory() -> None:
-    """Return to the system what making the data has left, or the fits would not show what they take."""
+def give_back_free_memory() -> None:
+    """Return to the system what is free, or a process would not show what it takes."""
     gc.collect()
     c_library = ctypes.CDLL(None)
     if hasattr(c_library, "malloc_trim"):  # glibc's

@@ -42,13 +42,13 @@ class Timing:
         }
 
 
-def repeats_for(run: Callable[[], object], seconds: float) -> int:
+def repeats_for(
+    run: Callable[[], object], seconds: float, clock: Callable[[], float] = perf_counter
+) -> int:
     """Return how many runs take at least about so many seconds; `run` has been warmed up."""
     n_runs = 1
     while True:
-        start = perf_counter()
-        Timer(run).timeit(n_runs)
-        taken = perf_counter() - start
+        taken = Timer(run, timer=clock).timeit(n_runs)
         if taken >= seconds / 10:
             return max(1, ceil(seconds * n_runs / taken))
         n_runs *= 10
@@ -59,6 +59,7 @@ def measure(
     n_rounds: int,
     seconds_a_turn: float,
     begin_round: Callable[[int], object] = lambda _: None,
+    clock: Callable[[], float] = perf_counter,
 ) -> dict[str, Timing]:
     """Return the time of one run of each, from rounds in which all take turns.
 
@@ -71,12 +72,15 @@ def measure(
         So many that neither the clock nor a switch of tasks matters.
     begin_round : callable, optional
         Called, untimed, with the number of the round before each round, and with 0 for the warm-up.
+    clock : callable, optional
+        What tells the seconds: `time.process_time` counts those of the CPUs alone, so that of work on one
+        thread others on the machine change little.
     """
     begin_round(0)
     repeats = {}
     for name, run in runs.items():
         run()
-        repeats[name] = repeats_for(run, seconds_a_turn)
+        repeats[name] = repeats_for(run, seconds_a_turn, clock)
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     order = list(runs)
     shuffle = Random(0).shuffle
@@ -85,5 +89,6 @@ def measure(
         shuffle(order)
         for name in order:
             wait_for_sleeping_threads()
-            seconds[name].append(Timer(runs[name]).timeit(repeats[name]) / repeats[name])
+            taken = Timer(runs[name], timer=clock).timeit(repeats[name])
+            seconds[name].append(taken / repeats[name])
     return {name: Timing(times) for name, times in seconds.items()}
