@@ -14,10 +14,10 @@ BUILD_INPUTS := pyproject.toml setup.py $(filter csrc/%,$(C_FILES)) $(CYTHON_FIL
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help bench test test-peers benchmarks neon-check exp-check accuracy lint format wheel sdist release debug profile-build clean peers
+.PHONY: help bench test test-peers benchmarks neon-check aarch64 exp-check accuracy lint format wheel sdist release debug profile-build clean peers
 
 help: ## print the targets
-	@awk -F ':.*## ' '/^[a-z -]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9 -]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' Makefile
 
 bench: $(VENV)/.bench ## the main job: train on real images with every backend and compare them
 	$(BIN)/fastsoftmax bench $(ARGS)
@@ -30,6 +30,9 @@ benchmarks: $(VENV)/.test ## the pytest-benchmark suites, the backends side by s
 
 neon-check: ## the bits of NEON, cross-built and emulated, against those of AVX2 and AVX-512
 	tests/c/compare_bits
+
+aarch64: $(VENV)/.test ## the compiled backend cross-built and emulated: its tests, and the bits of trainings
+	tests/builds/aarch64 $(BIN)/python
 
 test-peers: ## the tests next to PyTorch and JAX, none of them skipped
 	@$(MAKE) --no-print-directory VENV=$(PEERS_VENV) $(PEERS_VENV)/.peers
