@@ -2,9 +2,11 @@
 
     python compare_results.py PYTHON_OF_AARCH64 PATH
 
-PATH is the PYTHONPATH of the former; the first folder of it has the package and these tests. Of all that instruction_set_results.py makes, whole
-trainings among it, NEON has to give the bits of the best set of this machine, an x86-64 with FMA, and portable
-C on either machine the same, which has bits of its own. Prints what differs, and fails then.
+PATH is the PYTHONPATH of the former; the first folder of it has the package and these tests.
+
+Of all that instruction_set_results.py makes, whole trainings among it, NEON has to give the bits of the best
+set of this machine, an x86-64 with FMA, and portable C the same on either machine, which has bits of its own.
+Prints what differs, and fails then.
 """
 
 import json
