@@ -4,9 +4,9 @@
 
 PATH is the PYTHONPATH of the former; the first folder of it has the package and these tests.
 
-Of all that instruction_set_results.py makes, whole trainings among it, NEON has to give the bits of the best
-set of this machine, an x86-64 with FMA, and portable C the same on either machine, which has bits of its own.
-Prints what differs, and fails then.
+Of all that instruction_set_results.py makes, whole trainings among it, NEON has to give the bits of the
+best set of this machine, an x86-64 with FMA, and portable C, which has bits of its own, the same on either
+machine. Prints what differs, and fails then.
 """
 
 import json
