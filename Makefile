@@ -23,7 +23,7 @@ TESTS_OF_MEMORY := -q --timeout=3000 -k "compiled and not numba and not naive" t
 .PHONY: $(shell sed -n 's/^\([a-z -]*\):.*\#\# .*/\1/p' $(firstword $(MAKEFILE_LIST)))
 
 help: ## print the targets
-	@awk -F ':.*## ' '/^[a-z -]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9 -]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' Makefile
 
 bench: $(VENV)/.bench ## the main job: train on real images with every backend and compare them
 	$(BIN)/fastsoftmax bench $(ARGS)
@@ -37,6 +37,9 @@ benchmarks: $(VENV)/.test ## the pytest-benchmark suites, the backends side by s
 
 neon-check: ## the bits of NEON, cross-built and emulated, against those of AVX2 and AVX-512
 	tests/c/compare_bits
+
+aarch64: $(VENV)/.test ## the compiled backend cross-built and emulated: its tests, and the bits of trainings
+	tests/builds/aarch64 $(BIN)/python
 
 test-peers: ## the tests next to PyTorch and JAX, none of them skipped
 	@$(MAKE) --no-print-directory VENV=$(PEERS_VENV) $(PEERS_VENV)/.peers

@@ -66,7 +66,7 @@ class Standardization(NamedTuple):
         mean, factor = self._as_trained(coef.dtype)
         original = coef * factor
         if intercept is not None and mean is not None:
-            intercept = (intercept - original @ mean).astype(coef.dtype)
+            intercept = (intercept - _products(original, mean)).astype(coef.dtype)
         return original.astype(coef.dtype), intercept
 
     def to_standardized(
@@ -75,7 +75,7 @@ class Standardization(NamedTuple):
         """Return the weights for x' that do what `coef` and `intercept` do for x."""
         mean, factor = self._as_trained(coef.dtype)
         if intercept is not None and mean is not None:
-            intercept = (intercept + coef @ mean).astype(coef.dtype)
+            intercept = (intercept + _products(coef, mean)).astype(coef.dtype)
         return (coef / factor).astype(coef.dtype), intercept
 
     def _as_trained(
@@ -84,6 +84,11 @@ class Standardization(NamedTuple):
         """Mean and inverse scale with the rounding that they have in training, as float64."""
         mean, factor = self.folded(dtype, has_intercept=True)
         return None if mean is None else mean.astype(np.float64), factor.astype(np.float64)
+
+
+def _products(coef: NDArray[Any], mean: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return coef @ mean without a BLAS library, whose order of the sum follows the CPU."""
+    return np.asarray((coef * mean).sum(axis=1))
 
 
 def of_columns(

@@ -2,10 +2,10 @@
 
 An instruction set is chosen at import, so each needs an interpreter of its own, with FASTSOFTMAX_ISA set:
 
-    python instruction_set_results.py GIVEN.npz RESULTS.npz
+    python instruction_set_results.py GIVEN.npz RESULTS.npz [N_THREADS ...]
 
 The results for the given arrays go to a file. Printed is a JSON object with the SHA-256 of those for larger
-arrays, by the number of threads and by name.
+arrays, by the number of threads (1, 2, 3 and 8 if none is named) and by name.
 """
 
 import hashlib
@@ -158,4 +158,5 @@ if __name__ == "__main__":
     assert get_backend("compiled").instruction_set() == os.environ["FASTSOFTMAX_ISA"]
     with np.load(sys.argv[1]) as file:
         np.savez(sys.argv[2], **values(dict(file)))
-    print(json.dumps({str(n_threads): digests(n_threads) for n_threads in THREADS}))
+    threads = [int(argument) for argument in sys.argv[3:]] or THREADS
+    print(json.dumps({str(n_threads): digests(n_threads) for n_threads in threads}))

@@ -10,13 +10,13 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 from cases import case
+from instruction_set_arrays import SHAPES, write
 
 from fastsoftmax.backends import get_backend
 
 PROGRAM = Path(__file__).with_name("instruction_set_results.py")
 SETS = get_backend("compiled").instruction_sets()
 WITH_FMA = [name for name in SETS if name != "portable"]
-SHAPES = [(1, 1), (5, 3), (5, 17), (37, 33), (5, 1000)]
 
 
 class Run(NamedTuple):
@@ -27,20 +27,8 @@ class Run(NamedTuple):
 @pytest.fixture(scope="module")
 def given(tmp_path_factory):
     """The file with the arrays that every instruction set gets."""
-    arrays, rng = {}, np.random.default_rng(5)
-    for n, c in SHAPES:
-        for dtype in (np.float32, np.float64):
-            logits, targets, _ = case(n, c, dtype, masked=True, soft=c % 2 == 1)
-            X = rng.normal(size=(20, n + 1)).astype(dtype)
-            parts = {
-                "logits": logits,
-                "targets": targets,
-                "X": X,
-                "y": np.arange(20) % min(c + 1, 20),
-            }
-            arrays |= {f"{n}x{c}x{np.dtype(dtype)} {key}": value for key, value in parts.items()}
     path = tmp_path_factory.mktemp("sets") / "given.npz"
-    np.savez(path, **arrays)
+    write(path)
     return path
 
 

@@ -11,6 +11,7 @@ from sklearn.preprocessing import StandardScaler
 
 from fastsoftmax import SoftmaxClassifier
 from fastsoftmax.backends import get_backend
+from fastsoftmax.standardization import Standardization
 
 # Features that do and do not fill vectors and panels; few classes and many.
 SHAPES = [(70, 1, 2), (50, 15, 3), (61, 17, 10), (40, 33, 40), (45, 530, 41), (30, 1023, 10)]
@@ -324,6 +325,16 @@ def test_moments_have_the_same_bits_for_every_number_of_threads(rng):
             results.append((sums, squares))
         for result in results[1:]:
             np.testing.assert_array_equal(result, results[0])
+
+
+def test_no_class_has_a_part_in_the_sums_of_another(rng):
+    # A BLAS library takes them in an order that follows their number, and the CPU.
+    units = Standardization(rng.normal(size=301), rng.uniform(1, 2, 301))
+    coef, intercept = rng.normal(size=(17, 301)), rng.normal(size=17)
+    for convert in (units.to_original, units.to_standardized):
+        _, together = convert(coef, intercept)
+        alone = [convert(coef[k : k + 1], intercept[k : k + 1])[1] for k in range(17)]
+        np.testing.assert_array_equal(together, np.concatenate(alone))
 
 
 def test_momentum_begins_anew_where_the_units_change(rng):

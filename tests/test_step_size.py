@@ -13,6 +13,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from fastsoftmax import ConvergenceWarning, DivergenceError, SoftmaxClassifier
+from fastsoftmax.step_size import largest_eigenvalue
 
 TABLES = {"iris": load_iris, "wine": load_wine, "cancer": load_breast_cancer, "digits": load_digits}
 
@@ -74,6 +75,24 @@ def test_the_same_for_every_way_that_X_may_lie(rng):
     ]
     np.testing.assert_allclose(found, found[0], rtol=1e-12)
     assert len(set(found[:3])) == 1
+
+
+def test_the_order_of_sums_does_not_matter(rng):
+    # NumPy's follows the vectors of the CPU, and a training its step size to the last bit.
+    x = rng.normal(size=(300, 37))
+
+    def forwards(v, offset):
+        u = x @ v + offset
+        return x.T @ u, float(u.sum())
+
+    def backwards(v, offset):
+        u = np.array([sum(row[::-1] * v[::-1]) for row in x]) + offset
+        return sum(x[::-1] * u[::-1, np.newaxis]), float(sum(u))
+
+    sums = forwards(np.ones(37), 1.0), backwards(np.ones(37), 1.0)
+    assert (sums[0][0] != sums[1][0]).any()
+    eigenvalues = [largest_eigenvalue(of, 37, 300.0, True) for of in (forwards, backwards)]
+    assert eigenvalues[0] == eigenvalues[1]
 
 
 @pytest.mark.parametrize("at_once", [1, 1 << 18])
