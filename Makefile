@@ -14,7 +14,7 @@ BUILD_INPUTS := pyproject.toml setup.py $(filter csrc/%,$(C_FILES)) $(CYTHON_FIL
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help bench test test-peers benchmarks neon-check exp-check accuracy lint format wheel sdist release debug profile-build clean peers
+.PHONY: help bench test test-peers benchmarks neon-check exp-check accuracy lint format wheel sdist release debug profile-build clean peers platforms
 
 help: ## print the targets
 	@awk -F ':.*## ' '/^[a-z -]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' Makefile
@@ -58,8 +58,14 @@ format: $(VENV)/.dev ## lay out the Python and C files as `make lint` wants them
 	$(BIN)/ruff format .
 	$(if $(C_FILES),$(BIN)/clang-format -i $(C_FILES))
 
-wheel sdist: $(VENV)/.dev ## build one of them into dist/
-	$(BIN)/python -m build --$@
+wheel: ## build sdist and Linux wheel (manylinux2014) in dist/, inspect and test them; summary at the end
+	PYTHON=$(PYTHON) tests/builds/wheel
+
+sdist: $(VENV)/.dev ## build the sdist in dist/
+	$(BIN)/python -m build --sdist
+
+platforms: ## test what make wheel has built on every Python, portable, pure, oldest and newest NumPy
+	$(PYTHON) tests/builds/platforms.py $(ARGS)
 
 release: $(VENV)/.test ## compile again, optimised: what `make bench` and `make test` begin with
 debug: $(VENV)/.test ## compile again with -O0 -g, for a debugger
