@@ -45,7 +45,9 @@ def test_the_version_is_in_one_place():
 
 
 def test_the_first_section_of_the_changelog_is_of_this_version():
-    sections = re.findall(r"^## \[(.*)\] - (\S+)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    sections = re.findall(
+        r"^## \[(.*)\] - (\S+)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE
+    )
     version, date = sections[0]
     assert version == fastsoftmax.__version__
     assert date == "Unreleased" or re.fullmatch(r"\d{4}-\d\d-\d\d", date)
@@ -53,8 +55,10 @@ def test_the_first_section_of_the_changelog_is_of_this_version():
 
 def test_every_python_that_is_declared_is_tested(platforms):
     assert PYPROJECT["project"]["requires-python"] == f">={PYTHONS[0]}"
-    assert [p for p in platforms.PLATFORMS if p.startswith("python")] == [f"python{v}" for v in PYTHONS]
-    assert platforms.NEWEST == PYTHONS[-1]
+    assert [p for p in platforms.PLATFORMS if p.startswith("python")] == [
+        f"python{v}" for v in PYTHONS
+    ]
+    assert PYTHONS[-1] == platforms.NEWEST
     build = PYPROJECT["tool"]["cibuildwheel"]["build"]
     assert build == f"cp{PYTHONS[0].replace('.', '')}-*"
     workflow = ROOT / ".github" / "workflows" / "wheels.yml"

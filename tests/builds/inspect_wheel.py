@@ -16,7 +16,13 @@ from elftools.elf.gnuversions import GNUVerNeedSection
 
 ROOT = Path(__file__).parents[2]
 # Parts of the C library. Whatever else is needed would have to be in the wheel.
-SYSTEM = {"libc.so.6", "libm.so.6", "libpthread.so.0", "ld-linux-x86-64.so.2", "ld-linux-aarch64.so.1"}
+SYSTEM = {
+    "libc.so.6",
+    "libm.so.6",
+    "libpthread.so.0",
+    "ld-linux-x86-64.so.2",
+    "ld-linux-aarch64.so.1",
+}
 OLDEST_GLIBC = (2, 17)  # that of manylinux2014
 SHIPPED = {"py.typed", "c_api.pxd", "include/fastsoftmax.h"}
 
@@ -81,7 +87,9 @@ def main():
     assert versions[-1] <= OLDEST_GLIBC, f"needs glibc {versions[-1]}"
     assert "manylinux_2_17" in wheel.name, wheel.name
     print(f"wheel      {wheel.name}")
-    print(f"size       {wheel.stat().st_size / 2**20:.2f} MiB, extension {len(extension) / 2**20:.2f}")
+    print(
+        f"size       {wheel.stat().st_size / 2**20:.2f} MiB, extension {len(extension) / 2**20:.2f}"
+    )
     print(f"glibc      {', '.join('.'.join(map(str, version)) for version in versions)}")
     print(f"libraries  {', '.join(sorted(libraries))}; none in the wheel")
     print(f"abi3audit  {verdict_of_abi3audit(wheel)}")

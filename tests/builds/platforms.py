@@ -1,11 +1,12 @@
 """Tests the wheel that `make wheel` has built on every platform that this machine can be.
 
 `python platforms.py [PLATFORM ...] [--allow-missing]`: each has an environment of its own under
-build/platforms/, with the installed package and the extra `test`; the tests come from the sdist, without the
-package beside them. Prints a table, and fails where a test did or a Python was not found.
+build/platforms/, with the installed package and the extra `test`; the tests come from the sdist, without
+the package beside them. Prints a table, and fails where a test did or a Python was not found.
 """
 
 import argparse
+import json
 import os
 import re
 import shutil
@@ -14,6 +15,7 @@ import sys
 import tarfile
 import tomllib
 import xml.etree.ElementTree as ET
+import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -41,6 +43,7 @@ class Platform(NamedTuple):
     what: str
     full: bool = False
     pure: bool = False
+    bits: bool = False
     isa: str = ""
     numpy: str = ""  # "oldest", "newest", or what comes with the other packages
 
@@ -53,6 +56,7 @@ PLATFORMS = {
     "pure": Platform(NEWEST, "core tests, FASTSOFTMAX_PURE=1", pure=True),
     "oldest": Platform("3.11", "core tests, oldest NumPy and extras", numpy="oldest"),
     "newest": Platform(NEWEST, "core tests, newest NumPy", numpy="newest"),
+    "bits": Platform(NEWEST, "same bits as what CC builds here", bits=True),
 }
 
 
@@ -158,7 +162,9 @@ def run_tests(name, platform, inside, log):
     if FOLDER / name not in Path(found).parents:
         return Row(name, failed=1, note=f"the package that is imported is {found}")
     backends = backends_of(platform, inside)
-    environment = os.environ | {"FASTSOFTMAX_ISA": platform.isa} if platform.isa else dict(os.environ)
+    environment = (
+        os.environ | {"FASTSOFTMAX_ISA": platform.isa} if platform.isa else dict(os.environ)
+    )
     notes = [f"NumPy {installed(inside, 'numpy')}", platform.what]
     if len(backends) < len(ALL_BACKENDS):
         environment["FASTSOFTMAX_TEST_BACKENDS"] = " ".join(backends)
@@ -182,6 +188,55 @@ def run_tests(name, platform, inside, log):
     return Row(name, total - failures - errors - skipped, failed, skipped, "; ".join(notes))
 
 
+def compare_bits(name, python, artifacts, log):
+    """Compare results of the wheel with those of a build by this machine's compiler; return the row."""
+    wheel, sdist = artifacts
+    folder = FOLDER / name
+    subprocess.run([python, "-m", "venv", "--clear", folder], check=True)
+    inside = folder / "bin" / "python"
+    pip = [inside, "-m", "pip", "install", "--disable-pip-version-check"]
+    here = folder / "built-here"
+    for arguments in (
+        [wheel, "scipy"],
+        ["--no-deps", "--no-binary=fastsoftmax", "--target", here, sdist],
+    ):
+        subprocess.run([*pip, *arguments], check=True, stdout=log, stderr=log)
+    program = "from fastsoftmax.backends import get_backend as b; print(*b('compiled').instruction_sets())"
+    names = {place: sets_of(inside, program, place) for place in (None, here)}
+    if names[None] != names[here]:
+        return Row(
+            name, failed=1, note=f"instruction sets: {names[None]}; built here {names[here]}"
+        )
+    differing = [
+        isa for isa in names[None] if digests(inside, isa, None) != digests(inside, isa, here)
+    ]
+    note = f"{PLATFORMS[name].what}, by instruction set: {', '.join(names[None])}"
+    if differing:
+        note += f"; other bits: {', '.join(differing)}"
+    return Row(name, len(names[None]) - len(differing), len(differing), note=note)
+
+
+def sets_of(inside, program, place):
+    return output_of(inside, "-c", program, env=environment_of(place)).split()
+
+
+def environment_of(place, **variables):
+    """The environment in which the package in a folder, or None: the installed one, is imported."""
+    return os.environ | ({"PYTHONPATH": str(place)} if place else {}) | variables
+
+
+def digests(inside, isa, place):
+    """SHA-256 of what every function and many fits give, see instruction_set_results.py."""
+    program = SOURCE / "tests" / "instruction_set_results.py"
+    with zipfile.ZipFile(FOLDER / "none.npz", "w"):
+        pass  # no given arrays: those are for the oracle
+    command = [inside, "-W", "ignore", program, FOLDER / "none.npz", FOLDER / "results.npz"]
+    printed = output_of(*command, env=environment_of(place, FASTSOFTMAX_ISA=isa))
+    if printed is None:
+        sys.exit(f"platforms: {' '.join(map(str, command))} failed with FASTSOFTMAX_ISA={isa}")
+    return json.loads(printed)
+
+
 def test_platform(name, python, artifacts):
     platform, path = PLATFORMS[name], FOLDER / f"{name}.log"
     if python is None:
@@ -189,6 +244,8 @@ def test_platform(name, python, artifacts):
     print(f"{name}: {platform.what} (build/platforms/{path.name})", flush=True)
     with path.open("w") as log:
         try:
+            if platform.bits:
+                return compare_bits(name, python, artifacts, log)
             inside = install(name, platform, python, artifacts, log)
         except subprocess.CalledProcessError:
             return Row(name, failed=1, note="pip could not install: " + last_error(path))
