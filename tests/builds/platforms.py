@@ -47,17 +47,25 @@ class Platform(NamedTuple):
     isa: str = ""
     numpy: str = ""  # "oldest", "newest", or what comes with the other packages
 
+    def environment(self):
+        """The name of the environment, one for all platforms that differ in nothing that is installed."""
+        parts = ("python" + self.python, "pure" if self.pure else "", self.numpy)
+        return "-".join(filter(None, parts))
+
 
 PLATFORMS = {
     "python3.11": Platform("3.11", "core tests"),
     "python3.12": Platform("3.12", "core tests"),
-    "python3.13": Platform("3.13", "all tests", full=True),
+    "python3.13": Platform(NEWEST, "all tests", full=True),
     "portable": Platform(NEWEST, "core tests, FASTSOFTMAX_ISA=portable", isa="portable"),
     "pure": Platform(NEWEST, "core tests, FASTSOFTMAX_PURE=1", pure=True),
     "oldest": Platform("3.11", "core tests, oldest NumPy and extras", numpy="oldest"),
     "newest": Platform(NEWEST, "core tests, newest NumPy", numpy="newest"),
     "bits": Platform(NEWEST, "same bits as what CC builds here", bits=True),
 }
+
+
+made = set()  # the environments of this run
 
 
 class Row(NamedTuple):
@@ -110,13 +118,17 @@ def oldest_requirements():
     return sorted({requirement.replace(">=", "==") for each in lists for requirement in each})
 
 
-def install(name, platform, python, artifacts, log):
-    """Make the environment; return its Python, and what has to be said of it."""
+def install(platform, python, artifacts, log):
+    """Make the environment, or take the one that another platform has made; return its Python."""
     wheel, sdist = artifacts
-    folder = FOLDER / name
-    subprocess.run([python, "-m", "venv", "--clear", folder], check=True)
+    folder = FOLDER / platform.environment()
     inside = folder / "bin" / "python"
-    pip = [inside, "-m", "pip", "install", "--disable-pip-version-check", "--prefer-binary"]
+    if folder in made:
+        return inside
+    subprocess.run([python, "-m", "venv", "--clear", folder], check=True)
+    # Compiled as it is imported: most of what the extra brings never is.
+    pip = [inside, "-m", "pip", "install", "--disable-pip-version-check", "--no-compile"]
+    pip += ["--prefer-binary"]
     environment = os.environ | ({"FASTSOFTMAX_PURE": "1"} if platform.pure else {})
 
     def run(*arguments):
@@ -130,6 +142,7 @@ def install(name, platform, python, artifacts, log):
     run(f"{sdist if platform.pure else wheel}[test]", *constraints)
     if platform.numpy == "newest":
         run("--upgrade", "numpy")
+    made.add(folder)
     return inside
 
 
@@ -159,7 +172,7 @@ def run_tests(name, platform, inside, log):
     """Run pytest; return the row."""
     program = "import fastsoftmax; print(fastsoftmax.__file__)"
     found = output_of(inside, "-c", program, cwd=SOURCE) or "nothing"
-    if FOLDER / name not in Path(found).parents:
+    if FOLDER / platform.environment() not in Path(found).parents:
         return Row(name, failed=1, note=f"the package that is imported is {found}")
     backends = backends_of(platform, inside)
     environment = (
@@ -246,7 +259,7 @@ def test_platform(name, python, artifacts):
         try:
             if platform.bits:
                 return compare_bits(name, python, artifacts, log)
-            inside = install(name, platform, python, artifacts, log)
+            inside = install(platform, python, artifacts, log)
         except subprocess.CalledProcessError:
             return Row(name, failed=1, note="pip could not install: " + last_error(path))
         return run_tests(name, platform, inside, log)
