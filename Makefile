@@ -14,13 +14,13 @@ C_FILES := $(sort $(shell find csrc tests/c -name '*.[ch]'))
 CYTHON_FILES := $(sort $(shell find fastsoftmax -name '*.pyx' -o -name '*.pxd' -o -name '*.pxi'))
 BUILD_INPUTS := pyproject.toml setup.py $(filter csrc/%,$(C_FILES)) $(CYTHON_FILES)
 
-TESTS_OF_THREADS := tests/test_threads.py tests/test_faults.py tests/test_interruption.py
+TESTS_OF_THREADS := tests/test_threads.py tests/test_processes.py tests/test_interruption.py
 TESTS_OF_MEMORY := -q --timeout=3000 -k "compiled and not numba and not naive" tests/test_kernels.py
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 # All that have a word of help.
-.PHONY: $(shell sed -n 's/^\([a-z -]*\):.*\#\# .*/\1/p' $(firstword $(MAKEFILE_LIST)))
+.PHONY: $(shell sed -n 's/^\([a-z0-9 -]*\):.*\#\# .*/\1/p' $(firstword $(MAKEFILE_LIST)))
 
 help: ## print the targets
 	@awk -F ':.*## ' '/^[a-z0-9 -]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' Makefile
@@ -74,8 +74,14 @@ format: $(VENV)/.dev ## lay out the Python and C files as `make lint` wants them
 	$(BIN)/ruff format .
 	$(if $(C_FILES),$(BIN)/clang-format -i $(C_FILES))
 
-wheel sdist: $(VENV)/.dev ## build one of them into dist/
-	$(BIN)/python -m build --$@
+wheel: ## build sdist and Linux wheel (manylinux2014) in dist/, inspect and test them; summary at the end
+	PYTHON=$(PYTHON) tests/builds/wheel
+
+sdist: $(VENV)/.dev ## build the sdist in dist/
+	$(BIN)/python -m build --sdist
+
+platforms: ## test what make wheel has built on every Python, portable, pure, oldest and newest NumPy
+	$(PYTHON) tests/builds/platforms.py $(ARGS)
 
 release: $(VENV)/.test ## compile again, optimised: what `make bench` and `make test` begin with
 debug: $(VENV)/.test ## compile again with -O0 -g, for a debugger

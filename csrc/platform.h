@@ -23,6 +23,10 @@
 #include <sched.h>
 #endif
 
+#if (defined(__x86_64__) || defined(__i386__)) && (defined(__GNUC__) || defined(__clang__))
+#include <cpuid.h>
+#endif
+
 #if defined(__GNUC__) || defined(__clang__)
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
 #define UNROLL _Pragma("GCC unroll 16")
@@ -55,15 +59,43 @@ static inline void platform_free(void *memory) {
 #endif
 }
 
-/* Whether the CPU and the operating system both support an instruction set. AVX2 is taken to come with
- * F16C, which is older and which not every compiler can ask for. */
+/* Whether the CPU and the operating system both support an instruction set. __builtin_cpu_supports would ask
+ * the compiler's runtime library, and that of zig cc, which builds the wheels for Linux, knows of nothing. */
 #if (defined(__x86_64__) || defined(__i386__)) && (defined(__GNUC__) || defined(__clang__))
-static inline int platform_has_avx2(void) {
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+enum { CPUID_FMA = 1 << 12, CPUID_OSXSAVE = 1 << 27, CPUID_F16C = 1 << 29 };     /* leaf 1, ecx */
+enum { CPUID_AVX2 = 1 << 5, CPUID_AVX512F = 1 << 16, CPUID_AVX512DQ = 1 << 17 }; /* leaf 7, ebx */
+#define CPUID_AVX512VL (1u << 31)
+/* What the system saves of the registers when it changes from one thread to another. */
+enum { SAVED_YMM = 0x6, SAVED_ZMM = 0xe0 };
+
+static inline int platform_cpu_has(unsigned leaf_1_ecx, unsigned leaf_7_ebx) {
+    unsigned eax, ebx, ecx, edx;
+    if (!__get_cpuid(1, &eax, &ebx, &ecx, &edx) || (ecx & leaf_1_ecx) != leaf_1_ecx) return 0;
+    if (!__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx)) return 0;
+    return (ebx & leaf_7_ebx) == leaf_7_ebx;
 }
+
+/* Only where the CPU has CPUID_OSXSAVE. */
+static inline int platform_saves(unsigned registers) {
+    unsigned low, high;
+    __asm__ __volatile__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+    return (low & registers) == registers;
+}
+
+static inline int platform_has_avx2(void) {
+    return platform_cpu_has(CPUID_OSXSAVE | CPUID_FMA | CPUID_F16C, CPUID_AVX2) &&
+           platform_saves(SAVED_YMM);
+}
+
 static inline int platform_has_avx512(void) {
-    return platform_has_avx2() && __builtin_cpu_supports("avx512f") &&
-           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+#if defined(__APPLE__)
+    unsigned registers = SAVED_YMM; /* macOS begins to save the others when a thread uses them */
+#else
+    unsigned registers = SAVED_YMM | SAVED_ZMM;
+#endif
+    return platform_has_avx2() &&
+           platform_cpu_has(0, CPUID_AVX512F | CPUID_AVX512DQ | CPUID_AVX512VL) &&
+           platform_saves(registers);
 }
 #else
 static inline int platform_has_avx2(void) { return 0; }

@@ -2,6 +2,8 @@
 
 import json
 import os
+import platform
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -104,6 +106,21 @@ def test_an_unknown_instruction_set_is_an_error_that_lists_the_others(name):
     assert "FASTSOFTMAX_ISA" in last_line
     assert repr(name) in last_line
     assert all(known in last_line for known in SETS)
+
+
+@pytest.mark.skipif(
+    platform.machine() != "x86_64" or not Path("/proc/cpuinfo").exists(),
+    reason="only Linux on x86-64 lists the CPU's flags so",
+)
+def test_all_that_the_cpu_has_are_found():
+    flags = set(
+        re.search(r"^flags\s*:(.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)[1].split()
+    )
+    needed = {
+        "avx512": {"avx2", "fma", "f16c", "avx512f", "avx512dq", "avx512vl"},
+        "avx2": {"avx2", "fma", "f16c"},
+    }
+    assert tuple(SETS) == (*(name for name in needed if needed[name] <= flags), "portable")
 
 
 def test_portable_is_always_there():

@@ -1,0 +1,79 @@
+"""What builds, tests and releases have to agree on: the version, and the Pythons."""
+
+import importlib.metadata
+import re
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import fastsoftmax
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = Path(fastsoftmax.__file__).parent
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PYTHONS = [
+    classifier.rpartition(" ")[2]
+    for classifier in PYPROJECT["project"]["classifiers"]
+    if re.search(r":: 3\.\d+$", classifier)
+]
+
+
+@pytest.fixture
+def platforms(monkeypatch):
+    """The script of `make platforms`."""
+    monkeypatch.syspath_prepend(ROOT / "tests" / "builds")
+    import platforms
+
+    yield platforms
+    del sys.modules["platforms"]
+
+
+def test_the_version_is_in_one_place():
+    version = fastsoftmax.__version__
+    assert PYPROJECT["project"]["dynamic"] == ["version"]
+    assert PYPROJECT["tool"]["setuptools"]["dynamic"]["version"] == {
+        "attr": "fastsoftmax._version.__version__"
+    }
+    files = [*PACKAGE.rglob("*.py"), *PACKAGE.rglob("*.p[yx][xid]"), *ROOT.glob("csrc/*")]
+    files += [ROOT / "setup.py", ROOT / "pyproject.toml", ROOT / "Makefile", ROOT / "README.md"]
+    files += [*ROOT.glob("docs/*.md")]
+    literal = re.compile(rf"(?<![\d.=]){re.escape(version)}(?![\d.])")
+    assert [path.name for path in files if literal.search(path.read_text())] == ["_version.py"]
+    assert importlib.metadata.version("fastsoftmax") == version
+
+
+def test_the_first_section_of_the_changelog_is_of_this_version():
+    sections = re.findall(
+        r"^## \[(.*)\] - (\S+)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE
+    )
+    version, date = sections[0]
+    assert version == fastsoftmax.__version__
+    assert date == "Unreleased" or re.fullmatch(r"\d{4}-\d\d-\d\d", date)
+
+
+def test_every_python_that_is_declared_is_tested(platforms):
+    assert PYPROJECT["project"]["requires-python"] == f">={PYTHONS[0]}"
+    assert [p for p in platforms.PLATFORMS if p.startswith("python")] == [
+        f"python{v}" for v in PYTHONS
+    ]
+    assert PYTHONS[-1] == platforms.NEWEST
+    build = PYPROJECT["tool"]["cibuildwheel"]["build"]
+    assert build == f"cp{PYTHONS[0].replace('.', '')}-*"
+    workflow = ROOT / ".github" / "workflows" / "wheels.yml"
+    if workflow.exists():  # an sdist has none
+        listed = re.search(r"^ +python: \[(.*)\]$", workflow.read_text(), re.MULTILINE)[1]
+        assert [version.strip(' "') for version in listed.split(",")] == PYTHONS
+
+
+def test_the_tests_that_are_left_out_exist(platforms):
+    files = {path.stem for path in (ROOT / "tests").glob("test_*.py")}
+    assert files >= platforms.NOT_CORE | platforms.OF_THE_COMPILED
+
+
+def test_the_oldest_requirements_are_those_declared(platforms, monkeypatch):
+    monkeypatch.setattr(platforms, "SOURCE", ROOT)
+    oldest = platforms.oldest_requirements()
+    assert all(re.fullmatch(r"[\w-]+==[\d.]+", requirement) for requirement in oldest)
+    assert [r for r in oldest if r.startswith("numpy")] == ["numpy==1.26"]
