@@ -7,7 +7,7 @@ import rounding
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from rounding import assert_close, assert_same_bits
-from strategies import Rows, backends, dtypes, rows_of_logits, seeds
+from strategies import rows_of_logits, seeds
 
 from fastsoftmax import log_softmax, logsumexp, softmax, softmax_cross_entropy
 
@@ -268,10 +268,11 @@ def test_rows_that_do_not_count_might_as_well_not_be_there(case):
         np.testing.assert_array_equal(of_zero, ours)
 
 
-@given(backends, dtypes, st.integers(1, 70), st.integers(-4, 4))
-def test_equal_logits_share_out_evenly(backend, dtype, n_classes, power):
+@given(plain_rows)
+def test_equal_logits_share_out_evenly(case):
     """Whatever they are equal to: 1 / n each, and a loss of log(n)."""
-    case = Rows(backend, 3, n_classes, dtype, "equal", power)
+    case = replace(case, family="equal", masked=False, soft=False)
+    n_classes, dtype = case.n_classes, case.dtype
     p = softmax(case.logits, **case.run)
     assert_close(p, np.full(case.shape, 1 / n_classes), rounding.of_softmax(np.float64(p), dtype))
     losses, _ = losses_and_gradients(case)

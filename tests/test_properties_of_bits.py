@@ -25,7 +25,6 @@ SETS = get_backend("compiled").instruction_sets()
 # Enough work for several threads, and sizes that they do not share out evenly.
 many_rows = st.integers(200, 1200)
 thread_counts = st.sampled_from((2, 3, 8))
-compiled = st.just("compiled")
 
 
 def assert_same_results(actual, expected):
@@ -46,7 +45,7 @@ def test_threads_change_no_bit_of_the_linear_classifier(problem, n_threads):
     assert_same_results(of_case(problem, n_threads=n_threads), of_case(problem))
 
 
-@given(trainings(with_backends=compiled), thread_counts, st.sampled_from((1, 10, 40)))
+@given(trainings(among=("compiled",)), thread_counts, st.sampled_from((1, 10, 40)))
 def test_threads_change_no_bit_of_a_fit(case, n_threads, times):
     """Also with minibatches of so many samples that threads have something to do."""
     case = replace(case, n_samples=times * case.n_samples, batch_size=times * case.batch_size)
