@@ -53,9 +53,8 @@ BUILDS = {
 
 BUILD = os.environ.get("FASTSOFTMAX_BUILD", "release")
 
-# The free-threaded build of Python has no stable ABI to build against; and coverage is to see what is
-# compiled where there is none.
-LIMITED_API = not sysconfig.get_config_var("Py_GIL_DISABLED") and BUILD != "coverage"
+# The free-threaded build of Python has no stable ABI to build against.
+LIMITED_API = not sysconfig.get_config_var("Py_GIL_DISABLED")
 
 NO_COMPILER = """
 fastsoftmax: no working C compiler was found, and the compiled backend needs one. Install one and try
@@ -192,7 +191,6 @@ def extensions():
     return cythonize(
         [core],
         compiler_directives={"language_level": 3, "freethreading_compatible": True},
-        emit_linenums=BUILD == "coverage",  # so that gcov speaks of lines of Cython
     )
 
 

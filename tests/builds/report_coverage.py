@@ -1,15 +1,18 @@
 """Python, Cython and C in one report of the lines that the tests run: what `make coverage` ends with.
 
-python tests/builds/report_coverage.py PYTHON.json C_AND_CYTHON.json
+    python tests/builds/report_coverage.py PYTHON.json
 
-The first file is coverage.py's, the second gcovr's, of Cython built with `#line` directives: so gcov counts
-its lines as it does those of C, where the GIL is not held too, and no thread is slowed by tracing.
+in a tree whose core counts its lines (FASTSOFTMAX_BUILD=coverage) and has run. The file is coverage.py's;
+of C and Cython gcov tells. Cython's output says in comments of which line it is made, so that lines of Cython
+are counted where the GIL is not held, too, and no thread is slowed by tracing.
 
 Every line that did not run is printed. What `not_covered.toml` says of it, by the file and a part of the
 line, is its argument; a line without one, and an argument without a line, are an error.
 """
 
 import json
+import re
+import subprocess
 import sys
 import tomllib
 from collections import Counter
@@ -19,6 +22,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+CYTHON_OUTPUT = "fastsoftmax/backends/_core.c"
+OURS = ("csrc/", "fastsoftmax/")
 ARGUMENTS = Path(__file__).with_name("not_covered.toml")
 LANGUAGES = {
     ".py": "Python",
@@ -38,14 +43,38 @@ def of_python(report):
     }
 
 
-def of_gcovr(report):
+def of_gcov():
     """The same of C and Cython. A header is compiled several times: a line ran where one of them did."""
+    counts = {}
+    for data in Path("build").glob("temp*/**/*.gcda"):
+        told = subprocess.run(
+            ["gcov", "--json-format", "--stdout", str(data)], capture_output=True, check=True
+        )
+        for file in json.loads(told.stdout)["files"]:
+            source_of = cython_lines(file["file"]) if file["file"] == CYTHON_OUTPUT else None
+            for line in file["lines"]:
+                place = file["file"], line["line_number"]
+                if source_of is not None:
+                    place = source_of.get(line["line_number"])
+                if place is not None and place[0].startswith(OURS):
+                    counts[place] = counts.get(place, 0) + line["count"]
     files = {}
-    for file in report["files"]:
-        ran, did_not = files.setdefault(file["file"], (set(), set()))
-        for line in file["lines"]:
-            (ran if line["count"] else did_not).add(line["line_number"])
-    return {path: (ran, did_not - ran) for path, (ran, did_not) in files.items()}
+    for (path, line), count in counts.items():
+        files.setdefault(path, (set(), set()))[0 if count else 1].add(line)
+    return files
+
+
+def cython_lines(output):
+    """The file and line of Cython of every line of its output that has one."""
+    place, places = None, {}
+    for number, line in enumerate(Path(output).read_text().splitlines(), 1):
+        if begins := re.match(r'\s*/\* "([^"]+)":(\d+)$', line):
+            place = begins[1], int(begins[2])
+        elif "#### Code section:" in line:  # what follows is Cython's own
+            place = None
+        if place is not None:
+            places[number] = place
+    return places
 
 
 def argument_for(arguments, path, text):
@@ -75,12 +104,12 @@ def table_of(files):
     return table
 
 
-def main(python_path, gcovr_path):
+def main(python_path):
     """Print the report; 1 where a line has no argument, or an argument no line."""
     files = of_python(json.loads(Path(python_path).read_text()))
-    files |= of_gcovr(json.loads(Path(gcovr_path).read_text()))
+    files |= of_gcov()
     arguments = tomllib.loads(ARGUMENTS.read_text())["not_covered"]
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, emoji=False, soft_wrap=True)
     console.print(table_of(files))
     used, bare = set(), 0
     for path in sorted(files):
