@@ -3,7 +3,7 @@
     python tests/builds/report_coverage.py PYTHON.json
 
 in a tree whose core counts its lines (FASTSOFTMAX_BUILD=coverage) and has run. The file is coverage.py's;
-of C and Cython gcov tells. Cython's output says in comments of which line it is made, so that lines of Cython
+of C and Cython gcov tells. Cython's output says in comments of which line it is made, so lines of Cython
 are counted where the GIL is not held, too, and no thread is slowed by tracing.
 
 Every line that did not run is printed. What `not_covered.toml` says of it, by the file and a part of the
