@@ -36,7 +36,7 @@ TESTS = [
     "tests/test_instruction_sets.py",
 ]
 SELECTION = "not naive and not numba"
-SECONDS_OF_A_TEST = 60
+SECONDS_OF_A_TEST = 200
 
 
 class Mutant(NamedTuple):
