@@ -151,7 +151,7 @@ def search(
     >>> from sklearn.datasets import load_iris
     >>> from fastsoftmax import search
     >>> X, y = load_iris(return_X_y=True)
-    >>> found = search(X, y, learning_rates=[1e-3, 0.1], regs=[1e-4, 1.0], standardize=True)
+    >>> found = search(X, y, learning_rates=[1e-3, 0.1], regs=[1e-4, 1.0], random_state=0)
     >>> found.best_learning_rate, found.best_reg
     (0.1, 0.0001)
     """
