@@ -49,6 +49,25 @@ def test_losses_and_gradients_match_the_oracle(kernels, dtype, n_rows, n_classes
     np.testing.assert_array_equal(in_place, dlogits)
 
 
+@pytest.mark.parametrize("rise", [5, 41, 60, 300, 5000])
+@pytest.mark.parametrize("n_classes", [300, 603])
+def test_logits_that_rise_along_a_row(kernels, dtype, rng, n_classes, rise):
+    """Far above the first ones, whose power of 2 terms are relative to till then; in each row elsewhere."""
+    starts = np.array([100, 128, 129, 255, 256, 290])
+    logits = rng.normal(size=(len(starts), n_classes))
+    logits[np.arange(n_classes) >= starts[:, None]] += rise
+    logits, targets = logits.astype(dtype), np.arange(len(starts)) * 59 % n_classes
+    expected = oracle.rows(logits, targets)
+    for name in ("softmax", "log_softmax"):
+        out = stale(logits.shape, dtype)
+        assert getattr(kernels, name)(logits, out, 1) == -1
+        getattr(expected, name).check(out)
+    losses, dlogits = stale(len(starts), np.float64), stale(logits.shape, dtype)
+    assert kernels.softmax_cross_entropy(logits, targets, 1 / 6, losses, dlogits, 1) == -1
+    expected.losses.check(losses)
+    expected.dlogits.check(dlogits)
+
+
 def call(kernels, name, logits, n_threads, soft=False):
     """Call a function over rows with outputs of its own; return what it returns and wrote."""
     n, c = logits.shape
