@@ -31,7 +31,9 @@ NOT_CORE = {
     *("test_datasets", "test_gradient_sums", "test_setup"),
 }
 # What tests nothing but the compiled backend, from its C API to its instruction sets.
-OF_THE_COMPILED = {"test_accuracy", "test_c_api", "test_instruction_sets", "test_profiling"}
+OF_THE_COMPILED = {
+    *("test_accuracy", "test_c_api", "test_instruction_sets", "test_njit", "test_profiling"),
+}
 # The extras that a user may have; the oldest of each, and of NumPy, has to do.
 USERS_EXTRAS = ("numba", "sklearn", "data", "progress", "plot", "safetensors", "onnx")
 
