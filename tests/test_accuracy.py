@@ -10,8 +10,8 @@ from tests import families, oracle
 
 # Where both round correctly the larger of the two largest errors is a matter of luck.
 LUCK = 1.1
-# A probability of 0.5 or more is rounded by up to 0.5 (of eps / 2): what is hardly above is as good as that,
-# however lucky SciPy was with the exponential of an older NumPy.
+# A probability of 0.5 or more is rounded by up to 0.5 (of eps / 2): what is hardly above is as good as
+# that, however lucky SciPy was with the exponential of an older NumPy.
 ROUNDED = 0.6
 
 
