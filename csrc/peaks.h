@@ -11,7 +11,7 @@
 #include "kernels.h"
 #include "rows.h"
 
-enum { PEAK_ACCUMULATORS = TILE_OUTER };
+enum { PEAK_ACCUMULATORS = TILE_COLUMNS };
 
 /* Returns the floating-point operations of so many rounds; *sink keeps the compiler from leaving them out. */
 static double multiply_adds(size_t n_rounds, double *sink) {

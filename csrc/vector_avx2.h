@@ -4,8 +4,10 @@
 
 #define INSTRUCTION_SET avx2
 
-/* 2 x 3 accumulators of two registers, 2 x 2 for rows of X, and operands of W from memory: 16 in all. */
-enum { TILE_ROWS = 2, TILE_CLASSES = 3, TILE_COLUMNS = 5, TILE_OUTER = 4 };
+/* 2 x 3 accumulators of two registers, 2 x 2 for rows of X, and operands of W from memory: 16 in all. Outer
+ * products have 2 x SLABS_AT_ONCE accumulators and the vectors of as many slabs; with 4 x SLABS_AT_ONCE, no
+ * register would be left for these, and Clang would move accumulators to memory and back in every step. */
+enum { TILE_ROWS = 2, TILE_CLASSES = 3, TILE_COLUMNS = 5, TILE_OUTER = 2 };
 
 #if defined(FASTSOFTMAX_FLOAT32)
 typedef __m256 half;

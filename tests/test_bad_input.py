@@ -322,7 +322,7 @@ def test_wrt(backend, wrt, error):
         (1j, TypeError),
         (True, TypeError),
         ([1.0], TypeError),
-        (np.timedelta64(1), TypeError),
+        (np.timedelta64(1, "s"), TypeError),
     ],
 )
 def test_strengths_of_the_penalty(backend, strength, value, error):

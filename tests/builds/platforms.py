@@ -31,7 +31,9 @@ NOT_CORE = {
     *("test_datasets", "test_gradient_sums", "test_setup"),
 }
 # What tests nothing but the compiled backend, from its C API to its instruction sets.
-OF_THE_COMPILED = {"test_accuracy", "test_c_api", "test_instruction_sets", "test_profiling"}
+OF_THE_COMPILED = {
+    *("test_accuracy", "test_c_api", "test_instruction_sets", "test_njit", "test_profiling"),
+}
 # The extras that a user may have; the oldest of each, and of NumPy, has to do.
 USERS_EXTRAS = ("numba", "sklearn", "data", "progress", "plot", "safetensors", "onnx")
 
@@ -79,7 +81,8 @@ class Row(NamedTuple):
 
 
 def output_of(*command, **options):
-    ran = subprocess.run(command, capture_output=True, text=True, **options)
+    """What a command prints, or None if it fails. It runs in a folder without the package."""
+    ran = subprocess.run(command, cwd=SOURCE, capture_output=True, text=True, **options)
     return ran.stdout.strip() if ran.returncode == 0 else None
 
 
@@ -171,7 +174,7 @@ def files_of(platform):
 def run_tests(name, platform, inside, log):
     """Run pytest; return the row."""
     program = "import fastsoftmax; print(fastsoftmax.__file__)"
-    found = output_of(inside, "-c", program, cwd=SOURCE) or "nothing"
+    found = output_of(inside, "-c", program) or "nothing"
     if FOLDER / platform.environment() not in Path(found).parents:
         return Row(name, failed=1, note=f"the package that is imported is {found}")
     backends = backends_of(platform, inside)
@@ -189,6 +192,8 @@ def run_tests(name, platform, inside, log):
     report.unlink(missing_ok=True)
     # The machine may be busy: five times the time that a test has elsewhere.
     command = [inside, "-m", "pytest", "-q", "--override-ini=timeout=600", f"--junitxml={report}"]
+    if platform.numpy == "oldest":
+        command.append("-Wdefault::DeprecationWarning")  # of old packages next to newer ones
     command += files_of(platform)
     ran = subprocess.run(command, cwd=SOURCE, env=environment, stdout=log, stderr=log)
     if not report.exists():
