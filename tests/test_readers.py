@@ -384,6 +384,13 @@ def test_idx_headers_that_lie_are_refused(sizes, compress, tmp_path, digits):
     refused(file, r"expected \d+ bytes after the header, which says shape .* of uint8, got")
 
 
+def test_idx_of_no_images_of_a_size_past_what_numpy_counts(tmp_path):
+    file = tmp_path / "images"
+    file.write_bytes(bytes([0, 0, 8, 3]) + struct.pack(">3I", 0, 2**32 - 5, 2**32 - 1))
+    (tmp_path / "labels").write_bytes(as_idx(np.zeros(0)))
+    refused(file, "expected an IDX file, got damaged or other data .*too big")
+
+
 @pytest.mark.parametrize(
     "start", ["", "00", "000008", "00000803", "00000a01", "01000801", "00000805", "00000800"]
 )
@@ -470,6 +477,9 @@ def test_svhn_as_matlab_writes_it_in_either_byte_order(order, tmp_path, rng):
     for shape in ((3, 2), (-3, -1), (2**31 - 1,) * 4, (0,)):
         file.write_bytes(header + X + array(b"y", 6, shape, bytes([10, 2, 1])))
         refused(file, r"got a damaged one: y of shape \(.*\), type 2 and 3 bytes")
+    # sizes beside a 0 that are past what NumPy counts
+    file.write_bytes(header + X + array(b"y", 6, (0, *(2**31 - 1,) * 7), b""))
+    refused(file, "got damaged or other data .*too big")
     level_7_3 = b"MATLAB 7.3 MAT-file".ljust(124) + struct.pack(f"{order}H", 0x200) + header[126:]
     file.write_bytes(level_7_3 + bytes(500))
     refused(file, "got level 7.3 .HDF5.; save it with '-v7'")
@@ -649,6 +659,7 @@ def npy_bytes(descr, shape, data, version=(1, 0)):
     [
         (npy_bytes("<f8", (10**15, 3), bytes(48)), "bytes after the header"),
         (npy_bytes("<f8", (2**62, 2**62), bytes(48)), "bytes after the header"),
+        (npy_bytes("<f8", (0, 2**62, 2**62), b""), "got damaged or other data .*too big"),
         (npy_bytes("<f8", (1, 3), bytes(48)), "expected 24 bytes after the header, .* got more"),
         (npy_bytes("<f8", (3, 3), bytes(48)), "expected 72 bytes after the header, .* got only 48"),
         (npy_bytes("<f8", (-2, -3), bytes(48)), "got shape|bytes after"),

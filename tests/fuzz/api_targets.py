@@ -57,7 +57,10 @@ def targets_of(choices: Choices, n: int, n_classes: int) -> Array:
     if choices.below(3):
         return labels_of(choices, n, n_classes)
     rows = np.abs(array_of(choices, (n, n_classes), _FLOATS))
-    return rows if choices.below(4) == 3 else (rows / (1 + np.nansum(rows))).astype(rows.dtype)
+    if choices.below(4) == 3:
+        return rows
+    with np.errstate(all="ignore"):
+        return (rows / (1 + np.nansum(rows))).astype(rows.dtype)
 
 
 def options_of(choices: Choices, n: int, n_classes: int) -> dict[str, Any]:
@@ -124,8 +127,8 @@ def is_single(*arrays: Array) -> bool:
     return any(a.dtype.kind == "f" and a.dtype.itemsize <= 4 for a in arrays)
 
 
-def is_moderate(*arrays: Array) -> bool:
-    return all(bool((np.abs(a.astype("f8")) < 1e3).all()) for a in arrays)
+def is_moderate(*arrays: Array, most: float = 1e3) -> bool:
+    return all(bool((np.abs(a.astype("f8")) < most).all()) for a in arrays)
 
 
 def rows(data: bytes) -> None:
@@ -159,7 +162,9 @@ def cross_entropy(data: bytes) -> None:
     targets = targets_of(choices, n, n_classes)
     options = options_of(choices, n, n_classes)
     before = logits.tobytes(), targets.tobytes()
-    moderate = is_moderate(logits, *(v for v in (targets, *options.values()) if isinstance(v, np.ndarray)))
+    moderate = is_moderate(
+        logits, *(v for v in (targets, *options.values()) if isinstance(v, np.ndarray))
+    )
 
     def call(**more: Any) -> Any:
         return fastsoftmax.softmax_cross_entropy(logits, targets, **options, **more)
@@ -194,7 +199,7 @@ def linear(data: bytes) -> None:
     before = [array.tobytes() for array in numbers]
     moderate = is_moderate(*numbers, *(v for v in options.values() if isinstance(v, np.ndarray)))
     # A logit that rounds otherwise moves a row's gradient by as much as it is large.
-    small = moderate and is_moderate(X * 30.0, W * 30.0)
+    small = moderate and is_moderate(X, W, most=30)
 
     def call(**more: Any) -> Any:
         loss, gradients = fastsoftmax.linear_cross_entropy(
@@ -252,7 +257,8 @@ def training(data: bytes) -> None:
     weight = np.abs(array_of(choices, (n,), _FLOATS)) if choices.below(4) == 3 else None
     parameters = _parameters(choices)
     if choices.below(3) == 2:
-        X = csr_array(X.astype("f4" if single else "f8") * (np.arange(d) % 3 == 0))
+        kept = np.where(np.arange(d) % 3 == choices.below(2), X, 0)
+        X = csr_array(kept.astype("f4" if single else "f8"))
     more = bool(choices.below(2))
 
     def call(backend: str, n_threads: int) -> Any:

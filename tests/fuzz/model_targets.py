@@ -8,12 +8,13 @@ and the tensors that a file is made of.
 import io
 import warnings
 import zipfile
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import fastsoftmax
-from fastsoftmax.persistence import npz, safe_tensors
+from fastsoftmax.persistence import safe_tensors
 from fastsoftmax.persistence.checksum import ZEROS, sealed
 
 from .decoding import Choices, file_of, folder
@@ -92,9 +93,13 @@ def _load(name: str, content: bytes) -> None:
         try:
             model = fastsoftmax.load(path)
         except fastsoftmax.ModelFileError as error:
-            assert str(error).startswith(str(path)), f"does not name the file: {error}"
+            check_names(error, path)
             return
         check_model(model, path.suffix)
+
+
+def check_names(error: Exception, path: Path) -> None:
+    assert str(path) in str(error), f"does not name the file: {error}"
 
 
 def check_model(model: Any, suffix: str) -> None:
@@ -159,7 +164,7 @@ _OPTIONS = {"max_iter": 3, "batch_size": 4, "tol": None, "eta0": 0.1, "random_st
 def fit_with(fit: int, path: Any, resume: bool) -> Any:
     """A fit that saves a checkpoint, or goes on from one."""
     model = fastsoftmax.SoftmaxClassifier(**{**_OPTIONS, **FITS[fit]})
-    return model.fit(X, Y, checkpoint=path, resume=resume)
+    return model.fit(X, Y, checkpoint=path, checkpoint_every=2, resume=resume)
 
 
 def checkpoint(data: bytes) -> None:
@@ -174,7 +179,7 @@ def checkpoint(data: bytes) -> None:
         except fastsoftmax.DivergenceError:
             return
         except ValueError as error:
-            assert str(path) in str(error), f"does not name the file: {error}"
+            check_names(error, path)
             assert path.read_bytes() == content, "a file that was refused has changed"
             return
     assert np.isfinite(model.coef_).all()

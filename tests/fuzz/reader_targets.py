@@ -7,6 +7,7 @@ import bz2
 import gzip
 import io
 import struct
+import warnings
 import zipfile
 import zlib
 from pathlib import Path
@@ -164,7 +165,8 @@ def npz(data: bytes) -> None:
     if mode:
         stream = io.BytesIO()
         method = zipfile.ZIP_DEFLATED if mode == 2 else zipfile.ZIP_STORED
-        with zipfile.ZipFile(stream, "w", method) as archive:
+        with warnings.catch_warnings(), zipfile.ZipFile(stream, "w", method) as archive:
+            warnings.simplefilter("ignore")  # of a name that comes twice
             for part in content.split(b"<next>"):
                 name, _, member = part.partition(b"=")
                 archive.writestr(zipfile.ZipInfo(name.decode("latin1")), member, method)

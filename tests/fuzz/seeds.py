@@ -38,8 +38,12 @@ def _pickled(pixels: Any, protocol: int, key: str = "labels", n: int = 1) -> byt
 
 def _python_2_pickle() -> bytes:
     """The opcodes that Python 2 and NumPy of its time wrote."""
-    array = b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\0\x85U\1b\x87R(K\1K\1M\0\x0c\x86"
-    array += b"cnumpy\ndtype\nU\2u1K\0K\1\x87R(K\3U\1|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\0tb\x89"
+    array = (
+        b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\0\x85U\1b\x87R(K\1K\1M\0\x0c\x86"
+    )
+    array += (
+        b"cnumpy\ndtype\nU\2u1K\0K\1\x87R(K\3U\1|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\0tb\x89"
+    )
     array += b"T\0\x0c\0\0" + PIXELS + b"tb"
     return b"\x80\2}(U\6labels](K\3eU\4data" + array + b"u."
 

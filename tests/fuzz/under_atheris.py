@@ -21,7 +21,6 @@ with atheris.instrument_imports(include=["fastsoftmax"]):
     import fastsoftmax.linear
     import fastsoftmax.loss
     import fastsoftmax.persistence.files  # noqa: F401
-
     from tests.fuzz import seeds, targets
 
 # A file of some thousand bytes that asks for more gets a MemoryError, which is a finding.
