@@ -23,6 +23,8 @@ from .backends import TargetWeights
 from .validation import FloatArray
 
 REDUCTIONS = ("mean", "sum", "none")
+# The inverse of a smaller total may be infinite: then all weights are multiplied by a power of 2, exactly.
+_LEAST_TOTAL, _POWER_OF_2 = 2.0**-1000, 2.0**512
 
 
 class LossOptions(NamedTuple):
@@ -91,10 +93,14 @@ def objective_of(
         )
     if ignored is not None:
         samples = np.where(ignored, 0.0, 1.0 if samples is None else samples)
+    total = _total(rows, samples, classes)
+    if reduction == "mean" and 0 < total < _LEAST_TOTAL:
+        samples = np.full(len(rows), _POWER_OF_2) if samples is None else samples * _POWER_OF_2
+        total = _total(rows, samples, classes)
     weights = None
     if samples is not None or classes is not None or smoothing > 0:
         weights = TargetWeights(samples, classes, smoothing)
-    return Objective(rows, weights, reduction, _total(rows, samples, classes), ignored)
+    return Objective(rows, weights, reduction, total, ignored)
 
 
 def _without_ignored(

@@ -273,3 +273,24 @@ def test_a_row_that_does_not_count_must_be_finite_where_it_is_multiplied(backend
     X = np.array([[1.0, 2.0], [np.nan, 1.0]])
     with pytest.raises(ValueError, match="X: expected finite numbers, got NaN in row 1"):
         linear_cross_entropy(X, np.eye(2), [0, 1], sample_weight=[1, 0], backend=backend)
+
+
+@pytest.mark.parametrize("soft", [False, True], ids=["labels", "soft labels"])
+def test_weights_whose_sum_has_no_inverse(backend, soft):
+    logits = np.array([[0.5, -1.0], [2.0, 0.0], [0.0, 1.0]])
+    targets = np.eye(2)[[0, 1, 1]] if soft else np.array([0, 1, 1])
+    weights = np.array([3.0, 0.0, 1.0])
+    expected = fastsoftmax.softmax_cross_entropy(
+        logits, targets, sample_weight=weights, backend=backend
+    )
+    found = fastsoftmax.softmax_cross_entropy(
+        logits, targets, sample_weight=weights * 2.0**-1070, backend=backend
+    )
+    for actual, value in zip(found, expected, strict=True):
+        np.testing.assert_allclose(actual, value, rtol=1e-14)
+    if not soft:
+        loss, _ = fastsoftmax.softmax_cross_entropy(
+            logits, targets, class_weight=[3 * 2.0**-1070, 2.0**-1070], backend=backend
+        )
+        plain = fastsoftmax.cross_entropy(logits, targets, class_weight=[3.0, 1.0])
+        assert loss == pytest.approx(plain, rel=1e-14)

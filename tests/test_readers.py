@@ -847,6 +847,12 @@ def test_csv_headers(first, options, has_header, tmp_path):
         (b"\xff\xfea\0,\0", {}, "CSV text in UTF-8"),
         (b"a,y\n\xff\xfe,1\n", {}, "expected numbers in column 'a', got binary"),
         (b"a,y\n1,\xff\xfe\n", {}, "expected labels, got b"),
+        (
+            b"\xef\xbb\xbf\n1,\xc4\n",
+            {},
+            "CSV text in UTF-8",
+        ),  # nothing but a mark in the first line
+        (b"a,y\n1,2\n", {"target": "\udcc4"}, "^target: expected the name of one column"),
         ("a\x1b[2J,b\n1,2\n", {}, r"2 columns: a\\x1b\[2J, b"),
         ("a," * 20 + "y\n", {"target": "x"}, r"21 columns: a, a, a, a, a, a, a, a, a, a, \.\.\. y"),
     ],
@@ -912,6 +918,17 @@ def test_parquet_that_is_wrong(columns, match, tmp_path):
     file = tmp_path / "a.parquet"
     parquet.write_table(pyarrow.table(columns), file)
     refused(file, match)
+
+
+def test_parquet_of_texts_that_are_no_utf_8(tmp_path):
+    file = tmp_path / "a.parquet"
+    offsets = np.array([0, 1, 2], np.int32)
+    texts = pyarrow.StringArray.from_buffers(2, *map(pyarrow.py_buffer, (offsets, b"a\xc4")))
+    parquet.write_table(pyarrow.table({"a": [1.5, 2.5], "y": texts}), file)
+    refused(file, "expected numbers, and texts in UTF-8, got damaged or other data")
+    parquet.write_table(pyarrow.table({"a\xe4": [1.5, 2.5], "y": [0, 1]}), file, store_schema=False)
+    file.write_bytes(file.read_bytes().replace("a\xe4".encode(), b"a\xc3!"))
+    refused(file, "expected a Parquet file, got damaged or other data")
 
 
 # --- All formats ---------------------------------------------------------------------------------
