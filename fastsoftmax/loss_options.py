@@ -13,6 +13,7 @@ Label smoothing: Szegedy et al., Rethinking the Inception Architecture for Compu
 section 7.
 """
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,8 +24,9 @@ from .backends import TargetWeights
 from .validation import FloatArray
 
 REDUCTIONS = ("mean", "sum", "none")
-# The inverse of a smaller total may be infinite: then all weights are multiplied by a power of 2, exactly.
-_LEAST_TOTAL, _POWER_OF_2 = 2.0**-1000, 2.0**512
+# Where weights have a sum beyond 2**-64 .. 2**64, a mean is of weights times a power of 2: it is the same,
+# and neither they nor the inverse of their sum leave the range of float32.
+_MOST_POWER, _LARGEST_POWER = 64, 1000
 
 
 class LossOptions(NamedTuple):
@@ -94,8 +96,10 @@ def objective_of(
     if ignored is not None:
         samples = np.where(ignored, 0.0, 1.0 if samples is None else samples)
     total = _total(rows, samples, classes)
-    if reduction == "mean" and 0 < total < _LEAST_TOTAL:
-        samples = np.full(len(rows), _POWER_OF_2) if samples is None else samples * _POWER_OF_2
+    power = math.frexp(total)[1]
+    if reduction == "mean" and abs(power) > _MOST_POWER:
+        factor = 2.0 ** -max(min(power, _LARGEST_POWER), -_LARGEST_POWER)
+        samples = np.full(len(rows), factor) if samples is None else samples * factor
         total = _total(rows, samples, classes)
     weights = None
     if samples is not None or classes is not None or smoothing > 0:
