@@ -136,8 +136,10 @@ def is_single(*arrays: Array) -> bool:
 
 
 def is_moderate(*arrays: Array, most: float = 1e3) -> bool:
+    """Whether all numbers are 0 or of sizes near one another: what they make is, too."""
     with np.errstate(all="ignore"):
-        return all(bool((np.abs(a.astype("f8")) < most).all()) for a in arrays)
+        sizes = [np.abs(array.astype("f8")) for array in arrays]
+    return all(bool(((x < most) & ((x == 0) | (x > 1e-30))).all()) for x in sizes)
 
 
 def largest(arrays: Any) -> float:

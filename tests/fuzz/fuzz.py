@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha1
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -215,18 +216,32 @@ def figures_of(log: str) -> tuple[int, int, int]:
     return int(done[-1]) if done else 0, int(edges), int(features)
 
 
+def seeds_in(name: str, folder: Path) -> set[str]:
+    """Write the seeds of a target of Python, and return their names, which are those of libFuzzer."""
+    if name not in PYTHON_TARGETS:
+        return set()
+    from . import seeds  # imports the library: the rest of this file needs none
+
+    named = {sha1(seed).hexdigest(): seed for seed in seeds.seeds_of(name)}
+    for digest, seed in named.items():
+        (folder / digest).write_bytes(seed)
+    return set(named)
+
+
 def minimise(name: str) -> None:
-    """The least of the inputs found that have all of the coverage, and of these the smallest."""
+    """Keep, beside the seeds, the least of the inputs that have all of the coverage, or the smallest."""
     grown, least = BUILD / name / "corpus", BUILD / name / "least"
     shutil.rmtree(least, ignore_errors=True)
     least.mkdir(parents=True)
     folders = [str(folder) for folder in (least, grown, CORPUS / name) if folder.is_dir()]
+    seeds = seeds_in(name, least)
     command = command_of(name, "-merge=1", f"-max_len={LONGEST}", *folders)
     subprocess.run(command, cwd=ROOT, env=environment(), check=True, capture_output=True)
     kept, size = CORPUS / name, 0
     shutil.rmtree(kept, ignore_errors=True)
     kept.mkdir(parents=True)
-    for file in sorted(least.iterdir(), key=lambda file: (file.stat().st_size, file.name)):
+    found = [file for file in least.iterdir() if file.name not in seeds]
+    for file in sorted(found, key=lambda file: (file.stat().st_size, file.name)):
         size += file.stat().st_size
         if size > CORPUS_BYTES:
             break

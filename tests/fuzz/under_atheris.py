@@ -6,6 +6,7 @@ SEEDS is a folder that is filled with the target's seeds.
 """
 
 import resource
+import shlex
 import sys
 import warnings
 from hashlib import sha1
@@ -33,8 +34,17 @@ def main() -> None:
         (Path(folder) / sha1(seed).hexdigest()).write_bytes(seed)
     warnings.simplefilter("error")
     resource.setrlimit(resource.RLIMIT_AS, (_MOST_MEMORY, _MOST_MEMORY))
-    atheris.Setup([sys.argv[0], *options], targets.TARGETS[name])
+    atheris.Setup([str(command_for(name, folder)), *options], targets.TARGETS[name])
     atheris.Fuzz()
+
+
+def command_for(name: str, folder: str) -> Path:
+    """A program that does this again: to merge corpora, libFuzzer starts itself."""
+    again = Path(folder).absolute().parent / "again"
+    words = [sys.executable, "-m", "tests.fuzz.under_atheris", name, folder]
+    again.write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n')
+    again.chmod(0o755)
+    return again
 
 
 main()
