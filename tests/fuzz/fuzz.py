@@ -82,8 +82,7 @@ def main() -> int:
         return 0
     names = arguments.target or list(TARGETS)
     BUILD.mkdir(parents=True, exist_ok=True)
-    if set(names) & set(KERNEL_TARGETS):
-        compile_targets()
+    compile_targets([name for name in names if name in KERNEL_TARGETS])
     if arguments.minimise:
         for name in names:
             minimise(name)
@@ -115,33 +114,39 @@ def arguments_of(words: list[str]) -> argparse.Namespace:
 # --- Targets of C --------------------------------------------------------------------------------
 
 
-def compile_targets() -> None:
-    if shutil.which("clang") is None or platform.machine() not in ("x86_64", "AMD64"):
+def compile_targets(names: list[str]) -> None:
+    if names and (shutil.which("clang") is None or platform.machine() not in ("x86_64", "AMD64")):
         sys.exit(
             "fuzz: the targets of C need an x86-64 and clang with libFuzzer; on Debian and Ubuntu: "
-            "apt install clang libclang-rt-dev (or libclang-rt-14-dev)"
+            "apt install clang libclang-rt-14-dev (or of clang's version)"
         )
+    kernels = compiled_kernels() if set(names) - {"pool"} else []
+    for name in names:
+        if name == "pool":
+            sources = ["tests/fuzz/fuzz_pool.c", "csrc/pool.c", "csrc/phases.c"]
+            compile_one(name, OF_PROGRAMS, sources)
+            continue
+        target, macro = f"{name}.o", f"-DTARGET={name.removeprefix('kernels_')}"
+        compile_one(target, ["-O2", "-Wall", "-Wextra", macro, "-c"], ["tests/fuzz/fuzz_kernels.c"])
+        compile_one(name, OF_PROGRAMS, [f"build/fuzz/{target}", *kernels, "-lm"])
+
+
+def compiled_kernels() -> list[str]:
+    """Compile the kernels of every set and type, and return the objects."""
     print(
-        "compiling the kernels with sanitizers: takes some minutes when they have changed",
-        flush=True,
+        "compiling the kernels with sanitizers, where they have changed: some minutes", flush=True
     )
     jobs = []
     for name, flags in INSTRUCTION_SETS.items():
         for type_name in ("FLOAT32", "FLOAT64"):
             macros = [f"-DFASTSOFTMAX_{name.upper()}", f"-DFASTSOFTMAX_{type_name}"]
-            jobs.append(
-                (f"{name}.{type_name}.o", [*OF_KERNELS, *flags, *macros, "-c"], ["csrc/kernels.c"])
-            )
+            all_flags = [*OF_KERNELS, *flags, *macros, "-c"]
+            jobs.append((f"{name}.{type_name}.o", all_flags, ["csrc/kernels.c"]))
     have = [f"-DHAVE_{name.upper()}" for name in INSTRUCTION_SETS]
     jobs.append(("dispatch.o", [*OF_KERNELS, *have, "-c"], ["csrc/dispatch.c"]))
     with ThreadPoolExecutor(PROCESSES) as pool:
         list(pool.map(lambda job: compile_one(*job), jobs))
-    kernels = [f"build/fuzz/{output}" for output, _, _ in jobs]
-    compile_one("pool", OF_PROGRAMS, ["tests/fuzz/fuzz_pool.c", "csrc/pool.c", "csrc/phases.c"])
-    for name in KERNEL_TARGETS.keys() - {"pool"}:
-        target, macro = f"{name}.o", f"-DTARGET={name.removeprefix('kernels_')}"
-        compile_one(target, ["-O2", "-Wall", "-Wextra", macro, "-c"], ["tests/fuzz/fuzz_kernels.c"])
-        compile_one(name, OF_PROGRAMS, [f"build/fuzz/{target}", *kernels, "-lm"])
+    return [f"build/fuzz/{output}" for output, _, _ in jobs]
 
 
 def compile_one(output: str, flags: list[str], inputs: list[str]) -> None:
@@ -151,7 +156,10 @@ def compile_one(output: str, flags: list[str], inputs: list[str]) -> None:
     newest = max(source.stat().st_mtime for source in (*files, *(ROOT / "csrc").glob("*.h")))
     if file.exists() and file.stat().st_mtime > newest:
         return
-    subprocess.run(["clang", *FLAGS, *flags, *inputs, "-o", str(file)], cwd=ROOT, check=True)
+    # Beside it first: what was interrupted is not there.
+    beside = file.with_name(f"{output}.new")
+    subprocess.run(["clang", *FLAGS, *flags, *inputs, "-o", str(beside)], cwd=ROOT, check=True)
+    beside.replace(file)
 
 
 # --- Runs ----------------------------------------------------------------------------------------
