@@ -4,13 +4,14 @@
 PYTHON ?= python3
 VENV ?= .venv
 PEERS_VENV ?= .venv-peers
+FUZZ_VENV ?= .venv-fuzz
 # Further arguments of the command: make bench ARGS="--epochs 5", make test ARGS="-k gradient"
 ARGS ?=
 # Tests run in so many processes.
 JOBS ?= $(shell nproc 2>/dev/null || echo 1)
 
 BIN := $(VENV)/bin
-C_FILES := $(sort $(shell find csrc tests/c -name '*.[ch]'))
+C_FILES := $(sort $(shell find csrc tests/c tests/fuzz -name '*.[ch]'))
 CYTHON_FILES := $(sort $(shell find fastsoftmax -name '*.pyx' -o -name '*.pxd' -o -name '*.pxi'))
 BUILD_INPUTS := pyproject.toml setup.py $(filter csrc/%,$(C_FILES)) $(CYTHON_FILES)
 
@@ -51,6 +52,10 @@ exp-check: ## the exponential at every float32, and densely at float64, for ever
 accuracy: ## the errors of losses and gradients of hard rows, next to SciPy's and PyTorch's
 	@$(MAKE) --no-print-directory VENV=$(PEERS_VENV) $(PEERS_VENV)/.peers
 	$(PEERS_VENV)/bin/python -m benchmarks.accuracy $(ARGS)
+
+fuzz: ## feed kernels, readers and model files what a fuzzer makes; ARGS="--target csv --runs 1000000"
+	@$(MAKE) --no-print-directory VENV=$(FUZZ_VENV) $(FUZZ_VENV)/.fuzz
+	$(FUZZ_VENV)/bin/python -m tests.fuzz.fuzz $(ARGS)
 
 peers: ## compare with NumPy, PyTorch, JAX and scikit-learn; make peers ARGS="loss" for the loss core
 	@$(MAKE) --no-print-directory VENV=$(PEERS_VENV) $(PEERS_VENV)/.peers
@@ -109,7 +114,7 @@ mutants: $(VENV)/.test ## plant bugs in kernels and training, one by one: do the
 	$(BIN)/python tests/builds/mutants.py $(ARGS)
 
 clean: ## remove everything that make made, the environment included
-	rm -rf $(VENV) $(PEERS_VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks
+	rm -rf $(VENV) $(PEERS_VENV) $(FUZZ_VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks
 	rm -f fastsoftmax/backends/_core.c fastsoftmax/backends/*.so
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
@@ -130,6 +135,10 @@ $(VENV)/.test: $(VENV)/.created $(BUILD_INPUTS)
 $(VENV)/.peers: $(VENV)/.created $(BUILD_INPUTS)
 	$(call install_extra,peers)
 	@touch $(VENV)/.bench $@
+
+$(VENV)/.fuzz: $(VENV)/.created $(BUILD_INPUTS)
+	$(call install_extra,fuzz)
+	@touch $@
 
 # The linters read the sources: they need not be compiled again for them.
 $(VENV)/.dev: $(VENV)/.created pyproject.toml

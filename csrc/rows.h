@@ -215,8 +215,10 @@ static sums begin_anew(const real *z, size_t n, struct shift *shift, real *e, si
     store(magic_now, now.magic);
     store(from, now.from);
     double power = (double)(magic_now[0] - magic[0]), factor = 0;
-    if (power > -1000 && from[0] == 0) { /* else the terms so far are nothing beside the rest */
-        uint64_t bits = (uint64_t)(1023 + (int64_t)power) << 52;
+    if (power > -1075 && from[0] == 0) {   /* else the terms so far are nothing beside the rest */
+        int64_t exponent = (int64_t)power; /* below -1022 that of a subnormal number */
+        uint64_t bits = exponent >= -1022 ? (uint64_t)(1023 + exponent) << 52
+                                          : (uint64_t)1 << (1074 + exponent);
         memcpy(&factor, &bits, sizeof factor);
     }
     *shift = now;

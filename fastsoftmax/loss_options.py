@@ -13,6 +13,7 @@ Label smoothing: Szegedy et al., Rethinking the Inception Architecture for Compu
 section 7.
 """
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,6 +24,9 @@ from .backends import TargetWeights
 from .validation import FloatArray
 
 REDUCTIONS = ("mean", "sum", "none")
+# Where weights have a sum beyond 2**-64 .. 2**64, a mean is of weights times a power of 2: it is the same,
+# and neither they nor the inverse of their sum leave the range of float32.
+_MOST_POWER, _LARGEST_POWER = 64, 1000
 
 
 class LossOptions(NamedTuple):
@@ -91,10 +95,16 @@ def objective_of(
         )
     if ignored is not None:
         samples = np.where(ignored, 0.0, 1.0 if samples is None else samples)
+    total = _total(rows, samples, classes)
+    power = math.frexp(total)[1]
+    if reduction == "mean" and abs(power) > _MOST_POWER:
+        factor = 2.0 ** -max(min(power, _LARGEST_POWER), -_LARGEST_POWER)
+        samples = np.full(len(rows), factor) if samples is None else samples * factor
+        total = _total(rows, samples, classes)
     weights = None
     if samples is not None or classes is not None or smoothing > 0:
         weights = TargetWeights(samples, classes, smoothing)
-    return Objective(rows, weights, reduction, _total(rows, samples, classes), ignored)
+    return Objective(rows, weights, reduction, total, ignored)
 
 
 def _without_ignored(

@@ -1,5 +1,6 @@
 """Losses and gradients of hard rows are as exact as derived, and no further off than SciPy's."""
 
+import mpmath
 import numpy as np
 import pytest
 
@@ -63,3 +64,16 @@ def test_a_row_without_a_softmax_is_found_wherever_that_shows(family, bad, place
     logits[1, place] = bad
     with pytest.raises(ValueError, match="row 1"):
         accuracy.ours(logits, labels)
+
+
+@pytest.mark.parametrize("largest", [690, 700, 709, 735, 744])
+@pytest.mark.parametrize("n_classes", [129, 700])
+def test_a_term_counts_as_far_below_a_later_one_as_its_probability_is_a_number(n_classes, largest):
+    logits = np.zeros((1, n_classes))
+    logits[0, -1] = largest
+    probabilities = fastsoftmax.softmax(logits)
+    losses, gradient = accuracy.ours(logits, np.array([n_classes - 1]))
+    exact = float(mpmath.exp(-largest))
+    np.testing.assert_allclose(probabilities[0, :-1], exact, rtol=1e-15, atol=5e-324)
+    np.testing.assert_allclose(gradient[0, :-1], exact, rtol=1e-15, atol=5e-324)
+    np.testing.assert_allclose(losses, (n_classes - 1) * exact, rtol=1e-15, atol=5e-324 * n_classes)

@@ -273,3 +273,24 @@ def test_a_row_that_does_not_count_must_be_finite_where_it_is_multiplied(backend
     X = np.array([[1.0, 2.0], [np.nan, 1.0]])
     with pytest.raises(ValueError, match="X: expected finite numbers, got NaN in row 1"):
         linear_cross_entropy(X, np.eye(2), [0, 1], sample_weight=[1, 0], backend=backend)
+
+
+@pytest.mark.parametrize("power", [-1070, -300, 1000])
+@pytest.mark.parametrize("soft", [False, True], ids=["labels", "soft labels"])
+def test_a_mean_is_the_same_on_any_scale_of_the_weights(backend, dtype, soft, power):
+    logits = np.array([[0.5, -1.0], [2.0, 0.0], [0.0, 1.0]], dtype)
+    targets = np.eye(2)[[0, 1, 1]] if soft else np.array([0, 1, 1])
+    weights = np.array([3.0, 0.0, 1.0])
+    expected = softmax_cross_entropy(logits, targets, sample_weight=weights, backend=backend)
+    found = softmax_cross_entropy(
+        logits, targets, sample_weight=np.ldexp(weights, power), backend=backend
+    )
+    rtol = 1e-6 if dtype == np.float32 else 1e-14
+    for actual, value in zip(found, expected, strict=True):
+        np.testing.assert_allclose(actual, value, rtol=rtol)
+    if not soft and dtype == np.float64:
+        classes = np.array([3.0, 1.0])
+        expected = cross_entropy(logits, targets, class_weight=classes, backend=backend)
+        classes = np.ldexp(classes, power)
+        loss = cross_entropy(logits, targets, class_weight=classes, backend=backend)
+        assert loss == pytest.approx(expected, rel=1e-14)

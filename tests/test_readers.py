@@ -384,6 +384,13 @@ def test_idx_headers_that_lie_are_refused(sizes, compress, tmp_path, digits):
     refused(file, r"expected \d+ bytes after the header, which says shape .* of uint8, got")
 
 
+def test_idx_of_no_images_of_a_size_past_what_numpy_counts(tmp_path):
+    file = tmp_path / "images"
+    file.write_bytes(bytes([0, 0, 8, 3]) + struct.pack(">3I", 0, 2**32 - 5, 2**32 - 1))
+    (tmp_path / "labels").write_bytes(as_idx(np.zeros(0)))
+    refused(file, "expected an IDX file, got damaged or other data .*too big")
+
+
 @pytest.mark.parametrize(
     "start", ["", "00", "000008", "00000803", "00000a01", "01000801", "00000805", "00000800"]
 )
@@ -470,6 +477,9 @@ def test_svhn_as_matlab_writes_it_in_either_byte_order(order, tmp_path, rng):
     for shape in ((3, 2), (-3, -1), (2**31 - 1,) * 4, (0,)):
         file.write_bytes(header + X + array(b"y", 6, shape, bytes([10, 2, 1])))
         refused(file, r"got a damaged one: y of shape \(.*\), type 2 and 3 bytes")
+    # sizes beside a 0 that are past what NumPy counts
+    file.write_bytes(header + X + array(b"y", 6, (0, *(2**31 - 1,) * 7), b""))
+    refused(file, "got damaged or other data .*too big")
     level_7_3 = b"MATLAB 7.3 MAT-file".ljust(124) + struct.pack(f"{order}H", 0x200) + header[126:]
     file.write_bytes(level_7_3 + bytes(500))
     refused(file, "got level 7.3 .HDF5.; save it with '-v7'")
@@ -649,6 +659,7 @@ def npy_bytes(descr, shape, data, version=(1, 0)):
     [
         (npy_bytes("<f8", (10**15, 3), bytes(48)), "bytes after the header"),
         (npy_bytes("<f8", (2**62, 2**62), bytes(48)), "bytes after the header"),
+        (npy_bytes("<f8", (0, 2**62, 2**62), b""), "got damaged or other data .*too big"),
         (npy_bytes("<f8", (1, 3), bytes(48)), "expected 24 bytes after the header, .* got more"),
         (npy_bytes("<f8", (3, 3), bytes(48)), "expected 72 bytes after the header, .* got only 48"),
         (npy_bytes("<f8", (-2, -3), bytes(48)), "got shape|bytes after"),
@@ -836,6 +847,12 @@ def test_csv_headers(first, options, has_header, tmp_path):
         (b"\xff\xfea\0,\0", {}, "CSV text in UTF-8"),
         (b"a,y\n\xff\xfe,1\n", {}, "expected numbers in column 'a', got binary"),
         (b"a,y\n1,\xff\xfe\n", {}, "expected labels, got b"),
+        (
+            b"\xef\xbb\xbf\n1,\xc4\n",
+            {},
+            "CSV text in UTF-8",
+        ),  # nothing but a mark in the first line
+        (b"a,y\n1,2\n", {"target": "\udcc4"}, "^target: expected the name of one column"),
         ("a\x1b[2J,b\n1,2\n", {}, r"2 columns: a\\x1b\[2J, b"),
         ("a," * 20 + "y\n", {"target": "x"}, r"21 columns: a, a, a, a, a, a, a, a, a, a, \.\.\. y"),
     ],
@@ -901,6 +918,17 @@ def test_parquet_that_is_wrong(columns, match, tmp_path):
     file = tmp_path / "a.parquet"
     parquet.write_table(pyarrow.table(columns), file)
     refused(file, match)
+
+
+def test_parquet_of_texts_that_are_no_utf_8(tmp_path):
+    file = tmp_path / "a.parquet"
+    offsets = np.array([0, 1, 2], np.int32)
+    texts = pyarrow.StringArray.from_buffers(2, *map(pyarrow.py_buffer, (offsets, b"a\xc4")))
+    parquet.write_table(pyarrow.table({"a": [1.5, 2.5], "y": texts}), file)
+    refused(file, "expected numbers, and texts in UTF-8, got damaged or other data")
+    parquet.write_table(pyarrow.table({"a\xe4": [1.5, 2.5], "y": [0, 1]}), file, store_schema=False)
+    file.write_bytes(file.read_bytes().replace("a\xe4".encode(), b"a\xc3!"))
+    refused(file, "expected a Parquet file, got damaged or other data")
 
 
 # --- All formats ---------------------------------------------------------------------------------

@@ -110,8 +110,9 @@ def _mapped(path: Path) -> NDArray[Any]:
         header = _header(path, stream)
         offset = stream.tell()
     _check_size(path, header, path.stat().st_size - offset)
-    if header.n_bytes == 0:  # nothing to map
-        return np.empty(header.shape, header.dtype)
+    if header.n_bytes == 0:  # nothing to map; sizes beside a 0 may be past what NumPy counts
+        with reported(path, "NumPy's .npy format", ValueError):
+            return np.empty(header.shape, header.dtype)
     return np.memmap(path, header.dtype, "r", offset, header.shape, header.order)
 
 

@@ -14,7 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .dataset import Samples
-from .files import UnreadableFile, as_path, check_is_file, compression_of, open_binary, read_up_to
+from .files import (
+    UnreadableFile,
+    as_path,
+    check_is_file,
+    compression_of,
+    open_binary,
+    read_up_to,
+    reported,
+)
 from .shapes import as_labels, as_rows
 
 _DTYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
@@ -70,7 +78,10 @@ def read_array(path: Path) -> NDArray[Any]:
             _check_size(path, dtype, shape, path.stat().st_size - stream.tell())
         content = read_up_to(stream, n_bytes)
     _check_size(path, dtype, shape, len(content))
-    numbers = np.frombuffer(content, dtype).reshape(shape)
+    with reported(
+        path, "an IDX file", ValueError
+    ):  # sizes beside a 0 may be past what NumPy counts
+        numbers = np.frombuffer(content, dtype).reshape(shape)
     return numbers.astype(dtype.newbyteorder("="), copy=False)
 
 

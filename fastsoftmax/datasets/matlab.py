@@ -146,6 +146,7 @@ def _array(
         or len(shape) > _MOST_DIMENSIONS
     ):
         raise _damaged(path, f"{name} of shape {shape}, type {kind} and {len(data)} bytes")
-    numbers = np.frombuffer(data, stored).reshape(shape, order="F")
+    with reported(path, WHAT, ValueError):  # sizes beside a 0 may be past what NumPy counts
+        numbers = np.frombuffer(data, stored).reshape(shape, order="F")
     with np.errstate(invalid="ignore"):  # NaN that a damaged file has in the place of integers
         return name, numbers.astype(dtype, copy=False)

@@ -1,5 +1,6 @@
 """Tables, CSV and Parquet, through PyArrow: a column of labels, and features in all others."""
 
+import codecs
 import csv
 from collections.abc import Sequence
 from pathlib import Path
@@ -86,8 +87,13 @@ def read_parquet(path: Path, target: object = None, require_labels: bool = True)
     parquet = optional_module("pyarrow.parquet", "Parquet", "data")
     with path.open("rb") as stream, reported(path, "a Parquet file", Exception):
         table = parquet.ParquetFile(stream).read()
-    target = _name_or_index(target, table.column_names)
+    target = _name_or_index(target, _names_of(path, table))
     return _samples(path, table, target, True, require_labels)
+
+
+def _names_of(path: Path, table: Any) -> list[str]:
+    with reported(path, "names of columns in UTF-8", UnicodeDecodeError):
+        return list(table.column_names)
 
 
 def _name_or_index(target: object, names: Sequence[str]) -> object:
@@ -101,8 +107,8 @@ def _first_row(path: Path, delimiter: str) -> list[str]:
     with open_binary(path) as stream, reported(path, "CSV text in UTF-8", ValueError, csv.Error):
         line = b"\n"
         while line in (b"\n", b"\r\n"):
-            line = stream.readline(_LONGEST_LINE)
-        return next(csv.reader([line.decode("utf-8-sig")], delimiter=delimiter), [])
+            line = stream.readline(_LONGEST_LINE).removeprefix(codecs.BOM_UTF8)
+        return next(csv.reader([line.decode()], delimiter=delimiter), [])
 
 
 def _has_header(path: Path, fields: Sequence[str], target: object) -> bool:
@@ -126,7 +132,7 @@ def _is_number(field: str) -> bool:
 
 
 def _samples(path: Path, table: Any, target: object, named: bool, require_labels: bool) -> Samples:
-    names = [str(name).strip() for name in table.column_names]
+    names = [name.strip() for name in _names_of(path, table)]
     place = _place_of_target(path, names, target, named, require_labels)
     features = [column for column in range(len(names)) if column != place]
     if not features or table.num_rows == 0:
@@ -136,15 +142,15 @@ def _samples(path: Path, table: Any, target: object, named: bool, require_labels
             f"got {table.num_rows} rows and {len(names)} columns",
         )
     called = [f"column {names[i]!r}" if named else f"column {i}" for i in range(len(names))]
-    columns = [_numbers(path, called[column], table.column(column)) for column in features]
+    # Parquet's texts are looked at only now.
+    with reported(path, "numbers, and texts in UTF-8", Exception):
+        columns = [_numbers(path, called[column], table.column(column)) for column in features]
+        y = None if place is None else _labels(path, called[place], table.column(place))
     X = np.empty((table.num_rows, len(features)), np.result_type(*{c.dtype for c in columns}))
     for index, column in enumerate(columns):
         X[:, index] = column
-    y = None
-    if place is not None:
-        y = as_labels(path, _labels(path, called[place], table.column(place)))
     kept = tuple(names[column] for column in features) if named else None
-    return Samples(X, y, feature_names=kept)
+    return Samples(X, None if y is None else as_labels(path, y), feature_names=kept)
 
 
 def _place_of_target(

@@ -1,0 +1,50 @@
+"""Runs one target under libFuzzer, with coverage of fastsoftmax alone:
+
+    python -m tests.fuzz.under_atheris TARGET SEEDS [what libFuzzer takes]
+
+SEEDS is a folder that is filled with the target's seeds.
+"""
+
+import resource
+import shlex
+import sys
+import warnings
+from hashlib import sha1
+from pathlib import Path
+
+import atheris
+
+with atheris.instrument_imports(include=["fastsoftmax"]):
+    import fastsoftmax.checkpoints
+    import fastsoftmax.classifier
+    import fastsoftmax.datasets.formats
+    import fastsoftmax.gradient_sums
+    import fastsoftmax.linear
+    import fastsoftmax.loss
+    import fastsoftmax.persistence.files  # noqa: F401
+    from tests.fuzz import seeds, targets
+
+# A file of some thousand bytes that asks for more gets a MemoryError, which is a finding.
+_MOST_MEMORY = 6 << 30
+
+
+def main() -> None:
+    name, folder, *options = sys.argv[1:]
+    for seed in seeds.seeds_of(name):
+        (Path(folder) / sha1(seed).hexdigest()).write_bytes(seed)
+    warnings.simplefilter("error")
+    resource.setrlimit(resource.RLIMIT_AS, (_MOST_MEMORY, _MOST_MEMORY))
+    atheris.Setup([str(command_for(name, folder)), *options], targets.TARGETS[name])
+    atheris.Fuzz()
+
+
+def command_for(name: str, folder: str) -> Path:
+    """A program that does this again: to merge corpora, libFuzzer starts itself."""
+    again = Path(folder).absolute().parent / "again"
+    words = [sys.executable, "-m", "tests.fuzz.under_atheris", name, folder]
+    again.write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n')
+    again.chmod(0o755)
+    return again
+
+
+main()
