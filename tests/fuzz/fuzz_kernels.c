@@ -5,7 +5,7 @@
  * Every array is an allocation of its own, of exactly its size, and so is every row. What is held to:
  *   - nothing beside the outputs is touched: inputs stay as they are, and so does what pads the outputs;
  *   - what was in the outputs before does not matter: a second run on other contents has the same bits;
- *   - AVX2 and AVX-512 have the same bits, and portable C nearly the same numbers where they are moderate;
+ *   - AVX2 and AVX-512 have the same bits;
  *   - a row without a softmax is reported, any other has losses and gradients near those of long double;
  *   - products and sums of moderate numbers are near those of long double.
  */
