@@ -16,7 +16,8 @@ CYTHON_FILES := $(sort $(shell find fastsoftmax -name '*.pyx' -o -name '*.pxd' -
 BUILD_INPUTS := pyproject.toml setup.py $(filter csrc/%,$(C_FILES)) $(CYTHON_FILES)
 
 TESTS_OF_THREADS := tests/test_threads.py tests/test_processes.py tests/test_interruption.py
-TESTS_OF_MEMORY := -q --timeout=3000 -k "compiled and not numba and not naive" tests/test_kernels.py
+TESTS_OF_MEMORY := -q --timeout=3000 -k "compiled and not numba" tests/test_sgd.py::test_one_step_of_a_kernel \
+	tests/test_linear.py tests/test_search.py tests/test_sparse.py
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
