@@ -301,7 +301,7 @@ cdef dense_epoch(
     cdef Scratch squares = Scratch(e.n_penalties, of_a_strip, sizeof(double))
     cdef Scratch magnitudes = Scratch(e.n_penalties, of_a_strip, sizeof(double))
     cdef ShortRows *of_chunks = &e.short_rows
-    of_chunks.losses = NULL
+    memset(of_chunks, 0, sizeof(ShortRows))
     if short_rows:
         split_short_rows(&e, has_labels, converts)
     cdef size_t n_chunks = of_chunks.n_chunks if short_rows else 0
