@@ -26,25 +26,22 @@ def test_no_input_of_the_corpus_is_a_finding(name):
             targets.TARGETS[name](data)
 
 
+def checked(monkeypatch, module, check_name, target):
+    """What a target's check has been called with, for all seeds: what was read without an error."""
+    found, check = [], getattr(module, check_name)
+    monkeypatch.setattr(module, check_name, lambda *args: (check(*args), found.append(args)))
+    for data in seeds.seeds_of(target):
+        targets.TARGETS[target](data)
+    return found
+
+
 @pytest.mark.parametrize("name", targets.reader_targets.TARGETS)
 def test_some_seeds_are_files_that_are_read(name, monkeypatch):
-    read = []
-    check = targets.reader_targets.check_samples
-    monkeypatch.setattr(
-        targets.reader_targets, "check_samples", lambda *args: (check(*args), read.append(args))
-    )
-    for data in seeds.seeds_of(name):
-        targets.TARGETS[name](data)
+    read = checked(monkeypatch, targets.reader_targets, "check_samples", name)
     assert len(read) >= len(seeds.seeds_of(name)) / 2
 
 
 @pytest.mark.parametrize("name", ["model_npz", "model_safetensors"])
 def test_every_seed_of_a_model_is_loaded(name, monkeypatch):
-    loaded = []
-    check = targets.model_targets.check_model
-    monkeypatch.setattr(
-        targets.model_targets, "check_model", lambda *args: (check(*args), loaded.append(args))
-    )
-    for data in seeds.seeds_of(name):
-        targets.TARGETS[name](data)
+    loaded = checked(monkeypatch, targets.model_targets, "check_model", name)
     assert len(loaded) == len(seeds.seeds_of(name))

@@ -78,9 +78,8 @@ def read_array(path: Path) -> NDArray[Any]:
             _check_size(path, dtype, shape, path.stat().st_size - stream.tell())
         content = read_up_to(stream, n_bytes)
     _check_size(path, dtype, shape, len(content))
-    with reported(
-        path, "an IDX file", ValueError
-    ):  # sizes beside a 0 may be past what NumPy counts
+    # Sizes beside a 0 may be past what NumPy counts.
+    with reported(path, "an IDX file", ValueError):
         numbers = np.frombuffer(content, dtype).reshape(shape)
     return numbers.astype(dtype.newbyteorder("="), copy=False)
 
