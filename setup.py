@@ -133,7 +133,8 @@ class BuildKernels(build_ext):
         ]
 
     def _compile_kernels(self, flags):
-        def compile_one(name, type_name):
+        def compile_one(kernels):
+            name, type_name = kernels
             unix_flags, msvc_flags = INSTRUCTION_SETS[name]
             return self.compiler.compile(
                 [KERNEL_SOURCE],
@@ -150,9 +151,7 @@ class BuildKernels(build_ext):
 
         # Each takes a compiler most of a minute.
         with ThreadPoolExecutor(os.cpu_count()) as compilers:
-            objects = compilers.map(
-                compile_one, *zip(*product(INSTRUCTION_SETS, TYPES), strict=True)
-            )
+            objects = compilers.map(compile_one, product(INSTRUCTION_SETS, TYPES))
             return [path for paths in objects for path in paths]
 
 
