@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from fastsoftmax import SoftmaxClassifier, load
+from fastsoftmax.backends import get_backend
 from fastsoftmax.cli import main
 
 pytestmark = pytest.mark.timeout(90)
@@ -302,6 +303,7 @@ print("done")
 
 
 def test_ctrl_c_ends_what_goes_on_and_the_process_goes_on(tmp_path):
+    get_backend("compiled")  # which the program asks for
     script = tmp_path / "interrupted.py"
     script.write_text(INTERRUPTED)
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": tmp_path}

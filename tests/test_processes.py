@@ -1,6 +1,7 @@
 """Forked, started anew, in threads by the dozen: the same bits, and nothing hangs or is left behind."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -24,6 +25,43 @@ def found():
 @pytest.mark.parametrize("name", processes.CASES)
 def test_the_same_bits_everywhere(found, name):
     assert found[name] == "same"
+
+
+ASLEEP = """
+import os, time
+import numpy as np
+from fastsoftmax import softmax
+
+TASKS = "/proc/self/task"
+
+
+def seconds_of_threads():
+    return {
+        name: int(open(f"{TASKS}/{name}/schedstat").read().split()[0]) / 1e9
+        for name in os.listdir(TASKS)
+    }
+
+
+logits = np.ones((20_000, 100))
+before = seconds_of_threads()
+softmax(logits, backend="compiled", n_threads=2)
+(worker,) = seconds_of_threads().keys() - before.keys()
+for _ in range(3):
+    time.sleep(0.2)  # by then it sleeps
+    used = seconds_of_threads()[worker]
+    limit = time.monotonic() + 30
+    while seconds_of_threads()[worker] < used + 1e-3:
+        assert time.monotonic() < limit, "the worker sleeps on"
+        softmax(logits, backend="compiled", n_threads=2)
+"""
+
+
+@pytest.mark.skipif(
+    not Path("/proc/self/schedstat").exists() or len(os.sched_getaffinity(0)) < 2,
+    reason="needs a system that tells the time of each thread, and two CPUs",
+)
+def test_a_worker_that_sleeps_takes_part_again():
+    subprocess.run([sys.executable, "-c", ASLEEP], check=True, timeout=LIMIT)
 
 
 AT_EXIT = """

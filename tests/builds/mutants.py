@@ -34,6 +34,7 @@ TESTS = [
     "tests/test_standardize.py",
     "tests/test_interruption.py",
     "tests/test_instruction_sets.py",
+    "tests/test_processes.py",
 ]
 SELECTION = "not naive and not numba"
 SECONDS_OF_A_TEST = 200

@@ -32,7 +32,8 @@ NOT_CORE = {
 }
 # What tests nothing but the compiled backend, from its C API to its instruction sets.
 OF_THE_COMPILED = {
-    *("test_accuracy", "test_c_api", "test_instruction_sets", "test_njit", "test_profiling"),
+    *("test_accuracy", "test_allocation", "test_c_api", "test_instruction_sets", "test_njit"),
+    *("test_processes", "test_profiling", "test_properties_of_bits"),
 }
 # The extras that a user may have; the oldest of each, and of NumPy, has to do.
 USERS_EXTRAS = ("numba", "sklearn", "data", "progress", "plot", "safetensors", "onnx")

@@ -123,12 +123,19 @@ def compile_targets(names: list[str]) -> None:
     kernels = compiled_kernels() if set(names) - {"pool"} else []
     for name in names:
         if name == "pool":
-            sources = ["tests/fuzz/fuzz_pool.c", "csrc/pool.c", "csrc/phases.c"]
-            compile_one(name, OF_PROGRAMS, sources)
+            sources = ["tests/fuzz/pool.c", "csrc/pool.c", "csrc/phases.c"]
+            compile_one(program_of(name), OF_PROGRAMS, sources)
             continue
-        target, macro = f"{name}.o", f"-DTARGET={name.removeprefix('kernels_')}"
-        compile_one(target, ["-O2", "-Wall", "-Wextra", macro, "-c"], ["tests/fuzz/fuzz_kernels.c"])
-        compile_one(name, OF_PROGRAMS, [f"build/fuzz/{target}", *kernels, "-lm"])
+        objects = []
+        for part in ("run", "case", name.removeprefix("kernels_")):
+            source, target = f"tests/fuzz/kernels/{part}.c", BUILD / f"{part}.o"
+            compile_one(target, ["-O2", "-Wall", "-Wextra", "-c"], [source])
+            objects.append(str(target))
+        compile_one(program_of(name), OF_PROGRAMS, [*objects, *kernels, "-lm"])
+
+
+def program_of(name: str) -> Path:
+    return BUILD / f"{name}.program"
 
 
 def compiled_kernels() -> list[str]:
@@ -141,25 +148,25 @@ def compiled_kernels() -> list[str]:
         for type_name in ("FLOAT32", "FLOAT64"):
             macros = [f"-DFASTSOFTMAX_{name.upper()}", f"-DFASTSOFTMAX_{type_name}"]
             all_flags = [*OF_KERNELS, *flags, *macros, "-c"]
-            jobs.append((f"{name}.{type_name}.o", all_flags, ["csrc/kernels.c"]))
+            jobs.append((BUILD / f"{name}.{type_name}.o", all_flags, ["csrc/kernels.c"]))
     have = [f"-DHAVE_{name.upper()}" for name in INSTRUCTION_SETS]
-    jobs.append(("dispatch.o", [*OF_KERNELS, *have, "-c"], ["csrc/dispatch.c"]))
+    jobs.append((BUILD / "dispatch.o", [*OF_KERNELS, *have, "-c"], ["csrc/dispatch.c"]))
     with ThreadPoolExecutor(PROCESSES) as pool:
         list(pool.map(lambda job: compile_one(*job), jobs))
-    return [f"build/fuzz/{output}" for output, _, _ in jobs]
+    return [str(output) for output, _, _ in jobs]
 
 
-def compile_one(output: str, flags: list[str], inputs: list[str]) -> None:
+def compile_one(output: Path, flags: list[str], inputs: list[str]) -> None:
     """Compile what is older than its sources."""
-    file = BUILD / output
-    files = [ROOT / name for name in inputs if not name.startswith("-")]
-    newest = max(source.stat().st_mtime for source in (*files, *(ROOT / "csrc").glob("*.h")))
-    if file.exists() and file.stat().st_mtime > newest:
+    sources = [ROOT / name for name in inputs if not name.startswith("-")]
+    sources += [*(ROOT / "csrc").glob("*.h"), *HERE.glob("kernels/*.h")]
+    newest = max(source.stat().st_mtime for source in sources)
+    if output.exists() and output.stat().st_mtime > newest:
         return
     # Beside it first: what was interrupted is not there.
-    beside = file.with_name(f"{output}.new")
+    beside = output.with_name(f"{output.name}.new")
     subprocess.run(["clang", *FLAGS, *flags, *inputs, "-o", str(beside)], cwd=ROOT, check=True)
-    beside.replace(file)
+    beside.replace(output)
 
 
 # --- Runs ----------------------------------------------------------------------------------------
@@ -167,7 +174,7 @@ def compile_one(output: str, flags: list[str], inputs: list[str]) -> None:
 
 def command_of(name: str, *options: str) -> list[str]:
     if name in KERNEL_TARGETS:
-        return [str(BUILD / name), *options]
+        return [str(program_of(name)), *options]
     grown = BUILD / name / "corpus"
     return [sys.executable, "-m", "tests.fuzz.under_atheris", name, str(grown), *options]
 

@@ -8,6 +8,7 @@ and the tensors that a file is made of.
 import io
 import warnings
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,9 @@ def check_model(model: Any, suffix: str) -> None:
         assert np.isfinite(array).all()
         assert array.dtype in (np.float32, np.float64)
         assert array.flags.writeable
+    # Of one in four, by its bits: this takes several times as long as all before.
+    if zlib.crc32(model.coef_.tobytes()) % 4:
+        return
     again = folder() / f"again{suffix}"
     model.save(again)
     loaded = fastsoftmax.load(again)

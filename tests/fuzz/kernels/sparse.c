@@ -1,0 +1,114 @@
+/* Steps of training on sparse rows. */
+#include "case.h"
+
+static const size_t SPARSE_CLASSES[] = {1, 2, 3, 8, 10, 16, 17, 31, 33, 48, 49, 64, 65, 70, 100};
+
+/* Up to eight values a row, in any columns, also the same, and of some rows in one that does not exist. */
+static struct sparse_row *sparse_rows_of(size_t n, size_t d, int wide, int *has_none) {
+    struct sparse_row *rows = allocate((n + SPARSE_ROWS_AHEAD) * sizeof *rows);
+    static const size_t none[] = {0, 1, SIZE_MAX, INT32_MAX, (size_t)1 << 31};
+    for (size_t i = 0; i < n; ++i) {
+        size_t n_values = below(9), index_size = wide ? sizeof(int64_t) : sizeof(int32_t);
+        char *indices = allocate(n_values * index_size);
+        rows[i] = (struct sparse_row){fixed(numbers(n_values)), indices, n_values};
+        for (size_t v = 0; v < n_values; ++v) {
+            size_t column = (size_t)(next() % d);
+            if (next() % 64 == 0) {
+                column = d + none[next() % LENGTH(none)];
+                *has_none = 1;
+            }
+            int64_t as_wide = (int64_t)column;
+            int32_t as_narrow = (int32_t)(uint32_t)column;
+            if (!wide && (size_t)as_narrow < d) as_narrow = -1;
+            memcpy(indices + v * index_size, wide ? (void *)&as_wide : (void *)&as_narrow,
+                   index_size);
+        }
+        fixed(indices);
+    }
+    for (size_t i = n; i < n + SPARSE_ROWS_AHEAD; ++i) rows[i] = rows[n - 1];
+    return rows;
+}
+
+static size_t column_in(const struct sparse_row *row, size_t v, int wide) {
+    return wide ? (size_t)((const int64_t *)row->indices)[v]
+                : (size_t)((const int32_t *)row->indices)[v];
+}
+
+/* Scores against those of the weights as they were, where no penalty changes them on the way. */
+static void check_sparse_scores(const struct sparse_row *row, int wide, const void *coef, size_t d,
+                                size_t c, const void *inverse_scale, const void *intercept,
+                                const char *logits, size_t at) {
+    for (size_t k = 0; k < c; ++k) {
+        long double sum = intercept ? (long double)get(intercept, k) : 0, all = fabsl(sum);
+        for (size_t v = 0; v < row->n_values; ++v) {
+            size_t j = column_in(row, v, wide);
+            if (j >= d) {
+                if (!isnan(get(logits, 0))) fail("a column that is not there has a score", at);
+                return;
+            }
+            long double x = (long double)get(row->values, v) * (long double)get(coef, k * d + j);
+            if (inverse_scale) x *= (long double)get(inverse_scale, j);
+            sum += x;
+            all += fabsl(x);
+        }
+        check_dot(get(logits, k), sum, all, row->n_values, at);
+    }
+}
+
+/* Two steps, and what the penalty alone does to the weights that they do not meet. */
+static void sparse_case(void) {
+    function_name = "sparse";
+    size_t n = 1 + below(12), d = 1 + below(60), lanes = kernels->lanes,
+           size = kernels->element_size;
+    size_t c = one_of(SPARSE_CLASSES, LENGTH(SPARSE_CLASSES)), columns = whole_vectors(c);
+    size_t n_slabs = (c - 1) / (SPARSE_SLAB_VECTORS * lanes) + 1;
+    int wide = (int)below(2), has_penalty = (int)below(2), has_none = 0;
+    struct penalty_prefix *prefixes = allocate(3 * sizeof *prefixes);
+    prefixes[0] = (struct penalty_prefix){1, 1, 0};
+    uint32_t *steps = allocate(n_slabs * d * sizeof *steps);
+    memset(steps, 0, n_slabs * d * sizeof *steps);
+    const void *inverse_scale = below(2) ? fixed(numbers(d)) : NULL;
+    struct sparse_weights w = {stale(d * columns),         d,        c, wide, inverse_scale,
+                               has_penalty ? steps : NULL, prefixes, 0};
+    const void *coef = fixed(numbers(c * d));
+    void *intercept = numbers(c), *back = stale(c * d), *logits = stale(n * columns);
+    for (size_t k = 0; k < n_slabs; ++k) kernels->sparse_pack(coef, &w, k);
+    for (size_t k = 0; k < n_slabs; ++k) kernels->sparse_unpack(&w, k, back);
+    for (size_t i = 0; i < c * d; ++i) {
+        if (!same_bits(get(back, i), get(coef, i))) fail("a weight comes back as another", i);
+    }
+    for (int i = 0; i < 2; ++i) {
+        const struct sparse_row *rows = sparse_rows_of(n, d, wide, &has_none);
+        double factor = (double[]){0.9, -0.3, 1, 1e-30}[below(4)], threshold = below(2) ? 0.01 : 0;
+        int with_intercept = (int)below(2);
+        for (size_t k = 0; k < n_slabs; ++k) {
+            kernels->sparse_scores(rows, n, &w, k, with_intercept ? intercept : NULL, logits,
+                                   columns);
+        }
+        for (size_t s = 0; s < n; ++s) {
+            const char *row = (const char *)logits + s * columns * size;
+            record_reals(row, c);
+            if (i == 0)
+                check_sparse_scores(rows + s, wide, coef, d, c, inverse_scale,
+                                    with_intercept ? intercept : NULL, row, s);
+        }
+        for (size_t k = 0; k < n_slabs; ++k) {
+            kernels->sparse_update(rows, n, &w, k, logits, columns, -0.01);
+        }
+        kernels->sparse_update_intercept(logits, columns, n, c, 0.1, intercept);
+        struct penalty_prefix *last = prefixes + w.now++;
+        last[1].scale = last->scale * factor;
+        last[1].inverse_scale = 1 / last[1].scale;
+        last[1].shrinkage = last->shrinkage + threshold * fabs(last[1].inverse_scale);
+    }
+    for (size_t k = 0; k < n_slabs; ++k) {
+        if (has_penalty) kernels->sparse_catch_up(&w, k);
+        kernels->sparse_unpack(&w, k, back);
+    }
+    record_reals(w.start, d * columns);
+    record_reals(back, c * d);
+    record_reals(intercept, c);
+}
+
+void (*const CASES[])(void) = {sparse_case};
+const size_t N_CASES = LENGTH(CASES);
