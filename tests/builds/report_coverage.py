@@ -7,7 +7,8 @@ of C and Cython gcov tells. Cython's output says in comments of which line it is
 are counted where the GIL is not held, too, and no thread is slowed by tracing.
 
 Every line that did not run is printed. What `not_covered.toml` says of it, by the file and a part of the
-line, is its argument; a line without one, and an argument without a line, are an error.
+line, is its argument, and that of the lines below that are indented deeper; a line without one, and an
+argument without a line, are an error.
 """
 
 import json
@@ -77,12 +78,25 @@ def cython_lines(output):
     return places
 
 
-def argument_for(arguments, path, text):
-    """The first that speaks of the line, or None."""
-    for argument in arguments:
-        if argument["file"] == path and argument["line"] in text:
-            return argument
-    return None
+def end_of_block(source, number):
+    """The first line that is no deeper than line `number`, but for brackets that close."""
+    depth = len(source[number - 1]) - len(source[number - 1].lstrip())
+    for at, text in enumerate(source[number:], number + 1):
+        if re.match(rf"\s{{0,{depth}}}(?![)\]}}]\S*(?:$| ->|:))[^\s#]", text):
+            return at
+    return len(source) + 1
+
+
+def argued(lines, source, arguments):
+    """Each line and the argument for it, or None."""
+    argument, end = None, 0
+    for number in lines:
+        found = [one for one in arguments if one["line"] in source[number - 1]]
+        if found:
+            argument, end = found[0], end_of_block(source, number)
+        elif number >= end:
+            argument = None
+        yield number, source[number - 1].strip(), argument
 
 
 def table_of(files):
@@ -114,10 +128,10 @@ def main(python_path):
     used, bare = set(), 0
     for path in sorted(files):
         source = Path(path).read_text().splitlines()
-        missing = [(number, source[number - 1].strip()) for number in sorted(files[path][1])]
-        argued = [(number, text, argument_for(arguments, path, text)) for number, text in missing]
+        of_file = [argument for argument in arguments if argument["file"] == path]
+        missing = argued(sorted(files[path][1]), source, of_file)
         # One argument may speak of many lines.
-        for argument, lines in groupby(argued, key=lambda line: line[2]):
+        for argument, lines in groupby(missing, key=lambda line: line[2]):
             for number, text, _ in lines:
                 console.print(f"{path}:{number}: {text}", markup=False)
                 bare += argument is None
