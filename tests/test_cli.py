@@ -4,6 +4,7 @@ import io
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 from statistics import median
@@ -15,7 +16,7 @@ from threadpoolctl import threadpool_info
 
 from fastsoftmax import SoftmaxClassifier, __version__
 from fastsoftmax.backends import NAMES, why_unavailable
-from fastsoftmax.cli import machine, main, measure, task
+from fastsoftmax.cli import files, machine, main, measure, record, task
 from fastsoftmax.cli.measure import Settings
 from fastsoftmax.cli.numbers import duration, size, three_digits, with_prefix
 from fastsoftmax.cli.report import print_comparison
@@ -120,7 +121,9 @@ def test_ctrl_c_ends_without_a_traceback(capsys, monkeypatch, command):
         (("--threads", "0"), "--threads"),
         (("--threads", "1.5"), "--threads"),
         (("--seed", "-1"), "--seed"),
+        (("--seed", "x"), "--seed"),
         (("--learning-rate", "0"), "--learning-rate"),
+        (("--learning-rate", "x"), "--learning-rate"),
         (("--learning-rate", "nan"), "--learning-rate"),
         (("--learning-rate", "inf"), "--learning-rate"),
         (("--dtype", "float16"), "--dtype"),
@@ -141,6 +144,7 @@ def test_ctrl_c_ends_without_a_traceback(capsys, monkeypatch, command):
         (("--plot", "."), "--plot"),
         (("--json", "no/such/folder/bench.json"), "--json"),
         (("--json", "."), "--json"),
+        (("--json", "a" * 300), "--json"),
         (("--json", "one.png", "--plot", "one.png"), "--json"),
         (("--json", "./fastsoftmax-bench.png"), "--json"),
         (("--plot", "one.png", "--no-plot"), "--no-plot"),
@@ -162,6 +166,22 @@ def test_unknown_commands_are_an_error_that_lists_those_there_are(capsys):
     assert "learn" in err
     assert "bench" in err
     assert "train" in err
+
+
+def test_a_file_that_is_missing_where_none_is_expected_to_be_is_one_line(capsys, monkeypatch):
+    def damaged_install(**_):
+        raise FileNotFoundError(2, "No such file or directory", "digits.csv.gz")
+
+    monkeypatch.setattr(task.datasets, "load_digits", damaged_install)
+    err = error_of(capsys, "bench", "--no-plot", code=1)
+    assert err == "fastsoftmax bench: error: digits.csv.gz: no such file or directory\n"
+
+
+def test_a_file_that_may_not_be_written_is_one_line(capsys, monkeypatch, tmp_path):
+    # What the system says to others than root.
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    err = error_of(capsys, *SMALL, "--json", str(tmp_path / "a.json"))
+    assert f"argument --json: '{tmp_path / 'a.json'}' cannot be written" in err
 
 
 # info
@@ -231,6 +251,28 @@ def test_the_instruction_set_in_use_is_among_those_listed(capsys):
     else:
         assert sets is None
         assert "there is no compiled backend" in out
+
+
+def test_without_the_compiled_backend_info_says_there_is_no_instruction_set(capsys, monkeypatch):
+    reason = "no C compiler was there"
+    monkeypatch.setattr(
+        machine, "why_unavailable", lambda name: reason if name == "compiled" else None
+    )
+    code, out, _ = run(capsys, "info")
+    assert code == 0
+    assert re.search(r"^instruction set +none: there is no compiled backend$", out, re.MULTILINE)
+    assert re.search(rf"^backend compiled +missing: {reason}", out, re.MULTILINE)
+
+
+def test_a_system_without_proc_tells_the_architecture_and_no_memory(monkeypatch):
+    def none(*_, **__):
+        raise FileNotFoundError
+
+    monkeypatch.setattr(machine.Path, "read_text", none)
+    monkeypatch.setattr(machine.platform, "processor", str)
+    monkeypatch.setattr(machine.platform, "machine", lambda: "arm64")
+    assert machine.cpu_name() == "arm64"
+    assert machine.available_memory() is None
 
 
 # bench
@@ -436,6 +478,17 @@ def test_a_missing_backend_is_a_row_that_says_what_to_install(capsys, monkeypatc
     assert f"numba: missing: {missing_numba('numba')}" in out.replace("\n", " ")
 
 
+def test_a_package_that_is_not_installed_has_no_version_in_the_record(capsys, monkeypatch):
+    def version(name):
+        if name == "numba":
+            raise record.PackageNotFoundError(name)
+        return "1.0"
+
+    monkeypatch.setattr(record, "version", version)
+    versions = record_of(capsys, *SMALL, "--backends", "vectorized")["versions"]
+    assert (versions["numba"], versions["rich"]) == (None, "1.0")
+
+
 def test_a_missing_backend_that_was_named_is_an_error(capsys, monkeypatch):
     monkeypatch.setattr(machine, "why_unavailable", missing_numba)
     err = error_of(capsys, *SMALL, "--backends", "numba")
@@ -497,6 +550,20 @@ def test_a_default_picture_that_cannot_be_written_can_be_avoided(capsys, monkeyp
     err = error_of(capsys, "bench")
     assert "choose another with --plot, or --no-plot" in err
     assert "choose" not in error_of(capsys, "bench", "--plot", "./fastsoftmax-bench.png")
+
+
+def test_a_default_picture_that_could_not_be_saved_can_be_avoided(capsys, monkeypatch, tmp_path):
+    def full_disk(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(files, "write_at_once", full_disk)
+    code, _, err = run(capsys, *SMALL[:-1], "--backends", "vectorized")
+    assert code == 1
+    assert err == (
+        "fastsoftmax bench: error: argument --plot: 'fastsoftmax-bench.png' cannot be written: "
+        "No space left on device; choose another with --plot, or --no-plot\n"
+    )
 
 
 def test_a_slow_backend_is_timed_on_a_sample_and_labelled(capsys, monkeypatch):
@@ -686,3 +753,11 @@ def test_memory_is_asked_for_before_it_is_taken(capsys, monkeypatch):
     err = error_of(capsys, *SMALL, "--shape", "30000x5x3")
     assert "--shape" in err
     assert "KiB" in err
+
+
+def test_memory_that_runs_out_is_one_line_where_the_system_does_not_tell_before(
+    capsys, monkeypatch
+):
+    monkeypatch.setattr(task.machine, "available_memory", lambda: None)
+    err = error_of(capsys, *SMALL, "--shape", "1000000000000x1000x2")
+    assert "argument --shape: the data do not fit into memory: " in err

@@ -1,11 +1,13 @@
 """`fastsoftmax profile` and `fastsoftmax roofline`, as they are typed."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
 
-from fastsoftmax.cli import main
+from fastsoftmax import SoftmaxClassifier
+from fastsoftmax.cli import machine, main
 
 SMALL = ["profile", "--shape", "300x20x3", "--epochs", "2"]
 
@@ -99,6 +101,36 @@ def test_bad_arguments(capsys, arrays, options, message):
     assert printed.err.startswith("fastsoftmax profile: error: ")
     assert message in printed.err
     assert printed.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "message"),
+    [
+        (SMALL, 2, "argument --backend: 'compiled' is not available: no C compiler"),
+        (["roofline"], 1, "the compiled backend is what measures: no C compiler"),
+    ],
+)
+def test_without_the_compiled_backend(capsys, monkeypatch, command, code, message):
+    monkeypatch.setattr(machine, "why_unavailable", lambda name: "no C compiler")
+    assert main(command) == code
+    assert capsys.readouterr().err == f"fastsoftmax {command[0]}: error: {message}\n"
+
+
+def test_without_matplotlib_a_picture_is_refused_at_once(capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setattr(SoftmaxClassifier, "fit", None)
+    assert main([*SMALL, "--plot", "p.png"]) == 1
+    assert 'needs matplotlib: pip install "fastsoftmax[plot]"' in capsys.readouterr().err
+
+
+def test_memory_that_runs_out_is_one_line(capsys, monkeypatch):
+    def fit(*_):
+        raise MemoryError("cannot allocate 80.0 GB")
+
+    monkeypatch.setattr(SoftmaxClassifier, "fit", fit)
+    assert main(SMALL) == 1
+    reason = "the data do not fit into memory: cannot allocate 80.0 GB"
+    assert capsys.readouterr() == ("", f"fastsoftmax profile: error: {reason}\n")
 
 
 def test_the_peers_that_are_installed(capsys):

@@ -63,6 +63,14 @@ def test_the_best_at_the_edge_is_said(flowers, capsys):
     assert "at the edge of --learning-rates:" in " ".join(capsys.readouterr().out.split())
 
 
+def test_a_long_table_is_cut_and_says_so(flowers, capsys):
+    options = "--learning-rates 0.1,0.2,0.3,0.4,0.5,0.6 --regs 0,0.1,0.2,0.3 --epochs 1"
+    assert main(["search", "flowers.csv", "--target", "species", *options.split()]) == 0
+    table = capsys.readouterr().out.split("\n\n")[1].splitlines()
+    assert len(table) == 1 + 20 + 1
+    assert table[-1] == "and 4 more"
+
+
 @pytest.mark.parametrize(
     ("options", "code", "message"),
     [

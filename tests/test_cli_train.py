@@ -4,12 +4,14 @@ import csv
 import io
 import json
 import os
+import pickle
 import pty
 import re
 import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +20,7 @@ from sklearn.datasets import dump_svmlight_file, load_digits, load_wine
 from sklearn.metrics import log_loss, precision_recall_fscore_support
 
 from fastsoftmax import SoftmaxClassifier, datasets, load
-from fastsoftmax.cli import main
+from fastsoftmax.cli import evaluate, machine, main
 from fastsoftmax.cli.scoring import Predictions, most_confused
 
 PAGE = Path(__file__).parent.parent / "docs" / "command-line.md"
@@ -208,6 +210,22 @@ def test_labels_in_a_file_are_those_of_data_alone(capsys, here):
     assert "validation" in out
 
 
+def test_validation_data_may_be_the_test_split_of_a_file(capsys, here):
+    train, test = datasets.load("train.npz"), datasets.load("test.npz")
+    np.savez("both.npz", X_train=train.X, y_train=train.y, X_test=test.X, y_test=test.y)
+    arguments = ("--epochs", 2, "--validation", "both.npz", "--validation-split", "test")
+    out = output_of(capsys, "train", "both.npz", "--model", "m.npz", *arguments)
+    expected = load("m.npz").score(test.X, test.y)
+    assert re.search(rf"validation +accuracy {100 * expected:.2f} %.*\(300 samples\)", out)
+
+
+def test_sparse_validation_data_may_lack_the_last_features(capsys, here):
+    Path("short.svm").write_text("0 1:5 3:1\n1 2:4\n")
+    arguments = ("--model", "m.npz", "--epochs", 2, "--validation", "short.svm")
+    out = output_of(capsys, "train", "digits.svm", *arguments)
+    assert re.search(r"validation +accuracy .*\(2 samples\)", out)
+
+
 def test_a_warm_start_begins_with_the_weights_and_parameters_of_a_model(capsys, here):
     arguments = ("train", "train.npz", "--warm-start-from", "digits.npz", "--model", "m.npz")
     output_of(capsys, *arguments, "--epochs", 2)
@@ -225,6 +243,19 @@ def test_a_fit_that_ends_at_its_epochs_says_so_in_the_words_of_the_command_line(
     out = output_of(capsys, "train", "digits.svm", "--model", "s.npz", "--epochs", 2)
     assert "--epochs" in out
     assert "--momentum" not in out  # sparse rows are trained on without
+
+
+def test_other_warnings_are_notes_at_the_end(capsys, here, monkeypatch):
+    def warning_fit(self, *arguments, **options):
+        for _ in range(2):
+            warnings.warn("the CPU is hot", RuntimeWarning, stacklevel=1)
+        return fit(self, *arguments, **options)
+
+    fit = SoftmaxClassifier.fit
+    monkeypatch.setattr(SoftmaxClassifier, "fit", warning_fit)
+    out = output_of(capsys, "train", "train.npz", "--model", "m.npz", "--epochs", 2)
+    assert out.count("\n\nthe CPU is hot\n\n") == 1
+    assert "There was more to gain" in out
 
 
 def test_verbose_prints_a_line_for_every_epoch(capsys, here):
@@ -251,6 +282,7 @@ def test_models_are_replaced_when_asked_to_alone(capsys, here):
         (("--model", "m.txt"), "--model"),
         (("--model", "m"), ".npz or .safetensors"),
         (("--model", "no/m.npz"), "--model"),
+        (("--model", "a" * 300 + ".npz"), "cannot be written: File name too long"),
         (("--model", "train.npz", "--force"), "DATA"),
         ((), "--model"),
         (("--epochs", "0"), "--epochs"),
@@ -271,6 +303,7 @@ def test_models_are_replaced_when_asked_to_alone(capsys, here):
         (("--shuffle", "x"), "--shuffle"),
         (("--validation-fraction", "1"), "--validation-fraction"),
         (("--validation-fraction", "x"), "--validation-fraction"),
+        (("--validation-fraction", "0.0001"), "of 600 samples leaves none to score with"),
         (("--validation-fraction", "0.2", "--validation", "test.npz"), "--validation"),
         (("--validation-split", "test"), "--validation-split"),
         (("--validation-target", "y"), "--validation-target"),
@@ -383,6 +416,27 @@ def test_a_training_that_stopped_goes_on_from_its_checkpoint(capsys, here, monke
     assert np.array_equal(load("m.npz").coef_, load("whole.npz").coef_)
 
 
+def test_ctrl_c_without_a_checkpoint_says_that_no_model_is_saved(capsys, here, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(SoftmaxClassifier, "fit", interrupted)
+    for kept in ((), ("--checkpoint", "state.npz")):  # before the first epoch has ended
+        err = error_of(capsys, "train", "train.npz", "--model", "m.npz", *kept, code=130)
+        assert err == "fastsoftmax train: interrupted; no model is saved\n"
+
+
+def test_a_model_that_memory_cannot_hold_twice_is_one_line(capsys, here, monkeypatch):
+    def save(*_):
+        raise MemoryError("cannot allocate 80.0 GB")
+
+    monkeypatch.setattr(SoftmaxClassifier, "save", save)
+    arguments = ("train", "train.npz", "--model", "m.npz", "--epochs", 2)
+    err = error_of(capsys, *arguments, code=1)
+    assert "argument --model: 'm.npz' cannot be written: the data do not fit into memory" in err
+    assert err.endswith(": cannot allocate 80.0 GB\n")
+
+
 def test_a_checkpoint_that_is_none_is_refused(capsys, here):
     (here / "state.npz").write_bytes((here / "train.npz").read_bytes())
     arguments = ("train", "train.npz", "--model", "m.npz", "--checkpoint", "state.npz", "--resume")
@@ -485,6 +539,33 @@ def test_predictions_are_saved_as_csv_and_npy(capsys, here, data):
     assert lines == ["label", *map(str, model.predict(X).tolist())]
 
 
+def test_labels_that_are_python_objects_are_saved_as_npy(capsys, here):
+    words = np.array(["zero", "one"], object)
+    SoftmaxClassifier(max_iter=2, tol=None).fit(np.eye(2), words).save("words.npz")
+    assert load("words.npz").classes_.dtype == object
+    np.save("X.npy", np.eye(2))
+    output_of(capsys, "predict", "--model", "words.npz", "X.npy", "--output", "words.npy")
+    saved = np.load("words.npy", allow_pickle=False)
+    assert (saved.dtype.kind, saved.tolist()) == ("U", ["zero", "one"])
+
+
+def test_the_backend_may_be_another_one_if_it_is_there(capsys, here, monkeypatch):
+    used = []
+    set_params = SoftmaxClassifier.set_params
+
+    def watched(self, **parameters):
+        used.append(parameters.get("backend"))
+        return set_params(self, **parameters)
+
+    monkeypatch.setattr(SoftmaxClassifier, "set_params", watched)
+    arguments = ("predict", "--model", "digits.npz", "images.npy", "--backend", "naive")
+    assert output_of(capsys, *arguments).count("\n") == 601
+    assert "naive" in used
+    monkeypatch.setattr(machine, "why_unavailable", lambda name: f"no {name} here")
+    err = error_of(capsys, *arguments)
+    assert "argument --backend: 'naive' is not available: no naive here" in err
+
+
 def test_a_column_of_labels_is_no_feature(capsys, here):
     arguments = ("predict", "--model", "wine.safetensors", "wine-test.csv")
     assert "--target" in error_of(capsys, *arguments, code=1)
@@ -503,6 +584,9 @@ def test_sparse_data_may_lack_the_last_features(capsys, here):
     [
         (("--model", "digits.npz", "wine-new.csv"), 1, "expected 64 features"),
         (("--model", "digits.npz", "none.csv"), 1, "none.csv: no such file"),
+        (("--model", "digits.npz", "none"), 1, "none: no such file or folder"),
+        (("--model", "digits.npz", "strange"), 1, "known format; --format names one of cifar"),
+        (("--model", "digits.npz", "wide.npy"), 1, "got 65; --target says which column"),
         (("--model", "none.npz", "images.npy"), 1, "none.npz: no such file"),
         (("--model", "images.npy", "images.npy"), 2, "--model: expected a file name that ends in"),
         (("--model", "train.npz", "images.npy"), 1, "train.npz: "),
@@ -520,6 +604,8 @@ def test_sparse_data_may_lack_the_last_features(capsys, here):
 def test_what_cannot_be_predicted_is_one_line(capsys, here, arguments, code, reason):
     names = load_wine().feature_names
     X, none = np.ones((2, 13)), [[]] * 2
+    (here / "strange").write_bytes(b"\1\2\3")
+    np.save("wide.npy", np.ones((2, 65)))
     write_table(here / "other.csv", X, [*names[:-1], "sugar"], none)
     write_table(here / "order.csv", X, names[::-1], none)
     write_table(here / "fewer.csv", X[:, 1:], names[:-1], none)
@@ -582,6 +668,11 @@ def test_probabilities_as_labels_have_an_accuracy_too(capsys, here):
     assert "predicted" not in out
     err = error_of(capsys, "plot", "confusion", *arguments, code=1)
     assert "the labels are probabilities" in err
+    err = error_of(capsys, "evaluate", *arguments, "--plot", "c.png", code=1)
+    assert "argument --plot: the labels of images.npy are probabilities" in err
+    np.save("shares.npy", shares[:, :7])
+    err = error_of(capsys, "evaluate", *arguments, code=1)
+    assert "images.npy: expected 10 columns of probabilities, one a class, got 7" in err
 
 
 def test_many_classes_are_told_by_their_commonest_errors(capsys, here):
@@ -608,6 +699,41 @@ def test_the_matrix_fits_a_narrow_terminal(here):
     code, shown = in_terminal(arguments, columns="40")
     assert "true \\ predicted" not in shown
     assert "--plot FILE" in shown
+
+
+def test_names_that_begin_alike_are_never_headings_cut_to_the_same(capsys, here, monkeypatch):
+    y = np.array(["grapefruit, pink", "grapefruit, red"])
+    SoftmaxClassifier(max_iter=9, tol=None).fit(np.eye(2), y).save("m.npz")
+    np.savez("fruit.npz", X=np.eye(2), y=y[::-1])
+    arguments = ("evaluate", "--model", "m.npz", "fruit.npz")
+    for width, has_matrix in ((88, True), (40, False)):
+        monkeypatch.setattr(evaluate, "width_of_output", lambda columns=width: columns)
+        out = output_of(capsys, *arguments)
+        assert ("true \\ predicted" in out) is has_matrix
+        assert ("Most often mixed up:" in out) is not has_matrix
+
+
+def test_a_confusion_matrix_of_too_many_classes_is_one_line(capsys, here):
+    X, y = np.zeros((1001, 1)), np.arange(1001)
+    np.savez("many.npz", X=X, y=y)
+    SoftmaxClassifier(max_iter=1, tol=None).fit(X, y).save("m.npz")
+    err = error_of(capsys, "plot", "confusion", "many.npz", "--model", "m.npz", code=1)
+    assert "argument --output: labels: expected at most 1000 classes, got 1001" in err
+
+
+def test_classes_have_the_names_that_the_file_has_for_them(capsys, here):
+    names = ("plane", "car", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+    X, y = np.zeros((10, 3072), np.uint8), list(range(10))
+    Path("cifar").mkdir()
+    for i in range(1, 6):
+        batch = {b"data": X, b"labels": y}
+        Path(f"cifar/data_batch_{i}").write_bytes(pickle.dumps(batch, protocol=2))
+    meta = {b"label_names": [name.encode() for name in names]}
+    Path("cifar/batches.meta").write_bytes(pickle.dumps(meta, protocol=2))
+    SoftmaxClassifier(max_iter=1, tol=None).fit(X, y).save("m.npz")
+    out = output_of(capsys, "evaluate", "--model", "m.npz", "cifar")
+    table = out.split("\n\n")[1].splitlines()
+    assert [line.split()[0] for line in table] == ["class", *names]
 
 
 @pytest.mark.parametrize(
@@ -668,6 +794,22 @@ def test_pictures_of_a_model(capsys, here, kind):
     assert Path(f"fastsoftmax-{kind}.png").read_bytes().startswith(b"\x89PNG")
     output_of(capsys, "plot", kind, *data, "--model", "digits.npz", "--output", "a.svg")
     assert b"<svg" in Path("a.svg").read_bytes()
+
+
+def test_weights_are_drawn_in_the_shape_of_the_images(capsys, here):
+    X = np.arange(30.0).reshape(3, 2, 5)
+    np.save("wide.npy", X)
+    SoftmaxClassifier(max_iter=1, tol=None).fit(X.reshape(3, 10), [0, 1, 2]).save("m.npz")
+    assert "--image-shape" in error_of(capsys, "plot", "weights", "--model", "m.npz")
+    arguments = ("plot", "weights", "wide.npy", "--model", "m.npz", "--output", "a.png")
+    assert output_of(capsys, *arguments) == "Picture: a.png\n"
+
+
+def test_a_picture_that_matplotlib_cannot_make_is_one_line(capsys, here, monkeypatch):
+    monkeypatch.setenv("PATH", "")  # no LaTeX
+    err = error_of(capsys, "plot", "loss", "--model", "digits.npz", "--output", "a.pgf", code=1)
+    assert "argument --output: 'a.pgf' cannot be drawn: 'xelatex' not found" in err
+    assert not Path("a.pgf").exists()
 
 
 def test_data_may_come_after_options(capsys, here):

@@ -9,9 +9,9 @@ from html.parser import HTMLParser
 import pytest
 
 from fastsoftmax.backends import why_unavailable
-from fastsoftmax.cli import machine, main, measure
+from fastsoftmax.cli import files, machine, main, measure
 from fastsoftmax.cli.numbers import duration
-from fastsoftmax.cli.page import backends, facts, losses, phases, render, style
+from fastsoftmax.cli.page import backends, facts, fusion, losses, phases, render, style
 from fastsoftmax.cli.page.axes import Axis
 from fastsoftmax.cli.page.bars import bar, logarithmic_lengths
 from fastsoftmax.cli.page.markup import Markup, element, filled
@@ -170,6 +170,17 @@ def test_the_phases_are_those_of_the_profiles_and_add_up(run):
         assert whole == pytest.approx(parts, rel=2e-2)
 
 
+def test_rows_that_were_packed_are_said_to_be(run):
+    record = copy.deepcopy(run[1])
+    words = "packed once, in the order in which the kernels read them"
+    (compiled,) = [p for p in record["profiles"] if p["backend"] == "compiled"]
+    (rows,) = [phase for phase in compiled["phases"] if phase["name"] == fusion.NAMES[0]]
+    for bandwidth, are_packed in ((1e9, True), (None, False)):
+        rows["bandwidth"] = bandwidth
+        assert (words in render(record)) is are_packed
+        assert ("read where they lie" in render(record)) is not are_packed
+
+
 def test_the_losses_are_those_of_the_record_and_the_same(run):
     text, record = run
     rows = Page(text).table("losses-table")
@@ -270,6 +281,14 @@ def test_a_backend_timed_on_a_sample_is_extrapolated(monkeypatch, tmp_path):
     assert "on 100 of 300 samples" in " ".join("".join(page.texts).split())
 
 
+def test_a_sample_alone_gives_no_losses_to_compare(monkeypatch, tmp_path):
+    monkeypatch.setattr(measure, "_affordable_rows", lambda *_: 100)
+    text, _ = made(tmp_path, *SHAPE, "--backends", "naive")
+    page = Page(text)
+    assert "No backend has trained on all samples." in page.texts
+    assert "losses-table" not in page.tables
+
+
 def test_images_show_the_weights(tmp_path):
     text, _ = made(tmp_path, "--backends", "compiled")
     (image,) = [attributes for tag, attributes in Page(text).tags if tag == "img"]
@@ -314,6 +333,17 @@ def test_a_page_that_cannot_be_saved_is_one_line_before_the_training(
     assert (out, err.count("\n")) == ("", 1)
     assert "argument --report: " in err
     assert words in err
+
+
+def test_a_page_that_is_write_protected_is_not_replaced(capsys, monkeypatch, tmp_path):
+    page = tmp_path / "bench.html"
+    page.write_text("mine")
+    # What the system says to others than root.
+    monkeypatch.setattr(files.os, "access", lambda *_: False)
+    assert main([*SMALL, *SHAPE, "--report", str(page)]) == 1
+    reason = f"argument --report: {str(page)!r} cannot be written: is write-protected"
+    assert capsys.readouterr() == ("", f"fastsoftmax bench: error: {reason}\n")
+    assert page.read_text() == "mine"
 
 
 def test_report_and_record_do_not_go_to_one_file(capsys, monkeypatch, tmp_path):

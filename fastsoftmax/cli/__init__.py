@@ -103,10 +103,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{command}: error: {as_command_error(error)}", file=sys.stderr)
         return FAILED
     except OSError as error:
+        if error.filename is not None:
+            print(f"{command}: error: {as_command_error(error)}", file=sys.stderr)
+            return FAILED
         # Whoever reads from a pipe has seen enough; a full disk is an error.
         if not isinstance(error, BrokenPipeError):
-            if error.filename is not None:
-                raise
             reason = f"the output cannot be written: {error.strerror}"
             print(f"{command}: error: {reason}", file=sys.stderr)
         # Python would complain once more at its exit.

@@ -141,12 +141,8 @@ def check_labels(path: Path, y: NDArray[Any], classes: NDArray[Any]) -> None:
                 FAILED,
             )
         return
-    try:
-        found = find_classes(y)
-    except (ValueError, TypeError) as error:
-        raise as_command_error(error, {"y": path}) from None
     known = set(classes.tolist())
-    stranger = next((label for label in found.tolist() if label not in known), None)
+    stranger = next((label for label in find_classes(y).tolist() if label not in known), None)
     if stranger is not None:
         raise CommandError(
             f"{path}: the label {stranger!r} is not among the model's classes: "

@@ -69,16 +69,16 @@ def run(arguments: argparse.Namespace) -> int:
         files.check_picture("--plot", arguments.plot)
     model = models.load_to_use(arguments)
     samples = data.load_for(model, arguments.data, arguments)
+    if arguments.plot is not None and samples.y.ndim == 2:
+        raise CommandError(
+            f"argument --plot: the labels of {arguments.data} are probabilities", FAILED
+        )
     predictions = predict(model, arguments.data, samples)
     scores, confusion = predictions.scores(), predictions.confusion(len(model.classes_))
     names = data.class_names(model.classes_, samples)
     if arguments.json != "-":
         print_scores(arguments.data, scores, confusion, names)
     if arguments.plot is not None:
-        if confusion is None:
-            raise CommandError(
-                f"argument --plot: the labels of {arguments.data} are probabilities", FAILED
-            )
         save_confusion("--plot", arguments.plot, predictions, names)
         if arguments.json != "-":
             print(f"Picture: {arguments.plot}")

@@ -18,6 +18,13 @@ def check_target(option: str, path: Path | str | None, instead: str = "") -> Non
     """Raise unless the file can be written; "-" is standard output."""
     if path is None or path == "-":
         return
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        pass  # there is nothing to replace, or no folder
+    except OSError as error:  # a name that is too long, a folder that is closed
+        reason = f"{str(path)!r} cannot be written: {error.strerror}{instead}"
+        raise CommandError(f"argument {option}: {reason}") from None
     folder = Path(path).parent
     if not folder.is_dir():
         raise CommandError(f"argument {option}: there is no folder {str(folder)!r}")
@@ -92,8 +99,9 @@ def save_picture(option: str, path: Path, figure: Any) -> None:
     picture = io.BytesIO()
     try:
         figure.savefig(picture, format=path.suffix[1:].lower(), dpi=150)
-    except (OSError, ValueError) as error:
-        raise CommandError(f"argument {option}: {error}", FAILED) from None
+    except (OSError, ValueError, RuntimeError) as error:  # the last where .pgf finds no LaTeX
+        reason = f"{str(path)!r} cannot be drawn: {error}"
+        raise CommandError(f"argument {option}: {reason}", FAILED) from None
     write_bytes(option, path, picture.getvalue())
 
 

@@ -13,12 +13,10 @@ from .blame import as_command_error
 from .errors import FAILED, CommandError
 
 
-def add_arguments(parser: argparse.ArgumentParser, of_computing: bool = True) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare which model is used, and what computes with it."""
     add = parser.add_argument
     add("--model", type=Path, required=True, metavar="FILE", help="as `train` has saved it")
-    if not of_computing:
-        return
     add("--backend", choices=("auto", *NAMES), help="default: the model's")
     add(
         "--threads",
@@ -79,7 +77,8 @@ def save(model: SoftmaxClassifier, path: Path) -> None:
             f"argument --model: {str(path)!r} cannot be written: {reason}", FAILED
         ) from None
     except (ValueError, TypeError, MemoryError) as error:
-        raise CommandError(f"argument --model: {as_command_error(error)}", FAILED) from None
+        reason = f"{str(path)!r} cannot be written: {as_command_error(error)}"
+        raise CommandError(f"argument --model: {reason}", FAILED) from None
 
 
 def check_no_clash(option: str, path: Path | str | None, inputs: dict[str, Path | None]) -> None:

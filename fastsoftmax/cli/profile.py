@@ -2,7 +2,6 @@
 
 import argparse
 import json
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from ..backends import NAMES
 from ..classifier import SoftmaxClassifier
 from ..profiling import profile
 from . import files, machine, options, peers, task
-from .errors import FAILED, CommandError
+from .errors import CommandError
 
 DESCRIPTION = """\
 Train a softmax classifier and say where the time goes: by phase, the time, the
@@ -119,12 +118,7 @@ def _check(arguments: argparse.Namespace) -> None:
     if (reason := machine.reason_against(arguments.backend)) is not None:
         raise CommandError(f"argument --backend: {arguments.backend!r} is not available: {reason}")
     if arguments.plot is not None:
-        try:
-            import_module("matplotlib")
-        except ImportError:
-            raise CommandError(
-                'needs matplotlib: pip install "fastsoftmax[bench]"', FAILED
-            ) from None
+        files.require_matplotlib()
     for option in ("plot", "trace", "json"):
         files.check_target(f"--{option}", getattr(arguments, option))
     files.check_picture("--plot", arguments.plot)
@@ -197,11 +191,7 @@ def _made_up(arguments: argparse.Namespace) -> tuple[NDArray[Any], NDArray[Any]]
 def _save(arguments: argparse.Namespace, p: profile, others: dict[str, float]) -> None:
     saved = []
     if arguments.plot is not None:
-        try:
-            figure = p.plot(peers=others)
-        except ImportError as error:
-            raise CommandError(f"argument --plot: {error}", FAILED) from None
-        files.save_picture("--plot", arguments.plot, figure)
+        files.save_picture("--plot", arguments.plot, p.plot(peers=others))
         saved.append(f"Picture: {arguments.plot}")
     if arguments.trace is not None:
         files.write_text("--trace", arguments.trace, p.as_trace())

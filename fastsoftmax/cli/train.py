@@ -221,10 +221,7 @@ def _load_validation(arguments: argparse.Namespace, samples: Samples) -> Samples
     validation = data.load(path, arguments, **others)
     data.check_features(path, validation, n_features, samples.feature_names)
     soft = samples.y.ndim == 2
-    try:
-        classes = np.arange(samples.y.shape[1]) if soft else find_classes(samples.y)
-    except (ValueError, TypeError) as error:
-        raise as_command_error(error, {"y": arguments.data}) from None
+    classes = np.arange(samples.y.shape[1]) if soft else find_classes(samples.y)
     data.check_labels(path, validation.y, classes)
     return validation
 
