@@ -194,7 +194,7 @@ def penalty(
     weights = validation.as_native(array, validation.compute_dtype(array.dtype))
     strengths = validation.as_non_negative("l2", l2), validation.as_non_negative("l1", l1)
     for name, slope in (("l2", 2 * strengths[0]), ("l1", strengths[1])):
-        if slope > np.finfo(weights.dtype).max:
+        if slope > float(np.finfo(weights.dtype).max):  # else compared in float32
             raise ValueError(f"{name}: the gradient's factor {slope} overflows {weights.dtype}")
     validation.check_finite("W", weights)
     gradient = np.empty_like(weights)

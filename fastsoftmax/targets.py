@@ -157,7 +157,9 @@ def _probabilities(
             f"got shape {array.shape}"
         )
     if array.shape[1] < 2:
-        raise ValueError(f"y: expected at least two classes, got one class: shape {array.shape}")
+        raise ValueError(
+            f"y: expected columns of probabilities for at least two classes, got {array.shape[1]}"
+        )
     if rows is not None:  # the others may be anything
         uniform = np.full(array.shape, 1 / array.shape[1], dtype)
         uniform[rows] = array[rows]

@@ -36,6 +36,16 @@ if np.finfo(np.longdouble).nmant == np.finfo(np.float64).nmant:
     del NOT_NUMBERS["longdouble"]  # it is float64 by another name
 
 
+class OfAnotherDevice:
+    """As the tensors of a GPU, or those with a gradient."""
+
+    def __array__(self, dtype=None, copy=None):
+        raise RuntimeError("is not in memory")
+
+
+NOT_NUMBERS["of another device"] = (OfAnotherDevice(), "OfAnotherDevice: is not in memory")
+
+
 def call(name, backend, *arguments, **keywords):
     return getattr(fastsoftmax, name)(*arguments, backend=backend, **keywords)
 
@@ -327,6 +337,15 @@ def test_wrt(backend, wrt, error):
 )
 def test_strengths_of_the_penalty(backend, strength, value, error):
     assert_fails(backend, "penalty", {strength: value}, error, f"^{strength}: ")
+
+
+@pytest.mark.parametrize(
+    ("strength", "value", "W"),
+    [("l2", 2e38, W.astype(np.float32)), ("l1", 1e39, W.astype(np.float32)), ("l2", 1e308, W)],
+)
+def test_strengths_whose_gradient_overflows(backend, strength, value, W):
+    message = rf"^{strength}: the gradient's factor .* overflows {W.dtype}"
+    assert_fails(backend, "penalty", {"W": W, strength: value}, ValueError, message)
 
 
 def test_a_penalty_beyond_the_largest_number_is_infinite(backend):

@@ -1,5 +1,8 @@
 """Bad arguments of the classifier: an error that names the argument, and the model is as it was."""
 
+from decimal import Decimal
+from fractions import Fraction
+
 import numpy as np
 import pytest
 
@@ -227,6 +230,8 @@ BAD_LABELS = {
 }
 MIXED = np.array(["a", 1, 2] * 4, object)
 NOT_TO_FIT = {
+    "no columns": (np.zeros((12, 0)), ValueError, "two classes, got 0"),
+    "empty rows": ([[]] * 12, ValueError, "two classes, got 0"),
     "one class": ([1] * 12, ValueError, "two classes.*1"),
     "mixed": (MIXED, TypeError, "mixture"),
 }
@@ -249,6 +254,18 @@ CASES += [("partial_fit", kind, *case) for kind, case in (BAD_LABELS | STRANGERS
 def test_y(model, data, method, y, error, message):
     with pytest.raises(error, match=f"^y: .*{message}"):
         getattr(model, method)(data[0], y)
+
+
+def test_weights_of_pythons_numbers(model, data):
+    weights = np.array([Fraction(1, 2), 1, Decimal(2)] * 4, object)
+    fits = [
+        SoftmaxClassifier(backend=model.backend, max_iter=1, random_state=0).fit(*data, each)
+        for each in (weights, [0.5, 1.0, 2.0] * 4)
+    ]
+    np.testing.assert_array_equal(fits[0].coef_, fits[1].coef_)
+    weights[3] = "much"
+    with pytest.raises(TypeError, match=r"^sample_weight: expected real numbers.*object: .*'much'"):
+        model.fit(*data, weights)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import copy
 import errno
+import json
 import os
 import random
 import signal
@@ -14,6 +15,7 @@ import pytest
 from scipy.sparse import csr_array
 
 from fastsoftmax import ModelFileError, SoftmaxClassifier
+from fastsoftmax.persistence import npz
 from fastsoftmax.persistence.atomic import _prefix, write_at_once
 
 OPTIONS = {"batch_size": 16, "max_iter": 6, "tol": None, "random_state": 3, "eta0": 0.1}
@@ -192,6 +194,22 @@ def test_bad_arguments(data, tmp_path, monkeypatch, arguments, error, message):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_folder_is_no_checkpoint(data, tmp_path):
+    (tmp_path / "fit.npz").mkdir()
+    with pytest.raises(ValueError, match=r"^checkpoint: expected a regular file, got .*fit\.npz"):
+        SoftmaxClassifier(**OPTIONS).fit(*data, checkpoint=tmp_path / "fit.npz")
+
+
+def test_a_folder_that_is_write_protected_is_named_before_the_training(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path or mode != os.W_OK)
+    model = SoftmaxClassifier(**OPTIONS)
+    with pytest.raises(
+        PermissionError, match=r"^checkpoint: .*fit\.npz cannot be written: its fol"
+    ):
+        model.fit(*data, checkpoint=tmp_path / "fit.npz")
+    assert not hasattr(model, "coef_")
+
+
 def test_damaged_files_are_refused(data, tmp_path):
     path = tmp_path / "fit.npz"
     model = SoftmaxClassifier(**OPTIONS, average=True).fit(*data, checkpoint=path)
@@ -207,6 +225,52 @@ def test_damaged_files_are_refused(data, tmp_path):
         path.write_bytes(content)
         with pytest.raises(ModelFileError, match=r"fit\.npz: "):
             SoftmaxClassifier(**OPTIONS, average=True).fit(*data, checkpoint=path, resume=True)
+
+
+# Of a file whose digest is right, made by hand: other metadata and tensors, and what is said of them.
+BREAKS = {
+    "a newer version": ({"version": 2}, {}, "has version 2 of the format, of which .* reads 1"),
+    "a version of text": ({"version": "1" * 99}, {}, "has version 1{80} of the format"),
+    "no numbers": ({}, {"coef": np.full((3, 7), np.nan, "<f4")}, "coef holds numbers that are not"),
+    "no identity": ({"identity": None}, {}, "does not say what it is a checkpoint of"),
+    "no parameters": ({"identity": {}}, {}, "does not say what it is a checkpoint of"),
+    "no end": ({"is_done": 1}, {}, "is no checkpoint of this fit: .* not true or false"),
+    "negative steps": ({"n_steps": -1}, {}, "is no checkpoint of this fit: n_steps"),
+    "a step size of text": ({"eta0": "auto"}, {}, "is no checkpoint of this fit: eta0"),
+    "no average": ({"average": None}, {}, "is no checkpoint of this fit: .*NoneType"),
+    "too many epochs": (
+        {},
+        {"loss_curve": np.ones(7)},
+        "is no checkpoint of this fit: more epochs than max_iter",
+    ),
+    "losses in rows": (
+        {},
+        {"loss_curve": np.ones((1, 6))},
+        "is no checkpoint of this fit: loss_curve: .*one dim",
+    ),
+    "other weights": (
+        {},
+        {"coef": np.zeros((3, 8), "<f4")},
+        r"is no checkpoint of this fit: coef: .*\(3, 7\)",
+    ),
+    "wider weights": (
+        {},
+        {"coef": np.zeros((3, 7))},
+        "is no checkpoint of this fit: coef: .*of float32",
+    ),
+}
+
+
+@pytest.mark.parametrize(("metadata", "tensors", "message"), BREAKS.values(), ids=BREAKS)
+def test_files_that_are_no_checkpoint_of_this_fit(data, tmp_path, metadata, tensors, message):
+    path, options = tmp_path / "fit.npz", OPTIONS | {"average": True}
+    SoftmaxClassifier(**options).fit(*data, checkpoint=path)
+    text, there = npz.unpack(path.read_bytes())
+    path.write_bytes(npz.pack(json.dumps(json.loads(text) | metadata), there | tensors))
+    model = SoftmaxClassifier(**options)
+    with pytest.raises(ModelFileError, match=rf"fit\.npz: {message}"):
+        model.fit(*data, checkpoint=path, resume=True)
+    assert not hasattr(model, "coef_")
 
 
 def test_a_warm_start_goes_on_from_its_checkpoint(data, tmp_path):
@@ -233,6 +297,18 @@ def test_what_killed_processes_have_left_is_removed(data, tmp_path):
         (tmp_path / names[-1]).write_bytes(b"half")
     SoftmaxClassifier(**OPTIONS).fit(*data, checkpoint=path)
     assert {file.name for file in tmp_path.iterdir()} == {"fit.npz", *names[1:]}
+
+
+def test_what_another_users_process_writes_stays(data, tmp_path, monkeypatch):
+    def refuse(process, signal):
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    path = tmp_path / "fit.npz"
+    theirs = tmp_path / f"{_prefix(path)}1-{'0' * 16}.tmp"
+    theirs.write_bytes(b"half")
+    monkeypatch.setattr(os, "kill", refuse)
+    SoftmaxClassifier(**OPTIONS).fit(*data, checkpoint=path)
+    assert theirs.read_bytes() == b"half"
 
 
 def test_a_full_disk_is_named_and_leaves_the_file_before(data, tmp_path, monkeypatch):

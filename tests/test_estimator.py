@@ -168,6 +168,15 @@ def test_weights_are_routed_where_they_are_asked_for(iris):
         model.set_fit_request(weight=True)
 
 
+def test_a_class_without_a_constructor_has_the_parameters_of_its_parent():
+    class Named(SoftmaxClassifier):
+        name = "softmax"
+
+    model = clone(Named(alpha=0.5))
+    assert model.get_params() == SoftmaxClassifier(alpha=0.5).get_params()
+    assert repr(model) == "Named(alpha=0.5)"
+
+
 def test_requests_need_routing():
     with pytest.raises(RuntimeError, match=r"^set_score_request: needs .*enable_metadata_routing"):
         SoftmaxClassifier().set_score_request(sample_weight=True)

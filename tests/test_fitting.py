@@ -177,6 +177,26 @@ def test_a_row_held_out_that_is_not_finite_is_named(backend, data):
     assert not hasattr(model, "coef_")
 
 
+def test_scores_without_an_intercept(backend, data):
+    X, y = data
+    options = OPTIONS | {"early_stopping": True, "max_iter": 1, "tol": None}
+    model = SoftmaxClassifier(**options, backend=backend, fit_intercept=False).fit(X, y)
+    _, held_out = hold_out(targets_of(y, 200, X.dtype, None, None), 0.1, 200, generator_of(0))
+    expected = model.score(X[held_out], y[held_out])
+    assert model.validation_scores_ == [pytest.approx(expected, rel=1e-12)]
+
+
+@pytest.mark.parametrize("convert", [np.asarray, csr_array], ids=["dense", "sparse"])
+def test_one_row_held_out_that_is_not_finite_is_named(backend, data, convert):
+    X, y = data
+    _, held_out = hold_out(targets_of(y, 200, X.dtype, None, None), 0.1, 200, generator_of(0))
+    X[held_out[5], 3] = np.nan
+    model = SoftmaxClassifier(**OPTIONS, backend=backend, early_stopping=True)
+    with pytest.raises(ValueError, match=rf"^X: .*NaN in row {held_out[5]}$"):
+        model.fit(convert(X), y)
+    assert not hasattr(model, "coef_")
+
+
 def test_partial_fit_has_nothing_to_hold_out(data):
     with pytest.raises(ValueError, match=r"^early_stopping: expected False for partial_fit"):
         SoftmaxClassifier(early_stopping=True).partial_fit(*data, [0, 1, 2])
@@ -380,6 +400,23 @@ def test_progress_bars_of_several_threads(data, monkeypatch):
     assert all(model.n_iter_ == 20 for model in models)
 
 
+def test_a_progress_bar_where_another_one_has_the_terminal(data, monkeypatch):
+    """As with the versions of rich that have no bars within others."""
+    from rich.console import Console
+    from rich.errors import LiveError
+
+    def refuse(progress):
+        raise LiveError("Only one live display may be active at once")
+
+    monkeypatch.setattr(
+        "rich.console.Console", lambda **_: Console(file=io.StringIO(), force_terminal=True)
+    )
+    monkeypatch.setattr("rich.progress.Progress.start", refuse)
+    model = SoftmaxClassifier(**OPTIONS, progress_bar=True, max_iter=2, tol=None).fit(*data)
+    expected = SoftmaxClassifier(**OPTIONS, max_iter=2, tol=None).fit(*data)
+    np.testing.assert_array_equal(model.coef_, expected.coef_)
+
+
 def test_one_warning_where_it_has_not_converged(data):
     with pytest.warns(ConvergenceWarning, match="standardize=True") as caught:
         SoftmaxClassifier(max_iter=2, early_stopping=False, tol=1e-9).fit(*data)
@@ -469,6 +506,10 @@ def test_labels_that_no_type_holds_together_are_refused():
     with pytest.raises(TypeError, match=r"^y: expected labels of the type of the classes"):
         model.partial_fit(X, [1.0, 2.0])
     assert model.classes_.tolist() == [2**53, 2**53 + 1]
+    model = SoftmaxClassifier().partial_fit(X, np.array([1, 2], object))
+    with pytest.raises(TypeError, match=r"^y: expected labels of the type of the classes"):
+        model.partial_fit(X, np.array(["a", "b"], object))
+    assert model.classes_.tolist() == [1, 2]
 
 
 def test_a_model_that_grows_takes_weights_and_names_of_classes_to_come():

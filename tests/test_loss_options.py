@@ -261,6 +261,15 @@ def test_ignore_index_with_probabilities():
         cross_entropy(logits, targets, ignore_index=0)
 
 
+@pytest.mark.parametrize(
+    ("targets", "error", "message"),
+    [([0.5, -100], TypeError, "float64"), ([-100], ValueError, r"\(2,\).*got shape \(1,\)")],
+)
+def test_ignore_index_with_targets_that_are_no_labels(targets, error, message):
+    with pytest.raises(error, match=f"^targets: expected integer labels.*{message}"):
+        cross_entropy(np.zeros((2, 3)), targets, ignore_index=-100)
+
+
 def test_a_label_out_of_range_is_an_error_unless_it_is_the_ignored_one(backend):
     logits = np.zeros((2, 3))
     with pytest.raises(ValueError, match="labels from 0 to 2, got -100 in row 1"):

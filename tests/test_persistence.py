@@ -275,6 +275,10 @@ def test_labels_that_are_no_data_are_an_error(suffix, tmp_path):
     model.classes_ = np.array(["a", "b"], "<U1000000")  # would be read as a bomb
     with pytest.raises(TypeError, match="far wider"):
         model.save(path)
+    if np.finfo(np.longdouble).nmant > np.finfo(float).nmant:
+        model.classes_ = np.array([1, 2**60 + 1], np.longdouble)
+        with pytest.raises(TypeError, match=r"^classes_: expected labels that JSON can hold"):
+            model.save(path)
     assert not list(tmp_path.iterdir())
 
 
@@ -481,7 +485,10 @@ def write(model, path):
 
 @pytest.mark.parametrize("suffix", ALL_SUFFIXES)
 @pytest.mark.parametrize("failing", ["fsync", "replace"])
-@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+@pytest.mark.parametrize(
+    "error",
+    [OSError(28, "No space left on device"), OSError("of no number"), KeyboardInterrupt()],
+)
 def test_what_was_there_stays_where_writing_fails(suffix, failing, error, tmp_path, monkeypatch):
     path = tmp_path / f"model{suffix}"
     model = fitted()
@@ -494,8 +501,9 @@ def test_what_was_there_stays_where_writing_fails(suffix, failing, error, tmp_pa
 
         with monkeypatch.context() as patch:
             patch.setattr(os, failing, fail)
-            with pytest.raises(type(error)):
+            with pytest.raises(type(error)) as caught:
                 write(model, path)
+            assert str(error) in str(caught.value)
         assert os.listdir(tmp_path) == before
         if before:
             assert path.read_bytes() == b"before"
@@ -565,6 +573,17 @@ def test_folders_are_no_files(suffix, tmp_path):
     with pytest.raises(FileNotFoundError):
         fitted().save(tmp_path / "no folder" / f"model{suffix}")
     assert os.listdir(tmp_path) == [f"model{suffix}"]
+
+
+def test_a_pipe_is_written_to(suffix, tmp_path):
+    model, pipe, file = fitted(), tmp_path / f"pipe{suffix}", tmp_path / f"file{suffix}"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=model.save, args=(pipe,))
+    writer.start()
+    file.write_bytes(pipe.read_bytes())
+    writer.join()
+    assert_same_model(load(file), model)
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
 
 
 def test_long_names(suffix, tmp_path):
@@ -646,6 +665,20 @@ def test_any_byte_changed(sound):
         refused(path, bytes(changed))
 
 
+def test_what_a_library_makes_of_a_file(sound, suffix, monkeypatch):
+    path, data, _, _ = sound
+
+    def fail(data):
+        raise error
+
+    monkeypatch.setattr(CODECS[suffix], "unpack", fail)
+    error = LookupError("x" * 1000)  # of a kind that no library is known to raise
+    refused(path, data, "is damaged: LookupError: x{300}")
+    error = MemoryError("of a sound file")
+    with pytest.raises(MemoryError, match="of a sound file"):
+        load(path)
+
+
 def test_files_of_another_kind(suffix, tmp_path):
     path = tmp_path / f"model{suffix}"
     archive = io.BytesIO()
@@ -671,6 +704,8 @@ def test_the_other_format_under_this_suffix(sound, suffix):
     refused(path.with_suffix(other), data, f"is not an? {other} file")
 
 
+# That of a long double where it has another size.
+ALIEN_FLOAT = "<f16" if np.dtype(np.longdouble).itemsize != 16 else "<f12"
 BREAKS = {
     "newer": ({"version": 2, "package": "9.1.0"}, r"version 2 .* by fastsoftmax 9\.1\.0.*upgrade"),
     "version 0": ({"version": 0}, "version is none"),
@@ -690,6 +725,15 @@ BREAKS = {
     "a label twice": (
         {"parameters": {"class_weight": {"mapping": [[1, 1], [True, 2]]}}},
         "class_weight: holds a label twice",
+    ),
+    "a label without a weight": (
+        {"parameters": {"class_weight": {"mapping": [[1, 1], [2]]}}},
+        "class_weight: is no mapping of labels to numbers",
+    ),
+    "no byte": ({"classes": {"dtype": "|S1", "labels": ["a", "b", "ā"]}}, "a byte above 255"),
+    "a dtype of another machine": (
+        {"classes": {"dtype": ALIEN_FLOAT, "labels": [0.0, 1.0, 2.0]}},
+        f"this NumPy, .*, has no dtype '{ALIEN_FLOAT}'",
     ),
     "one class": ({"classes": {"dtype": "<U3", "labels": ["a"]}}, "at least two, got 1"),
     "no class": ({"classes": {"dtype": "<U3", "labels": []}}, "at least two, got 0"),
@@ -1016,6 +1060,8 @@ def test_headers_of_safetensors(tmp_path):
         refused(path, safetensors_of(broken.encode("latin-1"), numbers), reason)
     refused(path, safetensors_of(header, numbers + bytes(8)), "not as long as the file")
     refused(path, safetensors_of(header, numbers[:-8]), "not as long as the file")
+    short = b'{"__metadata__":{"sha256":"' + b"0" * 63
+    refused(path, len(short).to_bytes(8, "little") + short, "is truncated")
     for length in (0, 1, 1 << 40, (1 << 64) - 1):
         refused(path, length.to_bytes(8, "little") + text.encode(), "not a .safetensors|checksum")
 

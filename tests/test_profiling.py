@@ -7,13 +7,14 @@ from threading import Barrier, Thread
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_array
 
 import fastsoftmax
 from fastsoftmax import SoftmaxClassifier, phases, profile
 from fastsoftmax.profiling import BETWEEN, OUTSIDE
 from fastsoftmax.roofline import Peaks, measure_peaks
 from fastsoftmax.threads import allowed_cpus
-from fastsoftmax.work import work_of
+from fastsoftmax.work import Work, work_of
 
 PEAKS = Peaks(n_threads=2, float32=2e11, float64=1e11, read=3e10, copy=3e10)
 SEPARATE = {"scores", "softmax and loss", "gradient and update"}
@@ -176,6 +177,21 @@ def test_the_work_of_an_epoch():
     naive = work_of(epoch._replace(backend="naive"))
     assert naive[phases.TOGETHER].flop == 20_000 + 2500 + 20_000
     assert naive["gradient and update"] == (4000, 0, 0)
+
+
+def test_work_adds_to_work_alone():
+    assert Work(1, 2, 3) + Work(4, 5, 6) == (5, 7, 9)
+    with pytest.raises(TypeError):
+        Work() + 1
+
+
+def test_an_epoch_over_sparse_rows_counts_the_values_stored(backend, rng):
+    X, y = problem(rng)
+    X[:, ::2] = 0
+    with profile() as p:
+        SoftmaxClassifier(backend=backend, max_iter=1, tol=None, n_jobs=1).fit(csr_array(X), y)
+    assert sum(epoch.n_values for epoch in p.epochs) == 300 * 20
+    assert {epoch.bytes_of_value for epoch in p.epochs} == {4 + 4}  # of a value and of its index
 
 
 def test_threads_that_wait_are_seen(rng):

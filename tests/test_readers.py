@@ -9,6 +9,7 @@ import struct
 import sys
 import tarfile
 import zipfile
+import zlib
 
 import numpy as np
 import pyarrow
@@ -480,6 +481,11 @@ def test_svhn_as_matlab_writes_it_in_either_byte_order(order, tmp_path, rng):
     # sizes beside a 0 that are past what NumPy counts
     file.write_bytes(header + X + array(b"y", 6, (0, *(2**31 - 1,) * 7), b""))
     refused(file, "got damaged or other data .*too big")
+    # a compressed element, within which there is none, or one of another length
+    for inner in (b"", bytes(8), struct.pack(f"{order}II", 14, 9) + bytes(8)):
+        content = zlib.compress(inner)
+        file.write_bytes(header + struct.pack(f"{order}II", 15, len(content)) + content)
+        refused(file, "got a damaged one: compressed data that are no array")
     level_7_3 = b"MATLAB 7.3 MAT-file".ljust(124) + struct.pack(f"{order}H", 0x200) + header[126:]
     file.write_bytes(level_7_3 + bytes(500))
     refused(file, "got level 7.3 .HDF5.; save it with '-v7'")
@@ -1158,8 +1164,9 @@ def test_files_without_labels_are_read_where_none_are_required(tmp_path, rng):
     (tmp_path / "images-idx3").write_bytes(
         bytes([0, 0, 8, 3]) + struct.pack(">3I", N, 28, 28) + images.tobytes()
     )
-    (tmp_path / "x-idx3").write_bytes((tmp_path / "images-idx3").read_bytes())
-    for name in ("x.npy", "x.npz", "images-idx3", "x-idx3"):
+    for name in ("x-idx3", "digits"):
+        (tmp_path / name).write_bytes((tmp_path / "images-idx3").read_bytes())
+    for name in ("x.npy", "x.npz", "images-idx3", "x-idx3", "digits"):
         X, y, *_ = datasets.load(tmp_path / name, require_labels=False)
         assert y is None
         assert np.array_equal(X, images.reshape(N, -1))

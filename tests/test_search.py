@@ -100,6 +100,14 @@ def test_what_diverges_leaves_the_others_alone(backend, data):
         search(X, y, learning_rates=[1e30], **given)
 
 
+def test_an_objective_that_overflows_has_diverged_though_its_weights_are_finite(data):
+    X, y = data
+    given = FIXED | {"max_iter": 2, "batch_size": 150, "regs": [1e-3]}
+    found = search(X, y, learning_rates=[1e155, 0.1], **given)
+    assert np.isnan(found.losses).tolist() == [[True], [False]]
+    assert found.best_learning_rate == 0.1
+
+
 def test_a_share_is_held_out(backend, data):
     X, y = data
     y = np.random.default_rng(0).integers(2, size=150)  # nothing to learn
@@ -157,12 +165,13 @@ def test_a_row_that_is_not_finite_is_named(backend, data):
         ({"momentum": 2}, ValueError, "^momentum: "),
         ({"learning": 1}, TypeError, "learning"),
         ({"max_iter": 0}, ValueError, "^max_iter: "),
+        ({"y": ["a"] * 150}, ValueError, "^y: expected at least two classes, got one class: .*'a'"),
     ],
 )
 def test_bad_arguments(data, arguments, error, message):
-    given = {"learning_rates": RATES, "regs": REGS} | FIXED | arguments
+    given = {"X": data[0], "y": data[1], "learning_rates": RATES, "regs": REGS} | FIXED | arguments
     with pytest.raises(error, match=message):
-        search(*data, **given)
+        search(**given)
 
 
 def test_the_picture_has_the_scores(data):

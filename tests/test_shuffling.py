@@ -1,5 +1,6 @@
 """The order of the samples of an epoch."""
 
+import sys
 from collections import Counter
 from itertools import permutations
 
@@ -19,10 +20,13 @@ class Largest:
 
 @pytest.fixture(params=["compiled", "python"])
 def permutation(request, monkeypatch):
-    """The function, with compiled code or without."""
+    """The function, with compiled code or where there is none."""
     if request.param == "python":
-        monkeypatch.setattr(shuffling, "_compiled", lambda: shuffling.shuffle_in)
-    return shuffling.permutation
+        monkeypatch.setitem(sys.modules, "fastsoftmax.backends._core", None)
+    shuffling._compiled.cache_clear()
+    assert (shuffling._compiled() is shuffling.shuffle_in) == (request.param == "python")
+    yield shuffling.permutation
+    shuffling._compiled.cache_clear()
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 5, 2047, 2048, 2049, 5000])

@@ -177,10 +177,13 @@ def survey_of(counts: list[Counts], class_weight: object, label_smoothing: float
 
 
 def _classes_of(filled: list[Counts]) -> NDArray[Any]:
-    if filled[0].n_columns is not None:
-        if filled[0].n_columns < 2:
-            raise ValueError("y: expected at least two classes, got one column of probabilities")
-        return np.arange(filled[0].n_columns)
+    n_columns = filled[0].n_columns
+    if n_columns is not None:
+        if n_columns < 2:
+            raise ValueError(
+                f"y: expected columns of probabilities for at least two classes, got {n_columns}"
+            )
+        return np.arange(n_columns)
     found = [each.classes for each in filled if each.classes is not None]
     if not found:
         raise ValueError(

@@ -1,7 +1,9 @@
 """The estimator's conventions: parameters, copies, clones and files, with a live client in it."""
 
 import pickle
+import sys
 from copy import copy, deepcopy
+from importlib import import_module
 from time import monotonic, sleep
 
 import numpy as np
@@ -22,6 +24,7 @@ from dask_cases import (
     of_unknown_sizes,
     synchronous,
 )
+from sklearn import config_context
 from sklearn.base import clone, is_classifier
 
 import fastsoftmax
@@ -76,6 +79,19 @@ def test_clones_have_the_client_and_are_not_fitted(model):
     assert new.random_state is not seed
     X, y = made_up()
     new.fit(cut(X), cut(y))
+
+
+def test_clones_have_the_requests_for_metadata(client):
+    with config_context(enable_metadata_routing=True):
+        model = SoftmaxClassifier(client=client).set_fit_request(sample_weight="importance")
+        assert clone(model).get_metadata_routing().fit.requests["sample_weight"] == "importance"
+
+
+def test_without_dask_the_error_says_what_to_install(monkeypatch):
+    monkeypatch.delitem(sys.modules, "fastsoftmax.dask")
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(ImportError, match=r'needs Dask.*pip install "fastsoftmax\[dask\]"'):
+        import_module("fastsoftmax.dask")
 
 
 @pytest.mark.parametrize("make", [copy, deepcopy])

@@ -55,6 +55,16 @@ def test_rows_that_are_held_out_are_not_trained_on(client):
     assert 0 < unchanged < 16
 
 
+@pytest.mark.parametrize("algorithm", ["local", "synchronous"])
+def test_models_without_an_intercept_are_scored(client, algorithm):
+    X, y = made_up(N)
+    same = {"algorithm": algorithm, "batch_size": 50, "fit_intercept": False}
+    model = fitted(client, X, y, **same)
+    assert model.validation_scores_
+    assert model.best_validation_score_ == max(model.validation_scores_) > 2 / C
+    assert not model.intercept_.any()
+
+
 def test_it_stops_where_the_score_does_not_rise(client):
     X, y = made_up(N)
     model = fitted(client, X, y, max_iter=100, tol=1e-3, n_iter_no_change=3)

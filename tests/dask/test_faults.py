@@ -15,12 +15,14 @@ import time
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 
 import dask
 import dask.array as da
 import numpy as np
 import pytest
 from distributed import Client, LocalCluster, wait
+from distributed.comm import CommClosedError
 
 from fastsoftmax import ClusterError, DivergenceError
 from fastsoftmax.dask import SoftmaxClassifier
@@ -592,3 +594,84 @@ def test_nothing_is_held_by_what_outlives_a_fit(site, mode):
     until(lambda: not site.left(), 5)
     assert len(ends) == 3
     assert len(errors) == 1
+
+
+# A cluster that answers as it seldom does: its workers are threads.
+
+
+def fail_with(error):
+    def fail(*_, **__):
+        raise error
+
+    return fail
+
+
+def fit_on(client, mode="synchronous", **parameters):
+    return classifier(SimpleNamespace(client=client), mode, **parameters).fit(*collections())
+
+
+@pytest.mark.parametrize("mode", ["synchronous", "local"])
+def test_results_that_take_their_time(client, monkeypatch, mode):
+    expected, look, looks = fit_on(client, mode), cluster_module.Cluster.workers, []
+
+    def count(cluster):
+        looks.append(cluster)
+        return look(cluster)
+
+    monkeypatch.setattr(cluster_module, "_SECONDS_BETWEEN_LOOKS", 0.0)
+    monkeypatch.setattr(cluster_module.Cluster, "workers", count)
+    model = fit_on(client, mode)
+    np.testing.assert_array_equal(model.coef_, expected.coef_)
+    assert len(looks) > 2 * N_EPOCHS  # more than once a round
+
+
+@pytest.mark.parametrize(
+    ("method", "answer", "message"),
+    [
+        ("submit", fail_with(CommClosedError("in\n submit")), "is lost: in submit"),
+        ("scheduler_info", lambda **_: {}, "is lost"),
+    ],
+)
+def test_a_scheduler_that_does_not_answer(client, monkeypatch, method, answer, message):
+    does_not = at_epoch(2, lambda: monkeypatch.setattr(client, method, answer))
+    with pytest.raises(ClusterError, match=f"after epoch 2: .* to the scheduler {message}$"):
+        fit_on(client, callbacks=does_not)
+
+
+@pytest.mark.parametrize("mode", ["synchronous", "local"])
+def test_a_client_that_is_closed_within_a_round(clients, mode):
+    with Client(clients(2).cluster, set_as_default=False) as client:
+        closed = at_epoch(2, in_a_moment(client.close))
+        with pytest.raises(ClusterError, match=r"after epoch 2: the connection .* is lost$"):
+            fit_on(client, mode, callbacks=closed, learning_rate=slow_rate())
+
+
+def test_a_task_that_somebody_cancels(client):
+    with cluster_module.Cluster(client) as cluster:
+        future = cluster.submit(time.sleep, 0.3)
+        client.cancel(future)
+        with pytest.raises(ClusterError, match=r"^data that cannot be made again .*\(.*cancelled"):
+            cluster.wait([future])
+
+
+@pytest.mark.skipif(not cluster_module._UNWANTED, reason="this distributed lets tasks wait")
+def test_a_scheduler_that_lets_no_task_wait_for_workers(monkeypatch):
+    monkeypatch.setattr(cluster_module, "_SECONDS_BETWEEN_LOOKS", 10.0)
+    made = {"n_workers": 0, "processes": False, "dashboard_address": ":0"}
+    with (
+        dask.config.set({"distributed.scheduler.no-workers-timeout": "50ms"}),
+        LocalCluster(**made, silence_logs=logging.CRITICAL) as here,
+        Client(here, set_as_default=False) as client,
+        cluster_module.Cluster(client) as cluster,
+        pytest.raises(ClusterError, match=r"^no worker takes the tasks: .*getpid"),
+    ):
+        cluster.wait([cluster.submit(os.getpid)])
+
+
+def test_a_scheduler_that_runs_nothing_it_is_sent(client, monkeypatch):
+    cluster = cluster_module.Cluster(client)
+    monkeypatch.setattr(client, "run_on_scheduler", fail_with(ValueError("no\n pickles")))
+    for workers in ({"a", "b"}, {"b", "c"}):
+        cluster._has_seen(workers)  # b has what is left of the tasks
+    with pytest.raises(ClusterError, match=r"^all workers are gone, .* their tasks: no pickles$"):
+        cluster._has_seen({"d"})

@@ -156,6 +156,16 @@ def test_the_seed_decides_the_bits(client, shuffle):
     assert (fits[2].coef_ == fits[0].coef_).all() == (shuffle is False)
 
 
+def test_large_weights_to_start_from_are_what_a_task_returns(clients, monkeypatch):
+    X, y = made_up()
+    for n_workers in (1, 2, 3):
+        expected = local_sgd(clients(n_workers), momentum=0.5).fit(cut(X, FOUR), cut(y, FOUR))
+        with monkeypatch.context() as patch:
+            patch.setattr("fastsoftmax.dask.local_sgd.BYTES_OF_STARTS", 0)
+            model = local_sgd(clients(n_workers), momentum=0.5).fit(cut(X, FOUR), cut(y, FOUR))
+        assert_same_bits(model, expected)
+
+
 def test_the_bits_of_rows_that_are_held_and_that_are_read(client, tmp_path):
     X, y = made_up()
     frame = frame_of(X).assign(label=y)

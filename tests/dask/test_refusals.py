@@ -121,6 +121,11 @@ BAD_DATA = {
         ValueError,
         "^y: .*two classes, got one class: .*3",
     ),
+    "no columns": (
+        (cut(X), cut(np.zeros((N, 0)))),
+        ValueError,
+        "^y: .*two classes, got 0",
+    ),
     "labels with a fraction": (
         (cut(X, HALVES), cut(Y + 0.5, HALVES)),
         ValueError,
@@ -187,6 +192,29 @@ def test_bad_data(client, make, given, error, message):
     model = make(client, batch_size=N)
     with pytest.raises(error, match=message):
         model.fit(*given)
+    assert not hasattr(model, "coef_")
+
+
+# Alone, the partitions of the last ones have a standard deviation.
+OPPOSITE = np.where(np.arange(N)[:, np.newaxis] < 30, 1e200, -1e200)
+NOT_TO_STANDARDIZE = {
+    "NaN": (
+        changed(X, (34, 2), np.nan),
+        r"expected finite numbers, got NaN in row 4 \(partition 1",
+    ),
+    "a partition": (changed(X, (34, 2), 1e200), r"its columns .* scale X down \(partition 1\)"),
+    "all partitions": (changed(X, (slice(None), [2]), OPPOSITE), "its columns .* scale X down$"),
+}
+
+
+@pytest.mark.parametrize("make", [local_sgd, synchronous])
+@pytest.mark.parametrize(
+    ("rows", "message"), NOT_TO_STANDARDIZE.values(), ids=NOT_TO_STANDARDIZE.keys()
+)
+def test_columns_without_a_standard_deviation(client, make, rows, message):
+    model = make(client, batch_size=N, standardize=True)
+    with pytest.raises(ValueError, match=f"^X: {message}"):
+        model.fit(cut(rows, HALVES), cut(Y, HALVES))
     assert not hasattr(model, "coef_")
 
 

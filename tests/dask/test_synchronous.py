@@ -278,6 +278,14 @@ def test_more_steps_than_are_submitted_at_once(client, monkeypatch):
     assert_same_model(synchronous(client).fit(cut(X), cut(y)), alone().fit(X, y))
 
 
+@pytest.mark.parametrize("parameters", [{}, {"average": True}], ids=["plain", "average"])
+def test_large_weights_to_start_from_are_what_a_task_returns(client, monkeypatch, parameters):
+    X, y = made_up()
+    expected = synchronous(client, **parameters).fit(cut(X), cut(y))
+    monkeypatch.setattr("fastsoftmax.dask.synchronous.BYTES_OF_STARTS", 0)
+    assert_same_bits(synchronous(client, **parameters).fit(cut(X), cut(y)), expected)
+
+
 def test_steps_that_lead_nowhere(client):
     from fastsoftmax import DivergenceError
 
