@@ -472,7 +472,7 @@ class SoftmaxClassifier(estimator.Estimator, ModelFiles):
         state, average = settings.initial_state(n_classes, matrix), None
         if fitted:
             state = settings.state_of(self, samples.units)
-            places = encode(self.classes_, targets.classes, len(self.classes_))
+            places = encode(self.classes_, targets.classes)
             if len(places) < n_classes:
                 state = grown_state(state, places, n_classes)
             if self._average is not None and settings.averaged_from is not None:

@@ -59,19 +59,15 @@ def joined(classes: NDArray[Any], labels: NDArray[Any]) -> NDArray[Any]:
     return together
 
 
-def encode(y: ArrayLike, classes: NDArray[Any], n_samples: int) -> NDArray[np.int64]:
+def encode(y: ArrayLike, classes: NDArray[Any]) -> NDArray[np.int64]:
     """Return the index into the sorted `classes` of every label.
 
     Raises
     ------
     ValueError
-        If there are not `n_samples` labels, or one is not among the classes.
+        If a label is not among the classes.
     """
     labels = as_labels(y, "y")
-    if len(labels) != n_samples:
-        raise ValueError(
-            f"y: expected {n_samples} labels, one for each row of X, got {len(labels)}"
-        )
     places = _places(labels, classes)
     if places is not None:
         index_at = np.full(int(classes[-1]) - int(classes[0]) + 1, -1)

@@ -45,9 +45,7 @@ class SparseRows:
         with np.errstate(over="ignore"):  # named by the check that finds it
             return replace(self, values=self.values.astype(dtype))
 
-    def __getitem__(self, rows: int | slice | NDArray[np.int64]) -> FloatArray:
-        if isinstance(rows, slice):
-            rows = np.arange(*rows.indices(len(self)))
+    def __getitem__(self, rows: int | NDArray[np.int64]) -> FloatArray:
         of_row, stored = self._stored_in(np.atleast_1d(rows))
         dense = np.zeros((np.size(rows), self.shape[1]), self.dtype)
         with np.errstate(over="ignore", invalid="ignore"):

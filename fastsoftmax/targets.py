@@ -87,7 +87,7 @@ def targets_of(
         elif grows:
             classes = joined(classes, of_rows)
         values = np.zeros(n_samples, np.int64)
-        values[slice(None) if rows is None else rows] = encode(of_rows, classes, len(of_rows))
+        values[slice(None) if rows is None else rows] = encode(of_rows, classes)
     given = values
     of_classes = class_weights_of(class_weight, classes, values, weights, rows, grows)
     if of_classes is not None:

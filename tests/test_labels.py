@@ -24,19 +24,19 @@ def test_integers(dtype, width, start, with_ends, rng):
         classes = find_classes(y)
         assert classes.dtype == dtype
         np.testing.assert_array_equal(classes, expected)
-        encoded = encode(y, classes, n)
+        encoded = encode(y, classes)
         assert encoded.dtype == np.int64
         np.testing.assert_array_equal(encoded, indices)
         if len(classes) > 1:
             for left_out in (0, len(classes) // 2, len(classes) - 1):
                 with pytest.raises(ValueError, match=r"^y: the label .* is not among the classes"):
-                    encode(y, np.delete(classes, left_out), n)
+                    encode(y, np.delete(classes, left_out))
 
 
 def test_labels_of_another_integer_type(rng):
     classes = np.array([-3, 0, 7])
     for dtype in (np.int8, np.int16, np.int64):
-        np.testing.assert_array_equal(encode(np.array([7, -3, 0], dtype), classes, 3), [2, 0, 1])
+        np.testing.assert_array_equal(encode(np.array([7, -3, 0], dtype), classes), [2, 0, 1])
     with pytest.raises(ValueError, match=r"^y: the label .*255.* is not among"):
-        encode(np.array([255], np.uint8), classes, 1)
-    assert encode(np.array([], int), classes, 0).shape == (0,)
+        encode(np.array([255], np.uint8), classes)
+    assert encode(np.array([], int), classes).shape == (0,)

@@ -217,7 +217,7 @@ def _by_class(
             masses[i] += each.masses if len(each.masses) else 0
             n_of_class[i] = each.n_of_class
         elif each.classes is not None:
-            places = encode(each.classes, classes, len(each.classes))
+            places = encode(each.classes, classes)
             masses[i, places], n_of_class[i, places] = each.masses, each.n_of_class
     return masses, n_of_class
 
