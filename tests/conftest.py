@@ -44,7 +44,7 @@ def rng():
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_call(item):
+def skip_without_its_backend(item):
     """Skip what asks by name for a backend that FASTSOFTMAX_TEST_BACKENDS leaves out, no other failure."""
     try:
         return (yield)
@@ -53,3 +53,6 @@ def pytest_runtest_call(item):
         if missing and missing[1] not in BACKENDS:
             pytest.skip(f"needs the {missing[1]} backend, which this install is made without")
         raise
+
+
+pytest_runtest_setup = pytest_runtest_call = skip_without_its_backend

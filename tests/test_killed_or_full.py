@@ -157,6 +157,7 @@ def test_a_checkpoint_that_does_not_fit_on_the_disk(here):
     assert sorted(os.listdir()) == listed
 
 
+PROFILE = "profile --backend vectorized --shape 300x4x3 --epochs 1"
 SMALL = "bench --shape 300x4x3 --epochs 1 --batch-size 50 --backends vectorized"
 COMMANDS = [
     ("train data.npz --model FILE --force --epochs 2", "out.npz"),
@@ -175,13 +176,9 @@ COMMANDS = [
     (f"{SMALL} --no-plot --json FILE", "out.json"),
     pytest.param(f"{SMALL} --no-plot --report FILE", "out.html", marks=pytest.mark.slow),
     pytest.param(f"{SMALL} --plot FILE", "out.png", marks=pytest.mark.slow),
-    pytest.param(
-        "profile --shape 300x4x3 --epochs 1 --json FILE", "out.json", marks=pytest.mark.slow
-    ),
-    pytest.param(
-        "profile --shape 300x4x3 --epochs 1 --plot FILE", "out.png", marks=pytest.mark.slow
-    ),
-    ("profile --shape 300x4x3 --epochs 1 --trace FILE", "out.json"),
+    pytest.param(f"{PROFILE} --json FILE", "out.json", marks=pytest.mark.slow),
+    pytest.param(f"{PROFILE} --plot FILE", "out.png", marks=pytest.mark.slow),
+    (f"{PROFILE} --trace FILE", "out.json"),
 ]
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import oracle
 import pytest
 
-from fastsoftmax.backends import shuffling
+from fastsoftmax.backends import get_backend, shuffling
 
 
 class Largest:
@@ -23,6 +23,8 @@ def permutation(request, monkeypatch):
     """The function, with compiled code or where there is none."""
     if request.param == "python":
         monkeypatch.setitem(sys.modules, "fastsoftmax.backends._core", None)
+    else:
+        get_backend("compiled")
     shuffling._compiled.cache_clear()
     assert (shuffling._compiled() is shuffling.shuffle_in) == (request.param == "python")
     yield shuffling.permutation
