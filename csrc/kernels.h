@@ -38,7 +38,6 @@ enum { FEW_CLASSES = 40, PANEL_VECTORS = 32, MOST_PANELS = 2 };
 enum ahead {
     SECOND_HALVES, /* of the next block's rows; panel_update has fetched the first ones */
     WHOLE_ROWS, /* the next few: where a minibatch would not stay in the cache until it is used */
-    SHORT_ROWS, /* well ahead and near, as a tile is done before memory answers */
     NO_ROWS,    /* none: they have been converted, and are in the cache */
 };
 

@@ -29,13 +29,13 @@
 ALWAYS_INLINE void score_block_tile(const real *const *rows, int n_rows, size_t first,
                                     size_t n_features, const real *coef, size_t coef_stride,
                                     size_t n_classes, const real *const *next_rows, int n_fetched,
-                                    enum fetch level, real *block) {
+                                    real *block) {
     size_t k = 0;
-    int at_once = n_classes > TILE_CLASSES && level == FAR ? (n_fetched + 1) / 2 : n_fetched;
-#define TILE_OF(n)                                                                                \
-    score_tile(rows, n_rows, first, n_features, coef + k * coef_stride, coef_stride, n, NULL,     \
-               block + k * LANES, 1, LANES, next_rows, at_once, n_fetched > 0 ? level : NOTHING); \
-    next_rows += at_once;                                                                         \
+    int at_once = n_classes > TILE_CLASSES ? (n_fetched + 1) / 2 : n_fetched;
+#define TILE_OF(n)                                                                              \
+    score_tile(rows, n_rows, first, n_features, coef + k * coef_stride, coef_stride, n, NULL,   \
+               block + k * LANES, 1, LANES, next_rows, at_once, n_fetched > 0 ? FAR : NOTHING); \
+    next_rows += at_once;                                                                       \
     n_fetched -= at_once
     for (; k + TILE_CLASSES <= n_classes; k += TILE_CLASSES) {
         TILE_OF(TILE_CLASSES);
@@ -49,8 +49,6 @@ ALWAYS_INLINE void score_block_tile(const real *const *rows, int n_rows, size_t 
 #undef TILE_OF
 }
 
-enum { SHORT_ROWS_AHEAD = 16 };
-
 ALWAYS_INLINE void score_blocks(const real *const *rows, size_t n_rows, size_t first,
                                 size_t n_features, enum ahead ahead, const real *coef,
                                 size_t coef_stride, size_t n_classes, real *scores) {
@@ -59,22 +57,19 @@ ALWAYS_INLINE void score_blocks(const real *const *rows, size_t n_rows, size_t f
         real *z = scores + block * n_classes + lane;
         if (s + TILE_ROWS > n_rows) {
             score_block_tile(rows + s, 1, first, n_features, coef, coef_stride, n_classes, rows, 0,
-                             FAR, z);
+                             z);
             s += 1;
             continue;
         }
         if (ahead == SECOND_HALVES) {
             score_block_tile(rows + s, TILE_ROWS, first, n_features, coef, coef_stride, n_classes,
-                             rows + block + LANES + LANES / 2 + lane / 2, TILE_ROWS / 2, FAR, z);
+                             rows + block + LANES + LANES / 2 + lane / 2, TILE_ROWS / 2, z);
         } else if (ahead == WHOLE_ROWS) {
             score_block_tile(rows + s, TILE_ROWS, first, n_features, coef, coef_stride, n_classes,
-                             rows + s + TILE_ROWS, TILE_ROWS, FAR, z);
-        } else if (ahead == SHORT_ROWS) {
-            score_block_tile(rows + s, TILE_ROWS, first, n_features, coef, coef_stride, n_classes,
-                             rows + s + SHORT_ROWS_AHEAD, TILE_ROWS, NEAR, z);
+                             rows + s + TILE_ROWS, TILE_ROWS, z);
         } else {
             score_block_tile(rows + s, TILE_ROWS, first, n_features, coef, coef_stride, n_classes,
-                             rows, 0, FAR, z);
+                             rows, 0, z);
         }
         s += TILE_ROWS;
     }

@@ -205,8 +205,12 @@ static inline double exponentials(const real *z, size_t n, const struct row *row
 /* How far above 2**HEADROOM, as a logarithm, a term may be: their sum still is a number. */
 static const real LIMIT = 40;
 
+/* Of 2 in a normal number. */
+enum { LEAST_EXPONENT = sizeof(real) == sizeof(float) ? -126 : -1022 };
+
 /* The first n_done elements of a row have their terms in e, and s is their sum, relative to *shift; later ones are too
- * large for that. Makes both relative to the largest of the rest, z. Powers of 2 apart it is exact. */
+ * large for that. Makes both relative to the largest of the rest, z. Powers of 2 apart it is exact. The power comes in
+ * two factors: a term far above 2**HEADROOM counts still where the whole power would be too small for a number. */
 static sums begin_anew(const real *z, size_t n, struct shift *shift, real *e, size_t n_done,
                        sums s) {
     struct shift now = shift_of(broadcast(row_maximum(z, n)));
@@ -214,17 +218,18 @@ static sums begin_anew(const real *z, size_t n, struct shift *shift, real *e, si
     store(magic, shift->magic);
     store(magic_now, now.magic);
     store(from, now.from);
-    double power = (double)(magic_now[0] - magic[0]), factor = 0;
-    if (power > -1075 && from[0] == 0) {   /* else the terms so far are nothing beside the rest */
-        int64_t exponent = (int64_t)power; /* below -1022 that of a subnormal number */
-        uint64_t bits = exponent >= -1022 ? (uint64_t)(1023 + exponent) << 52
-                                          : (uint64_t)1 << (1074 + exponent);
-        memcpy(&factor, &bits, sizeof factor);
+    double power = (double)(magic_now[0] - magic[0]), factors[2] = {0, 0};
+    if (from[0] == 0) { /* else the terms so far are nothing beside the rest */
+        int whole = power > 2 * LEAST_EXPONENT ? (int)power : 2 * LEAST_EXPONENT, half = whole / 2;
+        uint64_t bits[2] = {(uint64_t)(1023 + whole - half) << 52, (uint64_t)(1023 + half) << 52};
+        memcpy(factors, bits, sizeof factors);
     }
     *shift = now;
-    vec factors = broadcast((real)factor);
-    for (size_t k = 0; e && k < n_done; k += LANES) store(e + k, mul(load(e + k), factors));
-    return scale_sums(s, factor);
+    vec first = broadcast((real)factors[0]), second = broadcast((real)factors[1]);
+    for (size_t k = 0; e && k < n_done; k += LANES) {
+        store(e + k, mul(mul(load(e + k), first), second));
+    }
+    return scale_sums(scale_sums(s, factors[0]), factors[1]);
 }
 
 ALWAYS_INLINE double exponentials_and_maximum(const real *z, size_t n, struct row *row,
@@ -261,7 +266,8 @@ static double exponentials_of_row(const real *z, size_t n, struct row *row, size
                                   double *lost) {
     size_t first = GROUP * LANES;
     real largest = row_maximum(z, n < first ? n : first);
-    if (n < 2 * first || !(fabs((double)largest) < (double)FAR_FROM_0 / 2)) {
+    /* A row that begins anew beyond FAR_FROM_0 then is so much larger that terms so far would be 0. */
+    if (n < 2 * first || !(fabs((double)largest) < (double)FAR_FROM_0 / 4)) {
         *row = row_of(z, n);
         return exponentials(z, n, row, label, e, lost);
     }

@@ -86,10 +86,13 @@ def drawn(dtype, n_threads):
     """Yield a name and the results, for every function and shape."""
     rng = np.random.default_rng(6)
     options = {"backend": "compiled", "n_threads": n_threads}
+    rising = 60 * np.arange(max(c for _, c in ROWS), dtype=dtype)
     for n, c in ROWS:
         logits = rng.normal(scale=8, size=(n, c)).astype(dtype)
         for function in (f.softmax, f.log_softmax, f.logsumexp):
             yield f"{function.__name__} {n}x{c}", function(logits, **options)
+            # The largest comes late: sums begin anew.
+            yield f"{function.__name__} rising {n}x{c}", function(logits + rising[:c], **options)
         for targets in labels_and_probabilities(rng, n, c, dtype):
             result = f.softmax_cross_entropy(logits, targets, **options)
             yield f"softmax_cross_entropy {n}x{c} {targets.dtype}", *result
@@ -117,6 +120,9 @@ def drawn(dtype, n_threads):
             weighted.intercept_,
             weighted.predict_proba(X),
         )
+        for kind in (np.uint8, np.float16, np.float32):
+            as_read = (X * 40).clip(0, 255).astype(kind)
+            yield f"read {n}x{d}x{c} {np.dtype(kind)}", weighted.predict_proba(as_read)
         found = f.search(
             *(X, labels),
             learning_rates=[0.01, 0.1],

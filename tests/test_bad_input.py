@@ -115,6 +115,16 @@ def test_scores_that_overflow(backend, W, label):
     assert_fails(backend, "linear_cross_entropy", changed, ValueError, message)
 
 
+@pytest.mark.parametrize("row", [0, 7, 299])
+def test_scores_of_many_classes_that_overflow(backend, row):
+    X = np.ones((300, 2))
+    X[row] = np.finfo(np.float64).max / 4
+    changed = {"X": X, "W": np.full((2, 45), 8.0), "targets": np.arange(300) % 45}
+    changed["intercept"] = None
+    message = f"^X: the scores .*row {row} overflow float64"
+    assert_fails(backend, "linear_cross_entropy", changed, ValueError, message)
+
+
 @pytest.mark.parametrize("label", [0, 1])
 @pytest.mark.parametrize("W", [[[1, -1]], [[-1, 1]], [[1, 0]], [[0, 0]], [[-1, -1]]], ids=str)
 @pytest.mark.parametrize("bad", [NAN, INF, -INF])

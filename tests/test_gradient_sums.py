@@ -107,6 +107,13 @@ def test_sums_are_those_of_linear_cross_entropy(
     assert total.nbytes == total.coef.nbytes + (C * total.coef.itemsize if with_intercept else 0)
 
 
+def test_many_classes_of_more_rows_than_a_kernel_takes_at_once(dtype, rng):
+    X, y, coef, intercept = problem(rng, dtype, n=600, c=45)
+    total = loss_gradient_sum(X, y, coef, intercept, backend="compiled")
+    expected = by_linear_cross_entropy(X, y, coef, intercept, 600, backend="compiled")
+    assert_close(total, expected, bound(X, coef))
+
+
 KINDS = {
     "float16": (lambda X: X.astype(np.float16), np.float32),
     "bfloat16": (lambda X: X.astype(ml_dtypes.bfloat16), np.float32),

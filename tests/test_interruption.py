@@ -130,9 +130,10 @@ def too_fast(dtype):
     return float(np.finfo(dtype).max)
 
 
+@pytest.mark.parametrize("n_features", [9, 270])  # rows that the kernels call short, and others
 @pytest.mark.parametrize("penalty", [None, "l2", "l1"])
-def test_divergence_keeps_the_last_good_epoch(backend, dtype, data, penalty):
-    X, y = 100 * data[0], data[1]
+def test_divergence_keeps_the_last_good_epoch(backend, dtype, data, penalty, n_features):
+    X, y = np.resize(100 * data[0], (40, n_features)), data[1]
     bomb = Bomb(11, lambda: too_fast(dtype), rate=1e-5)  # the second step of the third epoch
     parameters = {"penalty": penalty, "alpha": 1e-3}
     model = classifier(backend, learning_rate=bomb, **parameters)

@@ -49,13 +49,17 @@ def test_losses_and_gradients_match_the_oracle(kernels, dtype, n_rows, n_classes
     np.testing.assert_array_equal(in_place, dlogits)
 
 
-@pytest.mark.parametrize("rise", [5, 41, 60, 300, 5000])
+RISES = [(5,), (41,), (60,), (300,), (5000,), (30, 80), (36, 72), (30, 720), (60, 130)]
+
+
+@pytest.mark.parametrize("rises", RISES, ids=str)
 @pytest.mark.parametrize("n_classes", [300, 603])
-def test_logits_that_rise_along_a_row(kernels, dtype, rng, n_classes, rise):
+def test_logits_that_rise_along_a_row(kernels, dtype, rng, n_classes, rises):
     """Far above the first ones, whose power of 2 terms are relative to till then; in each row elsewhere."""
     starts = np.array([100, 128, 129, 255, 256, 290])
     logits = rng.normal(size=(len(starts), n_classes))
-    logits[np.arange(n_classes) >= starts[:, None]] += rise
+    for rise, places in zip(rises, (starts, (starts + n_classes) // 2), strict=False):
+        logits[np.arange(n_classes) >= places[:, None]] += rise
     logits, targets = logits.astype(dtype), np.arange(len(starts)) * 59 % n_classes
     expected = oracle.rows(logits, targets)
     for name in ("softmax", "log_softmax"):

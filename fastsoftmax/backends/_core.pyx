@@ -28,7 +28,7 @@ from fastsoftmax.c_api cimport (
 from fastsoftmax.backends.kernels cimport (
     CACHE_LINE, FEW_CLASSES, FLOAT16, FLOAT32, MOST_PANELS, N_PHASES, NO_ROWS, PANEL_VECTORS,
     PHASE_CONVERT, PHASE_LOSS, PHASE_SCORES, PHASE_UPDATE, REAL, ROWS_AHEAD, SECOND_HALVES,
-    SHORT_ROWS, SLABS_AT_ONCE, SPARSE_ROWS_AHEAD, SPARSE_SLAB_VECTORS, UINT8, WHOLE_ROWS,
+    SLABS_AT_ONCE, SPARSE_ROWS_AHEAD, SPARSE_SLAB_VECTORS, UINT8, WHOLE_ROWS,
     instruction_set_row, kernel_table, number_kind, penalty_prefix, phase_begin, phase_next, phase_totals,
     phases_of_thread, phases_start, phases_stop, platform_allocate, platform_fetch, platform_free,
     platform_nanoseconds, platform_seconds, pool, pool_begin, pool_end, pool_for, pool_threads,

@@ -173,8 +173,6 @@ cdef void choose_schedule(Epoch *e, int n_threads) noexcept nogil:
     e.by_panels = stays_in_cache and 1 < n_threads <= <int>e.n_panels
     if e.converted != NULL:
         e.ahead = NO_ROWS
-    elif row_bytes <= BYTES_OF_A_SHORT_ROW:
-        e.ahead = SHORT_ROWS
     else:
         e.ahead = SECOND_HALVES if stays_in_cache else WHOLE_ROWS
 

@@ -34,7 +34,6 @@ cdef extern from "kernels.h" nogil:
     enum rows_ahead "ahead":
         SECOND_HALVES
         WHOLE_ROWS
-        SHORT_ROWS
         NO_ROWS
 
     enum number_kind "number":
