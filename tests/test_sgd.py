@@ -252,6 +252,22 @@ def test_one_step_of_a_kernel(kernels, dtype, rng, n, d, c, soft, momentum, n_th
             np.testing.assert_allclose(ours, theirs.astype(float), rtol=0, atol=bound)
 
 
+@pytest.mark.parametrize(("d", "c"), [(17, 5), (300, 5), (300, 45)], ids=["short", "few", "many"])
+def test_a_step_whose_loss_is_not_finite_is_not_taken(kernels, dtype, rng, d, c):
+    X, targets = rng.normal(size=(30, d)).astype(dtype), rng.integers(c, size=30)
+    X[17] = np.inf
+    start = [np.full(size, 8, dtype) for size in ((c, d), c, (c, d), c)]
+    state, before = (State(*[array.copy() for array in start]) for _ in range(2))
+    rule = Rule(l2=0.05, l1=0.1, momentum=0.5, nesterov=False)
+    rates, order = np.full(3, 0.1), np.arange(30)
+    kernels.sgd_epoch(Data(X, targets), before, rule, order[:10], 10, rates[:1], 2)
+    objectives = kernels.sgd_epoch(Data(X, targets), state, rule, order, 10, rates, 2)
+    assert len(objectives) == 2
+    assert np.isfinite(objectives).tolist() == [True, False]
+    for ours, theirs in zip(state[:4], before[:4], strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
 @pytest.mark.parametrize("n_threads", [1, 3])
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
 @pytest.mark.parametrize("of_rows", [False, True], ids=["no weights", "weights"])
