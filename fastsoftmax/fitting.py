@@ -16,7 +16,7 @@ from .exceptions import DivergenceError
 from .schedules import Schedule
 from .scores import accuracy
 from .settings import Settings
-from .sgd import Samples, check_progress, copy_of, run_epoch
+from .sgd import Samples, check_progress, check_weights, copy_of, run_epoch
 from .sparse import SparseRows
 from .targets import Targets
 from .validation import FloatArray
@@ -79,8 +79,10 @@ class Run:
         )
 
     def keep(self, objective: float) -> None:
-        """Add the epoch that has run to the history."""
-        score = None if self.held_out is None else self.held_out.score(*self.weights())
+        """Add the epoch that has run to the history, unless weights for X are no numbers."""
+        weights = self.weights()
+        check_weights(weights, self.steps_of_epoch - 1, self.schedule)
+        score = None if self.held_out is None else self.held_out.score(*weights)
         self.n_steps += self.steps_of_epoch
         self.curve.append(objective)
         if score is not None:

@@ -136,9 +136,7 @@ def run_epoch(
             average.add(summing)
             summing = with_sums(state)
     # No loss comes after the last update to tell.
-    for parameter in (state.coef, state.intercept):
-        if parameter is not None and not np.isfinite(parameter).all():
-            raise _divergence("weights became infinite or NaN", n_steps - 1, schedule)
+    check_weights((state.coef, state.intercept), n_steps - 1, schedule)
     if average is not None:
         average.n_steps += n_steps - first_averaged
         average.n_samples += n_samples
@@ -289,6 +287,21 @@ def check_progress(objective: float, starting_loss: float, epoch: int, schedule:
             f"the loss of epoch {epoch} is {objective:.3g}, more than {_MOST_LOSS} times that of the "
             f"starting weights, {starting_loss:.3g}: {_remedy(schedule)}"
         )
+
+
+def check_weights(
+    weights: tuple[FloatArray, FloatArray | None], step: int, schedule: Schedule
+) -> None:
+    """Raise the error for weights of which one is not finite after this step of the epoch.
+
+    Raises
+    ------
+    DivergenceError
+        If there is one.
+    """
+    for parameter in weights:
+        if parameter is not None and not np.isfinite(parameter).all():
+            raise _divergence("weights became infinite or NaN", step, schedule)
 
 
 def _divergence(what: str, step: int, schedule: Schedule) -> DivergenceError:

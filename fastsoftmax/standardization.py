@@ -64,10 +64,11 @@ class Standardization(NamedTuple):
     ) -> tuple[FloatArray, FloatArray | None]:
         """Return the weights for x that do what `coef` and `intercept` do for x'."""
         mean, factor = self._as_trained(coef.dtype)
-        original = coef * factor
-        if intercept is not None and mean is not None:
-            intercept = (intercept - _products(original, mean)).astype(coef.dtype)
-        return original.astype(coef.dtype), intercept
+        with np.errstate(over="ignore", invalid="ignore"):  # told by who looks at the weights
+            original = coef * factor
+            if intercept is not None and mean is not None:
+                intercept = (intercept - _products(original, mean)).astype(coef.dtype)
+            return original.astype(coef.dtype), intercept
 
     def to_standardized(
         self, coef: FloatArray, intercept: FloatArray | None

@@ -9,7 +9,7 @@ import pytest
 import scipy.sparse
 from sklearn.preprocessing import StandardScaler
 
-from fastsoftmax import SoftmaxClassifier
+from fastsoftmax import DivergenceError, SoftmaxClassifier
 from fastsoftmax.backends import get_backend
 from fastsoftmax.standardization import Standardization
 
@@ -346,3 +346,13 @@ def test_momentum_begins_anew_where_the_units_change(rng):
     for one in (model, at_rest):
         one.set_params(standardize=True).partial_fit(X, y)
     np.testing.assert_array_equal(model.coef_, at_rest.coef_)
+
+
+def test_weights_that_overflow_in_the_units_of_X_are_a_divergence(backend):
+    X, y = np.resize(np.float32([[1e-37], [-1e-37]]), (40, 1)), np.arange(40) % 2
+    model = SoftmaxClassifier(backend=backend, standardize=True, tol=None, penalty=None, eta0=0.01)
+    model.fit(X, y)
+    before = model.coef_.copy()
+    with pytest.raises(DivergenceError, match=r"^the weights became infinite or NaN .* lower eta0"):
+        model.set_params(eta0=1e3).partial_fit(X, y)
+    np.testing.assert_array_equal(model.coef_, before)

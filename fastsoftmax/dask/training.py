@@ -14,6 +14,7 @@ from ..exceptions import ClusterError, DivergenceError
 from ..fitting import Run
 from ..schedules import Schedule
 from ..settings import Settings
+from ..sgd import check_weights
 from ..standardization import OUT_OF_RANGE, Standardization, from_moments
 from ..step_size import Squares, from_curvature, joined, largest_eigenvalue, positions
 from ..validation import FloatArray
@@ -142,6 +143,7 @@ class DistributedRun(Run):
         """Take the weights of the round, and add its epochs to the history."""
         assert self.last is not None
         self.state, self.average = self.last.state, self.next_average
+        check_weights(self.weights(), self.last.n_steps - 1, self.schedule)
         self.bytes_moved.append(self.last.bytes_moved)
         self.n_steps += self.last.n_steps
         self.curve += self.last.objectives

@@ -118,19 +118,22 @@ static struct target target_of(const struct target_weights *w, const int64_t *la
 static void check_loss(double loss, const void *logits, size_t first,
                        const struct target_weights *w, const int64_t *labels, const void *t,
                        size_t i, size_t c, const struct expected *row) {
-    long double expected = 0, mass = 0;
+    long double expected = 0, mass = 0, gaps = 0;
     for (size_t k = 0; k < c; ++k) {
         double u = weight_of(w, labels, t, i, k, c);
-        if (u > 0) expected += (long double)u * gap(row, get(logits, first + k));
+        if (u <= 0) continue;
+        expected += (long double)u * gap(row, get(logits, first + k));
         mass += (long double)u;
+        gaps += gap(row, get(logits, first + k));
     }
-    /* A gap may be a subnormal number; with more classes than the label's, a logarithm of float32's whole sum. */
-    long double of_gap = tiny();
+    /* A gap may be a subnormal number; with more classes than the label's, a logarithm of float32's whole sum. A weight
+     * is computed in double, and may be subnormal there. */
+    long double of_gap = tiny(), of_weight = 8 * 0x1p-1074L;
     if ((t || (w && w->smoothing != 0)) && kernels->element_size == sizeof(float))
         of_gap = (long double)DBL_EPSILON;
     if (isinf(loss) && loss > 0 && (expected > (long double)DBL_MAX / 2 || isinf(expected))) return;
-    long double bound = 64 * epsilon() * expected + mass * of_gap + tiny();
-    if (isnan(loss) || fabsl((long double)loss - expected) > bound) {
+    long double bound = 64 * epsilon() * expected + mass * of_gap + gaps * of_weight + tiny();
+    if (isnan(loss) || isinf(expected) || fabsl((long double)loss - expected) > bound) {
         fprintf(stderr, "got %.17g, expected %.20Lg\n", loss, expected);
         fail("a loss is off", i);
     }
