@@ -57,7 +57,7 @@ TARGETS = {**KERNEL_TARGETS, **PYTHON_TARGETS}
 LONGEST = 4500
 SECONDS_AN_INPUT = 20
 MOST_MEGABYTES = 3000
-CORPUS_BYTES = 12_000  # of one target, in the repository
+CORPUS_BYTES, CORPUS_FILES = 12_000, 150  # of one target, in the repository
 PROCESSES = 2
 
 INSTRUCTION_SETS = {
@@ -256,7 +256,8 @@ def minimise(name: str) -> None:
     shutil.rmtree(kept, ignore_errors=True)
     kept.mkdir(parents=True)
     found = [file for file in least.iterdir() if file.name not in seeds]
-    for file in sorted(found, key=lambda file: (file.stat().st_size, file.name)):
+    smallest = sorted(found, key=lambda file: (file.stat().st_size, file.name))
+    for file in smallest[:CORPUS_FILES]:
         size += file.stat().st_size
         if size > CORPUS_BYTES:
             break
