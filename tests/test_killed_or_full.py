@@ -188,7 +188,7 @@ def test_an_output_that_does_not_fit_on_the_disk(capsys, here, command, name):
     listed = sorted(os.listdir())
     with files_of_at_most(300):
         code = main(command.replace("FILE", name).split())
-    err = capsys.readouterr().err
+    err = capsys.readouterr().err.lstrip()  # a bar of old versions of rich ends with an empty line
     option = command.split(" FILE")[0].split()[-1]
     assert code == 1, err
     assert err.startswith(f"fastsoftmax {command.split()[0]}: error: argument {option}: ")
