@@ -93,7 +93,7 @@ def test_the_interpreter_ends_in_the_middle_of_fits_of_daemon_threads(sparse):
         [sys.executable, "-X", "faulthandler", "-c", AT_EXIT.format(sparse=sparse)],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=LIMIT,
     )
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, "ends\n", "")
 
@@ -122,6 +122,6 @@ assert np.array_equal(found[0], expected)
 
 def test_ctrl_c_ends_the_fit_of_the_main_thread_and_not_that_of_another():
     ran = subprocess.run(
-        [sys.executable, "-c", TWO_THREADS], capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", TWO_THREADS], capture_output=True, text=True, timeout=LIMIT
     )
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, "interrupted\n", "")
