@@ -233,7 +233,8 @@ void check_near(double x, long double expected, long double bound, const char *w
     }
 }
 
-void check_dot(double x, long double expected, long double magnitudes, size_t n, size_t at) {
+void check_sum(double x, const struct sum *expected, size_t n, size_t at) {
     if (!is_moderate || !is_checked) return;
-    check_near(x, expected, (long double)(n + 4) * epsilon() * magnitudes, "a product is off", at);
+    long double bound = (long double)(n + 4) * epsilon() * expected->magnitudes;
+    check_near(x, expected->value, bound, "a sum is off", at);
 }

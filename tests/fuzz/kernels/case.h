@@ -103,7 +103,26 @@ long double epsilon(void);
 long double tiny(void);
 /* In the kernel's type; losses, which are double, by themselves. */
 void check_near(double x, long double expected, long double bound, const char *what, size_t at);
-/* The sum of n products, near that of long double where numbers are moderate. */
-void check_dot(double x, long double expected, long double magnitudes, size_t n, size_t at);
+
+/* A sum that is expected, and that of the magnitudes of its terms, to which its error is relative. */
+struct sum {
+    long double value, magnitudes;
+};
+
+static inline void add_term(struct sum *sum, long double x) {
+    sum->value += x;
+    sum->magnitudes += fabsl(x);
+}
+
+static inline void add_product(struct sum *sum, double a, double b) {
+    add_term(sum, (long double)a * (long double)b);
+}
+
+static inline struct sum sum_from(double x) {
+    return (struct sum){(long double)x, fabsl((long double)x)};
+}
+
+/* Of n terms, where numbers are moderate. */
+void check_sum(double x, const struct sum *expected, size_t n, size_t at);
 
 #endif

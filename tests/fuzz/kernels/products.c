@@ -41,15 +41,11 @@ static void scores_case(void) {
     kernels->scores(rows, n, d, coef, stride, c, intercept, out, out_stride);
     for (size_t i = 0; i < n; ++i) {
         for (size_t k = 0; k < c; ++k) {
-            long double sum = intercept ? (long double)get(intercept, k) : 0, all = fabsl(sum);
-            for (size_t j = 0; is_checked && j < d; ++j) {
-                long double x = (long double)get(rows[i], j) *
-                                (long double)get(coef, k * stride + j);
-                sum += x;
-                all += fabsl(x);
-            }
+            struct sum sum = sum_from(intercept ? get(intercept, k) : 0);
+            for (size_t j = 0; is_checked && j < d; ++j)
+                add_product(&sum, get(rows[i], j), get(coef, k * stride + j));
             record(get(out, i * out_stride + k));
-            check_dot(get(out, i * out_stride + k), sum, all, d, i * c + k);
+            check_sum(get(out, i * out_stride + k), &sum, d, i * c + k);
         }
         for (size_t k = c; k < out_stride && i + 1 < n; ++k)
             check_stale(get(out, i * out_stride + k), i);
@@ -72,15 +68,11 @@ static void outer_sum_case(void) {
     }
     for (size_t k = 0; k < c; ++k) {
         for (size_t j = 0; j < d; ++j) {
-            long double sum = add ? (long double)get(before, k * d + j) : 0, all = fabsl(sum);
-            for (size_t s = 0; is_checked && s < n; ++s) {
-                long double x = (long double)get(rows[s], j) *
-                                (long double)get(g, s * of_row + k * of_column);
-                sum += x;
-                all += fabsl(x);
-            }
+            struct sum sum = sum_from(add ? get(before, k * d + j) : 0);
+            for (size_t s = 0; is_checked && s < n; ++s)
+                add_product(&sum, get(rows[s], j), get(g, s * of_row + k * of_column));
             record(get(out, k * out_stride + j));
-            check_dot(get(out, k * out_stride + j), sum, all, n, k * d + j);
+            check_sum(get(out, k * out_stride + j), &sum, n, k * d + j);
         }
         for (size_t j = d; j < out_stride && k + 1 < c; ++j)
             check_stale(get(out, k * out_stride + j), k);
@@ -96,12 +88,9 @@ static void column_sums_case(void) {
     if (add) memcpy(out, before, d * kernels->element_size);
     kernels->column_sums(g, stride, n, d, add, out);
     for (size_t k = 0; k < d; ++k) {
-        long double sum = add ? (long double)get(before, k) : 0, all = fabsl(sum);
-        for (size_t s = 0; s < n; ++s) {
-            sum += (long double)get(g, s * stride + k);
-            all += fabsl((long double)get(g, s * stride + k));
-        }
-        check_dot(get(out, k), sum, all, n, k);
+        struct sum sum = sum_from(add ? get(before, k) : 0);
+        for (size_t s = 0; s < n; ++s) add_product(&sum, get(g, s * stride + k), 1);
+        check_sum(get(out, k), &sum, n, k);
     }
     record_reals(out, d);
 }

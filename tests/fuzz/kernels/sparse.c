@@ -39,7 +39,7 @@ static void check_sparse_scores(const struct sparse_row *row, int wide, const vo
                                 size_t c, const void *inverse_scale, const void *intercept,
                                 const char *logits, size_t at) {
     for (size_t k = 0; k < c; ++k) {
-        long double sum = intercept ? (long double)get(intercept, k) : 0, all = fabsl(sum);
+        struct sum sum = sum_from(intercept ? get(intercept, k) : 0);
         for (size_t v = 0; v < row->n_values; ++v) {
             size_t j = column_in(row, v, wide);
             if (j >= d) {
@@ -47,11 +47,9 @@ static void check_sparse_scores(const struct sparse_row *row, int wide, const vo
                 return;
             }
             long double x = (long double)get(row->values, v) * (long double)get(coef, k * d + j);
-            if (inverse_scale) x *= (long double)get(inverse_scale, j);
-            sum += x;
-            all += fabsl(x);
+            add_term(&sum, inverse_scale ? x * (long double)get(inverse_scale, j) : x);
         }
-        check_dot(get(logits, k), sum, all, row->n_values, at);
+        check_sum(get(logits, k), &sum, row->n_values, at);
     }
 }
 

@@ -217,15 +217,11 @@ static void packed_gradient_case(void) {
     kernels->packed_gradient(packed, block_stride, n, d, slab, width, add, out, out_stride);
     for (size_t j = 0; j < d; ++j) {
         for (size_t k = 0; k < width; ++k) {
-            long double sum = add ? (long double)get(before, j * width + k) : 0, all = fabsl(sum);
-            for (size_t s = 0; is_checked && s < n; ++s) {
-                long double x = (long double)get(rows[s], j) *
-                                (long double)get(slab, s * lanes + k);
-                sum += x;
-                all += fabsl(x);
-            }
+            struct sum sum = sum_from(add ? get(before, j * width + k) : 0);
+            for (size_t s = 0; is_checked && s < n; ++s)
+                add_product(&sum, get(rows[s], j), get(slab, s * lanes + k));
             record(get(out, j * out_stride + k));
-            check_dot(get(out, j * out_stride + k), sum, all, n, j * width + k);
+            check_sum(get(out, j * out_stride + k), &sum, n, j * width + k);
         }
         for (size_t k = width; k < out_stride && j + 1 < d; ++k)
             check_stale(get(out, j * out_stride + k), j);
