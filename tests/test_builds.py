@@ -1,5 +1,6 @@
 """What builds, tests and releases have to agree on: the version, and the Pythons."""
 
+import importlib
 import importlib.metadata
 import re
 import sys
@@ -21,13 +22,24 @@ PYTHONS = [
 
 
 @pytest.fixture
-def platforms(monkeypatch):
-    """The script of `make platforms`."""
+def script(monkeypatch):
+    """The scripts of tests/builds, by name."""
     monkeypatch.syspath_prepend(ROOT / "tests" / "builds")
-    import platforms
+    names = []
 
-    yield platforms
-    del sys.modules["platforms"]
+    def load(name):
+        names.append(name)
+        return importlib.import_module(name)
+
+    yield load
+    for name in names:
+        del sys.modules[name]
+
+
+@pytest.fixture
+def platforms(script):
+    """What `make platforms` runs."""
+    return script("platforms")
 
 
 def test_the_version_is_in_one_place():
@@ -70,6 +82,11 @@ def test_every_python_that_is_declared_is_tested(platforms):
 def test_the_tests_that_are_left_out_exist(platforms):
     files = {path.stem for path in (ROOT / "tests").glob("test_*.py")}
     assert files >= platforms.NOT_CORE | platforms.OF_THE_COMPILED
+
+
+def test_every_bug_can_be_planted(script):
+    for mutant in script("mutants").MUTANTS:
+        assert (ROOT / mutant.file).read_text().count(mutant.old) == 1, mutant.name
 
 
 def test_the_oldest_requirements_are_those_declared(platforms, monkeypatch):

@@ -59,8 +59,8 @@ MUTANTS = [
     Mutant(
         "the first terms of a row that begins anew stay as they are",
         "csrc/rows.h",
-        "for (size_t k = 0; e && k < n_done; k += LANES) store(e + k, mul(load(e + k), factors));",
-        "(void)factors, (void)e, (void)n_done;",
+        "store(e + k, mul(mul(load(e + k), first), second));",
+        "store(e + k, load(e + k));",
     ),
     Mutant(
         "a coefficient of the exponential",
