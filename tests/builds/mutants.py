@@ -221,8 +221,8 @@ def failing_test():
     if " passed" in output.splitlines()[-1] and "failed" not in output.splitlines()[-1]:
         return None
     # The process itself ended: a crash, or a test that hung.
-    where = re.search(r"File \"\S*/(tests/\S+)\", line (\d+) in test_", output)
-    return f"{where[1]}:{where[2]} (hung or crashed)" if where else "the test process ended"
+    where = re.search(r"File \"\S*/(tests/\S+)\", line \d+,? in (test_\w+)", output)
+    return f"{where[1]}::{where[2]} (hung or crashed)" if where else "the test process ended"
 
 
 def test_mutant(mutant):
