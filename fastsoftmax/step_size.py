@@ -211,15 +211,20 @@ def largest_eigenvalue(
     offset, value = float(fit_intercept), 0.0
     for _ in range(_MOST_ITERATIONS):
         with np.errstate(over="ignore", invalid="ignore"):
-            size = np.sqrt(np.square(v).sum() + offset**2)
+            size = _norm(v, offset)
             if not (0 < size < np.inf):
-                return float(size * size)  # nothing but zeros, or numbers that have no squares
+                return size * size  # nothing but zeros, or numbers that have no squares
             v, of_intercept = multiply(v / size, offset / size)
             v, offset = v / mass, of_intercept / mass if fit_intercept else 0.0
-            before, value = value, float(np.sqrt(np.square(v).sum() + offset**2))
+            before, value = value, _norm(v, offset)
         if not value > (1 + _CLOSE) * before:
             break
     return float(f"{value:.{_DIGITS}g}")
+
+
+def _norm(v: NDArray[np.float64], offset: float) -> float:
+    """Return |(v, offset)|. A power of a number of Python, unlike a product, raises where it overflows."""
+    return float(np.sqrt(np.square(v).sum() + offset * offset))
 
 
 def squares_at(

@@ -157,6 +157,15 @@ def test_a_few_rows_of_large_weight_do_not_diverge(seed):
     assert max(model.set_params(class_weight=None).fit(X, y, weights).loss_curve_) < 1.2 * np.log(2)
 
 
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize("convert", [np.asarray, csr_array], ids=["dense", "sparse"])
+@pytest.mark.parametrize("size", [1e154, 1e155, 1e200, 1e307])
+def test_numbers_that_have_no_squares_are_a_divergence(rng, convert, size, fit_intercept):
+    X, y = convert(size * rng.normal(size=(60, 4))), np.arange(60) % 3
+    with pytest.raises(DivergenceError, match=r"^the loss "):
+        SoftmaxClassifier(fit_intercept=fit_intercept, random_state=0).fit(X, y)
+
+
 def test_partial_fit_keeps_it(rng):
     X, y = rng.normal(size=(60, 4)), np.arange(60) % 3
     model = SoftmaxClassifier().partial_fit(X, y, classes=[0, 1, 2])
