@@ -129,7 +129,8 @@ def as_labels(y: ArrayLike, name: str) -> NDArray[Any]:
             f"{name}: expected labels of one type, all numbers or all strings, got a mixture"
         )
     if kind == "f":
-        whole = np.isfinite(labels) & (labels == np.floor(labels))
+        with np.errstate(invalid="ignore"):  # of a NaN that signals
+            whole = np.isfinite(labels) & (labels == np.floor(labels))
         if not whole.all():
             bad = labels[int(np.argmin(whole))]
             raise ValueError(

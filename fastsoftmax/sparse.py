@@ -102,7 +102,9 @@ class SparseRows:
         starts = self.indptr[start : stop + 1] - self.indptr[start]
         stored = slice(int(self.indptr[start]), int(self.indptr[stop]))
         rows = np.repeat(np.arange(stop - start), np.diff(starts))
-        columns, values = self.indices[stored], self.values[stored].astype(np.float64)
+        columns = self.indices[stored]
+        with np.errstate(invalid="ignore"):  # of a NaN that signals; who looks for NaN names it
+            values = self.values[stored].astype(np.float64)
         rises = columns[1:] > columns[:-1]
         rises[starts[(starts > 0) & (starts < len(columns))] - 1] = True
         if rises.all():

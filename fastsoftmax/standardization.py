@@ -157,7 +157,8 @@ def _sums_of_rows(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Of the rows at `rows`, which the weights are of."""
     n_samples, n_features = len(X if rows is None else rows), X.shape[1]
-    origin = X[0 if rows is None else rows[0]].astype(np.float64)
+    with np.errstate(invalid="ignore"):  # of a NaN that signals; shows in the sums
+        origin = X[0 if rows is None else rows[0]].astype(np.float64)
     sums, squares = np.zeros(n_features), np.zeros(n_features)
     # By blocks: a signal is answered between two of them, and only one is ever converted.
     as_it_lies = reads_as(X, np.dtype(np.float64)) and rows is None and weights is None

@@ -71,7 +71,8 @@ def as_native(array: NDArray[Any], dtype: np.dtype[Any]) -> FloatArray:
     """Return `array` itself where it is C-contiguous, aligned and of `dtype`; else such a copy."""
     if array.dtype == dtype and array.flags.c_contiguous and array.flags.aligned:
         return array
-    with np.errstate(over="ignore"):  # what becomes infinite is named by the check that finds it
+    # What becomes infinite, and a NaN that signals, is named by the check that finds it.
+    with np.errstate(over="ignore", invalid="ignore"):
         return np.array(array, dtype=dtype, order="C")
 
 

@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_array
 
 import fastsoftmax
 from fastsoftmax import penalty, softmax, softmax_cross_entropy
@@ -218,6 +219,21 @@ def test_a_nan_of_any_bits(backend, dtype, unsigned, payload):
         changed = {"logits": logits[:, :c], "targets": [0, 0]}
         for name in ("cross_entropy", "softmax_cross_entropy"):
             assert_fails(backend, name, changed, ValueError, "^logits: .*NaN in row 1")
+
+
+@pytest.mark.parametrize("convert", [np.asarray, csr_array], ids=["dense", "sparse"])
+@pytest.mark.parametrize("standardize", [False, True])
+@pytest.mark.parametrize("name", ["X", "y", "sample_weight"])
+def test_a_nan_that_signals_makes_no_warning(backend, name, standardize, convert):
+    arguments = {
+        "X": np.eye(2, dtype="f4"),
+        "y": np.array([0, 1], "f4"),
+        "sample_weight": np.ones(2, "f4"),
+    }
+    arguments[name].view("u4").flat[0] = 0x7F80_0001
+    model = fastsoftmax.SoftmaxClassifier(backend=backend, standardize=standardize)
+    with pytest.raises(ValueError, match=rf"^{name}: .*(?i:nan)"):
+        model.fit(**arguments | {"X": convert(arguments["X"])})
 
 
 def test_numbers_too_large_for_the_dtype_computed_in(backend):

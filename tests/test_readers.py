@@ -702,11 +702,16 @@ def test_npy_whole_in_format_2(tmp_path):
     assert datasets.load(tmp_path / "X.npy", target=tmp_path / "y.npy").X.shape == (2, 3)
 
 
+# A NaN that signals is an invalid operation to np.floor.
+SIGNALLING = np.array([0, 0x7F80_0001], np.uint32).view(np.float32)
+
+
 @pytest.mark.parametrize(
     ("y", "match"),
     [
         ([0.0, 0.5], "whole numbers as labels, got 0.5 in row 1"),
         ([0.0, np.nan], "whole numbers as labels, got nan in row 1"),
+        (SIGNALLING, "whole numbers as labels, got nan in row 1"),
         ([0.0, 1e300], "whole numbers as labels, got 1e.300 in row 1"),
         ([0, 1, 2], "expected 2 labels, one for each sample, got 3"),
         ([[0, 1], [1, 0]], r"got shape \(2, 2\) of dtype int64"),

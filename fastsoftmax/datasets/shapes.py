@@ -46,7 +46,8 @@ def as_labels(path: Path, labels: NDArray[Any]) -> NDArray[Any]:
     if labels.dtype == np.uint64 and labels.size and labels.max() > np.iinfo(np.int64).max:
         raise UnreadableFile(path, f"expected labels that fit int64, got {labels.max()}")
     if labels.dtype.kind == "f":
-        whole = (np.abs(labels) < 2**53) & (labels == np.floor(labels))  # False for NaN as well
+        with np.errstate(invalid="ignore"):  # of a NaN that signals
+            whole = (np.abs(labels) < 2**53) & (labels == np.floor(labels))  # False for NaN as well
         if not whole.all():
             row = int(np.argmin(whole))
             raise UnreadableFile(
