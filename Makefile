@@ -13,7 +13,7 @@ JOBS ?= $(shell nproc 2>/dev/null || echo 1)
 BIN := $(VENV)/bin
 C_FILES := $(sort $(shell find csrc tests/c tests/fuzz -name '*.[ch]'))
 CYTHON_FILES := $(sort $(shell find fastsoftmax -name '*.pyx' -o -name '*.pxd' -o -name '*.pxi'))
-BUILD_INPUTS := pyproject.toml setup.py $(filter csrc/%,$(C_FILES)) $(CYTHON_FILES)
+BUILD_INPUTS := pyproject.toml setup.py csrc/build_flags.sh $(filter csrc/%,$(C_FILES)) $(CYTHON_FILES)
 
 TESTS_OF_THREADS := tests/test_threads.py tests/test_processes.py tests/test_interruption.py
 TESTS_OF_MEMORY := -q --timeout=3000 -k "compiled and not numba" tests/test_sgd.py::test_one_step_of_a_kernel \

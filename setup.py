@@ -11,6 +11,7 @@ FASTSOFTMAX_BUILD=release|debug|profile|asan|ubsan|tsan|coverage
 """
 
 import os
+import re
 import shutil
 import sys
 import sysconfig
@@ -25,26 +26,39 @@ from setuptools.command.build_ext import build_ext
 KERNEL_SOURCE = "csrc/kernels.c"
 INCLUDED = [str(path) for path in Path("fastsoftmax/backends").glob("*.pxi")]
 API_HEADER = "fastsoftmax/include/fastsoftmax.h"
-HEADERS = [str(path) for path in Path("csrc").glob("*.h")]
+HEADERS = [*map(str, Path("csrc").glob("*.h")), "csrc/build_flags.sh"]
 
-# Compiler flags by instruction set: (those of GCC and Clang, those of MSVC). What the machine offers is
-# found at run time; -march=native would build something that runs nowhere else.
-INSTRUCTION_SETS = {"portable": ([], [])}
-if sysconfig.get_platform().endswith(("x86_64", "amd64", "i686")):
-    INSTRUCTION_SETS["avx2"] = (["-mavx2", "-mfma", "-mf16c"], ["/arch:AVX2"])
-    INSTRUCTION_SETS["avx512"] = (
-        ["-mavx512f", "-mavx512dq", "-mavx512vl", "-mfma", "-mf16c", "-mprefer-vector-width=512"],
-        ["/arch:AVX512"],
+# Those of GCC and Clang, by name.
+FLAGS = {
+    name: flags.split()
+    for name, flags in re.findall(
+        r'^(\w+)="(.*)"$',
+        Path(__file__).with_name("csrc").joinpath("build_flags.sh").read_text(),
+        re.M,
     )
+}
+
+# The instruction sets to compile for, and the flags of MSVC for each.
+INSTRUCTION_SETS = {"portable": []}
+if sysconfig.get_platform().endswith(("x86_64", "amd64", "i686")):
+    INSTRUCTION_SETS |= {"avx2": ["/arch:AVX2"], "avx512": ["/arch:AVX512"]}
 elif sysconfig.get_platform().endswith(("aarch64", "arm64")) and sys.maxsize > 2**32:
-    # Needs no flags. A 32-bit Python, which there is on 64-bit kernels too, does not have it.
-    INSTRUCTION_SETS["neon"] = ([], [])
+    # A 32-bit Python, which there is on 64-bit kernels too, does not have it.
+    INSTRUCTION_SETS["neon"] = []
 TYPES = ("float32", "float64")
 
+# What -ffast-math stands for, in whole or in part, as GCC, Clang and Intel's compilers spell it.
+FAST_MATH = re.compile(
+    r"-Ofast|-ffast-math|-funsafe-math-optimizations|-f(associative|reciprocal)-math|-ffinite-math-only"
+    r"|-fno-(signed-zeros|trapping-math|math-errno|honor-nans|honor-infinities)|-fapprox-func"
+    r"|-fcx-limited-range|-fexcess-precision=fast|-fsingle-precision-constant|-ffp-(model|contract)=fast\S*"
+    r"|-fp-model=fast\S*|-fdenormal-fp-math\S*=\S*|-mrecip\S*|-mdaz-ftz|-ftz|[-/]fp:fast"
+)
+
 BUILDS = {
-    "release": ["-O3", "-g0"],
+    "release": [*FLAGS["RELEASE"], "-g0"],
     "debug": ["-O0", "-g"],
-    "profile": ["-O3", "-g", "-fno-omit-frame-pointer"],
+    "profile": [*FLAGS["RELEASE"], "-g", "-fno-omit-frame-pointer"],
     "asan": ["-O0", "-g1", "-fno-omit-frame-pointer", "-fsanitize=address"],
     "ubsan": ["-O0", "-g1", "-fsanitize=undefined", "-fno-sanitize-recover=all"],
     "tsan": ["-O0", "-g1", "-fsanitize=thread"],
@@ -75,10 +89,15 @@ Or install without the compiled backend: set the environment variable FASTSOFTMA
 """
 
 
+WHY_NO_FAST_MATH = """the kernels rely on the order of their sums, on
+NaN and on infinity, and linked so, a library turns subnormal numbers off for the whole process."""
+
+
 class BuildKernels(build_ext):
     """Compiles the kernels once per instruction set and type, and links them into the extension."""
 
     def build_extensions(self):
+        self._remove_fast_math()
         self._require_compiler()
         for extension in self.extensions:
             flags = self._flags()
@@ -88,6 +107,16 @@ class BuildKernels(build_ext):
             extension.extra_link_args = [] if self._is_msvc() else ["-pthread", *instruments]
             extension.extra_objects = self._compile_kernels(flags)
         super().build_extensions()
+
+    def _remove_fast_math(self):
+        """Take what CC, CFLAGS, CPPFLAGS and LDFLAGS say of fast math out of the commands, and say so."""
+        removed = set()
+        for command in vars(self.compiler).values():
+            if isinstance(command, list) and all(isinstance(word, str) for word in command):
+                removed.update(filter(FAST_MATH.fullmatch, command))
+                command[:] = [word for word in command if not FAST_MATH.fullmatch(word)]
+        if removed:
+            print(f"fastsoftmax: compiling without {' '.join(sorted(removed))}: {WHY_NO_FAST_MATH}")
 
     def _is_msvc(self):
         return self.compiler.compiler_type == "msvc"
@@ -122,20 +151,12 @@ class BuildKernels(build_ext):
             sys.exit(f"FASTSOFTMAX_BUILD must be one of {', '.join(BUILDS)}, not {BUILD!r}")
         if self._is_msvc():
             return ["/O2", "/std:c11", "/fp:precise"]
-        # Without -ffp-contract=off GCC would fuse what is written as two roundings.
-        return [
-            "-std=c11",
-            "-D_GNU_SOURCE",
-            "-pthread",
-            "-fvisibility=hidden",
-            "-ffp-contract=off",
-            *BUILDS[BUILD],
-        ]
+        return [*FLAGS["COMMON"], *BUILDS[BUILD]]
 
     def _compile_kernels(self, flags):
         def compile_one(kernels):
             name, type_name = kernels
-            unix_flags, msvc_flags = INSTRUCTION_SETS[name]
+            of_set = INSTRUCTION_SETS[name] if self._is_msvc() else FLAGS[name.upper()]
             return self.compiler.compile(
                 [KERNEL_SOURCE],
                 # Each has a folder of its own: the object's name follows from the source's.
@@ -145,7 +166,7 @@ class BuildKernels(build_ext):
                     (f"FASTSOFTMAX_{type_name.upper()}", "1"),
                 ],
                 include_dirs=["csrc"],
-                extra_postargs=flags + (msvc_flags if self._is_msvc() else unix_flags),
+                extra_postargs=flags + of_set,
                 depends=HEADERS,
             )
 

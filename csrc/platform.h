@@ -3,6 +3,12 @@
 #ifndef FASTSOFTMAX_PLATFORM_H
 #define FASTSOFTMAX_PLATFORM_H
 
+/* The kernels rely on the order of their sums, on NaN and on infinity. setup.py takes such flags out of CFLAGS. */
+#if defined(__FAST_MATH__) || defined(__ASSOCIATIVE_MATH__) || defined(__RECIPROCAL_MATH__) || \
+    defined(_M_FP_FAST) || (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__)
+#error "compile without -ffast-math, -Ofast and their parts: results would be wrong"
+#endif
+
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>

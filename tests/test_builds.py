@@ -84,6 +84,9 @@ def test_the_tests_that_are_left_out_exist(platforms):
     assert files >= platforms.NOT_CORE | platforms.OF_THE_COMPILED
 
 
+needs_git = pytest.mark.skipif(not (ROOT / ".git").exists(), reason="an sdist has no git")
+
+
 @pytest.mark.skipif(
     not (ROOT / "fastsoftmax").is_dir(),
     reason="the installed package is tested, of which the sources are not here",
@@ -91,6 +94,44 @@ def test_the_tests_that_are_left_out_exist(platforms):
 def test_every_bug_can_be_planted(script):
     for mutant in script("mutants").MUTANTS:
         assert (ROOT / mutant.file).read_text().count(mutant.old) == 1, mutant.name
+
+
+@needs_git
+def test_bugs_are_planted_in_a_copy_that_the_next_run_mends(script, monkeypatch, tmp_path):
+    mutants = script("mutants")
+    mutant = mutants.MUTANTS[0]
+    original, planted = ROOT / mutant.file, tmp_path / mutant.file
+    seen = []
+    monkeypatch.setattr(mutants, "COPY", tmp_path)
+    monkeypatch.setattr(
+        mutants, "compile_copy", lambda: seen.extend([original.read_text(), planted.read_text()])
+    )
+    monkeypatch.setattr(mutants, "failing_test", lambda: "a test")
+    mutants.copy_of_the_tree()
+    mutants.test_mutant(mutant)
+    assert [mutant.new in text for text in seen] == [False, True]
+    # As a run that is killed leaves it, and a file that has been renamed since.
+    planted.write_text(seen[1])
+    renamed = tmp_path / "csrc" / "renamed.h"
+    renamed.touch()
+    mutants.copy_of_the_tree()
+    assert planted.read_bytes() == original.read_bytes()
+    assert not renamed.exists()
+
+
+def test_what_is_fuzzed_has_the_flags_of_what_ships(script, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT)
+    from tests.fuzz import fuzz
+
+    shipped = dict(re.findall(r'^(\w+)="(.*)"$', (ROOT / "csrc/build_flags.sh").read_text(), re.M))
+    assert {*shipped["COMMON"].split(), *shipped["RELEASE"].split()} <= {*fuzz.FLAGS}
+    compiled = {}
+    monkeypatch.setattr(fuzz, "compile_one", lambda *job: compiled.update({job[0].name: job[1]}))
+    fuzz.compiled_kernels()
+    for name in ("portable", "avx2", "avx512"):
+        assert {*shipped[name.upper()].split()} <= {*compiled[f"{name}.FLOAT32.o"]}
+    # What comes last counts: nothing lowers the optimisation.
+    assert not [flag for flags in compiled.values() for flag in flags if flag.startswith("-O")]
 
 
 def test_the_oldest_requirements_are_those_declared(platforms, monkeypatch):

@@ -2,9 +2,12 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 SETUP = Path(__file__).parents[1] / "setup.py"
 # In a folder of its own, where it finds no sources: all that it does is what a test asks for.
@@ -19,6 +22,17 @@ build.compiler = new_compiler()
 customize_compiler(build.compiler)
 """
 REQUIRE = "build._require_compiler()"
+# Prints all commands that the compiler's object would run.
+COMMANDS = """
+build._remove_fast_math()
+for command in vars(build.compiler).values():
+    if isinstance(command, list): print(*command)
+"""
+FAST_MATH = [
+    *("-ffast-math", "-Ofast", "-funsafe-math-optimizations", "-fassociative-math"),
+    *("-freciprocal-math", "-ffinite-math-only", "-fno-signed-zeros", "-ffp-contract=fast"),
+    *("-fno-trapping-math", "-ffp-model=fast", "-mdaz-ftz", "-fp-model=fast"),
+]
 NO_HEADERS = """
 sysconfig.get_paths = lambda: {"include": "no/such/folder"}
 sysconfig.get_config_var = lambda name: "no/such/folder"
@@ -75,6 +89,45 @@ def test_a_compiler_that_is_not_there_is_said_to_be_missing(tmp_path):
     code, _, err = after_loading(REQUIRE, tmp_path, CC="no-such-compiler")
     assert code == 1
     assert "no working C compiler" in err
+
+
+@pytest.mark.parametrize("variable", ["CC", "CFLAGS", "CPPFLAGS", "LDFLAGS"])
+def test_fast_math_is_taken_out_of_every_command(tmp_path, variable):
+    program = ["some-cc"] if variable == "CC" else []
+    flags = " ".join([*program, "-march=core2", *FAST_MATH])
+    code, out, err = after_loading(COMMANDS, tmp_path, **{"CC": "some-cc", variable: flags})
+    assert (code, err) == (0, "")
+    message, *commands = out.splitlines()
+    assert message.startswith("fastsoftmax: compiling without ")
+    assert all(flag in message for flag in FAST_MATH)
+    words = " ".join(commands).split()
+    assert "-march=core2" in words  # which is the caller's to say
+    assert not set(FAST_MATH) & set(words)
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
+@pytest.mark.parametrize("flag", ["-ffast-math", "-Ofast", "-ffinite-math-only"])
+def test_fast_math_that_is_found_too_late_does_not_compile(tmp_path, flag):
+    """As where the compiler is a script that adds it."""
+    source = tmp_path / "source.c"
+    source.write_text('#include "platform.h"\n')
+    command = ["cc", "-std=c11", "-D_GNU_SOURCE", "-fsyntax-only", f"-I{SETUP.parent / 'csrc'}"]
+    plain = subprocess.run([*command, str(source)], capture_output=True, text=True)
+    assert (plain.returncode, plain.stderr) == (0, "")
+    fast = subprocess.run([*command, flag, str(source)], capture_output=True, text=True)
+    assert fast.returncode != 0
+    assert "results would be wrong" in fast.stderr
+
+
+def test_nothing_turns_subnormal_numbers_off():
+    code = """
+import numpy as np
+smallest = np.array([np.finfo(np.float64).smallest_subnormal])
+import fastsoftmax
+fastsoftmax.softmax(np.zeros((2, 3)))
+assert smallest * 1.0 > 0
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
 def test_a_pure_editable_install_removes_what_an_earlier_one_compiled(tmp_path):

@@ -181,9 +181,16 @@ MUTANTS = [
 
 
 def copy_of_the_tree():
-    """What has been compiled there stays, and is compiled again where its source has changed."""
+    """Make COPY hold the files of git as they are now, whatever a run that was killed has left there.
+
+    What has been compiled there stays, and is compiled again where its source has changed.
+    """
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True)
-    for name in listed.stdout.decode().rstrip("\0").split("\0"):
+    names = listed.stdout.decode().rstrip("\0").split("\0")
+    for path in [*COPY.rglob("*.h"), *COPY.rglob("*.p[xy]*"), *COPY.rglob("*.sh")]:
+        if path.relative_to(COPY).as_posix() not in names:
+            path.unlink()
+    for name in names:
         target = COPY / name
         target.parent.mkdir(parents=True, exist_ok=True)
         if not target.exists() or target.read_bytes() != (ROOT / name).read_bytes():

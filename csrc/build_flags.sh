@@ -1,0 +1,10 @@
+# The flags that GCC and Clang get in the build that ships, NAME="FLAGS" a line: setup.py reads them, and so do the
+# C tests and the fuzz targets, so that what is tested is what ships.
+# -ffp-contract=off: without it GCC fuses what is written as two roundings.
+COMMON="-std=c11 -D_GNU_SOURCE -pthread -fvisibility=hidden -ffp-contract=off"
+RELEASE="-O3"
+# Instruction sets. The CPU's is chosen at run time; -march=native would build something that runs nowhere else.
+PORTABLE=""
+AVX2="-mavx2 -mfma -mf16c"
+AVX512="-mavx512f -mavx512dq -mavx512vl -mfma -mf16c -mprefer-vector-width=512"
+NEON=""
