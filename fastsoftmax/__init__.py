@@ -82,7 +82,12 @@ def get_include() -> str:
 
 def __getattr__(name: str) -> object:
     if name == "C_API":  # the capsule that fastsoftmax.h imports
-        value: object = import_module(".backends.compiled", __name__).C_API
+        try:
+            value: object = import_module(".backends.compiled", __name__).C_API
+        except ImportError as error:  # hasattr is to be False in a pure build
+            raise AttributeError(
+                f"module {__name__!r} has no attribute 'C_API': there is no compiled backend: {error}"
+            ) from error
     elif name in _HOME:
         value = getattr(import_module(f".{_HOME[name]}", __name__), name)
     elif name in __all__:

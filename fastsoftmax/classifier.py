@@ -23,9 +23,13 @@ from .scores import logits_of
 from .settings import Settings, generator_of, n_threads_of, parameters_of
 from .sparse import SparseRows
 from .standardization import Standardization
+from .step_size import root_mean_square
 from .targets import check_sorted, is_soft, targets_of
 from .validation import FloatArray
 from .watching import Callback, line
+
+# Rows of a smaller norm learn a hundred times as slowly as the intercept, whose feature is 1.
+_SMALL = 0.1
 
 
 class SoftmaxClassifier(estimator.Estimator, ModelFiles):
@@ -107,7 +111,8 @@ class SoftmaxClassifier(estimator.Estimator, ModelFiles):
     momentum : float, default 0.0
         From 0 to less than 1, and 0 with a sparse `X`: ``v = momentum * v - rate * gradient; coef_ += v``.
     nesterov : bool, default False
-        Whether the momentum is Nesterov's: ``coef_ += momentum * v - rate * gradient`` with the new v.
+        Whether the momentum, which must not be 0 then, is Nesterov's:
+        ``coef_ += momentum * v - rate * gradient`` with the new v.
     average : bool or int, default False
         Whether `coef_` and `intercept_` are the mean of the weights after every step, which vary less than
         the last ones do; a number n begins with the step of the n-th sample. With a sparse `X` a step then
@@ -120,11 +125,13 @@ class SoftmaxClassifier(estimator.Estimator, ModelFiles):
     warm_start : bool, default False
         Whether `fit` starts from the weights there are, instead of zeros. All else begins anew: steps,
         schedule, order of the samples, momentum and averages.
-    random_state : int, numpy.random.Generator, numpy.random.RandomState or None, default None
-        The seed of the order of the samples; an instance is drawn from once for each `fit`.
+    random_state : int, Generator, RandomState, numpy.random or None, default None
+        The seed of the order of the samples; an instance is drawn from once for each `fit`, and so is
+        NumPy's global state where it is the module `numpy.random`.
     n_jobs : int or None, default None
         Threads. None or -1 for ``FASTSOFTMAX_NUM_THREADS``, else ``OMP_NUM_THREADS``, else the CPUs
-        this process may use. The compiled backend's results do not depend on it.
+        this process may use; -2 for one less, and so on. The compiled backend's results do not depend on
+        it.
     verbose : int or bool, default 0
         Whether to print the loss of every epoch.
     progress_bar : bool, default False
@@ -144,7 +151,8 @@ class SoftmaxClassifier(estimator.Estimator, ModelFiles):
         The labels, sorted.
     n_features_in_ : int
     feature_names_in_ : ndarray of str, shape (n_features,)
-        The names of the columns, where `X` was a pandas or polars frame with names of strings.
+        The names of the columns, where `X` was a pandas or polars frame or an Arrow table, and all of its
+        names were strings.
     mean_, scale_ : ndarray of float64, shape (n_features,), or None
         Mean and standard deviation of every feature with `standardize`, else None: of the samples that are
         trained on, each counting its weight, and of a sparse `X` with all its zeros. A feature that
@@ -168,10 +176,10 @@ class SoftmaxClassifier(estimator.Estimator, ModelFiles):
 
     Notes
     -----
-    `X` may be float32, float64, float16, uint8, of other integers or booleans, and strided as it
-    likes. Rows of the first four are read where they lie, and what has to be converted is, minibatch by
-    minibatch in the kernels of the compiled backend; others are converted a few minibatches at a
-    time, but for a Fortran-ordered `X`, which is copied, once a call.
+    `X` may be float32, float64, float16, uint8, of other integers or booleans, with any strides, or long
+    double, which is converted to float64, whole. Rows of the first four are read where they lie, and what
+    has to be converted is, minibatch by minibatch in the kernels of the compiled backend; others are
+    converted a few minibatches at a time, but for a Fortran-ordered `X`, which is copied, once a call.
 
     `X` may also be sparse: a CSR matrix with values of float32 or float64, as SciPy has it or any object
     with its attributes `format`, `data`, `indices`, `indptr` and `shape`, is read where it lies; indices
@@ -333,7 +341,8 @@ class SoftmaxClassifier(estimator.Estimator, ModelFiles):
             of the starting weights; the attributes are those after the last good epoch, or as before
             the call where there was none.
         MemoryError
-            If an array does not fit into memory; the attributes are as with DivergenceError.
+            If an array does not fit into memory; the attributes are as with DivergenceError, and so they
+            are with whatever a callback or a signal handler raises.
         KeyboardInterrupt
             On Ctrl-C; the weights are those after the last whole step, and `n_iter_`, `t_` and
             `loss_curve_` tell of the whole epochs before.
@@ -354,7 +363,7 @@ class SoftmaxClassifier(estimator.Estimator, ModelFiles):
             self._check_n_features(matrix)
             self._check_classes("y", targets.classes)
             starts = parameters_of(self)
-        random = generator_of(deepcopy(self.random_state))
+        random = generator_of(self.random_state, draws=False)
         saving, random = checkpoint_of(checkpoint, checkpoint_every, resume, random)
         if saving is not None:
             parameters = self.get_params() | {"backend": settings.backend.name}
@@ -399,6 +408,10 @@ class SoftmaxClassifier(estimator.Estimator, ModelFiles):
         if not converged:
             going_on = settings.what_goes_on
             estimator.warn_of_max_iter(settings.max_iter, going_on, samples.units is None)
+        elif samples.units is None and settings.fit_intercept and run.stopped_by_tol:
+            norm = root_mean_square(samples.X, samples.rows)
+            if norm < _SMALL:
+                estimator.warn_of_small_features(norm, len(run.curve))
         return self
 
     def partial_fit(
@@ -478,7 +491,7 @@ class SoftmaxClassifier(estimator.Estimator, ModelFiles):
             if self._average is not None and settings.averaged_from is not None:
                 average = grown_average(self._average, places, n_classes)
         # Of a copy: a call that fails has not drawn from the caller's generator.
-        random = deepcopy(self._random) if fitted else generator_of(deepcopy(self.random_state))
+        random = deepcopy(self._random) if fitted else generator_of(self.random_state, draws=False)
         run = Run.of(settings, samples, state, random, average)
         if fitted:
             run.curve, run.n_steps = list(self.loss_curve_), self.t_

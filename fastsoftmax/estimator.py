@@ -1,5 +1,6 @@
 """What scikit-learn asks of an estimator, without inheriting from it or importing it before it is there."""
 
+import copyreg
 import sys
 import warnings
 from collections.abc import Sequence
@@ -28,6 +29,8 @@ Request = bool | str | None
 
 class Estimator:
     """The conventions of scikit-learn's estimators: parameters by name, tags, metadata routing, HTML."""
+
+    _estimator_type = "classifier"  # what scikit-learn below 1.6 asks for instead of the tags
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the parameters of the constructor by name; `deep` changes nothing here."""
@@ -185,23 +188,46 @@ def warn_of_max_iter(max_iter: int, what_went_on: str, standardize_may_help: boo
     if standardize_may_help:
         advice += ", or use standardize=True: with columns on one scale it takes fewer epochs"
     warnings.warn(
-        f"fit ended at max_iter while {what_went_on}: {advice}",
+        f"fit ended at max_iter {what_went_on}: {advice}",
+        _also_theirs(ConvergenceWarning),
+        stacklevel=3,
+    )
+
+
+class _OfBoth(type):
+    """The class of classes that are ours and scikit-learn's; pickled as ours, and made again if loaded."""
+
+
+def warn_of_small_features(norm: float, n_epochs: int) -> None:
+    """Say that `tol` has ended `fit` though the loss may have far to fall, and what to do about it."""
+    warnings.warn(
+        f"fit stopped by tol after {n_epochs} epochs, but the rows of X are small next to the intercept's "
+        f"1 (the root mean square of their norms is {norm:.2g}), so that the weights of the features grow "
+        "slowly: use standardize=True, multiply X, or lower tol",
         _also_theirs(ConvergenceWarning),
         stacklevel=3,
     )
 
 
 def _also_theirs(ours: type[Any]) -> type[Any]:
-    """A class of ours, which is scikit-learn's of the same name as well where that is loaded."""
+    """Return a class of ours, which is scikit-learn's of the same name as well where that is loaded."""
     if "sklearn.exceptions" not in sys.modules:
         return ours
     theirs = getattr(sys.modules["sklearn.exceptions"], ours.__name__)
     if ours not in _of_both:
-        _of_both[ours] = type(ours.__name__, (ours, theirs), {})
+        _of_both[ours] = _OfBoth(ours.__name__, (ours, theirs), {"__module__": ours.__module__})
     return _of_both[ours]
 
 
 _of_both: dict[type[Any], type[Any]] = {}  # made once: warnings are told apart by their class
+
+
+def _ours(both: Any) -> Any:
+    """What a class of both is pickled as: a class is else an attribute of its module, which is ours alone."""
+    return _also_theirs, both.__bases__[:1]
+
+
+copyreg.pickle(_OfBoth, _ours)
 
 
 def as_vector(y: Any) -> Any:
@@ -235,7 +261,7 @@ def _is_column(y: Sequence[Any]) -> bool:
 
 
 def feature_names_of(X: Any) -> NDArray[Any] | None:
-    """Return the columns' names of a pandas or polars frame, and None where there are none.
+    """Return the columns' names of a frame or an Arrow table, and None where there are none.
 
     Raises
     ------
@@ -245,8 +271,13 @@ def feature_names_of(X: Any) -> NDArray[Any] | None:
     columns = getattr(X, "columns", None)
     if columns is None or isinstance(X, np.ndarray):
         return None
+    are_strings = [isinstance(name, str) for name in columns]
+    if not any(are_strings) and hasattr(
+        X, "column_names"
+    ):  # an Arrow table: its columns are the values
+        columns = X.column_names
+        are_strings = [True] * len(columns)
     names = np.asarray(list(columns), dtype=object)
-    are_strings = [isinstance(name, str) for name in names]
     if any(are_strings) and not all(are_strings):
         raise TypeError(
             "X: Feature names are only supported if all input features have string names, "

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from .averaging import Average
 from .backends import State
 from .checkpoints import Checkpoint
-from .exceptions import DivergenceError
 from .schedules import Schedule
 from .scores import accuracy
 from .settings import Settings
@@ -120,6 +119,11 @@ class Run:
         """Return state and average in arrays of their own."""
         return copy_of(self.state), None if self.average is None else self.average.copy()
 
+    @property
+    def stopped_by_tol(self) -> bool:
+        """Whether that many epochs without gain have ended it."""
+        return self.epochs_without_gain >= self.settings.n_iter_no_change
+
     def lower_rate(self) -> bool:
         """Divide the learning rate, where the schedule has it so, and return whether it did."""
         lower = self.schedule.eta0 / _FALL
@@ -221,12 +225,11 @@ def train(
     DivergenceError
         If an epoch was far worse than `starting_loss` or, where training does not start from zeros, than
         its first epoch; `run` is as after the epoch before.
-    MemoryError
-        `run` is as after the epoch before, too.
     KeyboardInterrupt
         `run` is as after the last whole step.
-    Exception
-        What a callback raises, and ValueError for data that are not finite.
+    BaseException
+        What a callback or a signal handler raises, MemoryError, and ValueError for data that are not
+        finite; `run` is as after the epoch before, too.
     """
     settings = run.settings
     run.starting_loss = starting_loss if from_zeros else np.inf
@@ -260,7 +263,7 @@ def _ends(run: Run, value: float) -> bool:
     gained = settings.tol is None or value < run.best - settings.tol
     run.epochs_without_gain = 0 if gained else run.epochs_without_gain + 1
     run.best = min(run.best, value)
-    if run.epochs_without_gain < settings.n_iter_no_change:
+    if not run.stopped_by_tol:
         return False
     if run.lower_rate():
         run.epochs_without_gain = 0
@@ -269,19 +272,22 @@ def _ends(run: Run, value: float) -> bool:
 
 
 def _one_epoch(run: Run) -> float:
-    """Run it; return what is to fall, the loss or minus the validation score."""
-    before = run.copy()
+    """Run it; return what is to fall, the loss or minus the validation score.
+
+    Whatever ends it early, `run` keeps the epochs before, and with Ctrl-C the steps of this one.
+    """
+    before, n_epochs, n_steps = run.copy(), len(run.curve), run.n_steps
     run.is_whole = False
     try:
         objective = run.epoch()
-        check_progress(objective, run.starting_loss, len(run.curve) + 1, run.schedule)
+        check_progress(objective, run.starting_loss, n_epochs + 1, run.schedule)
         run.keep(objective)
-    except KeyboardInterrupt:
-        run.is_whole = True
-        raise
-    except (DivergenceError, MemoryError):
-        run.state, run.average = before
-        run.is_whole = bool(run.curve)
+    except BaseException as error:
+        del run.curve[n_epochs:], run.scores[n_epochs:]
+        run.n_steps, run.is_whole = n_steps, True
+        if not isinstance(error, KeyboardInterrupt):
+            run.state, run.average = before
+            run.is_whole = bool(run.curve)
         raise
     run.is_whole = True
     return objective if run.score is None else -run.score

@@ -15,7 +15,7 @@ from .backends import Backend, Data, Rule, State, TargetWeights, get_backend
 from .backends.minibatches import read_rows, stepped, weights_of_rows
 from .loss_options import LossOptions, objective_of
 from .samples import as_samples
-from .settings import uses_subgradient, weights_as
+from .settings import check_nesterov, uses_subgradient, weights_as
 from .sparse import SparseRows
 from .threads import resolve_n_threads
 from .validation import FloatArray
@@ -215,6 +215,7 @@ def apply_gradient(
     momentum : float, default 0.0
         From 0 to less than 1.
     nesterov : bool, default False
+        With momentum only.
     velocity : tuple of two arrays, optional
         That of the step before; with momentum, the first step has none.
 
@@ -246,8 +247,7 @@ def apply_gradient(
     checked = {name: validation.as_non_negative(name, value) for name, value in numbers.items()}
     if checked["momentum"] >= 1:
         raise ValueError(f"momentum: expected 0 or more and less than 1, got {momentum!r}")
-    if not isinstance(nesterov, bool | np.bool_):
-        raise TypeError(f"nesterov: expected True or False, got {nesterov!r}")
+    check_nesterov(nesterov, checked["momentum"])
     subgradient = uses_subgradient(l1_step)
     rule = Rule(checked["l2"], checked["l1"], checked["momentum"], bool(nesterov), subgradient)
     state = State(_weights_like("coef", coef, gradient.coef), None, None, None)

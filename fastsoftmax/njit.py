@@ -14,6 +14,8 @@ from numba.extending import overload
 
 import fastsoftmax
 
+from .backends import get_backend
+
 __all__ = ["softmax_cross_entropy"]
 
 
@@ -32,7 +34,8 @@ class _Table(ctypes.Structure):
 def _table() -> _Table:
     get_pointer = ctypes.pythonapi.PyCapsule_GetPointer
     get_pointer.restype, get_pointer.argtypes = c_void_p, (ctypes.py_object, ctypes.c_char_p)
-    return _Table.from_address(get_pointer(fastsoftmax.C_API, b"fastsoftmax.C_API"))
+    capsule = get_backend("compiled").C_API  # type: ignore[attr-defined]
+    return _Table.from_address(get_pointer(capsule, b"fastsoftmax.C_API"))
 
 
 _cross_entropy = ctypes.CFUNCTYPE(

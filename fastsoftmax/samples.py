@@ -41,15 +41,29 @@ def as_samples(X: ArrayLike, to_train: bool = True) -> NDArray[Any] | SparseRows
 
 
 def _numbers(X: Any) -> Any:
-    """Return an array or a frame of Python's numbers as one of NumPy's; anything else as it is."""
+    """Return an array or a frame of Python's numbers, or of long doubles, as float64; else as it is."""
     if hasattr(X, "columns") and not isinstance(X, np.ndarray):
         X = np.asarray(X)  # of columns of several types, of objects
     dtype = getattr(X, "dtype", None)
     if dtype == np.dtype(object):
+        objects = np.asarray(X)
         try:
-            return np.asarray(X).astype(np.float64)
+            return objects.astype(np.float64)
         except (TypeError, ValueError) as error:
+            missing = _first_missing(objects)
+            if missing is not None:
+                raise ValueError(
+                    f"X: expected numbers, got a missing value ({objects[missing]}) in row {missing[0]}"
+                ) from None
             raise type(error)(f"X: expected numbers, got dtype object: {error}") from None
     if isinstance(dtype, np.dtype) and dtype.kind == "c":
         raise ValueError(f"X: Complex data not supported, got dtype {dtype}")
-    return X
+    return validation.without_long_double(X)
+
+
+def _first_missing(objects: NDArray[Any]) -> tuple[int, ...] | None:
+    """Return where the first missing value (pandas' NA or NaT) is, which does not equal itself."""
+    for at, value in np.ndenumerate(objects):
+        if type(value).__name__ in ("NAType", "NaTType"):
+            return at
+    return None

@@ -220,7 +220,7 @@ def _problem_of(
     )
     if len(targets.classes) < 2:
         raise ValueError(f"y: expected at least two classes, got one class: {targets.classes[0]!r}")
-    random = generator_of(deepcopy(model.random_state))
+    random = generator_of(model.random_state, draws=False)
     if isinstance(validation, tuple):
         rows, held_out = targets.rows, _other_samples(settings, X, matrix, targets, validation)
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations  # np.random, imported on first use, stands in them
 
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -20,8 +21,8 @@ from .validation import FloatArray
 from .watching import callbacks_of
 
 _FLAGS = (
-    *("fit_intercept", "standardize", "replacement", "nesterov", "warm_start"),
-    *("early_stopping", "progress_bar"),
+    *("fit_intercept", "standardize", "replacement", "warm_start", "early_stopping"),
+    "progress_bar",
 )
 
 
@@ -56,6 +57,7 @@ class Settings:
             raise ValueError(
                 f"momentum: expected 0 or more and less than 1, got {model.momentum!r}"
             )
+        check_nesterov(model.nesterov, momentum)
         self.rule = Rule(l2, l1, momentum, bool(model.nesterov))
         self.rule = self.rule._replace(subgradient=uses_subgradient(model.l1_step))
         self.schedule, self.finds_step_size = _schedule_of(model, self.max_iter)
@@ -79,8 +81,9 @@ class Settings:
     def what_goes_on(self) -> str:
         """What has not come to its end where `fit` ends at `max_iter`."""
         if self.schedule.learning_rate == "adaptive":
-            return "the learning rate was still to be lowered"
-        return "the validation score still rose" if self.early_stopping else "the loss still fell"
+            return "while the learning rate was still to be lowered"
+        what = "validation score" if self.early_stopping else "loss"
+        return f"before the {what} went {self.n_iter_no_change} epochs without improving by tol"
 
     def check_rule_for(self, matrix: NDArray[Any] | SparseRows) -> None:
         """Raise if `matrix` is sparse and the rule is another than plain SGD."""
@@ -241,6 +244,14 @@ def _strengths(model: Any) -> tuple[float, float]:
     return by_name[model.penalty]
 
 
+def check_nesterov(nesterov: Any, momentum: float) -> None:
+    """Raise unless `nesterov` is a flag, and False where there is no momentum for it to change."""
+    if not isinstance(nesterov, bool | np.bool_):
+        raise TypeError(f"nesterov: expected True or False, got {nesterov!r}")
+    if nesterov and not momentum:
+        raise ValueError("nesterov: expected False without momentum, got True; set momentum=0.9")
+
+
 def uses_subgradient(l1_step: Any) -> bool:
     """Return what `l1_step` means for a `Rule`."""
     if not isinstance(l1_step, str) or l1_step not in ("proximal", "subgradient"):
@@ -317,17 +328,27 @@ def _verbosity(verbose: Any) -> int:
 
 
 def n_threads_of(n_jobs: int | None) -> int:
-    """scikit-learn's n_jobs as a number of threads."""
-    return resolve_n_threads(None if n_jobs == -1 else n_jobs, "n_jobs")
+    """scikit-learn's n_jobs as a number of threads: -1 for all, -2 for all but one, and so on."""
+    if isinstance(n_jobs, int | np.integer) and not isinstance(n_jobs, bool) and n_jobs < 0:
+        return max(1, resolve_n_threads(None) + 1 + int(n_jobs))
+    return resolve_n_threads(n_jobs, "n_jobs")
 
 
-def generator_of(random_state: Any) -> np.random.Generator:
-    """Return a generator of the model's own, seeded by `random_state`."""
+def generator_of(random_state: Any, *, draws: bool = True) -> np.random.Generator:
+    """Return a generator of the model's own, seeded by `random_state`.
+
+    An instance is drawn from, or with `draws=False` a copy of it: what the next call will return.
+    """
+    if random_state is np.random:  # NumPy's global state, as in scikit-learn
+        random_state = np.random.mtrand._rand
+    if not draws:
+        random_state = deepcopy(random_state)
     seed = random_state
     if isinstance(random_state, np.random.Generator):
         seed = int(random_state.integers(1 << 63))
     elif isinstance(random_state, np.random.RandomState):
         seed = int(random_state.randint(1 << 31))
     elif random_state is not None:
-        seed = validation.as_integer("random_state", random_state, 0)
+        accepted = "an integer of at least 0, a Generator, a RandomState, numpy.random or None"
+        seed = validation.as_integer("random_state", random_state, 0, accepted)
     return np.random.default_rng(seed)

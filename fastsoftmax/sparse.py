@@ -164,7 +164,7 @@ def as_sparse_rows(name: str, value: object) -> SparseRows | None:
         if array.ndim != 1:
             raise ValueError(f"{name}: expected {name}.{part} in one dimension, got {array.ndim}")
     values, indices, indptr = parts
-    values = validation.as_array(name, values)
+    values = validation.as_array(name, validation.without_long_double(values))
     if values.dtype.kind != "f" or values.dtype.itemsize not in (4, 8):
         values = values.astype(validation.training_dtype(values.dtype))
     for part, array in (("indices", indices), ("indptr", indptr)):

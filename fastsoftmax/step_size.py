@@ -65,6 +65,13 @@ def step_size(
     return from_curvature(len(among), batch_size, replacement, squares, steepest, l2)
 
 
+def root_mean_square(X: NDArray[Any] | SparseRows, among: NDArray[np.int64] | None) -> float:
+    """Return the root of the mean of |x|**2 over up to 4096 rows `among` others, all where it is None."""
+    rows = np.arange(len(X)) if among is None else among
+    at = positions(len(rows), X.shape[1])
+    return float(np.sqrt(squares_at(X, rows[at.looked_at], None, False).mean()))
+
+
 class Squares(NamedTuple):
     """Of |x|**2 over the rows that are looked at; those of other rows are put together by `joined`."""
 

@@ -1,12 +1,15 @@
 """How many threads to use when the caller does not say."""
 
 import os
+from collections.abc import Iterator
 from functools import cache
 
 from .validation import as_integer
 
 # More than any machine has cores, and few enough for a C int: a larger number means the same.
 _MOST_THREADS = 1 << 16
+_UNLIMITED = 1 << 30
+_CGROUPS = "/sys/fs/cgroup"
 
 
 def resolve_n_threads(n_threads: int | None, name: str = "n_threads") -> int:
@@ -64,23 +67,49 @@ def allowed_cpus() -> int:
 
 @cache
 def _cgroup_cpus() -> int:
-    """CPUs that the control group's quota grants, rounded up; a large number where there is none."""
-    unlimited = 1 << 30
-    try:  # version 2: "quota period" in microseconds, or "max period"
-        quota, period = _text("/sys/fs/cgroup/cpu.max").split()
-    except (OSError, ValueError):
-        try:  # version 1: -1 where there is no quota
-            quota = _text("/sys/fs/cgroup/cpu/cpu.cfs_quota_us")
-            period = _text("/sys/fs/cgroup/cpu/cpu.cfs_period_us")
-        except OSError:
-            return unlimited
+    """CPUs that the quotas of the process's control group and of those around it grant, rounded up.
+
+    A large number where there is no quota.
+    """
+    return min(_quota_of(folder, version) for folder, version in _cgroups())
+
+
+def _cgroups() -> Iterator[tuple[str, int]]:
+    """Yield folder and version of each control group that may limit the CPUs, the root's included.
+
+    A line of /proc/self/cgroup is "number:controllers:/path", of version 2 without controllers. In a
+    container the path may be one that only the host can see; what is mounted is then its own group.
+    """
+    yield _CGROUPS, 2
+    yield f"{_CGROUPS}/cpu", 1
+    for line in _text("/proc/self/cgroup").splitlines():
+        _, controllers, path = f"{line}::".split(":")[:3]
+        of_cpus = "cpu" in controllers.split(",")
+        if controllers and not of_cpus:
+            continue
+        root, version = (f"{_CGROUPS}/cpu", 1) if of_cpus else (_CGROUPS, 2)
+        names = [name for name in path.split("/") if name]
+        for depth in range(len(names)):
+            yield "/".join([root, *names[: depth + 1]]), version
+
+
+def _quota_of(folder: str, version: int) -> int:
+    """CPUs that the quota of one control group grants, rounded up; a large number where it has none."""
+    if version == 2:  # "quota period" in microseconds, or "max period"
+        numbers = _text(f"{folder}/cpu.max").split()
+    else:  # -1 where there is no quota
+        numbers = [_text(f"{folder}/cpu.cfs_{name}_us").strip() for name in ("quota", "period")]
     try:
-        microseconds, per = int(quota), int(period)
+        quota, period = map(int, numbers)
     except ValueError:
-        return unlimited
-    return -(-microseconds // per) if microseconds > 0 and per > 0 else unlimited
+        return _UNLIMITED
+    return -(-quota // period) if quota > 0 and period > 0 else _UNLIMITED
 
 
 def _text(path: str) -> str:
-    with open(path, encoding="ascii", errors="replace") as file:  # pathlib takes 7 ms to import
-        return file.read()
+    """Return what a file of the system holds, nothing where it cannot be read."""
+    try:
+        with open(path, encoding="ascii", errors="replace") as file:  # pathlib takes 7 ms to import
+            return file.read()
+    except OSError:
+        return ""

@@ -67,6 +67,18 @@ def gradient_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
     return dtype.newbyteorder("=") if is_half(dtype) else compute_dtype(dtype)
 
 
+def without_long_double(array: Any) -> Any:
+    """Return an array of long double as float64, in which it is computed with; anything else as it is.
+
+    A number out of the range of float64 becomes infinite, which is named by the check that finds it.
+    """
+    dtype = getattr(array, "dtype", None)
+    if not isinstance(dtype, np.dtype) or dtype.kind != "f" or dtype.itemsize <= 8:
+        return array
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.asarray(array, np.float64)
+
+
 def as_native(array: NDArray[Any], dtype: np.dtype[Any]) -> FloatArray:
     """Return `array` itself where it is C-contiguous, aligned and of `dtype`; else such a copy."""
     if array.dtype == dtype and array.flags.c_contiguous and array.flags.aligned:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fastsoftmax import SoftmaxClassifier
-from fastsoftmax.threads import default_n_threads
+from fastsoftmax.settings import n_threads_of
 
 NAN, INF, HUGE = np.nan, np.inf, 10**400
 ATTRIBUTES = ("coef_", "intercept_", "classes_", "loss_curve_", "n_iter_", "t_", "n_features_in_")
@@ -70,9 +70,9 @@ PARAMETERS = {
     "progress_bar": [([None, 1, "no"], TypeError)],
     "callbacks": [([1, "print", [print, None], {"a": print}], TypeError)],
     "momentum": [([-0.1, 1, 1.5, NAN, INF], ValueError), (["0", None, True], TypeError)],
-    "nesterov": [([None, 1, "no"], TypeError)],
+    "nesterov": [([True], ValueError), ([None, 1, "no"], TypeError)],
     "random_state": [([-1], ValueError), ([1.5, "1", True, [1], NAN], TypeError)],
-    "n_jobs": [([0, -2], ValueError), ([1.5, "2", True], TypeError)],
+    "n_jobs": [([0], ValueError), ([1.5, "2", True, False], TypeError)],
     "verbose": [([None, "yes", 1.5], TypeError)],
 }
 TABLE = [
@@ -132,9 +132,42 @@ def test_l1_ratio_is_needed_where_it_is_used(model, data):
     model.set_params(penalty="l2", l1_ratio=0.15).fit(*data)
 
 
-def test_n_jobs_of_minus_one_is_the_default(backend, data):
-    assert default_n_threads() >= 1
-    SoftmaxClassifier(backend=backend, max_iter=1, n_jobs=-1).fit(*data)
+@pytest.mark.parametrize(
+    ("n_jobs", "expected"), [(-1, 6), (-2, 5), (-6, 1), (-7, 1), (np.int64(-3), 4)]
+)
+def test_negative_n_jobs_count_back_from_the_default(monkeypatch, n_jobs, expected):
+    monkeypatch.setenv("FASTSOFTMAX_NUM_THREADS", "6")
+    assert n_threads_of(n_jobs) == expected
+
+
+def test_negative_n_jobs_train_and_predict(backend, data):
+    model = SoftmaxClassifier(backend=backend, max_iter=1, n_jobs=-2).fit(*data)
+    assert model.predict_proba(data[0]).shape == (len(data[0]), len(model.classes_))
+
+
+def test_numpys_global_state_is_a_random_state(backend, data):
+    """It is drawn from once a fit, and a fit that fails does not draw from it."""
+    shared = np.random.mtrand._rand
+    model = SoftmaxClassifier(backend=backend, max_iter=2, random_state=np.random)
+    before = shared.get_state()
+    try:
+        shared.seed(3)
+        model.fit(*data)
+        after = shared.get_state()[2]
+        with pytest.raises(ValueError, match="at least two classes"):
+            model.fit(data[0], np.zeros(len(data[0]), int))
+        assert shared.get_state()[2] == after
+    finally:
+        shared.set_state(before)
+    generator = np.random.RandomState(3)
+    same = SoftmaxClassifier(backend=backend, max_iter=2, random_state=generator).fit(*data)
+    np.testing.assert_array_equal(model.coef_, same.coef_)
+    assert generator.get_state()[2] == after
+
+
+def test_a_random_state_of_the_wrong_type_hears_what_is_accepted(model, data):
+    with pytest.raises(TypeError, match=r"a RandomState, numpy\.random or None, got 'a'"):
+        model.set_params(random_state="a").fit(*data)
 
 
 def test_invscaling_that_vanishes(backend, data):

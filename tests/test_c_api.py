@@ -61,6 +61,21 @@ def arguments(logits):
     return int(logits.dtype == np.float64), logits.ctypes.data, stride, *logits.shape
 
 
+def test_without_the_compiled_backend_there_is_none():
+    code = """
+import sys
+sys.modules["fastsoftmax.backends._core"] = None
+import fastsoftmax
+assert not hasattr(fastsoftmax, "C_API")
+assert fastsoftmax.softmax([0.0]).tolist() == [1.0]
+try:
+    import fastsoftmax.njit
+except ImportError as error:
+    assert "'compiled' is not available" in str(error)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
 @pytest.mark.parametrize("n_threads", [1, 2])
 @pytest.mark.parametrize("gap", [0, 3])
 @pytest.mark.parametrize(("n", "c"), [(5, 3), (40, 1000), (0, 2)])

@@ -6,8 +6,11 @@ import sys
 import warnings
 
 import numpy as np
+import pandas
 import polars
+import pyarrow
 import pytest
+from scipy.sparse import csr_array
 from sklearn import config_context
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
@@ -60,7 +63,15 @@ def test_with_scikit_learns_tools(iris):
     assert "SoftmaxClassifier" in model._repr_html_()
 
 
-@pytest.mark.parametrize("convert", [lambda X: X, polars.from_pandas], ids=["pandas", "polars"])
+FRAMES = {
+    "pandas": lambda X: X,
+    "polars": polars.from_pandas,
+    "arrow": pyarrow.Table.from_pandas,
+    "arrow batch": pyarrow.RecordBatch.from_pandas,
+}
+
+
+@pytest.mark.parametrize("convert", FRAMES.values(), ids=FRAMES.keys())
 def test_frames_name_their_features(iris, convert):
     X, y = iris
     names = list(X.columns)
@@ -95,6 +106,88 @@ def test_frames_with_columns_of_several_types(iris):
     np.testing.assert_array_equal(model.coef_, plain.coef_)
     with pytest.raises(ValueError, match=r"^X: expected numbers, got dtype object: .*'a'"):
         model.fit(mixed.assign(count="a"), y)
+
+
+@pytest.mark.parametrize("dtype", ["Int64", "Float64", "boolean", "Int64[pyarrow]"])
+def test_missing_values_of_nullable_columns_are_named(iris, dtype):
+    X, y = iris[0].iloc[:4], [0, 1, 0, 1]
+    column = pandas.array([1, 0, 1, 1], dtype=dtype.lower() if "pyarrow" in dtype else dtype)
+    whole = X.assign(count=column)
+    SoftmaxClassifier(max_iter=1, tol=None).fit(whole, y)
+    column[2] = None
+    message = (
+        r"^X: expected (numbers, got a missing value \(<NA>\)|finite numbers, got NaN) in row 2$"
+    )
+    with pytest.raises(ValueError, match=message):
+        SoftmaxClassifier(max_iter=1, tol=None).fit(X.assign(count=column), y)
+
+
+@pytest.mark.parametrize("convert", [np.asarray, csr_array], ids=["dense", "sparse"])
+def test_long_double_is_computed_with_in_float64(backend, rng, convert):
+    """As in LogisticRegression."""
+    X, y = rng.normal(size=(30, 4)), np.arange(30) % 3
+    options = {"backend": backend, "random_state": 0, "max_iter": 3, "tol": None}
+    plain = SoftmaxClassifier(**options).fit(convert(X), y)
+    model = SoftmaxClassifier(**options).fit(convert(X.astype(np.longdouble)), y)
+    assert model.coef_.dtype == np.float64
+    np.testing.assert_array_equal(model.coef_, plain.coef_)
+    proba = model.predict_proba(convert(X.astype(np.longdouble)))
+    np.testing.assert_array_equal(proba, plain.predict_proba(convert(X)))
+    model.partial_fit(convert(X.astype(np.longdouble)), y)
+    huge = X.astype(np.longdouble)
+    huge[3, 1] = np.finfo(np.longdouble).max
+    if np.isinf(float(huge[3, 1])):
+        with pytest.raises(ValueError, match=r"^X: expected finite numbers, got inf in row 3$"):
+            model.fit(convert(huge), y)
+
+
+PICKLES = """
+import pickle, sys, warnings
+{before}
+from fastsoftmax import ConvergenceWarning, NotFittedError, SoftmaxClassifier
+from fastsoftmax.estimator import not_fitted
+try:
+    SoftmaxClassifier().predict([[0.0]])
+except NotFittedError as caught:
+    error = caught
+with warnings.catch_warnings(record=True) as noted:
+    warnings.simplefilter("always")
+    SoftmaxClassifier(max_iter=1).fit([[0.0], [1.0]], [0, 1])
+{between}
+for value in (error, noted[0].message):
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        again = pickle.loads(pickle.dumps(value, protocol))
+        assert (str(again), again.args) == (str(value), value.args)
+        assert type(again).__name__ == type(value).__name__
+    assert isinstance(again, NotFittedError if value is error else ConvergenceWarning)
+assert issubclass(pickle.loads(pickle.dumps(noted[0].category)), ConvergenceWarning)
+sys.stdout.buffer.write(pickle.dumps([error, noted[0].message, noted[0].category]))
+"""
+
+
+@pytest.mark.parametrize("before", ["", "import sklearn.exceptions"])
+@pytest.mark.parametrize("between", ["", "import sklearn.exceptions"])
+def test_errors_and_warnings_are_pickled_however_scikit_learn_was_loaded(before, between):
+    code = PICKLES.format(before=before, between=between)
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60)
+    assert (ran.returncode, ran.stderr) == (0, b"")
+    # Here scikit-learn is loaded, and in the next process it cannot be.
+    error, warning, category = pickle.loads(ran.stdout)
+    assert isinstance(error, NotFittedError)
+    assert isinstance(error, TheirNotFittedError) == (before != "")
+    assert isinstance(warning, category)
+    load = """
+import pickle, sys
+sys.modules["sklearn"] = None
+error, warning, category = pickle.loads(sys.stdin.buffer.read())
+import fastsoftmax
+assert (type(error), type(warning)) == (fastsoftmax.NotFittedError, fastsoftmax.ConvergenceWarning)
+"""
+    subprocess.run([sys.executable, "-c", load], input=ran.stdout, check=True, timeout=60)
+
+
+def test_scikit_learn_below_1_6_is_told_that_it_is_a_classifier():
+    assert SoftmaxClassifier()._estimator_type == "classifier"
 
 
 def test_a_column_of_labels_can_be_scored(iris):

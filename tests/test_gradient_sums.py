@@ -342,7 +342,6 @@ RULES = {
     "elasticnet": {"penalty": "elasticnet", "alpha": 0.05, "l1_ratio": 0.4},
     "momentum": {"momentum": 0.9},
     "nesterov": {"momentum": 0.9, "nesterov": True},
-    "nesterov without momentum": {"nesterov": True},
     "all at once": {
         "penalty": "elasticnet",
         "alpha": 0.05,
@@ -535,6 +534,7 @@ BAD_STEPS = {
     "momentum of bool": ({"momentum": True}, TypeError, "momentum: .*got True"),
     "nesterov of int": ({"nesterov": 1}, TypeError, "nesterov: expected True or False, got 1"),
     "nesterov of str": ({"nesterov": "no"}, TypeError, "nesterov: .*got 'no'"),
+    "nesterov alone": ({"nesterov": True}, ValueError, "nesterov: .*without momentum, got True"),
     "no nesterov": ({"nesterov": None}, TypeError, "nesterov: .*got None"),
     "l1_step": ({"l1_step": "prox"}, ValueError, "l1_step: .*got 'prox'"),
     "coef of other shape": (

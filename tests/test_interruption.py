@@ -8,6 +8,7 @@ import pytest
 
 from fastsoftmax import DivergenceError, SoftmaxClassifier
 from fastsoftmax.backends import Data, Rule, State
+from fastsoftmax.fitting import HeldOut
 
 ATTRIBUTES = ("coef_", "intercept_", "classes_", "loss_curve_", "n_iter_", "t_", "n_features_in_")
 
@@ -55,6 +56,47 @@ def test_ctrl_c_between_epochs_of_fit_keeps_them(backend, data):
         model.fit(*data)
     two_epochs = classifier(backend, max_iter=2, eta0=0.1).fit(*data)
     assert_same(attributes(model), attributes(two_epochs))
+
+
+class TimeIsUpError(Exception):
+    """What a signal handler may raise."""
+
+
+@pytest.mark.parametrize("error", [TimeIsUpError, ValueError, SystemExit])
+@pytest.mark.parametrize("options", [{}, {"standardize": True}, {"average": True}], ids=str)
+def test_what_a_signal_handler_raises_in_an_epoch_keeps_the_epochs_before(
+    backend, data, options, error
+):
+    def handle(number, frame):
+        raise error("enough")
+
+    bomb = Bomb(11, lambda: signal.raise_signal(signal.SIGUSR1))  # in the third epoch of 5 steps
+    before = signal.signal(signal.SIGUSR1, handle)
+    try:
+        model = classifier(backend, learning_rate=bomb, **options)
+        with pytest.raises(error, match="enough"):
+            model.fit(*data)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    two_epochs = classifier(backend, max_iter=2, eta0=0.1, **options).fit(*data)
+    assert_same(attributes(model), attributes(two_epochs))
+
+
+def test_an_error_after_the_steps_of_an_epoch_takes_it_back(backend, data, monkeypatch):
+    """A fault between the parts of the history: they stay as long as each other."""
+    model = classifier(backend, early_stopping=True)
+    score, calls = HeldOut.score, []
+
+    def failing(self, *weights):
+        calls.append(1)
+        if len(calls) == 3:
+            raise TimeIsUpError
+        return score(self, *weights)
+
+    monkeypatch.setattr(HeldOut, "score", failing)
+    with pytest.raises(TimeIsUpError):
+        model.fit(*data)
+    assert model.n_iter_ == len(model.loss_curve_) == len(model.validation_scores_) == 2
 
 
 def interrupt_by_signal(kernels, data, state, rule, order, batch_size, rates):

@@ -24,7 +24,6 @@ RULES = {
     "elasticnet, all l1": {"penalty": "elasticnet", "alpha": 0.02, "l1_ratio": 1},
     "momentum": {"momentum": 0.9},
     "nesterov": {"momentum": 0.9, "nesterov": True},
-    "nesterov without momentum": {"nesterov": True},
     "all at once": {
         "penalty": "elasticnet",
         "alpha": 0.05,

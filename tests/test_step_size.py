@@ -187,10 +187,45 @@ def test_an_epoch_far_worse_than_the_start_stops_the_fit(backend, rng):
     np.testing.assert_array_equal(model.coef_, before)
 
 
+@pytest.mark.parametrize("early_stopping", [False, True])
+@pytest.mark.parametrize("convert", [np.asarray, csr_array])
+def test_small_features_that_stop_at_once_are_warned_of(backend, rng, convert, early_stopping):
+    X = rng.normal(size=(60, 4))
+    y = X[:, :3].argmax(axis=1)
+    options = {"backend": backend, "random_state": 0, "early_stopping": early_stopping}
+    message = (
+        r"^fit stopped by tol after \d+ epochs, but .*\(.* is 2\.\de-06\).*: use standardize=True"
+    )
+    with pytest.warns(ConvergenceWarning, match=message) as caught:
+        stopped = SoftmaxClassifier(**options).fit(convert(X * 1e-6), y)
+    assert len(caught) == 1
+    assert stopped.n_iter_ < 20
+    # There is nothing to say where they are not small, there is no intercept, or the advice is taken.
+    SoftmaxClassifier(**options).fit(convert(X), rng.permutation(y))
+    SoftmaxClassifier(**options, fit_intercept=False).fit(convert(X * 1e-6), y)
+    SoftmaxClassifier(**options, standardize=True).fit(convert(X * 1e-6), y)
+    SoftmaxClassifier(**options | {"tol": None, "max_iter": 3}).fit(convert(X * 1e-6), y)
+
+
+def test_what_went_on_at_max_iter_is_true_with_early_stopping(backend, rng):
+    """Scores that fall from epoch to epoch do not rise."""
+    X, y = rng.normal(size=(60, 4)), np.arange(60) % 3
+    model = SoftmaxClassifier(
+        backend=backend, max_iter=3, early_stopping=True, random_state=0, n_iter_no_change=7
+    )
+    message = "^fit ended at max_iter before the validation score went 7 epochs without improving by tol: "
+    with pytest.warns(ConvergenceWarning, match=message):
+        model.fit(X, y)
+    assert model.validation_scores_[-1] <= model.validation_scores_[0]
+
+
 def test_a_fit_that_has_not_converged_warns_once(backend, rng):
     X, y = rng.normal(size=(60, 4)), np.arange(60) % 3
     options = {"backend": backend, "max_iter": 2, "random_state": 0}
-    message = r"^fit ended at max_iter while the loss still fell: raise max_iter \(it is 2\) or tol"
+    message = (
+        r"^fit ended at max_iter before the loss went 5 epochs without improving by tol: "
+        r"raise max_iter \(it is 2\) or tol"
+    )
     for came in (X, csr_array(X)):
         with pytest.warns(ConvergenceWarning, match=message + ".*standardize=True") as caught:
             SoftmaxClassifier(**options).fit(came, y)

@@ -167,7 +167,8 @@ MAY_IMPORT = {
     "samples": LEAVES,
     "classifier": LEAVES
     | {"averaging", "backends", "checkpoints", "estimator", "fitting", "growing", "loss", "linear"}
-    | {"persistence", "samples", "scores", "settings", "standardization", "targets", "watching"},
+    | {"persistence", "samples", "scores", "settings", "standardization", "step_size"}
+    | {"targets", "watching"},
     "gradient_sums": LEAVES | {"backends", "loss_options", "samples", "settings"},
     "several": LEAVES | {"backends", "settings", "sgd"},
     "searching": LEAVES
@@ -186,7 +187,7 @@ MAY_IMPORT = {
     }
     | {"averaging", "scores", "standardization", "step_size", "targets"},
     "torch": LEAVES | {"loss"},
-    "njit": {"__init__"},
+    "njit": {"__init__", "backends"},
     "lecture": LEAVES | {"backends", "loss", "linear", "gradcheck"},
 }
 MAY_IMPORT["__init__"] = set(MAY_IMPORT)

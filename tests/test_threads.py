@@ -108,18 +108,35 @@ GROUPS = [
     ({"cpu.max": "nonsense\n"}, None),
     ({"cpu.max": "5 0\n"}, None),
     ({}, None),
+    # Nested: the smallest quota on the way to the process's own group counts.
+    ({"self": "0::/a/b\n", "a/b/cpu.max": "200000 100000\n"}, 2),
+    ({"self": "0::/a/b\n", "a/cpu.max": "300000 100000\n", "a/b/cpu.max": "max 100000\n"}, 3),
+    ({"self": "0::/a\n", "a/cpu.max": "400000 100000\n", "cpu.max": "100000 100000\n"}, 1),
+    ({"self": "0::/a\n", "b/cpu.max": "100000 100000\n"}, None),
+    ({"self": "0::/of/the/host\n", "cpu.max": "200000 100000\n"}, 2),
+    (
+        {
+            "self": "4:cpu,cpuacct:/a\n3:memory:/m\n0::/\n",
+            "cpu/a/cpu.cfs_quota_us": "500000\n",
+            "cpu/a/cpu.cfs_period_us": "100000\n",
+            "m/cpu.max": "100000 100000\n",
+        },
+        5,
+    ),
+    ({"self": "not as it should be\n"}, None),
 ]
 
 
 @pytest.mark.parametrize(("files", "expected"), GROUPS, ids=[str(files) for files, _ in GROUPS])
 def test_reading_the_control_group(monkeypatch, tmp_path, files, expected):
     for name, text in files.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
         (tmp_path / name).write_text(text)
     really_open = open
 
     def open_there(path, *arguments, **keywords):
         moved = str(path).replace("/sys/fs/cgroup", str(tmp_path))
+        moved = moved.replace("/proc/self/cgroup", str(tmp_path / "self"))
         return really_open(moved, *arguments, **keywords)
 
     monkeypatch.setattr("builtins.open", open_there)

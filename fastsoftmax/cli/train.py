@@ -280,7 +280,8 @@ def _fit(arguments: argparse.Namespace, model: SoftmaxClassifier, task: Task) ->
 
 
 def _note(model: SoftmaxClassifier, samples: Samples, warning: warnings.WarningMessage) -> str:
-    if not issubclass(warning.category, ConvergenceWarning):
+    ended_at_the_last = model.n_iter_ >= model.max_iter
+    if not (issubclass(warning.category, ConvergenceWarning) and ended_at_the_last):
         return str(warning.message)
     ways = ["more --epochs", "a larger --eta0"]
     if not model.momentum and isinstance(samples.X, np.ndarray):

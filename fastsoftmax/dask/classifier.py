@@ -163,7 +163,7 @@ class SoftmaxClassifier(classifier.SoftmaxClassifier):
         intercept_init: Any,
     ) -> bool:
         """Train and publish, and return whether that has come to its end."""
-        random = generator_of(deepcopy(self.random_state))
+        random = generator_of(self.random_state, draws=False)
         # Of a copy: the order of the samples is that of the local estimator.
         seed = int(deepcopy(random).integers(1 << 63))
         everything = everything_of(collection, cluster, settings, method, seed)
