@@ -194,10 +194,6 @@ def warn_of_max_iter(max_iter: int, what_went_on: str, standardize_may_help: boo
     )
 
 
-class _OfBoth(type):
-    """The class of classes that are ours and scikit-learn's; pickled as ours, and made again if loaded."""
-
-
 def warn_of_small_features(norm: float, n_epochs: int) -> None:
     """Say that `tol` has ended `fit` though the loss may have far to fall, and what to do about it."""
     warnings.warn(
@@ -207,6 +203,10 @@ def warn_of_small_features(norm: float, n_epochs: int) -> None:
         _also_theirs(ConvergenceWarning),
         stacklevel=3,
     )
+
+
+class _OfBoth(type):
+    """The class of classes that are ours and scikit-learn's."""
 
 
 def _also_theirs(ours: type[Any]) -> type[Any]:
@@ -223,7 +223,7 @@ _of_both: dict[type[Any], type[Any]] = {}  # made once: warnings are told apart 
 
 
 def _ours(both: Any) -> Any:
-    """What a class of both is pickled as: a class is else an attribute of its module, which is ours alone."""
+    """Pickle a class of both as ours, which is joined with theirs again where that is loaded."""
     return _also_theirs, both.__bases__[:1]
 
 
@@ -272,9 +272,8 @@ def feature_names_of(X: Any) -> NDArray[Any] | None:
     if columns is None or isinstance(X, np.ndarray):
         return None
     are_strings = [isinstance(name, str) for name in columns]
-    if not any(are_strings) and hasattr(
-        X, "column_names"
-    ):  # an Arrow table: its columns are the values
+    # The columns of an Arrow table are the values.
+    if not any(are_strings) and hasattr(X, "column_names"):
         columns = X.column_names
         are_strings = [True] * len(columns)
     names = np.asarray(list(columns), dtype=object)
