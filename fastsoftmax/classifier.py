@@ -19,12 +19,12 @@ from .growing import grown_average, grown_state
 from .labels import as_labels, encode, find_classes, joined
 from .persistence import ModelFiles
 from .samples import as_samples
-from .scores import logits_of
+from .scores import hits_of, logits_of
 from .settings import Settings, generator_of, n_threads_of, parameters_of
 from .sparse import SparseRows
 from .standardization import Standardization
 from .step_size import root_mean_square
-from .targets import check_sorted, is_soft, targets_of
+from .targets import as_probabilities, check_sorted, is_soft, targets_of
 from .validation import FloatArray
 from .watching import Callback, line
 
@@ -61,7 +61,8 @@ class SoftmaxClassifier(estimator.Estimator, ModelFiles):
         ``l1 * sign(coef_)`` in the gradient, which jumps about 0. A sparse `X` takes the first alone.
     class_weight : mapping of label to number, "balanced" or None, default None
         What the samples of a class count; labels that are not there count 1. "balanced" gives all
-        classes the same weight in total: (sum of weights) / (number of classes * sum of the class).
+        classes the same weight in total: (sum of weights) / (number of classes * sum of the class); it
+        is 0 for a class whose samples all weigh 0.
     label_smoothing : float, default 0.0
         The share e, from 0 to 1, that every target gives to all classes alike:
         ``(1 - e) * target + e / n_classes``.
@@ -312,8 +313,9 @@ class SoftmaxClassifier(estimator.Estimator, ModelFiles):
             Integers, strings, booleans or floats without a fraction; at least two different ones. Or rows
             that sum to 1: then the classes are 0, 1, ...
         sample_weight : array_like of real numbers, shape (n_samples,), optional
-            How much every sample counts, 0 or more; only ratios matter. A weight of 2 is two such samples,
-            and one of 0 is none: its row is not looked at.
+            How much every sample counts, 0 or more; only ratios matter. A weight of 2 is two such samples.
+            One of 0 is none: its features, or its probabilities, are not looked at. Its label is, and is a
+            class even if all its samples weigh 0: one that becomes improbable.
         coef_init, intercept_init : array_like, shapes (n_classes, n_features) and (n_classes,), optional
             The weights to start from, instead of zeros.
         checkpoint : str or path-like, optional
@@ -544,22 +546,55 @@ class SoftmaxClassifier(estimator.Estimator, ModelFiles):
         )
 
     def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
-        """Return the share of samples whose label is predicted right, each counting its weight."""
-        predicted = self.predict(X)
-        if not predicted.size:
+        """Return the accuracy, the share of samples that are predicted right, each counting its weight.
+
+        A label is predicted right or wrong. A row of probabilities is predicted right by the one that it
+        gives to the predicted class, as that many samples with this label and the others with theirs.
+
+        Parameters
+        ----------
+        X : array_like of real numbers or CSR matrix, shape (n_samples, n_features)
+        y : array_like of labels, shape (n_samples,), or of probabilities, shape (n_samples, n_classes)
+            As in `fit`, but a label need not be among the classes: it is never predicted. Columns of
+            probabilities are in the order of `classes_`.
+        sample_weight : array_like of real numbers, shape (n_samples,), optional
+            0 or more, and not 0 alone.
+
+        Returns
+        -------
+        float
+
+        Raises
+        ------
+        ValueError, TypeError
+            If something is not as described, or there is no sample; the message names it.
+        """
+        hits, weights = self._hits(X, estimator.as_vector(y), sample_weight)
+        if not hits.size:
             raise ValueError("X: expected at least one sample to score, got none")
-        expected = as_labels(estimator.as_vector(y), "y")
-        if expected.shape != predicted.shape:
-            raise ValueError(f"y: expected shape {predicted.shape}, got {expected.shape}")
-        if sample_weight is None:
-            return float(np.mean(predicted == expected))
-        double = np.dtype(np.float64)
-        weights = validation.as_weights("sample_weight", sample_weight, predicted.shape, double)
-        if not weights.any():
+        if weights is not None and not weights.any():
             raise ValueError(
                 "sample_weight: expected at least one weight not zero, got zeros alone"
             )
-        return float(np.average(predicted == expected, weights=weights))
+        return float(np.average(hits.astype(np.float64), weights=weights))
+
+    def _hits(
+        self, X: Any, y: Any, sample_weight: Any
+    ) -> tuple[NDArray[Any], NDArray[np.float64] | None]:
+        """Return how right the prediction of every sample is, from 0 to 1, and the samples' weights."""
+        logits, classes = self._logits_and_classes(X)
+        predicted, weights = logits.argmax(axis=1), None
+        if sample_weight is not None:
+            double = np.dtype(np.float64)
+            weights = validation.as_weights("sample_weight", sample_weight, predicted.shape, double)
+        if is_soft(y):
+            counted = None if weights is None else np.flatnonzero(weights)
+            targets = as_probabilities(y, len(predicted), logits.dtype, counted, classes)
+            return hits_of(predicted[:, np.newaxis], targets)[:, 0], weights
+        expected = as_labels(y, "y")
+        if expected.shape != predicted.shape:
+            raise ValueError(f"y: expected shape {predicted.shape}, got {expected.shape}")
+        return classes[predicted] == expected, weights
 
     def _publish(
         self,

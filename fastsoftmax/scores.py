@@ -50,6 +50,23 @@ def logits_of(
     return logits
 
 
+def hits_of(predicted: NDArray[np.int64], targets: NDArray[Any]) -> NDArray[Any]:
+    """Return how right predictions are: for a label 1 or 0, for probabilities that of the predicted class.
+
+    Parameters
+    ----------
+    predicted : ndarray of int64, shape (n_samples, n_models)
+        Indices of classes.
+    targets : ndarray, shape (n_samples,) of indices or (n_samples, n_classes) of probabilities
+    """
+    hits: NDArray[Any]
+    if targets.ndim == 1:
+        hits = predicted == targets[:, np.newaxis]
+    else:
+        hits = np.take_along_axis(targets, predicted, axis=1)
+    return hits
+
+
 def accuracy(
     backend: Backend,
     X: NDArray[Any] | SparseRows,
@@ -65,7 +82,7 @@ def accuracy(
 
     `coef` and `intercept` have the classes of all models, one model after another.
 
-    Each counts its weight; one with probabilities as targets is right by that of the predicted class.
+    Each counts its weight, and as right by what `hits_of` says.
 
     Raises
     ------
@@ -88,11 +105,7 @@ def accuracy(
             row = int(here[np.argmax(invalid)])
             raise ValueError(why_row_is_invalid(row, X[row], coef.dtype))
         predicted = logits.reshape(len(here), n_models, -1).argmax(axis=2)
-        of_rows = targets[here]
-        if of_rows.ndim == 1:
-            hits[start : start + n_rows] = predicted == of_rows[:, np.newaxis]
-        else:
-            hits[start : start + n_rows] = np.take_along_axis(of_rows, predicted, axis=1)
+        hits[start : start + n_rows] = hits_of(predicted, targets[here])
         release(X)
     shares: NDArray[np.float64] = np.average(
         hits, axis=0, weights=None if weights is None else weights[rows]

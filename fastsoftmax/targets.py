@@ -17,7 +17,8 @@ _TOLERANCE = 0.01
 class Targets(NamedTuple):
     """The targets of the samples, and their weights, which are 1 on average.
 
-    `rows` are the samples that take part, those of a weight above 0; the values of the others mean nothing.
+    `rows` are the samples that take part, those of a weight above 0. The others have a class, too, but
+    their probabilities mean nothing.
     """
 
     classes: NDArray[Any]
@@ -45,7 +46,10 @@ def targets_of(
     A row of probabilities t stands for t_k samples of class k each, with the weight of that class. So
     with class weights v a sample of weight w has the targets ``v * t / sum(v * t)`` and the weight
     ``w * sum(v * t)``; that of a label k is ``w * v_k``. "balanced" is v_k = (sum of weights) / (number of
-    classes * sum of weights in class k).
+    classes * sum of weights in class k), and 0 for a class without weight.
+
+    Labels are read whatever their samples weigh: one whose samples all weigh 0 is a class as well. A row
+    of probabilities of weight 0 names no class, and may hold anything.
 
     Parameters
     ----------
@@ -55,7 +59,7 @@ def targets_of(
     sample_weight : array_like of real numbers, shape (n_samples,), or None
     class_weight : mapping from label to real number, "balanced" or None
     classes : ndarray, optional
-        The classes, if they are known; else they are found in the samples that take part.
+        The classes, if they are known; else they are found in `y`.
     grows : bool, default False
         Whether labels that are not among `classes` are new classes.
     mean_weight : float, optional
@@ -73,21 +77,20 @@ def targets_of(
     rows = _rows_that_count(weights, "sample_weight")
     of_samples = None if weights is None or np.ptp(weights[weights > 0]) == 0 else weights
     if is_soft(y):
-        values = _probabilities(y, n_samples, dtype, rows)
+        values = as_probabilities(y, n_samples, dtype, rows, classes)
         if classes is None:
             classes = np.arange(values.shape[1])
-        elif len(classes) != values.shape[1]:
-            raise ValueError(
-                f"y: expected {len(classes)} columns of probabilities, one a class, got {values.shape[1]}"
-            )
     else:
-        of_rows = _labels(y, n_samples, rows)
+        labels = as_labels(y, "y")
+        if len(labels) != n_samples:
+            raise ValueError(
+                f"y: expected {n_samples} labels, one for each row of X, got {len(labels)}"
+            )
         if classes is None:
-            classes = find_classes(of_rows)
+            classes = find_classes(labels)
         elif grows:
-            classes = joined(classes, of_rows)
-        values = np.zeros(n_samples, np.int64)
-        values[slice(None) if rows is None else rows] = encode(of_rows, classes)
+            classes = joined(classes, labels)
+        values = encode(labels, classes)
     given = values
     of_classes = class_weights_of(class_weight, classes, values, weights, rows, grows)
     if of_classes is not None:
@@ -147,9 +150,23 @@ def _rows_that_count(weights: NDArray[np.float64] | None, name: str) -> NDArray[
     return rows
 
 
-def _probabilities(
-    y: ArrayLike, n_samples: int, dtype: np.dtype[Any], rows: NDArray[np.int64] | None
+def as_probabilities(
+    y: ArrayLike,
+    n_samples: int,
+    dtype: np.dtype[Any],
+    rows: NDArray[np.int64] | None = None,
+    classes: NDArray[Any] | None = None,
 ) -> FloatArray:
+    """Return `y` as rows of probabilities, (n_samples, n_classes), checked.
+
+    Only those at `rows` are read, where that is not None: the others may hold anything.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If it does not have that many rows and a column for each of the classes (at least two where they
+        are not known), or a row is not finite, has a number below 0 or does not sum to 1.
+    """
     array = validation.as_array("y", y)
     if array.ndim != 2 or len(array) != n_samples:
         raise ValueError(
@@ -160,7 +177,11 @@ def _probabilities(
         raise ValueError(
             f"y: expected columns of probabilities for at least two classes, got {array.shape[1]}"
         )
-    if rows is not None:  # the others may be anything
+    if classes is not None and len(classes) != array.shape[1]:
+        raise ValueError(
+            f"y: expected {len(classes)} columns of probabilities, one a class, got {array.shape[1]}"
+        )
+    if rows is not None:
         uniform = np.full(array.shape, 1 / array.shape[1], dtype)
         uniform[rows] = array[rows]
         array = uniform
@@ -174,20 +195,6 @@ def _probabilities(
             "how much a row counts is for sample_weight to say"
         )
     return values
-
-
-def _labels(y: ArrayLike, n_samples: int, rows: NDArray[np.int64] | None) -> NDArray[Any]:
-    """Return the labels at `rows`: the others may be anything."""
-    if rows is None:
-        labels = as_labels(y, "y")
-        n_labels = len(labels)
-    else:
-        all_labels = np.asarray(y)
-        n_labels = len(all_labels) if all_labels.ndim else 1
-        labels = as_labels(all_labels[rows] if n_labels == n_samples else all_labels, "y")
-    if n_labels != n_samples:
-        raise ValueError(f"y: expected {n_samples} labels, one for each row of X, got {n_labels}")
-    return labels
 
 
 def class_weights_of(
@@ -209,9 +216,7 @@ def class_weights_of(
             mass = of_rows[counted] @ values[counted].astype(np.float64)
         else:
             mass = np.bincount(values[counted], of_rows[counted], len(classes)).astype(np.float64)
-        balanced = np.zeros_like(mass)
-        np.divide(mass.sum(), len(classes) * mass, out=balanced, where=mass > 0)
-        return balanced
+        return balanced_weights(mass)
     if not isinstance(class_weight, Mapping):
         raise (ValueError if isinstance(class_weight, str) else TypeError)(
             "class_weight: expected None, 'balanced' or a mapping from labels to weights, "
@@ -232,3 +237,10 @@ def class_weights_of(
             "which is, has no weight"
         )
     return np.array([given.get(label, 1.0) for label in labels])
+
+
+def balanced_weights(mass: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the "balanced" weights of classes whose samples' weights have these sums; 0 for a sum of 0."""
+    balanced = np.zeros_like(mass)
+    np.divide(mass.sum(), len(mass) * mass, out=balanced, where=mass > 0)
+    return balanced

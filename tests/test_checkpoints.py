@@ -124,6 +124,19 @@ def test_resume_without_a_file_begins(data, tmp_path):
     assert_same_bits(model, SoftmaxClassifier(**OPTIONS).fit(*data))
 
 
+def test_a_class_that_has_no_weight_goes_on(data, tmp_path):
+    X, y = data
+    path, weights = tmp_path / "fit.npz", (y != 1).astype(float)
+    short = OPTIONS | {"max_iter": 2}
+    SoftmaxClassifier(**short).fit(X, y, weights, checkpoint=path)
+    others = np.where(y == 1, 0, y)  # of the same weights, and fewer classes
+    with pytest.raises(ValueError, match=r"^resume: .* other y; give"):
+        SoftmaxClassifier(**short).fit(X, others, weights, checkpoint=path, resume=True)
+    model = SoftmaxClassifier(**short).fit(X, y, weights, checkpoint=path, resume=True)
+    assert model.classes_.tolist() == [0, 1, 2]
+    assert_same_bits(model, SoftmaxClassifier(**short).fit(X, y, weights))
+
+
 def test_without_resume_a_file_is_written_over(data, tmp_path):
     path = tmp_path / "fit.npz"
     SoftmaxClassifier(**OPTIONS | {"max_iter": 2}).fit(*data, checkpoint=path)

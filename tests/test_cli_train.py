@@ -665,6 +665,7 @@ def test_probabilities_as_labels_have_an_accuracy_too(capsys, here):
     model, X = load("m.npz"), datasets.load("images.npy", target="labels.npy").X
     logarithms = model.predict_log_proba(X).astype(np.float64)
     assert f"{-(shares * logarithms).sum(axis=1).mean():.4f}" in out
+    assert f"accuracy  {100 * model.score(X, shares):.2f} %\n" in out
     assert "predicted" not in out
     err = error_of(capsys, "plot", "confusion", *arguments, code=1)
     assert "the labels are probabilities" in err
@@ -673,6 +674,14 @@ def test_probabilities_as_labels_have_an_accuracy_too(capsys, here):
     np.save("shares.npy", shares[:, :7])
     err = error_of(capsys, "evaluate", *arguments, code=1)
     assert "images.npy: expected 10 columns of probabilities, one a class, got 7" in err
+    for wrong, message in (
+        (2 * shares, "which sum to 1, got the sum 2 in row 0"),
+        (-shares, "-0."),
+    ):
+        np.save("shares.npy", wrong)
+        err = error_of(capsys, "evaluate", *arguments, code=1)
+        assert "images.npy: expected " in err
+        assert message in err
 
 
 def test_many_classes_are_told_by_their_commonest_errors(capsys, here):

@@ -15,9 +15,16 @@ from sklearn import config_context
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import load_iris
+from sklearn.ensemble import BaggingClassifier, StackingClassifier, VotingClassifier
 from sklearn.exceptions import DataConversionWarning, UnsetMetadataPassedError
 from sklearn.exceptions import NotFittedError as TheirNotFittedError
-from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_val_score, cross_validate
+from sklearn.model_selection import (
+    GridSearchCV,
+    KFold,
+    StratifiedKFold,
+    cross_val_score,
+    cross_validate,
+)
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import estimator_checks_generator
@@ -61,6 +68,65 @@ def test_with_scikit_learns_tools(iris):
     assert copy is not model
     assert copy.get_params() == model.get_params()
     assert "SoftmaxClassifier" in model._repr_html_()
+
+
+ENSEMBLES = {
+    "voting": lambda model: VotingClassifier([("a", model)], voting="soft"),
+    "calibrated": lambda model: CalibratedClassifierCV(model, cv=3),
+    "calibrated as one": lambda model: CalibratedClassifierCV(model, cv=3, ensemble=False),
+    "stacked": lambda model: StackingClassifier([("a", model)], model, cv=3),
+}
+
+
+@pytest.mark.parametrize("ensemble", ENSEMBLES.values(), ids=ENSEMBLES)
+def test_ensembles_keep_a_class_that_has_no_weight(iris, ensemble):
+    X, y = iris
+    model = ensemble(SoftmaxClassifier(**FAST)).fit(X, y, sample_weight=(y != 1).astype(float))
+    probabilities = model.predict_proba(X)
+    assert probabilities.shape == (150, 3)
+    assert probabilities[:, 1].mean() < 0.1
+    np.testing.assert_array_equal(model.predict(X)[y != 1], y[y != 1])
+
+
+def test_log_loss_of_folds_with_a_class_that_has_no_weight(iris):
+    X, y = iris
+    given = {
+        "scoring": "neg_log_loss",
+        "params": {"sample_weight": (y != 1).astype(float)},
+        "cv": 3,
+    }
+    losses = -cross_val_score(SoftmaxClassifier(**FAST), X, y, **given)
+    # One in three is of a class that is thought impossible: its log loss is large, and a number.
+    assert np.isfinite(losses).all()
+    assert losses.min() > np.log(3) / 2
+
+
+def test_bootstraps_with_one_class_of_two():
+    random = np.random.default_rng(0)
+    X, y = random.normal(size=(200, 2)), (np.arange(200) < 6).astype(int)
+    bagging = BaggingClassifier(SoftmaxClassifier(**FAST), 10, max_samples=20, random_state=0)
+    bagging.fit(X, y)
+    drawn = [y[rows] for rows in bagging.estimators_samples_]
+    assert 0 < sum(labels.any() for labels in drawn) < 10
+    for model in bagging.estimators_:
+        assert model.classes_.tolist() == [0, 1]
+    assert bagging.predict_proba(X)[:, 1].mean() < 0.2
+
+
+def test_soft_labels_are_scored_by_scikit_learns_tools(iris):
+    X, y = iris[0].to_numpy(), np.eye(3)[iris[1]]
+    order = np.random.default_rng(0).permutation(150)
+    X, y = X[order], 0.9 * y[order] + 0.1 / 3
+    pipeline = make_pipeline(StandardScaler(), SoftmaxClassifier(eta0=0.1, random_state=0))
+    scores = cross_val_score(pipeline, X, y, cv=KFold(3))
+    for (train, test), score in zip(KFold(3).split(X), scores, strict=True):
+        predicted = clone(pipeline).fit(X[train], y[train]).predict(X[test])
+        assert score == pytest.approx(y[test][np.arange(50), predicted].mean())
+    grid = {"softmaxclassifier__eta0": [1e-4, 0.1]}
+    search = GridSearchCV(pipeline, grid).fit(X, y)
+    assert search.best_params_ == {"softmaxclassifier__eta0": 0.1}
+    assert 0.75 < search.best_score_ <= 0.9 + 0.1 / 3
+    assert search.score(X, y) == pytest.approx(search.best_estimator_.score(X, y))
 
 
 FRAMES = {
@@ -241,7 +307,7 @@ def test_weights_are_routed_where_they_are_asked_for(iris):
     model = SoftmaxClassifier(**FAST).set_fit_request(sample_weight=True)
     scaler = StandardScaler().set_fit_request(sample_weight=False)
     pipeline = make_pipeline(scaler, clone(model)).fit(X, y, sample_weight=weights)
-    assert pipeline[-1].classes_.tolist() == [0, 2]
+    assert pipeline[-1].classes_.tolist() == [0, 1, 2]
     scored = clone(model).set_score_request(sample_weight=True)
     only_two = StratifiedKFold(3)
     results = cross_validate(

@@ -72,6 +72,20 @@ def test_data_as_they_lie(data, rng, kind, soft):
     np.testing.assert_allclose(found.scores, expected.scores, atol=1e-9)
 
 
+def test_a_label_whose_samples_all_weigh_zero_is_a_class(backend, data):
+    X, y = data
+    given = {"learning_rates": [0.1, 1.0], "regs": [1e-3]} | FIXED | {"backend": backend}
+    found = search(X, y, **given, sample_weight=(y != 1).astype(float))
+    by_class = search(X, y, **given, class_weight={1: 0})
+    assert found.best_model.classes_.tolist() == by_class.best_model.classes_.tolist()
+    assert len(found.best_model.classes_) == 5
+    np.testing.assert_array_equal(found.losses, by_class.losses)
+    np.testing.assert_array_equal(found.scores, by_class.scores)
+    np.testing.assert_array_equal(found.best_model.coef_, by_class.best_model.coef_)
+    with pytest.raises(ValueError, match=r"^y: expected at least two classes, got one class"):
+        search(X, 0 * y, **given, sample_weight=(y != 1).astype(float))
+
+
 def test_the_bits_do_not_depend_on_threads_or_company(data, monkeypatch):
     X, y = data
     X = np.tile(X, (4, 10)).astype(np.float32)

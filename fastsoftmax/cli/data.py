@@ -14,6 +14,7 @@ from ..datasets.files import listed, printable
 from ..datasets.formats import FORMATS
 from ..datasets.formats import format_of as found_format
 from ..labels import find_classes
+from ..targets import as_probabilities
 from . import options
 from .blame import as_command_error
 from .errors import FAILED, CommandError
@@ -132,14 +133,12 @@ def check_features(
 
 
 def check_labels(path: Path, y: NDArray[Any], classes: NDArray[Any]) -> None:
-    """Raise unless all labels are among the classes of a model."""
+    """Raise unless all labels are among the classes of a model, or are probabilities of these."""
     if y.ndim == 2:
-        if y.shape[1] != len(classes):
-            raise CommandError(
-                f"{path}: expected {len(classes)} columns of probabilities, one a class, "
-                f"got {y.shape[1]}",
-                FAILED,
-            )
+        try:
+            as_probabilities(y, len(y), np.dtype(np.float64), None, classes)
+        except (ValueError, TypeError) as error:
+            raise as_command_error(error, {"y": path}) from None
         return
     known = set(classes.tolist())
     stranger = next((label for label in find_classes(y).tolist() if label not in known), None)

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..classifier import SoftmaxClassifier
+from ..scores import hits_of
 
 
 class Scores(NamedTuple):
@@ -54,8 +55,7 @@ class Predictions(NamedTuple):
     def scores(self, rows: NDArray[Any] | slice = slice(None)) -> Scores:
         """Return those of some rows, by default of all."""
         targets, predicted, losses = self.targets[rows], self.predicted[rows], self.losses[rows]
-        soft = targets.ndim == 2
-        hits = targets[np.arange(len(predicted)), predicted] if soft else targets == predicted
+        hits = hits_of(predicted[:, np.newaxis], targets)
         return Scores(len(predicted), float(hits.mean(dtype=np.float64)), float(losses.mean()))
 
     def confusion(self, n_classes: int) -> NDArray[np.int64] | None:

@@ -254,7 +254,7 @@ def _fit(arguments: argparse.Namespace, model: SoftmaxClassifier, task: Task) ->
     """
     given: dict[str, Any] = {}
     if task.held_out is not None:
-        # Of a weight of 0 nothing is looked at, and the rows stay where they lie.
+        # Features of rows of weight 0 are not read, and the others stay where they lie.
         given["sample_weight"] = np.where(task.held_out, 0.0, 1.0)
     if arguments.checkpoint is not None:
         given |= {"checkpoint": arguments.checkpoint, "resume": arguments.resume}

@@ -241,7 +241,7 @@ class SoftmaxClassifier(classifier.SoftmaxClassifier):
         return self._lazily("predict_log_proba", X)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """Return the share of samples whose label is predicted right, each counting its weight."""
+        """Return the accuracy, as the local estimator does: of labels or of probabilities."""
         if not is_dask_collection(X):
             return super().score(X, y, sample_weight)
         from .scoring import accuracy

@@ -9,13 +9,11 @@ import numpy as np
 
 from .. import scores
 from ..backends import get_backend
-from ..labels import as_labels
 from ..validation import FloatArray
 from .cluster import Cluster, threads_here
 from .groups import over_scored
 from .partitions import Collection
-from .predictions import of_partition
-from .rows import Problem, Scored, rows_of
+from .rows import Problem, Scored, named, rows_of
 
 
 def accuracy(model: Any, cluster: Cluster, collection: Collection) -> float:
@@ -67,6 +65,8 @@ def _hits(index: int, model: Any, X: Any, y: Any, sample_weight: Any = None) -> 
     rows = rows_of(index, X, y, sample_weight)
     if not len(rows):
         return 0.0, 0.0
-    weights = np.ones(len(rows)) if rows.weights is None else rows.weights
-    right = of_partition(index, X, model, "predict") == as_labels(rows.y, "y")
-    return float(weights[right].sum()), float(weights.sum())
+    with named(index):
+        hits, weights = model._hits(rows.X, rows.y, rows.weights)
+    if weights is None:
+        weights = np.ones(len(rows))
+    return float(weights @ hits), float(weights.sum())

@@ -14,7 +14,7 @@ from ..labels import encode, find_classes
 from ..sparse import SparseRows
 from ..standardization import Moments, explain, from_moments, moments_of
 from ..step_size import Positions, RowSample, Squares, heaviest, squares_of
-from ..targets import class_weights_of, is_soft
+from ..targets import balanced_weights, class_weights_of, is_soft
 from ..validation import as_native, training_dtype
 from .cluster import threads_here
 from .partitions import Partition
@@ -36,7 +36,7 @@ class Counts(NamedTuple):
     is_sparse: bool
     nbytes: int
     names: NDArray[Any] | None
-    classes: NDArray[Any] | None  # the labels of the rows that count, None of probabilities
+    classes: NDArray[Any] | None  # the labels, None of probabilities and of no rows
     n_columns: int | None  # of probabilities
     masses: NDArray[np.float64]  # the sum of the weights in every class
     n_of_class: NDArray[np.int64]  # rows of a weight above 0; of probabilities one number for all
@@ -91,12 +91,12 @@ def _counts_of(rows: Rows) -> Counts:
             n_columns = t.shape[1]
             if counted.any():
                 masses = of_rows[counted] @ as_native(t[counted], np.dtype(np.float64))
-        elif counted.any():
-            labels = np.asarray(rows.y)[counted]
+        elif len(X):
+            labels = np.asarray(rows.y)
             classes = find_classes(labels)
-            places = np.searchsorted(classes, labels)
-            masses = np.asarray(np.bincount(places, of_rows[counted], len(classes)), np.float64)
-            n_of_class = np.bincount(places, minlength=len(classes))
+            places = encode(labels, classes)
+            masses = np.asarray(np.bincount(places, of_rows, len(classes)), np.float64)
+            n_of_class = np.bincount(places[counted], minlength=len(classes))
     some = of_rows[counted]
     return Counts(
         rows.number,
@@ -155,7 +155,7 @@ def survey_of(counts: list[Counts], class_weight: object, label_smoothing: float
     dtype = np.result_type(*(each.dtype for each in filled))
     weights = _class_weights(class_weight, classes, masses)
     v = np.ones(len(classes)) if weights is None else np.array([*weights.values()])
-    if first.n_columns is not None and not v.all():
+    if first.n_columns is not None and not v[masses.any(axis=0)].all():
         raise ValueError("class_weight: expected weights above 0 where y has probabilities, got 0")
     takes_part = n_of_class if first.n_columns is not None else n_of_class * (v > 0)
     if not takes_part.sum():
@@ -185,10 +185,6 @@ def _classes_of(filled: list[Counts]) -> NDArray[Any]:
             )
         return np.arange(n_columns)
     found = [each.classes for each in filled if each.classes is not None]
-    if not found:
-        raise ValueError(
-            "sample_weight: expected at least one weight that is not zero, got zeros alone"
-        )
     if len({_kind_of(each) for each in found}) > 1:
         raise TypeError(
             "y: expected labels of one type, all numbers or all strings, got a mixture of partitions"
@@ -228,9 +224,7 @@ def _class_weights(
     """Return the weight of every class as a mapping, None for ones."""
     of_class = masses.sum(axis=0)
     if isinstance(class_weight, str) and class_weight == "balanced":
-        balanced = np.zeros_like(of_class)
-        total = len(classes) * of_class
-        np.divide(of_class.sum(), total, out=balanced, where=of_class > 0)
+        balanced = balanced_weights(of_class)
         return dict(zip(classes.tolist(), balanced.tolist(), strict=True))
     found = class_weights_of(class_weight, classes, np.zeros(0, np.int64), None, None, False)
     return None if found is None else dict(zip(classes.tolist(), found.tolist(), strict=True))

@@ -113,6 +113,44 @@ def test_probabilities_and_weights_in_frames(client, rng):
     assert_same_model(model, alone(batch_size=20).fit(X, y, weight))
 
 
+@pytest.mark.parametrize("sizes", [SIZES, (20, 1, 0, 40)], ids=["some", "whole partitions"])
+@pytest.mark.parametrize("class_weight", [None, "balanced", {0: 2}], ids=str)
+def test_a_label_whose_samples_all_weigh_zero_is_a_class(client, sizes, class_weight):
+    X, y = made_up()
+    y[20] = C  # all of the second partition, and of no other
+    weight = np.where((y == 1) | (y == C), 0, np.arange(N) % 3.0 + 1)
+    words = np.array(["a", "b", "c", "d", "e"])[y]
+    rows = np.where(weight[:, np.newaxis] > 0, X, np.nan)
+    model = synchronous(client, batch_size=20, class_weight=class_weight)
+    collections = (cut(each, sizes) for each in (rows, y, weight))
+    if class_weight != {0: 2}:  # also of another type
+        collections = (cut(each, sizes) for each in (rows, words, weight))
+        y = words
+    model.fit(*collections)
+    assert len(model.classes_) == C + 1
+    expected = alone(batch_size=20, class_weight=class_weight).fit(rows, y, weight)
+    assert_same_model(model, expected)
+
+
+def test_one_class_of_two_that_has_weight_is_trained_on(client):
+    X, y = made_up()
+    y = y == 0
+    weight = 1.0 - y
+    model = synchronous(client, batch_size=20).fit(cut(X), cut(y), cut(weight))
+    assert_same_model(model, alone(batch_size=20).fit(X, y, weight))
+    by_local_sgd = model.set_params(algorithm="local", standardize=True)
+    assert not by_local_sgd.fit(cut(X), cut(y), cut(weight)).predict(X).any()
+    with pytest.raises(ValueError, match=r"^y: .* got one class: .*0"):
+        model.fit(cut(X), cut(0 * y), cut(weight))
+
+
+def test_balanced_probabilities_of_which_one_column_is_empty(client):
+    X, y = made_up()
+    shares = np.eye(C + 1)[y]
+    model = synchronous(client, batch_size=20, class_weight="balanced").fit(cut(X), cut(shares))
+    assert_same_model(model, alone(batch_size=20, class_weight="balanced").fit(X, shares))
+
+
 @pytest.mark.parametrize("sparse", [False, True], ids=["dense", "sparse"])
 def test_sizes_that_dask_does_not_know(client, sparse):
     X, y = made_up()

@@ -247,6 +247,29 @@ def test_scores(client, rng, weighted):
         assert score == pytest.approx(expected, rel=1e-14)
 
 
+def test_scores_of_soft_labels(client, rng):
+    X, y = made_up()
+    shares, weight = rng.dirichlet(np.ones(C), N), np.arange(N) % 4.0
+    shares[weight == 0] = np.nan
+    model = synchronous(client, batch_size=20, max_iter=1)
+    model.fit(cut(X), cut(shares), cut(weight))
+    expected = model.to_local().score(X, shares, weight)
+    right = shares[np.arange(N), model.to_local().predict(X)]
+    assert expected == pytest.approx(weight[weight > 0] @ right[weight > 0] / weight.sum())
+    shares_in_frame, weight_in_frame = cut_frame(frame_of(shares)), cut_frame(pd.Series(weight))
+    for score in (
+        model.score(cut(X), cut(shares), cut(weight)),
+        model.score(of_unknown_sizes(X), of_unknown_sizes(shares), of_unknown_sizes(weight)),
+        model.score(cut(scipy.sparse.csr_matrix(X)), cut(shares), cut(weight)),
+        model.score(of_unknown_sizes(X), shares_in_frame, weight_in_frame),
+        model.score(X, shares, weight),
+    ):
+        assert score == pytest.approx(expected, rel=1e-13)
+    assert model.score(cut(X), cut(np.eye(C)[y])) == pytest.approx(model.score(X, y))
+    with pytest.raises(ValueError, match=r"^y: expected 4 columns .*got 3 \(partition \d\)"):
+        model.score(cut(X), cut(np.full((N, 3), 1 / 3)))
+
+
 def test_scores_of_frames(of_frame):
     model, X, y = of_frame
     weight = np.arange(N) % 4.0

@@ -93,6 +93,11 @@ BAD_DATA = {
         ValueError,
         "^sample_weight: expected at least one weight that is not zero",
     ),
+    "a label of weight 0 with a fraction": (
+        (cut(X), cut(changed(Y.astype(float), 35, 0.5)), cut(changed(np.ones(N), 35, 0))),
+        ValueError,
+        r"^y: .*continuous value.*\(partition 3\)",
+    ),
     "NaN": (
         (cut(changed(X, (34, 2), np.nan), HALVES), cut(Y, HALVES)),
         ValueError,

@@ -265,8 +265,9 @@ def _trained(model: Any, X: Any, y: Array, weight: Array | None, more: bool) -> 
     model.fit(X, y, weight)
     if more and not model.early_stopping:
         model.partial_fit(X, y, sample_weight=weight)
-    results = (model.coef_, model.intercept_, np.array(model.loss_curve_), model.predict_proba(X))
-    return (*results, model.predict(X))
+    probabilities = model.predict_proba(X)
+    results = (model.coef_, model.intercept_, np.array(model.loss_curve_), probabilities)
+    return (*results, model.predict(X), np.array([model.score(X, probabilities)]))
 
 
 def training(data: bytes) -> None:
@@ -297,13 +298,14 @@ def training(data: bytes) -> None:
             second = _trained_or_error(lambda: call("vectorized", 1))
             assert isinstance(second, list | fastsoftmax.DivergenceError), second
     if isinstance(first, list):
-        coef, intercept, curve, probabilities, labels = first
+        coef, intercept, curve, probabilities, labels, score = first
         assert np.isfinite(coef).all()
         assert np.isfinite(intercept).all()
         assert np.isfinite(curve).all()
         assert np.isfinite(probabilities).all()
         assert np.allclose(probabilities.sum(axis=1, dtype="f8"), 1, rtol=1e-5)
         assert np.isin(labels, y).all()
+        assert np.allclose(score, probabilities.max(axis=1).mean(dtype="f8"), rtol=1e-5)
 
 
 def _trained_or_error(call: Callable[[], Any]) -> Any:
