@@ -289,7 +289,9 @@ def test_partial_fit_may_see_some_classes_only(backend, data):
     X, y = data
     model = classifier(backend).partial_fit(X[y == 1], y[y == 1], classes=[2, 1, 0])
     assert model.classes_.tolist() == [0, 1, 2]
-    np.testing.assert_array_equal(model.coef_[0], model.coef_[2])  # neither was seen
+    # Neither was seen. A BLAS may sum equal columns in different orders: n roundings of the largest.
+    atol = len(X) * np.finfo(X.dtype).eps * np.abs(model.coef_).max()
+    np.testing.assert_allclose(model.coef_[0], model.coef_[2], rtol=0, atol=atol)
     assert (model.coef_[0] != model.coef_[1]).all()
     assert model.score(X[y == 1], y[y == 1]) > 0.9
 
