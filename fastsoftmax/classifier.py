@@ -15,8 +15,8 @@ from .averaging import Average
 from .backends import get_backend
 from .checkpoints import checkpoint_of, identity_of
 from .fitting import HeldOut, Run, hold_out, train
-from .growing import grown_average, grown_state
-from .labels import as_labels, encode, find_classes, joined
+from .growing import grown, grown_average, grown_state
+from .labels import are_equal, as_labels, check_type, encode, find_classes, joined, listed
 from .persistence import ModelFiles
 from .samples import as_samples
 from .scores import hits_of, logits_of
@@ -124,8 +124,9 @@ class SoftmaxClassifier(estimator.Estimator, ModelFiles):
     validation_fraction : float, default 0.1
         See `early_stopping`; between 0 and 1.
     warm_start : bool, default False
-        Whether `fit` starts from the weights there are, instead of zeros. All else begins anew: steps,
-        schedule, order of the samples, momentum and averages.
+        Whether `fit` starts from the weights there are, instead of zeros; those of labels that are new
+        are zeros, and classes that `y` lacks stay. All else begins again: steps, schedule, order of the
+        samples, momentum and averages.
     random_state : int, Generator, RandomState, numpy.random or None, default None
         The seed of the order of the samples; an instance is drawn from once for each `fit`, and so is
         NumPy's global state where it is the module `numpy.random`.
@@ -310,8 +311,9 @@ class SoftmaxClassifier(estimator.Estimator, ModelFiles):
         ----------
         X : array_like of real numbers or CSR matrix, shape (n_samples, n_features)
         y : array_like of labels, shape (n_samples,), or of probabilities, shape (n_samples, n_classes)
-            Integers, strings, booleans or floats without a fraction; at least two different ones. Or rows
-            that sum to 1: then the classes are 0, 1, ...
+            Integers, strings, bytes, booleans, floats without a fraction or datetime64, all of one type;
+            at least two different ones. Integers and booleans of an object array become int64 and bool.
+            Or rows that sum to 1: then the classes are 0, 1, ..., or those that there are already.
         sample_weight : array_like of real numbers, shape (n_samples,), optional
             How much every sample counts, 0 or more; only ratios matter. A weight of 2 is two such samples.
             One of 0 is none: its features, or its probabilities, are not looked at. Its label is, and is a
@@ -352,19 +354,20 @@ class SoftmaxClassifier(estimator.Estimator, ModelFiles):
         settings = Settings(self)
         matrix, names = as_samples(X), estimator.feature_names_of(X)
         settings.check_rule_for(matrix)
+        goes_on = settings.warm_start and self.__sklearn_is_fitted__()
+        grows = self._grows if goes_on else True
         targets = targets_of(
             *(estimator.as_vector(y), len(matrix), validation.training_dtype(matrix.dtype)),
-            *(sample_weight, settings.class_weight),
+            *(sample_weight, settings.class_weight, self.classes_ if goes_on else None),
+            grows=goes_on and grows,
         )
         if len(targets.classes) < 2:
             raise ValueError(
                 f"y: expected at least two classes, got one class: {targets.classes[0]!r}"
             )
-        goes_on = settings.warm_start and self.__sklearn_is_fitted__()
         if goes_on:
             self._check_n_features(matrix)
-            self._check_classes("y", targets.classes)
-            starts = parameters_of(self)
+            starts = self._weights_for(targets.classes)
         random = generator_of(self.random_state, draws=False)
         saving, random = checkpoint_of(checkpoint, checkpoint_every, resume, random)
         if saving is not None:
@@ -387,7 +390,7 @@ class SoftmaxClassifier(estimator.Estimator, ModelFiles):
         run.held_out = held_out
 
         def published(model: SoftmaxClassifier, run: Run) -> SoftmaxClassifier:
-            model._publish(run, targets.classes, names, targets.mean_weight, False)
+            model._publish(run, targets.classes, names, targets.mean_weight, grows)
             return model
 
         def make_model(run: Run) -> SoftmaxClassifier:
@@ -430,8 +433,9 @@ class SoftmaxClassifier(estimator.Estimator, ModelFiles):
         X, y
             As in `fit`; `y` may hold any of the classes, or a column of probabilities for each, sorted.
         classes : array_like of labels, optional
-            All labels that will ever come, in the first call. Where that has none, every call may bring
-            new ones, whose weights begin as zeros.
+            All labels that will ever come. A call that names them fixes them, with those that have been
+            seen before, and later calls may name these alone. As long as none has, every call may bring
+            new labels, after `fit` as well, whose weights begin as zeros.
         sample_weight : array_like of real numbers, shape (n_samples,), optional
             As in `fit`, but divided by the mean of those of the first call.
 
@@ -443,7 +447,7 @@ class SoftmaxClassifier(estimator.Estimator, ModelFiles):
         Raises
         ------
         ValueError, TypeError, KeyboardInterrupt
-            As `fit`, and if `y` holds a label that is not among the classes.
+            As `fit`, and if `y` holds a label that is not among the classes that have been named.
         DivergenceError
             If the loss becomes infinite or NaN: how large it may be is not known of a chunk.
 
@@ -465,13 +469,13 @@ class SoftmaxClassifier(estimator.Estimator, ModelFiles):
         if fitted:
             estimator.check_feature_names(self, X, stacklevel=3)
             names = getattr(self, "feature_names_in_", None)
-            grows = self._grows
-            if known is not None and not grows:
-                self._check_classes("classes", known)
+            if known is not None and not self._grows:
+                self._check_classes(known)
+            grows = grows and self._grows
             self._check_n_features(matrix)
-            known = self.classes_ if known is None else joined(self.classes_, known)
+            known = self.classes_ if known is None else joined(self.classes_, known, "classes")
         elif known is not None and len(known) < 2:
-            raise ValueError(f"classes: expected at least two, got {known.tolist()}")
+            raise ValueError(f"classes: expected at least two, got {listed(known)}")
         if classes is not None and is_soft(y):
             check_sorted(classes)
         targets = targets_of(
@@ -488,8 +492,7 @@ class SoftmaxClassifier(estimator.Estimator, ModelFiles):
         if fitted:
             state = settings.state_of(self, samples.units)
             places = encode(self.classes_, targets.classes)
-            if len(places) < n_classes:
-                state = grown_state(state, places, n_classes)
+            state = grown_state(state, places, n_classes)
             if self._average is not None and settings.averaged_from is not None:
                 average = grown_average(self._average, places, n_classes)
         # Of a copy: a call that fails has not drawn from the caller's generator.
@@ -555,8 +558,9 @@ class SoftmaxClassifier(estimator.Estimator, ModelFiles):
         ----------
         X : array_like of real numbers or CSR matrix, shape (n_samples, n_features)
         y : array_like of labels, shape (n_samples,), or of probabilities, shape (n_samples, n_classes)
-            As in `fit`, but a label need not be among the classes: it is never predicted. Columns of
-            probabilities are in the order of `classes_`.
+            As in `fit`, but a label need not be among the classes: it is never predicted. It has to be of
+            their type, though: text where they are integers is a TypeError. Integers, booleans and whole
+            floats are equal by value. Columns of probabilities are in the order of `classes_`.
         sample_weight : array_like of real numbers, shape (n_samples,), optional
             0 or more, and not 0 alone.
 
@@ -594,7 +598,7 @@ class SoftmaxClassifier(estimator.Estimator, ModelFiles):
         expected = as_labels(y, "y")
         if expected.shape != predicted.shape:
             raise ValueError(f"y: expected shape {predicted.shape}, got {expected.shape}")
-        return classes[predicted] == expected, weights
+        return are_equal(expected, classes[predicted]), weights
 
     def _publish(
         self,
@@ -635,11 +639,18 @@ class SoftmaxClassifier(estimator.Estimator, ModelFiles):
             _random=run.random,
         )
 
-    def _check_classes(self, name: str, classes: NDArray[Any]) -> None:
-        if not np.array_equal(classes, self.classes_):
+    def _weights_for(self, classes: NDArray[Any]) -> list[FloatArray]:
+        """Return `coef_` and `intercept_` with a row for each of `classes`: zeros for new ones."""
+        places = encode(self.classes_, classes)
+        return [grown(each, places, len(classes)) for each in parameters_of(self)]
+
+    def _check_classes(self, classes: NDArray[Any]) -> None:
+        """Raise unless `classes` are those that an earlier call has named."""
+        check_type(classes, self.classes_, "classes")
+        if classes.shape != self.classes_.shape or not are_equal(classes, self.classes_).all():
             raise ValueError(
-                f"{name}: expected those of the first call, {self.classes_.tolist()}, "
-                f"got {classes.tolist()}"
+                f"classes: expected those that were named before, {listed(self.classes_)}, "
+                f"got {listed(classes)}"
             )
 
     def _units(self) -> Standardization | None:

@@ -234,6 +234,10 @@ def as_vector(y: Any) -> Any:
     """Return labels as one dimension: a column of them too, which scikit-learn warns of."""
     if y is None:
         raise ValueError("y: the classifier requires y to be passed, but the target y is None")
+    if hasattr(y, "toarray"):
+        raise TypeError(
+            f"y: expected a list or a dense array, got a sparse {type(y).__name__}: y.toarray() is dense"
+        )
     if isinstance(y, list | tuple) and y and _is_column(y):
         y = np.asarray(y)
     shape = getattr(y, "shape", None)

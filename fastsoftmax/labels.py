@@ -7,6 +7,8 @@ from numpy.typing import ArrayLike, NDArray
 
 # Integer labels are counted where they span at most so many times their number.
 _SPARSEST = 4
+_ACCEPTED = "integers, strings, booleans or datetime64"
+_MIXTURE = "expected labels of one type, all numbers or all strings, got a mixture"
 
 
 def find_classes(y: ArrayLike, name: str = "y") -> NDArray[Any]:
@@ -14,10 +16,8 @@ def find_classes(y: ArrayLike, name: str = "y") -> NDArray[Any]:
 
     Raises
     ------
-    ValueError
-        If `y` is not one-dimensional, is empty, or holds NaN or a number with a fraction.
-    TypeError
-        If `y` holds anything but integers, strings, booleans and floats, or a mixture.
+    ValueError, TypeError
+        If `y` is empty, or is not what `as_labels` accepts.
     """
     labels = as_labels(y, name)
     if not labels.size:
@@ -26,66 +26,156 @@ def find_classes(y: ArrayLike, name: str = "y") -> NDArray[Any]:
     if places is not None:
         found = np.flatnonzero(np.bincount(places)) + int(labels.min())
         return found.astype(labels.dtype)
-    try:
-        return np.unique(labels)
-    except TypeError:
-        raise TypeError(
-            f"{name}: expected labels of one type, all numbers or all strings, got a mixture"
-        ) from None
+    return np.unique(labels)
 
 
-def joined(classes: NDArray[Any], labels: NDArray[Any]) -> NDArray[Any]:
+def joined(classes: NDArray[Any], labels: ArrayLike, name: str = "y") -> NDArray[Any]:
     """Return the classes with those of `labels` that are new, sorted.
+
+    They keep their dtype where it holds all of them; otherwise the common dtype is taken.
 
     Raises
     ------
     ValueError, TypeError
-        As `find_classes` does, and if no dtype holds both as they are.
+        As `find_classes` does, and if the types differ or no dtype holds both as they are.
     """
-    found = find_classes(labels)
-    old, new = classes.tolist(), found.tolist()
-    if set(new) <= set(old):
+    found = find_classes(labels, name)
+    found = found[positions_of(found, classes, name) < 0]
+    if not found.size:
         return classes
-    try:
-        together = find_classes(np.concatenate([classes, found]))
-    except TypeError:
-        together = classes
-    # As strings numbers would be others, and so would large integers as floats.
-    if set(together.tolist()) != {*old, *new} or len(together) != len({*old, *new}):
-        raise TypeError(
-            f"y: expected labels of the type of the classes, {classes.dtype}, or a mixture that one "
-            f"type holds, got {labels.dtype}"
-        )
-    return together
+    for dtype in (classes.dtype, found.dtype, np.result_type(classes, found)):
+        with np.errstate(invalid="ignore"):
+            together = [each.astype(dtype) for each in (classes, found)]
+        if all(
+            are_equal(new, old).all() for new, old in zip(together, (classes, found), strict=True)
+        ):
+            return np.sort(np.concatenate(together))
+    raise TypeError(
+        f"{name}: expected labels of one type with the classes, {_type_of(classes)}, got "
+        f"{_type_of(found)}: no type holds both exactly"
+    )
 
 
-def encode(y: ArrayLike, classes: NDArray[Any]) -> NDArray[np.int64]:
+def encode(y: ArrayLike, classes: NDArray[Any], name: str = "y") -> NDArray[np.int64]:
     """Return the index into the sorted `classes` of every label.
 
     Raises
     ------
     ValueError
         If a label is not among the classes.
+    TypeError
+        If the labels are of another type than the classes.
     """
-    labels = as_labels(y, "y")
+    labels = as_labels(y, name)
+    indices = positions_of(labels, classes, name)
+    if labels.size and indices.min() < 0:
+        stranger = labels[int(np.argmin(indices))]
+        raise ValueError(
+            f"{name}: the label {stranger!r} is not among the classes {listed(classes)}"
+        )
+    return indices
+
+
+def are_equal(labels: NDArray[Any], others: NDArray[Any], name: str = "y") -> NDArray[np.bool_]:
+    """Return which labels equal those of `others` in the same place.
+
+    Raises
+    ------
+    TypeError
+        If they are of different types, which never are equal.
+    """
+    labels, others = _comparable(labels, others, name)
+    return np.asarray(labels == others, bool)
+
+
+def check_type(labels: NDArray[Any], classes: NDArray[Any], name: str = "y") -> None:
+    """Raise TypeError unless both are numbers, both text, both bytes or both dates."""
+    if labels.size and classes.size and _family_of(labels) != _family_of(classes):
+        raise TypeError(
+            f"{name}: expected labels of one type with the classes, {_type_of(classes)}, "
+            f"got {_type_of(labels)}"
+        )
+
+
+def listed(labels: NDArray[Any]) -> list[Any]:
+    """Return labels as Python's values, to print or write: dates as text in ISO 8601."""
+    values = np.datetime_as_string(labels) if labels.dtype.kind == "M" else labels
+    found: list[Any] = values.tolist()
+    return found
+
+
+def positions_of(labels: NDArray[Any], classes: NDArray[Any], name: str) -> NDArray[np.int64]:
+    """Return the index into the sorted `classes` of every label, -1 where it is not among them.
+
+    Raises
+    ------
+    TypeError
+        If the labels are of another type than the classes.
+    """
     places = _places(labels, classes)
     if places is not None:
         index_at = np.full(int(classes[-1]) - int(classes[0]) + 1, -1)
         index_at[classes.astype(np.int64) - classes[0].astype(np.int64)] = np.arange(len(classes))
-        indices = index_at[places]
-        if not labels.size or indices.min() >= 0:
-            return indices
-    if {labels.dtype.kind, classes.dtype.kind} == {"T", "U"}:  # NumPy does not compare these
-        labels, classes = labels.astype(object), classes.astype(object)
-    try:
-        indices = np.searchsorted(classes, labels)
-        known = classes[np.minimum(indices, len(classes) - 1)] == labels
-    except TypeError:
-        known = np.zeros(len(labels), bool)
-    if not np.all(known):
-        stranger = labels[int(np.argmin(known))]
-        raise ValueError(f"y: the label {stranger!r} is not among the classes {classes.tolist()}")
-    return indices.astype(np.int64, copy=False)
+        return index_at[places]
+    if not labels.size:
+        return np.zeros(0, np.int64)
+    labels, classes = _comparable(labels, classes, name)
+    indices = np.searchsorted(classes, labels)
+    known = classes[np.minimum(indices, len(classes) - 1)] == labels
+    return np.where(known, indices, -1).astype(np.int64, copy=False)
+
+
+def _comparable(
+    labels: NDArray[Any], classes: NDArray[Any], name: str
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return both in dtypes that NumPy compares as the values compare.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If they are of different types, or dates that no common unit holds.
+    """
+    check_type(labels, classes, name)
+    both = (labels, classes)
+    if labels.dtype == classes.dtype or not (labels.size and classes.size):
+        return both
+    family = _family_of(labels)
+    if family == "number":
+        common = np.result_type(*both)
+        # Large integers are other numbers as floats; Python compares both exactly.
+        if common.kind != "f" or all(_fits(each, np.finfo(common).nmant + 1) for each in both):
+            return both
+    elif family == "datetime64":
+        common = np.result_type(*both)
+        in_common = tuple(each.astype(common) for each in both)
+        for converted, each in zip(in_common, both, strict=True):
+            if (converted.astype(each.dtype) != each).any():
+                raise ValueError(f"{name}: expected dates within the range of {common}")
+        return in_common[0], in_common[1]
+    elif {labels.dtype.kind, classes.dtype.kind} in ({"U"}, {"S"}):
+        return both
+    return labels.astype(object), classes.astype(object)
+
+
+def _fits(numbers: NDArray[Any], n_bits: int) -> bool:
+    """Return whether a float with a significand of `n_bits` holds these numbers exactly."""
+    if numbers.dtype.kind not in "iu":
+        return True
+    return -(1 << n_bits) <= int(numbers.min()) and int(numbers.max()) <= 1 << n_bits
+
+
+def _family_of(labels: NDArray[Any]) -> str:
+    """Return what labels are, of which only those of one family are compared."""
+    kind = labels.dtype.kind
+    if kind == "O":
+        return "str" if isinstance(labels[0], str) else "number"
+    return {"U": "str", "T": "str", "S": "bytes", "M": "datetime64"}.get(kind, "number")
+
+
+def _type_of(labels: NDArray[Any]) -> str:
+    """Return the type of labels in an error's words."""
+    family = _family_of(labels)
+    return family if family in ("str", "bytes") else labels.dtype.name
 
 
 def _places(labels: NDArray[Any], among: NDArray[Any]) -> NDArray[np.int64] | None:
@@ -104,30 +194,38 @@ def _places(labels: NDArray[Any], among: NDArray[Any]) -> NDArray[np.int64] | No
 
 
 def as_labels(y: ArrayLike, name: str) -> NDArray[Any]:
-    """Return `y` as a one-dimensional array of what may be labels.
+    """Return `y` as a one-dimensional array of what may be labels, all of one type.
+
+    Integers and booleans of an object array become int64 and bool; strings stay as they are.
 
     Raises
     ------
-    ValueError, TypeError
-        As `find_classes` does.
+    ValueError
+        If `y` is not one-dimensional, or holds a number with a fraction, NaN, NaT, or an integer that
+        int64 or the dtype of the others does not hold.
+    TypeError
+        If `y` holds anything but integers, strings, booleans, whole floats and datetime64, or a mixture,
+        or is not a list or an array.
     """
     try:
         labels = np.asarray(y)
     except ValueError as error:  # rows of unequal length
         raise ValueError(f"{name}: expected a list of labels: {error}") from None
-    if np.ma.is_masked(y):
+    except (TypeError, RuntimeError) as error:  # a sparse tensor, one with a gradient, ...
+        raise TypeError(
+            f"{name}: expected a list or an array of labels, got {type(y).__name__}: {error}"
+        ) from None
+    if isinstance(y, np.ma.MaskedArray) and np.ma.is_masked(y):
         raise TypeError(f"{name}: expected labels without masked elements, got a masked array")
+    if labels.ndim == 0 and labels.dtype.kind == "O":  # a set, a sparse matrix, an iterator, ...
+        raise TypeError(f"{name}: expected a list or an array of labels, got {type(y).__name__}")
     if labels.ndim != 1:
         raise ValueError(f"{name}: expected one dimension, got shape {labels.shape}")
     kind = labels.dtype.kind
-    if (
-        kind in "US"
-        and isinstance(y, list | tuple)
-        and not all(isinstance(v, str | bytes) for v in y)
-    ):
-        raise TypeError(
-            f"{name}: expected labels of one type, all numbers or all strings, got a mixture"
-        )
+    if kind not in "iubfOUSTM":
+        raise TypeError(f"{name}: expected {_ACCEPTED}, got dtype {labels.dtype}")
+    if isinstance(y, list | tuple):
+        _check_list(y, labels, name)
     if kind == "f":
         with np.errstate(invalid="ignore"):  # of a NaN that signals
             whole = np.isfinite(labels) & (labels == np.floor(labels))
@@ -136,13 +234,43 @@ def as_labels(y: ArrayLike, name: str) -> NDArray[Any]:
             raise ValueError(
                 f"{name}: expected class labels; {bad} is a continuous value or missing, not a label"
             )
-    elif kind not in "iubOUST":
-        raise TypeError(f"{name}: expected integers, strings or booleans, got dtype {labels.dtype}")
-    if kind == "O" and not all(
-        isinstance(label, str | int | bool | np.integer) for label in labels
-    ):
-        bad = next(
-            label for label in labels if not isinstance(label, str | int | bool | np.integer)
-        )
-        raise TypeError(f"{name}: expected integers, strings or booleans, got {bad!r}")
+    elif kind == "M" and np.isnat(labels).any():
+        raise ValueError(f"{name}: expected class labels; NaT is missing, not a label")
+    elif kind == "O" or hasattr(labels.dtype, "na_object"):
+        return _of_one_type(labels, name)
     return labels
+
+
+def _check_list(given: list[Any] | tuple[Any, ...], labels: NDArray[Any], name: str) -> None:
+    """Raise unless NumPy has taken the labels of a list as they are."""
+    kind = labels.dtype.kind
+    expected: type | None = {"U": str, "S": bytes, "M": np.datetime64}.get(kind)
+    if expected is not None and not all(isinstance(value, expected) for value in given):
+        raise TypeError(f"{name}: {_MIXTURE}")
+    if kind == "f":
+        for value, label in zip(given, labels.tolist(), strict=True):
+            if isinstance(value, int | np.integer) and int(value) != label:
+                raise ValueError(
+                    f"{name}: expected integers that one dtype holds, got {value} among others that "
+                    f"make it a {labels.dtype}"
+                )
+
+
+def _of_one_type(labels: NDArray[Any], name: str) -> NDArray[Any]:
+    """Return strings as they are, booleans as bool and integers as int64."""
+    objects = labels.tolist()
+    if all(isinstance(label, str) for label in objects):
+        return labels
+    for label in objects:
+        is_number = isinstance(label, int | np.integer | np.bool_)
+        if not (isinstance(label, str) or is_number) or isinstance(label, np.timedelta64):
+            raise TypeError(f"{name}: expected {_ACCEPTED}, got {label!r}")
+    if any(isinstance(label, str) for label in objects):
+        raise TypeError(f"{name}: {_MIXTURE}")
+    if all(isinstance(label, bool | np.bool_) for label in objects):
+        return labels.astype(bool)
+    try:
+        return np.array([int(label) for label in objects], np.int64)
+    except OverflowError:
+        bad = next(label for label in objects if not -(1 << 63) <= int(label) < 1 << 63)
+        raise ValueError(f"{name}: expected integers within int64, got {bad!r}") from None

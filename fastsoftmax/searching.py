@@ -184,7 +184,7 @@ def search(
         problem.targets.classes,
         estimator.feature_names_of(X),
         problem.targets.mean_weight,
-        False,
+        True,
     )
     shape = (len(rates), len(strengths))
     return SearchResult(

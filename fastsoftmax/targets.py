@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import validation
-from .labels import as_labels, encode, find_classes, joined
+from .labels import as_labels, encode, find_classes, joined, listed, positions_of
 from .validation import FloatArray
 
 # Rows of probabilities sum to 1 within this: float16 is no better with many classes.
@@ -133,11 +133,11 @@ def check_sorted(classes: ArrayLike) -> None:
     ValueError
         If they are not sorted.
     """
-    given = as_labels(classes, "classes").tolist()
-    if given != sorted(given):
+    given = as_labels(classes, "classes")
+    if (given[:-1] > given[1:]).any():
         raise ValueError(
             "classes: expected them sorted where y has a column of probabilities for each, "
-            f"got {given}"
+            f"got {listed(given)}"
         )
 
 
@@ -222,21 +222,23 @@ def class_weights_of(
             "class_weight: expected None, 'balanced' or a mapping from labels to weights, "
             f"got {class_weight!r}"
         )
-    labels = classes.tolist()
-    given = {
-        label: validation.as_non_negative(f"class_weight: the weight of {label!r}", weight)
+    labels = as_labels([*class_weight], "class_weight")
+    given = [
+        validation.as_non_negative(f"class_weight: the weight of {label!r}", weight)
         for label, weight in class_weight.items()
-    }
-    strangers = [label for label in given if label not in labels]
-    left_out = [label for label in labels if label not in given]
-    if (
-        strangers and left_out and not grows
-    ):  # misspelt, rather than a class that these samples do not have
+    ]
+    places = positions_of(labels, classes, "class_weight")
+    found = np.ones(len(classes))
+    found[places[places >= 0]] = np.array(given)[places >= 0]
+    strangers = labels[places < 0]
+    left_out = np.delete(classes, places[places >= 0])
+    # Misspelt, rather than a class that these samples do not have.
+    if len(strangers) and len(left_out) and not grows:
         raise ValueError(
-            f"class_weight: {strangers[0]!r} is not among the classes, and {left_out[0]!r}, "
-            "which is, has no weight"
+            f"class_weight: {listed(strangers)[0]!r} is not among the classes, and "
+            f"{listed(left_out)[0]!r}, which is, has no weight"
         )
-    return np.array([given.get(label, 1.0) for label in labels])
+    return found
 
 
 def balanced_weights(mass: NDArray[np.float64]) -> NDArray[np.float64]:

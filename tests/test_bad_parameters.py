@@ -4,7 +4,9 @@ from decimal import Decimal
 from fractions import Fraction
 
 import numpy as np
+import pandas as pd
 import pytest
+from scipy.sparse import coo_array, csc_matrix, csr_array
 
 from fastsoftmax import SoftmaxClassifier
 from fastsoftmax.settings import n_threads_of
@@ -22,7 +24,8 @@ def data(rng):
 def model(backend, data):
     """A fitted model, and after the test the check that it is as it was."""
     classifier = SoftmaxClassifier(backend=backend, max_iter=1, n_jobs=1, random_state=0)
-    before = {name: np.copy(getattr(classifier.fit(*data), name)) for name in ATTRIBUTES}
+    classifier.partial_fit(*data, classes=[0, 1, 2])
+    before = {name: np.copy(getattr(classifier, name)) for name in ATTRIBUTES}
     yield classifier
     for name, value in before.items():
         np.testing.assert_array_equal(getattr(classifier, name), value, err_msg=name)
@@ -37,8 +40,8 @@ PARAMETERS = {
     "class_weight": [
         (["", "uniform"], ValueError),
         ([1.0, [1, 1, 1], np.ones(3)], TypeError),
-        ([{0: -1}, {1: NAN}, {0: 1, 7: 1}, {"0": 1}], ValueError),
-        ([{0: None}, {0: "1"}], TypeError),
+        ([{0: -1}, {1: NAN}, {0: 1, 7: 1}, {NAN: 1}], ValueError),
+        ([{0: None}, {0: "1"}, {"0": 1}, {0: 1, "1": 1}, {b"0": 1}, {None: 1}], TypeError),
     ],
     "label_smoothing": [([-0.1, 1.1, NAN], ValueError), (["0", None, True], TypeError)],
     "l1_ratio": [([-0.1, 1.1, NAN, INF], ValueError), (["1", False], TypeError)],
@@ -252,7 +255,30 @@ BAD_LABELS = {
     "inf": ([0.0, INF, 2.0] * 4, ValueError, "inf"),
     "fractions": ([0.5, 1.5, 2.0] * 4, ValueError, "0.5"),
     "complex": ([0j, 1, 2] * 4, TypeError, "complex128"),
-    "datetime": (np.zeros(12, "M8[D]"), TypeError, "datetime64"),
+    "no date": (np.array(["2020-01-01", "NaT", "1970-01-01"] * 4, "M8[D]"), ValueError, "NaT"),
+    "spans of time": (np.zeros(12, "m8[D]"), TypeError, "timedelta64"),
+    "spans of time among objects": (
+        np.array([np.timedelta64(1), 2, 3] * 4, object),
+        TypeError,
+        "64",
+    ),
+    "a set": ({0, 1, 2}, TypeError, "a list or an array of labels, got set"),
+    "a column of CSR": (
+        csr_array(np.ones((12, 1))),
+        TypeError,
+        r"sparse csr_array: y\.toarray\(\)",
+    ),
+    "one dimension of COO": (coo_array(np.ones(12)), TypeError, "sparse coo_array"),
+    "rows of CSC": (csc_matrix(np.full((12, 3), 1 / 3)), TypeError, "sparse csc_matrix"),
+    "large integers among objects": (np.array([0, 1, 2**63] * 4, object), ValueError, "92233720"),
+    "integers that are floats together": ([-1, 2**63, 2**63 + 1] * 4, ValueError, "92233720"),
+    "text and bytes": (["a", b"a", "b"] * 4, TypeError, "mixture"),
+    "bytes among objects": (np.array(["a", b"a", b"b"] * 4, object), TypeError, "b'a'"),
+    "floats among objects": (np.array([0.0, 1.0, 2.0] * 4, object), TypeError, "0.0"),
+    "dates and text": ([np.datetime64("2020-01-01"), "a", "b"] * 4, TypeError, "(date|mix)"),
+    "NA": (pd.array([0, 1, None] * 4, "Int64"), (ValueError, TypeError), "(nan|NA)"),
+    "NA among booleans": (pd.array([True, False, None] * 4, "boolean"), TypeError, "<NA>"),
+    "NA among text": (pd.array(["a", "b", None] * 4, "string"), TypeError, "<NA>"),
     "None among them": ([None, 1, 2] * 4, TypeError, "None"),
     "NaN among strings": (np.array(["a", NAN, "b"] * 4, object), TypeError, "nan"),
     "mixed list": ([1, "a", 2] * 4, TypeError, "mixture"),
@@ -269,12 +295,15 @@ NOT_TO_FIT = {
     "mixed": (MIXED, TypeError, "mixture"),
 }
 STRANGERS = {
-    "mixed": (MIXED, ValueError, r"'a' is not among the classes \[0, 1, 2\]"),
+    "mixed": (MIXED, TypeError, "mixture"),
     "two columns": ([[0, 1]] * 12, ValueError, "expected 3 columns.*got 2"),
     "unknown": ([0, 1, 7] * 4, ValueError, r"label .*7.* not among the classes \[0, 1, 2\]"),
     "negative": ([0, 1, -1] * 4, ValueError, "-1.* not among the classes"),
     "huge": (np.array([2**64 - 1, 0, 1] * 4, np.uint64), ValueError, "18446744073709551615"),
-    "strings": (["0", "1", "2"] * 4, ValueError, "'0'.* not among the classes"),
+    "strings": (["0", "1", "2"] * 4, TypeError, "labels of one type .*int64, got str"),
+    "strings among objects": (np.array(["0", "1", "2"] * 4, object), TypeError, "int64, got str"),
+    "bytes": ([b"0", b"1", b"2"] * 4, TypeError, "labels of one type .*int64, got bytes"),
+    "dates": (np.zeros(12, "M8[D]"), TypeError, r"of one type .*int64, got datetime64\[D\]"),
 }
 CASES = [("fit", kind, *case) for kind, case in (BAD_LABELS | NOT_TO_FIT).items()]
 CASES += [("partial_fit", kind, *case) for kind, case in (BAD_LABELS | STRANGERS).items()]
@@ -311,7 +340,13 @@ def test_weights_of_pythons_numbers(model, data):
         ([0, 1, NAN], ValueError, "^classes: .*nan"),
         ([0, 1, 2j], TypeError, "^classes: .*complex"),
         ([0, 1], ValueError, r"^y: .*2.* not among the classes \[0, 1\]"),
-        (["0", "1", "2"], ValueError, "^y: .*0.* not among the classes"),
+        (["0", "1", "2"], TypeError, "^y: expected labels of one type .* str, got int64"),
+        ({0, 1, 2}, TypeError, "^classes: expected a list or an array of labels, got set"),
+        (
+            iter([0, 1, 2]),
+            TypeError,
+            "^classes: expected a list or an array of labels, got list_it",
+        ),
     ],
 )
 def test_classes(backend, data, classes, error, message):
@@ -321,10 +356,18 @@ def test_classes(backend, data, classes, error, message):
     assert not hasattr(model, "coef_")
 
 
-@pytest.mark.parametrize("classes", [[0, 1], [0, 1, 2, 3], ["0", "1", "2"], [1, 2, 3]])
-def test_classes_are_fixed_by_the_first_call(model, data, classes):
+@pytest.mark.parametrize("classes", [[0, 1], [0, 1, 2, 3], [1, 2, 3]])
+def test_classes_are_fixed_by_the_call_that_names_them(model, data, classes):
     with pytest.raises(
-        ValueError, match=r"^classes: expected those of the first call, \[0, 1, 2\]"
+        ValueError, match=r"^classes: expected those that were named before, \[0, 1, 2\]"
+    ):
+        model.partial_fit(*data, classes=classes)
+
+
+@pytest.mark.parametrize("classes", [["0", "1", "2"], [b"0", b"1", b"2"]])
+def test_names_of_classes_of_another_type(model, data, classes):
+    with pytest.raises(
+        TypeError, match=r"^classes: expected labels of one type .*int64, got (str|bytes)"
     ):
         model.partial_fit(*data, classes=classes)
 
@@ -335,7 +378,10 @@ def test_shape_of_y_to_score(model, data, y):
         model.score(data[0], y)
 
 
-@pytest.mark.parametrize("kind", ["NaN", "complex", "None among them", "ragged later", "masked"])
+TO_SCORE = ("NaN", "complex", "None among them", "ragged later", "masked", "no date", "a set")
+
+
+@pytest.mark.parametrize("kind", [*TO_SCORE, "a column of CSR", "text and bytes", "NA among text"])
 def test_y_to_score(model, data, kind):
     y, error, message = BAD_LABELS[kind]
     with pytest.raises(error, match=f"^y: .*{message}"):

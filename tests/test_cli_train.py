@@ -57,6 +57,11 @@ def write_table(path, X, columns, labels=None):
         writer.writerows([*row, *label] for row, label in zip(X.tolist(), labels, strict=True))
 
 
+DTYPES_OF_TEXT = [object]
+if hasattr(np.dtypes, "StringDType"):
+    DTYPES_OF_TEXT.append(np.dtypes.StringDType())
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """Files as people have them: images in NumPy's formats, tables, sparse rows; and three models."""
@@ -234,6 +239,40 @@ def test_a_warm_start_begins_with_the_weights_and_parameters_of_a_model(capsys, 
     assert new.get_params() == {**old.get_params(), "max_iter": 2}
 
 
+@pytest.mark.parametrize("share", [(), ("--validation-fraction", 0.3)])
+def test_a_warm_start_takes_labels_that_the_model_has_not_seen(capsys, here, share):
+    X, y = datasets.load("train.npz")[:2]
+    y = np.where(y == 3, 77, y)[y < 7]  # 3 does not occur, nor do those from 7 to 9
+    np.savez("more.npz", X=X[datasets.load("train.npz").y < 7], y=y)
+    arguments = ("train", "more.npz", "--warm-start-from", "digits.npz", "--model", "m.npz")
+    validation = share or ("--validation", "train.npz")
+    out = output_of(capsys, *arguments, "--epochs", 3, *validation)
+    assert "11 classes" in out
+    assert ("held out" if share else "validation") in out
+    old, new = load("digits.npz"), load("m.npz")
+    assert new.classes_.tolist() == [*range(10), 77]
+    assert not np.array_equal(new.coef_[:10], old.coef_)
+    output_of(capsys, "evaluate", "--model", "m.npz", "train.npz")
+    assert new.partial_fit(X[:2], [1, 78]).classes_.tolist() == [*range(10), 77, 78]
+
+
+@pytest.mark.parametrize("unit", ["D", "ns"])
+def test_labels_that_are_dates_are_written_as_text(capsys, here, unit):
+    days = np.array(["1969-07-20", "2020-02-29"], f"M8[{unit}]")
+    SoftmaxClassifier(random_state=0).fit(np.eye(2), days).save("dates.npz")
+    np.save("X.npy", np.eye(2))
+    np.savez("text.npz", X=np.eye(2), y=["1969-07-20", "2020-02-29"])
+    texts = np.datetime_as_string(days).tolist()
+    arguments = ("--model", "dates.npz", "X.npy")
+    assert output_of(capsys, "predict", *arguments).splitlines() == ["label", *texts]
+    lines = output_of(capsys, "predict", *arguments, "--probabilities").splitlines()
+    assert lines[0] == ",".join(["label", *texts])
+    output_of(capsys, "predict", *arguments, "--output", "dates.npy")
+    np.testing.assert_array_equal(np.load("dates.npy"), days, strict=True)
+    err = error_of(capsys, "evaluate", "--model", "dates.npz", "text.npz", code=1)
+    assert f"labels of one type with the classes, datetime64[{unit}], got str" in err
+
+
 def test_a_fit_that_ends_at_its_epochs_says_so_in_the_words_of_the_command_line(capsys, here):
     out = output_of(capsys, "train", "train.npz", "--model", "m.npz", "--epochs", 2)
     assert "There was more to gain when 2 epochs had run" in out
@@ -344,7 +383,9 @@ def test_bad_arguments_are_one_line_that_names_the_option(
         ("train.npz", ("--warm-start-from", "none.npz"), "none.npz: no such file"),
         ("train.npz", ("--warm-start-from", "train.npz"), "not a model that fastsoftmax"),
         ("train.npz", ("--warm-start-from", "wine.safetensors"), "expected 13 features"),
-        ("more.npz", ("--warm-start-from", "digits.npz"), "the label 77 is not among"),
+        ("more.npz", ("--warm-start-from", "named.npz"), "the label 77 is not among"),
+        ("text.npz", ("--warm-start-from", "digits.npz"), "text.npz: expected labels of one type"),
+        ("train.npz", ("--validation", "text.npz"), "the classes, int64, got str"),
     ],
 )
 def test_data_that_cannot_be_trained_on_are_one_line(capsys, here, data, arguments, reason):
@@ -354,6 +395,8 @@ def test_data_that_cannot_be_trained_on_are_one_line(capsys, here, data, argumen
     np.savez("one.npz", X=X, y=0 * y)
     np.savez("more.npz", X=X, y=[0, 1, 2, 77])
     np.savez("narrow.npz", X=X[:, :9], y=y)
+    np.savez("text.npz", X=X, y=["0", "1", "0", "1"])
+    SoftmaxClassifier().partial_fit(X, y, classes=[0, 1, 2]).save("named.npz")
     (here / "words.csv").write_text("a,b,label\n1,red,0\n2,blue,1\n")
     err = error_of(capsys, "train", data, "--model", "m.npz", *arguments, code=1)
     assert reason in err
@@ -539,10 +582,11 @@ def test_predictions_are_saved_as_csv_and_npy(capsys, here, data):
     assert lines == ["label", *map(str, model.predict(X).tolist())]
 
 
-def test_labels_that_are_python_objects_are_saved_as_npy(capsys, here):
-    words = np.array(["zero", "one"], object)
+@pytest.mark.parametrize("dtype", DTYPES_OF_TEXT)
+def test_labels_of_text_of_any_length_are_saved_as_npy(capsys, here, dtype):
+    words = np.array(["zero", "one"], dtype)
     SoftmaxClassifier(max_iter=2, tol=None).fit(np.eye(2), words).save("words.npz")
-    assert load("words.npz").classes_.dtype == object
+    assert load("words.npz").classes_.dtype == words.dtype
     np.save("X.npy", np.eye(2))
     output_of(capsys, "predict", "--model", "words.npz", "X.npy", "--output", "words.npy")
     saved = np.load("words.npy", allow_pickle=False)
@@ -751,7 +795,11 @@ def test_classes_have_the_names_that_the_file_has_for_them(capsys, here):
         (("images.npy",), 2, "--target"),
         (("wine.csv", "--target", "grape"), 1, "expected 64 features"),
         (("strange.npz",), 1, "the label 12 is not among the model's classes: 0, 1"),
-        (("words.npz",), 1, "the label 'cat' is not among"),
+        (
+            ("words.npz",),
+            1,
+            "words.npz: expected labels of one type with the classes, int64, got str",
+        ),
         (("test.npz", "--plot", "a.nonsense"), 2, "--plot"),
         (("test.npz", "--plot", "no/a.png"), 2, "--plot"),
         (("test.npz", "--json", "test.npz"), 2, "--json"),

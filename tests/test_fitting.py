@@ -257,15 +257,47 @@ def test_without_an_intercept_there_is_none_to_start_from(data):
         SoftmaxClassifier(fit_intercept=False).fit(*data, intercept_init=np.zeros(3))
 
 
-def test_a_warm_start_takes_the_same_classes_and_features(backend, data):
+def test_a_warm_start_takes_the_named_classes_and_the_same_features(backend, data):
     X, y = data
-    model = SoftmaxClassifier(backend=backend, warm_start=True, max_iter=1, tol=None).fit(X, y)
+    model = SoftmaxClassifier(backend=backend, warm_start=True, max_iter=1, tol=None)
+    model.partial_fit(X, y, classes=[0, 1, 2]).fit(X, y)
     before = model.coef_.copy()
-    with pytest.raises(ValueError, match=r"^y: expected those of the first call, \[0, 1, 2\]"):
+    with pytest.raises(
+        ValueError, match=r"^y: the label .*3.* is not among the classes \[0, 1, 2\]"
+    ):
         model.fit(X, y + 1)
     with pytest.raises(ValueError, match=r"^X has 5 features, but"):
         model.fit(X[:, :5], y)
     np.testing.assert_array_equal(model.coef_, before)
+
+
+@pytest.mark.parametrize("options", [{}, {"standardize": True}, {"fit_intercept": False}])
+def test_a_warm_start_takes_new_classes_with_weights_of_zero(backend, data, options):
+    X, y = data
+    words = np.array(["m", "z", "a"])[y]
+    options = {"backend": backend, "max_iter": 3, "tol": None, **OPTIONS, **options}
+    model = SoftmaxClassifier(warm_start=True, **options).fit(X[y < 2], words[y < 2])
+    coef, intercept = (np.insert(each, 0, 0, axis=0) for each in (model.coef_, model.intercept_))
+    starts = {"coef_init": coef}
+    if model.fit_intercept:
+        starts["intercept_init"] = intercept
+    expected = SoftmaxClassifier(**options).fit(X, words, **starts)
+    model.fit(X, words)
+    assert model.classes_.tolist() == ["a", "m", "z"]
+    np.testing.assert_array_equal(model.coef_, expected.coef_)
+    np.testing.assert_array_equal(model.intercept_, expected.intercept_)
+    model.fit(X[y < 2], words[y < 2])  # in which one is missing
+    assert model.classes_.tolist() == ["a", "m", "z"]
+
+
+def test_a_warm_start_that_fails_has_no_new_classes(data):
+    X, y = data
+    model = SoftmaxClassifier(warm_start=True, max_iter=2, tol=None, **OPTIONS).fit(X, y)
+    coef = model.coef_
+    with pytest.raises(DivergenceError):
+        model.set_params(learning_rate=lambda step: 1e300).fit(X, y + 1)
+    assert model.coef_ is coef
+    assert model.classes_.tolist() == [0, 1, 2]
 
 
 def test_a_warm_start_from_bad_weights_may_fall(data):
@@ -477,8 +509,39 @@ def test_classes_that_were_given_do_not_grow(data):
     ):
         model.partial_fit(X, y + 1)
     model = SoftmaxClassifier(max_iter=1, tol=None).fit(X, y)
+    model.partial_fit(X, y, classes=[0, 1, 2, 4])
+    assert model.classes_.tolist() == [0, 1, 2, 4]
     with pytest.raises(ValueError, match=r"^y: the label .*3.* is not among the classes"):
         model.partial_fit(X, y + 1)
+    assert model.fit(X, y + 1).partial_fit(X, y).classes_.tolist() == [0, 1, 2, 3]  # begun anew
+
+
+@pytest.mark.parametrize("options", [{}, {"standardize": True}, {"momentum": 0.5, "average": True}])
+def test_chunks_after_fit_may_bring_new_classes(backend, data, options):
+    X, y = data
+    options = {"backend": backend, "max_iter": 3, "tol": None, **OPTIONS, **options}
+    model = SoftmaxClassifier(**options).fit(X[y != 1], y[y != 1])
+    coef, intercept = model.coef_, model.intercept_
+    model.set_params(learning_rate=lambda step: 0.0, momentum=0.0, penalty=None, average=False)
+    model._last = None  # of an average: the weights that are published
+    model.partial_fit(X, y)
+    assert model.classes_.tolist() == [0, 1, 2]
+    np.testing.assert_allclose(model.coef_, np.insert(coef, 1, 0, axis=0), rtol=1e-12)
+    np.testing.assert_allclose(model.intercept_, np.insert(intercept, 1, 0), rtol=1e-12, atol=1e-15)
+    model.set_params(**SoftmaxClassifier(**options).get_params())
+    for _ in range(20):
+        model.partial_fit(X, y)
+    assert model.score(X, y) > 0.6
+
+
+def test_soft_labels_have_a_column_for_each_class(data):
+    X, y = data
+    model = SoftmaxClassifier(warm_start=True, max_iter=1, tol=None).fit(X, np.eye(3)[y])
+    model.partial_fit(X, y + 1)
+    for method in (model.partial_fit, model.fit):
+        with pytest.raises(ValueError, match=r"^y: expected 4 columns of probabilities.*got 3"):
+            method(X, np.eye(3)[y])
+        assert method(X, np.eye(4)[y + 1]).classes_.tolist() == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize(
@@ -503,11 +566,11 @@ def test_grown_classes_keep_their_labels(first, then):
 def test_labels_that_no_type_holds_together_are_refused():
     X = np.arange(4.0).reshape(2, 2)
     model = SoftmaxClassifier().partial_fit(X, [2**53, 2**53 + 1])
-    with pytest.raises(TypeError, match=r"^y: expected labels of the type of the classes"):
-        model.partial_fit(X, [1.0, 2.0])
+    with pytest.raises(TypeError, match=r"^y: .* int64, got float64: no type holds both exactly"):
+        model.partial_fit(X, [1.0, 2.0**70])
     assert model.classes_.tolist() == [2**53, 2**53 + 1]
     model = SoftmaxClassifier().partial_fit(X, np.array([1, 2], object))
-    with pytest.raises(TypeError, match=r"^y: expected labels of the type of the classes"):
+    with pytest.raises(TypeError, match=r"^y: expected labels of one type .*, int64, got str"):
         model.partial_fit(X, np.array(["a", "b"], object))
     assert model.classes_.tolist() == [1, 2]
 

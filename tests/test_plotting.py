@@ -281,6 +281,9 @@ def test_a_normalized_confusion_matrix_has_shares_of_rows():
     assert bar.get_ylabel() == "share of the true class"
 
 
+DAY = "2020-02-29"
+
+
 @pytest.mark.parametrize(
     ("true", "predicted", "names"),
     [
@@ -290,6 +293,8 @@ def test_a_normalized_confusion_matrix_has_shares_of_rows():
         (np.array(["x", "long one"]), np.array(["x", "x"], object), ["long one", "x"]),
         (np.array([200, 7], np.uint8), np.array([7, 7], np.int64), ["7", "200"]),
         (["x"], ["x"], ["x"]),
+        (np.array([DAY], "M8[D]"), np.array([DAY], "M8[ns]"), [DAY]),
+        (np.array([2**63 + 1], np.uint64), np.array([7]), ["7", str(2**63 + 1)]),
     ],
 )
 def test_labels_may_be_of_any_kind(true, predicted, names):
@@ -436,7 +441,6 @@ def test_without_matplotlib_the_error_says_what_to_install(monkeypatch):
         (plot_confusion_matrix, ([[1, 2]], [1, 2]), "y_true"),
         (plot_confusion_matrix, ([1, 2], [1.5, 2]), "y_pred"),
         (plot_confusion_matrix, ([1, 2], [1, 2], [1]), "labels"),
-        (plot_confusion_matrix, ([1, 2], ["1", "2"], [1, 2]), "labels"),
         (plot_confusion_matrix, ([1, 2], [1, 2], [1, 2, 1]), "labels"),
         (plot_confusion_matrix, ([1, 2], [1, 2], []), "labels"),
         (plot_confusion_matrix, ([1], [1], range(1001)), "labels"),
@@ -459,6 +463,8 @@ def test_bad_arguments_are_named(plot, arguments, name):
         (plot_templates, ([["a", "b"]], (1, 2)), "coef"),
         (plot_templates, (COEF, (2.0, 3.0)), "image_shape"),
         (plot_confusion_matrix, ([1, 2], ["1", "2"]), "y_pred"),
+        (plot_confusion_matrix, ([1, 2], ["1", "2"], [1, 2]), "y_pred"),
+        (plot_confusion_matrix, (["1", "2"], [b"1", b"2"]), "y_pred"),
         (plot_confusion_matrix, ([1, None], [1, 2]), "y_true"),
         (plot_confusion_matrix, ([1, 2], [1, 2], ["a", 1]), "labels"),
         (plot_confusion_matrix, ([1, 2], [1, 2], None, "pred"), "normalize"),

@@ -73,7 +73,7 @@ def test_data_as_they_lie(data, rng, kind, soft):
 
 
 def test_a_label_whose_samples_all_weigh_zero_is_a_class(backend, data):
-    X, y = data
+    X, y = data[0], np.unique(data[1], return_inverse=True)[1]
     given = {"learning_rates": [0.1, 1.0], "regs": [1e-3]} | FIXED | {"backend": backend}
     found = search(X, y, **given, sample_weight=(y != 1).astype(float))
     by_class = search(X, y, **given, class_weight={1: 0})
@@ -173,6 +173,17 @@ def test_a_row_that_is_not_finite_is_named(backend, data):
         ({"validation": "half"}, TypeError, "^validation: "),
         ({"validation": ([[1.0]], ["a"])}, ValueError, "^validation: X: expected 19 features"),
         ({"validation": ([[1.0] * 19], ["z"])}, ValueError, "^validation: y: .*'z'"),
+        (
+            {"validation": ([[1.0] * 19], [1])},
+            TypeError,
+            "^validation: y: .*type .* str, got int64",
+        ),
+        ({"validation": ([[1.0] * 19], [b"a"])}, TypeError, "^validation: y: .* str, got bytes"),
+        (
+            {"validation": ([[1.0] * 19] * 2, csr_array([[1], [2]]))},
+            TypeError,
+            "^validation: y: .*csr_array",
+        ),
         ({"validation": (1, 2, 3)}, ValueError, "^validation: expected a tuple"),
         ({"eta0": 0.1}, ValueError, "^eta0: not a parameter of search"),
         ({"early_stopping": True}, ValueError, "^early_stopping: not a parameter"),
@@ -206,3 +217,12 @@ def test_the_picture_has_the_scores(data):
         plotting.plot_search(
             type("R", (), {"learning_rates": [1, 2], "regs": [1], "scores": [[1]]})
         )
+
+
+def test_the_best_model_takes_new_classes(data):
+    X, y = data
+    model = search(X, y, learning_rates=[0.1], regs=[0.0], **FIXED).best_model
+    coef = model.coef_
+    model.set_params(learning_rate=lambda step: 0.0).partial_fit(X[:2], ["b", "bb"])
+    assert model.classes_.tolist() == ["a", "b", "bb", "c", "d", "e"]
+    np.testing.assert_array_equal(model.coef_, np.insert(coef, 2, 0, axis=0))

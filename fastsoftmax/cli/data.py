@@ -13,7 +13,8 @@ from ..datasets import Samples
 from ..datasets.files import listed, printable
 from ..datasets.formats import FORMATS
 from ..datasets.formats import format_of as found_format
-from ..labels import find_classes
+from ..labels import find_classes, positions_of
+from ..labels import listed as listed_labels
 from ..targets import as_probabilities
 from . import options
 from .blame import as_command_error
@@ -132,27 +133,33 @@ def check_features(
     raise CommandError(f"{path}: {reason}", FAILED)
 
 
-def check_labels(path: Path, y: NDArray[Any], classes: NDArray[Any]) -> None:
-    """Raise unless all labels are among the classes of a model, or are probabilities of these."""
+def check_labels(path: Path, y: NDArray[Any], classes: NDArray[Any], grows: bool = False) -> None:
+    """Raise unless all labels are among the classes of a model, or of their type if it grows.
+
+    Probabilities have a column for each of the classes.
+    """
     if y.ndim == 2:
         try:
             as_probabilities(y, len(y), np.dtype(np.float64), None, classes)
         except (ValueError, TypeError) as error:
             raise as_command_error(error, {"y": path}) from None
         return
-    known = set(classes.tolist())
-    stranger = next((label for label in find_classes(y).tolist() if label not in known), None)
-    if stranger is not None:
+    found = find_classes(y)
+    try:
+        strangers = found[positions_of(found, classes, "y") < 0]
+    except TypeError as error:
+        raise as_command_error(error, {"y": path}) from None
+    if len(strangers) and not grows:
         raise CommandError(
-            f"{path}: the label {stranger!r} is not among the model's classes: "
-            f"{listed([repr(label) for label in classes.tolist()])}",
+            f"{path}: the label {strangers.tolist()[0]!r} is not among the model's classes: "
+            f"{listed([repr(label) for label in listed_labels(classes)])}",
             FAILED,
         )
 
 
 def class_names(classes: NDArray[Any], samples: Samples | None) -> list[str]:
     """Return what the classes are called in a table: as the file says, or by their labels."""
-    labels = classes.tolist()
+    labels = listed_labels(classes)
     names = (samples.class_names if samples is not None else None) or ()
     if classes.dtype.kind in "iu" and labels[0] >= 0 and labels[-1] < len(names):
         labels = [names[label] for label in labels]

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from .. import plotting
 from ..classifier import SoftmaxClassifier
 from ..datasets import Samples
+from ..labels import listed
 from . import data, files, models
 from .blame import as_command_error
 from .errors import FAILED, CommandError
@@ -194,7 +195,7 @@ def as_record(
         "data": str(arguments.data),
         **scores._asdict(),
         "log_loss": scores.log_loss if np.isfinite(scores.log_loss) else None,
-        "labels": model.classes_.tolist(),
+        "labels": listed(model.classes_),
     }
     if confusion is not None:
         record["classes"] = [of_class._asdict() for of_class in class_scores(confusion)]

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..classifier import SoftmaxClassifier
+from ..labels import listed
 from . import data, files, models
 from .blame import as_command_error
 from .errors import CommandError
@@ -92,17 +93,17 @@ def _write_csv(stream: Any, model: SoftmaxClassifier, labels: Any, probabilities
     writer = csv.writer(stream, lineterminator="\n")
     if probabilities is None:
         writer.writerow(["label"])
-        writer.writerows([label] for label in labels.tolist())
+        writer.writerows([label] for label in listed(labels))
         return
-    writer.writerow(["label", *model.classes_.tolist()])
-    rows = zip(labels.tolist(), probabilities, strict=True)
+    writer.writerow(["label", *listed(model.classes_)])
+    rows = zip(listed(labels), probabilities, strict=True)
     # The shortest digits that tell a number from its neighbours, in its own dtype.
     writer.writerows([label, *map(str, row)] for label, row in rows)
 
 
 def _as_npy(array: Any) -> bytes:
     stream = io.BytesIO()
-    if array.dtype.kind == "O":
-        array = array.astype(np.str_)
+    if array.dtype.kind in "OT":
+        array = np.array(array.tolist(), np.str_)
     np.save(stream, array, allow_pickle=False)
     return stream.getvalue()

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..classifier import SoftmaxClassifier
+from ..labels import encode
 from ..scores import hits_of
 
 
@@ -43,12 +44,12 @@ class Predictions(NamedTuple):
         """Predict; the labels are among the model's classes."""
         classes = model.classes_
         logarithms = model.predict_log_proba(X)
-        predicted = np.searchsorted(classes, model.predict(X)).astype(np.int64)
+        predicted = encode(model.predict(X), classes)
         if y.ndim == 2:
             with np.errstate(invalid="ignore"):  # 0 * -inf
                 terms = np.where(y > 0, y * -logarithms.astype(np.float64), 0.0)
             return cls(y, predicted, terms.sum(axis=1))
-        targets = np.searchsorted(classes, y).astype(np.int64)
+        targets = encode(y, classes)
         losses = -logarithms[np.arange(len(y)), targets].astype(np.float64)
         return cls(targets, predicted, losses)
 

@@ -15,7 +15,7 @@ from ..classifier import SoftmaxClassifier
 from ..datasets import Samples
 from ..exceptions import ConvergenceWarning, DivergenceError
 from ..fitting import hold_out
-from ..labels import find_classes
+from ..labels import find_classes, joined
 from ..settings import Settings
 from ..targets import targets_of
 from . import data, models, options, train_options
@@ -194,19 +194,22 @@ def _load(arguments: argparse.Namespace, model: SoftmaxClassifier) -> Task:
     is_fitted = arguments.warm_start_from is not None
     if is_fitted:
         samples = data.load_for(model, arguments.data, arguments)
-        data.check_labels(arguments.data, samples.y, model.classes_)
+        data.check_labels(arguments.data, samples.y, model.classes_, model._grows)
     else:
         samples = data.load(arguments.data, arguments)
     validation = None
     if arguments.validation is not None:
-        validation = _load_validation(arguments, samples)
+        known = model.classes_ if is_fitted else None
+        validation = _load_validation(arguments, samples, known)
     held_out = None
     if arguments.validation_fraction is not None and not model.early_stopping:
         held_out = _held_out(arguments, model, samples)
     return Task(samples, held_out, validation)
 
 
-def _load_validation(arguments: argparse.Namespace, samples: Samples) -> Samples:
+def _load_validation(
+    arguments: argparse.Namespace, samples: Samples, known: NDArray[Any] | None
+) -> Samples:
     """Read the samples to score with, and compare them with those to train on."""
     path, n_features = arguments.validation, samples.X.shape[1]
     others: dict[str, Any] = {}
@@ -220,8 +223,10 @@ def _load_validation(arguments: argparse.Namespace, samples: Samples) -> Samples
         others["n_features"] = n_features
     validation = data.load(path, arguments, **others)
     data.check_features(path, validation, n_features, samples.feature_names)
-    soft = samples.y.ndim == 2
-    classes = np.arange(samples.y.shape[1]) if soft else find_classes(samples.y)
+    if samples.y.ndim == 2:
+        classes = np.arange(samples.y.shape[1]) if known is None else known
+    else:
+        classes = find_classes(samples.y) if known is None else joined(known, samples.y)
     data.check_labels(path, validation.y, classes)
     return validation
 

@@ -12,7 +12,7 @@ from dask.base import is_dask_collection
 from .. import classifier, estimator, validation
 from ..backends import State
 from ..fitting import train
-from ..settings import Settings, generator_of, parameters_of
+from ..settings import Settings, generator_of
 from .cluster import Cluster, client_of
 from .partitions import (
     Collection,
@@ -166,16 +166,18 @@ class SoftmaxClassifier(classifier.SoftmaxClassifier):
         random = generator_of(self.random_state, draws=False)
         # Of a copy: the order of the samples is that of the local estimator.
         seed = int(deepcopy(random).integers(1 << 63))
-        everything = everything_of(collection, cluster, settings, method, seed)
+        goes_on = settings.warm_start and self.__sklearn_is_fitted__()
+        grows = self._grows if goes_on else True
+        known = (self.classes_, grows) if goes_on else (None, False)
+        everything = everything_of(collection, cluster, settings, method, seed, *known)
         survey = everything.survey
         classes, names = survey.problem.classes, survey.names
-        if settings.warm_start and self.__sklearn_is_fitted__():
-            self._check_classes("y", classes)
+        if goes_on:
             if survey.n_features != self.n_features_in_:
                 raise ValueError(
                     f"X: expected {self.n_features_in_} features, as before, got {survey.n_features}"
                 )
-            before = parameters_of(self)
+            before = self._weights_for(classes)
             coef_init = before[0] if coef_init is None else coef_init
             if intercept_init is None and settings.fit_intercept:
                 intercept_init = before[1]
@@ -186,7 +188,7 @@ class SoftmaxClassifier(classifier.SoftmaxClassifier):
         run = DistributedRun.over(everything, settings, method, state, random)
 
         def published(model: SoftmaxClassifier, run: DistributedRun) -> SoftmaxClassifier:
-            model._publish(run, classes, names, survey.problem.mean_weight, False)
+            model._publish(run, classes, names, survey.problem.mean_weight, grows)
             model.bytes_moved_ = list(run.bytes_moved)
             return model
 

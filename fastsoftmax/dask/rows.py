@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from .. import estimator, validation
 from ..backends import TargetWeights
 from ..fitting import hold_out
-from ..labels import find_classes
+from ..labels import encode, find_classes
 from ..samples import as_samples
 from ..sgd import Samples
 from ..sparse import SparseRows
@@ -50,7 +50,7 @@ class Problem(NamedTuple):
     """What all partitions together say, and one needs to know to train."""
 
     classes: NDArray[Any]
-    class_weight: dict[Any, float] | None
+    class_weight: dict[Any, float] | None  # in the order of `classes`
     mean_weight: float
     dtype: np.dtype[Any]
     label_smoothing: float
@@ -131,7 +131,8 @@ def _some_count(rows: Rows, problem: Problem) -> bool:
     y = np.asarray(rows.y)[counted]
     if problem.class_weight is None or not len(y) or is_soft(y):
         return bool(len(y))
-    return any(problem.class_weight[label] > 0 for label in find_classes(y).tolist())
+    places = encode(find_classes(y), problem.classes)
+    return bool((np.array([*problem.class_weight.values()])[places] > 0).any())
 
 
 def _of_no_rows(rows: Rows, problem: Problem) -> Targets:

@@ -4,13 +4,14 @@ Each function is what a worker does with the rows that it has; `Problem` and ste
 """
 
 from collections.abc import Callable, Iterable
+from functools import reduce
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..backends import get_backend
-from ..labels import encode, find_classes
+from ..labels import as_labels, encode, find_classes, joined
 from ..sparse import SparseRows
 from ..standardization import Moments, explain, from_moments, moments_of
 from ..step_size import Positions, RowSample, Squares, heaviest, squares_of
@@ -92,7 +93,7 @@ def _counts_of(rows: Rows) -> Counts:
             if counted.any():
                 masses = of_rows[counted] @ as_native(t[counted], np.dtype(np.float64))
         elif len(X):
-            labels = np.asarray(rows.y)
+            labels = as_labels(rows.y, "y")
             classes = find_classes(labels)
             places = encode(labels, classes)
             masses = np.asarray(np.bincount(places, of_rows, len(classes)), np.float64)
@@ -115,8 +116,16 @@ def _counts_of(rows: Rows) -> Counts:
     )
 
 
-def survey_of(counts: list[Counts], class_weight: object, label_smoothing: float) -> Survey:
+def survey_of(
+    counts: list[Counts],
+    class_weight: object,
+    label_smoothing: float,
+    known: NDArray[Any] | None = None,
+    grows: bool = False,
+) -> Survey:
     """Put the counts of all partitions together.
+
+    Classes that are known already stay, and labels that are not among them are new ones if it grows.
 
     Raises
     ------
@@ -150,10 +159,10 @@ def survey_of(counts: list[Counts], class_weight: object, label_smoothing: float
                 f"X: expected the columns of partition {first.number} in every one, in that order, "
                 f"got others in partition {each.number}"
             )
-    classes = _classes_of(filled)
+    classes = _classes_of(filled, known, grows)
     masses, n_of_class = _by_class(filled, classes)
     dtype = np.result_type(*(each.dtype for each in filled))
-    weights = _class_weights(class_weight, classes, masses)
+    weights = _class_weights(class_weight, classes, masses, grows)
     v = np.ones(len(classes)) if weights is None else np.array([*weights.values()])
     if first.n_columns is not None and not v[masses.any(axis=0)].all():
         raise ValueError("class_weight: expected weights above 0 where y has probabilities, got 0")
@@ -176,29 +185,27 @@ def survey_of(counts: list[Counts], class_weight: object, label_smoothing: float
     return Survey(problem, n_counted, *of_columns, is_weighted)
 
 
-def _classes_of(filled: list[Counts]) -> NDArray[Any]:
+def _classes_of(filled: list[Counts], known: NDArray[Any] | None, grows: bool) -> NDArray[Any]:
     n_columns = filled[0].n_columns
     if n_columns is not None:
         if n_columns < 2:
             raise ValueError(
                 f"y: expected columns of probabilities for at least two classes, got {n_columns}"
             )
-        return np.arange(n_columns)
+        if known is None:
+            return np.arange(n_columns)
+        if n_columns != len(known):
+            raise ValueError(
+                f"y: expected {len(known)} columns of probabilities, one a class, got {n_columns}"
+            )
+        return known
     found = [each.classes for each in filled if each.classes is not None]
-    if len({_kind_of(each) for each in found}) > 1:
-        raise TypeError(
-            "y: expected labels of one type, all numbers or all strings, got a mixture of partitions"
-        )
-    classes = find_classes(np.concatenate(found))
+    if known is not None and not grows:
+        return known
+    classes = reduce(joined, found if known is None else [known, *found])
     if len(classes) < 2:
         raise ValueError(f"y: expected at least two classes, got one class: {classes[0]!r}")
     return classes
-
-
-def _kind_of(classes: NDArray[Any]) -> type:
-    """Of labels of one type, which an array of any dtype may hold."""
-    label = classes.tolist()[0]
-    return next((kind for kind in (str, bytes) if isinstance(label, kind)), float)
 
 
 def _by_class(
@@ -219,15 +226,14 @@ def _by_class(
 
 
 def _class_weights(
-    class_weight: object, classes: NDArray[Any], masses: NDArray[np.float64]
+    class_weight: object, classes: NDArray[Any], masses: NDArray[np.float64], grows: bool
 ) -> dict[Any, float] | None:
     """Return the weight of every class as a mapping, None for ones."""
     of_class = masses.sum(axis=0)
     if isinstance(class_weight, str) and class_weight == "balanced":
-        balanced = balanced_weights(of_class)
-        return dict(zip(classes.tolist(), balanced.tolist(), strict=True))
-    found = class_weights_of(class_weight, classes, np.zeros(0, np.int64), None, None, False)
-    return None if found is None else dict(zip(classes.tolist(), found.tolist(), strict=True))
+        return dict(zip(classes, balanced_weights(of_class).tolist(), strict=True))
+    found = class_weights_of(class_weight, classes, np.zeros(0, np.int64), None, None, grows)
+    return None if found is None else dict(zip(classes, found.tolist(), strict=True))
 
 
 def sum_moments(

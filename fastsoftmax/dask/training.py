@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from dask.utils import format_bytes
+from numpy.typing import NDArray
 
 from ..averaging import Average
 from ..backends import State
@@ -168,11 +169,18 @@ class DistributedRun(Run):
 
 
 def everything_of(
-    collection: Collection, cluster: Cluster, settings: Settings, method: Method, seed: int
+    collection: Collection,
+    cluster: Cluster,
+    settings: Settings,
+    method: Method,
+    seed: int,
+    known: NDArray[Any] | None = None,
+    grows: bool = False,
 ) -> Everything:
     """Find out what there is to know of all rows, and have them held where they are to be.
 
-    The seed is that of the rows that are held out to score with.
+    The seed is that of the rows that are held out to score with. For the classes that are known, and for
+    growing, see `survey_of`.
 
     Raises
     ------
@@ -190,7 +198,7 @@ def everything_of(
     if holds is None:  # of a frame, whose size is not known before
         holds = _holds(collection, cluster, method.persist, sum(each.nbytes for each in counts))
         groups = groups_held(collection, cluster) if holds else groups
-    survey = survey_of(counts, settings.class_weight, settings.label_smoothing)
+    survey = survey_of(counts, settings.class_weight, settings.label_smoothing, known, grows)
     everything = Everything(cluster, collection, groups, survey)
     reads_often = method.algorithm == "synchronous" and (
         settings.sampling.n_steps(survey.n_samples) > 1

@@ -123,8 +123,8 @@ class ModelFiles:
         Raises
         ------
         ValueError, TypeError
-            If `path` ends in something else, the weights are not finite, or a label is no int64 and no
-            string of Unicode.
+            If `path` ends in something else, the weights are not finite, or a label is neither an int64
+            nor a string of Unicode.
         NotFittedError
             If the model is not fitted.
         ImportError

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from .._version import __version__
 from ..averaging import Average
+from ..labels import as_labels
 from ..settings import parameters_of
 from ..validation import check_finite
 from .random_states import generator_from, generator_state
@@ -232,7 +233,7 @@ def attributes_of(contents: Contents) -> dict[str, Any]:
         not finite, classes that are not sorted.
     """
     metadata = contents.metadata
-    classes = labels_from_json(metadata["classes"], "classes")
+    classes = _classes_from(metadata["classes"])
     if not isinstance(metadata["grows"], bool):
         raise ValueError("grows: expected true or false")
     _check_classes(classes, 1 if metadata["grows"] else 2)
@@ -276,16 +277,19 @@ def attributes_of(contents: Contents) -> dict[str, Any]:
     }
 
 
+def _classes_from(written: Any) -> NDArray[Any]:
+    try:
+        return as_labels(labels_from_json(written, "classes"), "classes")
+    except TypeError as error:
+        raise ValueError(str(error)) from None
+
+
 def _check_classes(classes: NDArray[Any], least: int) -> None:
     if len(classes) < least:
         raise ValueError(
             f"classes: expected at least {('one', 'two')[least - 1]}, got {len(classes)}"
         )
-    try:
-        ascend = bool(np.all(classes[:-1] < classes[1:]))
-    except TypeError:
-        raise ValueError("classes: expected labels of one type, got a mixture") from None
-    if not ascend:
+    if not (classes[:-1] < classes[1:]).all():
         raise ValueError("classes: expected them sorted and each once")
 
 

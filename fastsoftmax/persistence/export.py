@@ -69,6 +69,10 @@ def _model(onnx: Any, model: Any) -> Any:
 
 def _labels(classes: NDArray[Any], types: Any) -> tuple[list[Any], Any]:
     """Return the labels as ONNX has them, and their type there."""
+    if classes.dtype.kind == "M":
+        raise ValueError(
+            f"classes_: expected integers or strings, as ONNX has, got {classes.dtype}"
+        )
     values = classes.tolist()
     try:
         if all(isinstance(value, str | bytes) for value in values):

@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-# Of booleans, integers, floats, strings of a fixed width and of bytes, objects and NumPy 2's strings.
+# Of booleans, integers, floats, strings of a fixed width and of bytes, dates in counts of one unit, objects
+# and NumPy 2's strings.
 _DTYPES = re.compile(
-    r"\|b1|\|[iu]1|[<>][iu][248]|[<>]f(?:2|4|8|12|16)|[<>]U\d{1,10}|\|S\d{1,10}|\|O|T"
+    r"\|b1|\|[iu]1|[<>][iu][248]|[<>]f(?:2|4|8|12|16)|[<>]U\d{1,10}|\|S\d{1,10}"
+    r"|[<>]M8\[(?:[1-9]\d{0,8})?(?:Y|M|W|D|h|m|s|ms|us|ns|ps|fs|as)\]|\|O|T"
 )
 _PLAIN = (bool, int, float, str, type(None))
 # Labels may be so much narrower than their dtype: bytes a character of theirs, and in any case.
@@ -52,7 +54,7 @@ def from_json(value: Any, what: str) -> Any:
     dtype, plain = value
     if dtype in ("<U", ">U") and isinstance(plain, str):
         return np.str_(plain)
-    if dtype in ("|O", "T") or dtype[1:2] in "US" or not _DTYPES.fullmatch(dtype):
+    if dtype in ("|O", "T") or dtype[1:2] in "USM" or not _DTYPES.fullmatch(dtype):
         raise ValueError(f"{what}: {dtype[:80]!r} is no dtype of a scalar")
     return _array([plain], _dtype(dtype, [plain], what), what)[0]
 
@@ -71,6 +73,8 @@ def labels_as_json(labels: NDArray[Any]) -> dict[str, Any]:
         listed = [as_json(label) for label in listed]
     elif kind == "S":
         listed = [label.decode("latin-1") for label in listed]
+    elif kind == "M":
+        listed = labels.astype(np.int64).tolist()
     elif kind == "f":
         listed = [float(label) for label in listed]  # of long double too
     written = {"dtype": "T" if kind == "T" else labels.dtype.str, "labels": listed}
@@ -101,6 +105,8 @@ def labels_from_json(written: Any, what: str) -> NDArray[Any]:
         raise ValueError(f"{what}: {_shown(name)} is no dtype of labels")
     if not isinstance(listed, list):
         raise ValueError(f"{what}: {_shown(listed)} is no list of labels")
+    if name[1:2] == "M":  # counted in units of the dtype
+        return _array(listed, np.dtype(np.int64), what).view("M8" + name[3:]).astype(name)
     if name == "|O":
         labels = np.empty(len(listed), object)
         labels[:] = [_object(label, what) for label in listed]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..labels import as_labels, find_classes
+from ..labels import as_labels, find_classes, joined, listed, positions_of
 from ._figure import new_figure, shortened
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def plot_confusion_matrix(
     Parameters
     ----------
     y_true, y_pred : array_like of labels, shape (n_samples,)
-        Integers, strings or booleans; as `predict` returns them.
+        Integers, strings, booleans or dates; as `predict` returns them.
     labels : array_like of labels, shape (n_classes,), optional
         The classes in the order in which they are to be drawn, all that occur and possibly others; by
         default those that occur, sorted. At most 1000.
@@ -101,46 +101,45 @@ def _count(
     y_true: ArrayLike, y_pred: ArrayLike, labels: ArrayLike | None
 ) -> tuple[list[Any], NDArray[np.int64]]:
     """Return the classes, and the samples of each (rows) taken for each (columns)."""
-    true, predicted = as_labels(y_true, "y_true").tolist(), as_labels(y_pred, "y_pred").tolist()
+    true, predicted = as_labels(y_true, "y_true"), as_labels(y_pred, "y_pred")
     if len(true) != len(predicted):
         raise ValueError(
             f"y_pred: expected {len(true)} labels, one for each of y_true, got {len(predicted)}"
         )
-    classes = _classes_of(y_true, y_pred) if labels is None else _as_classes(labels)
+    if labels is None:
+        classes = joined(find_classes(true, "y_true"), predicted, "y_pred")
+    else:
+        classes = _as_classes(labels)
     if len(classes) > _MOST_CLASSES:
         name = "y_true, y_pred" if labels is None else "labels"
         raise ValueError(f"{name}: expected at most {_MOST_CLASSES} classes, got {len(classes)}")
-    place_of = {label: place for place, label in enumerate(classes)}
-    for name, found in (("y_true", true), ("y_pred", predicted)):
-        for label in found:
-            if label not in place_of:
-                raise ValueError(
-                    f"labels: expected all that occur, but {label!r} of {name} is not among them"
-                )
-    rows = np.array([place_of[label] for label in true], np.int64)
-    columns = np.array([place_of[label] for label in predicted], np.int64)
+    order = np.argsort(classes)
+    rows, columns = (
+        order[_places(found, classes[order], name)]
+        for name, found in (("y_true", true), ("y_pred", predicted))
+    )
     n = len(classes)
-    return classes, np.bincount(rows * n + columns, minlength=n * n).reshape(n, n)
+    counts = np.bincount(rows * n + columns, minlength=n * n).reshape(n, n)
+    return listed(classes), counts
 
 
-def _classes_of(y_true: ArrayLike, y_pred: ArrayLike) -> list[Any]:
-    true, predicted = find_classes(y_true, "y_true"), find_classes(y_pred, "y_pred")
-    try:
-        return sorted({*true.tolist(), *predicted.tolist()})
-    except TypeError:
-        raise TypeError(
-            f"y_pred: expected labels of one type with those of y_true, like {true[0]!r}, "
-            f"got {predicted[0]!r}"
-        ) from None
+def _places(found: NDArray[Any], in_order: NDArray[Any], name: str) -> NDArray[np.int64]:
+    places = positions_of(found, in_order, name)
+    strangers = found[places < 0]
+    if len(strangers):
+        raise ValueError(
+            f"labels: expected all that occur, but {listed(strangers)[0]!r} of {name} is not among them"
+        )
+    return places
 
 
-def _as_classes(labels: ArrayLike) -> list[Any]:
-    """The classes in the order that was asked for."""
-    classes: list[Any] = as_labels(labels, "labels").tolist()
-    if not classes:
+def _as_classes(labels: ArrayLike) -> NDArray[Any]:
+    """Return the classes in the order that was asked for."""
+    classes = as_labels(labels, "labels")
+    if not len(classes):
         raise ValueError("labels: expected at least one, got none")
     seen = set()
-    for label in classes:
+    for label in listed(classes):
         if label in seen:
             raise ValueError(f"labels: expected different ones, got {label!r} twice")
         seen.add(label)

@@ -284,6 +284,32 @@ def test_warm_starts_go_on_from_the_weights(client):
     assert model.n_iter_ == 3
 
 
+def test_warm_starts_take_new_classes(client):
+    X, y = made_up()
+    old = y < C - 2
+    parameters = {"batch_size": N, "warm_start": True}
+    model = synchronous(client, **parameters).fit(
+        cut(X[old], (old.sum(),)), cut(y[old], (old.sum(),))
+    )
+    local = model.to_local()
+    coef = model.coef_
+    model.fit(cut(X), cut(y))
+    assert_same_model(model, local.fit(X, y))
+    assert model.classes_.tolist() == [*range(C)]
+    soft = np.eye(C)[y]
+    assert_same_model(model.fit(cut(X), cut(soft)), local.fit(X, soft))
+    with pytest.raises(ValueError, match=r"^y: expected 4 columns of probabilities.*got 3"):
+        model.fit(cut(X), cut(np.full((N, 3), 1 / 3)))
+    model.fit(cut(X[old], (old.sum(),)), cut(y[old], (old.sum(),)))
+    assert model.classes_.tolist() == [*range(C)]
+    assert len(model.coef_) == C > len(coef)
+
+
+def test_the_local_one_goes_on_with_new_classes(model):
+    X, y = made_up()
+    assert model.to_local().partial_fit(X, y + 1).classes_.tolist() == [*range(C + 1)]
+
+
 def test_names_of_features(client):
     X, y = made_up()
     labels = cut_frame(pd.Series(y))

@@ -292,6 +292,19 @@ def test_scores_of_nothing_are_refused(client):
         model.score(of_unknown_sizes(X, (30, 31)), of_unknown_sizes(y[:60], (30, 30)))
 
 
+@pytest.mark.parametrize("kind", ["U", "S", "M8[D]", "object"])
+def test_labels_of_another_type_are_not_scored(client, kind):
+    X, y = made_up()
+    model = synchronous(client, batch_size=N, max_iter=1).fit(cut(X), cut(y))
+    others = y.astype("U").astype(object) if kind == "object" else y.astype(kind)
+    message = (
+        r"^y: expected labels of one type .* int64, got (str|bytes|datetime64).*\(partition \d\)"
+    )
+    with pytest.raises(TypeError, match=message):
+        model.score(cut(X), cut(others))
+    assert model.score(cut(X), cut(y.astype(object))) == model.score(X, y)
+
+
 @pytest.mark.parametrize(
     "collection_of",
     [cut, of_unknown_sizes, lambda X: cut_frame(frame_of(X))],

@@ -163,6 +163,19 @@ BAD_DATA = {
         TypeError,
         "^y: .*of one type",
     ),
+    "dates and text": (
+        (
+            cut(X, HALVES),
+            in_delayed([np.zeros(HALVES[0], "M8[D]"), np.array(["a"] * HALVES[1])], ()),
+        ),
+        TypeError,
+        r"^y: .*of one type with the classes, (str|datetime64.*), got (str|datetime64)",
+    ),
+    "sparse labels": (
+        (cut(X), cut(scipy.sparse.csr_matrix(Y[:, np.newaxis]))[:, 0]),
+        TypeError,
+        r"^y: expected a list or a dense array, got a sparse .*\(partition \d\)",
+    ),
     "a missing label": (
         (cut_frame(FRAME), cut_frame(pd.Series(["a", None] * 30 + ["b"], dtype=object))),
         TypeError,
@@ -247,9 +260,14 @@ BAD_PARAMETERS = {
         "^class_weight: expected at least one weight that is not zero",
     ),
     "class_weight of a stranger": (
-        {"class_weight": {"oak": 2.0}},
+        {"class_weight": {77: 2.0}},
         ValueError,
-        "^class_weight: 'oak' is not among the classes",
+        "^class_weight: 77 is not among the classes",
+    ),
+    "class_weight of another type": (
+        {"class_weight": {"0": 2.0}},
+        TypeError,
+        "^class_weight: expected labels of one type with the classes, int64, got str",
     ),
     "a rate that cannot go to workers": (
         {"learning_rate": partial(max, Lock())},
@@ -308,8 +326,12 @@ def test_bad_starts(client, start, message):
 def test_warm_starts_of_another_problem(client):
     model = local_sgd(client, warm_start=True).fit(cut(X), cut(Y))
     coef = model.coef_
-    with pytest.raises(ValueError, match=r"^y: expected those of the first call, \[0, 1, 2, 3\]"):
-        model.fit(cut(X), cut(Y + 1))
+    with pytest.raises(TypeError, match=r"^y: expected labels of one type .*int64, got str"):
+        model.fit(cut(X), cut(Y.astype(str)))
+    named = local_sgd(client, warm_start=True)
+    named.__dict__.update(model.to_local().partial_fit(X, Y, classes=range(C)).__dict__)
+    with pytest.raises(ValueError, match=r"^y: the label .*4.* is not among .*\[0, 1, 2, 3\]"):
+        named.fit(cut(X), cut(Y + 1))
     with pytest.raises(ValueError, match=r"^X: expected 6 features, as before, got 5"):
         model.fit(cut(X[:, 1:]), cut(Y))
     assert model.coef_ is coef

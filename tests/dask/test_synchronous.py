@@ -142,17 +142,33 @@ def test_probabilities_as_targets(client, rng, class_weight):
 
 
 NAMES = np.array(["oak", "ash", "elm", "yew"])
+DAYS = np.array(["2020-02-29", "1969-07-20", "2030-01-01", "2000-01-01"], "M8[D]")
 
 
 def test_labels_of_any_kind_that_some_partitions_miss(client):
     X, y = made_up()
     in_order = np.argsort(y, kind="stable")
     X, y = X[in_order], y[in_order]
-    for labels in (NAMES[y], NAMES[y].astype(object), y * 100 - 7, y.astype(np.uint8), y + 0.0):
+    for labels in (
+        *(NAMES[y], NAMES[y].astype(object), y * 100 - 7, y.astype(np.uint8), y + 0.0),
+        *(y.astype(object), (y > 1).astype(object), DAYS[y], DAYS[y].astype("M8[ns]")),
+    ):
         model = synchronous(client, batch_size=20).fit(cut(X), cut(labels))
         expected = alone(batch_size=20).fit(X, labels)
         assert_same_model(model, expected)
         assert model.classes_.dtype == expected.classes_.dtype
+        assert model.predict(cut(X)).dtype == expected.classes_.dtype
+        assert model.score(cut(X), cut(labels)) == expected.score(X, labels)
+
+
+def test_weights_of_classes_that_are_dates(client):
+    X, y = made_up()
+    y[:21] = 0
+    for unit in ("D", "ns"):
+        days = DAYS[y].astype(f"M8[{unit}]")
+        parameters = {"class_weight": {DAYS[0]: 0.0, DAYS[1]: 2.0}, "batch_size": 20}
+        model = synchronous(client, **parameters).fit(cut(X), cut(days))
+        assert_same_model(model, alone(**parameters).fit(X, days))
 
 
 def test_partitions_of_a_class_that_does_not_count(client):

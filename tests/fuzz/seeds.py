@@ -192,11 +192,12 @@ def _models() -> list[Any]:
         {"early_stopping": True, "class_weight": {"a": 2, "b": 0.5}, "fit_intercept": False},
     ]
     X, y = model_targets.X, np.array(["a", "b"])[model_targets.Y]
+    days = model_targets.Y.astype("M8[D]")
     common: dict[str, Any] = {"max_iter": 2, "tol": None, "random_state": 0, "eta0": 0.1}
     return [
         fastsoftmax.SoftmaxClassifier(**common, **more).fit(X, labels)
         for more in options
-        for labels in ((y,) if "class_weight" in more else (y, model_targets.Y))
+        for labels in ((y,) if "class_weight" in more else (y, model_targets.Y, days))
     ]
 
 
