@@ -160,7 +160,7 @@ static inline void platform_leave_cpus(const int *cpus, int n) {
 }
 
 /* The CPUs that this process may run on: its main thread's, which is what taskset shows and sets. */
-#if defined(__linux__)
+#if defined(__linux__) && PLATFORM_HAS_THREADS
 typedef cpu_set_t platform_cpu_mask;
 
 static inline int platform_process_cpus(platform_cpu_mask *cpus) {

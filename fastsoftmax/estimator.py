@@ -201,7 +201,7 @@ def warn_of_small_features(norm: float, n_epochs: int) -> None:
         f"1 (the root mean square of their norms is {norm:.2g}), so that the weights of the features grow "
         "slowly: use standardize=True, multiply X, or lower tol",
         _also_theirs(ConvergenceWarning),
-        stacklevel=3,
+        stacklevel=4,
     )
 
 
