@@ -159,6 +159,40 @@ static inline void platform_leave_cpus(const int *cpus, int n) {
 #endif
 }
 
+/* The CPUs that this process may run on: its main thread's, which is what taskset shows and sets. */
+#if defined(__linux__) && PLATFORM_HAS_THREADS
+typedef cpu_set_t platform_cpu_mask;
+
+static inline int platform_process_cpus(platform_cpu_mask *cpus) {
+    CPU_ZERO(cpus);
+    return sched_getaffinity(getpid(), sizeof *cpus, cpus) == 0;
+}
+
+static inline int platform_same_cpus(const platform_cpu_mask *a, const platform_cpu_mask *b) {
+    return CPU_EQUAL(a, b);
+}
+
+static inline void platform_allow_cpus(pthread_t thread, const platform_cpu_mask *cpus) {
+    pthread_setaffinity_np(thread, sizeof *cpus, cpus);
+}
+#elif PLATFORM_HAS_THREADS
+typedef char platform_cpu_mask;
+
+static inline int platform_process_cpus(platform_cpu_mask *cpus) {
+    (void)cpus;
+    return 0; /* the system does not tell */
+}
+
+static inline int platform_same_cpus(const platform_cpu_mask *a, const platform_cpu_mask *b) {
+    return *a == *b;
+}
+
+static inline void platform_allow_cpus(pthread_t thread, const platform_cpu_mask *cpus) {
+    (void)thread;
+    (void)cpus;
+}
+#endif
+
 /* How many CPUs are online; a large number where the system does not tell. */
 static inline int platform_cpus(void) {
 #if defined(_SC_NPROCESSORS_ONLN)

@@ -15,10 +15,14 @@
  *     waker runs, and two that wake each other in turn never look like too much for one CPU: they were
  *     seen to share it for seconds, the other one idle.
  *   - Workers start when first needed and stay. A child after fork has none: the handler forgets them.
+ *   - They would inherit more of the thread that happened to start them than is theirs: which CPUs it may run
+ *     on, and how it rounds. They may run where the process may, which is looked up each time the pool is
+ *     lent, and compute in the default state (float_state.h).
  *   - No OpenMP: two runtimes in one process clash, and libgomp hangs after fork.
  */
 #include "pool.h"
 
+#include "float_state.h"
 #include "phases.h"
 #include "platform.h"
 
@@ -39,9 +43,11 @@ enum { SPINS = 1000 };
 
 struct pool {
     atomic_int is_lent;
-    int n_workers;       /* started; touched by the borrower only */
-    atomic_int n_active; /* of them, those that the borrower asked for */
-    uint64_t lent_since; /* 0 without a profile */
+    int n_workers; /* started; touched by the borrower only, and so the next two */
+    pthread_t workers[MOST_WORKERS];
+    platform_cpu_mask cpus; /* that all of them may run on */
+    atomic_int n_active;    /* of them, those that the borrower asked for */
+    uint64_t lent_since;    /* 0 without a profile */
 
     void (*function)(void *context, size_t chunk);
     void *context;
@@ -97,7 +103,9 @@ static void spread_out(struct pool *pool, int own) {
         is_shared |= cpus[i] == cpu;
     }
     if (is_shared && cpu >= 0) {
+        pthread_mutex_lock(&pool->lock); /* or it would undo what start_workers does meanwhile */
         platform_leave_cpus(cpus, own);
+        pthread_mutex_unlock(&pool->lock);
         cpu = platform_cpu();
     }
     atomic_store_explicit(&pool->shares[own].cpu, cpu, memory_order_relaxed);
@@ -119,6 +127,7 @@ static int may_work(struct pool *pool, int index) {
 static void *worker(void *index_as_pointer) {
     struct pool *pool = &the_pool;
     int index = (int)(intptr_t)index_as_pointer;
+    float_state_enter();
     for (;;) {
         for (int spin = 0; spin < SPINS && !may_work(pool, index); ++spin) platform_pause();
         if (!may_work(pool, index)) {
@@ -134,15 +143,27 @@ static void *worker(void *index_as_pointer) {
 }
 
 /* Signals are for the threads of the program; returns 0 where the system has no thread to give. */
-static int start_worker(int index) {
-    pthread_t thread;
+static int start_worker(struct pool *pool, int index) {
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    int failed = pthread_create(&thread, NULL, worker, (void *)(intptr_t)index);
+    int failed = pthread_create(pool->workers + index, NULL, worker, (void *)(intptr_t)index);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (!failed) pthread_detach(thread);
+    if (!failed) pthread_detach(pool->workers[index]);
     return !failed;
+}
+
+/* Starts workers until there are so many, or the system gives no more, and lets all run where the process may. */
+static void start_workers(struct pool *pool, int wanted) {
+    int before = pool->n_workers;
+    while (pool->n_workers < wanted && start_worker(pool, pool->n_workers)) ++pool->n_workers;
+    platform_cpu_mask cpus;
+    if (!platform_process_cpus(&cpus)) return;
+    if (pool->n_workers == before && platform_same_cpus(&cpus, &pool->cpus)) return;
+    pthread_mutex_lock(&pool->lock);
+    for (int i = 0; i < pool->n_workers; ++i) platform_allow_cpus(pool->workers[i], &cpus);
+    pthread_mutex_unlock(&pool->lock);
+    pool->cpus = cpus;
 }
 
 /* In a child process: the workers are gone, and whatever they held with them. */
@@ -167,7 +188,7 @@ struct pool *pool_begin(int n_threads) {
     /* More threads than CPUs would only take turns; n_threads says how many at the most. */
     int wanted = n_threads < platform_cpus() ? n_threads - 1 : platform_cpus() - 1;
     if (wanted > MOST_WORKERS) wanted = MOST_WORKERS;
-    while (pool->n_workers < wanted && start_worker(pool->n_workers)) ++pool->n_workers;
+    start_workers(pool, wanted);
     if (pool->n_workers == 0) {
         atomic_store(&pool->is_lent, 0);
         return NULL;

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import estimator, loss, validation
 from .averaging import Average
-from .backends import get_backend
+from .backends import get_backend, in_default_float_state
 from .checkpoints import checkpoint_of, identity_of
 from .fitting import HeldOut, Run, hold_out, train
 from .growing import grown, grown_average, grown_state
@@ -293,6 +293,7 @@ class SoftmaxClassifier(estimator.Estimator, ModelFiles):
         self.progress_bar = progress_bar
         self.callbacks = callbacks
 
+    @in_default_float_state
     def fit(
         self,
         X: ArrayLike,
@@ -419,6 +420,7 @@ class SoftmaxClassifier(estimator.Estimator, ModelFiles):
                 estimator.warn_of_small_features(norm, len(run.curve))
         return self
 
+    @in_default_float_state
     def partial_fit(
         self,
         X: ArrayLike,
@@ -467,7 +469,7 @@ class SoftmaxClassifier(estimator.Estimator, ModelFiles):
         known = None if classes is None else find_classes(classes, "classes")
         grows = known is None
         if fitted:
-            estimator.check_feature_names(self, X, stacklevel=3)
+            estimator.check_feature_names(self, X, stacklevel=4)
             names = getattr(self, "feature_names_in_", None)
             if known is not None and not self._grows:
                 self._check_classes(known)
@@ -508,6 +510,7 @@ class SoftmaxClassifier(estimator.Estimator, ModelFiles):
         self._publish(run, targets.classes, names, targets.mean_weight, grows)
         return self
 
+    @in_default_float_state
     def decision_function(self, X: ArrayLike) -> FloatArray:
         """Return the logits; with two classes, as in scikit-learn, the second minus the first.
 
@@ -526,12 +529,14 @@ class SoftmaxClassifier(estimator.Estimator, ModelFiles):
             difference: FloatArray = logits[:, 1] - logits[:, 0]
         return difference
 
+    @in_default_float_state
     def predict(self, X: ArrayLike) -> NDArray[Any]:
         """Return the most probable label of every sample, shape (n_samples,)."""
         logits, classes = self._logits_and_classes(X)
         labels: NDArray[Any] = classes[logits.argmax(axis=1)]
         return labels
 
+    @in_default_float_state
     def predict_proba(self, X: ArrayLike) -> FloatArray:
         """Return the probability of every class, shape (n_samples, n_classes)."""
         return loss.softmax(
@@ -540,6 +545,7 @@ class SoftmaxClassifier(estimator.Estimator, ModelFiles):
             n_threads=n_threads_of(self.n_jobs),
         )
 
+    @in_default_float_state
     def predict_log_proba(self, X: ArrayLike) -> FloatArray:
         """Return the natural logarithm of the probabilities, shape (n_samples, n_classes)."""
         return loss.log_softmax(
@@ -548,6 +554,7 @@ class SoftmaxClassifier(estimator.Estimator, ModelFiles):
             n_threads=n_threads_of(self.n_jobs),
         )
 
+    @in_default_float_state
     def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Return the accuracy, the share of samples that are predicted right, each counting its weight.
 
@@ -672,7 +679,7 @@ class SoftmaxClassifier(estimator.Estimator, ModelFiles):
             raise estimator.not_fitted(
                 "this SoftmaxClassifier is not fitted: call fit or partial_fit first"
             )
-        estimator.check_feature_names(now, X, stacklevel=4)
+        estimator.check_feature_names(now, X, stacklevel=5)
         matrix = as_samples(X, to_train=False)
         now._check_n_features(matrix)
         n_threads = n_threads_of(now.n_jobs)

@@ -190,7 +190,7 @@ def warn_of_max_iter(max_iter: int, what_went_on: str, standardize_may_help: boo
     warnings.warn(
         f"fit ended at max_iter {what_went_on}: {advice}",
         _also_theirs(ConvergenceWarning),
-        stacklevel=3,
+        stacklevel=4,
     )
 
 
@@ -201,7 +201,7 @@ def warn_of_small_features(norm: float, n_epochs: int) -> None:
         f"1 (the root mean square of their norms is {norm:.2g}), so that the weights of the features grow "
         "slowly: use standardize=True, multiply X, or lower tol",
         _also_theirs(ConvergenceWarning),
-        stacklevel=3,
+        stacklevel=4,
     )
 
 
@@ -243,7 +243,7 @@ def as_vector(y: Any) -> Any:
     shape = getattr(y, "shape", None)
     if shape is None or len(shape) != 2 or shape[1] != 1:
         return y
-    warn_of_column(stacklevel=4)
+    warn_of_column(stacklevel=5)
     return np.asarray(y)[:, 0]
 
 

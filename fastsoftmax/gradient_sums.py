@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import regularizers, validation
-from .backends import Backend, Data, Rule, State, TargetWeights, get_backend
+from .backends import Backend, Data, Rule, State, TargetWeights, get_backend, in_default_float_state
 from .backends.minibatches import read_rows, stepped, weights_of_rows
 from .loss_options import LossOptions, objective_of
 from .samples import as_samples
@@ -91,6 +91,7 @@ class Step(NamedTuple):
     velocity: tuple[FloatArray, FloatArray | None] | None
 
 
+@in_default_float_state
 def loss_gradient_sum(
     X: ArrayLike,
     targets: ArrayLike,
@@ -179,6 +180,7 @@ def loss_gradient_sum(
     return GradientSum(total.loss, objective.total, total.coef, total.intercept)
 
 
+@in_default_float_state
 def apply_gradient(
     coef: ArrayLike,
     intercept: ArrayLike | None,

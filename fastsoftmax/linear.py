@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import validation
-from .backends import TargetWeights, get_backend
+from .backends import TargetWeights, get_backend, in_default_float_state
 from .loss_options import LossOptions, objective_of
 from .threads import resolve_n_threads
 from .validation import FloatArray
@@ -23,6 +23,7 @@ class LinearGradients(NamedTuple):
     X: FloatArray | None
 
 
+@in_default_float_state
 def linear_cross_entropy(
     X: ArrayLike,
     W: ArrayLike,
@@ -149,6 +150,7 @@ def linear_cross_entropy(
     )
 
 
+@in_default_float_state
 def penalty(
     W: ArrayLike,
     l2: float = 0.0,

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import validation
-from .backends import get_backend, shortcuts_of
+from .backends import get_backend, in_default_float_state, shortcuts_of
 from .loss_options import LossOptions, objective_of
 from .threads import resolve_n_threads
 from .validation import FloatArray
@@ -19,6 +19,7 @@ from .validation import FloatArray
 Axis = int | tuple[int, ...] | None
 
 
+@in_default_float_state
 def softmax(
     logits: ArrayLike, axis: Axis = -1, *, backend: str = "auto", n_threads: int | None = None
 ) -> FloatArray:
@@ -66,6 +67,7 @@ def softmax(
     return _map_rows("softmax", logits, axis, backend, n_threads)
 
 
+@in_default_float_state
 def log_softmax(
     logits: ArrayLike, axis: Axis = -1, *, backend: str = "auto", n_threads: int | None = None
 ) -> FloatArray:
@@ -95,6 +97,7 @@ def log_softmax(
     return _map_rows("log_softmax", logits, axis, backend, n_threads)
 
 
+@in_default_float_state
 def logsumexp(
     logits: ArrayLike,
     axis: Axis = -1,
@@ -150,6 +153,7 @@ def logsumexp(
     return result[()] if result.ndim == 0 else result
 
 
+@in_default_float_state
 def cross_entropy(
     logits: ArrayLike,
     targets: ArrayLike,
@@ -311,6 +315,19 @@ def softmax_cross_entropy(
                 _check_rows(invalid, rows, rows.shape[:1], overwritten=out is not None)
             return loss, dlogits
     options = LossOptions(sample_weight, class_weight, label_smoothing, ignore_index, reduction)
+    return _softmax_cross_entropy(logits, targets, out, options, backend, n_threads)
+
+
+@in_default_float_state
+def _softmax_cross_entropy(
+    logits: ArrayLike,
+    targets: ArrayLike,
+    out: FloatArray | None,
+    options: LossOptions,
+    backend: str,
+    n_threads: int | None,
+) -> tuple[Any, FloatArray]:
+    """The general way of `softmax_cross_entropy`."""
     array = validation.as_array("logits", logits)
     dtype = validation.gradient_dtype(array.dtype)
     rows, leading_shape = _class_rows(_float_logits(array))

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import estimator
 from . import validation as checks
-from .backends import State
+from .backends import State, in_default_float_state
 from .classifier import SoftmaxClassifier
 from .exceptions import DivergenceError
 from .fitting import HeldOut, Run, hold_out
@@ -97,6 +97,7 @@ class _Problem(NamedTuple):
     start: State
 
 
+@in_default_float_state
 def search(
     X: ArrayLike,
     y: ArrayLike,

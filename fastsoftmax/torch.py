@@ -12,6 +12,8 @@ from . import loss
 
 __all__ = ["cross_entropy"]
 
+_HALVES = (torch.float16, torch.bfloat16)
+
 
 def cross_entropy(
     input: torch.Tensor,  # noqa: A002  # PyTorch's name
@@ -29,15 +31,18 @@ def cross_entropy(
     """Cross-entropy of softmax(input) against the target, as `torch.nn.functional.cross_entropy`.
 
     ``mean_i -sum_k t_ik * log(softmax(input)_ik)``; with options as in `fastsoftmax.cross_entropy`. Its
-    gradient is computed with it, where one is asked for, and kept for the backward pass.
+    gradient is computed with it, where one is asked for, and kept for the backward pass, which multiplies
+    it by the gradient that comes from above and rounds the product to the dtype of `input`. That of
+    float16 and bfloat16 is kept in float32, so that a scaled loss (`torch.amp.GradScaler`) saves what
+    those dtypes would round to 0. A row that is ignored has the gradient 0, whatever comes from above.
 
     Parameters
     ----------
     input : Tensor, shape (n_classes,), (n, n_classes) or (n, n_classes, d1, ...)
         Logits on the CPU: float32 or float64; float16 or bfloat16, computed in float32.
     target : Tensor
-        Labels of the shape of `input` without its classes, or probabilities of its shape, of which no
-        gradient is taken.
+        Integer labels of the shape of `input` without its classes, or floating-point probabilities of its
+        shape, of which no gradient is taken.
     weight : Tensor, shape (n_classes,), optional
         The weights of the classes, not negative.
     size_average, reduce
@@ -53,6 +58,7 @@ def cross_entropy(
     -------
     Tensor
         The loss in nats, of the dtype of `input`; with ``reduction="none"`` of the shape of the labels.
+        Under ``torch.autocast("cpu")`` float32 where `input` is of float16 or bfloat16.
 
     Raises
     ------
@@ -85,6 +91,13 @@ def cross_entropy(
         raise TypeError(f"input: expected floating-point logits, got {input.dtype}")
     if input.ndim == 0:
         raise ValueError("input: expected shape (n_classes,) or (n, n_classes, ...), got a scalar")
+    if target.shape == input.shape and not target.is_floating_point():
+        raise TypeError(
+            "target: expected floating-point probabilities where it has the shape of input, or integer "
+            f"labels of that shape without the classes, got {target.dtype} of shape {(*target.shape,)}"
+        )
+    if torch.is_autocast_enabled("cpu") and input.dtype in _HALVES:
+        input = input.float()  # noqa: A001  # as F.cross_entropy; the cast's backward rounds
     options = {
         "class_weight": None if weight is None else _array(weight),
         "ignore_index": ignore_index,
@@ -98,20 +111,26 @@ def cross_entropy(
 
 
 class _CrossEntropy(torch.autograd.Function):  # type: ignore[misc]  # not known without PyTorch
-    """Keeps the gradient of the loss; with "none", row by row, scaled by what comes back to each."""
+    """Keep the gradient of the loss, of half-precision logits in float32, for the backward pass.
+
+    To keep the logits instead would take half the memory of theirs, and a second pass of exponentials.
+    """
 
     @staticmethod
     def forward(
         ctx: Any, logits: torch.Tensor, target: torch.Tensor, options: dict[str, Any]
     ) -> torch.Tensor:
         axis = min(logits.ndim - 1, 1)
-        targets = target.movedim(axis, -1) if target.shape == logits.shape else target
+        is_soft = target.shape == logits.shape
+        targets = target.movedim(axis, -1) if is_soft else target
         arguments = _array(logits.movedim(axis, -1)), _array(targets)
-        ctx.axis, ctx.per_row = axis, options["reduction"] == "none"
         if ctx.needs_input_grad[0]:
             losses, dlogits = loss.softmax_cross_entropy(*arguments, **options)
-            gradient = torch.from_numpy(dlogits).movedim(-1, axis).to(logits.dtype)
-            ctx.save_for_backward(gradient)
+            has_ignored = not is_soft and options["ignore_index"] is not None
+            ignored = target == options["ignore_index"] if has_ignored else None
+            ctx.save_for_backward(torch.from_numpy(dlogits).movedim(-1, axis), ignored)
+            ctx.axis, ctx.dtype = axis, logits.dtype
+            ctx.is_per_row = options["reduction"] == "none"
         else:
             losses = loss.cross_entropy(*arguments, **options)
         return torch.from_numpy(np.asarray(losses)).to(logits.dtype)
@@ -125,10 +144,13 @@ class _CrossEntropy(torch.autograd.Function):  # type: ignore[misc]  # not known
                 "fastsoftmax.torch.cross_entropy: has no second derivative (create_graph=True); "
                 "use torch.nn.functional.cross_entropy for it"
             )
-        (gradient,) = ctx.saved_tensors
-        if ctx.per_row:
-            grad_output = grad_output.unsqueeze(ctx.axis)
-        return gradient * grad_output, None, None
+        gradient, ignored = ctx.saved_tensors
+        factor = grad_output.to(gradient.dtype)
+        if ignored is not None:
+            factor = torch.where(ignored, 0, factor)  # 0 times infinity would be NaN
+        if ignored is not None or ctx.is_per_row:
+            factor = factor.unsqueeze(ctx.axis)
+        return (gradient * factor).to(ctx.dtype), None, None
 
 
 def _check_tensor(name: str, value: object) -> None:
@@ -141,6 +163,5 @@ def _check_tensor(name: str, value: object) -> None:
 def _array(tensor: torch.Tensor) -> np.ndarray[Any, Any]:
     """Its memory as an array; what NumPy has no dtype for, as float32."""
     tensor = tensor.detach()
-    is_half = tensor.dtype in (torch.float16, torch.bfloat16)
-    array: np.ndarray[Any, Any] = (tensor.float() if is_half else tensor).numpy()
+    array: np.ndarray[Any, Any] = (tensor.float() if tensor.dtype in _HALVES else tensor).numpy()
     return array

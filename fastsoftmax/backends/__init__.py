@@ -1,5 +1,6 @@
 """Four ways to compute the same thing: naive, numba, vectorized, compiled."""
 
+from .floating_point import in_default_float_state
 from .protocol import Backend, Data, Rule, Shortcuts, State, TargetWeights
 from .registry import NAMES, get_backend, shortcuts_of, why_unavailable
 
@@ -12,6 +13,7 @@ __all__ = [
     "State",
     "TargetWeights",
     "get_backend",
+    "in_default_float_state",
     "shortcuts_of",
     "why_unavailable",
 ]

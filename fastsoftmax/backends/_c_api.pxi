@@ -5,6 +5,13 @@ cdef const kernel_table *kernels_of(fastsoftmax_type type) noexcept nogil:
     return chosen.float32 if type == FASTSOFTMAX_FLOAT32 else chosen.float64
 
 
+cdef ptrdiff_t api_over_rows(Rows *rows, size_t n_rows, int n_threads) noexcept nogil:
+    cdef float_state caller = float_state_enter()
+    cdef ptrdiff_t invalid = over_rows(rows, n_rows, n_threads) if n_rows else -1
+    float_state_leave(&caller)
+    return invalid
+
+
 cdef ptrdiff_t api_map(
     ptrdiff_t (*function)(const Rows *rows, size_t first, size_t n) noexcept nogil,
     fastsoftmax_type type, const void *logits, ptrdiff_t logits_stride, size_t n_rows,
@@ -14,7 +21,7 @@ cdef ptrdiff_t api_map(
     rows.function = function
     set_rows(&rows, kernels_of(type), <const char *>logits, n_classes, <char *>out)
     rows.logits_stride, rows.out_stride = logits_stride, out_stride
-    return over_rows(&rows, n_rows, n_threads) if n_rows else -1
+    return api_over_rows(&rows, n_rows, n_threads)
 
 
 cdef ptrdiff_t api_softmax(
@@ -58,7 +65,7 @@ cdef ptrdiff_t api_cross_entropy(
         of_targets.rows, of_targets.classes = weights.rows, weights.classes
         of_targets.smoothing = weights.smoothing
         rows.weights = &of_targets
-    return over_rows(&rows, n_rows, n_threads) if n_rows else -1
+    return api_over_rows(&rows, n_rows, n_threads)
 
 
 cdef fastsoftmax_api api

@@ -29,6 +29,7 @@ from fastsoftmax.backends.kernels cimport (
     CACHE_LINE, FEW_CLASSES, FLOAT16, FLOAT32, MOST_PANELS, N_PHASES, NO_ROWS, PANEL_VECTORS,
     PHASE_CONVERT, PHASE_LOSS, PHASE_SCORES, PHASE_UPDATE, REAL, ROWS_AHEAD, SECOND_HALVES,
     SLABS_AT_ONCE, SPARSE_ROWS_AHEAD, SPARSE_SLAB_VECTORS, UINT8, WHOLE_ROWS,
+    float_state, float_state_enter, float_state_leave,
     instruction_set_row, kernel_table, number_kind, penalty_prefix, phase_begin, phase_next, phase_totals,
     phases_of_thread, phases_start, phases_stop, platform_allocate, platform_fetch, platform_free,
     platform_nanoseconds, platform_seconds, pool, pool_begin, pool_end, pool_for, pool_threads,
@@ -107,6 +108,37 @@ cdef _choose(name):
 
 
 _choose(os.environ.get("FASTSOFTMAX_ISA", ""))
+
+
+cdef class FloatState:
+    """The floating-point state that results must not depend on: see csrc/float_state.h.
+
+    Every function here that computes calls `set` first in each block without the GIL, since a signal's
+    handler may have run between two of them. The caller's state comes back with the end of a `with` block,
+    or with that of the object.
+    """
+
+    cdef float_state caller
+    cdef bint is_set
+
+    cdef void set(self) noexcept nogil:
+        cdef float_state now = float_state_enter()
+        if not self.is_set:
+            self.caller, self.is_set = now, True
+
+    cdef void restore(self) noexcept nogil:
+        if self.is_set:
+            float_state_leave(&self.caller)
+            self.is_set = False
+
+    def __enter__(self):
+        self.set()
+
+    def __exit__(self, kind, error, traceback):
+        self.restore()
+
+    def __dealloc__(self):
+        self.restore()
 
 
 cdef class View:

@@ -187,7 +187,9 @@ def shuffle_in(order, size_t first, uniforms):
     cdef const double *numbers = <const double *>u.start
     cdef int64_t *taken = <int64_t *>out.start
     cdef size_t i, j, end = min(first + u.length(0), out.length(0))
+    cdef FloatState floats = FloatState()
     with nogil:
+        floats.set()
         for i in range(first, end):
             j = <size_t>(numbers[i - first] * <double>(i + 1))
             taken[i] = taken[j]
@@ -341,9 +343,11 @@ cdef dense_epoch(
     pack_weights(&e, v, e.velocity)
     pack_weights(&e, ws, coef_sums)
     cdef size_t step = 0
+    cdef FloatState floats = FloatState()
     try:
         while step < e.n_steps:
             with nogil:
+                floats.set()
                 if of_l2.held:
                     step = run_steps_of_models(&e, step, n_threads)
                 else:

@@ -120,7 +120,9 @@ def linear_cross_entropy(
     cdef pool *helpers = NULL
     cdef size_t block, first, n, i
     cdef ptrdiff_t invalid = -1
+    cdef FloatState floats = FloatState()
     with nogil:
+        floats.set()
         m.kernels.pack(
             w.start, w.buffer.strides[0], w.buffer.strides[1], m.n_features, m.n_classes, m.coef,
             m.coef_stride)

@@ -259,8 +259,10 @@ cdef packed_linear_cross_entropy(
     cdef pool *helpers
     cdef size_t first, n, i
     cdef ptrdiff_t invalid = -1
+    cdef FloatState floats = FloatState()
     for first in range(0, n_rows, at_once):
         with nogil:
+            floats.set()
             n = min(at_once, n_rows - first)
             split_minibatch(&m, n, n_threads)
             for i in range(n):

@@ -54,7 +54,9 @@ def column_moments(X, origin, sums, squares, int n_threads):
     cdef pool *helpers = NULL
     cdef const double *of_chunk
     cdef size_t chunk, j
+    cdef FloatState floats = FloatState()
     with nogil:
+        floats.set()
         if m.rows.n_items * m.n_features >= LEAST_ELEMENTS_FOR_THREADS:
             helpers = pool_begin(n_threads)
         pool_for(helpers, moments_chunk, &m, m.rows.n_chunks)

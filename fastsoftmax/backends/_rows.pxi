@@ -126,9 +126,11 @@ def softmax(logits, out, int n_threads):
     cdef View z = View(logits), p = View(out, True)
     cdef Rows rows
     cdef ptrdiff_t invalid
+    cdef FloatState floats = FloatState()
     rows.function = softmax_rows
     set_rows(&rows, z.kernels(), z.start, z.length(1), p.start)
     with nogil:
+        floats.set()
         invalid = over_rows(&rows, z.length(0), n_threads)
     return invalid
 
@@ -137,9 +139,11 @@ def log_softmax(logits, out, int n_threads):
     cdef View z = View(logits), log_p = View(out, True)
     cdef Rows rows
     cdef ptrdiff_t invalid
+    cdef FloatState floats = FloatState()
     rows.function = log_softmax_rows
     set_rows(&rows, z.kernels(), z.start, z.length(1), log_p.start)
     with nogil:
+        floats.set()
         invalid = over_rows(&rows, z.length(0), n_threads)
     return invalid
 
@@ -147,9 +151,11 @@ def log_softmax(logits, out, int n_threads):
 def logsumexp(logits, out, int n_threads):
     cdef View z = View(logits), lse = View(out, True)
     cdef Rows rows
+    cdef FloatState floats = FloatState()
     rows.function = logsumexp_rows
     set_rows(&rows, z.kernels(), z.start, z.length(1), lse.start)
     with nogil:
+        floats.set()
         over_rows(&rows, z.length(0), n_threads)
 
 
@@ -161,12 +167,14 @@ def softmax_cross_entropy(
     cdef Weights of_targets = Weights(weights)
     cdef Rows rows
     cdef ptrdiff_t invalid
+    cdef FloatState floats = FloatState()
     rows.function = cross_entropy_rows
     set_rows(&rows, z.kernels(), z.start, z.length(1), dz.start)
     rows.labels, rows.probabilities = t.labels, t.probabilities
     rows.weights = of_targets.start
     rows.scale, rows.losses = scale, <double *>loss.start
     with nogil:
+        floats.set()
         invalid = over_rows(&rows, z.length(0), n_threads)
     return invalid
 
@@ -176,6 +184,8 @@ def penalty(W, double l2, double l1, gradient, int n_threads):
     cdef const kernel_table *kernels = w.kernels()
     cdef size_t n = w.length(0)
     cdef double value
+    cdef FloatState floats = FloatState()
     with nogil:
+        floats.set()
         value = kernels.penalty(w.start, n, l2, l1, g.start)
     return value

@@ -73,6 +73,7 @@ cdef dense_linear_scores(X, coef, intercept, logits, int n_threads):
     cdef Scores s
     cdef Minibatch *m = &s.minibatch
     cdef pool *helpers = NULL
+    cdef FloatState floats = FloatState()
     m.kernels, m.n_features, m.n_classes = w.kernels(), x.length(1), w.length(0)
     m.coef_stride, m.intercept = padded(m.n_features, m.kernels.lanes), b.start
     cdef size_t size = m.kernels.element_size, lanes = m.kernels.lanes, n = x.length(0)
@@ -94,6 +95,7 @@ cdef dense_linear_scores(X, coef, intercept, logits, int n_threads):
     m.coef, s.blocks = weights.start, blocks.start
     s.converted = converted.start if s.number != REAL else NULL
     with nogil:
+        floats.set()
         if s.many_classes:
             pack_slabs(m, w.start, m.coef)
         else:
@@ -139,6 +141,7 @@ cdef sparse_linear_scores(X, coef, intercept, logits, int n_threads):
     cdef SparseScores s
     cdef SparseEpoch *e = &s.rows_of
     cdef pool *helpers = NULL
+    cdef FloatState floats = FloatState()
     cdef size_t slab
     describe_matrix(e, values, columns, starts, w)
     e.intercept, s.logits = b.start, z.start
@@ -148,6 +151,7 @@ cdef sparse_linear_scores(X, coef, intercept, logits, int n_threads):
     cdef Scratch some = Scratch(s.samples.n_chunks * ROWS_TO_SCORE, e.stride, size)
     e.weights.start, s.padded_logits = weights.start, some.start
     with nogil:
+        floats.set()
         for slab in range(e.n_slabs):
             e.kernels.sparse_pack(w.start, &e.weights, slab)
         if uses_threads(e.n_values, 1, e.weights.n_classes):

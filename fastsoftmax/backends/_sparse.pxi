@@ -295,14 +295,17 @@ cdef sparse_epoch(data, state, rule, order, size_t batch_size, rates, int n_thre
         if ws.held:
             e.kernels.sparse_pack(ws.start, &packed_sums, slab)
     cdef size_t step = 0
+    cdef FloatState floats = FloatState()
     try:
         while step < n_steps:
             with nogil:
+                floats.set()
                 step = run_sparse_steps(&e, step, n_steps, n_threads)
             if not isfinite(e.objectives[step - 1]):
                 break
             PyErr_CheckSignals()
     finally:
+        floats.set()
         restart(&e)
         for slab in range(e.n_slabs):
             e.kernels.sparse_unpack(&e.weights, slab, w.start)

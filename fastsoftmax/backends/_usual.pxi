@@ -98,6 +98,7 @@ cdef object mean_of_usual(Arrays *arrays, dlogits, n_threads):
     cdef ptrdiff_t invalid
     cdef double mean
     cdef int threads = 1
+    cdef float_state caller
     rows.labels = <const int64_t *>arrays.labels.buf
     if not all_below(rows.labels, n, n_classes):
         return None
@@ -107,14 +108,17 @@ cdef object mean_of_usual(Arrays *arrays, dlogits, n_threads):
     if n > FEW_LOSSES:
         many = Scratch(n, 1, sizeof(double))
         rows.losses = <double *>many.start
-    rows.function, rows.scale = cross_entropy_rows, 1.0 / n
+    rows.function = cross_entropy_rows
     set_rows(
         &rows, chosen.float32 if arrays.logits.itemsize == 4 else chosen.float64,
         <const char *>arrays.logits.buf, n_classes, <char *>arrays.out.buf)
     rows.probabilities, rows.weights = NULL, NULL
     with nogil:
+        caller = float_state_enter()
+        rows.scale = 1.0 / n
         invalid = over_rows(&rows, n, threads)
         mean = pairwise_sum(rows.losses, n) / n
+        float_state_leave(&caller)
     return mean, dlogits, invalid
 
 

@@ -13,6 +13,13 @@ cdef extern from "platform.h" nogil:
     uint64_t platform_nanoseconds()
 
 
+cdef extern from "float_state.h" nogil:
+    struct float_state:
+        pass
+    float_state float_state_enter()
+    void float_state_leave(const float_state *caller)
+
+
 cdef extern from "kernels.h" nogil:
     enum:
         ROWS_AHEAD

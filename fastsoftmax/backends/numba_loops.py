@@ -9,7 +9,6 @@ number of threads.
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from math import exp, isnan, log
-from threading import Lock
 from typing import Any
 
 import numba
@@ -18,7 +17,7 @@ from numba import prange
 from numpy.typing import NDArray
 
 from .. import phases
-from . import minibatches
+from . import forking, minibatches
 from .protocol import Data, FloatArray, LabelArray, Rule, State, TargetWeights
 from .weighting import weighted
 
@@ -26,9 +25,6 @@ name = "numba"
 column_moments = minibatches.column_moments
 linear_scores = minibatches.linear_scores
 
-# Numba's workqueue threading layer, the one that is always there, aborts the process when two Python
-# threads enter parallel code at once.
-_lock = Lock()
 _MOST_THREADS = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]  # set at run time
 
 
@@ -47,9 +43,12 @@ def _jit(**options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
 _LEAST_WORK = 200_000
 
 
+# Numba's workqueue threading layer, the one that is always there, aborts the process when two Python
+# threads enter parallel code at once.
 @contextmanager
 def _threads(n_threads: int, work: int) -> Iterator[None]:
-    with _lock:
+    with forking.lock:
+        forking.check_threads()
         before = numba.get_num_threads()
         numba.set_num_threads(min(n_threads, _MOST_THREADS) if work >= _LEAST_WORK else 1)
         try:

@@ -4,6 +4,7 @@ from importlib import import_module
 from types import MappingProxyType
 from typing import cast
 
+from . import forking
 from .protocol import Backend, Shortcuts
 
 # In the order of preference of "auto", with what to install where the import fails.
@@ -63,7 +64,8 @@ def why_unavailable(name: str) -> str | None:
         return None
     module, remedy = _MODULES[name]
     try:
-        backend = cast(Backend, import_module(module))  # a test compares the signatures
+        with forking.lock:
+            backend = cast(Backend, import_module(module))  # a test compares the signatures
     except ImportError as error:
         return f"{error}; {remedy}"
     _keep(name, backend)

@@ -10,7 +10,7 @@ import numpy as np
 from dask.base import is_dask_collection
 
 from .. import classifier, estimator, validation
-from ..backends import State
+from ..backends import State, in_default_float_state
 from ..fitting import train
 from ..settings import Settings, generator_of
 from .cluster import Cluster, client_of
@@ -105,6 +105,7 @@ class SoftmaxClassifier(classifier.SoftmaxClassifier):
         self.local_epochs = local_epochs
         self.persist = persist
 
+    @in_default_float_state
     def fit(  # type: ignore[override]
         self,
         X: Any,
@@ -242,6 +243,7 @@ class SoftmaxClassifier(classifier.SoftmaxClassifier):
         """Return the natural logarithm of the probabilities as a lazy array."""
         return self._lazily("predict_log_proba", X)
 
+    @in_default_float_state
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Return the accuracy, as the local estimator does: of labels or of probabilities."""
         if not is_dask_collection(X):
@@ -362,5 +364,5 @@ def _as_vector(y: Any) -> Any:
     """Return labels in one column as one dimension, with the warning of the local estimator, once."""
     if not is_dask_collection(y) or getattr(y, "ndim", 1) != 2 or y.shape[1] != 1:
         return y
-    estimator.warn_of_column(stacklevel=4)
+    estimator.warn_of_column(stacklevel=5)
     return y[:, 0] if is_array(y) else y[y.columns[0]]

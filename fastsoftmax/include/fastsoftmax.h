@@ -7,6 +7,7 @@
  * The functions take pointers, sizes, strides and flags, hold no Python object and need neither OpenMP nor a
  * BLAS library. They check nothing: shapes must fit, labels be classes, rows not overlap but for an
  * output that is exactly its input. Row strides are in elements; the elements of a row are contiguous.
+ * They compute in the default floating-point state, and restore the caller's.
  * A later version of the table only adds to the end of this one.
  *
  * Notation: z is a row of logits, lse(z) = log(sum over k of exp(z_k)), p = exp(z - lse(z)).

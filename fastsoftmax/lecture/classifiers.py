@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import validation
+from ..backends import in_default_float_state
 from ..validation import FloatArray
 from .linear_model import LinearModel, warn_of_divergence
 from .losses import course_words, softmax_loss
@@ -32,6 +33,7 @@ class LinearClassifier(LinearModel):
         super().__init__()
         self.backend = backend
 
+    @in_default_float_state
     def train(
         self,
         X: ArrayLike,
@@ -219,6 +221,7 @@ class LinearSoftmaxClassifier(LinearModel):
         super().__init__()
         self.backend = backend
 
+    @in_default_float_state
     def fit(
         self,
         X: ArrayLike,

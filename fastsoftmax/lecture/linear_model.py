@@ -144,5 +144,5 @@ def warn_of_divergence(history: list[float], what: str, learning_rate: float, re
             f"that of the last finite loss: lower learning_rate (now {learning_rate:g}) or reg (now "
             f"{reg:g}), or scale the columns of X to a common range",
             RuntimeWarning,
-            stacklevel=3,
+            stacklevel=4,
         )

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import linear, validation
 from .. import loss as core
+from ..backends import in_default_float_state
 from ..validation import FloatArray
 
 # A probability may exceed 1 by its rounding; what exceeds it by more is a score.
@@ -45,6 +46,7 @@ def softmax(predictions: ArrayLike) -> FloatArray:
         return core.softmax(_rows("predictions", predictions))
 
 
+@in_default_float_state
 def cross_entropy_loss(probs: ArrayLike, target_index: ArrayLike) -> float:
     """Mean cross-entropy of probabilities, ``mean_i -log(probs[i, target_index[i]])``.
 
@@ -134,6 +136,7 @@ def softmax_with_cross_entropy(
     return loss, gradient.reshape(array.shape)
 
 
+@in_default_float_state
 def l2_regularization(W: ArrayLike, reg_strength: float) -> tuple[float, FloatArray]:
     """L2 penalty ``reg_strength * sum(W**2)`` and its gradient ``2 * reg_strength * W``.
 
@@ -276,6 +279,7 @@ def softmax_loss_compiled(
     return softmax_loss(W, X, y, reg, "compiled")
 
 
+@in_default_float_state
 def softmax_loss(
     W: ArrayLike, X: ArrayLike, y: ArrayLike, reg: float, backend: str
 ) -> tuple[float, FloatArray]:

@@ -35,6 +35,7 @@ TESTS = [
     "tests/test_interruption.py",
     "tests/test_instruction_sets.py",
     "tests/test_processes.py",
+    "tests/test_float_state.py",
 ]
 SELECTION = "not naive and not numba"
 SECONDS_OF_A_TEST = 200
@@ -134,6 +135,18 @@ MUTANTS = [
         "csrc/pool.c",
         "if (atomic_load(&pool->unfinished)) wait_for_workers(pool);",
         "if (atomic_load(&pool->unfinished) > 1) wait_for_workers(pool);",
+    ),
+    Mutant(
+        "workers that round as the thread does that has started them",
+        "csrc/pool.c",
+        "    float_state_enter();\n",
+        "",
+    ),
+    Mutant(
+        "workers pinned as the process was when they started",
+        "csrc/pool.c",
+        "if (pool->n_workers == before && platform_same_cpus(&cpus, &pool->cpus)) return;",
+        "if (pool->n_workers == before) return;",
     ),
     Mutant(
         "a lost wake-up",
