@@ -71,6 +71,12 @@ ALWAYS_INLINE void losses_of_lanes(const struct lanes *of, double *losses) {
     }
 }
 
+/* As reduce_terms, with a power of 2 for each lane. */
+ALWAYS_INLINE void reduce_columns(real (*columns)[LANES], size_t n_classes, vec reductions) {
+    if (!any_less(reductions, broadcast(1))) return;
+    for (size_t k = 0; k < n_classes; ++k) store(columns[k], mul(load(columns[k]), reductions));
+}
+
 /* Losses and gradients of n_rows <= LANES rows, in place: columns[k][i] is the logit and then, unless
  * only losses are asked for, the gradient of class k of row i, times scales[i], of which there are LANES. A row without a softmax has the loss NaN,
  * and so has one whose label is no class: it may have changed since it was checked. Returns how many of
@@ -119,14 +125,18 @@ ALWAYS_INLINE int cross_entropy_of_columns(real (*columns)[LANES], size_t n_rows
         n_invalid += isnan(loss_of_row[i]) != 0;
     }
     if (!with_gradient) return n_invalid;
-    real high[LANES], low[LANES], of_labels[LANES];
+    real high[LANES], low[LANES], of_labels[LANES], reductions[LANES];
     for (size_t i = 0; i < LANES; ++i) {
-        struct label_gradient g = label_gradient_of(lanes.others[i], lanes.lost[i],
-                                                    (double)lanes.label_term[i], scales[i]);
+        double term = (double)lanes.label_term[i], reduction;
+        reduction = reduction_of(scales[i], lanes.others[i] + term);
+        struct label_gradient g = label_gradient_of(
+            lanes.others[i] * reduction, lanes.lost[i] * reduction, term * reduction, scales[i]);
+        reductions[i] = (real)reduction;
         high[i] = g.factor.high;
         low[i] = g.factor.low;
         of_labels[i] = g.of_label;
     }
+    reduce_columns(columns, n_classes, load(reductions));
     vec factor = load(high), rest = load(low), gradient_of_label = load(of_labels);
     for (size_t k = 0; k < n_classes; ++k) {
         vec e = load(columns[k]), gradient = fmadd(e, factor, mul(e, rest));
@@ -135,44 +145,64 @@ ALWAYS_INLINE int cross_entropy_of_columns(real (*columns)[LANES], size_t n_rows
     return n_invalid;
 }
 
-/* As above, of any targets u, which replace labels: a row's loss is sum(u * (m - z)) + sum(u) * log(total),
- * and its gradient scale * (sum(u) * p - u). */
+/* As above, of any targets u, which replace labels: a row's loss is sum(u * (m - z)) + sum(u) * log(total / e_m),
+ * and its gradient scale * (sum(u) * p - u). That of m, the first of the largest logits, is taken without what
+ * cancels where p rounds to 1: scale * (rest - sum(u) * others / total), of the sums without m. */
 static inline void targets_of_columns(real (*columns)[LANES], real (*targets)[LANES], size_t n_rows,
                                       size_t n_classes, double scale, double *losses) {
-    vec largest = load(columns[0]), zero = broadcast(0), of_largest = zero;
-    for (size_t k = 1; k < n_classes; ++k) largest = maximum(largest, load(columns[k]));
+    vec largest = load(columns[0]), zero = broadcast(0), place = zero;
+    for (size_t k = 1; k < n_classes; ++k) {
+        vec z = load(columns[k]);
+        place = select_less(largest, z, broadcast((real)k), place);
+        largest = maximum(largest, z);
+    }
     struct shift shift = shift_of(largest);
-    sums terms = no_sums(), gaps = no_sums(), masses = no_sums();
+    vec of_largest = zero, its_target = zero;
+    sums others = no_sums(), gaps = no_sums(), rest = no_sums();
     for (size_t k = 0; k < n_classes; ++k) {
         vec z = load(columns[k]), u = load(targets[k]), e = exponential(z, &shift);
+        vec class = broadcast((real)k);
         store(columns[k], e);
-        of_largest = maximum(of_largest, e);
-        terms = add_terms(terms, e);
-        masses = add_terms(masses, u);
+        of_largest = select_equal(place, class, e, of_largest);
+        its_target = select_equal(place, class, u, its_target);
+        others = add_terms(others, select_equal(place, class, zero, e));
+        rest = add_terms(rest, select_equal(place, class, zero, u));
         /* 0 * inf has no part in it */
         gaps = add_terms(gaps, select_less(zero, u, mul(u, sub(largest, z)), zero));
     }
-    double total[LANES], lost[LANES], gap[LANES], lost_gap[LANES], mass[LANES], lost_mass[LANES];
+    double other[LANES], lost[LANES], gap[LANES], lost_gap[LANES], mass[LANES], lost_mass[LANES];
     double loss_of_row[LANES];
-    real largest_term[LANES], high[LANES], low[LANES];
-    store_sums(total, lost, terms);
+    real term[LANES], target[LANES], high[LANES], low[LANES], of_places[LANES], reductions[LANES];
+    store_sums(other, lost, others);
     store_sums(gap, lost_gap, gaps);
-    store_sums(mass, lost_mass, masses);
-    store(largest_term, of_largest);
+    store_sums(mass, lost_mass, rest);
+    store(term, of_largest);
+    store(target, its_target);
     for (size_t i = 0; i < LANES; ++i) {
-        double log_total = loss_of(0, 0, total[i], lost[i], 0, (double)largest_term[i]);
-        loss_of_row[i] = gap[i] + lost_gap[i] + (mass[i] + lost_mass[i]) * log_total;
+        double e = (double)term[i], rest_of_row = mass[i] + lost_mass[i];
+        double mass_of_row = rest_of_row + (double)target[i];
+        double log_total = loss_of(0, 0, other[i], lost[i], e, e);
+        loss_of_row[i] = gap[i] + lost_gap[i] + mass_of_row * log_total;
     }
     for (size_t i = 0; i < LANES; ++i) {
-        struct factor f = quotient_of(scale * (mass[i] + lost_mass[i]), 0, total[i], lost[i]);
+        double rest_of_row = mass[i] + lost_mass[i], mass_of_row = rest_of_row + (double)target[i];
+        double of_total, total = sum_of(other[i], (double)term[i], &of_total);
+        double reduction = reduction_of(scale * mass_of_row, total);
+        struct factor f = quotient_of(scale * mass_of_row, 0, total * reduction,
+                                      (of_total + lost[i]) * reduction);
+        reductions[i] = (real)reduction;
         high[i] = f.high;
         low[i] = f.low;
+        of_places[i] = (real)(scale * (rest_of_row - mass_of_row * (other[i] / total)));
     }
     for (size_t i = 0; i < n_rows; ++i) losses[i] = loss_of_row[i];
-    vec factor = load(high), rest = load(low), negative = broadcast((real)-scale);
+    reduce_columns(columns, n_classes, load(reductions));
+    vec factor = load(high), remainder = load(low), negative = broadcast((real)-scale);
+    vec of_place = load(of_places);
     for (size_t k = 0; k < n_classes; ++k) {
         vec e = load(columns[k]), of_target = mul(load(targets[k]), negative);
-        store(columns[k], fmadd(e, factor, fmadd(e, rest, of_target)));
+        vec gradient = fmadd(e, remainder, fmadd(e, factor, of_target));
+        store(columns[k], select_equal(place, broadcast((real)k), of_place, gradient));
     }
 }
 

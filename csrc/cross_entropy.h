@@ -6,11 +6,12 @@
  *   - With a label y, the sum of exponentials leaves e_y out: others = sum of e_k for k != y. Where y has the
  *     largest logit the loss is log(1 + others / e_y), and the label's gradient -others / total: no cancellation
  *     where the label dominates.
+ *   - With other targets t, the largest logit z_m takes the place of the label, as p can round to 1 nowhere
+ *     else: others leaves out e_m, rest = sum of t_k for k != m, and dz_m = scale * (rest - sum(t) * others / total).
  *   - The losses of LANES rows are taken at once: a logarithm is a long chain of operations.
  *   - Weights of rows and classes and label smoothing make other targets u of t (struct target_weights). They
  *     are made where they are used, once for the loss and once for the gradient: a matrix of them would be
- *     as large as the logits. With a label, its own share keeps the exact way, and the rest is added:
- *     u = a * onehot(y) + u', loss = a * loss of y + sum of u'_k * (lse - z_k).
+ *     as large as the logits.
  *   - A row whose targets all count nothing is not looked at: its loss and gradient are 0, also where it holds a NaN.
  */
 #ifndef FASTSOFTMAX_CROSS_ENTROPY_H
@@ -31,8 +32,11 @@ static inline void label_row(const real *z, size_t n, size_t label, double scale
     lanes->others[i] = others;
     lanes->label_term[i] = dz ? dz[label] : (real)term_of(score, &row);
     if (!dz) return;
-    struct label_gradient g = label_gradient_of(others, lanes->lost[i],
-                                                (double)lanes->label_term[i], scale);
+    double label_term = (double)lanes->label_term[i];
+    double reduction = reduction_of(scale, others + label_term);
+    struct label_gradient g = label_gradient_of(others * reduction, lanes->lost[i] * reduction,
+                                                label_term * reduction, scale);
+    reduce_terms(dz, n, reduction);
     scale_row(dz, n, g.factor);
     dz[label] = g.of_label;
 }
@@ -66,40 +70,111 @@ static inline double fold_sums(const double *sums) {
            ((sums[1] + sums[5]) + (sums[3] + sums[7]));
 }
 
-/* mass = sum(t); returns sum(t * (m - z)) over t > 0: 0 * inf has no part in it. In double from the
- * difference on, which float32 may not hold. */
-static inline double expected_gap(const real *z, const real *t, size_t n, real m, double *mass) {
-    double gaps[SUMS] = {0}, masses[SUMS] = {0};
+/* The targets of one row: u_k = v_k * (of_target * t_k + of_every_class), with v = NULL for ones, and t a row of
+ * probabilities or, where that is NULL, the one-hot row of the label. */
+struct row_targets {
+    const real *t;
+    size_t label;
+    const real *classes;
+    double of_target, of_every_class;
+};
+
+ALWAYS_INLINE double target_of(const struct row_targets *u, size_t k) {
+    double t = u->t ? (double)u->t[k] : (double)(k == u->label);
+    return (u->classes ? (double)u->classes[k] : 1) * (u->of_target * t + u->of_every_class);
+}
+
+/* The index of the first element that is m, the maximum of the row; 0 in a row with a NaN that hides it. */
+static inline size_t place_of(const real *z, size_t n, real m) {
+    vec largest = broadcast(m), zero = broadcast(0), one = broadcast(1);
+    for (size_t k = 0; k < n; k += LANES) {
+        vec here = load_up_to(z + k, n - k, (real)NAN);
+        if (!any_less(select_equal(here, largest, zero, one), one)) continue;
+        for (size_t i = k; i < n && i < k + LANES; ++i) {
+            if (z[i] == m) return i;
+        }
+    }
+    return 0;
+}
+
+/* u * (m - z), 0 where u is, also of an infinite difference. In double from the difference on, which float32
+ * may not hold; float64 has no bits to spare, so what rounding loses is added to *lost. */
+ALWAYS_INLINE double gap_of(double u, double m, double z, double *lost) {
+    if (sizeof(real) < sizeof(double)) return u > 0 ? u * (m - z) : 0;
+    double of_below, below = sum_of(m, -z, &of_below), gap = u * below;
+    *lost += u > 0 ? u * of_below - exact_remainder(gap, u, below) : 0;
+    return u > 0 ? gap : 0;
+}
+
+/* Returns sum(u * (m - z)), which is the result plus *lost; rest = sum(u) but for the element at `place`. */
+ALWAYS_INLINE double expected_gap(const real *z, size_t n, real m, size_t place,
+                                  const struct row_targets *u, double *lost, double *rest) {
+    double gaps[SUMS] = {0}, losts[SUMS] = {0}, masses[SUMS] = {0}, of_sum;
     for (size_t first = 0; first < n; first += SUMS) {
         size_t end = n - first < SUMS ? n - first : SUMS;
         for (size_t i = 0; i < end; ++i) {
-            double target = (double)t[first + i], below = (double)m - (double)z[first + i];
-            gaps[i] += target > 0 ? target * below : 0;
-            masses[i] += target;
+            double target = target_of(u, first + i);
+            double gap = gap_of(target, (double)m, (double)z[first + i], losts + i);
+            if (sizeof(real) < sizeof(double)) {
+                gaps[i] += gap;
+            } else {
+                gaps[i] = sum_of(gaps[i], gap, &of_sum);
+                losts[i] += of_sum;
+            }
+            masses[i] += first + i == place ? 0 : target;
         }
     }
-    *mass = fold_sums(masses);
-    return fold_sums(gaps);
+    *rest = fold_sums(masses);
+    *lost = fold_sums(losts);
+    if (sizeof(real) < sizeof(double)) return fold_sums(gaps);
+    double gap = 0;
+    for (size_t i = 0; i < SUMS; ++i) {
+        gap = sum_of(gap, gaps[i], &of_sum);
+        *lost += of_sum;
+    }
+    return gap;
 }
 
-/* Returns total; where that is NaN, so is the loss. */
-static inline double probability_row(const real *z, size_t n, const real *t, double scale,
-                                     double *loss, real *dz) {
-    struct row row = row_of(z, n);
-    double mass, gap = expected_gap(z, t, n, row.largest, &mass);
-    double lost, total = exponentials(z, n, &row, NO_LABEL, dz, &lost);
-    double log_total = loss_of(0, 0, total, lost, 0, term_of(row.largest, &row));
-    *loss = gap + mass * log_total;
-    if (dz) {
-        struct factor factor = quotient_of(scale * mass, 0, total, lost);
-        vec high = broadcast(factor.high), low = broadcast(factor.low);
-        vec negative = broadcast((real)-scale);
-        for (size_t k = 0; k < n; k += LANES) {
-            vec target = mul(load_up_to(t + k, n - k, 0), negative);
-            vec term = load_up_to(dz + k, n - k, 0);
-            store_up_to(dz + k, fmadd(term, high, fmadd(term, low, target)), n - k);
-        }
+/* dz_k = factor * e_k - scale * u_k, of a label without its own share. The two largest parts come first: what
+ * remains of them where they cancel is exact. */
+ALWAYS_INLINE void soft_gradient(const struct row_targets *u, size_t n, double scale,
+                                 struct factor factor, real *dz) {
+    vec high = broadcast(factor.high), low = broadcast(factor.low);
+    vec of_target = broadcast((real)(-scale * u->of_target));
+    vec of_every_class = broadcast((real)(-scale * u->of_every_class));
+    for (size_t k = 0; k < n; k += LANES) {
+        vec target = of_every_class;
+        if (u->t) target = fmadd(of_target, load_up_to(u->t + k, n - k, 0), of_every_class);
+        if (u->classes) target = mul(target, load_up_to(u->classes + k, n - k, 0));
+        vec term = load_up_to(dz + k, n - k, 0);
+        store_up_to(dz + k, fmadd(term, low, fmadd(term, high, target)), n - k);
     }
+}
+
+/* One row of targets that are not just a label. Returns total; where that is NaN, so is the loss. */
+ALWAYS_INLINE double soft_row(const real *z, size_t n, const struct row_targets *u, double scale,
+                              double *loss, real *dz) {
+    struct row row = row_of(z, n);
+    size_t place = place_of(z, n, row.largest), label = u->t ? place : u->label;
+    double rest, of_gap, gap = expected_gap(z, n, row.largest, place, u, &of_gap, &rest);
+    double mass = rest + target_of(u, place);
+    double lost, others = exponentials(z, n, &row, place, dz, &lost); /* dz may be z */
+    double term = dz ? (double)dz[place] : term_of(row.largest, &row);
+    double of_total, total = sum_of(others, term, &of_total);
+    double of_loss;
+    *loss = sum_of(gap, mass * loss_of(0, 0, others, lost, term, term), &of_loss);
+    if (*loss < (double)INFINITY) *loss += of_loss + of_gap;
+    if (isnan(total)) *loss = total;
+    if (!dz) return total;
+    double label_term = (double)dz[label], reduction = reduction_of(scale * mass, total);
+    struct factor factor = quotient_of(scale * mass, 0, total * reduction,
+                                       (of_total + lost) * reduction);
+    reduce_terms(dz, n, reduction);
+    soft_gradient(u, n, scale, factor, dz);
+    if (label != place) {
+        dz[label] = (real)(scale * (mass * (label_term / total) - target_of(u, label)));
+    }
+    dz[place] = (real)(scale * (rest - mass * (others / total)));
     return total;
 }
 
@@ -108,77 +183,6 @@ static ptrdiff_t first_nan(const double *values, size_t n) {
         if (isnan(values[i])) return (ptrdiff_t)i;
     }
     return -1;
-}
-
-/* The weights of one row: u_k = v_k * (of_target * t_k + of_every_class), with v = NULL for ones. */
-struct row_weights {
-    double of_target, of_every_class;
-    const real *classes;
-};
-
-static inline double class_weight(const struct row_weights *w, size_t k) {
-    return w->classes ? (double)w->classes[k] : 1;
-}
-
-/* mass = sum(u), without the label's own share; returns sum(u * (m - z)) over u > 0. t is NULL with a label. */
-static inline double weighted_gap(const real *z, const real *t, size_t n, real m,
-                                  const struct row_weights *w, double *mass) {
-    double gaps[SUMS] = {0}, masses[SUMS] = {0};
-    for (size_t first = 0; first < n; first += SUMS) {
-        size_t end = n - first < SUMS ? n - first : SUMS;
-        for (size_t i = 0; i < end; ++i) {
-            double target = t ? w->of_target * (double)t[first + i] : 0;
-            double u = class_weight(w, first + i) * (target + w->of_every_class);
-            double below = (double)m - (double)z[first + i];
-            gaps[i] += u > 0 ? u * below : 0;
-            masses[i] += u;
-        }
-    }
-    *mass = fold_sums(masses);
-    return fold_sums(gaps);
-}
-
-/* dz_k = factor * e_k - scale * u_k, without the label's own share. */
-ALWAYS_INLINE void weighted_gradient(const real *t, size_t n, const struct row_weights *w,
-                                     double scale, struct factor factor, real *dz) {
-    vec high = broadcast(factor.high), low = broadcast(factor.low);
-    vec of_target = broadcast((real)(-scale * w->of_target));
-    vec of_every_class = broadcast((real)(-scale * w->of_every_class));
-    for (size_t k = 0; k < n; k += LANES) {
-        vec u = t ? fmadd(of_target, load_up_to(t + k, n - k, 0), of_every_class) : of_every_class;
-        if (w->classes) u = mul(u, load_up_to(w->classes + k, n - k, 0));
-        vec term = load_up_to(dz + k, n - k, 0);
-        store_up_to(dz + k, fmadd(term, high, fmadd(term, low, u)), n - k);
-    }
-}
-
-/* With a label or, where that is NO_LABEL, probabilities t. Returns total; where that is NaN, so is the loss. */
-static inline double weighted_row(const real *z, size_t n, size_t label, const real *t,
-                                  const struct row_weights *w, double scale, double *loss,
-                                  real *dz) {
-    if (!t && label >= n) return *loss = (double)NAN; /* changed since it was checked */
-    double of_label = t ? 0 : w->of_target * class_weight(w, label), mass;
-    struct row row = row_of(z, n);
-    real score = t ? row.largest : z[label];
-    double gap = weighted_gap(z, t, n, row.largest, w, &mass);
-    double lost, others = exponentials(z, n, &row, t ? NO_LABEL : label, dz, &lost);
-    double term = 0, of_total;
-    if (!t) term = dz ? (double)dz[label] : term_of(score, &row);
-    double total = sum_of(others, term, &of_total), largest_term = term_of(row.largest, &row);
-    double m = (double)row.largest;
-    *loss = gap + mass * loss_of(m, m, others, lost, term, largest_term);
-    if (of_label > 0) {
-        *loss += of_label * loss_of(m, (double)score, others, lost, term, largest_term);
-    }
-    if (isnan(total)) *loss = total;
-    if (!dz) return total;
-    struct factor factor = quotient_of(scale * (mass + of_label), 0, total, of_total + lost);
-    weighted_gradient(t, n, w, scale, factor, dz);
-    if (!t) {
-        double of_classes = mass * (term / total) - class_weight(w, label) * w->of_every_class;
-        dz[label] = (real)(scale * (of_classes - of_label * (others / total)));
-    }
-    return total;
 }
 
 static void nothing_of(size_t n, double *loss, real *dz) {
@@ -191,17 +195,20 @@ static inline int weighted_cross_entropy(const real *z, size_t n, size_t label, 
                                          const struct target_weights *weights, size_t i,
                                          double scale, double *loss, real *dz) {
     double of_row = weights->rows ? weights->rows[i] : 1, smoothing = weights->smoothing;
-    struct row_weights w = {of_row * (1 - smoothing), of_row * smoothing / (double)n,
-                            weights->classes};
-    if (!t && label >= n) {
+    struct row_targets u = {t, label, weights->classes, of_row * (1 - smoothing),
+                            of_row * smoothing / (double)n};
+    if (!t && label >= n) { /* changed since it was checked */
         *loss = (double)NAN;
         return 0;
     }
-    if (of_row == 0) {
-        nothing_of(n, loss, dz);
-        return 1;
+    if (of_row != 0) {
+        if (!isnan(soft_row(z, n, &u, scale, loss, dz))) return 1;
+        for (size_t k = 0; k < n; ++k) {
+            if (target_of(&u, k) > 0) return 0;
+        }
     }
-    return !isnan(weighted_row(z, n, label, t, &w, scale, loss, dz));
+    nothing_of(n, loss, dz);
+    return 1;
 }
 
 /* Up to LANES rows with a label each, which the weights of its row and class multiply. */
@@ -259,7 +266,8 @@ static ptrdiff_t cross_entropy(const void *logits, size_t stride, size_t n_rows,
             valid = weighted_cross_entropy(z, n_classes, label, t, weights, i, scale, losses + i,
                                            dz);
         } else {
-            valid = !isnan(probability_row(z, n_classes, t, scale, losses + i, dz));
+            struct row_targets u = {t, NO_LABEL, NULL, 1, 0};
+            valid = !isnan(soft_row(z, n_classes, &u, scale, losses + i, dz));
         }
         if (!valid && invalid < 0) invalid = (ptrdiff_t)i;
     }

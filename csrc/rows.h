@@ -318,6 +318,27 @@ ALWAYS_INLINE double loss_of(double m, double z, double others, double lost, dou
     return loss + (loss < (double)INFINITY ? rest : 0 * ratio); /* ratio may be NaN */
 }
 
+/* Below this, a factor of terms has too few bits left for a probability. */
+static const double LEAST_FACTOR = sizeof(real) == sizeof(float) ? 0x1p-110 : 0x1p-1006;
+
+/* What terms of this total are to be multiplied by before scale / total is a factor of theirs: 1, or where that would
+ * be too small, a power of 2 that makes the total about 1. */
+ALWAYS_INLINE double reduction_of(double scale, double total) {
+    uint64_t word;
+    memcpy(&word, &total, sizeof word);
+    word = (2046 - (word >> 52)) << 52;
+    double power;
+    memcpy(&power, &word, sizeof power);
+    return (scale > 0) & (scale < LEAST_FACTOR * total) ? power : 1;
+}
+
+static inline void reduce_terms(real *e, size_t n, double reduction) {
+    vec power = broadcast((real)reduction);
+    for (size_t k = 0; reduction != 1 && k < n; k += LANES) {
+        store_up_to(e + k, mul(load_up_to(e + k, n - k, 0), power), n - k);
+    }
+}
+
 /* dz = factor * e, but for the label: -scale * others / total, which does not cancel where the label dominates. */
 struct label_gradient {
     struct factor factor;

@@ -587,6 +587,8 @@ class SoftmaxClassifier(estimator.Estimator, ModelFiles):
             raise ValueError(
                 "sample_weight: expected at least one weight not zero, got zeros alone"
             )
+        if weights is not None:
+            weights, _ = validation.scaled_weights(weights)
         return float(np.average(hits.astype(np.float64), weights=weights))
 
     def _hits(

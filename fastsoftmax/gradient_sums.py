@@ -4,7 +4,7 @@ What a training on several machines is made of: each sums over its own samples, 
 every one takes the same step.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -164,20 +164,37 @@ def loss_gradient_sum(
     state = State(weights_as("coef", W, W.shape, dtype), None, None, None)
     if intercept is not None:
         state = state._replace(intercept=weights_as("intercept", intercept, W.shape[:1], dtype))
-    options = LossOptions(sample_weight, class_weight, label_smoothing)
+    options = LossOptions(sample_weight, class_weight, label_smoothing, reduction="sum")
     objective = objective_of(targets, matrix.shape[:1], len(W), dtype, options)
     data = Data(matrix, objective.targets, weights=objective.weights)
-    rows = np.arange(len(matrix))
-    if sample_weight is not None:  # a row that does not count is not looked at
-        assert objective.weights is not None
-        assert objective.weights.rows is not None
-        rows = np.flatnonzero(objective.weights.rows)
+    rows = np.flatnonzero(objective.counted())
     total, invalid = sum_over_rows(
         get_backend(backend), data, rows, state, resolve_n_threads(n_threads)
     )
     if invalid >= 0:
         raise ValueError(validation.why_row_is_invalid(invalid, matrix[invalid], dtype))
-    return GradientSum(total.loss, objective.total, total.coef, total.intercept)
+    return _times_power_of_2(replace(total, weight=objective.total), objective.power)
+
+
+def _times_power_of_2(total: GradientSum, power: int) -> GradientSum:
+    """Undo that the weights of the samples have been divided by ``2**power``."""
+    if power == 0:
+        return total
+    dtype = total.coef.dtype
+    # Beyond, gradients that are small beside the weights would be lost, and large ones infinite.
+    most = 3 * int(np.finfo(dtype).maxexp) // 4
+    if abs(power) > most:
+        raise ValueError(
+            f"sample_weight: expected weights, times those of classes, whose sums {dtype} holds: the "
+            f"largest from {2.0**-most:.2g} to {2.0**most:.2g}, got 2**{power}; divide them by their mean"
+        )
+    intercept = None if total.intercept is None else np.ldexp(total.intercept, power)
+    return GradientSum(
+        float(np.ldexp(total.loss, power)),
+        float(np.ldexp(total.weight, power)),
+        np.ldexp(total.coef, power),
+        intercept,
+    )
 
 
 @in_default_float_state

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import validation
-from .backends import TargetWeights, get_backend, in_default_float_state
+from .backends import get_backend, in_default_float_state
 from .loss_options import LossOptions, objective_of
 from .threads import resolve_n_threads
 from .validation import FloatArray
@@ -53,7 +53,7 @@ def linear_cross_entropy(
     targets : array_like
         Integer labels (n_samples,) or probabilities (n_samples, n_classes), as in `cross_entropy`.
     intercept : array_like of real numbers, shape (n_classes,), optional
-        Added to every row of logits.
+        Added to every row of logits. -inf masks a class, though not all of them.
     wrt : tuple of {"W", "intercept", "X"}
         The gradients to compute, by default all. That of the intercept needs an intercept.
     sample_weight, class_weight, label_smoothing, ignore_index, reduction
@@ -72,8 +72,8 @@ def linear_cross_entropy(
     Raises
     ------
     ValueError
-        If shapes do not fit, a label is out of range, or `X`, `W`, `intercept` or a row's logits are not
-        finite.
+        If shapes do not fit, a label is out of range, `X`, `W` or a row's logits are not finite but for
+        masked classes, or `intercept` has a NaN, +inf or nothing but -inf.
     TypeError
         If an argument is not of real numbers or labels are not integers.
 
@@ -108,11 +108,12 @@ def linear_cross_entropy(
         if offsets.shape != (n_classes,):
             raise ValueError(f"intercept: expected shape ({n_classes},), got {offsets.shape}")
         came[1] = offsets.dtype
+        masked = offsets == -np.inf
         offsets = validation.as_native(offsets, dtype)
-        validation.check_finite("intercept", offsets)
+        _check_intercept(offsets, masked)
     options = LossOptions(sample_weight, class_weight, label_smoothing, ignore_index, reduction)
     objective = objective_of(targets, features.shape[:1], n_classes, dtype, options)
-    _check_uncounted(features, objective.weights)
+    features = _without_uncounted(features, objective.counted())
     gradients = LinearGradients(
         np.empty(weights.shape, dtype) if "W" in wrt else None,
         np.empty(n_classes, dtype) if "intercept" in wrt and offsets is not None else None,
@@ -213,13 +214,26 @@ def _as_came(gradient: FloatArray | None, dtype: np.dtype[Any]) -> FloatArray | 
     return gradient.astype(validation.gradient_dtype(dtype))
 
 
-def _check_uncounted(X: FloatArray, weights: TargetWeights | None) -> None:
-    """Rows that do not count must be finite too: 0 times a NaN is a part of the gradient of W."""
-    if weights is None or weights.rows is None:
-        return
-    for row in np.flatnonzero(weights.rows == 0):
-        if not np.isfinite(X[row]).all():
-            raise ValueError(validation.why_row_is_invalid(int(row), X[row], X.dtype))
+def _check_intercept(intercept: FloatArray, masked: NDArray[np.bool_]) -> None:
+    """Raise unless all but the classes that were given as -inf are finite, and there are such."""
+    valid = np.isfinite(intercept) | masked
+    if not valid.all():
+        raise ValueError(
+            "intercept: expected finite numbers, or -inf for a masked class, "
+            f"got {intercept[~valid][0]} for class {int(np.argmin(valid))}"
+        )
+    if masked.all():
+        raise ValueError("intercept: expected a class that is not masked, got nothing but -inf")
+
+
+def _without_uncounted(X: FloatArray, counted: NDArray[np.bool_]) -> FloatArray:
+    """`X` with zeros in rows that do not count and are not finite: 0 times a NaN is no 0."""
+    invalid = [row for row in np.flatnonzero(~counted) if not np.isfinite(X[row]).all()]
+    if not invalid:
+        return X
+    X = X.copy()
+    X[invalid] = 0
+    return X
 
 
 def _check_wrt(wrt: object) -> None:

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import validation
-from .backends import get_backend, in_default_float_state, shortcuts_of
-from .loss_options import LossOptions, objective_of
+from .backends import TargetWeights, get_backend, in_default_float_state, shortcuts_of
+from .loss_options import LossOptions, Objective, objective_of
+from .mapped import may_share
 from .threads import resolve_n_threads
 from .validation import FloatArray
 
@@ -44,7 +45,7 @@ def softmax(
     Returns
     -------
     ndarray
-        The shape of `logits`, float32 or float64; sums to 1 over `axis`.
+        The shape of `logits`, float32 or float64, C-contiguous; sums to 1 over `axis`.
 
     Raises
     ------
@@ -81,7 +82,7 @@ def log_softmax(
     Returns
     -------
     ndarray
-        The shape of `logits`, float32 or float64, in nats; -inf for masked classes.
+        The shape of `logits`, float32 or float64, C-contiguous, in nats; -inf for masked classes.
 
     Raises
     ------
@@ -264,8 +265,9 @@ def softmax_cross_entropy(
     logits, targets, backend, n_threads
         As in `cross_entropy`.
     out : ndarray, optional
-        Where to write the gradient: of the shape and dtype that it has. It may be `logits` itself or
-        overlap it. After an error about a row its content is undefined.
+        Where to write the gradient: of the shape and dtype that it has. It may be `logits` itself, or
+        overlap any of the arguments, which are read first. After an error about a row its content is
+        undefined.
     sample_weight, class_weight, label_smoothing, ignore_index, reduction
         As in `cross_entropy`. With ``reduction="none"`` the gradient is that of the sum: each row is
         the gradient of its own loss.
@@ -336,7 +338,7 @@ def _softmax_cross_entropy(
     direct = False
     if out is not None:
         _check_out(out, shape, dtype)
-        direct = out.dtype == rows.dtype and _is_direct(out, rows, objective.targets)
+        direct = out.dtype == rows.dtype and _is_direct(out, rows, objective)
     dlogits = out.reshape(rows.shape) if out is not None and direct else np.empty_like(rows)
     losses = np.empty(len(rows))
     invalid = get_backend(backend).softmax_cross_entropy(
@@ -379,7 +381,7 @@ def _map_rows(
     if array.ndim == 0:
         return out.reshape(())
     last = range(array.ndim - len(axes), array.ndim)
-    return np.moveaxis(out.reshape(moved_shape), last, axes)
+    return np.ascontiguousarray(np.moveaxis(out.reshape(moved_shape), last, axes))
 
 
 def _float_logits(logits: ArrayLike) -> FloatArray:
@@ -448,15 +450,19 @@ def _overlaps_itself(array: NDArray[Any]) -> bool:
     return False
 
 
-def _is_direct(out: FloatArray, rows: FloatArray, targets: NDArray[Any]) -> bool:
+def _is_direct(out: FloatArray, rows: FloatArray, objective: Objective) -> bool:
     """Whether the kernels can write to `out` itself.
 
     It has to be contiguous, and apart from the inputs or exactly the logits: of these every row is
     read before it is written.
     """
-    if not (out.flags.c_contiguous and out.flags.aligned) or np.may_share_memory(out, targets):
+    if not (out.flags.c_contiguous and out.flags.aligned):
         return False
-    return not np.may_share_memory(out, rows) or out.ctypes.data == rows.ctypes.data
+    if may_share(out, rows) and out.ctypes.data != rows.ctypes.data:
+        return False
+    weights = objective.weights or TargetWeights()
+    others = objective.targets, weights.rows, weights.classes
+    return not any(other is not None and may_share(out, other) for other in others)
 
 
 def _check_out(out: object, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:

@@ -43,6 +43,23 @@ def release(X: NDArray[Any] | SparseRows) -> None:
         mapping.madvise(mmap.MADV_DONTNEED)
 
 
+def may_share(a: NDArray[Any], b: NDArray[Any]) -> bool:
+    """Whether the two may have memory in common, or the bytes of one file that is mapped twice."""
+    if np.may_share_memory(a, b):
+        return True
+    file = _file_of(a)
+    return file is not None and file == _file_of(b)
+
+
+def _file_of(array: NDArray[Any]) -> Any:
+    owner: Any = array
+    while isinstance(owner, np.ndarray):
+        if isinstance(owner, np.memmap):
+            return owner.filename
+        owner = owner.base
+    return None
+
+
 def _mappings(X: NDArray[Any] | SparseRows) -> Any:
     arrays = (X.values, X.indices) if isinstance(X, SparseRows) else (X,)
     for array in arrays:

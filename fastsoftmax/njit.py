@@ -8,7 +8,7 @@ from ctypes import c_double, c_int, c_size_t, c_ssize_t, c_void_p
 from typing import Any
 
 import numpy as np
-from numba import types
+from numba import njit, types
 from numba.core.errors import TypingError
 from numba.extending import overload
 
@@ -31,12 +31,20 @@ class _Table(ctypes.Structure):
     )
 
 
-def _table() -> _Table:
+def _address(capsule: object, name: bytes) -> int:
     get_pointer = ctypes.pythonapi.PyCapsule_GetPointer
     get_pointer.restype, get_pointer.argtypes = c_void_p, (ctypes.py_object, ctypes.c_char_p)
-    capsule = get_backend("compiled").C_API  # type: ignore[attr-defined]
-    return _Table.from_address(get_pointer(capsule, b"fastsoftmax.C_API"))
+    address: int = get_pointer(capsule, name)
+    return address
 
+
+_kernels: Any = get_backend("compiled")
+_table = _Table.from_address(_address(_kernels.C_API, b"fastsoftmax.C_API"))
+
+# The sum of the losses in the order that the Python function takes it in.
+_sum = ctypes.CFUNCTYPE(c_double, c_void_p, c_size_t)(
+    _address(_kernels.PAIRWISE_SUM, b"fastsoftmax.pairwise_sum")
+)
 
 _cross_entropy = ctypes.CFUNCTYPE(
     c_ssize_t,
@@ -53,7 +61,7 @@ _cross_entropy = ctypes.CFUNCTYPE(
     c_void_p,  # dlogits
     c_ssize_t,
     c_int,
-)(_table().cross_entropy)
+)(_table.cross_entropy)
 
 
 def softmax_cross_entropy(logits: Any, labels: Any, dlogits: Any, n_threads: int = 1) -> float:
@@ -67,7 +75,7 @@ def softmax_cross_entropy(logits: Any, labels: Any, dlogits: Any, n_threads: int
     logits : array of float32 or float64, shape (n, n_classes), C-contiguous
     labels : array of int64, shape (n,), contiguous
     dlogits : array of the shape and dtype of `logits`, C-contiguous
-        Where the gradient goes; it may be `logits`.
+        Where the gradient goes; it may be `logits`, and overlaps no argument in another way.
     n_threads : int, default 1
         At most so many threads. Within `numba.prange`, 1.
 
@@ -79,9 +87,11 @@ def softmax_cross_entropy(logits: Any, labels: Any, dlogits: Any, n_threads: int
     Raises
     ------
     ValueError
-        If shapes do not fit, a label is no class, or a row of logits holds a NaN, +inf or nothing but -inf.
+        If shapes do not fit, a label is no class, a row of logits holds a NaN, +inf or nothing but -inf, or
+        `dlogits` overlaps `labels`, or `logits` without being the same array.
     numba.TypingError
-        When Numba compiles the call: if an array is not of the dtype above or not C-contiguous.
+        When Numba compiles the call: if an array is not of the dtype above or not C-contiguous, or
+        `dlogits` is read-only.
 
     Examples
     --------
@@ -110,11 +120,20 @@ def _check_type(name: str, array: Any, ndim: int, dtypes: tuple[Any, ...]) -> No
     )
 
 
+@njit
+def _overlap(a: Any, b: Any) -> bool:
+    """Whether two contiguous arrays have memory in common."""
+    start, other = a.ctypes.data, b.ctypes.data
+    return bool(start < other + b.nbytes and other < start + a.nbytes)
+
+
 @overload(softmax_cross_entropy)
 def _compiled(logits: Any, labels: Any, dlogits: Any, n_threads: int = 1) -> Any:
     _check_type("logits", logits, 2, (types.float32, types.float64))
     _check_type("labels", labels, 1, (types.int64,))
     _check_type("dlogits", dlogits, 2, (logits.dtype,))
+    if not dlogits.mutable:
+        raise TypingError(f"dlogits: expected an array that can be written, got {dlogits}")
     number = 0 if logits.dtype == types.float32 else 1
 
     def mean_cross_entropy(logits: Any, labels: Any, dlogits: Any, n_threads: int = 1) -> float:
@@ -123,6 +142,10 @@ def _compiled(logits: Any, labels: Any, dlogits: Any, n_threads: int = 1) -> Any
             raise ValueError("labels: expected one for each row of logits")
         if dlogits.shape != logits.shape:
             raise ValueError("dlogits: expected the shape of logits")
+        if _overlap(dlogits, labels):
+            raise ValueError("dlogits: expected an array that does not overlap labels")
+        if dlogits.ctypes.data != logits.ctypes.data and _overlap(dlogits, logits):
+            raise ValueError("dlogits: expected logits itself or an array that does not overlap it")
         for i in range(n):
             if labels[i] < 0 or labels[i] >= n_classes:
                 raise ValueError("labels: expected labels from 0 to n_classes - 1")
@@ -146,6 +169,6 @@ def _compiled(logits: Any, labels: Any, dlogits: Any, n_threads: int = 1) -> Any
         )
         if invalid >= 0:
             raise ValueError("logits: expected a finite log-sum-exp in every row")
-        return losses.sum() / n  # type: ignore[no-any-return]
+        return _sum(losses.ctypes.data, n) / n  # type: ignore[no-any-return]
 
     return mean_cross_entropy

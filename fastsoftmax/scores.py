@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from .backends import Backend
 from .mapped import bytes_of_row, release
 from .sparse import SparseRows
-from .validation import FloatArray, as_native, reads_as, why_row_is_invalid
+from .validation import FloatArray, as_native, reads_as, scaled_weights, why_row_is_invalid
 
 # Rows that a backend does not read where they lie are converted by blocks of about so many bytes, and of
 # others so many are scored between two looks for a signal.
@@ -108,6 +108,6 @@ def accuracy(
         hits[start : start + n_rows] = hits_of(predicted, targets[here])
         release(X)
     shares: NDArray[np.float64] = np.average(
-        hits, axis=0, weights=None if weights is None else weights[rows]
+        hits, axis=0, weights=None if weights is None else scaled_weights(weights[rows])[0]
     )
     return shares

@@ -106,7 +106,8 @@ def targets_of(
     with np.errstate(over="ignore"):
         if mean_weight is None:
             is_one_number = counted.min() == counted.max()  # whose mean may be off by a rounding
-            mean_weight = float(counted[0] if is_one_number else counted.mean())
+            scaled, power = validation.scaled_weights(counted)
+            mean_weight = float(counted[0] if is_one_number else np.ldexp(scaled.mean(), power))
         all_one = bool((counted == mean_weight).all())
         weights = weights / mean_weight
     if not (mean_weight < np.inf and np.isfinite(weights).all()):

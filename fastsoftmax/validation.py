@@ -177,6 +177,12 @@ def as_weights(
     return weights
 
 
+def scaled_weights(weights: NDArray[np.float64]) -> tuple[NDArray[np.float64], int]:
+    """Return weights divided by 2**power, and the power: the largest is about 1, their sum finite."""
+    power = int(np.frexp(weights.max(initial=0.0))[1])
+    return np.ldexp(weights, -power), power
+
+
 def blocks_of_rows(array: NDArray[Any]) -> Iterator[tuple[int, NDArray[Any]]]:
     """Yield the first row and the rows of blocks, so small that what is made of one stays small."""
     at_once = max(1, _ELEMENTS_AT_ONCE * len(array) // max(array.size, 1))

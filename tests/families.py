@@ -1,4 +1,4 @@
-"""Families of rows of logits with a label each, made to be hard for a softmax.
+"""Families of rows of logits with targets, made to be hard for a softmax.
 
 Imports nothing of the package.
 """
@@ -72,3 +72,60 @@ def rows(name, n_rows, n_classes, dtype, seed=0):
     labels = rng.integers(0, n_classes, n_rows)
     logits = _MAKERS[name](rng, (n_rows, n_classes), labels, dtype)
     return logits.astype(dtype), labels
+
+
+def _one_hot(rng, labels, n_classes):
+    return np.eye(n_classes)[labels], {}
+
+
+def _probabilities(rng, labels, n_classes):
+    return rng.dirichlet(np.ones(n_classes), len(labels)), {}
+
+
+def _nearly_one_hot(rng, labels, n_classes):
+    """The label has all but 1e-3 to 1e-30."""
+    others = rng.dirichlet(np.ones(n_classes), len(labels)) * 10 ** rng.uniform(
+        -30, -3, (len(labels), 1)
+    )
+    others[np.arange(len(labels)), labels] = 0
+    return np.eye(n_classes)[labels] * (1 - others.sum(axis=1, keepdims=True)) + others, {}
+
+
+def _smoothed(rng, labels, n_classes):
+    return labels, {"label_smoothing": 0.125}
+
+
+def _weighted(rng, labels, n_classes):
+    return labels, {"class_weight": rng.integers(1, 17, n_classes) / 8}
+
+
+def _weighted_and_smoothed(rng, labels, n_classes):
+    """Half of the classes have no weight."""
+    weights = rng.integers(1, 17, n_classes) / 8 * rng.integers(2, size=n_classes)
+    return labels, {"class_weight": weights, "label_smoothing": 0.125}
+
+
+_TARGETS = {
+    "one-hot rows": _one_hot,
+    "probabilities": _probabilities,
+    "nearly one-hot": _nearly_one_hot,
+    "smoothed": _smoothed,
+    "weighted": _weighted,
+    "weighted and smoothed": _weighted_and_smoothed,
+}
+# Every family with labels, and those where p rounds to 1 with every other kind of target.
+PROBLEMS = tuple((name, "labels") for name in NAMES) + tuple(
+    (name, kind)
+    for name in ("the label dominates", "another dominates", "spread 10")
+    for kind in _TARGETS
+)
+
+
+def problem(name, kind, n_rows, n_classes, dtype, seed=0):
+    """Logits as `rows` has them, targets of a kind, and the options of the loss."""
+    logits, labels = rows(name, n_rows, n_classes, dtype, seed)
+    if kind == "labels":
+        return logits, labels, {}
+    rng = np.random.default_rng([seed, NAMES.index(name), n_classes, n_rows])
+    targets, options = _TARGETS[kind](rng, labels, n_classes)
+    return logits, targets.astype(dtype) if targets.ndim == 2 else targets, options

@@ -156,13 +156,39 @@ def _softmax(z):
     return p, [(score - largest) - log_total for score in z], largest + log_total
 
 
-def losses_and_gradients(logits, labels):
-    """The exact losses of rows with a label each, and the gradient of each: lists of `exact` numbers."""
-    results = []
-    for row, label in zip(_numbers(logits), labels, strict=True):
-        one_hot = [exact.mpf(int(k == label)) for k in range(len(row))]
-        results.append(_row(row, one_hot)[3:5])
-    return results
+def losses_and_gradients(logits, targets, class_weight=None, label_smoothing=0.0):
+    """The exact losses of rows, and the gradient of each: lists of `exact` numbers."""
+    weighted_targets = _weighted_targets(targets, logits.shape[1], class_weight, label_smoothing)
+    return [_row(z, u)[3:5] for z, u in zip(_numbers(logits), weighted_targets, strict=True)]
+
+
+def _weighted_targets(targets, n_classes, class_weight, label_smoothing):
+    """Yield the exact targets of each row with their weights."""
+    c, e = n_classes, exact.mpf(label_smoothing)
+    v = _numbers([[1.0] * c] if class_weight is None else np.reshape(class_weight, (1, c)))[0]
+    for target in targets:
+        t = [int(k == target) for k in range(c)] if np.ndim(target) == 0 else target.tolist()
+        yield [w * ((1 - e) * exact.mpf(x) + e / c) for w, x in zip(v, t, strict=True)]
+
+
+def largest_gradients(logits, targets, class_weight=None, label_smoothing=0.0):
+    """The gradients of the largest logit of each row, and what they may be off by where p rounds to 1.
+
+    With m the largest logit and u the weighted targets, sum(u) * p_m - u_m is the sum of u_k less sum(u)
+    times that of p_k, both over k != m. The error is relative to these two, and not to sum(u).
+    """
+    unit, tiny = np.finfo(logits.dtype).eps / 2, np.finfo(logits.dtype).tiny
+    values, bounds = [], []
+    weighted_targets = _weighted_targets(targets, logits.shape[1], class_weight, label_smoothing)
+    for z, u in zip(_numbers(logits), weighted_targets, strict=True):
+        p, *_ = _softmax(tuple(z))
+        m = z.index(max(z))
+        rest = exact.fsum(u[:m] + u[m + 1 :])
+        others = exact.fsum(u) * exact.fsum(p[:m] + p[m + 1 :])
+        operations = max(z) - min(z) + 2 * ULPS + 2 * len(z)
+        values.append(float(rest - others))
+        bounds.append(unit * float(operations * (rest + others)) + tiny)
+    return Expected(np.array(values), np.array(bounds))
 
 
 class Linear(NamedTuple):
@@ -219,7 +245,7 @@ def penalty(W, l2, l1, dtype):
 
 
 def _numbers(array):
-    return [[exact.mpf(value) for value in row] for row in array.tolist()]
+    return [[exact.mpf(value) for value in row] for row in np.asarray(array).tolist()]
 
 
 def _floats(values):

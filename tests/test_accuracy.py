@@ -6,7 +6,7 @@ import pytest
 
 import fastsoftmax
 from benchmarks import accuracy
-from fastsoftmax.backends import get_backend
+from fastsoftmax.backends import Data, Rule, State, TargetWeights, get_backend
 from tests import families, oracle
 
 # Where both round correctly the larger of the two largest errors is a matter of luck.
@@ -22,15 +22,91 @@ def n_classes(request):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("family", families.NAMES)
-def test_no_error_is_above_its_bound_or_above_scipys(family, n_classes, dtype):
-    logits, labels = families.rows(family, 30, n_classes, dtype)
-    ours, scipys = accuracy.compare((accuracy.ours, accuracy.scipy), logits, labels)
-    assert accuracy.share_of_bound(logits, labels) <= 1
+@pytest.mark.parametrize(("family", "kind"), families.PROBLEMS)
+def test_no_error_is_above_its_bound_or_above_scipys(family, kind, n_classes, dtype):
+    logits, targets, options = families.problem(family, kind, 30, n_classes, dtype)
+    ours, scipys = accuracy.compare((accuracy.ours, accuracy.scipy), logits, targets, **options)
+    assert accuracy.share_of_bound(logits, targets, **options) <= 1
     if get_backend("compiled").instruction_set() == "portable":
         return  # without FMA a term is divided by its sum in two roundings
-    assert ours.loss <= LUCK * scipys.loss
-    assert ours.gradient <= max(LUCK * scipys.gradient, ROUNDED)
+    luck = accuracy.Errors(0, 0)
+    if kind != "labels":
+        luck = accuracy.last_places(logits, targets, **options)
+    assert ours.loss <= max(LUCK * scipys.loss, luck.loss)
+    assert ours.gradient <= max(LUCK * scipys.gradient, ROUNDED, luck.gradient)
+
+
+SOFT = [kind for name, kind in families.PROBLEMS if name == "spread 10" and kind != "labels"]
+
+
+def gradient_in_training(kernels, logits, target, weights, n_features):
+    """That of one sample, as the velocity after a step; the weights are the logits."""
+    X, coef = np.zeros((1, n_features)), np.zeros((len(logits), n_features))
+    X[0, 0], coef[:, 0] = 1, logits
+    X, coef = X.astype(logits.dtype), coef.astype(logits.dtype)
+    state = State(coef, None, np.zeros_like(coef), None)
+    rule, order = Rule(0.0, 0.0, 0.5, False), np.zeros(1, np.int64)
+    data = Data(X, np.array([target]), weights=weights)
+    kernels.sgd_epoch(data, state, rule, order, 1, np.array([1.0]), 1)
+    return -state.coef_velocity[:, 0]
+
+
+@pytest.mark.parametrize("kind", SOFT)
+@pytest.mark.parametrize("n_classes", [1, 2, 3, 17, 41, 300])
+def test_a_gradient_has_its_sign_and_digits_where_p_rounds_to_1(backend, dtype, kind, n_classes):
+    logits, targets, options = families.problem("the label dominates", kind, 8, n_classes, dtype)
+    expected = oracle.largest_gradients(logits, targets, **options)
+    _, gradient = fastsoftmax.softmax_cross_entropy(
+        logits, targets, reduction="none", backend=backend, **options
+    )
+    largest = gradient[np.arange(8), logits.argmax(axis=1)]
+    expected.check(largest)
+    seen = np.abs(expected.value) > expected.bound
+    np.testing.assert_array_equal(np.sign(largest[seen]), np.sign(expected.value[seen]))
+
+
+# The three ways of a step: by short rows, by panels, and with many classes.
+@pytest.mark.parametrize(("n_classes", "n_features"), [(3, 1), (17, 1), (3, 300), (41, 1)])
+@pytest.mark.parametrize("kind", ["one-hot rows", "nearly one-hot", "smoothed"])
+def test_so_it_has_in_training(kernels, dtype, kind, n_classes, n_features):
+    logits, targets, options = families.problem("the label dominates", kind, 8, n_classes, dtype)
+    expected = oracle.largest_gradients(logits, targets, **options)
+    weights = TargetWeights(smoothing=options["label_smoothing"]) if options else None
+    largest = [
+        gradient_in_training(kernels, z, target, weights, n_features)[z.argmax()]
+        for z, target in zip(logits, targets, strict=True)
+    ]
+    expected.check(largest)
+
+
+@pytest.mark.parametrize("power", [-60, -80, -100])
+@pytest.mark.parametrize("n_classes", [3, 40, 300])
+@pytest.mark.parametrize("soft", [False, True], ids=["labels", "probabilities"])
+def test_gradients_of_small_weights_have_all_digits(backend, dtype, n_classes, soft, power):
+    logits, labels = families.rows("rising", 3, n_classes, dtype)
+    targets = np.eye(n_classes)[labels] if soft else labels
+    options = {"reduction": "sum", "backend": backend}
+    _, expected = fastsoftmax.softmax_cross_entropy(logits, targets, **options)
+    power *= 1 if dtype == np.float32 else 8
+    weights = np.full(3, 2.0**power)
+    _, small = fastsoftmax.softmax_cross_entropy(logits, targets, sample_weight=weights, **options)
+    np.testing.assert_allclose(
+        small, np.ldexp(expected, power), 4 * np.finfo(dtype).eps, np.finfo(dtype).tiny
+    )
+
+
+@pytest.mark.parametrize("largest", [0, 35, 39])
+@pytest.mark.parametrize("soft", [False, True], ids=["labels", "probabilities"])
+def test_gradients_of_a_mean_of_many_rows_have_all_digits(dtype, soft, largest):
+    """The power of 2 that terms are relative to is that of the first logits, and far from the largest."""
+    logits = np.zeros((1000, 300), dtype)
+    logits[:, 200] = largest
+    targets = np.zeros(1000, int)
+    _, gradient = fastsoftmax.softmax_cross_entropy(
+        logits, np.eye(300)[targets] if soft else targets
+    )
+    p = np.exp(float(largest)) / (299 + np.exp(float(largest)))
+    np.testing.assert_allclose(gradient[:, 200], p / 1000, rtol=2 * np.finfo(dtype).eps)
 
 
 def test_an_error_is_seen():

@@ -650,3 +650,30 @@ def test_the_page_shows_the_loop_of_the_example():
     page = EXAMPLE.parents[1] / "docs" / "data-parallel.md"
     [loop] = [text for text in blocks(page, "text") if "allreduce" in text]
     assert loop in EXAMPLE.read_text("utf-8")
+
+
+@pytest.mark.parametrize("weight", [1e-20, 1e20])
+def test_sums_of_extreme_weights_add_up(backend, dtype, rng, weight):
+    X, y, coef = rng.normal(size=(6, 4)).astype(dtype), rng.integers(3, size=6), np.zeros((3, 4))
+    options = {"backend": backend}
+    coef = coef.astype(dtype)
+    small = loss_gradient_sum(X, y, coef, sample_weight=np.full(6, weight), **options)
+    plain = loss_gradient_sum(X, y, coef, **options)
+    rtol = 1e-5 if dtype == np.float32 else 1e-13
+    assert small.loss == pytest.approx(weight * plain.loss, rel=rtol)
+    assert small.weight == pytest.approx(weight * 6, rel=rtol)
+    np.testing.assert_allclose(small.coef, weight * plain.coef.astype(float), rtol=rtol)
+
+
+def test_sums_that_the_dtype_does_not_hold_are_named(backend):
+    X, coef = np.ones((2, 2), np.float32), np.zeros((2, 2), np.float32)
+    with pytest.raises(ValueError, match=r"^sample_weight: expected weights.*float32"):
+        loss_gradient_sum(X, [0, 1], coef, sample_weight=[1e-50, 1e-50], backend=backend)
+
+
+def test_a_row_of_a_class_without_weight_is_not_looked_at(backend):
+    X, coef = np.array([[1.0, 2.0], [np.nan, 0.0]]), np.zeros((2, 2))
+    total = loss_gradient_sum(X, [0, 1], coef, class_weight=[1, 0], backend=backend)
+    alone = loss_gradient_sum(X[:1], [0], coef, backend=backend)
+    np.testing.assert_array_equal(total.coef, alone.coef)
+    assert total.loss == alone.loss

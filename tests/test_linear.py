@@ -236,3 +236,56 @@ def test_every_gradient_alone_with_many_classes(rng, dtype):
     )
     np.testing.assert_array_equal(dW, gradients.W)
     assert (dW.base[1::2] == 7).all()
+
+
+MASKED = [(5, 7, 3), (300, 4, 10), (20, 40, 50)]
+
+
+@pytest.mark.parametrize("shape", MASKED, ids=str)
+@pytest.mark.parametrize("soft", [False, True], ids=["labels", "probabilities"])
+def test_an_intercept_of_minus_infinity_masks_a_class(backend, dtype, shape, soft):
+    """Loss and gradients are those of the other classes, and that of the class is 0."""
+    X, W, targets, b, _ = problem(*shape, dtype, soft)
+    if soft:
+        targets = targets.copy()
+        targets[:, 1] = 0
+    else:
+        targets = np.where(targets == 1, 0, targets)
+    others = np.arange(shape[2]) != 1
+    fewer = targets[:, others] if soft else targets - (targets > 1)
+    expected = oracle.linear(X, W[:, others], fewer, b[others], dtype)
+    masked = np.where(others, b, -np.inf).astype(dtype)
+    loss, gradients = linear_cross_entropy(X, W, targets, masked, backend=backend)
+    expected.loss.check(loss)
+    expected.W.check(gradients.W[:, others])
+    expected.intercept.check(gradients.intercept[others])
+    expected.X.check(gradients.X)
+    np.testing.assert_array_equal(gradients.W[:, 1], 0)
+    assert gradients.intercept[1] == 0
+
+
+@pytest.mark.parametrize("n_classes", [3, 50])
+def test_a_target_on_a_class_that_the_intercept_masks_has_an_infinite_loss(
+    backend, dtype, n_classes
+):
+    X, W, b = np.ones((2, 2), dtype), np.zeros((2, n_classes), dtype), np.zeros(n_classes, dtype)
+    b[1] = -np.inf
+    losses, gradients = linear_cross_entropy(X, W, [0, 1], b, reduction="none", backend=backend)
+    np.testing.assert_allclose(losses, [np.log(n_classes - 1), np.inf], rtol=1e-6)
+    assert np.isfinite(gradients.W).all()
+    assert gradients.intercept[1] == -1
+
+
+@pytest.mark.parametrize(
+    ("intercept", "message"),
+    [
+        ([0, np.nan, 0], "intercept: expected finite numbers, or -inf .* got nan for class 1"),
+        ([0, 0, np.inf], "intercept: expected finite numbers, or -inf .* got inf for class 2"),
+        ([-np.inf] * 3, "intercept: expected a class that is not masked"),
+        ([0, -1e39, 0], "intercept: expected finite numbers, or -inf .* got -inf for class 1"),
+    ],
+)
+def test_an_intercept_that_cannot_be(backend, intercept, message):
+    X, W = np.ones((2, 2), np.float32), np.zeros((2, 3), np.float32)
+    with pytest.raises(ValueError, match=message):
+        linear_cross_entropy(X, W, [0, 1], intercept, backend=backend)

@@ -71,6 +71,7 @@ def test_axes(backend, dtype, rng, shape, axis):
     for name in ("softmax", "log_softmax", "logsumexp"):
         actual = getattr(fastsoftmax, name)(logits, axis, backend=backend)
         assert actual.dtype == dtype
+        assert np.asarray(actual).flags.c_contiguous
         over_axes(logits, axes, name).check(actual)
     kept = logsumexp(logits, axis, keepdims=True, backend=backend)
     assert kept.shape == tuple(1 if i in axes else n for i, n in enumerate(shape))
@@ -216,6 +217,52 @@ def test_out_over_the_targets(backend, dtype):
         loss, _ = softmax_cross_entropy(logits, came, out, backend=backend)
         expected.mean_loss().check(loss)
         expected.dlogits.check(out)
+
+
+def over_memory(kind, dtype, file):
+    """Memory to put an argument at the start of, and an `out` (5, 9) that overlaps it."""
+    memory = np.zeros(200, dtype)
+    if kind == "mapped twice":
+        memory = np.memmap(file, dtype, "w+", shape=200)
+        return memory, np.memmap(file, dtype, "r+", shape=200)[:45].reshape(5, 9)
+    outs = {
+        "same start": memory[:45].reshape(5, 9),
+        "one element later": memory[1:46].reshape(5, 9),
+        "backwards": memory[:45].reshape(5, 9)[::-1],
+        "strided": memory[:90:2].reshape(5, 9),
+        "transposed": memory[:45].reshape(9, 5).T,
+    }
+    return memory, outs[kind]
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.25])
+@pytest.mark.parametrize(
+    "kind",
+    ["same start", "one element later", "backwards", "strided", "transposed", "mapped twice"],
+)
+@pytest.mark.parametrize(
+    "name", ["logits", "probabilities", "labels", "sample_weight", "class_weight"]
+)
+def test_out_may_overlap_any_argument(backend, dtype, rng, name, kind, smoothing, tmp_path):
+    arguments = {
+        "logits": rng.normal(size=(5, 9)).astype(dtype),
+        "targets": rng.integers(9, size=5),
+        "sample_weight": rng.random(5) + 0.5,
+        "class_weight": (rng.random(9) + 0.5).astype(dtype),
+    }
+    if name == "probabilities":
+        arguments["targets"] = rng.dirichlet(np.ones(9), 5).astype(dtype)
+    options = {"label_smoothing": smoothing, "reduction": "none", "backend": backend}
+    expected, gradient = softmax_cross_entropy(**arguments, **options)
+    argument = "targets" if name in ("labels", "probabilities") else name
+    memory, out = over_memory(kind, dtype, tmp_path / "memory")
+    values = arguments[argument]
+    shared = memory.view(values.dtype)[: values.size].reshape(values.shape)
+    shared[...] = values
+    losses, dlogits = softmax_cross_entropy(**arguments | {argument: shared}, out=out, **options)
+    assert dlogits is out
+    np.testing.assert_array_equal(losses, expected)
+    np.testing.assert_array_equal(out, gradient)
 
 
 def test_out_of_one_row_and_of_three_axes(backend):

@@ -239,7 +239,7 @@ def test_the_same_bits_for_every_number_of_threads(dtype, rng):
         ({"ignore_index": True}, TypeError, "ignore_index"),
         ({"class_weight": [1, 2]}, ValueError, r"class_weight: expected shape \(3,\)"),
         ({"class_weight": [1, 2, -1]}, ValueError, "class_weight: .*got -1.0 in row 2"),
-        ({"class_weight": [1, 2, 1e39]}, ValueError, "class_weight: .*got inf"),
+        ({"class_weight": [1, 2, np.inf]}, ValueError, "class_weight: .*got inf"),
         ({"sample_weight": [1]}, ValueError, r"sample_weight: expected shape \(2,\)"),
         ({"sample_weight": [1, np.nan]}, ValueError, "sample_weight: .*got nan in row 1"),
         ({"sample_weight": ["a", "b"]}, TypeError, "sample_weight"),
@@ -278,10 +278,112 @@ def test_a_label_out_of_range_is_an_error_unless_it_is_the_ignored_one(backend):
         cross_entropy(logits, [-100, 7], ignore_index=-100, backend=backend)
 
 
-def test_a_row_that_does_not_count_must_be_finite_where_it_is_multiplied(backend):
-    X = np.array([[1.0, 2.0], [np.nan, 1.0]])
-    with pytest.raises(ValueError, match="X: expected finite numbers, got NaN in row 1"):
-        linear_cross_entropy(X, np.eye(2), [0, 1], sample_weight=[1, 0], backend=backend)
+UNCOUNTED = {
+    "ignored": {"targets": [0, -100, 1], "ignore_index": -100},
+    "no weight of its own": {"targets": [0, 1, 1], "sample_weight": [1, 0, 2]},
+    "no weight of its class": {"targets": [0, 2, 1], "class_weight": [1.0, 2.0, 0.0]},
+    "smoothed": {"targets": [0, -100, 1], "ignore_index": -100, "label_smoothing": 0.125},
+    "probabilities": {"targets": np.eye(3)[[0, 1, 1]], "sample_weight": [1, 0, 2]},
+    "classes of no weight": {"targets": np.eye(3)[[0, 2, 1]], "class_weight": [1.0, 2.0, 0.0]},
+}
+
+
+@pytest.mark.parametrize("kind", UNCOUNTED)
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, "max"])
+def test_a_row_that_does_not_count_may_hold_anything(backend, dtype, kind, bad):
+    for reduction in ("mean", "sum", "none"):
+        check_uncounted(backend, dtype, kind, bad, reduction)
+
+
+def check_uncounted(backend, dtype, kind, bad, reduction):
+    bad = np.finfo(dtype).max if bad == "max" else bad
+    X, W = np.array([[1, 2], [0, 0], [3, -1]], dtype), np.eye(2, 3, dtype=dtype)
+    options = UNCOUNTED[kind] | {"backend": backend, "reduction": reduction}
+    b = np.array([0, 1, 0], dtype)
+    expected, gradients = linear_cross_entropy(X, W, intercept=b, **options)
+    X[1] = bad
+    before = X.copy()
+    loss, found = linear_cross_entropy(X, W, intercept=b, **options)
+    np.testing.assert_array_equal(X, before)
+    np.testing.assert_array_equal(loss, expected)
+    for actual, value in zip(found, gradients, strict=True):
+        np.testing.assert_array_equal(actual, value)
+    np.testing.assert_array_equal(found.X[1], 0)
+    logits = np.where(np.arange(3)[:, np.newaxis] == 1, bad, 0).astype(dtype) + b
+    loss, dlogits = softmax_cross_entropy(logits, **options)
+    assert np.isfinite(loss).all()
+    np.testing.assert_array_equal(dlogits[1], 0)
+
+
+def exact_mean(logits, targets, rows, classes, smoothing):
+    """In extended precision, whatever the size of the weights."""
+    number = oracle.exact.mpf
+    rows, classes = [number(w) for w in rows], [number(w) for w in classes]
+    labels = targets if np.ndim(targets) == 1 else None
+    t = (np.eye(len(classes))[targets] if labels is not None else np.asarray(targets)).tolist()
+    unweighted = oracle.exact.mpf(0)
+    for weight, row, z in zip(
+        rows, t, oracle.rows(logits, np.array(t)).log_softmax.value, strict=True
+    ):
+        for v, x, log_p in zip(classes, row, z.tolist(), strict=True):
+            u = (1 - number(smoothing)) * number(x) + number(smoothing) / len(classes)
+            unweighted -= weight * v * u * number(log_p)
+    total = rows if labels is None else [w * classes[k] for w, k in zip(rows, labels, strict=True)]
+    return float(unweighted / oracle.exact.fsum(total))
+
+
+EXTREME_TARGETS = [[0, 1], [1, 1], [[1.0, 0.0], [0.0, 1.0]], [[0.0, 1.0]] * 2]
+EXTREME_CLASSES = [
+    *([1e-50, 1e-50], [1, 1e-50], [1e300, 1e-300], [1.7e308] * 2, [5e-324] * 2, [3e38, 1e39]),
+]
+EXTREME_ROWS = [[1, 1], [1e-50, 1e-50], [1e-200, 1e-300], [1.7e308, 1.7e308]]
+
+
+@pytest.mark.parametrize("smoothing", SMOOTHING)
+@pytest.mark.parametrize("classes", EXTREME_CLASSES, ids=str)
+@pytest.mark.parametrize("targets", EXTREME_TARGETS, ids=str)
+def test_extreme_weights_give_the_right_mean(backend, dtype, targets, classes, smoothing):
+    logits, W = np.array([[1, 0], [0, 0.5]], dtype), np.eye(2, dtype=dtype)
+    rtol = 1e-6 if dtype == np.float32 else 1e-14
+    for rows in EXTREME_ROWS:
+        options = {"class_weight": classes, "sample_weight": rows, "label_smoothing": smoothing}
+        options["backend"] = backend
+        expected = exact_mean(logits, targets, rows, classes, smoothing)
+        loss = cross_entropy(logits, targets, **options)
+        np.testing.assert_allclose(loss, expected, rtol=rtol, atol=1e-320)
+        assert linear_cross_entropy(logits, W, targets, **options)[0] == loss
+        same, dlogits = softmax_cross_entropy(logits, targets, **options)
+        assert same == loss
+        # As of ones, where all weights are the same
+        if len({*classes}) == len({*rows}) == np.ndim(targets) == 1:
+            plain = {"label_smoothing": smoothing, "backend": backend}
+            _, gradient = softmax_cross_entropy(logits, targets, **plain)
+            np.testing.assert_allclose(dlogits, gradient, rtol=4 * np.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("weight", [1e-50, 1e50, 1e300])
+@pytest.mark.parametrize("of", ["sample_weight", "class_weight"])
+@pytest.mark.parametrize("soft", [False, True], ids=["labels", "probabilities"])
+def test_extreme_weights_without_a_mean(backend, dtype, soft, of, weight):
+    logits = np.array([[0.5, -1.0], [2.0, 0.0]], dtype)
+    targets = np.eye(2)[[1, 0]] if soft else [1, 0]
+    options = {of: [weight, weight], "backend": backend}
+    rtol = 1e-6 if dtype == np.float32 else 1e-14
+    expected = weight * cross_entropy(logits, targets, reduction="none", backend=backend)
+    losses = cross_entropy(logits, targets, reduction="none", **options)
+    np.testing.assert_allclose(losses, expected, rtol=rtol)
+    total = cross_entropy(logits, targets, reduction="sum", **options)
+    np.testing.assert_allclose(total, expected.sum(), rtol=rtol)
+    if dtype == np.float64:
+        plain = softmax_cross_entropy(logits, targets, reduction="sum", backend=backend)[1]
+        dlogits = softmax_cross_entropy(logits, targets, reduction="sum", **options)[1]
+        np.testing.assert_allclose(dlogits, weight * plain, rtol=rtol)
+
+
+def test_sums_of_weights_beyond_float64_are_named(backend):
+    weights = {"sample_weight": [1e200, 1.0], "class_weight": [1e200, 1.0], "backend": backend}
+    with pytest.raises(ValueError, match="sample_weight: expected weights whose products"):
+        cross_entropy(np.zeros((2, 2)), [0, 1], reduction="sum", **weights)
 
 
 @pytest.mark.parametrize("power", [-1070, -300, 1000])

@@ -410,3 +410,16 @@ def test_bad_weights(backend, data, weights, error, message):
 def test_balanced_needs_all_samples(data):
     with pytest.raises(ValueError, match=r"^class_weight: .*partial_fit.*balanced"):
         SoftmaxClassifier(class_weight="balanced").partial_fit(*data, [0, 1, 2])
+
+
+@pytest.mark.parametrize("weight", [1e-300, 1e308])
+def test_extreme_weights_are_as_good_as_ones(backend, data, weight):
+    X, y = data
+    expected = SoftmaxClassifier(backend=backend, **FAST).fit(X, y)
+    weights = np.full(60, weight)
+    model = SoftmaxClassifier(backend=backend, **FAST).fit(X, y, sample_weight=weights)
+    assert_same(model, expected)
+    assert model.score(X, y, sample_weight=weights) == pytest.approx(expected.score(X, y))
+    weights[::2] /= 2
+    model.fit(X, y, sample_weight=weights)
+    assert_same(model, expected.fit(X, y, sample_weight=weights / weight))

@@ -73,3 +73,6 @@ api.version = FASTSOFTMAX_API_VERSION
 api.softmax, api.log_softmax, api.logsumexp = api_softmax, api_log_softmax, api_logsumexp
 api.cross_entropy = api_cross_entropy
 C_API = PyCapsule_New(&api, b"fastsoftmax.C_API", NULL)
+
+# double (const double *, size_t), for code that is compiled outside of this module; not part of the C API
+PAIRWISE_SUM = PyCapsule_New(<void *>pairwise_sum, b"fastsoftmax.pairwise_sum", NULL)

@@ -6,6 +6,7 @@ when this module is imported. The environment variable ``FASTSOFTMAX_ISA`` force
 
 from ._core import (
     C_API,
+    PAIRWISE_SUM,
     column_moments,
     instruction_set,
     instruction_sets,
@@ -29,6 +30,7 @@ from ._core import (
 
 __all__ = [
     "C_API",
+    "PAIRWISE_SUM",
     "column_moments",
     "instruction_set",
     "instruction_sets",

@@ -71,14 +71,20 @@ def _loss_and_gradient(
     largest, total = _maximum_and_total(z)
     if isnan(total):
         return None
-    p = [exp(score - largest) / total for score in z]
+    terms = [exp(score - largest) for score in z]
+    p = [term / total for term in terms]
     if isinstance(target, list):
         # t * log(p) is 0 where t is 0, also where p is 0 and its logarithm -inf
         loss = sum(
             t * ((largest - score) + log(total)) for t, score in zip(target, z, strict=True) if t
         )
         mass = sum(target)
-        return loss, [scale * (mass * p_k - t) for p_k, t in zip(p, target, strict=True)]
+        gradient = [scale * (mass * p_k - t) for p_k, t in zip(p, target, strict=True)]
+        # The largest logit's p may round to 1: there, from what the other classes have.
+        m = z.index(largest)
+        others, rest = sum(terms[:m] + terms[m + 1 :]), sum(target[:m] + target[m + 1 :])
+        gradient[m] = scale * (rest - mass * (others / total))
+        return loss, gradient
     loss = (largest - z[target]) + log(total)
     return loss, [scale * (p_k - (k == target)) for k, p_k in enumerate(p)]
 
@@ -100,8 +106,8 @@ def softmax_cross_entropy(
             return i
         losses[i], gradient = row
         if dlogits is not None:
-            for k, g in enumerate(gradient):
-                dlogits[i, k] = g
+            with _overflow_to_infinity():
+                dlogits[i] = gradient
     return -1
 
 

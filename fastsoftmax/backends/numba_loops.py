@@ -112,21 +112,31 @@ def _label_rows(logits, targets, scale, totals, losses, dlogits):  # type: ignor
 
 @_jit(parallel=True)
 def _soft_rows(logits, targets, scale, totals, losses, dlogits):  # type: ignore[no-untyped-def]
-    """dlogits[i, k] = scale * (sum(t) * p[k] - t[k])."""
+    """dlogits[i, k] = scale * (sum(t) * p[k] - t[k]); `dlogits` may be `logits`."""
     for i in prange(len(logits)):
         largest, totals[i] = _maximum_and_total(logits[i])
         log_total = log(totals[i])
         mass = 0.0
         loss = 0.0
+        # Without the first of the largest logits, whose p may round to 1
+        place = -1
+        others = 0.0
+        rest = 0.0
         for k in range(logits.shape[1]):
             t = np.float64(targets[i, k])
             mass += t
+            if place < 0 and logits[i, k] == largest:
+                place = k
+            else:
+                rest += t
+                others += exp(np.float64(logits[i, k]) - largest)
             if t > 0:  # t * log(p) is 0 where t is 0, also where p is 0 and its logarithm -inf
                 loss += t * ((largest - np.float64(logits[i, k])) + log_total)
         losses[i] = loss
         for k in range(logits.shape[1]):
             p = exp(np.float64(logits[i, k]) - largest) / totals[i]
             dlogits[i, k] = scale * (mass * p - np.float64(targets[i, k]))
+        dlogits[i, place] = scale * (rest - mass * (others / totals[i]))
 
 
 @_jit(parallel=True)

@@ -56,6 +56,14 @@ def logsumexp(logits: FloatArray, out: FloatArray, n_threads: int) -> None:
     out += shift
 
 
+def _sum_without(values: FloatArray, at: tuple[LabelArray, LabelArray]) -> NDArray[np.float64]:
+    """Sums of rows in float64, without one element of each."""
+    others = values.copy()
+    others[at] = 0
+    sums: NDArray[np.float64] = others.sum(axis=1, dtype=np.float64)
+    return sums
+
+
 def softmax_cross_entropy(
     logits: FloatArray,
     targets: LabelArray | FloatArray,
@@ -87,6 +95,7 @@ def softmax_cross_entropy(
             gap = np.subtract(maximum, logits, dtype=np.float64)
             surprise = np.where(targets > 0, log_total + gap, 0)
             losses[:] = np.sum(targets * surprise, axis=1)
+            largest = rows, logits.argmax(axis=1)
     if dlogits is not None:
         np.divide(probabilities, total, out=dlogits, casting="same_kind")
         if targets.ndim == 1:
@@ -94,7 +103,12 @@ def softmax_cross_entropy(
         else:
             dlogits *= targets.sum(axis=1, keepdims=True)
             dlogits -= targets
-        dlogits *= dlogits.dtype.type(scale)
+            # The largest logit's p may round to 1: there, from what the other classes have.
+            others, rest = (_sum_without(values, largest) for values in (probabilities, targets))
+            mass = rest + targets[largest]
+            dlogits[largest] = rest - mass * (others / total[:, 0])
+        with np.errstate(over="ignore", invalid="ignore"):  # weights that float32 cannot hold
+            dlogits *= dlogits.dtype.type(scale)
     return -1
 
 
