@@ -14,16 +14,18 @@ from . import estimator, loss, validation
 from .averaging import Average
 from .backends import get_backend, in_default_float_state
 from .checkpoints import checkpoint_of, identity_of
+from .fitted import FeaturesOfWeights, to_go_on, whole
 from .fitting import HeldOut, Run, hold_out, train
-from .growing import grown, grown_average, grown_state
+from .growing import grown
 from .labels import are_equal, as_labels, check_type, encode, find_classes, joined, listed
 from .persistence import ModelFiles
 from .samples import as_samples
 from .scores import hits_of, logits_of
 from .settings import Settings, generator_of, n_threads_of, parameters_of
 from .sparse import SparseRows
-from .standardization import Standardization
-from .step_size import root_mean_square
+from .standardization import Moments
+from .step_size import StepSizes, root_mean_square
+from .streaming import trained_on_chunk
 from .targets import as_probabilities, check_sorted, is_soft, targets_of
 from .validation import FloatArray
 from .watching import Callback, line
@@ -72,9 +74,10 @@ class SoftmaxClassifier(estimator.Estimator, ModelFiles):
         Whether to train on ``(x - mean_) / scale_``, folded into the kernels: no such matrix is made.
         The penalty acts on the weights of the standardised features; `coef_` and `intercept_` are
         in the original units. With a sparse `X`, whose zeros stay zeros, and without an intercept
-        features are scaled only. `partial_fit` takes the statistics of its first samples and keeps
-        them. Where these were sparse, dense ones are scaled only, too; where they were dense, sparse
-        ones are refused, as nothing can be subtracted from them.
+        features are scaled only. With `partial_fit` the statistics are those of all samples so far, and
+        the weights for `X` stay the same where they change. Where the first samples were sparse, dense
+        ones are scaled only, too; where they were dense, sparse ones are refused, as nothing can be
+        subtracted from them.
     max_iter : int, default 200
         The most epochs that `fit` runs. Where the loss still falls by `tol` then, it warns
         (`ConvergenceWarning`).
@@ -100,8 +103,8 @@ class SoftmaxClassifier(estimator.Estimator, ModelFiles):
         A callable takes the number of the step, counted from 0, and returns the rate.
     eta0 : "auto" or float, default "auto"
         The (first) learning rate, greater than 0. "auto" is one over a bound on the curvature of the loss,
-        from the rows of `X`: the larger its numbers, the smaller. `partial_fit` keeps that of its first
-        call.
+        from the rows of `X`: the larger its numbers, the smaller. `partial_fit` takes it from every chunk,
+        and no more than the geometric mean of all chunks so far, each counting its samples.
     power_t : float, default 0.5
         The exponent of "invscaling".
     step_every, step_factor : int, default 30, and float, default 0.1
@@ -156,11 +159,12 @@ class SoftmaxClassifier(estimator.Estimator, ModelFiles):
         The names of the columns, where `X` was a pandas or polars frame or an Arrow table, and all of its
         names were strings.
     mean_, scale_ : ndarray of float64, shape (n_features,), or None
-        Mean and standard deviation of every feature with `standardize`, else None: of the samples that are
+        Mean and standard deviation of every feature with `standardize`, else None: of all samples that were
         trained on, each counting its weight, and of a sparse `X` with all its zeros. A feature that
         does not vary has the scale 1.
     eta0_ : float
-        The (first) learning rate that was used.
+        The (first) learning rate that was used, by the last call of `partial_fit` where that is "auto":
+        the `eta0` of the formulas of `learning_rate`.
     validation_scores_ : list of float, or None
         With `early_stopping`, the accuracy after every epoch on the samples held out, each counting its
         `sample_weight`.
@@ -178,6 +182,11 @@ class SoftmaxClassifier(estimator.Estimator, ModelFiles):
 
     Notes
     -----
+    `classes_`, `coef_` and `intercept_` may be set by hand, of a new object or of one that is fitted, by
+    assignment or in place: all methods take them as they are, and `partial_fit` and, with `warm_start`,
+    `fit` go on from them. An average of weights that were replaced begins anew. Classes are to be
+    sorted, and two of them have two rows of weights.
+
     `X` may be float32, float64, float16, uint8, of other integers or booleans, with any strides, or long
     double, which is converted to float64, whole. Rows of the first four are read where they lie, and what
     has to be converted is, minibatch by minibatch in the kernels of the compiled backend; others are
@@ -206,7 +215,7 @@ class SoftmaxClassifier(estimator.Estimator, ModelFiles):
     coef_: FloatArray
     intercept_: FloatArray
     classes_: NDArray[Any]
-    n_features_in_: int
+    n_features_in_ = FeaturesOfWeights()
     feature_names_in_: NDArray[Any]
     mean_: NDArray[np.float64] | None
     scale_: NDArray[np.float64] | None
@@ -223,6 +232,8 @@ class SoftmaxClassifier(estimator.Estimator, ModelFiles):
     _grows: bool  # whether partial_fit takes labels that it has not seen
     _velocity: tuple[FloatArray | None, FloatArray | None]
     _is_centred: bool  # whether standardize is by the mean, too
+    _moments: Moments | None  # that mean_ and scale_ are of
+    _step_sizes: StepSizes | None  # of eta0="auto", over all chunks
 
     def __init__(
         self,
@@ -356,26 +367,27 @@ class SoftmaxClassifier(estimator.Estimator, ModelFiles):
         matrix, names = as_samples(X), estimator.feature_names_of(X)
         settings.check_rule_for(matrix)
         goes_on = settings.warm_start and self.__sklearn_is_fitted__()
-        grows = self._grows if goes_on else True
+        before = to_go_on(self) if goes_on else None
+        grows = before is None or before._grows
         targets = targets_of(
             *(estimator.as_vector(y), len(matrix), validation.training_dtype(matrix.dtype)),
-            *(sample_weight, settings.class_weight, self.classes_ if goes_on else None),
-            grows=goes_on and grows,
+            *(sample_weight, settings.class_weight, None if before is None else before.classes_),
+            grows=grows and before is not None,
         )
         if len(targets.classes) < 2:
             raise ValueError(
                 f"y: expected at least two classes, got one class: {targets.classes[0]!r}"
             )
-        if goes_on:
-            self._check_n_features(matrix)
-            starts = self._weights_for(targets.classes)
+        if before is not None:
+            before._check_n_features(matrix)
+            starts = before._weights_for(targets.classes)
         random = generator_of(self.random_state, draws=False)
         saving, random = checkpoint_of(checkpoint, checkpoint_every, resume, random)
         if saving is not None:
             parameters = self.get_params() | {"backend": settings.backend.name}
             given = (matrix, targets, sample_weight, coef_init, intercept_init)
             saving.identity = identity_of(parameters, *given)
-        if goes_on:
+        if before is not None:
             coef_init = starts[0] if coef_init is None else coef_init
             if intercept_init is None and settings.fit_intercept:
                 intercept_init = starts[1]
@@ -451,9 +463,17 @@ class SoftmaxClassifier(estimator.Estimator, ModelFiles):
         ValueError, TypeError, KeyboardInterrupt
             As `fit`, and if `y` holds a label that is not among the classes that have been named.
         DivergenceError
-            If the loss becomes infinite or NaN: how large it may be is not known of a chunk.
+            If the loss becomes infinite or NaN, or one that no sane model has: above 100 times
+            log(n_classes), times the mean weight and plus the penalty of the weights there were, as a
+            mean over 32 samples or more.
 
         The model is as it was before the call, whatever the error.
+
+        Warns
+        -----
+        UserWarning
+            If the first chunk was on another scale than the second one, which is no shorter, and its
+            weights are worse on that than zeros: training begins anew with the second.
         """
         settings = Settings(self)
         if settings.early_stopping:
@@ -465,17 +485,17 @@ class SoftmaxClassifier(estimator.Estimator, ModelFiles):
             )
         matrix, names = as_samples(X), estimator.feature_names_of(X)
         settings.check_rule_for(matrix)
-        fitted = self.__sklearn_is_fitted__()
+        before = to_go_on(self) if self.__sklearn_is_fitted__() else None
         known = None if classes is None else find_classes(classes, "classes")
         grows = known is None
-        if fitted:
-            estimator.check_feature_names(self, X, stacklevel=4)
-            names = getattr(self, "feature_names_in_", None)
-            if known is not None and not self._grows:
-                self._check_classes(known)
-            grows = grows and self._grows
-            self._check_n_features(matrix)
-            known = self.classes_ if known is None else joined(self.classes_, known, "classes")
+        if before is not None:
+            estimator.check_feature_names(before, X, stacklevel=4)
+            names = getattr(before, "feature_names_in_", None)
+            if known is not None and not before._grows:
+                before._check_classes(known)
+            grows = grows and before._grows
+            before._check_n_features(matrix)
+            known = before.classes_ if known is None else joined(before.classes_, known, "classes")
         elif known is not None and len(known) < 2:
             raise ValueError(f"classes: expected at least two, got {listed(known)}")
         if classes is not None and is_soft(y):
@@ -483,29 +503,16 @@ class SoftmaxClassifier(estimator.Estimator, ModelFiles):
         targets = targets_of(
             *(estimator.as_vector(y), len(matrix), validation.training_dtype(matrix.dtype)),
             *(sample_weight, settings.class_weight, known),
-            *(self._mean_weight if fitted else None, grows),
+            *(None if before is None else before._mean_weight, grows),
         )
-        samples = settings.samples_of(
-            matrix, targets, targets.rows, self._units() if fitted else None
-        )
-        settings.find_step_size(samples, self.eta0_ if fitted else None)
-        n_classes = len(targets.classes)
-        state, average = settings.initial_state(n_classes, matrix), None
-        if fitted:
-            state = settings.state_of(self, samples.units)
-            places = encode(self.classes_, targets.classes)
-            state = grown_state(state, places, n_classes)
-            if self._average is not None and settings.averaged_from is not None:
-                average = grown_average(self._average, places, n_classes)
         # Of a copy: a call that fails has not drawn from the caller's generator.
-        random = deepcopy(self._random) if fitted else generator_of(self.random_state, draws=False)
-        run = Run.of(settings, samples, state, random, average)
-        if fitted:
-            run.curve, run.n_steps = list(self.loss_curve_), self.t_
-        run.keep(run.epoch())
+        random = None if before is None else before._random
+        begins = random is None
+        random = deepcopy(random) if random else generator_of(self.random_state, draws=False)
+        run = trained_on_chunk(settings, before, matrix, targets, random)
         if settings.verbose:
             print(line(len(run.curve), run.curve[-1], None))
-        if not fitted:
+        if begins:
             generator_of(self.random_state)
         self._publish(run, targets.classes, names, targets.mean_weight, grows)
         return self
@@ -633,6 +640,8 @@ class SoftmaxClassifier(estimator.Estimator, ModelFiles):
             mean_=None if units is None else units.mean,
             scale_=None if units is None else units.scale,
             _is_centred=units is not None and units.is_centred,
+            _moments=None if units is None else units.moments,
+            _step_sizes=run.settings.step_sizes,
             intercept_=zeros if intercept is None else intercept,
             eta0_=run.settings.schedule.eta0,
             loss_curve_=list(run.curve),
@@ -662,12 +671,6 @@ class SoftmaxClassifier(estimator.Estimator, ModelFiles):
                 f"got {listed(classes)}"
             )
 
-    def _units(self) -> Standardization | None:
-        """The statistics of an earlier call, if there are any."""
-        if self.mean_ is None or self.scale_ is None:
-            return None
-        return Standardization(self.mean_, self.scale_, self._is_centred)
-
     def _check_n_features(self, matrix: NDArray[Any] | SparseRows) -> None:
         if matrix.shape[1] != self.n_features_in_:
             raise ValueError(
@@ -676,11 +679,7 @@ class SoftmaxClassifier(estimator.Estimator, ModelFiles):
             )
 
     def _logits_and_classes(self, X: ArrayLike) -> tuple[FloatArray, NDArray[Any]]:
-        now = estimator.at_one_moment(self)
-        if not hasattr(now, "coef_"):
-            raise estimator.not_fitted(
-                "this SoftmaxClassifier is not fitted: call fit or partial_fit first"
-            )
+        now = whole(self)
         estimator.check_feature_names(now, X, stacklevel=5)
         matrix = as_samples(X, to_train=False)
         now._check_n_features(matrix)

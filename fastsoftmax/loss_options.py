@@ -87,11 +87,12 @@ class Objective(NamedTuple):
         if classes is None:
             return counted
         if smoothing > 0:
-            return counted & classes.any()
-        if self.targets.ndim == 1:
-            return counted & (classes[self.targets] > 0)
-        mass = self.targets @ (classes > 0).astype(self.targets.dtype)
-        return counted & (mass > 0)
+            has_mass: Any = classes.any()
+        elif self.targets.ndim == 1:
+            has_mass = classes[self.targets] > 0
+        else:
+            has_mass = self.targets @ (classes > 0).astype(self.targets.dtype) > 0
+        return np.logical_and(counted, has_mass, out=counted)
 
 
 def objective_of(

@@ -3,18 +3,20 @@
 from __future__ import annotations  # np.random, imported on first use, stands in them
 
 from copy import deepcopy
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from . import schedules, standardization, validation
+from .averaging import Average
 from .backends import Backend, Rule, State, TargetWeights, get_backend
 from .schedules import Schedule
 from .sgd import Samples, Sampling, copy_of
 from .sparse import SparseRows
 from .standardization import Standardization
-from .step_size import step_size
+from .step_size import StepSizes, step_size
 from .targets import Targets
 from .threads import resolve_n_threads
 from .validation import FloatArray
@@ -61,6 +63,7 @@ class Settings:
         self.rule = Rule(l2, l1, momentum, bool(model.nesterov))
         self.rule = self.rule._replace(subgradient=uses_subgradient(model.l1_step))
         self.schedule, self.finds_step_size = _schedule_of(model, self.max_iter)
+        self.step_sizes: StepSizes | None = None
         self.label_smoothing = validation.as_non_negative("label_smoothing", model.label_smoothing)
         if self.label_smoothing > 1:
             raise ValueError(
@@ -103,10 +106,11 @@ class Settings:
         if self.rule.subgradient and self.rule.l1:
             raise ValueError("l1_step: expected 'proximal' for a sparse X, got 'subgradient'")
 
-    def find_step_size(self, samples: Samples, known: float | None = None) -> None:
-        """Where `eta0` is "auto", take it from the data, or what an earlier call has found."""
+    def find_step_size(self, samples: Samples, before: StepSizes | None = None) -> None:
+        """Where `eta0` is "auto", take it from the data; `before` is of the chunks that have been."""
+        self.step_sizes = before
         if self.finds_step_size:
-            found = known or step_size(
+            found = step_size(
                 samples.X,
                 self.sampling.batch_size,
                 samples.units,
@@ -116,24 +120,37 @@ class Settings:
                 weights=None if samples.weights is None else samples.weights.rows,
                 of=samples.rows,
             )
-            self.schedule = self.schedule._replace(eta0=max(found, np.finfo(np.float64).tiny))
+            self.take_step_size(found, len(samples))
+
+    def take_step_size(self, found: float, n_samples: int) -> None:
+        """Take what has been found of so many samples, or the mean of all so far where that is less.
+
+        So a chunk that is unlike the others makes no steps that are too long for it, nor for them, and
+        those after it are no shorter for long.
+        """
+        found = max(found, np.finfo(np.float64).tiny)
+        if self.step_sizes is None:
+            self.step_sizes = StepSizes(found, n_samples)
+        else:
+            self.step_sizes = self.step_sizes.with_chunk(found, n_samples)
+        self.schedule = self.schedule._replace(eta0=min(found, self.step_sizes.mean))
 
     def samples_of(
         self,
         matrix: NDArray[Any] | SparseRows,
         targets: Targets,
         rows: NDArray[np.int64] | None,
-        known: Standardization | None = None,
+        before: Standardization | None = None,
     ) -> Samples:
-        """What is trained on, with the standardisation that is known already or that of these rows."""
+        """What is trained on, with the standardisation of these rows and those that `before` is of."""
         weights = None
         if targets.weights is not None or self.label_smoothing:
             weights = TargetWeights(targets.weights, None, self.label_smoothing)
         units = None
         if self.standardize:
             dtype = validation.training_dtype(matrix.dtype)
-            units = known or standardization.of_columns(
-                self.backend, matrix, dtype, self.n_threads, targets.weights, rows
+            units = standardization.of_columns(
+                self.backend, matrix, dtype, self.n_threads, targets.weights, rows, before
             )
             if isinstance(matrix, SparseRows) and units.is_centred and self.fit_intercept:
                 raise ValueError(
@@ -182,10 +199,12 @@ class Settings:
             coef, intercept = units.to_standardized(coef, intercept)
         return copy_of(state._replace(coef=coef, intercept=intercept))
 
-    def state_of(self, model: Any, units: Standardization | None) -> State:
-        """A copy of the fitted model's weights and velocities, the weights in the units of training.
+    def state_of(
+        self, model: Any, before: Standardization | None, units: Standardization | None
+    ) -> State:
+        """A copy of the fitted model's weights and velocities, in the units of training.
 
-        Where it has published averaged weights, of the last ones.
+        Where it has published averaged weights, of the last ones. `before` is what its velocities are of.
         """
         coef, intercept = parameters_of(model)
         if model._last is not None:
@@ -193,17 +212,32 @@ class Settings:
             intercept = (
                 np.zeros(len(coef), coef.dtype) if last_intercept is None else last_intercept
             )
-        # A velocity in other units than the weights will have is none.
-        kept_velocity = (
-            model._velocity if (model.scale_ is None) == (units is None) else (None, None)
-        )
+        of_coef, of_intercept = model._velocity
+        if of_coef is not None:
+            of_coef, of_intercept = standardization.carried(
+                of_coef, of_intercept, before, units, coef.dtype
+            )
         velocities = [
-            None if velocity is None else velocity.astype(coef.dtype) for velocity in kept_velocity
+            None if velocity is None else velocity.astype(coef.dtype)
+            for velocity in (of_coef, of_intercept)
         ]
         kept = intercept if self.fit_intercept else None
         if units is not None:
             coef, kept = units.to_standardized(coef, kept)
         return copy_of(self._with_velocities(coef, kept, *velocities))
+
+    def average_of(
+        self, model: Any, before: Standardization | None, units: Standardization | None
+    ) -> Average | None:
+        """The average of the fitted model's weights in the units of training; None where it ends."""
+        average: Average | None = model._average
+        if average is None or self.averaged_from is None:
+            return None
+        dtype = parameters_of(model)[0].dtype if model._last is None else model._last[0].dtype
+        coef, intercept = standardization.carried(
+            average.coef, average.intercept, before, units, dtype
+        )
+        return replace(average, coef=coef, intercept=intercept)
 
     def _with_velocities(
         self,

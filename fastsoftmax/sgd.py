@@ -32,6 +32,10 @@ _BLOCKS_AT_ONCE = 16
 _STEPS_OF_A_SUM = 1024
 # An epoch whose loss is above so many times that of the starting weights has diverged.
 _MOST_LOSS = 10
+# One over a chunk, whose samples may be of new kinds, where its loss is above so many times that of zeros,
+# as a mean over so many samples at least: a single one may be far off.
+_MOST_LOSS_OF_CHUNK = 100
+_FEWEST_TO_JUDGE = 32
 
 
 class Sampling(NamedTuple):
@@ -286,6 +290,23 @@ def check_progress(objective: float, starting_loss: float, epoch: int, schedule:
         raise DivergenceError(
             f"the loss of epoch {epoch} is {objective:.3g}, more than {_MOST_LOSS} times that of the "
             f"starting weights, {starting_loss:.3g}: {_remedy(schedule)}"
+        )
+
+
+def check_chunk(objective: float, loss_of_zeros: float, n_samples: int, schedule: Schedule) -> None:
+    """Raise the error for a chunk of a stream whose loss no sane model has.
+
+    Raises
+    ------
+    DivergenceError
+        If it is above `_MOST_LOSS_OF_CHUNK` times that of zeros.
+    """
+    share = min(n_samples / _FEWEST_TO_JUDGE, 1)
+    if share * objective > _MOST_LOSS_OF_CHUNK * loss_of_zeros:
+        raise DivergenceError(
+            f"the loss of these samples is {objective:.3g}, that of weights of zeros {loss_of_zeros:.3g}: "
+            "they are on another scale than those before, or the weights have gone astray in an earlier "
+            f"call, and have to begin anew: {_remedy(schedule)}"
         )
 
 

@@ -41,6 +41,16 @@ class Moments:
                 self.origin, self.sums + sums, self.squares + squares, self.mass + other.mass
             )
 
+    def about_mean(self) -> "Moments":
+        """Return the same with the mean for the origin, so that the sums are 0.
+
+        Moments to which others are added for long are kept like this: then no origin is far away.
+        """
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # shows in the squares
+            mean = self.origin + self.sums / self.mass
+            squares = np.maximum(self.squares - self.sums * self.sums / self.mass, 0)
+        return Moments(mean, np.zeros_like(mean), squares, self.mass)
+
 
 class Standardization(NamedTuple):
     """x' = (x - mean) / scale; training folds it into the kernels and never makes x' for all of X."""
@@ -48,6 +58,9 @@ class Standardization(NamedTuple):
     mean: NDArray[np.float64]  # (n_features,)
     scale: NDArray[np.float64]  # (n_features,): the standard deviation, or 1 where there is none
     is_centred: bool = True  # else x' = x / scale, so that the zeros of sparse rows stay zeros
+    moments: Moments | None = (
+        None  # about the mean, of all rows so far; None where they are unknown
+    )
 
     def folded(
         self, dtype: np.dtype[Any], has_intercept: bool
@@ -60,10 +73,16 @@ class Standardization(NamedTuple):
         return mean, (1 / self.scale).astype(dtype)
 
     def to_original(
-        self, coef: FloatArray, intercept: FloatArray | None
+        self,
+        coef: FloatArray,
+        intercept: FloatArray | None,
+        trained: np.dtype[Any] | None = None,
     ) -> tuple[FloatArray, FloatArray | None]:
-        """Return the weights for x that do what `coef` and `intercept` do for x'."""
-        mean, factor = self._as_trained(coef.dtype)
+        """Return the weights for x that do what `coef` and `intercept` do for x'.
+
+        `trained` is the dtype of the training, that of `coef` unless told otherwise.
+        """
+        mean, factor = self._as_trained(trained or coef.dtype)
         with np.errstate(over="ignore", invalid="ignore"):  # told by who looks at the weights
             original = coef * factor
             if intercept is not None and mean is not None:
@@ -71,13 +90,17 @@ class Standardization(NamedTuple):
             return original.astype(coef.dtype), intercept
 
     def to_standardized(
-        self, coef: FloatArray, intercept: FloatArray | None
+        self,
+        coef: FloatArray,
+        intercept: FloatArray | None,
+        trained: np.dtype[Any] | None = None,
     ) -> tuple[FloatArray, FloatArray | None]:
         """Return the weights for x' that do what `coef` and `intercept` do for x."""
-        mean, factor = self._as_trained(coef.dtype)
-        if intercept is not None and mean is not None:
-            intercept = (intercept + _products(coef, mean)).astype(coef.dtype)
-        return (coef / factor).astype(coef.dtype), intercept
+        mean, factor = self._as_trained(trained or coef.dtype)
+        with np.errstate(over="ignore", invalid="ignore"):  # told by the first step
+            if intercept is not None and mean is not None:
+                intercept = (intercept + _products(coef, mean)).astype(coef.dtype)
+            return (coef / factor).astype(coef.dtype), intercept
 
     def _as_trained(
         self, dtype: np.dtype[Any]
@@ -85,6 +108,28 @@ class Standardization(NamedTuple):
         """Mean and inverse scale with the rounding that they have in training, as float64."""
         mean, factor = self.folded(dtype, has_intercept=True)
         return None if mean is None else mean.astype(np.float64), factor.astype(np.float64)
+
+
+def carried(
+    coef: FloatArray,
+    intercept: FloatArray | None,
+    before: Standardization | None,
+    after: Standardization | None,
+    trained: np.dtype[Any],
+) -> tuple[FloatArray, FloatArray | None]:
+    """Return velocities, or sums of weights, of a training in the units of `before` in those of `after`.
+
+    None stands for the units of X. What they do for x stays the same, as that of the weights does.
+    """
+    if before is after:
+        return coef, intercept
+    double = np.dtype(np.float64)
+    of_x = coef.astype(double), None if intercept is None else intercept.astype(double)
+    if before is not None:
+        of_x = before.to_original(*of_x, trained)
+    if after is not None:
+        of_x = after.to_standardized(*of_x, trained)
+    return of_x[0].astype(coef.dtype), None if of_x[1] is None else of_x[1].astype(coef.dtype)
 
 
 def _products(coef: NDArray[Any], mean: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -99,10 +144,12 @@ def of_columns(
     n_threads: int,
     weights: NDArray[np.float64] | None = None,
     rows: NDArray[np.int64] | None = None,
+    before: Standardization | None = None,
 ) -> Standardization:
     """Return the mean and the standard deviation of the columns of `X`, from one pass over it.
 
-    Of the rows at `rows`, all where that is None, each counting its weight.
+    Of the rows at `rows`, all where that is None, each counting its weight, and of those that `before` is
+    of. Where it does not know how many these were, it stays as it is.
 
     The sums are of x - origin, the first row: (origin - mean)**2 is at most n * variance, so that the
     variance has a relative error of at most about n * eps of float64, and that of a constant column
@@ -114,8 +161,13 @@ def of_columns(
     ValueError
         If a number in `X` is not finite or too large to be squared; the message names the row.
     """
+    if before is not None and before.moments is None:
+        return before
     moments = moments_of(backend, X, n_threads, weights, rows)
-    units = from_moments(moments, dtype, is_centred=not isinstance(X, SparseRows))
+    is_centred = not isinstance(X, SparseRows)
+    if before is not None and before.moments is not None:
+        moments, is_centred = before.moments + moments.about_mean(), before.is_centred
+    units = from_moments(moments, dtype, is_centred)
     return units or explain(X, dtype, np.arange(len(X)) if rows is None else rows)
 
 
@@ -138,14 +190,14 @@ def from_moments(
     moments: Moments, dtype: np.dtype[Any], is_centred: bool
 ) -> Standardization | None:
     """Return None where something is not finite, or too large to be squared."""
-    sums, mass = moments.sums, moments.mass
+    moments = moments.about_mean()
+    mean = moments.origin
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        mean = moments.origin + sums / mass
-        scale = np.sqrt(np.maximum(moments.squares - sums * sums / mass, 0) / mass)
+        scale = np.sqrt(moments.squares / moments.mass)
         if not (np.isfinite(scale) & np.isfinite(mean.astype(dtype))).all():
             return None
         scale[(scale == 0) | ~np.isfinite((1 / scale).astype(dtype))] = 1
-    return Standardization(mean, scale, is_centred)
+    return Standardization(mean, scale, is_centred, moments)
 
 
 def _sums_of_rows(

@@ -1,5 +1,6 @@
 """A learning rate from the data: one over a bound on the curvature of the loss."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
@@ -18,7 +19,8 @@ _ROWS, _FEWEST_ROWS = 4096, 32
 _NUMBERS_LOOKED_AT, _NUMBERS = 1 << 22, 1 << 16
 # Power iteration ends when the eigenvalue grows by less, and is taken for so much more than it has found.
 _MOST_ITERATIONS, _CLOSE, _MARGIN = 20, 0.02, 1.1
-# Of that eigenvalue: the last digits hang on the order of NumPy's sums, which follows the CPU's vectors.
+# Of that eigenvalue, and of means: the last digits hang on the order of NumPy's sums, and on the C library,
+# which follow the CPU.
 _DIGITS = 6
 # Values of sparse rows that are looked at at once.
 _VALUES_AT_ONCE = 1 << 18
@@ -70,6 +72,23 @@ def root_mean_square(X: NDArray[Any] | SparseRows, among: NDArray[np.int64] | No
     rows = np.arange(len(X)) if among is None else among
     at = positions(len(rows), X.shape[1])
     return float(np.sqrt(squares_at(X, rows[at.looked_at], None, False).mean()))
+
+
+class StepSizes(NamedTuple):
+    """Those of the chunks so far: their geometric mean, each counting its samples."""
+
+    mean: float
+    n_samples: int
+
+    def with_chunk(self, found: float, n_samples: int) -> "StepSizes":
+        """Return the same with another chunk; the mean of equal ones has their bits."""
+        together = self.n_samples + n_samples
+        mean = self.mean
+        if found != mean:
+            share = n_samples / together
+            mean = math.exp((1 - share) * math.log(mean) + share * math.log(found))
+            mean = float(f"{mean:.{_DIGITS}g}")
+        return StepSizes(mean, together)
 
 
 class Squares(NamedTuple):
@@ -244,10 +263,11 @@ def squares_at(
     if isinstance(X, SparseRows):
         return _squares_of_sparse(X.take(rows), units) + float(fit_intercept)
     squares = np.empty(len(rows))
-    for i in range(0, len(rows), 64):
-        x = _as_trained(X[rows[i : i + 64]], units, fit_intercept)
+    n_rows = max(_FEWEST_ROWS, _NUMBERS // X.shape[1])
+    for i in range(0, len(rows), n_rows):
+        x = _as_trained(X[rows[i : i + n_rows]], units, fit_intercept)
         with np.errstate(over="ignore", invalid="ignore"):
-            squares[i : i + 64] = np.square(x).sum(axis=1)
+            squares[i : i + n_rows] = np.square(x).sum(axis=1)
         release(X)
     return squares + float(fit_intercept)
 

@@ -212,47 +212,93 @@ def test_without_an_intercept_nothing_is_subtracted(backend, rng):
     np.testing.assert_array_equal(model.intercept_, 0)
 
 
-def test_partial_fit_keeps_the_statistics_of_its_first_samples(rng):
-    X, y = rng.normal(5, 3, size=(120, 4)), np.arange(120) % 3
-    options = {"random_state": 0, "batch_size": 20, "shuffle": False, "eta0": 0.01}
-    model = SoftmaxClassifier(standardize=True, **options)
-    model.partial_fit(X[:60], y[:60], classes=[0, 1, 2])
-    mean, scale = model.mean_.copy(), model.scale_.copy()
-    model.partial_fit(X[60:] * 9, y[60:])
-    np.testing.assert_array_equal(model.mean_, mean)
-    np.testing.assert_array_equal(model.scale_, scale)
-    both = np.concatenate([X[:60], X[60:] * 9])
-    reference = SoftmaxClassifier(max_iter=1, **options)
-    reference.fit((both - mean) * (1 / scale), y)
-    # Between the calls the weights go to the units of X and back.
-    np.testing.assert_allclose(model.coef_ * scale, reference.coef_, rtol=1e-12)
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_statistics_go_on_from_chunk_to_chunk(backend, rng, weighted):
+    X, y = 2 + matrix_of("float64", rng, 120, 5) * [1, 1e4, 1, 1, 1e-3], np.arange(120) % 3
+    X[:20, 3] = 4  # a column that varies later
+    X[0, 4] = 1e8
+    weights = rng.integers(1, 4, 120).astype(float) if weighted else np.ones(120)
+    model = SoftmaxClassifier(standardize=True, backend=backend, eta0=1e-9)
+    for first, end in ((0, 1), (1, 20), (20, 21), (21, 90), (90, 120)):
+        here = slice(first, end)
+        model.partial_fit(X[here], y[here], [0, 1, 2], weights[here] if weighted else None)
+        mean, scale = units_of(np.repeat(X[:end], weights[:end].astype(int), axis=0))
+        np.testing.assert_allclose(model.mean_, mean, rtol=1e-12)
+        np.testing.assert_allclose(model.scale_, scale, rtol=1e-12)
+    assert model.scale_[2] == 1
+
+
+def test_a_first_row_far_away_leaves_the_variance_of_a_long_stream(rng):
+    X, y = rng.normal(size=(20_000, 2)), np.arange(20_000) % 2
+    X[0] = 1e8, -1e8
+    model = SoftmaxClassifier(standardize=True, eta0=1e-9, batch_size=20_000)
+    for first in range(0, 20_000, 100):
+        model.partial_fit(X[first : first + 100], y[first : first + 100])
+    np.testing.assert_allclose(model.scale_, X.std(axis=0), rtol=1e-12)
+
+
+@pytest.mark.parametrize("average", [False, True])
+@pytest.mark.parametrize("fit_intercept", [False, True])
+@pytest.mark.parametrize("convert", [np.asarray, scipy.sparse.csr_array], ids=["dense", "sparse"])
+def test_other_statistics_leave_the_weights_what_they_are(
+    backend, dtype, rng, convert, fit_intercept, average
+):
+    """And velocities and sums of weights: a step of the rate 0 has no part in them."""
+    X, y = rng.normal(5, 3, size=(120, 4)).astype(dtype), np.arange(120) % 3
+    momentum = 0.0 if convert is not np.asarray else 0.5
+    options = {"fit_intercept": fit_intercept, "average": average, "random_state": 0}
+    options |= {"momentum": momentum, "penalty": None, "batch_size": 60, "backend": backend}
+    model = SoftmaxClassifier(
+        standardize=True, learning_rate=lambda step: 0.1 * (step < 2), **options
+    )
+    model.partial_fit(convert(X), y, classes=[0, 1, 2])
+    before = deepcopy(model)
+    model.partial_fit(convert(X * dtype([1, 2, 0.5, 3])), y)
+    assert (np.abs(model.scale_ / before.scale_ - 1) > 0.1)[1:].all()
+    weights, velocities = [], []
+    for one in (before, model):
+        last = one._last or (one.coef_, one.intercept_)
+        velocity = one._velocity
+        if momentum:
+            units = Standardization(one.mean_, one.scale_, one._is_centred)
+            velocity = units.to_original(*velocity)
+        weights.append(last)
+        velocities.append(velocity)
+    moved = 0 if not momentum else momentum + momentum**2  # by velocities
+    tolerance = 300 * np.finfo(dtype).eps
+    for i in range(1 + fit_intercept):
+        largest = np.abs(weights[0][i]).max()
+        expected = weights[0][i] + (moved * velocities[0][i] if momentum else 0)
+        np.testing.assert_allclose(weights[1][i], expected, rtol=0, atol=tolerance * largest)
+        if momentum:
+            expected = momentum**2 * velocities[0][i]
+            np.testing.assert_allclose(velocities[1][i], expected, rtol=0, atol=tolerance * largest)
+    if average:
+        step = momentum * velocities[0][0] if momentum else 0
+        total = 2 * before.coef_ + 2 * weights[0][0] + (2 + momentum) * step
+        largest = np.abs(total).max()
+        np.testing.assert_allclose(model.coef_, total / 4, rtol=0, atol=tolerance * largest)
 
 
 def test_statistics_of_sparse_rows_never_centre(backend, dtype, rng):
-    """Sparse and dense rows in turn, after a copy in other memory: those of the scaled matrix."""
+    """Sparse and dense rows in turn, after a copy in other memory: features are scaled alone."""
     X = rng.normal(3, 2, size=(120, 6)).astype(dtype) * (rng.random((120, 6)) < 0.5).astype(dtype)
     y = np.arange(120) % 3
-    options = {"random_state": 0, "batch_size": 20, "shuffle": False, "eta0": 0.01}
-    model = SoftmaxClassifier(standardize=True, backend=backend, **options)
+    model = SoftmaxClassifier(standardize=True, backend=backend, random_state=0, batch_size=20)
+    dense = SoftmaxClassifier(standardize=True, backend=backend, random_state=0, batch_size=20)
+    dense.partial_fit(csr_of(X[:60], rng), y[:60], classes=[0, 1, 2])
     model.partial_fit(csr_of(X[:60], rng), y[:60], classes=[0, 1, 2])
-    mean, scale = model.mean_.copy(), model.scale_.copy()
-    np.testing.assert_allclose(scale, units_of(X[:60])[1], rtol=1e-12)
     model = pickle.loads(pickle.dumps(model))
-    model.partial_fit(X[60:] * 3, y[60:])
-    model.partial_fit(csr_of(X[60:] * 2, rng, np.int32), y[60:])
-    np.testing.assert_array_equal(model.mean_, mean)
-    np.testing.assert_array_equal(model.scale_, scale)
-    all_rows = np.concatenate([X[:60], X[60:] * 3, X[60:] * 2])
-    reference = SoftmaxClassifier(max_iter=1, backend=backend, **options)
-    reference.fit(all_rows * (1 / scale).astype(dtype), np.concatenate([y, y[60:]]))
-    # Between the calls the weights go to the units of X and back, and the sums have orders of their own.
-    tolerance = 200 * np.finfo(dtype).eps
-    for ours, theirs in (
-        (model.coef_ * scale, reference.coef_),
-        (model.intercept_, reference.intercept_),
-    ):
-        largest = np.abs(reference.coef_).max()
-        np.testing.assert_allclose(ours, theirs, rtol=0, atol=tolerance * largest)
+    for one, rows in ((model, csr_of(X[60:] * 3, rng)), (dense, X[60:] * 3)):
+        one.partial_fit(rows, y[60:])
+        assert not one._is_centred
+        together = np.concatenate([X[:60], X[60:] * 3])
+        np.testing.assert_allclose(
+            one.scale_, units_of(together)[1], rtol=1e-6 if dtype == np.float32 else 1e-12
+        )
+    tolerance = 300 * np.finfo(dtype).eps * np.abs(dense.coef_).max()
+    np.testing.assert_allclose(model.coef_, dense.coef_, rtol=0, atol=tolerance)
+    np.testing.assert_allclose(model.intercept_, dense.intercept_, rtol=0, atol=tolerance)
 
 
 def test_statistics_of_dense_rows_cannot_centre_sparse_ones(backend, rng):
@@ -337,15 +383,13 @@ def test_no_class_has_a_part_in_the_sums_of_another(rng):
         np.testing.assert_array_equal(together, np.concatenate(alone))
 
 
-def test_momentum_begins_anew_where_the_units_change(rng):
+def test_momentum_goes_on_where_standardize_is_changed(rng):
     X, y = rng.normal(5, 3, size=(60, 4)), np.arange(60) % 3
-    options = {"batch_size": 60, "eta0": 0.1, "penalty": None, "shuffle": False}
-    model = SoftmaxClassifier(momentum=0.9, **options).partial_fit(X, y, classes=[0, 1, 2])
-    at_rest = deepcopy(model)
-    at_rest._velocity = (None, None)
-    for one in (model, at_rest):
-        one.set_params(standardize=True).partial_fit(X, y)
-    np.testing.assert_array_equal(model.coef_, at_rest.coef_)
+    options = {"batch_size": 60, "penalty": None, "shuffle": False, "momentum": 0.9}
+    model = SoftmaxClassifier(eta0=0.1, **options).partial_fit(X, y, classes=[0, 1, 2])
+    coef, velocity = model.coef_.copy(), model._velocity[0].copy()
+    model.set_params(standardize=True, learning_rate=lambda step: 0.0).partial_fit(X, y)
+    np.testing.assert_allclose(model.coef_, coef + 0.9 * velocity, rtol=1e-12)
 
 
 def test_weights_that_overflow_in_the_units_of_X_are_a_divergence(backend):

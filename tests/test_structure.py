@@ -157,18 +157,22 @@ MAY_IMPORT = {
     "sgd": LEAVES | {"averaging", "backends", "standardization"},
     "targets": LEAVES,
     "watching": LEAVES,
-    "settings": LEAVES | {"backends", "sgd", "standardization", "step_size", "targets", "watching"},
+    "settings": LEAVES
+    | {"averaging", "backends", "sgd", "standardization", "step_size", "targets", "watching"},
+    "fitted": LEAVES | {"averaging", "backends", "estimator", "settings", "standardization"},
     "scores": LEAVES | {"backends"},
     "checkpoints": LEAVES | {"averaging", "backends", "persistence"},
     "fitting": LEAVES
     | {"averaging", "backends", "checkpoints", "scores", "settings", "sgd", "targets", "watching"},
-    "persistence": LEAVES | {"averaging", "estimator", "settings"},
+    "streaming": LEAVES
+    | {"fitted", "fitting", "growing", "settings", "sgd", "standardization", "targets"},
+    "persistence": LEAVES | {"averaging", "fitted", "settings", "standardization", "step_size"},
     "estimator": LEAVES,
     "samples": LEAVES,
     "classifier": LEAVES
-    | {"averaging", "backends", "checkpoints", "estimator", "fitting", "growing", "loss", "linear"}
+    | {"averaging", "backends", "checkpoints", "estimator", "fitted", "fitting", "loss", "linear"}
     | {"persistence", "samples", "scores", "settings", "standardization", "step_size"}
-    | {"targets", "watching"},
+    | {"streaming", "targets", "watching"},
     "gradient_sums": LEAVES | {"backends", "loss_options", "samples", "settings"},
     "several": LEAVES | {"backends", "settings", "sgd"},
     "searching": LEAVES
@@ -179,6 +183,7 @@ MAY_IMPORT = {
         "backends",
         "classifier",
         "estimator",
+        "fitted",
         "fitting",
         "gradient_sums",
         "samples",

@@ -11,6 +11,7 @@ from dask.base import is_dask_collection
 
 from .. import classifier, estimator, validation
 from ..backends import State, in_default_float_state
+from ..fitted import to_go_on
 from ..fitting import train
 from ..settings import Settings, generator_of
 from .cluster import Cluster, client_of
@@ -168,20 +169,21 @@ class SoftmaxClassifier(classifier.SoftmaxClassifier):
         # Of a copy: the order of the samples is that of the local estimator.
         seed = int(deepcopy(random).integers(1 << 63))
         goes_on = settings.warm_start and self.__sklearn_is_fitted__()
-        grows = self._grows if goes_on else True
-        known = (self.classes_, grows) if goes_on else (None, False)
+        before = to_go_on(self) if goes_on else None
+        grows = before is None or before._grows
+        known = (None, False) if before is None else (before.classes_, grows)
         everything = everything_of(collection, cluster, settings, method, seed, *known)
         survey = everything.survey
         classes, names = survey.problem.classes, survey.names
-        if goes_on:
-            if survey.n_features != self.n_features_in_:
+        if before is not None:
+            if survey.n_features != before.n_features_in_:
                 raise ValueError(
-                    f"X: expected {self.n_features_in_} features, as before, got {survey.n_features}"
+                    f"X: expected {before.n_features_in_} features, as before, got {survey.n_features}"
                 )
-            before = self._weights_for(classes)
-            coef_init = before[0] if coef_init is None else coef_init
+            starts = before._weights_for(classes)
+            coef_init = starts[0] if coef_init is None else coef_init
             if intercept_init is None and settings.fit_intercept:
-                intercept_init = before[1]
+                intercept_init = starts[1]
         shape = (len(classes), survey.n_features)
         zeros = settings.zero_state(shape, survey.problem.dtype)
         settings.check_rule(survey.is_sparse)

@@ -304,8 +304,7 @@ def _find_step_size(everything: Everything, settings: Settings) -> None:
         *(survey.n_samples, settings.sampling.batch_size, settings.sampling.replacement),
         *(joined(list(squares)), steepest, settings.rule.l2),
     )
-    eta0 = max(found, np.finfo(np.float64).tiny)
-    settings.schedule = settings.schedule._replace(eta0=eta0)
+    settings.take_step_size(found, survey.n_samples)
 
 
 def _numbers_of(look: Look) -> dict[int, tuple[Squares, float]]:

@@ -13,15 +13,18 @@ from numpy.typing import NDArray
 
 from .._version import __version__
 from ..averaging import Average
+from ..fitted import whole
 from ..labels import as_labels
 from ..settings import parameters_of
+from ..standardization import Moments
+from ..step_size import StepSizes
 from ..validation import check_finite
 from .random_states import generator_from, generator_state
 from .scalars import as_json, from_json, labels_as_json, labels_from_json
 from .strict_json import parsed
 
 FORMAT = "fastsoftmax model"
-VERSION = 1
+VERSION = 2
 
 # Tensors and their shapes, in classes, features, epochs and scores; all may be missing but the first
 # three. Those of `_DOUBLE` are float64, the others that or float32.
@@ -32,6 +35,7 @@ _SHAPES = {
     "validation_scores": ("scores",),
     "mean": ("features",),
     "scale": ("features",),
+    "squares": ("features",),
     "coef_velocity": ("classes", "features"),
     "intercept_velocity": ("classes",),
     "last_coef": ("classes", "features"),
@@ -41,13 +45,14 @@ _SHAPES = {
 }
 _NEEDED = ("coef", "intercept", "loss_curve")
 _DOUBLE = {
-    *("loss_curve", "validation_scores", "mean", "scale"),
+    *("loss_curve", "validation_scores", "mean", "scale", "squares"),
     *("average_coef", "average_intercept"),
 }
 # A tensor that is there only with another.
 _ONLY_WITH = {
     "mean": "scale",
     "scale": "mean",
+    "squares": "mean",
     "last_intercept": "last_coef",
     "average_intercept": "average_coef",
 }
@@ -63,7 +68,10 @@ _KEYS = {
         "best_validation_score",
     ),
     *("mean_weight", "average", "random"),
+    *("mass", "step_sizes"),
 }
+# What files of version 1 do not have: what statistics and step sizes of later chunks are put together with.
+_SINCE_2 = {"mass": None, "step_sizes": None}
 
 
 class Contents(NamedTuple):
@@ -89,8 +97,11 @@ def contents_of(model: Any) -> tuple[Contents, list[str]]:
     ValueError, TypeError
         If an attribute is not what it should be.
     """
+    model = whole(model)
     parameters, left_out = parameters_as_json(model.get_params(deep=False))
     average: Average | None = model._average
+    moments: Moments | None = model._moments
+    step_sizes: StepSizes | None = model._step_sizes
     names = getattr(model, "feature_names_in_", None)
     score = model.best_validation_score_
     metadata = {
@@ -104,15 +115,17 @@ def contents_of(model: Any) -> tuple[Contents, list[str]]:
         "feature_names": None if names is None else [str(name) for name in names],
         "is_centred": bool(model._is_centred),
         "grows": bool(model._grows),
-        "eta0": float(model.eta0_),
+        "eta0": None if model.eta0_ is None else float(model.eta0_),
         "n_epochs": int(model.n_iter_),
         "n_steps": int(model.t_),
         "best_validation_score": None if score is None else float(score),
-        "mean_weight": float(model._mean_weight),
+        "mean_weight": None if model._mean_weight is None else float(model._mean_weight),
         "average": None
         if average is None
         else [average.first_sample, average.n_samples, average.n_steps],
-        "random": generator_state(model._random),
+        "random": None if model._random is None else generator_state(model._random),
+        "mass": None if moments is None else float(moments.mass),
+        "step_sizes": None if step_sizes is None else list(step_sizes),
     }
     return Contents(metadata, _tensors_of(model)), left_out
 
@@ -128,6 +141,7 @@ def _tensors_of(model: Any) -> dict[str, NDArray[Any]]:
         "validation_scores": model.validation_scores_,
         "mean": model.mean_,
         "scale": model.scale_,
+        "squares": None if model._moments is None else model._moments.squares,
         "coef_velocity": model._velocity[0],
         "intercept_velocity": model._velocity[1],
         "last_coef": last[0],
@@ -171,6 +185,8 @@ def model_of(cls: Any, text: bytes, tensors: dict[str, NDArray[Any]]) -> Model:
     if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:
         raise ValueError(f"its metadata is not that of a {FORMAT}")
     _check_version(metadata)
+    if metadata["version"] == 1:
+        metadata = _SINCE_2 | metadata
     if metadata.keys() != _KEYS:
         missing, strange = _KEYS - metadata.keys(), metadata.keys() - _KEYS
         raise ValueError(
@@ -259,8 +275,10 @@ def attributes_of(contents: Contents) -> dict[str, Any]:
         "mean_": tensors.get("mean"),
         "scale_": tensors.get("scale"),
         "_is_centred": is_centred,
+        "_moments": _moments(metadata, tensors),
+        "_step_sizes": _step_sizes(metadata["step_sizes"]),
         "intercept_": tensors["intercept"],
-        "eta0_": _positive(metadata, "eta0"),
+        "eta0_": None if metadata["eta0"] is None else _positive(metadata, "eta0"),
         "loss_curve_": tensors["loss_curve"].tolist(),
         "validation_scores_": None if scores is None else scores.tolist(),
         "best_validation_score_": None
@@ -271,9 +289,11 @@ def attributes_of(contents: Contents) -> dict[str, Any]:
         "_velocity": (tensors.get("coef_velocity"), tensors.get("intercept_velocity")),
         "_last": last,
         "_average": average,
-        "_mean_weight": _positive(metadata, "mean_weight"),
+        "_mean_weight": None
+        if metadata["mean_weight"] is None
+        else _positive(metadata, "mean_weight"),
         "_grows": metadata["grows"],
-        "_random": generator_from(metadata["random"]),
+        "_random": None if metadata["random"] is None else generator_from(metadata["random"]),
     }
 
 
@@ -309,6 +329,8 @@ def _checked(tensors: Mapping[str, NDArray[Any]], sizes: dict[str, int]) -> dict
         raise ValueError("coef and intercept: expected one dtype")
     if "scale" in tensors and not (tensors["scale"] > 0).all():
         raise ValueError("scale: expected numbers greater than 0")
+    if "squares" in tensors and not (tensors["squares"] >= 0).all():
+        raise ValueError("squares: expected numbers of 0 or more")
     return {
         name: np.array(array, array.dtype.newbyteorder("="), order="C")
         for name, array in tensors.items()
@@ -338,6 +360,25 @@ def _average(counts: Any, tensors: Mapping[str, NDArray[Any]]) -> Average | None
     first_sample, n_samples, n_steps = (_integer(named, name, 0) for name in named)
     coef, intercept = tensors["average_coef"], tensors.get("average_intercept")
     return Average(first_sample, coef, intercept, n_samples, n_steps)
+
+
+def _moments(metadata: dict[str, Any], tensors: Mapping[str, NDArray[Any]]) -> Moments | None:
+    """Return what the statistics are of; None where that is not known, and they stay what they are."""
+    if (metadata["mass"] is None) != ("squares" not in tensors):
+        raise ValueError("squares: expected the tensor and its mass, got one of both")
+    if metadata["mass"] is None:
+        return None
+    mean, mass = tensors["mean"], _positive(metadata, "mass")
+    return Moments(mean, np.zeros_like(mean), tensors["squares"], mass)
+
+
+def _step_sizes(given: Any) -> StepSizes | None:
+    if given is None:
+        return None
+    if not isinstance(given, list) or len(given) != 2:
+        raise ValueError("step_sizes: expected a mean and a number of samples")
+    named = {"step_sizes 0": given[0], "step_sizes 1": given[1]}
+    return StepSizes(_positive(named, "step_sizes 0"), _integer(named, "step_sizes 1", 1))
 
 
 def _feature_names(names: Any, n_features: int) -> NDArray[Any] | None:

@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._version import __version__
-from ..estimator import at_one_moment
+from ..fitted import whole
 from ..settings import parameters_of
 from .atomic import write_at_once
-from .files import check_fitted, path_of
+from .files import path_of
 
 # Old enough for runtimes of 2022: the operators here have not changed their meaning since opset 13.
 _OPSET, _IR_VERSION = 17, 8
@@ -18,8 +18,7 @@ _OPSET, _IR_VERSION = 17, 8
 
 def export_onnx(model: Any, path: str | PathLike[str]) -> None:
     """See `ModelFiles.to_onnx`."""
-    model = at_one_moment(model)
-    check_fitted(model)
+    model = whole(model)
     file = path_of(path, (".onnx",))
     try:
         import onnx

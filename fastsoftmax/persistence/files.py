@@ -6,8 +6,8 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from ..estimator import at_one_moment, not_fitted
 from ..exceptions import ModelFileError
+from ..fitted import whole
 from . import npz, safe_tensors
 from .atomic import write_at_once
 from .contents import Model, attributes_of, contents_of, model_of
@@ -20,8 +20,7 @@ _LONGEST_REASON = 400
 
 def save_model(model: Any, path: str | PathLike[str]) -> None:
     """See `ModelFiles.save`."""
-    model = at_one_moment(model)
-    check_fitted(model)
+    model = whole(model)
     file = path_of(path, FORMATS)
     file_format = FORMATS[file.suffix.lower()]
     file_format.require()
@@ -75,14 +74,6 @@ def _refusal(file: Path, reason: str) -> ModelFileError:
     # Some messages of the libraries quote the file, whole.
     shown = reason if len(reason) <= _LONGEST_REASON else f"{reason[:_LONGEST_REASON]}..."
     return ModelFileError(f"{file}: {shown}")
-
-
-def check_fitted(model: Any) -> None:
-    """Raise NotFittedError unless there is something to write."""
-    if not hasattr(model, "coef_"):
-        raise not_fitted(
-            f"this {type(model).__name__} is not fitted: call fit or partial_fit first"
-        )
 
 
 def path_of(path: Any, suffixes: Any) -> Path:

@@ -25,6 +25,7 @@ _NAMES += ("coef_velocity", "intercept_velocity", "last_coef", "last_intercept")
 _NAMES += ("average_coef", "average_intercept", "best_coef", "best_intercept", "other")
 _NAMES += ("best_coef_velocity", "best_intercept_velocity")
 _NAMES += ("best_average_coef", "best_average_intercept")
+_NAMES += ("squares",)
 # A parameter in a file may be any plain value, and is checked when it is used.
 _OF_PARAMETERS = (ValueError, TypeError, ImportError, fastsoftmax.DivergenceError)
 

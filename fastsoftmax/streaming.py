@@ -1,0 +1,122 @@
+"""One epoch over a chunk of a stream, going on from the chunks before it."""
+
+from __future__ import annotations  # np.random, imported on first use, stands in them
+
+import warnings
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .exceptions import DivergenceError
+from .fitted import units_of
+from .fitting import Run
+from .growing import grown_average, grown_state
+from .labels import encode
+from .regularizers import value as penalty_of
+from .settings import Settings
+from .sgd import check_chunk
+from .sparse import SparseRows
+from .standardization import Standardization
+from .targets import Targets
+
+# A first chunk was on another scale where scales are larger by more than this with the second one, or where
+# the step size is smaller by more than its square. Its weights are worse than none where their loss on the
+# second one is above so many times that of zeros.
+_OTHER_SCALE, _MOST_LOSS = 3.0, 2
+
+
+def trained_on_chunk(
+    settings: Settings,
+    before: Any,
+    matrix: NDArray[Any] | SparseRows,
+    targets: Targets,
+    random: np.random.Generator,
+) -> Run:
+    """Return the run that goes on from a whole model by an epoch over these rows; of None it begins.
+
+    Statistics and step size are of all chunks so far, the weights stay what they are for X. But where the
+    first chunk was on another scale than the second one, which is no shorter, and its weights are worse on
+    that than zeros, it stood for nothing that could be gone on from, and the second begins anew.
+
+    Raises
+    ------
+    DivergenceError
+        If the loss is infinite or NaN, or one that no sane model has.
+    """
+    run = _begun(settings, before, matrix, targets, random)
+    of_zeros, penalty = _loss_of_zeros(run), _penalty(run)
+    misled = before is not None and _is_misled(run, before)
+    try:
+        objective = run.epoch()
+    except DivergenceError:
+        if not misled:
+            raise
+        objective = np.inf
+    if misled and objective > _MOST_LOSS * of_zeros:
+        warnings.warn(
+            f"the loss of the first chunk's weights is {objective:.3g} on the second one: its numbers were "
+            "on another scale, and training begins anew with the second",
+            UserWarning,
+            stacklevel=3,
+        )
+        run, penalty = _begun(settings, None, matrix, targets, run.random), 0.0
+        objective = run.epoch()
+    check_chunk(objective, of_zeros + penalty, len(run.samples), run.schedule)
+    run.keep(objective)
+    return run
+
+
+def _begun(
+    settings: Settings,
+    before: Any,
+    matrix: NDArray[Any] | SparseRows,
+    targets: Targets,
+    random: np.random.Generator,
+) -> Run:
+    """Return the run before its epoch."""
+    units = None if before is None else units_of(before)
+    samples = settings.samples_of(matrix, targets, targets.rows, units)
+    settings.find_step_size(samples, None if before is None else before._step_sizes)
+    n_classes, average = len(targets.classes), None
+    state = settings.initial_state(n_classes, matrix)
+    if before is not None:
+        state = settings.state_of(before, units, samples.units)
+        average = settings.average_of(before, units, samples.units)
+        places = encode(before.classes_, targets.classes)
+        if len(places) < n_classes:
+            state = grown_state(state, places, n_classes)
+            average = average and grown_average(average, places, n_classes)
+    run = Run.of(settings, samples, state, random, average)
+    if before is not None:
+        run.curve, run.n_steps = list(before.loss_curve_), before.t_
+    return run
+
+
+def _loss_of_zeros(run: Run) -> float:
+    weights, rows = run.samples.weights, run.samples.rows
+    of_rows = None if weights is None else weights.rows
+    mean = 1.0 if of_rows is None else float((of_rows if rows is None else of_rows[rows]).mean())
+    return mean * float(np.log(max(len(run.state.coef), 2)))
+
+
+def _penalty(run: Run) -> float:
+    """That of the weights there are, which may be of a model that was trained without."""
+    with np.errstate(over="ignore"):
+        return penalty_of(run.state.coef, run.settings.rule.l2, run.settings.rule.l1)
+
+
+def _is_misled(run: Run, before: Any) -> bool:
+    """Whether the model has seen no more than one chunk, no longer than this one and on another scale."""
+    if before.n_iter_ != 1 or before.t_ > run.steps_of_epoch:
+        return False
+    units: Standardization | None = run.samples.units
+    if units is None:
+        sizes = before._step_sizes if run.settings.finds_step_size else None
+        return sizes is not None and run.schedule.eta0 < sizes.mean / _OTHER_SCALE**2
+    if before._moments is None:
+        return False
+    larger = units.scale > _OTHER_SCALE * before.scale_
+    return bool(
+        (larger & (before._moments.squares > 0)).any()
+    )  # a constant column has taught nothing
