@@ -26,6 +26,7 @@ from .settings import (
     n_threads_of,
     parameters_of,
     shaped_parameters_of,
+    takes_sparse,
 )
 from .sparse import SparseRows
 from .standardization import Standardization
@@ -520,6 +521,12 @@ class SoftmaxClassifier(estimator.Estimator, ModelFiles):
             generator_of(self.random_state)
         self._publish(run, targets.classes, names, targets.mean_weight, grows)
         return self
+
+    def __sklearn_tags__(self) -> Any:
+        """Return what scikit-learn wants to know: also whether these parameters go with a sparse X."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = takes_sparse(self)
+        return tags
 
     @in_default_float_state
     def decision_function(self, X: ArrayLike) -> FloatArray:

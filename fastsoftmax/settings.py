@@ -222,6 +222,15 @@ class Settings:
         return State(coef, intercept, coef_velocity, intercept_velocity)
 
 
+def takes_sparse(model: Any) -> bool:
+    """Return whether the model's parameters go with a sparse X."""
+    try:
+        Settings(model).check_rule(is_sparse=True)
+    except (ValueError, TypeError, ImportError):
+        return False
+    return True
+
+
 def _strengths(model: Any) -> tuple[float, float]:
     """Penalty, alpha and l1_ratio as l2 and l1 of l2 * sum(w**2) + l1 * sum(|w|)."""
     alpha = validation.as_non_negative("alpha", model.alpha)

@@ -282,7 +282,7 @@ def test_a_fit_that_ends_at_its_epochs_says_so_in_the_words_of_the_command_line(
     out = output_of(capsys, "train", "digits.svm", "--model", "s.npz", "--epochs", 2)
     assert "--epochs" in out
     assert "--momentum 0.9" in out
-    arguments = ("train", "digits.svm", "--model", "s.npz", "--epochs", 2, "--penalty", "l1")
+    arguments = ("train", "digits.svm", "--model", "l1.npz", "--epochs", 2, "--penalty", "l1")
     assert "--momentum" not in output_of(capsys, *arguments)  # sparse rows take L1 without
 
 

@@ -13,7 +13,7 @@ from test_interruption import interrupt_by_signal
 from test_sgd import AGREEMENT, DEFAULTS, assert_follows, expected_trajectory
 from variants import BACKENDS
 
-from fastsoftmax import DivergenceError, SoftmaxClassifier, search
+from fastsoftmax import DivergenceError, SoftmaxClassifier, load, search
 from fastsoftmax.backends import Data, Rule, State, get_backend
 from fastsoftmax.sparse import as_sparse_rows, steps_between_penalties
 
@@ -44,7 +44,6 @@ RULES = {
     "a batch of more than all": {"batch_size": 1000, "penalty": "l2", "alpha": 0.1},
     "momentum": {"momentum": 0.9},
     "nesterov": {"momentum": 0.9, "nesterov": True},
-    "nesterov without momentum": {"nesterov": True},
     "momentum, l2": {"momentum": 0.9, "penalty": "l2", "alpha": 0.1},
     "nesterov, l2": {"momentum": 0.8, "nesterov": True, "penalty": "l2", "alpha": 0.1},
     "little momentum": {"momentum": 1e-3, "penalty": "l2", "alpha": 0.1},
@@ -85,6 +84,9 @@ RULES = {
         "alpha": 0.1,
     },
 }
+
+
+ONE_EPOCH = {"max_iter": 1, "tol": None}
 
 
 def made_up(n, d, c, dtype, index=np.int32, density=0.15):
@@ -528,6 +530,32 @@ def test_momentum_with_l1_is_refused_by_name(backend, penalty, method):
         getattr(model, method)(X, y, **arguments)
     assert not hasattr(model, "coef_")
     model.set_params(alpha=0, max_iter=1, tol=None).fit(X, y)  # nothing of L1 in it
+
+
+def test_a_model_file_has_the_velocities(tmp_path):
+    X, y = made_up(60, 19, 7, np.float64)
+    options = DEFAULTS | {"momentum": 0.9, "penalty": "l2", "alpha": 0.1, "max_iter": 2}
+    model = SoftmaxClassifier(**options).fit(X, y)
+    model.save(tmp_path / "model.npz")
+    loaded = load(tmp_path / "model.npz").partial_fit(X, y)
+    np.testing.assert_array_equal(loaded.coef_, model.partial_fit(X, y).coef_)
+    dense = SoftmaxClassifier(**options).fit(X.toarray(), y).partial_fit(X.toarray(), y)
+    np.testing.assert_allclose(loaded.coef_, dense.coef_, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("l1_step", ["proximal", "subgradient"])
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+@pytest.mark.parametrize("penalty", ["l1", "l2"])
+def test_tags_say_whether_sparse_rows_are_taken(penalty, momentum, l1_step):
+    X, y = made_up(60, 19, 7, np.float64)
+    model = SoftmaxClassifier(penalty=penalty, momentum=momentum, l1_step=l1_step, **ONE_EPOCH)
+    takes = penalty == "l2" or (momentum == 0 and l1_step == "proximal")
+    assert model.__sklearn_tags__().input_tags.sparse == takes
+    if takes:
+        model.fit(X, y)
+    else:
+        with pytest.raises(ValueError, match="for a sparse X"):
+            model.fit(X, y)
 
 
 def test_momentum_with_l1_is_refused_by_search():
