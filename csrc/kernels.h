@@ -69,6 +69,12 @@ struct penalty_prefix {
     double scale, inverse_scale, shrinkage;
 };
 
+/* What penalty and momentum alone do to a weight w and its velocity v in some steps:
+ * (w, v) <- (ww * w + wv * v, vw * w + vv * v). */
+struct momentum_map {
+    double ww, wv, vw, vv;
+};
+
 struct sparse_weights {
     void *start; /* of every slab (n_features, its classes padded with zeros to whole vectors) */
     size_t n_features, n_classes;
@@ -77,6 +83,9 @@ struct sparse_weights {
     uint32_t *steps; /* of every slab (n_features): how many its weights have undergone; or NULL */
     const struct penalty_prefix *prefixes;
     size_t now;
+    void *velocity; /* as start; NULL without momentum */
+    struct momentum_map
+        *maps; /* with momentum, two for each step that there may be: see sparse.h */
 };
 
 /* What the targets t of a row count: u_k = row * class_k * ((1 - smoothing) * t_k + smoothing / n_classes),
@@ -204,11 +213,19 @@ struct kernels {
     void (*sparse_scores)(const struct sparse_row *rows, size_t n_rows,
                           const struct sparse_weights *weights, size_t slab, const void *intercept,
                           void *logits, size_t logits_stride);
+    void (*sparse_unpacked_scores)(const struct sparse_row *rows, size_t n_rows, const void *coef,
+                                   size_t n_features, size_t n_classes, const void *intercept,
+                                   int wide_indices, void *logits);
     void (*sparse_update)(const struct sparse_row *rows, size_t n_rows,
                           const struct sparse_weights *weights, size_t slab, const void *dlogits,
                           size_t dlogits_stride, double factor);
+    void (*sparse_add_map)(struct sparse_weights *weights, const struct momentum_map *map);
+    void (*sparse_update_velocity)(const struct sparse_row *rows, size_t n_rows,
+                                   const struct sparse_weights *weights, size_t slab,
+                                   const void *dlogits, size_t dlogits_stride, double factor);
     void (*sparse_update_intercept)(const void *dlogits, size_t stride, size_t n_rows,
-                                    size_t n_classes, double rate, void *intercept);
+                                    size_t n_classes, const struct rule *rule, void *intercept,
+                                    void *velocity);
 
     /* out[k] = sum over rows of g[s, k] */
     void (*column_sums)(const void *g, size_t stride, size_t n_rows, size_t n_columns,

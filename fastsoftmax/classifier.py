@@ -21,7 +21,14 @@ from .labels import are_equal, as_labels, check_type, encode, find_classes, join
 from .persistence import ModelFiles
 from .samples import as_samples
 from .scores import hits_of, logits_of
-from .settings import Settings, generator_of, n_threads_of, parameters_of
+from .settings import (
+    Settings,
+    generator_of,
+    n_threads_of,
+    parameters_of,
+    shaped_parameters_of,
+    takes_sparse,
+)
 from .sparse import SparseRows
 from .standardization import Moments
 from .step_size import StepSizes, root_mean_square
@@ -44,7 +51,7 @@ class SoftmaxClassifier(estimator.Estimator, ModelFiles):
     or of samples with weights, divided by their mean, the mean of ``-weight * log softmax(z)_y``. Each step
     takes the gradient of a minibatch's mean; L1 is a proximal step (soft thresholding), which leaves exact
     zeros. The intercept is not penalised. Training starts from zeros, and the same `random_state` gives
-    the same trajectory on every backend, to rounding.
+    the same trajectory on every backend, to rounding (but see `l1_step`).
 
     Parameters
     ----------
@@ -60,7 +67,10 @@ class SoftmaxClassifier(estimator.Estimator, ModelFiles):
         The share of L1 in "elasticnet", from 0 to 1; None will do for the other penalties.
     l1_step : {"proximal", "subgradient"}, default "proximal"
         What a step makes of L1: soft thresholding after it, which leaves exact zeros, or the lecture's
-        ``l1 * sign(coef_)`` in the gradient, which jumps about 0. A sparse `X` takes the first alone.
+        ``l1 * sign(coef_)`` in the gradient, which jumps about 0. A sparse `X` takes the first alone. The
+        sign of a weight that is 0 up to rounding is that of the rounding: such a weight may step to
+        either side, so that weights of two backends may differ by ``2 * rate * l1`` after such a step, and
+        not by roundings alone. Those of one backend do not.
     class_weight : mapping of label to number, "balanced" or None, default None
         What the samples of a class count; labels that are not there count 1. "balanced" gives all
         classes the same weight in total: (sum of weights) / (number of classes * sum of the class); it
@@ -113,7 +123,8 @@ class SoftmaxClassifier(estimator.Estimator, ModelFiles):
         Over so many epochs, or a part of one, the rate rises from about 0 to what it would be; a callable
         says so itself.
     momentum : float, default 0.0
-        From 0 to less than 1, and 0 with a sparse `X`: ``v = momentum * v - rate * gradient; coef_ += v``.
+        From 0 to less than 1: ``v = momentum * v - rate * gradient; coef_ += v``. With a sparse `X` an
+        L1 penalty needs 0.
     nesterov : bool, default False
         Whether the momentum, which must not be 0 then, is Nesterov's:
         ``coef_ += momentum * v - rate * gradient`` with the new v.
@@ -194,10 +205,11 @@ class SoftmaxClassifier(estimator.Estimator, ModelFiles):
 
     `X` may also be sparse: a CSR matrix with values of float32 or float64, as SciPy has it or any object
     with its attributes `format`, `data`, `indices`, `indptr` and `shape`, is read where it lies; indices
-    need not be sorted, and values of the same place add up. Others are converted to that. The rule is
-    plain SGD, without `momentum`. On the compiled backend a step costs what its values do; the other
-    backends make dense minibatches. What the penalty does to a weight in the steps that do not meet it is
-    made up for, exactly, when one does, so the steps are those of the dense matrix, to rounding.
+    need not be sorted, and values of the same place add up. Others are converted to that. On the compiled
+    backend a step costs what its values do; the other backends make dense minibatches. What penalty and
+    momentum do to a weight in the steps that do not meet it is made up for, exactly, when one does, so the
+    steps are those of the dense matrix, to rounding. Soft thresholds (L1) with `momentum` are refused: over
+    several steps they have no closed form. A prediction costs what the values of its rows do, too.
 
     References
     ----------
@@ -517,6 +529,12 @@ class SoftmaxClassifier(estimator.Estimator, ModelFiles):
         self._publish(run, targets.classes, names, targets.mean_weight, grows)
         return self
 
+    def __sklearn_tags__(self) -> Any:
+        """Return what scikit-learn wants to know: also whether these parameters go with a sparse X."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = takes_sparse(self)
+        return tags
+
     @in_default_float_state
     def decision_function(self, X: ArrayLike) -> FloatArray:
         """Return the logits; with two classes, as in scikit-learn, the second minus the first.
@@ -684,7 +702,7 @@ class SoftmaxClassifier(estimator.Estimator, ModelFiles):
         matrix = as_samples(X, to_train=False)
         now._check_n_features(matrix)
         n_threads = n_threads_of(now.n_jobs)
-        logits = logits_of(get_backend(now.backend), matrix, *parameters_of(now), n_threads)
+        logits = logits_of(get_backend(now.backend), matrix, *shaped_parameters_of(now), n_threads)
         classes: NDArray[Any] = now.classes_
         return logits, classes
 

@@ -89,7 +89,7 @@ class Estimator:
             estimator_type="classifier",
             target_tags=TargetTags(required=True),
             classifier_tags=ClassifierTags(),
-            input_tags=InputTags(sparse=True),
+            input_tags=InputTags(),
         )
 
     def __sklearn_is_fitted__(self) -> bool:

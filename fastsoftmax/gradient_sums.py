@@ -370,7 +370,7 @@ def _sums_of_sparse(
     x = data.X.take(rows).astype(state.coef.dtype)
     if data.inverse_scale is not None:
         x = x.with_values(x.values * data.inverse_scale[x.indices])
-    logits = x.product(np.ascontiguousarray(state.coef.T))
+    logits = x.product(state.coef.T)
     if state.intercept is not None:
         logits += state.intercept
     weights: TargetWeights | None = weights_of_rows(data, rows)

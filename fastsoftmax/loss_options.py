@@ -92,7 +92,8 @@ class Objective(NamedTuple):
             has_mass = classes[self.targets] > 0
         else:
             has_mass = self.targets @ (classes > 0).astype(self.targets.dtype) > 0
-        return np.logical_and(counted, has_mass, out=counted)
+        counted &= has_mass
+        return counted
 
 
 def objective_of(

@@ -8,7 +8,14 @@ from numpy.typing import NDArray
 from .backends import Backend
 from .mapped import bytes_of_row, release
 from .sparse import SparseRows
-from .validation import FloatArray, as_native, reads_as, scaled_weights, why_row_is_invalid
+from .validation import (
+    FloatArray,
+    as_native,
+    check_finite,
+    reads_as,
+    scaled_weights,
+    why_row_is_invalid,
+)
 
 # Rows that a backend does not read where they lie are converted by blocks of about so many bytes, and of
 # others so many are scored between two looks for a signal.
@@ -28,7 +35,8 @@ def logits_of(
     Raises
     ------
     ValueError
-        If a row has logits that are not finite; the message names it.
+        If a row has logits that are not finite; the message names it, or the weights where these are not
+        finite. No pass over the weights looks for that: it would take longer than few sparse rows do.
     """
     dtype = coef.dtype
     logits = np.empty((len(X), len(coef)), dtype)
@@ -45,6 +53,8 @@ def logits_of(
             release(X)
     invalid = ~np.isfinite(logits).all(axis=1)
     if invalid.any():
+        check_finite("coef_", coef)
+        check_finite("intercept_", intercept)
         row = int(np.argmax(invalid))
         raise ValueError(why_row_is_invalid(row, X[row], dtype))
     return logits

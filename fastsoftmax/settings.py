@@ -89,22 +89,21 @@ class Settings:
         return f"before the {what} went {self.n_iter_no_change} epochs without improving by tol"
 
     def check_rule_for(self, matrix: NDArray[Any] | SparseRows) -> None:
-        """Raise if `matrix` is sparse and the rule is another than plain SGD."""
+        """Raise if `matrix` is sparse and the rule is one that sparse rows do not take."""
         self.check_rule(isinstance(matrix, SparseRows))
 
     def check_rule(self, is_sparse: bool) -> None:
-        """Raise if X is sparse and the rule is another than plain SGD."""
-        if not is_sparse:
+        """Raise if X is sparse and the rule is one that sparse rows do not take."""
+        if not is_sparse or not self.rule.l1:
             return
-        for name in ("momentum", "nesterov"):
-            value = getattr(self.rule, name)
-            if value:
-                raise ValueError(
-                    f"{name}: expected {type(value)()} for a sparse X, which is trained on by plain "
-                    f"SGD alone, got {value}"
-                )
-        if self.rule.subgradient and self.rule.l1:
+        if self.rule.subgradient:
             raise ValueError("l1_step: expected 'proximal' for a sparse X, got 'subgradient'")
+        if self.rule.momentum:
+            raise ValueError(
+                f"momentum: expected 0 for a sparse X with an L1 penalty, got {self.rule.momentum:g}: "
+                "what thresholds and velocities do to a weight over many steps has no closed form. "
+                "penalty='l2' and penalty=None go with momentum"
+            )
 
     def find_step_size(self, samples: Samples, before: StepSizes | None = None) -> None:
         """Where `eta0` is "auto", take it from the data; `before` is of the chunks that have been."""
@@ -257,6 +256,15 @@ class Settings:
         return State(coef, intercept, coef_velocity, intercept_velocity)
 
 
+def takes_sparse(model: Any) -> bool:
+    """Return whether the model's parameters go with a sparse X."""
+    try:
+        Settings(model).check_rule(is_sparse=True)
+    except (ValueError, TypeError, ImportError):
+        return False
+    return True
+
+
 def _strengths(model: Any) -> tuple[float, float]:
     """Penalty, alpha and l1_ratio as l2 and l1 of l2 * sum(w**2) + l1 * sum(|w|)."""
     alpha = validation.as_non_negative("alpha", model.alpha)
@@ -330,21 +338,33 @@ def _averaged_from(average: Any) -> int | None:
 
 def parameters_of(model: Any) -> tuple[FloatArray, FloatArray]:
     """The weights and the intercept of a fitted model, which the user may have replaced, checked."""
+    coef, intercept = shaped_parameters_of(model)
+    validation.check_finite("intercept_", intercept)
+    validation.check_finite("coef_", coef)
+    return coef, intercept
+
+
+def shaped_parameters_of(model: Any) -> tuple[FloatArray, FloatArray]:
+    """Return the same at no cost of the weights' size: some of them may not be finite."""
     shape = (len(model.classes_), model.n_features_in_)
     coef = validation.as_array("coef_", model.coef_)
     dtype = validation.compute_dtype(coef.dtype)
-    intercept = weights_as("intercept_", model.intercept_, shape[:1], dtype)
-    return weights_as("coef_", coef, shape, dtype), intercept
+    intercept = _shaped("intercept_", model.intercept_, shape[:1], dtype)
+    return _shaped("coef_", coef, shape, dtype), intercept
 
 
 def weights_as(name: str, value: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> FloatArray:
     """Return weights that are given, checked."""
+    weights = _shaped(name, value, shape, dtype)
+    validation.check_finite(name, weights)
+    return weights
+
+
+def _shaped(name: str, value: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> FloatArray:
     array = validation.as_array(name, value)
     if array.shape != shape:
         raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")
-    weights = validation.as_native(array, dtype)
-    validation.check_finite(name, weights)
-    return weights
+    return validation.as_native(array, dtype)
 
 
 def _shuffle_of(shuffle: Any) -> bool | str:

@@ -50,6 +50,7 @@ SPARSE_TRAINING = [
     {"penalty": "l2", "alpha": 8, "batch_size": 64, "fit_intercept": False},
     {"penalty": None, "batch_size": 16},
     {"penalty": "elasticnet", "batch_size": 16, "standardize": True},
+    {"penalty": "l2", "alpha": 0.1, "batch_size": 3, "momentum": 0.9, "nesterov": True},
 ]
 
 
@@ -146,8 +147,8 @@ def drawn(dtype, n_threads):
                 backend="compiled", n_jobs=n_threads, max_iter=2, random_state=0, eta0=0.1, **rule
             ).fit(sparse, labels)
             result = model.coef_, model.intercept_, model.loss_curve_
-            standardized = "standardize" in rule
-            yield f"fit sparse {n}x{d}x{c} {rule['penalty']} {standardized}", *result
+            few = model.decision_function(sparse[:1]), model.decision_function(sparse)
+            yield f"fit sparse {n}x{d}x{c} {rule}", *result, *few
 
 
 def digests(n_threads):

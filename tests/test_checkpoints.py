@@ -65,8 +65,6 @@ def test_a_fit_goes_on_with_the_same_bits(backend, data, tmp_path, options, conv
     X, y = data
     path = tmp_path / "fit.npz"
     options = OPTIONS | {"backend": backend} | options
-    if convert is csr_array:
-        options |= {"momentum": 0.0, "nesterov": False}
     seeded = {} if options["random_state"] is not None else {"random_state": 5}
     whole = SoftmaxClassifier(**options | seeded).fit(convert(X), y)
     assert whole.n_iter_ > 2

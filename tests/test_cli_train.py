@@ -281,7 +281,9 @@ def test_a_fit_that_ends_at_its_epochs_says_so_in_the_words_of_the_command_line(
     assert max(map(len, out.splitlines())) <= 88
     out = output_of(capsys, "train", "digits.svm", "--model", "s.npz", "--epochs", 2)
     assert "--epochs" in out
-    assert "--momentum" not in out  # sparse rows are trained on without
+    assert "--momentum 0.9" in out
+    arguments = ("train", "digits.svm", "--model", "l1.npz", "--epochs", 2, "--penalty", "l1")
+    assert "--momentum" not in output_of(capsys, *arguments)  # sparse rows take L1 without
 
 
 def test_other_warnings_are_notes_at_the_end(capsys, here, monkeypatch):
@@ -427,8 +429,11 @@ def test_validation_data_that_cannot_be_scored_cost_no_model(capsys, here):
 
 
 def test_a_sparse_file_says_what_it_does_not_go_with(capsys, here):
-    err = error_of(capsys, "train", "digits.svm", "--model", "m.npz", "--momentum", 0.9)
-    assert "argument --momentum: expected 0.0 for a sparse X" in err
+    arguments = ("train", "digits.svm", "--model", "m.npz", "--momentum", 0.9)
+    err = error_of(capsys, *arguments, "--penalty", "l1")
+    assert "argument --momentum: expected 0 for a sparse X with an L1 penalty, got 0.9" in err
+    output_of(capsys, *arguments, "--nesterov", "--epochs", 2)
+    assert load("m.npz").momentum == 0.9
 
 
 def test_a_training_that_stopped_goes_on_from_its_checkpoint(capsys, here, monkeypatch):

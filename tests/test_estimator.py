@@ -55,6 +55,18 @@ def test_scikit_learns_check_passes(backend, i):
     check(SoftmaxClassifier(backend=backend))
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.SkipTestWarning")
+@pytest.mark.parametrize(
+    "options",
+    [{"momentum": 0.9}, {"momentum": 0.9, "nesterov": True}],
+    ids=["momentum", "nesterov"],
+)
+@pytest.mark.parametrize("i", range(len(CHECKS)), ids=[_name_of(check) for _, check in CHECKS])
+def test_scikit_learns_check_passes_with_momentum(options, i):
+    _, check = CHECKS[i]
+    check(SoftmaxClassifier(**options))
+
+
 def test_with_scikit_learns_tools(iris):
     X, y = iris
     model = SoftmaxClassifier(**FAST)

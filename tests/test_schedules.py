@@ -117,12 +117,14 @@ def test_sparse_rows_have_the_proximal_step_alone(backend, data):
 
 @pytest.mark.parametrize("is_sparse", [False, True], ids=["dense", "sparse"])
 @pytest.mark.parametrize("average", [True, 9, 100, 10**9])
-@pytest.mark.parametrize("options", [{}, {"penalty": "elasticnet", "alpha": 0.05}])
+@pytest.mark.parametrize(
+    "options", [{}, {"penalty": "elasticnet", "alpha": 0.05}, {"momentum": 0.8}], ids=str
+)
 def test_averaged_weights(backend, data, average, is_sparse, options):
     X, y = data
     model = SoftmaxClassifier(backend=backend, max_iter=4, average=average, **OPTIONS | options)
     model.fit(csr_array(X) if is_sparse else X, y)
-    rule = {} if not options else {"l2": 0.05 * 0.85 / 2, "l1": 0.05 * 0.15}
+    rule = {"l2": 0.05 * 0.85 / 2, "l1": 0.05 * 0.15} if "penalty" in options else options
     whole = textbook(X, y, lambda t: 0.3, 4, **rule)
     # Steps before the one of that sample; the last minibatch of an epoch has 5 samples.
     before = {1: 0, 9: 1, 100: 14, 10**9: 24}[average]

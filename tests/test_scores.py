@@ -1,14 +1,20 @@
 """Logits for predictions: every backend and kind of X, the same bits for any number of threads."""
 
 import hashlib
+import os
+import subprocess
+import sys
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy.sparse import csr_array
+from variants import BACKENDS
 
 from fastsoftmax import SoftmaxClassifier
-from fastsoftmax.backends import get_backend
+from fastsoftmax.backends import NAMES, get_backend
+from fastsoftmax.scores import accuracy
 from fastsoftmax.sparse import as_sparse_rows
 
 # Few classes and many, features that do and do not fill vectors, rows so wide that few go at once.
@@ -105,6 +111,90 @@ def test_predictions_do_not_depend_on_the_threads(rng):
             for k in (1, 2, 8)
         }
         assert len(digests) == 1
+
+
+def test_few_sparse_values_have_the_logits_that_many_have(kernels, dtype, rng):
+    """Weights are read where they lie, or copied feature by feature, by the number of values: same bits."""
+    n, d, c = 70, 90, 37
+    X = csr_array(rng.normal(size=(n, d)) * (rng.random((n, d)) < 0.1)).astype(dtype)
+    coef, intercept = rng.normal(size=(c, d)).astype(dtype), rng.normal(size=c).astype(dtype)
+
+    def logits_of(rows):
+        logits = np.empty((rows.shape[0], c), dtype)
+        kernels.linear_scores(as_sparse_rows("X", rows), coef, intercept, logits, 1)
+        return logits
+
+    assert d < X.nnz
+    assert X[:3].nnz < d
+    whole = logits_of(X)
+    for row in range(n - 3):
+        np.testing.assert_array_equal(logits_of(X[row : row + 3]), whole[row : row + 3])
+
+
+IN_LITTLE_MEMORY = """
+import resource
+import numpy as np
+from scipy.sparse import csr_array
+from fastsoftmax import SoftmaxClassifier
+from fastsoftmax.backends import NAMES, get_backend, why_unavailable
+
+d, names = 1 << 21, [name for name in NAMES if why_unavailable(name) is None]
+X = csr_array((np.ones(4, np.float32), [3, d - 1, 5, 0], [0, 2, 4]), shape=(2, d))
+model = SoftmaxClassifier(max_iter=1, tol=None, n_jobs=1).fit(X[:, :9], [0, 1])
+model.n_features_in_, model.coef_ = d, np.zeros((10, d), np.float32)
+model.classes_, model.intercept_ = np.arange(10), np.zeros(10, np.float32)
+with open("/proc/self/statm") as file:
+    held = int(file.read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (held + model.coef_.nbytes // 4, resource.RLIM_INFINITY))
+for name in names:
+    model.set_params(backend=name).decision_function(X)
+    assert model.score(X, [0, 0]) == 1
+    print(name)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="looks at its own size in /proc")
+def test_predicting_few_sparse_rows_copies_no_weights():
+    ran = subprocess.run(
+        [sys.executable, "-c", IN_LITTLE_MEMORY],
+        env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert tuple(ran.stdout.split()) == tuple(sorted(BACKENDS, key=NAMES.index))
+
+
+def test_scores_of_few_sparse_rows_copy_no_weights(backend):
+    """Those of early stopping and of search: in NumPy's memory."""
+    d, kernels = 1 << 18, get_backend(backend)
+    X = as_sparse_rows("X", csr_array((np.ones(4), [3, d - 1, 5, 0], [0, 2, 4]), shape=(2, d)))
+    coef, intercept = np.zeros((10, d)), np.zeros(10)
+    tracemalloc.start()
+    shares = accuracy(kernels, X, np.zeros(2, int), None, np.arange(2), coef, intercept, 1)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert shares == [1]
+    assert peak < 1 << 18
+
+
+def test_weights_that_are_not_finite_are_named_by_the_rows_that_need_them(backend, rng):
+    X = csr_array(rng.normal(size=(20, 6)) * (rng.random((20, 6)) < 0.5))
+    model = SoftmaxClassifier(backend=backend, max_iter=1, tol=None).fit(X, np.arange(20) % 3)
+    expected = model.predict_proba(X)
+    model.coef_[1, 4] = np.nan
+    without = np.flatnonzero(X[:, [4]].toarray() == 0)
+    assert 0 < len(without) < 20
+    # No pass over the weights of all features looks for it.
+    np.testing.assert_array_equal(model.predict_proba(X[without]), expected[without])
+    for method in (model.predict, model.predict_proba, model.decision_function):
+        for given in (X, X.toarray(), X.toarray()[without]):
+            with pytest.raises(ValueError, match=r"^coef_: expected finite numbers, got NaN"):
+                method(given)
+    model.coef_[1, 4], model.intercept_[2] = 0, np.inf
+    with pytest.raises(ValueError, match=r"^intercept_: expected finite numbers, got inf"):
+        model.score(X, np.zeros(20))
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float16, np.float32])

@@ -283,13 +283,9 @@ def test_steps_with_weights_smoothing_and_sums(
     rows = rng.random(n) * 2 if of_rows else None
     start = [rng.normal(size=size).astype(dtype) / 8 for size in ((c, d), c, (c, d), c)]
     sums = [rng.normal(size=size).astype(dtype) for size in ((c, d), c)]
-    velocities = [None, None] if is_sparse else [array.copy() for array in start[2:]]
-    state = State(*[array.copy() for array in start[:2]], *velocities, *[a.copy() for a in sums])
-    momentum = 0.0 if is_sparse else 0.5
-    rule, rates = (
-        Rule(0.05, 0.02, momentum, nesterov=soft, subgradient=not is_sparse),
-        np.array([0.3, 0.2]),
-    )
+    state = State(*[array.copy() for array in (*start, *sums)])
+    l1 = 0.0 if is_sparse else 0.02
+    rule, rates = Rule(0.05, l1, 0.5, nesterov=soft, subgradient=True), np.array([0.3, 0.2])
     order, batch_size = rng.permutation(n)[: n - 5], (n + 10) // 2
     expected = oracle.sgd(
         *(X, targets, [order], batch_size, lambda step: rates[step]),

@@ -13,7 +13,7 @@ from test_interruption import interrupt_by_signal
 from test_sgd import AGREEMENT, DEFAULTS, assert_follows, expected_trajectory
 from variants import BACKENDS
 
-from fastsoftmax import DivergenceError, SoftmaxClassifier
+from fastsoftmax import DivergenceError, SoftmaxClassifier, load, search
 from fastsoftmax.backends import Data, Rule, State, get_backend
 from fastsoftmax.sparse import as_sparse_rows, steps_between_penalties
 
@@ -42,7 +42,51 @@ RULES = {
     "batches that do not divide": {"batch_size": 7, "penalty": "l2"},
     "one sample a step": {"batch_size": 1, "eta0": 0.05, "penalty": "l1", "alpha": 0.01},
     "a batch of more than all": {"batch_size": 1000, "penalty": "l2", "alpha": 0.1},
+    "momentum": {"momentum": 0.9},
+    "nesterov": {"momentum": 0.9, "nesterov": True},
+    "momentum, l2": {"momentum": 0.9, "penalty": "l2", "alpha": 0.1},
+    "nesterov, l2": {"momentum": 0.8, "nesterov": True, "penalty": "l2", "alpha": 0.1},
+    "little momentum": {"momentum": 1e-3, "penalty": "l2", "alpha": 0.1},
+    "nesterov, elasticnet without l1": {
+        "momentum": 0.9,
+        "nesterov": True,
+        "penalty": "elasticnet",
+        "l1_ratio": 0,
+        "alpha": 0.05,
+        "learning_rate": "invscaling",
+    },
+    "momentum, a rate of zero at times": {
+        "momentum": 0.7,
+        "penalty": "l2",
+        "alpha": 0.1,
+        "learning_rate": lambda step: 0.2 * (step % 2),
+    },
+    "momentum and weights that change their signs": {
+        "momentum": 0.3,
+        "penalty": "l2",
+        "alpha": 1.0,
+        "eta0": 1.2,
+    },
+    "nesterov, a step that has no inverse": {
+        "momentum": 0.5,
+        "nesterov": True,
+        "penalty": "l2",
+        "alpha": 1.0,
+        "eta0": 1.0,
+    },
+    "nesterov, no intercept": {"momentum": 0.9, "nesterov": True, "fit_intercept": False},
+    "nesterov, one sample a step": {
+        "batch_size": 1,
+        "eta0": 0.02,
+        "momentum": 0.9,
+        "nesterov": True,
+        "penalty": "l2",
+        "alpha": 0.1,
+    },
 }
+
+
+ONE_EPOCH = {"max_iter": 1, "tol": None}
 
 
 def made_up(n, d, c, dtype, index=np.int32, density=0.15):
@@ -141,6 +185,67 @@ def test_a_penalty_that_comes_late_is_exact(kernels, dtype, rng):
     assert (state.coef != 0).any()
 
 
+@pytest.mark.parametrize("l2", [0.0, 1e-4, 0.1])
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_a_momentum_that_comes_late_is_exact(kernels, dtype, rng, nesterov, l2):
+    """Features that few rows have, over many steps at rates of any size: weights and velocities."""
+    n_steps, d, c, momentum = 300, 40, 5, 0.9
+    at = rng.permutation(n_steps)[: d // 2]  # half of the features: one row each
+    X = np.zeros((n_steps, d), dtype)
+    X[at, np.arange(d // 2)] = 1
+    labels = rng.integers(c, size=n_steps)
+    rates = rng.uniform(0.001, 0.5, size=n_steps) * (rng.random(n_steps) < 0.8)
+    start = [rng.normal(size=size).astype(dtype) for size in ((c, d), c, (c, d), c)]
+    state = State(*(array.copy() for array in start))
+    rows = as_sparse_rows("X", scipy.sparse.csr_matrix(X))
+    order, rule = np.arange(n_steps), Rule(l2, 0.0, momentum, nesterov)
+    expected = oracle.sgd(
+        *(X, labels, [order], 1, lambda step: rates[step]),
+        start=start,
+        n_classes=c,
+        l2=l2,
+        momentum=momentum,
+        nesterov=nesterov,
+    )
+    kernels.sgd_epoch(Data(rows, labels), state, rule, order, 1, rates, 2)
+    # A step rounds a weight and its velocity some four times at the most, and what a velocity is off by
+    # counts 1 / (1 - momentum) times in the weight, as the velocity itself does.
+    largest = max(float(np.abs(array).max()) for array in start) / (1 - momentum) + 5
+    bound = 4 * n_steps * np.finfo(dtype).eps / 2 * largest
+    for name in ("coef", "intercept", "coef_velocity", "intercept_velocity"):
+        theirs = expected[State._fields.index(name)].astype(float)
+        np.testing.assert_allclose(getattr(state, name), theirs, rtol=0, atol=bound, err_msg=name)
+    # Not by chance: these features have moved by their velocities alone.
+    assert np.abs(expected.coef[:, d // 2 :] - start[0][:, d // 2 :]).max() > 100 * bound
+
+
+def test_steps_that_make_weights_grow_leave_zeros_zeros(kernels, dtype):
+    """Maps of 300 steps beyond the range of numbers, and weights that no row has moved."""
+    X = scipy.sparse.csr_matrix((300, 400), dtype=dtype)
+    state = State(*(np.zeros(size, dtype) for size in ((3, 400), 3, (3, 400), 3)))
+    rule, order = Rule(1e3, 0.0, 0.9, False), np.arange(300)
+    data = Data(as_sparse_rows("X", X), order % 3)
+    objectives = kernels.sgd_epoch(data, state, rule, order, 1, np.full(300, 0.5), 1)
+    assert np.isfinite(objectives).all()
+    assert not state.coef.any()
+    assert not state.coef_velocity.any()
+
+
+def test_momentum_over_more_steps_than_there_are_maps_for():
+    """One of 70,000 steps, of which the last has the only value."""
+    kernels, n_steps = get_backend("compiled"), 70_000
+    X = scipy.sparse.csr_matrix(([1.0], ([1], [0])), shape=(2, 3))
+    order = np.where(np.arange(n_steps) < n_steps - 1, 0, 1)
+    start = [np.full((2, 3), 0.5), None, np.full((2, 3), 0.25), None]
+    data = Data(as_sparse_rows("X", X), np.array([0, 1]))
+    state = State(*(None if array is None else array.copy() for array in start))
+    kernels.sgd_epoch(data, state, Rule(0.0, 0.0, 0.9, False), order, 1, np.full(n_steps, 0.1), 1)
+    # All of a velocity goes into the weight: 0.25 * 0.9 / (1 - 0.9); the last step sees equal logits.
+    expected = np.full((2, 3), 0.5 + 2.25)
+    expected[:, 0] += [-0.05, 0.05]
+    np.testing.assert_allclose(state.coef, expected, rtol=1e-13)
+
+
 @pytest.mark.parametrize("falls", [0, 60])
 def test_thresholds_count_while_factors_grow(kernels, dtype, falls):
     """Factors 1 - 2 * l2 * rate of 0.5, then of -2, and an l1 that no gradient gets past."""
@@ -159,7 +264,10 @@ def test_thresholds_count_while_factors_grow(kernels, dtype, falls):
 
 @pytest.mark.parametrize(
     "rule",
-    [{}, {"penalty": "l2"}, {"penalty": "l1"}, {"penalty": "l1", "standardize": True}],
+    [
+        *({}, {"penalty": "l2"}, {"penalty": "l1"}, {"penalty": "l1", "standardize": True}),
+        {"penalty": "l2", "momentum": 0.9, "nesterov": True},
+    ],
     ids=str,
 )
 @pytest.mark.parametrize("n_threads", [2, 3, 8])
@@ -302,7 +410,11 @@ def standardizable(dtype, index):
 
 @pytest.mark.parametrize("index", [np.int32, np.int64], ids=["int32", "int64"])
 @pytest.mark.parametrize(
-    "rule", ["plain", "l2", "l1", "elasticnet", "invscaling", "no intercept", "one sample a step"]
+    "rule",
+    [
+        *("plain", "l2", "l1", "elasticnet", "invscaling", "no intercept", "one sample a step"),
+        *("momentum", "nesterov, l2"),
+    ],
 )
 def test_standardised_it_is_the_scaled_matrix(backend, dtype, index, rule):
     X, dense, y = standardizable(dtype, index)
@@ -391,10 +503,11 @@ def test_predictions_are_those_of_the_dense_matrix(dtype, monkeypatch, block_byt
         model.predict(X[:, :49])
 
 
-def test_partial_fit_goes_on_with_any_kind_of_X(backend, dtype):
+@pytest.mark.parametrize("rule", [{"penalty": "l1"}, {"momentum": 0.9}], ids=str)
+def test_partial_fit_goes_on_with_any_kind_of_X(backend, dtype, rule):
     X, y = made_up(60, 19, 7, dtype)
     other = X.astype(np.float64 if dtype == np.float32 else np.float32)
-    parameters = DEFAULTS | {"penalty": "l1", "alpha": 0.01, "backend": backend}
+    parameters = DEFAULTS | {"alpha": 0.01, "backend": backend} | rule
     model, dense = SoftmaxClassifier(**parameters), SoftmaxClassifier(**parameters)
     for part in (X, X.toarray(), other, X):
         model.partial_fit(part, y, classes=np.arange(7))
@@ -406,14 +519,61 @@ def test_partial_fit_goes_on_with_any_kind_of_X(backend, dtype):
 
 
 @pytest.mark.parametrize("method", ["fit", "partial_fit"])
-@pytest.mark.parametrize("name", ["momentum", "nesterov"])
-def test_other_rules_are_refused_by_name(name, method):
+@pytest.mark.parametrize("penalty", ["l1", "elasticnet"])
+def test_momentum_with_l1_is_refused_by_name(backend, penalty, method):
     X, y = made_up(60, 19, 7, np.float64)
-    model = SoftmaxClassifier(**{name: 0.9 if name == "momentum" else True})
+    model = SoftmaxClassifier(backend=backend, penalty=penalty, momentum=0.9)
     arguments = {"classes": np.arange(7)} if method == "partial_fit" else {}
-    with pytest.raises(ValueError, match=f"^{name}: .* sparse X"):
+    with pytest.raises(
+        ValueError, match=r"^momentum: expected 0 for a sparse X with an L1 penalty"
+    ):
         getattr(model, method)(X, y, **arguments)
     assert not hasattr(model, "coef_")
+    model.set_params(alpha=0, max_iter=1, tol=None).fit(X, y)  # nothing of L1 in it
+
+
+def test_a_model_file_has_the_velocities(tmp_path):
+    X, y = made_up(60, 19, 7, np.float64)
+    options = DEFAULTS | {"momentum": 0.9, "penalty": "l2", "alpha": 0.1, "max_iter": 2}
+    model = SoftmaxClassifier(**options).fit(X, y)
+    model.save(tmp_path / "model.npz")
+    loaded = load(tmp_path / "model.npz").partial_fit(X, y)
+    np.testing.assert_array_equal(loaded.coef_, model.partial_fit(X, y).coef_)
+    dense = SoftmaxClassifier(**options).fit(X.toarray(), y).partial_fit(X.toarray(), y)
+    np.testing.assert_allclose(loaded.coef_, dense.coef_, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("l1_step", ["proximal", "subgradient"])
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+@pytest.mark.parametrize("penalty", ["l1", "l2"])
+def test_tags_say_whether_sparse_rows_are_taken(penalty, momentum, l1_step):
+    X, y = made_up(60, 19, 7, np.float64)
+    model = SoftmaxClassifier(penalty=penalty, momentum=momentum, l1_step=l1_step, **ONE_EPOCH)
+    takes = penalty == "l2" or (momentum == 0 and l1_step == "proximal")
+    assert model.__sklearn_tags__().input_tags.sparse == takes
+    if takes:
+        model.fit(X, y)
+    else:
+        with pytest.raises(ValueError, match="for a sparse X"):
+            model.fit(X, y)
+
+
+def test_momentum_with_l1_is_refused_by_search():
+    X, y = made_up(60, 19, 7, np.float64)
+    with pytest.raises(
+        ValueError, match=r"^momentum: expected 0 for a sparse X with an L1 penalty"
+    ):
+        search(X, y, learning_rates=[0.1], regs=[0.1], penalty="l1", momentum=0.5)
+
+
+def test_a_search_with_momentum_is_that_of_the_dense_matrix():
+    X, y = made_up(60, 19, 7, np.float64)
+    options = {"learning_rates": [0.1, 0.01], "regs": [0.0, 0.1], "validation": (X, y)}
+    options |= {"momentum": 0.9, "nesterov": True, "max_iter": 2, "random_state": 0}
+    found = search(X, y, **options)
+    expected = search(X.toarray(), y, **options | {"validation": (X.toarray(), y)})
+    np.testing.assert_array_equal(found.scores, expected.scores)
+    np.testing.assert_allclose(found.best_model.coef_, expected.best_model.coef_, atol=1e-9)
 
 
 @pytest.mark.parametrize("format_name", ["csc", "coo", "lil", "dok", "bsr", "dia"])
@@ -593,18 +753,20 @@ def test_divergence_leaves_the_last_good_epoch(backend, dtype):
     assert model.loss_curve_ == expected.loss_curve_
 
 
-@pytest.mark.parametrize("l1", [0.0, 0.01])
-def test_an_epoch_stops_before_a_step_whose_loss_is_not_finite(kernels, dtype, l1):
+@pytest.mark.parametrize(("l1", "momentum"), [(0.0, 0.0), (0.01, 0.0), (0.0, 0.9)])
+def test_an_epoch_stops_before_a_step_whose_loss_is_not_finite(kernels, dtype, l1, momentum):
     X, y = made_up(60, 19, 7, dtype)
     X.data[X.indptr[50]] = np.nan
     rows, order, rates = as_sparse_rows("X", X), np.arange(60), np.full(15, 0.1)
 
     def run(n_steps):
-        state = State(np.zeros((7, 19), dtype), np.zeros(7, dtype), None, None)
+        state = State(*(np.zeros(size, dtype) for size in ((7, 19), 7, (7, 19), 7)))
+        if not momentum:
+            state = state._replace(coef_velocity=None, intercept_velocity=None)
         done = kernels.sgd_epoch(
             Data(rows, y),
             state,
-            Rule(0.0, l1, 0.0, False),
+            Rule(0.0, l1, momentum, False),
             order[: 4 * n_steps],
             4,
             rates[:n_steps],
@@ -618,27 +780,30 @@ def test_an_epoch_stops_before_a_step_whose_loss_is_not_finite(kernels, dtype, l
     assert np.isnan(objectives[12])
     np.testing.assert_array_equal(objectives[:12], before)
     # The rows of the step that is not taken have met weights: these took their penalty in two parts.
-    tolerance = 0 if not l1 else 8 * np.finfo(dtype).eps
+    tolerance = 0 if not (l1 or momentum) else 8 * np.finfo(dtype).eps
     np.testing.assert_allclose(state.coef, twelve_steps.coef, rtol=0, atol=tolerance)
     np.testing.assert_array_equal(state.intercept, twelve_steps.intercept)
 
 
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
 @pytest.mark.parametrize("l2", [0.0, 1e-3])
-def test_a_signal_in_an_epoch_leaves_a_whole_step(dtype, l2):
+def test_a_signal_in_an_epoch_leaves_a_whole_step(dtype, l2, momentum):
     kernels, n_steps = get_backend("compiled"), 60_000
     X, _ = made_up(64, 400, 10, dtype)
     data = Data(as_sparse_rows("X", X), np.zeros(64, np.int64))
     order, rates = np.arange(n_steps * 32) % 64, np.full(n_steps, 1e-3)
 
     def zeros():
-        return State(np.zeros((10, 400), dtype), np.zeros(10, dtype), None, None)
+        n_arrays = 4 if momentum else 2
+        arrays = [np.zeros(size, dtype) for size in ((10, 400), 10, (10, 400), 10)[:n_arrays]]
+        return State(*arrays, *[None] * (4 - n_arrays))
 
     def after(done):
         state = zeros()
         kernels.sgd_epoch(data, state, rule, order[: 32 * done], 32, rates[:done], 1)
         return state
 
-    rule, interrupted = Rule(l2, 0.0, 0.0, False), zeros()
+    rule, interrupted = Rule(l2, 0.0, momentum, False), zeros()
     interrupt_by_signal(kernels, data, interrupted, rule, order, 32, rates)
     # The intercept of the one label that comes, which has no penalty, grows with every step.
     low, high = 1, n_steps
@@ -650,8 +815,8 @@ def test_a_signal_in_an_epoch_leaves_a_whole_step(dtype, l2):
             high = done
     state = after(low)
     assert low < n_steps, "the epoch ended before the signal"
-    np.testing.assert_array_equal(state.intercept, interrupted.intercept)
-    np.testing.assert_array_equal(state.coef, interrupted.coef)
+    for ours, theirs in zip(interrupted[:4], state[:4], strict=True):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 def test_probabilities_as_targets(kernels, dtype, rng):

@@ -30,11 +30,11 @@ from fastsoftmax.backends.kernels cimport (
     PHASE_CONVERT, PHASE_LOSS, PHASE_SCORES, PHASE_UPDATE, REAL, ROWS_AHEAD, SECOND_HALVES,
     SLABS_AT_ONCE, SPARSE_ROWS_AHEAD, SPARSE_SLAB_VECTORS, UINT8, WHOLE_ROWS,
     float_state, float_state_enter, float_state_leave,
-    instruction_set_row, kernel_table, number_kind, penalty_prefix, phase_begin, phase_next, phase_totals,
-    phases_of_thread, phases_start, phases_stop, platform_allocate, platform_fetch, platform_free,
-    platform_nanoseconds, platform_seconds, pool, pool_begin, pool_end, pool_for, pool_threads,
-    rows_ahead, rows_of_sets, rows_to_fetch, sparse_row, sparse_weights, step_rule,
-    target_weights,
+    instruction_set_row, kernel_table, momentum_map, number_kind, penalty_prefix, phase_begin,
+    phase_next, phase_totals, phases_of_thread, phases_start, phases_stop, platform_allocate,
+    platform_fetch, platform_free, platform_nanoseconds, platform_seconds, pool, pool_begin,
+    pool_end, pool_for, pool_threads, rows_ahead, rows_of_sets, rows_to_fetch, sparse_row,
+    sparse_weights, step_rule, target_weights,
 )
 
 

@@ -111,6 +111,7 @@ cdef dense_linear_scores(X, coef, intercept, logits, int n_threads):
 cdef struct SparseScores:
     SparseEpoch rows_of  # the matrix, and how its weights lie
     Split samples
+    const char *coef  # where the weights lie as they came, NULL where they are packed
     char *padded_logits  # of some rows of every chunk
     char *logits
 
@@ -121,18 +122,23 @@ cdef void sparse_scores_of_rows(void *context, size_t chunk) noexcept nogil:
     cdef size_t size = e.kernels.element_size, n_classes = e.weights.n_classes, slab, i, n
     cdef size_t first = chunk * s.samples.size, end = first + length_of(&s.samples, chunk)
     cdef char *some = s.padded_logits + chunk * ROWS_TO_SCORE * e.stride * size
+    cdef char *logits
     cdef sparse_row rows[ROWS_TO_SCORE + SPARSE_ROWS_AHEAD]
     while first < end:
         n = min(<size_t>ROWS_TO_SCORE, end - first)
         for i in range(n + SPARSE_ROWS_AHEAD):
             point_at_row(e, <int64_t>min(first + i, s.samples.n_items - 1), rows + i)
+        logits = s.logits + first * n_classes * size
+        first += n
+        if s.coef != NULL:
+            e.kernels.sparse_unpacked_scores(
+                rows, n, s.coef, e.weights.n_features, n_classes, e.intercept,
+                e.weights.wide_indices, logits)
+            continue
         for slab in range(e.n_slabs):
             e.kernels.sparse_scores(rows, n, &e.weights, slab, e.intercept, some, e.stride)
         for i in range(n):
-            memcpy(
-                s.logits + (first + i) * n_classes * size, some + i * e.stride * size,
-                n_classes * size)
-        first += n
+            memcpy(logits + i * n_classes * size, some + i * e.stride * size, n_classes * size)
 
 
 cdef sparse_linear_scores(X, coef, intercept, logits, int n_threads):
@@ -147,12 +153,14 @@ cdef sparse_linear_scores(X, coef, intercept, logits, int n_threads):
     e.intercept, s.logits = b.start, z.start
     s.samples = split(e.n_rows, ROWS_TO_SCORE, n_threads)
     cdef size_t size = e.kernels.element_size
-    cdef Scratch weights = Scratch(e.weights.n_features, e.stride, size)
+    cdef bint packs = X.has_many_values
+    s.coef = NULL if packs else w.start
+    cdef Scratch weights = Scratch(e.weights.n_features if packs else 0, e.stride, size)
     cdef Scratch some = Scratch(s.samples.n_chunks * ROWS_TO_SCORE, e.stride, size)
     e.weights.start, s.padded_logits = weights.start, some.start
     with nogil:
         floats.set()
-        for slab in range(e.n_slabs):
+        for slab in range(e.n_slabs if packs else 0):
             e.kernels.sparse_pack(w.start, &e.weights, slab)
         if uses_threads(e.n_values, 1, e.weights.n_classes):
             helpers = pool_begin(n_threads)

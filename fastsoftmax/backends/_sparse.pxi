@@ -13,6 +13,8 @@ cdef double LEAST_PRODUCT = 1e-100
 cdef double MOST_GROWTH = 2
 # and where that sum is next to overflow
 cdef double MOST_THRESHOLDS = 1e100
+# With momentum all weights are brought up to date after so many steps, so that the maps stay in the cache.
+cdef size_t MOST_STEPS_TO_CATCH_UP = 1 << 16
 
 
 cdef struct SparseEpoch:
@@ -32,7 +34,9 @@ cdef struct SparseEpoch:
     sparse_weights weights
     size_t n_slabs
     char *intercept
+    char *intercept_velocity
     penalty_prefix *prefixes
+    size_t most_steps  # that there are maps for
     double thresholds  # of the steps of the prefixes: their sum
     size_t steps_between_penalties
     double penalty
@@ -158,8 +162,25 @@ cdef void sparse_losses_chunk(void *context, size_t chunk) noexcept nogil:
 cdef void sparse_update_chunk(void *context, size_t slab) noexcept nogil:
     cdef SparseEpoch *e = <SparseEpoch *>context
     cdef uint64_t begun = phase_begin()
+    if e.weights.velocity != NULL:
+        e.kernels.sparse_update_velocity(
+            e.rows, e.n, &e.weights, slab, e.logits, e.stride, -e.rule.rate)
     e.kernels.sparse_update(e.rows, e.n, &e.weights, slab, e.logits, e.stride, e.factor)
     phase_next(PHASE_UPDATE, begun)
+
+
+cdef void begin_step_with_momentum(SparseEpoch *e) noexcept nogil:
+    """Add the map of the step, which comes before its gradient: see `Rule`."""
+    cdef double momentum = e.rule.momentum, pull = 2 * e.rule.l2 * e.rule.rate
+    cdef momentum_map map
+    map.ww, map.wv, map.vw, map.vv = 1 - pull, momentum, -pull, momentum
+    e.factor = -e.rule.rate
+    if e.rule.nesterov:
+        map.ww, map.wv = 1 - pull * (1 + momentum), momentum * momentum
+        e.factor *= 1 + momentum
+    if e.weights.now == e.most_steps:
+        restart(e)
+    e.kernels.sparse_add_map(&e.weights, &map)
 
 
 cdef double sparse_step(SparseEpoch *e, size_t step, pool *helpers) noexcept nogil:
@@ -172,15 +193,20 @@ cdef double sparse_step(SparseEpoch *e, size_t step, pool *helpers) noexcept nog
     loss = sum_of(e.losses, e.n) / e.n
     if not isfinite(loss):
         return loss
-    if e.weights.steps != NULL:
-        factor = scale_before(e, 1 - 2 * e.rule.l2 * rate)
-    e.factor = -rate / factor
+    e.rule.rate = rate
+    if e.weights.velocity != NULL:
+        begin_step_with_momentum(e)
+    else:
+        if e.weights.steps != NULL:
+            factor = scale_before(e, 1 - 2 * e.rule.l2 * rate)
+        e.factor = -rate / factor
     pool_for(helpers, sparse_update_chunk, e, e.n_slabs)
-    if e.weights.steps != NULL:
+    if e.weights.steps != NULL and e.weights.velocity == NULL:
         add_to_prefixes(e, factor, rate * e.rule.l1)
     if e.intercept != NULL:
         e.kernels.sparse_update_intercept(
-            e.logits, e.stride, e.n, e.weights.n_classes, rate, e.intercept)
+            e.logits, e.stride, e.n, e.weights.n_classes, &e.rule, e.intercept,
+            e.intercept_velocity)
     if e.sums != NULL:
         add_to_sums(e)
     return loss
@@ -196,6 +222,10 @@ cdef void add_to_sums(SparseEpoch *e) noexcept nogil:
         e.kernels.column_sums(e.intercept, 0, 1, n_classes, True, e.intercept_sums)
 
 
+cdef bint is_penalised(const step_rule *rule) noexcept nogil:
+    return rule.l2 != 0 or rule.l1 != 0
+
+
 cdef size_t run_sparse_steps(
     SparseEpoch *e, size_t step, size_t n_steps, int n_threads
 ) noexcept nogil:
@@ -206,7 +236,7 @@ cdef size_t run_sparse_steps(
     if e.n_slabs > 1 and uses_threads(values_of_a_step, 1, e.weights.n_classes):
         helpers = pool_begin(n_threads)
     while step < n_steps:
-        if e.weights.steps != NULL and step % e.steps_between_penalties == 0:
+        if is_penalised(&e.rule) and step % e.steps_between_penalties == 0:
             restart(e)
             e.penalty = e.kernels.penalty(
                 e.weights.start, e.weights.n_features * e.stride, e.rule.l2, e.rule.l1, NULL)
@@ -233,6 +263,7 @@ cdef void describe_matrix(SparseEpoch *e, View values, View columns, View starts
         SPARSE_SLAB_VECTORS * e.kernels.lanes)
     e.weights.wide_indices = e.index_size == sizeof(int64_t)
     e.weights.inverse_scale, e.weights.steps = NULL, NULL
+    e.weights.velocity, e.weights.maps = NULL, NULL
 
 
 cdef sparse_epoch(data, state, rule, order, size_t batch_size, rates, int n_threads):
@@ -242,6 +273,7 @@ cdef sparse_epoch(data, state, rule, order, size_t batch_size, rates, int n_thre
     cdef Targets t = Targets(data.targets)
     cdef Weights of_targets = Weights(data.weights)
     cdef View w = View(state.coef, True), b = View(state.intercept, True)
+    cdef View v = View(state.coef_velocity, True), bv = View(state.intercept_velocity, True)
     cdef View ws = View(state.coef_sum, True), bs = View(state.intercept_sum, True)
     cdef View inverse_scale = View(data.inverse_scale)
     objectives = np.empty(len(rates))
@@ -254,16 +286,19 @@ cdef sparse_epoch(data, state, rule, order, size_t batch_size, rates, int n_thre
     e.batch_size = min(batch_size, e.n_samples)
     set_rule(&e.rule, rule)
     e.rates, e.objectives = <const double *>step_rates.start, <double *>objective_view.start
-    e.intercept = b.start
+    e.intercept, e.intercept_velocity = b.start, bv.start
     e.weights.inverse_scale = inverse_scale.start
     e.penalty, e.thresholds, e.steps_between_penalties = 0, 0, every
 
     cdef size_t size = e.kernels.element_size, slab
-    cdef bint has_labels = t.labels != NULL, is_penalised = e.rule.l2 != 0 or e.rule.l1 != 0
+    cdef bint has_labels = t.labels != NULL, catches_up = v.held or is_penalised(&e.rule)
+    e.most_steps = min(n_steps, MOST_STEPS_TO_CATCH_UP)
     cdef Scratch weights = Scratch(e.weights.n_features, e.stride, size)
+    cdef Scratch velocity = Scratch(e.weights.n_features if v.held else 0, e.stride, size)
     cdef Scratch steps = Scratch(
-        e.weights.n_features if is_penalised else 0, e.n_slabs, sizeof(uint32_t))
+        e.weights.n_features if catches_up else 0, e.n_slabs, sizeof(uint32_t))
     cdef Scratch prefixes = Scratch(min(every, n_steps) + 2, 1, sizeof(penalty_prefix))
+    cdef Scratch maps = Scratch(e.most_steps if v.held else 0, 2, sizeof(momentum_map))
     cdef Scratch rows = Scratch(e.batch_size + SPARSE_ROWS_AHEAD, 1, sizeof(sparse_row))
     cdef Scratch labels = Scratch(e.batch_size if has_labels else 0, 1, sizeof(int64_t))
     cdef Scratch probabilities = Scratch(
@@ -274,8 +309,8 @@ cdef sparse_epoch(data, state, rule, order, size_t batch_size, rates, int n_thre
     cdef Scratch logits = Scratch(e.batch_size, e.stride, size)
     cdef Scratch losses = Scratch(e.batch_size, 1, sizeof(double))
     e.weights.start, e.weights.now = weights.start, 0
-    e.weights.steps = <uint32_t *>steps.start if is_penalised else NULL
-    if is_penalised:
+    e.weights.steps = <uint32_t *>steps.start if catches_up else NULL
+    if catches_up:
         memset(steps.start, 0, e.weights.n_features * e.n_slabs * sizeof(uint32_t))
     e.prefixes = <penalty_prefix *>prefixes.start
     e.weights.prefixes = e.prefixes
@@ -288,12 +323,16 @@ cdef sparse_epoch(data, state, rule, order, size_t batch_size, rates, int n_thre
         e.of_batch = e.weights_of_samples[0]
         e.of_batch.rows = e.batch_weights
     e.sums, e.intercept_sums = sums.start if ws.held else NULL, bs.start
-    cdef sparse_weights packed_sums = e.weights
-    packed_sums.start = e.sums
+    cdef sparse_weights packed_sums = e.weights, packed_velocity = e.weights
+    packed_sums.start, packed_velocity.start = e.sums, velocity.start
     for slab in range(e.n_slabs):
         e.kernels.sparse_pack(w.start, &e.weights, slab)
         if ws.held:
             e.kernels.sparse_pack(ws.start, &packed_sums, slab)
+        if v.held:
+            e.kernels.sparse_pack(v.start, &packed_velocity, slab)
+    if v.held:
+        e.weights.velocity, e.weights.maps = velocity.start, <momentum_map *>maps.start
     cdef size_t step = 0
     cdef FloatState floats = FloatState()
     try:
@@ -311,4 +350,6 @@ cdef sparse_epoch(data, state, rule, order, size_t batch_size, rates, int n_thre
             e.kernels.sparse_unpack(&e.weights, slab, w.start)
             if ws.held:
                 e.kernels.sparse_unpack(&packed_sums, slab, ws.start)
+            if v.held:
+                e.kernels.sparse_unpack(&packed_velocity, slab, v.start)
     return objectives[:step]

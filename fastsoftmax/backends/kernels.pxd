@@ -61,6 +61,9 @@ cdef extern from "kernels.h" nogil:
     struct penalty_prefix:
         double scale, inverse_scale, shrinkage
 
+    struct momentum_map:
+        double ww, wv, vw, vv
+
     struct sparse_weights:
         void *start
         size_t n_features, n_classes
@@ -69,6 +72,8 @@ cdef extern from "kernels.h" nogil:
         uint32_t *steps
         const penalty_prefix *prefixes
         size_t now
+        void *velocity
+        momentum_map *maps
 
     struct target_weights:
         const double *rows
@@ -175,12 +180,19 @@ cdef extern from "kernels.h" nogil:
         void (*sparse_scores)(
             const sparse_row *rows, size_t n_rows, const sparse_weights *weights, size_t slab,
             const void *intercept, void *logits, size_t logits_stride) noexcept nogil
+        void (*sparse_unpacked_scores)(
+            const sparse_row *rows, size_t n_rows, const void *coef, size_t n_features,
+            size_t n_classes, const void *intercept, int wide_indices, void *logits) noexcept nogil
         void (*sparse_update)(
             const sparse_row *rows, size_t n_rows, const sparse_weights *weights, size_t slab,
             const void *dlogits, size_t dlogits_stride, double factor) noexcept nogil
+        void (*sparse_add_map)(sparse_weights *weights, const momentum_map *map) noexcept nogil
+        void (*sparse_update_velocity)(
+            const sparse_row *rows, size_t n_rows, const sparse_weights *weights, size_t slab,
+            const void *dlogits, size_t dlogits_stride, double factor) noexcept nogil
         void (*sparse_update_intercept)(
-            const void *dlogits, size_t stride, size_t n_rows, size_t n_classes, double rate,
-            void *intercept) noexcept nogil
+            const void *dlogits, size_t stride, size_t n_rows, size_t n_classes,
+            const step_rule *rule, void *intercept, void *velocity) noexcept nogil
         double (*penalty)(
             const void *weights, size_t n, double l2, double l1, void *gradient) noexcept nogil
 

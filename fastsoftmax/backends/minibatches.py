@@ -121,7 +121,7 @@ def linear_scores(
     """`Backend.linear_scores`, by blocks of rows."""
     with np.errstate(over="ignore", invalid="ignore"):
         if isinstance(X, SparseRows):
-            logits[:] = X.product(np.ascontiguousarray(coef.T))
+            logits[:] = X.product(coef.T)
         else:
             n_rows = max(1, _ELEMENTS_AT_ONCE // X.shape[1])
             for start in range(0, len(X), n_rows):

@@ -64,7 +64,8 @@ class Rule(NamedTuple):
         w <- w + v                  (nesterov: w + m * v - r * g)
         w <- sign(w) * max(|w| - r * l1, 0)          (not with subgradient)
 
-    The intercept takes part without `l2` and `l1`.
+    The intercept takes part without `l2` and `l1`. A step with `subgradient` is not continuous in the
+    weights: where one is 0 up to rounding, two backends may end `2 * r * l1` apart, and both are right.
     """
 
     l2: float
@@ -183,10 +184,10 @@ class Backend(Protocol):
         as the last one returned; where it is the loss that is not finite, the step is not taken. A
         pending signal is raised after a whole step.
 
-        Of `SparseRows` it takes plain SGD alone, without `subgradient`. A pass over all weights would take
-        longer than such a step, so the penalty in its objective is that before the last step whose number
-        is a multiple of `steps_between_penalties`. The steps themselves apply every penalty, each at its
-        rate.
+        Of `SparseRows` it takes no `l1` with `momentum` or `subgradient`. A pass over all weights would
+        take longer than such a step, so the penalty in its objective is that before the last step whose
+        number is a multiple of `steps_between_penalties`. The steps themselves apply every penalty, each
+        at its rate, and the momentum to every weight.
         """
 
 

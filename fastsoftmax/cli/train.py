@@ -289,7 +289,8 @@ def _note(model: SoftmaxClassifier, samples: Samples, warning: warnings.WarningM
     if not (issubclass(warning.category, ConvergenceWarning) and ended_at_the_last):
         return str(warning.message)
     ways = ["more --epochs", "a larger --eta0"]
-    if not model.momentum and isinstance(samples.X, np.ndarray):
+    is_sparse = not isinstance(samples.X, np.ndarray)
+    if not model.momentum and not (is_sparse and model.penalty in ("l1", "elasticnet")):
         ways.append("--momentum 0.9")
     if not model.standardize:
         ways.append("--standardize, where features are on different scales")

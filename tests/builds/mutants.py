@@ -125,6 +125,12 @@ MUTANTS = [
         "",
     ),
     Mutant(
+        "the steps that a sparse velocity has missed come in another order",
+        "csrc/sparse.h",
+        "map = map_after(weights->maps + 2 * first + length - 1, &map);",
+        "map = map_after(&map, weights->maps + 2 * first + length - 1);",
+    ),
+    Mutant(
         "the mean of another feature",
         "csrc/convert.h",
         "const real *m = mean ? (const real *)mean + first : NULL;",

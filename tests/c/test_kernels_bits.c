@@ -602,12 +602,16 @@ static const struct sparse_row *sparse_rows_of(const struct shape *s, int wide, 
     return rows;
 }
 
-/* Two steps on sparse rows, and what the penalty alone does to the weights that they do not meet. */
+/* Two steps on sparse rows, and what the penalty, or momentum, alone does to the weights that they do not
+ * meet. */
 static void sparse_case(const struct shape *s) {
     size_t lanes = kernels->lanes, columns = (s->c + lanes - 1) / lanes * lanes;
     size_t n_slabs = (s->c - 1) / (SPARSE_SLAB_VECTORS * lanes) + 1;
     int wide = option(s, 1), has_penalty = option(s, 0), has_none = s->n > 1 && below(4) == 0;
+    int has_momentum = has_penalty && below(2);
     struct penalty_prefix prefixes[3] = {{1, 1, 0}};
+    struct momentum_map maps[4];
+    struct rule rule = {.rate = 0.1, .momentum = 0.9, .nesterov = option(s, 2)};
     uint32_t steps[2 * MANY_FEATURES] = {0};
     struct sparse_weights weights = {
         .start = stale(WEIGHTS, s->d * columns),
@@ -619,8 +623,13 @@ static void sparse_case(const struct shape *s) {
         .prefixes = prefixes,
     };
     void *coef = uniforms(VELOCITY, s->c * s->d), *intercept = uniforms(INTERCEPT, s->c);
-    void *logits = stale(LOGITS, s->n * columns);
+    void *logits = stale(LOGITS, s->n * columns), *of_intercept = NULL;
     for (size_t k = 0; k < n_slabs; ++k) kernels->sparse_pack(coef, &weights, k);
+    if (has_momentum) {
+        weights.velocity = uniforms(LOSSES, s->d * columns);
+        weights.maps = maps;
+        of_intercept = uniforms(RULES, s->c);
+    }
     for (int i = 0; i < 2; ++i) {
         const struct sparse_row *rows = sparse_rows_of(s, wide, has_none && i);
         double factor = option(s, 2) ? -0.3 : 0.9, threshold = option(s, 3) ? 0.01 : 0;
@@ -629,14 +638,29 @@ static void sparse_case(const struct shape *s) {
                                    columns);
         }
         hash_reals(logits, s->n * columns);
+        if (i == 0 && !weights.inverse_scale) {
+            void *unpacked = stale(OUT, s->n * s->c);
+            kernels->sparse_unpacked_scores(rows, s->n, coef, s->d, s->c, intercept, wide,
+                                            unpacked);
+            hash_reals(unpacked, s->n * s->c);
+        }
         /* Scores in place of gradients; those of a row without a column would be NaN. */
         size_t first = has_none && i;
         void *dlogits = (char *)logits + first * columns * kernels->element_size;
+        if (has_momentum) {
+            struct momentum_map map = {factor, 0.81, -0.1, 0.9};
+            kernels->sparse_add_map(&weights, &map);
+        }
         for (size_t k = 0; k < n_slabs; ++k) {
+            if (has_momentum)
+                kernels->sparse_update_velocity(rows + first, s->n - first, &weights, k, dlogits,
+                                                columns, -0.02);
             kernels->sparse_update(rows + first, s->n - first, &weights, k, dlogits, columns,
                                    -0.01);
         }
-        kernels->sparse_update_intercept(dlogits, columns, s->n - first, s->c, 0.1, intercept);
+        kernels->sparse_update_intercept(dlogits, columns, s->n - first, s->c, &rule, intercept,
+                                         of_intercept);
+        if (has_momentum) continue;
         struct penalty_prefix *last = prefixes + weights.now++;
         last[1].scale = last->scale * factor;
         last[1].inverse_scale = 1 / last[1].scale;
@@ -647,6 +671,7 @@ static void sparse_case(const struct shape *s) {
         kernels->sparse_unpack(&weights, k, coef);
     }
     hash_reals(weights.start, s->d * columns);
+    if (has_momentum) hash_reals(weights.velocity, s->d * columns);
     hash_reals(coef, s->c * s->d);
     hash_reals(intercept, s->c);
 }

@@ -168,8 +168,9 @@ def test_sparse_chunks_of_every_kind(client, rng, kind):
     X, y = made_up()
     X[rng.random(X.shape) < 0.6] = 0
     chunks = cut(X).map_blocks(getattr(scipy.sparse, kind))
-    model = synchronous(client, batch_size=20).fit(chunks, cut(y))
-    expected = alone(batch_size=20).fit(scipy.sparse.csr_matrix(X), y)
+    rule = {"batch_size": 20, "momentum": 0.8}
+    model = synchronous(client, **rule).fit(chunks, cut(y))
+    expected = alone(**rule).fit(scipy.sparse.csr_matrix(X), y)
     assert_same_model(model, expected, curve=False)
     found = model.predict(chunks).compute(scheduler="sync")
     np.testing.assert_array_equal(found, expected.predict(X))

@@ -200,12 +200,13 @@ def test_classes_that_a_worker_never_sees(client):
     assert model.to_local().score(X, y) > 0.7
 
 
-def test_sparse_rows(client, rng):
+@pytest.mark.parametrize("rule", [{}, {"momentum": 0.8, "nesterov": True}], ids=str)
+def test_sparse_rows(client, rng, rule):
     X, y = made_up()
     X[rng.random(X.shape) < 0.6] = 0
     sparse = scipy.sparse.csr_matrix(X)
-    model = local_sgd(client).fit(cut(sparse, FOUR), cut(y, FOUR))
-    dense = local_sgd(client).fit(cut(X, FOUR), cut(y, FOUR))
+    model = local_sgd(client, **rule).fit(cut(sparse, FOUR), cut(y, FOUR))
+    dense = local_sgd(client, **rule).fit(cut(X, FOUR), cut(y, FOUR))
     np.testing.assert_allclose(model.coef_, dense.coef_, rtol=0, atol=1e-12)
 
 

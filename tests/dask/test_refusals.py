@@ -298,7 +298,7 @@ def test_bad_parameters(client, parameters, error, message):
 
 @pytest.mark.parametrize("name", ["momentum", "l1_step"])
 def test_rules_that_sparse_rows_do_not_take(client, name):
-    parameters = {"momentum": {"momentum": 0.5}}
+    parameters = {"momentum": {"penalty": "l1", "momentum": 0.5}}
     parameters["l1_step"] = {"penalty": "l1", "l1_step": "subgradient"}
     with pytest.raises(ValueError, match=rf"^{name}: .*for a sparse X"):
         local_sgd(client, **parameters[name]).fit(cut(SPARSE), cut(Y))

@@ -53,21 +53,32 @@ static void check_sparse_scores(const struct sparse_row *row, int wide, const vo
     }
 }
 
-/* Two steps, and what the penalty alone does to the weights that they do not meet. */
+/* Two steps, and what the penalty, or momentum, alone does to the weights that they do not meet. */
 static void sparse_case(void) {
     function_name = "sparse";
     size_t n = 1 + below(12), d = 1 + below(60), lanes = kernels->lanes,
            size = kernels->element_size;
     size_t c = one_of(SPARSE_CLASSES, LENGTH(SPARSE_CLASSES)), columns = whole_vectors(c);
     size_t n_slabs = (c - 1) / (SPARSE_SLAB_VECTORS * lanes) + 1;
-    int wide = (int)below(2), has_penalty = (int)below(2), has_none = 0;
+    int wide = (int)below(2), has_momentum = (int)below(2), has_none = 0;
+    int has_penalty = has_momentum || below(2);
     struct penalty_prefix *prefixes = allocate(3 * sizeof *prefixes);
     prefixes[0] = (struct penalty_prefix){1, 1, 0};
     uint32_t *steps = allocate(n_slabs * d * sizeof *steps);
     memset(steps, 0, n_slabs * d * sizeof *steps);
     const void *inverse_scale = below(2) ? fixed(numbers(d)) : NULL;
     struct sparse_weights w = {stale(d * columns),         d,        c, wide, inverse_scale,
-                               has_penalty ? steps : NULL, prefixes, 0};
+                               has_penalty ? steps : NULL, prefixes, 0, NULL, NULL};
+    struct rule rule = {.rate = 0.1, .momentum = has_momentum ? 0.9 : 0, .nesterov = (int)below(2)};
+    void *of_intercept = has_momentum ? numbers(c) : NULL;
+    if (has_momentum) {
+        w.velocity = allocate(d * columns * size);
+        w.maps = allocate(4 * sizeof *w.maps);
+        struct sparse_weights velocity = w;
+        velocity.start = w.velocity;
+        const void *given = fixed(numbers(c * d));
+        for (size_t k = 0; k < n_slabs; ++k) kernels->sparse_pack(given, &velocity, k);
+    }
     const void *coef = fixed(numbers(c * d));
     void *intercept = numbers(c), *back = stale(c * d), *logits = stale(n * columns);
     for (size_t k = 0; k < n_slabs; ++k) kernels->sparse_pack(coef, &w, k);
@@ -83,17 +94,33 @@ static void sparse_case(void) {
             kernels->sparse_scores(rows, n, &w, k, with_intercept ? intercept : NULL, logits,
                                    columns);
         }
+        /* The same scores from the weights where they lie. */
+        char *unpacked = stale(n * c);
+        if (i == 0 && !inverse_scale)
+            kernels->sparse_unpacked_scores(rows, n, coef, d, c, intercept, wide, unpacked);
         for (size_t s = 0; s < n; ++s) {
             const char *row = (const char *)logits + s * columns * size;
             record_reals(row, c);
+            int is_whole = with_intercept && !isnan(get(row, 0));
+            for (size_t k = 0; i == 0 && !inverse_scale && is_whole && k < c; ++k) {
+                if (!same_bits(get(unpacked, s * c + k), get(row, k)))
+                    fail("weights where they lie give other scores", s);
+            }
             if (i == 0)
                 check_sparse_scores(rows + s, wide, coef, d, c, inverse_scale,
                                     with_intercept ? intercept : NULL, row, s);
         }
+        if (has_momentum) {
+            struct momentum_map map = {factor, threshold, 0.5 * factor, 0.9};
+            kernels->sparse_add_map(&w, &map);
+        }
         for (size_t k = 0; k < n_slabs; ++k) {
+            if (has_momentum)
+                kernels->sparse_update_velocity(rows, n, &w, k, logits, columns, -0.02);
             kernels->sparse_update(rows, n, &w, k, logits, columns, -0.01);
         }
-        kernels->sparse_update_intercept(logits, columns, n, c, 0.1, intercept);
+        kernels->sparse_update_intercept(logits, columns, n, c, &rule, intercept, of_intercept);
+        if (has_momentum) continue;
         struct penalty_prefix *last = prefixes + w.now++;
         last[1].scale = last->scale * factor;
         last[1].inverse_scale = 1 / last[1].scale;
@@ -104,6 +131,7 @@ static void sparse_case(void) {
         kernels->sparse_unpack(&w, k, back);
     }
     record_reals(w.start, d * columns);
+    if (has_momentum) record_reals(w.velocity, d * columns);
     record_reals(back, c * d);
     record_reals(intercept, c);
 }
