@@ -289,7 +289,7 @@ def check_progress(objective: float, starting_loss: float, epoch: int, schedule:
     if objective > _MOST_LOSS * starting_loss:
         raise DivergenceError(
             f"the loss of epoch {epoch} is {objective:.3g}, more than {_MOST_LOSS} times that of the "
-            f"starting weights, {starting_loss:.3g}: {_remedy(schedule)}"
+            f"starting weights, {starting_loss:.3g}: {remedy(schedule)}"
         )
 
 
@@ -326,10 +326,11 @@ def check_weights(
 
 
 def _divergence(what: str, step: int, schedule: Schedule) -> DivergenceError:
-    return DivergenceError(f"the {what} at step {step} of the epoch: {_remedy(schedule)}")
+    return DivergenceError(f"the {what} at step {step} of the epoch: {remedy(schedule)}")
 
 
-def _remedy(schedule: Schedule) -> str:
+def remedy(schedule: Schedule) -> str:
+    """Return what to do about steps that are too long."""
     rate = f"eta0 (it is {schedule.eta0:g})"
     if callable(schedule.learning_rate):
         rate = "the learning rates"

@@ -50,8 +50,8 @@ class SoftmaxClassifier(classifier.SoftmaxClassifier):
         With "local", the epochs between two averages.
     persist : bool or "auto", default "auto"
         Whether the workers hold the rows in memory while `fit` runs; "auto" if they take at most a third of
-        what the workers have left. Else every worker reads its partitions anew, one at a time, in every
-        epoch. What is persisted already stays where it is.
+        what the workers have left. Else every worker reads its partitions again, one at a time, in every
+        epoch. What is persisted already stays where it is, and rows that come out of a shuffle are held.
     **parameters
         Those of `fastsoftmax.SoftmaxClassifier`; `average` goes with "synchronous" alone. With
         `early_stopping`, every partition holds out its share of the rows, and scores come once a round.
@@ -63,7 +63,9 @@ class SoftmaxClassifier(classifier.SoftmaxClassifier):
     ----------
     bytes_moved_ : list of int
         Of every round, an epoch or with "local" `local_epochs` of them: the bytes of weights, gradients and
-        sums that have travelled between the client and the workers.
+        sums that have travelled between the client and the workers. Where rows are not held, also those
+        of what tells the workers how to read them: of rows in the memory of the client, the rows. They
+        are sent once, which the first round counts, and to workers that come later in theirs.
     client_ : distributed.Client
         The client that is used.
     coef_, intercept_, classes_, n_features_in_, mean_, scale_, eta0_, loss_curve_, n_iter_, ...
@@ -123,7 +125,9 @@ class SoftmaxClassifier(classifier.SoftmaxClassifier):
             In chunks of whole rows, which may be NumPy arrays, frames or SciPy's sparse matrices. Their
             number of rows need not be known, and may be 0.
         y : dask.array.Array or dask.dataframe.Series of labels, or of probabilities, as in `X`
+            Of a series for a dataframe, every partition has the index of that of `X`, in any order.
         sample_weight : dask.array.Array or dask.dataframe.Series, optional
+            Likewise.
         coef_init, intercept_init : array_like, optional
             As of the local estimator.
 
@@ -139,13 +143,14 @@ class SoftmaxClassifier(classifier.SoftmaxClassifier):
         DivergenceError
             As of the local estimator.
         ClusterError
-            If workers, scheduler or data are lost for good. The attributes are those after the last whole
+            If workers, scheduler or data are lost for good, the cluster is restarted, or a worker or the
+            scheduler does not have this package. The attributes are those after the last whole
             round, or as before the call where there was none. A worker that is lost while others are
             there only costs time.
         """
         settings, method = Settings(self), self._method()
         with Cluster(self.client) as cluster:
-            collection = collection_of(X, _as_vector(y), sample_weight)
+            collection = _collection_on(cluster, X, y, sample_weight)
             converged = self._train(
                 cluster, collection, settings, method, coef_init, intercept_init
             )
@@ -253,8 +258,9 @@ class SoftmaxClassifier(classifier.SoftmaxClassifier):
         from .scoring import accuracy
 
         self._check_is_fitted()
-        collection = collection_of(X, _as_vector(y), sample_weight)
-        return accuracy(self._model_for(X), Cluster(self.client), collection)
+        cluster = Cluster(self.client)
+        collection = _collection_on(cluster, X, y, sample_weight)
+        return accuracy(self._model_for(X), cluster, collection)
 
     def to_local(self) -> classifier.SoftmaxClassifier:
         """Return the local estimator with the same parameters and, if it is fitted, attributes."""
@@ -362,9 +368,15 @@ def _check_it_travels(learning_rate: Any) -> None:
         ) from None
 
 
+def _collection_on(cluster: Cluster, X: Any, y: Any, sample_weight: Any) -> Collection:
+    y = _as_vector(y)
+    with cluster.current():
+        return collection_of(X, y, sample_weight)
+
+
 def _as_vector(y: Any) -> Any:
     """Return labels in one column as one dimension, with the warning of the local estimator, once."""
     if not is_dask_collection(y) or getattr(y, "ndim", 1) != 2 or y.shape[1] != 1:
         return y
-    estimator.warn_of_column(stacklevel=5)
+    estimator.warn_of_column(stacklevel=6)
     return y[:, 0] if is_array(y) else y[y.columns[0]]

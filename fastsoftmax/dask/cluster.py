@@ -1,6 +1,6 @@
 """Tasks on the workers of a cluster, and what becomes of them when it fails."""
 
-import warnings
+import threading
 import weakref
 from asyncio import CancelledError, run_coroutine_threadsafe
 from collections.abc import Callable, Iterator, Sequence
@@ -8,12 +8,15 @@ from contextlib import contextmanager, suppress
 from time import monotonic, sleep
 from typing import Any, NamedTuple, Self
 
+import cloudpickle
+import dask
 import distributed
 import distributed.client
 import distributed.scheduler
 from distributed.client import FutureCancelledError, FuturesCancelledError
 from distributed.comm import CommClosedError
 from distributed.scheduler import KilledWorker
+from distributed.threadpoolexecutor import thread_state
 
 from ..exceptions import ClusterError
 
@@ -22,7 +25,10 @@ _SECONDS_WITHOUT_WORKERS = 60.0
 _SECONDS_BETWEEN_LOOKS = 2.0
 
 _CANCELLED = (CancelledError, FutureCancelledError, FuturesCancelledError)
+_SCHEDULER = "the scheduler"
 _CONNECTION_LOST = "the connection to the scheduler is lost"
+# Dask's configuration is that of the process: while a fit changes it for a moment, no other fit does.
+_CONFIGURATION = threading.RLock()
 # What the scheduler makes of tasks that no worker takes, in the versions that have it.
 _UNWANTED = tuple(
     getattr(distributed.scheduler, name)
@@ -54,8 +60,13 @@ class Cluster:
         self.client = client_of(client)
         self._futures: weakref.WeakSet[Any] = weakref.WeakSet()  # that are not forgotten yet
         self._last_seen: set[str] = set()  # workers
+        self._able: set[str] = set()  # workers that have this package, and the scheduler
+        self._generation = self.client.generation  # of the cluster, between two restarts
+        self._bytes_sent = 0
+        self._has_seceded = False
 
     def __enter__(self) -> Self:
+        self._has_seceded = _secede()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -65,6 +76,8 @@ class Cluster:
         for future in list(self._futures):
             with suppress(Exception):  # where the scheduler is gone, they are
                 future.release()
+        if self._has_seceded:
+            distributed.rejoin()
 
     def workers(self) -> list[Worker]:
         """Return the workers that there are, waiting for one where there is none.
@@ -74,15 +87,43 @@ class Cluster:
         ClusterError
             If there is none for too long, or no scheduler.
         """
-        begun = monotonic()
-        while True:
-            found = self._look()
-            if found:
-                self._has_seen(set(found))
-                return [Worker(address, found[address]["nthreads"]) for address in sorted(found)]
+        found = self._present()
+        return [Worker(address, found[address]["nthreads"]) for address in sorted(found)]
+
+    def _present(self) -> dict[str, Any]:
+        begun, wanted = monotonic(), None
+        while not (found := self._look()):
+            if wanted is None:  # a cluster that adapts starts workers for tasks that wait
+                with self._connected():
+                    wanted = self.client.submit(int, pure=False)
             if monotonic() - begun > _SECONDS_WITHOUT_WORKERS:
                 raise ClusterError(f"no worker has come for {_SECONDS_WITHOUT_WORKERS:g} seconds")
             sleep(_SECONDS_BETWEEN_LOOKS / 10)
+        self._has_seen(set(found))
+        self._check_imports(set(found))
+        return found
+
+    def _check_imports(self, workers: set[str]) -> None:
+        """Raise if a worker that is new, or the scheduler, does not have this package.
+
+        Else one would die of the first task that it cannot unpickle, and the next one likewise.
+        """
+        new, reasons = sorted(workers - self._able), dict[str, Any]()
+        if not new:
+            return
+        with self._connected():
+            reasons |= self.client.run(_import_error(), workers=new, on_error="return")
+        if _SCHEDULER not in self._able:
+            with suppress(Exception):  # a scheduler need not run what it is sent
+                reasons[_SCHEDULER] = self.client.run_on_scheduler(_import_error())
+        self._able |= {*new, _SCHEDULER}
+        # What does not answer is about to be gone.
+        lacking = {place: why for place, why in reasons.items() if isinstance(why, str)}
+        if lacking:
+            raise ClusterError(
+                f"fastsoftmax cannot be imported on {', '.join(lacking)} ({next(iter(lacking.values()))}): "
+                "install it on the scheduler and on every worker, as it is here"
+            )
 
     def _has_seen(self, workers: set[str]) -> None:
         """Have tasks of workers that are gone given to others, where Dask does not."""
@@ -98,8 +139,11 @@ class Cluster:
                 ) from None
 
     def memory_left(self) -> float:
-        """Return how many bytes all workers may have yet; infinity where one has no limit."""
-        workers = self._look().values()
+        """Return how many bytes all workers may have yet; infinity where one has no limit.
+
+        Waits for a worker, as `workers` does.
+        """
+        workers = self._present().values()
         left = [each["memory_limit"] - each["metrics"].get("memory", 0) for each in workers]
         is_limited = all(each["memory_limit"] for each in workers)
         return float(sum(max(each, 0) for each in left)) if is_limited else float("inf")
@@ -117,17 +161,35 @@ class Cluster:
         self._futures.add(future)
         return future
 
-    def compute(self, tasks: Any, worker: str | None = None) -> Any:
-        """Start lazy tasks likewise."""
+    def send(self, value: Any, worker: str | None = None) -> Any:
+        """Have a value on a worker, and count its bytes."""
+        buffers: list[Any] = []
+        pickled = cloudpickle.dumps(value, protocol=5, buffer_callback=buffers.append)
+        self._bytes_sent += len(pickled) + sum(each.raw().nbytes for each in buffers)
+        return self.submit(_itself, value, worker=worker)
+
+    def take_bytes_sent(self) -> int:
+        """Return the bytes of what has been sent since the last call."""
+        taken, self._bytes_sent = self._bytes_sent, 0
+        return taken
+
+    def compute(self, tasks: list[Any]) -> list[Any]:
+        """Start lazy tasks, whose graphs are one: what they have in common is computed once."""
         with _large_graphs(), self._connected():
-            futures = self.client.compute(tasks, **_on(worker))
-        self._futures.update(futures if isinstance(futures, list) else [futures])
+            futures: list[Any] = self.client.compute(tasks, optimize_graph=False)
+        self._futures.update(futures)
         return futures
+
+    @contextmanager
+    def current(self) -> Iterator[None]:
+        """Have Dask make graphs for this cluster, such as those of shuffles."""
+        with _CONFIGURATION, self.client.as_current():
+            yield
 
     def result(self, future: Any) -> Any:
         """Wait for a task, and return what it returns; raises as `wait`."""
         self._wait(future)
-        with _of_tasks(future), self._connected(unless_failed=future):
+        with self._of_tasks(), self._connected(unless_failed=future):
             # The worker may be lost on the way, and be the last one: hence not `future.result()`.
             pending = run_coroutine_threadsafe(
                 self.client.gather([future], asynchronous=True), self.client.loop.asyncio_loop
@@ -153,11 +215,11 @@ class Cluster:
             self._wait(future)
 
     def _wait(self, future: Any) -> None:
-        with _of_tasks(future):
+        with self._of_tasks():
             while future.status in ("pending", "lost"):  # what is lost, Dask makes again if it can
                 try:
-                    with self.client.as_current():  # which need not be the default one
-                        distributed.wait([future], timeout=_SECONDS_BETWEEN_LOOKS)
+                    # Unlike `result`, leaves what the task returns where it is.
+                    future.exception(timeout=_SECONDS_BETWEEN_LOOKS)
                 except TimeoutError:
                     self.workers()
             if future.status == "error":
@@ -180,36 +242,42 @@ class Cluster:
 
     @contextmanager
     def _connected(self, unless_failed: Any = None) -> Iterator[None]:
-        if self.client.status != "running":
-            raise ClusterError(_CONNECTION_LOST)
+        self._check_client()
         try:
             yield
+        except _CANCELLED as error:
+            raise ClusterError(self._why_cancelled(error)) from None
         except (OSError, *_CLOSED) as error:
             if unless_failed is not None and unless_failed.status == "error":
                 raise  # what the task has raised, made again
             raise ClusterError(f"{_CONNECTION_LOST}: {_one_line(error)}") from None
 
+    def _check_client(self) -> None:
+        if self.client.status != "running":
+            raise ClusterError(_CONNECTION_LOST)
+        if self.client.generation != self._generation:
+            raise ClusterError("the cluster has been restarted")
 
-@contextmanager
-def _of_tasks(future: Any) -> Iterator[None]:
-    """Say what has become of a task, where it is not the task that fails."""
-    try:
-        yield
-    except KilledWorker as error:
-        raise ClusterError(
-            f"{error.allowed_failures + 1} workers died at one task, for want of memory perhaps; "
-            f"the last one was {error.last_worker.address}"
-        ) from None
-    except _UNWANTED as error:
-        raise ClusterError(f"no worker takes the tasks: {_one_line(error)}") from None
-    except _CANCELLED as error:
-        raise ClusterError(_why_cancelled(future, error)) from None
+    @contextmanager
+    def _of_tasks(self) -> Iterator[None]:
+        """Say what has become of a task, where it is not the task that fails."""
+        try:
+            yield
+        except KilledWorker as error:
+            raise ClusterError(
+                f"{error.allowed_failures + 1} workers died at one task, for want of memory perhaps; "
+                f"the last one was {error.last_worker.address}"
+            ) from None
+        except _UNWANTED as error:
+            raise ClusterError(f"no worker takes the tasks: {_one_line(error)}") from None
+        except _CANCELLED as error:
+            raise ClusterError(self._why_cancelled(error)) from None
 
-
-def _why_cancelled(future: Any, error: BaseException) -> str:
-    if future.client.status != "running" or "scheduler-connection-lost" in str(error):
-        return _CONNECTION_LOST
-    return f"data that cannot be made again were on a worker that is lost ({_one_line(error)})"
+    def _why_cancelled(self, error: BaseException) -> str:
+        self._check_client()
+        if "scheduler-connection-lost" in str(error):
+            return _CONNECTION_LOST
+        return f"data that cannot be made again were on a worker that is lost ({_one_line(error)})"
 
 
 def _release_held_up() -> Callable[..., None]:
@@ -229,12 +297,47 @@ def _release_held_up() -> Callable[..., None]:
     return release
 
 
+def _import_error() -> Callable[[], str | None]:
+    """Return a function, for processes that need not have this package, that says what is in the way."""
+
+    def error() -> str | None:
+        import importlib
+
+        try:
+            importlib.import_module("fastsoftmax.dask")
+        except ImportError as error:
+            return " ".join(str(error).split())
+        return None
+
+    return error
+
+
 @contextmanager
 def _large_graphs() -> Iterator[None]:
-    # Weights and small partitions are a part of them, and as large as they are.
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Sending large graph")
+    """Keep Dask from warning of a large graph: weights and small partitions are a part of it.
+
+    By its configuration: a filter of warnings would be left behind where fits in threads overlap.
+    """
+    with (
+        _CONFIGURATION,
+        dask.config.set({"distributed.admin.large-graph-warning-threshold": 1 << 60}),
+    ):
         yield
+
+
+def _itself(value: Any) -> Any:
+    return value
+
+
+def _secede() -> bool:
+    """Leave the threads of a worker to the tasks of the fit, if that is a task itself.
+
+    Returns whether there is something to rejoin.
+    """
+    if not getattr(thread_state, "proceed", False):  # no task, or it has seceded
+        return False
+    distributed.secede()
+    return True
 
 
 def _on(worker: str | None) -> dict[str, Any]:

@@ -4,15 +4,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
+from uuid import uuid4
 
-import dask
+from dask.delayed import Delayed
+from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 from dask.sizeof import sizeof
 
 from ..sgd import Samples
 from .cluster import Cluster, Worker
-from .partitions import Collection, Partition
+from .partitions import Collection, Recipe, T, delayed_in
 from .rows import Problem, Scored, rows_of, samples_of, split_of
-from .survey import T, over
+from .sharing import Key
+from .survey import over
 
 
 class Bundle(list[Any]):
@@ -26,51 +29,100 @@ sizeof.register(Bundle, lambda bundle: bundle.nbytes)
 
 @dataclass(frozen=True)
 class Group:
-    """The partitions of a worker: a future of a `Bundle`, or what it takes to read them."""
+    """The partitions of a worker: a future of a `Bundle`, or of a `Recipe`."""
 
     indices: list[int]
     source: Any
-    worker: str | None
-
-    @property
-    def is_held(self) -> bool:
-        """Whether the rows are in memory."""
-        return not isinstance(self.source, list)
+    worker: str
+    is_held: bool  # whether the rows are in memory
 
 
-def groups_to_read(partitions: list[Partition], workers: list[Worker]) -> list[Group]:
+class Reading:
+    """Partitions that workers make whenever they need them."""
+
+    def __init__(self, collection: Collection, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._partitions = collection.lazy()
+        hubs = collection.sharing.hubs
+        futures = cluster.compute(delayed_in(collection.graph, hubs)) if hubs else []
+        self._hubs = dict(zip(hubs, futures, strict=True))
+        self._groups: list[Group] = []
+
+    def groups(self) -> list[Group]:
+        """Return groups for the workers that there are now; a recipe is sent to a worker once."""
+        there = {(group.worker, *group.indices): group for group in self._groups}
+        self._groups = [
+            there.get((worker, *indices)) or self._group(worker, indices)
+            for worker, indices in _shares(len(self._partitions), self._cluster.workers())
+        ]
+        return self._groups
+
+    def _group(self, worker: str, indices: list[int]) -> Group:
+        partitions = self._partitions[indices[0] : indices[-1] + 1]
+        source = self._cluster.send(Recipe(partitions, {}), worker=worker)
+        if self._hubs:
+            hubs = list(self._hubs), list(self._hubs.values())
+            source = self._cluster.submit(_with_hubs, source, *hubs, worker=worker)
+        return Group(indices, source, worker, False)
+
+
+def _shares(n_partitions: int, workers: list[Worker]) -> list[tuple[str, list[int]]]:
     """Return partitions that follow each other for every worker, as many as its threads' share."""
     n_threads, ends = sum(each.n_threads for each in workers), [0]
     for each in workers:
         ends.append(ends[-1] + each.n_threads)
-    cuts = [len(partitions) * end // n_threads for end in ends]
+    cuts = [n_partitions * end // n_threads for end in ends]
     return [
-        Group(list(range(start, stop)), partitions[start:stop], worker.address)
+        (worker.address, list(range(start, stop)))
         for worker, (start, stop) in zip(workers, pairwise(cuts), strict=True)
         if start < stop
     ]
 
 
-def groups_held(collection: Collection, cluster: Cluster) -> list[Group]:
-    """Have the partitions in the memory of the workers: where they lie, if they lie there already."""
-    if not collection.holds_futures:
-        return [
-            replace(group, source=cluster.submit(_read, group.source, worker=group.worker))
-            for group in groups_to_read(collection.lazy(), cluster.workers())
-        ]
-    # One task for each worker: of several, one that has nothing to do would take some, and their rows.
+def groups_held(reading: Reading, cluster: Cluster) -> list[Group]:
+    """Have the partitions read, and in the memory of the workers."""
     return [
-        Group(
-            indices,
-            cluster.compute(
-                dask.delayed(_together, pure=False)(
-                    indices, [collection.delayed[index] for index in indices]
-                ),
-                worker=worker,
-            ),
-            worker,
+        replace(
+            group, source=cluster.submit(_read, group.source, worker=group.worker), is_held=True
         )
-        for worker, indices in _by_holder(collection, cluster).items()
+        for group in reading.groups()
+    ]
+
+
+def groups_computed(collection: Collection, cluster: Cluster) -> list[Group]:
+    """Have the partitions computed by the scheduler, and in the memory of the workers.
+
+    Where they lie, if they lie there already. For each worker there is one task that takes them: of
+    several, one that has nothing to do would take some, and their rows.
+    """
+    if collection.holds_futures:
+        shares = list(_by_holder(collection, cluster).items())
+    else:
+        shares = _shares(len(collection.keys), cluster.workers())
+    owner, graph = collection.sharing.owner, collection.graph
+    worker_of = {index: worker for worker, indices in shares for index in indices}
+    tasks: dict[str | None, dict[Key, Any]] = {None: {}}
+    for key, task in graph.items():
+        worker = worker_of[owner[key]] if key in owner else None
+        tasks.setdefault(worker, {})[key] = task
+    ends = {}
+    for worker, indices in shares:
+        ends[worker] = f"fastsoftmax-{uuid4()}"
+        parts = [list(collection.keys[index]) for index in indices]
+        tasks.setdefault(worker, {})[ends[worker]] = (_together, indices, parts)
+    layers = {
+        f"{uuid4()}": MaterializedLayer(
+            own,
+            None if worker is None else {"workers": [worker], "allow_other_workers": True},
+        )
+        for worker, own in tasks.items()
+    }
+    whole = HighLevelGraph(layers, {name: set() for name in layers})
+    layer = next(iter(layers))
+    futures = cluster.compute([Delayed(end, whole, layer=layer) for end in ends.values()])
+    return [
+        Group(indices, future, worker, True)
+        for (worker, indices), future in zip(shares, futures, strict=True)
     ]
 
 
@@ -102,7 +154,7 @@ def where_it_is(group: Group, workers: list[Worker], cluster: Cluster) -> Group:
     """Return the group with the worker that has it, after the one that had it has gone."""
     if group.worker in {each.address for each in workers}:
         return group
-    return replace(group, worker=cluster.holders_of([group.source])[0])
+    return replace(group, worker=cluster.holders_of([group.source])[0] or group.worker)
 
 
 def over_samples(source: Any, problem: Problem, function: Callable[[int, Samples], object]) -> None:
@@ -121,8 +173,12 @@ def over_scored(source: Any, problem: Problem, function: Callable[[Scored], T]) 
     return over(source, lambda rows: function(split_of(rows, problem)[1]))
 
 
-def _read(partitions: list[Partition]) -> Bundle:
-    bundle = Bundle(over(partitions, lambda rows: rows))
+def _with_hubs(recipe: Recipe, keys: list[Key], results: list[Any]) -> Recipe:
+    return Recipe(recipe.partitions, dict(zip(keys, results, strict=True)))
+
+
+def _read(recipe: Recipe) -> Bundle:
+    bundle = Bundle(over(recipe, lambda rows: rows))
     bundle.nbytes = sum(rows.nbytes for rows in bundle)
     return bundle
 

@@ -73,9 +73,12 @@ def rows_of(index: int, X: Any, y: Any, sample_weight: Any = None) -> Rows:
     Raises
     ------
     ValueError, TypeError
-        If X is no matrix of real numbers, or y or the weights are not as long.
+        If X is no matrix of real numbers, y or the weights are not as long, or by their index they are
+        those of other rows.
     """
     with named(index):
+        y = _in_order_of(X, "y", y)
+        sample_weight = _in_order_of(X, "sample_weight", sample_weight)
         # Rows of a frame lie column by column: they are brought together once.
         matrix, labels = as_samples(X, to_train=X.shape[0] > 0), estimator.as_vector(y)
         if np.ma.is_masked(labels):
@@ -93,6 +96,21 @@ def rows_of(index: int, X: Any, y: Any, sample_weight: Any = None) -> Rows:
                 "sample_weight", sample_weight, (len(matrix),), np.dtype(np.float64)
             )
         return Rows(index, matrix, labels, weights, estimator.feature_names_of(X))
+
+
+def _in_order_of(X: Any, name: str, values: Any) -> Any:
+    """Return labels or weights in the order of the rows, where both have an index."""
+    if not (hasattr(type(X), "iloc") and hasattr(type(values), "iloc")):
+        return values
+    rows, found = X.index, values.index
+    if len(rows) != len(found) or rows.equals(found):
+        return values
+    if rows.is_unique and found.is_unique and rows.isin(found).all():
+        return values.reindex(rows)
+    raise ValueError(
+        f"{name}: expected the index of X, in any order, got another one, as of other rows: join it to X "
+        "by index, or give its .values if it is in the order of X all the same"
+    )
 
 
 def samples_of(rows: Rows, problem: Problem) -> Samples:

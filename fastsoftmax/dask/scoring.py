@@ -27,9 +27,10 @@ def accuracy(model: Any, cluster: Cluster, collection: Collection) -> float:
     lazy_model = dask.delayed(model, pure=False)
     tasks = [
         dask.delayed(_hits, pure=False)(index, lazy_model, *parts)
-        for index, parts in enumerate(collection.delayed)
+        for index, parts in enumerate(collection.delayed())
     ]
     with cluster:
+        cluster.workers()  # there has to be one
         hits, mass = np.array(cluster.results(cluster.compute(tasks))).sum(axis=0)
     if not mass > 0:
         raise ValueError("X: expected at least one sample to score, of a weight above 0")

@@ -5,7 +5,7 @@ Each function is what a worker does with the rows that it has; `Problem` and ste
 
 from collections.abc import Callable, Iterable
 from functools import reduce
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,13 +18,12 @@ from ..step_size import Positions, RowSample, Squares, heaviest, squares_of
 from ..targets import balanced_weights, class_weights_of, is_soft
 from ..validation import as_native, training_dtype
 from .cluster import threads_here
-from .partitions import Partition
+from .partitions import Recipe, T
 from .rows import Problem, Rows, named, samples_of, split_of
 from .tree import summed
 
 # The rows of a worker: there, or to be made one partition after another.
-Source = Iterable[Rows | Partition]
-T = TypeVar("T")
+Source = Iterable[Rows] | Recipe
 
 
 class Counts(NamedTuple):
@@ -68,11 +67,10 @@ class Survey(NamedTuple):
 
 
 def over(source: Source, function: Callable[[Rows], T]) -> list[T]:
-    """Return what a function says of every partition.
-
-    One that is read is an argument alone, no variable of a loop: it is let go of before the next is read.
-    """
-    return [function(rows.read() if isinstance(rows, Partition) else rows) for rows in source]
+    """Return what a function says of every partition."""
+    if isinstance(source, Recipe):
+        return source.each(function)
+    return [function(rows) for rows in source]
 
 
 def count(source: Source) -> list[Counts]:

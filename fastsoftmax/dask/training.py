@@ -15,12 +15,12 @@ from ..exceptions import ClusterError, DivergenceError
 from ..fitting import Run
 from ..schedules import Schedule
 from ..settings import Settings
-from ..sgd import check_weights
+from ..sgd import check_weights, remedy
 from ..standardization import OUT_OF_RANGE, Standardization, from_moments
 from ..step_size import Squares, from_curvature, joined, largest_eigenvalue, positions
 from ..validation import FloatArray
 from .cluster import Cluster
-from .groups import Group, groups_held, groups_to_read, prepared, where_it_is
+from .groups import Group, Reading, groups_computed, groups_held, prepared, where_it_is
 from .local_sgd import local_round
 from .partitions import Collection
 from .rounds import Round, Training
@@ -61,7 +61,7 @@ class Everything:
     """All rows, wherever they are: what `Run` knows of its samples."""
 
     cluster: Cluster
-    collection: Collection
+    reading: Reading | None  # None where the rows are held
     groups: list[Group]
     survey: Survey
     units: Standardization | None = None
@@ -71,11 +71,10 @@ class Everything:
 
     def at_hand(self) -> list[Group]:
         """Return the groups for the workers that there are now."""
+        if self.reading is not None:
+            return self.reading.groups()
         workers = self.cluster.workers()
-        if self.groups[0].is_held:
-            return [where_it_is(group, workers, self.cluster) for group in self.groups]
-        partitions = [each for group in self.groups for each in group.source]
-        return groups_to_read(partitions, workers)
+        return [where_it_is(group, workers, self.cluster) for group in self.groups]
 
     def score(
         self, coef: FloatArray, intercept: FloatArray | None, backend: str, method: Method
@@ -145,11 +144,11 @@ class DistributedRun(Run):
         assert self.last is not None
         self.state, self.average = self.last.state, self.next_average
         check_weights(self.weights(), self.last.n_steps - 1, self.schedule)
-        self.bytes_moved.append(self.last.bytes_moved)
+        everything: Any = self.samples
+        self.bytes_moved.append(self.last.bytes_moved + everything.cluster.take_bytes_sent())
         self.n_steps += self.last.n_steps
         self.curve += self.last.objectives
         if self.settings.validation_fraction is not None:
-            everything: Any = self.samples
             score, moved = everything.score(
                 *self.weights(), self.settings.backend.name, self.method
             )
@@ -190,24 +189,32 @@ def everything_of(
         If the cluster fails.
     """
     holds = _holds(collection, cluster, method.persist, collection.nbytes)
-    if holds:
-        groups = groups_held(collection, cluster)
+    reading = None
+    if holds and (collection.holds_futures or not collection.sharing.is_empty):
+        groups = groups_computed(collection, cluster)
     else:
-        groups = groups_to_read(collection.lazy(), cluster.workers())
+        reading = Reading(collection, cluster)
+        groups = groups_held(reading, cluster) if holds else reading.groups()
     counts: list[Counts] = _gathered(cluster, count, groups)
-    if holds is None:  # of a frame, whose size is not known before
+    if reading is not None and holds is None:  # of a frame, whose size is not known before
         holds = _holds(collection, cluster, method.persist, sum(each.nbytes for each in counts))
-        groups = groups_held(collection, cluster) if holds else groups
+        groups = groups_held(reading, cluster) if holds else groups
+    if holds:  # before the first round
+        cluster.take_bytes_sent()
     survey = survey_of(counts, settings.class_weight, settings.label_smoothing, known, grows)
-    everything = Everything(cluster, collection, groups, survey)
+    everything = Everything(cluster, None if holds else reading, groups, survey)
     reads_often = method.algorithm == "synchronous" and (
         settings.sampling.n_steps(survey.n_samples) > 1
     )
     if reads_often and not holds:
+        why = (
+            "it is too large for the memory of the workers"
+            if method.persist
+            else "persist is False"
+        )
         raise ValueError(
-            "X: is too large for the memory of the workers, or persist is False, and "
-            'algorithm="synchronous" would read it once a step: take batch_size=len(X), which is one '
-            'step an epoch, or algorithm="local"'
+            f'X: {why}, and algorithm="synchronous" would read it once a step: take batch_size=len(X) '
+            f'(it is {survey.n_samples}), which is one step an epoch, or algorithm="local"'
         )
     if settings.validation_fraction is not None:
         _hold_out(everything, settings.validation_fraction, seed)
@@ -224,7 +231,7 @@ def _holds(
     collection: Collection, cluster: Cluster, persist: bool | str, nbytes: float
 ) -> bool | None:
     """Whether rows are to be held in memory; None where that is not known yet."""
-    if collection.holds_futures:
+    if collection.holds_futures or not collection.sharing.can_be_read_singly:
         return True
     if isinstance(persist, str):
         if np.isnan(nbytes):
@@ -321,7 +328,4 @@ def _check(objectives: list[float], state: Any, schedule: Schedule) -> None:
         parameter is None or np.isfinite(parameter).all() for parameter in state[:2]
     )
     if not finite:
-        raise DivergenceError(
-            f"the loss or the weights became infinite or NaN: lower eta0 (it is {schedule.eta0:g}), or "
-            "bring the columns of X to a common range, with standardize=True for example"
-        )
+        raise DivergenceError(f"the loss or the weights became infinite or NaN: {remedy(schedule)}")

@@ -2,7 +2,10 @@
 
 import io
 import re
+from itertools import pairwise
 
+import cloudpickle
+import dask
 import dask.array as da
 import numpy as np
 import pandas as pd
@@ -382,3 +385,189 @@ def test_the_bar_counts_epochs_and_says_it_too(client, monkeypatch):
     shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.getvalue())
     assert "6/6" in shown
     assert re.search(rf"loss {model.loss_curve_[-1]:.4g}, .*B moved", shown)
+
+
+# Collections that are not computed yet
+
+
+class Reads:
+    """Counts how often chunks are read, in any process."""
+
+    def __init__(self, tmp_path):
+        self.log = tmp_path / "log"
+        self.log.touch()
+
+    def lazy(self, array, sizes=SIZES):
+        log = self.log
+
+        def read(rows):
+            with log.open("a") as file:
+                file.write(f"{len(rows)}\n")
+            return rows
+
+        return cut(array, sizes).map_blocks(read, dtype=array.dtype, meta=array[:0])
+
+    def take(self):
+        found = sorted(int(line) for line in self.log.read_text().split())
+        self.log.write_text("")
+        return found
+
+
+@pytest.mark.parametrize("make", [local_sgd, synchronous])
+def test_what_partitions_share_is_computed_once(client, tmp_path, make):
+    X, _ = made_up()
+    reads = Reads(tmp_path)
+    lazy = reads.lazy(X)
+    centred = lazy - lazy.mean(axis=0)
+    labels = (centred[:, 0] > centred[:, 1]).astype(int)
+    here = X - X.mean(axis=0)
+    expected = alone(batch_size=N).fit(here, (here[:, 0] > here[:, 1]).astype(int))
+    for persist in (True, "auto"):
+        model = make(client, persist=persist, batch_size=N).fit(centred, labels)
+        assert reads.take() == sorted(SIZES)
+        if make is synchronous:
+            assert_same_model(model, expected)
+    passes = []
+    for max_iter in (1, 2):
+        model = make(client, persist=False, batch_size=N, max_iter=max_iter).fit(centred, labels)
+        passes.append(len(reads.take()) / len(SIZES))
+    assert passes == [3, 4]  # the mean, the survey, and every epoch
+
+
+@pytest.mark.parametrize("persist", [True, False])
+def test_a_value_that_all_partitions_take_is_computed_once(client, tmp_path, persist):
+    X, y = made_up()
+    log = tmp_path / "log"
+
+    def centre():
+        with log.open("a") as file:
+            file.write("1\n")
+        return X.mean(axis=0)
+
+    lazy = cut(X).map_blocks(np.subtract, dask.delayed(centre)(), dtype=X.dtype, meta=X[:0])
+    model = synchronous(client, persist=persist, batch_size=N).fit(lazy, cut(y))
+    assert_same_model(model, alone(batch_size=N).fit(X - X.mean(axis=0), y))
+    assert log.read_text() == "1\n"
+
+
+@pytest.mark.parametrize("sizes", [(10, 10, 10, 10, 21), (3,) * 20 + (1,)])
+def test_chunks_that_neighbours_share_are_read_once_a_pass(clients, tmp_path, sizes):
+    X, y = made_up()
+    reads, whole = Reads(tmp_path), (15, 15, 15, 16)
+    lazy = reads.lazy(X, whole).rechunk({0: sizes}, method="tasks")
+    local_sgd(clients(1), persist=False, max_iter=1).fit(lazy, cut(y, sizes))
+    assert reads.take() == sorted(2 * whole)
+
+
+def shuffled(frame):
+    return frame.shuffle("key")
+
+
+def merged(frame):
+    keys = cut_frame(pd.DataFrame({"key": np.arange(50)}), (25, 25))
+    return frame.merge(keys, on="key", shuffle_method="p2p", broadcast=False)
+
+
+def without_duplicates(frame):
+    return frame.drop_duplicates(subset=["key", "column 0"], split_out=3, shuffle_method="p2p")
+
+
+@pytest.mark.parametrize("persist", ["auto", False])
+@pytest.mark.parametrize("change", [shuffled, merged, without_duplicates])
+def test_rows_that_dask_shuffles(client, change, persist):
+    X, y = made_up()
+    frame = frame_of(X).assign(key=np.arange(N) * 7 % 50, label=NAMES[y])
+    table, columns = change(cut_frame(frame)), list(frame_of(X).columns)
+    model = synchronous(client, persist=persist, batch_size=10 * N)
+    model.fit(table[columns], table["label"])
+    expected = alone(batch_size=10 * N).fit(frame[columns], frame["label"])
+    assert_same_model(model, expected)
+    assert model.score(table[columns], table["label"]) == expected.score(
+        frame[columns], frame["label"]
+    )
+
+
+@pytest.mark.parametrize("persist", ["auto", False])
+@pytest.mark.parametrize("method", ["p2p", "tasks"])
+def test_arrays_that_are_cut_from_columns_to_rows(client, method, persist):
+    X, y = made_up()
+    with client.as_current():
+        lazy = da.from_array(X, chunks=(N, 1)).rechunk((3, D), method=method)
+    model = synchronous(client, persist=persist, batch_size=N).fit(lazy, cut(y))
+    assert_same_model(model, alone(batch_size=N).fit(X, y))
+
+
+def test_rows_and_labels_of_two_shuffles(client):
+    X, y = made_up()
+    frame = cut_frame(frame_of(X).assign(label=y))
+    with client.as_current():
+        labels = frame.shuffle("label")["label"].persist()
+    with pytest.raises(ValueError, match=r"^y: expected rows in the order of X, .*persist that"):
+        local_sgd(client).fit(frame.shuffle("label").drop(columns="label"), labels)
+
+
+@pytest.mark.parametrize("make", [local_sgd, synchronous])
+def test_rows_in_memory_are_sent_once_where_they_are_not_held(client, monkeypatch, make):
+    X, y = made_up(n=4000, d=50)
+    sent, submit = [], client.submit
+
+    def count(function, *args, **kwargs):
+        buffers = []
+        size = len(cloudpickle.dumps(args, protocol=5, buffer_callback=buffers.append))
+        sent.append(size + sum(buffer.raw().nbytes for buffer in buffers))
+        return submit(function, *args, **kwargs)
+
+    monkeypatch.setattr(client, "submit", count)
+    sizes = (1000,) * 4
+    model = make(client, persist=False, batch_size=4000).fit(cut(X, sizes), cut(y, sizes))
+    assert X.nbytes < sum(sent) < 1.2 * X.nbytes
+    assert X.nbytes < model.bytes_moved_[0] < 1.1 * X.nbytes
+    assert max(model.bytes_moved_[1:]) < X.nbytes / 50
+
+
+# The index of frames
+
+
+def permuted(values, rng):
+    """In another order within each partition."""
+    cuts = np.cumsum([0, *SIZES])
+    orders = [i + rng.permutation(j - i) for i, j in pairwise(cuts)]
+    return values.iloc[np.concatenate(orders)]
+
+
+@pytest.mark.parametrize("make", [local_sgd, synchronous])
+def test_labels_in_another_order_go_to_their_rows(client, rng, make):
+    X, y = made_up()
+    frame, labels = frame_of(X), pd.Series(y)
+    weight = pd.Series(rng.exponential(size=N))
+    expected = make(client).fit(cut_frame(frame), cut_frame(labels), cut_frame(weight))
+    given = cut_frame(permuted(labels, rng)), cut_frame(permuted(weight, rng))
+    model = make(client).fit(cut_frame(frame), *given)
+    np.testing.assert_array_equal(model.coef_, expected.coef_)
+    with client.as_current():
+        assert model.score(cut_frame(frame), *given) == expected.score(
+            cut_frame(frame), cut_frame(labels), cut_frame(weight)
+        )
+
+
+@pytest.mark.parametrize("name", ["y", "sample_weight"])
+def test_labels_of_other_rows(client, name):
+    X, y = made_up()
+    given = {"y": pd.Series(y), "sample_weight": pd.Series(np.ones(N))}
+    given[name] = given[name].iloc[::-1]
+    given = {key: cut_frame(value) for key, value in given.items()}
+    model = local_sgd(client)
+    with pytest.raises(ValueError, match=rf"^{name}: expected the index of X.*\(partition \d\)$"):
+        model.fit(cut_frame(frame_of(X)), **given)
+    given[name] = given[name].values
+    model.fit(cut_frame(frame_of(X)), **given)
+
+
+def test_persisted_rows_stay_where_they_are_whatever_they_share(processes):
+    """Each partition of `X - X.mean(0)` is made where its rows of X are, not where others are."""
+    X, _, (lazy, labels) = persisted(processes)
+    with processes.as_current():
+        centred = lazy - lazy.mean(axis=0)
+    before = sent(processes)
+    local_sgd(processes, max_iter=2, eta0=1e-3).fit(centred, labels)
+    assert sent(processes) - before < X.nbytes / 4

@@ -12,7 +12,9 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import suppress
+import warnings
+from contextlib import nullcontext, suppress
+from copy import deepcopy
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,7 +23,7 @@ import dask
 import dask.array as da
 import numpy as np
 import pytest
-from distributed import Client, LocalCluster, wait
+from distributed import Client, LocalCluster, get_client, secede, wait, worker_client
 from distributed.comm import CommClosedError
 
 from fastsoftmax import ClusterError, DivergenceError
@@ -153,14 +155,15 @@ class NanniedSite(Site):
 ALONE = ("--no-nanny", "--nthreads", "1", "--no-dashboard")
 
 
-def start(module, *arguments):
-    # What workers unpickle may be of this file.
+def start(module, *arguments, folder=None):
+    # What workers unpickle may be of this file; what is in the folder they import first.
     path = os.pathsep.join(filter(None, [str(Path(__file__).parent), *sys.path]))
     return subprocess.Popen(
         [sys.executable, "-m", f"distributed.cli.{module}", *arguments],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         env=os.environ | {"PYTHONPATH": path},
+        cwd=folder,
     )
 
 
@@ -510,6 +513,34 @@ def test_the_scheduler_is_lost(remote, mode, moment):
     assert model.n_iter_ == 2
 
 
+@pytest.mark.parametrize("place", ["scheduler", "worker"])
+def test_a_process_without_the_package(tmp_path, place):
+    (tmp_path / "fastsoftmax.py").write_text("raise ModuleNotFoundError('No fastsoftmax')")
+    folders, file = {place: tmp_path}, tmp_path / "scheduler.json"
+    ends = "--scheduler-file", str(file)
+    processes = [
+        start("dask_scheduler", *ends, "--port", "0", folder=folders.get("scheduler")),
+        start("dask_worker", *ends, *ALONE, folder=folders.get("worker")),
+    ]
+    try:
+        until(file.exists, 30)
+        with Client(scheduler_file=str(file), set_as_default=False) as client:
+            client.wait_for_workers(1)
+            [worker] = client.scheduler_info()["workers"]
+            where = {"scheduler": "the scheduler", "worker": worker}[place]
+            message = rf"^fastsoftmax cannot be imported on {where} \(No fastsoftmax\): install it"
+            model = SoftmaxClassifier(client=client)
+            for persist in (True, False):
+                with pytest.raises(ClusterError, match=message):
+                    model.set_params(persist=persist).fit(*collections())
+            assert not hasattr(model, "coef_")
+            assert worker in client.scheduler_info()["workers"]  # it has not died of it
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
 # What comes from the client's side.
 
 
@@ -675,3 +706,106 @@ def test_a_scheduler_that_runs_nothing_it_is_sent(client, monkeypatch):
         cluster._has_seen(workers)  # b has what is left of the tasks
     with pytest.raises(ClusterError, match=r"^all workers are gone, .* their tasks: no pickles$"):
         cluster._has_seen({"d"})
+
+
+# Clusters of threads that change, and fits within their tasks.
+
+
+def small_cluster(n_workers):
+    return LocalCluster(
+        n_workers=n_workers,
+        threads_per_worker=1,
+        processes=False,
+        dashboard_address=":0",
+        silence_logs=logging.CRITICAL,
+    )
+
+
+GROWING = {
+    "by need": lambda cluster: cluster.adapt(minimum=0, maximum=1),
+    "by somebody": lambda cluster: threading.Timer(0.5, cluster.scale, (1,)).start(),
+}
+
+
+@pytest.mark.parametrize("grow", GROWING.values(), ids=GROWING.keys())
+def test_workers_that_come_after_the_fit_has_begun(grow):
+    with small_cluster(0) as cluster, Client(cluster, set_as_default=False) as client:
+        grow(cluster)
+        parameters = {"persist": "auto", "batch_size": 300, "max_iter": 2}
+        model = fit_on(client, "synchronous", **parameters)
+    assert model.n_iter_ == 2
+
+
+@pytest.mark.parametrize("mode", list(MODES))
+def test_a_cluster_that_is_restarted_between_rounds(mode):
+    with small_cluster(2) as cluster, Client(cluster, set_as_default=False) as client:
+
+        def restart():
+            client.restart(wait_for_workers=False)
+            cluster.scale(0)
+            cluster.scale(2)
+
+        model = classifier(SimpleNamespace(client=client), mode, callbacks=at_epoch(2, restart))
+        with pytest.raises(ClusterError, match=r"after epoch 2: the cluster has been restarted$"):
+            model.fit(*collections())
+    assert model.n_iter_ == len(model.loss_curve_) == 2
+    assert np.isfinite(model.coef_).all()
+
+
+@pytest.mark.parametrize("mode", ["synchronous", "local"])
+def test_a_cluster_that_is_restarted_within_a_round(mode):
+    with small_cluster(2) as cluster, Client(cluster, set_as_default=False) as client:
+        restart = in_a_moment(lambda: client.restart(wait_for_workers=False))
+        parameters = {"callbacks": at_epoch(2, restart), "learning_rate": slow_rate()}
+        model = classifier(SimpleNamespace(client=client), mode, **parameters)
+        with pytest.raises(ClusterError, match=r"after epoch 2: the cluster has been restarted$"):
+            model.fit(*collections())
+    assert model.n_iter_ == len(model.loss_curve_) == 2
+
+
+def seceded():
+    client = get_client()
+    secede()
+    return nullcontext(client)
+
+
+TASKS = {
+    "worker_client": worker_client,
+    "secede": seceded,
+    "get_client": lambda: nullcontext(get_client()),
+    "no client": nullcontext,
+}
+
+
+@pytest.mark.parametrize("task", TASKS.values(), ids=TASKS.keys())
+def test_a_fit_within_a_task(clients, task):
+    def fit():
+        with task() as client:
+            model = fit_on(client, "local", persist="auto")
+            return model.coef_, model.score(*collections())
+
+    client = clients(1)  # whose only thread has the task
+    expected = fit_on(client, "local")
+    futures = [client.submit(fit, pure=False) for _ in range(2)]
+    for coef, score in client.gather(futures):
+        np.testing.assert_array_equal(coef, expected.coef_)
+        assert score == expected.score(*collections())
+
+
+def test_fits_in_threads_leave_no_filter_of_warnings(client, monkeypatch):
+    submit, delays = client.submit, iter([0.2, 0.4])
+
+    def slowly(*args, **kwargs):
+        time.sleep(next(delays, 0))
+        return submit(*args, **kwargs)
+
+    monkeypatch.setattr(client, "submit", slowly)
+    before, settings = list(warnings.filters), deepcopy(dask.config.config)
+    threads = [threading.Thread(target=fit_on, args=(client, "local")) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+        time.sleep(0.1)
+    for thread in threads:
+        thread.join()
+    assert warnings.filters == before
+    assert dask.config.config == settings

@@ -4,6 +4,7 @@ import asyncio
 from functools import partial
 from threading import Lock
 
+import dask
 import dask.array as da
 import dask.bag
 import numpy as np
@@ -53,8 +54,23 @@ BAD_DATA = {
         "^sample_weight: .*Dask array or dataframe, got ndarray",
     ),
     "a list": ((X.tolist(), Y.tolist()), TypeError, "^X: .*got list"),
-    "no labels": ((cut(X), None), TypeError, "^y: .*got NoneType"),
-    "a bag": ((dask.bag.from_sequence([1, 2]), cut(Y)), TypeError, "^X: .*got Bag"),
+    "a frame in memory": ((FRAME, Y), TypeError, "^X: .*got DataFrame: dask.dataframe.from_pandas"),
+    "labels in a series": (
+        (cut_frame(FRAME), pd.Series(Y)),
+        TypeError,
+        "^y: .*got Series: dask.dataframe.from_pandas makes one$",
+    ),
+    "a lazy value": (
+        (dask.delayed(np.copy)(X), cut(Y)),
+        TypeError,
+        "^X: .*got Delayed: dask.array.from_delayed makes one$",
+    ),
+    "no labels": ((cut(X), None), TypeError, "^y: .*got NoneType$"),
+    "a bag": (
+        (dask.bag.from_sequence([1, 2]), cut(Y)),
+        TypeError,
+        "^X: .*got Bag: its method to_dataframe makes one$",
+    ),
     "chunks along features": (
         (da.from_array(X, chunks=(20, 3)), cut(Y)),
         ValueError,
@@ -76,7 +92,12 @@ BAD_DATA = {
     "more partitions of labels": (
         (of_unknown_sizes(X, HALVES), of_unknown_sizes(Y, (20, 20, 21))),
         ValueError,
-        "^y: expected the 2 partitions of X, got 3",
+        "^y: expected the 2 partitions of X, got 3; Dask may read several files together",
+    ),
+    "more partitions of labels in frames": (
+        (cut_frame(FRAME, HALVES), cut_frame(pd.Series(Y), (20, 20, 21))),
+        ValueError,
+        "^y: expected the 2 partitions of X, got 3$",
     ),
     "fewer weights": (
         (of_unknown_sizes(X, HALVES), of_unknown_sizes(Y, HALVES), of_unknown_sizes(Y, (31, 30))),

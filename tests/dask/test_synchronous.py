@@ -284,7 +284,9 @@ def test_heavy_rows_have_a_part_in_the_rate_wherever_they_are(client, rng):
 
 def test_minibatches_of_rows_that_are_not_held_are_refused(client):
     X, y = made_up()
-    with pytest.raises(ValueError, match=r"^X: .*persist is False.*batch_size=len\(X\)"):
+    with pytest.raises(
+        ValueError, match=r"^X: .*persist is False, .*batch_size=len\(X\) \(it is 61\)"
+    ):
         synchronous(client, persist=False).fit(cut(X), cut(y))
 
 
