@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .exceptions import ConvergenceWarning, NotFittedError
+from .optional import import_optional
 
 _MANY = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
 # What scikit-learn's metadata routing may pass to which method.
@@ -154,9 +155,8 @@ class Estimator:
         return requests
 
     def _request(self, method: str, **aliases: Request) -> Self:
-        from sklearn import get_config
-
-        if not get_config()["enable_metadata_routing"]:
+        sklearn = import_optional("sklearn", f"set_{method}_request: needs")
+        if not sklearn.get_config()["enable_metadata_routing"]:
             raise RuntimeError(
                 f"set_{method}_request: needs metadata routing, which is not enabled: "
                 "sklearn.set_config(enable_metadata_routing=True)"

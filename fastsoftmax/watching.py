@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from .optional import import_optional
+
 # What a callback gets and may return: true to stop the fit.
 Callback = Callable[["EpochEnd"], object]
 
@@ -133,25 +135,22 @@ def progress_bar(wanted: bool, n_epochs: int, n_done: int) -> Iterator[Bar]:
     Raises
     ------
     ImportError
-        If it is wanted and rich is not installed.
+        If it is wanted and rich cannot be imported.
     """
     if not wanted:
         yield Bar(None, None)
         return
-    try:
-        from rich.console import Console
-        from rich.errors import LiveError
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            Progress,
-            TextColumn,
-            TimeRemainingColumn,
-        )
-    except ImportError:
-        raise ImportError(
-            'progress_bar: needs rich, which is not installed: pip install "fastsoftmax[progress]"'
-        ) from None
+    import_optional("rich.progress", "progress_bar: needs")
+    from rich.console import Console
+    from rich.errors import LiveError
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
     console = Console(stderr=True)
     if not console.is_terminal and not console.is_jupyter:
         yield Bar(None, None)

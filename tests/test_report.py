@@ -253,7 +253,7 @@ def test_what_comes_from_outside_is_escaped(monkeypatch, tmp_path):
 
 
 def test_where_numba_is_not_installed_the_page_says_so(monkeypatch, tmp_path):
-    reason = 'No module named "numba": pip install "fastsoftmax[numba]"'
+    reason = 'No module named "numba": pip install numba'
     monkeypatch.setattr(
         machine,
         "why_unavailable",

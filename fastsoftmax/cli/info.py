@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
     reasons = {name: machine.reason_against(name) for name in NAMES}
     automatic = get_backend("auto").name
     for name, reason in reasons.items():
-        state = "available" if reason is None else f"missing: {reason}"
+        state = "available" if reason is None else f"not available: {reason}"
         lines.append((f"backend {name}", state + (' ("auto")' if name == automatic else "")))
     width = max(len(key) for key, _ in lines)
     for key, value in lines:

@@ -98,9 +98,10 @@ def run(arguments: argparse.Namespace) -> int:
             model.fit(X, y)
     except (ValueError, TypeError) as error:
         raise CommandError(f"argument --data: {error}") from None
-    others = {}
+    others: dict[str, float] = {}
+    absent: dict[str, str] = {}
     if arguments.peers:
-        others = peers.seconds_an_epoch(X, y, arguments.batch_size, n_threads)
+        others, absent = peers.seconds_an_epoch(X, y, arguments.batch_size, n_threads)
     if arguments.json != "-":
         n, d = X.shape
         print(
@@ -110,7 +111,9 @@ def run(arguments: argparse.Namespace) -> int:
         print(p.table(), end="")
         for name, seconds in others.items():
             print(f"{name}: {1e3 * seconds:.3f} ms an epoch")
-    _save(arguments, p, others)
+        for name, reason in absent.items():
+            print(f"{name}: not available: {reason}")
+    _save(arguments, p, {"peers": others, "peers_not_available": absent})
     return 0
 
 
@@ -188,10 +191,10 @@ def _made_up(arguments: argparse.Namespace) -> tuple[NDArray[Any], NDArray[Any]]
     return X.astype(dtype, copy=False), data.y_train
 
 
-def _save(arguments: argparse.Namespace, p: profile, others: dict[str, float]) -> None:
+def _save(arguments: argparse.Namespace, p: profile, others: dict[str, Any]) -> None:
     saved = []
     if arguments.plot is not None:
-        files.save_picture("--plot", arguments.plot, p.plot(peers=others))
+        files.save_picture("--plot", arguments.plot, p.plot(peers=others["peers"]))
         saved.append(f"Picture: {arguments.plot}")
     if arguments.trace is not None:
         files.write_text("--trace", arguments.trace, p.as_trace())
@@ -199,5 +202,5 @@ def _save(arguments: argparse.Namespace, p: profile, others: dict[str, float]) -
     if arguments.json != "-":
         print(*saved, sep="\n", end="\n" if saved else "")
     if arguments.json is not None:
-        record = {**p.as_record(), "peers": others}
+        record = {**p.as_record(), **others}
         files.write_text("--json", arguments.json, json.dumps(record, indent=2) + "\n")

@@ -2,7 +2,6 @@
 
 import argparse
 import warnings
-from importlib.util import find_spec
 from pathlib import Path
 from shlex import quote
 from time import perf_counter
@@ -16,6 +15,7 @@ from ..datasets import Samples
 from ..exceptions import ConvergenceWarning, DivergenceError
 from ..fitting import hold_out
 from ..labels import find_classes
+from ..optional import why_missing
 from ..settings import Settings
 from ..targets import targets_of
 from . import data, models, options, train_options
@@ -181,7 +181,7 @@ def _new_model(arguments: argparse.Namespace) -> SoftmaxClassifier:
         model.validation_fraction = arguments.validation_fraction
     model.verbose = int(arguments.verbose)
     # Nobody has asked for a bar: without rich there is none.
-    model.progress_bar = not arguments.verbose and find_spec("rich") is not None
+    model.progress_bar = not arguments.verbose and why_missing("rich.progress") is None
     models.check_backend(model.backend)
     try:
         Settings(model)

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from .._version import __version__
 from ..estimator import at_one_moment
+from ..optional import import_optional
 from ..settings import parameters_of
 from .atomic import write_at_once
 from .files import check_fitted, path_of
@@ -21,12 +22,7 @@ def export_onnx(model: Any, path: str | PathLike[str]) -> None:
     model = at_one_moment(model)
     check_fitted(model)
     file = path_of(path, (".onnx",))
-    try:
-        import onnx
-    except ImportError:
-        raise ImportError(
-            'path: ONNX files need onnx, which is not installed: pip install "fastsoftmax[onnx]"'
-        ) from None
+    onnx = import_optional("onnx", "path: ONNX files need")
     write_at_once(file, _model(onnx, model).SerializeToString())
 
 
