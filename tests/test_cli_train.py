@@ -777,7 +777,7 @@ def test_without_safetensors_the_extra_is_named_before_the_training(capsys, here
     monkeypatch.setitem(sys.modules, "safetensors", None)
     monkeypatch.setattr(SoftmaxClassifier, "fit", None)
     arguments = ("train", "train.npz", "--model", "m.safetensors")
-    assert "fastsoftmax[safetensors]" in error_of(capsys, *arguments, code=1)
+    assert "pip install safetensors" in error_of(capsys, *arguments, code=1)
 
 
 def test_predictions_next_to_labels():

@@ -264,7 +264,7 @@ def test_where_numba_is_not_installed_the_page_says_so(monkeypatch, tmp_path):
     for name in ("speed-table", "losses-table"):
         assert list(page.table(name)) == [backend for backend in ORDER if backend != "numba"]
     assert "numba" not in page.table("phases-table")["whole epoch"]
-    assert f"(missing): {reason}" in "".join(page.texts)
+    assert f"(not available): {reason}" in "".join(page.texts)
 
 
 def test_a_backend_timed_on_a_sample_is_extrapolated(monkeypatch, tmp_path):

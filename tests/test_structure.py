@@ -174,7 +174,7 @@ MAY_IMPORT = {
     "several": LEAVES | {"backends", "settings", "sgd"},
     "searching": LEAVES
     | {"backends", "classifier", "estimator", "fitting", "samples", "settings", "several", "sgd"}
-    | {"targets"},
+    | {"targets", "watching"},
     "dask": LEAVES
     | {
         "backends",

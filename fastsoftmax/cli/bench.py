@@ -153,7 +153,7 @@ def run(arguments: argparse.Namespace) -> int:
         else:
             _save_plot(arguments.plot, comparison, data, heading)
             console.print(f"Picture: {arguments.plot}", markup=False, soft_wrap=True)
-    record = as_record(arguments.shape, comparison, data, settings, instruction_set, load)
+    record = as_record(arguments.shape, comparison, data, settings, load)
     if profiles is not None:
         record["profiles"] = profiles
         page = render(record, _weights(comparison, data))

@@ -16,19 +16,12 @@ from .results import Comparison, Result
 _PACKAGES = ("numba", "scikit-learn", "threadpoolctl", "matplotlib", "rich")
 
 
-def as_record(
-    shape: tuple[int, int, int] | None,
-    comparison: Comparison,
-    data: Dataset,
-    settings: Settings,
-    instruction_set: str | None,
-    load: float | None,
-) -> dict[str, Any]:
-    """Return everything in the types of JSON; times are in seconds, losses in nats.
+def provenance(load: float | None) -> dict[str, Any]:
+    """Return when, with what and on which machine numbers came about, for every file that has some.
 
-    `load` is that of the machine before the training.
+    `load` is that of the machine before the run.
     """
-    n_train, n_features = data.X_train.shape
+    sets = machine.instruction_sets()
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": {
@@ -40,10 +33,27 @@ def as_record(
         "machine": {
             "system": platform.platform(),
             "cpu": machine.cpu_name(),
-            "instruction_set": instruction_set,
+            "instruction_set": None if sets is None else sets[0],
             "cpus": machine.cpus(),
             "load_before": load,
         },
+    }
+
+
+def as_record(
+    shape: tuple[int, int, int] | None,
+    comparison: Comparison,
+    data: Dataset,
+    settings: Settings,
+    load: float | None,
+) -> dict[str, Any]:
+    """Return everything in the types of JSON; times are in seconds, losses in nats.
+
+    `load` is that of the machine before the training.
+    """
+    n_train, n_features = data.X_train.shape
+    return {
+        **provenance(load),
         "settings": {
             "data": "digits" if shape is None else "made-up",
             "n_train": n_train,

@@ -187,8 +187,8 @@ def _check_version(metadata: dict[str, Any]) -> None:
     if version > VERSION:
         raise ValueError(
             f"has version {version} of the format, written by fastsoftmax {package[:80]}; "
-            f"fastsoftmax {__version__} reads versions up to {VERSION}: install a "
-            "newer one, or save the model with this version"
+            f"fastsoftmax {__version__} reads versions up to {VERSION}: upgrade it, "
+            "or save the model with this version"
         )
 
 
