@@ -14,9 +14,9 @@ import pytest
 from rich.console import Console
 from threadpoolctl import threadpool_info
 
-from fastsoftmax import SoftmaxClassifier, __version__
+from fastsoftmax import SoftmaxClassifier, __version__, provenance
 from fastsoftmax.backends import NAMES, why_unavailable
-from fastsoftmax.cli import files, machine, main, measure, record, task
+from fastsoftmax.cli import files, machine, main, measure, task
 from fastsoftmax.cli.measure import Settings
 from fastsoftmax.cli.numbers import duration, size, three_digits, with_prefix
 from fastsoftmax.cli.report import print_comparison
@@ -195,7 +195,7 @@ def test_info_names_versions_machine_and_backends(capsys):
     assert values["fastsoftmax"] == __version__
     assert values["NumPy"] == np.__version__
     assert values["Python"].startswith(f"{sys.version_info.major}.{sys.version_info.minor}.")
-    assert values["CPU"] == machine.cpu_name() != ""
+    assert values["CPU"] == provenance.cpu_name() != ""
     assert values["threads"].startswith(f"{default_n_threads()} (")
     for name in NAMES:
         assert values[f"backend {name}"].startswith("available" if name in AVAILABLE else "not ")
@@ -269,9 +269,9 @@ def test_a_system_without_proc_tells_the_architecture_and_no_memory(monkeypatch)
         raise FileNotFoundError
 
     monkeypatch.setattr(machine.Path, "read_text", none)
-    monkeypatch.setattr(machine.platform, "processor", str)
-    monkeypatch.setattr(machine.platform, "machine", lambda: "arm64")
-    assert machine.cpu_name() == "arm64"
+    monkeypatch.setattr(provenance.platform, "processor", str)
+    monkeypatch.setattr(provenance.platform, "machine", lambda: "arm64")
+    assert provenance.cpu_name() == "arm64"
     assert machine.available_memory() is None
 
 
@@ -481,10 +481,10 @@ def test_a_missing_backend_is_a_row_that_says_what_to_install(capsys, monkeypatc
 def test_a_package_that_is_not_installed_has_no_version_in_the_record(capsys, monkeypatch):
     def version(name):
         if name == "numba":
-            raise record.PackageNotFoundError(name)
+            raise provenance.PackageNotFoundError(name)
         return "1.0"
 
-    monkeypatch.setattr(record, "version", version)
+    monkeypatch.setattr(provenance, "version", version)
     versions = record_of(capsys, *SMALL, "--backends", "vectorized")["versions"]
     assert (versions["numba"], versions["rich"]) == (None, "1.0")
 
@@ -530,6 +530,7 @@ def test_a_warm_up_of_seconds_is_not_repeated(monkeypatch):
 )
 def test_a_busy_machine_is_told_of(capsys, monkeypatch, cpus, load, busy):
     monkeypatch.setattr(machine, "cpus", lambda: cpus)
+    monkeypatch.setattr(provenance, "allowed_cpus", lambda: cpus)
     monkeypatch.setattr(machine, "load", lambda: load)
     code, out, err = run(capsys, *SMALL, "--backends", "vectorized", "--json", "-")
     assert code == 0

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from fastsoftmax import __version__, load, search
-from fastsoftmax.cli import machine, main
+from fastsoftmax.cli import main
 from fastsoftmax.cli import search as search_module
+from fastsoftmax.provenance import cpu_name
 
 
 @pytest.fixture
@@ -133,7 +134,7 @@ def test_all_numbers_for_a_program(flowers, capsys):
     assert (record["learning_rates"], record["regs"]) == ([1e30, 0.1], [0, 0.1])
     assert record["results"][-1]["score"] is record["results"][-1]["loss"] is None
     assert record["versions"]["fastsoftmax"] == __version__
-    assert record["machine"]["cpu"] == machine.cpu_name()
+    assert record["machine"]["cpu"] == cpu_name()
     assert datetime.fromisoformat(record["date"]).tzinfo is not None
     settings = record["settings"]
     assert (settings["seed"], settings["max_iter"], settings["validation_fraction"]) == (3, 5, 0.2)

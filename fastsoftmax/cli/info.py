@@ -7,6 +7,7 @@ import numpy as np
 
 from .._version import __version__
 from ..backends import NAMES, get_backend
+from ..provenance import cpu_name
 from . import machine
 
 DESCRIPTION = """\
@@ -34,7 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
         ("Python", f"{platform.python_version()} ({platform.python_implementation()})"),
         ("NumPy", np.__version__),
         ("system", f"{platform.system()} {platform.machine()}"),
-        ("CPU", machine.cpu_name()),
+        ("CPU", cpu_name()),
         ("instruction set", _instruction_set()),
         ("threads", f"{count} (from {origin})"),
     ]

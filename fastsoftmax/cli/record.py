@@ -1,43 +1,11 @@
 """A comparison for programs to read."""
 
-import platform
-from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-import numpy as np
-
-from .._version import __version__
 from ..datasets import Dataset
-from . import machine
+from ..provenance import provenance
 from .measure import Settings
 from .results import Comparison, Result
-
-_PACKAGES = ("numba", "scikit-learn", "threadpoolctl", "matplotlib", "rich")
-
-
-def provenance(load: float | None) -> dict[str, Any]:
-    """Return when, with what and on which machine numbers came about, for every file that has some.
-
-    `load` is that of the machine before the run.
-    """
-    sets = machine.instruction_sets()
-    return {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": {
-            "fastsoftmax": __version__,
-            "python": platform.python_version(),
-            "numpy": np.__version__,
-            **{name: _version_of(name) for name in _PACKAGES},
-        },
-        "machine": {
-            "system": platform.platform(),
-            "cpu": machine.cpu_name(),
-            "instruction_set": None if sets is None else sets[0],
-            "cpus": machine.cpus(),
-            "load_before": load,
-        },
-    }
 
 
 def as_record(
@@ -87,10 +55,3 @@ def _result(comparison: Comparison, result: Result) -> dict[str, Any]:
         "largest_relative_difference": comparison.difference(result),
         "agrees": comparison.agrees(result),
     }
-
-
-def _version_of(distribution: str) -> str | None:
-    try:
-        return version(distribution)
-    except PackageNotFoundError:
-        return None

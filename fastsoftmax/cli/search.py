@@ -14,12 +14,12 @@ from ..backends import NAMES
 from ..datasets import Samples
 from ..exceptions import ConvergenceWarning, DivergenceError
 from ..optional import why_missing
+from ..provenance import provenance
 from ..searching import AUTOMATIC_FACTORS, DEFAULT_REGS, SearchResult, search
 from . import data, files, machine, models, options, other_samples
 from .blame import as_command_error
 from .errors import FAILED, CommandError
 from .numbers import count, duration
-from .record import provenance
 from .tables import lines_of, print_note, print_pairs
 
 DESCRIPTION = """\
