@@ -407,13 +407,7 @@ class SoftmaxClassifier(estimator.Estimator, ModelFiles):
         finally:
             if run.is_whole:  # else the caller's generator is as it was
                 generator_of(self.random_state)
-        if not converged:
-            going_on = settings.what_goes_on
-            estimator.warn_of_max_iter(settings.max_iter, going_on, samples.units is None)
-        elif samples.units is None and settings.fit_intercept and run.stopped_by_tol:
-            norm = root_mean_square(samples.X, samples.rows)
-            if norm < _SMALL:
-                estimator.warn_of_small_features(norm, len(run.curve))
+        warn_of_end(run, converged)
         return self
 
     def partial_fit(
@@ -668,6 +662,24 @@ class SoftmaxClassifier(estimator.Estimator, ModelFiles):
         logits = logits_of(get_backend(now.backend), matrix, *parameters_of(now), n_threads)
         classes: NDArray[Any] = now.classes_
         return logits, classes
+
+
+def warn_of_end(run: Run, converged: bool) -> None:
+    """Say to who has called the caller how a fit has ended, where there was more to gain.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If `max_iter` has ended it, or `tol` has though features are small next to the intercept's 1.
+    """
+    settings, samples = run.settings, run.samples
+    if not converged:
+        going_on = settings.what_goes_on
+        estimator.warn_of_max_iter(settings.max_iter, going_on, samples.units is None, 4)
+    elif samples.units is None and settings.fit_intercept and run.stopped_by_tol:
+        norm = root_mean_square(samples.X, samples.rows)
+        if norm < _SMALL:
+            estimator.warn_of_small_features(norm, len(run.curve), 4)
 
 
 def load(path: str | PathLike[str]) -> SoftmaxClassifier:

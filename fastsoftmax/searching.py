@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from . import estimator
 from . import validation as checks
 from .backends import State
-from .classifier import SoftmaxClassifier
+from .classifier import SoftmaxClassifier, warn_of_end
 from .exceptions import DivergenceError
 from .fitting import HeldOut, Run, ends, ends_by_intention, hold_out
 from .samples import as_samples
@@ -175,7 +175,7 @@ def search(
     Warns
     -----
     ConvergenceWarning
-        If the best model has run `max_iter` epochs while its loss still fell, as `fit` does.
+        If there was more to gain for the best model, as in `fit`.
 
     Returns
     -------
@@ -230,6 +230,7 @@ def search(
     scores[good], validation_losses[good] = _scores([runs[i] for i in good], problem)
     losses[good] = [runs[i].curve[-1] for i in good]
     best = min(good, key=lambda i: (-scores[i], validation_losses[i]))
+    generator_of(model.random_state)  # as fit draws from a caller's generator
     models[best]._publish(
         runs[best],
         problem.targets.classes,
@@ -237,10 +238,7 @@ def search(
         problem.targets.mean_weight,
         False,
     )
-    if not (ends_by_intention(common) or runs[best].stopped_by_tol):
-        estimator.warn_of_max_iter(
-            common.max_iter, common.what_goes_on, problem.samples.units is None
-        )
+    warn_of_end(runs[best], runs[best].stopped_by_tol or ends_by_intention(common))
     shape = (len(rates), len(strengths))
     return SearchResult(
         *(rates, strengths),
@@ -292,7 +290,7 @@ def _problem_of(
     samples = settings.samples_of(matrix, targets, rows)
     start = settings.initial_state(len(targets.classes), matrix)
     # The order of the samples is that of a fit on these rows: nothing else has drawn from its generator.
-    random = generator_of(model.random_state)
+    random = generator_of(model.random_state, draws=False)
     return _Problem(samples, targets, held_out, name, random, start)
 
 

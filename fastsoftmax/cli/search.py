@@ -192,12 +192,11 @@ def _search(
 
 
 def _note(found: SearchResult, warning: warnings.WarningMessage) -> str:
-    if not issubclass(warning.category, ConvergenceWarning):
+    model = found.best_model
+    if not issubclass(warning.category, ConvergenceWarning) or model.n_iter_ < model.max_iter:
         return str(warning.message)
-    epochs = count(found.best_model.max_iter, "epoch")
-    return (
-        f"The loss of the best one still fell when {epochs} had run: more --epochs may be better."
-    )
+    epochs = count(model.max_iter, "epoch")
+    return f"The best one had not converged when {epochs} had run: more --epochs may be better."
 
 
 def _parameters_of(arguments: argparse.Namespace) -> dict[str, Any]:
