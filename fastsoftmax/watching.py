@@ -140,33 +140,26 @@ def progress_bar(wanted: bool, n_epochs: int, n_done: int) -> Iterator[Bar]:
     if not wanted:
         yield Bar(None, None)
         return
-    import_optional("rich.progress", "progress_bar: needs")
-    from rich.console import Console
-    from rich.errors import LiveError
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
+    consoles, errors, bars = (
+        import_optional(f"rich.{name}", "progress_bar: needs")
+        for name in ("console", "errors", "progress")
     )
-
-    console = Console(stderr=True)
+    console = consoles.Console(stderr=True)
     if not console.is_terminal and not console.is_jupyter:
         yield Bar(None, None)
         return
-    progress = Progress(
-        TextColumn("epochs"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[losses]}"),
-        TimeRemainingColumn(elapsed_when_finished=True),
+    progress = bars.Progress(
+        bars.TextColumn("epochs"),
+        bars.BarColumn(),
+        bars.MofNCompleteColumn(),
+        bars.TextColumn("{task.fields[losses]}"),
+        bars.TimeRemainingColumn(elapsed_when_finished=True),
         console=console,
     )
     task = progress.add_task("", total=n_epochs, completed=n_done, losses="")
     try:
         progress.start()
-    except LiveError:  # another fit, of another thread, has the terminal
+    except errors.LiveError:  # another fit, of another thread, has the terminal
         yield Bar(None, None)
         return
     try:

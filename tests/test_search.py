@@ -83,11 +83,11 @@ def test_by_default_the_best_is_no_worse_than_a_fit(backend, data, rng, scale):
     given = {"backend": backend, "random_state": 3}
     if backend == "naive":
         given["max_iter"] = 5
-    with warnings.catch_warnings(record=True) as of_fit:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
         model = SoftmaxClassifier(**given).fit(X, y)
-    with warnings.catch_warnings(record=True) as of_search:
         found = search(X, y, validation=others, **given)
-    assert all(w.filename == __file__ for w in (*of_fit, *of_search))
+    assert all(warning.filename == __file__ for warning in caught)
     np.testing.assert_allclose(found.learning_rates / model.eta0_, [0.3, 1, 3, 10, 30])
     i, j = 1, found.regs.tolist().index(model.alpha)
     assert found.losses[i, j] == pytest.approx(model.loss_curve_[-1], rel=1e-6)
