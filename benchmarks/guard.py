@@ -25,7 +25,7 @@ try:
     from .peers import tables
     from .peers.threads import confine
 except ModuleNotFoundError as error:  # rich, threadpoolctl or SciPy
-    sys.exit(f'benchmarks.guard: error: needs {error.name}: pip install "fastsoftmax[test]"')
+    sys.exit(f'benchmarks.guard: error: needs {error.name}: pip install -e ".[test]"')
 
 _COMMAND = "python -m benchmarks.guard"
 _TABLE = Path(__file__).with_name("guard.toml")

@@ -435,13 +435,7 @@ class SoftmaxClassifier(estimator.Estimator, ModelFiles):
         finally:
             if run.is_whole:  # else the caller's generator is as it was
                 generator_of(self.random_state)
-        if not converged:
-            going_on = settings.what_goes_on
-            estimator.warn_of_max_iter(settings.max_iter, going_on, samples.units is None)
-        elif samples.units is None and settings.fit_intercept and run.stopped_by_tol:
-            norm = root_mean_square(samples.X, samples.rows)
-            if norm < _SMALL:
-                estimator.warn_of_small_features(norm, len(run.curve))
+        warn_of_end(run, converged)
         return self
 
     @in_default_float_state
@@ -620,7 +614,7 @@ class SoftmaxClassifier(estimator.Estimator, ModelFiles):
         self, X: Any, y: Any, sample_weight: Any
     ) -> tuple[NDArray[Any], NDArray[np.float64] | None]:
         """Return how right the prediction of every sample is, from 0 to 1, and the samples' weights."""
-        logits, classes = self._logits_and_classes(X)
+        logits, classes = self._logits_and_classes(X, stacklevel=6)
         predicted, weights = logits.argmax(axis=1), None
         if sample_weight is not None:
             double = np.dtype(np.float64)
@@ -696,15 +690,35 @@ class SoftmaxClassifier(estimator.Estimator, ModelFiles):
                 f"{self.n_features_in_} features as input"
             )
 
-    def _logits_and_classes(self, X: ArrayLike) -> tuple[FloatArray, NDArray[Any]]:
+    def _logits_and_classes(
+        self, X: ArrayLike, stacklevel: int = 5
+    ) -> tuple[FloatArray, NDArray[Any]]:
         now = whole(self)
-        estimator.check_feature_names(now, X, stacklevel=5)
+        estimator.check_feature_names(now, X, stacklevel)
         matrix = as_samples(X, to_train=False)
         now._check_n_features(matrix)
         n_threads = n_threads_of(now.n_jobs)
         logits = logits_of(get_backend(now.backend), matrix, *shaped_parameters_of(now), n_threads)
         classes: NDArray[Any] = now.classes_
         return logits, classes
+
+
+def warn_of_end(run: Run, converged: bool) -> None:
+    """Say to who has called the caller how a fit has ended, where there was more to gain.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If `max_iter` has ended it, or `tol` has though features are small next to the intercept's 1.
+    """
+    settings, samples = run.settings, run.samples
+    if not converged:
+        going_on = settings.what_goes_on
+        estimator.warn_of_max_iter(settings.max_iter, going_on, samples.units is None, 5)
+    elif samples.units is None and settings.fit_intercept and run.stopped_by_tol:
+        norm = root_mean_square(samples.X, samples.rows)
+        if norm < _SMALL:
+            estimator.warn_of_small_features(norm, len(run.curve), 5)
 
 
 def load(path: str | PathLike[str]) -> SoftmaxClassifier:

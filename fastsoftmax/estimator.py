@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .exceptions import ConvergenceWarning, NotFittedError
+from .optional import import_optional
 
 _MANY = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
 # What scikit-learn's metadata routing may pass to which method.
@@ -154,9 +155,8 @@ class Estimator:
         return requests
 
     def _request(self, method: str, **aliases: Request) -> Self:
-        from sklearn import get_config
-
-        if not get_config()["enable_metadata_routing"]:
+        sklearn = import_optional("sklearn", f"set_{method}_request: needs")
+        if not sklearn.get_config()["enable_metadata_routing"]:
             raise RuntimeError(
                 f"set_{method}_request: needs metadata routing, which is not enabled: "
                 "sklearn.set_config(enable_metadata_routing=True)"
@@ -182,7 +182,9 @@ def not_fitted(message: str) -> NotFittedError:
     return error
 
 
-def warn_of_max_iter(max_iter: int, what_went_on: str, standardize_may_help: bool) -> None:
+def warn_of_max_iter(
+    max_iter: int, what_went_on: str, standardize_may_help: bool, stacklevel: int = 4
+) -> None:
     """Say that `fit` has ended before anything else has ended it, and what to do about it."""
     advice = f"raise max_iter (it is {max_iter}) or tol"
     if standardize_may_help:
@@ -190,18 +192,18 @@ def warn_of_max_iter(max_iter: int, what_went_on: str, standardize_may_help: boo
     warnings.warn(
         f"fit ended at max_iter {what_went_on}: {advice}",
         _also_theirs(ConvergenceWarning),
-        stacklevel=4,
+        stacklevel=stacklevel,
     )
 
 
-def warn_of_small_features(norm: float, n_epochs: int) -> None:
+def warn_of_small_features(norm: float, n_epochs: int, stacklevel: int) -> None:
     """Say that `tol` has ended `fit` though the loss may have far to fall, and what to do about it."""
     warnings.warn(
         f"fit stopped by tol after {n_epochs} epochs, but the rows of X are small next to the intercept's "
         f"1 (the root mean square of their norms is {norm:.2g}), so that the weights of the features grow "
         "slowly: use standardize=True, multiply X, or lower tol",
         _also_theirs(ConvergenceWarning),
-        stacklevel=4,
+        stacklevel=stacklevel,
     )
 
 

@@ -13,7 +13,7 @@ from .averaging import Average
 from .backends import State
 from .checkpoints import Checkpoint
 from .schedules import Schedule
-from .scores import accuracy
+from .scores import accuracy, log_loss
 from .settings import Settings
 from .sgd import Samples, check_progress, check_weights, copy_of, run_epoch
 from .sparse import SparseRows
@@ -152,8 +152,24 @@ class HeldOut:
 
     def scores(self, coef: FloatArray, intercept: FloatArray, n_models: int) -> NDArray[np.float64]:
         """Return the accuracy of each of several models, whose classes lie one after another."""
+        return self._mean(accuracy, coef, intercept, n_models)
+
+    def log_losses(
+        self, coef: FloatArray, intercept: FloatArray, n_models: int
+    ) -> NDArray[np.float64]:
+        """Return the mean cross-entropy in nats of each of them."""
+        return self._mean(log_loss, coef, intercept, n_models)
+
+    def _mean(
+        self,
+        of: Callable[..., NDArray[np.float64]],
+        coef: FloatArray,
+        intercept: FloatArray,
+        n_models: int,
+    ) -> NDArray[np.float64]:
+        """Return what a function of `scores` says of each model."""
         targets, settings = self.targets, self.settings
-        return accuracy(
+        return of(
             *(settings.backend, self.X, targets.given, targets.of_samples, self.rows),
             *(coef, intercept, settings.n_threads, n_models),
         )
@@ -244,18 +260,22 @@ def train(
                 print(line(len(run.curve), run.curve[-1], run.score, run.remark))
             bar.has_run_epoch(len(run.curve), run.curve[-1], run.score, run.remark)
             stops = should_stop(settings.callbacks, lambda: _seen(run, make_model))
-            is_done = _ends(run, value) or stops
+            is_done = ends(run, value) or stops
             if checkpoint is not None and (is_done or checkpoint.is_due(len(run.curve))):
                 checkpoint.save(run, is_done)
     if checkpoint is not None and not is_done and not checkpoint.is_due(len(run.curve)):
         checkpoint.save(run, is_done)
     if run.best_weights is not None:
         run.state, run.average = run.best_weights
-    # So many epochs were asked for, or the schedule is made for them.
-    return is_done or settings.tol is None or run.schedule.learning_rate == "cosine"
+    return is_done or ends_by_intention(settings)
 
 
-def _ends(run: Run, value: float) -> bool:
+def ends_by_intention(settings: Settings) -> bool:
+    """Return whether a fit is meant to end at `max_iter`: without `tol`, or the schedule is made for it."""
+    return settings.tol is None or settings.schedule.learning_rate == "cosine"
+
+
+def ends(run: Run, value: float) -> bool:
     """Note the epoch that has run, and return whether one of the rules ends the fit with it."""
     settings = run.settings
     if settings.early_stopping and value < run.best:
@@ -263,12 +283,9 @@ def _ends(run: Run, value: float) -> bool:
     gained = settings.tol is None or value < run.best - settings.tol
     run.epochs_without_gain = 0 if gained else run.epochs_without_gain + 1
     run.best = min(run.best, value)
-    if not run.stopped_by_tol:
-        return False
-    if run.lower_rate():
+    if run.stopped_by_tol and run.lower_rate():
         run.epochs_without_gain = 0
-        return False
-    return True
+    return run.stopped_by_tol
 
 
 def _one_epoch(run: Run) -> float:

@@ -8,13 +8,18 @@ from ctypes import c_double, c_int, c_size_t, c_ssize_t, c_void_p
 from typing import Any
 
 import numpy as np
-from numba import njit, types
-from numba.core.errors import TypingError
-from numba.extending import overload
 
 import fastsoftmax
 
 from .backends import get_backend
+from .optional import unavailable
+
+try:
+    from numba import njit, types
+    from numba.core.errors import TypingError
+    from numba.extending import overload
+except Exception as error:
+    raise unavailable("numba", "fastsoftmax.njit: needs", error) from error
 
 __all__ = ["softmax_cross_entropy"]
 

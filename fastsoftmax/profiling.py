@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
@@ -10,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from . import phases
 from .backends import get_backend, why_unavailable
 from .phases import NAMES, TOGETHER, Epoch, Span
+from .provenance import provenance
 from .roofline import Peaks, measure_peaks
 from .work import Work, work_of
 
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 WAITING, BETWEEN, OUTSIDE = NAMES[phases.WAIT], "between phases", "Python outside"
+_WIDTH = 79  # of a note, as wide as the table may be
 # As a step takes them.
 _ORDER = (*NAMES[: phases.UPDATE], TOGETHER, NAMES[phases.UPDATE], WAITING)
 
@@ -44,6 +48,9 @@ class profile:  # noqa: N801 - used as a function is: with fastsoftmax.profile()
     trace : bool, default False
         Whether to keep every single stretch of work, for `save_trace`: some 25 bytes each, at most
         65536 of a thread.
+    settings : mapping of str to what JSON has, optional
+        What else the files are to say of the run, such as the seed. The date, the versions, the machine and
+        the shapes are in them anyway.
 
     Attributes
     ----------
@@ -93,15 +100,19 @@ class profile:  # noqa: N801 - used as a function is: with fastsoftmax.profile()
     epochs: list[Epoch]
     n_dropped: int
 
-    def __init__(self, trace: bool = False) -> None:
+    def __init__(self, trace: bool = False, settings: Mapping[str, Any] | None = None) -> None:
         if not isinstance(trace, bool):
             raise TypeError(f"trace: expected True or False, got {trace!r}")
+        if not isinstance(settings, Mapping | None):
+            raise TypeError(f"settings: expected a mapping or None, got {settings!r}")
         self.trace = trace
+        self.settings = dict(settings or {})
 
     def __enter__(self) -> Self:
         if phases.recorder is not None:
             raise RuntimeError("profile: another profile is going on in this process")
         self._recorder = phases.recorder = phases.Recorder()
+        self._provenance = provenance()
         self._kernels: Any = None
         if why_unavailable("compiled") is None:
             kernels: Any = get_backend("compiled")
@@ -177,6 +188,8 @@ class profile:  # noqa: N801 - used as a function is: with fastsoftmax.profile()
                 f"{peaks.flops(self._dtype()) / 1e9:.0f} GFLOP/s in {self._dtype()}, "
                 f"{peaks.read / 1e9:.1f} GB/s read from memory\n"
             )
+            if (note := peaks.note()) is not None:
+                text += textwrap.fill(note, _WIDTH) + "\n"
         return text
 
     def plot(self, peaks: Peaks | None = None, peers: dict[str, float] | None = None) -> Figure:
@@ -223,14 +236,16 @@ class profile:  # noqa: N801 - used as a function is: with fastsoftmax.profile()
         }
         title = (
             f"{first.n_samples}x{first.n_features}x{first.n_classes}, {self._dtype()}, "
-            f"{_count(peaks.n_threads, 'thread')}"
+            f"{_count(peaks.n_threads, 'thread')}\n{self._origin()}"
         )
         return plot_roofline(peaks.flops(self._dtype()), peaks.read, points, wholes, title)
 
     def as_record(self, peaks: Peaks | None = None) -> dict[str, Any]:
-        """Return all numbers, in the types of JSON."""
+        """Return all numbers, and where they come from, in the types of JSON."""
         peaks = peaks or self._peaks()
         return {
+            **self._provenance,
+            "settings": self.settings,
             "seconds": self.seconds,
             "n_threads": self.n_threads,
             "n_epochs": self._n_epochs() if self.epochs else 0,
@@ -290,7 +305,16 @@ class profile:  # noqa: N801 - used as a function is: with fastsoftmax.profile()
             }
             for span in sorted(spans, key=lambda span: (span.start, -span.end))
         ]
-        return json.dumps({"traceEvents": events, "displayTimeUnit": "ns"})
+        shapes = [epoch._asdict() for epoch in self.epochs]
+        origin = {**self._provenance, "settings": self.settings, "epochs": shapes}
+        return json.dumps({"traceEvents": events, "displayTimeUnit": "ns", "otherData": origin})
+
+    def _origin(self) -> str:
+        """Return the machine on a line, and version, date and seed on another."""
+        described = self._provenance
+        cpu, package = described["machine"]["cpu"], described["versions"]["fastsoftmax"]
+        seed = f", seed {self.settings['seed']}" if "seed" in self.settings else ""
+        return f"{cpu}\nfastsoftmax {package}, {described['date']}{seed}"
 
     def _n_epochs(self) -> int:
         """Whole passes over the data: calls for blocks of one count together."""

@@ -1,5 +1,6 @@
 """Logits and accuracy of a linear model, by blocks of rows: little of X is converted at once."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -100,6 +101,59 @@ def accuracy(
         As `logits_of` does.
     """
     hits = np.empty((len(rows), n_models))
+    for here, logits in _logits_by_block(backend, X, rows, coef, intercept, n_threads):
+        predicted = logits.reshape(len(logits), n_models, -1).argmax(axis=2)
+        hits[here] = hits_of(predicted, targets[rows[here]])
+    return _mean_over_rows(hits, weights, rows)
+
+
+def log_loss(
+    backend: Backend,
+    X: NDArray[Any] | SparseRows,
+    targets: NDArray[Any],
+    weights: NDArray[np.float64] | None,
+    rows: NDArray[np.int64],
+    coef: FloatArray,
+    intercept: FloatArray,
+    n_threads: int,
+    n_models: int = 1,
+) -> NDArray[np.float64]:
+    """Return the mean cross-entropy in nats of each model over the samples at `rows`, (n_models,).
+
+    ``-sum_k t_k * log(p_k)`` of each sample, with its weight; arguments and errors are those of `accuracy`.
+    """
+    losses = np.empty((len(rows), n_models))
+    for here, logits in _logits_by_block(backend, X, rows, coef, intercept, n_threads):
+        z = logits.reshape(len(logits), n_models, -1).astype(np.float64)
+        z -= z.max(axis=2, keepdims=True)
+        of_rows = targets[rows[here]]
+        if of_rows.ndim == 1:
+            of_targets = np.take_along_axis(z, of_rows[:, np.newaxis, np.newaxis], axis=2)[..., 0]
+            mass = np.ones((len(z), 1))
+        else:
+            of_targets = np.einsum("smk,sk->sm", z, of_rows.astype(np.float64))
+            mass = of_rows.sum(axis=1, dtype=np.float64, keepdims=True)
+        losses[here] = mass * np.log(np.exp(z).sum(axis=2)) - of_targets
+    return _mean_over_rows(losses, weights, rows)
+
+
+def _mean_over_rows(
+    values: NDArray[np.float64], weights: NDArray[np.float64] | None, rows: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    of_rows = None if weights is None else scaled_weights(weights[rows])[0]
+    means: NDArray[np.float64] = np.average(values, axis=0, weights=of_rows)
+    return means
+
+
+def _logits_by_block(
+    backend: Backend,
+    X: NDArray[Any] | SparseRows,
+    rows: NDArray[np.int64],
+    coef: FloatArray,
+    intercept: FloatArray,
+    n_threads: int,
+) -> Iterator[tuple[slice, FloatArray]]:
+    """Yield places among `rows`, and the logits of the samples there."""
     row_bytes = bytes_of_row(X) if isinstance(X, SparseRows) else coef.shape[1] * coef.itemsize
     n_rows = max(1, _BLOCK_BYTES // max(row_bytes, coef.shape[0] * coef.itemsize))
     for start in range(0, len(rows), n_rows):
@@ -114,10 +168,5 @@ def accuracy(
         if invalid.any():
             row = int(here[np.argmax(invalid)])
             raise ValueError(why_row_is_invalid(row, X[row], coef.dtype))
-        predicted = logits.reshape(len(here), n_models, -1).argmax(axis=2)
-        hits[start : start + n_rows] = hits_of(predicted, targets[here])
+        yield slice(start, start + len(here)), logits
         release(X)
-    shares: NDArray[np.float64] = np.average(
-        hits, axis=0, weights=None if weights is None else scaled_weights(weights[rows])[0]
-    )
-    return shares

@@ -51,6 +51,18 @@ def state_of_model(states: State, model: int, n_models: int) -> State:
     return State(*parts)
 
 
+def kept_models(states: State, models: list[int], n_models: int) -> State:
+    """Return the state of some of them, in that order."""
+    return State(
+        *(  # type: ignore[arg-type]
+            None
+            if array is None
+            else array.reshape(n_models, -1, *array.shape[1:])[models].reshape(-1, *array.shape[1:])
+            for array in states
+        )
+    )
+
+
 def epoch_of_models(
     settings: Settings,
     samples: Samples,

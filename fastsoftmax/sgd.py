@@ -306,7 +306,7 @@ def check_chunk(objective: float, loss_of_zeros: float, n_samples: int, schedule
         raise DivergenceError(
             f"the loss of these samples is {objective:.3g}, that of weights of zeros {loss_of_zeros:.3g}: "
             "they are on another scale than those before, or the weights have gone astray in an earlier "
-            f"call, and have to begin anew: {_remedy(schedule)}"
+            f"call, and have to begin anew: {remedy(schedule)}"
         )
 
 

@@ -58,7 +58,7 @@ def trained_on_chunk(
             f"the loss of the first chunk's weights is {objective:.3g} on the second one: its numbers were "
             "on another scale, and training begins anew with the second",
             UserWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
         run, penalty = _begun(settings, None, matrix, targets, run.random), 0.0
         objective = run.epoch()

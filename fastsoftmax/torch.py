@@ -6,9 +6,14 @@ Tensors are read where they lie. What the options mean is in `fastsoftmax.loss_o
 from typing import Any
 
 import numpy as np
-import torch
 
 from . import loss
+from .optional import unavailable
+
+try:
+    import torch
+except Exception as error:
+    raise unavailable("torch", "fastsoftmax.torch: needs", error) from error
 
 __all__ = ["cross_entropy"]
 

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from .optional import import_optional
+
 # What a callback gets and may return: true to stop the fit.
 Callback = Callable[["EpochEnd"], object]
 
@@ -133,41 +135,31 @@ def progress_bar(wanted: bool, n_epochs: int, n_done: int) -> Iterator[Bar]:
     Raises
     ------
     ImportError
-        If it is wanted and rich is not installed.
+        If it is wanted and rich cannot be imported.
     """
     if not wanted:
         yield Bar(None, None)
         return
-    try:
-        from rich.console import Console
-        from rich.errors import LiveError
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            Progress,
-            TextColumn,
-            TimeRemainingColumn,
-        )
-    except ImportError:
-        raise ImportError(
-            'progress_bar: needs rich, which is not installed: pip install "fastsoftmax[progress]"'
-        ) from None
-    console = Console(stderr=True)
+    consoles, errors, bars = (
+        import_optional(f"rich.{name}", "progress_bar: needs")
+        for name in ("console", "errors", "progress")
+    )
+    console = consoles.Console(stderr=True)
     if not console.is_terminal and not console.is_jupyter:
         yield Bar(None, None)
         return
-    progress = Progress(
-        TextColumn("epochs"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[losses]}"),
-        TimeRemainingColumn(elapsed_when_finished=True),
+    progress = bars.Progress(
+        bars.TextColumn("epochs"),
+        bars.BarColumn(),
+        bars.MofNCompleteColumn(),
+        bars.TextColumn("{task.fields[losses]}"),
+        bars.TimeRemainingColumn(elapsed_when_finished=True),
         console=console,
     )
     task = progress.add_task("", total=n_epochs, completed=n_done, losses="")
     try:
         progress.start()
-    except LiveError:  # another fit, of another thread, has the terminal
+    except errors.LiveError:  # another fit, of another thread, has the terminal
         yield Bar(None, None)
         return
     try:

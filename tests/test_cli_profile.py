@@ -2,12 +2,15 @@
 
 import json
 import sys
+from datetime import datetime
 
 import numpy as np
 import pytest
 
-from fastsoftmax import SoftmaxClassifier
+from fastsoftmax import SoftmaxClassifier, __version__
 from fastsoftmax.cli import machine, main
+from fastsoftmax.provenance import cpu_name
+from fastsoftmax.roofline import Peaks
 
 SMALL = ["profile", "--shape", "300x20x3", "--epochs", "2"]
 
@@ -29,7 +32,16 @@ def arrays(tmp_path, rng):
     return tmp_path
 
 
-def test_a_table(capsys, backend):
+def assert_has_origin(record):
+    assert datetime.fromisoformat(record["date"]).tzinfo is not None
+    assert record["versions"]["fastsoftmax"] == __version__
+    assert record["versions"]["numpy"] == np.__version__
+    assert record["machine"]["cpu"] == cpu_name()
+    assert record["machine"]["instruction_set"] in machine.instruction_sets()[1]
+
+
+def test_a_table(capsys, monkeypatch, backend):
+    monkeypatch.setattr(machine, "load", lambda: None)  # of a busy machine there is a note
     assert main([*SMALL, "--backend", backend]) == 0
     printed = capsys.readouterr().out.splitlines()
     assert printed[0].startswith(f"{backend}: 300x20x3, float32, batch size 128, 2 epochs;")
@@ -46,6 +58,13 @@ def test_json_and_a_trace_and_a_picture(capsys, tmp_path):
     assert main([*SMALL, *options, "--dtype", "uint8", "--standardize", "--threads", "1"]) == 0
     record = json.loads(outputs["p.json"].read_text())
     assert record["n_epochs"] == 2
+    trace = json.loads(outputs["trace.json"].read_text())["otherData"]
+    for origin in (record, trace):
+        assert_has_origin(origin)
+        assert origin["settings"]["seed"] == 0
+        assert origin["settings"]["dtype"] == "uint8"
+        shape = (origin["epochs"][0][f"n_{name}"] for name in ("samples", "features", "classes"))
+        assert tuple(shape) == (300, 20, 3)
     assert {phase["name"] for phase in record["phases"]} >= {"scores", "between phases"}
     assert record["peaks"]["float32"] > 0
     assert json.loads(outputs["trace.json"].read_text())["traceEvents"]
@@ -120,7 +139,7 @@ def test_without_matplotlib_a_picture_is_refused_at_once(capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     monkeypatch.setattr(SoftmaxClassifier, "fit", None)
     assert main([*SMALL, "--plot", "p.png"]) == 1
-    assert 'needs matplotlib: pip install "fastsoftmax[plot]"' in capsys.readouterr().err
+    assert "needs matplotlib, which is not available: " in capsys.readouterr().err
 
 
 def test_memory_that_runs_out_is_one_line(capsys, monkeypatch):
@@ -146,7 +165,36 @@ def test_roofline(capsys, tmp_path):
     assert "threads  float32 GFLOP/s" in capsys.readouterr().out
     record = json.loads(target.read_text())
     assert [peak["n_threads"] for peak in record["peaks"]] == [1]
+    assert_has_origin(record)
+    assert record["settings"]["n_threads"] == [1]
+    assert record["settings"]["buffer_bytes"] == 1 << 28
     assert main(["roofline", "--threads", "0"]) == 2
     assert "argument --threads" in capsys.readouterr().err
     assert main(["roofline", "--threads", "100000"]) == 2
     assert "this process may use" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [SMALL, ["roofline", "--threads", "1"]])
+@pytest.mark.parametrize(
+    ("cpus", "load", "busy"), [(2, 1.01, True), (2, 0.99, False), (2, None, False)]
+)
+def test_a_busy_machine_is_told_of(capsys, monkeypatch, command, cpus, load, busy):
+    monkeypatch.setattr(machine, "cpus", lambda: cpus)
+    monkeypatch.setattr(machine, "load", lambda: load)
+    assert main(command) == 0
+    assert ("The machine was busy before this run" in capsys.readouterr().out) is busy
+    assert main([*command, "--json", "-"]) == 0
+    printed = capsys.readouterr()
+    assert ("The machine was busy before this run" in printed.err) is busy
+    assert json.loads(printed.out)["machine"]["load_before"] == load
+
+
+def test_a_peak_that_fewer_threads_have_reached_is_marked(capsys, monkeypatch):
+    peaks = [Peaks(1, 2e11, 1e11, 3e10, 3e10), Peaks(2, 4e11, 2e11, 3e10, 4e10, ("read",))]
+    monkeypatch.setattr(machine, "cpus", lambda: 2)
+    monkeypatch.setattr("fastsoftmax.cli.roofline.measure_peaks", lambda n: peaks[n - 1])
+    assert main(["roofline"]) == 0
+    printed = capsys.readouterr().out
+    assert "      2              400              200      30.0*       40.0\n" in printed
+    assert "\n* read: 2 threads together were slower than fewer of them" in printed
+    assert printed.count("*") == 2

@@ -412,7 +412,7 @@ def test_a_progress_bar_on_a_terminal():
 
 def test_without_rich_a_progress_bar_is_an_error_that_says_so(data, monkeypatch):
     monkeypatch.setitem(sys.modules, "rich.console", None)
-    with pytest.raises(ImportError, match=r"^progress_bar: needs rich.*fastsoftmax\[progress\]"):
+    with pytest.raises(ImportError, match=r"^progress_bar: needs rich, .*; pip install rich$"):
         SoftmaxClassifier(progress_bar=True).fit(*data)
     SoftmaxClassifier(max_iter=1, tol=None).fit(*data)
 

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections import Counter
 from threading import Barrier, Thread
 
 import numpy as np
@@ -10,8 +11,9 @@ import pytest
 from scipy.sparse import csr_array
 
 import fastsoftmax
-from fastsoftmax import SoftmaxClassifier, phases, profile
+from fastsoftmax import SoftmaxClassifier, phases, profile, roofline
 from fastsoftmax.profiling import BETWEEN, OUTSIDE
+from fastsoftmax.provenance import cpu_name
 from fastsoftmax.roofline import Peaks, measure_peaks
 from fastsoftmax.threads import allowed_cpus
 from fastsoftmax.work import Work, work_of
@@ -255,6 +257,80 @@ def test_the_peaks_of_this_machine():
     assert 1e8 < one.read < 1e12
     assert 1e8 < one.copy < 1e12
     assert measure_peaks(1) is one
+
+
+class Machine:
+    """A compiled backend whose threads reach what is said of them, a try after another."""
+
+    def __init__(self, gains):
+        self.gains, self.n_tries = gains, Counter()
+
+    def measure_multiply_adds(self, is_double, n_rounds, n_threads):
+        return self.reached("float64" if is_double else "float32", n_threads, n_rounds)
+
+    def measure_bandwidth(self, memory, copies, n_threads):
+        assert memory.size
+        return self.reached("copy" if copies else "read", n_threads)
+
+    def reached(self, name, n_threads, n_rounds=None):
+        if n_rounds == roofline._FIRST_ROUNDS:  # how long it takes, not how fast it is
+            return 1e12
+        self.n_tries[name, n_threads] += 1
+        gains = self.gains.get((name, n_threads), [n_threads])
+        return 1e10 * gains[min(self.n_tries[name, n_threads], len(gains)) - 1]
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """Return a function that makes another machine of it."""
+
+    def make(gains):
+        made = Machine(gains)
+        monkeypatch.setattr(roofline, "_measured", {})
+        monkeypatch.setattr(roofline, "get_backend", lambda name: made)
+        monkeypatch.setattr(roofline, "allowed_cpus", lambda: 4)
+        monkeypatch.setattr(roofline, "BUFFER_BYTES", 4)
+        return made
+
+    return make
+
+
+def test_several_threads_are_never_said_to_be_slower_than_fewer(machine):
+    made = machine({("float32", 2): [0.7], ("read", 2): [0.9] * 5 + [1.5], ("copy", 4): [1.9]})
+    two = measure_peaks(2)
+    assert two == Peaks(2, 1e10, 2e10, 1.5e10, 2e10, ("float32",))
+    assert made.n_tries["float32", 2] == made.n_tries["read", 2] == 10  # once more
+    assert made.n_tries["copy", 2] == 5
+    assert measure_peaks(1) == Peaks(1, 1e10, 1e10, 1e10, 1e10)
+    assert measure_peaks(100) == Peaks(4, 4e10, 4e10, 4e10, 2e10, ("copy",))
+    assert measure_peaks(1).note() is None
+    assert two.note().startswith("float32: 2 threads together were slower than fewer")
+
+
+def test_a_table_says_that_fewer_threads_were_faster():
+    with profile() as p:
+        pass
+    assert "slower" not in p.table(PEAKS)
+    table = p.table(PEAKS._replace(by_fewer=("read",)))
+    assert "read: 2 threads together were slower" in table
+    assert max(map(len, table.splitlines())) < 80
+
+
+def test_what_is_saved_says_where_it_comes_from(tmp_path, rng):
+    with profile(trace=True, settings={"seed": 7}) as p:
+        SoftmaxClassifier(max_iter=2).fit(*problem(rng))
+    p.save_trace(tmp_path / "trace.json")
+    record, trace = p.as_record(PEAKS), json.loads((tmp_path / "trace.json").read_text())
+    for origin in (record, trace["otherData"]):
+        assert origin["settings"] == {"seed": 7}
+        assert origin["versions"]["fastsoftmax"] == fastsoftmax.__version__
+        assert origin["machine"]["cpu"] == cpu_name()
+        assert origin["date"].endswith("+00:00")
+        assert origin["epochs"][0]["n_samples"] > 0
+    title = p.plot(PEAKS).axes[0].get_title()
+    assert f"fastsoftmax {fastsoftmax.__version__}, {record['date']}, seed 7" in title
+    with pytest.raises(TypeError, match=r"^settings: expected a mapping or None, got 7"):
+        profile(settings=7)
 
 
 def test_nothing_heavy_is_imported():

@@ -252,7 +252,7 @@ def test_a_search_is_a_fit_for_each_combination(case):
     rate, strength = case.parameters["eta0"], case.alpha
     rates, strengths = [rate, rate / 4], [strength, 0.0]
     taken = case.parameters
-    for name in ("eta0", "alpha", "tol"):
+    for name in ("eta0", "alpha"):
         del taken[name]
     given_data = {"sample_weight": case.sample_weight, "validation": (case.X, case.y)}
     found = search(case.X, case.y, learning_rates=rates, regs=strengths, **given_data, **taken)

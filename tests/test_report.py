@@ -8,8 +8,9 @@ from html.parser import HTMLParser
 
 import pytest
 
+from fastsoftmax import provenance
 from fastsoftmax.backends import why_unavailable
-from fastsoftmax.cli import files, machine, main, measure
+from fastsoftmax.cli import files, machine, main, measure, task
 from fastsoftmax.cli.numbers import duration
 from fastsoftmax.cli.page import backends, facts, fusion, losses, phases, render, style
 from fastsoftmax.cli.page.axes import Axis
@@ -243,7 +244,8 @@ def test_without_the_compiled_backend_the_limits_are_said_to_be_unknown(run):
 
 
 def test_what_comes_from_outside_is_escaped(monkeypatch, tmp_path):
-    monkeypatch.setattr(machine, "cpu_name", lambda: HOSTILE)
+    for module in (provenance, task):
+        monkeypatch.setattr(module, "cpu_name", lambda: HOSTILE)
     text, record = made(tmp_path, *SHAPE, "--backends", "vectorized")
     assert record["machine"]["cpu"] == HOSTILE
     page = Page(text)
@@ -253,7 +255,7 @@ def test_what_comes_from_outside_is_escaped(monkeypatch, tmp_path):
 
 
 def test_where_numba_is_not_installed_the_page_says_so(monkeypatch, tmp_path):
-    reason = 'No module named "numba": pip install "fastsoftmax[numba]"'
+    reason = 'No module named "numba": pip install numba'
     monkeypatch.setattr(
         machine,
         "why_unavailable",
@@ -264,7 +266,7 @@ def test_where_numba_is_not_installed_the_page_says_so(monkeypatch, tmp_path):
     for name in ("speed-table", "losses-table"):
         assert list(page.table(name)) == [backend for backend in ORDER if backend != "numba"]
     assert "numba" not in page.table("phases-table")["whole epoch"]
-    assert f"(missing): {reason}" in "".join(page.texts)
+    assert f"(not available): {reason}" in "".join(page.texts)
 
 
 def test_a_backend_timed_on_a_sample_is_extrapolated(monkeypatch, tmp_path):
@@ -377,6 +379,15 @@ def test_a_busy_machine_is_named_on_the_page(run):
     for load, is_busy in ((1.5, True), (0.9, False), (None, False)):
         record["machine"] |= {"load_before": load, "cpus": 2}
         assert ("The machine was busy before this run" in render(record)) is is_busy
+
+
+def test_a_peak_that_fewer_threads_have_reached_is_named_on_the_page(run):
+    record = copy.deepcopy(run[1])
+    text = "read: 2 threads together were slower than fewer of them"
+    assert text not in render(record)
+    for of_backend in record["profiles"]:
+        of_backend["peaks"] |= {"n_threads": 2, "by_fewer": ["read"]}
+    assert text in render(record)
 
 
 def test_every_backend_and_every_phase_has_words_and_colours():

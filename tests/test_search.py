@@ -1,12 +1,26 @@
 """The search: every combination is trained as a fit of its own would be, at once or one by one."""
 
+import warnings
+from contextlib import contextmanager
+
 import numpy as np
 import pandas
 import pytest
 from scipy.sparse import csr_array
 
-from fastsoftmax import DivergenceError, SoftmaxClassifier, plotting, search
+from fastsoftmax import (
+    ConvergenceWarning,
+    DivergenceError,
+    SearchResult,
+    SoftmaxClassifier,
+    lecture,
+    plotting,
+    search,
+)
+from fastsoftmax import searching as searching_module
 from fastsoftmax import several as several_module
+from fastsoftmax.fitting import hold_out
+from fastsoftmax.targets import targets_of
 
 RATES, REGS = [0.3, 0.01, 0.1], [0.0, 1e-3, 0.5]
 FIXED = {"max_iter": 4, "batch_size": 16, "random_state": 3}
@@ -29,7 +43,14 @@ CASES = {
     "no intercept": {"fit_intercept": False},
     "weights": {"class_weight": "balanced", "label_smoothing": 0.1},
     "replacement": {"replacement": True},
+    "its own end": {"max_iter": 60, "tol": 0.02, "n_iter_no_change": 2},
+    "adaptive": {"max_iter": 60, "tol": 0.02, "n_iter_no_change": 1, "learning_rate": "adaptive"},
 }
+
+
+def log_loss_of(model, X, y):
+    of_labels = np.searchsorted(model.classes_, y)
+    return -model.predict_log_proba(X)[np.arange(len(y)), of_labels].mean()
 
 
 @pytest.mark.parametrize("options", CASES.values(), ids=CASES)
@@ -39,10 +60,12 @@ def test_every_combination_is_a_fit(backend, data, options):
     found = search(X, y, learning_rates=RATES, regs=REGS, validation=(X, y), **options)
     for i, rate in enumerate(RATES):
         for j, reg in enumerate(REGS):
-            model = SoftmaxClassifier(eta0=rate, alpha=reg, tol=None, **options).fit(X, y)
+            model = SoftmaxClassifier(eta0=rate, alpha=reg, **options).fit(X, y)
             assert found.losses[i, j] == pytest.approx(model.loss_curve_[-1], rel=1e-9)
             assert found.scores[i, j] == pytest.approx(model.score(X, y), abs=1e-12)
-            if (rate, reg) == (found.best_learning_rate, found.best_reg):
+            log_loss = log_loss_of(model, X, y)
+            assert found.validation_losses[i, j] == pytest.approx(log_loss, rel=1e-9)
+            if (i, j) == found.best_index:
                 best = found.best_model
                 np.testing.assert_allclose(best.coef_, model.coef_, rtol=0, atol=1e-9)
                 np.testing.assert_allclose(best.intercept_, model.intercept_, rtol=0, atol=1e-9)
@@ -51,6 +74,124 @@ def test_every_combination_is_a_fit(backend, data, options):
                 assert (best.t_, best.n_iter_) == (model.t_, model.n_iter_)
                 assert best.score(X, y) == found.best_score
     assert found.best_score == found.scores.max()
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
+def test_by_default_the_best_is_no_worse_than_a_fit(backend, data, rng, scale):
+    X, y = scale * data[0][:, :3], data[1]
+    others = scale * rng.normal(size=(90, 3)), rng.choice(y, 90)
+    given = {"backend": backend, "random_state": 3}
+    if backend == "naive":
+        given["max_iter"] = 5
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model = SoftmaxClassifier(**given).fit(X, y)
+        found = search(X, y, validation=others, **given)
+    assert all(warning.filename == __file__ for warning in caught)
+    np.testing.assert_allclose(found.learning_rates / model.eta0_, [0.3, 1, 3, 10, 30])
+    i, j = 1, found.regs.tolist().index(model.alpha)
+    assert found.losses[i, j] == pytest.approx(model.loss_curve_[-1], rel=1e-6)
+    assert found.scores[i, j] == model.score(*others)
+    assert found.best_score >= model.score(*others)
+
+
+def test_a_share_held_out_changes_nothing_else(data):
+    X, y = data
+    rows, scored = hold_out(
+        targets_of(y, len(X), X.dtype, None, None), 0.2, len(X), np.random.default_rng(7)
+    )
+    model = SoftmaxClassifier(random_state=7).fit(X[rows], y[rows])
+    found = search(X, y, random_state=7)
+    assert found.learning_rates[1] == model.eta0_
+    assert found.scores[1, 1] == model.score(X[scored], y[scored])
+    assert found.validation_losses[1, 1] == pytest.approx(log_loss_of(model, X[scored], y[scored]))
+
+
+@pytest.mark.parametrize("n_at_once", [1, 100])
+def test_ties_go_to_the_better_held_out_loss(data, monkeypatch, n_at_once):
+    X, y = np.repeat([[-1.0], [1.0]], 20, axis=0), np.repeat(["no", "yes"], 20)
+    monkeypatch.setattr(several_module, "_BYTES_OF_WEIGHTS", n_at_once * 2 * 8)
+    # All are right. Those that go on are surer and, of the samples to score with, wrongly so.
+    others = [[-1.0], [1.0], [1.0], [1.0]], ["no", "yes", "no", "no"]
+    found = search(
+        *(X, y),
+        learning_rates=[3.0, 0.03, 0.3],
+        regs=[0.5, 0.0],
+        validation=others,
+        max_iter=10,
+        random_state=0,
+    )
+    assert np.ptp(found.scores) == 0
+    assert found.best_index == np.unravel_index(
+        found.validation_losses.argmin(), found.scores.shape
+    )
+    assert found.best_index != np.unravel_index(found.losses.argmin(), found.scores.shape)
+    first, last = found.rows()[0], found.rows()[-1]
+    assert (first["learning_rate"], first["reg"]) == (found.best_learning_rate, found.best_reg)
+    assert first["validation_loss"] < last["validation_loss"] == found.validation_losses.max()
+
+
+def test_the_held_out_loss_knows_weights_and_soft_labels(rng, backend):
+    X, y, weights = rng.normal(size=(60, 4)), rng.dirichlet(np.ones(3), 60), rng.uniform(1, 3, 60)
+    given = FIXED | {"learning_rates": [0.1], "regs": [0.0], "backend": backend}
+    found = search(X, y, validation=(X, y), **given)
+    model = found.best_model
+    expected = -(y * model.predict_log_proba(X)).sum(axis=1)
+    assert found.validation_losses[0, 0] == pytest.approx(expected.mean())
+    found = search(X, y, sample_weight=weights, validation=0.5, **given)
+    random = np.random.default_rng(FIXED["random_state"])
+    _, scored = hold_out(targets_of(y, 60, X.dtype, weights, None), 0.5, 60, random)
+    of_rows = -(y * found.best_model.predict_log_proba(X)).sum(axis=1)[scored]
+    expected = np.average(of_rows, weights=weights[scored])
+    assert found.validation_losses[0, 0] == pytest.approx(expected)
+
+
+def test_the_lectures_reg_is_half_of_a_reg(data):
+    X, y = data[0], np.unique(data[1], return_inverse=True)[1]
+    given = {"learning_rates": [0.1], "regs": [0.3], "batch_size": 150, "fit_intercept": False}
+    after_a_step, found = (search(X, y, validation=(X, y), max_iter=n, **given) for n in (1, 2))
+    W = after_a_step.best_model.coef_.T.copy()
+    assert found.losses[0, 0] == pytest.approx(lecture.softmax_loss_naive(W, X, y, 0.15)[0])
+    assert "alpha = 2 * reg" in search.__doc__
+    assert "alpha = 2 * reg" in lecture.__doc__
+
+
+def test_a_bar_counts_the_epochs_of_all(data, monkeypatch):
+    class Bar:
+        def has_run_epoch(self, epoch, *_):
+            seen.append(epoch)
+
+    @contextmanager
+    def progress_bar(wanted, n_epochs, n_done):
+        assert (wanted, n_epochs, n_done) == (True, 300, 0)
+        yield Bar()
+
+    monkeypatch.setattr(searching_module, "progress_bar", progress_bar)
+    given = {"learning_rates": [1e30, 0.1, 0.01], "regs": [0.0], "max_iter": 100, "tol": 0.1}
+    for backend in ("compiled", "vectorized"):
+        seen = []
+        search(*data, backend=backend, progress_bar=True, **given)
+        assert seen == sorted(seen)
+        assert seen[-1] == 300
+
+
+def test_the_best_model_that_still_learns_is_warned_of(data):
+    given = {"learning_rates": [1e-3], "regs": [0.0], "max_iter": 3}
+    with pytest.warns(ConvergenceWarning, match=r"^fit ended at max_iter "):
+        search(*data, **given)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        search(*data, **given, tol=None)
+        search(*data, **given | {"max_iter": 50, "tol": 10.0})
+
+
+def test_rows_that_cannot_be_scored_are_found_before_the_training(data, monkeypatch):
+    X, y = data
+    others = X[:9].copy()
+    others[4, 2] = np.inf
+    monkeypatch.setattr(searching_module, "_trained", None)
+    with pytest.raises(ValueError, match=r"^validation: X: expected finite numbers.* row 4"):
+        search(X, y, validation=(others, y[:9]))
 
 
 @pytest.mark.parametrize("kind", ["float32", "float16", "uint8", "int64", "fortran", "sparse"])
@@ -127,7 +268,13 @@ def test_a_share_is_held_out(backend, data):
     y = np.random.default_rng(0).integers(2, size=150)  # nothing to learn
     X = np.eye(150)  # but by heart
     found = search(
-        X, y, learning_rates=[10.0], regs=[0.0], backend=backend, max_iter=50, random_state=0
+        *(X, y),
+        learning_rates=[10.0],
+        regs=[0.0],
+        backend=backend,
+        max_iter=50,
+        tol=None,
+        random_state=0,
     )
     assert found.best_model.score(X, y) > 0.8
     assert found.best_score < 0.75
@@ -165,6 +312,7 @@ def test_a_row_that_is_not_finite_is_named(backend, data):
     [
         ({"learning_rates": []}, ValueError, "^learning_rates: .*at least one"),
         ({"learning_rates": 0.1}, ValueError, "^learning_rates: "),
+        ({"learning_rates": "automatic"}, ValueError, "^learning_rates: "),
         ({"learning_rates": [0.0]}, ValueError, "^learning_rates: .*greater than 0"),
         ({"learning_rates": ["a"]}, TypeError, "^learning_rates: "),
         ({"regs": [-1.0]}, ValueError, "^regs: "),
@@ -199,6 +347,10 @@ def test_bad_arguments(data, arguments, error, message):
         search(**given)
 
 
+def cell_of(frame):
+    return round(frame.get_y() + 0.5), round(frame.get_x() + 0.5)
+
+
 def test_the_picture_has_the_scores(data):
     found = search(*data, learning_rates=[1e30, 0.01, 0.1], regs=[0.5, 1e-3], **FIXED)
     figure = plotting.plot_search(found)
@@ -210,9 +362,8 @@ def test_the_picture_has_the_scores(data):
     texts = [text.get_text() for text in axes.texts]
     assert texts.count("diverged") == 2
     assert f"{found.best_score:.1%}" in texts
-    frame = axes.patches[-1]
-    row, column = round(frame.get_y() + 0.5), round(frame.get_x() + 0.5)
-    assert shown[row, column] == found.best_score
+    i, j = found.best_index
+    assert cell_of(axes.patches[-1]) == ([0, 2, 1].index(i), [1, 0].index(j))
     with pytest.raises(ValueError, match=r"^result: expected a score for each of 2 x 1"):
         plotting.plot_search(
             type("R", (), {"learning_rates": [1, 2], "regs": [1], "scores": [[1]]})
@@ -226,3 +377,16 @@ def test_the_best_model_takes_new_classes(data):
     model.set_params(learning_rate=lambda step: 0.0).partial_fit(X[:2], ["b", "bb"])
     assert model.classes_.tolist() == ["a", "b", "bb", "c", "d", "e"]
     np.testing.assert_array_equal(model.coef_, np.insert(coef, 2, 0, axis=0))
+
+
+@pytest.mark.parametrize("best", [(0, 0), (0, 1), (1, 0), (2, 1)])
+def test_the_frame_is_around_the_best_of_equal_ones(best):
+    scores = np.array([[1.0, 1.0], [1.0, 0.5], [np.nan, 1.0]])
+    losses = np.where(np.isnan(scores), np.nan, 2.0)
+    losses[best] = 1.0
+    rates, regs = np.array([0.1, 10.0, 1.0]), np.array([1.0, 0.0])
+    found = SearchResult(rates, regs, scores, losses, -losses, best, None)
+    frame = plotting.plot_search(found).axes[0].patches[-1]
+    assert cell_of(frame) == ([1, 2, 0].index(best[0]), [1, 0].index(best[1]))
+    row = found.rows()[0]
+    assert (row["learning_rate"], row["reg"]) == (rates[best[0]], regs[best[1]])

@@ -13,7 +13,7 @@ try:
     from . import busy, epochs, loss, memory, tables, text
     from .threads import confine
 except ModuleNotFoundError as error:  # rich or threadpoolctl
-    sys.exit(f'benchmarks.peers: error: needs {error.name}: pip install "fastsoftmax[peers]"')
+    sys.exit(f'benchmarks.peers: error: needs {error.name}: pip install -e ".[peers]"')
 
 _COMMAND = "python -m benchmarks.peers"
 _EXAMPLES = """\

@@ -18,7 +18,7 @@ class Contender:
         packages = [package for module, package in cls.needs.items() if find_spec(module) is None]
         if not packages:
             return None
-        return f'needs {", ".join(packages)}: pip install "fastsoftmax[peers]"'
+        return f"needs {', '.join(packages)}: pip install {' '.join(packages)}"
 
 
 SomeContender = TypeVar("SomeContender", bound=Contender)

@@ -4,10 +4,12 @@ from importlib import import_module
 from types import MappingProxyType
 from typing import cast
 
+from ..optional import cause_of, reason_of
 from . import forking
 from .protocol import Backend, Shortcuts
 
-# In the order of preference of "auto", with what to install where the import fails.
+# In the order of preference of "auto", with what to do where the import fails; None where a package
+# of the backend's name is to be installed.
 _MODULES = MappingProxyType(
     {
         "compiled": (
@@ -15,8 +17,8 @@ _MODULES = MappingProxyType(
             "reinstall fastsoftmax with a C compiler and without FASTSOFTMAX_PURE set",
         ),
         "vectorized": ("fastsoftmax.backends.vectorized", "reinstall fastsoftmax"),
-        "numba": ("fastsoftmax.backends.numba_loops", 'pip install "fastsoftmax[numba]"'),
-        "naive": ("fastsoftmax.backends.naive", ""),
+        "numba": ("fastsoftmax.backends.numba_loops", None),
+        "naive": ("fastsoftmax.backends.naive", "reinstall fastsoftmax"),
     }
 )
 # numba is taken only where it is asked for: its first call compiles, for seconds.
@@ -52,24 +54,43 @@ def get_backend(name: str = "auto") -> Backend:
                 _keep("auto", get_backend(candidate))
                 break
         return _loaded["auto"]
-    reason = why_unavailable(name)
-    if reason is not None:
-        raise ImportError(f"backend: {name!r} is not available: {reason}")
+    error = _import_error(name)
+    if error is not None:
+        raise ImportError(f"backend: {name!r} is not available: {_why(name, error)}") from error
     return _loaded[name]
 
 
 def why_unavailable(name: str) -> str | None:
-    """Return why the backend `name` cannot be used and what to install, or None where it can."""
+    """Return why the backend `name` cannot be used and what to install, or None where it can.
+
+    Raises
+    ------
+    ValueError
+        If FASTSOFTMAX_ISA names an instruction set that the compiled backend does not have.
+    """
+    error = _import_error(name)
+    return None if error is None else _why(name, error)
+
+
+def _import_error(name: str) -> Exception | None:
+    """Import a backend, and return what that has raised: a broken package raises anything."""
     if name in _loaded:
         return None
-    module, remedy = _MODULES[name]
     try:
         with forking.lock:
-            backend = cast(Backend, import_module(module))  # a test compares the signatures
-    except ImportError as error:
-        return f"{error}; {remedy}"
+            module = import_module(_MODULES[name][0])
+        backend = cast(Backend, module)  # a test compares the signatures
+    except Exception as error:
+        if name == "compiled" and isinstance(error, ValueError):  # FASTSOFTMAX_ISA: to be put right
+            raise
+        return error
     _keep(name, backend)
     return None
+
+
+def _why(name: str, error: Exception) -> str:
+    remedy = _MODULES[name][1]
+    return reason_of(error, name) if remedy is None else f"{cause_of(error)}; {remedy}"
 
 
 def _keep(name: str, backend: Backend) -> None:

@@ -54,7 +54,7 @@ def permutation_by_blocks(
 def _compiled() -> Any:
     try:
         from ._core import shuffle_in as compiled
-    except (ImportError, ValueError):  # not built, or told to use instructions that are not there
+    except Exception:  # not built or broken, or told to use instructions that are not there
         return shuffle_in
     return compiled
 

@@ -4,11 +4,11 @@ import argparse
 import io
 import json
 from collections.abc import Mapping
-from importlib import import_module
 from pathlib import Path
 
 from .. import plotting
 from ..datasets import Dataset
+from ..optional import why_missing
 from . import files, machine, options, task
 from .errors import FAILED, CommandError
 from .measure import prepare, train
@@ -153,7 +153,7 @@ def run(arguments: argparse.Namespace) -> int:
         else:
             _save_plot(arguments.plot, comparison, data, heading)
             console.print(f"Picture: {arguments.plot}", markup=False, soft_wrap=True)
-    record = as_record(arguments.shape, comparison, data, settings, instruction_set, load)
+    record = as_record(arguments.shape, comparison, data, settings, load)
     if profiles is not None:
         record["profiles"] = profiles
         page = render(record, _weights(comparison, data))
@@ -167,20 +167,15 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _require(arguments: argparse.Namespace) -> None:
     """Import what this run needs beyond NumPy, to name all that is missing at once."""
-    needed = {"rich": "rich", "threadpoolctl": "scikit-learn"}
+    needed = {"rich.progress": "rich", "threadpoolctl": "threadpoolctl"}
     if arguments.plot is not None:
-        needed["matplotlib"] = "matplotlib"
+        needed["matplotlib.figure"] = "matplotlib"
     if arguments.shape is None:
-        needed["sklearn"] = "scikit-learn"
-    missing = []
-    for module, distribution in needed.items():
-        try:
-            import_module(module)
-        except ImportError:
-            missing.append(distribution)
+        needed["sklearn.datasets"] = "scikit-learn"
+    reasons = {package: why_missing(module) for module, package in needed.items()}
+    missing = [f"{package} ({reason})" for package, reason in reasons.items() if reason is not None]
     if missing:
-        names = ", ".join(dict.fromkeys(missing))
-        raise CommandError(f'needs {names}: pip install "fastsoftmax[bench]"', FAILED)
+        raise CommandError(f"needs what is not available: {', '.join(missing)}", FAILED)
 
 
 def _check_targets(arguments: argparse.Namespace) -> None:
@@ -210,7 +205,7 @@ def _present(named: tuple[str, ...] | None) -> tuple[list[str], list[LeftOut]]:
         if reason is None:
             present.append(name)
         elif named is None:
-            missing.append(LeftOut(name, "missing", reason))
+            missing.append(LeftOut(name, "not available", reason))
         else:
             raise CommandError(f"argument --backends: {name!r} is not available: {reason}")
     return present, missing

@@ -59,12 +59,12 @@ def as_command_error(error: Exception, sources: Mapping[str, object] | None = No
         if of_system and (option := option_of(name)) is not None:
             text = f"argument {option}: {rest}"
         return CommandError(_with_options(text), FAILED)
+    if colon and sources is not None and name in sources:
+        return CommandError(_with_options(f"{sources[name]}: {rest}"), FAILED)
     if colon and (option := option_of(name)) is not None:
         if name == "resume":  # which lists the parameters that differ
             rest = re.sub(r"\b(\w+)(?= \(there )", lambda word: option_of(word[1]) or word[1], rest)
         return CommandError(f"argument {option}: {_with_options(rest)}")
-    if colon and sources is not None and name in sources:
-        text = f"{sources[name]}: {rest}"
     return CommandError(_with_options(text), FAILED)
 
 

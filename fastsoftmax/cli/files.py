@@ -4,10 +4,10 @@ import io
 import os
 import sys
 import tempfile
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from ..optional import why_missing
 from ..persistence.atomic import write_at_once
 from .errors import FAILED, CommandError
 
@@ -88,10 +88,8 @@ def write_page(option: str, path: Path, text: str) -> None:
 
 def require_matplotlib() -> None:
     """Raise where no picture can be drawn."""
-    try:
-        import_module("matplotlib")
-    except ImportError:
-        raise CommandError('needs matplotlib: pip install "fastsoftmax[plot]"', FAILED) from None
+    if (reason := why_missing("matplotlib.figure")) is not None:
+        raise CommandError(f"needs matplotlib, which is not available: {reason}", FAILED)
 
 
 def save_picture(option: str, path: Path, figure: Any) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 
 from .._version import __version__
 from ..backends import NAMES, get_backend
+from ..provenance import cpu_name
 from . import machine
 
 DESCRIPTION = """\
@@ -34,14 +35,14 @@ def run(arguments: argparse.Namespace) -> int:
         ("Python", f"{platform.python_version()} ({platform.python_implementation()})"),
         ("NumPy", np.__version__),
         ("system", f"{platform.system()} {platform.machine()}"),
-        ("CPU", machine.cpu_name()),
+        ("CPU", cpu_name()),
         ("instruction set", _instruction_set()),
         ("threads", f"{count} (from {origin})"),
     ]
     reasons = {name: machine.reason_against(name) for name in NAMES}
     automatic = get_backend("auto").name
     for name, reason in reasons.items():
-        state = "available" if reason is None else f"missing: {reason}"
+        state = "available" if reason is None else f"not available: {reason}"
         lines.append((f"backend {name}", state + (' ("auto")' if name == automatic else "")))
     width = max(len(key) for key, _ in lines)
     for key, value in lines:

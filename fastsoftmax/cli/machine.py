@@ -1,7 +1,7 @@
 """What this machine is, as far as the speed of training depends on it."""
 
 import os
-import platform
+import sys
 from pathlib import Path
 from time import process_time, sleep
 from typing import Any
@@ -10,6 +10,7 @@ from ..backends import get_backend, why_unavailable
 from ..threads import allowed_cpus, default_and_origin
 from .errors import CommandError
 from .numbers import count
+from .tables import print_note
 
 # The threads of OpenBLAS and of OpenMP go on spinning after their start and their work, the former for more
 # than 0.1 s in some builds. They sleep when this process's own CPU time stands still.
@@ -18,19 +19,6 @@ _BUSY_SHARE = 0.05
 _LONGEST_PAUSE_SECONDS = 2.0
 # Of the CPUs: with more of them taken by other programs, the threads get in each other's way.
 _BUSY = 0.5
-
-
-def cpu_name() -> str:
-    """Return the CPU's model, or the architecture where the system does not tell."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:  # not Linux
-        lines = []
-    for line in lines:
-        key, _, value = line.partition(":")
-        if key.strip() == "model name" and value.strip():
-            return value.strip()
-    return platform.processor() or platform.machine() or "unknown"
 
 
 def instruction_sets() -> tuple[str, tuple[str, ...]] | None:
@@ -91,8 +79,14 @@ def note_of_load(load: float | None, n_cpus: int) -> str | None:
         return None
     return (
         f"The machine was busy before this run (load {load:.2f} in the last minute, "
-        f"{count(n_cpus, 'CPU')}): the times may not be typical."
+        f"{count(n_cpus, 'CPU')}): what was measured may not be typical of it."
     )
+
+
+def warn_of_load(load: float | None, to_stderr: bool = False) -> None:
+    """Print that warning, if there is one; on standard error where the output is for a program."""
+    if (note := note_of_load(load, cpus())) is not None:
+        print_note(note, sys.stderr if to_stderr else None)
 
 
 def available_memory() -> int | None:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..classifier import SoftmaxClassifier
+from ..optional import import_optional, why_missing
 from .errors import FAILED, CommandError
 
 _RUNS = 3
@@ -16,26 +17,27 @@ _RATE = 1e-3
 
 def seconds_an_epoch(
     X: NDArray[Any], y: NDArray[Any], batch_size: int, n_threads: int
-) -> dict[str, float]:
-    """Return the seconds of one epoch of minibatch SGD by name, the median of three after a first one."""
+) -> tuple[dict[str, float], dict[str, str]]:
+    """Return the seconds of one epoch of minibatch SGD by name, the median of three after a first one.
+
+    And of those that are not available, why not.
+    """
     try:
-        from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
-    except ImportError:
-        raise CommandError(
-            'needs threadpoolctl: pip install "fastsoftmax[bench]"', FAILED
-        ) from None
+        threadpoolctl = import_optional("threadpoolctl", "needs")
+    except ImportError as error:
+        raise CommandError(str(error), FAILED) from None
     X = X.astype(np.float64 if X.dtype == np.float64 else np.float32, copy=False)
     y = np.unique(y, return_inverse=True)[1]
-    seconds = {}
-    with threadpool_limits(n_threads):
-        for name, prepare in (("NumPy", _numpy), ("scikit-learn", _sklearn), ("PyTorch", _torch)):
-            try:
-                epoch = prepare(X, y, batch_size, n_threads)
-            except ImportError:
+    seconds, reasons = {}, {}
+    with threadpoolctl.threadpool_limits(n_threads):
+        for name, (module, prepare) in _PEERS.items():
+            if (reason := why_missing(module)) is not None:
+                reasons[name] = reason
                 continue
+            epoch = prepare(X, y, batch_size, n_threads)
             epoch()
             seconds[name] = sorted(_time(epoch) for _ in range(_RUNS))[_RUNS // 2]
-    return seconds
+    return seconds, reasons
 
 
 def _time(epoch: Callable[[], object]) -> float:
@@ -83,3 +85,11 @@ def _torch(
             optimizer.step()
 
     return epoch
+
+
+# By name: the module that has to be there, and what prepares an epoch.
+_PEERS = {
+    "NumPy": ("numpy", _numpy),
+    "scikit-learn": ("sklearn.neural_network", _sklearn),
+    "PyTorch": ("torch", _torch),
+}

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ..backends import NAMES
 from ..classifier import SoftmaxClassifier
 from ..profiling import profile
+from ..provenance import cpu_name, provenance
 from . import files, machine, options, peers, task
 from .errors import CommandError
 
@@ -32,6 +33,7 @@ examples:
         the same of NumPy
 """
 _SHAPE = (60_000, 784, 10)
+_SEED = 0  # of made-up data and of the order of the samples
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -77,6 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Carry out the command."""
+    load = machine.load()  # first of all: later it is this run's own
     _check(arguments)
     X, y = _load(arguments)
     n_threads = arguments.threads or machine.threads()[0]
@@ -87,31 +90,51 @@ def run(arguments: argparse.Namespace) -> int:
         tol=None,
         eta0=1e-3,
         standardize=arguments.standardize,
-        random_state=0,
+        random_state=_SEED,
         n_jobs=n_threads,
     )
     try:
         # Threads start, and numba compiles.
         SoftmaxClassifier(**{**model.get_params(), "max_iter": 1}).fit(X, y)
         machine.wait_for_sleeping_threads()
-        with profile(trace=arguments.trace is not None) as p:
+        with profile(arguments.trace is not None, _settings(arguments, X, n_threads)) as p:
             model.fit(X, y)
     except (ValueError, TypeError) as error:
         raise CommandError(f"argument --data: {error}") from None
-    others = {}
+    others: dict[str, float] = {}
+    absent: dict[str, str] = {}
     if arguments.peers:
-        others = peers.seconds_an_epoch(X, y, arguments.batch_size, n_threads)
+        others, absent = peers.seconds_an_epoch(X, y, arguments.batch_size, n_threads)
     if arguments.json != "-":
         n, d = X.shape
         print(
             f"{arguments.backend}: {n}x{d}x{len(model.classes_)}, {X.dtype}, batch size "
-            f"{arguments.batch_size}, {arguments.epochs} epochs; {machine.cpu_name()}\n"
+            f"{arguments.batch_size}, {arguments.epochs} epochs; {cpu_name()}\n"
         )
         print(p.table(), end="")
         for name, seconds in others.items():
             print(f"{name}: {1e3 * seconds:.3f} ms an epoch")
-    _save(arguments, p, others)
+        for name, reason in absent.items():
+            print(f"{name}: not available: {reason}")
+    machine.warn_of_load(load, to_stderr=arguments.json == "-")
+    _save(arguments, p, {**provenance(load), "peers": others, "peers_not_available": absent})
     return 0
+
+
+def _settings(arguments: argparse.Namespace, X: NDArray[Any], n_threads: int) -> dict[str, Any]:
+    """Return what was trained, and how, for the files that are saved."""
+    return {
+        "data": "made-up" if arguments.data is None else str(arguments.data),
+        "n_samples": X.shape[0],
+        "n_features": X.shape[1],
+        "dtype": str(X.dtype),
+        "backend": arguments.backend,
+        "batch_size": arguments.batch_size,
+        "epochs": arguments.epochs,
+        "standardize": arguments.standardize,
+        "n_threads": n_threads,
+        "seed": _SEED,
+    }
 
 
 def _check(arguments: argparse.Namespace) -> None:
@@ -181,17 +204,17 @@ def _unreadable(option: str, path: Path, error: Exception) -> CommandError:
 def _made_up(arguments: argparse.Namespace) -> tuple[NDArray[Any], NDArray[Any]]:
     dtype = arguments.dtype or "float32"
     wide = "float64" if dtype == "float64" else "float32"
-    data = task.load(arguments.shape, wide, 0, n_backends=1)
+    data = task.load(arguments.shape, wide, _SEED, n_backends=1)
     X = data.X_train
     if dtype == "uint8":
         X = (X * 40 + 128).clip(0, 255)
     return X.astype(dtype, copy=False), data.y_train
 
 
-def _save(arguments: argparse.Namespace, p: profile, others: dict[str, float]) -> None:
+def _save(arguments: argparse.Namespace, p: profile, others: dict[str, Any]) -> None:
     saved = []
     if arguments.plot is not None:
-        files.save_picture("--plot", arguments.plot, p.plot(peers=others))
+        files.save_picture("--plot", arguments.plot, p.plot(peers=others["peers"]))
         saved.append(f"Picture: {arguments.plot}")
     if arguments.trace is not None:
         files.write_text("--trace", arguments.trace, p.as_trace())
@@ -199,5 +222,5 @@ def _save(arguments: argparse.Namespace, p: profile, others: dict[str, float]) -
     if arguments.json != "-":
         print(*saved, sep="\n", end="\n" if saved else "")
     if arguments.json is not None:
-        record = {**p.as_record(), "peers": others}
+        record = {**p.as_record(), **others}
         files.write_text("--json", arguments.json, json.dumps(record, indent=2) + "\n")

@@ -50,7 +50,7 @@ def _profile(
     again = Run(run.backend, data, len(run.X), settings)
     again.run_epoch()  # makes the weights, and brings the rows into the caches
     machine.wait_for_sleeping_threads()
-    with profile() as p:
+    with profile(settings=settings._asdict()) as p:
         for _ in range(n_epochs):
             again.run_epoch()
             watcher.has_run_epoch()

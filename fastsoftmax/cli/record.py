@@ -1,19 +1,11 @@
 """A comparison for programs to read."""
 
-import platform
-from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-import numpy as np
-
-from .._version import __version__
 from ..datasets import Dataset
-from . import machine
+from ..provenance import provenance
 from .measure import Settings
 from .results import Comparison, Result
-
-_PACKAGES = ("numba", "scikit-learn", "threadpoolctl", "matplotlib", "rich")
 
 
 def as_record(
@@ -21,7 +13,6 @@ def as_record(
     comparison: Comparison,
     data: Dataset,
     settings: Settings,
-    instruction_set: str | None,
     load: float | None,
 ) -> dict[str, Any]:
     """Return everything in the types of JSON; times are in seconds, losses in nats.
@@ -30,20 +21,7 @@ def as_record(
     """
     n_train, n_features = data.X_train.shape
     return {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": {
-            "fastsoftmax": __version__,
-            "python": platform.python_version(),
-            "numpy": np.__version__,
-            **{name: _version_of(name) for name in _PACKAGES},
-        },
-        "machine": {
-            "system": platform.platform(),
-            "cpu": machine.cpu_name(),
-            "instruction_set": instruction_set,
-            "cpus": machine.cpus(),
-            "load_before": load,
-        },
+        **provenance(load),
         "settings": {
             "data": "digits" if shape is None else "made-up",
             "n_train": n_train,
@@ -77,10 +55,3 @@ def _result(comparison: Comparison, result: Result) -> dict[str, Any]:
         "largest_relative_difference": comparison.difference(result),
         "agrees": comparison.agrees(result),
     }
-
-
-def _version_of(distribution: str) -> str | None:
-    try:
-        return version(distribution)
-    except PackageNotFoundError:
-        return None

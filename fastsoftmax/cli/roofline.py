@@ -4,7 +4,8 @@ import argparse
 import json
 from typing import Any
 
-from ..roofline import Peaks, measure_peaks
+from ..provenance import cpu_name, provenance
+from ..roofline import BUFFER_BYTES, REPEATS, Peaks, measure_peaks
 from . import files, machine, options
 from .errors import FAILED, CommandError
 from .numbers import count, three_digits
@@ -37,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Carry out the command."""
+    load = machine.load()  # first of all: later it is this run's own
     files.check_target("--json", arguments.json)
     require_compiled()
     if arguments.threads and arguments.threads > machine.cpus():
@@ -49,10 +51,17 @@ def run(arguments: argparse.Namespace) -> int:
     peaks = [measure_peaks(n_threads) for n_threads in wanted]
     if arguments.json != "-":
         print_peaks(peaks)
+    machine.warn_of_load(load, to_stderr=arguments.json == "-")
     if arguments.json is not None:
         record: dict[str, Any] = {
-            "cpu": machine.cpu_name(),
-            "instruction_set": (machine.instruction_sets() or ("none",))[0],
+            **provenance(load),
+            # The shape of what is measured; nothing of it is random.
+            "settings": {
+                "n_threads": [peak.n_threads for peak in peaks],
+                "buffer_bytes": BUFFER_BYTES,
+                "tries": REPEATS,
+                "seed": None,
+            },
             "peaks": [peak._asdict() for peak in peaks],
         }
         files.write_text("--json", arguments.json, json.dumps(record, indent=2) + "\n")
@@ -68,12 +77,16 @@ def require_compiled() -> None:
 def print_peaks(peaks: list[Peaks]) -> None:
     """Print a table, a line for each number of threads."""
     sets = machine.instruction_sets()
-    print(f"{machine.cpu_name()}, {sets[0] if sets else 'no instruction set'}")
+    print(f"{cpu_name()}, {sets[0] if sets else 'no instruction set'}")
     print()
     print("threads  float32 GFLOP/s  float64 GFLOP/s  read GB/s  copy GB/s")
     for peak in peaks:
-        numbers = (peak.float32, peak.float64, peak.read, peak.copy)
-        cells = [three_digits(number / 1e9) for number in numbers]
+        cells = [
+            three_digits(getattr(peak, name) / 1e9) + ("*" if name in peak.by_fewer else "")
+            for name in ("float32", "float64", "read", "copy")
+        ]
         print(f"{peak.n_threads:>7}  {cells[0]:>15}  {cells[1]:>15}  {cells[2]:>9}  {cells[3]:>9}")
     print()
     print("The best of some tries, in 1e9. Copy counts the bytes read and the bytes written.")
+    for note in filter(None, (peak.note() for peak in peaks)):
+        print(f"* {note}")

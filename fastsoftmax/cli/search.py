@@ -1,16 +1,22 @@
 """`fastsoftmax search`: every learning rate with every penalty, side by side."""
 
 import argparse
+import json
+import warnings
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 
+from .. import plotting
 from ..backends import NAMES
-from ..exceptions import DivergenceError
-from ..searching import SearchResult, search
-from . import data, files, models, options
+from ..datasets import Samples
+from ..exceptions import ConvergenceWarning, DivergenceError
+from ..optional import why_missing
+from ..provenance import provenance
+from ..searching import AUTOMATIC_FACTORS, DEFAULT_REGS, SearchResult, search
+from . import data, files, machine, models, options, other_samples
 from .blame import as_command_error
 from .errors import FAILED, CommandError
 from .numbers import count, duration
@@ -19,25 +25,30 @@ from .tables import lines_of, print_note, print_pairs
 DESCRIPTION = """\
 Train a softmax classifier on DATA for every learning rate and every strength of the
 penalty, all on the same minibatches in the same order, and compare them on samples
-that are held out. On the compiled backend they are trained at once, over one reading
-of the data.
+that are not trained on. On the compiled backend they are trained at once, over one
+reading of the data. Each training is that of `train` with --eta0 and --alpha; what
+`train` does by default is among the defaults.
 """
 USAGE = "fastsoftmax search DATA [options]"
 EXAMPLES = """\
 examples:
   fastsoftmax search flowers.csv --target species --standardize
-        4 learning rates and 4 penalties, and a table of what they give
+        5 learning rates and 4 penalties, and a table of what they give
   fastsoftmax search images.npy --target labels.npy --learning-rates 1e-8,1e-7,1e-6
         --regs 0,1e-4,1e-2 --epochs 30 --plot search.png
         a grid of one's own, and a heat map
   fastsoftmax search digits.npz --standardize --model best.npz
         the best model, saved: fastsoftmax evaluate --model best.npz DATA
+  fastsoftmax search train.csv --validation dev.csv --json search.json
+        scored on a file of its own, and all numbers for a program
 """
-_RATES, _REGS = "0.001,0.01,0.1,1", "1e-05,0.0001,0.001,0.01"
+_AUTO, _NONE = "auto", "none"
+_SHARE = 0.2
 _MOST_ROWS = 20
 # Parameters of `search`, by the names of the options.
 _PARAMETERS = {
     "max_iter": "epochs",
+    "tol": "tol",
     "batch_size": "batch_size",
     "learning_rate": "learning_rate",
     "momentum": "momentum",
@@ -53,37 +64,45 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("data", type=Path, metavar="DATA", help="a file or folder with samples and their labels")
     add("--model", type=Path, metavar="FILE", help="where to save the best model")
-    add("--plot", type=Path, metavar="FILE", help="save a heat map (needs matplotlib)")
     add("--force", action="store_true", help="replace a model of that name")
+    add("--plot", type=Path, metavar="FILE", help="save a heat map (needs matplotlib)")
+    add("--json", metavar="FILE", help="save all numbers; - for standard output, and no table")
     data.add_arguments(parser)
     grid = parser.add_argument_group("the grid").add_argument
+    factors = ", ".join(f"{factor:g}" for factor in AUTOMATIC_FACTORS)
     grid(
         "--learning-rates",
-        type=_numbers,
-        default=_RATES,
+        type=_rates,
+        default=_AUTO,
         metavar="A,B,...",
-        help="first step sizes (default: %(default)s)",
+        help="first step sizes, plain numbers whatever the data, as --eta0 of `train` (default: auto, "
+        f"{factors} times the one that `train` takes for the data)",
     )
     grid(
         "--regs",
         type=_numbers,
-        default=_REGS,
+        default=list(DEFAULT_REGS),
         metavar="A,B,...",
-        help="strengths of the penalty (default: %(default)s)",
+        help="strengths of the penalty, as --alpha of `train`; the lecture's reg is half of it "
+        f"(default: {','.join(f'{reg:g}' for reg in DEFAULT_REGS)})",
     )
-    grid(
-        "--validation-fraction",
-        type=options.share,
-        default=0.2,
-        metavar="SHARE",
-        help="of DATA that is held out, of every class alike (default: %(default)s)",
+    other_samples.add_arguments(
+        parser,
+        "validation: the samples that models are compared on",
+        f"hold out this share of DATA, of every class alike (default: {_SHARE:g})",
     )
     _add_common(parser.add_argument_group("what all have in common"))
 
 
 def _add_common(group: Any) -> None:
     add = group.add_argument
-    add("--epochs", type=options.positive_integer, metavar="N", help="(default: 20)")
+    add("--epochs", type=options.positive_integer, metavar="N", help="at the most (default: 200)")
+    add(
+        "--tol",
+        type=options.positive_number_or(_NONE),
+        metavar="T",
+        help="end when the loss has not fallen by T for 5 epochs; none: never (default: 0.0001)",
+    )
     add("--batch-size", type=options.positive_integer, metavar="N", help="(default: 200)")
     add(
         "--learning-rate",
@@ -105,69 +124,122 @@ def _add_common(group: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Carry out the command."""
+    load = machine.load()  # first of all: later it is this run's own
     _check(arguments)
     samples = data.load(arguments.data, arguments)
-    parameters = {
-        parameter: getattr(arguments, name)
-        for parameter, name in _PARAMETERS.items()
-        if getattr(arguments, name) is not None
-    }
+    others = None
+    if arguments.validation is not None:
+        others = other_samples.load(arguments, samples)
     begun = perf_counter()
-    try:
-        found = search(
-            samples.X,
-            samples.y,
-            learning_rates=arguments.learning_rates,
-            regs=arguments.regs,
-            validation=arguments.validation_fraction,
-            random_state=arguments.seed,
-            standardize=arguments.standardize,
-            **parameters,
-        )
-    except DivergenceError as error:
-        raise CommandError(str(as_command_error(error)), FAILED) from None
-    except (ValueError, TypeError, MemoryError) as error:
-        path = arguments.data
-        raise as_command_error(error, {"X": path, "y": path}) from None
+    found, notes = _search(arguments, samples, others)
     seconds = perf_counter() - begun
     model = found.best_model
     if samples.feature_names is not None:
         model.feature_names_in_ = np.array(samples.feature_names, object)
-    n_models = found.scores.size
-    print_pairs(
-        [
-            ("data", f"{arguments.data}: {data.describe(samples)}, {len(model.classes_)} classes"),
-            (
-                "training",
-                f"{count(n_models, 'model')}, {model.max_iter} epochs, {duration(seconds)}",
-            ),
-        ]
-    )
-    _print_table(found)
-    _save(arguments, found)
+    # These belong to this run, not to the model.
+    model.set_params(progress_bar=False, n_jobs=None)
+    record = {**provenance(load), **_record(arguments, samples, found, seconds)}
+    saved, failed = _save(arguments, found, record)
+    if arguments.json != "-":
+        n_classes, n_models = len(model.classes_), found.scores.size
+        epochs = f"up to {count(model.max_iter, 'epoch')} each"
+        print_pairs(
+            [
+                ("data", f"{arguments.data}: {data.describe(samples)}, {n_classes} classes"),
+                ("validation", _scored_on(arguments, others)),
+                ("training", f"{count(n_models, 'model')}, {epochs}, {duration(seconds)}"),
+            ]
+        )
+        _print_table(found)
+        for note in notes:
+            print_note(note)
+        if saved:
+            print()
+            print_pairs(saved)
+    if failed is not None:
+        raise failed
     return 0
+
+
+def _search(
+    arguments: argparse.Namespace, samples: Samples, others: Samples | None
+) -> tuple[SearchResult, list[str]]:
+    """Train, and return what was found and what is to be said of it."""
+    validation: Any = arguments.validation_fraction or _SHARE
+    sources = {"X": arguments.data, "y": arguments.data}
+    if others is not None:
+        validation, sources["validation"] = (others.X, others.y), arguments.validation
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            found = search(
+                samples.X,
+                samples.y,
+                learning_rates=arguments.learning_rates,
+                regs=arguments.regs,
+                validation=validation,
+                random_state=arguments.seed,
+                standardize=arguments.standardize,
+                # Nobody has asked for a bar: without rich there is none.
+                progress_bar=why_missing("rich.progress") is None,
+                **_parameters_of(arguments),
+            )
+    except DivergenceError as error:
+        raise CommandError(str(as_command_error(error)), FAILED) from None
+    except (ValueError, TypeError, MemoryError) as error:
+        raise as_command_error(error, sources) from None
+    return found, [_note(found, warning) for warning in caught]
+
+
+def _note(found: SearchResult, warning: warnings.WarningMessage) -> str:
+    model = found.best_model
+    if not issubclass(warning.category, ConvergenceWarning) or model.n_iter_ < model.max_iter:
+        return str(warning.message)
+    epochs = count(model.max_iter, "epoch")
+    return f"The best one had not converged when {epochs} had run: more --epochs may be better."
+
+
+def _parameters_of(arguments: argparse.Namespace) -> dict[str, Any]:
+    given = {
+        parameter: getattr(arguments, name)
+        for parameter, name in _PARAMETERS.items()
+        if getattr(arguments, name) is not None
+    }
+    if given.get("tol") == _NONE:
+        given["tol"] = None
+    return given
+
+
+def _scored_on(arguments: argparse.Namespace, others: Samples | None) -> str:
+    if others is not None:
+        return f"{arguments.validation}: {count(others.X.shape[0], 'sample')}"
+    return f"{100 * (arguments.validation_fraction or _SHARE):g} % of DATA, held out"
 
 
 def _check(arguments: argparse.Namespace) -> None:
     """Find out before the training that something is wrong with the arguments."""
     models.check_backend(arguments.backend or "auto")
-    if 0 in arguments.learning_rates:
-        raise CommandError("argument --learning-rates: expected numbers greater than 0, got 0")
+    other_samples.check(arguments)
+    inputs = {"DATA": arguments.data, "that of --validation": arguments.validation}
     if arguments.model is not None:
         models.check_name("--model", arguments.model)
-        models.check_no_clash("--model", arguments.model, {"DATA": arguments.data})
+        models.check_no_clash("--model", arguments.model, inputs)
         if arguments.model.exists() and not arguments.force:
             raise CommandError(
                 f"argument --model: {str(arguments.model)!r} is there already; --force replaces it"
             )
+    inputs["that of --model"] = arguments.model
+    models.check_no_clash("--json", arguments.json, inputs)
     if arguments.plot is not None:
         files.require_matplotlib()
         files.check_picture("--plot", arguments.plot)
-        models.check_no_clash("--plot", arguments.plot, {"DATA": arguments.data})
+        if arguments.json not in (None, "-"):
+            inputs["that of --json"] = Path(arguments.json)
+        models.check_no_clash("--plot", arguments.plot, inputs)
 
 
 def _print_table(found: SearchResult) -> None:
-    rows = [["", "learning rate", "penalty", "validation", "loss"]]
+    rows = [["", "learning rate", "alpha", "accuracy", "log loss", "training loss"]]
     for place, row in enumerate(found.rows()[:_MOST_ROWS]):
         diverged = np.isnan(row["score"])
         rows.append(
@@ -176,6 +248,7 @@ def _print_table(found: SearchResult) -> None:
                 f"{row['learning_rate']:.4g}",
                 f"{row['reg']:.4g}",
                 "diverged" if diverged else f"{100 * row['score']:.2f} %",
+                "-" if diverged else f"{row['validation_loss']:.4f}",
                 "-" if diverged else f"{row['loss']:.4f}",
             ]
         )
@@ -183,6 +256,10 @@ def _print_table(found: SearchResult) -> None:
     left = found.scores.size - _MOST_ROWS
     if left > 0:
         print(f"and {left} more")
+    print_note(
+        "Accuracy and log loss are those of the validation samples; of several with the same accuracy "
+        "the one of the smallest log loss is the best. The training loss has the penalty in it."
+    )
     at_edge = [
         name
         for name, best, tried in (
@@ -197,20 +274,75 @@ def _print_table(found: SearchResult) -> None:
         )
 
 
-def _save(arguments: argparse.Namespace, found: SearchResult) -> None:
-    saved = []
-    if arguments.model is not None:  # first: a picture that cannot be saved does not cost the model
-        found.best_model.set_params(n_jobs=None)
-        models.save(found.best_model, arguments.model)
-        saved.append(("model", f"{arguments.model}, trained on all but what was held out"))
-    if arguments.plot is not None:
-        from .. import plotting
+def _record(
+    arguments: argparse.Namespace, samples: Samples, found: SearchResult, seconds: float
+) -> dict[str, Any]:
+    """Return what was found, in the types of JSON."""
+    n_samples, n_features = samples.X.shape
+    rows = [
+        {name: None if np.isnan(number) else number for name, number in row.items()}
+        for row in found.rows()
+    ]
+    validation = arguments.validation
+    parameters = found.best_model.get_params()
+    return {
+        "settings": {
+            "data": str(arguments.data),
+            "n_samples": n_samples,
+            "n_features": n_features,
+            "n_classes": len(found.best_model.classes_),
+            "dtype": str(samples.X.dtype),
+            "validation": str(validation) if validation else None,
+            "validation_fraction": None if validation else arguments.validation_fraction or _SHARE,
+            "seed": arguments.seed,
+            "standardize": arguments.standardize,
+            **{name: parameters[name] for name in _PARAMETERS if name != "n_jobs"},
+            "n_threads": arguments.threads or machine.threads()[0],
+        },
+        "learning_rates": found.learning_rates.tolist(),
+        "regs": found.regs.tolist(),
+        "best": rows[0],
+        "results": rows,
+        "seconds": seconds,
+        "model": None if arguments.model is None else str(arguments.model),
+    }
 
-        files.save_picture("--plot", arguments.plot, plotting.plot_search(found))
-        saved.append(("picture", str(arguments.plot)))
-    if saved:
-        print()
-        print_pairs(saved)
+
+def _save(
+    arguments: argparse.Namespace, found: SearchResult, record: dict[str, Any]
+) -> tuple[list[tuple[str, str]], CommandError | None]:
+    """Write the files before anything is printed, and return what was saved, and what has failed.
+
+    A terminal or a pipe that is gone costs none of them, and one that cannot be written no other.
+    """
+    saved, failed = [], None
+    if arguments.model is not None:
+        try:
+            models.save(found.best_model, arguments.model)
+            saved.append(("model", f"{arguments.model}, trained on all but the validation samples"))
+        except CommandError as error:
+            failed = error
+    if arguments.plot is not None:
+        try:
+            files.save_picture("--plot", arguments.plot, plotting.plot_search(found))
+            saved.append(("picture", str(arguments.plot)))
+        except CommandError as error:
+            failed = failed or error
+    if arguments.json is not None:
+        text = json.dumps(record, indent=2, allow_nan=False) + "\n"
+        try:
+            files.write_text("--json", arguments.json, text)
+            saved.append(("numbers", str(arguments.json)))
+        except CommandError as error:
+            failed = failed or error
+    return saved, failed
+
+
+def _rates(text: str) -> list[float] | str:
+    """Return the numbers greater than 0 of a list with commas, or "auto"."""
+    if text == _AUTO:
+        return text
+    return [options.positive_number(part) for part in text.split(",")]
 
 
 def _numbers(text: str) -> list[float]:

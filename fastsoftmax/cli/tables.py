@@ -4,6 +4,7 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Sequence
+from typing import TextIO
 
 _GAP = 2  # spaces between columns
 _UNLIMITED = 1 << 20
@@ -36,9 +37,9 @@ def width_of_output() -> int:
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else _UNLIMITED
 
 
-def print_note(text: str) -> None:
+def print_note(text: str, file: TextIO | None = None) -> None:
     """Print a paragraph, with an empty line before it."""
-    print("", textwrap.fill(text, min(width_of_output(), _WIDEST_NOTE)), sep="\n")
+    print("", textwrap.fill(text, min(width_of_output(), _WIDEST_NOTE)), sep="\n", file=file)
 
 
 def percent(share: float | None) -> str:

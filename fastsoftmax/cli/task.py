@@ -5,6 +5,7 @@ from math import sqrt
 
 from .. import datasets
 from ..datasets import Dataset
+from ..provenance import cpu_name
 from . import machine
 from .errors import CommandError
 from .measure import Settings
@@ -65,7 +66,7 @@ def description(
         f"{count(settings.epochs, 'epoch')}, batch size {settings.batch_size}, "
         f"learning rate {settings.learning_rate:g}, seed {settings.seed}"
     )
-    where = (machine.cpu_name(), instruction_set, count(settings.n_threads, "thread"))
+    where = (cpu_name(), instruction_set, count(settings.n_threads, "thread"))
     return {"data": what, "training": how, "machine": ", ".join(filter(None, where))}
 
 

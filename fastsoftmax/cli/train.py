@@ -2,7 +2,6 @@
 
 import argparse
 import warnings
-from importlib.util import find_spec
 from pathlib import Path
 from shlex import quote
 from time import perf_counter
@@ -15,10 +14,10 @@ from ..classifier import SoftmaxClassifier
 from ..datasets import Samples
 from ..exceptions import ConvergenceWarning, DivergenceError
 from ..fitting import hold_out
-from ..labels import find_classes, joined
+from ..optional import why_missing
 from ..settings import Settings
 from ..targets import targets_of
-from . import data, models, options, train_options
+from . import data, models, options, other_samples, train_options
 from .blame import as_command_error
 from .errors import FAILED, CommandError
 from .evaluate import predict
@@ -73,22 +72,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--force", action="store_true", help="replace a file of that name, and a checkpoint")
     add("--warm-start-from", type=Path, metavar="MODEL", help="start from this model's weights")
     data.add_arguments(parser)
-    scored = parser.add_argument_group("validation: accuracy and loss on other samples, at the end")
-    ways = scored.add_mutually_exclusive_group()
-    ways.add_argument("--validation", type=Path, metavar="DATA2", help="samples, read as DATA is")
-    ways.add_argument(
-        "--validation-fraction",
-        type=options.share,
-        metavar="SHARE",
-        help="hold out this share of DATA, of every class alike (with --early-stopping: 0.1)",
-    )
-    scored.add_argument(
-        "--validation-split", choices=("train", "test"), help="which samples of DATA2"
-    )
-    scored.add_argument(
-        "--validation-target",
-        metavar="NAME",
-        help="where the labels of DATA2 are (default: --target)",
+    other_samples.add_arguments(
+        parser,
+        "validation: accuracy and loss on other samples, at the end",
+        "hold out this share of DATA, of every class alike (with --early-stopping: 0.1)",
     )
     train_options.add_arguments(parser)
     kept = parser.add_argument_group("long runs")
@@ -145,9 +132,7 @@ def _check(arguments: argparse.Namespace) -> None:
         raise CommandError(
             f"argument --model: {str(arguments.model)!r} is there already; --force replaces it"
         )
-    for name in ("split", "target"):
-        if arguments.validation is None and getattr(arguments, f"validation_{name}") is not None:
-            raise CommandError(f"argument --validation-{name}: there is no --validation")
+    other_samples.check(arguments)
     if arguments.checkpoint is None:
         for name in ("checkpoint_every", "resume"):
             if getattr(arguments, name):
@@ -181,7 +166,7 @@ def _new_model(arguments: argparse.Namespace) -> SoftmaxClassifier:
         model.validation_fraction = arguments.validation_fraction
     model.verbose = int(arguments.verbose)
     # Nobody has asked for a bar: without rich there is none.
-    model.progress_bar = not arguments.verbose and find_spec("rich") is not None
+    model.progress_bar = not arguments.verbose and why_missing("rich.progress") is None
     models.check_backend(model.backend)
     try:
         Settings(model)
@@ -200,35 +185,11 @@ def _load(arguments: argparse.Namespace, model: SoftmaxClassifier) -> Task:
     validation = None
     if arguments.validation is not None:
         known = model.classes_ if is_fitted else None
-        validation = _load_validation(arguments, samples, known)
+        validation = other_samples.load(arguments, samples, known)
     held_out = None
     if arguments.validation_fraction is not None and not model.early_stopping:
         held_out = _held_out(arguments, model, samples)
     return Task(samples, held_out, validation)
-
-
-def _load_validation(
-    arguments: argparse.Namespace, samples: Samples, known: NDArray[Any] | None
-) -> Samples:
-    """Read the samples to score with, and compare them with those to train on."""
-    path, n_features = arguments.validation, samples.X.shape[1]
-    others: dict[str, Any] = {}
-    if arguments.validation_split is not None:
-        others["split"] = arguments.validation_split
-    file_format = data.format_of(path, arguments.format)
-    # Where --target is a file, its labels are those of DATA.
-    if arguments.validation_target is not None or file_format in ("npy", "idx"):
-        others["target"] = arguments.validation_target
-    if file_format == "libsvm":
-        others["n_features"] = n_features
-    validation = data.load(path, arguments, **others)
-    data.check_features(path, validation, n_features, samples.feature_names)
-    if samples.y.ndim == 2:
-        classes = np.arange(samples.y.shape[1]) if known is None else known
-    else:
-        classes = find_classes(samples.y) if known is None else joined(known, samples.y)
-    data.check_labels(path, validation.y, classes)
-    return validation
 
 
 def _held_out(

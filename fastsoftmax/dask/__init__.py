@@ -1,17 +1,17 @@
 """Data-parallel training on Dask: the estimator, for data that lie on several machines.
 
-Needs ``pip install "fastsoftmax[dask]"``. Imports go one way: rows, sharing, partitions and groups know
-where the data are, the survey what has to be known of all of them, the two kinds of rounds how they are
-trained on; training and the classifier put it together.
+Needs ``pip install "dask[array,dataframe,distributed]"``. Imports go one way: rows, sharing, partitions and
+groups know where the data are, the survey what has to be known of all of them, the two kinds of rounds how
+they are trained on; training and the classifier put it together.
 """
+
+from ..optional import unavailable
 
 try:
     import dask.array
     import distributed
-except ImportError as error:
-    raise ImportError(
-        f'fastsoftmax.dask: needs Dask, which is not installed ({error}): pip install "fastsoftmax[dask]"'
-    ) from None
+except Exception as error:
+    raise unavailable("dask", "fastsoftmax.dask: needs", error) from error
 
 from .classifier import SoftmaxClassifier
 

@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from ..backends.protocol import LabelArray
+from ..optional import import_optional
 from ..validation import as_integer, as_real
 from .dataset import Dataset, as_float_dtype
 
@@ -54,13 +55,8 @@ def load_digits(
         )
     seed = as_integer("random_state", random_state, 0)
     float_dtype = as_float_dtype(dtype)
-    try:
-        from sklearn.datasets import load_digits as bundled
-    except ImportError as error:
-        raise ImportError(
-            f'the digits are in scikit-learn: pip install "fastsoftmax[bench]" ({error})'
-        ) from error
-    pixels, labels = bundled(return_X_y=True)
+    sklearn = import_optional("sklearn.datasets", "the digits are data of")
+    pixels, labels = sklearn.load_digits(return_X_y=True)
     X = (pixels / 16).astype(float_dtype)
     y = labels.astype(np.int64)
     train, test = _stratified_split(y, share, np.random.default_rng(seed))

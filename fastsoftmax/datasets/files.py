@@ -7,9 +7,8 @@ import os
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib import import_module
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, cast
 
 # The first bytes of compressed files, and the suffixes that promise them.
 _SIGNATURES = {"gzip": b"\x1f\x8b", "bzip2": b"BZh"}
@@ -133,20 +132,3 @@ def read_up_to(stream: IO[bytes], n_bytes: int) -> bytearray:
     while chunk := stream.read(min(_CHUNK_BYTES, n_bytes + 1 - len(content))):
         content += chunk
     return content
-
-
-def optional_module(name: str, what: str, extra: str) -> Any:
-    """Import and return a module that `what` needs.
-
-    Raises
-    ------
-    ImportError
-        With the extra to install, if it is not there.
-    """
-    try:
-        return import_module(name)
-    except ImportError as error:
-        package = "scikit-learn" if name.startswith("sklearn") else "PyArrow"
-        raise ImportError(
-            f'{what} is read with {package}: pip install "fastsoftmax[{extra}]" ({error})'
-        ) from error

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
+from ..optional import import_optional
 from ..validation import as_integer
 from .dataset import Samples
-from .files import UnreadableFile, check_is_file, open_binary, optional_module, reported
+from .files import UnreadableFile, check_is_file, open_binary, reported
 from .shapes import as_labels
 
 _NUMBER = rb"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
@@ -39,7 +40,7 @@ def read_libsvm(
         n_features = as_integer("n_features", n_features, 1)
     what = "LIBSVM lines, 'label index:value index:value ...'"
     check_is_file(path, what)
-    datasets = optional_module("sklearn.datasets", "LIBSVM text", "sklearn")
+    datasets = import_optional("sklearn.datasets", "LIBSVM text is read with")
     try:
         with open_binary(path) as stream, reported(path, what, Exception):
             X, y = datasets.load_svmlight_file(

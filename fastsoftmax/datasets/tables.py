@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..optional import import_optional
 from ..validation import as_integer
 from .dataset import Samples
-from .files import UnreadableFile, check_is_file, listed, open_binary, optional_module, reported
+from .files import UnreadableFile, check_is_file, listed, open_binary, reported
 from .shapes import as_labels
 
 # The names of the column of labels where `target` does not say it, in any case of letters.
@@ -53,7 +54,7 @@ def read_csv(
     if not isinstance(delimiter, str) or len(delimiter) != 1 or delimiter in '"\r\n':
         raise ValueError(f"delimiter: expected one character, got {delimiter!r}")
     check_is_file(path, "a CSV file")
-    arrow = optional_module("pyarrow.csv", "CSV", "data")
+    arrow = import_optional("pyarrow.csv", "CSV is read with")
     first = _first_row(path, delimiter)
     target = _name_or_index(target, [] if header is False else first)
     if header is None:
@@ -84,7 +85,7 @@ def read_parquet(path: Path, target: object = None, require_labels: bool = True)
         As in `read_csv`.
     """
     check_is_file(path, "a Parquet file")
-    parquet = optional_module("pyarrow.parquet", "Parquet", "data")
+    parquet = import_optional("pyarrow.parquet", "Parquet is read with")
     with path.open("rb") as stream, reported(path, "a Parquet file", Exception):
         table = parquet.ParquetFile(stream).read()
     target = _name_or_index(target, _names_of(path, table))

@@ -204,8 +204,8 @@ def _check_version(metadata: dict[str, Any]) -> None:
     if version > VERSION:
         raise ValueError(
             f"has version {version} of the format, written by fastsoftmax {package[:80]}; "
-            f"fastsoftmax {__version__} reads versions up to {VERSION}: upgrade it "
-            "(pip install --upgrade fastsoftmax), or save the model with this version"
+            f"fastsoftmax {__version__} reads versions up to {VERSION}: upgrade it, "
+            "or save the model with this version"
         )
 
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from .._version import __version__
 from ..fitted import whole
+from ..optional import import_optional
 from ..settings import parameters_of
 from .atomic import write_at_once
 from .files import path_of
@@ -20,12 +21,7 @@ def export_onnx(model: Any, path: str | PathLike[str]) -> None:
     """See `ModelFiles.to_onnx`."""
     model = whole(model)
     file = path_of(path, (".onnx",))
-    try:
-        import onnx
-    except ImportError:
-        raise ImportError(
-            'path: ONNX files need onnx, which is not installed: pip install "fastsoftmax[onnx]"'
-        ) from None
+    onnx = import_optional("onnx", "path: ONNX files need")
     write_at_once(file, _model(onnx, model).SerializeToString())
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from ..optional import import_optional
 from .checksum import ZEROS, check_seal, sealed
 from .strict_json import parsed
 
@@ -22,13 +23,7 @@ _ITEMSIZE = {"F32": 4, "F64": 8}
 
 def require() -> None:
     """Raise ImportError unless the library is there."""
-    try:
-        import safetensors  # noqa: F401
-    except ImportError:
-        raise ImportError(
-            "path: files that end in .safetensors need safetensors, which is not installed: "
-            'pip install "fastsoftmax[safetensors]"'
-        ) from None
+    import_optional("safetensors.numpy", "path: files that end in .safetensors need")
 
 
 def pack(metadata: str, tensors: Mapping[str, NDArray[Any]]) -> bytes:

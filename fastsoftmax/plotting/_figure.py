@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from itertools import cycle
 from typing import TYPE_CHECKING
 
+from ..optional import import_optional
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -16,16 +18,12 @@ WIDTH = 11.0
 
 def new_figure(width: float, height: float) -> Figure:
     """A figure of so many inches, which lays out what is drawn into it and is known to nobody else."""
-    try:
-        from matplotlib.figure import Figure
-        from matplotlib.layout_engine import ConstrainedLayoutEngine
-    except ImportError as error:
-        raise ImportError(
-            f'plots need matplotlib: pip install "fastsoftmax[bench]" ({error})'
-        ) from error
+    matplotlib = import_optional("matplotlib.figure", "plots need")
+    engines = import_optional("matplotlib.layout_engine", "plots need")
     # Inches between the parts and at the edges; matplotlib's default cuts it fine.
-    layout = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1)
-    return Figure(figsize=(width, height), layout=layout)
+    layout = engines.ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1)
+    figure: Figure = matplotlib.Figure(figsize=(width, height), layout=layout)
+    return figure
 
 
 def colours_of(names: Iterable[str]) -> dict[str, str]:

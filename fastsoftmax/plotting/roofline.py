@@ -98,8 +98,8 @@ def _draw_roofline(
     axes.set(
         xlabel="intensity: operations for a byte of X and, where they are large, of the weights",
         ylabel="floating-point operations a second",
-        title=title,
     )
+    axes.set_title(title, fontsize="medium")
     axes.yaxis.set_major_formatter(EngFormatter(sep=""))
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.grid(alpha=0.3, which="both")

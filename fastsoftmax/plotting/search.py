@@ -17,15 +17,16 @@ _MOST_NUMBERS = 400  # cells; with more, numbers would be too small
 
 
 def plot_search(result: Any) -> Figure:
-    """Plot the validation accuracy of every learning rate (rows) and penalty (columns).
+    """Plot the validation accuracy of every learning rate (rows) and strength of the penalty (columns).
 
-    The best one has a frame; a cell without a colour is a training that diverged.
+    The best one has a frame: of several with the same accuracy, that of the smallest validation loss. A
+    cell without a colour is a training that diverged.
 
     Parameters
     ----------
     result : SearchResult
-        What `fastsoftmax.search` returns, or anything with its attributes `learning_rates`, `regs` and
-        `scores`.
+        What `fastsoftmax.search` returns, or anything with its attributes `learning_rates`, `regs`,
+        `scores` and `best_index`.
 
     Returns
     -------
@@ -55,7 +56,8 @@ def plot_search(result: Any) -> Figure:
     figure.colorbar(image, ax=axes, label="validation accuracy")
     axes.set_xticks(range(len(regs)), [f"{reg:.3g}" for reg in regs[columns]])
     axes.set_yticks(range(len(rates)), [f"{rate:.3g}" for rate in rates[rows]])
-    axes.set(xlabel="strength of the penalty", ylabel="learning rate")
+    axes.set(xlabel="strength of the penalty (alpha)", ylabel="learning rate")
+    axes.set_title("framed: the best, of equal ones that of the smallest log loss", fontsize=8)
     axes.tick_params(axis="x", rotation=90 if len(regs) > 8 else 0)
     least, most = image.get_clim()
     if shown.size <= _MOST_NUMBERS:
@@ -69,10 +71,14 @@ def plot_search(result: Any) -> Figure:
                 fontsize=7 if np.isnan(score) else 8,
                 color="black" if bright else "white",
             )
-    if shown.count():
-        from matplotlib.patches import Rectangle
+    from matplotlib.patches import Rectangle
 
-        i, j = np.unravel_index(int(np.argmax(shown.filled(-1))), shown.shape)
-        frame = Rectangle((j - 0.5, i - 0.5), 1, 1, fill=False, edgecolor="#D55E00", linewidth=2.5)
-        axes.add_patch(frame)
+    i, j = (
+        int(np.flatnonzero(places == best)[0])
+        for places, best in zip((rows, columns), result.best_index, strict=True)
+    )
+    frame = Rectangle(
+        *((j - 0.5, i - 0.5), 1, 1), fill=False, edgecolor="#D55E00", linewidth=2.5, clip_on=False
+    )
+    axes.add_patch(frame)
     return figure

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from ...roofline import Peaks
 from ..numbers import size, three_digits
 from .facts import Facts, Record
 from .markup import NOTHING, Markup, element, filled, number, paragraphs, section, table
@@ -65,7 +66,9 @@ def _explained(facts: Facts, peaks: Record) -> Markup:
         side=side.format(ridge=three_digits(ridge)),
     )
     data = size(facts.n * facts.d * facts.itemsize)
-    return element("div", text, paragraphs(_CACHED, data=data))
+    note = Peaks(**peaks).note()
+    warning = "" if note is None else element("p", note, class_="note", role="note")
+    return element("div", text, warning, paragraphs(_CACHED, data=data))
 
 
 def _rows(facts: Facts, backend: str) -> list[list[Markup | str]]:
