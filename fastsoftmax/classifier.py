@@ -479,7 +479,7 @@ class SoftmaxClassifier(estimator.Estimator, ModelFiles):
         -----
         UserWarning
             If the first chunk was on another scale than the second one, which is no shorter, and its
-            weights are worse on that than zeros: training begins anew with the second.
+            weights are worse on that than zeros: training starts again with the second.
         """
         settings = Settings(self)
         if settings.early_stopping:

@@ -24,6 +24,9 @@ from .targets import Targets
 # the step size is smaller by more than its square. Its weights are worse than none where their loss on the
 # second one is above so many times that of zeros.
 _OTHER_SCALE, _MOST_LOSS = 3.0, 2
+# Its statistics are worse than none where a scale of the second one alone is smaller by more than this: all
+# features would be small for as many chunks as the square of that.
+_MUCH_SMALLER = 10.0
 
 
 def trained_on_chunk(
@@ -36,31 +39,34 @@ def trained_on_chunk(
     """Return the run that goes on from a whole model by an epoch over these rows; of None it begins.
 
     Statistics and step size are of all chunks so far, the weights stay what they are for X. But where the
-    first chunk was on another scale than the second one, which is no shorter, and its weights are worse on
-    that than zeros, it stood for nothing that could be gone on from, and the second begins anew.
+    first chunk was on another scale than the second one, which is no shorter, it stood for nothing: where
+    its scales were much larger, the statistics begin again with the second; and where its weights are worse
+    on the second than zeros, all does.
 
     Raises
     ------
     DivergenceError
         If the loss is infinite or NaN, or one that no sane model has.
     """
-    run = _begun(settings, before, matrix, targets, random)
+    run, has_shrunk = _begun(settings, before, matrix, targets, random)
     of_zeros, penalty = _loss_of_zeros(run), _penalty(run)
-    misled = before is not None and _is_misled(run, before)
+    # Of much larger numbers the weights are next to 0, but the intercept may be anything.
+    factor = 1 if has_shrunk else _MOST_LOSS
+    misled = has_shrunk or (before is not None and _is_misled(run, before))
     try:
         objective = run.epoch()
     except DivergenceError:
         if not misled:
             raise
         objective = np.inf
-    if misled and objective > _MOST_LOSS * of_zeros:
+    if misled and objective > factor * of_zeros:
         warnings.warn(
             f"the loss of the first chunk's weights is {objective:.3g} on the second one: its numbers were "
-            "on another scale, and training begins anew with the second",
+            "on another scale, and training starts again with the second",
             UserWarning,
             stacklevel=4,
         )
-        run, penalty = _begun(settings, None, matrix, targets, run.random), 0.0
+        (run, _), penalty = _begun(settings, None, matrix, targets, run.random), 0.0
         objective = run.epoch()
     check_chunk(objective, of_zeros + penalty, len(run.samples), run.schedule)
     run.keep(objective)
@@ -73,10 +79,18 @@ def _begun(
     matrix: NDArray[Any] | SparseRows,
     targets: Targets,
     random: np.random.Generator,
-) -> Run:
-    """Return the run before its epoch."""
+) -> tuple[Run, bool]:
+    """Return the run before its epoch, and whether the statistics before were of much larger numbers."""
     units = None if before is None else units_of(before)
-    samples = settings.samples_of(matrix, targets, targets.rows, units)
+    samples, has_shrunk = settings.samples_of(matrix, targets, targets.rows, units), False
+    if (
+        units is not None
+        and samples.units is not None
+        and _is_second(before, len(samples), settings)
+    ):
+        alone = settings.samples_of(matrix, targets, targets.rows)
+        has_shrunk = _is_much_smaller(alone.units, units)
+        samples = alone if has_shrunk else samples
     settings.find_step_size(samples, None if before is None else before._step_sizes)
     n_classes, average = len(targets.classes), None
     state = settings.initial_state(n_classes, matrix)
@@ -90,7 +104,7 @@ def _begun(
     run = Run.of(settings, samples, state, random, average)
     if before is not None:
         run.curve, run.n_steps = list(before.loss_curve_), before.t_
-    return run
+    return run, has_shrunk
 
 
 def _loss_of_zeros(run: Run) -> float:
@@ -106,9 +120,24 @@ def _penalty(run: Run) -> float:
         return penalty_of(run.state.coef, run.settings.rule.l2, run.settings.rule.l1)
 
 
+def _is_second(before: Any, n_samples: int, settings: Settings) -> bool:
+    """Whether the model has seen one chunk, and no longer one than these samples are."""
+    return bool(before.n_iter_ == 1 and before.t_ <= settings.sampling.n_steps(n_samples))
+
+
+def _is_much_smaller(alone: Standardization | None, before: Standardization) -> bool:
+    """Whether the scale of a feature that varied before, and does now, is much smaller than it was."""
+    if alone is None or alone.moments is None or before.moments is None:
+        return False
+    if alone.is_centred != before.is_centred:
+        return False
+    varies = (alone.moments.squares > 0) & (before.moments.squares > 0)
+    return bool((varies & (_MUCH_SMALLER * alone.scale < before.scale)).any())
+
+
 def _is_misled(run: Run, before: Any) -> bool:
     """Whether the model has seen no more than one chunk, no longer than this one and on another scale."""
-    if before.n_iter_ != 1 or before.t_ > run.steps_of_epoch:
+    if not _is_second(before, len(run.samples), run.settings):
         return False
     units: Standardization | None = run.samples.units
     if units is None:

@@ -1,6 +1,7 @@
 """Streams of chunks: one that stands for nothing, one that no sane model fits, and weights set by hand."""
 
 import pickle
+import warnings
 from copy import deepcopy
 
 import numpy as np
@@ -22,7 +23,7 @@ def streamed(model, X, y, first=None, n_passes=10, size=20):
     if first is not None:
         model.partial_fit(*first, classes=np.unique(y))
     for _ in range(n_passes):
-        for start in range(0, len(X), size):
+        for start in range(0, len(y), size):
             model.partial_fit(
                 X[start : start + size], y[start : start + size], classes=np.unique(y)
             )
@@ -68,6 +69,23 @@ def test_a_first_chunk_on_another_scale_is_forgotten(backend, factor, standardiz
     np.testing.assert_allclose(model.coef_, again.coef_, rtol=1e-12)  # in another order
     streamed(model, X, y)
     assert model.score(X, y) > plain.score(X, y) - 0.02
+
+
+@pytest.mark.parametrize("convert", [np.asarray, csr_array], ids=["dense", "sparse"])
+@pytest.mark.parametrize("columns", [slice(None), slice(2)], ids=["all columns", "two columns"])
+def test_the_statistics_of_a_first_chunk_of_much_larger_numbers_are_forgotten(
+    backend, convert, columns
+):
+    X, y = mixed(load_breast_cancer)
+    model = SoftmaxClassifier(standardize=True, backend=backend, random_state=0)
+    plain = streamed(deepcopy(model), convert(X), y)
+    large = X[:20].copy()
+    large[:, columns] *= 1e3
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="the loss of the first chunk's weights")
+        streamed(model, convert(X), y, (convert(large), y[:20]))
+    np.testing.assert_allclose(model.scale_, plain.scale_, rtol=1e-12)
+    assert model.score(convert(X), y) > plain.score(convert(X), y) - 0.01
 
 
 @pytest.mark.parametrize("convert", [np.asarray, csr_array], ids=["dense", "sparse"])
