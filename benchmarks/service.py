@@ -142,6 +142,7 @@ class Service:
             learning_rates=[0.01, 0.1],
             regs=[1e-4, 0.1],
             max_iter=1,
+            tol=None,
             random_state=i,
             n_jobs=self.n_threads,
         )

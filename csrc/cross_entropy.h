@@ -109,22 +109,26 @@ ALWAYS_INLINE double gap_of(double u, double m, double z, double *lost) {
 /* Returns sum(u * (m - z)), which is the result plus *lost; rest = sum(u) but for the element at `place`. */
 ALWAYS_INLINE double expected_gap(const real *z, size_t n, real m, size_t place,
                                   const struct row_targets *u, double *lost, double *rest) {
-    double gaps[SUMS] = {0}, losts[SUMS] = {0}, masses[SUMS] = {0}, of_sum;
+    double gaps[SUMS] = {0}, losts[SUMS] = {0}, masses[SUMS] = {0}, of_masses[SUMS] = {0}, of_sum;
     for (size_t first = 0; first < n; first += SUMS) {
         size_t end = n - first < SUMS ? n - first : SUMS;
         for (size_t i = 0; i < end; ++i) {
             double target = target_of(u, first + i);
             double gap = gap_of(target, (double)m, (double)z[first + i], losts + i);
+            double other = first + i == place ? 0 : target;
             if (sizeof(real) < sizeof(double)) {
                 gaps[i] += gap;
+                masses[i] += other;
             } else {
                 gaps[i] = sum_of(gaps[i], gap, &of_sum);
                 losts[i] += of_sum;
+                /* Shares of smoothing are alike, and so would be their roundings. */
+                masses[i] = sum_of(masses[i], other, &of_sum);
+                of_masses[i] += of_sum;
             }
-            masses[i] += first + i == place ? 0 : target;
         }
     }
-    *rest = fold_sums(masses);
+    *rest = fold_sums(masses) + fold_sums(of_masses);
     *lost = fold_sums(losts);
     if (sizeof(real) < sizeof(double)) return fold_sums(gaps);
     double gap = 0;

@@ -221,6 +221,7 @@ def as_labels(y: ArrayLike, name: str) -> NDArray[Any]:
         raise TypeError(f"{name}: expected a list or an array of labels, got {type(y).__name__}")
     if labels.ndim != 1:
         raise ValueError(f"{name}: expected one dimension, got shape {labels.shape}")
+    labels = _as_unsigned(y, labels)
     kind = labels.dtype.kind
     if kind not in "iubfOUSTM":
         raise TypeError(f"{name}: expected {_ACCEPTED}, got dtype {labels.dtype}")
@@ -239,6 +240,14 @@ def as_labels(y: ArrayLike, name: str) -> NDArray[Any]:
     elif kind == "O" or hasattr(labels.dtype, "na_object"):
         return _of_one_type(labels, name)
     return labels
+
+
+def _as_unsigned(given: ArrayLike, labels: NDArray[Any]) -> NDArray[Any]:
+    """Return a list's integers as uint64 where NumPy has made floats of them and that holds them."""
+    if labels.dtype.kind != "f" or not isinstance(given, list | tuple):
+        return labels
+    are_unsigned = all(isinstance(v, int | np.integer) and 0 <= v < 1 << 64 for v in given)
+    return np.array(given, np.uint64) if are_unsigned else labels
 
 
 def _check_list(given: list[Any] | tuple[Any, ...], labels: NDArray[Any], name: str) -> None:

@@ -50,7 +50,7 @@ SPARSE_TRAINING = [
     {"penalty": "l2", "alpha": 8, "batch_size": 64, "fit_intercept": False},
     {"penalty": None, "batch_size": 16},
     {"penalty": "elasticnet", "batch_size": 16, "standardize": True},
-    {"penalty": "l2", "alpha": 0.1, "batch_size": 3, "momentum": 0.9, "nesterov": True},
+    {"penalty": "l2", "alpha": 0.1, "batch_size": 32, "momentum": 0.5, "nesterov": True},
 ]
 
 

@@ -101,8 +101,8 @@ def test_rows_of_unequal_length(backend, name, argument):
 )
 def test_numbers_that_are_not_finite(backend, name, argument, bad):
     array = np.array(SOFT if argument == "targets" else VALID[name][argument])
-    # In logits a single -inf is a masked class.
-    array[..., :] = bad if argument == "logits" else array
+    # A single -inf is a masked class in logits and in the intercept.
+    array[..., :] = bad if argument in ("logits", "intercept") else array
     array[..., -1] = bad
     assert_fails(backend, name, {argument: array}, ValueError, rf"^{argument}: ")
 

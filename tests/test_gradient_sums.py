@@ -534,7 +534,11 @@ BAD_STEPS = {
     "momentum of bool": ({"momentum": True}, TypeError, "momentum: .*got True"),
     "nesterov of int": ({"nesterov": 1}, TypeError, "nesterov: expected True or False, got 1"),
     "nesterov of str": ({"nesterov": "no"}, TypeError, "nesterov: .*got 'no'"),
-    "nesterov alone": ({"nesterov": True}, ValueError, "nesterov: .*without momentum, got True"),
+    "nesterov alone": (
+        {"nesterov": True, "momentum": 0},
+        ValueError,
+        "nesterov: .*without momentum, got True",
+    ),
     "no nesterov": ({"nesterov": None}, TypeError, "nesterov: .*got None"),
     "l1_step": ({"l1_step": "prox"}, ValueError, "l1_step: .*got 'prox'"),
     "coef of other shape": (
@@ -648,7 +652,7 @@ def test_ranks_of_mpi_train_the_model_that_one_does(tmp_path):
 
 def test_the_page_shows_the_loop_of_the_example():
     page = EXAMPLE.parents[1] / "docs" / "data-parallel.md"
-    [loop] = [text for text in blocks(page, "text") if "allreduce" in text]
+    [loop] = [text for text in blocks(page, "python") if "allreduce" in text]
     assert loop in EXAMPLE.read_text("utf-8")
 
 

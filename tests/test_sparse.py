@@ -605,7 +605,6 @@ PARTS = {
     "shape": (3, 4),
 }
 HOSTILE = {
-    "long double": ({"data": np.ones(3, np.longdouble)}, TypeError, "dtype .*float128"),
     "complex": ({"data": np.ones(3, complex)}, TypeError, "dtype complex128"),
     "objects": ({"data": np.array([None] * 3)}, TypeError, "dtype object"),
     "no values": ({"data": None}, ValueError, r"X\.data in one dimension"),

@@ -174,7 +174,7 @@ MAY_IMPORT = {
     "classifier": LEAVES
     | {"averaging", "backends", "checkpoints", "estimator", "fitted", "fitting", "loss", "linear"}
     | {"persistence", "samples", "scores", "settings", "standardization", "step_size"}
-    | {"streaming", "targets", "watching"},
+    | {"growing", "streaming", "targets", "watching"},
     "gradient_sums": LEAVES | {"backends", "loss_options", "samples", "settings"},
     "several": LEAVES | {"backends", "settings", "sgd"},
     "searching": LEAVES

@@ -2,10 +2,8 @@
 
 import json
 import os
-import platform
 import sys
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -15,13 +13,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from fastsoftmax.cli import machine
 from fastsoftmax.cli.errors import FAILED, CommandError
 from fastsoftmax.cli.numbers import duration, three_digits
+from fastsoftmax.provenance import provenance
 
 from .rounds import Timing
 
-_PACKAGES = ("fastsoftmax", "numpy", "torch", "jax", "scikit-learn", "threadpoolctl")
+_PACKAGES = ("torch", "jax")  # besides those of every measurement
 _WIDTH_OF_A_FILE = 120
 
 
@@ -98,22 +96,9 @@ def save_json(json_target: str | None, command: str, settings: Any, content: Any
     """Write everything in the types of JSON, with what it was measured on."""
     if json_target is None:
         return
-    sets = machine.instruction_sets()
-    record = {
-        "command": command,
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": {
-            "python": platform.python_version(),
-            **{package: _version_of(package) for package in _PACKAGES},
-        },
-        "machine": {
-            "system": platform.platform(),
-            "cpu": machine.cpu_name(),
-            "instruction_set": None if sets is None else sets[0],
-        },
-        "settings": settings,
-        **content,
-    }
+    head = provenance()
+    head["versions"] |= {package: _version_of(package) for package in _PACKAGES}
+    record = {"command": command, **head, "settings": settings, **content}
     text = json.dumps(record, indent=2, allow_nan=False) + "\n"
     if json_target == "-":
         sys.stdout.write(text)

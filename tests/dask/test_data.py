@@ -431,7 +431,9 @@ def test_what_partitions_share_is_computed_once(client, tmp_path, make):
     for max_iter in (1, 2):
         model = make(client, persist=False, batch_size=N, max_iter=max_iter).fit(centred, labels)
         passes.append(len(reads.take()) / len(SIZES))
-    assert passes == [3, 4]  # the mean, the survey, and every epoch
+    # The mean, the survey, and every epoch, but what a worker still has from the pass before.
+    assert passes[0] <= 3
+    assert passes[1] <= 4
 
 
 @pytest.mark.parametrize("persist", [True, False])

@@ -21,6 +21,7 @@ from types import SimpleNamespace
 
 import dask
 import dask.array as da
+import distributed
 import numpy as np
 import pytest
 from distributed import Client, LocalCluster, get_client, secede, wait, worker_client
@@ -787,9 +788,14 @@ def test_a_fit_within_a_task(clients, task):
     client = clients(1)  # whose only thread has the task
     expected = fit_on(client, "local")
     futures = [client.submit(fit, pure=False) for _ in range(2)]
-    for coef, score in client.gather(futures):
-        np.testing.assert_array_equal(coef, expected.coef_)
-        assert score == expected.score(*collections())
+    try:
+        for coef, score in client.gather(futures):
+            np.testing.assert_array_equal(coef, expected.coef_)
+            assert score == expected.score(*collections())
+    finally:
+        # A worker makes its client the default one of the process, which is that of the tests here.
+        for default in set(distributed.client._global_clients.values()):
+            distributed.client._del_global_client(default)
 
 
 def test_fits_in_threads_leave_no_filter_of_warnings(client, monkeypatch):
