@@ -50,8 +50,9 @@ def trained_on_chunk(
     """
     run, has_shrunk = _begun(settings, before, matrix, targets, random)
     of_zeros, penalty = _loss_of_zeros(run), _penalty(run)
-    # Of much larger numbers the weights are next to 0, but the intercept may be anything.
-    factor = 1 if has_shrunk else _MOST_LOSS
+    # Of much larger numbers the weights are next to 0, but the intercept may be anything: a loss that is
+    # clearly above that of zeros is enough then.
+    factor = 1.1 if has_shrunk else _MOST_LOSS
     misled = has_shrunk or (before is not None and _is_misled(run, before))
     try:
         objective = run.epoch()

@@ -5,7 +5,7 @@ and storing a result is computed in float64. That makes this backend the referen
 """
 
 from collections.abc import Sequence
-from math import exp, fsum, isnan, log, nan
+from math import exp, isnan, log, nan
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,11 +78,11 @@ def _loss_and_gradient(
         loss = sum(
             t * ((largest - score) + log(total)) for t, score in zip(target, z, strict=True) if t
         )
-        mass = fsum(target)
+        mass = sum(target)
         gradient = [scale * (mass * p_k - t) for p_k, t in zip(p, target, strict=True)]
         # The largest logit's p may round to 1: there, from what the other classes have.
         m = z.index(largest)
-        others, rest = fsum(terms[:m] + terms[m + 1 :]), fsum(target[:m] + target[m + 1 :])
+        others, rest = sum(terms[:m] + terms[m + 1 :]), sum(target[:m] + target[m + 1 :])
         gradient[m] = scale * (rest - mass * (others / total))
         return loss, gradient
     loss = (largest - z[target]) + log(total)
