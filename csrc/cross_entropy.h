@@ -7,7 +7,8 @@
  *     largest logit the loss is log(1 + others / e_y), and the label's gradient -others / total: no cancellation
  *     where the label dominates.
  *   - With other targets t, the largest logit z_m takes the place of the label, as p can round to 1 nowhere
- *     else: others leaves out e_m, rest = sum of t_k for k != m, and dz_m = scale * (rest - sum(t) * others / total).
+ *     else: others leaves out e_m, rest = sum of t_k for k != m, and where e_m > others,
+ *     dz_m = scale * (rest - sum(t) * others / total).
  *   - The losses of LANES rows are taken at once: a logarithm is a long chain of operations.
  *   - Weights of rows and classes and label smoothing make other targets u of t (struct target_weights). They
  *     are made where they are used, once for the loss and once for the gradient: a matrix of them would be
@@ -175,10 +176,11 @@ ALWAYS_INLINE double soft_row(const real *z, size_t n, const struct row_targets 
                                        (of_total + lost) * reduction);
     reduce_terms(dz, n, reduction);
     soft_gradient(u, n, scale, factor, dz);
-    if (label != place) {
+    int dominates = term > others; /* else p is at most 1 / 2, and rest may be far larger than dz */
+    if (label != place || !dominates) {
         dz[label] = (real)(scale * (mass * (label_term / total) - target_of(u, label)));
     }
-    dz[place] = (real)(scale * (rest - mass * (others / total)));
+    if (dominates) dz[place] = (real)(scale * (rest - mass * (others / total)));
     return total;
 }
 

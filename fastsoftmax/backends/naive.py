@@ -83,7 +83,8 @@ def _loss_and_gradient(
         # The largest logit's p may round to 1: there, from what the other classes have.
         m = z.index(largest)
         others, rest = sum(terms[:m] + terms[m + 1 :]), sum(target[:m] + target[m + 1 :])
-        gradient[m] = scale * (rest - mass * (others / total))
+        if terms[m] > others:
+            gradient[m] = scale * (rest - mass * (others / total))
         return loss, gradient
     loss = (largest - z[target]) + log(total)
     return loss, [scale * (p_k - (k == target)) for k, p_k in enumerate(p)]

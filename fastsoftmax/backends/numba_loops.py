@@ -136,7 +136,8 @@ def _soft_rows(logits, targets, scale, totals, losses, dlogits):  # type: ignore
         for k in range(logits.shape[1]):
             p = exp(np.float64(logits[i, k]) - largest) / totals[i]
             dlogits[i, k] = scale * (mass * p - np.float64(targets[i, k]))
-        dlogits[i, place] = scale * (rest - mass * (others / totals[i]))
+        if others < 1:  # the largest term
+            dlogits[i, place] = scale * (rest - mass * (others / totals[i]))
 
 
 @_jit(parallel=True)

@@ -106,7 +106,8 @@ def softmax_cross_entropy(
             # The largest logit's p may round to 1: there, from what the other classes have.
             others, rest = (_sum_without(values, largest) for values in (probabilities, targets))
             mass = rest + targets[largest]
-            dlogits[largest] = rest - mass * (others / total[:, 0])
+            near_1 = rest - mass * (others / total[:, 0])
+            dlogits[largest] = np.where(others < 1, near_1, dlogits[largest])
         with np.errstate(over="ignore", invalid="ignore"):  # weights that float32 cannot hold
             dlogits *= dlogits.dtype.type(scale)
     return -1
