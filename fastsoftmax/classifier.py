@@ -195,7 +195,7 @@ class SoftmaxClassifier(estimator.Estimator, ModelFiles):
     -----
     `classes_`, `coef_` and `intercept_` may be set by hand, of a new object or of one that is fitted, by
     assignment or in place: all methods take them as they are, and `partial_fit` and, with `warm_start`,
-    `fit` go on from them. An average of weights that were replaced begins anew. Classes are to be
+    `fit` go on from them. An average of weights that were replaced starts again. Classes are to be
     sorted, and two of them have two rows of weights.
 
     `X` may be float32, float64, float16, uint8, of other integers or booleans, with any strides, or long

@@ -77,7 +77,7 @@ def whole(model: Any) -> Any:
 
 
 def to_go_on(model: Any) -> Any:
-    """Return the same for training to go on with: averages of weights that were replaced begin anew.
+    """Return the same for training to go on with: averages of weights that were replaced start again.
 
     Raises
     ------
@@ -104,10 +104,10 @@ def units_of(model: Any) -> Standardization | None:
 
 
 def _are_replaced(model: Any) -> bool:
-    """Whether the weights are others than the mean that was published: in place, or by assignment.
+    """Return whether the weights differ from the published mean: changed in place, or by assignment.
 
-    That is made anew and compared, so that it needs no copy; its intercept may be off by a rounding, where
-    the order of a sum was another.
+    The mean is computed again and compared, which needs no copy; its intercept may be off by a rounding
+    where the order of a sum differed.
     """
     coef, intercept = parameters_of(model)
     units, published = units_of(model), model._last

@@ -122,12 +122,12 @@ def _penalty(run: Run) -> float:
 
 
 def _is_second(before: Any, n_samples: int, settings: Settings) -> bool:
-    """Whether the model has seen one chunk, and no longer one than these samples are."""
+    """Return whether the model has seen exactly one chunk, which was not longer than this one."""
     return bool(before.n_iter_ == 1 and before.t_ <= settings.sampling.n_steps(n_samples))
 
 
 def _is_much_smaller(alone: Standardization | None, before: Standardization) -> bool:
-    """Whether the scale of a feature that varied before, and does now, is much smaller than it was."""
+    """Return whether a feature that varies in both chunks has a much smaller scale than before."""
     if alone is None or alone.moments is None or before.moments is None:
         return False
     if alone.is_centred != before.is_centred:
@@ -137,7 +137,7 @@ def _is_much_smaller(alone: Standardization | None, before: Standardization) -> 
 
 
 def _is_misled(run: Run, before: Any) -> bool:
-    """Whether the model has seen no more than one chunk, no longer than this one and on another scale."""
+    """Return whether the model has seen exactly one chunk, not longer than this one, on another scale."""
     if not _is_second(before, len(run.samples), run.settings):
         return False
     units: Standardization | None = run.samples.units
