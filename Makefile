@@ -15,9 +15,9 @@ C_FILES := $(sort $(shell find csrc tests/c tests/fuzz -name '*.[ch]'))
 CYTHON_FILES := $(sort $(shell find fastsoftmax -name '*.pyx' -o -name '*.pxd' -o -name '*.pxi'))
 BUILD_INPUTS := pyproject.toml setup.py csrc/build_flags.sh $(filter csrc/%,$(C_FILES)) $(CYTHON_FILES)
 
-TESTS_OF_THREADS := tests/test_threads.py tests/test_processes.py tests/test_interruption.py
-TESTS_OF_MEMORY := -q --timeout=3000 -k "compiled and not numba" tests/test_sgd.py::test_one_step_of_a_kernel \
-	tests/test_linear.py tests/test_search.py tests/test_sparse.py
+TESTS_OF_THREADS := tests/arrays/test_threads.py tests/backends/test_processes.py tests/training/test_interruption.py
+TESTS_OF_MEMORY := -q --timeout=3000 -k "compiled and not numba" tests/training/test_epoch.py::test_one_step_of_a_kernel \
+	tests/loss/test_linear.py tests/classifier/test_grid_search.py tests/training/test_sparse_training.py
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
@@ -116,7 +116,7 @@ mutants: $(VENV)/.test ## plant bugs in kernels and training, one by one: do the
 
 clean: ## remove everything that make made, the environment included
 	rm -rf $(VENV) $(PEERS_VENV) $(FUZZ_VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks
-	rm -f fastsoftmax/backends/_core.c fastsoftmax/backends/*.so
+	rm -f fastsoftmax/backends/compiled/_core.c fastsoftmax/backends/compiled/*.so
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 # One stamp for each extra. An extra holds the one before it, so its stamp stands for both.

@@ -23,10 +23,10 @@ from pathlib import Path
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
-KERNEL_SOURCE = "csrc/kernels.c"
-INCLUDED = [str(path) for path in Path("fastsoftmax/backends").glob("*.pxi")]
+KERNEL_SOURCE = "csrc/kernels/kernel_table.c"
+INCLUDED = [str(path) for path in Path("fastsoftmax/backends/compiled").glob("*.pxi")]
 API_HEADER = "fastsoftmax/include/fastsoftmax.h"
-HEADERS = [*map(str, Path("csrc").glob("*.h")), "csrc/build_flags.sh"]
+HEADERS = [*map(str, Path("csrc").rglob("*.h")), "csrc/build_flags.sh"]
 
 # Those of GCC and Clang, by name.
 FLAGS = {
@@ -178,7 +178,7 @@ class BuildKernels(build_ext):
 
 def remove_compiled():
     """An editable install of this tree would still find what an earlier one has compiled."""
-    for compiled in Path("fastsoftmax/backends").glob("_core*"):
+    for compiled in Path("fastsoftmax/backends/compiled").glob("_core*"):
         if compiled.suffix in (".so", ".pyd"):
             print(f"fastsoftmax: FASTSOFTMAX_PURE is set: removing {compiled}")
             compiled.unlink()
@@ -196,12 +196,12 @@ def extensions():
     if LIMITED_API:
         macros.append(("Py_LIMITED_API", "0x030B0000"))
     core = Extension(
-        "fastsoftmax.backends._core",
+        "fastsoftmax.backends.compiled._core",
         sources=[
-            "fastsoftmax/backends/_core.pyx",
-            "csrc/dispatch.c",
-            "csrc/phases.c",
-            "csrc/pool.c",
+            "fastsoftmax/backends/compiled/_core.pyx",
+            "csrc/kernels/dispatch.c",
+            "csrc/runtime/timers.c",
+            "csrc/runtime/thread_pool.c",
         ],
         include_dirs=["csrc", "fastsoftmax/include"],
         define_macros=macros,

@@ -12,7 +12,7 @@ import numpy as np
 from rich.text import Text
 
 import fastsoftmax
-from tests import families, oracle
+from tests.support import hard_logits, oracle
 
 from .peers.tables import new_console, new_table
 
@@ -147,7 +147,7 @@ def main() -> int:
         "--classes",
         nargs="+",
         type=int,
-        default=families.NUMBERS_OF_CLASSES,
+        default=hard_logits.NUMBERS_OF_CLASSES,
         metavar="N",
         help="numbers of classes (default: %(default)s)",
     )
@@ -163,10 +163,10 @@ def main() -> int:
             columns = [f"{what}\n{name}" for what in Errors._fields for name in contenders]
             table = new_table(f"{dtype.__name__}\n{n_classes} classes", *columns, "of its\nbound")
             n_rows = _ROWS_OF.get(n_classes, _MOST_ROWS)
-            for name, kind in families.PROBLEMS:
+            for name, kind in hard_logits.PROBLEMS:
                 if kind != "labels" and n_classes > MAX_CLASSES_WITH_MATRICES:
                     continue
-                logits, targets, options = families.problem(
+                logits, targets, options = hard_logits.problem(
                     name, kind, n_rows, n_classes, dtype, arguments.seed
                 )
                 found = compare(list(contenders.values()), logits, targets, **options)
@@ -183,7 +183,7 @@ def main() -> int:
             console.print()
     console.print(
         "The largest error of a loss, and of an entry of its gradient, in units of eps / 2, against 50\n"
-        "digits; and the largest of ours over its derived bound (tests/oracle.py).\n"
+        "digits; and the largest of ours over its derived bound (tests/support/oracle.py).\n"
         f"Above the bound: {exceeded}. Above a peer's error: {behind} of {n_cells}."
     )
     return int(exceeded > 0)

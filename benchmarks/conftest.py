@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 from threadpoolctl import threadpool_limits
 
+from fastsoftmax._arrays.threads import default_n_threads
 from fastsoftmax.backends import NAMES, why_unavailable
-from fastsoftmax.threads import default_n_threads
 
 BACKENDS = [name for name in reversed(NAMES) if why_unavailable(name) is None]
 DTYPES = ["float32", "float64"]

@@ -21,7 +21,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV, ShuffleSplit
 
 from fastsoftmax import SoftmaxClassifier, search
-from fastsoftmax.threads import default_n_threads
+from fastsoftmax._arrays.threads import default_n_threads
 
 SHAPES = [(20000, 784, 10), (20000, 784, 10, "uint8"), (50000, 54, 7), (1797, 64, 10)]
 RATES, REGS = np.geomspace(1e-4, 1e-2, 4), np.geomspace(1e-5, 1e-2, 4)

@@ -8,6 +8,7 @@ from ._version import __version__
 if TYPE_CHECKING:
     from . import datasets, lecture, plotting, schedules
     from .classifier import SoftmaxClassifier, load
+    from .classifier.grid_search import SearchResult, search
     from .exceptions import (
         ClusterError,
         ConvergenceWarning,
@@ -15,12 +16,21 @@ if TYPE_CHECKING:
         ModelFileError,
         NotFittedError,
     )
-    from .gradcheck import GradientCheck, check_gradient, numerical_gradient
-    from .gradient_sums import GradientSum, apply_gradient, loss_gradient_sum
-    from .linear import LinearGradients, linear_cross_entropy, penalty
-    from .loss import cross_entropy, log_softmax, logsumexp, softmax, softmax_cross_entropy
+    from .loss import (
+        GradientCheck,
+        LinearGradients,
+        check_gradient,
+        cross_entropy,
+        linear_cross_entropy,
+        log_softmax,
+        logsumexp,
+        numerical_gradient,
+        penalty,
+        softmax,
+        softmax_cross_entropy,
+    )
     from .profiling import profile
-    from .searching import SearchResult, search
+    from .training.gradient_sums import GradientSum, apply_gradient, loss_gradient_sum
 
 __all__ = [
     "ClusterError",
@@ -59,16 +69,18 @@ __all__ = [
 # `import fastsoftmax` alone takes a millisecond and does not even import NumPy.
 _NAMES = {
     "classifier": ["SoftmaxClassifier", "load"],
+    "classifier.grid_search": ["SearchResult", "search"],
     "exceptions": [
         *("ClusterError", "ConvergenceWarning", "DivergenceError", "ModelFileError"),
         "NotFittedError",
     ],
-    "gradient_sums": ["GradientSum", "apply_gradient", "loss_gradient_sum"],
-    "gradcheck": ["GradientCheck", "check_gradient", "numerical_gradient"],
-    "linear": ["LinearGradients", "linear_cross_entropy", "penalty"],
+    "loss": [
+        *("GradientCheck", "check_gradient", "numerical_gradient"),
+        *("LinearGradients", "linear_cross_entropy", "penalty"),
+        *("cross_entropy", "log_softmax", "logsumexp", "softmax", "softmax_cross_entropy"),
+    ],
     "profiling": ["profile"],
-    "searching": ["SearchResult", "search"],
-    "loss": ["cross_entropy", "log_softmax", "logsumexp", "softmax", "softmax_cross_entropy"],
+    "training.gradient_sums": ["GradientSum", "apply_gradient", "loss_gradient_sum"],
 }
 _HOME = {name: module for module, names in _NAMES.items() for name in names}
 

@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 
-import fastsoftmax
-
+from ._optional import unavailable
 from .backends import get_backend
-from .optional import unavailable
+from .loss import functional as _functional
 
 try:
     from numba import njit, types
@@ -111,7 +110,7 @@ def softmax_cross_entropy(logits: Any, labels: Any, dlogits: Any, n_threads: int
     (0.6931471805599453, array([[-0.5,  0.5]]))
     """
     loss: float
-    loss, _ = fastsoftmax.softmax_cross_entropy(logits, labels, out=dlogits, n_threads=n_threads)
+    loss, _ = _functional.softmax_cross_entropy(logits, labels, out=dlogits, n_threads=n_threads)
     return loss
 
 

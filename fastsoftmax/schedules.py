@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from . import validation
+from ._arrays import validation
 
 NAMES = ("constant", "invscaling", "adaptive", "step", "cosine")
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from . import loss
-from .optional import unavailable
+from ._optional import unavailable
+from .loss import functional
 
 try:
     import torch
@@ -130,14 +130,14 @@ class _CrossEntropy(torch.autograd.Function):  # type: ignore[misc]  # not known
         targets = target.movedim(axis, -1) if is_soft else target
         arguments = _array(logits.movedim(axis, -1)), _array(targets)
         if ctx.needs_input_grad[0]:
-            losses, dlogits = loss.softmax_cross_entropy(*arguments, **options)
+            losses, dlogits = functional.softmax_cross_entropy(*arguments, **options)
             has_ignored = not is_soft and options["ignore_index"] is not None
             ignored = target == options["ignore_index"] if has_ignored else None
             ctx.save_for_backward(torch.from_numpy(dlogits).movedim(-1, axis), ignored)
             ctx.axis, ctx.dtype = axis, logits.dtype
             ctx.is_per_row = options["reduction"] == "none"
         else:
-            losses = loss.cross_entropy(*arguments, **options)
+            losses = functional.cross_entropy(*arguments, **options)
         return torch.from_numpy(np.asarray(losses)).to(logits.dtype)
 
     @staticmethod

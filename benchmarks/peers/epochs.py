@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from fastsoftmax.cli.machine import wait_for_sleeping_threads
-from fastsoftmax.roofline import measure_peaks
+from fastsoftmax.profiling.roofline import measure_peaks
 
 from . import tables, text
 from .contender import present_and_missing

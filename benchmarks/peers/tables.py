@@ -15,7 +15,7 @@ from rich.text import Text
 
 from fastsoftmax.cli.errors import FAILED, CommandError
 from fastsoftmax.cli.numbers import duration, three_digits
-from fastsoftmax.provenance import provenance
+from fastsoftmax.profiling.provenance import provenance
 
 from .rounds import Timing
 

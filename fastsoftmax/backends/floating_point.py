@@ -31,7 +31,7 @@ def in_default_float_state(function: Callable[P, R]) -> Callable[P, R]:
 @cache
 def _float_state() -> Callable[[], AbstractContextManager[object]]:
     try:
-        from ._core import FloatState
+        from .compiled._core import FloatState
     except Exception:  # not installed, or refused at import: `get_backend` says why
         return nullcontext
     return FloatState

@@ -8,8 +8,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import phases, regularizers
-from ..sparse import SparseRows, steps_between_penalties
+from .._arrays.csr import SparseRows, steps_between_penalties
+from . import penalties, recorder
 from .protocol import Data, FloatArray, LabelArray, Rule, State, TargetWeights
 
 # Numbers that are converted at once.
@@ -59,9 +59,9 @@ def sgd_epoch(
         for step, rate in enumerate(rates.tolist()):
             rows = order[step * batch_size : (step + 1) * batch_size]
             losses = np.empty(len(rows))
-            begun = phases.begin()
+            begun = recorder.begin()
             X, targets = read_rows(data, rows, state.coef.dtype), data.targets[rows]
-            phases.add(phases.NAMES[phases.CONVERT], begun)
+            recorder.add(recorder.NAMES[recorder.CONVERT], begun)
             invalid = linear_cross_entropy(
                 X,
                 current.coef.T,
@@ -78,15 +78,15 @@ def sgd_epoch(
             # What overflows shows in the objective or in the weights, which the caller looks at.
             with np.errstate(over="ignore", invalid="ignore"):
                 if step % between == 0:
-                    penalty = regularizers.value(current.coef, rule.l2, rule.l1)
+                    penalty = penalties.value(current.coef, rule.l2, rule.l1)
                 objectives[step] = losses.mean() + penalty if invalid < 0 else np.nan
                 done = step + 1
                 if not np.isfinite(objectives[step]):
                     break
-                begun = phases.begin()
+                begun = recorder.begin()
                 # One assignment: a signal between two bytecodes finds the old state or the new one.
                 current = stepped(current, dcoef, dintercept, rule, rate)
-                phases.add(phases.NAMES[phases.UPDATE], begun)
+                recorder.add(recorder.NAMES[recorder.UPDATE], begun)
     finally:
         for array, new in zip(state, current, strict=True):
             if array is not None and new is not None:
@@ -153,10 +153,10 @@ def stepped(
     """Return the state after one step; see `Rule` for the formula."""
     l1 = rule.l1 if rule.subgradient else 0.0
     if rule.l2 or l1:
-        dcoef = dcoef + regularizers.gradient(state.coef, rule.l2, l1)
+        dcoef = dcoef + penalties.gradient(state.coef, rule.l2, l1)
     coef, coef_velocity = _moved(state.coef, state.coef_velocity, dcoef, rule, rate)
     if rule.l1 and not rule.subgradient:
-        coef = regularizers.soft_threshold(coef, rate * rule.l1)
+        coef = penalties.soft_threshold(coef, rate * rule.l1)
     intercept, intercept_velocity = state.intercept, state.intercept_velocity
     if intercept is not None and dintercept is not None:
         intercept, intercept_velocity = _moved(

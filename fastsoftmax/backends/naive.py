@@ -10,10 +10,9 @@ from math import exp, isnan, log, nan
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import phases
-from . import minibatches
+from . import minibatches, recorder
 from .protocol import Data, FloatArray, LabelArray, Rule, State, TargetWeights
-from .weighting import weighted, weighted_targets
+from .sample_weights import weighted, weighted_targets
 
 name = "naive"
 column_moments = minibatches.column_moments
@@ -125,7 +124,7 @@ def linear_cross_entropy(
     n_threads: int,
     weights: TargetWeights | None = None,
 ) -> int:
-    begun = phases.begin()
+    begun = recorder.begin()
     n_features, n_classes = W.shape
     if weights is not None:
         targets = weighted_targets(targets, weights, n_classes, X.dtype)
@@ -162,7 +161,7 @@ def linear_cross_entropy(
             dW[...] = np.reshape(sum_dW, (n_classes, n_features)).T
         if dintercept is not None:
             dintercept[...] = sum_dintercept
-    phases.add(phases.TOGETHER, begun)
+    recorder.add(recorder.TOGETHER, begun)
     return -1
 
 

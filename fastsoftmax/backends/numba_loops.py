@@ -16,10 +16,9 @@ import numpy as np
 from numba import prange
 from numpy.typing import NDArray
 
-from .. import phases
-from . import forking, minibatches
+from . import forking, minibatches, recorder
 from .protocol import Data, FloatArray, LabelArray, Rule, State, TargetWeights
-from .weighting import weighted
+from .sample_weights import weighted
 
 name = "numba"
 column_moments = minibatches.column_moments
@@ -240,16 +239,16 @@ def linear_cross_entropy(
     n_threads: int,
     weights: TargetWeights | None = None,
 ) -> int:
-    begun = phases.begin()
+    begun = recorder.begin()
     X = np.ascontiguousarray(X)  # one layout: Numba compiles anew for each
     coef = np.ascontiguousarray(W.T)
     offsets = np.zeros(len(coef), X.dtype) if intercept is None else intercept
     logits = np.empty((len(X), len(coef)), X.dtype)
     with _threads(n_threads, X.size * len(coef)):
         _scores(X, coef, offsets, logits)
-    begun = phases.add(phases.NAMES[phases.SCORES], begun)
+    begun = recorder.add(recorder.NAMES[recorder.SCORES], begun)
     invalid = softmax_cross_entropy(logits, targets, scale, losses, logits, n_threads, weights)
-    begun = phases.add(phases.NAMES[phases.LOSS], begun)
+    begun = recorder.add(recorder.NAMES[recorder.LOSS], begun)
     if invalid >= 0:
         return invalid
     dlogits = logits
@@ -263,7 +262,7 @@ def linear_cross_entropy(
                 dintercept[...] = doffsets
         if dX is not None:
             _gradient_of_X(dlogits, coef, dX)
-    phases.add(phases.NAMES[phases.UPDATE], begun)
+    recorder.add(recorder.NAMES[recorder.UPDATE], begun)
     return -1
 
 

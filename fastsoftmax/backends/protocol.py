@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ..sparse import SparseRows
+from .._arrays.csr import SparseRows
 
 # One alias for "an array of the compute dtype": float32 and float64 are decided at run time.
 FloatArray = NDArray[Any]

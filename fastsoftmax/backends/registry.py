@@ -4,7 +4,7 @@ from importlib import import_module
 from types import MappingProxyType
 from typing import cast
 
-from ..optional import cause_of, reason_of
+from .._optional import cause_of, reason_of
 from . import forking
 from .protocol import Backend, Shortcuts
 

@@ -53,7 +53,7 @@ def permutation_by_blocks(
 @cache
 def _compiled() -> Any:
     try:
-        from ._core import shuffle_in as compiled
+        from .compiled._core import shuffle_in as compiled
     except Exception:  # not built or broken, or told to use instructions that are not there
         return shuffle_in
     return compiled

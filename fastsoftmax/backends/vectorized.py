@@ -7,10 +7,9 @@ its BLAS library is told to (by an environment variable of that library, or by t
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import phases, regularizers
-from . import minibatches
+from . import minibatches, penalties, recorder
 from .protocol import Data, FloatArray, LabelArray, Rule, State, TargetWeights
-from .weighting import weighted
+from .sample_weights import weighted
 
 name = "vectorized"
 column_moments = minibatches.column_moments
@@ -126,15 +125,15 @@ def linear_cross_entropy(
     n_threads: int,
     weights: TargetWeights | None = None,
 ) -> int:
-    begun = phases.begin()
+    begun = recorder.begin()
     # Overflow and NaN show in the logits, whose row the caller then names.
     with np.errstate(over="ignore", invalid="ignore"):
         logits = X @ W
         if intercept is not None:
             logits += intercept
-    begun = phases.add(phases.NAMES[phases.SCORES], begun)
+    begun = recorder.add(recorder.NAMES[recorder.SCORES], begun)
     invalid = softmax_cross_entropy(logits, targets, scale, losses, logits, n_threads, weights)
-    begun = phases.add(phases.NAMES[phases.LOSS], begun)
+    begun = recorder.add(recorder.NAMES[recorder.LOSS], begun)
     if invalid >= 0:
         return invalid
     dlogits = logits
@@ -145,7 +144,7 @@ def linear_cross_entropy(
             dlogits.sum(axis=0, out=dintercept)
         if dX is not None:
             np.matmul(dlogits, W.T, out=dX)
-    phases.add(phases.NAMES[phases.UPDATE], begun)
+    recorder.add(recorder.NAMES[recorder.UPDATE], begun)
     return -1
 
 
@@ -154,8 +153,8 @@ def penalty(
 ) -> float:
     with np.errstate(over="ignore", invalid="ignore"):
         if gradient is not None:
-            gradient[...] = regularizers.gradient(W, l2, l1)
-        return regularizers.value(W, l2, l1)
+            gradient[...] = penalties.gradient(W, l2, l1)
+        return penalties.value(W, l2, l1)
 
 
 def sgd_epoch(

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 from .._version import __version__
 from . import bench, evaluate, info, plot, predict, profile, roofline, search, train
-from .blame import as_command_error
+from .error_translation import as_command_error
 from .errors import FAILED, INTERRUPTED, CommandError
 
 _DESCRIPTION = """\

@@ -7,15 +7,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from .. import plotting
+from .._optional import why_missing
 from ..datasets import Dataset
-from ..optional import why_missing
-from . import files, machine, options, task
+from . import files, machine, options, workload
 from .errors import FAILED, CommandError
-from .measure import prepare, train
-from .page import render
+from .html_report import render
 from .profiles import profile_runs
 from .record import as_record
 from .results import ORDER, TOLERANCES, Comparison, LeftOut
+from .timing import prepare, train
 
 DESCRIPTION = """\
 Train a softmax classifier by minibatch SGD with every backend, from the same
@@ -126,8 +126,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     present, missing = _present(arguments.backends)
     with ProgressBar() as watcher:
-        data = task.load(arguments.shape, arguments.dtype, arguments.seed, len(present))
-        settings = task.settings(arguments, data)
+        data = workload.load(arguments.shape, arguments.dtype, arguments.seed, len(present))
+        settings = workload.settings(arguments, data)
         # The vectorized backend has no other say in the number of threads.
         with threadpool_limits(settings.n_threads, user_api="blas"):
             runs, too_slow = prepare(present, data, settings, watcher)
@@ -143,7 +143,7 @@ def run(arguments: argparse.Namespace) -> int:
     sets = machine.instruction_sets() if "compiled" in present else None
     instruction_set = None if sets is None else sets[0]
     console = Console(stderr=arguments.json == "-", highlight=False)
-    heading = task.description(arguments.shape, data, settings, instruction_set)
+    heading = workload.description(arguments.shape, data, settings, instruction_set)
     print_comparison(console, comparison, heading)
     if (note := machine.note_of_load(load, machine.cpus())) is not None:
         console.print(note)

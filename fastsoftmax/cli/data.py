@@ -8,16 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import datasets
-from ..classifier import SoftmaxClassifier
+from .._arrays.labels import find_classes, positions_of
+from .._arrays.labels import listed as listed_labels
+from ..classifier.classifier import SoftmaxClassifier
 from ..datasets import Samples
 from ..datasets.files import listed, printable
 from ..datasets.formats import FORMATS
 from ..datasets.formats import format_of as found_format
-from ..labels import find_classes, positions_of
-from ..labels import listed as listed_labels
-from ..targets import as_probabilities
+from ..training.targets import as_probabilities
 from . import options
-from .blame import as_command_error
+from .error_translation import as_command_error
 from .errors import FAILED, CommandError
 
 _LONGEST_NAME = 24  # of a class, in a table

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import plotting
-from ..classifier import SoftmaxClassifier
+from .._arrays.labels import listed
+from ..classifier.classifier import SoftmaxClassifier
 from ..datasets import Samples
-from ..labels import listed
 from . import data, files, models
-from .blame import as_command_error
+from .error_translation import as_command_error
 from .errors import FAILED, CommandError
 from .numbers import count
 from .scoring import ClassScores, Predictions, Scores, class_scores, most_confused

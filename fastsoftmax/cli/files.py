@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from ..optional import why_missing
+from .._optional import why_missing
 from ..persistence.atomic import write_at_once
 from .errors import FAILED, CommandError
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from .._version import __version__
 from ..backends import NAMES, get_backend
-from ..provenance import cpu_name
+from ..profiling.provenance import cpu_name
 from . import machine
 
 DESCRIPTION = """\

@@ -6,8 +6,8 @@ from pathlib import Path
 from time import process_time, sleep
 from typing import Any
 
+from .._arrays.threads import allowed_cpus, default_and_origin
 from ..backends import get_backend, why_unavailable
-from ..threads import allowed_cpus, default_and_origin
 from .errors import CommandError
 from .numbers import count
 from .tables import print_note

@@ -5,11 +5,11 @@ import warnings
 from pathlib import Path
 
 from ..backends import NAMES
-from ..classifier import SoftmaxClassifier
-from ..classifier import load as load_model
-from ..persistence.files import FORMATS
+from ..classifier.classifier import SoftmaxClassifier
+from ..classifier.classifier import load as load_model
+from ..classifier.model_files.save_load import FORMATS
 from . import files, machine, options
-from .blame import as_command_error
+from .error_translation import as_command_error
 from .errors import FAILED, CommandError
 
 

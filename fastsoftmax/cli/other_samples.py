@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .._arrays.labels import find_classes, joined
 from ..datasets import Samples
-from ..labels import find_classes, joined
 from . import data, options
 from .errors import CommandError
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..classifier import SoftmaxClassifier
-from ..optional import import_optional, why_missing
+from .._optional import import_optional, why_missing
+from ..classifier.classifier import SoftmaxClassifier
 from .errors import FAILED, CommandError
 
 _RUNS = 3

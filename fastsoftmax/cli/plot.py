@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from .. import plotting
-from ..classifier import SoftmaxClassifier
+from ..classifier.classifier import SoftmaxClassifier
 from ..datasets import Samples
 from . import data, evaluate, files, models, options
-from .blame import as_command_error
+from .error_translation import as_command_error
 from .errors import FAILED, CommandError
 
 DESCRIPTION = """\

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from ..classifier import SoftmaxClassifier
-from ..labels import listed
+from .._arrays.labels import listed
+from ..classifier.classifier import SoftmaxClassifier
 from . import data, files, models
-from .blame import as_command_error
+from .error_translation import as_command_error
 from .errors import CommandError
 from .numbers import count
 

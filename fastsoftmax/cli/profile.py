@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..backends import NAMES
-from ..classifier import SoftmaxClassifier
-from ..profiling import profile
-from ..provenance import cpu_name, provenance
-from . import files, machine, options, peers, task
+from ..classifier.classifier import SoftmaxClassifier
+from ..profiling.profiler import profile
+from ..profiling.provenance import cpu_name, provenance
+from . import files, machine, options, peers, workload
 from .errors import CommandError
 
 DESCRIPTION = """\
@@ -204,7 +204,7 @@ def _unreadable(option: str, path: Path, error: Exception) -> CommandError:
 def _made_up(arguments: argparse.Namespace) -> tuple[NDArray[Any], NDArray[Any]]:
     dtype = arguments.dtype or "float32"
     wide = "float64" if dtype == "float64" else "float32"
-    data = task.load(arguments.shape, wide, _SEED, n_backends=1)
+    data = workload.load(arguments.shape, wide, _SEED, n_backends=1)
     X = data.X_train
     if dtype == "uint8":
         X = (X * 40 + 128).clip(0, 255)

@@ -5,10 +5,10 @@ from statistics import median
 from typing import Any
 
 from ..datasets import Dataset
-from ..profiling import profile
-from ..roofline import Peaks, measure_peaks
+from ..profiling.profiler import profile
+from ..profiling.roofline import Peaks, measure_peaks
 from . import machine
-from .measure import Run, Settings, Watcher
+from .timing import Run, Settings, Watcher
 
 # Of epochs under a profile, at the most, but for one that takes longer.
 _SECONDS = 1.0

@@ -3,9 +3,9 @@
 from typing import Any
 
 from ..datasets import Dataset
-from ..provenance import provenance
-from .measure import Settings
+from ..profiling.provenance import provenance
 from .results import Comparison, Result
+from .timing import Settings
 
 
 def as_record(

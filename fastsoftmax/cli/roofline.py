@@ -4,8 +4,8 @@ import argparse
 import json
 from typing import Any
 
-from ..provenance import cpu_name, provenance
-from ..roofline import BUFFER_BYTES, REPEATS, Peaks, measure_peaks
+from ..profiling.provenance import cpu_name, provenance
+from ..profiling.roofline import BUFFER_BYTES, REPEATS, Peaks, measure_peaks
 from . import files, machine, options
 from .errors import FAILED, CommandError
 from .numbers import count, three_digits

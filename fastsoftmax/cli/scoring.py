@@ -5,9 +5,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..classifier import SoftmaxClassifier
-from ..labels import encode
-from ..scores import hits_of
+from .._arrays.labels import encode
+from ..classifier.classifier import SoftmaxClassifier
+from ..training.prediction import hits_of
 
 
 class Scores(NamedTuple):

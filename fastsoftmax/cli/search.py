@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 
 from .. import plotting
+from .._optional import why_missing
 from ..backends import NAMES
+from ..classifier.grid_search import AUTOMATIC_FACTORS, DEFAULT_REGS, SearchResult, search
 from ..datasets import Samples
 from ..exceptions import ConvergenceWarning, DivergenceError
-from ..optional import why_missing
-from ..provenance import provenance
-from ..searching import AUTOMATIC_FACTORS, DEFAULT_REGS, SearchResult, search
+from ..profiling.provenance import provenance
 from . import data, files, machine, models, options, other_samples
-from .blame import as_command_error
+from .error_translation import as_command_error
 from .errors import FAILED, CommandError
 from .numbers import count, duration
 from .tables import lines_of, print_note, print_pairs

@@ -10,15 +10,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..classifier import SoftmaxClassifier
+from .._optional import why_missing
+from ..classifier.classifier import SoftmaxClassifier
 from ..datasets import Samples
 from ..exceptions import ConvergenceWarning, DivergenceError
-from ..fitting import hold_out
-from ..optional import why_missing
-from ..settings import Settings
-from ..targets import targets_of
+from ..training.config import Settings
+from ..training.loop import hold_out
+from ..training.targets import targets_of
 from . import data, models, options, other_samples, train_options
-from .blame import as_command_error
+from .error_translation import as_command_error
 from .errors import FAILED, CommandError
 from .evaluate import predict
 from .numbers import count, duration

@@ -5,7 +5,7 @@ groups know where the data are, the survey what has to be known of all of them, 
 they are trained on; training and the classifier put it together.
 """
 
-from ..optional import unavailable
+from .._optional import unavailable
 
 try:
     import dask.array

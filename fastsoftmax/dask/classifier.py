@@ -9,19 +9,14 @@ import cloudpickle
 import numpy as np
 from dask.base import is_dask_collection
 
-from .. import classifier, estimator, validation
+from .._arrays import validation
 from ..backends import State, in_default_float_state
-from ..fitted import to_go_on
-from ..fitting import train
-from ..settings import Settings, generator_of
+from ..classifier import classifier, sklearn_api
+from ..classifier.fitted_model import to_go_on
+from ..training.config import Settings, generator_of
+from ..training.loop import train
 from .cluster import Cluster, client_of
-from .partitions import (
-    Collection,
-    check_collection,
-    check_rows_are_whole,
-    collection_of,
-    is_array,
-)
+from .partitions import Collection, check_collection, check_rows_are_whole, collection_of, is_array
 from .predictions import predicted
 from .training import DistributedRun, Method, everything_of
 
@@ -155,7 +150,7 @@ class SoftmaxClassifier(classifier.SoftmaxClassifier):
                 cluster, collection, settings, method, coef_init, intercept_init
             )
         if not converged:
-            estimator.warn_of_max_iter(
+            sklearn_api.warn_of_max_iter(
                 settings.max_iter, settings.what_goes_on, not settings.standardize
             )
         return self
@@ -330,7 +325,7 @@ class SoftmaxClassifier(classifier.SoftmaxClassifier):
 
     def _check_is_fitted(self) -> None:
         if not self.__sklearn_is_fitted__():
-            raise estimator.not_fitted("this SoftmaxClassifier is not fitted: call fit first")
+            raise sklearn_api.not_fitted("this SoftmaxClassifier is not fitted: call fit first")
 
     def _lazily(self, method: str, X: Any) -> Any:
         self._check_is_fitted()
@@ -342,7 +337,7 @@ class SoftmaxClassifier(classifier.SoftmaxClassifier):
         """Return the local model for the partitions of X, whose features are checked once, here."""
         check_collection("X", X)
         check_rows_are_whole(X)
-        estimator.check_feature_names(self, getattr(X, "_meta", None), stacklevel=5)
+        sklearn_api.check_feature_names(self, getattr(X, "_meta", None), stacklevel=5)
         n_features = X.shape[1] if is_array(X) else len(X.columns)
         if n_features != self.n_features_in_ and not np.isnan(n_features):
             raise ValueError(
@@ -378,5 +373,5 @@ def _as_vector(y: Any) -> Any:
     """Return labels in one column as one dimension, with the warning of the local estimator, once."""
     if not is_dask_collection(y) or getattr(y, "ndim", 1) != 2 or y.shape[1] != 1:
         return y
-    estimator.warn_of_column(stacklevel=6)
+    sklearn_api.warn_of_column(stacklevel=6)
     return y[:, 0] if is_array(y) else y[y.columns[0]]

@@ -10,7 +10,7 @@ from dask.delayed import Delayed
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 from dask.sizeof import sizeof
 
-from ..sgd import Samples
+from ..training.epoch import Samples
 from .cluster import Cluster, Worker
 from .partitions import Collection, Recipe, T, delayed_in
 from .rows import Problem, Scored, rows_of, samples_of, split_of

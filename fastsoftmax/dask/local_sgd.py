@@ -16,7 +16,7 @@ import numpy as np
 
 from ..backends import State, get_backend
 from ..schedules import Schedule
-from ..sgd import Samples, copy_of, run_epoch
+from ..training.epoch import Samples, copy_of, run_epoch
 from .cluster import Cluster, threads_here
 from .groups import Group, over_samples
 from .rounds import BYTES_OF_STARTS, CLIENT, Parcel, Round, Training, bytes_of, parcel

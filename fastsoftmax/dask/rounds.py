@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..backends import Rule, State
 from ..schedules import Schedule
-from ..sgd import Sampling
+from ..training.epoch import Sampling
 from .cluster import here
 
 # The origin of what no worker has made.

@@ -8,15 +8,16 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import estimator, validation
+from .._arrays import validation
+from .._arrays.csr import SparseRows
+from .._arrays.inputs import as_samples
+from .._arrays.labels import encode, find_classes
 from ..backends import TargetWeights
-from ..fitting import hold_out
-from ..labels import encode, find_classes
-from ..samples import as_samples
-from ..sgd import Samples
-from ..sparse import SparseRows
-from ..standardization import Standardization
-from ..targets import Targets, is_soft, targets_of
+from ..classifier import sklearn_api
+from ..training.epoch import Samples
+from ..training.loop import hold_out
+from ..training.standardization import Standardization
+from ..training.targets import Targets, is_soft, targets_of
 
 
 class Rows(NamedTuple):
@@ -80,7 +81,7 @@ def rows_of(index: int, X: Any, y: Any, sample_weight: Any = None) -> Rows:
         y = _in_order_of(X, "y", y)
         sample_weight = _in_order_of(X, "sample_weight", sample_weight)
         # Rows of a frame lie column by column: they are brought together once.
-        matrix, labels = as_samples(X, to_train=X.shape[0] > 0), estimator.as_vector(y)
+        matrix, labels = as_samples(X, to_train=X.shape[0] > 0), sklearn_api.as_vector(y)
         if np.ma.is_masked(labels):
             raise TypeError("y: expected labels without masked elements, got a masked array")
         labels = (
@@ -95,7 +96,7 @@ def rows_of(index: int, X: Any, y: Any, sample_weight: Any = None) -> Rows:
             weights = validation.as_weights(
                 "sample_weight", sample_weight, (len(matrix),), np.dtype(np.float64)
             )
-        return Rows(index, matrix, labels, weights, estimator.feature_names_of(X))
+        return Rows(index, matrix, labels, weights, sklearn_api.feature_names_of(X))
 
 
 def _in_order_of(X: Any, name: str, values: Any) -> Any:

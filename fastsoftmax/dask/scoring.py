@@ -7,9 +7,9 @@ from typing import Any
 import dask
 import numpy as np
 
-from .. import scores
+from .._arrays.validation import FloatArray
 from ..backends import get_backend
-from ..validation import FloatArray
+from ..training import prediction
 from .cluster import Cluster, threads_here
 from .groups import over_scored
 from .partitions import Collection
@@ -50,7 +50,7 @@ def hits_of(
     def of(scored: Scored) -> tuple[float, float]:
         if not len(scored.rows):
             return 0.0, 0.0
-        share = scores.accuracy(
+        share = prediction.accuracy(
             *(get_backend(backend), scored.X, scored.targets, scored.weights, scored.rows),
             *(coef, intercept, threads_here(n_threads)),
         )

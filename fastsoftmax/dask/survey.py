@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from .._arrays.csr import SparseRows
+from .._arrays.labels import as_labels, encode, find_classes, joined
+from .._arrays.validation import as_native, training_dtype
 from ..backends import get_backend
-from ..labels import as_labels, encode, find_classes, joined
-from ..sparse import SparseRows
-from ..standardization import Moments, explain, from_moments, moments_of
-from ..step_size import Positions, RowSample, Squares, heaviest, squares_of
-from ..targets import balanced_weights, class_weights_of, is_soft
-from ..validation import as_native, training_dtype
+from ..training.standardization import Moments, explain, from_moments, moments_of
+from ..training.step_size import Positions, RowSample, Squares, heaviest, squares_of
+from ..training.targets import balanced_weights, class_weights_of, is_soft
 from .cluster import threads_here
 from .partitions import Recipe, T
 from .rows import Problem, Rows, named, samples_of, split_of

@@ -15,11 +15,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..averaging import Average
 from ..backends import Rule, State, get_backend
-from ..gradient_sums import GradientSum, objective_of_step, stepped_by, sum_over_rows
 from ..schedules import Schedule
-from ..sgd import Samples, Sampling, check_rows, data_of, mean_over, with_sums
+from ..training.averaging import Average
+from ..training.epoch import Samples, Sampling, check_rows, data_of, mean_over, with_sums
+from ..training.gradient_sums import GradientSum, objective_of_step, stepped_by, sum_over_rows
 from .cluster import Cluster, threads_here
 from .groups import Group, over_samples
 from .rounds import (

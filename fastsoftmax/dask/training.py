@@ -9,16 +9,16 @@ import numpy as np
 from dask.utils import format_bytes
 from numpy.typing import NDArray
 
-from ..averaging import Average
+from .._arrays.validation import FloatArray
 from ..backends import State
 from ..exceptions import ClusterError, DivergenceError
-from ..fitting import Run
 from ..schedules import Schedule
-from ..settings import Settings
-from ..sgd import check_weights, remedy
-from ..standardization import OUT_OF_RANGE, Standardization, from_moments
-from ..step_size import Squares, from_curvature, joined, largest_eigenvalue, positions
-from ..validation import FloatArray
+from ..training.averaging import Average
+from ..training.config import Settings
+from ..training.epoch import check_weights, remedy
+from ..training.loop import Run
+from ..training.standardization import OUT_OF_RANGE, Standardization, from_moments
+from ..training.step_size import Squares, from_curvature, joined, largest_eigenvalue, positions
 from .cluster import Cluster
 from .groups import Group, Reading, groups_computed, groups_held, prepared, where_it_is
 from .local_sgd import local_round

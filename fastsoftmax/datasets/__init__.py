@@ -3,6 +3,6 @@
 from .dataset import Dataset, Samples
 from .digits import load_digits
 from .formats import load
-from .teacher import make_linear_teacher
+from .synthetic import make_linear_teacher
 
 __all__ = ["Dataset", "Samples", "load", "load_digits", "make_linear_teacher"]

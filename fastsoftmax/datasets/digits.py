@@ -3,9 +3,9 @@
 import numpy as np
 from numpy.typing import DTypeLike
 
+from .._arrays.validation import as_integer, as_real
+from .._optional import import_optional
 from ..backends.protocol import LabelArray
-from ..optional import import_optional
-from ..validation import as_integer, as_real
 from .dataset import Dataset, as_float_dtype
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..optional import import_optional
-from ..validation import as_integer
+from .._arrays.validation import as_integer
+from .._optional import import_optional
 from .dataset import Samples
 from .files import UnreadableFile, check_is_file, open_binary, reported
 from .shapes import as_labels

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..optional import import_optional
-from ..validation import as_integer
+from .._arrays.validation import as_integer
+from .._optional import import_optional
 from .dataset import Samples
 from .files import UnreadableFile, check_is_file, listed, open_binary, reported
 from .shapes import as_labels

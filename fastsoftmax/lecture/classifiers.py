@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .. import validation
+from .._arrays import validation
+from .._arrays.validation import FloatArray
 from ..backends import in_default_float_state
-from ..validation import FloatArray
 from .linear_model import LinearModel, warn_of_divergence
 from .losses import course_words, softmax_loss
 

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .. import gradcheck, validation
+from .._arrays import validation
+from ..loss import gradcheck
 
 
 def eval_numerical_gradient(

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .. import validation
+from .._arrays import validation
+from .._arrays.validation import FloatArray
 from ..exceptions import NotFittedError
-from ..gradcheck import check_finite
-from ..validation import FloatArray
+from ..loss.gradcheck import check_finite
 from .losses import as_labels, as_matrix
 
 Loss = Callable[[NDArray[Any], NDArray[Any], float], tuple[float, FloatArray]]

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .. import linear, validation
-from .. import loss as core
+from .._arrays import validation
+from .._arrays.validation import FloatArray
 from ..backends import in_default_float_state
-from ..validation import FloatArray
+from ..loss import functional, linear
 
 # A probability may exceed 1 by its rounding; what exceeds it by more is a score.
 _ROUNDING = 1e-6
@@ -43,7 +43,7 @@ def softmax(predictions: ArrayLike) -> FloatArray:
     array([1., 0., 0.])
     """
     with course_words(logits="predictions"):
-        return core.softmax(_rows("predictions", predictions))
+        return functional.softmax(_rows("predictions", predictions))
 
 
 @in_default_float_state
@@ -132,7 +132,7 @@ def softmax_with_cross_entropy(
     rows = np.atleast_2d(array)
     labels = as_labels("target_index", target_index, len(rows), rows.shape[1])
     with course_words(logits="predictions"):
-        loss, gradient = core.softmax_cross_entropy(rows, labels)
+        loss, gradient = functional.softmax_cross_entropy(rows, labels)
     return loss, gradient.reshape(array.shape)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from ..optional import import_optional
+from .._optional import import_optional
 from .checksum import ZEROS, check_seal, sealed
 from .strict_json import parsed
 

@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -165,3 +166,19 @@ def _array(listed: list[Any], dtype: np.dtype[Any], what: str) -> NDArray[Any]:
 def _shown(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 80 else text[:77] + "..."
+
+
+def parameters_as_json(parameters: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Return what can be stored, and the names of the others."""
+    stored: dict[str, Any] = {}
+    left_out = []
+    for name, value in parameters.items():
+        try:
+            if isinstance(value, Mapping):  # from labels, which JSON's objects have only of strings
+                pairs = [[as_json(label), as_json(weight)] for label, weight in value.items()]
+                stored[name] = {"mapping": pairs}
+            else:
+                stored[name] = as_json(value)
+        except TypeError:
+            left_out.append(name)
+    return stored, left_out

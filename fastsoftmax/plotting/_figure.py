@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from itertools import cycle
 from typing import TYPE_CHECKING
 
-from ..optional import import_optional
+from .._optional import import_optional
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

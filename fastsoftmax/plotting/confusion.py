@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..labels import as_labels, find_classes, joined, listed, positions_of
+from .._arrays.labels import as_labels, find_classes, joined, listed, positions_of
 from ._figure import new_figure, shortened
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..validation import as_array, check_finite
+from .._arrays.validation import as_array, check_finite
 from ._figure import WIDTH, new_figure, shortened
 
 if TYPE_CHECKING:

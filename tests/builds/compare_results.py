@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 TESTS = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(TESTS.parent), str(TESTS)]
+sys.path[:0] = [str(TESTS.parent), str(TESTS / "support")]
 
 from instruction_set_arrays import write  # noqa: E402
 
@@ -70,7 +70,7 @@ def main(emulated_python, path):
     best = get_backend("compiled").instruction_sets()[0]
     if best == "portable":
         sys.exit("compare_results: needs a CPU with AVX2, whose bits NEON is compared with")
-    program = "tests/instruction_set_results.py"
+    program = "tests/support/instruction_set_results.py"
     native = [sys.executable, TESTS.parent / program], str(TESTS.parent)
     emulated = [emulated_python, Path(path.split(os.pathsep)[0], program)], path
     same = []

@@ -41,7 +41,7 @@ def files_of_the_package():
 def check_contents(names):
     """All modules, one extension, and nothing that only a build needs."""
     extensions = [name for name in names if name.endswith(".so")]
-    assert extensions == ["fastsoftmax/backends/_core.abi3.so"], extensions
+    assert extensions == ["fastsoftmax/backends/compiled/_core.abi3.so"], extensions
     found = {name for name in names if name.startswith("fastsoftmax/") and not name.endswith("/")}
     strange = (found - set(extensions)) ^ files_of_the_package()
     assert not strange, f"missing or not wanted: {sorted(strange)}"

@@ -26,14 +26,15 @@ NEWEST = "3.13"
 ALL_BACKENDS = ("naive", "vectorized", "numba", "compiled")
 # What is left out of the core tests: commands, pictures, pages, and what other packages do.
 NOT_CORE = {
-    *("test_benchmarks", "test_cli", "test_cli_profile", "test_cli_search", "test_cli_train"),
-    *("test_docs", "test_examples", "test_peers", "test_plotting", "test_readers", "test_report"),
-    *("test_datasets", "test_gradient_sums", "test_setup"),
+    *("cli", "dask", "datasets", "peers", "plotting"),
+    *("project/test_benchmarks", "project/test_docs", "project/test_examples"),
+    *("project/test_peer_benchmarks", "project/test_setup", "training/test_gradient_sums"),
 }
 # What tests nothing but the compiled backend, from its C API to its instruction sets.
 OF_THE_COMPILED = {
-    *("test_accuracy", "test_allocation", "test_c_api", "test_instruction_sets", "test_njit"),
-    *("test_processes", "test_profiling", "test_properties_of_bits"),
+    *("backends/test_allocation", "backends/test_c_api", "backends/test_instruction_sets"),
+    *("backends/test_processes", "backends/test_properties_of_bits"),
+    *("loss/test_accuracy", "loss/test_njit", "profiling/test_profiler"),
 }
 # The extras that a user may have; the oldest of each, and of NumPy, has to do.
 USERS_EXTRAS = ("numba", "sklearn", "data", "progress", "plot", "safetensors", "onnx")
@@ -168,8 +169,9 @@ def files_of(platform):
     if platform.full:
         return ["tests"]
     left_out = NOT_CORE | (OF_THE_COMPILED if platform.pure else set())
-    tests = sorted((SOURCE / "tests").glob("test_*.py"))
-    return [f"tests/{path.name}" for path in tests if path.stem not in left_out]
+    tests = SOURCE / "tests"
+    files = [path.relative_to(tests).with_suffix("") for path in sorted(tests.glob("*/test_*.py"))]
+    return [f"tests/{file}.py" for file in files if left_out.isdisjoint({str(file), file.parts[0]})]
 
 
 def run_tests(name, platform, inside, log):
@@ -246,7 +248,7 @@ def environment_of(place, **variables):
 
 def digests(inside, isa, place):
     """SHA-256 of what every function and many fits give, see instruction_set_results.py."""
-    program = SOURCE / "tests" / "instruction_set_results.py"
+    program = SOURCE / "tests" / "support" / "instruction_set_results.py"
     with zipfile.ZipFile(FOLDER / "none.npz", "w"):
         pass  # no given arrays: those are for the oracle
     command = [inside, "-W", "ignore", program, FOLDER / "none.npz", FOLDER / "results.npz"]

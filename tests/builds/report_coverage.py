@@ -23,7 +23,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-CYTHON_OUTPUT = "fastsoftmax/backends/_core.c"
+CYTHON_OUTPUT = "fastsoftmax/backends/compiled/_core.c"
 OURS = ("csrc/", "fastsoftmax/")
 ARGUMENTS = Path(__file__).with_name("not_covered.toml")
 LANGUAGES = {

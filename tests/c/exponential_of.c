@@ -3,8 +3,8 @@
 
 #include <math.h>
 
-#include "exponential.h"
-#include "platform.h"
+#include "kernels/exp_log.h"
+#include "runtime/platform.h"
 
 #if defined(FASTSOFTMAX_FLOAT32)
 #define TYPE float32

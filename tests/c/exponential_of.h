@@ -1,4 +1,4 @@
-/* csrc/exponential.h compiled for one instruction set and type, as functions of arrays. */
+/* csrc/kernels/exp_log.h compiled for one instruction set and type, as functions of arrays. */
 #ifndef FASTSOFTMAX_EXPONENTIAL_OF_H
 #define FASTSOFTMAX_EXPONENTIAL_OF_H
 

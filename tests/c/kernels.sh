@@ -3,8 +3,8 @@
 . csrc/build_flags.sh
 # Unquoted, here and below: several flags, or none.
 flags=($COMMON $RELEASE -Icsrc)
-unit=csrc/kernels.c
-dispatch=(csrc/dispatch.c)
+unit=csrc/kernels/kernel_table.c
+dispatch=(csrc/kernels/dispatch.c)
 
 need() { # PACKAGES PROGRAM...
     local packages=$1 program

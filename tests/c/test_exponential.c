@@ -1,4 +1,4 @@
-/* The exponential and the logarithm of csrc/exponential.h against references that are right.
+/* The exponential and the logarithm of csrc/kernels/exp_log.h against references that are right.
  *
  * float32: every one of the 2**32 numbers. The reference is exp in double, whose error of less than 1 ulp is
  * 2**-29 ulp of a float: it decides how far off a result is to that. float64: a dense sample of numbers below

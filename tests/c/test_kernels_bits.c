@@ -17,7 +17,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "kernels.h"
+#include "kernels/kernel_table.h"
 
 #ifdef MEMCHECK
 #include <valgrind/memcheck.h>

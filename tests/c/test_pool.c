@@ -13,13 +13,13 @@
 #include <string.h>
 #include <sys/wait.h>
 
-#include "platform.h"
+#include "runtime/platform.h"
 /* This many on any machine. */
 enum { N_THREADS = 6 };
 #define platform_cpus() N_THREADS
-#include "../../csrc/pool.c"
+#include "../../csrc/runtime/thread_pool.c"
 
-#include "kernels.h"
+#include "kernels/kernel_table.h"
 
 #define REQUIRE(condition)                                                            \
     do {                                                                              \

@@ -16,7 +16,6 @@ import warnings
 from contextlib import nullcontext, suppress
 from copy import deepcopy
 from functools import cache
-from pathlib import Path
 from types import SimpleNamespace
 
 import dask
@@ -26,6 +25,7 @@ import numpy as np
 import pytest
 from distributed import Client, LocalCluster, get_client, secede, wait, worker_client
 from distributed.comm import CommClosedError
+from paths import SUPPORT
 
 from fastsoftmax import ClusterError, DivergenceError
 from fastsoftmax.dask import SoftmaxClassifier
@@ -158,7 +158,7 @@ ALONE = ("--no-nanny", "--nthreads", "1", "--no-dashboard")
 
 def start(module, *arguments, folder=None):
     # What workers unpickle may be of this file; what is in the folder they import first.
-    path = os.pathsep.join(filter(None, [str(Path(__file__).parent), *sys.path]))
+    path = os.pathsep.join(filter(None, [str(SUPPORT), *sys.path]))
     return subprocess.Popen(
         [sys.executable, "-m", f"distributed.cli.{module}", *arguments],
         stdout=subprocess.DEVNULL,

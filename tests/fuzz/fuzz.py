@@ -126,7 +126,7 @@ def compile_targets(names: list[str]) -> None:
     kernels = compiled_kernels() if set(names) - {"pool"} else []
     for name in names:
         if name == "pool":
-            sources = ["tests/fuzz/pool.c", "csrc/pool.c", "csrc/phases.c"]
+            sources = ["tests/fuzz/pool.c", "csrc/runtime/thread_pool.c", "csrc/runtime/timers.c"]
             compile_one(program_of(name), OF_PROGRAMS, sources)
             continue
         objects = []
@@ -151,9 +151,11 @@ def compiled_kernels() -> list[str]:
         for type_name in ("FLOAT32", "FLOAT64"):
             macros = [f"-DFASTSOFTMAX_{name.upper()}", f"-DFASTSOFTMAX_{type_name}"]
             all_flags = [*OF_KERNELS, *SHIPPED[name.upper()], *macros, "-c"]
-            jobs.append((BUILD / f"{name}.{type_name}.o", all_flags, ["csrc/kernels.c"]))
+            jobs.append(
+                (BUILD / f"{name}.{type_name}.o", all_flags, ["csrc/kernels/kernel_table.c"])
+            )
     have = [f"-DHAVE_{name.upper()}" for name in INSTRUCTION_SETS]
-    jobs.append((BUILD / "dispatch.o", [*OF_KERNELS, *have, "-c"], ["csrc/dispatch.c"]))
+    jobs.append((BUILD / "dispatch.o", [*OF_KERNELS, *have, "-c"], ["csrc/kernels/dispatch.c"]))
     with ThreadPoolExecutor(PROCESSES) as pool:
         list(pool.map(lambda job: compile_one(*job), jobs))
     return [str(output) for output, _, _ in jobs]

@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "pool.h"
+#include "runtime/thread_pool.h"
 
 struct loop {
     atomic_int *n_done; /* of each chunk */

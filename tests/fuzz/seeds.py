@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 import fastsoftmax
+from fastsoftmax.classifier.model_files.contents import contents_of
 from fastsoftmax.persistence import npz, safe_tensors
-from fastsoftmax.persistence.contents import contents_of
 from fastsoftmax.persistence.strict_json import written
 
 from . import model_targets, reader_targets

@@ -1,13 +1,11 @@
 """The blocks of README and docs that need PyTorch."""
 
 import importlib.util
-from pathlib import Path
 
 import pytest
+from paths import ROOT
 
-_spec = importlib.util.spec_from_file_location(
-    "docs", Path(__file__).parent.parent / "test_docs.py"
-)
+_spec = importlib.util.spec_from_file_location("docs", ROOT / "tests" / "project" / "test_docs.py")
 docs = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(docs)
 

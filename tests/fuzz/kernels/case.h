@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "kernels.h"
+#include "kernels/kernel_table.h"
 
 #define LENGTH(array) (sizeof(array) / sizeof *(array))
 

@@ -139,7 +139,7 @@ static void check_loss(double loss, const void *logits, size_t first,
     }
 }
 
-/* Terms are 2**64 or 2**512 at the most (exponential.h), and factors of the type make them gradients: what the
+/* Terms are 2**64 or 2**512 at the most (kernels/exp_log.h), and factors of the type make them gradients: what the
  * smallest number is off by. */
 static long double of_factors(void) {
     return kernels->element_size == sizeof(float) ? 0x1p-84L : 0x1p-561L;

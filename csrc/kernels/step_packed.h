@@ -1,0 +1,355 @@
+/* A step of training with many classes, on operands packed for it.
+ *
+ *   z[s, k] = sum over j of x[s, j] * w[k, j]  +  intercept[k]          scores
+ *   dw[k, j] = sum over s of dz[s, k] * x[s, j],  and w moved by it      update
+ *
+ * Decisions:
+ *   - Samples are packed once a step, in blocks of LANES: block[j][lane]. Weights are kept packed for a whole
+ *     epoch, in slabs of LANES classes: slab[j][lane], and the gradient of the logits alike, slab[s][lane].
+ *   - With that, both products are one tile: TILE_OUTER numbers of a block, each broadcast, times a vector of
+ *     each of SLABS_AT_ONCE slabs, added to as many accumulators. Loads are in order, no sum is folded, and
+ *     all lanes work whatever the number of classes.
+ *   - Two slabs at once, since a core that does two multiply-adds a cycle also does only two loads: one slab
+ *     takes nine loads for eight of them, two take ten for sixteen. (One core of a Sapphire Rapids, of its
+ *     peak: 75 % of the scores and 86 % of the update with one, 100 % and 94 % with two. A Zen 4, which
+ *     does one a cycle, reached 99 % with one.) What is left of a pair goes alone.
+ *   - The same blocks serve both ways: scores walk over j and broadcast samples, the update walks over
+ *     samples and broadcasts features.
+ *   - A tile of scores is summed over FEATURES_OF_A_SUM features, for which block and slabs stay in the
+ *     first level of the cache, and then added to the scores. Sums within are in order, and so is the
+ *     gradient's over the samples: the tile's size does not enter the bits.
+ *   - What is left of a slab, of a block or of a vector of features is padded with zeros; padded weights stay
+ *     0 whatever the rule.
+ */
+#ifndef FASTSOFTMAX_PACKED_H
+#define FASTSOFTMAX_PACKED_H
+
+#include "kernels/linear.h"
+
+enum { FEATURES_OF_A_SUM = 128 };
+
+/* Features of a block that are packed at once: the rows of a tile stay in the first level of the cache. */
+enum { FEATURES_AT_ONCE = 4 * LANES };
+
+/* block[j][i] = rows[i][j], for n_rows <= LANES rows: samples, or classes of the weights. */
+static void pack_block(const void *const *rows, size_t n_rows, size_t n_features, void *block) {
+    const real *const *x = (const real *const *)rows;
+    real tile[LANES][FEATURES_AT_ONCE], *out = block;
+    for (size_t i = n_rows; i < LANES; ++i) {
+        for (size_t j = 0; j < FEATURES_AT_ONCE; ++j) tile[i][j] = 0;
+    }
+    for (size_t first = 0; first < n_features; first += FEATURES_AT_ONCE) {
+        size_t left = n_features - first, n = left < FEATURES_AT_ONCE ? left : FEATURES_AT_ONCE;
+        for (size_t i = 0; i < n_rows; ++i) {
+            const real *row = x[i] + first;
+            for (size_t j = 0; j < n; j += LANES) {
+                store(&tile[i][j], load_up_to(row + j, n - j, 0));
+                if (left > FEATURES_AT_ONCE) PREFETCH_NEAR(row + FEATURES_AT_ONCE + j);
+            }
+        }
+        size_t padded = (n + LANES - 1) / LANES * LANES;
+        for (size_t j = 0; j < padded; j += COLUMNS_AT_ONCE) {
+            vec columns[COLUMNS_AT_ONCE];
+            load_spaced_columns(&tile[0][j], FEATURES_AT_ONCE, columns);
+            UNROLL for (int k = 0; k < COLUMNS_AT_ONCE; ++k) {
+                store(out + (first + j + (size_t)k) * LANES, columns[k]);
+            }
+        }
+    }
+}
+
+/* slab[t][i] = the number t steps along the depth and i along the lanes, of n_lanes <= LANES, the others 0.
+ * Strides are in bytes; where one of them is a step from number to number, whole vectors are read. The slab
+ * has room for whole vectors of depth, which may be written. */
+static void pack_slab(const void *start, ptrdiff_t depth_stride, ptrdiff_t lane_stride,
+                      size_t depth, size_t n_lanes, void *slab) {
+    const char *from = start;
+    real *out = slab;
+    if (lane_stride == sizeof(real)) {
+        for (size_t t = 0; t < depth; ++t, from += depth_stride) {
+            store(out + t * LANES, load_up_to((const real *)from, n_lanes, 0));
+            PREFETCH_NEAR(from + ROWS_AHEAD * depth_stride);
+        }
+    } else if (depth_stride == sizeof(real)) {
+        const void *rows[LANES];
+        for (size_t i = 0; i < n_lanes; ++i) rows[i] = from + (ptrdiff_t)i * lane_stride;
+        pack_block(rows, n_lanes, depth, slab);
+    } else {
+        for (size_t t = 0; t < depth; ++t, out += LANES, from += depth_stride) {
+            for (size_t i = 0; i < LANES; ++i) {
+                out[i] = i < n_lanes ? *(const real *)(from + (ptrdiff_t)i * lane_stride) : 0;
+            }
+        }
+    }
+}
+
+/* rows[i][j] = block[j][i]: a slab of weights back to its classes. */
+static void unpack_block(const void *block, size_t n_rows, size_t n_features, void *const *rows) {
+    real *const *out = (real *const *)rows;
+    real tile[LANES][FEATURES_AT_ONCE];
+    for (size_t first = 0; first < n_features; first += FEATURES_AT_ONCE) {
+        size_t left = n_features - first, n = left < FEATURES_AT_ONCE ? left : FEATURES_AT_ONCE;
+        for (size_t j = 0; j < n; j += COLUMNS_AT_ONCE) {
+            vec columns[COLUMNS_AT_ONCE];
+            UNROLL for (int k = 0; k < COLUMNS_AT_ONCE; ++k) {
+                columns[k] = load((const real *)block + (first + j + (size_t)k) * LANES);
+            }
+            store_columns(&tile[0][j], FEATURES_AT_ONCE, columns);
+        }
+        for (size_t i = 0; i < n_rows; ++i) memcpy(out[i] + first, tile[i], n * sizeof(real));
+    }
+}
+
+/* sums[b][i] = sum over j of x[j][i] * slab b[j], for n values of i. */
+ALWAYS_INLINE void outer_product_tile(const real *x, size_t n_features, const real *slabs,
+                                      size_t slab_stride, int n_slabs, int n,
+                                      vec (*sums)[TILE_OUTER]) {
+    UNROLL for (int b = 0; b < n_slabs; ++b) {
+        UNROLL for (int i = 0; i < n; ++i) sums[b][i] = broadcast(0);
+    }
+    for (size_t j = 0; j < n_features; ++j) {
+        vec w[SLABS_AT_ONCE];
+        UNROLL for (int b = 0; b < n_slabs; ++b) {
+            w[b] = load(slabs + (size_t)b * slab_stride + j * LANES);
+        }
+        UNROLL for (int i = 0; i < n; ++i) {
+            vec number = broadcast(x[j * LANES + (size_t)i]);
+            UNROLL for (int b = 0; b < n_slabs; ++b) sums[b][i] = fmadd(number, w[b], sums[b][i]);
+        }
+    }
+}
+
+ALWAYS_INLINE void packed_scores_tile(const real *x, size_t n_features, const real *slabs,
+                                      size_t slab_stride, int n_slabs, int n, const vec *offsets,
+                                      int is_first, real *logits, size_t stride, size_t n_classes) {
+    vec sums[SLABS_AT_ONCE][TILE_OUTER];
+    outer_product_tile(x, n_features, slabs, slab_stride, n_slabs, n, sums);
+    UNROLL for (int b = 0; b < n_slabs; ++b) {
+        size_t k = (size_t)b * LANES, width = n_classes - k;
+        UNROLL for (int i = 0; i < n; ++i) {
+            real *z = logits + (size_t)i * stride + k;
+            vec before = is_first ? offsets[b] : load_up_to(z, width, 0);
+            store_up_to(z, add(before, sums[b][i]), width);
+        }
+    }
+}
+
+/* Of n_slabs, 1 or SLABS_AT_ONCE. */
+ALWAYS_INLINE void packed_scores_of(const real *blocks, size_t block_stride, size_t n_rows,
+                                    size_t n_features, const real *slabs, size_t slab_stride,
+                                    int n_slabs, const real *intercept, size_t n_classes,
+                                    int add_to_logits, real *logits, size_t logits_stride) {
+    vec offsets[SLABS_AT_ONCE];
+    UNROLL for (int b = 0; b < n_slabs; ++b) {
+        size_t k = (size_t)b * LANES;
+        offsets[b] = intercept ? load_up_to(intercept + k, n_classes - k, 0) : broadcast(0);
+    }
+    for (size_t first = 0; first < n_features; first += FEATURES_OF_A_SUM) {
+        size_t left = n_features - first, n = left < FEATURES_OF_A_SUM ? left : FEATURES_OF_A_SUM;
+        const real *w = slabs + first * LANES;
+        int is_first = first == 0 && !add_to_logits;
+        for (size_t s = 0; s < n_rows;) {
+            const real *x = blocks + s / LANES * block_stride + first * LANES + s % LANES;
+            real *z = logits + s * logits_stride;
+#define TILE_OF(size)                                                                            \
+    packed_scores_tile(x, n, w, slab_stride, n_slabs, size, offsets, is_first, z, logits_stride, \
+                       n_classes),                                                               \
+        s += size
+            if (s + TILE_OUTER <= n_rows) {
+                TILE_OF(TILE_OUTER);
+            } else if (TILE_OUTER > 4 && s + 4 <= n_rows) {
+                TILE_OF(TILE_OUTER > 4 ? 4 : 1);
+            } else {
+                TILE_OF(1);
+            }
+#undef TILE_OF
+        }
+    }
+}
+
+/* Scores of n_rows samples in blocks, and the slabs of n_classes, slab_stride apart. */
+static void packed_scores(const void *blocks, size_t block_stride, size_t n_rows, size_t n_features,
+                          const void *slabs, size_t slab_stride, const void *intercept,
+                          size_t n_classes, int add_to_logits, void *logits, size_t logits_stride) {
+    const real *x = blocks, *w = slabs, *b = intercept;
+    real *z = logits;
+    size_t k = 0;
+#define SLABS_OF(n_slabs)                                                                         \
+    packed_scores_of(x, block_stride, n_rows, n_features, w + k / LANES * slab_stride,            \
+                     slab_stride, n_slabs, b ? b + k : NULL, n_classes - k, add_to_logits, z + k, \
+                     logits_stride)
+    for (; k + LANES < n_classes; k += SLABS_AT_ONCE * LANES) SLABS_OF(SLABS_AT_ONCE);
+    if (k < n_classes) SLABS_OF(1);
+#undef SLABS_OF
+}
+
+/* The rows of dlogits, of n_classes, into their places [first_row + s] of slabs that lie slab_stride apart. */
+static void pack_dlogits(const void *dlogits, size_t stride, size_t first_row, size_t n_rows,
+                         size_t n_classes, void *slabs, size_t slab_stride) {
+    for (size_t s = 0; s < n_rows; ++s) {
+        const real *row = (const real *)dlogits + s * stride;
+        real *out = (real *)slabs + (first_row + s) * LANES;
+        for (size_t k = 0; k < n_classes; k += LANES) {
+            store(out + k / LANES * slab_stride, load_up_to(row + k, n_classes - k, 0));
+        }
+    }
+}
+
+/* sums[b][f] = sum over samples of x[s][f] * dz of slab b[s], for TILE_OUTER features f: in a block they are
+ * rows. The next vector of features is fetched, from a block that another thread may have packed. */
+ALWAYS_INLINE void gradient_tile(const real *blocks, size_t block_stride, size_t n_samples,
+                                 const real *dlogits, int n_slabs, vec (*sums)[TILE_OUTER]) {
+    size_t slab_stride = n_samples * LANES;
+    UNROLL for (int b = 0; b < n_slabs; ++b) {
+        UNROLL for (int f = 0; f < TILE_OUTER; ++f) sums[b][f] = broadcast(0);
+    }
+    for (size_t s = 0; s < n_samples; s += LANES, blocks += block_stride) {
+        size_t n = n_samples - s < LANES ? n_samples - s : LANES;
+        for (size_t i = 0; i < n; ++i, dlogits += LANES) {
+            vec dz[SLABS_AT_ONCE];
+            UNROLL for (int b = 0; b < n_slabs; ++b) {
+                dz[b] = load(dlogits + (size_t)b * slab_stride);
+            }
+            PREFETCH_NEAR(blocks + (LANES + i) * LANES);
+            UNROLL for (int f = 0; f < TILE_OUTER; ++f) {
+                vec number = broadcast(blocks[f * LANES + i]);
+                UNROLL for (int b = 0; b < n_slabs; ++b) {
+                    sums[b][f] = fmadd(number, dz[b], sums[b][f]);
+                }
+            }
+        }
+    }
+}
+
+/* The rule of the slab of the classes from k on, whose lanes are classes. */
+static inline struct step step_of_slab(const struct rule *rule, size_t k) {
+    struct step step = step_of(rule);
+    if (rule->negative_rates) {
+        step.negative_rate = load((const real *)rule->negative_rates + k);
+        step.twice_l2 = load((const real *)rule->twice_l2s + k);
+        step.threshold = load((const real *)rule->thresholds + k);
+    }
+    return step;
+}
+
+/* Of one slab and strip: the places for its sums are of the strip or, where the rule has those of several
+ * models, of each of its lanes. */
+static inline void store_penalty(struct penalty_sums *sums, int of_lanes, size_t strip,
+                                 double *squares, double *magnitudes) {
+    if (of_lanes) {
+        real lanes[2][LANES];
+        store(lanes[0], sums->squares);
+        store(lanes[1], sums->magnitudes);
+        for (size_t i = 0; i < LANES; ++i) squares[strip * LANES + i] = (double)lanes[0][i];
+        for (size_t i = 0; i < LANES; ++i) magnitudes[strip * LANES + i] = (double)lanes[1][i];
+        return;
+    }
+    fold_penalty(sums);
+    squares[strip] = sums->total_squares;
+    magnitudes[strip] = sums->total_magnitudes;
+}
+
+/* Of n_slabs, 1 or SLABS_AT_ONCE. */
+ALWAYS_INLINE void packed_update_of(const real *blocks, size_t block_stride, size_t n_samples,
+                                    size_t first, size_t n_features, const real *dlogits,
+                                    const struct rule *rule, size_t k, int n_slabs, real *slabs,
+                                    size_t slab_stride, real *velocity, double *squares,
+                                    double *magnitudes) {
+    struct step steps[SLABS_AT_ONCE];
+    int of_lanes = rule->negative_rates != NULL;
+    size_t places = slab_stride / LANES / (of_lanes ? 1 : LANES), slab = k / LANES;
+    UNROLL for (int b = 0; b < n_slabs; ++b) steps[b] = step_of_slab(rule, k + (size_t)b * LANES);
+    for (size_t strip = first; strip < first + n_features; strip += LANES) {
+        struct penalty_sums sums[SLABS_AT_ONCE];
+        UNROLL for (int b = 0; b < n_slabs; ++b) {
+            sums[b] = (struct penalty_sums){broadcast(0), broadcast(0), 0, 0};
+        }
+        for (size_t j = strip; j < strip + LANES; j += TILE_OUTER) {
+            vec gradient[SLABS_AT_ONCE][TILE_OUTER];
+            gradient_tile(blocks + j * LANES, block_stride, n_samples,
+                          dlogits + slab * n_samples * LANES, n_slabs, gradient);
+            UNROLL for (int b = 0; b < n_slabs; ++b) {
+                UNROLL for (int f = 0; f < TILE_OUTER; ++f) {
+                    size_t at = (slab + (size_t)b) * slab_stride + (j + (size_t)f) * LANES;
+                    real *v = velocity ? velocity + at : NULL;
+                    update_vector(slabs + at, v, gradient[b][f], &steps[b], &sums[b]);
+                }
+            }
+        }
+        UNROLL for (int b = 0; b < n_slabs; ++b) {
+            size_t before = (slab + (size_t)b) * places;
+            store_penalty(&sums[b], of_lanes, strip / LANES, squares + before, magnitudes + before);
+        }
+    }
+}
+
+/* The update of the slabs of n_classes for the features [first, first + n_features), whole vectors of them;
+ * slab_stride is all features'. Sums of squares and magnitudes go to one place for each slab and vector or,
+ * where the rule has those of several models, for each lane. */
+static void packed_update(const void *blocks, size_t block_stride, size_t n_samples, size_t first,
+                          size_t n_features, const void *dlogits, const struct rule *rule,
+                          size_t n_classes, void *slabs, size_t slab_stride, void *velocity,
+                          double *squares, double *magnitudes) {
+    size_t k = 0;
+#define SLABS_OF(n_slabs)                                                                  \
+    packed_update_of(blocks, block_stride, n_samples, first, n_features, dlogits, rule, k, \
+                     n_slabs, slabs, slab_stride, velocity, squares, magnitudes)
+    for (; k + LANES < n_classes; k += SLABS_AT_ONCE * LANES) SLABS_OF(SLABS_AT_ONCE);
+    if (k < n_classes) SLABS_OF(1);
+#undef SLABS_OF
+}
+
+/* Of n_slabs, 1 or SLABS_AT_ONCE. */
+ALWAYS_INLINE void packed_gradient_of(const real *blocks, size_t block_stride, size_t n_samples,
+                                      size_t n_features, const real *dlogits, int n_slabs,
+                                      size_t n_classes, int add_to_out, real *out,
+                                      size_t out_stride) {
+    for (size_t j = 0; j < n_features; j += TILE_OUTER) {
+        vec gradient[SLABS_AT_ONCE][TILE_OUTER];
+        size_t n = n_features - j < TILE_OUTER ? n_features - j : TILE_OUTER;
+        real *rows = out + j * out_stride;
+        for (size_t f = 0; f < n; ++f) {
+            UNROLL for (int b = 0; b < n_slabs; ++b) {
+                PREFETCH_NEAR(rows + f * out_stride + (size_t)b * LANES);
+            }
+        }
+        gradient_tile(blocks + j * LANES, block_stride, n_samples, dlogits, n_slabs, gradient);
+        UNROLL for (size_t f = 0; f < TILE_OUTER; ++f) {
+            if (f >= n) break;
+            UNROLL for (int b = 0; b < n_slabs; ++b) {
+                size_t k = (size_t)b * LANES, width = n_classes - k;
+                real *row = rows + f * out_stride + k;
+                vec sum = gradient[b][f];
+                if (add_to_out) sum = add(load_up_to(row, width, 0), sum);
+                store_up_to(row, sum, width);
+            }
+        }
+    }
+}
+
+/* out[j] (+)= sum over samples of x[s][j] * dz[s], for the slabs of n_classes: the gradient itself. */
+static void packed_gradient(const void *blocks, size_t block_stride, size_t n_samples,
+                            size_t n_features, const void *dlogits, size_t n_classes,
+                            int add_to_out, void *out, size_t out_stride) {
+    const real *dz = dlogits;
+    size_t k = 0;
+#define SLABS_OF(n_slabs)                                                                        \
+    packed_gradient_of(blocks, block_stride, n_samples, n_features, dz + k * n_samples, n_slabs, \
+                       n_classes - k, add_to_out, (real *)out + k, out_stride)
+    for (; k + LANES < n_classes; k += SLABS_AT_ONCE * LANES) SLABS_OF(SLABS_AT_ONCE);
+    if (k < n_classes) SLABS_OF(1);
+#undef SLABS_OF
+}
+
+/* The update of n_classes <= LANES values of the intercept. */
+static void packed_update_intercept(const void *dlogits, size_t n_samples, size_t n_classes,
+                                    const struct rule *rule, void *intercept, void *velocity) {
+    struct step step = step_of_slab(rule, 0);
+    vec gradient = broadcast(0);
+    for (size_t s = 0; s < n_samples; ++s) {
+        gradient = add(gradient, load((const real *)dlogits + s * LANES));
+    }
+    update_offsets(intercept, velocity, gradient, &step, n_classes);
+}
+
+#endif

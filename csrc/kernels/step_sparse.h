@@ -1,0 +1,473 @@
+/* A step of training on sparse rows: its cost is that of the values stored.
+ *
+ *   z[s] = intercept + sum over the values x of row s, in column j, of x * w[j]         scores
+ *   w[j] <- w[j] + factor * x * dz[s]                                                   update
+ *
+ * where x is a value as it is stored or, with inverse scales, that times its column's, rounded once.
+ *
+ * Decisions:
+ *   - Weights are feature-major, in slabs of some vectors of classes, which stay in registers while the values
+ *     of a row pass: a value is a number times these vectors, in the order in which the values are stored. No
+ *     sum is folded, so the bits follow from the rows alone. Slabs have nothing in common but the rows: each
+ *     may have a thread.
+ *   - What the penalty alone does to a feature's weights in the steps s+1 .. t that do not meet it,
+ *
+ *       w <- sign(a_i w) * max(|a_i w| - h_i, 0),   a_i = 1 - 2 * l2 * rate_i,   h_i = rate_i * l1,
+ *
+ *     is one such map: a weight that has reached 0 stays there, so
+ *
+ *       w <- sign(a w) * max(|a w| - h, 0),   a = A_t / A_s,   h = |A_t| * (C_t - C_s),
+ *       A_t = product of a_i up to t,   C_t = sum of h_i / |A_i| up to t.
+ *
+ *     A and C are float64, and each feature keeps the number of steps that its weights have undergone.
+ *   - scores() takes the weights that it meets to the current step. update() divides its factor by this step's
+ *     a_i (the caller does), so that the step's own penalty may come later too: a (w + g / a) = a w + g.
+ *   - With momentum m each weight w has a velocity v, and a step that does not meet them is linear in both:
+ *
+ *       v <- m v - b_i w,   w <- w + v  (Nesterov: w + m v - b_i w, with the new v),   b_i = 2 * l2 * rate_i.
+ *
+ *     What the steps s+1 .. t do is a product of 2 x 2 matrices. As the quotient of two prefixes it would have
+ *     no digits left, since these contract. So the products of all runs of 2^k steps that begin at a multiple of
+ *     2^k are kept, that of the steps [s, s + 2^k) at 2 s + 2^k - 1; any other run is at most 2 log2(length) of
+ *     them. All that is float64, and nothing is divided. Soft thresholds are not linear: with momentum there
+ *     are none.
+ *   - With momentum update_velocity() applies a step's own map, where update() without it divides its factor: a
+ *     map may have no inverse.
+ *   - Columns are checked where they are used: the arrays are the caller's, who may have changed them since.
+ *     One that does not exist makes a score NaN, and the step is not taken.
+ *   - A row of weights is somewhere in memory: those of the next sparse row are fetched while this one computes.
+ */
+#ifndef FASTSOFTMAX_SPARSE_H
+#define FASTSOFTMAX_SPARSE_H
+
+#include <float.h>
+
+#include "kernels/linear.h"
+
+struct slab {
+    real *start, *velocity; /* the latter NULL without momentum */
+    uint32_t *steps;
+    size_t first, n_classes, stride; /* of its classes */
+};
+
+ALWAYS_INLINE struct slab slab_of(const struct sparse_weights *weights, size_t i) {
+    size_t most = SPARSE_SLAB_VECTORS * LANES, left = weights->n_classes - i * most;
+    size_t n_classes = left < most ? left : most;
+    size_t begin = i * most * weights->n_features;
+    return (struct slab){
+        (real *)weights->start + begin,
+        weights->velocity ? (real *)weights->velocity + begin : NULL,
+        weights->steps ? weights->steps + i * weights->n_features : NULL,
+        i * most,
+        n_classes,
+        (n_classes + LANES - 1) / LANES * LANES,
+    };
+}
+
+/* Runs a function of the width of a slab in vectors, of whether indices are wide and of whether there are
+ * inverse scales, with these as constants. */
+#define FOR_KIND_OF(slab, weights, RUN)                   \
+    switch ((slab).stride / LANES) {                      \
+    case 1:                                               \
+        FOR_VALUES_OF(weights, RUN, 1);                   \
+        break;                                            \
+    case 2:                                               \
+        FOR_VALUES_OF(weights, RUN, 2);                   \
+        break;                                            \
+    case 3:                                               \
+        FOR_VALUES_OF(weights, RUN, 3);                   \
+        break;                                            \
+    default:                                              \
+        FOR_VALUES_OF(weights, RUN, SPARSE_SLAB_VECTORS); \
+    }
+
+#define FOR_VALUES_OF(weights, RUN, width)                              \
+    switch (!(weights)->inverse_scale * 2 + !(weights)->wide_indices) { \
+    case 0:                                                             \
+        RUN(width, 1, 1);                                               \
+        break;                                                          \
+    case 1:                                                             \
+        RUN(width, 0, 1);                                               \
+        break;                                                          \
+    case 2:                                                             \
+        RUN(width, 1, 0);                                               \
+        break;                                                          \
+    default:                                                            \
+        RUN(width, 0, 0);                                               \
+    }
+
+ALWAYS_INLINE size_t column_of(const struct sparse_row *row, size_t i, int wide) {
+    return wide ? (size_t)((const int64_t *)row->indices)[i]
+                : (size_t)((const int32_t *)row->indices)[i];
+}
+
+/* A value of column j as training sees it. */
+ALWAYS_INLINE vec value_of(real x, const real *inverse_scale, size_t j, int scaled) {
+    return broadcast(scaled ? x * inverse_scale[j] : x);
+}
+
+/* The penalty of some steps as one map of the weights. */
+struct penalty_map {
+    vec factor; /* less 1 where it is near 1: how far it is from that has more digits */
+    vec threshold;
+    int is_near_1, has_threshold;
+};
+
+/* That of the steps since..now. */
+ALWAYS_INLINE struct penalty_map penalty_map_of(const struct sparse_weights *weights,
+                                                size_t since) {
+    const struct penalty_prefix *then = weights->prefixes + since;
+    const struct penalty_prefix *now = weights->prefixes + weights->now;
+    double scale = now->scale * then->inverse_scale;
+    double threshold = fabs(now->scale) * (now->shrinkage - then->shrinkage);
+    int is_near_1 = fabs(scale - 1) < 0.5;
+    return (struct penalty_map){broadcast((real)(is_near_1 ? scale - 1 : scale)),
+                                broadcast((real)threshold), is_near_1, threshold != 0};
+}
+
+ALWAYS_INLINE vec penalised(vec w, const struct penalty_map *map) {
+    w = map->is_near_1 ? fmadd(map->factor, w, w) : mul(map->factor, w);
+    return map->has_threshold ? soft_threshold(w, map->threshold) : w;
+}
+
+/* The map a after the map b. */
+static inline struct momentum_map map_after(const struct momentum_map *a,
+                                            const struct momentum_map *b) {
+    return (struct momentum_map){
+        a->ww * b->ww + a->wv * b->vw,
+        a->ww * b->wv + a->wv * b->vv,
+        a->vw * b->ww + a->vv * b->vw,
+        a->vw * b->wv + a->vv * b->vv,
+    };
+}
+
+/* Adds the map of one more step, and the products of the runs that end with it. */
+static void sparse_add_map(struct sparse_weights *weights, const struct momentum_map *map) {
+    struct momentum_map *maps = weights->maps;
+    size_t end = ++weights->now;
+    maps[2 * (end - 1)] = *map;
+    for (size_t length = 1; end % (2 * length) == 0; length *= 2) {
+        size_t middle = end - length, first = middle - length;
+        maps[2 * first + 2 * length - 1] = map_after(maps + 2 * middle + length - 1,
+                                                     maps + 2 * first + length - 1);
+    }
+}
+
+/* The map of the steps since..now: of the largest runs that fit, first ever longer and then ever shorter. */
+static inline struct momentum_map momentum_map_of(const struct sparse_weights *weights,
+                                                  size_t since) {
+    struct momentum_map map = {1, 0, 0, 1};
+    size_t first = since, length = 1;
+    while (first < weights->now) {
+        if (first % (2 * length) == 0 && first + 2 * length <= weights->now) {
+            length *= 2;
+        } else if (first + length > weights->now) {
+            length /= 2;
+        } else {
+            map = map_after(weights->maps + 2 * first + length - 1, &map);
+            first += length;
+        }
+    }
+    return map;
+}
+
+/* In the kernel's type and finite: where steps make weights grow without end, those of 0 stay 0. */
+ALWAYS_INLINE vec broadcast_finite(double x) {
+    const double most = sizeof(real) == sizeof(float) ? (double)FLT_MAX : DBL_MAX;
+    return broadcast((real)(x < most ? (x > -most ? x : -most) : most));
+}
+
+/* Takes the weights and the velocities of a feature to the current step, with momentum. */
+static void move_to_now(const struct sparse_weights *weights, const struct slab *slab, size_t j) {
+    struct momentum_map map = momentum_map_of(weights, slab->steps[j]);
+    int is_near_1 = fabs(map.ww - 1) < 0.5; /* then how far it is from 1 has more digits */
+    vec ww = broadcast_finite(is_near_1 ? map.ww - 1 : map.ww), wv = broadcast_finite(map.wv);
+    vec vw = broadcast_finite(map.vw), vv = broadcast_finite(map.vv);
+    real *w = slab->start + j * slab->stride, *v = slab->velocity + j * slab->stride;
+    for (size_t k = 0; k < slab->stride; k += LANES) {
+        vec weight = load(w + k), velocity = load(v + k);
+        vec moved = is_near_1 ? fmadd(ww, weight, weight) : mul(ww, weight);
+        store(w + k, fmadd(wv, velocity, moved));
+        store(v + k, fmadd(vv, velocity, mul(vw, weight)));
+    }
+    slab->steps[j] = (uint32_t)weights->now;
+}
+
+/* Fetches the weights of the features of a row that comes next. */
+ALWAYS_INLINE void fetch_weights(const struct sparse_row *row, const struct sparse_weights *weights,
+                                 const struct slab *slab, int width, int wide, int scaled) {
+    for (size_t i = 0; i < row->n_values; ++i) {
+        size_t j = column_of(row, i, wide);
+        if (j >= weights->n_features) continue;
+        UNROLL for (int v = 0; v < width; ++v) {
+            PREFETCH_NEAR(slab->start + (j * (size_t)width + (size_t)v) * LANES);
+        }
+        if (slab->velocity) {
+            UNROLL for (int v = 0; v < width; ++v) {
+                PREFETCH_NEAR(slab->velocity + (j * (size_t)width + (size_t)v) * LANES);
+            }
+        }
+        if (slab->steps) PREFETCH_NEAR(slab->steps + j);
+        if (scaled) PREFETCH_NEAR((const real *)weights->inverse_scale + j);
+    }
+}
+
+ALWAYS_INLINE void fetch_values(const struct sparse_row *row, int wide) {
+    size_t index_size = wide ? sizeof(int64_t) : sizeof(int32_t);
+    for (size_t i = 0; i < row->n_values; i += CACHE_LINE / sizeof(real)) {
+        PREFETCH_NEAR((const real *)row->values + i);
+    }
+    for (size_t i = 0; i < row->n_values; i += CACHE_LINE / index_size) {
+        PREFETCH_NEAR((const char *)row->indices + i * index_size);
+    }
+}
+
+/* The scores of one row: z holds the intercept. */
+ALWAYS_INLINE void scores_of_row(const struct sparse_row *row, const struct sparse_weights *weights,
+                                 const struct slab *slab, int width, int wide, int scaled, vec *z) {
+    const real *x = row->values, *inverse_scale = weights->inverse_scale;
+    for (size_t i = 0; i < row->n_values; ++i) {
+        size_t j = column_of(row, i, wide);
+        if (j >= weights->n_features) {
+            z[0] = broadcast((real)NAN);
+            return;
+        }
+        vec value = value_of(x[i], inverse_scale, j, scaled);
+        real *w = slab->start + j * (size_t)width * LANES;
+        if (slab->velocity && slab->steps[j] != weights->now) move_to_now(weights, slab, j);
+        if (slab->steps && slab->steps[j] != weights->now) {
+            struct penalty_map map = penalty_map_of(weights, slab->steps[j]);
+            slab->steps[j] = (uint32_t)weights->now;
+            UNROLL for (int v = 0; v < width; ++v) {
+                vec of_classes = penalised(load(w + v * LANES), &map);
+                store(w + v * LANES, of_classes);
+                z[v] = fmadd(value, of_classes, z[v]);
+            }
+        } else {
+            UNROLL for (int v = 0; v < width; ++v) {
+                z[v] = fmadd(value, load(w + v * LANES), z[v]);
+            }
+        }
+    }
+}
+
+ALWAYS_INLINE void scores_of_rows(const struct sparse_row *rows, size_t n_rows,
+                                  const struct sparse_weights *weights, const struct slab *slab,
+                                  const real *intercept, real *logits, size_t stride, int width,
+                                  int wide, int scaled) {
+    vec offset[SPARSE_SLAB_VECTORS], z[SPARSE_SLAB_VECTORS];
+    UNROLL for (int v = 0; v < width; ++v) {
+        size_t k = (size_t)v * LANES;
+        offset[v] = intercept ? load_up_to(intercept + slab->first + k, slab->n_classes - k, 0)
+                              : broadcast(0);
+    }
+    for (size_t s = 0; s < n_rows; ++s) {
+        fetch_values(rows + s + SPARSE_ROWS_AHEAD, wide);
+        fetch_weights(rows + s + 1, weights, slab, width, wide, scaled);
+        UNROLL for (int v = 0; v < width; ++v) z[v] = offset[v];
+        scores_of_row(rows + s, weights, slab, width, wide, scaled, z);
+        real *out = logits + s * stride + slab->first;
+        UNROLL for (int v = 0; v < width; ++v) store(out + v * LANES, z[v]);
+    }
+}
+
+/* The scores of rows and the classes of a slab; the stride holds all classes, in whole vectors. After rows come
+ * SPARSE_ROWS_AHEAD that may be next: they are fetched. */
+static void sparse_scores(const struct sparse_row *rows, size_t n_rows,
+                          const struct sparse_weights *weights, size_t slab, const void *intercept,
+                          void *logits, size_t logits_stride) {
+    struct slab it = slab_of(weights, slab);
+#define SCORES(width, wide, scaled)                                                           \
+    scores_of_rows(rows, n_rows, weights, &it, intercept, logits, logits_stride, width, wide, \
+                   scaled)
+    FOR_KIND_OF(it, weights, SCORES)
+#undef SCORES
+}
+
+/* The weights of column j of LANES classes from k on, of those that there are, where they lie. */
+ALWAYS_INLINE vec gathered(const real *coef, size_t n_features, size_t j, size_t k, size_t width) {
+    real column[LANES] = {0};
+    for (size_t c = 0; c < width; ++c) column[c] = coef[(k + c) * n_features + j];
+    return load(column);
+}
+
+ALWAYS_INLINE void unpacked_scores_of_row(const struct sparse_row *row, const real *coef,
+                                          size_t n_features, size_t n_classes,
+                                          const real *intercept, int wide, real *logits) {
+    for (size_t k = 0; k < n_classes; k += LANES) {
+        size_t width = n_classes - k < LANES ? n_classes - k : LANES;
+        vec z = load_up_to(intercept + k, width, 0);
+        for (size_t i = 0; i < row->n_values; ++i) {
+            size_t j = column_of(row, i, wide);
+            if (j >= n_features) {
+                z = broadcast((real)NAN);
+                break;
+            }
+            vec value = broadcast(((const real *)row->values)[i]);
+            z = fmadd(value, gathered(coef, n_features, j, k, width), z);
+        }
+        store_up_to(logits + k, z, width);
+    }
+}
+
+/* Scores (n_rows, n_classes) with coef (n_classes, n_features) in C order, which nothing has packed: for few
+ * values. They have the bits that those of packed weights have, as each class sums in the same order. */
+static void sparse_unpacked_scores(const struct sparse_row *rows, size_t n_rows, const void *coef,
+                                   size_t n_features, size_t n_classes, const void *intercept,
+                                   int wide_indices, void *logits) {
+    for (size_t s = 0; s < n_rows; ++s) {
+        real *out = (real *)logits + s * n_classes;
+        if (wide_indices) {
+            unpacked_scores_of_row(rows + s, coef, n_features, n_classes, intercept, 1, out);
+        } else {
+            unpacked_scores_of_row(rows + s, coef, n_features, n_classes, intercept, 0, out);
+        }
+    }
+}
+
+ALWAYS_INLINE void update_with_rows(const struct sparse_row *rows, size_t n_rows,
+                                    const struct sparse_weights *weights, const struct slab *slab,
+                                    const real *dlogits, size_t stride, vec factor, int width,
+                                    int wide, int scaled) {
+    const real *inverse_scale = weights->inverse_scale;
+    for (size_t s = 0; s < n_rows; ++s) {
+        const real *x = rows[s].values, *dz = dlogits + s * stride + slab->first;
+        vec change[SPARSE_SLAB_VECTORS];
+        UNROLL for (int v = 0; v < width; ++v) {
+            size_t k = (size_t)v * LANES;
+            change[v] = mul(factor, load_up_to(dz + k, slab->n_classes - k, 0));
+        }
+        for (size_t i = 0; i < rows[s].n_values; ++i) {
+            size_t j = column_of(rows + s, i, wide);
+            if (j >= weights->n_features) break;
+            vec value = value_of(x[i], inverse_scale, j, scaled);
+            real *w = slab->start + j * (size_t)width * LANES;
+            UNROLL for (int v = 0; v < width; ++v) {
+                store(w + v * LANES, fmadd(value, change[v], load(w + v * LANES)));
+            }
+        }
+    }
+}
+
+static void update_slab(const struct sparse_row *rows, size_t n_rows,
+                        const struct sparse_weights *weights, const struct slab *slab,
+                        const void *dlogits, size_t dlogits_stride, double factor) {
+    vec factors = broadcast((real)factor);
+#define UPDATE(width, wide, scaled)                                                              \
+    update_with_rows(rows, n_rows, weights, slab, dlogits, dlogits_stride, factors, width, wide, \
+                     scaled)
+    FOR_KIND_OF(*slab, weights, UPDATE)
+#undef UPDATE
+}
+
+/* Adds factor * x * dlogits[s] to a slab's weights of every value, which scores() has taken to this step. */
+static void sparse_update(const struct sparse_row *rows, size_t n_rows,
+                          const struct sparse_weights *weights, size_t slab, const void *dlogits,
+                          size_t dlogits_stride, double factor) {
+    struct slab it = slab_of(weights, slab);
+    update_slab(rows, n_rows, weights, &it, dlogits, dlogits_stride, factor);
+}
+
+/* The same of the velocities; weights and velocities of the rows' features are taken to the current step
+ * before that. */
+static void sparse_update_velocity(const struct sparse_row *rows, size_t n_rows,
+                                   const struct sparse_weights *weights, size_t slab,
+                                   const void *dlogits, size_t dlogits_stride, double factor) {
+    struct slab it = slab_of(weights, slab);
+    for (size_t s = 0; s < n_rows; ++s) {
+        for (size_t i = 0; i < rows[s].n_values; ++i) {
+            size_t j = column_of(rows + s, i, weights->wide_indices);
+            if (j >= weights->n_features) break;
+            if (it.steps[j] != weights->now) move_to_now(weights, &it, j);
+        }
+    }
+    it.start = it.velocity;
+    update_slab(rows, n_rows, weights, &it, dlogits, dlogits_stride, factor);
+}
+
+static void sparse_update_intercept(const void *dlogits, size_t stride, size_t n_rows,
+                                    size_t n_classes, const struct rule *rule, void *intercept,
+                                    void *velocity) {
+    struct step step = step_of(rule);
+    for (size_t k = 0; k < n_classes; k += LANES) {
+        size_t width = n_classes - k;
+        vec gradient = column_sum((const real *)dlogits + k, stride, n_rows, width, broadcast(0));
+        update_offsets((real *)intercept + k, velocity ? (real *)velocity + k : NULL, gradient,
+                       &step, width);
+    }
+}
+
+/* Takes a slab's weights of all features to the current step, and calls that step 0. */
+static void sparse_catch_up(const struct sparse_weights *weights, size_t slab) {
+    struct slab it = slab_of(weights, slab);
+    for (size_t j = 0; j < weights->n_features; ++j) {
+        if (it.velocity && it.steps[j] != weights->now) move_to_now(weights, &it, j);
+        if (it.steps[j] != weights->now) {
+            struct penalty_map map = penalty_map_of(weights, it.steps[j]);
+            real *w = it.start + j * it.stride;
+            for (size_t k = 0; k < it.stride; k += LANES) {
+                store(w + k, penalised(load(w + k), &map));
+            }
+        }
+        it.steps[j] = 0;
+    }
+}
+
+/* COLUMNS_AT_ONCE features of LANES classes are turned around as vectors; what does not fill these, one by
+ * one. */
+ALWAYS_INLINE int fills_vectors(const struct slab *slab, size_t n_features, size_t j, size_t k) {
+    return j + COLUMNS_AT_ONCE <= n_features && k + LANES <= slab->n_classes;
+}
+
+/* A slab's weights from coef (n_classes, n_features) in C order; what pads them is 0. */
+static void sparse_pack(const void *coef, const struct sparse_weights *weights, size_t slab) {
+    struct slab it = slab_of(weights, slab);
+    size_t n_features = weights->n_features;
+    const real *from = (const real *)coef + it.first * n_features;
+    if (it.n_classes < it.stride) memset(it.start, 0, n_features * it.stride * sizeof(real));
+    for (size_t j = 0; j < n_features; j += COLUMNS_AT_ONCE) {
+        size_t end = j + COLUMNS_AT_ONCE < n_features ? j + COLUMNS_AT_ONCE : n_features;
+        for (size_t k = 0; k < it.n_classes; k += LANES) {
+            vec columns[COLUMNS_AT_ONCE];
+            if (fills_vectors(&it, n_features, j, k)) {
+                load_spaced_columns(from + k * n_features + j, n_features, columns);
+                UNROLL for (size_t i = 0; i < COLUMNS_AT_ONCE; ++i) {
+                    store(it.start + (j + i) * it.stride + k, columns[i]);
+                }
+                continue;
+            }
+            size_t end_class = k + LANES < it.n_classes ? k + LANES : it.n_classes;
+            for (size_t c = k; c < end_class; ++c) {
+                for (size_t i = j; i < end; ++i)
+                    it.start[i * it.stride + c] = from[c * n_features + i];
+            }
+        }
+    }
+}
+
+/* And back. */
+static void sparse_unpack(const struct sparse_weights *weights, size_t slab, void *coef) {
+    struct slab it = slab_of(weights, slab);
+    size_t n_features = weights->n_features;
+    real *to = (real *)coef + it.first * n_features;
+    for (size_t j = 0; j < n_features; j += COLUMNS_AT_ONCE) {
+        size_t end = j + COLUMNS_AT_ONCE < n_features ? j + COLUMNS_AT_ONCE : n_features;
+        for (size_t k = 0; k < it.n_classes; k += LANES) {
+            vec columns[COLUMNS_AT_ONCE];
+            if (fills_vectors(&it, n_features, j, k)) {
+                UNROLL for (size_t i = 0; i < COLUMNS_AT_ONCE; ++i) {
+                    columns[i] = load(it.start + (j + i) * it.stride + k);
+                }
+                store_columns(to + k * n_features + j, n_features, columns);
+                continue;
+            }
+            size_t end_class = k + LANES < it.n_classes ? k + LANES : it.n_classes;
+            for (size_t c = k; c < end_class; ++c) {
+                for (size_t i = j; i < end; ++i)
+                    to[c * n_features + i] = it.start[i * it.stride + c];
+            }
+        }
+    }
+}
+
+#endif

@@ -1,0 +1,277 @@
+/* See runtime/thread_pool.h.
+ *
+ * Decisions:
+ *   - What to do next is one atomic word for each thread's share, the ticket: the end of the share and the
+ *     next chunk to take. Adding 1 to it takes a chunk, and says in the same breath whether there was one.
+ *     A thread that comes late finds no chunk left and touches nothing else.
+ *   - A loop ends when the count of unfinished chunks is 0, not when all threads have met: who holds no
+ *     chunk is not waited for.
+ *   - Waiting is a short spin, since the next loop of a training step comes within microseconds, then
+ *     sleep: a thread that spins on a busy machine burns the time slice that its partner needs.
+ *   - Who is to be woken is counted under the lock that the sleeper holds until it sleeps; the count is
+ *     looked at after the ticket (or the count of chunks) is written, both sequentially consistent. So
+ *     either the sleeper sees the news or the bringer sees the sleeper.
+ *   - A thread that begins a loop on the CPU of another of the pool moves away. Linux wakes a thread where its
+ *     waker runs, and two that wake each other in turn never look like too much for one CPU: they were
+ *     seen to share it for seconds, the other one idle.
+ *   - Workers start when first needed and stay. A child after fork has none: the handler forgets them.
+ *   - They would inherit more of the thread that happened to start them than is theirs: which CPUs it may run
+ *     on, and how it rounds. They may run where the process may, which is looked up each time the pool is
+ *     lent, and compute in the default state (runtime/float_state.h).
+ *   - No OpenMP: two runtimes in one process clash, and libgomp hangs after fork.
+ */
+#include "runtime/thread_pool.h"
+
+#include "runtime/float_state.h"
+#include "runtime/timers.h"
+#include "runtime/platform.h"
+
+#if PLATFORM_HAS_THREADS
+
+/* No loop of the kernels has more than 64 chunks that take long. */
+enum { MOST_WORKERS = 63 };
+
+struct share {
+    _Alignas(CACHE_LINE) atomic_uint_fast64_t ticket; /* end << 32 | next chunk */
+    atomic_int cpu;                                   /* that its thread began the last loop on */
+    atomic_uint_fast64_t
+        busy; /* nanoseconds of its thread in chunks since it was lent, in a profile */
+};
+
+/* Of pause instructions: some 20 to 50 microseconds. */
+enum { SPINS = 1000 };
+
+struct pool {
+    atomic_int is_lent;
+    int n_workers; /* started; touched by the borrower only, and so the next two */
+    pthread_t workers[MOST_WORKERS];
+    platform_cpu_mask cpus; /* that all of them may run on */
+    atomic_int n_active;    /* of them, those that the borrower asked for */
+    uint64_t lent_since;    /* 0 without a profile */
+
+    void (*function)(void *context, size_t chunk);
+    void *context;
+    struct share shares[MOST_WORKERS + 1]; /* the borrower's, then the workers' */
+    _Alignas(CACHE_LINE) atomic_size_t unfinished;
+
+    pthread_mutex_t lock;
+    pthread_cond_t work_has_come, work_is_done;
+    atomic_int sleeping_workers, borrower_sleeps;
+};
+
+static struct pool the_pool = {
+    .lock = PTHREAD_MUTEX_INITIALIZER,
+    .work_has_come = PTHREAD_COND_INITIALIZER,
+    .work_is_done = PTHREAD_COND_INITIALIZER,
+};
+
+static int share_has_chunks(struct share *share) {
+    uint64_t ticket = atomic_load(&share->ticket);
+    return (uint32_t)ticket < (ticket >> 32);
+}
+
+static int has_chunks(struct pool *pool) {
+    int n_shares = 1 + atomic_load(&pool->n_active);
+    for (int i = 0; i < n_shares; ++i) {
+        if (share_has_chunks(&pool->shares[i])) return 1;
+    }
+    return 0;
+}
+
+/* Takes and does the chunks of one share until none is left, in the time of the share `own`. */
+static void work_on(struct pool *pool, struct share *share, struct share *own) {
+    while (share_has_chunks(share)) {
+        uint64_t ticket = atomic_fetch_add(&share->ticket, 1);
+        if ((uint32_t)ticket >= (ticket >> 32)) return;
+        /* This chunk is unfinished, so the loop it belongs to has not ended: function is its own. */
+        uint64_t begun = phase_begin();
+        pool->function(pool->context, (uint32_t)ticket);
+        if (begun) atomic_fetch_add(&own->busy, platform_nanoseconds() - begun);
+        if (atomic_fetch_sub(&pool->unfinished, 1) == 1 && atomic_load(&pool->borrower_sleeps)) {
+            pthread_mutex_lock(&pool->lock);
+            pthread_cond_signal(&pool->work_is_done);
+            pthread_mutex_unlock(&pool->lock);
+        }
+    }
+}
+
+/* Leaves the CPU to a thread before this one in the pool. */
+static void spread_out(struct pool *pool, int own) {
+    int cpu = platform_cpu(), is_shared = 0, cpus[MOST_WORKERS + 1];
+    for (int i = 0; i < own; ++i) {
+        cpus[i] = atomic_load_explicit(&pool->shares[i].cpu, memory_order_relaxed);
+        is_shared |= cpus[i] == cpu;
+    }
+    if (is_shared && cpu >= 0) {
+        pthread_mutex_lock(&pool->lock); /* or it would undo what start_workers does meanwhile */
+        platform_leave_cpus(cpus, own);
+        pthread_mutex_unlock(&pool->lock);
+        cpu = platform_cpu();
+    }
+    atomic_store_explicit(&pool->shares[own].cpu, cpu, memory_order_relaxed);
+}
+
+/* First the own share, then the others'. */
+static void work(struct pool *pool, int own) {
+    spread_out(pool, own);
+    int n_shares = 1 + atomic_load(&pool->n_active);
+    for (int i = 0; i < n_shares; ++i) {
+        work_on(pool, &pool->shares[(own + i) % n_shares], &pool->shares[own]);
+    }
+}
+
+static int may_work(struct pool *pool, int index) {
+    return index < atomic_load(&pool->n_active) && has_chunks(pool);
+}
+
+static void *worker(void *index_as_pointer) {
+    struct pool *pool = &the_pool;
+    int index = (int)(intptr_t)index_as_pointer;
+    float_state_enter();
+    for (;;) {
+        for (int spin = 0; spin < SPINS && !may_work(pool, index); ++spin) platform_pause();
+        if (!may_work(pool, index)) {
+            pthread_mutex_lock(&pool->lock);
+            atomic_fetch_add(&pool->sleeping_workers, 1);
+            while (!may_work(pool, index)) pthread_cond_wait(&pool->work_has_come, &pool->lock);
+            atomic_fetch_sub(&pool->sleeping_workers, 1);
+            pthread_mutex_unlock(&pool->lock);
+        }
+        work(pool, index + 1);
+    }
+    return NULL;
+}
+
+/* Signals are for the threads of the program; returns 0 where the system has no thread to give. */
+static int start_worker(struct pool *pool, int index) {
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int failed = pthread_create(pool->workers + index, NULL, worker, (void *)(intptr_t)index);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (!failed) pthread_detach(pool->workers[index]);
+    return !failed;
+}
+
+/* Starts workers until there are so many, or the system gives no more, and lets all run where the process may. */
+static void start_workers(struct pool *pool, int wanted) {
+    int before = pool->n_workers;
+    while (pool->n_workers < wanted && start_worker(pool, pool->n_workers)) ++pool->n_workers;
+    platform_cpu_mask cpus;
+    if (!platform_process_cpus(&cpus)) return;
+    if (pool->n_workers == before && platform_same_cpus(&cpus, &pool->cpus)) return;
+    pthread_mutex_lock(&pool->lock);
+    for (int i = 0; i < pool->n_workers; ++i) platform_allow_cpus(pool->workers[i], &cpus);
+    pthread_mutex_unlock(&pool->lock);
+    pool->cpus = cpus;
+}
+
+/* In a child process: the workers are gone, and whatever they held with them. */
+static void forget_workers(void) {
+    the_pool = (struct pool){
+        .lock = PTHREAD_MUTEX_INITIALIZER,
+        .work_has_come = PTHREAD_COND_INITIALIZER,
+        .work_is_done = PTHREAD_COND_INITIALIZER,
+    };
+}
+
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+static void watch_forks(void) { pthread_atfork(NULL, NULL, forget_workers); }
+
+struct pool *pool_begin(int n_threads) {
+    struct pool *pool = &the_pool;
+    int is_free = 0;
+    if (n_threads <= 1) return NULL;
+    pthread_once(&once, watch_forks);
+    if (!atomic_compare_exchange_strong(&pool->is_lent, &is_free, 1)) return NULL;
+    /* More threads than CPUs would only take turns; n_threads says how many at the most. */
+    int wanted = n_threads < platform_cpus() ? n_threads - 1 : platform_cpus() - 1;
+    if (wanted > MOST_WORKERS) wanted = MOST_WORKERS;
+    start_workers(pool, wanted);
+    if (pool->n_workers == 0) {
+        atomic_store(&pool->is_lent, 0);
+        return NULL;
+    }
+    if (wanted > pool->n_workers) wanted = pool->n_workers; /* the system gave no more */
+    atomic_store(&pool->n_active, wanted);
+    pool->lent_since = phase_begin();
+    for (int i = 0; i <= wanted; ++i) atomic_store(&pool->shares[i].busy, 0);
+    return pool;
+}
+
+int pool_threads(const struct pool *pool) { return pool ? 1 + atomic_load(&pool->n_active) : 1; }
+
+static void wait_for_workers(struct pool *pool) {
+    uint64_t begun = phase_begin();
+    for (int spin = 0; spin < SPINS && atomic_load(&pool->unfinished); ++spin) platform_pause();
+    if (atomic_load(&pool->unfinished)) {
+        pthread_mutex_lock(&pool->lock);
+        atomic_store(&pool->borrower_sleeps, 1);
+        while (atomic_load(&pool->unfinished)) {
+            pthread_cond_wait(&pool->work_is_done, &pool->lock);
+        }
+        atomic_store(&pool->borrower_sleeps, 0);
+        pthread_mutex_unlock(&pool->lock);
+    }
+    phase_next(PHASE_WAIT, begun);
+}
+
+void pool_for(struct pool *pool, void (*function)(void *context, size_t chunk), void *context,
+              size_t n_chunks) {
+    if (!pool || n_chunks <= 1 || n_chunks >= UINT32_MAX / 2) {
+        for (size_t chunk = 0; chunk < n_chunks; ++chunk) function(context, chunk);
+        return;
+    }
+    pool->function = function;
+    pool->context = context;
+    atomic_store(&pool->unfinished, n_chunks);
+    uint64_t n_shares = (uint64_t)pool_threads(pool);
+    for (uint64_t i = 0; i < n_shares; ++i) {
+        uint64_t first = i * n_chunks / n_shares, end = (i + 1) * n_chunks / n_shares;
+        atomic_store(&pool->shares[i].ticket, end << 32 | first);
+    }
+    if (atomic_load(&pool->sleeping_workers)) {
+        pthread_mutex_lock(&pool->lock);
+        pthread_cond_broadcast(&pool->work_has_come);
+        pthread_mutex_unlock(&pool->lock);
+    }
+    work(pool, 0);
+    if (atomic_load(&pool->unfinished)) wait_for_workers(pool);
+}
+
+/* The time of the workers in which they had no chunk. */
+static void note_idle(struct pool *pool) {
+    uint64_t lent = platform_nanoseconds() - pool->lent_since, idle = 0;
+    int n_workers = atomic_load(&pool->n_active);
+    for (int i = 1; i <= n_workers; ++i) idle += lent - atomic_load(&pool->shares[i].busy);
+    phase_add_idle(pool->lent_since, idle, (size_t)n_workers);
+}
+
+void pool_end(struct pool *pool) {
+    if (!pool) return;
+    if (pool->lent_since) note_idle(pool);
+    atomic_store(&pool->is_lent, 0);
+}
+
+#else
+
+struct pool *pool_begin(int n_threads) {
+    (void)n_threads;
+    return NULL;
+}
+
+int pool_threads(const struct pool *pool) {
+    (void)pool;
+    return 1;
+}
+
+void pool_for(struct pool *pool, void (*function)(void *context, size_t chunk), void *context,
+              size_t n_chunks) {
+    (void)pool;
+    for (size_t chunk = 0; chunk < n_chunks; ++chunk) function(context, chunk);
+}
+
+void pool_end(struct pool *pool) { (void)pool; }
+
+#endif

@@ -1,0 +1,84 @@
+/* The vector vocabulary that the kernels are written in, chosen at compile time.
+ *
+ * Each translation unit is one instruction set and one type: the build defines
+ * FASTSOFTMAX_<INSTRUCTION SET> and FASTSOFTMAX_FLOAT32 or FASTSOFTMAX_FLOAT64. A header of an
+ * instruction set provides, for `real` = float or double:
+ *
+ *   vec                         LANES reals; always 64 bytes, in as many registers as that takes
+ *   load(p), store(p, v)        from and to memory without alignment
+ *   load_uint8(p), load_float16(p), load_float32(p)
+ *                               the same of other numbers, exactly; float16 by its bits
+ *   load_first(p, n, fill)      the first n < LANES from memory, the others `fill`; reads no further
+ *   store_first(p, v, n)        only the first n < LANES lanes
+ *   broadcast(x), lane_indices()  x in every lane; 0, 1, 2, ...
+ *   add sub mul maximum         lane by lane
+ *   fmadd(a, b, c)               a * b + c, rounded once where the instruction set can
+ *   magnitude(v)                |v|
+ *   select_less(a, b, x, y)     lanes of x where a < b, else of y (NaN is not less)
+ *   any_less(a, b)              whether a < b in any lane
+ *   select_equal(a, b, x, y)    lanes of x where a == b, else of y
+ *   with_sign_of(v, s)          v >= 0 with the sign bit of s
+ *   shift_exponent(p, t)        p * 2**n, where n stands in the low bits of t (see kernels/exp_log.h)
+ *   sum_lanes(v), largest_lane(v)
+ *   wide, wide_zero(), add_to_wide(w, v), load_wide(p), store_wide(p, w)
+ *                               float32 only: LANES sums in double
+ *   load_columns(rows, first, v)  v[j][i] = rows[i][first + j], for COLUMNS_AT_ONCE columns j of LANES rows
+ *   store_columns(p, stride, v)   and back, to rows at the same distance from each other
+ *   sum_lanes_of_4(v, sums)     sums[i] = sum_lanes(v[i]) for four, sharing the shuffles where it pays
+ *
+ * and its name INSTRUCTION_SET, and the size of the kernels' tiles, which follows from the number of
+ * registers: TILE_ROWS x TILE_CLASSES dot products at once, TILE_COLUMNS columns of an outer sum, TILE_OUTER numbers
+ * times a vector of classes (a divisor of LANES).
+ *
+ * The number of lanes is fixed, and sums over lanes fold halves onto each other (lane i takes lane
+ * i + LANES / 2, and so on), so that every instruction set with FMA gives the same bits.
+ */
+#ifndef FASTSOFTMAX_VECTOR_H
+#define FASTSOFTMAX_VECTOR_H
+
+#include <string.h>
+
+#include "runtime/platform.h"
+
+#if defined(FASTSOFTMAX_FLOAT32)
+typedef float real;
+enum { LANES = 16 };
+#elif defined(FASTSOFTMAX_FLOAT64)
+typedef double real;
+enum { LANES = 8 };
+#else
+#error "define FASTSOFTMAX_FLOAT32 or FASTSOFTMAX_FLOAT64"
+#endif
+
+/* 16 bytes of a row: blocks of that size are turned around without crossing them. */
+enum { COLUMNS_AT_ONCE = LANES / 4 };
+
+#if defined(FASTSOFTMAX_AVX512)
+#include "simd/avx512.h"
+#elif defined(FASTSOFTMAX_AVX2)
+#include "simd/avx2.h"
+#elif defined(FASTSOFTMAX_NEON)
+#include "simd/neon.h"
+#elif defined(FASTSOFTMAX_PORTABLE)
+#include "simd/portable.h"
+#else
+#error "define the instruction set, FASTSOFTMAX_PORTABLE for example"
+#endif
+
+/* a - b * c, rounded once where the instruction set can; else 0, as then it would be all rounding. */
+ALWAYS_INLINE double exact_remainder(double a, double b, double c) {
+#if defined(FASTSOFTMAX_PORTABLE)
+    return 0 * (a + b + c);
+#else
+    return __builtin_fma(-b, c, a);
+#endif
+}
+
+/* load_columns of rows at the same distance from each other. */
+ALWAYS_INLINE void load_spaced_columns(const real *p, size_t stride, vec *v) {
+    const real *rows[LANES];
+    UNROLL for (int i = 0; i < LANES; ++i) rows[i] = p + (size_t)i * stride;
+    load_columns(rows, 0, v);
+}
+
+#endif

@@ -1,0 +1,88 @@
+import numpy as np
+from numpy.typing import NDArray
+
+from ..._arrays.csr import SparseRows
+from ..protocol import Data, FloatArray, LabelArray, Rule, State, TargetWeights
+
+def instruction_set() -> str: ...
+def instruction_sets() -> tuple[str, ...]: ...
+
+C_API: object
+PAIRWISE_SUM: object
+
+class FloatState:
+    def __enter__(self) -> None: ...
+    def __exit__(self, kind: object, error: object, traceback: object) -> None: ...
+
+def softmax(logits: FloatArray, out: FloatArray, n_threads: int) -> int: ...
+def log_softmax(logits: FloatArray, out: FloatArray, n_threads: int) -> int: ...
+def logsumexp(logits: FloatArray, out: FloatArray, n_threads: int) -> None: ...
+def softmax_cross_entropy(
+    logits: FloatArray,
+    targets: LabelArray | FloatArray,
+    scale: float,
+    losses: NDArray[np.float64],
+    dlogits: FloatArray | None,
+    n_threads: int,
+    weights: TargetWeights | None = None,
+) -> int: ...
+def mean_cross_entropy(
+    logits: object, labels: object, out: object, n_threads: object
+) -> tuple[float, FloatArray, int] | None: ...
+def linear_cross_entropy(
+    X: FloatArray,
+    W: FloatArray,
+    intercept: FloatArray | None,
+    targets: LabelArray | FloatArray,
+    scale: float,
+    losses: NDArray[np.float64],
+    dW: FloatArray | None,
+    dintercept: FloatArray | None,
+    dX: FloatArray | None,
+    n_threads: int,
+    weights: TargetWeights | None = None,
+) -> int: ...
+def penalty(
+    W: FloatArray, l2: float, l1: float, gradient: FloatArray | None, n_threads: int
+) -> float: ...
+def linear_scores(
+    X: NDArray[np.generic] | SparseRows,
+    coef: FloatArray,
+    intercept: FloatArray,
+    logits: FloatArray,
+    n_threads: int,
+) -> None: ...
+def sgd_epoch(
+    data: Data,
+    state: State,
+    rule: Rule,
+    order: NDArray[np.int64],
+    batch_size: int,
+    rates: NDArray[np.float64],
+    n_threads: int,
+) -> NDArray[np.float64]: ...
+def sgd_epoch_of_models(
+    data: Data,
+    state: State,
+    rule: Rule,
+    l2s: NDArray[np.float64],
+    l1s: NDArray[np.float64],
+    order: NDArray[np.int64],
+    batch_size: int,
+    rates: NDArray[np.float64],
+    n_threads: int,
+) -> NDArray[np.float64]: ...
+def shuffle_in(order: NDArray[np.int64], first: int, uniforms: NDArray[np.float64]) -> None: ...
+def column_moments(
+    X: FloatArray,
+    origin: NDArray[np.float64],
+    sums: NDArray[np.float64],
+    squares: NDArray[np.float64],
+    n_threads: int,
+) -> None: ...
+def start_phases(with_events: bool) -> bool: ...
+def stop_phases() -> list[tuple[list[int], list[int], list[tuple[int, int, int]], int, int]]: ...
+def phase_clock() -> int: ...
+def packs_samples(n_classes: int) -> bool: ...
+def measure_multiply_adds(is_double: bool, n_rounds: int, n_threads: int) -> float: ...
+def measure_bandwidth(memory: FloatArray, copies: bool, n_threads: int) -> float: ...

@@ -1,0 +1,281 @@
+"""The compiled backend: minibatches and epochs over the C kernels, without the GIL.
+
+One code for float32 and float64: arrays come in through the buffer protocol as untyped pointers, and the
+table of kernels of their type does the arithmetic. (Fused types and memoryviews would compile all of
+this twice and cost some microseconds a call.)
+"""
+
+import os
+
+import numpy as np
+
+from cpython.buffer cimport (
+    Py_buffer, PyBUF_FORMAT, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer,
+)
+from cpython.exc cimport PyErr_CheckSignals
+from cpython.pycapsule cimport PyCapsule_New
+from libc.math cimport fabs, isfinite, isnan
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+from libc.string cimport memcpy, memset, strchr
+
+from fastsoftmax._arrays.csr import SparseRows, steps_between_penalties
+from fastsoftmax._arrays.threads import resolve_n_threads
+
+from fastsoftmax.c_api cimport (
+    FASTSOFTMAX_API_VERSION, FASTSOFTMAX_FLOAT32, fastsoftmax_api, fastsoftmax_type,
+    fastsoftmax_weights,
+)
+from fastsoftmax.backends.compiled.kernels cimport (
+    CACHE_LINE, FEW_CLASSES, FLOAT16, FLOAT32, MOST_PANELS, N_PHASES, NO_ROWS, PANEL_VECTORS,
+    PHASE_CONVERT, PHASE_LOSS, PHASE_SCORES, PHASE_UPDATE, REAL, ROWS_AHEAD, SECOND_HALVES,
+    SLABS_AT_ONCE, SPARSE_ROWS_AHEAD, SPARSE_SLAB_VECTORS, UINT8, WHOLE_ROWS,
+    float_state, float_state_enter, float_state_leave,
+    instruction_set_row, kernel_table, momentum_map, number_kind, penalty_prefix, phase_begin,
+    phase_next, phase_totals, phases_of_thread, phases_start, phases_stop, platform_allocate,
+    platform_fetch, platform_free, platform_nanoseconds, platform_seconds, pool, pool_begin,
+    pool_end, pool_for, pool_threads, rows_ahead, rows_of_sets, rows_to_fetch, sparse_row,
+    sparse_weights, step_rule, target_weights,
+)
+
+
+# Rows of X that `linear_cross_entropy` takes at once: their logits stay in the cache.
+cdef enum:
+    ROWS_AT_ONCE = 256
+
+# How work is cut: chunks a thread, chunks at the most, and rows that a chunk of scores is a multiple of.
+cdef enum:
+    CHUNKS_PER_THREAD = 8
+    MOST_CHUNKS = 64
+    ROWS_OF_A_CHUNK = 16
+
+# Below these, one thread alone is done before a second one has begun.
+cdef enum:
+    LEAST_ELEMENTS_FOR_THREADS = 20000
+    LEAST_PRODUCTS_FOR_THREADS = 90000
+    LEAST_LOGITS_FOR_THREADS = 4000
+
+# What a thread may count on of the second level of its core's cache, and what is a short row.
+cdef enum:
+    BYTES_IN_CACHE = 820000
+    BYTES_OF_A_SHORT_ROW = 1024
+
+# No vector has more lanes.
+cdef enum:
+    MOST_LANES = 16
+
+# The losses of so many rows are kept on the stack.
+cdef enum:
+    FEW_LOSSES = 256
+
+# An epoch is left so often to look for a pending signal, at the end of a step.
+cdef double SECONDS_BETWEEN_SIGNALS = 0.03
+
+
+cdef object ndarray = np.ndarray, float32 = np.dtype(np.float32), float64 = np.dtype(np.float64)
+
+cdef const instruction_set_row *chosen = NULL
+
+
+def instruction_sets():
+    """The names of the instruction sets that this CPU can run, best first."""
+    names = []
+    cdef const instruction_set_row *row = rows_of_sets
+    while row.name != NULL:
+        if row.is_supported():
+            names.append(row.name.decode())
+        row += 1
+    return tuple(names)
+
+
+def instruction_set():
+    """The name of the instruction set in use."""
+    return chosen.name.decode()
+
+
+cdef _choose(name):
+    """Take the set of that name, or for an empty name the best."""
+    global chosen
+    cdef const instruction_set_row *row = rows_of_sets
+    while row.name != NULL:
+        if row.is_supported() and name in ("", row.name.decode()):
+            chosen = row
+            return
+        row += 1
+    raise ValueError(
+        "the environment variable FASTSOFTMAX_ISA must name an instruction set that this CPU can run, "
+        f"one of {', '.join(instruction_sets())}; got {name!r}"
+    )
+
+
+_choose(os.environ.get("FASTSOFTMAX_ISA", ""))
+
+
+cdef class FloatState:
+    """The floating-point state that results must not depend on: see csrc/runtime/float_state.h.
+
+    Every function here that computes calls `set` first in each block without the GIL, since a signal's
+    handler may have run between two of them. The caller's state comes back with the end of a `with` block,
+    or with that of the object.
+    """
+
+    cdef float_state caller
+    cdef bint is_set
+
+    cdef void set(self) noexcept nogil:
+        cdef float_state now = float_state_enter()
+        if not self.is_set:
+            self.caller, self.is_set = now, True
+
+    cdef void restore(self) noexcept nogil:
+        if self.is_set:
+            float_state_leave(&self.caller)
+            self.is_set = False
+
+    def __enter__(self):
+        self.set()
+
+    def __exit__(self, kind, error, traceback):
+        self.restore()
+
+    def __dealloc__(self):
+        self.restore()
+
+
+cdef class View:
+    """The memory of an array; of None, a NULL pointer."""
+
+    cdef Py_buffer buffer
+    cdef char *start
+    cdef bint held
+
+    def __cinit__(self, array, bint writable=False):
+        self.start = NULL
+        self.held = False
+        if array is not None:
+            flags = PyBUF_STRIDES | PyBUF_WRITABLE if writable else PyBUF_STRIDES
+            PyObject_GetBuffer(array, &self.buffer, flags)
+            self.held = True
+            self.start = <char *>self.buffer.buf
+
+    def __dealloc__(self):
+        if self.held:
+            PyBuffer_Release(&self.buffer)
+
+    cdef size_t length(self, int axis) noexcept nogil:
+        return <size_t>self.buffer.shape[axis]
+
+    cdef const kernel_table *kernels(self) noexcept nogil:
+        return chosen.float32 if self.buffer.itemsize == 4 else chosen.float64
+
+
+cdef class Targets:
+    """Labels or rows of probabilities, whichever there are; the other is NULL."""
+
+    cdef View view
+    cdef const int64_t *labels
+    cdef const char *probabilities
+
+    def __cinit__(self, targets):
+        self.view = View(targets)
+        self.labels = NULL
+        self.probabilities = NULL
+        if self.view.buffer.ndim == 1:
+            self.labels = <const int64_t *>self.view.start
+        else:
+            self.probabilities = self.view.start
+
+
+cdef class Weights:
+    """Of a `TargetWeights`; of None, a NULL pointer."""
+
+    cdef View rows, classes
+    cdef target_weights weights
+    cdef const target_weights *start
+
+    def __cinit__(self, weights):
+        self.start = NULL
+        if weights is not None:
+            self.rows, self.classes = View(weights.rows), View(weights.classes)
+            self.weights.rows = <const double *>self.rows.start
+            self.weights.classes = self.classes.start
+            self.weights.smoothing = weights.smoothing
+            self.start = &self.weights
+
+
+cdef const target_weights *weights_from(
+    const target_weights *weights, size_t first, target_weights *shifted
+) noexcept nogil:
+    """The weights of the rows from `first` on."""
+    if weights == NULL or weights.rows == NULL:
+        return weights
+    shifted[0] = weights[0]
+    shifted.rows += first
+    return shifted
+
+
+cdef no_memory(size_t n_rows, size_t n_columns, size_t item_size):
+    """A MemoryError that says how much was asked for."""
+    size, unit = float(n_rows) * n_columns * item_size, "bytes"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if size < 1000:
+            break
+        size, unit = size / 1000, larger
+    return MemoryError(
+        f"cannot allocate {size:.3g} {unit} for the compiled kernels to work in: {n_rows} rows of "
+        f"{n_columns} items of {item_size} bytes"
+    )
+
+
+cdef class Scratch:
+    """Memory that is freed with the object, aligned to a cache line."""
+
+    cdef char *start
+
+    def __cinit__(self, size_t n_rows, size_t n_columns, size_t item_size):
+        cdef size_t most = (<size_t>-1) // 2 // item_size
+        if n_rows and n_columns > most // n_rows:
+            raise no_memory(n_rows, n_columns, item_size)
+        self.start = <char *>platform_allocate(n_rows * n_columns * item_size)
+        if self.start == NULL:
+            raise no_memory(n_rows, n_columns, item_size)
+
+    def __dealloc__(self):
+        platform_free(self.start)
+
+
+cdef size_t padded(size_t n, size_t lanes) noexcept nogil:
+    return (n + lanes - 1) // lanes * lanes
+
+
+cdef struct Split:
+    # `n_items` in chunks of `size`, the last one smaller; at least one, which may be empty
+    size_t n_items, size, n_chunks
+
+
+cdef Split split(size_t n_items, size_t multiple, int n_threads) noexcept nogil:
+    """Some chunks a thread, so that a slow one can be made up for; each a multiple of `multiple`."""
+    cdef Split s
+    cdef size_t wanted = min(<size_t>n_threads * CHUNKS_PER_THREAD, <size_t>MOST_CHUNKS)
+    s.n_items = n_items
+    s.size = max(padded((n_items + wanted - 1) // wanted, multiple), multiple)
+    s.n_chunks = max((n_items + s.size - 1) // s.size, <size_t>1)
+    return s
+
+
+cdef size_t length_of(const Split *s, size_t chunk) noexcept nogil:
+    return min(s.size, s.n_items - chunk * s.size)
+
+
+include "timers.pxi"
+include "softmax.pxi"
+include "fast_path.pxi"
+include "c_api.pxi"
+include "linear_loss.pxi"
+include "column_moments.pxi"
+include "epoch.pxi"
+include "step_short_rows.pxi"
+include "step_panels.pxi"
+include "step_packed.pxi"
+include "linear_loss_packed.pxi"
+include "step_sparse.pxi"
+include "linear_scores.pxi"

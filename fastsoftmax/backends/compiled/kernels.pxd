@@ -1,0 +1,241 @@
+"""What the Cython core uses of csrc/; each function is described in its header there."""
+
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+
+
+cdef extern from "runtime/platform.h" nogil:
+    enum:
+        CACHE_LINE
+    void *platform_allocate(size_t n_bytes)
+    void platform_free(void *memory)
+    double platform_seconds()
+    void platform_fetch(const void *memory, size_t n_bytes)
+    uint64_t platform_nanoseconds()
+
+
+cdef extern from "runtime/float_state.h" nogil:
+    struct float_state:
+        pass
+    float_state float_state_enter()
+    void float_state_leave(const float_state *caller)
+
+
+cdef extern from "kernels/kernel_table.h" nogil:
+    enum:
+        ROWS_AHEAD
+        FEW_CLASSES
+        PANEL_VECTORS
+        MOST_PANELS
+        SLABS_AT_ONCE
+        SPARSE_ROWS_AHEAD
+        SPARSE_SLAB_VECTORS
+
+    struct step_rule "rule":
+        double rate, l2, l1, momentum
+        int nesterov, subgradient
+        ptrdiff_t to_sums, intercept_to_sums
+        const void *negative_rates
+        const void *twice_l2s
+        const void *thresholds
+
+    enum rows_ahead "ahead":
+        SECOND_HALVES
+        WHOLE_ROWS
+        NO_ROWS
+
+    enum number_kind "number":
+        UINT8
+        FLOAT16
+        FLOAT32
+        REAL
+
+    struct rows_to_fetch:
+        const void **rows
+        size_t n_rows, first, n_features
+
+    struct sparse_row:
+        const void *values
+        const void *indices
+        size_t n_values
+
+    struct penalty_prefix:
+        double scale, inverse_scale, shrinkage
+
+    struct momentum_map:
+        double ww, wv, vw, vv
+
+    struct sparse_weights:
+        void *start
+        size_t n_features, n_classes
+        int wide_indices
+        const void *inverse_scale
+        uint32_t *steps
+        const penalty_prefix *prefixes
+        size_t now
+        void *velocity
+        momentum_map *maps
+
+    struct target_weights:
+        const double *rows
+        const void *classes
+        double smoothing
+
+    struct kernel_table "kernels":
+        size_t lanes, element_size
+        ptrdiff_t (*softmax)(
+            const void *logits, size_t n_rows, size_t n_classes, void *out) noexcept nogil
+        ptrdiff_t (*log_softmax)(
+            const void *logits, size_t n_rows, size_t n_classes, void *out) noexcept nogil
+        void (*logsumexp)(
+            const void *logits, size_t n_rows, size_t n_classes, void *out) noexcept nogil
+        ptrdiff_t (*cross_entropy)(
+            const void *logits, size_t stride, size_t n_rows, size_t n_classes,
+            const int64_t *labels, const void *probabilities, const target_weights *weights,
+            double scale, double *losses, void *dlogits, size_t dlogits_stride) noexcept nogil
+        void (*pack)(
+            const void *W, ptrdiff_t feature_stride, ptrdiff_t class_stride, size_t n_features,
+            size_t n_classes, void *coef, size_t coef_stride) noexcept nogil
+        void (*unpack)(
+            const void *coef, size_t coef_stride, size_t n_features, size_t n_classes, void *W,
+            ptrdiff_t feature_stride, ptrdiff_t class_stride) noexcept nogil
+        void (*scores)(
+            const void **rows, size_t n_rows, size_t n_features, const void *coef,
+            size_t coef_stride, size_t n_classes, const void *intercept, void *logits,
+            size_t logits_stride) noexcept nogil
+        void (*outer_sum)(
+            const void **rows, size_t n_rows, size_t first, size_t n_features, const void *g,
+            size_t g_row_stride, size_t g_column_stride, size_t n_columns, int add_to_out,
+            void *out, size_t out_stride) noexcept nogil
+        void (*convert)(
+            const void **rows, size_t n_rows, number_kind number, size_t first, size_t n_features,
+            const void *mean, const void *inverse_scale, void *out,
+            size_t out_stride) noexcept nogil
+        void (*moments)(
+            const void *rows, size_t stride, size_t n_rows, size_t n_features, number_kind number,
+            const double *origin, double *sums, double *squares) noexcept nogil
+        void (*panel_scores)(
+            const void **rows, size_t n_rows, size_t first, size_t n_features, rows_ahead ahead,
+            const void *coef, size_t coef_stride, size_t n_classes, void *scores) noexcept nogil
+        void (*panel_cross_entropy)(
+            const void *scores, size_t n_panels, size_t panel_stride, size_t n_rows,
+            size_t n_classes, const void *intercept, const int64_t *labels,
+            const void *probabilities, const target_weights *weights, double scale, double *losses,
+            void *dlogits) noexcept nogil
+        void (*panel_update)(
+            const void **rows, size_t n_rows, const rows_to_fetch *fetch, size_t first,
+            size_t n_features, const void *dlogits, size_t n_classes, const step_rule *rule,
+            void *coef, void *velocity, size_t coef_stride, double *squares,
+            double *magnitudes) noexcept nogil
+        void (*panel_update_intercept)(
+            const void *dlogits, size_t n_rows, size_t n_classes, const step_rule *rule,
+            void *intercept, void *velocity) noexcept nogil
+        void (*column_sums)(
+            const void *g, size_t stride, size_t n_rows, size_t n_columns, int add_to_out,
+            void *out) noexcept nogil
+        void (*short_scores)(
+            const void **rows, size_t n_rows, size_t n_features, const void **next_rows,
+            const void *strips, size_t n_classes, void *block) noexcept nogil
+        void (*short_gradient)(
+            const void **rows, size_t n_rows, size_t n_features, const void *dlogits,
+            size_t n_classes, int add_to_out, void *out) noexcept nogil
+        void (*short_update)(
+            const void *gradients, size_t n_chunks, size_t stride, size_t n_features,
+            size_t n_classes, const step_rule *rule, void *strips, void *velocity,
+            void *intercept, void *intercept_velocity, double *squares,
+            double *magnitudes) noexcept nogil
+        void (*pack_block)(
+            const void **rows, size_t n_rows, size_t n_features, void *block) noexcept nogil
+        void (*unpack_block)(
+            const void *block, size_t n_rows, size_t n_features, void **rows) noexcept nogil
+        void (*packed_scores)(
+            const void *blocks, size_t block_stride, size_t n_rows, size_t n_features,
+            const void *slabs, size_t slab_stride, const void *intercept, size_t n_classes,
+            int add_to_logits, void *logits, size_t logits_stride) noexcept nogil
+        void (*pack_dlogits)(
+            const void *dlogits, size_t stride, size_t first_row, size_t n_rows, size_t n_classes,
+            void *slabs, size_t slab_stride) noexcept nogil
+        void (*packed_update)(
+            const void *blocks, size_t block_stride, size_t n_samples, size_t first,
+            size_t n_features, const void *dlogits, const step_rule *rule, size_t n_classes,
+            void *slabs, size_t slab_stride, void *velocity, double *squares,
+            double *magnitudes) noexcept nogil
+        void (*packed_gradient)(
+            const void *blocks, size_t block_stride, size_t n_samples, size_t n_features,
+            const void *dlogits, size_t n_classes, int add_to_out, void *out,
+            size_t out_stride) noexcept nogil
+        void (*pack_slab)(
+            const void *start, ptrdiff_t depth_stride, ptrdiff_t lane_stride, size_t depth,
+            size_t n_lanes, void *slab) noexcept nogil
+        void (*packed_update_intercept)(
+            const void *dlogits, size_t n_samples, size_t n_classes, const step_rule *rule,
+            void *intercept, void *velocity) noexcept nogil
+        double (*multiply_adds)(size_t n_rounds, double *sink) noexcept nogil
+        double (*read_memory)(const void *memory, size_t n) noexcept nogil
+        void (*copy_memory)(const void *source, size_t n, void *to) noexcept nogil
+        void (*sparse_pack)(
+            const void *coef, const sparse_weights *weights, size_t slab) noexcept nogil
+        void (*sparse_unpack)(
+            const sparse_weights *weights, size_t slab, void *coef) noexcept nogil
+        void (*sparse_catch_up)(const sparse_weights *weights, size_t slab) noexcept nogil
+        void (*sparse_scores)(
+            const sparse_row *rows, size_t n_rows, const sparse_weights *weights, size_t slab,
+            const void *intercept, void *logits, size_t logits_stride) noexcept nogil
+        void (*sparse_unpacked_scores)(
+            const sparse_row *rows, size_t n_rows, const void *coef, size_t n_features,
+            size_t n_classes, const void *intercept, int wide_indices, void *logits) noexcept nogil
+        void (*sparse_update)(
+            const sparse_row *rows, size_t n_rows, const sparse_weights *weights, size_t slab,
+            const void *dlogits, size_t dlogits_stride, double factor) noexcept nogil
+        void (*sparse_add_map)(sparse_weights *weights, const momentum_map *map) noexcept nogil
+        void (*sparse_update_velocity)(
+            const sparse_row *rows, size_t n_rows, const sparse_weights *weights, size_t slab,
+            const void *dlogits, size_t dlogits_stride, double factor) noexcept nogil
+        void (*sparse_update_intercept)(
+            const void *dlogits, size_t stride, size_t n_rows, size_t n_classes,
+            const step_rule *rule, void *intercept, void *velocity) noexcept nogil
+        double (*penalty)(
+            const void *weights, size_t n, double l2, double l1, void *gradient) noexcept nogil
+
+    struct instruction_set_row "instruction_set":
+        const char *name
+        int (*is_supported)() noexcept nogil
+        const kernel_table *float32
+        const kernel_table *float64
+
+    const instruction_set_row *rows_of_sets "instruction_sets"
+
+
+cdef extern from "runtime/thread_pool.h" nogil:
+    struct pool
+    pool *pool_begin(int n_threads)
+    int pool_threads(const pool *pool)
+    void pool_for(
+        pool *pool, void (*function)(void *context, size_t chunk) noexcept nogil, void *context,
+        size_t n_chunks)
+    void pool_end(pool *pool)
+
+
+cdef extern from "runtime/timers.h" nogil:
+    enum phase_kind "phase":
+        PHASE_CONVERT
+        PHASE_SCORES
+        PHASE_LOSS
+        PHASE_UPDATE
+        PHASE_WAIT
+        N_PHASES
+
+    struct phase_event:
+        phase_kind phase
+        uint64_t start, end
+
+    struct phase_totals:
+        uint64_t *nanoseconds
+        uint64_t *calls
+        const phase_event *events
+        size_t n_events, n_dropped, n_helpers
+
+    uint64_t phase_begin()
+    uint64_t phase_next(phase_kind phase, uint64_t start)
+    int phases_start(int with_events)
+    void phases_stop()
+    int phases_of_thread(size_t i, phase_totals *totals)

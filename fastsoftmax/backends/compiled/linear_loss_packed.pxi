@@ -1,0 +1,287 @@
+"""`linear_cross_entropy` with many classes: the logits of a few rows at a time, on packed operands.
+
+Rows of X go in blocks of some dozens, so that their logits, with c classes, take some MB. For each block:
+
+    z = x @ W + intercept       by slabs of W, packed as they are needed
+    z <- dlogits                row by row, in place
+    dW += x.T @ dlogits         by slabs of dW, where they lie
+    dx = dlogits @ W.T          by strips of features, over some classes at a time
+
+Nothing is computed twice, and W is read three times a block, so a block has as many rows as the bytes of
+its logits allow. All sums are in an order that the sizes alone decide. See csrc/kernels/step_packed.h.
+"""
+
+
+cdef enum:
+    # of the logits of a block, and the most rows that it has
+    BYTES_OF_LOGITS = 24 << 20
+    MOST_ROWS_OF_A_BLOCK = 256
+    # dX is summed over so many classes at a time
+    CLASSES_AT_ONCE = 1024
+
+
+cdef struct Products:
+    Minibatch *minibatch
+    const char *W
+    ptrdiff_t feature_stride, class_stride  # in bytes, as all of W and dW
+    char *blocks  # rows of X, packed
+    size_t block_stride, logits_stride
+    Split slabs
+    char *buffers  # one for each chunk
+    size_t buffer_stride
+    char *dlogits_blocks
+    size_t first_class, n_some_classes
+    char *dW
+    ptrdiff_t dW_feature_stride, dW_class_stride
+    char *dintercept
+    char *dX
+    bint add  # to dW and dintercept, from the second block on
+
+
+cdef void pack_rows_chunk(void *context, size_t chunk) noexcept nogil:
+    cdef Products *p = <Products *>context
+    cdef Minibatch *m = p.minibatch
+    cdef size_t lanes = m.kernels.lanes, first = chunk * m.samples.size
+    cdef size_t end = first + length_of(&m.samples, chunk)
+    cdef uint64_t begun = phase_begin()
+    while first < end:
+        m.kernels.pack_block(
+            m.rows + first, min(lanes, end - first), m.n_features,
+            p.blocks + first // lanes * p.block_stride * m.kernels.element_size)
+        first += lanes
+    phase_next(PHASE_CONVERT, begun)
+
+
+cdef void pack_slabs_of(
+    const kernel_table *kernels, const char *start, ptrdiff_t depth_stride, ptrdiff_t lane_stride,
+    size_t depth, size_t width, char *slabs, size_t slab_stride
+) noexcept nogil:
+    """As `pack_slab`, of any width."""
+    cdef size_t lanes = kernels.lanes, i = 0
+    while i < width:
+        kernels.pack_slab(
+            start + <ptrdiff_t>i * lane_stride, depth_stride, lane_stride, depth,
+            min(lanes, width - i), slabs + i // lanes * slab_stride * kernels.element_size)
+        i += lanes
+
+
+cdef void slab_logits_chunk(void *context, size_t chunk) noexcept nogil:
+    """Logits of all rows and some slabs of classes."""
+    cdef Products *p = <Products *>context
+    cdef Minibatch *m = p.minibatch
+    cdef size_t size = m.kernels.element_size, lanes = m.kernels.lanes, width
+    cdef size_t slab_stride = lanes * m.coef_stride, k = chunk * p.slabs.size * lanes
+    cdef size_t end = min(k + length_of(&p.slabs, chunk) * lanes, m.n_classes)
+    cdef char *weights = p.buffers + chunk * p.buffer_stride * size
+    cdef uint64_t begun
+    while k < end:
+        begun = phase_begin()
+        width = min(SLABS_AT_ONCE * lanes, end - k)
+        pack_slabs_of(
+            m.kernels, p.W + <ptrdiff_t>k * p.class_stride, p.feature_stride, p.class_stride,
+            m.n_features, width, weights, slab_stride)
+        begun = phase_next(PHASE_CONVERT, begun)
+        m.kernels.packed_scores(
+            p.blocks, p.block_stride, m.samples.n_items, m.n_features, weights, slab_stride,
+            m.intercept + k * size if m.intercept != NULL else NULL, width, False,
+            m.dlogits + k * size, p.logits_stride)
+        phase_next(PHASE_SCORES, begun)
+        k += width
+
+
+cdef void row_losses_chunk(void *context, size_t chunk) noexcept nogil:
+    cdef Products *p = <Products *>context
+    cdef Minibatch *m = p.minibatch
+    cdef size_t size = m.kernels.element_size, first = chunk * m.samples.size
+    cdef char *rows = m.dlogits + first * p.logits_stride * size
+    cdef target_weights shifted
+    cdef uint64_t begun = phase_begin()
+    m.kernels.cross_entropy(
+        rows, p.logits_stride, length_of(&m.samples, chunk), m.n_classes,
+        m.labels + first if m.labels != NULL else NULL,
+        m.probabilities + first * m.n_classes * size if m.probabilities != NULL else NULL,
+        weights_from(m.weights, first, &shifted), m.scale, m.losses + first, rows, p.logits_stride)
+    phase_next(PHASE_LOSS, begun)
+
+
+cdef void slab_gradients_chunk(void *context, size_t chunk) noexcept nogil:
+    """dW and dintercept of some slabs of classes."""
+    cdef Products *p = <Products *>context
+    cdef Minibatch *m = p.minibatch
+    cdef size_t size = m.kernels.element_size, lanes = m.kernels.lanes, n = m.samples.n_items
+    cdef ptrdiff_t row_bytes = p.logits_stride * size
+    cdef size_t slab_stride = lanes * m.coef_stride, width, i, k = chunk * p.slabs.size * lanes
+    cdef size_t end = min(k + length_of(&p.slabs, chunk) * lanes, m.n_classes)
+    cdef char *dlogits = p.buffers + chunk * p.buffer_stride * size
+    cdef char *gathered = dlogits + SLABS_AT_ONCE * n * lanes * size
+    cdef char *out
+    cdef uint64_t begun = phase_begin()
+    while k < end:
+        width = min(SLABS_AT_ONCE * lanes, end - k)
+        if p.dintercept != NULL:
+            m.kernels.column_sums(
+                m.dlogits + k * size, p.logits_stride, n, width, p.add, p.dintercept + k * size)
+        if p.dW != NULL:
+            pack_slabs_of(
+                m.kernels, m.dlogits + k * size, row_bytes, size, n, width, dlogits, n * lanes)
+            out = p.dW + <ptrdiff_t>k * p.dW_class_stride
+            slab_gradients(p, dlogits, width, out, gathered)
+        k += width
+    phase_next(PHASE_UPDATE, begun)
+
+
+cdef void slab_gradients(
+    Products *p, const char *dlogits, size_t width, char *out, char *gathered
+) noexcept nogil:
+    """dW of so many classes, from slabs of dlogits; `gathered` has room for it in rows of one slab."""
+    cdef Minibatch *m = p.minibatch
+    cdef size_t size = m.kernels.element_size, lanes = m.kernels.lanes, n = m.samples.n_items, some
+    if p.dW_class_stride == <ptrdiff_t>size and p.dW_feature_stride % <ptrdiff_t>size == 0:
+        m.kernels.packed_gradient(
+            p.blocks, p.block_stride, n, m.n_features, dlogits, width, p.add, out,
+            p.dW_feature_stride // <ptrdiff_t>size)
+        return
+    while width > 0:
+        some = min(lanes, width)
+        if p.add:
+            m.kernels.pack_slab(
+                out, p.dW_feature_stride, p.dW_class_stride, m.n_features, some, gathered)
+        m.kernels.packed_gradient(
+            p.blocks, p.block_stride, n, m.n_features, dlogits, some, p.add, gathered, lanes)
+        m.kernels.unpack(
+            gathered, lanes, some, m.n_features, out, p.dW_class_stride, p.dW_feature_stride)
+        dlogits += n * lanes * size
+        out += <ptrdiff_t>lanes * p.dW_class_stride
+        width -= some
+
+
+cdef void pack_dlogits_chunk(void *context, size_t chunk) noexcept nogil:
+    """Some classes of the gradient of the logits, turned on their side for dX."""
+    cdef Products *p = <Products *>context
+    cdef Minibatch *m = p.minibatch
+    cdef size_t size = m.kernels.element_size, lanes = m.kernels.lanes
+    cdef size_t first = chunk * m.samples.size, end = first + length_of(&m.samples, chunk), i, n
+    cdef const void *rows[MOST_LANES]
+    cdef uint64_t begun = phase_begin()
+    while first < end:
+        n = min(lanes, end - first)
+        for i in range(n):
+            rows[i] = m.dlogits + ((first + i) * p.logits_stride + p.first_class) * size
+        m.kernels.pack_block(
+            rows, n, p.n_some_classes,
+            p.dlogits_blocks + first // lanes * CLASSES_AT_ONCE * lanes * size)
+        first += lanes
+    phase_next(PHASE_CONVERT, begun)
+
+
+cdef void strips_of_x_chunk(void *context, size_t chunk) noexcept nogil:
+    """Some strips of features of dX: what some classes add to them."""
+    cdef Products *p = <Products *>context
+    cdef Minibatch *m = p.minibatch
+    cdef size_t size = m.kernels.element_size, lanes = m.kernels.lanes, width
+    cdef size_t slab_stride = lanes * CLASSES_AT_ONCE, j = chunk * m.strips.size * lanes
+    cdef size_t end = min(j + length_of(&m.strips, chunk) * lanes, m.n_features)
+    cdef char *weights = p.buffers + chunk * p.buffer_stride * size
+    cdef uint64_t begun = phase_begin()
+    while j < end:
+        width = min(SLABS_AT_ONCE * lanes, end - j)
+        pack_slabs_of(
+            m.kernels,
+            p.W + <ptrdiff_t>j * p.feature_stride + <ptrdiff_t>p.first_class * p.class_stride,
+            p.class_stride, p.feature_stride, p.n_some_classes, width, weights, slab_stride)
+        m.kernels.packed_scores(
+            p.dlogits_blocks, CLASSES_AT_ONCE * lanes, m.samples.n_items, p.n_some_classes,
+            weights, slab_stride, NULL, width, p.first_class > 0, p.dX + j * size, m.n_features)
+        j += width
+    phase_next(PHASE_UPDATE, begun)
+
+
+cdef ptrdiff_t block_of_products(Products *p, pool *helpers) noexcept nogil:
+    """All of a block of rows; the first one without a loss, or -1."""
+    cdef Minibatch *m = p.minibatch
+    cdef size_t i
+    pool_for(helpers, pack_rows_chunk, p, m.samples.n_chunks)
+    pool_for(helpers, slab_logits_chunk, p, p.slabs.n_chunks)
+    pool_for(helpers, row_losses_chunk, p, m.samples.n_chunks)
+    for i in range(m.samples.n_items):
+        if isnan(m.losses[i]):
+            return <ptrdiff_t>i
+    if p.dW != NULL or p.dintercept != NULL:
+        pool_for(helpers, slab_gradients_chunk, p, p.slabs.n_chunks)
+    p.first_class = 0
+    while p.dX != NULL and p.first_class < m.n_classes:
+        p.n_some_classes = min(<size_t>CLASSES_AT_ONCE, m.n_classes - p.first_class)
+        pool_for(helpers, pack_dlogits_chunk, p, m.samples.n_chunks)
+        pool_for(helpers, strips_of_x_chunk, p, m.strips.n_chunks)
+        p.first_class += CLASSES_AT_ONCE
+    return -1
+
+
+cdef packed_linear_cross_entropy(
+    X, W, intercept, targets, double scale, losses, dW, dintercept, dX, int n_threads, weights
+):
+    cdef View x = View(X), w = View(W), b = View(intercept), loss = View(losses, True)
+    cdef View dw = View(dW, True), db = View(dintercept, True), dx = View(dX, True)
+    cdef Targets t = Targets(targets)
+    cdef Weights of_targets = Weights(weights)
+    cdef target_weights shifted
+    cdef Minibatch m
+    cdef Products p
+    m.kernels, m.n_features, m.n_classes = x.kernels(), x.length(1), w.length(1)
+    m.intercept, m.scale = b.start, scale
+    cdef size_t size = m.kernels.element_size, lanes = m.kernels.lanes, n_rows = x.length(0)
+    m.coef_stride = padded(m.n_features, lanes)
+    p.logits_stride = padded(m.n_classes, lanes)
+    cdef size_t at_once = BYTES_OF_LOGITS // (p.logits_stride * size) // lanes * lanes
+    at_once = min(max(at_once, lanes), <size_t>MOST_ROWS_OF_A_BLOCK)
+    at_once = min(at_once, padded(n_rows, lanes))
+    p.minibatch, p.W = &m, w.start
+    p.feature_stride, p.class_stride = w.buffer.strides[0], w.buffer.strides[1]
+    p.block_stride = m.coef_stride * lanes + CACHE_LINE // size
+    cdef size_t n_slabs = p.logits_stride // lanes
+    cdef bint is_enough = n_slabs >= <size_t>(SLABS_AT_ONCE * n_threads)
+    p.slabs = split(n_slabs, SLABS_AT_ONCE if is_enough else 1, n_threads)
+    p.dW, p.dintercept, p.dX = dw.start, db.start, dx.start
+    if dw.held:
+        p.dW_feature_stride, p.dW_class_stride = dw.buffer.strides[0], dw.buffer.strides[1]
+    split_minibatch(&m, at_once, n_threads)
+    cdef size_t n_buffers = max(p.slabs.n_chunks, m.strips.n_chunks)
+    p.buffer_stride = lanes * SLABS_AT_ONCE * max(
+        m.coef_stride + at_once, <size_t>CLASSES_AT_ONCE)
+    cdef Scratch blocks = Scratch(at_once // lanes, p.block_stride, size)
+    cdef Scratch dlogits = Scratch(at_once, p.logits_stride, size)
+    cdef Scratch dlogits_blocks = Scratch(
+        at_once // lanes if dx.held else 0, CLASSES_AT_ONCE * lanes, size)
+    cdef Scratch buffers = Scratch(n_buffers, p.buffer_stride, size)
+    cdef Scratch rows = Scratch(at_once, 1, sizeof(void *))
+    p.blocks, p.buffers, p.dlogits_blocks = blocks.start, buffers.start, dlogits_blocks.start
+    m.dlogits, m.rows = dlogits.start, <const void **>rows.start
+    cdef pool *helpers
+    cdef size_t first, n, i
+    cdef ptrdiff_t invalid = -1
+    cdef FloatState floats = FloatState()
+    for first in range(0, n_rows, at_once):
+        with nogil:
+            floats.set()
+            n = min(at_once, n_rows - first)
+            split_minibatch(&m, n, n_threads)
+            for i in range(n):
+                m.rows[i] = x.start + (first + i) * m.n_features * size
+            m.labels = t.labels + first if t.labels != NULL else NULL
+            m.probabilities = NULL
+            if t.probabilities != NULL:
+                m.probabilities = t.probabilities + first * m.n_classes * size
+            m.weights = weights_from(of_targets.start, first, &shifted)
+            m.losses = <double *>loss.start + first
+            p.add = first > 0
+            helpers = NULL
+            if uses_threads(n, m.n_features, m.n_classes):
+                helpers = pool_begin(n_threads)
+            invalid = block_of_products(&p, helpers)
+            pool_end(helpers)
+        if invalid >= 0:
+            return <ptrdiff_t>first + invalid
+        if dx.held:
+            p.dX += n * m.n_features * size
+        PyErr_CheckSignals()
+    return -1

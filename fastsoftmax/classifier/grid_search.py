@@ -1,0 +1,449 @@
+"""The lecture's exercise: every learning rate with every penalty, trained over one reading of the data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .._arrays import validation as checks
+from .._arrays.inputs import as_samples
+from .._arrays.validation import FloatArray
+from ..backends import State, in_default_float_state
+from ..exceptions import DivergenceError
+from ..training.callbacks import Bar, progress_bar
+from ..training.config import Settings, generator_of
+from ..training.epoch import Samples, check_progress, check_weights
+from ..training.loop import HeldOut, Run, ends, ends_by_intention, hold_out
+from ..training.multi_model import (
+    Penalties,
+    epoch_of_models,
+    kept_models,
+    models_at_once,
+    state_of_model,
+    state_of_models,
+)
+from ..training.targets import Targets, targets_of
+from . import sklearn_api
+from .classifier import SoftmaxClassifier, warn_of_end
+
+# What search decides itself, or has no part in it.
+_NOT_TAKEN = (
+    *("eta0", "alpha", "early_stopping", "validation_fraction"),
+    *("warm_start", "callbacks", "average", "verbose"),
+)
+# What is tried where nothing else is asked for. The classifier's defaults are among them, eta0="auto" as a
+# factor of 1: so the best of them is no worse than its `fit`.
+AUTOMATIC_FACTORS = (0.3, 1.0, 3.0, 10.0, 30.0)
+DEFAULT_REGS = (1e-5, 1e-4, 1e-3, 1e-2)
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """What `search` has found; printed, it is a table.
+
+    Attributes
+    ----------
+    learning_rates, regs : ndarray, shapes (n_rates,) and (n_regs,)
+        What has been tried: values of the classifier's `eta0` and `alpha`.
+    scores : ndarray, shape (n_rates, n_regs)
+        The accuracy on the validation samples; NaN where training diverged.
+    validation_losses : ndarray, shape (n_rates, n_regs)
+        The mean cross-entropy on the validation samples, in nats and without a penalty; NaN where training
+        diverged.
+    losses : ndarray, shape (n_rates, n_regs)
+        The objective of the last epoch on the samples trained on, penalty included; NaN where training
+        diverged.
+    best_index : tuple of two int
+        The place of the best combination in these arrays: that of the largest score; of several such, that
+        of the smallest validation loss, and of several such, the first.
+    best_learning_rate, best_reg, best_score : float
+        What is there.
+    best_model : SoftmaxClassifier
+        The model of the best combination, trained on all but the validation samples.
+    """
+
+    learning_rates: NDArray[np.float64]
+    regs: NDArray[np.float64]
+    scores: NDArray[np.float64]
+    validation_losses: NDArray[np.float64]
+    losses: NDArray[np.float64]
+    best_index: tuple[int, int]
+    best_model: SoftmaxClassifier = field(repr=False)
+
+    @property
+    def best_learning_rate(self) -> float:
+        return float(self.learning_rates[self.best_index[0]])
+
+    @property
+    def best_reg(self) -> float:
+        return float(self.regs[self.best_index[1]])
+
+    @property
+    def best_score(self) -> float:
+        return float(self.scores[self.best_index])
+
+    def rows(self) -> list[dict[str, float]]:
+        """Return the table, a row for each combination, best first."""
+        table = [
+            {
+                "learning_rate": float(rate),
+                "reg": float(reg),
+                "score": float(self.scores[i, j]),
+                "validation_loss": float(self.validation_losses[i, j]),
+                "loss": float(self.losses[i, j]),
+            }
+            for i, rate in enumerate(self.learning_rates)
+            for j, reg in enumerate(self.regs)
+        ]
+        return sorted(
+            table,
+            key=lambda row: (np.isnan(row["score"]), -row["score"], row["validation_loss"]),
+        )
+
+    def __str__(self) -> str:
+        lines = [
+            f"{'learning rate':>13}  {'alpha':>9}  {'validation':>10}  {'log loss':>9}  {'objective':>9}"
+        ]
+        for row in self.rows():
+            line = f"{row['learning_rate']:>13.4g}  {row['reg']:>9.4g}  "
+            if np.isnan(row["score"]):
+                line += f"{'diverged':>10}"
+            else:
+                losses = f"{row['validation_loss']:>9.4g}  {row['loss']:>9.4g}"
+                line += f"{row['score']:>10.1%}  {losses}"
+            lines.append(line)
+        return "\n".join(lines)
+
+
+class _Problem(NamedTuple):
+    """What all models are trained on and scored with."""
+
+    samples: Samples
+    targets: Targets
+    held_out: HeldOut
+    held_out_name: str  # with which messages of its samples begin
+    random: np.random.Generator
+    start: State
+
+
+@in_default_float_state
+def search(
+    X: ArrayLike,
+    y: ArrayLike,
+    *,
+    learning_rates: Sequence[float] | str = "auto",
+    regs: Sequence[float] = DEFAULT_REGS,
+    validation: float | tuple[ArrayLike, ArrayLike] = 0.2,
+    sample_weight: ArrayLike | None = None,
+    **parameters: Any,
+) -> SearchResult:
+    """Train a classifier for every learning rate and every strength of the penalty, and compare them.
+
+    All are trained on the same minibatches in the same order. On the compiled backend and dense data they
+    are trained at once: a minibatch is read, converted and standardised once for all of them, and their
+    weights lie side by side in the products. The steps are those of
+    ``SoftmaxClassifier(eta0=learning_rate, alpha=reg, ...).fit`` on the samples that are not held out, to
+    rounding, and so is the epoch with which `tol` or `max_iter` ends each. What the classifier does by
+    default is among the defaults, so that the best model scores no worse.
+
+    Parameters
+    ----------
+    X, y
+        As in `SoftmaxClassifier.fit`.
+    learning_rates : sequence of float or "auto", default "auto"
+        Values of `eta0`, greater than 0: plain numbers, whatever the data. "auto" is 0.3, 1, 3, 10 and 30
+        times the one that ``eta0="auto"`` takes for these samples (with the default of `alpha`).
+    regs : sequence of float, default (1e-5, 1e-4, 1e-3, 1e-2)
+        Values of `alpha`, 0 or more: strengths of the penalty as the classifier has them, which is
+        ``alpha / 2 * sum(coef_**2)`` by default. The lecture's `reg`, of ``reg * sum(W**2)``, is half of
+        it: ``alpha = 2 * reg``.
+    validation : float or tuple of array_like, default 0.2
+        The share of the samples that is held out to score with, of every class alike, or other samples
+        (X, y).
+    sample_weight : array_like of real numbers, shape (n_samples,), optional
+        As in `SoftmaxClassifier.fit`; samples held out count theirs in the scores, which know nothing
+        of `class_weight`.
+    **parameters
+        Others of `SoftmaxClassifier`, with its defaults: `max_iter`, `tol`, `momentum`, `learning_rate`
+        (the schedule), `standardize`, `penalty`, `batch_size`, `random_state`, `n_jobs`, `backend`, ...
+        The bar of `progress_bar` is one for all models and counts the epochs of all.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If there was more to gain for the best model, as in `fit`.
+
+    Returns
+    -------
+    SearchResult
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is not as described; the message names it.
+    DivergenceError
+        If all of them diverged.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from fastsoftmax import search
+    >>> X, y = load_iris(return_X_y=True)
+    >>> found = search(X, y, learning_rates=[1e-3, 0.1], regs=[1e-4, 1.0], random_state=0)
+    >>> found.best_learning_rate, found.best_reg
+    (0.1, 0.0001)
+    """
+    rates = None
+    if not (isinstance(learning_rates, str) and learning_rates == "auto"):
+        rates = _numbers("learning_rates", learning_rates, above_zero=True)
+    strengths = _numbers("regs", regs, above_zero=False)
+    for name in _NOT_TAKEN:
+        if name in parameters:
+            raise ValueError(f"{name}: not a parameter of search")
+    model = SoftmaxClassifier(**parameters)
+    common = Settings(model)
+    problem = _problem_of(model, common, X, y, sample_weight, validation)
+    if rates is None:
+        common.find_step_size(problem.samples)
+        rates = common.schedule.eta0 * np.array(AUTOMATIC_FACTORS)
+    # Before the training: it would be lost to a row that cannot be scored.
+    _scores_of(problem.start.coef, np.zeros_like(problem.start.coef[:, 0]), 1, problem)
+    given = model.get_params()
+    models = [
+        SoftmaxClassifier(**given | {"eta0": float(rate), "alpha": float(reg)})
+        for rate in rates
+        for reg in strengths
+    ]
+    with progress_bar(common.progress_bar, common.max_iter * len(models), 0) as bar:
+        runs = _trained([Settings(each) for each in models], problem, _Progress(bar))
+    good = [i for i, run in enumerate(runs) if run is not None]
+    if not good:
+        raise DivergenceError(
+            f"training diverged with every learning rate, the smallest being {rates.min():g}: lower them, "
+            "or bring the columns of X to a common range, with standardize=True for example"
+        )
+    scores, validation_losses, losses = np.full((3, len(runs)), np.nan)
+    scores[good], validation_losses[good] = _scores([runs[i] for i in good], problem)
+    losses[good] = [runs[i].curve[-1] for i in good]
+    best = min(good, key=lambda i: (-scores[i], validation_losses[i]))
+    generator_of(model.random_state)  # as fit draws from a caller's generator
+    models[best]._publish(
+        runs[best],
+        problem.targets.classes,
+        sklearn_api.feature_names_of(X),
+        problem.targets.mean_weight,
+        True,
+    )
+    warn_of_end(runs[best], runs[best].stopped_by_tol or ends_by_intention(common))
+    shape = (len(rates), len(strengths))
+    return SearchResult(
+        *(rates, strengths),
+        *(scores.reshape(shape), validation_losses.reshape(shape), losses.reshape(shape)),
+        divmod(best, len(strengths)),
+        models[best],
+    )
+
+
+def _numbers(name: str, values: Any, above_zero: bool) -> NDArray[np.float64]:
+    if np.ndim(values) != 1 or not len(values):
+        raise ValueError(f"{name}: expected a sequence of at least one number, got {values!r}")
+    numbers = np.array([checks.as_non_negative(name, value) for value in values])
+    if above_zero and not numbers.all():
+        raise ValueError(f"{name}: expected numbers greater than 0, got 0")
+    return numbers
+
+
+def _problem_of(
+    model: SoftmaxClassifier,
+    settings: Settings,
+    X: Any,
+    y: Any,
+    sample_weight: Any,
+    validation: Any,
+) -> _Problem:
+    matrix = as_samples(X)
+    settings.check_rule_for(matrix)
+    dtype = checks.training_dtype(matrix.dtype)
+    targets = targets_of(
+        sklearn_api.as_vector(y), len(matrix), dtype, sample_weight, settings.class_weight
+    )
+    if len(targets.classes) < 2:
+        raise ValueError(f"y: expected at least two classes, got one class: {targets.classes[0]!r}")
+    name = ""
+    if isinstance(validation, tuple):
+        name = "validation: "
+        rows, held_out = targets.rows, _other_samples(settings, X, matrix, targets, validation)
+    else:
+        fraction = checks.as_non_negative("validation", validation)
+        if not 0 < fraction < 1:
+            raise ValueError(
+                "validation: expected a share between 0 and 1 or a tuple (X, y), "
+                f"got {validation!r}"
+            )
+        drawn = generator_of(model.random_state, draws=False)
+        rows, scored = hold_out(targets, fraction, len(matrix), drawn)
+        held_out = HeldOut(settings, matrix, targets, scored)
+    samples = settings.samples_of(matrix, targets, rows)
+    start = settings.initial_state(len(targets.classes), matrix)
+    # The order of the samples is that of a fit on these rows: nothing else has drawn from its generator.
+    random = generator_of(model.random_state, draws=False)
+    return _Problem(samples, targets, held_out, name, random, start)
+
+
+def _other_samples(
+    settings: Settings, X: Any, trained: Any, targets: Targets, validation: tuple[Any, ...]
+) -> HeldOut:
+    if len(validation) != 2:
+        raise ValueError(f"validation: expected a tuple (X, y), got {len(validation)} things")
+    try:
+        matrix = as_samples(validation[0])
+        if matrix.shape[1] != trained.shape[1]:
+            raise ValueError(f"X: expected {trained.shape[1]} features, got {matrix.shape[1]}")
+        names, others = (sklearn_api.feature_names_of(each) for each in (X, validation[0]))
+        if names is not None and others is not None and names.tolist() != others.tolist():
+            raise ValueError("X: expected the columns of the other X, in their order")
+        dtype = checks.training_dtype(matrix.dtype)
+        scored = targets_of(
+            sklearn_api.as_vector(validation[1]), len(matrix), dtype, None, None, targets.classes
+        )
+    except (ValueError, TypeError) as error:
+        raise type(error)(f"validation: {error}") from None
+    return HeldOut(settings, matrix, scored, np.arange(len(matrix)))
+
+
+class _Progress:
+    """How many epochs of all models have run, shown by a bar, and the smallest objective so far."""
+
+    def __init__(self, bar: Bar) -> None:
+        self._bar, self._done, self._least = bar, 0, np.inf
+
+    def has_run(self, n_epochs: int, objective: float) -> None:
+        """Move on; a model that has ended has run the epochs that are left at once."""
+        self._done += n_epochs
+        self._least = min(self._least, objective) if np.isfinite(objective) else self._least
+        self._bar.has_run_epoch(self._done, self._least, None, "")
+
+
+def _trained(settings: list[Settings], problem: _Problem, progress: _Progress) -> list[Any]:
+    """Return the run of every combination, None where it diverged."""
+    at_once = models_at_once(settings[0], problem.samples, problem.start)
+    if at_once == 1:
+        return [_trained_alone(each, problem, progress) for each in settings]
+    runs: list[Any] = []
+    for first in range(0, len(settings), at_once):
+        runs += _trained_together(settings[first : first + at_once], problem, progress)
+    return runs
+
+
+def _trained_alone(settings: Settings, problem: _Problem, progress: _Progress) -> Run | None:
+    start = State(*(None if array is None else array.copy() for array in problem.start))  # type: ignore[arg-type]
+    run = Run.of(settings, problem.samples, start, deepcopy(problem.random))
+    try:
+        for epoch in range(settings.max_iter):
+            objective = run.epoch()
+            check_progress(objective, _starting_loss(problem), epoch + 1, run.schedule)
+            run.keep(objective)
+            progress.has_run(1, objective)
+            if ends(run, objective):
+                break
+    except DivergenceError:
+        return None
+    finally:
+        progress.has_run(settings.max_iter - len(run.curve), np.inf)
+    return run
+
+
+def _trained_together(
+    settings: list[Settings], problem: _Problem, progress: _Progress
+) -> list[Run | None]:
+    """Train all of them over one reading of the data; those that have ended leave the others alone."""
+    common, random = settings[0], deepcopy(problem.random)
+    runs = [Run.of(each, problem.samples, problem.start, random) for each in settings]
+    states = state_of_models(problem.start, len(runs))
+    active = list(range(len(runs)))
+    ended: dict[int, Run | None] = {}
+    for epoch in range(1, common.max_iter + 1):
+        rules = [settings[i].rule for i in active]
+        objectives = epoch_of_models(
+            *(common, problem.samples, states),
+            Penalties(*np.array([(rule.l2, rule.l1) for rule in rules]).T.copy()),
+            [runs[i].schedule for i in active],
+            runs[active[0]].n_steps,
+            random,
+        ).tolist()
+        going_on = []
+        for place, i in enumerate(active):
+            run, objective = runs[i], objectives[place]
+            progress.has_run(1, objective)
+            if not _is_good(run, objective, problem):
+                ended[i] = None
+            else:
+                run.curve.append(objective)
+                run.n_steps += run.steps_of_epoch
+                if not ends(run, objective) and epoch < common.max_iter:
+                    going_on.append(place)
+                    continue
+                run.state = state_of_model(states, place, len(active))
+                run.random = deepcopy(random)
+                ended[i] = run if _has_good_weights(run) else None
+            progress.has_run(common.max_iter - epoch, np.inf)
+        if len(going_on) < len(active):
+            states = kept_models(states, going_on, len(active))
+            active = [active[place] for place in going_on]
+        if not active:
+            break
+    return [ended[i] for i in range(len(runs))]
+
+
+def _is_good(run: Run, objective: float, problem: _Problem) -> bool:
+    if not np.isfinite(objective):
+        return False
+    return not _raises_divergence(
+        check_progress, objective, _starting_loss(problem), len(run.curve) + 1, run.schedule
+    )
+
+
+def _has_good_weights(run: Run) -> bool:
+    return not _raises_divergence(
+        check_weights, run.weights(), run.steps_of_epoch - 1, run.schedule
+    )
+
+
+def _raises_divergence(check: Callable[..., None], *arguments: Any) -> bool:
+    try:
+        check(*arguments)
+    except DivergenceError:
+        return True
+    return False
+
+
+def _starting_loss(problem: _Problem) -> float:
+    return float(np.log(len(problem.targets.classes)))
+
+
+def _scores(runs: list[Run], problem: _Problem) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the accuracy and the log loss of each on the samples that are held out."""
+    weights = [run.weights() for run in runs]
+    coef = np.concatenate([coef for coef, _ in weights])
+    intercept = np.concatenate(
+        [np.zeros(len(coef), coef.dtype) if b is None else b for coef, b in weights]
+    )
+    return _scores_of(coef, intercept, len(runs), problem)
+
+
+def _scores_of(
+    coef: FloatArray, intercept: FloatArray, n_models: int, problem: _Problem
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    held_out = problem.held_out
+    try:
+        return (
+            held_out.scores(coef, intercept, n_models),
+            held_out.log_losses(coef, intercept, n_models),
+        )
+    except ValueError as error:
+        raise ValueError(f"{problem.held_out_name}{error}") from None

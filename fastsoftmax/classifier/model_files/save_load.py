@@ -1,0 +1,102 @@
+"""Saving a model to a file and loading it: which format, what is said of a file that is refused."""
+
+import stat
+import warnings
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from ...exceptions import ModelFileError
+from ...persistence import npz, safe_tensors
+from ...persistence.atomic import write_at_once
+from ...persistence.strict_json import written
+from ..fitted_model import whole
+from .contents import Model, attributes_of, contents_of, model_of
+
+# Where each suffix is written and read.
+FORMATS: dict[str, Any] = {".npz": npz, ".safetensors": safe_tensors}
+_LONGEST_REASON = 400
+
+
+def save_model(model: Any, path: str | PathLike[str]) -> None:
+    """See `ModelFiles.save`."""
+    model = whole(model)
+    file = path_of(path, FORMATS)
+    file_format = FORMATS[file.suffix.lower()]
+    file_format.require()
+    contents, left_out = contents_of(model)
+    text = written(contents.metadata)
+    attributes_of(contents)  # what is saved can be loaded
+    if left_out:
+        warnings.warn(
+            f"{', '.join(left_out)}: not stored, as a file holds no code and no objects; "
+            "the model has the default there when it is loaded",
+            UserWarning,
+            stacklevel=3,
+        )
+    write_at_once(file, file_format.pack(text, contents.tensors))
+
+
+def load_model(cls: Any, path: str | PathLike[str]) -> Any:
+    """See `ModelFiles.load`."""
+    file = path_of(path, FORMATS)
+    file_format = FORMATS[file.suffix.lower()]
+    file_format.require()
+    data = _bytes_of(file)
+    try:
+        model = model_of(cls, *file_format.unpack(data))
+    except MemoryError:  # a sound file may be too large
+        raise
+    except ValueError as error:
+        raise _refusal(file, str(error)) from None
+    except Exception as error:  # whatever a library makes of a broken file
+        raise _refusal(file, f"is damaged: {type(error).__name__}: {error}") from None
+    return _made(cls, model, file)
+
+
+def _made(cls: Any, model: Model, file: Path) -> Any:
+    try:
+        made = cls(**model.parameters)
+    except TypeError as error:  # a class of the user's, with parameters of its own
+        raise ModelFileError(f"{file}: its parameters make no {cls.__name__}: {error}") from error
+    made.__dict__.update(model.attributes)
+    if model.left_out:
+        warnings.warn(
+            f"{file}: saved without {', '.join(model.left_out)}, which could not be stored: the model has "
+            "the default there; set_params gives it another before training goes on",
+            UserWarning,
+            stacklevel=4,
+        )
+    return made
+
+
+def _refusal(file: Path, reason: str) -> ModelFileError:
+    # Some messages of the libraries quote the file, whole.
+    shown = reason if len(reason) <= _LONGEST_REASON else f"{reason[:_LONGEST_REASON]}..."
+    return ModelFileError(f"{file}: {shown}")
+
+
+def path_of(path: Any, suffixes: Any) -> Path:
+    """Return a path that ends in one of the suffixes.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If it does not, or is no path.
+    """
+    if not isinstance(path, str | PathLike):
+        raise TypeError(f"path: expected a str or a path-like object, got {path!r}")
+    file = Path(path)
+    if file.suffix.lower() not in suffixes:
+        raise ValueError(
+            f"path: expected a name that ends in {' or '.join(suffixes)}, got {path!r}"
+        )
+    return file
+
+
+def _bytes_of(file: Path) -> bytes:
+    mode = file.stat().st_mode
+    # A pipe might never come to an end.
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise ModelFileError(f"{file}: is not a regular file")
+    return file.read_bytes()

@@ -1,0 +1,330 @@
+"""What scikit-learn asks of an estimator, without inheriting from it or importing it before it is there."""
+
+import copyreg
+import sys
+import warnings
+from collections.abc import Sequence
+from copy import deepcopy
+from inspect import Parameter, signature
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._optional import import_optional
+from ..exceptions import ConvergenceWarning, NotFittedError
+
+_MANY = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
+# What scikit-learn's metadata routing may pass to which method.
+_METADATA = {
+    "fit": ("coef_init", "intercept_init", "sample_weight"),
+    "partial_fit": ("classes", "sample_weight"),
+    "score": ("sample_weight",),
+}
+
+
+# scikit-learn's word for a request that is to stay as it is.
+_UNCHANGED = "$UNCHANGED$"
+Request = bool | str | None
+
+
+class Estimator:
+    """The conventions of scikit-learn's estimators: parameters by name, tags, metadata routing, HTML."""
+
+    _estimator_type = "classifier"  # what scikit-learn below 1.6 asks for instead of the tags
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return the parameters of the constructor by name; `deep` changes nothing here."""
+        return {name: getattr(self, name) for name in self._parameters()}
+
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters of the constructor.
+
+        Raises
+        ------
+        ValueError
+            If a name is not a parameter; none is set then.
+        """
+        for name in params:
+            if name not in self._parameters():
+                raise ValueError(
+                    f"{name}: not a parameter of {type(self).__name__}; "
+                    f"the parameters are {', '.join(self._parameters())}"
+                )
+        for name, value in params.items():
+            setattr(self, name, value)
+        return self
+
+    @classmethod
+    def _parameters(cls) -> dict[str, Parameter]:
+        """The parameters of the constructor, and of those that it passes keywords on to."""
+        found: dict[str, Parameter] = {}
+        for base in cls.__mro__:
+            if "__init__" not in vars(base):
+                continue
+            parameters = list(signature(vars(base)["__init__"]).parameters.values())[1:]
+            kinds = {p.kind for p in parameters}
+            named = {p.name: p for p in parameters if p.kind not in _MANY}
+            found = named | found
+            if Parameter.VAR_KEYWORD not in kinds:
+                break
+        return found
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Of one moment, for pickle and copy: another thread may train the model."""
+        return self.__dict__.copy()
+
+    def __repr__(self) -> str:
+        changed = [
+            f"{name}={getattr(self, name)!r}"
+            for name, parameter in self._parameters().items()
+            if repr(getattr(self, name)) != repr(parameter.default)
+        ]
+        return f"{type(self).__name__}({', '.join(changed)})"
+
+    def __sklearn_tags__(self) -> Any:
+        """What scikit-learn, which asks for it, wants to know of the classifier."""
+        from sklearn.utils import ClassifierTags, InputTags, Tags, TargetTags
+
+        return Tags(
+            estimator_type="classifier",
+            target_tags=TargetTags(required=True),
+            classifier_tags=ClassifierTags(),
+            input_tags=InputTags(),
+        )
+
+    def __sklearn_is_fitted__(self) -> bool:
+        """Whether `fit` or `partial_fit` has run."""
+        return hasattr(self, "coef_")
+
+    def _repr_html_(self) -> str | None:
+        """In notebooks, as scikit-learn shows its estimators; None where it is not loaded."""
+        if "sklearn" not in sys.modules:
+            return None
+        from sklearn.utils import estimator_html_repr
+
+        html: str = estimator_html_repr(self)
+        return html
+
+    def set_fit_request(
+        self,
+        *,
+        coef_init: Request = _UNCHANGED,
+        intercept_init: Request = _UNCHANGED,
+        sample_weight: Request = _UNCHANGED,
+    ) -> Self:
+        """Say what scikit-learn's metadata routing passes to `fit`.
+
+        Parameters
+        ----------
+        coef_init, intercept_init, sample_weight : bool, str or None
+            True: yes. False: no. None: an error where it is given. A str: what has that name.
+
+        Raises
+        ------
+        RuntimeError
+            If scikit-learn's metadata routing is not enabled.
+        """
+        return self._request(
+            "fit",
+            coef_init=coef_init,
+            intercept_init=intercept_init,
+            sample_weight=sample_weight,
+        )
+
+    def set_partial_fit_request(
+        self, *, classes: Request = _UNCHANGED, sample_weight: Request = _UNCHANGED
+    ) -> Self:
+        """Say the same of `partial_fit`; see `set_fit_request`."""
+        return self._request("partial_fit", classes=classes, sample_weight=sample_weight)
+
+    def set_score_request(self, *, sample_weight: Request = _UNCHANGED) -> Self:
+        """Say the same of `score`; see `set_fit_request`."""
+        return self._request("score", sample_weight=sample_weight)
+
+    def get_metadata_routing(self) -> Any:
+        """Return what is to be routed, as scikit-learn's `MetadataRequest`; for scikit-learn to call."""
+        if hasattr(self, "_metadata_request"):
+            return deepcopy(self._metadata_request)
+        from sklearn.utils.metadata_routing import MetadataRequest
+
+        requests = MetadataRequest(owner=self)
+        for method, names in _METADATA.items():
+            for name in names:
+                getattr(requests, method).add_request(param=name, alias=None)
+        return requests
+
+    def _request(self, method: str, **aliases: Request) -> Self:
+        sklearn = import_optional("sklearn", f"set_{method}_request: needs")
+        if not sklearn.get_config()["enable_metadata_routing"]:
+            raise RuntimeError(
+                f"set_{method}_request: needs metadata routing, which is not enabled: "
+                "sklearn.set_config(enable_metadata_routing=True)"
+            )
+        requests = self.get_metadata_routing()
+        for name, alias in aliases.items():
+            if alias != _UNCHANGED:
+                getattr(requests, method).add_request(param=name, alias=alias)
+        self._metadata_request = requests
+        return self
+
+
+def at_one_moment(model: Any) -> Any:
+    """Return a model with the same attributes, all as they are now: another thread may train the model."""
+    now = object.__new__(type(model))
+    now.__dict__.update(model.__dict__)  # in one go, as they are set
+    return now
+
+
+def not_fitted(message: str) -> NotFittedError:
+    """Return the error, which is scikit-learn's as well where that is loaded."""
+    error: NotFittedError = _also_theirs(NotFittedError)(message)
+    return error
+
+
+def warn_of_max_iter(
+    max_iter: int, what_went_on: str, standardize_may_help: bool, stacklevel: int = 4
+) -> None:
+    """Say that `fit` has ended before anything else has ended it, and what to do about it."""
+    advice = f"raise max_iter (it is {max_iter}) or tol"
+    if standardize_may_help:
+        advice += ", or use standardize=True: with columns on one scale it takes fewer epochs"
+    warnings.warn(
+        f"fit ended at max_iter {what_went_on}: {advice}",
+        _also_theirs(ConvergenceWarning),
+        stacklevel=stacklevel,
+    )
+
+
+def warn_of_small_features(norm: float, n_epochs: int, stacklevel: int) -> None:
+    """Say that `tol` has ended `fit` though the loss may have far to fall, and what to do about it."""
+    warnings.warn(
+        f"fit stopped by tol after {n_epochs} epochs, but the rows of X are small next to the intercept's "
+        f"1 (the root mean square of their norms is {norm:.2g}), so that the weights of the features grow "
+        "slowly: use standardize=True, multiply X, or lower tol",
+        _also_theirs(ConvergenceWarning),
+        stacklevel=stacklevel,
+    )
+
+
+class _OfBoth(type):
+    """The class of classes that are ours and scikit-learn's."""
+
+
+def _also_theirs(ours: type[Any]) -> type[Any]:
+    """Return a class of ours, which is scikit-learn's of the same name as well where that is loaded."""
+    if "sklearn.exceptions" not in sys.modules:
+        return ours
+    theirs = getattr(sys.modules["sklearn.exceptions"], ours.__name__)
+    if ours not in _of_both:
+        _of_both[ours] = _OfBoth(ours.__name__, (ours, theirs), {"__module__": ours.__module__})
+    return _of_both[ours]
+
+
+_of_both: dict[type[Any], type[Any]] = {}  # made once: warnings are told apart by their class
+
+
+def _ours(both: Any) -> Any:
+    """Pickle a class of both as ours, which is joined with theirs again where that is loaded."""
+    return _also_theirs, both.__bases__[:1]
+
+
+copyreg.pickle(_OfBoth, _ours)
+
+
+def as_vector(y: Any) -> Any:
+    """Return labels as one dimension: a column of them too, which scikit-learn warns of."""
+    if y is None:
+        raise ValueError("y: the classifier requires y to be passed, but the target y is None")
+    if hasattr(y, "toarray"):
+        raise TypeError(
+            f"y: expected a list or a dense array, got a sparse {type(y).__name__}: y.toarray() is dense"
+        )
+    if isinstance(y, list | tuple) and y and _is_column(y):
+        y = np.asarray(y)
+    shape = getattr(y, "shape", None)
+    if shape is None or len(shape) != 2 or shape[1] != 1:
+        return y
+    warn_of_column(stacklevel=5)
+    return np.asarray(y)[:, 0]
+
+
+def warn_of_column(stacklevel: int) -> None:
+    """Warn of labels that have two dimensions."""
+    category: type[Warning] = UserWarning
+    if "sklearn.exceptions" in sys.modules:
+        category = sys.modules["sklearn.exceptions"].DataConversionWarning
+    warnings.warn(
+        "A column-vector y was passed when a 1d array was expected. Please change the shape of y to "
+        "(n_samples,), for example by ravel().",
+        category,
+        stacklevel=stacklevel,
+    )
+
+
+def _is_column(y: Sequence[Any]) -> bool:
+    return all(isinstance(row, list | tuple | np.ndarray) and len(row) == 1 for row in y)
+
+
+def feature_names_of(X: Any) -> NDArray[Any] | None:
+    """Return the columns' names of a frame or an Arrow table, and None where there are none.
+
+    Raises
+    ------
+    TypeError
+        If some names are strings and some are not.
+    """
+    columns = getattr(X, "columns", None)
+    if columns is None or isinstance(X, np.ndarray):
+        return None
+    are_strings = [isinstance(name, str) for name in columns]
+    # The columns of an Arrow table are the values.
+    if not any(are_strings) and hasattr(X, "column_names"):
+        columns = X.column_names
+        are_strings = [True] * len(columns)
+    names = np.asarray(list(columns), dtype=object)
+    if any(are_strings) and not all(are_strings):
+        raise TypeError(
+            "X: Feature names are only supported if all input features have string names, "
+            "but your input has some of another type: convert them, X.columns = X.columns.astype(str)"
+        )
+    return names if all(are_strings) and len(names) else None
+
+
+def check_feature_names(model: Any, X: Any, stacklevel: int) -> None:
+    """Compare the columns' names with those of the training data.
+
+    Raises
+    ------
+    ValueError
+        If they are others, or in another order.
+    """
+    names, expected = feature_names_of(X), getattr(model, "feature_names_in_", None)
+    if names is None or expected is None:
+        if (names is None) != (expected is None):
+            name = type(model).__name__
+            warnings.warn(
+                f"X has feature names, but {name} was fitted without feature names"
+                if expected is None
+                else f"X does not have valid feature names, but {name} was fitted with feature names",
+                UserWarning,
+                stacklevel=stacklevel,
+            )
+        return
+    if len(names) == len(expected) and (names == expected).all():
+        return
+    message = "The feature names should match those that were passed during fit.\n"
+    unexpected = sorted(set(names) - set(expected))
+    missing = sorted(set(expected) - set(names))
+    if unexpected:
+        message += "Feature names unseen at fit time:\n" + _listed(unexpected)
+    if missing:
+        message += "Feature names seen at fit time, yet now missing:\n" + _listed(missing)
+    if not unexpected and not missing:
+        message += "Feature names must be in the same order as they were in fit.\n"
+    raise ValueError(message)
+
+
+def _listed(names: list[str]) -> str:
+    shown = "".join(f"- {name}\n" for name in names[:5])
+    return shown + ("- ...\n" if len(names) > 5 else "")

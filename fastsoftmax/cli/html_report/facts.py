@@ -1,0 +1,71 @@
+"""What the sections of the page take from the record of a comparison."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ...backends.recorder import NAMES, TOGETHER
+from ...profiling.profiler import BETWEEN, OUTSIDE
+
+Record = Mapping[str, Any]
+# In the order of a step, and the class that has the colour of each.
+PHASES = {
+    **dict(zip(NAMES[:3], ("convert", "scores", "loss"), strict=True)),
+    TOGETHER: "together",
+    **dict(zip(NAMES[3:], ("update", "waiting"), strict=True)),
+    BETWEEN: "between",
+    OUTSIDE: "outside",
+}
+
+
+class Facts:
+    """A record, and the numbers that follow from it."""
+
+    def __init__(self, record: Record) -> None:
+        self.record = record
+        self.settings: Record = record["settings"]
+        self.n: int = self.settings["n_train"]
+        self.d: int = self.settings["n_features"]
+        self.c: int = self.settings["n_classes"]
+        self.batch_size: int = self.settings["batch_size"]
+        self.itemsize = 8 if self.settings["dtype"] == "float64" else 4
+        self.steps = -(-self.n // self.batch_size)
+        # Of the scores, and as many of the gradient.
+        self.multiply_adds = 2 * self.n * self.d * self.c
+        self.results: dict[str, Record] = {r["backend"]: r for r in record["results"]}
+        self.profiles: dict[str, Record] = {p["backend"]: p for p in record["profiles"]}
+
+    def seconds(self, backend: str) -> float:
+        """The median epoch."""
+        return float(self.results[backend]["median_epoch_seconds"])
+
+    def about(self, backend: str) -> str:
+        """What stands before a number that is extrapolated."""
+        return "~" if self.results[backend]["extrapolated"] else ""
+
+    def whole_epoch(self, backend: str) -> float:
+        """Seconds of an epoch under the profile, of all samples."""
+        return float(self.profiles[backend]["seconds"]) * self._factor(backend)
+
+    def phases(self, backend: str) -> dict[str, Record]:
+        """The phases of a backend by name, those that took time."""
+        phases = self.profiles[backend]["phases"]
+        return {phase["name"]: phase for phase in phases if phase["seconds"]}
+
+    def phase_seconds(self, backend: str, phase: str) -> float | None:
+        """Seconds of a phase in an epoch, of all samples; None where the backend has no such phase."""
+        found = self.phases(backend).get(phase)
+        return None if found is None else float(found["seconds"]) * self._factor(backend)
+
+    def peaks(self) -> Record | None:
+        """The machine's limits, where they were measured."""
+        return next((p["peaks"] for p in self.profiles.values() if p["peaks"]), None)
+
+    def peak_flops(self) -> float:
+        """Floating-point operations a second at the most; only where there are `peaks`."""
+        peaks = self.peaks()
+        assert peaks is not None
+        return float(peaks[self.settings["dtype"]])
+
+    def _factor(self, backend: str) -> float:
+        profile = self.profiles[backend]
+        return float(self.n / profile["n_rows"] / profile["n_epochs"])

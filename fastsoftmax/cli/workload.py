@@ -1,0 +1,80 @@
+"""What `fastsoftmax bench` trains: the data, and the settings where they were not given."""
+
+import argparse
+from math import sqrt
+
+from .. import datasets
+from ..datasets import Dataset
+from ..profiling.provenance import cpu_name
+from . import machine
+from .errors import CommandError
+from .numbers import count, size
+from .timing import Settings
+
+Shape = tuple[int, int, int]
+
+_MOST_TEST_SAMPLES = 10_000
+
+
+def load(shape: Shape | None, dtype: str, seed: int, n_backends: int) -> Dataset:
+    """Return the digits, or made-up data where there is a shape."""
+    if shape is None:
+        return datasets.load_digits(dtype=dtype, random_state=seed)
+    n_samples, n_features, n_classes = shape
+    n_test = max(1, min(n_samples // 10, _MOST_TEST_SAMPLES))
+    itemsize = 4 if dtype == "float32" else 8
+    # The rows once, and for each model its weights, their gradient and the copies of an update.
+    numbers = (n_samples + n_test) * n_features + (4 * n_backends + 1) * n_features * n_classes
+    available = machine.available_memory()
+    if available is not None and numbers * itemsize > available:
+        raise CommandError(
+            f"argument --shape: the data need {size(numbers * itemsize)} of memory in {dtype}, "
+            f"{size(available)} are available: choose smaller numbers"
+        )
+    try:
+        return datasets.make_linear_teacher(
+            n_samples, n_features, n_classes, n_test, dtype=dtype, random_state=seed
+        )
+    except (MemoryError, ValueError) as error:  # where the system does not tell what is available
+        raise CommandError(f"argument --shape: the data do not fit into memory: {error}") from None
+
+
+def settings(arguments: argparse.Namespace, data: Dataset) -> Settings:
+    """Return the settings, with defaults that suit the data."""
+    made_up = arguments.shape is not None
+    n_samples, n_features = data.X_train.shape
+    batch_size = min(arguments.batch_size or (256 if made_up else 32), n_samples)
+    learning_rate = arguments.learning_rate
+    if learning_rate is None:
+        learning_rate = _safe_learning_rate(n_features, batch_size) if made_up else 0.5
+    n_threads = arguments.threads or machine.threads()[0]
+    epochs = arguments.epochs or (5 if made_up else 30)
+    return Settings(batch_size, epochs, learning_rate, n_threads, arguments.seed)
+
+
+def description(
+    shape: Shape | None, data: Dataset, settings: Settings, instruction_set: str | None
+) -> dict[str, str]:
+    """Return what is trained, how, and on what machine."""
+    name = "scikit-learn's digits" if shape is None else "made-up data"
+    n_train, n_features = data.X_train.shape
+    what = (
+        f"{name}, {n_features} features, {data.n_classes} classes, {data.X_train.dtype}: "
+        f"{n_train} samples to train on, {len(data.X_test)} to test on"
+    )
+    how = (
+        f"{count(settings.epochs, 'epoch')}, batch size {settings.batch_size}, "
+        f"learning rate {settings.learning_rate:g}, seed {settings.seed}"
+    )
+    where = (cpu_name(), instruction_set, count(settings.n_threads, "thread"))
+    return {"data": what, "training": how, "machine": ", ".join(filter(None, where))}
+
+
+def _safe_learning_rate(n_features: int, batch_size: int) -> float:
+    """A quarter of the largest rate at which steps on made-up data contract.
+
+    The Hessian of the cross-entropy is at most half the covariance of the minibatch, whose largest
+    eigenvalue is about ``(1 + sqrt(n_features / batch_size))**2`` for standard normal features
+    (Marchenko and Pastur), and gradient descent contracts up to 2 over the Hessian's.
+    """
+    return float(f"{1 / (1 + sqrt(n_features / batch_size)) ** 2:.2g}")

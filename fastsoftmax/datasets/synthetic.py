@@ -1,0 +1,82 @@
+"""Made-up data of any shape, whose labels a linear classifier can learn."""
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from .._arrays.validation import as_integer, as_non_negative
+from .dataset import Dataset, as_float_dtype
+
+# The teacher's logits are computed by blocks of rows of about so many bytes.
+_BLOCK_BYTES = 1 << 24
+
+
+def make_linear_teacher(
+    n_samples: int,
+    n_features: int,
+    n_classes: int,
+    n_test: int = 0,
+    *,
+    noise: float = 0.1,
+    dtype: DTypeLike = np.float32,
+    random_state: int = 0,
+) -> Dataset:
+    """Return features from the standard normal distribution, labelled by a random linear classifier.
+
+    With ``W`` (n_features, n_classes) from the standard normal distribution, the teacher, the label of
+    a row ``x`` is ``argmax_k (x @ W)_k``, or with the probability `noise` any label. No classifier
+    is right about more than ``1 - noise + noise / n_classes`` of new samples in the mean.
+
+    Parameters
+    ----------
+    n_samples, n_features : int
+        The shape of the samples to train on, each 1 or more.
+    n_classes : int
+        2 or more. With few features and many classes some never occur.
+    n_test : int, default 0
+        Samples to test on.
+    noise : float, default 0.1
+        The share of labels drawn at random, from 0 to 1.
+    dtype : {float32, float64}, default float32
+        The dtype of the features.
+    random_state : int, default 0
+        The seed. float32 and float64 give different data.
+
+    Returns
+    -------
+    Dataset
+        Beyond the features themselves, little memory is used.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a parameter is not as described.
+    MemoryError
+        If the features do not fit.
+
+    Examples
+    --------
+    >>> from fastsoftmax.datasets import make_linear_teacher
+    >>> make_linear_teacher(1000, 20, 3).X_train.shape
+    (1000, 20)
+    """
+    n_train = as_integer("n_samples", n_samples, 1)
+    n_columns = as_integer("n_features", n_features, 1)
+    n_labels = as_integer("n_classes", n_classes, 2)
+    n_rows = n_train + as_integer("n_test", n_test, 0)
+    share = as_non_negative("noise", noise)
+    if share > 1:
+        raise ValueError(f"noise: expected a number from 0 to 1, got {noise!r}")
+    float_dtype = as_float_dtype(dtype)
+    random = np.random.default_rng(as_integer("random_state", random_state, 0))
+
+    teacher = random.standard_normal((n_columns, n_labels), dtype=float_dtype.type)
+    X = np.empty((n_rows, n_columns), float_dtype)
+    y = np.empty(n_rows, np.int64)
+    per_block = max(1, _BLOCK_BYTES // (float_dtype.itemsize * max(n_columns, n_labels)))
+    for start in range(0, n_rows, per_block):
+        block = X[start : start + per_block]
+        random.standard_normal(out=block, dtype=float_dtype.type)
+        y[start : start + per_block] = (block @ teacher).argmax(axis=1)
+    anyhow = random.random(n_rows) < share
+    y[anyhow] = random.integers(n_labels, size=np.count_nonzero(anyhow))
+    return Dataset(X[:n_train], y[:n_train], X[n_train:], y[n_train:], n_labels, image_shape=None)

@@ -1,0 +1,478 @@
+"""The functional loss core: validate, allocate, call the backend, return.
+
+Notation: z are logits, one row a sample, with c classes; lse(z) = log(sum_k exp(z_k)); p = softmax(z)
+= exp(z - lse(z)); t is a target, a row of probabilities, or for a label y the one-hot row of y.
+All logarithms are natural; losses are in nats and summed in float64.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .._arrays import validation
+from .._arrays.memory_mapping import may_share
+from .._arrays.threads import resolve_n_threads
+from .._arrays.validation import FloatArray
+from ..backends import TargetWeights, get_backend, in_default_float_state, shortcuts_of
+from .options import LossOptions, Objective, objective_of
+
+Axis = int | tuple[int, ...] | None
+
+
+@in_default_float_state
+def softmax(
+    logits: ArrayLike, axis: Axis = -1, *, backend: str = "auto", n_threads: int | None = None
+) -> FloatArray:
+    """Probabilities from logits.
+
+    ``softmax(z)_k = exp(z_k - m) / sum_j exp(z_j - m)`` with ``m = max_j z_j``, which changes nothing
+    but that no exponential overflows.
+
+    Parameters
+    ----------
+    logits : array_like of real numbers
+        Of any shape. float32 and float16 are computed in float32, all else in float64.
+        -inf is a masked class and gets the probability 0.
+    axis : int, tuple of int or None, default -1
+        The axes to sum over; None for all.
+    backend : {"auto", "compiled", "vectorized", "numba", "naive"}, default "auto"
+        What computes it; see `fastsoftmax.backends`.
+    n_threads : int, optional
+        At most so many threads. By default ``FASTSOFTMAX_NUM_THREADS``, else ``OMP_NUM_THREADS``,
+        else the CPUs this process may use.
+
+    Returns
+    -------
+    ndarray
+        The shape of `logits`, float32 or float64, C-contiguous; sums to 1 over `axis`.
+
+    Raises
+    ------
+    ValueError
+        If a row holds a NaN, +inf or nothing but -inf; if `axis` is out of range or has no elements.
+    TypeError
+        If `logits` are not real numbers.
+
+    References
+    ----------
+    Goodfellow, Bengio, Courville: Deep Learning (2016), sections 4.1 and 6.2.2.3.
+
+    Examples
+    --------
+    >>> from fastsoftmax import softmax
+    >>> softmax([[0.0, 0.0], [1000.0, 0.0]])
+    array([[0.5, 0.5],
+           [1. , 0. ]])
+    """
+    return _map_rows("softmax", logits, axis, backend, n_threads)
+
+
+@in_default_float_state
+def log_softmax(
+    logits: ArrayLike, axis: Axis = -1, *, backend: str = "auto", n_threads: int | None = None
+) -> FloatArray:
+    """Logarithms of the probabilities, ``z_k - lse(z)``, exact also where the probability underflows.
+
+    Parameters
+    ----------
+    logits, axis, backend, n_threads
+        As in `softmax`.
+
+    Returns
+    -------
+    ndarray
+        The shape of `logits`, float32 or float64, C-contiguous, in nats; -inf for masked classes.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `softmax` does.
+
+    Examples
+    --------
+    >>> from fastsoftmax import log_softmax
+    >>> log_softmax([0.0, -1000.0])
+    array([    0., -1000.])
+    """
+    return _map_rows("log_softmax", logits, axis, backend, n_threads)
+
+
+@in_default_float_state
+def logsumexp(
+    logits: ArrayLike,
+    axis: Axis = -1,
+    *,
+    keepdims: bool = False,
+    backend: str = "auto",
+    n_threads: int | None = None,
+) -> Any:
+    """Logarithm of the sum of exponentials, ``m + log(sum_k exp(z_k - m))`` with ``m = max_k z_k``.
+
+    Parameters
+    ----------
+    logits, axis, backend, n_threads
+        As in `softmax`.
+    keepdims : bool, default False
+        Keep the summed axes, with length 1.
+
+    Returns
+    -------
+    ndarray or scalar
+        `logits` without `axis`, float32 or float64, in nats. -inf for a row of nothing but -inf,
+        +inf for one with a +inf, NaN for one with a NaN.
+
+    Raises
+    ------
+    ValueError
+        If `axis` is out of range or has no elements.
+    TypeError
+        If `logits` are not real numbers.
+
+    References
+    ----------
+    Blanchard, Higham, Higham: Accurately computing the log-sum-exp and softmax functions,
+    IMA Journal of Numerical Analysis 41 (2021).
+
+    Examples
+    --------
+    >>> from fastsoftmax import logsumexp
+    >>> float(logsumexp([1000.0, 1000.0]))
+    1000.6931471805599
+    """
+    array = _float_logits(logits)
+    axes = _axes_of(array, axis)
+    rows, moved_shape = _as_rows(array, axes)
+    out = np.empty(len(rows), rows.dtype)
+    if len(rows):
+        get_backend(backend).logsumexp(rows, out, resolve_n_threads(n_threads))
+    else:
+        get_backend(backend)
+    result = out.reshape(moved_shape[: max(array.ndim, 1) - len(axes)])
+    if keepdims and array.ndim:
+        result = np.expand_dims(result, axes)
+    return result[()] if result.ndim == 0 else result
+
+
+@in_default_float_state
+def cross_entropy(
+    logits: ArrayLike,
+    targets: ArrayLike,
+    *,
+    sample_weight: ArrayLike | None = None,
+    class_weight: ArrayLike | None = None,
+    label_smoothing: float = 0.0,
+    ignore_index: int | None = None,
+    reduction: str = "mean",
+    backend: str = "auto",
+    n_threads: int | None = None,
+) -> Any:
+    """Cross-entropy of softmax(logits) against the targets.
+
+    Without options ``mean_i -sum_k t_ik * log(p_ik)``; for labels, ``mean_i (lse(z_i) - z_i[y_i])``.
+    With weights s_i of the rows and v_k of the classes and the label smoothing e, the targets t become
+    ``u_ik = s_i * v_k * ((1 - e) * t_ik + e / n_classes)`` and ``loss_i = sum_k u_ik * (lse(z_i) - z_ik)``.
+
+    Parameters
+    ----------
+    logits : array_like of real numbers, shape (..., n_classes)
+        As in `softmax`.
+    targets : array_like
+        Integer labels from 0 to n_classes - 1 of shape (...,), or probabilities (finite, not
+        negative, usually of sum 1) of the shape of `logits`.
+    sample_weight : array_like of shape (...,), optional
+        s_i, finite and not negative. A row of weight 0 is not looked at.
+    class_weight : array_like of shape (n_classes,), optional
+        v_k, finite and not negative.
+    label_smoothing : float from 0 to 1, default 0.0
+        e, the share of every target that is spread evenly over the classes.
+    ignore_index : int, optional
+        The label of rows that do not count, nor are looked at: their loss and gradient are 0. It need
+        not be a class. By default there is none, and a label out of range is an error.
+    reduction : {"mean", "sum", "none"}, default "mean"
+        The mean divides the sum of the losses by ``sum_i s_i * v[y_i]`` over the rows that are not ignored;
+        with probabilities by ``sum_i s_i``, whatever the classes weigh. "none": the loss of every row.
+    backend, n_threads
+        As in `softmax`.
+
+    Returns
+    -------
+    float, or ndarray of float64 and shape (...,) with ``reduction="none"``
+        In nats; +inf where a target has a masked class (a logit of -inf), NaN where a mean divides by 0,
+        as where there are no rows.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit, a label is out of range, a probability or weight is negative or not finite, an
+        option is out of range, `ignore_index` (other than a negative one) comes with probabilities, or
+        a row of logits holds a NaN, +inf or nothing but -inf.
+    TypeError
+        If `logits` are not real numbers or labels not integers.
+
+    References
+    ----------
+    Bishop: Pattern Recognition and Machine Learning (2006), equation 4.108. The combinations of
+    options mean what they mean in `torch.nn.functional.cross_entropy`; see `fastsoftmax.loss_options`.
+
+    Examples
+    --------
+    >>> from fastsoftmax import cross_entropy
+    >>> cross_entropy([[0.0, 0.0]], [1])
+    0.6931471805599453
+    >>> cross_entropy([[0.0, 0.0], [5.0, 0.0]], [1, -100], ignore_index=-100, reduction="sum")
+    0.6931471805599453
+    """
+    options = LossOptions(sample_weight, class_weight, label_smoothing, ignore_index, reduction)
+    array = _float_logits(logits)
+    rows, leading_shape = _class_rows(array)
+    objective = objective_of(targets, leading_shape, rows.shape[1], rows.dtype, options)
+    losses = np.empty(len(rows))
+    invalid = get_backend(backend).softmax_cross_entropy(
+        rows,
+        objective.targets,
+        0.0,
+        losses,
+        None,
+        resolve_n_threads(n_threads),
+        objective.weights,
+    )
+    _check_rows(invalid, rows, leading_shape)
+    return objective.reduce(losses, leading_shape)
+
+
+def softmax_cross_entropy(
+    logits: ArrayLike,
+    targets: ArrayLike,
+    out: FloatArray | None = None,
+    *,
+    sample_weight: ArrayLike | None = None,
+    class_weight: ArrayLike | None = None,
+    label_smoothing: float = 0.0,
+    ignore_index: int | None = None,
+    reduction: str = "mean",
+    backend: str = "auto",
+    n_threads: int | None = None,
+) -> tuple[Any, FloatArray]:
+    """Cross-entropy of softmax(logits) and its gradient with respect to the logits, in one pass.
+
+    ``dlogits_ik = (p_ik * sum_j u_ij - u_ik) / d`` with u of `cross_entropy` (without options the targets
+    t) and d what the mean divides by, or 1; for labels without options ``(p_ik - [k = y_i]) / n`` with
+    n rows.
+
+    Parameters
+    ----------
+    logits, targets, backend, n_threads
+        As in `cross_entropy`.
+    out : ndarray, optional
+        Where to write the gradient: of the shape and dtype that it has. It may be `logits` itself, or
+        overlap any of the arguments, which are read first. After an error about a row its content is
+        undefined.
+    sample_weight, class_weight, label_smoothing, ignore_index, reduction
+        As in `cross_entropy`. With ``reduction="none"`` the gradient is that of the sum: each row is
+        the gradient of its own loss.
+
+    Returns
+    -------
+    loss : float or ndarray
+        As `cross_entropy` returns.
+    dlogits : ndarray
+        The shape of `logits`; `out` where given. float16 or bfloat16 if `logits` are, else the dtype
+        computed in, float32 or float64.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `cross_entropy` does, and if `out` has another shape or dtype or cannot be written.
+
+    References
+    ----------
+    Bishop: Pattern Recognition and Machine Learning (2006), equation 4.109.
+
+    Examples
+    --------
+    >>> from fastsoftmax import softmax_cross_entropy
+    >>> loss, dlogits = softmax_cross_entropy([[0.0, 0.0]], [1])
+    >>> dlogits
+    array([[ 0.5, -0.5]])
+    """
+    shortcuts = None
+    # Written out: a call with a name for this would be a tenth of a small call's time.
+    if (
+        sample_weight is None
+        and class_weight is None
+        and ignore_index is None
+        and type(label_smoothing) is float
+        and label_smoothing == 0
+        and type(reduction) is str
+        and reduction == "mean"
+    ):
+        shortcuts = shortcuts_of(backend)
+    if shortcuts is not None:
+        usual = shortcuts.mean_cross_entropy(logits, targets, out, n_threads)
+        if usual is not None:
+            loss, dlogits, invalid = usual
+            if invalid >= 0:
+                rows = np.asarray(logits)
+                _check_rows(invalid, rows, rows.shape[:1], overwritten=out is not None)
+            return loss, dlogits
+    options = LossOptions(sample_weight, class_weight, label_smoothing, ignore_index, reduction)
+    return _softmax_cross_entropy(logits, targets, out, options, backend, n_threads)
+
+
+@in_default_float_state
+def _softmax_cross_entropy(
+    logits: ArrayLike,
+    targets: ArrayLike,
+    out: FloatArray | None,
+    options: LossOptions,
+    backend: str,
+    n_threads: int | None,
+) -> tuple[Any, FloatArray]:
+    """The general way of `softmax_cross_entropy`."""
+    array = validation.as_array("logits", logits)
+    dtype = validation.gradient_dtype(array.dtype)
+    rows, leading_shape = _class_rows(_float_logits(array))
+    objective = objective_of(targets, leading_shape, rows.shape[1], rows.dtype, options)
+    shape = (*leading_shape, rows.shape[1])
+    direct = False
+    if out is not None:
+        _check_out(out, shape, dtype)
+        direct = out.dtype == rows.dtype and _is_direct(out, rows, objective)
+    dlogits = out.reshape(rows.shape) if out is not None and direct else np.empty_like(rows)
+    losses = np.empty(len(rows))
+    invalid = get_backend(backend).softmax_cross_entropy(
+        rows,
+        objective.targets,
+        objective.scale,
+        losses,
+        dlogits,
+        resolve_n_threads(n_threads),
+        objective.weights,
+    )
+    # In place, the row that the message would describe is overwritten: look at what came.
+    _check_rows(invalid, rows, leading_shape, overwritten=out is not None)
+    undefined = objective.undefined()
+    if undefined is not None:
+        dlogits[undefined] = np.nan
+    result = dlogits.reshape(shape)
+    if out is None:
+        result = result.astype(dtype, copy=False)
+    else:
+        if not direct:
+            out[...] = result
+        result = out
+    return objective.reduce(losses, leading_shape), result
+
+
+def _map_rows(
+    function: str, logits: ArrayLike, axis: Axis, backend: str, n_threads: int | None
+) -> FloatArray:
+    """Apply a function from rows to rows over `axis`."""
+    array = _float_logits(logits)
+    axes = _axes_of(array, axis)
+    rows, moved_shape = _as_rows(array, axes)
+    out = np.empty_like(rows)
+    invalid = -1
+    compute = getattr(get_backend(backend), function)
+    if len(rows):
+        invalid = compute(rows, out, resolve_n_threads(n_threads))
+    _check_rows(invalid, rows, moved_shape[: max(array.ndim, 1) - len(axes)])
+    if array.ndim == 0:
+        return out.reshape(())
+    last = range(array.ndim - len(axes), array.ndim)
+    return np.ascontiguousarray(np.moveaxis(out.reshape(moved_shape), last, axes))
+
+
+def _float_logits(logits: ArrayLike) -> FloatArray:
+    array = validation.as_array("logits", logits)
+    return array.astype(validation.compute_dtype(array.dtype), copy=False)
+
+
+def _axes_of(logits: FloatArray, axis: Axis) -> tuple[int, ...]:
+    """The axes as a sorted tuple of indices from 0; a scalar counts as one row of one class."""
+    n_axes = max(logits.ndim, 1)
+    if axis is None:
+        return tuple(range(n_axes))
+    chosen = axis if isinstance(axis, tuple) else (axis,)
+    for one in chosen:
+        if isinstance(one, bool) or not isinstance(one, int | np.integer):
+            raise TypeError(f"axis: expected an int, a tuple of ints or None, got {axis!r}")
+        if not -n_axes <= one < n_axes:
+            raise ValueError(f"axis: {one} is out of range for logits with {n_axes} axes")
+    positive = sorted({int(one) % n_axes for one in chosen})
+    if len(positive) != len(chosen) or not chosen:
+        raise ValueError(f"axis: expected one or more different axes, got {axis!r}")
+    return tuple(positive)
+
+
+def _as_rows(array: FloatArray, axes: tuple[int, ...]) -> tuple[FloatArray, tuple[int, ...]]:
+    """Move `axes` to the end and flatten to (n, c); also the shape between the two."""
+    if axes == (array.ndim - 1,) and array.size:  # nothing moves
+        return validation.as_native(array.reshape(-1, array.shape[-1]), array.dtype), array.shape
+    array = np.atleast_1d(array)
+    moved = np.moveaxis(array, axes, range(array.ndim - len(axes), array.ndim))
+    n_classes = int(np.prod(moved.shape[array.ndim - len(axes) :]))
+    if n_classes == 0:
+        raise ValueError(f"logits: expected at least one class, got shape {array.shape}")
+    rows = moved.reshape(moved.size // n_classes, n_classes)
+    return validation.as_native(rows, rows.dtype), moved.shape
+
+
+def _class_rows(array: FloatArray) -> tuple[FloatArray, tuple[int, ...]]:
+    """Logits with the classes on the last axis as rows (n, c), and the shape before that axis."""
+    if array.ndim == 0:
+        raise ValueError("logits: expected shape (..., n_classes), got a scalar")
+    rows, shape = _as_rows(array, (array.ndim - 1,))
+    return rows, shape[:-1]
+
+
+def _check_rows(
+    invalid: int, rows: FloatArray, leading_shape: tuple[int, ...], overwritten: bool = False
+) -> None:
+    if invalid < 0:
+        return
+    held = "a NaN, +inf or nothing but -inf"
+    if not overwritten:
+        held = validation.describe_non_finite(rows[invalid])
+    where = validation.at_row(invalid, leading_shape)
+    raise ValueError(f"logits: expected a finite log-sum-exp in every row, got {held} {where}")
+
+
+def _overlaps_itself(array: NDArray[Any]) -> bool:
+    """Whether two elements may share memory: an axis steps less far than those inside it reach."""
+    axes = [(abs(s), n) for s, n in zip(array.strides, array.shape, strict=True) if n > 1]
+    reach = array.itemsize
+    for stride, length in sorted(axes):
+        if stride < reach:
+            return True
+        reach += stride * (length - 1)
+    return False
+
+
+def _is_direct(out: FloatArray, rows: FloatArray, objective: Objective) -> bool:
+    """Whether the kernels can write to `out` itself.
+
+    It has to be contiguous, and apart from the inputs or exactly the logits: of these every row is
+    read before it is written.
+    """
+    if not (out.flags.c_contiguous and out.flags.aligned):
+        return False
+    if may_share(out, rows) and out.ctypes.data != rows.ctypes.data:
+        return False
+    weights = objective.weights or TargetWeights()
+    others = objective.targets, weights.rows, weights.classes
+    return not any(other is not None and may_share(out, other) for other in others)
+
+
+def _check_out(out: object, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    if not isinstance(out, np.ndarray) or isinstance(out, np.ma.MaskedArray):
+        raise TypeError(f"out: expected a numpy array, got {type(out).__name__}")
+    if out.shape != shape:
+        raise ValueError(f"out: expected shape {shape}, got {out.shape}")
+    if out.dtype != dtype:
+        raise TypeError(f"out: expected dtype {dtype}, got {out.dtype}")
+    if not out.flags.writeable:
+        raise ValueError("out: expected an array that can be written, got a read-only one")
+    if not out.flags.c_contiguous and _overlaps_itself(out):
+        raise ValueError("out: expected an array whose elements do not share memory")

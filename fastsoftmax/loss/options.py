@@ -1,0 +1,224 @@
+"""What the losses' options mean: weights, label smoothing, ignored rows, and the reduction.
+
+Notation as in `fastsoftmax.loss`. With s_i the weight of row i (0 where it is ignored), v_k that of
+class k, e the label smoothing and c classes, the targets t become
+
+    u_ik = s_i * v_k * ((1 - e) * t_ik + e / c),
+    loss_i = sum_k u_ik * (lse(z_i) - z_ik),
+
+and the mean divides the sum of the losses by sum_i s_i * v[y_i] for labels, by sum_i s_i for
+probabilities. That is what `torch.nn.functional.cross_entropy` does; it has no s_i of its own.
+
+Label smoothing: Szegedy et al., Rethinking the Inception Architecture for Computer Vision (2016),
+section 7.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .._arrays import validation
+from .._arrays.validation import FloatArray
+from ..backends import TargetWeights
+from ..backends.sample_weights import weighted_targets
+
+REDUCTIONS = ("mean", "sum", "none")
+# Weights beyond 2**-64 .. 2**64, or with such a sum, are divided by a power of 2, which is exact: neither
+# they nor their products nor the inverse of their sum leave the range of float32 then.
+_LARGEST_POWER = 64
+_SMALLEST_POWER = -(1 << 20)  # of no float64, nor of a product
+
+
+class LossOptions(NamedTuple):
+    """The options of `cross_entropy` and its kin, as they came."""
+
+    sample_weight: ArrayLike | None = None
+    class_weight: ArrayLike | None = None
+    label_smoothing: float = 0.0
+    ignore_index: int | None = None
+    reduction: str = "mean"
+
+
+class Objective(NamedTuple):
+    """The targets of rows of logits, with all that the options make of them."""
+
+    targets: NDArray[Any]  # int64 labels (n,) or probabilities (n, n_classes)
+    weights: TargetWeights | None  # divided by 2**power
+    reduction: str
+    total: float  # what the mean divides by, divided by 2**power
+    ignored: NDArray[np.bool_] | None  # rows, (n,)
+    power: int = 0
+
+    @property
+    def scale(self) -> float:
+        """The gradient of the result with respect to one row's loss."""
+        if self.reduction != "mean":
+            return math.ldexp(1.0, self.power)
+        return 1 / self.total if self.total > 0 else 1.0
+
+    def reduce(self, losses: NDArray[np.float64], leading_shape: tuple[int, ...]) -> Any:
+        """Return the mean or the sum as a float, or the losses in the caller's shape."""
+        if self.power and self.reduction != "mean":
+            with np.errstate(over="ignore"):
+                losses = np.ldexp(losses, self.power)
+        if self.reduction == "none":
+            return losses.reshape(leading_shape)[()]
+        total = float(np.add.reduce(losses))
+        if self.reduction == "sum":
+            return total
+        return total / self.total if self.total > 0 else float("nan")
+
+    def undefined(self) -> NDArray[np.bool_] | None:
+        """Which rows have the gradient NaN, as the mean divides by 0; None where it does not."""
+        if self.reduction != "mean" or self.total > 0:
+            return None
+        return np.ones(len(self.targets), bool) if self.ignored is None else ~self.ignored
+
+    def counted(self) -> NDArray[np.bool_]:
+        """Which rows have a target that counts: the others are not looked at."""
+        counted = np.ones(len(self.targets), bool)
+        if self.weights is None:
+            return counted
+        rows, classes, smoothing = self.weights
+        if rows is not None:
+            counted = rows > 0
+        if classes is None:
+            return counted
+        if smoothing > 0:
+            has_mass: Any = classes.any()
+        elif self.targets.ndim == 1:
+            has_mass = classes[self.targets] > 0
+        else:
+            has_mass = self.targets @ (classes > 0).astype(self.targets.dtype) > 0
+        counted &= has_mass
+        return counted
+
+
+def objective_of(
+    targets: ArrayLike,
+    leading_shape: tuple[int, ...],
+    n_classes: int,
+    dtype: np.dtype[Any],
+    options: LossOptions,
+) -> Objective:
+    """Check targets and options for logits of the shape (*leading_shape, n_classes)."""
+    reduction = options.reduction
+    if not isinstance(reduction, str) or reduction not in REDUCTIONS:
+        raise ValueError(f"reduction: expected one of {', '.join(REDUCTIONS)}, got {reduction!r}")
+    smoothing = validation.as_non_negative("label_smoothing", options.label_smoothing)
+    if smoothing > 1:
+        raise ValueError(f"label_smoothing: expected a number from 0 to 1, got {smoothing}")
+    array, ignored = _without_ignored(targets, leading_shape, n_classes, options.ignore_index)
+    rows = validation.as_targets(array, leading_shape, n_classes, dtype)
+    classes, samples = None, None
+    double = np.dtype(np.float64)
+    if options.class_weight is not None:
+        classes = validation.as_weights("class_weight", options.class_weight, (n_classes,), double)
+    if options.sample_weight is not None:
+        samples = validation.as_weights(
+            "sample_weight", options.sample_weight, leading_shape, double
+        )
+    if ignored is not None:
+        samples = np.where(ignored, 0.0, 1.0 if samples is None else samples)
+    if _has_extremes(samples) or _has_extremes(classes):
+        return _scaled(rows, samples, classes, smoothing, dtype, reduction, ignored)
+    if classes is not None:
+        classes = classes.astype(dtype)
+    total = _total(rows, samples, classes)
+    if abs(math.frexp(total)[1]) > _LARGEST_POWER:
+        return _scaled(rows, samples, classes, smoothing, dtype, reduction, ignored)
+    weights = None
+    if samples is not None or classes is not None or smoothing > 0:
+        weights = TargetWeights(samples, classes, smoothing)
+    return Objective(rows, weights, reduction, total, ignored)
+
+
+def _has_extremes(weights: NDArray[np.float64] | None) -> bool:
+    if weights is None:
+        return False
+    counted = weights[weights > 0]
+    limit = 2.0**_LARGEST_POWER
+    return bool(counted.size and not (counted.min() > 1 / limit and counted.max() < limit))
+
+
+def _scaled(
+    targets: NDArray[Any],
+    samples: NDArray[np.float64] | None,
+    classes: NDArray[np.float64] | None,
+    smoothing: float,
+    dtype: np.dtype[Any],
+    reduction: str,
+    ignored: NDArray[np.bool_] | None,
+) -> Objective:
+    """Return the objective of weights of any size, divided by the power of 2 of the largest row's.
+
+    Numbers and powers are kept apart, so that no product of weights leaves the range of float64. The
+    weights of classes become part of the rows', and where several classes of a row count, of its targets.
+    """
+    rows, powers = np.frexp(np.ones(len(targets)) if samples is None else samples)
+    parts, part_powers = rows, powers  # of what the mean divides by
+    if classes is not None:
+        of_classes, class_powers = np.frexp(classes)
+        of_classes = of_classes.astype(dtype).astype(np.float64)  # as precise as other weights
+        if targets.ndim == 1:
+            parts, part_powers = rows * of_classes[targets], powers + class_powers[targets]
+        if targets.ndim == 1 and smoothing == 0:
+            rows, powers = parts, part_powers
+        else:
+            plain = TargetWeights(None, None, smoothing)
+            mixed = weighted_targets(targets, plain, len(classes), np.dtype(np.float64))
+            mixed, mixed_powers = np.frexp(mixed * of_classes)
+            mixed_powers += class_powers
+            largest = np.max(mixed_powers, axis=1, where=mixed > 0, initial=_SMALLEST_POWER)
+            counts = largest > _SMALLEST_POWER
+            rows, largest = np.where(counts, rows, 0.0), np.where(counts, largest, 0)
+            targets = np.ldexp(mixed, mixed_powers - largest[:, np.newaxis]).astype(dtype)
+            powers, smoothing = powers + largest, 0.0
+    power = int(np.max(powers, where=rows > 0, initial=_SMALLEST_POWER)) - 1
+    if power < _SMALLEST_POWER:  # no row counts
+        power = 0
+    if reduction != "mean" and power >= np.finfo(np.float64).maxexp:
+        raise ValueError(
+            "sample_weight: expected weights whose products with class_weight are within the range "
+            "of float64"
+        )
+    with np.errstate(over="ignore", under="ignore"):
+        total = float(np.ldexp(parts, part_powers - power).sum())
+        if parts.any():  # the mean may be infinite, but there is one
+            total = max(total, float(np.finfo(np.float64).smallest_subnormal))
+        weights = TargetWeights(np.ldexp(rows, powers - power), None, smoothing)
+    return Objective(targets, weights, reduction, total, ignored, power)
+
+
+def _without_ignored(
+    targets: ArrayLike, leading_shape: tuple[int, ...], n_classes: int, ignore_index: int | None
+) -> tuple[ArrayLike, NDArray[np.bool_] | None]:
+    """The targets with a valid label in the rows that are ignored, and which these are."""
+    if ignore_index is None:
+        return targets, None
+    if not isinstance(ignore_index, int | np.integer) or isinstance(ignore_index, bool):
+        raise TypeError(f"ignore_index: expected an integer or None, got {ignore_index!r}")
+    array = validation.as_array("targets", targets)
+    if array.shape == (*leading_shape, n_classes):
+        if ignore_index >= 0:  # as torch has it: a negative one, its default, may be left there
+            raise ValueError(
+                f"ignore_index: expected None for targets that are probabilities, got {ignore_index}"
+            )
+        return array, None
+    if array.dtype.kind not in "iu" or array.shape != leading_shape:
+        return array, None  # the check of the targets tells
+    ignored = array == ignore_index
+    if not ignored.any():
+        return array, None
+    return np.where(ignored, array.dtype.type(0), array), ignored.reshape(-1)
+
+
+def _total(
+    targets: NDArray[Any], samples: NDArray[np.float64] | None, classes: FloatArray | None
+) -> float:
+    if targets.ndim == 2 or classes is None:
+        return float(len(targets)) if samples is None else float(samples.sum())
+    of_labels = classes[targets].astype(np.float64)
+    return float(of_labels.sum() if samples is None else samples @ of_labels)

@@ -1,0 +1,399 @@
+"""`profile`: where the time of a training goes, phase by phase, and how far that is from the limits."""
+
+from __future__ import annotations
+
+import textwrap
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+from time import perf_counter_ns
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+from ..backends import get_backend, recorder, why_unavailable
+from ..backends.recorder import NAMES, TOGETHER, Epoch, Span
+from .cost_model import Work, work_of
+from .provenance import provenance
+from .roofline import Peaks, measure_peaks
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+WAITING, BETWEEN, OUTSIDE = NAMES[recorder.WAIT], "between phases", "Python outside"
+_WIDTH = 79  # of a note, as wide as the table may be
+# As a step takes them.
+_ORDER = (*NAMES[: recorder.UPDATE], TOGETHER, NAMES[recorder.UPDATE], WAITING)
+
+
+class PhaseTime(NamedTuple):
+    """A line of the table."""
+
+    name: str
+    seconds: float  # of wall time: that of all threads over their number
+    share: float  # of the whole
+    flops: float | None  # a second; None where nothing is computed
+    bandwidth: float | None  # bytes a second
+    of_peak: float | None  # of the nearer of the two limits
+    limit: str | None  # "compute" or "memory"
+
+
+class profile:  # noqa: N801 - used as a function is: with fastsoftmax.profile() as p
+    """Context that measures what runs in it: training on any backend, and the loss core.
+
+    Afterwards `table` and `plot` show it, `as_record` and `save_trace` keep it. One profile can go on at a
+    time; it covers all threads of the process.
+
+    Parameters
+    ----------
+    trace : bool, default False
+        Whether to keep every single stretch of work, for `save_trace`: some 25 bytes each, at most
+        65536 of a thread.
+    settings : mapping of str to what JSON has, optional
+        What else the files are to say of the run, such as the seed. The date, the versions, the machine and
+        the shapes are in them anyway.
+
+    Attributes
+    ----------
+    seconds : float
+        The wall time from beginning to end.
+    n_threads : int
+        The threads among which the time is divided: those that the timers saw, and those that they
+        had to help.
+    times : list of PhaseTime
+        The phases; what threads waited for each other; what epochs took between phases; and the time in
+        Python outside of them. Their seconds add up to `seconds`.
+    epochs : list of Epoch
+        The calls of a backend's epoch; a `fit` that converts `X` by blocks makes several of one.
+    n_dropped : int
+        Stretches of work that the trace had no room for.
+
+    Raises
+    ------
+    RuntimeError
+        On entering, if another profile is going on.
+
+    Notes
+    -----
+    `vectorized` and `numba` are timed around their functions for a minibatch, from the thread that calls
+    them, however many theirs use; `naive` takes one sample after another, so that scores, loss and gradient
+    are one phase. Waiting is measured in the compiled backend's thread pool: time in which a thread had no
+    chunk of work while the pool was lent to an epoch. A thread that the system takes off its CPU within
+    a chunk is not waiting: that shows in the phase.
+
+    References
+    ----------
+    Williams, Waterman, Patterson: Roofline (2009), Communications of the ACM 52(4).
+
+    Examples
+    --------
+    >>> import fastsoftmax
+    >>> model = fastsoftmax.SoftmaxClassifier(max_iter=5)
+    >>> with fastsoftmax.profile() as p:
+    ...     model = model.fit([[0.0, 1.0], [1.0, 0.0]], [0, 1])
+    >>> len(p.epochs)
+    5
+    """
+
+    seconds: float
+    n_threads: int
+    times: list[PhaseTime]
+    epochs: list[Epoch]
+    n_dropped: int
+
+    def __init__(self, trace: bool = False, settings: Mapping[str, Any] | None = None) -> None:
+        if not isinstance(trace, bool):
+            raise TypeError(f"trace: expected True or False, got {trace!r}")
+        if not isinstance(settings, Mapping | None):
+            raise TypeError(f"settings: expected a mapping or None, got {settings!r}")
+        self.trace = trace
+        self.settings = dict(settings or {})
+
+    def __enter__(self) -> Self:
+        if recorder.recorder is not None:
+            raise RuntimeError("profile: another profile is going on in this process")
+        self._recorder = recorder.recorder = recorder.Recorder()
+        self._provenance = provenance()
+        self._kernels: Any = None
+        if why_unavailable("compiled") is None:
+            kernels: Any = get_backend("compiled")
+            if kernels.start_phases(self.trace):
+                self._kernels = kernels
+        self._start = perf_counter_ns()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        end = perf_counter_ns()
+        recorder.recorder = None
+        threads, offset = [], 0
+        if self._kernels is not None:
+            threads = self._kernels.stop_phases()
+            offset = perf_counter_ns() - self._kernels.phase_clock()
+        self.seconds = (end - self._start) * 1e-9
+        self.epochs = list(self._recorder.epochs)
+        self.n_dropped = sum(dropped for *_, dropped, _ in threads)
+        self._spans = list(self._recorder.spans)
+        for number, (_, _, events, _, _) in enumerate(threads):
+            self._spans += [
+                Span(NAMES[phase], start + offset, stop + offset, -1 - number)
+                for phase, start, stop in events
+            ]
+        totals: dict[str, float] = defaultdict(float)
+        for nanoseconds, *_ in threads:
+            for name, amount in zip(NAMES, nanoseconds, strict=True):
+                totals[name] += amount * 1e-9
+        for span in self._recorder.spans:
+            totals[span.phase] += (span.end - span.start) * 1e-9
+        python_threads = {span.thread for span in self._recorder.spans}
+        team = 1 + max((helpers for *_, helpers in threads), default=0)
+        self.n_threads = max(team, len(threads), len(python_threads))
+        self._totals = dict(totals)
+        self.times = self._phase_times(None)
+
+    def table(self, peaks: Peaks | None = None) -> str:
+        """Return the phases as a table of text, an epoch's share of the time in each.
+
+        Parameters
+        ----------
+        peaks : Peaks, optional
+            The machine's limits; by default they are measured, which takes a second, where there is the
+            compiled backend to do it.
+
+        Returns
+        -------
+        str
+        """
+        peaks = peaks or self._peaks()
+        per = "epoch" if self.epochs else "profile"
+        n_epochs = self._n_epochs()
+        lines: list[tuple[str, ...]] = [
+            ("phase", f"ms per {per}", "share", "GFLOP/s", "GB/s", "of peak", "limit")
+        ]
+        lines += [
+            (
+                time.name,
+                f"{1e3 * time.seconds / n_epochs:.3f}",
+                f"{100 * time.share:.1f} %",
+                "-" if time.flops is None else _short(time.flops / 1e9),
+                "-" if time.bandwidth is None else _short(time.bandwidth / 1e9),
+                "-" if time.of_peak is None else f"{100 * time.of_peak:.0f} %",
+                time.limit or "-",
+            )
+            for time in self._phase_times(peaks)
+        ]
+        lines.append(("total", f"{1e3 * self.seconds / n_epochs:.3f}", "100.0 %", *("",) * 4))
+        text = _aligned(lines)
+        if peaks is not None:
+            text += (
+                f"\npeak of {_count(peaks.n_threads, 'thread')}: "
+                f"{peaks.flops(self._dtype()) / 1e9:.0f} GFLOP/s in {self._dtype()}, "
+                f"{peaks.read / 1e9:.1f} GB/s read from memory\n"
+            )
+            if (note := peaks.note()) is not None:
+                text += textwrap.fill(note, _WIDTH) + "\n"
+        return text
+
+    def plot(self, peaks: Peaks | None = None, peers: dict[str, float] | None = None) -> Figure:
+        """Return a roofline picture: the machine's limits, and the phases under them.
+
+        Parameters
+        ----------
+        peaks : Peaks, optional
+            As for `table`.
+        peers : dict of str to float, optional
+            Seconds that others take for the same epoch, by their names.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            Save it with its method ``savefig``.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed, or there is no compiled backend to measure the limits.
+        ValueError
+            If no epoch was trained.
+        """
+        from ..plotting import plot_roofline
+
+        if not self.epochs:
+            raise ValueError("profile: no epoch was trained in it, so there is nothing to plot")
+        peaks = peaks or measure_peaks(self._peak_threads())
+        work = self._work()
+        points = {
+            time.name: (work[time.name].flop / work[time.name].bytes, time.flops)
+            for time in self._phase_times(peaks)
+            if time.flops is not None and work.get(time.name, Work()).bytes
+        }
+        # A whole epoch has to read X once and to do both products.
+        first = self.epochs[0]
+        flop = sum(4.0 * e.n_values * e.n_classes for e in self.epochs)
+        stored = sum(e.n_values * e.bytes_of_value for e in self.epochs)
+        seconds = {f"whole epoch ({first.backend})": self.seconds / self._n_epochs()}
+        wholes = {
+            name: (flop / stored, flop / self._n_epochs() / taken)
+            for name, taken in {**seconds, **(peers or {})}.items()
+        }
+        title = (
+            f"{first.n_samples}x{first.n_features}x{first.n_classes}, {self._dtype()}, "
+            f"{_count(peaks.n_threads, 'thread')}\n{self._origin()}"
+        )
+        return plot_roofline(peaks.flops(self._dtype()), peaks.read, points, wholes, title)
+
+    def as_record(self, peaks: Peaks | None = None) -> dict[str, Any]:
+        """Return all numbers, and where they come from, in the types of JSON."""
+        peaks = peaks or self._peaks()
+        return {
+            **self._provenance,
+            "settings": self.settings,
+            "seconds": self.seconds,
+            "n_threads": self.n_threads,
+            "n_epochs": self._n_epochs() if self.epochs else 0,
+            "phases": [time._asdict() for time in self._phase_times(peaks)],
+            "epochs": [epoch._asdict() for epoch in self.epochs],
+            "peaks": None if peaks is None else peaks._asdict(),
+            "n_dropped": self.n_dropped,
+        }
+
+    def save_trace(self, path: str | Path) -> None:
+        """Write every stretch of work to a JSON file that https://ui.perfetto.dev opens.
+
+        The format is that of Chrome's trace events: "X" events, times in microseconds.
+
+        Raises
+        ------
+        ValueError
+            If the profile was made without ``trace=True``.
+        """
+        Path(path).write_text(self.as_trace(), encoding="utf-8")
+
+    def as_trace(self) -> str:
+        """Return what `save_trace` writes.
+
+        Raises
+        ------
+        ValueError
+            As `save_trace` does.
+        """
+        import json
+
+        if not self.trace:
+            raise ValueError("trace: the profile was made without trace=True")
+        spans = [*self._spans]
+        spans += [Span(f"epoch ({e.backend})", e.start, e.end, 0) for e in self.epochs]
+        threads = {
+            thread: number for number, thread in enumerate(dict.fromkeys(s.thread for s in spans))
+        }
+        events: list[dict[str, Any]] = [
+            {
+                "name": "thread_name",
+                "ph": "M",
+                "pid": 1,
+                "tid": number,
+                "args": {"name": _thread_name(thread)},
+            }
+            for thread, number in threads.items()
+        ]
+        events += [
+            {
+                "name": span.phase,
+                "ph": "X",
+                "pid": 1,
+                "tid": threads[span.thread],
+                "ts": (span.start - self._start) / 1e3,
+                "dur": (span.end - span.start) / 1e3,
+            }
+            for span in sorted(spans, key=lambda span: (span.start, -span.end))
+        ]
+        shapes = [epoch._asdict() for epoch in self.epochs]
+        origin = {**self._provenance, "settings": self.settings, "epochs": shapes}
+        return json.dumps({"traceEvents": events, "displayTimeUnit": "ns", "otherData": origin})
+
+    def _origin(self) -> str:
+        """Return the machine on a line, and version, date and seed on another."""
+        described = self._provenance
+        cpu, package = described["machine"]["cpu"], described["versions"]["fastsoftmax"]
+        seed = f", seed {self.settings['seed']}" if "seed" in self.settings else ""
+        return f"{cpu}\nfastsoftmax {package}, {described['date']}{seed}"
+
+    def _n_epochs(self) -> int:
+        """Whole passes over the data: calls for blocks of one count together."""
+        return max(1, sum(epoch.is_last for epoch in self.epochs))
+
+    def _dtype(self) -> str:
+        return self.epochs[0].dtype if self.epochs else "float32"
+
+    def _peaks(self) -> Peaks | None:
+        return None if self._kernels is None else measure_peaks(self._peak_threads())
+
+    def _peak_threads(self) -> int:
+        """Threads that had the chance: those of NumPy and numba are not seen from here."""
+        others = [epoch.n_threads for epoch in self.epochs if epoch.backend != "compiled"]
+        return max(self.n_threads, *others) if others else self.n_threads
+
+    def _work(self) -> dict[str, Work]:
+        total: dict[str, Work] = defaultdict(Work)
+        for epoch in self.epochs:
+            for name, work in work_of(epoch).items():
+                total[name] += work
+        return dict(total)
+
+    def _phase_times(self, peaks: Peaks | None) -> list[PhaseTime]:
+        work = self._work()
+        busy = {name: total / self.n_threads for name, total in self._totals.items() if total}
+        # Outside of epochs there may be calls of the loss core alone.
+        inside = min(self.seconds, max(_union(self.epochs), sum(busy.values())))
+        seconds = {name: busy[name] for name in _ORDER if name in busy}
+        seconds[BETWEEN] = max(0.0, inside - sum(busy.values()))
+        seconds[OUTSIDE] = self.seconds - inside
+        return [
+            self._phase_time(name, taken, work.get(name, Work()), peaks)
+            for name, taken in seconds.items()
+        ]
+
+    def _phase_time(self, name: str, seconds: float, work: Work, peaks: Peaks | None) -> PhaseTime:
+        share = seconds / self.seconds if self.seconds else 0.0
+        flops = work.flop / seconds if work.flop and seconds else None
+        bandwidth = work.bytes / seconds if work.bytes and seconds else None
+        of_peak = limit = None
+        if peaks is not None and (flops or bandwidth):
+            of_compute = (flops or 0.0) / peaks.flops(self._dtype())
+            of_memory = work.memory / seconds / peaks.read
+            of_peak = max(of_compute, of_memory)
+            limit = "compute" if of_compute >= of_memory else "memory"
+        return PhaseTime(name, seconds, share, flops, bandwidth, of_peak, limit)
+
+
+def _union(epochs: list[Epoch]) -> float:
+    """Seconds that at least one epoch was going on: several Python threads may train at once."""
+    total, until = 0, 0
+    for epoch in sorted(epochs, key=lambda epoch: epoch.start):
+        total += max(0, epoch.end - max(epoch.start, until))
+        until = max(until, epoch.end)
+    return total * 1e-9
+
+
+def _thread_name(thread: int) -> str:
+    if thread == 0:
+        return "epochs"
+    return f"kernels {-thread}" if thread < 0 else f"Python thread {thread}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _short(number: float) -> str:
+    return f"{number:.1f}" if number >= 1 else f"{number:.2g}"
+
+
+def _aligned(lines: list[tuple[str, ...]]) -> str:
+    """Columns as wide as what is in them, all but the first one to the right."""
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    return "".join(
+        "  ".join(
+            cell.ljust(width) if i == 0 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        + "\n"
+        for line in lines
+    )

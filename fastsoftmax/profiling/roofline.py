@@ -1,0 +1,93 @@
+"""The most that this machine can do: multiply-adds, reading and copying, for each number of threads."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .._arrays.threads import allowed_cpus
+from ..backends import get_backend
+
+# Large against the last level of the cache, whose size the system does not always tell.
+BUFFER_BYTES = 1 << 28
+_FIRST_ROUNDS = 1 << 16
+_LEAST_FLOP_OF_A_ROUND = 256
+_SECONDS = 0.03
+REPEATS = 5
+_measured: dict[int, "Peaks"] = {}  # by the number of threads
+
+
+class Peaks(NamedTuple):
+    """What up to `n_threads` threads reach, as the best of some tries."""
+
+    n_threads: int
+    float32: float  # floating-point operations a second in multiply-adds, each of which is two
+    float64: float
+    read: float  # bytes a second from memory
+    copy: float  # bytes read plus bytes written a second
+    # The names of those that fewer threads have reached: all of them together were slower.
+    by_fewer: tuple[str, ...] = ()
+
+    def flops(self, dtype: str) -> float:
+        """The peak of a dtype."""
+        return self.float64 if dtype == "float64" else self.float32
+
+    def note(self) -> str | None:
+        """Return what is to be said of threads that were slower than fewer of them, or None."""
+        if not self.by_fewer:
+            return None
+        return (
+            f"{', '.join(self.by_fewer)}: {self.n_threads} threads together were slower than fewer of "
+            "them, whose peak this is. If the machine was busy, measure again."
+        )
+
+
+def measure_peaks(n_threads: int) -> Peaks:
+    """Measure, in about a second or two, and remember for this process.
+
+    Multiply-adds run in registers alone, with the instruction set that the compiled backend uses; memory
+    is a buffer of 256 MiB. Threads beyond the CPUs that this process may use would only take turns. The
+    peak of several threads is not below that of fewer: where they are slower they are measured once more,
+    and if they still are, `Peaks.by_fewer` says so.
+
+    Raises
+    ------
+    ImportError
+        If there is no compiled backend.
+    """
+    n_threads = min(n_threads, allowed_cpus())
+    if n_threads not in _measured:
+        if n_threads > 1:
+            measure_peaks(1)
+        _measured[n_threads] = _measure(n_threads)
+    return _measured[n_threads]
+
+
+def _measure(n_threads: int) -> Peaks:
+    numbers, by_fewer = {}, []
+    for name, try_once in _ways(n_threads).items():
+        least = max((getattr(p, name) for n, p in _measured.items() if n < n_threads), default=0.0)
+        number = max(try_once() for _ in range(REPEATS))
+        if number < least:
+            number = max(number, *(try_once() for _ in range(REPEATS)))
+        if number < least:
+            by_fewer.append(name)
+        numbers[name] = float(max(number, least))
+    return Peaks(n_threads, **numbers, by_fewer=tuple(by_fewer))
+
+
+def _ways(n_threads: int) -> dict[str, Callable[[], float]]:
+    """Return what measures each number once."""
+    kernels: Any = get_backend("compiled")
+    ways: dict[str, Callable[[], float]] = {}
+    for name in ("float32", "float64"):
+        is_double = name == "float64"
+        # So many rounds that neither the clock nor the start of a thread matters.
+        rate = kernels.measure_multiply_adds(is_double, _FIRST_ROUNDS, 1)
+        n_rounds = max(_FIRST_ROUNDS, int(_SECONDS * rate / _LEAST_FLOP_OF_A_ROUND))
+        ways[name] = partial(kernels.measure_multiply_adds, is_double, n_rounds, n_threads)
+    memory = np.ones(BUFFER_BYTES // 4, np.float32)
+    for name in ("read", "copy"):
+        ways[name] = partial(kernels.measure_bandwidth, memory, name == "copy", n_threads)
+    return ways

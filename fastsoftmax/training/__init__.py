@@ -1,0 +1,1 @@
+"""Minibatch SGD: parameters, statistics of the data, epochs, the loop over them, checkpoints."""

@@ -1,0 +1,317 @@
+"""Checkpoints: all that a fit needs to go on, in a file, with the bits that it would have had.
+
+A checkpoint is of one fit: of these parameters, and of these data. Both are compared before it goes on, the
+parameters as JSON and the data by their SHA-256. What is no plain value, as a callable, is not stored and
+has to be given again.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._arrays import validation
+from .._arrays.csr import SparseRows
+from .._arrays.memory_mapping import BYTES_HELD, bytes_of_row, release
+from ..backends import State
+from ..exceptions import ModelFileError
+from ..persistence import npz
+from ..persistence.atomic import remove_leftovers, write_at_once
+from ..persistence.random_states import generator_from, generator_state
+from ..persistence.scalars import labels_as_json, parameters_as_json
+from ..persistence.strict_json import parsed, written
+from .averaging import Average
+
+_FORMAT = "fastsoftmax checkpoint"
+_VERSION = 1
+# They change nothing in the weights.
+_OF_NO_MATTER = {"n_jobs", "verbose", "progress_bar", "callbacks"}
+_STATE = ("coef", "intercept", "coef_velocity", "intercept_velocity")
+
+
+@dataclass
+class Checkpoint:
+    """Where a fit is saved, how often, and what it is a fit of."""
+
+    file: Path
+    every: int
+    identity: dict[str, Any]
+    random_at_start: dict[str, Any]
+    saved: dict[str, Any] | None  # what the file held, to go on from
+    tensors: dict[str, NDArray[Any]]
+
+    def is_due(self, n_epochs: int) -> bool:
+        """Whether the fit is to be saved after so many epochs."""
+        return n_epochs % self.every == 0
+
+    def save(self, run: Any, is_done: bool) -> None:
+        """Write all of the fit at once: the file is the one before or this one, whole."""
+        metadata = {
+            "format": _FORMAT,
+            "version": _VERSION,
+            "identity": self.identity,
+            "random_at_start": self.random_at_start,
+            "random": generator_state(run.random),
+            "is_done": is_done,
+            "n_steps": run.n_steps,
+            "eta0": run.schedule.eta0,
+            "best": None if np.isinf(run.best) else run.best,
+            "epochs_without_gain": run.epochs_without_gain,
+            "starting_loss": None if np.isinf(run.starting_loss) else run.starting_loss,
+            "average": _counts_of(run.average),
+            "best_average": _counts_of(run.best_weights[1] if run.best_weights else None),
+        }
+        tensors = {"loss_curve": np.array(run.curve), "validation_scores": np.array(run.scores)}
+        tensors |= _tensors_of("", run.state, run.average)
+        if run.best_weights is not None:
+            tensors |= _tensors_of("best_", *run.best_weights)
+        try:
+            write_at_once(self.file, npz.pack(written(metadata), tensors))
+        except OSError as error:
+            what = f"checkpoint: {self.file} cannot be written: {error.strerror or error}"
+            raise OSError(error.errno, what) from error
+
+    def restore(self, run: Any) -> bool:
+        """Let the fit go on from the file, if that is to be; return whether it had come to its end.
+
+        Raises
+        ------
+        ValueError
+            If the file is of another fit; the message says what differs.
+        ModelFileError
+            If it is damaged, or is none.
+        """
+        if self.saved is None:
+            return False
+        _check_same(self.file, self.saved.get("identity"), self.identity)
+        try:
+            return self._restored(run, self.saved)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelFileError(f"{self.file}: is no checkpoint of this fit: {error}") from None
+
+    def _restored(self, run: Any, saved: dict[str, Any]) -> bool:
+        state = _state_from("", self.tensors, run.state)
+        average = _average_from("", saved["average"], self.tensors, run.average)
+        best_weights = None
+        if "best_coef" in self.tensors:
+            best_weights = (
+                _state_from("best_", self.tensors, run.state),
+                _average_from("best_", saved["best_average"], self.tensors, run.average),
+            )
+        for name in ("loss_curve", "validation_scores"):
+            if self.tensors[name].ndim != 1:
+                raise ValueError(f"{name}: expected one dimension")
+        curve = self.tensors["loss_curve"].tolist()
+        if len(curve) > run.settings.max_iter or not isinstance(saved["is_done"], bool):
+            raise ValueError("more epochs than max_iter, or is_done is not true or false")
+        random = generator_from(saved["random"])
+        numbers = [
+            min(validation.as_integer("n_steps", saved["n_steps"], 0), 1 << 62),
+            validation.as_integer("epochs_without_gain", saved["epochs_without_gain"], 0),
+            validation.as_non_negative("eta0", saved["eta0"]),
+            np.inf if saved["best"] is None else validation.as_real("best", saved["best"]),
+        ]
+        start = saved["starting_loss"]
+        starting_loss = np.inf if start is None else validation.as_non_negative("loss", start)
+        run.state, run.average, run.best_weights = state, average, best_weights
+        run.curve, run.scores = curve, self.tensors["validation_scores"].tolist()
+        run.n_steps, run.epochs_without_gain = numbers[0], numbers[1]
+        run.schedule = run.schedule._replace(eta0=numbers[2])
+        run.best, run.starting_loss, run.random = numbers[3], starting_loss, random
+        is_done: bool = saved["is_done"]
+        return is_done
+
+
+def checkpoint_of(
+    path: str | PathLike[str] | None, every: object, resume: object, random: np.random.Generator
+) -> tuple[Checkpoint | None, np.random.Generator]:
+    """Check where and how often to save, and read what is there to go on from.
+
+    Returns
+    -------
+    tuple
+        The checkpoint, which does not know yet what it is of, and the generator that the fit began with.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is not as described in `SoftmaxClassifier.fit`.
+    ModelFileError
+        If the file is damaged, or no checkpoint.
+    """
+    every = validation.as_integer("checkpoint_every", every, 1)
+    if not isinstance(resume, bool | np.bool_):
+        raise TypeError(f"resume: expected True or False, got {resume!r}")
+    if path is None:
+        if resume:
+            raise ValueError("resume: expected False without a checkpoint, got True")
+        return None, random
+    if not isinstance(path, str | PathLike):
+        raise TypeError(f"checkpoint: expected a str or a path-like object, got {path!r}")
+    file = Path(path)
+    if file.suffix.lower() != ".npz":
+        raise ValueError(f"checkpoint: expected a name that ends in .npz, got {path!r}")
+    if not file.absolute().parent.is_dir():
+        raise ValueError(f"checkpoint: expected a file in a folder that is there, got {path!r}")
+    if file.exists() and not file.is_file():
+        raise ValueError(f"checkpoint: expected a regular file, got {path!r}")
+    if not os.access(file.absolute().parent, os.W_OK):
+        raise PermissionError(
+            f"checkpoint: {file} cannot be written: its folder is write-protected"
+        )
+    remove_leftovers(file)
+    saved: dict[str, Any] | None = None
+    tensors: dict[str, NDArray[Any]] = {}
+    if resume and file.exists():
+        saved, tensors = _read(file)
+        random = generator_from(saved["random_at_start"])
+    state = generator_state(random)
+    return Checkpoint(file, every, {}, state, saved, tensors), random
+
+
+def _read(file: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    try:
+        text, tensors = npz.unpack(file.read_bytes())
+        saved = parsed(text, "its metadata")
+        if not isinstance(saved, dict) or saved.get("format") != _FORMAT:
+            raise ValueError(f"is not a {_FORMAT}")
+        if saved.get("version") != _VERSION:
+            raise ValueError(
+                f"has version {str(saved.get('version'))[:80]} of the format, of which this "
+                f"fastsoftmax reads {_VERSION}"
+            )
+        generator_from(saved.get("random_at_start"))
+    except ValueError as error:
+        raise ModelFileError(f"{file}: {error}") from None
+    for name, array in tensors.items():
+        if not np.isfinite(array).all():
+            raise ModelFileError(f"{file}: {name} holds numbers that are not finite")
+    return saved, {
+        name: array.astype(array.dtype.newbyteorder("=")) for name, array in tensors.items()
+    }
+
+
+def identity_of(
+    parameters: dict[str, Any],
+    X: NDArray[Any] | SparseRows,
+    targets: Any,
+    sample_weight: Any,
+    coef: Any,
+    intercept: Any,
+) -> dict[str, Any]:
+    """Return what a fit is of: its parameters, and digests of its data. Reads X once."""
+    compared = {
+        name: _plain(value) for name, value in parameters.items() if name not in _OF_NO_MATTER
+    }
+    plain, left_out = parameters_as_json(compared)
+    values = targets.values if targets.rows is None else targets.values[targets.rows]
+    return {
+        "parameters": plain | dict.fromkeys(left_out, "given again"),
+        "X": _digest_of_rows(X),
+        "y": _digest(
+            [values, np.frombuffer(written(labels_as_json(targets.classes)).encode(), np.uint8)]
+        ),
+        "sample_weight": None
+        if sample_weight is None
+        else _digest([np.asarray(sample_weight, np.float64)]),
+        "coef_init": None if coef is None else _digest([np.asarray(coef, np.float64)]),
+        "intercept_init": None
+        if intercept is None
+        else _digest([np.asarray(intercept, np.float64)]),
+    }
+
+
+def _plain(value: Any) -> Any:
+    """Return a number of Python's for one of NumPy's, and weights of classes in one order."""
+    if isinstance(value, Mapping):
+        return dict(sorted(value.items(), key=lambda item: repr(item[0])))
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _digest_of_rows(X: NDArray[Any] | SparseRows) -> str:
+    if isinstance(X, SparseRows):
+        return _digest([np.array(X.shape), X.indptr, X.indices, X.values])
+    digest = sha256(f"{X.shape} {X.dtype.str}".encode())
+    n_rows = max(1, BYTES_HELD // 8 // bytes_of_row(X))
+    for start in range(0, len(X), n_rows):
+        digest.update(np.ascontiguousarray(X[start : start + n_rows]).data)
+        release(X)
+    return digest.hexdigest()
+
+
+def _digest(arrays: list[NDArray[Any]]) -> str:
+    digest = sha256()
+    for array in arrays:
+        digest.update(f"{array.shape} {array.dtype.str} ".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def _check_same(file: Path, saved: Any, expected: dict[str, Any]) -> None:
+    if not isinstance(saved, dict) or not isinstance(saved.get("parameters"), dict):
+        raise ModelFileError(f"{file}: does not say what it is a checkpoint of")
+    ours, theirs = expected["parameters"], saved["parameters"]
+    differing = [
+        f"{name!s:.40} (there {_shown(theirs.get(name))}, here {_shown(ours.get(name))})"
+        for name in sorted({*ours, *theirs})
+        if name not in ours or name not in theirs or ours[name] != theirs[name]
+    ]
+    differing += [
+        name for name in expected if name != "parameters" and expected[name] != saved.get(name)
+    ]
+    if differing:
+        raise ValueError(
+            f"resume: {file} is the checkpoint of a fit with other {', '.join(differing)}; "
+            "give those, or resume=False to begin anew"
+        )
+
+
+def _shown(value: Any) -> str:
+    return repr(value)[:60]
+
+
+def _counts_of(average: Average | None) -> list[int] | None:
+    return None if average is None else [average.n_samples, average.n_steps]
+
+
+def _tensors_of(prefix: str, state: State, average: Average | None) -> dict[str, NDArray[Any]]:
+    found = {name: getattr(state, name) for name in _STATE}
+    if average is not None:
+        found |= {"average_coef": average.coef, "average_intercept": average.intercept}
+    return {
+        prefix + name: np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+        for name, array in found.items()
+        if array is not None
+    }
+
+
+def _state_from(prefix: str, tensors: dict[str, NDArray[Any]], like: State) -> State:
+    arrays = {name: _like(prefix + name, tensors, getattr(like, name)) for name in _STATE}
+    return State(**arrays)
+
+
+def _average_from(
+    prefix: str, counts: Any, tensors: dict[str, NDArray[Any]], like: Average | None
+) -> Average | None:
+    if like is None:
+        return None
+    n_samples, n_steps = (validation.as_integer("average", count, 0) for count in counts)
+    coef = _like(f"{prefix}average_coef", tensors, like.coef)
+    intercept = _like(f"{prefix}average_intercept", tensors, like.intercept)
+    return Average(like.first_sample, coef, intercept, n_samples, n_steps)
+
+
+def _like(name: str, tensors: dict[str, NDArray[Any]], array: Any) -> Any:
+    if array is None:
+        return None
+    if tensors[name].shape != array.shape or tensors[name].dtype != array.dtype:
+        raise ValueError(f"{name}: expected shape {array.shape} of {array.dtype}")
+    return tensors[name].copy()

@@ -1,0 +1,339 @@
+"""The one training loop: epochs of minibatch SGD over any backend."""
+
+from __future__ import annotations  # np.random, imported on first use, stands in them
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from time import perf_counter_ns
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._arrays.csr import SparseRows, check_indices
+from .._arrays.memory_mapping import bytes_of_row, is_mapped, release, rows_held
+from .._arrays.validation import FloatArray, as_native, reads_as, why_row_is_invalid
+from ..backends import Backend, Data, Rule, State, TargetWeights, recorder
+from ..backends.shuffling import permutation, permutation_by_blocks
+from ..exceptions import DivergenceError
+from ..schedules import Schedule
+from .averaging import Average
+from .standardization import Standardization
+
+# Rows that do not lie as the kernels read them are converted by blocks of about so many bytes.
+_BLOCK_BYTES = 1 << 22
+# With shuffle="blocks", blocks of about so many bytes of rows come in random order, and the rows of so many
+# of them are mixed.
+_BYTES_OF_A_BLOCK = 1 << 22
+_BLOCKS_AT_ONCE = 16
+# Weights are added up in their own dtype over so many steps at most, and then in float64.
+_STEPS_OF_A_SUM = 1024
+# An epoch whose loss is above so many times that of the starting weights has diverged.
+_MOST_LOSS = 10
+# One over a chunk, whose samples may be of new kinds, where its loss is above so many times that of zeros,
+# as a mean over so many samples at least: a single one may be far off.
+_MOST_LOSS_OF_CHUNK = 100
+_FEWEST_TO_JUDGE = 32
+
+
+class Sampling(NamedTuple):
+    """How the minibatches of an epoch are drawn."""
+
+    batch_size: int
+    shuffle: bool | str
+    replacement: bool
+
+    @property
+    def reads_at_random(self) -> bool:
+        """Whether rows come from anywhere, one by one."""
+        return self.replacement or self.shuffle is True
+
+    def order(
+        self, n_samples: int, row_bytes: int, random: np.random.Generator
+    ) -> NDArray[np.int64]:
+        """Return the samples of one epoch, in the order in which the minibatches take them."""
+        if self.replacement:
+            return random.integers(n_samples, size=n_samples)
+        if self.shuffle == "blocks":
+            rows_of_block = max(1, _BYTES_OF_A_BLOCK // max(1, row_bytes))
+            return permutation_by_blocks(n_samples, rows_of_block, _BLOCKS_AT_ONCE, random)
+        if self.shuffle:
+            return permutation(n_samples, random)
+        return np.arange(n_samples)
+
+    def n_steps(self, n_samples: int) -> int:
+        """Minibatches in an epoch; the last may be smaller."""
+        return -(-n_samples // self.batch_size)
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """What is trained on: the rows of X at `rows`, all where that is None.
+
+    With `units`, of X as that makes it, and of weights for that.
+    """
+
+    X: NDArray[Any] | SparseRows
+    targets: NDArray[Any]
+    weights: TargetWeights | None = None
+    rows: NDArray[np.int64] | None = None
+    units: Standardization | None = None
+
+    def __len__(self) -> int:
+        return len(self.X) if self.rows is None else len(self.rows)
+
+
+def copy_of(state: State) -> State:
+    """Return the state in arrays of its own."""
+    return State(*(None if array is None else array.copy() for array in state))  # type: ignore[arg-type]
+
+
+def run_epoch(
+    backend: Backend,
+    samples: Samples,
+    state: State,
+    rule: Rule,
+    sampling: Sampling,
+    schedule: Schedule,
+    first_step: int,
+    random: np.random.Generator,
+    n_threads: int,
+    average: Average | None = None,
+    steps_of_epoch: int | None = None,
+) -> float:
+    """Run one epoch, changing `state` and `average`, and return the mean objective of its minibatches.
+
+    The objective of a minibatch is taken before its update: its mean loss plus the penalty. An epoch of
+    the schedule has `steps_of_epoch`, where that is more than these samples.
+
+    Raises
+    ------
+    ValueError
+        If a row of `X` is not finite; the message names the row.
+    DivergenceError
+        If the objective is not finite though the data are.
+    """
+    n_samples, dtype = len(samples), state.coef.dtype
+    n_steps, size = sampling.n_steps(n_samples), min(sampling.batch_size, n_samples)
+    order = order_of(samples, sampling, random)
+    rates = schedule.rates(first_step, n_steps, steps_of_epoch or n_steps)
+    first_averaged = n_steps if average is None else average.steps_before(size, n_steps)
+    # Sums end at the same steps, whatever the blocks are: they have a part in the bits.
+    sums_end = {*range(0, n_steps, _STEPS_OF_A_SUM), n_steps} if average is not None else set()
+    summing = state if average is None else with_sums(state)
+    objectives = np.empty(n_steps)
+    cuts = sums_end if average is None else sums_end | {first_averaged}
+    for start, stop, data, rows in blocks_of(samples, state, sampling, order, cuts):
+        here = state if start < first_averaged else summing
+        begun = recorder.begin()
+        done = backend.sgd_epoch(data, here, rule, rows, size, rates[start:stop], n_threads)
+        if begun:
+            _note(backend, data, state, len(rows), len(done), begun, stop == n_steps, n_threads)
+        objectives[start : start + len(done)] = done
+        if not np.isfinite(done[-1]):
+            step = start + len(done) - 1
+            check_rows(samples.X, order[step * size : (step + 1) * size], dtype)
+            raise _divergence(f"loss became {float(done[-1])}", step, schedule)
+        if average is not None and stop in sums_end and stop > first_averaged:
+            average.add(summing)
+            summing = with_sums(state)
+    # No loss comes after the last update to tell.
+    check_weights((state.coef, state.intercept), n_steps - 1, schedule)
+    if average is not None:
+        average.n_steps += n_steps - first_averaged
+        average.n_samples += n_samples
+    return float(mean_over(objectives, size, n_samples))
+
+
+def order_of(
+    samples: Samples, sampling: Sampling, random: np.random.Generator
+) -> NDArray[np.int64]:
+    """Draw the rows of X of an epoch, in the order in which the minibatches take them."""
+    order = sampling.order(len(samples), bytes_of_row(samples.X), random)
+    return order if samples.rows is None else samples.rows[order]
+
+
+def blocks_of(
+    samples: Samples,
+    state: State,
+    sampling: Sampling,
+    order: NDArray[np.int64],
+    cuts: set[int],
+) -> Iterator[tuple[int, int, Data, NDArray[np.int64]]]:
+    """Yield the first step, the end, the data and the order of blocks of steps.
+
+    There is one block, unless rows have to be converted, or given back to the file that they are mapped
+    from; a block ends at each of `cuts`.
+    """
+    X, size, dtype = samples.X, min(sampling.batch_size, len(samples)), state.coef.dtype
+    n_steps = sampling.n_steps(len(samples))
+    per_block, stored, mapped = n_steps, data_of(samples, state), is_mapped(X)
+    as_it_lies = isinstance(X, SparseRows) or reads_as(X, dtype)
+    if not as_it_lies:
+        row_bytes = max(1, X.shape[1]) * dtype.itemsize
+        per_block = max(1, _BLOCK_BYTES // (row_bytes * size))
+    if mapped:
+        per_block = min(per_block, max(1, rows_held(X, sampling.reads_at_random) // size))
+    ends = [0, n_steps]
+    if per_block < n_steps or cuts:
+        ends = sorted({*range(0, n_steps, per_block), n_steps} | cuts)
+    for start, stop in pairwise(ends):
+        rows, data = order[start * size : stop * size], stored
+        if not as_it_lies:
+            # The same rows in the same order, only converted: the trajectory does not change.
+            begun = recorder.begin()
+            data, rows = _converted(data, rows, dtype), np.arange(len(rows))
+            recorder.add(recorder.NAMES[recorder.CONVERT], begun)
+        yield start, stop, data, rows
+        if mapped:
+            release(X)
+
+
+def mean_over(objectives: NDArray[np.float64], size: int, n_samples: int) -> NDArray[np.float64]:
+    """Return the mean over the samples of an epoch, from the means over its minibatches (..., n_steps)."""
+    of_last = n_samples - size * (objectives.shape[-1] - 1)
+    total = size * objectives[..., :-1].sum(axis=-1) + of_last * objectives[..., -1]
+    mean: NDArray[np.float64] = total / n_samples
+    return mean
+
+
+def data_of(samples: Samples, state: State) -> Data:
+    """Return the samples as the backends take them."""
+    dtype = state.coef.dtype
+    folded: tuple[FloatArray | None, FloatArray | None] = (None, None)
+    if samples.units is not None:
+        folded = samples.units.folded(dtype, state.intercept is not None)
+    X = samples.X.astype(dtype) if isinstance(samples.X, SparseRows) else samples.X
+    targets = samples.targets
+    if targets.ndim == 2:  # of another chunk than the weights, maybe
+        targets = targets.astype(dtype, copy=False)
+    return Data(X, targets, *folded, samples.weights)
+
+
+def _converted(data: Data, rows: NDArray[np.int64], dtype: np.dtype[Any]) -> Data:
+    """Return some rows as arrays of their own, those of X in `dtype`."""
+    weights = data.weights
+    if weights is not None and weights.rows is not None:
+        weights = weights._replace(rows=weights.rows[rows])
+    X = as_native(data.X[rows], dtype)
+    return data._replace(X=X, targets=data.targets[rows], weights=weights)
+
+
+def with_sums(state: State) -> State:
+    """Return the state itself, with sums of 0 that the weights after each step are added to."""
+    intercept = None if state.intercept is None else np.zeros_like(state.intercept)
+    return state._replace(coef_sum=np.zeros_like(state.coef), intercept_sum=intercept)
+
+
+def _note(
+    backend: Backend,
+    data: Data,
+    state: State,
+    n_samples: int,
+    n_steps: int,
+    begun: int,
+    is_last: bool,
+    n_threads: int,
+) -> None:
+    """Tell the profile that is going on of an epoch, or of a block of one."""
+    if recorder.recorder is not None:
+        n_classes, n_features = state.coef.shape
+        n_values, bytes_of_value = float(n_samples * n_features), data.X.dtype.itemsize
+        if isinstance(data.X, SparseRows):
+            n_values = n_samples * len(data.X.values) / len(data.X)
+            bytes_of_value += data.X.indices.itemsize
+        recorder.recorder.epochs.append(
+            recorder.Epoch(
+                backend.name,
+                begun,
+                perf_counter_ns(),
+                n_samples,
+                n_features,
+                n_classes,
+                n_steps,
+                state.coef.dtype.name,
+                n_values,
+                bytes_of_value,
+                data.X.dtype != state.coef.dtype or data.inverse_scale is not None,
+                n_threads,
+                is_last,
+            )
+        )
+
+
+def check_rows(X: NDArray[Any] | SparseRows, rows: NDArray[np.int64], dtype: np.dtype[Any]) -> None:
+    """Raise if one of these rows is what makes an objective not finite.
+
+    Raises
+    ------
+    ValueError
+        If it is not finite in `dtype`.
+    """
+    if isinstance(X, SparseRows):
+        check_indices("X", X)  # they may have changed since
+    for row in rows:
+        if not np.isfinite(as_native(X[row], dtype)).all():
+            raise ValueError(why_row_is_invalid(int(row), X[row], dtype))
+
+
+def check_progress(objective: float, starting_loss: float, epoch: int, schedule: Schedule) -> None:
+    """Raise the error for an epoch that is far worse than the weights before the first one were.
+
+    Raises
+    ------
+    DivergenceError
+        If the objective is above `_MOST_LOSS` times the loss at the start.
+    """
+    if objective > _MOST_LOSS * starting_loss:
+        raise DivergenceError(
+            f"the loss of epoch {epoch} is {objective:.3g}, more than {_MOST_LOSS} times that of the "
+            f"starting weights, {starting_loss:.3g}: {remedy(schedule)}"
+        )
+
+
+def check_chunk(objective: float, loss_of_zeros: float, n_samples: int, schedule: Schedule) -> None:
+    """Raise the error for a chunk of a stream whose loss no sane model has.
+
+    Raises
+    ------
+    DivergenceError
+        If it is above `_MOST_LOSS_OF_CHUNK` times that of zeros.
+    """
+    share = min(n_samples / _FEWEST_TO_JUDGE, 1)
+    if share * objective > _MOST_LOSS_OF_CHUNK * loss_of_zeros:
+        raise DivergenceError(
+            f"the loss of these samples is {objective:.3g}, that of weights of zeros {loss_of_zeros:.3g}: "
+            "they are on another scale than those before, or the weights have gone astray in an earlier "
+            f"call, and have to begin anew: {remedy(schedule)}"
+        )
+
+
+def check_weights(
+    weights: tuple[FloatArray, FloatArray | None], step: int, schedule: Schedule
+) -> None:
+    """Raise the error for weights of which one is not finite after this step of the epoch.
+
+    Raises
+    ------
+    DivergenceError
+        If there is one.
+    """
+    for parameter in weights:
+        if parameter is not None and not np.isfinite(parameter).all():
+            raise _divergence("weights became infinite or NaN", step, schedule)
+
+
+def _divergence(what: str, step: int, schedule: Schedule) -> DivergenceError:
+    return DivergenceError(f"the {what} at step {step} of the epoch: {remedy(schedule)}")
+
+
+def remedy(schedule: Schedule) -> str:
+    """Return what to do about steps that are too long."""
+    rate = f"eta0 (it is {schedule.eta0:g})"
+    if callable(schedule.learning_rate):
+        rate = "the learning rates"
+    return (
+        f"lower {rate}, or bring the columns of X to a common range, "
+        "with standardize=True for example"
+    )

@@ -1,0 +1,415 @@
+"""The gradient of the loss as sums over samples, which add up, and the step that takes them.
+
+What a training on several machines is made of: each sums over its own samples, the sums are added up, and
+every one takes the same step.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .._arrays import validation
+from .._arrays.csr import SparseRows
+from .._arrays.inputs import as_samples
+from .._arrays.threads import resolve_n_threads
+from .._arrays.validation import FloatArray
+from ..backends import (
+    Backend,
+    Data,
+    Rule,
+    State,
+    TargetWeights,
+    get_backend,
+    in_default_float_state,
+    penalties,
+)
+from ..backends.minibatches import read_rows, stepped, weights_of_rows
+from ..loss.options import LossOptions, objective_of
+from .config import check_nesterov, uses_subgradient, weights_as
+
+# Rows that are converted and looked at at once have about so many bytes.
+_BLOCK_BYTES = 1 << 22
+# And there are so many at least, however long they are: each block adds up as many numbers as weights.
+_FEWEST_ROWS = 32
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GradientSum:
+    """Sums over samples; those of other samples are added with ``+``.
+
+    Adding anything else, or sums of models of another shape, raises TypeError or ValueError.
+
+    Attributes
+    ----------
+    loss : float
+        The sum of the samples' losses, each times its weight, in nats.
+    weight : float
+        The sum of their weights; their number where they have none.
+    coef : ndarray, shape (n_classes, n_features)
+        The gradient of `loss` with respect to the weights.
+    intercept : ndarray, shape (n_classes,), or None
+        That with respect to the intercept.
+    """
+
+    loss: float
+    weight: float
+    coef: FloatArray
+    intercept: FloatArray | None
+
+    __array_ufunc__ = None  # an array plus it is a TypeError, not an array of sums
+
+    def __add__(self, other: object) -> "GradientSum":
+        if not isinstance(other, GradientSum):
+            return NotImplemented
+        if self.coef.shape != other.coef.shape:
+            raise ValueError(
+                f"coef: expected sums of models of one shape, got {self.coef.shape} and {other.coef.shape}"
+            )
+        if (self.intercept is None) != (other.intercept is None):
+            raise ValueError(
+                "intercept: expected it in both of the sums that are added, or in none"
+            )
+        intercept = None
+        if self.intercept is not None and other.intercept is not None:
+            intercept = self.intercept + other.intercept
+        return GradientSum(
+            self.loss + other.loss, self.weight + other.weight, self.coef + other.coef, intercept
+        )
+
+    def __radd__(self, other: object) -> Self:
+        return self if type(other) is int and other == 0 else NotImplemented  # the start of sum()
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of its arrays."""
+        return self.coef.nbytes + (0 if self.intercept is None else self.intercept.nbytes)
+
+    @property
+    def mean_loss(self) -> float:
+        """The mean of the losses; NaN of no samples."""
+        return self.loss / self.weight if self.weight > 0 else float("nan")
+
+
+class Step(NamedTuple):
+    """What `apply_gradient` returns: the weights after a step, and the velocities for the next one."""
+
+    coef: FloatArray
+    intercept: FloatArray | None
+    velocity: tuple[FloatArray, FloatArray | None] | None
+
+
+@in_default_float_state
+def loss_gradient_sum(
+    X: ArrayLike,
+    targets: ArrayLike,
+    coef: ArrayLike,
+    intercept: ArrayLike | None = None,
+    *,
+    sample_weight: ArrayLike | None = None,
+    class_weight: ArrayLike | None = None,
+    label_smoothing: float = 0.0,
+    backend: str = "auto",
+    n_threads: int | None = None,
+) -> GradientSum:
+    """Sum the cross-entropy of a softmax classifier and its gradient over samples.
+
+    With ``z_i = coef @ x_i + intercept`` and ``g_i = weight_i * (softmax(z_i) - target_i)``::
+
+        loss       sum_i weight_i * -log softmax(z_i)[target_i]
+        coef       sum_i outer(g_i, x_i)
+        intercept  sum_i g_i
+
+    Parameters
+    ----------
+    X : array_like of real numbers or CSR matrix, shape (n_samples, n_features)
+        Computed in float32 where it is float32, float16 or uint8, else in float64; rows are converted a
+        few at a time. There may be no rows.
+    targets : array_like
+        Integer labels from 0 on (n_samples,) or probabilities (n_samples, n_classes).
+    coef : array_like of real numbers, shape (n_classes, n_features)
+    intercept : array_like of real numbers, shape (n_classes,), optional
+    sample_weight, class_weight, label_smoothing
+        As in `cross_entropy`. A row of `X` whose sample weight is 0 is not looked at.
+    backend, n_threads
+        As in `softmax`.
+
+    Returns
+    -------
+    GradientSum
+        Its arrays are of the dtype computed in.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit, a label is out of range, or a row, its logits, `coef` or `intercept` are not
+        finite.
+    TypeError
+        If an argument is not of real numbers or labels are not integers.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastsoftmax import apply_gradient, loss_gradient_sum
+    >>> X, y = np.array([[0.0, 1.0], [1.0, 0.0], [0.0, 2.0], [2.0, 0.0]]), np.array([0, 1, 0, 1])
+    >>> coef, intercept = np.zeros((2, 2)), np.zeros(2)
+    >>> for step in range(3):
+    ...     total = sum(loss_gradient_sum(X[i::2], y[i::2], coef, intercept) for i in range(2))
+    ...     coef, intercept, _ = apply_gradient(coef, intercept, total, learning_rate=1.0)
+    >>> round(total.mean_loss, 3)
+    0.198
+    """
+    matrix = as_samples(X, to_train=False)
+    dtype = validation.training_dtype(matrix.dtype)
+    W = validation.as_array("coef", coef)
+    if W.ndim != 2 or W.shape[1] != matrix.shape[1]:
+        raise ValueError(
+            f"coef: expected two dimensions, and one column for each of the {matrix.shape[1]} columns "
+            f"of X, got shape {W.shape}"
+        )
+    if not len(W):
+        raise ValueError("coef: expected at least one class (row), got 0")
+    state = State(weights_as("coef", W, W.shape, dtype), None, None, None)
+    if intercept is not None:
+        state = state._replace(intercept=weights_as("intercept", intercept, W.shape[:1], dtype))
+    options = LossOptions(sample_weight, class_weight, label_smoothing, reduction="sum")
+    objective = objective_of(targets, matrix.shape[:1], len(W), dtype, options)
+    data = Data(matrix, objective.targets, weights=objective.weights)
+    rows = np.flatnonzero(objective.counted())
+    total, invalid = sum_over_rows(
+        get_backend(backend), data, rows, state, resolve_n_threads(n_threads)
+    )
+    if invalid >= 0:
+        raise ValueError(validation.why_row_is_invalid(invalid, matrix[invalid], dtype))
+    return _times_power_of_2(replace(total, weight=objective.total), objective.power)
+
+
+def _times_power_of_2(total: GradientSum, power: int) -> GradientSum:
+    """Undo that the weights of the samples have been divided by ``2**power``."""
+    if power == 0:
+        return total
+    dtype = total.coef.dtype
+    # Beyond, gradients that are small beside the weights would be lost, and large ones infinite.
+    most = 3 * int(np.finfo(dtype).maxexp) // 4
+    if abs(power) > most:
+        raise ValueError(
+            f"sample_weight: expected weights, times those of classes, whose sums {dtype} holds: the "
+            f"largest from {2.0**-most:.2g} to {2.0**most:.2g}, got 2**{power}; divide them by their mean"
+        )
+    intercept = None if total.intercept is None else np.ldexp(total.intercept, power)
+    return GradientSum(
+        float(np.ldexp(total.loss, power)),
+        float(np.ldexp(total.weight, power)),
+        np.ldexp(total.coef, power),
+        intercept,
+    )
+
+
+@in_default_float_state
+def apply_gradient(
+    coef: ArrayLike,
+    intercept: ArrayLike | None,
+    gradient: GradientSum,
+    *,
+    learning_rate: float,
+    l2: float = 0.0,
+    l1: float = 0.0,
+    l1_step: str = "proximal",
+    momentum: float = 0.0,
+    nesterov: bool = False,
+    velocity: tuple[FloatArray, FloatArray | None] | None = None,
+) -> Step:
+    """Take a step of gradient descent along the mean over samples, which `gradient` has the sums of.
+
+    With g the mean, r the learning rate, m the momentum and v the velocity::
+
+        g <- g + 2 * l2 * w         (with l1_step="subgradient": + l1 * sign(w))
+        v <- m * v - r * g
+        w <- w + v                  (nesterov: w + m * v - r * g)
+        w <- sign(w) * max(|w| - r * l1, 0)          (not with "subgradient")
+
+    The intercept takes part without `l2` and `l1`. No argument is changed.
+
+    Parameters
+    ----------
+    coef : array_like of real numbers, shape (n_classes, n_features)
+    intercept : array_like of real numbers, shape (n_classes,), or None
+    gradient : GradientSum
+        Of all samples of the step.
+    learning_rate, l2, l1 : float
+        0 or more. `alpha` of `SoftmaxClassifier` is ``2 * l2`` for its penalty "l2", `l1` for "l1".
+    l1_step : {"proximal", "subgradient"}, default "proximal"
+    momentum : float, default 0.0
+        From 0 to less than 1.
+    nesterov : bool, default False
+        With momentum only.
+    velocity : tuple of two arrays, optional
+        That of the step before; with momentum, the first step has none.
+
+    Returns
+    -------
+    Step
+        The named tuple ``(coef, intercept, velocity)``, in the dtype of the gradient; the velocity is None
+        without momentum.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is not as described, or `gradient` is of no samples.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastsoftmax import apply_gradient, loss_gradient_sum
+    >>> coef = np.zeros((2, 1))
+    >>> gradient = loss_gradient_sum([[1.0], [-1.0]], [0, 1], coef)
+    >>> apply_gradient(coef, None, gradient, learning_rate=0.5).coef.tolist()
+    [[0.25], [-0.25]]
+    """
+    if not isinstance(gradient, GradientSum):
+        raise TypeError(f"gradient: expected a GradientSum, got {gradient!r}")
+    if not gradient.weight > 0:
+        raise ValueError("gradient: expected sums over at least one sample, got those of none")
+    numbers = {"learning_rate": learning_rate, "l2": l2, "l1": l1, "momentum": momentum}
+    checked = {name: validation.as_non_negative(name, value) for name, value in numbers.items()}
+    if checked["momentum"] >= 1:
+        raise ValueError(f"momentum: expected 0 or more and less than 1, got {momentum!r}")
+    check_nesterov(nesterov, checked["momentum"])
+    subgradient = uses_subgradient(l1_step)
+    rule = Rule(checked["l2"], checked["l1"], checked["momentum"], bool(nesterov), subgradient)
+    state = State(_weights_like("coef", coef, gradient.coef), None, None, None)
+    if (intercept is None) != (gradient.intercept is None):
+        has = "has none" if gradient.intercept is None else "has one"
+        raise ValueError(f"intercept: expected it where the gradient has one; the gradient {has}")
+    if gradient.intercept is not None:
+        offsets = _weights_like("intercept", intercept, gradient.intercept)
+        state = state._replace(intercept=offsets)
+    if rule.momentum:
+        of_coef, of_intercept = _velocity(velocity, gradient)
+        state = state._replace(coef_velocity=of_coef, intercept_velocity=of_intercept)
+    with np.errstate(over="ignore", invalid="ignore"):  # shows in the weights
+        after = stepped_by(state, gradient, rule, checked["learning_rate"])
+    kept = None if after.coef_velocity is None else (after.coef_velocity, after.intercept_velocity)
+    return Step(after.coef, after.intercept, kept)
+
+
+def sum_over_rows(
+    backend: Backend, data: Data, rows: NDArray[np.int64], state: State, n_threads: int
+) -> tuple[GradientSum, int]:
+    """Return the sums over some rows, and the first row without a loss, or -1.
+
+    Rows are taken a few at a time; blocks are added up in float64, so that their number has no part in the
+    error. `weight` is the number of rows.
+    """
+    dtype = state.coef.dtype
+    n_rows = _rows_at_once(data.X, state.coef)
+    dcoef = np.zeros(state.coef.shape, np.float64 if len(rows) > n_rows else dtype)
+    dintercept = None if state.intercept is None else np.zeros(len(dcoef), dcoef.dtype)
+    loss = 0.0
+    for start in range(0, len(rows), n_rows):
+        some = rows[start : start + n_rows]
+        losses, of_coef = np.empty(len(some)), np.empty_like(state.coef)
+        of_intercept = None if state.intercept is None else np.empty_like(state.intercept)
+        sums = _sums_of_sparse if isinstance(data.X, SparseRows) else _sums_of_dense
+        with np.errstate(over="ignore", invalid="ignore"):
+            invalid = sums(backend, data, some, state, losses, of_coef, of_intercept, n_threads)
+            if invalid >= 0:
+                return GradientSum(np.nan, float(len(rows)), dcoef, dintercept), int(some[invalid])
+            dcoef += of_coef
+            if dintercept is not None:
+                dintercept += of_intercept
+            loss += float(losses.sum())
+    if dintercept is not None:
+        dintercept = dintercept.astype(dtype, copy=False)
+    return GradientSum(loss, float(len(rows)), dcoef.astype(dtype, copy=False), dintercept), -1
+
+
+def _rows_at_once(X: NDArray[Any] | SparseRows, coef: FloatArray) -> int:
+    n_classes, n_features = coef.shape
+    if not isinstance(X, SparseRows):
+        n_bytes: int = n_features * coef.itemsize
+        return max(_FEWEST_ROWS, _BLOCK_BYTES // n_bytes)
+    # Short as they are, they have all their logits, and a block costs as much as a value of each column.
+    n_numbers = max(n_features, _BLOCK_BYTES // coef.itemsize)
+    return max(_FEWEST_ROWS, int(n_numbers / max(n_classes, len(X.values) / max(1, len(X)))))
+
+
+def stepped_by(state: State, gradient: GradientSum, rule: Rule, rate: float) -> State:
+    """Return the state after a step along the mean gradient."""
+    scale = gradient.coef.dtype.type(1 / gradient.weight)
+    dintercept = None if gradient.intercept is None else gradient.intercept * scale
+    return stepped(state, gradient.coef * scale, dintercept, rule, rate)
+
+
+def objective_of_step(state: State, gradient: GradientSum, rule: Rule) -> float:
+    """Return the mean loss plus the penalty, before the step."""
+    return gradient.mean_loss + penalties.value(state.coef, rule.l2, rule.l1)
+
+
+def _sums_of_dense(
+    backend: Backend,
+    data: Data,
+    rows: NDArray[np.int64],
+    state: State,
+    losses: NDArray[np.float64],
+    dcoef: FloatArray,
+    dintercept: FloatArray | None,
+    n_threads: int,
+) -> int:
+    x = np.ascontiguousarray(read_rows(data, rows, state.coef.dtype))
+    return backend.linear_cross_entropy(
+        *(x, state.coef.T, state.intercept, data.targets[rows], 1.0, losses),
+        *(dcoef.T, dintercept, None, n_threads, weights_of_rows(data, rows)),
+    )
+
+
+def _sums_of_sparse(
+    backend: Backend,
+    data: Data,
+    rows: NDArray[np.int64],
+    state: State,
+    losses: NDArray[np.float64],
+    dcoef: FloatArray,
+    dintercept: FloatArray | None,
+    n_threads: int,
+) -> int:
+    """At the cost of the values stored."""
+    assert isinstance(data.X, SparseRows)
+    x = data.X.take(rows).astype(state.coef.dtype)
+    if data.inverse_scale is not None:
+        x = x.with_values(x.values * data.inverse_scale[x.indices])
+    logits = x.product(state.coef.T)
+    if state.intercept is not None:
+        logits += state.intercept
+    weights: TargetWeights | None = weights_of_rows(data, rows)
+    invalid = backend.softmax_cross_entropy(
+        logits, data.targets[rows], 1.0, losses, logits, n_threads, weights
+    )
+    if invalid < 0:
+        x.transposed_product(logits, dcoef)
+        if dintercept is not None:
+            dintercept[:] = logits.sum(axis=0, dtype=np.float64)  # one after another, of many rows
+    return invalid
+
+
+def _velocity(
+    velocity: tuple[FloatArray, FloatArray | None] | None, gradient: GradientSum
+) -> tuple[FloatArray, FloatArray | None]:
+    """The velocity checked; that of the first step is 0."""
+    like = gradient.coef, gradient.intercept
+    if velocity is None:
+        return np.zeros_like(like[0]), None if like[1] is None else np.zeros_like(like[1])
+    accepted = "velocity: expected that of the last Step, a tuple of two arrays"
+    if not isinstance(velocity, tuple | list):
+        raise TypeError(f"{accepted}, got {type(velocity).__name__}")
+    if len(velocity) != 2:
+        raise ValueError(f"{accepted}, got {len(velocity)}")
+    if (velocity[1] is None) != (like[1] is None):
+        raise ValueError("velocity: expected that of an intercept where the gradient has one")
+    of_coef = _weights_like("velocity", velocity[0], like[0])
+    return of_coef, None if like[1] is None else _weights_like("velocity", velocity[1], like[1])
+
+
+def _weights_like(name: str, value: Any, gradient: FloatArray) -> FloatArray:
+    return weights_as(name, value, gradient.shape, gradient.dtype)

@@ -1,0 +1,104 @@
+"""Epochs of several models at once, over one reading of the data."""
+
+from __future__ import annotations  # np.random, imported on first use, stands in them
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._arrays.csr import SparseRows
+from ..backends import State, shortcuts_of
+from ..schedules import Schedule
+from .config import Settings
+from .epoch import Samples, blocks_of, check_rows, mean_over, order_of
+
+# The weights of so many bytes are trained at once: with more they are read again in every step.
+_BYTES_OF_WEIGHTS = 1 << 28
+
+
+class Penalties(NamedTuple):
+    """Of every model, (n_models,)."""
+
+    l2s: NDArray[np.float64]
+    l1s: NDArray[np.float64]
+
+
+def models_at_once(settings: Settings, samples: Samples, state: State) -> int:
+    """Return how many models go together; 1 where the backend or the data have no way for more."""
+    shortcuts = shortcuts_of(settings.backend.name)
+    if shortcuts is None or not hasattr(shortcuts, "sgd_epoch_of_models"):
+        return 1
+    if isinstance(samples.X, SparseRows) or settings.rule.subgradient:
+        return 1
+    of_a_model = state.coef.nbytes * (1 if state.coef_velocity is None else 2)
+    return max(1, _BYTES_OF_WEIGHTS // max(1, of_a_model))
+
+
+def state_of_models(state: State, n_models: int) -> State:
+    """Return the state of so many models that all begin as `state`, their classes one after another."""
+    return State(
+        *(None if array is None else np.concatenate([array] * n_models) for array in state)  # type: ignore[arg-type]
+    )
+
+
+def state_of_model(states: State, model: int, n_models: int) -> State:
+    """Return the state of one of them, in arrays of its own."""
+    parts: list[Any] = [
+        None if array is None else array.reshape(n_models, -1, *array.shape[1:])[model].copy()
+        for array in states
+    ]
+    return State(*parts)
+
+
+def kept_models(states: State, models: list[int], n_models: int) -> State:
+    """Return the state of some of them, in that order."""
+    return State(
+        *(  # type: ignore[arg-type]
+            None
+            if array is None
+            else array.reshape(n_models, -1, *array.shape[1:])[models].reshape(-1, *array.shape[1:])
+            for array in states
+        )
+    )
+
+
+def epoch_of_models(
+    settings: Settings,
+    samples: Samples,
+    states: State,
+    penalties: Penalties,
+    schedules: list[Schedule],
+    first_step: int,
+    random: np.random.Generator,
+) -> NDArray[np.float64]:
+    """Run one epoch of all models, changing `states`, and return their mean objectives, (n_models,).
+
+    One that is not finite is of a model that has diverged; the others go on.
+
+    Raises
+    ------
+    ValueError
+        If a row of `X` is not finite; the message names the row.
+    """
+    backend: Any = shortcuts_of(settings.backend.name)
+    sampling, dtype = settings.sampling, states.coef.dtype
+    n_samples = len(samples)
+    n_steps, size = sampling.n_steps(n_samples), min(sampling.batch_size, n_samples)
+    order = order_of(samples, sampling, random)
+    rates = np.stack([schedule.rates(first_step, n_steps, n_steps) for schedule in schedules])
+    objectives = np.empty((len(schedules), n_steps))
+    for start, stop, data, rows in blocks_of(samples, states, sampling, order, set()):
+        of_block = np.ascontiguousarray(rates[:, start:stop])
+        done = backend.sgd_epoch_of_models(
+            data, states, settings.rule, *penalties, rows, size, of_block, settings.n_threads
+        )
+        objectives[:, start:stop] = done
+        lost = ~np.isfinite(done).any(axis=0)
+        if lost.any():  # of all models at once: a row's fault, or that of all rates
+            step = start + int(np.argmax(lost))
+            check_rows(samples.X, order[step * size : (step + 1) * size], dtype)
+            break
+    else:
+        return mean_over(objectives, size, n_samples)
+    return np.full(len(schedules), np.nan)

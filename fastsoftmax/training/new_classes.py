@@ -1,0 +1,34 @@
+"""Room for classes that were not there when training began."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..backends import State
+from .averaging import Average
+
+
+def grown_state(state: State, places: NDArray[np.int64], n_classes: int) -> State:
+    """Return the state of more classes: the old ones at `places`, and zeros for the others."""
+    return State(
+        *(None if array is None else grown(array, places, n_classes) for array in state)  # type: ignore[arg-type]
+    )
+
+
+def grown_average(average: Average, places: NDArray[np.int64], n_classes: int) -> Average:
+    """Return the average of more classes: new ones have been 0 in all steps."""
+    more = average.copy()
+    more.coef = grown(more.coef, places, n_classes)
+    if more.intercept is not None:
+        more.intercept = grown(more.intercept, places, n_classes)
+    return more
+
+
+def grown(array: NDArray[Any], places: NDArray[np.int64], n_classes: int) -> NDArray[Any]:
+    """Return one of the arrays with a row a class; the same where no class is new."""
+    if len(places) == n_classes:
+        return array
+    more = np.zeros((n_classes, *array.shape[1:]), array.dtype)
+    more[places] = array
+    return more

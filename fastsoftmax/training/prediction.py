@@ -1,0 +1,172 @@
+"""Logits and accuracy of a linear model, by blocks of rows: little of X is converted at once."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._arrays.csr import SparseRows
+from .._arrays.memory_mapping import bytes_of_row, release
+from .._arrays.validation import (
+    FloatArray,
+    as_native,
+    check_finite,
+    reads_as,
+    scaled_weights,
+    why_row_is_invalid,
+)
+from ..backends import Backend
+
+# Rows that a backend does not read where they lie are converted by blocks of about so many bytes, and of
+# others so many are scored between two looks for a signal.
+_BLOCK_BYTES = 1 << 22
+_BYTES_AS_THEY_LIE = 1 << 27
+
+
+def logits_of(
+    backend: Backend,
+    X: NDArray[Any] | SparseRows,
+    coef: FloatArray,
+    intercept: FloatArray,
+    n_threads: int,
+) -> FloatArray:
+    """Return ``X @ coef.T + intercept``, in the dtype of `coef`.
+
+    Raises
+    ------
+    ValueError
+        If a row has logits that are not finite; the message names it, or the weights where these are not
+        finite. No pass over the weights looks for that: it would take longer than few sparse rows do.
+    """
+    dtype = coef.dtype
+    logits = np.empty((len(X), len(coef)), dtype)
+    if isinstance(X, SparseRows):
+        backend.linear_scores(X.astype(dtype), coef, intercept, logits, n_threads)
+    else:
+        as_it_lies = reads_as(X, dtype)
+        n_bytes = _BYTES_AS_THEY_LIE if as_it_lies else _BLOCK_BYTES
+        n_rows = max(1, n_bytes // (coef.shape[1] * dtype.itemsize))
+        for start in range(0, len(X), n_rows):
+            here = slice(start, start + n_rows)
+            block = X[here] if as_it_lies else as_native(X[here], dtype)
+            backend.linear_scores(block, coef, intercept, logits[here], n_threads)
+            release(X)
+    invalid = ~np.isfinite(logits).all(axis=1)
+    if invalid.any():
+        check_finite("coef_", coef)
+        check_finite("intercept_", intercept)
+        row = int(np.argmax(invalid))
+        raise ValueError(why_row_is_invalid(row, X[row], dtype))
+    return logits
+
+
+def hits_of(predicted: NDArray[np.int64], targets: NDArray[Any]) -> NDArray[Any]:
+    """Return how right predictions are: for a label 1 or 0, for probabilities that of the predicted class.
+
+    Parameters
+    ----------
+    predicted : ndarray of int64, shape (n_samples, n_models)
+        Indices of classes.
+    targets : ndarray, shape (n_samples,) of indices or (n_samples, n_classes) of probabilities
+    """
+    hits: NDArray[Any]
+    if targets.ndim == 1:
+        hits = predicted == targets[:, np.newaxis]
+    else:
+        hits = np.take_along_axis(targets, predicted, axis=1)
+    return hits
+
+
+def accuracy(
+    backend: Backend,
+    X: NDArray[Any] | SparseRows,
+    targets: NDArray[Any],
+    weights: NDArray[np.float64] | None,
+    rows: NDArray[np.int64],
+    coef: FloatArray,
+    intercept: FloatArray,
+    n_threads: int,
+    n_models: int = 1,
+) -> NDArray[np.float64]:
+    """Return the share of the samples at `rows` that each model predicts right, (n_models,).
+
+    `coef` and `intercept` have the classes of all models, one model after another.
+
+    Each counts its weight, and as right by what `hits_of` says.
+
+    Raises
+    ------
+    ValueError
+        As `logits_of` does.
+    """
+    hits = np.empty((len(rows), n_models))
+    for here, logits in _logits_by_block(backend, X, rows, coef, intercept, n_threads):
+        predicted = logits.reshape(len(logits), n_models, -1).argmax(axis=2)
+        hits[here] = hits_of(predicted, targets[rows[here]])
+    return _mean_over_rows(hits, weights, rows)
+
+
+def log_loss(
+    backend: Backend,
+    X: NDArray[Any] | SparseRows,
+    targets: NDArray[Any],
+    weights: NDArray[np.float64] | None,
+    rows: NDArray[np.int64],
+    coef: FloatArray,
+    intercept: FloatArray,
+    n_threads: int,
+    n_models: int = 1,
+) -> NDArray[np.float64]:
+    """Return the mean cross-entropy in nats of each model over the samples at `rows`, (n_models,).
+
+    ``-sum_k t_k * log(p_k)`` of each sample, with its weight; arguments and errors are those of `accuracy`.
+    """
+    losses = np.empty((len(rows), n_models))
+    for here, logits in _logits_by_block(backend, X, rows, coef, intercept, n_threads):
+        z = logits.reshape(len(logits), n_models, -1).astype(np.float64)
+        z -= z.max(axis=2, keepdims=True)
+        of_rows = targets[rows[here]]
+        if of_rows.ndim == 1:
+            of_targets = np.take_along_axis(z, of_rows[:, np.newaxis, np.newaxis], axis=2)[..., 0]
+            mass = np.ones((len(z), 1))
+        else:
+            of_targets = np.einsum("smk,sk->sm", z, of_rows.astype(np.float64))
+            mass = of_rows.sum(axis=1, dtype=np.float64, keepdims=True)
+        losses[here] = mass * np.log(np.exp(z).sum(axis=2)) - of_targets
+    return _mean_over_rows(losses, weights, rows)
+
+
+def _mean_over_rows(
+    values: NDArray[np.float64], weights: NDArray[np.float64] | None, rows: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    of_rows = None if weights is None else scaled_weights(weights[rows])[0]
+    means: NDArray[np.float64] = np.average(values, axis=0, weights=of_rows)
+    return means
+
+
+def _logits_by_block(
+    backend: Backend,
+    X: NDArray[Any] | SparseRows,
+    rows: NDArray[np.int64],
+    coef: FloatArray,
+    intercept: FloatArray,
+    n_threads: int,
+) -> Iterator[tuple[slice, FloatArray]]:
+    """Yield places among `rows`, and the logits of the samples there."""
+    row_bytes = bytes_of_row(X) if isinstance(X, SparseRows) else coef.shape[1] * coef.itemsize
+    n_rows = max(1, _BLOCK_BYTES // max(row_bytes, coef.shape[0] * coef.itemsize))
+    for start in range(0, len(rows), n_rows):
+        here = rows[start : start + n_rows]
+        if isinstance(X, SparseRows):
+            block: NDArray[Any] | SparseRows = X.take(here).astype(coef.dtype)
+        else:
+            block = as_native(X[here], coef.dtype)
+        logits = np.empty((len(here), len(coef)), coef.dtype)
+        backend.linear_scores(block, coef, intercept, logits, n_threads)
+        invalid = ~np.isfinite(logits).all(axis=1)
+        if invalid.any():
+            row = int(here[np.argmax(invalid)])
+            raise ValueError(why_row_is_invalid(row, X[row], coef.dtype))
+        yield slice(start, start + len(here)), logits
+        release(X)

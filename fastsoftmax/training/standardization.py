@@ -1,0 +1,301 @@
+"""Mean and standard deviation of every feature, and weights in the units of either side."""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._arrays.csr import SparseRows
+from .._arrays.memory_mapping import release
+from .._arrays.validation import FloatArray, as_native, blocks_of_rows, reads_as, why_row_is_invalid
+from ..backends import Backend
+
+# Rows that the backends do not read where they lie are converted by blocks of about so many bytes.
+_BLOCK_BYTES = 1 << 22
+_NUMBERS_AS_THEY_LIE = 1 << 24
+# Values of sparse rows that are summed at once, where there are no more features.
+_VALUES_AT_ONCE = 1 << 18
+
+OUT_OF_RANGE = "X: its columns have no standard deviation within the range of numbers; scale X down"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Moments:
+    """Of every column the first row's number, and sums and sums of squares of what is left without it.
+
+    Those of other rows are added with ``+``.
+    """
+
+    origin: NDArray[np.float64]
+    sums: NDArray[np.float64]
+    squares: NDArray[np.float64]
+    mass: float  # the sum of the rows' weights
+
+    def __add__(self, other: "Moments") -> "Moments":
+        with np.errstate(over="ignore", invalid="ignore"):  # shows in the sums
+            shift = other.origin - self.origin
+            squares = other.squares + shift * (2 * other.sums + other.mass * shift)
+            sums = other.sums + other.mass * shift
+            return Moments(
+                self.origin, self.sums + sums, self.squares + squares, self.mass + other.mass
+            )
+
+    def about_mean(self) -> "Moments":
+        """Return the same with the mean for the origin, so that the sums are 0.
+
+        Moments to which others are added for long are kept like this: then no origin is far away.
+        """
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # shows in the squares
+            mean = self.origin + self.sums / self.mass
+            squares = np.maximum(self.squares - self.sums * self.sums / self.mass, 0)
+        return Moments(mean, np.zeros_like(mean), squares, self.mass)
+
+
+class Standardization(NamedTuple):
+    """x' = (x - mean) / scale; training folds it into the kernels and never makes x' for all of X."""
+
+    mean: NDArray[np.float64]  # (n_features,)
+    scale: NDArray[np.float64]  # (n_features,): the standard deviation, or 1 where there is none
+    is_centred: bool = True  # else x' = x / scale, so that the zeros of sparse rows stay zeros
+    moments: Moments | None = (
+        None  # about the mean, of all rows so far; None where they are unknown
+    )
+
+    def folded(
+        self, dtype: np.dtype[Any], has_intercept: bool
+    ) -> tuple[FloatArray | None, FloatArray]:
+        """Return what the kernels subtract and multiply by.
+
+        Without an intercept nothing is subtracted: the model in the original units would need one.
+        """
+        mean = self.mean.astype(dtype) if has_intercept and self.is_centred else None
+        return mean, (1 / self.scale).astype(dtype)
+
+    def to_original(
+        self,
+        coef: FloatArray,
+        intercept: FloatArray | None,
+        trained: np.dtype[Any] | None = None,
+    ) -> tuple[FloatArray, FloatArray | None]:
+        """Return the weights for x that do what `coef` and `intercept` do for x'.
+
+        `trained` is the dtype of the training, that of `coef` unless told otherwise.
+        """
+        mean, factor = self._as_trained(trained or coef.dtype)
+        with np.errstate(over="ignore", invalid="ignore"):  # told by who looks at the weights
+            original = coef * factor
+            if intercept is not None and mean is not None:
+                intercept = (intercept - _products(original, mean)).astype(coef.dtype)
+            return original.astype(coef.dtype), intercept
+
+    def to_standardized(
+        self,
+        coef: FloatArray,
+        intercept: FloatArray | None,
+        trained: np.dtype[Any] | None = None,
+    ) -> tuple[FloatArray, FloatArray | None]:
+        """Return the weights for x' that do what `coef` and `intercept` do for x."""
+        mean, factor = self._as_trained(trained or coef.dtype)
+        with np.errstate(over="ignore", invalid="ignore"):  # told by the first step
+            if intercept is not None and mean is not None:
+                intercept = (intercept + _products(coef, mean)).astype(coef.dtype)
+            return (coef / factor).astype(coef.dtype), intercept
+
+    def _as_trained(
+        self, dtype: np.dtype[Any]
+    ) -> tuple[NDArray[np.float64] | None, NDArray[np.float64]]:
+        """Mean and inverse scale with the rounding that they have in training, as float64."""
+        mean, factor = self.folded(dtype, has_intercept=True)
+        return None if mean is None else mean.astype(np.float64), factor.astype(np.float64)
+
+
+def carried(
+    coef: FloatArray,
+    intercept: FloatArray | None,
+    before: Standardization | None,
+    after: Standardization | None,
+    trained: np.dtype[Any],
+) -> tuple[FloatArray, FloatArray | None]:
+    """Return velocities, or sums of weights, of a training in the units of `before` in those of `after`.
+
+    None stands for the units of X. What they do for x stays the same, as that of the weights does.
+    """
+    if before is after:
+        return coef, intercept
+    double = np.dtype(np.float64)
+    of_x = coef.astype(double), None if intercept is None else intercept.astype(double)
+    if before is not None:
+        of_x = before.to_original(*of_x, trained)
+    if after is not None:
+        of_x = after.to_standardized(*of_x, trained)
+    return of_x[0].astype(coef.dtype), None if of_x[1] is None else of_x[1].astype(coef.dtype)
+
+
+def _products(coef: NDArray[Any], mean: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return coef @ mean without a BLAS library, whose order of the sum follows the CPU."""
+    return np.asarray((coef * mean).sum(axis=1))
+
+
+def of_columns(
+    backend: Backend,
+    X: NDArray[Any] | SparseRows,
+    dtype: np.dtype[Any],
+    n_threads: int,
+    weights: NDArray[np.float64] | None = None,
+    rows: NDArray[np.int64] | None = None,
+    before: Standardization | None = None,
+) -> Standardization:
+    """Return the mean and the standard deviation of the columns of `X`, from one pass over it.
+
+    Of the rows at `rows`, all where that is None, each counting its weight, and of those that `before` is
+    of. Where it does not know how many these were, it stays as it is.
+
+    The sums are of x - origin, the first row: (origin - mean)**2 is at most n * variance, so that the
+    variance has a relative error of at most about n * eps of float64, and that of a constant column
+    is exactly 0. Scale is 1 there, and where 1 / scale is no number of `dtype`. Of sparse rows that is the
+    same over their values, and what is not stored is counted in as so many zeros.
+
+    Raises
+    ------
+    ValueError
+        If a number in `X` is not finite or too large to be squared; the message names the row.
+    """
+    if before is not None and before.moments is None:
+        return before
+    moments = moments_of(backend, X, n_threads, weights, rows)
+    is_centred = not isinstance(X, SparseRows)
+    if before is not None and before.moments is not None:
+        moments, is_centred = before.moments + moments.about_mean(), before.is_centred
+    units = from_moments(moments, dtype, is_centred)
+    return units or explain(X, dtype, np.arange(len(X)) if rows is None else rows)
+
+
+def moments_of(
+    backend: Backend,
+    X: NDArray[Any] | SparseRows,
+    n_threads: int,
+    weights: NDArray[np.float64] | None,
+    rows: NDArray[np.int64] | None,
+) -> Moments:
+    """Return the moments of the rows at `rows`, all where that is None; the weights are of all rows."""
+    of_rows = weights if weights is None or rows is None else weights[rows]
+    mass = float(len(X if rows is None else rows)) if of_rows is None else float(of_rows.sum())
+    if isinstance(X, SparseRows):
+        return Moments(*_sums_of_places(X, weights, rows), mass)
+    return Moments(*_sums_of_rows(backend, X, n_threads, of_rows, rows), mass)
+
+
+def from_moments(
+    moments: Moments, dtype: np.dtype[Any], is_centred: bool
+) -> Standardization | None:
+    """Return None where something is not finite, or too large to be squared."""
+    moments = moments.about_mean()
+    mean = moments.origin
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        scale = np.sqrt(moments.squares / moments.mass)
+        if not (np.isfinite(scale) & np.isfinite(mean.astype(dtype))).all():
+            return None
+        scale[(scale == 0) | ~np.isfinite((1 / scale).astype(dtype))] = 1
+    return Standardization(mean, scale, is_centred, moments)
+
+
+def _sums_of_rows(
+    backend: Backend,
+    X: NDArray[Any],
+    n_threads: int,
+    weights: NDArray[np.float64] | None,
+    rows: NDArray[np.int64] | None,
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Of the rows at `rows`, which the weights are of."""
+    n_samples, n_features = len(X if rows is None else rows), X.shape[1]
+    with np.errstate(invalid="ignore"):  # of a NaN that signals; shows in the sums
+        origin = X[0 if rows is None else rows[0]].astype(np.float64)
+    sums, squares = np.zeros(n_features), np.zeros(n_features)
+    # By blocks: a signal is answered between two of them, and only one is ever converted.
+    as_it_lies = reads_as(X, np.dtype(np.float64)) and rows is None and weights is None
+    n_rows = max(1, (_NUMBERS_AS_THEY_LIE if as_it_lies else _BLOCK_BYTES // 8) // n_features)
+    for start in range(0, n_samples, n_rows):
+        here = slice(start, start + n_rows)
+        block = X[here if rows is None else rows[here]]
+        if not as_it_lies:
+            block = as_native(block, np.dtype(np.float64))
+        sums_of_block, squares_of_block = np.empty(n_features), np.empty(n_features)
+        if weights is None:
+            backend.column_moments(block, origin, sums_of_block, squares_of_block, n_threads)
+        else:
+            with np.errstate(over="ignore", invalid="ignore"):  # shows in the sums
+                x = block - origin
+                weighted = x * weights[here, np.newaxis]
+                sums_of_block, squares_of_block = weighted.sum(axis=0), (weighted * x).sum(axis=0)
+        sums += sums_of_block
+        squares += squares_of_block
+        release(X)
+    return origin, sums, squares
+
+
+def _sums_of_places(
+    X: SparseRows, weights: NDArray[np.float64] | None, rows: NDArray[np.int64] | None
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Of the rows at `rows`; the weights are of all."""
+    n_features = X.shape[1]
+    origin, sums, squares, stored = np.zeros((4, n_features))
+    n_stored = np.zeros(n_features, np.int64)
+    counts = np.ones(len(X), bool) if rows is None else np.zeros(len(X), bool)
+    counts[slice(None) if rows is None else rows] = True
+    first = int(np.argmax(counts))
+    _, columns, values = X.places(first, first + 1)
+    origin[columns] = values
+    with np.errstate(over="ignore", invalid="ignore"):  # shows in the sums
+        # No fewer values than features: sums are made for all of these, in every block.
+        for start, stop in X.blocks(max(_VALUES_AT_ONCE, n_features)):
+            of_row, columns, values = X.places(start, stop)
+            if rows is not None:
+                here = counts[start + of_row]
+                of_row, columns, values = of_row[here], columns[here], values[here]
+            values -= origin[columns]
+            of_values = None if weights is None else weights[start + of_row]
+            weighted = values if of_values is None else values * of_values
+            sums += np.bincount(columns, weighted, n_features)
+            squares += np.bincount(columns, weighted * values, n_features)
+            n_stored += np.bincount(columns, minlength=n_features)
+            if of_values is not None:
+                stored += np.bincount(columns, of_values, n_features)
+        zeros: NDArray[Any] = np.count_nonzero(counts) - n_stored
+        if weights is not None:
+            # A column without zeros has none to rounding, too: it may be constant.
+            zeros = np.where(zeros > 0, weights[counts].sum() - stored, 0)
+        return origin, sums - zeros * origin, squares + zeros * (origin * origin)
+
+
+def explain(
+    X: NDArray[Any] | SparseRows, dtype: np.dtype[Any], rows: NDArray[np.int64]
+) -> NoReturn:
+    """Raise the error for columns without a mean or a standard deviation."""
+    if isinstance(X, SparseRows):
+        at = _sparse_row_that_is_not_finite(X.take(rows), dtype)
+    else:
+        at = _row_that_is_not_finite(X, dtype, rows)
+    if at is not None:
+        row = int(rows[at])
+        raise ValueError(why_row_is_invalid(row, X[row], dtype))
+    raise ValueError(OUT_OF_RANGE)
+
+
+def _row_that_is_not_finite(
+    X: NDArray[Any], dtype: np.dtype[Any], rows: NDArray[np.int64]
+) -> int | None:
+    n_rows = max(1, _BLOCK_BYTES // (8 * X.shape[1]))
+    for start in range(0, len(rows), n_rows):
+        finite = np.isfinite(as_native(X[rows[start : start + n_rows]], dtype)).all(axis=1)
+        if not finite.all():
+            return start + int(np.argmin(finite))
+    return None
+
+
+def _sparse_row_that_is_not_finite(X: SparseRows, dtype: np.dtype[Any]) -> int | None:
+    for first, values in blocks_of_rows(X.values):
+        finite = np.isfinite(as_native(values, dtype))
+        if not finite.all():
+            return X.row_of(first + int(np.argmin(finite)))
+    return None

@@ -1,0 +1,296 @@
+"""A learning rate from the data: one over a bound on the curvature of the loss."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._arrays.csr import SparseRows
+from .._arrays.memory_mapping import release
+from .._arrays.validation import as_native
+from .standardization import Standardization
+
+# Rows that are looked at, evenly spread over all, or as many as have so many numbers, and the numbers of
+# those that a matrix is made of.
+_ROWS, _FEWEST_ROWS = 4096, 32
+_NUMBERS_LOOKED_AT, _NUMBERS = 1 << 22, 1 << 16
+# Power iteration ends when the eigenvalue grows by less, and is taken for so much more than it has found.
+_MOST_ITERATIONS, _CLOSE, _MARGIN = 20, 0.02, 1.1
+# Of that eigenvalue, and of means: the last digits hang on the order of NumPy's sums, and on the C library,
+# which follow the CPU.
+_DIGITS = 6
+# Values of sparse rows that are looked at at once.
+_VALUES_AT_ONCE = 1 << 18
+
+
+def step_size(
+    X: NDArray[Any] | SparseRows,
+    batch_size: int,
+    units: Standardization | None,
+    fit_intercept: bool,
+    l2: float,
+    *,
+    replacement: bool = False,
+    weights: NDArray[np.float64] | None = None,
+    of: NDArray[np.int64] | None = None,
+) -> float:
+    """Return 1 / L, with L a bound on the curvature of a minibatch's objective.
+
+    The Hessian of a sample's loss is (diag(p) - p p') ⊗ x x', of which the first factor is at most 1 / 2
+    (Böhning 1992), times the weight of the sample; the intercept is one more feature of 1. So the mean loss
+    over all samples is at most as curved as s / 2, with s the largest eigenvalue of the mean of x x', and
+    that of a sample as |x|**2 / 2. A minibatch of b out of n samples is about as curved (expected
+    smoothness: Gower et al. 2019) as half of ::
+
+        n * (b - 1) / (b * (n - 1)) * s + (n - b) / (b * (n - 1)) * (largest |x|**2)
+
+    With `replacement`, n is infinite. Of the rows `of` X, or all, up to 4096, evenly spread, give the
+    largest |x|**2, and as many with the largest weights; s is that of some of them, from power iteration,
+    and is no more than the mean of |x|**2. 2 * l2 is the penalty's.
+
+    References
+    ----------
+    Böhning: Multinomial logistic regression algorithm (1992), Annals of the Institute of Statistical
+    Mathematics 44.
+    Gower, Loizou, Qian, Sailanbayev, Shulgin, Richtárik: SGD: general analysis and improved rates (2019).
+    """
+    among = np.arange(len(X)) if of is None else of
+    at = positions(len(among), X.shape[1])
+    if weights is not None:
+        at = at._replace(heaviest=heaviest(weights[among], len(at.looked_at)))
+    squares = squares_of(X, among, at, units, fit_intercept, weights)
+    sample = RowSample.of(X, among[at.sampled], units, fit_intercept, weights)
+    steepest = largest_eigenvalue(sample.multiply, X.shape[1], sample.mass, fit_intercept)
+    return from_curvature(len(among), batch_size, replacement, squares, steepest, l2)
+
+
+def root_mean_square(X: NDArray[Any] | SparseRows, among: NDArray[np.int64] | None) -> float:
+    """Return the root of the mean of |x|**2 over up to 4096 rows `among` others, all where it is None."""
+    rows = np.arange(len(X)) if among is None else among
+    at = positions(len(rows), X.shape[1])
+    return float(np.sqrt(squares_at(X, rows[at.looked_at], None, False).mean()))
+
+
+class StepSizes(NamedTuple):
+    """Those of the chunks so far: their geometric mean, each counting its samples."""
+
+    mean: float
+    n_samples: int
+
+    def with_chunk(self, found: float, n_samples: int) -> "StepSizes":
+        """Return the same with another chunk; the mean of equal ones has their bits."""
+        together = self.n_samples + n_samples
+        mean = self.mean
+        if found != mean:
+            share = n_samples / together
+            mean = math.exp((1 - share) * math.log(mean) + share * math.log(found))
+            mean = float(f"{mean:.{_DIGITS}g}")
+        return StepSizes(mean, together)
+
+
+class Squares(NamedTuple):
+    """Of |x|**2 over the rows that are looked at; those of other rows are put together by `joined`."""
+
+    weighted: float  # the sum of weight * |x|**2
+    mass: float  # the sum of the weights
+    largest: float  # the largest weight * |x|**2
+
+
+def joined(parts: list[Squares]) -> Squares:
+    """Return those of all."""
+    weighted, mass = (sum(part[i] for part in parts) for i in range(2))
+    return Squares(weighted, mass, max(part.largest for part in parts))
+
+
+class Positions(NamedTuple):
+    """Samples by their place among those that are trained on."""
+
+    looked_at: NDArray[np.int64]
+    sampled: NDArray[np.int64]  # of these, what the matrix is made of
+    heaviest: NDArray[np.int64]  # with the largest weights: one makes a step as large as it is
+
+    def between(self, first: int, end: int) -> "Positions":
+        """Return those of a part of the samples, counted from its first one."""
+        return Positions(*(each[(each >= first) & (each < end)] - first for each in self))
+
+
+def positions(n_samples: int, n_features: int) -> Positions:
+    """Return which samples to look at where none has a weight."""
+    most = min(_ROWS, max(_FEWEST_ROWS, _NUMBERS_LOOKED_AT // n_features))
+    looked_at = _evenly(n_samples, most)
+    sampled = looked_at[_evenly(len(looked_at), max(_FEWEST_ROWS, _NUMBERS // n_features))]
+    return Positions(looked_at, sampled, np.zeros(0, np.int64))
+
+
+def heaviest(weights: NDArray[np.float64], n: int) -> NDArray[np.int64]:
+    """Return where the n largest weights are or, where there are fewer, all; of equal ones the first."""
+    if len(weights) <= n:
+        return np.arange(len(weights))
+    least = np.partition(weights, -n)[-n]
+    above = np.flatnonzero(weights > least)
+    return np.sort(np.append(above, np.flatnonzero(weights == least)[: n - len(above)]))
+
+
+def _evenly(n: int, most: int) -> NDArray[np.int64]:
+    return np.unique(np.linspace(0, n - 1, min(n, most)).astype(np.int64))
+
+
+def squares_of(
+    X: NDArray[Any] | SparseRows,
+    among: NDArray[np.int64],
+    at: Positions,
+    units: Standardization | None,
+    fit_intercept: bool,
+    weights: NDArray[np.float64] | None,
+) -> Squares:
+    """Return the squares of rows `among` others, of which there may be none; weights are of all of X."""
+    found, masses = [], []
+    with np.errstate(over="ignore", invalid="ignore"):
+        for rows in (among[at.looked_at], among[at.heaviest]):
+            of_rows = np.ones(len(rows)) if weights is None else weights[rows]
+            squares = squares_at(X, rows, units, fit_intercept) if len(rows) else np.zeros(0)
+            found.append(of_rows * squares)
+            masses.append(of_rows.sum())
+        largest = np.concatenate(found).max(initial=0.0)
+        return Squares(float(found[0].sum()), float(masses[0]), float(largest))
+
+
+def from_curvature(
+    n_samples: int,
+    batch_size: int,
+    replacement: bool,
+    squares: Squares,
+    steepest: float,
+    l2: float,
+) -> float:
+    """Return the formula of `step_size`; `steepest` is s as found."""
+    b = min(batch_size, n_samples)
+    of_largest = 1 / b if replacement else (n_samples - b) / (b * max(n_samples - 1, 1))
+    with np.errstate(over="ignore", invalid="ignore"):
+        together = min(squares.weighted / squares.mass, _MARGIN * steepest)
+        curvature = ((1 - of_largest) * together + of_largest * squares.largest) / 2 + 2 * l2
+    if not np.isfinite(curvature):
+        return 1.0 if np.isnan(curvature) else 0.0  # the first step finds the row
+    return float(1 / curvature) if curvature > 0 else 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class RowSample:
+    """Rows as training sees them, and their weights: the factor of the mean of x x'."""
+
+    x: NDArray[np.float64] | None  # dense ones
+    places: tuple[NDArray[np.int64], NDArray[Any], NDArray[np.float64]] | None  # of sparse ones
+    weights: NDArray[np.float64]
+    n_features: int
+
+    @classmethod
+    def of(
+        cls,
+        X: NDArray[Any] | SparseRows,
+        rows: NDArray[np.int64],
+        units: Standardization | None,
+        fit_intercept: bool,
+        weights: NDArray[np.float64] | None,
+    ) -> Self:
+        """Return the rows of X at `rows`; the weights are of all rows."""
+        of_rows = np.ones(len(rows)) if weights is None else weights[rows]
+        if not isinstance(X, SparseRows):
+            return cls(_as_trained(X[rows], units, fit_intercept), None, of_rows, X.shape[1])
+        of_row, columns, values = X.take(rows).places(0, len(rows))
+        if units is not None:
+            values = values / units.scale[columns]
+        return cls(None, (of_row, columns, values), of_rows, X.shape[1])
+
+    @property
+    def mass(self) -> float:
+        """The sum of the weights."""
+        return float(self.weights.sum())
+
+    def multiply(self, v: NDArray[np.float64], offset: float) -> tuple[NDArray[np.float64], float]:
+        """Return the sum of weight * (x, 1) (x, 1)' over the rows, times (v, offset).
+
+        Without a BLAS library, whose sums may depend on its threads.
+        """
+        if self.places is not None:
+            of_row, columns, values = self.places
+            u = self.weights * (
+                np.bincount(of_row, values * v[columns], len(self.weights)) + offset
+            )
+            back = np.bincount(columns, values * u[of_row], self.n_features)
+            return np.asarray(back, np.float64), float(u.sum())
+        assert self.x is not None
+        u = self.weights * (np.einsum("ij,j->i", self.x, v) + offset)
+        return np.asarray(np.einsum("ij,i->j", self.x, u)), float(u.sum())
+
+
+def largest_eigenvalue(
+    multiply: Callable[[NDArray[np.float64], float], tuple[NDArray[np.float64], float]],
+    n_features: int,
+    mass: float,
+    fit_intercept: bool,
+) -> float:
+    """Return that of the mean of x x' by power iteration, from the sums that `multiply` returns."""
+    v = np.random.default_rng(0).normal(size=n_features)  # no direction that data single out
+    offset, value = float(fit_intercept), 0.0
+    for _ in range(_MOST_ITERATIONS):
+        with np.errstate(over="ignore", invalid="ignore"):
+            size = _norm(v, offset)
+            if not (0 < size < np.inf):
+                return size * size  # nothing but zeros, or numbers that have no squares
+            v, of_intercept = multiply(v / size, offset / size)
+            v, offset = v / mass, of_intercept / mass if fit_intercept else 0.0
+            before, value = value, _norm(v, offset)
+        if not value > (1 + _CLOSE) * before:
+            break
+    return float(f"{value:.{_DIGITS}g}")
+
+
+def _norm(v: NDArray[np.float64], offset: float) -> float:
+    """Return |(v, offset)|. A power of a number of Python, unlike a product, raises where it overflows."""
+    return float(np.sqrt(np.square(v).sum() + offset * offset))
+
+
+def squares_at(
+    X: NDArray[Any] | SparseRows,
+    rows: NDArray[np.int64],
+    units: Standardization | None,
+    fit_intercept: bool,
+) -> NDArray[np.float64]:
+    """Return |x|**2 of these rows, as training sees them, and 1 for the intercept."""
+    if isinstance(X, SparseRows):
+        return _squares_of_sparse(X.take(rows), units) + float(fit_intercept)
+    squares = np.empty(len(rows))
+    n_rows = max(_FEWEST_ROWS, _NUMBERS // X.shape[1])
+    for i in range(0, len(rows), n_rows):
+        x = _as_trained(X[rows[i : i + n_rows]], units, fit_intercept)
+        with np.errstate(over="ignore", invalid="ignore"):
+            squares[i : i + n_rows] = np.square(x).sum(axis=1)
+        release(X)
+    return squares + float(fit_intercept)
+
+
+def _as_trained(
+    X: NDArray[Any], units: Standardization | None, fit_intercept: bool
+) -> NDArray[np.float64]:
+    """Return rows as training sees them."""
+    x = as_native(X, np.dtype(np.float64))
+    if units is None:
+        return x
+    with np.errstate(over="ignore", invalid="ignore"):
+        shift = units.mean if units.is_centred and fit_intercept else 0.0
+        return np.asarray((x - shift) / units.scale)
+
+
+def _squares_of_sparse(X: SparseRows, units: Standardization | None) -> NDArray[np.float64]:
+    """The same at the cost of the values stored."""
+    squares = np.zeros(len(X))
+    with np.errstate(over="ignore", invalid="ignore"):
+        for start, stop in X.blocks(_VALUES_AT_ONCE):
+            rows, columns, x = X.places(start, stop)
+            if units is not None:
+                x /= units.scale[columns]
+            squares[start:stop] = np.bincount(rows, x * x, stop - start)
+    return squares

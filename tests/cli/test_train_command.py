@@ -1,0 +1,925 @@
+"""`fastsoftmax train`, `predict`, `evaluate` and `plot`, as people use them and as they mistype them."""
+
+import csv
+import io
+import json
+import os
+import pickle
+import pty
+import re
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from paths import ROOT
+from sklearn.datasets import dump_svmlight_file, load_digits, load_wine
+from sklearn.metrics import log_loss, precision_recall_fscore_support
+
+from fastsoftmax import SoftmaxClassifier, datasets, load
+from fastsoftmax.cli import evaluate, machine, main
+from fastsoftmax.cli.scoring import Predictions, most_confused
+
+PAGE = ROOT / "docs" / "command-line.md"
+WINES = np.array(["barbera", "barolo", "grignolino"])
+
+
+def run(capsys, *arguments):
+    """Exit code, standard output, standard error."""
+    code = main([str(argument) for argument in arguments])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def output_of(capsys, *arguments):
+    code, out, err = run(capsys, *arguments)
+    assert (code, err) == (0, "")
+    assert "\x1b" not in out
+    return out
+
+
+def error_of(capsys, *arguments, code=2):
+    """The one line of an error."""
+    ended, out, err = run(capsys, *arguments)
+    assert (ended, out) == (code, ""), err
+    assert err.count("\n") == 1
+    assert err.startswith("fastsoftmax")
+    return err
+
+
+def write_table(path, X, columns, labels=None):
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        writer.writerows([*row, *label] for row, label in zip(X.tolist(), labels, strict=True))
+
+
+DTYPES_OF_TEXT = [object]
+if hasattr(np.dtypes, "StringDType"):
+    DTYPES_OF_TEXT.append(np.dtypes.StringDType())
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Files as people have them: images in NumPy's formats, tables, sparse rows; and three models."""
+    folder = tmp_path_factory.mktemp("data")
+    images, digits = load_digits(return_X_y=True)
+    X = images.astype(np.uint8)
+    np.savez(folder / "train.npz", X=X[:600], y=digits[:600])
+    np.savez(folder / "test.npz", X=X[600:900], y=digits[600:900])
+    np.save(folder / "images.npy", X[:600].reshape(-1, 8, 8))
+    np.save(folder / "labels.npy", digits[:600])
+    wine = load_wine()
+    names = [*wine.feature_names, "grape"]
+    grapes = WINES[wine.target][:, np.newaxis].tolist()
+    write_table(folder / "wine.csv", wine.data[::2], names, grapes[::2])
+    write_table(folder / "wine-test.csv", wine.data[1::2], names, grapes[1::2])
+    write_table(folder / "wine-new.csv", wine.data[:9], names[:-1], [[]] * 9)
+    dump_svmlight_file(images[:300], digits[:300], str(folder / "digits.svm"), zero_based=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(sys, "stdout", io.StringIO())
+        assert main(["train", "train.npz", "--model", "digits.npz", "--epochs", "20"]) == 0
+        table = ["train", "wine.csv", "--target", "grape", "--standardize", "--epochs", "30"]
+        assert main([*table, "--model", "wine.safetensors"]) == 0
+        sparse = ["train", "digits.svm", "--model", "sparse.npz", "--epochs", "5"]
+        assert main(sparse) == 0
+    return folder
+
+
+@pytest.fixture
+def here(folder, tmp_path, monkeypatch):
+    """A folder of its own with all of these files, as the working directory."""
+    for file in folder.iterdir():
+        (tmp_path / file.name).symlink_to(file)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+# train
+
+
+def test_it_trains_what_the_library_does(capsys, here):
+    out = output_of(
+        capsys, "train", "train.npz", "--model", "m.npz", "--epochs", 9, "--alpha", 0.01
+    )
+    data = datasets.load("train.npz")
+    with np.errstate(all="raise"):
+        expected = SoftmaxClassifier(max_iter=9, alpha=0.01, random_state=0).fit(data.X, data.y)
+    model = load("m.npz")
+    assert np.array_equal(model.coef_, expected.coef_)
+    assert model.loss_curve_ == expected.loss_curve_
+    assert "600 samples, 64 features (uint8), 10 classes" in out
+    assert "9 epochs in " in out
+    assert f"accuracy {100 * expected.score(data.X, data.y):.2f} %" in out
+    assert f"{model.loss_curve_[-1]:.4f} in the last epoch" in out
+    assert "fastsoftmax evaluate --model m.npz DATA" in out
+
+
+def test_every_option_reaches_the_classifier(capsys, here):
+    options = {
+        "batch-size": 50,
+        "learning-rate": "invscaling",
+        "eta0": 0.01,
+        "warmup-epochs": 1.5,
+        "momentum": 0.5,
+        "penalty": "elasticnet",
+        "alpha": 0.001,
+        "l1-ratio": 0.3,
+        "label-smoothing": 0.1,
+        "class-weight": "balanced",
+        "epochs": 3,
+        "tol": "none",
+        "seed": 7,
+        "threads": 1,
+        "backend": "vectorized",
+        "shuffle": "blocks",
+    }
+    flags = ["--nesterov", "--average", "--standardize", "--no-intercept"]
+    given = [part for name, value in options.items() for part in (f"--{name}", value)]
+    output_of(capsys, "train", "train.npz", "--model", "m.npz", *given, *flags)
+    parameters = load("m.npz").get_params()
+    renamed = {"epochs": "max_iter", "seed": "random_state", "threads": "n_jobs"}
+    expected = {renamed.get(name, name.replace("-", "_")): v for name, v in options.items()}
+    # How a run was watched, and on how many threads, is nothing of the model's.
+    expected |= {"tol": None, "n_jobs": None, "verbose": 0, "progress_bar": False}
+    expected |= {"nesterov": True, "average": True, "standardize": True, "fit_intercept": False}
+    assert {name: parameters[name] for name in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("data", "options"),
+    [
+        ("images.npy", ["--target", "labels.npy"]),
+        ("wine.csv", ["--target", "grape", "--standardize"]),
+        ("wine.csv", ["--target", "-1"]),
+        ("digits.svm", []),
+    ],
+)
+def test_it_reads_what_the_readers_do(capsys, here, data, options):
+    out = output_of(capsys, "train", data, *options, "--model", "m.safetensors", "--epochs", 3)
+    assert f"data        {data}: " in out
+    samples = datasets.load(data, **({"target": options[1]} if options else {}))
+    assert load("m.safetensors").n_features_in_ == samples.X.shape[1]
+
+
+def test_names_of_features_are_in_the_model(here):
+    names = load("wine.safetensors").feature_names_in_.tolist()
+    assert names == list(load_wine().feature_names)
+
+
+def test_a_held_out_share_is_not_trained_on(capsys, here):
+    arguments = ["train", "train.npz", "--model", "m.npz", "--epochs", 5, "--force"]
+    out = output_of(capsys, *arguments, "--validation-fraction", 0.2)
+    assert "(480 samples)" in out
+    assert "(120 samples)" in out
+    assert "held out" in out
+    # The same seed holds out the same, another one does not.
+    coef = load("m.npz").coef_
+    scores = [line for line in out.splitlines() if line.startswith(("trained", "held"))]
+    again = output_of(capsys, *arguments, "--validation-fraction", 0.2)
+    assert scores == [line for line in again.splitlines() if line.startswith(("trained", "held"))]
+    output_of(capsys, *arguments, "--validation-fraction", 0.2, "--seed", 1)
+    assert not np.array_equal(load("m.npz").coef_, coef)
+
+
+def test_early_stopping_holds_out_a_share_too(capsys, here):
+    arguments = ("--early-stopping", "--validation-fraction", 0.25)
+    out = output_of(capsys, "train", "train.npz", "--model", "m.npz", *arguments)
+    model = load("m.npz")
+    assert (model.early_stopping, model.validation_fraction) == (True, 0.25)
+    assert f"accuracy {100 * model.best_validation_score_:.2f} % (25 % of DATA" in out
+    assert "trained on" not in out  # the line is that of all samples, trained on or not
+    assert "all of DATA" in out
+
+
+def test_validation_data_are_scored_at_the_end(capsys, here):
+    out = output_of(
+        capsys, "train", "train.npz", "--model", "m.npz", "--epochs", 5, "--validation", "test.npz"
+    )
+    test = datasets.load("test.npz")
+    expected = load("m.npz").score(test.X, test.y)
+    assert re.search(rf"validation +accuracy {100 * expected:.2f} %.*\(300 samples\)", out)
+
+
+def test_labels_in_a_file_are_those_of_data_alone(capsys, here):
+    arguments = ("train", "images.npy", "--target", "labels.npy", "--model", "m.npz", "--epochs", 2)
+    err = error_of(capsys, *arguments, "--validation", "images.npy")
+    assert "--target: expected the .npy file with the labels of images.npy, got none" in err
+    out = output_of(
+        capsys, *arguments, "--validation", "images.npy", "--validation-target", "labels.npy"
+    )
+    assert "validation" in out
+
+
+def test_validation_data_may_be_the_test_split_of_a_file(capsys, here):
+    train, test = datasets.load("train.npz"), datasets.load("test.npz")
+    np.savez("both.npz", X_train=train.X, y_train=train.y, X_test=test.X, y_test=test.y)
+    arguments = ("--epochs", 2, "--validation", "both.npz", "--validation-split", "test")
+    out = output_of(capsys, "train", "both.npz", "--model", "m.npz", *arguments)
+    expected = load("m.npz").score(test.X, test.y)
+    assert re.search(rf"validation +accuracy {100 * expected:.2f} %.*\(300 samples\)", out)
+
+
+def test_sparse_validation_data_may_lack_the_last_features(capsys, here):
+    Path("short.svm").write_text("0 1:5 3:1\n1 2:4\n")
+    arguments = ("--model", "m.npz", "--epochs", 2, "--validation", "short.svm")
+    out = output_of(capsys, "train", "digits.svm", *arguments)
+    assert re.search(r"validation +accuracy .*\(2 samples\)", out)
+
+
+def test_a_warm_start_begins_with_the_weights_and_parameters_of_a_model(capsys, here):
+    arguments = ("train", "train.npz", "--warm-start-from", "digits.npz", "--model", "m.npz")
+    output_of(capsys, *arguments, "--epochs", 2)
+    old, new = load("digits.npz"), load("m.npz")
+    assert new.loss_curve_[0] < old.loss_curve_[-1] < old.loss_curve_[0]
+    assert new.get_params() == {**old.get_params(), "max_iter": 2}
+
+
+@pytest.mark.parametrize("share", [(), ("--validation-fraction", 0.3)])
+def test_a_warm_start_takes_labels_that_the_model_has_not_seen(capsys, here, share):
+    X, y = datasets.load("train.npz")[:2]
+    y = np.where(y == 3, 77, y)[y < 7]  # 3 does not occur, nor do those from 7 to 9
+    np.savez("more.npz", X=X[datasets.load("train.npz").y < 7], y=y)
+    arguments = ("train", "more.npz", "--warm-start-from", "digits.npz", "--model", "m.npz")
+    validation = share or ("--validation", "train.npz")
+    out = output_of(capsys, *arguments, "--epochs", 3, *validation)
+    assert "11 classes" in out
+    assert ("held out" if share else "validation") in out
+    old, new = load("digits.npz"), load("m.npz")
+    assert new.classes_.tolist() == [*range(10), 77]
+    assert not np.array_equal(new.coef_[:10], old.coef_)
+    output_of(capsys, "evaluate", "--model", "m.npz", "train.npz")
+    assert new.partial_fit(X[:2], [1, 78]).classes_.tolist() == [*range(10), 77, 78]
+
+
+@pytest.mark.parametrize("unit", ["D", "ns"])
+def test_labels_that_are_dates_are_written_as_text(capsys, here, unit):
+    days = np.array(["1969-07-20", "2020-02-29"], f"M8[{unit}]")
+    SoftmaxClassifier(random_state=0).fit(np.eye(2), days).save("dates.npz")
+    np.save("X.npy", np.eye(2))
+    np.savez("text.npz", X=np.eye(2), y=["1969-07-20", "2020-02-29"])
+    texts = np.datetime_as_string(days).tolist()
+    arguments = ("--model", "dates.npz", "X.npy")
+    assert output_of(capsys, "predict", *arguments).splitlines() == ["label", *texts]
+    lines = output_of(capsys, "predict", *arguments, "--probabilities").splitlines()
+    assert lines[0] == ",".join(["label", *texts])
+    output_of(capsys, "predict", *arguments, "--output", "dates.npy")
+    np.testing.assert_array_equal(np.load("dates.npy"), days, strict=True)
+    err = error_of(capsys, "evaluate", "--model", "dates.npz", "text.npz", code=1)
+    assert f"labels of one type with the classes, datetime64[{unit}], got str" in err
+
+
+def test_a_fit_that_ends_at_its_epochs_says_so_in_the_words_of_the_command_line(capsys, here):
+    out = output_of(capsys, "train", "train.npz", "--model", "m.npz", "--epochs", 2)
+    assert "There was more to gain when 2 epochs had run" in out
+    assert "--standardize" in out
+    assert "max_iter" not in out
+    assert max(map(len, out.splitlines())) <= 88
+    out = output_of(capsys, "train", "digits.svm", "--model", "s.npz", "--epochs", 2)
+    assert "--epochs" in out
+    assert "--momentum 0.9" in out
+    arguments = ("train", "digits.svm", "--model", "l1.npz", "--epochs", 2, "--penalty", "l1")
+    assert "--momentum" not in output_of(capsys, *arguments)  # sparse rows take L1 without
+
+
+def test_other_warnings_are_notes_at_the_end(capsys, here, monkeypatch):
+    def warning_fit(self, *arguments, **options):
+        for _ in range(2):
+            warnings.warn("the CPU is hot", RuntimeWarning, stacklevel=1)
+        return fit(self, *arguments, **options)
+
+    fit = SoftmaxClassifier.fit
+    monkeypatch.setattr(SoftmaxClassifier, "fit", warning_fit)
+    out = output_of(capsys, "train", "train.npz", "--model", "m.npz", "--epochs", 2)
+    assert out.count("\n\nthe CPU is hot\n\n") == 1
+    assert "There was more to gain" in out
+
+
+def test_verbose_prints_a_line_for_every_epoch(capsys, here):
+    out = output_of(capsys, "train", "train.npz", "--model", "m.npz", "--epochs", 3, "--verbose")
+    assert [line.split(":")[0] for line in out.splitlines()[:3]] == [
+        "epoch 1",
+        "epoch 2",
+        "epoch 3",
+    ]
+
+
+def test_models_are_replaced_when_asked_to_alone(capsys, here):
+    arguments = ("train", "train.npz", "--model", "m.npz", "--epochs", 2)
+    Path("m.npz").write_text("mine")
+    assert "--force replaces it" in error_of(capsys, *arguments)
+    assert Path("m.npz").read_text() == "mine"
+    output_of(capsys, *arguments, "--force")
+    assert load("m.npz").n_iter_ == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "names"),
+    [
+        (("--model", "m.txt"), "--model"),
+        (("--model", "m"), ".npz or .safetensors"),
+        (("--model", "no/m.npz"), "--model"),
+        (("--model", "a" * 300 + ".npz"), "cannot be written: File name too long"),
+        (("--model", "train.npz", "--force"), "DATA"),
+        ((), "--model"),
+        (("--epochs", "0"), "--epochs"),
+        (("--epoch", "3"), "--epoch"),
+        (("--batch-size", "x"), "--batch-size"),
+        (("--learning-rate", "fast"), "--learning-rate"),
+        (("--eta0", "-1"), "--eta0"),
+        (("--eta0", "nan"), "--eta0"),
+        (("--momentum", "1.5"), "--momentum"),
+        (("--momentum", "-1"), "--momentum"),
+        (("--penalty", "l3"), "--penalty"),
+        (("--alpha", "-1"), "--alpha"),
+        (("--l1-ratio", "2"), "--l1-ratio"),
+        (("--label-smoothing", "2"), "--label-smoothing"),
+        (("--class-weight", "heavy"), "--class-weight"),
+        (("--tol", "x"), "--tol"),
+        (("--backend", "auto2"), "--backend"),
+        (("--shuffle", "x"), "--shuffle"),
+        (("--validation-fraction", "1"), "--validation-fraction"),
+        (("--validation-fraction", "x"), "--validation-fraction"),
+        (("--validation-fraction", "0.0001"), "of 600 samples leaves none to score with"),
+        (("--validation-fraction", "0.2", "--validation", "test.npz"), "--validation"),
+        (("--validation-split", "test"), "--validation-split"),
+        (("--validation-target", "y"), "--validation-target"),
+        (("--resume",), "--checkpoint"),
+        (("--checkpoint-every", "2"), "--checkpoint"),
+        (("--checkpoint", "c.safetensors"), ".npz"),
+        (("--checkpoint", "m.npz"), "--checkpoint"),
+        (("--checkpoint", "train.npz"), "--checkpoint"),
+        (("--format", "xls"), "--format"),
+        (("--header",), "--header"),
+        (("--delimiter", ";"), "--delimiter"),
+        (("--split", "middle"), "--split"),
+    ],
+)
+def test_bad_arguments_are_one_line_that_names_the_option(
+    capsys, here, monkeypatch, arguments, names
+):
+    monkeypatch.setattr(SoftmaxClassifier, "fit", None)  # nothing is trained before the error
+    if arguments and "--model" not in arguments:
+        arguments = ("--model", "m.npz", *arguments)
+    before = sorted(here.iterdir())
+    assert names in error_of(capsys, "train", "train.npz", *arguments)
+    assert sorted(here.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("data", "arguments", "reason"),
+    [
+        ("none.npz", (), "none.npz: no such file"),
+        ("broken.npz", (), "broken.npz: expected an .npz file"),
+        ("nan.npz", (), "nan.npz: expected finite numbers, got NaN in row 1"),
+        ("one.npz", (), "one.npz: expected at least two classes"),
+        ("words.csv", (), "--target names the labels"),
+        ("train.npz", ("--eta0", "1e4"), "training diverged: "),
+        ("train.npz", ("--validation", "more.npz"), "more.npz: the label 77 is not among"),
+        ("train.npz", ("--validation", "narrow.npz"), "expected 64 features, as the model"),
+        ("train.npz", ("--validation", "none.npz"), "none.npz: no such file"),
+        ("train.npz", ("--warm-start-from", "none.npz"), "none.npz: no such file"),
+        ("train.npz", ("--warm-start-from", "train.npz"), "not a model that fastsoftmax"),
+        ("train.npz", ("--warm-start-from", "wine.safetensors"), "expected 13 features"),
+        ("more.npz", ("--warm-start-from", "named.npz"), "the label 77 is not among"),
+        ("text.npz", ("--warm-start-from", "digits.npz"), "text.npz: expected labels of one type"),
+        ("train.npz", ("--validation", "text.npz"), "the classes, int64, got str"),
+    ],
+)
+def test_data_that_cannot_be_trained_on_are_one_line(capsys, here, data, arguments, reason):
+    X, y = np.ones((4, 64)), np.array([0, 1, 0, 1])
+    (here / "broken.npz").write_bytes((here / "train.npz").read_bytes()[:900])
+    np.savez("nan.npz", X=np.where(np.arange(4)[:, None] == 1, np.nan, X), y=y)
+    np.savez("one.npz", X=X, y=0 * y)
+    np.savez("more.npz", X=X, y=[0, 1, 2, 77])
+    np.savez("narrow.npz", X=X[:, :9], y=y)
+    np.savez("text.npz", X=X, y=["0", "1", "0", "1"])
+    SoftmaxClassifier().partial_fit(X, y, classes=[0, 1, 2]).save("named.npz")
+    (here / "words.csv").write_text("a,b,label\n1,red,0\n2,blue,1\n")
+    err = error_of(capsys, "train", data, "--model", "m.npz", *arguments, code=1)
+    assert reason in err
+    assert "max_iter" not in err
+    assert not Path("m.npz").exists()
+
+
+def test_a_table_without_names(capsys, here):
+    Path("flat.csv").write_text("1,2,a\n2,3,b\n3,1,a\n")
+    arguments = ("train", "flat.csv", "--model", "m.npz", "--epochs", 3)
+    err = error_of(capsys, *arguments)
+    assert "argument --header: expected --header or --no-header, as flat.csv begins" in err
+    output_of(capsys, *arguments, "--target", 2, "--no-header")
+    assert load("m.npz").classes_.tolist() == ["a", "b"]
+    output_of(capsys, *arguments, "--target", -1, "--no-header", "--force")
+    Path("new.csv").write_text("1,2\n2,3\n")
+    assert output_of(capsys, "predict", "--model", "m.npz", "new.csv").count("\n") == 3
+    err = error_of(capsys, "predict", "--model", "m.npz", "train.npz", code=1)
+    assert "expected 2 features" in err
+
+
+def test_validation_data_that_cannot_be_scored_cost_no_model(capsys, here):
+    np.savez("nan.npz", X=np.full((2, 64), np.nan), y=[0, 1])
+    arguments = ("train", "train.npz", "--model", "m.npz", "--epochs", 2)
+    err = error_of(capsys, *arguments, "--validation", "nan.npz", code=1)
+    assert "the model is saved in m.npz, but cannot be scored: nan.npz: expected finite" in err
+    assert load("m.npz").n_iter_ == 2
+
+
+def test_a_sparse_file_says_what_it_does_not_go_with(capsys, here):
+    arguments = ("train", "digits.svm", "--model", "m.npz", "--momentum", 0.9)
+    err = error_of(capsys, *arguments, "--penalty", "l1")
+    assert "argument --momentum: expected 0 for a sparse X with an L1 penalty, got 0.9" in err
+    output_of(capsys, *arguments, "--nesterov", "--epochs", 2)
+    assert load("m.npz").momentum == 0.9
+
+
+def test_a_training_that_stopped_goes_on_from_its_checkpoint(capsys, here, monkeypatch):
+    arguments = ("train", "train.npz", "--epochs", 12, "--tol", "none", "--seed", 3)
+    output_of(capsys, *arguments, "--model", "whole.npz")
+    kept = (*arguments, "--model", "m.npz", "--checkpoint", "state.npz", "--checkpoint-every", 5)
+
+    from fastsoftmax.training import loop
+
+    def interrupted(run, *rest):
+        if len(run.curve) == 8:
+            raise KeyboardInterrupt
+        return one_epoch(run, *rest)
+
+    one_epoch = loop.Run.epoch
+    monkeypatch.setattr(loop.Run, "epoch", interrupted)
+    err = error_of(capsys, *kept, code=130)
+    assert err == (
+        "fastsoftmax train: interrupted; the same command with --resume goes on from state.npz\n"
+    )
+    assert not Path("m.npz").exists()
+    monkeypatch.setattr(loop.Run, "epoch", one_epoch)
+    assert "--resume goes on from it" in error_of(capsys, *kept)
+    err = error_of(capsys, *kept, "--resume", "--epochs", 13)
+    assert "other --epochs (there 12, here 13)" in err
+    out = output_of(capsys, *kept, "--resume")
+    assert "12 epochs" in out
+    assert np.array_equal(load("m.npz").coef_, load("whole.npz").coef_)
+
+
+def test_ctrl_c_without_a_checkpoint_says_that_no_model_is_saved(capsys, here, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(SoftmaxClassifier, "fit", interrupted)
+    for kept in ((), ("--checkpoint", "state.npz")):  # before the first epoch has ended
+        err = error_of(capsys, "train", "train.npz", "--model", "m.npz", *kept, code=130)
+        assert err == "fastsoftmax train: interrupted; no model is saved\n"
+
+
+def test_a_model_that_memory_cannot_hold_twice_is_one_line(capsys, here, monkeypatch):
+    def save(*_):
+        raise MemoryError("cannot allocate 80.0 GB")
+
+    monkeypatch.setattr(SoftmaxClassifier, "save", save)
+    arguments = ("train", "train.npz", "--model", "m.npz", "--epochs", 2)
+    err = error_of(capsys, *arguments, code=1)
+    assert "argument --model: 'm.npz' cannot be written: the data do not fit into memory" in err
+    assert err.endswith(": cannot allocate 80.0 GB\n")
+
+
+def test_a_checkpoint_that_is_none_is_refused(capsys, here):
+    (here / "state.npz").write_bytes((here / "train.npz").read_bytes())
+    arguments = ("train", "train.npz", "--model", "m.npz", "--checkpoint", "state.npz", "--resume")
+    assert "state.npz: " in error_of(capsys, *arguments, code=1)
+
+
+def test_without_rich_there_is_no_bar_and_no_error(here):
+    code = (
+        "import sys; sys.modules['rich'] = None;"
+        "from fastsoftmax.cli import main;"
+        "sys.exit(main('train train.npz --model m.npz --epochs 2'.split()))"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (ran.returncode, ran.stderr) == (0, "")
+
+
+# In a terminal, in a pipe
+
+
+def in_terminal(arguments, columns="80"):
+    """Exit code and what a terminal has shown."""
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": columns}
+    command = [sys.executable, "-m", "fastsoftmax", *arguments]
+    with subprocess.Popen(command, stdout=theirs, stderr=theirs, env=environment) as process:
+        os.close(theirs)
+        shown = b""
+        try:
+            while part := os.read(ours, 1 << 16):
+                shown += part
+        except OSError:  # Linux's end of a terminal
+            pass
+    os.close(ours)
+    return process.returncode, shown.decode()
+
+
+def test_a_terminal_shows_a_bar(here):
+    code, shown = in_terminal(["train", "train.npz", "--model", "m.npz", "--epochs", "4"])
+    assert code == 0
+    assert "\x1b[" in shown
+    assert "4/4" in shown
+    assert "trained on" in shown
+
+
+def test_a_pipe_gets_text_alone(here):
+    command = [sys.executable, "-m", "fastsoftmax", "train", "train.npz", "--model", "m.npz"]
+    ran = subprocess.run([*command, "--epochs", "4"], capture_output=True)
+    assert (ran.returncode, ran.stderr) == (0, b"")
+    assert b"\x1b" not in ran.stdout
+    assert b"trained on" in ran.stdout
+
+
+def test_ctrl_c_saves_no_model(here):
+    command = [sys.executable, "-m", "fastsoftmax", "train", "train.npz", "--model", "m.npz"]
+    options = ["--backend", "naive", "--tol", "none", "--epochs", "100000"]
+    kept = ["--checkpoint", "state.npz"]
+    with subprocess.Popen([*command, *options, *kept], stderr=subprocess.PIPE) as process:
+        end = time.monotonic() + 20
+        while not Path("state.npz").exists() and time.monotonic() < end:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        err = process.communicate(timeout=20)[1].decode()
+    assert process.returncode == 130
+    assert err.startswith("fastsoftmax train: interrupted; the same command with --resume")
+    assert err.count("\n") == 1
+    assert not Path("m.npz").exists()
+    assert not list(here.glob(".fastsoftmax-*"))
+
+
+# predict
+
+
+def test_labels_go_to_standard_output(capsys, here):
+    out = output_of(capsys, "predict", "--model", "wine.safetensors", "wine-new.csv")
+    assert out.splitlines() == ["label", *["barbera"] * 9]
+
+
+def test_probabilities_are_columns_by_name(capsys, here):
+    arguments = ("predict", "--model", "wine.safetensors", "wine-new.csv", "--probabilities")
+    rows = list(csv.DictReader(output_of(capsys, *arguments).splitlines()))
+    assert list(rows[0]) == ["label", *WINES]
+    given = np.array([[float(row[name]) for name in WINES] for row in rows])
+    model = load("wine.safetensors")
+    del model.feature_names_in_
+    X = datasets.load("wine-new.csv", require_labels=False).X
+    assert np.array_equal(given, model.predict_proba(X))
+
+
+@pytest.mark.parametrize("data", ["images.npy", "train.npz"])
+def test_predictions_are_saved_as_csv_and_npy(capsys, here, data):
+    arguments = ("predict", "--model", "digits.npz", data)
+    out = output_of(capsys, *arguments, "--output", "labels.csv")
+    assert out == "Predictions of 600 samples: labels.csv\n"
+    output_of(capsys, *arguments, "--output", "mine.npy")
+    output_of(capsys, *arguments, "--output", "p.npy", "--probabilities")
+    model, X = load("digits.npz"), datasets.load("train.npz").X
+    assert np.array_equal(np.load("mine.npy"), model.predict(X))
+    assert np.array_equal(np.load("p.npy"), model.predict_proba(X))
+    lines = Path("labels.csv").read_text().splitlines()
+    assert lines == ["label", *map(str, model.predict(X).tolist())]
+
+
+@pytest.mark.parametrize("dtype", DTYPES_OF_TEXT)
+def test_labels_of_text_of_any_length_are_saved_as_npy(capsys, here, dtype):
+    words = np.array(["zero", "one"], dtype)
+    SoftmaxClassifier(max_iter=2, tol=None).fit(np.eye(2), words).save("words.npz")
+    assert load("words.npz").classes_.dtype == words.dtype
+    np.save("X.npy", np.eye(2))
+    output_of(capsys, "predict", "--model", "words.npz", "X.npy", "--output", "words.npy")
+    saved = np.load("words.npy", allow_pickle=False)
+    assert (saved.dtype.kind, saved.tolist()) == ("U", ["zero", "one"])
+
+
+def test_the_backend_may_be_another_one_if_it_is_there(capsys, here, monkeypatch):
+    used = []
+    set_params = SoftmaxClassifier.set_params
+
+    def watched(self, **parameters):
+        used.append(parameters.get("backend"))
+        return set_params(self, **parameters)
+
+    monkeypatch.setattr(SoftmaxClassifier, "set_params", watched)
+    arguments = ("predict", "--model", "digits.npz", "images.npy", "--backend", "naive")
+    assert output_of(capsys, *arguments).count("\n") == 601
+    assert "naive" in used
+    monkeypatch.setattr(machine, "why_unavailable", lambda name: f"no {name} here")
+    err = error_of(capsys, *arguments)
+    assert "argument --backend: 'naive' is not available: no naive here" in err
+
+
+def test_a_column_of_labels_is_no_feature(capsys, here):
+    arguments = ("predict", "--model", "wine.safetensors", "wine-test.csv")
+    assert "--target" in error_of(capsys, *arguments, code=1)
+    assert output_of(capsys, *arguments, "--target", "grape").count("\n") == 90
+
+
+def test_sparse_data_may_lack_the_last_features(capsys, here):
+    # The first row ends with feature 3; the model has learned from 64.
+    Path("short.svm").write_text("0 1:5 3:1\n1 2:4\n")
+    assert load("sparse.npz").n_features_in_ > 3
+    assert output_of(capsys, "predict", "--model", "sparse.npz", "short.svm").count("\n") == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "reason"),
+    [
+        (("--model", "digits.npz", "wine-new.csv"), 1, "expected 64 features"),
+        (("--model", "digits.npz", "none.csv"), 1, "none.csv: no such file"),
+        (("--model", "digits.npz", "none"), 1, "none: no such file or folder"),
+        (("--model", "digits.npz", "strange"), 1, "known format; --format names one of cifar"),
+        (("--model", "digits.npz", "wide.npy"), 1, "got 65; --target says which column"),
+        (("--model", "none.npz", "images.npy"), 1, "none.npz: no such file"),
+        (("--model", "images.npy", "images.npy"), 2, "--model: expected a file name that ends in"),
+        (("--model", "train.npz", "images.npy"), 1, "train.npz: "),
+        (("--model", "digits.npz", "images.npy", "--output", "a.txt"), 2, "--output"),
+        (("--model", "digits.npz", "images.npy", "--output", "no/a.csv"), 2, "--output"),
+        (("--model", "digits.npz", "images.npy", "--output", "images.npy"), 2, "is also DATA"),
+        (("--model", "digits.npz", "images.npy", "--threads", "0"), 2, "--threads"),
+        (("images.npy",), 2, "--model"),
+        (("--model", "digits.npz"), 2, "DATA"),
+        (("--model", "wine.safetensors", "other.csv"), 1, "the model does not know sugar"),
+        (("--model", "wine.safetensors", "order.csv"), 1, "expected the columns in the model's"),
+        (("--model", "wine.safetensors", "fewer.csv"), 1, "the model also expects proline"),
+    ],
+)
+def test_what_cannot_be_predicted_is_one_line(capsys, here, arguments, code, reason):
+    names = load_wine().feature_names
+    X, none = np.ones((2, 13)), [[]] * 2
+    (here / "strange").write_bytes(b"\1\2\3")
+    np.save("wide.npy", np.ones((2, 65)))
+    write_table(here / "other.csv", X, [*names[:-1], "sugar"], none)
+    write_table(here / "order.csv", X, names[::-1], none)
+    write_table(here / "fewer.csv", X[:, 1:], names[:-1], none)
+    assert reason in error_of(capsys, "predict", *arguments, code=code)
+
+
+def test_an_output_that_cannot_hold_a_label_is_one_line(here):
+    model = SoftmaxClassifier(max_iter=2, tol=None).fit([[0.0], [1.0]], ["żółw", "kot"])
+    model.save("polish.npz")
+    np.save("X.npy", [[0.0], [1.0]])
+    command = [sys.executable, "-m", "fastsoftmax", "predict", "--model", "polish.npz", "X.npy"]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    ran = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert ran.returncode == 1
+    assert ran.stderr.count("\n") == 1
+    assert "PYTHONIOENCODING=utf-8" in ran.stderr
+
+
+# evaluate
+
+
+def test_scores_are_those_of_scikit_learn(capsys, here):
+    arguments = ("evaluate", "--model", "digits.npz", "test.npz")
+    record = json.loads(output_of(capsys, *arguments, "--json", "-"))
+    model, test = load("digits.npz"), datasets.load("test.npz")
+    predicted = model.predict(test.X)
+    assert record["accuracy"] == model.score(test.X, test.y)
+    assert record["log_loss"] == pytest.approx(log_loss(test.y, model.predict_proba(test.X)), 1e-5)
+    expected = precision_recall_fscore_support(test.y, predicted, zero_division=0)
+    for name, values in zip(("precision", "recall", "f1", "n_samples"), expected, strict=True):
+        assert [c[name] for c in record["classes"]] == pytest.approx(values.tolist())
+    assert np.array(record["confusion"]).trace() == (predicted == test.y).sum()
+    assert record["labels"] == list(range(10))
+    out = output_of(capsys, *arguments)
+    assert f"accuracy  {100 * record['accuracy']:.2f} %" in out
+    rows = out.split("true \\ predicted")[1].splitlines()[1:]
+    shown = [[int(cell) if cell != "." else 0 for cell in row.split()[1:]] for row in rows]
+    assert shown == record["confusion"]
+
+
+def test_evaluate_saves_a_picture_and_all_numbers(capsys, here):
+    arguments = ("evaluate", "--model", "wine.safetensors", "wine-test.csv", "--target", "grape")
+    out = output_of(capsys, *arguments, "--plot", "c.png", "--json", "scores.json")
+    assert "grignolino" in out
+    assert "Picture: c.png" in out
+    assert Path("c.png").read_bytes().startswith(b"\x89PNG")
+    assert json.loads(Path("scores.json").read_text())["labels"] == WINES.tolist()
+
+
+def test_probabilities_as_labels_have_an_accuracy_too(capsys, here):
+    shares = np.full((600, 10), 0.02)
+    shares[np.arange(600), np.load("labels.npy")] = 0.82
+    np.save("shares.npy", shares)
+    arguments = ("--model", "m.npz", "images.npy", "--target", "shares.npy")
+    output_of(capsys, "train", *arguments, "--epochs", 20)
+    out = output_of(capsys, "evaluate", *arguments)
+    model, X = load("m.npz"), datasets.load("images.npy", target="labels.npy").X
+    logarithms = model.predict_log_proba(X).astype(np.float64)
+    assert f"{-(shares * logarithms).sum(axis=1).mean():.4f}" in out
+    assert f"accuracy  {100 * model.score(X, shares):.2f} %\n" in out
+    assert "predicted" not in out
+    err = error_of(capsys, "plot", "confusion", *arguments, code=1)
+    assert "the labels are probabilities" in err
+    err = error_of(capsys, "evaluate", *arguments, "--plot", "c.png", code=1)
+    assert "argument --plot: the labels of images.npy are probabilities" in err
+    np.save("shares.npy", shares[:, :7])
+    err = error_of(capsys, "evaluate", *arguments, code=1)
+    assert "images.npy: expected 10 columns of probabilities, one a class, got 7" in err
+    for wrong, message in (
+        (2 * shares, "which sum to 1, got the sum 2 in row 0"),
+        (-shares, "-0."),
+    ):
+        np.save("shares.npy", wrong)
+        err = error_of(capsys, "evaluate", *arguments, code=1)
+        assert "images.npy: expected " in err
+        assert message in err
+
+
+def test_many_classes_are_told_by_their_commonest_errors(capsys, here):
+    y = np.arange(120) % 40
+    X = np.eye(40)[y]
+    SoftmaxClassifier(max_iter=50, eta0=5.0, tol=None).fit(X, y).save("m.npz")
+    np.savez("many.npz", X=X, y=np.where(y == 7, 9, y))
+    out = output_of(capsys, "evaluate", "--model", "m.npz", "many.npz")
+    table, note = out.split("Most often mixed up:\n")[1].split("\n\n")
+    assert table.splitlines() == [
+        "true class  taken for  samples",
+        "9                   7        3",
+    ]
+    assert note.startswith("--plot FILE")
+    assert "precision" not in out
+
+
+def test_the_matrix_fits_a_narrow_terminal(here):
+    arguments = ["evaluate", "--model", "digits.npz", "test.npz"]
+    code, shown = in_terminal(arguments, columns="60")
+    assert code == 0
+    assert max(map(len, shown.splitlines())) <= 60
+    assert "true \\ predicted" in shown
+    code, shown = in_terminal(arguments, columns="40")
+    assert "true \\ predicted" not in shown
+    assert "--plot FILE" in shown
+
+
+def test_names_that_begin_alike_are_never_headings_cut_to_the_same(capsys, here, monkeypatch):
+    y = np.array(["grapefruit, pink", "grapefruit, red"])
+    SoftmaxClassifier(max_iter=9, tol=None).fit(np.eye(2), y).save("m.npz")
+    np.savez("fruit.npz", X=np.eye(2), y=y[::-1])
+    arguments = ("evaluate", "--model", "m.npz", "fruit.npz")
+    for width, has_matrix in ((88, True), (40, False)):
+        monkeypatch.setattr(evaluate, "width_of_output", lambda columns=width: columns)
+        out = output_of(capsys, *arguments)
+        assert ("true \\ predicted" in out) is has_matrix
+        assert ("Most often mixed up:" in out) is not has_matrix
+
+
+def test_a_confusion_matrix_of_too_many_classes_is_one_line(capsys, here):
+    X, y = np.zeros((1001, 1)), np.arange(1001)
+    np.savez("many.npz", X=X, y=y)
+    SoftmaxClassifier(max_iter=1, tol=None).fit(X, y).save("m.npz")
+    err = error_of(capsys, "plot", "confusion", "many.npz", "--model", "m.npz", code=1)
+    assert "argument --output: labels: expected at most 1000 classes, got 1001" in err
+
+
+def test_classes_have_the_names_that_the_file_has_for_them(capsys, here):
+    names = ("plane", "car", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+    X, y = np.zeros((10, 3072), np.uint8), list(range(10))
+    Path("cifar").mkdir()
+    for i in range(1, 6):
+        batch = {b"data": X, b"labels": y}
+        Path(f"cifar/data_batch_{i}").write_bytes(pickle.dumps(batch, protocol=2))
+    meta = {b"label_names": [name.encode() for name in names]}
+    Path("cifar/batches.meta").write_bytes(pickle.dumps(meta, protocol=2))
+    SoftmaxClassifier(max_iter=1, tol=None).fit(X, y).save("m.npz")
+    out = output_of(capsys, "evaluate", "--model", "m.npz", "cifar")
+    table = out.split("\n\n")[1].splitlines()
+    assert [line.split()[0] for line in table] == ["class", *names]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "reason"),
+    [
+        (("images.npy",), 2, "--target"),
+        (("wine.csv", "--target", "grape"), 1, "expected 64 features"),
+        (("strange.npz",), 1, "the label 12 is not among the model's classes: 0, 1"),
+        (
+            ("words.npz",),
+            1,
+            "words.npz: expected labels of one type with the classes, int64, got str",
+        ),
+        (("test.npz", "--plot", "a.nonsense"), 2, "--plot"),
+        (("test.npz", "--plot", "no/a.png"), 2, "--plot"),
+        (("test.npz", "--json", "test.npz"), 2, "--json"),
+        (("test.npz", "--json", "a.png", "--plot", "a.png"), 2, "--json"),
+    ],
+)
+def test_what_cannot_be_evaluated_is_one_line(capsys, here, arguments, code, reason):
+    np.savez("strange.npz", X=np.ones((2, 64)), y=[1, 12])
+    np.savez("words.npz", X=np.ones((2, 64)), y=["cat", "dog"])
+    arguments = ("evaluate", "--model", "digits.npz", *arguments)
+    assert reason in error_of(capsys, *arguments, code=code)
+
+
+def test_without_matplotlib_pictures_are_refused_at_once(capsys, here, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    for arguments in (("evaluate", "test.npz", "--plot", "c.png"), ("plot", "loss")):
+        err = error_of(capsys, *arguments, "--model", "digits.npz", code=1)
+        assert "pip install matplotlib" in err
+    assert output_of(capsys, "evaluate", "test.npz", "--model", "digits.npz")
+
+
+def test_without_safetensors_the_extra_is_named_before_the_training(capsys, here, monkeypatch):
+    monkeypatch.setitem(sys.modules, "safetensors", None)
+    monkeypatch.setattr(SoftmaxClassifier, "fit", None)
+    arguments = ("train", "train.npz", "--model", "m.safetensors")
+    assert "pip install safetensors" in error_of(capsys, *arguments, code=1)
+
+
+def test_predictions_next_to_labels():
+    predictions = Predictions(
+        np.array([0, 0, 1, 2]), np.array([0, 1, 1, 1]), np.array([0, 1, 2, 5.0])
+    )
+    assert predictions.scores() == (4, 0.5, 2.0)
+    assert predictions.scores(np.array([1, 3])) == (2, 0.0, 3.0)
+    confusion = predictions.confusion(3)
+    assert confusion.tolist() == [[1, 1, 0], [0, 1, 0], [0, 1, 0]]
+    assert most_confused(confusion, 5) == [(0, 1, 1), (2, 1, 1)]
+    assert most_confused(confusion, 1) == [(0, 1, 1)]
+
+
+# plot
+
+
+@pytest.mark.parametrize("kind", ["loss", "weights", "confusion"])
+def test_pictures_of_a_model(capsys, here, kind):
+    data = ["test.npz"] if kind == "confusion" else []
+    out = output_of(capsys, "plot", "--model", "digits.npz", kind, *data)
+    assert out == f"Picture: fastsoftmax-{kind}.png\n"
+    assert Path(f"fastsoftmax-{kind}.png").read_bytes().startswith(b"\x89PNG")
+    output_of(capsys, "plot", kind, *data, "--model", "digits.npz", "--output", "a.svg")
+    assert b"<svg" in Path("a.svg").read_bytes()
+
+
+def test_weights_are_drawn_in_the_shape_of_the_images(capsys, here):
+    X = np.arange(30.0).reshape(3, 2, 5)
+    np.save("wide.npy", X)
+    SoftmaxClassifier(max_iter=1, tol=None).fit(X.reshape(3, 10), [0, 1, 2]).save("m.npz")
+    assert "--image-shape" in error_of(capsys, "plot", "weights", "--model", "m.npz")
+    arguments = ("plot", "weights", "wide.npy", "--model", "m.npz", "--output", "a.png")
+    assert output_of(capsys, *arguments) == "Picture: a.png\n"
+
+
+def test_a_picture_that_matplotlib_cannot_make_is_one_line(capsys, here, monkeypatch):
+    monkeypatch.setenv("PATH", "")  # no LaTeX
+    err = error_of(capsys, "plot", "loss", "--model", "digits.npz", "--output", "a.pgf", code=1)
+    assert "argument --output: 'a.pgf' cannot be drawn: 'xelatex' not found" in err
+    assert not Path("a.pgf").exists()
+
+
+def test_data_may_come_after_options(capsys, here):
+    arguments = ("plot", "confusion", "--model", "digits.npz", "test.npz")
+    assert output_of(capsys, *arguments, "--output", "a.png") == "Picture: a.png\n"
+    assert "unrecognized arguments: more" in error_of(capsys, *arguments, "more")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "reason"),
+    [
+        (("templates",), 2, "loss"),
+        ((), 2, "WHAT"),
+        (("confusion",), 2, "DATA"),
+        (("loss", "test.npz"), 2, "DATA"),
+        (("loss", "--image-shape", "8x8"), 2, "--image-shape"),
+        (("weights", "--normalize"), 2, "--normalize"),
+        (("weights", "--image-shape", "8"), 2, "--image-shape"),
+        (("weights", "--image-shape", "0x8"), 2, "--image-shape"),
+        (("weights", "--image-shape", "9x9"), 2, "--image-shape"),
+        (("weights", "--model", "wine.safetensors"), 2, "--image-shape"),
+        (("loss", "--output", "a.nonsense"), 2, "--output"),
+        (("loss", "--output", "digits.npz"), 2, "also the model"),
+        (("loss", "--output", "no/a.png"), 2, "--output"),
+    ],
+)
+def test_what_cannot_be_drawn_is_one_line(capsys, here, arguments, code, reason):
+    arguments = ("plot", "--model", "digits.npz", *arguments)
+    assert reason in error_of(capsys, *arguments, code=code)
+
+
+# The page
+
+
+def test_the_commands_of_the_page_run(capsys, monkeypatch, tmp_path):
+    text = PAGE.read_text("utf-8")
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"^```(python|bash)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    assert [language for language, _ in blocks][:2] == ["python", "bash"]
+    n_commands = 0
+    for language, block in blocks:
+        if language == "python":
+            exec(compile(block, PAGE.name, "exec"), {})
+            continue
+        for line in block.replace("\\\n", " ").splitlines():
+            program, *arguments = line.split()
+            if program == "fastsoftmax":
+                output_of(capsys, *arguments)
+                n_commands += 1
+    assert n_commands >= 5

@@ -1,0 +1,343 @@
+"""Profiles: what they count adds up, and what they measure is not changed by it."""
+
+import json
+import subprocess
+import sys
+from collections import Counter
+from threading import Barrier, Thread
+
+import numpy as np
+import pytest
+from scipy.sparse import csr_array
+
+import fastsoftmax
+from fastsoftmax import SoftmaxClassifier, profile
+from fastsoftmax._arrays.threads import allowed_cpus
+from fastsoftmax.backends import recorder
+from fastsoftmax.profiling import roofline
+from fastsoftmax.profiling.cost_model import Work, work_of
+from fastsoftmax.profiling.profiler import BETWEEN, OUTSIDE
+from fastsoftmax.profiling.provenance import cpu_name
+from fastsoftmax.profiling.roofline import Peaks, measure_peaks
+
+PEAKS = Peaks(n_threads=2, float32=2e11, float64=1e11, read=3e10, copy=3e10)
+SEPARATE = {"scores", "softmax and loss", "gradient and update"}
+
+
+def problem(rng, n=300, d=40, c=5, dtype=np.float32):
+    return rng.normal(size=(n, d)).astype(dtype), np.arange(n) % c
+
+
+@pytest.mark.parametrize("shape", [(300, 40, 5), (300, 40, 60)], ids=["few", "many"])
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_the_phases_add_up_to_the_whole(backend, shape, n_jobs, rng):
+    X, y = problem(rng, *shape)
+    model = SoftmaxClassifier(backend=backend, n_jobs=n_jobs, max_iter=3, tol=None)
+    with profile() as p:
+        model.fit(X, y)
+    assert sum(time.seconds for time in p.times) == pytest.approx(p.seconds, rel=1e-9)
+    assert sum(time.share for time in p.times) == pytest.approx(1)
+    assert all(time.seconds >= 0 for time in p.times)
+    assert [e[:1] + e[3:7] for e in p.epochs] == [(backend, *shape[:2], shape[2], 2)] * 3
+    names = {time.name for time in p.times}
+    assert names >= {BETWEEN, OUTSIDE, "gather and convert"}
+    assert names >= ({recorder.TOGETHER} if backend == "naive" else SEPARATE)
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_a_profile_changes_no_bits_and_leaves_nothing_behind(backend, n_jobs, rng):
+    X, y = problem(rng)
+    parameters = {"backend": backend, "n_jobs": n_jobs, "max_iter": 2, "random_state": 0}
+    plain = SoftmaxClassifier(**parameters).fit(X, y)
+    with profile(trace=True) as p:
+        profiled = SoftmaxClassifier(**parameters).fit(X, y)
+    before = p.as_record(PEAKS)
+    np.testing.assert_array_equal(profiled.coef_, plain.coef_)
+    assert recorder.recorder is None
+    SoftmaxClassifier(**parameters).fit(X, y)
+    assert p.as_record(PEAKS) == before
+
+
+def test_every_profile_starts_from_nothing(rng):
+    X, y = problem(rng)
+    model = SoftmaxClassifier(backend="compiled", n_jobs=1, max_iter=1)
+    with profile(trace=True) as long:
+        for _ in range(20):
+            model.fit(X, y)
+    with profile(trace=True) as short:
+        model.fit(X, y)
+    assert len(long.epochs) == 20
+    assert len(short.epochs) == 1
+    assert len(long._spans) == 20 * len(short._spans)
+
+
+def test_the_loss_core_alone(rng):
+    logits, y = rng.normal(size=(2000, 50)), rng.integers(50, size=2000)
+    with profile() as p:
+        fastsoftmax.softmax_cross_entropy(logits, y, backend="compiled")
+    times = {time.name: time.seconds for time in p.times}
+    assert times["softmax and loss"] > 0
+    assert "scores" not in times
+    assert "ms per profile" in p.table(PEAKS)
+    with pytest.raises(ValueError, match=r"^profile: no epoch"):
+        p.plot(PEAKS)
+
+
+def test_two_threads_train_at_once(rng):
+    X, y = problem(rng)
+    barrier = Barrier(2)
+
+    def fit():
+        barrier.wait()
+        SoftmaxClassifier(backend="compiled", max_iter=30, tol=None).fit(X, y)
+
+    with profile() as p:
+        threads = [Thread(target=fit) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert len(p.epochs) == 60
+    assert sum(time.seconds for time in p.times) == pytest.approx(p.seconds, rel=1e-9)
+
+
+def test_only_one_profile_at_a_time():
+    with profile():
+        with pytest.raises(RuntimeError, match=r"^profile: another"), profile():
+            pass
+        assert recorder.recorder is not None
+    with profile():
+        pass
+
+
+def test_an_error_within_ends_the_profile(rng):
+    with pytest.raises(ZeroDivisionError), profile() as p:
+        raise ZeroDivisionError
+    assert p.seconds > 0
+    assert recorder.recorder is None
+
+
+def test_bad_arguments(rng):
+    with pytest.raises(TypeError, match=r"^trace: expected True or False"):
+        profile(trace=1)
+    with profile() as p:
+        pass
+    with pytest.raises(ValueError, match=r"^trace: the profile was made without"):
+        p.save_trace("trace.json")
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_a_trace(backend, n_jobs, rng, tmp_path):
+    X, y = problem(rng, n=600, d=400, c=10)
+    with profile(trace=True) as p:
+        SoftmaxClassifier(backend=backend, n_jobs=n_jobs, max_iter=2, tol=None).fit(
+            X[:200], y[:200]
+        )
+    p.save_trace(tmp_path / "trace.json")
+    events = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
+    works = [event for event in events if event["ph"] == "X"]
+    assert sum(event["name"] == f"epoch ({backend})" for event in works) == 2
+    assert all(event["ts"] >= 0 and event["dur"] >= 0 for event in works)
+    assert all(event["ts"] + event["dur"] <= p.seconds * 1e6 + 1 for event in works)
+    names = {e["tid"] for e in events if e["ph"] == "M" and e["name"] == "thread_name"}
+    assert names == {event["tid"] for event in works}
+    # Of one thread, each begins after the one before has ended.
+    for thread in names:
+        ends = 0.0
+        for event in works:
+            if event["tid"] == thread:
+                assert event["ts"] >= ends - 1e-6
+                ends = event["ts"] + event["dur"]
+    assert p.n_dropped == 0
+
+
+def test_more_stretches_than_a_trace_has_room_for(rng):
+    X, y = problem(rng, n=40_000, d=2, c=2)
+    with profile(trace=True) as p:
+        SoftmaxClassifier(backend="compiled", n_jobs=1, batch_size=1, max_iter=1).fit(X, y)
+    # Of every step: gathered, scored, loss, gradient, update.
+    assert p.n_dropped == 5 * 40_000 - (1 << 16)
+
+
+def test_the_work_of_an_epoch():
+    epoch = recorder.Epoch("compiled", 0, 1, 100, 20, 5, 10, "float32", 2000.0, 4, False, 2, True)
+    work = work_of(epoch)
+    assert work["gather and convert"] == (0, 0, 0)
+    assert work["scores"] == (20_000, 8000, 8000)
+    assert work["softmax and loss"] == (2500, 0, 0)
+    assert work["gradient and update"] == (20_000 + 4000, 8000, 0)
+    pixels = work_of(epoch._replace(bytes_of_value=1, is_converted=True))
+    assert pixels["gather and convert"] == (0, 2000, 2000)
+    assert pixels["scores"] == (20_000, 8000, 0)
+    large = epoch._replace(n_features=1000, n_classes=1000, dtype="float64", n_values=1e5)
+    large = work_of(large._replace(bytes_of_value=8))
+    weights = 10 * 1000 * 1000 * 8
+    assert large["gather and convert"] == (0, 800_000, 800_000)
+    assert large["scores"] == (2e8, 800_000 + weights, 0)
+    assert large["gradient and update"].bytes == 800_000 + 2 * weights
+    sparse = work_of(epoch._replace(n_values=300.0, bytes_of_value=8))
+    assert sparse["scores"] == (3000, 2400, 2400)
+    assert sparse["gradient and update"] == (3000, 2400, 0)
+    naive = work_of(epoch._replace(backend="naive"))
+    assert naive[recorder.TOGETHER].flop == 20_000 + 2500 + 20_000
+    assert naive["gradient and update"] == (4000, 0, 0)
+
+
+def test_work_adds_to_work_alone():
+    assert Work(1, 2, 3) + Work(4, 5, 6) == (5, 7, 9)
+    with pytest.raises(TypeError):
+        Work() + 1
+
+
+def test_an_epoch_over_sparse_rows_counts_the_values_stored(backend, rng):
+    X, y = problem(rng)
+    X[:, ::2] = 0
+    with profile() as p:
+        SoftmaxClassifier(backend=backend, max_iter=1, tol=None, n_jobs=1).fit(csr_array(X), y)
+    assert sum(epoch.n_values for epoch in p.epochs) == 300 * 20
+    assert {epoch.bytes_of_value for epoch in p.epochs} == {4 + 4}  # of a value and of its index
+
+
+def test_threads_that_wait_are_seen(rng):
+    X, y = problem(rng, n=4000, d=300, c=10)
+    with profile() as p:
+        SoftmaxClassifier(backend="compiled", n_jobs=2, max_iter=3, tol=None).fit(X, y)
+    if allowed_cpus() > 1:
+        assert p.n_threads == 2
+        assert next(time for time in p.times if time.name == "waiting").seconds > 0
+    with profile() as alone:
+        SoftmaxClassifier(backend="compiled", n_jobs=1, max_iter=3, tol=None).fit(X, y)
+    assert alone.n_threads == 1
+    assert "waiting" not in {time.name for time in alone.times}
+
+
+def test_blocks_of_one_pass_count_as_one_epoch(rng):
+    X, y = problem(rng, n=3000, d=500, dtype=np.int32)
+    with profile() as p:
+        SoftmaxClassifier(backend="compiled", batch_size=64, max_iter=1, eta0=1e-4).fit(X, y)
+    assert len(p.epochs) > 1
+    assert sum(epoch.n_samples for epoch in p.epochs) == 3000
+    assert p.as_record(PEAKS)["n_epochs"] == 1
+
+
+def test_the_table_holds_each_number_against_the_nearer_limit(rng):
+    X, y = problem(rng)
+    with profile() as p:
+        SoftmaxClassifier(backend="compiled", max_iter=2).fit(X, y)
+    rows = {line[:20].strip(): line[20:].split() for line in p.table(PEAKS).splitlines() if line}
+    assert rows["total"][1:] == ["100.0", "%"]
+    assert "peak of 2 threads: 200 GFLOP/s" in p.table(PEAKS)
+    assert max(map(len, p.table(PEAKS).splitlines())) <= 80
+    for time in p._phase_times(PEAKS):
+        if time.of_peak is not None:
+            of_compute = (time.flops or 0) / 2e11
+            of_memory = p._work()[time.name].memory / time.seconds / 3e10
+            assert time.of_peak == max(of_compute, of_memory)
+            assert time.limit == ("compute" if of_compute >= of_memory else "memory")
+
+
+def test_the_picture(rng, tmp_path):
+    X, y = problem(rng)
+    with profile() as p:
+        SoftmaxClassifier(backend="compiled", max_iter=2).fit(X, y)
+    figure = p.plot(PEAKS, {"somebody": 0.5})
+    labels = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    assert [label.partition(":")[0] for label in labels] == [
+        "scores",
+        "gradient and update",
+        "whole epoch (compiled)",
+        "somebody",
+    ]
+    figure.savefig(tmp_path / "roofline.svg")
+    assert (tmp_path / "roofline.svg").stat().st_size > 1000
+
+
+def test_the_peaks_of_this_machine():
+    one = measure_peaks(1)
+    # Any CPU of this century.
+    assert 1e8 < one.float64 < one.float32 * 1.5 < 1e13
+    assert 1e8 < one.read < 1e12
+    assert 1e8 < one.copy < 1e12
+    assert measure_peaks(1) is one
+
+
+class Machine:
+    """A compiled backend whose threads reach what is said of them, a try after another."""
+
+    def __init__(self, gains):
+        self.gains, self.n_tries = gains, Counter()
+
+    def measure_multiply_adds(self, is_double, n_rounds, n_threads):
+        return self.reached("float64" if is_double else "float32", n_threads, n_rounds)
+
+    def measure_bandwidth(self, memory, copies, n_threads):
+        assert memory.size
+        return self.reached("copy" if copies else "read", n_threads)
+
+    def reached(self, name, n_threads, n_rounds=None):
+        if n_rounds == roofline._FIRST_ROUNDS:  # how long it takes, not how fast it is
+            return 1e12
+        self.n_tries[name, n_threads] += 1
+        gains = self.gains.get((name, n_threads), [n_threads])
+        return 1e10 * gains[min(self.n_tries[name, n_threads], len(gains)) - 1]
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """Return a function that makes another machine of it."""
+
+    def make(gains):
+        made = Machine(gains)
+        monkeypatch.setattr(roofline, "_measured", {})
+        monkeypatch.setattr(roofline, "get_backend", lambda name: made)
+        monkeypatch.setattr(roofline, "allowed_cpus", lambda: 4)
+        monkeypatch.setattr(roofline, "BUFFER_BYTES", 4)
+        return made
+
+    return make
+
+
+def test_several_threads_are_never_said_to_be_slower_than_fewer(machine):
+    made = machine({("float32", 2): [0.7], ("read", 2): [0.9] * 5 + [1.5], ("copy", 4): [1.9]})
+    two = measure_peaks(2)
+    assert two == Peaks(2, 1e10, 2e10, 1.5e10, 2e10, ("float32",))
+    assert made.n_tries["float32", 2] == made.n_tries["read", 2] == 10  # once more
+    assert made.n_tries["copy", 2] == 5
+    assert measure_peaks(1) == Peaks(1, 1e10, 1e10, 1e10, 1e10)
+    assert measure_peaks(100) == Peaks(4, 4e10, 4e10, 4e10, 2e10, ("copy",))
+    assert measure_peaks(1).note() is None
+    assert two.note().startswith("float32: 2 threads together were slower than fewer")
+
+
+def test_a_table_says_that_fewer_threads_were_faster():
+    with profile() as p:
+        pass
+    assert "slower" not in p.table(PEAKS)
+    table = p.table(PEAKS._replace(by_fewer=("read",)))
+    assert "read: 2 threads together were slower" in table
+    assert max(map(len, table.splitlines())) < 80
+
+
+def test_what_is_saved_says_where_it_comes_from(tmp_path, rng):
+    with profile(trace=True, settings={"seed": 7}) as p:
+        SoftmaxClassifier(max_iter=2).fit(*problem(rng))
+    p.save_trace(tmp_path / "trace.json")
+    record, trace = p.as_record(PEAKS), json.loads((tmp_path / "trace.json").read_text())
+    for origin in (record, trace["otherData"]):
+        assert origin["settings"] == {"seed": 7}
+        assert origin["versions"]["fastsoftmax"] == fastsoftmax.__version__
+        assert origin["machine"]["cpu"] == cpu_name()
+        assert origin["date"].endswith("+00:00")
+        assert origin["epochs"][0]["n_samples"] > 0
+    title = p.plot(PEAKS).axes[0].get_title()
+    assert f"fastsoftmax {fastsoftmax.__version__}, {record['date']}, seed 7" in title
+    with pytest.raises(TypeError, match=r"^settings: expected a mapping or None, got 7"):
+        profile(settings=7)
+
+
+def test_nothing_heavy_is_imported():
+    code = "import fastsoftmax, sys; fastsoftmax.profile; print('matplotlib' in sys.modules)"
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == "False"

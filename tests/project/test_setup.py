@@ -1,0 +1,152 @@
+"""setup.py: what stops it says what to install, and a pure build leaves nothing compiled behind."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+from paths import ROOT
+
+SETUP = ROOT / "setup.py"
+# In a folder of its own, where it finds no sources: all that it does is what a test asks for.
+LOAD = f"""
+import runpy, sysconfig, setuptools
+setuptools.setup = lambda **_: None
+module = runpy.run_path({str(SETUP)!r})
+build = module["BuildKernels"](setuptools.Distribution())
+from distutils.ccompiler import new_compiler
+from distutils.sysconfig import customize_compiler
+build.compiler = new_compiler()
+customize_compiler(build.compiler)
+"""
+REQUIRE = "build._require_compiler()"
+# Prints all commands that the compiler's object would run.
+COMMANDS = """
+build._remove_fast_math()
+for command in vars(build.compiler).values():
+    if isinstance(command, list): print(*command)
+"""
+FAST_MATH = [
+    *("-ffast-math", "-Ofast", "-funsafe-math-optimizations", "-fassociative-math"),
+    *("-freciprocal-math", "-ffinite-math-only", "-fno-signed-zeros", "-ffp-contract=fast"),
+    *("-fno-trapping-math", "-ffp-model=fast", "-mdaz-ftz", "-fp-model=fast"),
+]
+NO_HEADERS = """
+sysconfig.get_paths = lambda: {"include": "no/such/folder"}
+sysconfig.get_config_var = lambda name: "no/such/folder"
+"""
+
+
+def after_loading(code, folder, **environment):
+    """Exit code, standard output, standard error."""
+    ran = subprocess.run(
+        [sys.executable, "-c", LOAD + code],
+        env={**os.environ, "FASTSOFTMAX_PURE": "1", **environment},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    return ran.returncode, ran.stdout, ran.stderr
+
+
+def compiler_in(folder, script):
+    """A program that is taken for the compiler."""
+    compiler = folder / "compiler"
+    compiler.write_text(f"#!/bin/sh\n{script}\n")
+    compiler.chmod(0o755)
+    return str(compiler)
+
+
+def test_a_compiler_that_works_is_accepted(tmp_path):
+    # Writes what follows -o: needs no compiler on the machine of the tests.
+    works = 'while [ "$1" != -o ]; do shift; done; : > "$2"'
+    include = "sysconfig.get_paths = lambda: {'include': '.'}\n"
+    (tmp_path / "Python.h").touch()
+    compiler = compiler_in(tmp_path, works)
+    code, _, err = after_loading(include + REQUIRE, tmp_path, CC=compiler)
+    assert (code, err) == (0, "")
+    code, _, err = after_loading(NO_HEADERS + REQUIRE, tmp_path, CC=compiler)
+    assert code == 1
+    for word in ("Python.h", "python3-dev", "python3-devel", "FASTSOFTMAX_PURE=1"):
+        assert word in err
+    assert "Traceback" not in err
+
+
+def test_a_compiler_that_is_there_but_fails_is_shown_with_its_error(tmp_path):
+    broken = compiler_in(tmp_path, "echo licence expired >&2; exit 3")
+    code, _, err = after_loading(REQUIRE, tmp_path, CC=broken)
+    assert code == 1
+    for word in ("no working C compiler", "licence expired", "FASTSOFTMAX_PURE=1"):
+        assert word in err
+    assert re.search(r"tried failed: .*exit (code|status) 3", err)
+    assert "Traceback" not in err
+
+
+def test_a_compiler_that_is_not_there_is_said_to_be_missing(tmp_path):
+    code, _, err = after_loading(REQUIRE, tmp_path, CC="no-such-compiler")
+    assert code == 1
+    assert "no working C compiler" in err
+
+
+@pytest.mark.parametrize("variable", ["CC", "CFLAGS", "CPPFLAGS", "LDFLAGS"])
+def test_fast_math_is_taken_out_of_every_command(tmp_path, variable):
+    program = ["some-cc"] if variable == "CC" else []
+    flags = " ".join([*program, "-march=core2", *FAST_MATH])
+    code, out, err = after_loading(COMMANDS, tmp_path, **{"CC": "some-cc", variable: flags})
+    assert (code, err) == (0, "")
+    message, *commands = out.splitlines()
+    assert message.startswith("fastsoftmax: compiling without ")
+    assert all(flag in message for flag in FAST_MATH)
+    words = " ".join(commands).split()
+    assert "-march=core2" in words  # which is the caller's to say
+    assert not set(FAST_MATH) & set(words)
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
+@pytest.mark.parametrize("flag", ["-ffast-math", "-Ofast", "-ffinite-math-only"])
+def test_fast_math_that_is_found_too_late_does_not_compile(tmp_path, flag):
+    """As where the compiler is a script that adds it."""
+    source = tmp_path / "source.c"
+    source.write_text('#include "runtime/platform.h"\n')
+    command = ["cc", "-std=c11", "-D_GNU_SOURCE", "-fsyntax-only", f"-I{SETUP.parent / 'csrc'}"]
+    plain = subprocess.run([*command, str(source)], capture_output=True, text=True)
+    assert (plain.returncode, plain.stderr) == (0, "")
+    fast = subprocess.run([*command, flag, str(source)], capture_output=True, text=True)
+    assert fast.returncode != 0
+    assert "results would be wrong" in fast.stderr
+
+
+def test_nothing_turns_subnormal_numbers_off():
+    code = """
+import numpy as np
+smallest = np.array([np.finfo(np.float64).smallest_subnormal])
+import fastsoftmax
+fastsoftmax.softmax(np.zeros((2, 3)))
+assert smallest * 1.0 > 0
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_a_pure_editable_install_removes_what_an_earlier_one_compiled(tmp_path):
+    folder = tmp_path / "fastsoftmax" / "backends"
+    folder.mkdir(parents=True)
+    kept = {"_core.pyx", "_core.pyi", "_core.c", "compiled.py"}
+    for name in kept | {"_core.abi3.so", "_core.cp311-win_amd64.pyd"}:
+        (folder / name).touch()
+    before = {path.name for path in folder.iterdir()}
+    assert after_loading("", tmp_path) == (
+        0,
+        "",
+        "",
+    )  # as another build is: that is no business of theirs
+    assert {path.name for path in folder.iterdir()} == before
+    code, out, err = after_loading(
+        "import sys; sys.argv.append('editable_wheel'); module['extensions']()", tmp_path
+    )
+    assert (code, err) == (0, "")
+    assert {path.name for path in folder.iterdir()} == kept
+    assert out.count("removing") == 2
+    assert "_core.abi3.so" in out

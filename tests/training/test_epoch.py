@@ -1,0 +1,300 @@
+"""Training: every update rule, every way of sampling, every backend, against the textbook's SGD."""
+
+import numpy as np
+import oracle
+import pytest
+from scipy.sparse import csr_array
+from sklearn.datasets import load_digits
+from trajectories import AGREEMENT, DEFAULTS, assert_follows, expected_trajectory, made_up
+
+from fastsoftmax import SoftmaxClassifier
+from fastsoftmax._arrays.csr import as_sparse_rows
+from fastsoftmax.backends import Data, Rule, State, TargetWeights
+
+RULES = {
+    "plain": {},
+    "l2": {"penalty": "l2", "alpha": 0.1},
+    "l1": {"penalty": "l1", "alpha": 0.02},
+    "elasticnet": {"penalty": "elasticnet", "alpha": 0.05, "l1_ratio": 0.4},
+    "elasticnet, all l1": {"penalty": "elasticnet", "alpha": 0.02, "l1_ratio": 1},
+    "momentum": {"momentum": 0.9},
+    "nesterov": {"momentum": 0.9, "nesterov": True},
+    "all at once": {
+        "penalty": "elasticnet",
+        "alpha": 0.05,
+        "l1_ratio": 0.5,
+        "momentum": 0.7,
+        "nesterov": True,
+        "learning_rate": "invscaling",
+    },
+    "no intercept": {"fit_intercept": False},
+    "no intercept, momentum, l1": {
+        "fit_intercept": False,
+        "momentum": 0.5,
+        "penalty": "l1",
+        "alpha": 0.02,
+    },
+    "replacement": {"replacement": True},
+    "replacement, no shuffle": {"replacement": True, "shuffle": False},
+    "no shuffle": {"shuffle": False},
+    "batches that do not divide": {"batch_size": 7},
+    "one sample a step": {"batch_size": 1, "eta0": 0.05},
+    "one batch": {"batch_size": 45},
+    "a batch of more than all": {"batch_size": 1000},
+    "invscaling": {"learning_rate": "invscaling", "eta0": 0.5, "power_t": 0.25},
+    "callable": {"learning_rate": lambda step: 0.3 / (1 + step % 4)},
+    "a rate of zero at times": {"learning_rate": lambda step: 0.2 * (step % 2)},
+    "eight threads": {"n_jobs": 8},
+}
+
+
+@pytest.mark.parametrize("n_epochs", [1, 4])
+@pytest.mark.parametrize("rule", RULES.values(), ids=RULES.keys())
+def test_every_rule_follows_the_textbook(backend, dtype, rule, n_epochs):
+    X, y = made_up(45, 19, 7, dtype)
+    parameters = DEFAULTS | rule
+    model = SoftmaxClassifier(backend=backend, max_iter=n_epochs, **parameters).fit(X, y)
+    assert model.coef_.dtype == model.intercept_.dtype == dtype
+    expected = expected_trajectory(X, y, 7, n_epochs, parameters)
+    assert_follows(model, expected, AGREEMENT[dtype])
+    assert model.n_iter_ == n_epochs
+    assert model.t_ == n_epochs * -(-45 // parameters["batch_size"])
+    if parameters.get("penalty") == "l1":
+        assert (model.coef_ == 0).any()
+
+
+@pytest.mark.parametrize(
+    "shape", [(5, 1, 2), (20, 16, 2), (21, 33, 3), (40, 17, 16), (70, 100, 33)]
+)
+def test_shapes_that_are_no_multiples_of_vectors(backend, dtype, shape):
+    X, y = made_up(*shape, dtype)
+    y[: shape[2]] = np.arange(shape[2])[: len(y)]
+    parameters = DEFAULTS | RULES["all at once"]
+    model = SoftmaxClassifier(backend=backend, max_iter=2, **parameters).fit(X, y)
+    assert_follows(model, expected_trajectory(X, y, shape[2], 2, parameters), AGREEMENT[dtype])
+
+
+@pytest.mark.parametrize("n_jobs", [2, 3, 8])
+@pytest.mark.parametrize(
+    ("shape", "batch_size"),
+    # short rows, in chunks of samples: one thread's worth each, and as many as there may be; then two
+    # panels of features, of which two minibatches fit the caches or do not
+    [((520, 65, 11), 256), ((1500, 45, 40), 1300), ((160, 700, 3), 100), ((150, 2200, 2), 128)],
+)
+def test_steps_large_enough_for_threads(backend, dtype, shape, batch_size, n_jobs):
+    X, y = made_up(*shape, dtype)
+    parameters = DEFAULTS | RULES["all at once"] | {"batch_size": batch_size, "max_iter": 2}
+    model = SoftmaxClassifier(backend=backend, **parameters | {"n_jobs": n_jobs}).fit(X, y)
+    assert_follows(model, expected_trajectory(X, y, shape[2], 2, parameters), AGREEMENT[dtype])
+    if backend != "vectorized":  # whose matrix product is its BLAS library's affair
+        one_thread = SoftmaxClassifier(backend=backend, **parameters).fit(X, y)
+        np.testing.assert_array_equal(model.coef_, one_thread.coef_)
+        assert model.loss_curve_ == one_thread.loss_curve_
+
+
+DIGITS = {
+    "as they come": (1, {"eta0": 0.002, "batch_size": 128}),
+    "scaled, momentum": (16, {"eta0": 0.1, "momentum": 0.9, "penalty": "l2", "alpha": 1e-3}),
+    "scaled, l1": (16, {"eta0": 0.5, "penalty": "l1", "alpha": 1e-3}),
+}
+
+
+@pytest.mark.parametrize(("divisor", "rule"), DIGITS.values(), ids=DIGITS.keys())
+def test_trajectories_agree_on_digits(backend, dtype, divisor, rule):
+    X, y = load_digits(return_X_y=True)
+    X = (X / divisor).astype(dtype)
+    parameters = DEFAULTS | {"batch_size": 200, "n_jobs": None} | rule
+    model = SoftmaxClassifier(backend=backend, max_iter=3, **parameters).fit(X, y)
+    expected = expected_trajectory(X, y, 10, 3, parameters)
+    # half to each side: then any two backends agree to the whole
+    np.testing.assert_allclose(model.loss_curve_, expected.curve, rtol=AGREEMENT[dtype] / 2)
+    assert model.score(X, y) > 0.8
+
+
+def test_trajectories_agree_where_the_loss_gets_small(backend):
+    X, y = load_digits(return_X_y=True)
+    X, y = (X / 16)[y < 2].astype(np.float32), y[y < 2]
+    parameters = DEFAULTS | {"penalty": None, "eta0": 1.0, "batch_size": 20, "n_jobs": None}
+    model = SoftmaxClassifier(backend=backend, max_iter=60, **parameters).fit(X, y)
+    expected = expected_trajectory(X, y, 2, 60, parameters)
+    assert model.loss_curve_[-1] < 2e-3
+    np.testing.assert_allclose(model.loss_curve_, expected.curve, rtol=AGREEMENT[np.float32] / 2)
+
+
+def test_partial_fit_goes_on_where_it_was(backend, dtype):
+    X, y = made_up(45, 19, 7, dtype)
+    parameters = DEFAULTS | RULES["all at once"]
+    whole = SoftmaxClassifier(backend=backend, max_iter=3, **parameters).fit(X, y)
+    parts = SoftmaxClassifier(backend=backend, **parameters)
+    for _ in range(3):
+        parts.partial_fit(X, y, classes=np.arange(7))
+    np.testing.assert_array_equal(parts.coef_, whole.coef_)
+    np.testing.assert_array_equal(parts.intercept_, whole.intercept_)
+    assert parts.loss_curve_ == whole.loss_curve_
+    assert (parts.t_, parts.n_iter_) == (whole.t_, whole.n_iter_)
+
+
+@pytest.mark.parametrize("kind", ["integers", "float16", "bool", "list"])
+def test_other_dtypes_are_converted_in_blocks(backend, monkeypatch, kind):
+    # So few bytes that the blocks are single minibatches: they must join to the same trajectory.
+    monkeypatch.setattr("fastsoftmax.training.epoch._BLOCK_BYTES", 1)
+    X, y = made_up(45, 19, 7, np.float64)
+    X = {"integers": (4 * X).astype(np.int16), "float16": X.astype(np.float16), "bool": X > 0}.get(
+        kind, X.tolist()
+    )
+    computed = np.float32 if kind == "float16" else np.float64
+    parameters = DEFAULTS | RULES["momentum"]
+    model = SoftmaxClassifier(backend=backend, max_iter=2, **parameters).fit(X, y)
+    assert model.coef_.dtype == computed
+    expected = expected_trajectory(np.array(X, computed), y, 7, 2, parameters)
+    assert_follows(model, expected, AGREEMENT[computed])
+
+
+def test_layouts_of_X_give_the_same_bits(backend, dtype, layout):
+    X, y = made_up(45, 19, 7, dtype)
+    came = layout(X)
+    parameters = DEFAULTS | {"max_iter": 2, "momentum": 0.9}
+    expected = SoftmaxClassifier(backend=backend, **parameters).fit(X, y)
+    model = SoftmaxClassifier(backend=backend, **parameters).fit(came, layout(y))
+    np.testing.assert_array_equal(model.coef_, expected.coef_)
+    assert model.loss_curve_ == expected.loss_curve_
+    np.testing.assert_array_equal(came, X)
+    assert model.predict(came).tolist() == expected.predict(X).tolist()
+    np.testing.assert_allclose(  # a matrix product may sum in another order
+        model.decision_function(came),
+        expected.decision_function(X),
+        rtol=0,
+        atol=2 * 21 * np.finfo(dtype).eps * np.abs(X).max() * np.abs(model.coef_).sum(axis=1).max(),
+    )
+
+
+@pytest.mark.parametrize("n_threads", [1, 2, 8])
+@pytest.mark.parametrize("momentum", [0.0, 0.8])
+@pytest.mark.parametrize("soft", [False, True], ids=["labels", "probabilities"])
+@pytest.mark.parametrize(
+    ("n", "d", "c"), [(13, 17, 5), (13, 300, 5), (30, 530, 45)], ids=["short", "few", "many"]
+)
+def test_one_step_of_a_kernel(kernels, dtype, rng, n, d, c, soft, momentum, n_threads):
+    X = np.repeat(rng.normal(size=(n, d)), 2, axis=0).astype(dtype)[::2]  # strided rows
+    targets = rng.dirichlet(np.ones(c), n).astype(dtype) if soft else rng.integers(c, size=n)
+    arrays = [rng.normal(size=size).astype(dtype) for size in ((c, d), c, (c, d), c)]
+    if not momentum:
+        arrays[2:] = [None, None]
+    state = State(*[None if array is None else array.copy() for array in arrays])
+    start = [np.zeros_like(arrays[i % 2]) if arrays[i] is None else arrays[i] for i in range(4)]
+    rule, rate = Rule(l2=0.05, l1=0.1, momentum=momentum, nesterov=soft), 0.3
+    order = rng.integers(n, size=7)
+    expected = oracle.sgd(
+        X, targets, [order], 7, lambda step: rate, start=start, n_classes=c, **rule._asdict()
+    )
+    rates = np.array([rate])
+    objectives = kernels.sgd_epoch(Data(X, targets), state, rule, order, 7, rates, n_threads)
+
+    # One step. Its gradient is a mean over the minibatch of products of X with errors of p, which are
+    # those of the logits (a sum of d + 1 terms, twice) and of a softmax; then come a few operations.
+    u = np.finfo(dtype).eps / 2
+    largest = np.abs(X).max()
+    logits = (np.abs(X) @ np.abs(arrays[0]).T + np.abs(arrays[1])).max()
+    of_gradient = u * largest * (2 * (d + 2) * logits + c + len(order) + 20)
+    sizes = [float(np.abs(array).max()) for array in (*start, *expected[:4])]
+    bound = rate * of_gradient + 4 * u * (sum(sizes) + rate * largest)
+    np.testing.assert_allclose(objectives, expected.curve, rtol=0, atol=2 * bound / rate)
+    for ours, theirs in zip(state[:4], expected[:4], strict=True):
+        if ours is not None:
+            np.testing.assert_allclose(ours, theirs.astype(float), rtol=0, atol=bound)
+
+
+@pytest.mark.parametrize(("d", "c"), [(17, 5), (300, 5), (300, 45)], ids=["short", "few", "many"])
+def test_a_step_whose_loss_is_not_finite_is_not_taken(kernels, dtype, rng, d, c):
+    X, targets = rng.normal(size=(30, d)).astype(dtype), rng.integers(c, size=30)
+    X[17] = np.inf
+    start = [np.full(size, 8, dtype) for size in ((c, d), c, (c, d), c)]
+    state, before = (State(*[array.copy() for array in start]) for _ in range(2))
+    rule = Rule(l2=0.05, l1=0.1, momentum=0.5, nesterov=False)
+    rates, order = np.full(3, 0.1), np.arange(30)
+    kernels.sgd_epoch(Data(X, targets), before, rule, order[:10], 10, rates[:1], 2)
+    objectives = kernels.sgd_epoch(Data(X, targets), state, rule, order, 10, rates, 2)
+    assert len(objectives) == 2
+    assert np.isfinite(objectives).tolist() == [True, False]
+    for ours, theirs in zip(state[:4], before[:4], strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("n_threads", [1, 3])
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+@pytest.mark.parametrize("of_rows", [False, True], ids=["no weights", "weights"])
+@pytest.mark.parametrize("soft", [False, True], ids=["labels", "probabilities"])
+@pytest.mark.parametrize(
+    ("n", "d", "c"), [(70, 17, 5), (70, 300, 5), (30, 530, 45)], ids=["short", "few", "many"]
+)
+@pytest.mark.parametrize("is_sparse", [False, True], ids=["dense", "sparse"])
+def test_steps_with_weights_smoothing_and_sums(
+    kernels, dtype, rng, n, d, c, soft, of_rows, smoothing, n_threads, is_sparse
+):
+    X = (rng.normal(size=(n, d)) * (rng.random((n, d)) < 0.3)).astype(dtype)
+    targets = rng.dirichlet(np.ones(c), n).astype(dtype) if soft else rng.integers(c, size=n)
+    rows = rng.random(n) * 2 if of_rows else None
+    start = [rng.normal(size=size).astype(dtype) / 8 for size in ((c, d), c, (c, d), c)]
+    sums = [rng.normal(size=size).astype(dtype) for size in ((c, d), c)]
+    state = State(*[array.copy() for array in (*start, *sums)])
+    l1 = 0.0 if is_sparse else 0.02
+    rule, rates = Rule(0.05, l1, 0.5, nesterov=soft, subgradient=True), np.array([0.3, 0.2])
+    order, batch_size = rng.permutation(n)[: n - 5], (n + 10) // 2
+    expected = oracle.sgd(
+        *(X, targets, [order], batch_size, lambda step: rates[step]),
+        **(
+            {"start": start, "n_classes": c, "row_weights": rows, "smoothing": smoothing}
+            | rule._asdict()
+        ),
+    )
+    given = as_sparse_rows("X", csr_array(X)) if is_sparse else X
+    data = Data(given, targets, weights=TargetWeights(rows, None, smoothing))
+    done = kernels.sgd_epoch(data, state, rule, order, batch_size, rates, n_threads)
+
+    u = np.finfo(dtype).eps / 2
+    tolerance = (
+        2 * (d + n + c) * u * 8
+    )  # a logit and a gradient are sums of so many terms of at most 8
+    of_last = len(order) - batch_size
+    objective = (batch_size * done[0] + of_last * done[1]) / len(order)
+    if not is_sparse:  # there the penalty of the first step stands for that of the second one
+        np.testing.assert_allclose(objective, expected.curve[0], rtol=tolerance)
+    for ours, theirs in zip(state[:2], expected[:2], strict=True):
+        np.testing.assert_allclose(ours, theirs.astype(float), rtol=0, atol=tolerance)
+    for ours, before, theirs in zip(state[4:], sums, expected[5:], strict=True):
+        np.testing.assert_allclose(ours, before + theirs.astype(float), rtol=0, atol=3 * tolerance)
+
+
+def test_an_epoch_stops_before_a_step_whose_loss_is_not_finite(kernels, dtype, rng):
+    X, targets = rng.normal(size=(12, 5)).astype(dtype), np.arange(12) % 3
+    X[8, 2] = np.nan
+    rule, rates = Rule(0.01, 0.01, 0.5, False), np.full(4, 0.1)
+    order = np.arange(12)
+
+    def run(n_steps):
+        state = State(*(np.zeros(size, dtype) for size in ((3, 5), 3, (3, 5), 3)))
+        rows = order[: 3 * n_steps]
+        done = kernels.sgd_epoch(Data(X, targets), state, rule, rows, 3, rates[:n_steps], 2)
+        return done, state
+
+    objectives, state = run(4)
+    before, two_steps = run(2)
+    assert len(objectives) == 3
+    assert np.isnan(objectives[2])
+    np.testing.assert_array_equal(objectives[:2], before)
+    for ours, theirs in zip(state, two_steps, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_the_minimum_is_that_of_another_solver():
+    from sklearn.linear_model import LogisticRegression
+
+    X, y = made_up(120, 6, 3, np.float64)
+    alpha = 0.05
+    solver = LogisticRegression(C=1 / (alpha * len(X)), tol=1e-10, max_iter=10_000).fit(X, y)
+    # All samples in a step: gradient descent, which converges linearly to the one minimum.
+    model = SoftmaxClassifier(
+        alpha=alpha, batch_size=120, eta0=0.5, momentum=0.9, max_iter=600, tol=None
+    ).fit(X, y)
+    np.testing.assert_allclose(model.coef_, solver.coef_, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(model.predict_proba(X), solver.predict_proba(X), rtol=0, atol=1e-6)
