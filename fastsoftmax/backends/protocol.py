@@ -1,6 +1,6 @@
 """What a backend is: the functions that every one of them provides, with the same arguments.
 
-Inputs arrive validated (`fastsoftmax.loss` and `fastsoftmax.sgd` see to that): native float32 or
+Inputs arrive validated (`fastsoftmax.loss` and `fastsoftmax.training.epoch` see to that): native float32 or
 float64, aligned, rows contiguous. Outputs are preallocated and overwritten, never read.
 
 Every function over rows of logits returns the index of the first row that has no softmax (a NaN or

@@ -274,7 +274,7 @@ def test_tensors_are_read_where_they_lie(monkeypatch):
         seen.append(array)
         return softmax_cross_entropy(array, *arguments, **options)
 
-    monkeypatch.setattr("fastsoftmax.loss.softmax_cross_entropy", record)
+    monkeypatch.setattr("fastsoftmax.loss.functional.softmax_cross_entropy", record)
     cross_entropy(logits.requires_grad_(), target)
     assert seen[0].__array_interface__["data"][0] == logits.data_ptr()
     loss, dlogits = softmax_cross_entropy(logits.detach(), target)

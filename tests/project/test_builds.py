@@ -48,7 +48,7 @@ def test_the_version_is_in_one_place():
     assert PYPROJECT["tool"]["setuptools"]["dynamic"]["version"] == {
         "attr": "fastsoftmax._version.__version__"
     }
-    files = [*PACKAGE.rglob("*.py"), *PACKAGE.rglob("*.p[yx][xid]"), *ROOT.glob("csrc/*")]
+    files = [*PACKAGE.rglob("*.py"), *PACKAGE.rglob("*.p[yx][xid]"), *ROOT.glob("csrc/**/*.[ch]")]
     files += [ROOT / "setup.py", ROOT / "pyproject.toml", ROOT / "Makefile", ROOT / "README.md"]
     files += [*ROOT.glob("docs/*.md")]
     literal = re.compile(rf"(?<![\d.=]){re.escape(version)}(?![\d.])")

@@ -131,9 +131,9 @@ assert smallest * 1.0 > 0
 
 
 def test_a_pure_editable_install_removes_what_an_earlier_one_compiled(tmp_path):
-    folder = tmp_path / "fastsoftmax" / "backends"
+    folder = tmp_path / "fastsoftmax" / "backends" / "compiled"
     folder.mkdir(parents=True)
-    kept = {"_core.pyx", "_core.pyi", "_core.c", "compiled.py"}
+    kept = {"_core.pyx", "_core.pyi", "_core.c", "__init__.py"}
     for name in kept | {"_core.abi3.so", "_core.cp311-win_amd64.pyd"}:
         (folder / name).touch()
     before = {path.name for path in folder.iterdir()}
