@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 
 from fastsoftmax import SoftmaxClassifier, linear_cross_entropy, softmax_cross_entropy
+from fastsoftmax.cli.measure import Timing, measure
 from fastsoftmax.datasets import make_linear_teacher
+from fastsoftmax.threads import allowed_cpus
 
 from .peers.busy import LOADS, measure_beside
-from .peers.rounds import Timing, measure
 from .peers.text import made_up_text
-from .peers.threads import allowed_cpus, limited
+from .peers.threads import limited
 
 # By the names of ratios.
 Ratios = dict[str, float]

@@ -14,10 +14,9 @@ from rich.table import Table
 from rich.text import Text
 
 from fastsoftmax.cli.errors import FAILED, CommandError
+from fastsoftmax.cli.measure import Timing
 from fastsoftmax.cli.numbers import duration, three_digits
 from fastsoftmax.provenance import provenance
-
-from .rounds import Timing
 
 _PACKAGES = ("torch", "jax")  # besides those of every measurement
 _WIDTH_OF_A_FILE = 120
