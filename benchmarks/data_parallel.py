@@ -24,6 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 import fastsoftmax
+from fastsoftmax.cli.timing import turns
 from fastsoftmax.dask import SoftmaxClassifier
 
 _CHUNK_BYTES = 1 << 25
@@ -128,14 +129,13 @@ def speed(args: argparse.Namespace) -> None:
     with cluster_of(2):
         X, y = collections_of(n, d, c, n_chunks)
         local_X, local_y = X.compute(), y.compute()
-        seconds: dict[str, list[float]] = {}
         ways = {"one process, two threads": lambda: seconds_of_local_epoch(local_X, local_y)}
         for epochs in args.local_epochs:
             name = f"two workers, averaged every {epochs} epochs" if epochs > 1 else "two workers"
             ways[name] = partial(seconds_of_epoch, X, y, epochs)
-        for _ in range(args.rounds):
-            for name, way in ways.items():
-                seconds.setdefault(name, []).append(way())
+        seconds: dict[str, list[float]] = {name: [] for name in ways}
+        for _, name in turns([*ways], args.rounds):
+            seconds[name].append(ways[name]())
     table = Table("way", "ms an epoch", "speed")
     reference = median(seconds["one process, two threads"])
     for name, times in seconds.items():
@@ -184,12 +184,10 @@ def loss(args: argparse.Namespace) -> None:
         }
         for name, (kind, parameters) in ways.items():
             seen: dict[int, Any] = {}
-            begun: list[float] = []
 
-            def note(end: Any, seen: Any = seen, begun: Any = begun) -> None:
+            def note(end: Any, seen: Any = seen) -> None:
                 model = end.model
                 seen[end.epoch] = model.coef_, model.intercept_
-                begun.append(perf_counter())
 
             on_cluster = kind is SoftmaxClassifier
             model = kind(

@@ -21,7 +21,7 @@ from fastsoftmax.cli.errors import BAD_ARGUMENTS, FAILED, INTERRUPTED, CommandEr
 try:
     from rich.text import Text
 
-    from .guarded import Ratios, groups
+    from .guard_cases import Ratios, groups
     from .peers import tables
     from .peers.threads import confine
 except ModuleNotFoundError as error:  # rich, threadpoolctl or SciPy

@@ -9,8 +9,6 @@ the rest. In turns, medians; nothing else should run.
 import argparse
 import warnings
 from collections.abc import Callable
-from statistics import median
-from time import perf_counter
 from typing import Any
 
 import joblib
@@ -22,6 +20,7 @@ from sklearn.model_selection import GridSearchCV, ShuffleSplit
 
 from fastsoftmax import SoftmaxClassifier, search
 from fastsoftmax._arrays.threads import default_n_threads
+from fastsoftmax.cli.timing import measure
 
 SHAPES = [(20000, 784, 10), (20000, 784, 10, "uint8"), (50000, 54, 7), (1797, 64, 10)]
 RATES, REGS = np.geomspace(1e-4, 1e-2, 4), np.geomspace(1e-5, 1e-2, 4)
@@ -75,19 +74,11 @@ def main() -> None:
     warnings.simplefilter("ignore", ConvergenceWarning)
     table = Table("shape", "way", "seconds", "over search")
     for shape in SHAPES:
-        calls = ways(*problem_of(shape))
-        seconds: dict[str, list[float]] = {name: [] for name in calls}
-        for turn in range(rounds + 1):
-            for name, call in calls.items():
-                begun = perf_counter()
-                call()
-                if turn:  # the first one warms up
-                    seconds[name].append(perf_counter() - begun)
-        medians = {name: median(times) for name, times in seconds.items()}
-        for name, time in medians.items():
-            ratio = f"{time / medians['search']:.2f}"
+        timings = measure(ways(*problem_of(shape)), rounds)
+        for name, timing in timings.items():
+            ratio = f"{timing.median / timings['search'].median:.2f}"
             shown = "x".join(map(str, shape)) if name == "search" else ""
-            table.add_row(shown, name, f"{time:.3f}", ratio)
+            table.add_row(shown, name, f"{timing.median:.3f}", ratio)
         table.add_section()
     Console().print(table)
     print(f"{len(RATES) * len(REGS)} combinations, {EPOCHS} epochs, minibatches of {BATCH}.")

@@ -6,17 +6,16 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from timeit import Timer
 
 from rich.console import Console
 
-from fastsoftmax.cli.machine import wait_for_sleeping_threads
+from fastsoftmax._arrays.threads import allowed_cpus
+from fastsoftmax.cli.timing import Timing, turns, warmed_up
 
 from . import tables
 from .contender import present_and_missing
 from .epochs import ROWS, made_up_row
-from .rounds import Timing, repeats_for
-from .threads import allowed_cpus, limited
+from .threads import limited
 from .trainers import PEERS, FastSoftmax, Trainer
 
 SHAPE = "60000x784x10x128"
@@ -110,20 +109,14 @@ def measure_beside(
     fits: Mapping[str, Callable[[], None]], loads: list[int], n_rounds: int, epochs: int
 ) -> dict[int, dict[str, Timing]]:
     """Return the times of an epoch by load and contender; in a round every load has its turn."""
-    repeats = {}
-    for name, fit in fits.items():
-        fit()
-        repeats[name] = repeats_for(fit, _SECONDS_A_TURN)
+    turn_of = {name: warmed_up(fit, _SECONDS_A_TURN) for name, fit in fits.items()}
     seconds: dict[int, dict[str, list[float]]] = {
         load: {name: [] for name in fits} for load in loads
     }
-    for _ in range(n_rounds):
-        for load in loads:
-            with busy_neighbours(load):
-                for name, fit in fits.items():
-                    wait_for_sleeping_threads()
-                    taken = Timer(fit).timeit(repeats[name])
-                    seconds[load][name].append(taken / repeats[name] / epochs)
+    for i, load in turns(loads, n_rounds):
+        with busy_neighbours(load):
+            for _, name in turns([*fits], 1, seed=i):
+                seconds[load][name].append(turn_of[name]() / epochs)
     return {
         load: {name: Timing(times) for name, times in of_load.items()}
         for load, of_load in seconds.items()

@@ -12,12 +12,12 @@ from rich.console import Console
 from rich.text import Text
 
 from fastsoftmax.cli.machine import wait_for_sleeping_threads
+from fastsoftmax.cli.timing import Timing, measure
 from fastsoftmax.profiling.roofline import measure_peaks
 
 from . import tables, text
 from .contender import present_and_missing
 from .problem import Problem, digits, made_up, pixels
-from .rounds import Timing, measure
 from .threads import limited
 from .trainers import PEERS, FastSoftmax, Pixels, Standardised, Trainer
 
@@ -172,7 +172,7 @@ def outcome_of(
     trainers = [contender(problem, n_threads) for contender in contenders]
     seed = 0
 
-    def begin_round(i: int) -> None:
+    def begin_turn(i: int) -> None:
         nonlocal seed
         seed = i
 
@@ -184,7 +184,7 @@ def outcome_of(
             {trainer.name: fit_of(trainer) for trainer in trainers},
             n_rounds,
             _SECONDS_A_TURN,
-            begin_round,
+            begin_turn,
         )
     # A logit is a sum of n_features products. Its rounding errors, and those of the steps, which
     # contract, add up as random signs do.

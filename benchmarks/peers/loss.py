@@ -9,10 +9,11 @@ import numpy as np
 from rich.console import Console
 from rich.text import Text
 
+from fastsoftmax.cli.timing import Timing, measure
+
 from . import tables
 from .contender import present_and_missing
 from .losses import PEERS, FastSoftmax, LossCore
-from .rounds import Timing, measure
 from .threads import limited
 
 NAMES = tuple(peer.name for peer in PEERS)

@@ -15,9 +15,8 @@ from rich.text import Text
 
 from fastsoftmax.cli.errors import FAILED, CommandError
 from fastsoftmax.cli.numbers import duration, three_digits
+from fastsoftmax.cli.timing import Timing
 from fastsoftmax.profiling.provenance import provenance
-
-from .rounds import Timing
 
 _PACKAGES = ("torch", "jax")  # besides those of every measurement
 _WIDTH_OF_A_FILE = 120

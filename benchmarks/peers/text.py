@@ -19,10 +19,10 @@ from rich.console import Console
 from rich.text import Text
 
 from fastsoftmax import SoftmaxClassifier
+from fastsoftmax.cli.timing import Timing, measure
 
 from . import tables
 from .contender import Contender, present_and_missing
-from .rounds import Timing, measure
 from .threads import limited
 
 NAME = "40000x65536x20x32"
@@ -180,7 +180,7 @@ def outcome_of(
             epochs[trainer.name], accuracies[trainer.name] = _epochs_to(target, trainer)
         seed = 0
 
-        def begin_round(i: int) -> None:
+        def begin_turn(i: int) -> None:
             nonlocal seed
             seed = i
 
@@ -191,7 +191,7 @@ def outcome_of(
             {trainer.name: partial(fit, trainer) for trainer in trainers},
             n_rounds,
             _SECONDS_A_TURN,
-            begin_round,
+            begin_turn,
         )
     return Outcome(target, epochs, accuracies, timings)
 

@@ -34,13 +34,6 @@ def confine(n_threads: int) -> None:
         os.sched_setaffinity(int(thread.name), allowed)
 
 
-def allowed_cpus() -> int:
-    """Return how many CPUs this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 @contextmanager
 def limited(n_threads: int) -> Iterator[None]:
     """Limit the libraries that are loaded by now: NumPy's and SciPy's BLAS, and OpenMP."""

@@ -1,7 +1,6 @@
 """The same epoch by other libraries, those that are installed, to place them on a picture."""
 
 from collections.abc import Callable
-from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -10,6 +9,7 @@ from numpy.typing import NDArray
 from .._optional import import_optional, why_missing
 from ..classifier.classifier import SoftmaxClassifier
 from .errors import FAILED, CommandError
+from .timing import measure
 
 _RUNS = 3
 _RATE = 1e-3
@@ -28,22 +28,15 @@ def seconds_an_epoch(
         raise CommandError(str(error), FAILED) from None
     X = X.astype(np.float64 if X.dtype == np.float64 else np.float32, copy=False)
     y = np.unique(y, return_inverse=True)[1]
-    seconds, reasons = {}, {}
+    epochs, reasons = {}, {}
     with threadpoolctl.threadpool_limits(n_threads):
         for name, (module, prepare) in _PEERS.items():
             if (reason := why_missing(module)) is not None:
                 reasons[name] = reason
-                continue
-            epoch = prepare(X, y, batch_size, n_threads)
-            epoch()
-            seconds[name] = sorted(_time(epoch) for _ in range(_RUNS))[_RUNS // 2]
-    return seconds, reasons
-
-
-def _time(epoch: Callable[[], object]) -> float:
-    start = perf_counter()
-    epoch()
-    return perf_counter() - start
+            else:
+                epochs[name] = prepare(X, y, batch_size, n_threads)
+        timings = measure(epochs, _RUNS)
+    return {name: timing.median for name, timing in timings.items()}, reasons
 
 
 def _numpy(

@@ -1,15 +1,21 @@
-"""Train the same model with several backends and take the time, fairly.
+"""Take the time of several contenders, fairly; those of `bench` are backends that train the same model.
 
-The time is the wall clock's for `SoftmaxClassifier.partial_fit`, which runs one epoch. Other programs
-disturb a machine for seconds at a time, so the backends take turns: there are up to ten rounds, and in
-each round every backend runs its share of the epochs. The order is shuffled every time, so that no
-backend always follows the same neighbour, whose threads may still be busy waiting.
+Other programs disturb a machine for seconds at a time, so contenders take turns in rounds: what disturbs
+one of them disturbs all. The order in a round is shuffled, so that none always follows the same neighbour,
+and a turn begins when no thread of the one before is still busy waiting.
+
+`bench` takes the wall clock's time of `SoftmaxClassifier.partial_fit`, which runs one epoch; in each of up
+to ten rounds every backend runs its share of the epochs.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import ceil
 from random import Random
+from statistics import median
 from time import perf_counter
-from typing import NamedTuple, Protocol
+from timeit import Timer
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
@@ -17,8 +23,11 @@ from ..classifier.classifier import SoftmaxClassifier
 from ..datasets import Dataset
 from ..exceptions import DivergenceError
 from .errors import CommandError
+from .machine import wait_for_sleeping_threads
 from .numbers import duration
 from .results import LeftOut, Result
+
+T = TypeVar("T")
 
 _ROUNDS = 10
 _SLOW = "naive"
@@ -30,6 +39,87 @@ _WARM_SECONDS = 0.05
 # One that takes less than this is repeated as it is: another program may have disturbed it, and that
 # would count for every row.
 _CHECKED_SECONDS = 3.0
+
+
+@dataclass(frozen=True)
+class Timing:
+    """The seconds of one unit of work (an epoch, a call), one for each round."""
+
+    seconds: Sequence[float]
+
+    @property
+    def median(self) -> float:
+        """The median over the rounds."""
+        return median(self.seconds)
+
+    def divided_by(self, units: int) -> "Timing":
+        """Return the time of one of `units` that were timed together."""
+        return Timing([seconds / units for seconds in self.seconds])
+
+    def as_record(self) -> dict[str, Any]:
+        """Return the numbers in the types of JSON."""
+        return {
+            "seconds": list(self.seconds),
+            "median_seconds": self.median,
+            "min_seconds": min(self.seconds),
+            "max_seconds": max(self.seconds),
+        }
+
+
+def turns(contenders: Sequence[T], n_rounds: int, seed: int = 0) -> Iterator[tuple[int, T]]:
+    """Yield the number of the round and whose turn it is, when the threads of the turn before sleep."""
+    order = list(contenders)
+    shuffle = Random(seed).shuffle
+    for i in range(n_rounds):
+        shuffle(order)
+        for contender in order:
+            wait_for_sleeping_threads()
+            yield i, contender
+
+
+def warmed_up(
+    run: Callable[[], object], seconds: float, clock: Callable[[], float] = perf_counter
+) -> Callable[[], float]:
+    """Warm `run` up, and return what times a turn of it: the mean of runs of about `seconds` in all."""
+    run()
+    timer, n_runs = Timer(run, timer=clock), 1
+    if seconds:
+        while (taken := timer.timeit(n_runs)) < seconds / 10:
+            n_runs *= 10
+        n_runs = max(1, ceil(seconds * n_runs / taken))
+    return lambda: timer.timeit(n_runs) / n_runs
+
+
+def measure(
+    runs: Mapping[str, Callable[[], object]],
+    n_rounds: int,
+    seconds_a_turn: float = 0,
+    begin_turn: Callable[[int], object] = lambda _: None,
+    clock: Callable[[], float] = perf_counter,
+) -> dict[str, Timing]:
+    """Return the time of one run of each, from rounds in which all take turns.
+
+    Parameters
+    ----------
+    runs : mapping of callables
+        What is timed, by name, after a warm-up.
+    n_rounds : int
+    seconds_a_turn : float, optional
+        A turn repeats a run for about this long, and counts the mean: long enough that neither the clock
+        nor a switch of tasks matters. By default a turn is one run.
+    begin_turn : callable, optional
+        Called, untimed, with the number of the round before each turn, and with 0 for the warm-up.
+    clock : callable, optional
+        What tells the seconds: `time.process_time` counts those of the CPUs alone, so that of work on one
+        thread others on the machine change little.
+    """
+    begin_turn(0)
+    turn_of = {name: warmed_up(run, seconds_a_turn, clock) for name, run in runs.items()}
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    for i, name in turns([*runs], n_rounds):
+        begin_turn(i)
+        seconds[name].append(turn_of[name]())
+    return {name: Timing(times) for name, times in seconds.items()}
 
 
 class Settings(NamedTuple):
@@ -123,17 +213,12 @@ def prepare(
 def train(runs: Sequence[Run], settings: Settings, watcher: Watcher) -> None:
     """Run the epochs of all, taking turns."""
     watcher.begins(settings.epochs * len(runs))
-    shuffle = Random(settings.seed).shuffle
-    order = list(runs)
     rounds = min(_ROUNDS, settings.epochs)
-    for i in range(rounds):
-        shuffle(order)
-        n_epochs = settings.epochs * (i + 1) // rounds - settings.epochs * i // rounds
-        for run in order:
-            watcher.trains(run.backend)
-            for _ in range(n_epochs):
-                run.run_epoch()
-                watcher.has_run_epoch()
+    for i, run in turns(runs, rounds, settings.seed):
+        watcher.trains(run.backend)
+        for _ in range(settings.epochs * i // rounds, settings.epochs * (i + 1) // rounds):
+            run.run_epoch()
+            watcher.has_run_epoch()
 
 
 def _model(backend: str, settings: Settings) -> SoftmaxClassifier:

@@ -7,6 +7,7 @@ import pty
 import re
 import subprocess
 import sys
+from functools import partial
 from statistics import median
 
 import numpy as np
@@ -655,6 +656,21 @@ def test_the_backends_take_turns(epochs):
         assert max(counts) - min(counts) <= turn
     if epochs >= 10:
         assert len({tuple(order[i : i + 3 * turn]) for i in range(0, 30, 3 * turn)}) > 1
+
+
+def test_a_turn_counts_the_mean_of_its_runs():
+    now, rounds = [0.0], []
+    cost = {"fast": 2**-10, "slow": 0.25}
+
+    def run(name):  # takes twice as long in the second round
+        now[0] += cost[name] * (2 if rounds[-1] else 1)
+
+    runs = {name: partial(run, name) for name in cost}
+    timings = timing.measure(runs, 2, 0.125, rounds.append, lambda: now[0])
+    assert rounds == [0, 0, 0, 1, 1]
+    for name, seconds in cost.items():
+        assert timings[name].seconds == [seconds, 2 * seconds]
+    assert timings["fast"].median == 1.5 * cost["fast"]
 
 
 # The table

@@ -3,6 +3,7 @@
  * the loop ends.
  */
 #include <stdatomic.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 

@@ -9,7 +9,6 @@ import resource
 import shlex
 import sys
 import warnings
-from hashlib import sha1
 from pathlib import Path
 
 import atheris
@@ -19,7 +18,7 @@ with atheris.instrument_imports(include=["fastsoftmax"]):
     import fastsoftmax.datasets.formats
     import fastsoftmax.loss
     import fastsoftmax.training.gradient_sums  # noqa: F401
-    from tests.fuzz import seeds, targets
+    from tests.fuzz import corpora, seeds, targets
 
 # A file of some thousand bytes that asks for more gets a MemoryError, which is a finding.
 _MOST_MEMORY = 6 << 30
@@ -27,8 +26,7 @@ _MOST_MEMORY = 6 << 30
 
 def main() -> None:
     name, folder, *options = sys.argv[1:]
-    for seed in seeds.seeds_of(name):
-        (Path(folder) / sha1(seed).hexdigest()).write_bytes(seed)
+    corpora.unpack(seeds.seeds_of(name), Path(folder))
     warnings.simplefilter("error")
     resource.setrlimit(resource.RLIMIT_AS, (_MOST_MEMORY, _MOST_MEMORY))
     atheris.Setup([str(command_for(name, folder)), *options], targets.TARGETS[name])

@@ -123,8 +123,8 @@ def test_a_soak_too_short_is_refused(length):
 
 GUARD = """
 import sys
-from benchmarks import guard, guarded
-vars(guarded).update(guarded.TINY)
+from benchmarks import guard, guard_cases
+vars(guard_cases).update(guard_cases.TINY)
 sys.exit(guard.main())
 """
 
@@ -165,11 +165,11 @@ def test_the_guard_measures_what_its_table_knows(table):
 
 def test_the_committed_table_has_all_ratios(monkeypatch):
     monkeypatch.syspath_prepend(ROOT)
-    guarded = importlib.import_module("benchmarks.guarded")
-    monkeypatch.setattr(guarded, "allowed_cpus", lambda: 2)
+    guard_cases = importlib.import_module("benchmarks.guard_cases")
+    monkeypatch.setattr(guard_cases, "allowed_cpus", lambda: 2)
     table = importlib.import_module("benchmarks.guard").Table.read(ROOT / "benchmarks/guard.toml")
     names = {"at_least": set(), "at_most": set()}
-    for of_group, section, _ in guarded.groups():
+    for of_group, section, _ in guard_cases.groups():
         names[section] |= set(of_group)
     assert names == {"at_least": table.at_least.keys(), "at_most": table.at_most.keys()}
 

@@ -122,13 +122,15 @@ def test_bugs_are_planted_in_a_copy_that_the_next_run_mends(script, monkeypatch,
 
 def test_what_is_fuzzed_has_the_flags_of_what_ships(script, monkeypatch):
     monkeypatch.syspath_prepend(ROOT)
-    from tests.fuzz import fuzz
+    from tests.fuzz import c_targets, fuzz
 
     shipped = dict(re.findall(r'^(\w+)="(.*)"$', (ROOT / "csrc/build_flags.sh").read_text(), re.M))
-    assert {*shipped["COMMON"].split(), *shipped["RELEASE"].split()} <= {*fuzz.FLAGS}
+    assert {*shipped["COMMON"].split(), *shipped["RELEASE"].split()} <= {*c_targets.FLAGS}
     compiled = {}
-    monkeypatch.setattr(fuzz, "compile_one", lambda *job: compiled.update({job[0].name: job[1]}))
-    fuzz.compiled_kernels()
+    monkeypatch.setattr(
+        c_targets, "_compile", lambda _, *job: compiled.update({job[0].name: job[1]})
+    )
+    c_targets.compiled_kernels(fuzz.LIBFUZZER)
     for name in ("portable", "avx2", "avx512"):
         assert {*shipped[name.upper()].split()} <= {*compiled[f"{name}.FLOAT32.o"]}
     # What comes last counts: nothing lowers the optimisation.

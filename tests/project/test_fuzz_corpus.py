@@ -1,29 +1,65 @@
 """The inputs of the fuzz targets once more, without a fuzzer: the seeds, and those that it has kept."""
 
+import os
+import shutil
+import subprocess
 import warnings
 
 import pytest
-from paths import ROOT
 
-from tests.fuzz import fuzz, seeds, targets
+from tests.fuzz import c_targets, corpora, fuzz, seeds, targets
 
-CORPUS = ROOT / "tests" / "fuzz" / "corpus"
+COMPILER = os.environ.get("CC", "cc").split()
+
+
+def inputs_of(name):
+    return seeds.seeds_of(name) + corpora.read(name)
 
 
 def test_the_driver_has_the_targets_that_there_are():
     assert targets.TARGETS.keys() == fuzz.PYTHON_TARGETS.keys()
-    folders = {folder.name for folder in CORPUS.iterdir()}
-    assert folders <= fuzz.TARGETS.keys()
+    assert {file.stem for file in corpora.CORPUS.iterdir()} <= fuzz.TARGETS.keys()
+
+
+def test_a_corpus_is_what_was_written_each_input_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(corpora, "CORPUS", tmp_path)
+    assert corpora.read("csv") == []
+    corpora.write("csv", [b"a\r\n", b"", b"\0" * 9, b""])
+    read = corpora.read("csv")
+    assert {*read} == {b"a\r\n", b"", b"\0" * 9}
+    assert len(read) == 3
+    files = corpora.unpack(read, tmp_path / "files")
+    assert [file.read_bytes() for file in files] == read
+    assert [file.name for file in files] == sorted(map(corpora.name_of, read))
 
 
 @pytest.mark.parametrize("name", targets.TARGETS)
 def test_no_input_of_the_corpus_is_a_finding(name):
-    inputs = seeds.seeds_of(name) + [file.read_bytes() for file in sorted(CORPUS.glob(f"{name}/*"))]
-    assert inputs
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        for data in inputs:
+        for data in inputs_of(name):
             targets.TARGETS[name](data)
+
+
+@pytest.fixture(scope="module")
+def c_build(tmp_path_factory):
+    """All targets of C, compiled as what ships."""
+    build = c_targets.for_replay(tmp_path_factory.mktemp("c_targets"), COMPILER)
+    c_targets.compile_targets([*c_targets.TARGETS], build)
+    return build
+
+
+@pytest.mark.slow  # the compiler takes a minute for each instruction set
+@pytest.mark.timeout(900)
+@pytest.mark.skipif(shutil.which(COMPILER[0]) is None, reason="no C compiler")
+@pytest.mark.parametrize("name", c_targets.TARGETS)
+def test_no_input_of_the_corpus_of_c_is_a_finding(name, c_build, tmp_path):
+    files = [file.name for file in corpora.unpack(inputs_of(name), tmp_path)]
+    command = [c_build.program(name), *files]
+    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    replayed = ran.stdout.splitlines()
+    assert ran.returncode == 0, f"{replayed[-1:]}: {ran.stderr}"
+    assert len(replayed) == len(files)
 
 
 def checked(monkeypatch, module, check_name, target):
