@@ -31,7 +31,7 @@ from .settings import (
 )
 from .sparse import SparseRows
 from .standardization import Moments
-from .step_size import StepSizes, root_mean_square
+from .step_size import StepSizes
 from .streaming import trained_on_chunk
 from .targets import as_probabilities, check_sorted, is_soft, targets_of
 from .validation import FloatArray
@@ -711,12 +711,11 @@ def warn_of_end(run: Run, converged: bool) -> None:
     ConvergenceWarning
         If `max_iter` has ended it, or `tol` has though features are small next to the intercept's 1.
     """
-    settings, samples = run.settings, run.samples
+    settings, units = run.settings, run.samples.units
     if not converged:
-        going_on = settings.what_goes_on
-        estimator.warn_of_max_iter(settings.max_iter, going_on, samples.units is None, 5)
-    elif samples.units is None and settings.fit_intercept and run.stopped_by_tol:
-        norm = root_mean_square(samples.X, samples.rows)
+        estimator.warn_of_max_iter(settings.max_iter, settings.what_goes_on, units is None, 5)
+    elif units is None and settings.fit_intercept and run.stopped_by_tol:
+        norm = run.norm_of_rows()
         if norm < _SMALL:
             estimator.warn_of_small_features(norm, len(run.curve), 5)
 

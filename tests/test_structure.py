@@ -165,7 +165,8 @@ MAY_IMPORT = {
     "scores": LEAVES | {"backends"},
     "checkpoints": LEAVES | {"averaging", "backends", "persistence"},
     "fitting": LEAVES
-    | {"averaging", "backends", "checkpoints", "scores", "settings", "sgd", "targets", "watching"},
+    | {"averaging", "backends", "checkpoints", "scores", "settings", "sgd", "step_size", "targets"}
+    | {"watching"},
     "streaming": LEAVES
     | {"fitted", "fitting", "growing", "settings", "sgd", "standardization", "targets"},
     "persistence": LEAVES | {"averaging", "fitted", "settings", "standardization", "step_size"},

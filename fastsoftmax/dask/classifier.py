@@ -151,13 +151,8 @@ class SoftmaxClassifier(classifier.SoftmaxClassifier):
         settings, method = Settings(self), self._method()
         with Cluster(self.client) as cluster:
             collection = _collection_on(cluster, X, y, sample_weight)
-            converged = self._train(
-                cluster, collection, settings, method, coef_init, intercept_init
-            )
-        if not converged:
-            estimator.warn_of_max_iter(
-                settings.max_iter, settings.what_goes_on, not settings.standardize
-            )
+            end = self._train(cluster, collection, settings, method, coef_init, intercept_init)
+        classifier.warn_of_end(*end)
         return self
 
     def _train(
@@ -168,8 +163,8 @@ class SoftmaxClassifier(classifier.SoftmaxClassifier):
         method: Method,
         coef_init: Any,
         intercept_init: Any,
-    ) -> bool:
-        """Train and publish, and return whether that has come to its end."""
+    ) -> tuple[DistributedRun, bool]:
+        """Train and publish, and return the run and whether that has come to its end."""
         random = generator_of(self.random_state, draws=False)
         # Of a copy: the order of the samples is that of the local estimator.
         seed = int(deepcopy(random).integers(1 << 63))
@@ -215,7 +210,7 @@ class SoftmaxClassifier(classifier.SoftmaxClassifier):
         finally:
             if run.curve:  # else the caller's generator is as it was
                 generator_of(self.random_state)
-        return converged
+        return run, converged
 
     def partial_fit(self, *_: Any, **__: Any) -> Self:
         """Not of Dask collections: `to_local()` has it, for arrays.

@@ -155,6 +155,12 @@ class DistributedRun(Run):
             self.scores.append(score)
             self.bytes_moved[-1] += moved
 
+    def norm_of_rows(self) -> float:
+        """Return the same, which the survey has found."""
+        everything: Any = self.samples
+        norm: float = everything.survey.norm_of_rows
+        return norm
+
     @property
     def remark(self) -> str:
         """How many bytes the last round has moved."""

@@ -9,6 +9,7 @@ from time import monotonic, sleep
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse
 from dask_cases import (
     C,
     D,
@@ -328,6 +329,35 @@ def test_max_iter_warns_as_the_local_one_does(client):
     with pytest.warns(fastsoftmax.ConvergenceWarning, match="max_iter") as seen:
         model.fit(cut(X), cut(y))
     assert [warning.filename for warning in seen] == [__file__]
+
+
+@pytest.mark.parametrize("make", [local_sgd, synchronous])
+@pytest.mark.parametrize("convert", [np.asarray, scipy.sparse.csr_matrix])
+def test_small_features_are_warned_of_as_by_the_local_one(client, make, convert):
+    X, y = made_up()
+    X[0] = np.nan
+    weight = np.arange(N) != 0.0  # of a weight of 0, what is not looked at
+    options = {"tol": 1e-4, "max_iter": 30, "batch_size": N, "eta0": 1e-3}
+    message = r"^fit stopped by tol after \d+ epochs, but .*\(.* is 2\.\de-06\).*: use standardize"
+
+    def given(scale):
+        return cut(convert(X * scale)), cut(y), cut(weight)
+
+    model = make(client, **options)
+    with pytest.warns(fastsoftmax.ConvergenceWarning, match=message) as seen:
+        model.fit(*given(1e-6))
+    assert [warning.filename for warning in seen] == [__file__]
+    with pytest.warns(fastsoftmax.ConvergenceWarning, match=message) as of_local:
+        alone(**options).fit(convert(X * 1e-6), y, weight)
+    if make is synchronous:  # whose steps are the same
+        assert str(seen[0].message) == str(of_local[0].message)
+    # As the local one, it says nothing where rows are not small or the advice is taken.
+    for parameters, scale in (
+        ({"tol": 1}, 1),
+        ({"fit_intercept": False}, 1e-6),
+        ({"standardize": True, "tol": 1}, 1e-6),
+    ):
+        make(client, **options | parameters).fit(*given(scale))
 
 
 def test_nothing_stays_on_the_cluster(client):
