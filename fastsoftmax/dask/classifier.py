@@ -11,9 +11,9 @@ from dask.base import is_dask_collection
 
 from .. import classifier, estimator, validation
 from ..backends import State, in_default_float_state
-from ..fitted import to_go_on
+from ..fitted import to_go_on, whole
 from ..fitting import train
-from ..settings import Settings, generator_of
+from ..settings import Settings, generator_of, shaped_parameters_of
 from .cluster import Cluster, client_of
 from .partitions import (
     Collection,
@@ -334,21 +334,23 @@ class SoftmaxClassifier(classifier.SoftmaxClassifier):
         return predicted(self._model_for(X), method, X)
 
     def _model_for(self, X: Any) -> classifier.SoftmaxClassifier:
-        """Return the local model for the partitions of X, whose features are checked once, here."""
+        """Return the local model for the partitions of X: features and weights are checked once, here."""
+        now = whole(self)
         check_collection("X", X)
         check_rows_are_whole(X)
-        estimator.check_feature_names(self, getattr(X, "_meta", None), stacklevel=5)
+        estimator.check_feature_names(now, getattr(X, "_meta", None), stacklevel=5)
         n_features = X.shape[1] if is_array(X) else len(X.columns)
-        if n_features != self.n_features_in_ and not np.isnan(n_features):
+        if n_features != now.n_features_in_ and not np.isnan(n_features):
             raise ValueError(
                 f"X has {n_features} features, but {type(self).__name__} is expecting "
-                f"{self.n_features_in_} features as input"
+                f"{now.n_features_in_} features as input"
             )
+        now.coef_, now.intercept_ = shaped_parameters_of(now)
         # Tasks run side by side; and of what the model has, no more travels than predictions need.
-        n_jobs = 1 if self.n_jobs in (None, -1) else self.n_jobs
-        local = classifier.SoftmaxClassifier(backend=self.backend, n_jobs=n_jobs)
+        n_jobs = 1 if now.n_jobs in (None, -1) else now.n_jobs
+        local = classifier.SoftmaxClassifier(backend=now.backend, n_jobs=n_jobs)
         for name in ("coef_", "intercept_", "classes_", "n_features_in_"):
-            setattr(local, name, deepcopy(getattr(self, name)))
+            setattr(local, name, deepcopy(getattr(now, name)))
         return local
 
 
