@@ -77,10 +77,11 @@ def over(source: Source, function: Callable[[Rows], T]) -> list[T]:
 
 def count(source: Source) -> list[Counts]:
     """Count labels and weights."""
-    return over(source, _counts_of)
+    return over(source, counts_of)
 
 
-def _counts_of(rows: Rows) -> Counts:
+def counts_of(rows: Rows) -> Counts:
+    """Count those of a partition."""
     X, weights = rows.X, rows.weights
     counted = np.ones(len(X), bool) if weights is None else weights > 0
     of_rows = counted.astype(np.float64) if weights is None else weights
