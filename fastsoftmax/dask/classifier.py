@@ -147,11 +147,19 @@ class SoftmaxClassifier(classifier.SoftmaxClassifier):
             scheduler does not have this package. The attributes are those after the last whole
             round, or as before the call where there was none. A worker that is lost while others are
             there only costs time.
+
+        Warns
+        -----
+        ConvergenceWarning
+            As the local estimator does.
+        UserWarning
+            If a worker that has joined meanwhile does not have this package: others have done its part.
         """
         settings, method = Settings(self), self._method()
         with Cluster(self.client) as cluster:
             collection = _collection_on(cluster, X, y, sample_weight)
             end = self._train(cluster, collection, settings, method, coef_init, intercept_init)
+        cluster.warn_of_left_out(stacklevel=4)
         classifier.warn_of_end(*end)
         return self
 
