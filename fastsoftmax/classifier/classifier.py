@@ -32,7 +32,7 @@ from ..training.loop import HeldOut, Run, hold_out, train
 from ..training.new_classes import grown
 from ..training.prediction import hits_of, logits_of
 from ..training.standardization import Moments
-from ..training.step_size import StepSizes, root_mean_square
+from ..training.step_size import StepSizes
 from ..training.targets import as_probabilities, check_sorted, is_soft, targets_of
 from . import sklearn_api
 from .fitted_model import FeaturesOfWeights, to_go_on, whole
@@ -713,12 +713,11 @@ def warn_of_end(run: Run, converged: bool) -> None:
     ConvergenceWarning
         If `max_iter` has ended it, or `tol` has though features are small next to the intercept's 1.
     """
-    settings, samples = run.settings, run.samples
+    settings, units = run.settings, run.samples.units
     if not converged:
-        going_on = settings.what_goes_on
-        sklearn_api.warn_of_max_iter(settings.max_iter, going_on, samples.units is None, 5)
-    elif samples.units is None and settings.fit_intercept and run.stopped_by_tol:
-        norm = root_mean_square(samples.X, samples.rows)
+        sklearn_api.warn_of_max_iter(settings.max_iter, settings.what_goes_on, units is None, 5)
+    elif units is None and settings.fit_intercept and run.stopped_by_tol:
+        norm = run.norm_of_rows()
         if norm < _SMALL:
             sklearn_api.warn_of_small_features(norm, len(run.curve), 5)
 

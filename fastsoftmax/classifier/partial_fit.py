@@ -96,12 +96,10 @@ def _begun(
     n_classes, average = len(targets.classes), None
     state = settings.initial_state(n_classes, matrix)
     if before is not None:
-        state = settings.state_of(before, units, samples.units)
-        average = settings.average_of(before, units, samples.units)
         places = encode(before.classes_, targets.classes)
-        if len(places) < n_classes:
-            state = grown_state(state, places, n_classes)
-            average = average and grown_average(average, places, n_classes)
+        state = grown_state(settings.state_of(before, units, samples.units), places, n_classes)
+        average = settings.average_of(before, units, samples.units)
+        average = average and grown_average(average, places, n_classes)
     run = Run.of(settings, samples, state, random, average)
     if before is not None:
         run.curve, run.n_steps = list(before.loss_curve_), before.t_

@@ -20,14 +20,21 @@ from ..training.loop import Run
 from ..training.standardization import OUT_OF_RANGE, Standardization, from_moments
 from ..training.step_size import Squares, from_curvature, joined, largest_eigenvalue, positions
 from .cluster import Cluster
-from .groups import Group, Reading, groups_computed, groups_held, prepared, where_it_is
+from .groups import (
+    Group,
+    Reading,
+    groups_computed,
+    groups_held,
+    groups_held_if_few,
+    prepared,
+    where_it_is,
+)
 from .local_sgd import local_round
 from .partitions import Collection
 from .rounds import Round, Training
 from .rows import Share
 from .scoring import hits_of
 from .survey import (
-    Counts,
     Look,
     Survey,
     count,
@@ -155,6 +162,12 @@ class DistributedRun(Run):
             self.scores.append(score)
             self.bytes_moved[-1] += moved
 
+    def norm_of_rows(self) -> float:
+        """Return the same, which the survey has found."""
+        everything: Any = self.samples
+        norm: float = everything.survey.norm_of_rows
+        return norm
+
     @property
     def remark(self) -> str:
         """How many bytes the last round has moved."""
@@ -195,10 +208,11 @@ def everything_of(
     else:
         reading = Reading(collection, cluster)
         groups = groups_held(reading, cluster) if holds else reading.groups()
-    counts: list[Counts] = _gathered(cluster, count, groups)
-    if reading is not None and holds is None:  # of a frame, whose size is not known before
-        holds = _holds(collection, cluster, method.persist, sum(each.nbytes for each in counts))
-        groups = groups_held(reading, cluster) if holds else groups
+    if holds is None:  # of a frame, whose size is not known before
+        counts, held = groups_held_if_few(groups, _room(cluster), cluster)
+        holds, groups = held is not None, held or groups
+    else:
+        counts = _gathered(cluster, count, groups)
     if holds:  # before the first round
         cluster.take_bytes_sent()
     survey = survey_of(counts, settings.class_weight, settings.label_smoothing, known, grows)
@@ -236,8 +250,13 @@ def _holds(
     if isinstance(persist, str):
         if np.isnan(nbytes):
             return None
-        return nbytes <= _SHARE_OF_MEMORY * cluster.memory_left()
+        return nbytes <= _room(cluster)
     return bool(persist)
+
+
+def _room(cluster: Cluster) -> float:
+    """Return how many bytes rows may have that are held."""
+    return _SHARE_OF_MEMORY * cluster.memory_left()
 
 
 def _gathered(cluster: Cluster, function: Any, groups: list[Group], *args: Any) -> list[Any]:

@@ -230,7 +230,10 @@ class Settings:
     def average_of(
         self, model: Any, before: Standardization | None, units: Standardization | None
     ) -> Average | None:
-        """The average of the fitted model's weights in the units of training; None where it ends."""
+        """A copy of the average of the fitted model's weights, in the units of training.
+
+        None where it ends.
+        """
         average: Average | None = model._average
         if average is None or self.averaged_from is None:
             return None
@@ -238,7 +241,7 @@ class Settings:
         coef, intercept = standardization.carried(
             average.coef, average.intercept, before, units, dtype
         )
-        return replace(average, coef=coef, intercept=intercept)
+        return replace(average, coef=coef, intercept=intercept).copy()
 
     def _with_velocities(
         self,

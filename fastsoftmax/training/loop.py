@@ -19,6 +19,7 @@ from .checkpoints import Checkpoint
 from .config import Settings
 from .epoch import Samples, check_progress, check_weights, copy_of, run_epoch
 from .prediction import accuracy, log_loss
+from .step_size import root_mean_square
 from .targets import Targets
 
 # "adaptive" divides the learning rate by this, until it would be less than a share of the first one.
@@ -123,6 +124,10 @@ class Run:
     def stopped_by_tol(self) -> bool:
         """Whether that many epochs without gain have ended it."""
         return self.epochs_without_gain >= self.settings.n_iter_no_change
+
+    def norm_of_rows(self) -> float:
+        """Return the root mean square of the norms of some rows that are trained on, evenly spread."""
+        return root_mean_square(self.samples.X, self.samples.rows)
 
     def lower_rate(self) -> bool:
         """Divide the learning rate, where the schedule has it so, and return whether it did."""
