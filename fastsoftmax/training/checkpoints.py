@@ -110,7 +110,7 @@ class Checkpoint:
             if self.tensors[name].ndim != 1:
                 raise ValueError(f"{name}: expected one dimension")
         curve = self.tensors["loss_curve"].tolist()
-        if len(curve) > run.settings.max_iter or not isinstance(saved["is_done"], bool):
+        if len(curve) > run.problem.config.max_iter or not isinstance(saved["is_done"], bool):
             raise ValueError("more epochs than max_iter, or is_done is not true or false")
         random = generator_from(saved["random"])
         numbers = [
@@ -147,7 +147,8 @@ def checkpoint_of(
     ModelFileError
         If the file is damaged, or no checkpoint.
     """
-    every = validation.as_integer("checkpoint_every", every, 1)
+    if type(every) is not int or every < 1:
+        every = validation.as_integer("checkpoint_every", every, 1)
     if not isinstance(resume, bool | np.bool_):
         raise TypeError(f"resume: expected True or False, got {resume!r}")
     if path is None:
