@@ -33,7 +33,7 @@ from ..training.targets import as_probabilities, check_sorted, is_soft, targets_
 from . import sklearn_api
 from .fitted_model import FeaturesOfWeights, parameters_of, shaped_parameters_of, to_go_on, whole
 from .model_files import ModelFiles
-from .parameters import config_of, takes_sparse
+from .parameters import config_of, takes_sparse, that_change_the_result
 from .partial_fit import trained_on_chunk
 
 # Rows of a smaller norm learn a hundred times as slowly as the intercept, whose feature is 1.
@@ -395,7 +395,9 @@ class SoftmaxClassifier(sklearn_api.Estimator, ModelFiles):
         random = generator_of(self.random_state, draws=False)
         saving, random = checkpoint_of(checkpoint, checkpoint_every, resume, random)
         if saving is not None:
-            parameters = self.get_params() | {"backend": config.backend.name}
+            parameters = that_change_the_result(self.get_params()) | {
+                "backend": config.backend.name
+            }
             given = (matrix, targets, sample_weight, coef_init, intercept_init)
             saving.identity = identity_of(parameters, *given)
         if before is not None:

@@ -79,6 +79,15 @@ def config_of(model: Any) -> TrainingConfig:
     return TrainingConfig.of(values)
 
 
+def that_change_the_result(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of the parameters that may change the weights, unlike `verbose` for example."""
+    return {
+        name: value
+        for name, value in values.items()
+        if name not in BY_NAME or BY_NAME[name].in_checkpoint  # a subclass may have others
+    }
+
+
 def takes_sparse(model: Any) -> bool:
     """Return whether the model's parameters go with a sparse X."""
     try:

@@ -32,8 +32,6 @@ from .averaging import Average
 
 _FORMAT = "fastsoftmax checkpoint"
 _VERSION = 1
-# They change nothing in the weights.
-_OF_NO_MATTER = {"n_jobs", "verbose", "progress_bar", "callbacks"}
 _STATE = ("coef", "intercept", "coef_velocity", "intercept_velocity")
 
 
@@ -208,11 +206,8 @@ def identity_of(
     coef: Any,
     intercept: Any,
 ) -> dict[str, Any]:
-    """Return what a fit is of: its parameters, and digests of its data. Reads X once."""
-    compared = {
-        name: _plain(value) for name, value in parameters.items() if name not in _OF_NO_MATTER
-    }
-    plain, left_out = parameters_as_json(compared)
+    """Return what a fit is of: the parameters that matter, and digests of its data. Reads X once."""
+    plain, left_out = parameters_as_json({n: _plain(value) for n, value in parameters.items()})
     values = targets.values if targets.rows is None else targets.values[targets.rows]
     return {
         "parameters": plain | dict.fromkeys(left_out, "given again"),
