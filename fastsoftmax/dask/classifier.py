@@ -12,13 +12,15 @@ from dask.base import is_dask_collection
 from .._arrays import validation
 from ..backends import State, in_default_float_state
 from ..classifier import classifier, sklearn_api
-from ..classifier.fitted_model import to_go_on, whole
-from ..training.config import Settings, generator_of, shaped_parameters_of
+from ..classifier.fitted_model import shaped_parameters_of, to_go_on, whole
+from ..classifier.parameters import config_of
+from ..training.config import TrainingConfig, generator_of
 from ..training.loop import train
+from ..training.state import state_at, zero_state
 from .cluster import Cluster, client_of
 from .partitions import Collection, check_collection, check_rows_are_whole, collection_of, is_array
 from .predictions import predicted
-from .training import DistributedRun, Method, everything_of
+from .training import DistributedRun, Method, everything_of, problem_over
 
 _ALGORITHMS = ("local", "synchronous")
 
@@ -150,10 +152,10 @@ class SoftmaxClassifier(classifier.SoftmaxClassifier):
         UserWarning
             If a worker that has joined meanwhile does not have this package: others have done its part.
         """
-        settings, method = Settings(self), self._method()
+        config, method = config_of(self), self._method()
         with Cluster(self.client) as cluster:
             collection = _collection_on(cluster, X, y, sample_weight)
-            end = self._train(cluster, collection, settings, method, coef_init, intercept_init)
+            end = self._train(cluster, collection, config, method, coef_init, intercept_init)
         cluster.warn_of_left_out(stacklevel=4)
         classifier.warn_of_end(*end)
         return self
@@ -162,7 +164,7 @@ class SoftmaxClassifier(classifier.SoftmaxClassifier):
         self,
         cluster: Cluster,
         collection: Collection,
-        settings: Settings,
+        config: TrainingConfig,
         method: Method,
         coef_init: Any,
         intercept_init: Any,
@@ -171,11 +173,11 @@ class SoftmaxClassifier(classifier.SoftmaxClassifier):
         random = generator_of(self.random_state, draws=False)
         # Of a copy: the order of the samples is that of the local estimator.
         seed = int(deepcopy(random).integers(1 << 63))
-        goes_on = settings.warm_start and self.__sklearn_is_fitted__()
+        goes_on = config.warm_start and self.__sklearn_is_fitted__()
         before = to_go_on(self) if goes_on else None
         grows = before is None or before._grows
         known = (None, False) if before is None else (before.classes_, grows)
-        everything = everything_of(collection, cluster, settings, method, seed, *known)
+        everything = everything_of(collection, cluster, config, method, seed, *known)
         survey = everything.survey
         classes, names = survey.problem.classes, survey.names
         if before is not None:
@@ -185,16 +187,18 @@ class SoftmaxClassifier(classifier.SoftmaxClassifier):
                 )
             starts = before._weights_for(classes)
             coef_init = starts[0] if coef_init is None else coef_init
-            if intercept_init is None and settings.fit_intercept:
+            if intercept_init is None and config.fit_intercept:
                 intercept_init = starts[1]
         shape = (len(classes), survey.n_features)
-        zeros = settings.zero_state(shape, survey.problem.dtype)
-        settings.check_rule(survey.is_sparse)
-        state: State = settings.state_at(coef_init, intercept_init, zeros, everything.units)
-        run = DistributedRun.over(everything, settings, method, state, random)
+        momentum = config.rule.momentum
+        zeros = zero_state(shape, survey.problem.dtype, config.fit_intercept, momentum)
+        config.check_rule(survey.is_sparse)
+        state: State = state_at(coef_init, intercept_init, zeros, everything.units)
+        problem = problem_over(everything, config)
+        run = DistributedRun.of(problem, state, random, method=method)
 
         def published(model: SoftmaxClassifier, run: DistributedRun) -> SoftmaxClassifier:
-            model._publish(run, classes, names, survey.problem.mean_weight, grows)
+            model._publish(run, names, grows)
             model.bytes_moved_ = list(run.bytes_moved)
             return model
 

@@ -10,7 +10,7 @@ from dask.delayed import Delayed
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 from dask.sizeof import sizeof
 
-from ..training.epoch import Samples
+from ..training.epoch import TrainingSet
 from .cluster import Cluster, Worker
 from .partitions import Collection, Recipe, T, delayed_in
 from .rows import Problem, Rows, Scored, rows_of, samples_of, split_of
@@ -180,7 +180,9 @@ def where_it_is(group: Group, workers: list[Worker], cluster: Cluster) -> Group:
     return replace(group, worker=cluster.holders_of([group.source])[0] or group.worker)
 
 
-def over_samples(source: Any, problem: Problem, function: Callable[[int, Samples], object]) -> None:
+def over_samples(
+    source: Any, problem: Problem, function: Callable[[int, TrainingSet], object]
+) -> None:
     """Call a function with the partitions of a group and their numbers, on the worker."""
     if isinstance(source, Bundle):
         for number, (samples, _) in source:

@@ -363,7 +363,7 @@ def multiply(
 ) -> dict[tuple[int, int], Any]:
     """Return what these rows add to a step of power iteration, its last number that of the intercept."""
     nodes = {
-        (0, number): np.append(*sample.multiply(v, offset)) if len(sample.weights) else None
+        (0, number): np.append(*sample.multiply(v, offset)) if sample.n_rows else None
         for number, sample in look.sample.items()
     }
     return summed(nodes, n_leaves)

@@ -481,14 +481,14 @@ def test_a_training_that_stopped_goes_on_from_its_checkpoint(capsys, here, monke
             raise KeyboardInterrupt
         return one_epoch(run, *rest)
 
-    one_epoch = loop.Run.epoch
-    monkeypatch.setattr(loop.Run, "epoch", interrupted)
+    one_epoch = loop.TrainingRun.epoch
+    monkeypatch.setattr(loop.TrainingRun, "epoch", interrupted)
     err = error_of(capsys, *kept, code=130)
     assert err == (
         "fastsoftmax train: interrupted; the same command with --resume goes on from state.npz\n"
     )
     assert not Path("m.npz").exists()
-    monkeypatch.setattr(loop.Run, "epoch", one_epoch)
+    monkeypatch.setattr(loop.TrainingRun, "epoch", one_epoch)
     assert "--resume goes on from it" in error_of(capsys, *kept)
     err = error_of(capsys, *kept, "--resume", "--epochs", 13)
     assert "other --epochs (there 12, here 13)" in err
