@@ -14,12 +14,11 @@ _SETTINGS = (
     ("batch size", "batch_size"),
     ("epochs", "epochs"),
     ("learning rate", "learning_rate"),
-    ("threads, at the most", "n_threads"),
+    ("maximum number of threads", "n_threads"),
     ("seed", "seed"),
 )
 _NOTE = (
-    "Times depend on the machine and on what else it does. Run the command on yours before you "
-    "quote them."
+    "Times depend on the machine and on its load. Run the command on yours before you quote them."
 )
 
 
