@@ -156,7 +156,7 @@ def _matrix_lines(
 def _print_errors(names: Sequence[str], confusion: NDArray[np.int64]) -> None:
     errors = most_confused(confusion, _MOST_ERRORS)
     if errors:
-        rows = [("true class", "taken for", "samples")]
+        rows = [("true class", "predicted as", "samples")]
         rows += [(names[row], names[column], str(n)) for row, column, n in errors]
         print("", "Most common confusions:", *lines_of(rows), sep="\n")
     print(

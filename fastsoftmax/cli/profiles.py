@@ -10,7 +10,7 @@ from ..profiling.roofline import Peaks, measure_peaks
 from . import machine
 from .timing import Run, Settings, Watcher
 
-# Of epochs under a profile, at the most, but for one that takes longer.
+# The maximum seconds of epochs under a profile, except for one that takes longer.
 _SECONDS = 1.0
 
 

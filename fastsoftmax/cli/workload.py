@@ -1,4 +1,4 @@
-"""What `fastsoftmax bench` trains: the data, and settings that were not given."""
+"""The data and default settings of `fastsoftmax bench`."""
 
 import argparse
 from math import sqrt

@@ -24,7 +24,7 @@ def plot_roofline(
     Parameters
     ----------
     peak_flops : float
-        Floating-point operations a second at the most.
+        The maximum floating-point operations per second.
     peak_bandwidth : float
         The maximum bytes per second from memory: a slope that meets the other limit at the intensity above
         which arithmetic is the limit.

@@ -742,8 +742,8 @@ def test_many_classes_are_told_by_their_commonest_errors(capsys, here):
     out = output_of(capsys, "evaluate", "--model", "m.npz", "many.npz")
     table, note = out.split("Most common confusions:\n")[1].split("\n\n")
     assert table.splitlines() == [
-        "true class  taken for  samples",
-        "9                   7        3",
+        "true class  predicted as  samples",
+        "9                      7        3",
     ]
     assert note.startswith("--plot FILE")
     assert "precision" not in out

@@ -1,4 +1,4 @@
-"""What each backend does, from the plainest to the fastest."""
+"""A description of each backend, from the plainest to the fastest."""
 
 from ..results import ORDER
 from .facts import Facts

@@ -1,4 +1,4 @@
-"""What the sections of the page need from the record of a comparison."""
+"""The facts of a comparison that the sections of the page need."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -39,7 +39,7 @@ class Facts:
         return float(self.results[backend]["median_epoch_seconds"])
 
     def about(self, backend: str) -> str:
-        """What stands before a number that is extrapolated."""
+        """The mark before a number that is extrapolated."""
         return "~" if self.results[backend]["extrapolated"] else ""
 
     def whole_epoch(self, backend: str) -> float:

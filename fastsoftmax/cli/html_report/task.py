@@ -1,4 +1,4 @@
-"""What is computed: the formulas, and how much work they are."""
+"""The formulas that are computed, and the amount of work."""
 
 from .facts import Facts
 from .markup import Markup, element, filled, joined, paragraphs, section
