@@ -101,10 +101,10 @@ def test_own_data(capsys, arrays, names):
         (["--data", "objects.npy", "--labels", "y.npy"], "argument --data: "),
         (["--data", "X.npy", "--labels", "good.npz"], "argument --labels: expected a .npy file"),
         (["--data", "good.npz", "--labels", "y.npy"], "argument --labels: a .npz file has its"),
-        (["--labels", "y.npy"], "argument --labels: there is no --data"),
+        (["--labels", "y.npy"], "argument --labels: needs --data"),
         (
             ["--data", "good.npz", "--dtype", "float32"],
-            "argument --dtype: it is that of the arrays",
+            "argument --dtype: with --data it is that of",
         ),
         (["--plot", "p.unknown"], "argument --plot: expected a file name that ends in one of"),
         (["--trace", "no/such/folder/t.json"], "argument --trace: there is no folder"),

@@ -195,7 +195,7 @@ def test_a_part_of_cifar_that_is_missing_is_named(cifar, tmp_path):
     (folder / "data_batch_4").unlink()
     refused(folder, "data_batch_4: no such file", FileNotFoundError)
     archive = archived(folder, tmp_path / "cifar.tar.gz")
-    refused(archive, "expected data_batch_4 in the archive, which is not there")
+    refused(archive, "expected data_batch_4 in the archive, but it is missing")
     assert_cifar(datasets.load(folder, split="test"), test)
     assert_cifar(datasets.load(archive, split="test"), test)
     refused(folder, "^split: expected one of train, test, got 'all'", split="all")
@@ -273,7 +273,7 @@ def test_a_name_in_a_pickle_stays_what_it_is(tmp_path, rng):
     whole.write_bytes(WRITERS["python 2"](batch_of(images, range(N))))
     for name in (b"numpy\ndtype", b"numpy.core.multiarray\n_reconstruct"):
         evil.write_bytes(b"\x80\x02c" + name + b"\nN}U\x09_functionNs\x86b.")
-        refused(evil, "it changes what a name stands for")
+        refused(evil, "it changes the object behind a name")
         np.testing.assert_array_equal(datasets.load(whole).X, images.reshape(N, -1))
 
 
@@ -485,7 +485,7 @@ def test_svhn_as_matlab_writes_it_in_either_byte_order(order, tmp_path, rng):
     for inner in (b"", bytes(8), struct.pack(f"{order}II", 14, 9) + bytes(8)):
         content = zlib.compress(inner)
         file.write_bytes(header + struct.pack(f"{order}II", 15, len(content)) + content)
-        refused(file, "got a damaged one: compressed data that are no array")
+        refused(file, "got a damaged one: compressed data that are not an array")
     level_7_3 = b"MATLAB 7.3 MAT-file".ljust(124) + struct.pack(f"{order}H", 0x200) + header[126:]
     file.write_bytes(level_7_3 + bytes(500))
     refused(file, "got level 7.3 .HDF5.; save it with '-v7'")
@@ -671,7 +671,7 @@ def npy_bytes(descr, shape, data, version=(1, 0)):
         (npy_bytes("<f8", (-2, -3), bytes(48)), "got shape|bytes after"),
         (npy_bytes("<f8", (0, 3), b""), "at least one sample"),
         (npy_bytes("<f8", (3, 0), b""), "at least one sample and one feature"),
-        (npy_bytes("|O", (2, 3), pickle.dumps(None)), "refused: it holds pickled objects"),
+        (npy_bytes("|O", (2, 3), pickle.dumps(None)), "refused: it contains pickled objects"),
         (npy_bytes("|V0", (2, 3), b""), "expected numbers"),
         (npy_bytes([("a", "<f8")], (2, 3), bytes(48)), "expected samples, real numbers"),
         (npy_bytes("<c16", (1, 3), bytes(48)), "expected samples, real numbers"),
@@ -740,7 +740,7 @@ def test_npz_never_unpickles(tmp_path):
     marker = tmp_path / "ran"
     X = np.array([[Calls(os.mkdir, str(marker))]] * 2, dtype=object)
     np.savez(tmp_path / "a.npz", X=X, y=[0, 1], allow_pickle=True)
-    refused(tmp_path / "a.npz", "a.npz/X.npy: refused: it holds pickled objects")
+    refused(tmp_path / "a.npz", "a.npz/X.npy: refused: it contains pickled objects")
     assert not marker.exists()
 
 
