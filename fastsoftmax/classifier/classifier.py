@@ -31,7 +31,14 @@ from ..training.state import state_at
 from ..training.step_size import StepSizes
 from ..training.targets import as_probabilities, check_sorted, is_soft, targets_of
 from . import sklearn_api
-from .fitted_model import FeaturesOfWeights, parameters_of, shaped_parameters_of, to_go_on, whole
+from .fitted_model import (
+    FeaturesOfWeights,
+    FittedModel,
+    parameters_of,
+    shaped_parameters_of,
+    to_go_on,
+    whole,
+)
 from .model_files import ModelFiles
 from .parameters import config_of, takes_sparse, that_change_the_result
 from .partial_fit import trained_on_chunk
@@ -640,25 +647,22 @@ class SoftmaxClassifier(sklearn_api.Estimator, ModelFiles):
         last = None
         if run.average is not None:
             last = run.in_units_of_X(run.state.coef, run.state.intercept)
-        units, zeros = problem.samples.units, np.zeros(len(coef), coef.dtype)
-        if names is None:
-            self.__dict__.pop("feature_names_in_", None)
-        # At once: a signal finds all of the old attributes or all of the new ones.
-        self.__dict__.update(
+        units = problem.samples.units
+        model = FittedModel(
             classes_=problem.classes,
             n_features_in_=coef.shape[1],
-            **({} if names is None else {"feature_names_in_": names}),
+            feature_names_in_=names,
             coef_=coef,
+            intercept_=np.zeros(len(coef), coef.dtype) if intercept is None else intercept,
+            loss_curve_=list(run.curve),
+            validation_scores_=list(run.scores) if run.scores else None,
+            best_validation_score_=max(run.scores, default=None),
             mean_=None if units is None else units.mean,
             scale_=None if units is None else units.scale,
             _is_centred=units is not None and units.is_centred,
             _moments=None if units is None else units.moments,
-            _step_sizes=problem.step_sizes,
-            intercept_=zeros if intercept is None else intercept,
             eta0_=problem.schedule.eta0,
-            loss_curve_=list(run.curve),
-            validation_scores_=list(run.scores) if run.scores else None,
-            best_validation_score_=max(run.scores, default=None),
+            _step_sizes=problem.step_sizes,
             n_iter_=len(run.curve),
             t_=run.n_steps,
             _velocity=(run.state.coef_velocity, run.state.intercept_velocity),
@@ -668,6 +672,10 @@ class SoftmaxClassifier(sklearn_api.Estimator, ModelFiles):
             _grows=grows,
             _random=run.random,
         )
+        if names is None:
+            self.__dict__.pop("feature_names_in_", None)
+        # At once: a signal finds all of the old attributes or all of the new ones.
+        self.__dict__.update(model.attributes())
 
     def _weights_for(self, classes: NDArray[Any]) -> list[FloatArray]:
         """Return `coef_` and `intercept_` with a row for each of `classes`: zeros for new ones."""
