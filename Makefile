@@ -37,8 +37,8 @@ PYTEST = $(BIN)/python -m pytest --numprocesses=$(JOBS) --dist=loadfile
 test: $(VENV)/.test ## every test, with each value of its arguments; make test ARGS="-k gradient" for all items of some
 	$(PYTEST) --quick=unnamed $(ARGS)
 
-test-all: $(VENV)/.test ## every test with all combinations of values, those marked slow, and those next to PyTorch and JAX
-	$(PYTEST) -m "" $(ARGS)
+test-all: $(VENV)/.test ## every test with combinations of values, those marked slow, and those next to PyTorch and JAX
+	$(PYTEST) --pairs -m "" $(ARGS)
 	@$(MAKE) --no-print-directory test-peers ARGS=
 
 # Not $(VENV)/.test itself, which would compile for every instruction set.
@@ -113,7 +113,7 @@ profile-build: $(VENV)/.test ## compile again optimised, with symbols and frame 
 debug: export FASTSOFTMAX_BUILD := debug
 profile-build: export FASTSOFTMAX_BUILD := profile
 release debug profile-build:
-	$(INSTALL) --no-deps --editable .
+	$(call COMPILE,--inplace)
 
 asan ubsan: $(VENV)/.test ## the tests with AddressSanitizer, or UndefinedBehaviorSanitizer, in C and Cython
 	tests/builds/instrumented $@ $(BIN)/python $(ARGS)
@@ -138,9 +138,21 @@ clean: ## remove everything that make made, the environment included
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 # One stamp for each extra. An extra holds the one before it, so its stamp stands for both.
+# The compiler works while packages are downloaded. Where nothing but a source has changed, it alone has to.
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
-install_extra = @echo "installing fastsoftmax[$(1)] into $(VENV): downloads packages and compiles"; \
-	$(INSTALL) --editable ".[$(1)]"
+BUILD_REQUIRES = import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")
+# What compilers warn of is for those who edit C: it is shown where they fail, and by make quick.
+COMPILE = { $(BIN)/python setup.py -q build_ext $(1) > $(VENV)/compile$(1).log 2>&1 || { cat $(VENV)/compile$(1).log >&2; false; }; }
+install_extra = $(if $(filter pyproject.toml setup.py $(VENV)/.created,$?),$(download_and_compile),@$(call COMPILE,--inplace))
+define download_and_compile
+@echo "installing fastsoftmax[$(1)] into $(VENV): downloads packages and compiles"
+@$(BIN)/python -c '$(BUILD_REQUIRES)' > $(VENV)/build-requires.txt
+@$(INSTALL) --requirement $(VENV)/build-requires.txt
+@$(call COMPILE,) & compiling=$$!; \
+	FASTSOFTMAX_PURE=1 $(INSTALL) --no-build-isolation --editable ".[$(1)]"; installed=$$?; \
+	wait $$compiling && exit $$installed
+@$(call COMPILE,--inplace)
+endef
 
 $(VENV)/.bench: $(VENV)/.created $(BUILD_INPUTS)
 	$(call install_extra,bench)

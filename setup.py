@@ -144,11 +144,12 @@ class BuildKernels(build_ext):
         sources, extension.sources = extension.sources, []
         extension.extra_link_args = [] if self._is_msvc() else ["-pthread", *instruments]
         extension.extra_objects = self._compile([*self._units(extension, sources, flags)])
-        extension.depends = extension.extra_objects
+        force, self.force = self.force, True
         try:
-            super().build_extension(extension)  # links, if an object is newer
+            # Links, always: what is there may be of another build.
+            super().build_extension(extension)
         finally:
-            extension.sources = sources
+            extension.sources, self.force = sources, force
         PARTIAL.touch() if chosen else PARTIAL.unlink(missing_ok=True)
 
     def _remove_fast_math(self):

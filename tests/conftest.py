@@ -9,7 +9,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import numpy as np
 import pytest
-from covering import select
+from covering import pairs, select, values
 from variants import BACKENDS, LAYOUTS
 
 from fastsoftmax.backends import get_backend
@@ -21,6 +21,11 @@ def pytest_addoption(parser):
         choices=["unnamed", "always"],
         help="of each test function as few items as have every value of every argument; "
         "unnamed: unless a path, -k or -m says which tests are wanted",
+    )
+    parser.addoption(
+        "--pairs",
+        action="store_true",
+        help="of the backends other than the compiled one, as few items as have every pair of values",
     )
 
 
@@ -35,8 +40,8 @@ def pytest_configure(config):
 
 @pytest.hookimpl(trylast=True)  # after -k, -m and --deselect
 def pytest_collection_modifyitems(config, items):
-    if config.option.quick:
-        items[:], left_out = select(items)
+    if config.option.quick or config.option.pairs:
+        items[:], left_out = select(items, values if config.option.quick else pairs)
         config.hook.pytest_deselected(items=left_out)
 
 

@@ -7,7 +7,7 @@ import sys
 from types import SimpleNamespace
 
 import pytest
-from covering import covering, select
+from covering import covering, pairs, select, values
 from paths import ROOT
 
 SUITE = """
@@ -96,13 +96,32 @@ def test_the_selection_is_small_and_takes_turns():
         for t in ("float32", "float64")
         for s in map(str, range(12))
     ]
-    chosen, left_out = select(items)
-    assert chosen == covering(items)
+    chosen, left_out = select(items, values)
+    assert chosen == covering(items, values)
     assert len(chosen) == 12
     assert len(left_out) == 60
     for position, n_each in ((0, 4), (1, 6)):
         ids = [item.callspec._idlist[position] for item in chosen]
         assert {ids.count(name) for name in ids} == {n_each}
+
+
+def test_the_compiled_backend_keeps_all_items_where_others_have_pairs():
+    items = [
+        item(f"test_f[{b}-{t}-{s}-{kind}]", [b, t, s, kind], backend=b)
+        for b in ("naive", "vectorized", "compiled")
+        for t in ("float32", "float64")
+        for s in map(str, range(9))
+        for kind in ("labels", "probabilities")
+    ]
+    chosen, left_out = select(items, pairs)
+    assert "compiled" not in {item.callspec.params["backend"] for item in left_out}
+    assert len(chosen) < 36 + 30  # 18 with 9 shapes of two backends are the least
+
+    def of_others(items):
+        ids = [item.callspec._idlist for item in items if item.callspec._idlist[0] != "compiled"]
+        return {(i, one[i], j, one[j]) for one in ids for i in range(4) for j in range(i)}
+
+    assert of_others(chosen) == of_others(items)
 
 
 @pytest.fixture

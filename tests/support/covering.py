@@ -1,38 +1,55 @@
-"""The quick selection of tests: few items of each test function, which have every value of every argument.
+"""Selections of tests: fewer items of each test function, that have every value of every argument, or every pair.
 
-A function over 4 backends, 2 dtypes and 30 shapes has 240 items. One for each of the 30 shapes, in turn with
-every backend and dtype, are enough to run every function, backend, dtype and shape; the compiled backend, whose
-kernels take another path for almost every shape, has all of its values to itself.
+A function over 4 backends, 2 dtypes, 30 shapes and 2 kinds of targets has 480 items. One for each of the 30 shapes, in
+turn with every backend, dtype and kind, are enough to run every value; the compiled backend, whose kernels take
+another path for almost every shape, has all of its values to itself. So `make test` chooses. The other backends have
+no path for a shape: there `make test-all` has every two values together somewhere, the compiled backend all items.
 """
 
 from collections import Counter, defaultdict
+from itertools import combinations
 
-# Where an item has this value of `backend`, the values of its other arguments count as its own.
 THOROUGH = "compiled"
 
 
-def values_of(item):
-    """The values of an item's arguments, those of the compiled backend kept apart."""
-    callspec = getattr(item, "callspec", None)
-    if callspec is None:
-        return frozenset()
+def _ids(item):
     # One id for each parametrisation, so that the rows of parametrize("a, b", ...) count as wholes; pytest keeps
     # them in no public place, and the values themselves may be arrays, which do not compare.
-    ids = list(enumerate(callspec._idlist))
-    thorough = [(THOROUGH, *pair) for pair in ids if callspec.params.get("backend") == THOROUGH]
+    return list(enumerate(item.callspec._idlist)) if hasattr(item, "callspec") else []
+
+
+def _backend(item):
+    return item.callspec.params.get("backend") if hasattr(item, "callspec") else None
+
+
+def values(item):
+    """The values of an item's arguments, those of the compiled backend kept apart."""
+    ids = _ids(item)
+    thorough = [(THOROUGH, *value) for value in ids if _backend(item) == THOROUGH]
     return frozenset([*ids, *thorough])
 
 
-def covering(items, values=values_of):
-    """The items, in their order, of a subset in which every value occurs that occurs in any of them.
+def pairs(item):
+    """The pairs of values of an item's arguments; of the compiled backend, or of none, the item itself."""
+    if _backend(item) in (None, THOROUGH):
+        return frozenset([item.nodeid])
+    ids = _ids(item)
+    return frozenset([*ids, *combinations(ids, 2)])
 
-    Greedy: next is the item that has most values that were not seen yet; of several the one whose values were
+
+def covering(items, traits):
+    """The items, in their order, of a subset that has all traits that any of them has.
+
+    Greedy: next is the item that has most traits that were not seen yet; of several the one whose traits were
     seen least, so that backends and dtypes take turns; of several the first. The same items give the same subset.
     """
-    sets = [values(item) for item in items]
-    missing = set().union(*sets)
-    seen, chosen = Counter(), set()
-    candidates = list(range(len(items)))
+    sets = [traits(item) for item in items]
+    # An item whose only trait is its own is in every subset.
+    holders = Counter(trait for of_item in sets for trait in of_item)
+    chosen = {i for i, of_item in enumerate(sets) if any(holders[trait] == 1 for trait in of_item)}
+    seen = Counter(trait for i in chosen for trait in sets[i])
+    missing = set(holders) - set(seen)
+    candidates = [i for i in range(len(items)) if i not in chosen]
     while missing or not chosen:
         best = max(
             candidates,
@@ -45,12 +62,12 @@ def covering(items, values=values_of):
     return [item for i, item in enumerate(items) if i in chosen]
 
 
-def select(items):
+def select(items, traits):
     """What is run of all items, and what is not."""
     functions = defaultdict(list)
     for item in items:
         functions[item.nodeid.partition("[")[0]].append(item)
-    chosen = {id(item) for group in functions.values() for item in covering(group)}
+    chosen = {id(item) for group in functions.values() for item in covering(group, traits)}
     return (
         [item for item in items if id(item) in chosen],
         [item for item in items if id(item) not in chosen],
