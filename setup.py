@@ -55,7 +55,9 @@ elif sysconfig.get_platform().endswith(("aarch64", "arm64")) and sys.maxsize > 2
     INSTRUCTION_SETS["neon"] = []
 if chosen := os.environ.get("FASTSOFTMAX_KERNELS", "").split():
     if unknown := set(chosen) - set(INSTRUCTION_SETS):
-        sys.exit(f"FASTSOFTMAX_KERNELS: expected {', '.join(INSTRUCTION_SETS)}, got {unknown.pop()!r}")
+        sys.exit(
+            f"FASTSOFTMAX_KERNELS: expected {', '.join(INSTRUCTION_SETS)}, got {unknown.pop()!r}"
+        )
     INSTRUCTION_SETS = {name: INSTRUCTION_SETS[name] for name in chosen}
 TYPES = ("float32", "float64")
 # Is there while the core in the tree lacks instruction sets: Makefile takes it for a source that is newer.

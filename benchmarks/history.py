@@ -92,14 +92,18 @@ def _cell(ratio: float | None) -> str:
 
 def _order(version: str) -> list[tuple[int, str]]:
     # Numbers by value, whatever else ("dev", "rc") before them.
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"[.+-]", version)]
+    return [
+        (int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"[.+-]", version)
+    ]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line `argv` and return its exit code."""
     parser = argparse.ArgumentParser(prog=_COMMAND, description=(__doc__ or "").split(": ", 1)[1])
     parser.add_argument("--rounds", type=int, default=7, metavar="N", help="default: %(default)s")
-    parser.add_argument("--only", default="", metavar="TEXT", help="ratios whose names contain this")
+    parser.add_argument(
+        "--only", default="", metavar="TEXT", help="ratios whose names contain this"
+    )
     parser.add_argument("--folder", type=Path, default=_FOLDER, help="default: %(default)s")
     arguments = parser.parse_args(argv)
     if arguments.rounds < 1:

@@ -47,7 +47,7 @@ def pytest_collection_modifyitems(config, items):
 
 def pytest_report_header(config):
     if config.option.quick:
-        return "quick: every test function, with each value of its arguments once; make test-all combines them"
+        return "quick: every test, with each value of its arguments; make test-all combines them"
 
 
 @pytest.fixture(params=BACKENDS)

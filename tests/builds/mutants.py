@@ -2,8 +2,9 @@
 
     python tests/builds/mutants.py [OPTION OF PYTEST...] [NAME...]
 
-With `--quick=always` it says what `make test` finds, with `--pairs` what `make test-all` does. Each is compiled and tested by itself, which takes minutes, until the first test fails. Prints which one
-that is; the exit code is 1 where a bug was not found, or where the code it changes is no longer there.
+With `--quick=always` it says what `make test` finds, with `--pairs` what `make test-all` does. Each is compiled
+and tested by itself, which takes minutes, until the first test fails. Prints which one that is; the exit code is
+1 where a bug was not found, or where the code it changes is no longer there.
 """
 
 import os
@@ -265,7 +266,7 @@ def compile_copy():
         sys.exit(f"{output}\nmutants: this could not be compiled")
 
 
-def failing_test(options=()):
+def failing_test(options):
     """The first test that fails, or None."""
     _, output = run(
         *("-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", f"--timeout={SECONDS_OF_A_TEST}"),
@@ -281,7 +282,7 @@ def failing_test(options=()):
     return f"{where[1]}::{where[2]} (hung or crashed)" if where else "the test process ended"
 
 
-def test_mutant(mutant, options=()):
+def test_mutant(mutant, options):
     path = COPY / mutant.file
     source = path.read_text()
     if source.count(mutant.old) != 1:

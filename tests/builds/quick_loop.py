@@ -1,13 +1,12 @@
-"""What `make quick` runs: compiles what has changed since the last build, and runs the tests of what differs
-from the last commit.
+"""What `make quick` runs: compiles what has changed since the last build, and runs tests of the changed files.
 
     python tests/builds/quick_loop.py [EXPRESSION]
 
-Of a C or Cython file, csrc/README.md names the tests, of which those of the compiled backend run; of a module,
-the test file of its name in its room, or else the room; of a test file, itself. Tests run in the quick selection
-and, where an EXPRESSION of pytest's -k is given, those alone that it selects. Kernels are compiled for one
-instruction set, which FASTSOFTMAX_ISA may name; setup.py leaves a note of that, from which make knows that the
-others are to be compiled before anything else runs.
+Changed is what differs from the last commit. Of a C or Cython file, csrc/README.md names the tests, of which
+those of the compiled backend run; of a module, the test file of its name in its room, or else the room; of a
+test file, itself. Tests run in the quick selection and, where an EXPRESSION of pytest's -k is given, those
+alone that it selects. Kernels are compiled for one instruction set, which FASTSOFTMAX_ISA may name; setup.py
+leaves a note of that, from which make knows to compile the others before anything else runs.
 """
 
 import os
@@ -68,7 +67,9 @@ def chosen_set():
 
 def compile_core():
     """Compile what is newer than the core, if anything is."""
-    core = [path.stat().st_mtime for path in COMPILED.glob("_core.*") if path.suffix in (".so", ".pyd")]
+    core = [
+        path.stat().st_mtime for path in COMPILED.glob("_core.*") if path.suffix in (".so", ".pyd")
+    ]
     inputs = [path.stat().st_mtime for pattern in INPUTS for path in ROOT.glob(pattern)]
     if core and max(inputs) < max(core):
         return

@@ -243,7 +243,10 @@ def test_the_history_keeps_a_file_for_each_version(tmp_path):
     ran = small("history", "--only", "cross_entropy", "--rounds", 1, "--folder", tmp_path)
     assert ran.returncode == 0, ran.stderr
     written = json.loads((tmp_path / f"{fastsoftmax.__version__}.json").read_text())
-    assert written["ratios"].keys() == {"softmax_cross_entropy 16x10", "linear_cross_entropy 16x8x3"}
+    assert written["ratios"].keys() == {
+        "softmax_cross_entropy 16x10",
+        "linear_cross_entropy 16x8x3",
+    }
     assert all(ratio > 0 for ratio in written["ratios"].values())
     assert written["machine"]["cpus"] >= 1
     page = (tmp_path / "README.md").read_text()

@@ -1,9 +1,10 @@
-"""Selections of tests: fewer items of each test function, that have every value of every argument, or every pair.
+"""Selections of tests: fewer items of each test function, with every value of its arguments or every pair.
 
-A function over 4 backends, 2 dtypes, 30 shapes and 2 kinds of targets has 480 items. One for each of the 30 shapes, in
-turn with every backend, dtype and kind, are enough to run every value; the compiled backend, whose kernels take
-another path for almost every shape, has all of its values to itself. So `make test` chooses. The other backends have
-no path for a shape: there `make test-all` has every two values together somewhere, the compiled backend all items.
+A function over 4 backends, 2 dtypes, 30 shapes and 2 kinds of targets has 480 items. One for each of the
+30 shapes, in turn with every backend, dtype and kind, are enough to run every value; the compiled
+backend, whose kernels take another path for almost every shape, has all of its values to itself. So
+`make test` chooses. The other backends have no path for a shape: there `make test-all` has every two
+values together somewhere, the compiled backend all items.
 """
 
 from collections import Counter, defaultdict
@@ -13,8 +14,8 @@ THOROUGH = "compiled"
 
 
 def _ids(item):
-    # One id for each parametrisation, so that the rows of parametrize("a, b", ...) count as wholes; pytest keeps
-    # them in no public place, and the values themselves may be arrays, which do not compare.
+    # One id for each parametrisation, so that the rows of parametrize("a, b", ...) count as wholes; pytest
+    # keeps them in no public place, and the values themselves may be arrays, which do not compare.
     return list(enumerate(item.callspec._idlist)) if hasattr(item, "callspec") else []
 
 
@@ -40,8 +41,9 @@ def pairs(item):
 def covering(items, traits):
     """The items, in their order, of a subset that has all traits that any of them has.
 
-    Greedy: next is the item that has most traits that were not seen yet; of several the one whose traits were
-    seen least, so that backends and dtypes take turns; of several the first. The same items give the same subset.
+    Greedy: next is the item that has most traits that were not seen yet; of several the one whose traits
+    were seen least, so that backends and dtypes take turns; of several the first. The same items give the
+    same subset.
     """
     sets = [traits(item) for item in items]
     # An item whose only trait is its own is in every subset.
