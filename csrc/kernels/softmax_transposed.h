@@ -146,8 +146,9 @@ ALWAYS_INLINE int cross_entropy_of_columns(real (*columns)[LANES], size_t n_rows
 }
 
 /* As above, of any targets u, which replace labels: a row's loss is sum(u * (m - z)) + sum(u) * log(total / e_m),
- * and its gradient scale * (sum(u) * p - u). That of m, the first of the largest logits, is taken without what
- * cancels where p rounds to 1: scale * (rest - sum(u) * others / total), of the sums without m. */
+ * and its gradient scale * (sum(u) * p - u). Where e_m of m, the first of the largest logits, is larger than the
+ * sum of the others, that of m is taken without what cancels where p rounds to 1: scale * (rest - sum(u) * others /
+ * total), of the sums without m. Elsewhere rest may be far larger than the gradient. */
 static inline void targets_of_columns(real (*columns)[LANES], real (*targets)[LANES], size_t n_rows,
                                       size_t n_classes, double scale, double *losses) {
     vec largest = load(columns[0]), zero = broadcast(0), place = zero;
@@ -172,12 +173,14 @@ static inline void targets_of_columns(real (*columns)[LANES], real (*targets)[LA
     }
     double other[LANES], lost[LANES], gap[LANES], lost_gap[LANES], mass[LANES], lost_mass[LANES];
     double loss_of_row[LANES];
-    real term[LANES], target[LANES], high[LANES], low[LANES], of_places[LANES], reductions[LANES];
+    real term[LANES], target[LANES], high[LANES], low[LANES], reductions[LANES];
+    real places[LANES], of_places[LANES];
     store_sums(other, lost, others);
     store_sums(gap, lost_gap, gaps);
     store_sums(mass, lost_mass, rest);
     store(term, of_largest);
     store(target, its_target);
+    store(places, place);
     for (size_t i = 0; i < LANES; ++i) {
         double e = (double)term[i], rest_of_row = mass[i] + lost_mass[i];
         double mass_of_row = rest_of_row + (double)target[i];
@@ -193,12 +196,14 @@ static inline void targets_of_columns(real (*columns)[LANES], real (*targets)[LA
         reductions[i] = (real)reduction;
         high[i] = f.high;
         low[i] = f.low;
+        places[i] = (double)term[i] > other[i] ? places[i] : -1; /* no class */
         of_places[i] = (real)(scale * (rest_of_row - mass_of_row * (other[i] / total)));
     }
     for (size_t i = 0; i < n_rows; ++i) losses[i] = loss_of_row[i];
     reduce_columns(columns, n_classes, load(reductions));
     vec factor = load(high), remainder = load(low), negative = broadcast((real)-scale);
     vec of_place = load(of_places);
+    place = load(places);
     for (size_t k = 0; k < n_classes; ++k) {
         vec e = load(columns[k]), of_target = mul(load(targets[k]), negative);
         vec gradient = fmadd(e, remainder, fmadd(e, factor, of_target));

@@ -19,7 +19,11 @@ def find_classes(y: ArrayLike, name: str = "y") -> NDArray[Any]:
     ValueError, TypeError
         If `y` is empty, or is not what `as_labels` accepts.
     """
-    labels = as_labels(y, name)
+    return classes_of(as_labels(y, name), name)
+
+
+def classes_of(labels: NDArray[Any], name: str = "y") -> NDArray[Any]:
+    """Return the different ones of labels that have been checked, sorted; see `find_classes`."""
     if not labels.size:
         raise ValueError(f"{name}: expected at least one label, got none")
     places = _places(labels, labels)
@@ -66,7 +70,11 @@ def encode(y: ArrayLike, classes: NDArray[Any], name: str = "y") -> NDArray[np.i
     TypeError
         If the labels are of another type than the classes.
     """
-    labels = as_labels(y, name)
+    return indices_of(as_labels(y, name), classes, name)
+
+
+def indices_of(labels: NDArray[Any], classes: NDArray[Any], name: str = "y") -> NDArray[np.int64]:
+    """Return the same for labels that have been checked; see `encode`."""
     indices = positions_of(labels, classes, name)
     if labels.size and indices.min() < 0:
         stranger = labels[int(np.argmin(indices))]

@@ -6,11 +6,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._arrays import labels
+from .._arrays import labels, validation
+from .._arrays.validation import FloatArray
 from ..backends import State
 from ..training.averaging import Average
-from ..training.config import parameters_of
-from ..training.standardization import Standardization
+from ..training.config import TrainingConfig
+from ..training.standardization import Standardization, carried
+from ..training.state import copy_of, shaped, with_velocities
 from .sklearn_api import at_one_moment, not_fitted
 
 # Weights, which users may set by hand; and of all else what a model has that no training has touched yet.
@@ -101,6 +103,65 @@ def units_of(model: Any) -> Standardization | None:
     if model.mean_ is None or model.scale_ is None:
         return None
     return Standardization(model.mean_, model.scale_, model._is_centred, model._moments)
+
+
+def parameters_of(model: Any) -> tuple[FloatArray, FloatArray]:
+    """Return the weights and the intercept, which the user may have replaced, checked."""
+    coef, intercept = shaped_parameters_of(model)
+    validation.check_finite("intercept_", intercept)
+    validation.check_finite("coef_", coef)
+    return coef, intercept
+
+
+def shaped_parameters_of(model: Any) -> tuple[FloatArray, FloatArray]:
+    """Return the same at no cost of the weights' size: some of them may not be finite."""
+    shape = (len(model.classes_), model.n_features_in_)
+    coef = validation.as_array("coef_", model.coef_)
+    dtype = validation.compute_dtype(coef.dtype)
+    intercept = shaped("intercept_", model.intercept_, shape[:1], dtype)
+    return shaped("coef_", coef, shape, dtype), intercept
+
+
+def state_of(
+    model: Any,
+    config: TrainingConfig,
+    before: Standardization | None,
+    units: Standardization | None,
+) -> State:
+    """Return a copy of the weights and velocities, in the units of training.
+
+    Of a model that has published averaged weights, the last ones. `before` are the units of its velocities.
+    """
+    coef, intercept = parameters_of(model)
+    if model._last is not None:
+        coef, last_intercept = model._last
+        intercept = np.zeros(len(coef), coef.dtype) if last_intercept is None else last_intercept
+    of_coef, of_intercept = model._velocity
+    if of_coef is not None:
+        of_coef, of_intercept = carried(of_coef, of_intercept, before, units, coef.dtype)
+    velocities = [
+        None if velocity is None else velocity.astype(coef.dtype)
+        for velocity in (of_coef, of_intercept)
+    ]
+    kept = intercept if config.fit_intercept else None
+    if units is not None:
+        coef, kept = units.to_standardized(coef, kept)
+    return copy_of(with_velocities(coef, kept, config.rule.momentum, *velocities))
+
+
+def average_of(
+    model: Any,
+    config: TrainingConfig,
+    before: Standardization | None,
+    units: Standardization | None,
+) -> Average | None:
+    """Return a copy of the average of the weights in the units of training, or None if averaging ends."""
+    average: Average | None = model._average
+    if average is None or config.averaged_from is None:
+        return None
+    dtype = parameters_of(model)[0].dtype if model._last is None else model._last[0].dtype
+    coef, intercept = carried(average.coef, average.intercept, before, units, dtype)
+    return replace(average, coef=coef, intercept=intercept).copy()
 
 
 def _are_replaced(model: Any) -> bool:

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from .._optional import why_missing
 from ..classifier.classifier import SoftmaxClassifier
+from ..classifier.parameters import config_of
 from ..datasets import Samples
 from ..exceptions import ConvergenceWarning, DivergenceError
-from ..training.config import Settings
-from ..training.loop import hold_out
+from ..training.holdout import hold_out
 from ..training.targets import targets_of
 from . import data, models, options, other_samples, train_options
 from .error_translation import as_command_error
@@ -169,7 +169,7 @@ def _new_model(arguments: argparse.Namespace) -> SoftmaxClassifier:
     model.progress_bar = not arguments.verbose and why_missing("rich.progress") is None
     models.check_backend(model.backend)
     try:
-        Settings(model)
+        config_of(model)
     except (ValueError, TypeError, ImportError) as error:
         raise as_command_error(error) from None
     return model

@@ -32,8 +32,6 @@ from .averaging import Average
 
 _FORMAT = "fastsoftmax checkpoint"
 _VERSION = 1
-# They change nothing in the weights.
-_OF_NO_MATTER = {"n_jobs", "verbose", "progress_bar", "callbacks"}
 _STATE = ("coef", "intercept", "coef_velocity", "intercept_velocity")
 
 
@@ -110,7 +108,7 @@ class Checkpoint:
             if self.tensors[name].ndim != 1:
                 raise ValueError(f"{name}: expected one dimension")
         curve = self.tensors["loss_curve"].tolist()
-        if len(curve) > run.settings.max_iter or not isinstance(saved["is_done"], bool):
+        if len(curve) > run.problem.config.max_iter or not isinstance(saved["is_done"], bool):
             raise ValueError("more epochs than max_iter, or is_done is not true or false")
         random = generator_from(saved["random"])
         numbers = [
@@ -147,7 +145,8 @@ def checkpoint_of(
     ModelFileError
         If the file is damaged, or no checkpoint.
     """
-    every = validation.as_integer("checkpoint_every", every, 1)
+    if type(every) is not int or every < 1:
+        every = validation.as_integer("checkpoint_every", every, 1)
     if not isinstance(resume, bool | np.bool_):
         raise TypeError(f"resume: expected True or False, got {resume!r}")
     if path is None:
@@ -207,11 +206,8 @@ def identity_of(
     coef: Any,
     intercept: Any,
 ) -> dict[str, Any]:
-    """Return what a fit is of: its parameters, and digests of its data. Reads X once."""
-    compared = {
-        name: _plain(value) for name, value in parameters.items() if name not in _OF_NO_MATTER
-    }
-    plain, left_out = parameters_as_json(compared)
+    """Return what a fit is of: the parameters that matter, and digests of its data. Reads X once."""
+    plain, left_out = parameters_as_json({n: _plain(value) for n, value in parameters.items()})
     values = targets.values if targets.rows is None else targets.values[targets.rows]
     return {
         "parameters": plain | dict.fromkeys(left_out, "given again"),

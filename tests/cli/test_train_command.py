@@ -257,6 +257,38 @@ def test_a_warm_start_takes_labels_that_the_model_has_not_seen(capsys, here, sha
     assert new.partial_fit(X[:2], [1, 78]).classes_.tolist() == [*range(10), 77, 78]
 
 
+def test_a_model_whose_weights_were_set_by_hand(capsys, here):
+    X, y = datasets.load("train.npz")[:2]
+    trained = load("digits.npz")
+    model = SoftmaxClassifier(random_state=0, max_iter=2)
+    for name in ("classes_", "coef_", "intercept_"):
+        setattr(model, name, getattr(trained, name).tolist())
+    model.save("by_hand.npz")
+    np.save("X.npy", X)
+    for command in (
+        ("evaluate", "train.npz"),
+        ("predict", "X.npy"),
+        ("plot", "confusion", "train.npz"),
+    ):
+        found = [
+            output_of(capsys, command[0], "--model", name, *command[1:])
+            for name in ("by_hand.npz", "digits.npz")
+        ]
+        assert found[0] == found[1]
+    assert "one epoch" in error_of(capsys, "plot", "--model", "by_hand.npz", "loss", code=1)
+    arguments = ("train", "train.npz", "--warm-start-from", "by_hand.npz", "--model")
+    for options in ((), ("--validation-fraction", 0.3), ("--early-stopping",)):
+        out = output_of(capsys, *arguments, "m.npz", "--force", *options)
+        assert re.search(r"^training +2 epochs", out, re.MULTILINE)
+    output_of(capsys, *arguments, "m.npz", "--force")
+    expected = model.set_params(warm_start=True).fit(X, y)
+    np.testing.assert_array_equal(load("m.npz").coef_, expected.coef_)
+    assert load("m.npz").loss_curve_ == expected.loss_curve_
+    np.savez("more.npz", X=X, y=y + 1)
+    message = error_of(capsys, "train", "more.npz", *arguments[2:], "n.npz", code=1)
+    assert "the label 10 is not among the model's classes" in message
+
+
 @pytest.mark.parametrize("unit", ["D", "ns"])
 def test_labels_that_are_dates_are_written_as_text(capsys, here, unit):
     days = np.array(["1969-07-20", "2020-02-29"], f"M8[{unit}]")
@@ -449,14 +481,14 @@ def test_a_training_that_stopped_goes_on_from_its_checkpoint(capsys, here, monke
             raise KeyboardInterrupt
         return one_epoch(run, *rest)
 
-    one_epoch = loop.Run.epoch
-    monkeypatch.setattr(loop.Run, "epoch", interrupted)
+    one_epoch = loop.TrainingRun.epoch
+    monkeypatch.setattr(loop.TrainingRun, "epoch", interrupted)
     err = error_of(capsys, *kept, code=130)
     assert err == (
         "fastsoftmax train: interrupted; the same command with --resume goes on from state.npz\n"
     )
     assert not Path("m.npz").exists()
-    monkeypatch.setattr(loop.Run, "epoch", one_epoch)
+    monkeypatch.setattr(loop.TrainingRun, "epoch", one_epoch)
     assert "--resume goes on from it" in error_of(capsys, *kept)
     err = error_of(capsys, *kept, "--resume", "--epochs", 13)
     assert "other --epochs (there 12, here 13)" in err

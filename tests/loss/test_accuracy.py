@@ -78,6 +78,20 @@ def test_so_it_has_in_training(kernels, dtype, kind, n_classes, n_features):
     expected.check(largest)
 
 
+# Here p is 1 / n_classes: what the other classes have is as many times larger than the gradient.
+@pytest.mark.parametrize(("n_classes", "n_features"), [(40, 1), (40, 300), (41, 1), (300, 1)])
+def test_a_gradient_in_training_has_its_digits_where_p_is_small(
+    kernels, dtype, rng, n_classes, n_features
+):
+    logits = np.zeros(n_classes, dtype)
+    target = np.eye(n_classes, dtype=dtype)[-1]
+    for weight in np.rint(rng.uniform(1e5, 1e6, 8)):
+        weights = TargetWeights(np.array([weight]))
+        gradient = gradient_in_training(kernels, logits, target, weights, n_features)
+        expected = weight * (1 / n_classes - np.eye(n_classes)[-1])
+        np.testing.assert_allclose(gradient, expected, rtol=2 * np.finfo(dtype).eps)
+
+
 @pytest.mark.parametrize("power", [-60, -80, -100])
 @pytest.mark.parametrize("n_classes", [3, 40, 300])
 @pytest.mark.parametrize("soft", [False, True], ids=["labels", "probabilities"])

@@ -9,7 +9,7 @@ from trajectories import interrupt_by_signal
 
 from fastsoftmax import DivergenceError, SoftmaxClassifier
 from fastsoftmax.backends import Data, Rule, State
-from fastsoftmax.training.loop import HeldOut
+from fastsoftmax.training.holdout import HeldOut
 
 ATTRIBUTES = ("coef_", "intercept_", "classes_", "loss_curve_", "n_iter_", "t_", "n_features_in_")
 

@@ -23,10 +23,9 @@ from ...persistence.scalars import (
 )
 from ...persistence.strict_json import parsed
 from ...training.averaging import Average
-from ...training.config import parameters_of
 from ...training.standardization import Moments
 from ...training.step_size import StepSizes
-from ..fitted_model import whole
+from ..fitted_model import parameters_of, whole
 
 FORMAT = "fastsoftmax model"
 VERSION = 2
