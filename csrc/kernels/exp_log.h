@@ -27,8 +27,8 @@
  * rest of the series 2 * atanh(s) - 2 * s, cut after s**20. Plain operations, each rounded once, and no
  * branch: the same bits everywhere, and loops over it become vectors.
  */
-#ifndef FASTSOFTMAX_EXPONENTIAL_H
-#define FASTSOFTMAX_EXPONENTIAL_H
+#ifndef FASTSOFTMAX_EXP_LOG_H
+#define FASTSOFTMAX_EXP_LOG_H
 
 #include <math.h> /* INFINITY, isnan, fabs: nothing that calls libm */
 
@@ -37,12 +37,12 @@
 #if defined(FASTSOFTMAX_FLOAT32)
 static const real MAGIC = 0x1.8p23f, LOG2_E = 0x1.715476p0f, LN2 = 0x1.62e43p-1f;
 static const real LN2_HIGH = 0x1.62e4p-1f, LN2_LOW = 0x1.7f7d1cp-20f;
-static const real SMALLEST_RESULT_OF = -0x1.5d58a0p6f; /* what exp makes a normal number of */
+static const real LOG_MIN_NORMAL = -0x1.5d58a0p6f; /* what exp makes a normal number of */
 static const real HEADROOM = 64;
 #else
 static const real MAGIC = 0x1.8p52, LOG2_E = 0x1.71547652b82fep0, LN2 = 0x1.62e42fefa39efp-1;
 static const real LN2_HIGH = 0x1.62e42fefa3p-1, LN2_LOW = 0x1.3de6af278ece6p-42;
-static const real SMALLEST_RESULT_OF = -0x1.6232bdd7abcd3p9, HEADROOM = 512;
+static const real LOG_MIN_NORMAL = -0x1.6232bdd7abcd3p9, HEADROOM = 512;
 #endif
 
 /* Where |m| is at least this, z - m is exact for every z whose term counts; below, so is n * LN2_HIGH. */
@@ -55,22 +55,22 @@ static const real FAR_FROM_0 = 2048;
 #endif
 
 /* A row's terms are exp(z - from - N * ln 2). */
-struct shift {
+struct exp_shift {
     vec from, magic, least; /* magic: MAGIC - N; least: the z - from where the term becomes 0 */
 };
 
 /* For rows with these maxima. Where one is NaN or an infinity, so are z - from and terms of the row. */
-ALWAYS_INLINE struct shift shift_of(vec largest) {
+ALWAYS_INLINE struct exp_shift exp_shift_from(vec largest) {
     vec size = magnitude(largest), zero = broadcast(0), magic = broadcast(MAGIC);
     vec from = select_less(size, broadcast(FAR_FROM_0), zero, largest);
     vec near = select_less(size, broadcast(FAR_FROM_0), largest, zero);
     vec N = sub(sub(fmadd(near, broadcast(LOG2_E), magic), magic), broadcast(HEADROOM));
-    vec least = fmadd(N, broadcast(LN2), broadcast(SMALLEST_RESULT_OF));
-    return (struct shift){from, sub(magic, N), least};
+    vec least = fmadd(N, broadcast(LN2), broadcast(LOG_MIN_NORMAL));
+    return (struct exp_shift){from, sub(magic, N), least};
 }
 
 /* exp(x - N * ln 2) for x = z - from */
-ALWAYS_INLINE vec exponential_of_difference(vec x, const struct shift *shift) {
+ALWAYS_INLINE vec exponential_shifted(vec x, const struct exp_shift *shift) {
 #if defined(FASTSOFTMAX_FLOAT32)
     static const real coefficients[] = {0x1.6a23d0p-10f, 0x1.123a20p-7f, 0x1.5558f2p-5f,
                                         0x1.555492p-3f, 0x1.fffffcp-2f};
@@ -87,16 +87,16 @@ ALWAYS_INLINE vec exponential_of_difference(vec x, const struct shift *shift) {
     vec q = broadcast(coefficients[0]);
     UNROLL for (int i = 1; i < N_COEFFICIENTS; ++i) q = fmadd(q, r, broadcast(coefficients[i]));
 #if defined(FASTSOFTMAX_FLOAT64)
-    /* 1 + r, and what rounding that and r has lost: a third of the error, for a third of the time more. */
-    vec lost = fmadd(n, broadcast(-LN2_LOW), sub(high, r));
+    /* 1 + r, and what rounding that and r has error: a third of the error, for a third of the time more. */
+    vec error = fmadd(n, broadcast(-LN2_LOW), sub(high, r));
     vec sum = add(broadcast(1), r);
-    vec rest = add(sub(r, sub(sum, broadcast(1))), fmadd(mul(r, r), q, lost));
+    vec rest = add(sub(r, sub(sum, broadcast(1))), fmadd(mul(r, r), q, error));
     vec p = add(sum, rest);
 #elif defined(FASTSOFTMAX_PORTABLE)
     /* Without FMA the product with r is rounded. So r itself must not be in it, and what rounding r has
-     * lost is put back, for less than 1 ulp. */
-    vec lost = fmadd(n, broadcast(-LN2_LOW), sub(high, r));
-    vec p = add(add(r, fmadd(mul(r, r), q, lost)), broadcast(1));
+     * error is put back, for less than 1 ulp. */
+    vec error = fmadd(n, broadcast(-LN2_LOW), sub(high, r));
+    vec p = add(add(r, fmadd(mul(r, r), q, error)), broadcast(1));
 #else
     vec p = fmadd(fmadd(q, r, broadcast(1)), r, broadcast(1));
 #endif
@@ -105,14 +105,14 @@ ALWAYS_INLINE vec exponential_of_difference(vec x, const struct shift *shift) {
     return select_less(broadcast(0), above, result, maximum(broadcast(0), above));
 }
 
-ALWAYS_INLINE vec exponential(vec z, const struct shift *shift) {
-    return exponential_of_difference(sub(z, shift->from), shift);
+ALWAYS_INLINE vec exponential(vec z, const struct exp_shift *shift) {
+    return exponential_shifted(sub(z, shift->from), shift);
 }
 
-/* a + b, rounded, and what that has lost (Knuth, The Art of Computer Programming, volume 2, 4.2.2) */
-ALWAYS_INLINE double sum_of(double a, double b, double *lost) {
-    double sum = a + b, of_b = sum - a;
-    *lost = (a - (sum - of_b)) + (b - of_b);
+/* a + b, rounded, and what that has error (Knuth, The Art of Computer Programming, volume 2, 4.2.2) */
+ALWAYS_INLINE double two_sum(double a, double b, double *error) {
+    double sum = a + b, b_part = sum - a;
+    *error = (a - (sum - b_part)) + (b - b_part);
     return sum;
 }
 
@@ -135,8 +135,8 @@ ALWAYS_INLINE double split_logarithm(double x, double *low) {
     double rest = 0;
     UNROLL for (int k = 0; k < 10; ++k) rest = (rest + series[k]) * s2;
     const double ln2_high = 0x1.62e42fefa3p-1, ln2_low = 0x1.3de6af278ece6p-42;
-    double of_n = n * ln2_high, high = of_n + f, lost = (of_n - high) + f;
-    *low = lost - (half_square - (s * (half_square + rest) + n * ln2_low));
+    double n_part = n * ln2_high, high = n_part + f, error = (n_part - high) + f;
+    *low = error - (half_square - (s * (half_square + rest) + n * ln2_low));
     return high;
 }
 

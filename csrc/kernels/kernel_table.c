@@ -3,7 +3,8 @@
 
 #include "kernels/convert.h"
 #include "kernels/cross_entropy.h"
-#include "kernels/linear.h"
+#include "kernels/dot_tiles.h"
+#include "kernels/sgd_update.h"
 #include "kernels/step_packed.h"
 #include "kernels/step_panels.h"
 #include "kernels/peak_throughput.h"

@@ -5,14 +5,14 @@
  * index of the first row without a softmax (a NaN or +inf in it, or nothing but -inf), or -1; what it
  * then wrote into that row has no meaning. No function allocates, locks or keeps state.
  */
-#ifndef FASTSOFTMAX_KERNELS_H
-#define FASTSOFTMAX_KERNELS_H
+#ifndef FASTSOFTMAX_KERNEL_TABLE_H
+#define FASTSOFTMAX_KERNEL_TABLE_H
 
 #include <stddef.h>
 #include <stdint.h>
 
 /* The update of a step; formulas in fastsoftmax/backends/protocol.py. */
-struct rule {
+struct sgd_rule {
     double rate, l2, l1, momentum;
     int nesterov, subgradient;
     /* Where the sums of the weights after each step lie, in elements from the weights; 0 for none. */
@@ -24,14 +24,14 @@ struct rule {
 
 enum { ROWS_AHEAD = 32 };
 
-/* Labels of up to MOST_COLUMNS classes: rows of logits are turned on their side (softmax_transposed.h). */
-enum { MOST_COLUMNS = 32 };
+/* Labels of up to MAX_TRANSPOSED_CLASSES classes: rows of logits are turned on their side (softmax_transposed.h). */
+enum { MAX_TRANSPOSED_CLASSES = 32 };
 
 /* Up to FEW_CLASSES a step of training goes by panels of features: one for every PANEL_VECTORS vectors, and
- * no more than MOST_PANELS, as memory gives long runs of a row faster than short ones. With more it goes
+ * no more than MAX_PANELS, as memory gives long runs of a row faster than short ones. With more it goes
  * by packed operands, which lose what is left of the last vector of classes: at 48, where they lose
  * nothing, they are a tenth faster, at 40 a seventh slower. */
-enum { FEW_CLASSES = 40, PANEL_VECTORS = 32, MOST_PANELS = 2 };
+enum { FEW_CLASSES = 40, PANEL_VECTORS = 32, MAX_PANELS = 2 };
 
 /* How panel_scores fetches rows that come later. Rows drawn at random are where no hardware prefetcher
  * looks, and the first level of the cache can wait for few lines at once: so a little with each tile. */
@@ -48,7 +48,7 @@ struct rows_to_fetch {
 };
 
 /* What an element of X is; REAL is the type of the table. */
-enum number { UINT8, FLOAT16, FLOAT32, REAL };
+enum input_dtype { UINT8, FLOAT16, FLOAT32, REAL };
 
 /* A step on sparse rows; see step_sparse.h. Of a row: its values and their columns, int64_t or int32_t. */
 struct sparse_row {
@@ -62,7 +62,7 @@ enum { SPARSE_ROWS_AHEAD = 4 };
 enum { SPARSE_SLAB_VECTORS = 4 };
 
 /* Slabs of step_packed.h that a tile takes, where there are so many. */
-enum { SLABS_AT_ONCE = 2 };
+enum { SLABS_PER_TILE = 2 };
 
 /* A and C of step_sparse.h after so many steps, the first being those of none: 1, 1 and 0. */
 struct penalty_prefix {
@@ -135,14 +135,14 @@ struct kernels {
     /* out[i, j] = (rows[i][j] - mean[j]) * inverse_scale[j] for the features j of [first, first + n_features),
      * first a multiple of lanes; mean and inverse_scale may be NULL. Padded with zeros to whole vectors.
      * rows has ROWS_AHEAD pointers more than n_rows, as above. */
-    void (*convert)(const void *const *rows, size_t n_rows, enum number number, size_t first,
+    void (*convert)(const void *const *rows, size_t n_rows, enum input_dtype number, size_t first,
                     size_t n_features, const void *mean, const void *inverse_scale, void *out,
                     size_t out_stride);
 
     /* sums[j] += sum of x, squares[j] += sum of x**2, with x = row[j] - origin[j], over rows that lie
      * `stride` bytes apart; of UINT8 alone in the table of float32. */
     void (*moments)(const void *rows, size_t stride, size_t n_rows, size_t n_features,
-                    enum number number, const double *origin, double *sums, double *squares);
+                    enum input_dtype number, const double *origin, double *sums, double *squares);
 
     /* A step with at most FEW_CLASSES classes, by panels: the features [first, first + n_features), first
      * a multiple of lanes. Scores and dlogits lie in blocks of `lanes` samples, [n_classes][lanes] each.
@@ -161,10 +161,10 @@ struct kernels {
                                 void *dlogits);
     void (*panel_update)(const void *const *rows, size_t n_rows, const struct rows_to_fetch *fetch,
                          size_t first, size_t n_features, const void *dlogits, size_t n_classes,
-                         const struct rule *rule, void *coef, void *velocity, size_t coef_stride,
-                         double *squares, double *magnitudes);
+                         const struct sgd_rule *rule, void *coef, void *velocity,
+                         size_t coef_stride, double *squares, double *magnitudes);
     void (*panel_update_intercept)(const void *dlogits, size_t n_rows, size_t n_classes,
-                                   const struct rule *rule, void *intercept, void *velocity);
+                                   const struct sgd_rule *rule, void *intercept, void *velocity);
 
     /* A step on short rows with few classes; see step_short_rows.h. Scores of at most `lanes` samples, in a block
      * [n_classes][lanes] as above; next_rows are `lanes` rows that come later, or NULL. The gradient of a
@@ -176,8 +176,8 @@ struct kernels {
     void (*short_gradient)(const void *const *rows, size_t n_rows, size_t n_features,
                            const void *dlogits, size_t n_classes, int add_to_out, void *out);
     void (*short_update)(const void *gradients, size_t n_chunks, size_t stride, size_t n_features,
-                         size_t n_classes, const struct rule *rule, void *strips, void *velocity,
-                         void *intercept, void *intercept_velocity, double *squares,
+                         size_t n_classes, const struct sgd_rule *rule, void *strips,
+                         void *velocity, void *intercept, void *intercept_velocity, double *squares,
                          double *magnitudes);
 
     /* A step with many classes, on packed operands; see step_packed.h. Samples lie in blocks of `lanes`, block[j][lane],
@@ -197,14 +197,14 @@ struct kernels {
     void (*pack_dlogits)(const void *dlogits, size_t stride, size_t first_row, size_t n_rows,
                          size_t n_classes, void *slabs, size_t slab_stride);
     void (*packed_update)(const void *blocks, size_t block_stride, size_t n_samples, size_t first,
-                          size_t n_features, const void *dlogits, const struct rule *rule,
+                          size_t n_features, const void *dlogits, const struct sgd_rule *rule,
                           size_t n_classes, void *slabs, size_t slab_stride, void *velocity,
                           double *squares, double *magnitudes);
     void (*packed_gradient)(const void *blocks, size_t block_stride, size_t n_samples,
                             size_t n_features, const void *dlogits, size_t n_classes,
                             int add_to_out, void *out, size_t out_stride);
     void (*packed_update_intercept)(const void *dlogits, size_t n_samples, size_t n_classes,
-                                    const struct rule *rule, void *intercept, void *velocity);
+                                    const struct sgd_rule *rule, void *intercept, void *velocity);
 
     /* A step on sparse rows; see step_sparse.h. */
     void (*sparse_pack)(const void *coef, const struct sparse_weights *weights, size_t slab);
@@ -224,7 +224,7 @@ struct kernels {
                                    const struct sparse_weights *weights, size_t slab,
                                    const void *dlogits, size_t dlogits_stride, double factor);
     void (*sparse_update_intercept)(const void *dlogits, size_t stride, size_t n_rows,
-                                    size_t n_classes, const struct rule *rule, void *intercept,
+                                    size_t n_classes, const struct sgd_rule *rule, void *intercept,
                                     void *velocity);
 
     /* out[k] = sum over rows of g[s, k] */

@@ -5,8 +5,8 @@
  *     latency of one, few enough to stay in registers; their operands are in registers as well.
  *   - Reading is a maximum over vectors, with four accumulators; copying loads and stores vectors.
  */
-#ifndef FASTSOFTMAX_PEAKS_H
-#define FASTSOFTMAX_PEAKS_H
+#ifndef FASTSOFTMAX_PEAK_THROUGHPUT_H
+#define FASTSOFTMAX_PEAK_THROUGHPUT_H
 
 #include "kernels/kernel_table.h"
 #include "kernels/softmax.h"

@@ -111,16 +111,16 @@ static inline int platform_has_avx512(void) { return 0; }
 /* Start to fetch a cache line that will be read, into the first level of the cache or the second. They do
  * no harm where the address is invalid. */
 #if defined(__GNUC__) || defined(__clang__)
-#define PREFETCH_NEAR(address) __builtin_prefetch(address, 0, 3)
-#define PREFETCH_FAR(address) __builtin_prefetch(address, 0, 2)
+#define PREFETCH_L1(address) __builtin_prefetch(address, 0, 3)
+#define PREFETCH_L2(address) __builtin_prefetch(address, 0, 2)
 #else
-#define PREFETCH_NEAR(address) ((void)(address))
-#define PREFETCH_FAR(address) ((void)(address))
+#define PREFETCH_L1(address) ((void)(address))
+#define PREFETCH_L2(address) ((void)(address))
 #endif
 
 /* The same of a whole stretch of memory, to the second level. */
 static inline void platform_fetch(const void *memory, size_t n_bytes) {
-    for (size_t i = 0; i < n_bytes; i += CACHE_LINE) PREFETCH_FAR((const char *)memory + i);
+    for (size_t i = 0; i < n_bytes; i += CACHE_LINE) PREFETCH_L2((const char *)memory + i);
 }
 
 /* Tells the CPU that this is a loop that waits. */

@@ -29,7 +29,7 @@
 #if PLATFORM_HAS_THREADS
 
 /* No loop of the kernels has more than 64 chunks that take long. */
-enum { MOST_WORKERS = 63 };
+enum { MAX_WORKERS = 63 };
 
 struct share {
     _Alignas(CACHE_LINE) atomic_uint_fast64_t ticket; /* end << 32 | next chunk */
@@ -44,14 +44,14 @@ enum { SPINS = 1000 };
 struct pool {
     atomic_int is_lent;
     int n_workers; /* started; touched by the borrower only, and so the next two */
-    pthread_t workers[MOST_WORKERS];
+    pthread_t workers[MAX_WORKERS];
     platform_cpu_mask cpus; /* that all of them may run on */
     atomic_int n_active;    /* of them, those that the borrower asked for */
     uint64_t lent_since;    /* 0 without a profile */
 
     void (*function)(void *context, size_t chunk);
     void *context;
-    struct share shares[MOST_WORKERS + 1]; /* the borrower's, then the workers' */
+    struct share shares[MAX_WORKERS + 1]; /* the borrower's, then the workers' */
     _Alignas(CACHE_LINE) atomic_size_t unfinished;
 
     pthread_mutex_t lock;
@@ -97,7 +97,7 @@ static void work_on(struct pool *pool, struct share *share, struct share *own) {
 
 /* Leaves the CPU to a thread before this one in the pool. */
 static void spread_out(struct pool *pool, int own) {
-    int cpu = platform_cpu(), is_shared = 0, cpus[MOST_WORKERS + 1];
+    int cpu = platform_cpu(), is_shared = 0, cpus[MAX_WORKERS + 1];
     for (int i = 0; i < own; ++i) {
         cpus[i] = atomic_load_explicit(&pool->shares[i].cpu, memory_order_relaxed);
         is_shared |= cpus[i] == cpu;
@@ -187,7 +187,7 @@ struct pool *pool_begin(int n_threads) {
     if (!atomic_compare_exchange_strong(&pool->is_lent, &is_free, 1)) return NULL;
     /* More threads than CPUs would only take turns; n_threads says how many at the most. */
     int wanted = n_threads < platform_cpus() ? n_threads - 1 : platform_cpus() - 1;
-    if (wanted > MOST_WORKERS) wanted = MOST_WORKERS;
+    if (wanted > MAX_WORKERS) wanted = MAX_WORKERS;
     start_workers(pool, wanted);
     if (pool->n_workers == 0) {
         atomic_store(&pool->is_lent, 0);

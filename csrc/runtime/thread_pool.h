@@ -9,8 +9,8 @@
  * that the system has taken off its CPU delays no more than the chunk it holds. Which thread runs which
  * chunk must not matter to the result.
  */
-#ifndef FASTSOFTMAX_POOL_H
-#define FASTSOFTMAX_POOL_H
+#ifndef FASTSOFTMAX_THREAD_POOL_H
+#define FASTSOFTMAX_THREAD_POOL_H
 
 #include <stddef.h>
 

@@ -49,11 +49,11 @@ static struct record *own_record(void) {
 static void add_event(struct record *record, enum phase phase, uint64_t start, uint64_t end) {
     struct phase_event *events = atomic_load(&record->events);
     if (!events) {
-        events = malloc(MOST_PHASE_EVENTS * sizeof *events);
+        events = malloc(MAX_PHASE_EVENTS * sizeof *events);
         atomic_store(&record->events, events);
     }
     size_t n = atomic_load(&record->n_events);
-    if (!events || n == MOST_PHASE_EVENTS) {
+    if (!events || n == MAX_PHASE_EVENTS) {
         atomic_fetch_add(&record->n_dropped, 1);
         return;
     }

@@ -13,8 +13,8 @@
  *     whole numbers. Records outlive their threads and are used again by later profiles.
  *   - What was begun before a profile does not count, nor does what began in an earlier one.
  */
-#ifndef FASTSOFTMAX_PHASES_H
-#define FASTSOFTMAX_PHASES_H
+#ifndef FASTSOFTMAX_TIMERS_H
+#define FASTSOFTMAX_TIMERS_H
 
 #include "runtime/platform.h"
 
@@ -26,7 +26,7 @@ struct phase_event {
     uint64_t start, end;
 };
 
-enum { MOST_PHASE_EVENTS = 1 << 16 /* of a thread; more are only counted */ };
+enum { MAX_PHASE_EVENTS = 1 << 16 /* of a thread; more are only counted */ };
 
 #if PLATFORM_HAS_THREADS
 

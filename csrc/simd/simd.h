@@ -17,14 +17,14 @@
  *   select_less(a, b, x, y)     lanes of x where a < b, else of y (NaN is not less)
  *   any_less(a, b)              whether a < b in any lane
  *   select_equal(a, b, x, y)    lanes of x where a == b, else of y
- *   with_sign_of(v, s)          v >= 0 with the sign bit of s
+ *   copy_sign(v, s)          v >= 0 with the sign bit of s
  *   shift_exponent(p, t)        p * 2**n, where n stands in the low bits of t (see kernels/exp_log.h)
  *   sum_lanes(v), largest_lane(v)
  *   wide, wide_zero(), add_to_wide(w, v), load_wide(p), store_wide(p, w)
  *                               float32 only: LANES sums in double
- *   load_columns(rows, first, v)  v[j][i] = rows[i][first + j], for COLUMNS_AT_ONCE columns j of LANES rows
- *   store_columns(p, stride, v)   and back, to rows at the same distance from each other
- *   sum_lanes_of_4(v, sums)     sums[i] = sum_lanes(v[i]) for four, sharing the shuffles where it pays
+ *   load_transposed(rows, first, v)  v[j][i] = rows[i][first + j], for COLUMNS_PER_TRANSPOSE columns j of LANES rows
+ *   store_transposed(p, stride, v)   and back, to rows at the same distance from each other
+ *   sum_lanes_4(v, sums)     sums[i] = sum_lanes(v[i]) for four, sharing the shuffles where it pays
  *
  * and its name INSTRUCTION_SET, and the size of the kernels' tiles, which follows from the number of
  * registers: TILE_ROWS x TILE_CLASSES dot products at once, TILE_COLUMNS columns of an outer sum, TILE_OUTER numbers
@@ -33,8 +33,8 @@
  * The number of lanes is fixed, and sums over lanes fold halves onto each other (lane i takes lane
  * i + LANES / 2, and so on), so that every instruction set with FMA gives the same bits.
  */
-#ifndef FASTSOFTMAX_VECTOR_H
-#define FASTSOFTMAX_VECTOR_H
+#ifndef FASTSOFTMAX_SIMD_H
+#define FASTSOFTMAX_SIMD_H
 
 #include <string.h>
 
@@ -51,7 +51,7 @@ enum { LANES = 8 };
 #endif
 
 /* 16 bytes of a row: blocks of that size are turned around without crossing them. */
-enum { COLUMNS_AT_ONCE = LANES / 4 };
+enum { COLUMNS_PER_TRANSPOSE = LANES / 4 };
 
 #if defined(FASTSOFTMAX_AVX512)
 #include "simd/avx512.h"
@@ -74,11 +74,11 @@ ALWAYS_INLINE double exact_remainder(double a, double b, double c) {
 #endif
 }
 
-/* load_columns of rows at the same distance from each other. */
-ALWAYS_INLINE void load_spaced_columns(const real *p, size_t stride, vec *v) {
+/* load_transposed of rows at the same distance from each other. */
+ALWAYS_INLINE void load_transposed_strided(const real *p, size_t stride, vec *v) {
     const real *rows[LANES];
     UNROLL for (int i = 0; i < LANES; ++i) rows[i] = p + (size_t)i * stride;
-    load_columns(rows, 0, v);
+    load_transposed(rows, 0, v);
 }
 
 #endif
