@@ -1,18 +1,18 @@
-/* Rows of X as they lie, turned into rows of reals, and the mean and the spread of their columns.
+/* Conversion of rows of X (uint8, float16, float32) to the type of the kernels, with standardisation; and the
+ * moments of columns, from which mean and scale are computed.
  *
  *   x' = (x - mean) * inverse_scale      each operation rounded once, in the type of the kernels
  *
  * Decisions:
- *   - Rows are converted once for each step, into a buffer of one minibatch, just before the thread that
- *     scores them reads them. The buffer is in the cache then and when the update reads it again; to
- *     convert in every kernel would do the work once for every tile of classes, and would compile every
- *     kernel once for every type.
- *   - Types are exact in float32, float64 excepted, which is not offered to it.
- *   - Subtracting first keeps the digits of columns whose mean is large: x * a + b would lose them.
- *   - Moments are of x - origin, origin being a row of X, in float64: with n rows
- *     (origin - mean)**2 <= n * variance, so that n * eps bounds the relative error of the variance, and a
- *     constant column has a variance of exactly 0. Those of bytes are summed as whole numbers, in float32
- *     for as many rows as that is exact, with twice the lanes.
+ *   - Rows are converted once a step, into a buffer of one minibatch, just before the thread that scores them
+ *     reads them. The buffer is in the cache then, and again when the update reads it. Converting in every
+ *     kernel would repeat the work for every tile of classes, and compile every kernel once for every type.
+ *   - The input types are exact in float32, except for float64, which is not offered to it.
+ *   - Subtracting first keeps the digits of columns with a large mean: x * a + b would lose them.
+ *   - Moments are of x - origin, in float64, where origin is a row of X. With n rows
+ *     (origin - mean)**2 <= n * variance, so n * eps bounds the relative error of the variance, and the variance
+ *     of a constant column is exactly 0. Moments of bytes are summed as whole numbers, in float32 for as many
+ *     rows as that is exact, with twice the lanes.
  */
 #ifndef FASTSOFTMAX_CONVERT_H
 #define FASTSOFTMAX_CONVERT_H
@@ -20,12 +20,10 @@
 #include "kernels/kernel_table.h"
 #include "kernels/softmax.h"
 
-/* Rows ahead of the one in work whose bytes are fetched. */
-enum { CONVERTED_ROWS_AHEAD = 16 };
-
+/* Bytes of an element of each input type. */
 static const size_t ITEMSIZE[] = {[UINT8] = 1, [FLOAT16] = 2, [FLOAT32] = 4, [REAL] = sizeof(real)};
 
-/* The numbers [j, j + LANES) of a row. */
+/* Return the elements [j, j + LANES) of a row. */
 ALWAYS_INLINE vec load_input(const char *row, size_t j, enum input_dtype dtype) {
     if (dtype == UINT8) return load_uint8((const uint8_t *)row + j);
     if (dtype == FLOAT16) return load_float16((const uint16_t *)(const void *)row + j);
@@ -33,7 +31,7 @@ ALWAYS_INLINE vec load_input(const char *row, size_t j, enum input_dtype dtype) 
     return load((const real *)(const void *)row + j);
 }
 
-/* The same where the row may end within them: the others are 0. */
+/* Return the elements [j, j + LANES) of a row that may end after n of them: the others are 0. */
 ALWAYS_INLINE vec load_input_up_to(const char *row, size_t j, size_t n, enum input_dtype dtype) {
     if (n >= LANES) return load_input(row, j, dtype);
     char last[LANES * sizeof(double)] = {0};
@@ -41,6 +39,7 @@ ALWAYS_INLINE vec load_input_up_to(const char *row, size_t j, size_t n, enum inp
     return load_input(last, 0, dtype);
 }
 
+/* Convert one row, padded with zeros to whole vectors, and prefetch another. */
 ALWAYS_INLINE void convert_row(const char *row, const char *next, enum input_dtype dtype,
                                size_t n_features, const real *mean, const real *inverse_scale,
                                real *out) {
@@ -54,6 +53,7 @@ ALWAYS_INLINE void convert_row(const char *row, const char *next, enum input_dty
     }
 }
 
+/* Kernel: rows converted and standardised. */
 static void convert(const void *const *rows, size_t n_rows, enum input_dtype dtype, size_t first,
                     size_t n_features, const void *mean, const void *inverse_scale, void *out,
                     size_t out_stride) {
@@ -78,15 +78,9 @@ static void convert(const void *const *rows, size_t n_rows, enum input_dtype dty
     }
 }
 
-/* Vectors of columns at once: their sums stay in registers for all rows. */
-enum { MOMENT_VECTORS = 4 };
-
 #if defined(FASTSOFTMAX_FLOAT32)
 
-/* Bytes, so many rows at once, 256 at the most: sums of their squares are whole numbers below 2**24, exact in
- * float32. */
-enum { BYTE_ROWS_PER_BLOCK = 64 };
-
+/* Add the moments of a block of rows of bytes, for one tile of columns. */
 ALWAYS_INLINE void byte_moments_tile(const uint8_t *rows, size_t stride, size_t n_rows, size_t n,
                                      int n_vectors, const double *origin, double *sums,
                                      double *squares) {
@@ -113,6 +107,7 @@ ALWAYS_INLINE void byte_moments_tile(const uint8_t *rows, size_t stride, size_t 
     }
 }
 
+/* Kernel: moments of columns, of bytes alone in float32. */
 static void moments(const void *rows, size_t stride, size_t n_rows, size_t n_features,
                     enum input_dtype dtype, const double *origin, double *sums, double *squares) {
     (void)dtype; /* UINT8 */
@@ -132,9 +127,7 @@ static void moments(const void *rows, size_t stride, size_t n_rows, size_t n_fea
 
 #else
 
-/* So many rows at once, for which the columns' tiles take turns: they stay in the cache. */
-enum { MOMENT_ROWS_PER_BLOCK = 32 };
-
+/* Add the moments of a block of rows, for one tile of columns. */
 ALWAYS_INLINE void moments_tile(const char *rows, size_t stride, size_t n_rows, size_t j, size_t n,
                                 int n_vectors, enum input_dtype dtype, const double *origin,
                                 double *sums, double *squares) {
@@ -161,6 +154,7 @@ ALWAYS_INLINE void moments_tile(const char *rows, size_t stride, size_t n_rows, 
     }
 }
 
+/* Add the moments of rows, block by block; dtype is a constant for the compiler. */
 ALWAYS_INLINE void add_moments(const char *rows, size_t stride, size_t n_rows, size_t n_features,
                                enum input_dtype dtype, const double *origin, double *sums,
                                double *squares) {
@@ -178,6 +172,7 @@ ALWAYS_INLINE void add_moments(const char *rows, size_t stride, size_t n_rows, s
     }
 }
 
+/* Kernel: moments of columns. */
 static void moments(const void *rows, size_t stride, size_t n_rows, size_t n_features,
                     enum input_dtype dtype, const double *origin, double *sums, double *squares) {
 #define MOMENTS_OF(dtype) \

@@ -1,19 +1,19 @@
-/* Cross-entropy of rows of logits and its gradient.
+/* Cross-entropy loss of rows of logits, and its gradient: the formula of the loss.
  *
- *   loss = sum over k of t_k * (lse - z_k),  dz = scale * (sum(t) * p - t)       as in softmax.h
+ *   loss = sum over k of t_k * (lse - z_k),   dz = scale * (sum(t) * p - t),   with lse, p as in softmax.h
  *
  * Decisions:
- *   - With a label y, the sum of exponentials leaves e_y out: others = sum of e_k for k != y. Where y has the
- *     largest logit the loss is log(1 + others / e_y), and the label's gradient -others / total: no cancellation
- *     where the label dominates.
- *   - With other targets t, the largest logit z_m takes the place of the label, as p can round to 1 nowhere
+ *   - With a label y, the sum of exponentials leaves out e_y: others = sum of e_k for k != y. Where y has the
+ *     largest logit the loss is log(1 + others / e_y), and the gradient of the label -others / total: no
+ *     cancellation where the label dominates.
+ *   - With other targets t, the largest logit z_m takes the place of the label, since p can round to 1 nowhere
  *     else: others leaves out e_m, rest = sum of t_k for k != m, and where e_m > others,
  *     dz_m = scale * (rest - sum(t) * others / total).
- *   - The losses of LANES rows are taken at once: a logarithm is a long chain of operations.
- *   - Weights of rows and classes and label smoothing make other targets u of t (struct target_weights). They
- *     are made where they are used, once for the loss and once for the gradient: a matrix of them would be
- *     as large as the logits.
- *   - A row whose targets all count nothing is not looked at: its loss and gradient are 0, also where it holds a NaN.
+ *   - LANES rows share the logarithm of the loss, which is a long chain of operations.
+ *   - Weights of rows and classes and label smoothing turn the targets t into u (struct target_weights). u is
+ *     computed where it is used, once for the loss and once for the gradient: a matrix of it would be as large
+ *     as the logits.
+ *   - A row whose targets all have weight 0 is not read: its loss and gradient are 0, even if it contains NaN.
  */
 #ifndef FASTSOFTMAX_CROSS_ENTROPY_H
 #define FASTSOFTMAX_CROSS_ENTROPY_H
@@ -21,7 +21,8 @@
 #include "kernels/softmax_transposed.h"
 #include "kernels/softmax.h"
 
-/* One row with a label: fills lane i, and dz unless that is NULL. */
+/* Fill lane i with what the loss of a row with a label needs; write the gradient to dz unless that is
+ * NULL. */
 static inline void label_row(const real *z, size_t n, size_t label, double scale,
                              struct label_terms *lanes, size_t i, real *dz) {
     struct row_shift row;
@@ -42,13 +43,13 @@ static inline void label_row(const real *z, size_t n, size_t label, double scale
     dz[label] = g.label_value;
 }
 
-/* n_rows <= LANES of them; returns how many of the losses are NaN. */
+/* Compute losses and gradients of n_rows <= LANES rows with labels; return how many of the losses are NaN. */
 static int label_rows(const real *logits, size_t stride, size_t n_rows, size_t n_classes,
                       const int64_t *labels, const double *scales, double *losses, real *dlogits,
                       size_t dlogits_stride) {
     struct label_terms lanes = {.maximum = {0}};
     for (size_t i = 0; i < n_rows; ++i) {
-        /* A label that has changed since it was checked leaves zeros, and 0 / 0. */
+        /* A label that has changed since it was validated leaves zeros, and its loss is 0 / 0. */
         if ((size_t)labels[i] >= n_classes) continue;
         label_row(logits + i * stride, n_classes, (size_t)labels[i], scales[i], &lanes, i,
                   dlogits ? dlogits + i * dlogits_stride : NULL);
@@ -63,8 +64,8 @@ static int label_rows(const real *logits, size_t stride, size_t n_rows, size_t n
     return n_invalid;
 }
 
-/* The targets of one row: u_k = v_k * (target_weight * t_k + class_share), with v = NULL for ones, and t a row of
- * probabilities or, where that is NULL, the one-hot row of the label. */
+/* The targets of one row: u_k = v_k * (target_weight * t_k + class_share). v = NULL stands for ones; t is
+ * a row of probabilities or, where it is NULL, the one-hot row of the label. */
 struct row_targets {
     const real *t;
     size_t label;
@@ -72,12 +73,14 @@ struct row_targets {
     double target_weight, class_share;
 };
 
+/* Return u_k. */
 ALWAYS_INLINE double soft_target(const struct row_targets *u, size_t k) {
     double t = u->t ? (double)u->t[k] : (double)(k == u->label);
     return (u->classes ? (double)u->classes[k] : 1) * (u->target_weight * t + u->class_share);
 }
 
-/* The index of the first element that is m, the maximum of the row; 0 in a row with a NaN that hides it. */
+/* Return the index of the first element equal to m, the maximum of the row; 0 in a row with a NaN that
+ * hides it. */
 static inline size_t find_first(const real *z, size_t n, real m) {
     vec largest = broadcast(m), zero = broadcast(0), one = broadcast(1);
     for (size_t k = 0; k < n; k += LANES) {
@@ -90,8 +93,9 @@ static inline size_t find_first(const real *z, size_t n, real m) {
     return 0;
 }
 
-/* u * (m - z), 0 where u is, also of an infinite difference. In double from the difference on, which float32
- * may not hold; float64 has no bits to spare, so what rounding loses is added to *error. */
+/* Return u * (m - z), which is 0 where u is, even if the difference is infinite. It is in double from the
+ * difference on, which may overflow in float32; float64 has no bits to spare, so the rounding error is
+ * added to *error. */
 ALWAYS_INLINE double weighted_gap(double u, double m, double z, double *error) {
     if (sizeof(real) < sizeof(double)) return u > 0 ? u * (m - z) : 0;
     double below_error, below = two_sum(m, -z, &below_error), gap = u * below;
@@ -99,7 +103,8 @@ ALWAYS_INLINE double weighted_gap(double u, double m, double z, double *error) {
     return u > 0 ? gap : 0;
 }
 
-/* Returns sum(u * (m - z)), which is the result plus *error; rest = sum(u) but for the element at `place`. */
+/* Return sum(u * (m - z)), to which *error adds what rounding has lost; *rest = sum(u) without the element
+ * at `place`. */
 ALWAYS_INLINE double expected_gap(const real *z, size_t n, real m, size_t place,
                                   const struct row_targets *u, double *error, double *rest) {
     double gaps[PARTIAL_SUMS] = {0}, errors[PARTIAL_SUMS] = {0}, masses[PARTIAL_SUMS] = {0},
@@ -116,7 +121,7 @@ ALWAYS_INLINE double expected_gap(const real *z, size_t n, real m, size_t place,
             } else {
                 gaps[i] = two_sum(gaps[i], gap, &sum_error);
                 errors[i] += sum_error;
-                /* Shares of smoothing are alike, and so would be their roundings. */
+                /* Shares of label smoothing are equal, and so would be their rounding errors. */
                 masses[i] = two_sum(masses[i], other, &sum_error);
                 mass_errors[i] += sum_error;
             }
@@ -133,8 +138,8 @@ ALWAYS_INLINE double expected_gap(const real *z, size_t n, real m, size_t place,
     return gap;
 }
 
-/* dz_k = factor * e_k - scale * u_k, of a label without its own share. The two largest parts come first: what
- * remains of them where they cancel is exact. */
+/* Compute dz_k = factor * e_k - scale * u_k, but for the label. The two largest terms come first: what
+ * remains where they cancel is exact. */
 ALWAYS_INLINE void soft_gradient(const struct row_targets *u, size_t n, double scale,
                                  struct split_real factor, real *dz) {
     vec high = broadcast(factor.high), low = broadcast(factor.low);
@@ -149,7 +154,8 @@ ALWAYS_INLINE void soft_gradient(const struct row_targets *u, size_t n, double s
     }
 }
 
-/* One row of targets that are not just a label. Returns total; where that is NaN, so is the loss. */
+/* Compute the loss and the gradient of one row with soft targets; return total. Where that is NaN, so is
+ * the loss. */
 ALWAYS_INLINE double soft_row(const real *z, size_t n, const struct row_targets *u, double scale,
                               double *loss, real *dz) {
     struct row_shift row = find_row_shift(z, n);
@@ -169,7 +175,7 @@ ALWAYS_INLINE double soft_row(const real *z, size_t n, const struct row_targets 
                                         (total_error + error) * rescaling);
     rescale_terms(dz, n, rescaling);
     soft_gradient(u, n, scale, factor, dz);
-    int dominates = term > others; /* else p is at most 1 / 2, and rest may be far larger than dz */
+    int dominates = term > others; /* else p is at most 1/2, and rest may be much larger than dz */
     if (label != place || !dominates) {
         dz[label] = (real)(scale * (mass * (label_term / total) - soft_target(u, label)));
     }
@@ -177,6 +183,7 @@ ALWAYS_INLINE double soft_row(const real *z, size_t n, const struct row_targets 
     return total;
 }
 
+/* Return the index of the first NaN, or -1. */
 static ptrdiff_t first_nan(const double *values, size_t n) {
     for (size_t i = 0; i < n; ++i) {
         if (isnan(values[i])) return (ptrdiff_t)i;
@@ -184,19 +191,21 @@ static ptrdiff_t first_nan(const double *values, size_t n) {
     return -1;
 }
 
+/* Set the loss and the gradient of a row of weight 0. */
 static void zero_row(size_t n, double *loss, real *dz) {
     *loss = 0;
     for (size_t k = 0; dz && k < n; ++k) dz[k] = 0;
 }
 
-/* One row of probabilities, or of a label with smoothing; returns whether it has a softmax or is not looked at. */
+/* Compute the loss and the gradient of one row of probabilities, or of a label with smoothing; return
+ * whether it has a softmax or has weight 0. */
 static inline int weighted_cross_entropy(const real *z, size_t n, size_t label, const real *t,
                                          const struct target_weights *weights, size_t i,
                                          double scale, double *loss, real *dz) {
     double row_weight = weights->rows ? weights->rows[i] : 1, smoothing = weights->smoothing;
     struct row_targets u = {t, label, weights->classes, row_weight * (1 - smoothing),
                             row_weight * smoothing / (double)n};
-    if (!t && label >= n) { /* changed since it was checked */
+    if (!t && label >= n) { /* changed since it was validated */
         *loss = (double)NAN;
         return 0;
     }
@@ -210,7 +219,8 @@ static inline int weighted_cross_entropy(const real *z, size_t n, size_t label, 
     return 1;
 }
 
-/* Up to LANES rows with a label each, which the weights of its row and class multiply. */
+/* Compute losses and gradients of up to LANES rows with labels, multiplied by the weights of row and
+ * class; return how many of the losses are NaN. */
 static int weighted_labels(const real *logits, size_t stride, size_t n_rows, size_t n_classes,
                            const int64_t *labels, const struct target_weights *weights,
                            size_t first, double scale, double *losses, real *dlogits,
@@ -224,7 +234,7 @@ static int weighted_labels(const real *logits, size_t stride, size_t n_rows, siz
         if (classes && label < n_classes) row_weights[i] *= (double)classes[label];
         scales[i] = scale * row_weights[i];
     }
-    /* With few classes rows lie side by side. */
+    /* With few classes the rows are transposed. */
     int n_invalid = (n_classes <= MAX_TRANSPOSED_CLASSES ? label_rows_transposed : label_rows)(
         logits, stride, n_rows, n_classes, labels, scales, losses, dlogits, dlogits_stride);
     if (!weights) return n_invalid;
@@ -239,6 +249,7 @@ static int weighted_labels(const real *logits, size_t stride, size_t n_rows, siz
     return n_invalid;
 }
 
+/* Kernel: losses of rows, and their gradients. */
 static ptrdiff_t cross_entropy(const void *logits, size_t stride, size_t n_rows, size_t n_classes,
                                const int64_t *labels, const void *probabilities,
                                const struct target_weights *weights, double scale, double *losses,

@@ -14,7 +14,7 @@
 #include "kernels/kernel_table.h"
 #include "kernels/softmax.h"
 
-/* coef[k, j] = W[j, k], for any strides (in bytes) of W; coef is padded with zeros to its stride. */
+/* Kernel: coef[k, j] = W[j, k], for any strides of W in bytes; coef is padded with zeros to its stride. */
 static void pack(const void *W, ptrdiff_t feature_stride, ptrdiff_t class_stride, size_t n_features,
                  size_t n_classes, void *coef, size_t coef_stride) {
     for (size_t k = 0; k < n_classes; ++k) {
@@ -27,7 +27,7 @@ static void pack(const void *W, ptrdiff_t feature_stride, ptrdiff_t class_stride
     }
 }
 
-/* W[j, k] = coef[k, j]. */
+/* Kernel: W[j, k] = coef[k, j]. */
 static void unpack(const void *coef, size_t coef_stride, size_t n_features, size_t n_classes,
                    void *W, ptrdiff_t feature_stride, ptrdiff_t class_stride) {
     for (size_t k = 0; k < n_classes; ++k) {
@@ -39,14 +39,13 @@ static void unpack(const void *coef, size_t coef_stride, size_t n_features, size
     }
 }
 
-/* Rows drawn at random are where no hardware prefetcher looks, so a tile fetches rows that come later.
- * Short ones are done before memory answers: those are fetched well ahead, and near. Long ones would
- * push the weights out of the first level of the cache: the next few are fetched, to the second. */
+/* Which level of the cache a tile prefetches later rows into: rows drawn at random are where no hardware
+ * prefetcher looks. Short rows are consumed before memory answers: they are prefetched well ahead, into
+ * the first level. Long ones would evict the weights from it: the next few are prefetched into the second. */
 enum prefetch { NO_PREFETCH, INTO_L1, INTO_L2 };
-enum { MAX_NEAR_PREFETCH_BYTES = 1024 /* bytes */ };
 
-/* logits[i, k] = rows[i][first:] . coef[k] + intercept[k] for a tile of rows and classes, over
- * n_features features. */
+/* logits[i, k] = rows[i][first:] . coef[k] + intercept[k] for a tile of rows and classes, over n_features
+ * features. */
 ALWAYS_INLINE void dot_tile(const real *const *rows, int n_rows, size_t first, size_t n_features,
                             const real *coef, size_t coef_stride, int n_classes,
                             const real *intercept, real *logits, size_t row_stride,
@@ -97,6 +96,8 @@ ALWAYS_INLINE void dot_tile(const real *const *rows, int n_rows, size_t first, s
     }
 }
 
+/* Compute the scores of a tile of rows for all classes, tile by tile; the first tile of classes
+ * prefetches. */
 ALWAYS_INLINE void dot_tiles(const real *const *rows, int n_rows, size_t n_features,
                              const real *coef, size_t coef_stride, size_t n_classes,
                              const real *intercept, real *logits, size_t stride) {
@@ -113,6 +114,7 @@ ALWAYS_INLINE void dot_tiles(const real *const *rows, int n_rows, size_t n_featu
 #undef TILE_OF
 }
 
+/* Kernel: the scores of rows. */
 static void scores(const void *const *rows, size_t n_rows, size_t n_features, const void *coef,
                    size_t coef_stride, size_t n_classes, const void *intercept, void *logits,
                    size_t logits_stride) {

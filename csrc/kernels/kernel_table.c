@@ -1,4 +1,5 @@
-/* All kernels, once, over the vector vocabulary. Compiled for every instruction set and type. */
+/* The translation unit of the kernels: all of them over the vector vocabulary (simd/simd.h). Compiled once
+ * for every instruction set and type. */
 #include "kernels/kernel_table.h"
 
 #include "kernels/convert.h"

@@ -17,15 +17,15 @@
 #include "kernels/kernel_table.h"
 #include "kernels/softmax.h"
 
-/* Where g[s, k] lies: samples in blocks of LANES, at g[s / LANES * block + s % LANES * lane + k * column].
- * Rows of `stride` elements are blocks of LANES * stride. */
+/* Where the gradient of logit k of sample s is: g[s / LANES * block + s % LANES * lane + k * column], in
+ * blocks of LANES samples. For rows of `stride` elements, block is LANES * stride. */
 struct dlogits_layout {
     size_t block, lane, column;
 };
 
-/* Half a block of the vectors that are to be fetched, and the last few of a row with those before: so the
- * update of all samples, which takes as many blocks, fetches half of as many samples. `done` features of
- * the first row have been. */
+/* Prefetch half a block of vectors of the next rows, and the last few of a row together with those before.
+ * The update of all samples takes as many blocks, so it prefetches half of that many samples. *done: how
+ * many features of the first row have been prefetched. */
 ALWAYS_INLINE void prefetch_half_block(struct rows_to_fetch *fetch, size_t *done) {
     if (fetch->n_rows == 0) return;
     const real *next = (const real *)*fetch->rows + fetch->first + *done;
@@ -36,14 +36,14 @@ ALWAYS_INLINE void prefetch_half_block(struct rows_to_fetch *fetch, size_t *done
     *done += LANES / 2 * LANES;
     if (left > LANES / 2 * LANES + LANES / 4 * LANES) return;
     for (size_t j = LANES / 2 * LANES; j < left; j += LANES) PREFETCH_L2(next + j);
-    PREFETCH_L2(next + left - 1); /* the line that a row which begins within one ends in */
+    PREFETCH_L2(next + left - 1); /* the cache line in which a row ends that starts within one */
     *done = 0;
     ++fetch->rows;
     --fetch->n_rows;
 }
 
-/* sums[k] += sum over s of g[s, k] * rows[s][first : first + LANES], for n_columns values of k. With every
- * block of samples something of the next rows is fetched. */
+/* sums[k] += sum over s of g[s, k] * rows[s][first : first + LANES], for n_columns values of k. With each
+ * block of samples part of the next rows is prefetched. */
 ALWAYS_INLINE void add_outer_products(const real *const *rows, size_t n_rows, size_t first,
                                       size_t width, const real *g, struct dlogits_layout layout,
                                       int n_columns, struct rows_to_fetch *fetch, size_t *fetched,
@@ -52,7 +52,7 @@ ALWAYS_INLINE void add_outer_products(const real *const *rows, size_t n_rows, si
         size_t n = n_rows - block < LANES ? n_rows - block : LANES;
         const real *block_g = g + block / LANES * layout.block;
         if (fetch) prefetch_half_block(fetch, fetched);
-        /* One pointer goes along: the compiler would keep one for each k, and has no registers for them. */
+        /* One pointer is advanced: the compiler would keep one for each k, and has no registers for them. */
         for (size_t i = 0; i < n; ++i, block_g += layout.lane) {
             const real *row = rows[block + i] + first;
             vec x = width >= LANES ? load(row) : load_first(row, width, 0);
@@ -64,6 +64,7 @@ ALWAYS_INLINE void add_outer_products(const real *const *rows, size_t n_rows, si
     }
 }
 
+/* Compute outer_sum for one tile of n_columns columns. */
 ALWAYS_INLINE void outer_sum_tile(const real *const *rows, size_t n_rows, size_t first,
                                   size_t width, const real *g, size_t row_stride,
                                   size_t column_stride, int n_columns, int add_to_out, real *out,
@@ -77,6 +78,7 @@ ALWAYS_INLINE void outer_sum_tile(const real *const *rows, size_t n_rows, size_t
     UNROLL for (int k = 0; k < n_columns; ++k) store_up_to(out + k * out_stride, sums[k], width);
 }
 
+/* Kernel: the sum over samples of an outer product, for one strip: the gradient alone, without a step. */
 static void outer_sum(const void *const *rows, size_t n_rows, size_t first, size_t n_features,
                       const void *g, size_t g_row_stride, size_t g_column_stride, size_t n_columns,
                       int add_to_out, void *out, size_t out_stride) {
@@ -94,13 +96,14 @@ static void outer_sum(const void *const *rows, size_t n_rows, size_t first, size
 #undef TILE_OF
 }
 
-/* The rule of a step in the kernel's type. */
+/* The rule of a step, each factor broadcast in the kernel's type. */
 struct vector_rule {
     vec negative_rate, twice_l2, l1, threshold, momentum;
     int has_l2, has_l1, has_threshold, nesterov;
     ptrdiff_t to_sums, intercept_to_sums;
 };
 
+/* Return the rule with its factors broadcast. */
 static inline struct vector_rule broadcast_rule(const struct sgd_rule *rule) {
     return (struct vector_rule){
         .negative_rate = broadcast((real)-rule->rate),
@@ -117,7 +120,8 @@ static inline struct vector_rule broadcast_rule(const struct sgd_rule *rule) {
     };
 }
 
-/* One vector of weights apply_step against its gradient. velocity is NULL without momentum. */
+/* Apply the step to one vector of weights and its velocity, which is NULL without momentum; return the new
+ * weights. */
 ALWAYS_INLINE vec apply_step(vec w, vec gradient, const struct vector_rule *step, real *velocity,
                              size_t width) {
     if (!velocity) return fmadd(step->negative_rate, gradient, w);
@@ -128,34 +132,37 @@ ALWAYS_INLINE vec apply_step(vec w, vec gradient, const struct vector_rule *step
     return fmadd(step->momentum, v, fmadd(step->negative_rate, gradient, w));
 }
 
-/* l1 * sign(w), and NaN for NaN. */
+/* Return the subgradient of l1 * |w|: l1 * sign(w), 0 for 0, NaN for NaN. */
 ALWAYS_INLINE vec l1_subgradient(vec w, vec l1) {
     vec zero = broadcast(0);
     return select_less(zero, magnitude(w), copy_sign(l1, w), mul(w, zero));
 }
 
+/* Return sign(w) * max(|w| - threshold, 0), the proximal step of L1. */
 ALWAYS_INLINE vec soft_threshold(vec w, vec threshold) {
-    /* maximum returns its second argument where one is NaN: a NaN stays one. */
+    /* maximum returns its second argument where one is NaN: a NaN remains. */
     return copy_sign(maximum(broadcast(0), sub(magnitude(w), threshold)), w);
 }
 
-/* Sums of squares and of magnitudes over the classes of a strip: lane by lane for CLASSES_PER_PARTIAL_SUM classes,
- * then in double, so that many classes lose no digits in float32. Which classes make a sum does not
- * depend on the tiles. */
+/* Classes whose squares and magnitudes are summed lane by lane in the type, before they go to a double:
+ * many classes lose no digits in float32. Which classes a partial sum has does not depend on the tiles. */
 enum { CLASSES_PER_PARTIAL_SUM = 16 };
 
+/* Sums of squares and of magnitudes of the weights of a strip: what the penalty of the objective needs. */
 struct penalty_sums {
     vec squares, magnitudes;
     double total_squares, total_magnitudes;
 };
 
+/* Add the partial sums to the totals and start new ones. */
 ALWAYS_INLINE void fold_penalty(struct penalty_sums *sums) {
     sums->total_squares += (double)sum_lanes(sums->squares);
     sums->total_magnitudes += (double)sum_lanes(sums->magnitudes);
     sums->squares = sums->magnitudes = broadcast(0);
 }
 
-/* One vector of weights: penalty, momentum and step. */
+/* Update one vector of weights: penalty, momentum, step and proximal step, and the sum of averaged
+ * weights. */
 ALWAYS_INLINE void update_vector(real *weights, real *velocity, vec gradient,
                                  const struct vector_rule *step, struct penalty_sums *sums) {
     vec w = load(weights);
@@ -173,7 +180,7 @@ ALWAYS_INLINE void update_vector(real *weights, real *velocity, vec gradient,
     if (step->to_sums) store(weights + step->to_sums, add(load(weights + step->to_sums), w));
 }
 
-/* Some of the intercept, at most a vector. */
+/* Update one vector of the intercept, of `width` elements: it has no penalty. */
 ALWAYS_INLINE void update_intercept_vector(real *intercept, real *velocity, vec gradient,
                                            const struct vector_rule *step, size_t width) {
     vec b = apply_step(load_up_to(intercept, width, 0), gradient, step, velocity, width);
@@ -183,6 +190,7 @@ ALWAYS_INLINE void update_intercept_vector(real *intercept, real *velocity, vec 
     store_up_to(sums, add(load_up_to(sums, width, 0), b), width);
 }
 
+/* Update a strip for one tile of classes. */
 ALWAYS_INLINE void update_tile(const real *const *rows, size_t n_rows, size_t first, size_t width,
                                const real *g, struct dlogits_layout layout, size_t first_class,
                                int n_classes, const struct vector_rule *step, real *coef,
@@ -199,7 +207,7 @@ ALWAYS_INLINE void update_tile(const real *const *rows, size_t n_rows, size_t fi
     }
 }
 
-/* One strip, LANES features from `first` on, of all classes. */
+/* Update one strip, LANES features from `first` on, for all classes. */
 ALWAYS_INLINE void update_strip(const real *const *rows, size_t n_rows, size_t first, size_t width,
                                 const real *g, struct dlogits_layout layout, size_t n_classes,
                                 const struct vector_rule *step, real *coef, real *velocity,
@@ -222,6 +230,7 @@ ALWAYS_INLINE void update_strip(const real *const *rows, size_t n_rows, size_t f
     *magnitudes = sums.total_magnitudes;
 }
 
+/* Update the intercept, given its gradient. */
 static inline void update_intercept(const real *gradient, size_t n_classes,
                                     const struct vector_rule *step, real *intercept,
                                     real *velocity) {
@@ -232,11 +241,13 @@ static inline void update_intercept(const real *gradient, size_t n_classes,
     }
 }
 
+/* Return `sum` plus the rows of g, `width` columns of them, in order. */
 ALWAYS_INLINE vec column_sum(const real *g, size_t stride, size_t n_rows, size_t width, vec sum) {
     for (size_t s = 0; s < n_rows; ++s) sum = add(sum, load_up_to(g + s * stride, width, 0));
     return sum;
 }
 
+/* Kernel: the sum of the rows of g: the gradient of the intercept. */
 static void column_sums(const void *g, size_t stride, size_t n_rows, size_t n_columns,
                         int add_to_out, void *out) {
     real *sums = out;
@@ -247,6 +258,7 @@ static void column_sums(const void *g, size_t stride, size_t n_rows, size_t n_co
     }
 }
 
+/* Kernel: the penalty of weights, and its gradient. */
 static double penalty(const void *weights, size_t n, double l2, double l1, void *gradient) {
     const real *w = weights;
     real *g = gradient;

@@ -1,17 +1,19 @@
-/* Softmax and log-sum-exp of rows of logits.
+/* Softmax, log-softmax and log-sum-exp of rows of logits.
  *
  *   m = max(z),  e_k = exp(z_k - s),  total = sum(e),  p = e / total,  lse = m + log(total / e_m)
  *
- * with s the multiple of ln 2 next to m (exp_log.h), so that e_m is about 1.
+ * where s is the multiple of ln 2 next to m (exp_log.h), so that e_m is about 2**HEADROOM. The softmax of rows
+ * with few classes, many rows at a time, is in softmax_transposed.h; the loss in cross_entropy.h.
  *
  * Decisions:
- *   - Two passes over a row (exponentials, their sum and the maximum; scaling), and three over a short one or
- *     with soft targets (the maximum first). A row of up to some 64k float32 stays in the cache, so memory is read once.
- *   - Four vectors of terms are added as a tree, and these sums in double, or in float64 with what each
- *     addition loses: the rounding error does not grow with the number of classes, equal terms have an exact sum,
- *     and the order of the sum depends on nothing but the row.
+ *   - Online softmax: two passes over a row (exponentials with their sum and the maximum; scaling), and three over
+ *     a short row or with soft targets (the maximum first). A row of up to some 64k float32 stays in the cache,
+ *     so memory is read once.
+ *   - TREE_VECTORS vectors of terms are added as a tree, and these sums in double (float32) or with compensation
+ *     (float64). The rounding error does not grow with the number of classes, equal terms have an exact sum, and
+ *     the order of summation depends on the row alone.
  *   - 1 / total is kept as two reals, so that p is e / total rounded once.
- *   - A row without a softmax shows in total, which is NaN then: no pass looks for it.
+ *   - total is NaN for a row without a softmax, so no pass checks for one.
  */
 #ifndef FASTSOFTMAX_SOFTMAX_H
 #define FASTSOFTMAX_SOFTMAX_H
@@ -21,10 +23,12 @@
 static const real MINUS_INFINITY = -(real)INFINITY;
 static const size_t NO_LABEL = SIZE_MAX;
 
+/* Load a vector; where n < LANES, its first n lanes, the others being `fill`. Nothing beyond is read. */
 ALWAYS_INLINE vec load_up_to(const real *p, size_t n, real fill) {
     return n >= LANES ? load(p) : load_first(p, n, fill);
 }
 
+/* Store a vector; where n < LANES, its first n lanes. Nothing beyond is written. */
 ALWAYS_INLINE void store_up_to(real *p, vec v, size_t n) {
     if (n >= LANES) {
         store(p, v);
@@ -33,7 +37,8 @@ ALWAYS_INLINE void store_up_to(real *p, vec v, size_t n) {
     }
 }
 
-/* Four maxima at once: each waits for the one before it. */
+/* Return the largest element, or a NaN that may hide it. Four running maxima: each would wait for the
+ * previous one. */
 static inline real row_maximum(const real *z, size_t n) {
     vec largest[4];
     UNROLL for (int i = 0; i < 4; ++i) largest[i] = broadcast(MINUS_INFINITY);
@@ -48,38 +53,42 @@ static inline real row_maximum(const real *z, size_t n) {
     return largest_lane(maximum(maximum(largest[0], largest[1]), maximum(largest[2], largest[3])));
 }
 
-/* What a row's terms are relative to. */
+/* The maximum of a row, and the shift that its terms are relative to. */
 struct row_shift {
     real largest;
     struct exp_shift shift;
 };
 
+/* Find the maximum of a row in a pass of its own. */
 ALWAYS_INLINE struct row_shift find_row_shift(const real *z, size_t n) {
     real largest = row_maximum(z, n);
     return (struct row_shift){largest, exp_shift_from(broadcast(largest))};
 }
 
-/* The term of one logit, with the bits that it has in the row. */
+/* Return the term of one logit, with the bits that it has in the row. */
 ALWAYS_INLINE double row_term(real z, const struct row_shift *row) {
     return (double)largest_lane(exponential(broadcast(z), &row->shift));
 }
 
-/* Sums of vectors lane by lane, beyond the type's precision. */
+/* Sums of vectors lane by lane, more precise than the type: in double for float32, compensated for
+ * float64. */
 #if defined(FASTSOFTMAX_FLOAT32)
 
 typedef wide precise_sums;
 
+/* Return sums that are 0. */
 ALWAYS_INLINE precise_sums zero_sums(void) { return wide_zero(); }
 
+/* Return s + terms, lane by lane. */
 ALWAYS_INLINE precise_sums add_terms(precise_sums s, vec terms) { return add_to_wide(s, terms); }
 
-/* The sum in lane i is total[i] + error[i]. */
+/* Store the sums: that of lane i is total[i] + error[i]. */
 ALWAYS_INLINE void store_sums(double *total, double *error, precise_sums s) {
     store_wide(total, s);
     for (int i = 0; i < LANES; ++i) error[i] = 0;
 }
 
-/* The sum of the lanes is the result plus *error. */
+/* Return the sum of the lanes, in a fixed order; *error is what rounding has lost of it. */
 ALWAYS_INLINE double fold_lanes(precise_sums s, double *error) {
     double lane[LANES];
     store_wide(lane, s);
@@ -90,6 +99,7 @@ ALWAYS_INLINE double fold_lanes(precise_sums s, double *error) {
     return lane[0];
 }
 
+/* Return s * factor, exact for a power of two. */
 ALWAYS_INLINE precise_sums scale_sums(precise_sums s, double factor) {
     double lane[LANES];
     store_wide(lane, s);
@@ -103,24 +113,29 @@ typedef struct {
     vec sum, error;
 } precise_sums;
 
+/* Return s * factor, exact for a power of two. */
 ALWAYS_INLINE precise_sums scale_sums(precise_sums s, double factor) {
     vec factors = broadcast(factor);
     return (precise_sums){mul(s.sum, factors), mul(s.error, factors)};
 }
 
+/* Return sums that are 0. */
 ALWAYS_INLINE precise_sums zero_sums(void) { return (precise_sums){broadcast(0), broadcast(0)}; }
 
+/* Return s + terms, lane by lane, with the rounding errors added up (two_sum). */
 ALWAYS_INLINE precise_sums add_terms(precise_sums s, vec terms) {
     vec sum = add(s.sum, terms), terms_part = sub(sum, s.sum);
     vec error = add(sub(s.sum, sub(sum, terms_part)), sub(terms, terms_part));
     return (precise_sums){sum, add(s.error, error)};
 }
 
+/* Store the sums: that of lane i is total[i] + error[i]. */
 ALWAYS_INLINE void store_sums(double *total, double *error, precise_sums s) {
     store(total, s.sum);
     store(error, s.error);
 }
 
+/* Return the sum of the lanes, in a fixed order; *error is what rounding has lost of it. */
 ALWAYS_INLINE double fold_lanes(precise_sums s, double *error) {
     double lane[LANES], total = 0;
     store(lane, s.sum);
@@ -135,19 +150,20 @@ ALWAYS_INLINE double fold_lanes(precise_sums s, double *error) {
 
 #endif
 
-/* Sums in double of float32 too: one for every eighth element, then folded. */
+/* Number of partial sums, in double, that a row is added to: element i goes to sum i % PARTIAL_SUMS. */
 enum { PARTIAL_SUMS = 8 };
 
+/* Return the sum of the partial sums, as a tree. */
 static inline double fold_partial_sums(const double *sums) {
     return ((sums[0] + sums[4]) + (sums[2] + sums[6])) +
            ((sums[1] + sums[5]) + (sums[3] + sums[7]));
 }
 
-/* Terms are added by TREE_VECTORS vectors, a power of 2: equal ones have an exact sum. */
+/* Vectors of terms that are added as a tree, a power of two: equal terms have an exact sum. */
 enum { TREE_VECTORS = 8 };
 
-/* Stores the exponentials of `width` whole vectors, a power of 2 up to TREE_VECTORS, unless e is NULL; returns their sum
- * as a tree. */
+/* Return the sum, as a tree, of the exponentials of `width` whole vectors, a power of two up to
+ * TREE_VECTORS; store them in e unless it is NULL. `far`: whether shift->from is not 0. */
 ALWAYS_INLINE vec exponentials_tree(const real *z, int width, const struct exp_shift *shift,
                                     int far, real *e) {
     vec sum[TREE_VECTORS];
@@ -155,7 +171,7 @@ ALWAYS_INLINE vec exponentials_tree(const real *z, int width, const struct exp_s
         vec x = load(z + i * LANES);
         sum[i] = exponential_shifted(far ? sub(x, shift->from) : x, shift);
         if (e) store(e + i * LANES, sum[i]);
-        /* As soon as there are two sums of as many terms they are one: few wait in registers. */
+        /* Two sums of equally many terms are added as soon as they exist: few wait in registers. */
         UNROLL for (int half = 1; (i + 1) % (2 * half) == 0; half *= 2) {
             sum[i + 1 - 2 * half] = add(sum[i + 1 - 2 * half], sum[i + 1 - half]);
         }
@@ -163,8 +179,9 @@ ALWAYS_INLINE vec exponentials_tree(const real *z, int width, const struct exp_s
     return sum[0];
 }
 
-/* The same of n elements, not all of them in whole vectors, by pairs of vectors without the label's term: equal
- * ones still have an exact sum. Returns s plus this. */
+/* Return s plus the sum of the exponentials of n elements but for the label; store them in e unless it is
+ * NULL. n need not fill whole vectors. Pairs of vectors are added first: equal terms still have an exact
+ * sum. */
 ALWAYS_INLINE precise_sums exponentials_but_label(const real *z, size_t n,
                                                   const struct exp_shift *shift, size_t label,
                                                   real *e, precise_sums s) {
@@ -182,6 +199,8 @@ ALWAYS_INLINE precise_sums exponentials_but_label(const real *z, size_t n,
     return s;
 }
 
+/* Return the sum of the exponentials of a row but for the label; *error is what rounding has lost of it.
+ * Store them in e unless it is NULL. `far`: whether shift->from is not 0. */
 ALWAYS_INLINE double row_exponentials_with(const real *z, size_t n, const struct row_shift *row,
                                            int far, size_t label, real *e, double *error) {
     struct exp_shift own = row->shift, *shift = &own; /* nothing that is stored can change it */
@@ -199,8 +218,8 @@ ALWAYS_INLINE double row_exponentials_with(const real *z, size_t n, const struct
     return fold_lanes(s, error);
 }
 
-/* Stores the terms e_k unless e is NULL, and returns their sum without e_label, which is the result plus
- * *error. e may be z. */
+/* Return the sum of the terms e_k but for e_label, to which *error adds what rounding has lost; store the
+ * terms in e unless it is NULL. Constant arguments make a copy of the loop for each case. */
 static inline double row_exponentials(const real *z, size_t n, const struct row_shift *row,
                                       size_t label, real *e, double *error) {
     /* Most rows are near 0, and have nothing to subtract. */
@@ -211,15 +230,16 @@ static inline double row_exponentials(const real *z, size_t n, const struct row_
     return row_exponentials_with(z, n, row, 0, label, e, error);
 }
 
-/* How far above 2**HEADROOM, as a logarithm, a term may be: their sum still is a number. */
+/* How far the logarithm of a term may be above that of 2**HEADROOM: the sum of such terms is still finite. */
 static const real MAX_ABOVE_SHIFT = 40;
 
-/* Of 2 in a normal number. */
+/* The smallest exponent of a normal number. */
 enum { MIN_EXPONENT = sizeof(real) == sizeof(float) ? -126 : -1022 };
 
-/* The first n_done elements of a row have their terms in e, and s is their sum, relative to *shift; later ones are too
- * large for that. Makes both relative to the largest of the rest, z. Powers of 2 apart it is exact. The power comes in
- * two factors: a term far above 2**HEADROOM counts still where the whole power would be too small for a number. */
+/* Rebase the online softmax. The terms e[0:n_done] and their sum s are relative to *shift, and later
+ * elements, z[0:n], are too large for that: rescale both to the maximum of z, which *shift becomes. The
+ * factor is a power of two, hence exact. It is applied in two parts, since a term far above 2**HEADROOM
+ * may still contribute where the whole power would underflow. */
 static precise_sums rebase(const real *z, size_t n, struct exp_shift *shift, real *e, size_t n_done,
                            precise_sums s) {
     struct exp_shift now = exp_shift_from(broadcast(row_maximum(z, n)));
@@ -228,7 +248,7 @@ static precise_sums rebase(const real *z, size_t n, struct exp_shift *shift, rea
     store(magic_now, now.magic);
     store(from, now.from);
     double power = (double)(magic_now[0] - magic[0]), factors[2] = {0, 0};
-    if (from[0] == 0) { /* else the terms so far are nothing beside the rest */
+    if (from[0] == 0) { /* else the terms so far are negligible */
         int whole = power > 2 * MIN_EXPONENT ? (int)power : 2 * MIN_EXPONENT, half = whole / 2;
         uint64_t bits[2] = {(uint64_t)(1023 + whole - half) << 52, (uint64_t)(1023 + half) << 52};
         memcpy(factors, bits, sizeof factors);
@@ -241,6 +261,8 @@ static precise_sums rebase(const real *z, size_t n, struct exp_shift *shift, rea
     return scale_sums(scale_sums(s, factors[0]), factors[1]);
 }
 
+/* Do the online pass over a row: row_exponentials relative to *row, which is an estimate from its first
+ * elements and becomes that of the whole row. */
 ALWAYS_INLINE double online_exponentials_pass(const real *z, size_t n, struct row_shift *row,
                                               size_t label, real *e, double *error) {
     struct exp_shift shift = row->shift; /* nothing that is stored can change it */
@@ -268,15 +290,15 @@ ALWAYS_INLINE double online_exponentials_pass(const real *z, size_t n, struct ro
     return fold_lanes(s, error);
 }
 
-/* The same of a row of which nothing is known; fills *row. To look for the maximum first would read the row twice.
- * The power of 2 that terms are relative to need only be about that of the largest: here it is that of the
- * first ones, and where a later one is much larger, the row begins anew from there. Terms are the same but
- * for the power of 2. */
+/* Do row_exponentials on a row whose maximum is not known; fill *row. Finding the maximum first would read
+ * the row twice. The power of two that terms are relative to need only be close to the largest one: it
+ * comes from the first elements, and where a later element is much larger, the row is rebased from there.
+ * The terms differ from those of the other way by a power of two alone. */
 static double online_exponentials(const real *z, size_t n, struct row_shift *row, size_t label,
                                   real *e, double *error) {
     size_t first = TREE_VECTORS * LANES;
     real largest = row_maximum(z, n < first ? n : first);
-    /* A row that begins anew beyond FAR_FROM_0 then is so much larger that terms so far would be 0. */
+    /* Beyond FAR_FROM_0 a rebase would be to elements so much larger that all terms so far would be 0. */
     if (n < 2 * first || !(fabs((double)largest) < (double)FAR_FROM_0 / 4)) {
         *row = find_row_shift(z, n);
         return row_exponentials(z, n, row, label, e, error);
@@ -286,16 +308,17 @@ static double online_exponentials(const real *z, size_t n, struct row_shift *row
     return online_exponentials_pass(z, n, row, label, e, error);
 }
 
-/* A number in two parts. */
+/* A number in two parts: its value is high + low. */
 struct split_real {
     real high, low;
 };
 
+/* Return x in two parts. */
 ALWAYS_INLINE struct split_real split_double(double x) {
     return (struct split_real){(real)x, (real)(x - (double)(real)x)};
 }
 
-/* (numerator + numerator_error) / (total + total_error) */
+/* Return (numerator + numerator_error) / (total + total_error) in two parts. */
 ALWAYS_INLINE struct split_real quotient(double numerator, double numerator_error, double total,
                                          double total_error) {
     double high = numerator / total;
@@ -304,16 +327,16 @@ ALWAYS_INLINE struct split_real quotient(double numerator, double numerator_erro
     return (struct split_real){(real)high, (real)(rest / total)};
 }
 
-/* m - z + log(total / e_m), a loss, of total = others + error + term: the term of the label, or 0. Where that is e_m
- * nothing of the others is error. */
+/* Return the loss m - z + log(total / e_m), where total = others + error + term, and term is that of the
+ * label, or 0. Where the label has the largest term, e_m, no digit of the others is lost. */
 ALWAYS_INLINE double log_loss(double m, double z, double others, double error, double term,
                               double largest_term) {
     if (sizeof(real) < sizeof(double)) {
         double y = (others + (term - largest_term)) / largest_term, ratio = 1 + y;
-        double ratio_error = y - (ratio - 1); /* counts where the ratio is about 1 */
+        double ratio_error = y - (ratio - 1); /* matters where the ratio is about 1 */
         return (m - z) + (logarithm(ratio) + ratio_error);
     }
-    /* The result has no bits to spare, so what each sum has error is put back. */
+    /* Float64 has no bits to spare, so the rounding error of each sum is added back. */
     double term_error, others_error;
     term = two_sum(term, -largest_term, &term_error);
     others = two_sum(others, term, &others_error);
@@ -328,11 +351,11 @@ ALWAYS_INLINE double log_loss(double m, double z, double others, double error, d
     return loss + (loss < (double)INFINITY ? rest : 0 * ratio); /* ratio may be NaN */
 }
 
-/* Below this, a factor of terms has too few bits left for a probability. */
+/* Below this, the factor of the terms has too few bits left for a probability. */
 static const double MIN_FACTOR = sizeof(real) == sizeof(float) ? 0x1p-110 : 0x1p-1006;
 
-/* What terms of this total are to be multiplied by before scale / total is a factor of theirs: 1, or where that would
- * be too small, a power of 2 that makes the total about 1. */
+/* Return the power of two that terms with this total are multiplied by before scale / total becomes their
+ * factor: 1, or where that factor would be too small, what makes the total about 1. */
 ALWAYS_INLINE double rescaling_power(double scale, double total) {
     uint64_t word;
     memcpy(&word, &total, sizeof word);
@@ -342,6 +365,7 @@ ALWAYS_INLINE double rescaling_power(double scale, double total) {
     return (scale > 0) & (scale < MIN_FACTOR * total) ? power : 1;
 }
 
+/* Multiply the terms by a power of two. */
 static inline void rescale_terms(real *e, size_t n, double rescaling) {
     vec power = broadcast((real)rescaling);
     for (size_t k = 0; rescaling != 1 && k < n; k += LANES) {
@@ -349,12 +373,15 @@ static inline void rescale_terms(real *e, size_t n, double rescaling) {
     }
 }
 
-/* dz = factor * e, but for the label: -scale * others / total, which does not cancel where the label dominates. */
+/* The gradient dz = factor * e, but for the label: -scale * others / total, which does not cancel where
+ * the label dominates. */
 struct label_gradient {
     struct split_real factor;
     real label_value;
 };
 
+/* Return the gradient of a row with a label, from the sum of the other terms (with its rounding error) and
+ * that of the label. */
 ALWAYS_INLINE struct label_gradient make_label_gradient(double others, double error,
                                                         double label_term, double scale) {
     if (sizeof(real) < sizeof(double)) { /* one division is enough */
@@ -369,16 +396,19 @@ ALWAYS_INLINE struct label_gradient make_label_gradient(double others, double er
     return (struct label_gradient){quotient(scale, 0, total, total_error), (real)-label_value};
 }
 
+/* Return v * f, rounded about once. */
 ALWAYS_INLINE vec mul_split(vec v, struct split_real f) {
     return fmadd(v, broadcast(f.high), mul(v, broadcast(f.low)));
 }
 
+/* Multiply a row by a factor in two parts. */
 static inline void scale_row(real *e, size_t n, struct split_real factor) {
     size_t k = 0;
     for (; k + LANES <= n; k += LANES) store(e + k, mul_split(load(e + k), factor));
     if (k < n) store_first(e + k, mul_split(load_first(e + k, n - k, 0), factor), n - k);
 }
 
+/* Kernel: the softmax of rows. */
 static ptrdiff_t softmax(const void *logits, size_t n_rows, size_t n_classes, void *out) {
     ptrdiff_t invalid = -1;
     for (size_t i = 0; i < n_rows; ++i) {
@@ -392,6 +422,7 @@ static ptrdiff_t softmax(const void *logits, size_t n_rows, size_t n_classes, vo
     return invalid;
 }
 
+/* Kernel: the logarithm of the softmax of rows, (z - m) - log(total / e_m). */
 static ptrdiff_t log_softmax(const void *logits, size_t n_rows, size_t n_classes, void *out) {
     ptrdiff_t invalid = -1;
     for (size_t i = 0; i < n_rows; ++i) {
@@ -410,7 +441,7 @@ static ptrdiff_t log_softmax(const void *logits, size_t n_rows, size_t n_classes
     return invalid;
 }
 
-/* The log-sum-exp of a row without a softmax: NaN where one is in it, else the infinity. */
+/* Return the log-sum-exp of a row without a softmax: its NaN if it contains one, else the infinity m. */
 static real edge_value(const real *z, size_t n, real m) {
     for (size_t k = 0; k < n; ++k) {
         if (isnan(z[k])) return z[k];
@@ -418,6 +449,7 @@ static real edge_value(const real *z, size_t n, real m) {
     return m;
 }
 
+/* Kernel: the log-sum-exp of rows. */
 static void logsumexp(const void *logits, size_t n_rows, size_t n_classes, void *out) {
     for (size_t i = 0; i < n_rows; ++i) {
         const real *z = (const real *)logits + i * n_classes;

@@ -1,27 +1,33 @@
-/* Cross-entropy of rows with few classes and a label each: LANES rows side by side, one in every lane.
+/* Softmax and cross-entropy of LANES rows at a time, transposed: one row in each lane.
  *
- * A row of ten logits fills little of a vector, and its maximum, its sum and its logarithm would be work
- * on single numbers. Turned on its side, a vector holds the same class of LANES rows: maximum and sum run
- * over vectors without a fold, and the logarithms are taken LANES at a time. The formulas are those of
- * cross_entropy.h; the sum over classes is in their order, so a row's result does not depend on its neighbours.
+ *   columns[k][i] = z_k of row i;   loss and gradient as in cross_entropy.h
+ *
+ * Decisions:
+ *   - A row of ten logits fills little of a vector, and its maximum, its sum and its logarithm would be scalar
+ *     work. Transposed, a vector holds the same class of LANES rows: maximum and sum run over vectors without a
+ *     fold, and LANES logarithms are computed together. Above MAX_TRANSPOSED_CLASSES (tuning.h) rows are as fast
+ *     where they lie.
+ *   - The sum over classes is in their order, so the result of a row does not depend on its neighbours.
  */
 #ifndef FASTSOFTMAX_SOFTMAX_TRANSPOSED_H
 #define FASTSOFTMAX_SOFTMAX_TRANSPOSED_H
 
-#include "kernels/kernel_table.h" /* MAX_TRANSPOSED_CLASSES: with more classes rows lie better as they are */
+#include "kernels/kernel_table.h" /* MAX_TRANSPOSED_CLASSES */
 #include "kernels/softmax.h"
 
-/* Whether rows are turned around as vectors: all lanes have one, and it is as long as a step. */
+/* Return whether rows are transposed by vectors: every lane has a row, and a row is at least as long as a
+ * block of the transpose. */
 ALWAYS_INLINE int fills_transpose_block(size_t n_rows, size_t n_classes) {
     return n_rows == LANES && n_classes >= COLUMNS_PER_TRANSPOSE;
 }
 
-/* The step that begins at class k or, the last one, before it: it ends with the row. */
+/* Return where the block of the transpose at class k starts: at k or, for the last one, earlier, so that
+ * it ends with the row. */
 ALWAYS_INLINE size_t transpose_block_start(size_t k, size_t n_classes) {
     return k + COLUMNS_PER_TRANSPOSE <= n_classes ? k : n_classes - COLUMNS_PER_TRANSPOSE;
 }
 
-/* columns[k][i] = rows[i][k]; lanes without a row are 0. */
+/* Transpose rows into columns[k][i] = rows[i][k]; lanes without a row are 0. */
 ALWAYS_INLINE void gather_transposed(const real *rows, size_t stride, size_t n_rows,
                                      size_t n_classes, real (*columns)[LANES]) {
     if (fills_transpose_block(n_rows, n_classes)) {
@@ -39,6 +45,7 @@ ALWAYS_INLINE void gather_transposed(const real *rows, size_t stride, size_t n_r
     }
 }
 
+/* Transpose columns back into rows[i][k] = columns[k][i]. */
 ALWAYS_INLINE void scatter_transposed(real (*columns)[LANES], size_t n_rows, size_t n_classes,
                                       real *rows, size_t stride) {
     if (fills_transpose_block(n_rows, n_classes)) {
@@ -55,15 +62,15 @@ ALWAYS_INLINE void scatter_transposed(real (*columns)[LANES], size_t n_rows, siz
     }
 }
 
-/* LANES rows with a label each: what a loss takes of them. */
+/* What the losses of LANES rows with a label each are computed from. */
 struct label_terms {
     real maximum[LANES], score[LANES], label_term[LANES], largest_term[LANES];
-    /* Of the terms but the label's: their sum, and what it has error. */
+    /* The sum of the terms but the label, and the rounding error of that sum. */
     double others[LANES], error[LANES];
 };
 
-/* NaN where the score or a term is. LANES rows share the logarithm, and without a branch the compiler makes
- * vectors of it. */
+/* Compute LANES losses, NaN where the score or a term is. LANES rows share the logarithm, and as there is
+ * no branch the compiler vectorises the loop. */
 ALWAYS_INLINE void lane_losses(const struct label_terms *of, double *losses) {
     for (size_t i = 0; i < LANES; ++i) {
         losses[i] = log_loss((double)of->maximum[i], (double)of->score[i], of->others[i],
@@ -71,16 +78,16 @@ ALWAYS_INLINE void lane_losses(const struct label_terms *of, double *losses) {
     }
 }
 
-/* As rescale_terms, with a power of 2 for each lane. */
+/* Multiply the terms by a power of two for each lane. */
 ALWAYS_INLINE void rescale_columns(real (*columns)[LANES], size_t n_classes, vec rescalings) {
     if (!any_less(rescalings, broadcast(1))) return;
     for (size_t k = 0; k < n_classes; ++k) store(columns[k], mul(load(columns[k]), rescalings));
 }
 
-/* Losses and gradients of n_rows <= LANES rows, in place: columns[k][i] is the logit and then, unless
- * only losses are asked for, the gradient of class k of row i, times scales[i], of which there are LANES. A row without a softmax has the loss NaN,
- * and so has one whose label is no class: it may have changed since it was checked. Returns how many of
- * the losses are NaN. */
+/* Compute losses and gradients of n_rows <= LANES rows with labels, in place: columns[k][i] is the logit
+ * of class k of row i and becomes, with_gradient, its gradient times scales[i] (LANES of them). The loss
+ * of a row without a softmax is NaN, and so is that of a row whose label is no class: it may have changed
+ * since it was validated. Return how many of the losses are NaN. */
 ALWAYS_INLINE int transposed_cross_entropy(real (*columns)[LANES], size_t n_rows, size_t n_classes,
                                            const int64_t *labels, const double *scales,
                                            double *losses, int with_gradient) {
@@ -92,7 +99,7 @@ ALWAYS_INLINE int transposed_cross_entropy(real (*columns)[LANES], size_t n_rows
     struct exp_shift shift = exp_shift_from(largest);
     vec label_term = zero, largest_term = zero, score = broadcast((real)NAN);
     precise_sums s = zero_sums();
-    /* Two classes at a time: equal terms, and one that is left out, have an exact sum. */
+    /* Two classes at a time: equal terms, and a pair without the label, have an exact sum. */
     for (size_t first = 0; first < n_classes; first += 2) {
         vec others[2] = {zero, zero};
         UNROLL for (size_t j = 0; j < 2; ++j) {
@@ -107,7 +114,7 @@ ALWAYS_INLINE int transposed_cross_entropy(real (*columns)[LANES], size_t n_rows
         }
         if (sizeof(real) < sizeof(double)) {
             s = add_terms(s, add(others[0], others[1]));
-        } else { /* what the sum of two loses would show */
+        } else { /* the error of the sum of two would show */
             s = add_terms(add_terms(s, others[0]), others[1]);
         }
     }
@@ -145,10 +152,11 @@ ALWAYS_INLINE int transposed_cross_entropy(real (*columns)[LANES], size_t n_rows
     return n_invalid;
 }
 
-/* As above, of any targets u, which replace labels: a row's loss is sum(u * (m - z)) + sum(u) * log(total / e_m),
- * and its gradient scale * (sum(u) * p - u). Where e_m of m, the first of the largest logits, is larger than the
- * sum of the others, that of m is taken without what cancels where p rounds to 1: scale * (rest - sum(u) * others /
- * total), of the sums without m. Elsewhere rest may be far larger than the gradient. */
+/* Compute losses and gradients with any targets u instead of labels, in place: the loss of a row is sum(u
+ * * (m - z)) + sum(u) * log(total / e_m), its gradient scale * (sum(u) * p - u). Where e_m, the term of
+ * the first largest logit, is above the sum of the others, its gradient is computed without what cancels
+ * where p rounds to 1: scale * (rest - sum(u) * others / total), from sums without m. Elsewhere rest may
+ * be much larger than the gradient. */
 static inline void transposed_soft_cross_entropy(real (*columns)[LANES], real (*targets)[LANES],
                                                  size_t n_rows, size_t n_classes, double scale,
                                                  double *losses) {
@@ -169,7 +177,7 @@ static inline void transposed_soft_cross_entropy(real (*columns)[LANES], real (*
         largest_target = select_equal(place, class, u, largest_target);
         others = add_terms(others, select_equal(place, class, zero, e));
         rest = add_terms(rest, select_equal(place, class, zero, u));
-        /* 0 * inf has no part in it */
+        /* 0 * inf does not contribute */
         gaps = add_terms(gaps, select_less(zero, u, mul(u, sub(largest, z)), zero));
     }
     double other[LANES], error[LANES], gap[LANES], gap_error[LANES], mass[LANES], mass_error[LANES];
@@ -212,7 +220,7 @@ static inline void transposed_soft_cross_entropy(real (*columns)[LANES], real (*
     }
 }
 
-/* The same of rows. */
+/* Compute losses and gradients of rows with labels by transposing them and back. */
 static inline int label_rows_transposed(const real *logits, size_t stride, size_t n_rows,
                                         size_t n_classes, const int64_t *labels,
                                         const double *scales, double *losses, real *dlogits,

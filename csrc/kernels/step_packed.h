@@ -1,7 +1,7 @@
 /* A step of training with many classes, on operands packed for it.
  *
  *   z[s, k] = sum over j of x[s, j] * w[k, j]  +  intercept[k]          scores
- *   dw[k, j] = sum over s of dz[s, k] * x[s, j],  and w apply_step by it      update
+ *   dw[k, j] = sum over s of dz[s, k] * x[s, j],  and w moved by it      update
  *
  * Decisions:
  *   - Samples are packed once a step, in blocks of LANES: block[j][lane]. Weights are kept packed for a whole

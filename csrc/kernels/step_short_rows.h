@@ -1,7 +1,7 @@
 /* A step on short rows with few classes: some dozens of features, as tables have them.
  *
  *   z[s, k] = sum over j of x[s, j] * w[k, j]                            scores
- *   dw[k, j] = sum over s of dz[s, k] * x[s, j],  and w apply_step by it      gradient, update
+ *   dw[k, j] = sum over s of dz[s, k] * x[s, j],  and w moved by it      gradient, update
  *
  * Decisions:
  *   - A dot product of 54 features is four multiply-adds and a fold of sixteen lanes, which takes longer. So LANES

@@ -186,8 +186,8 @@ static void move_to_now(const struct sparse_weights *weights, const struct slab 
     real *w = slab->start + j * slab->stride, *v = slab->velocity + j * slab->stride;
     for (size_t k = 0; k < slab->stride; k += LANES) {
         vec weight = load(w + k), velocity = load(v + k);
-        vec apply_step = is_near_1 ? fmadd(ww, weight, weight) : mul(ww, weight);
-        store(w + k, fmadd(wv, velocity, apply_step));
+        vec moved = is_near_1 ? fmadd(ww, weight, weight) : mul(ww, weight);
+        store(w + k, fmadd(wv, velocity, moved));
         store(v + k, fmadd(vv, velocity, mul(vw, weight)));
     }
     slab->steps[j] = (uint32_t)weights->now;

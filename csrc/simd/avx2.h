@@ -1,12 +1,12 @@
-/* The vocabulary in AVX2 and FMA: two registers of 32 bytes make a vec. */
+/* The vector vocabulary in AVX2 and FMA: a vec is two registers of 32 bytes. See simd.h. */
 
 #include <immintrin.h>
 
 #define INSTRUCTION_SET avx2
 
-/* 2 x 3 accumulators of two registers, 2 x 2 for rows of X, and operands of W from memory: 16 in all. Outer
- * products have 2 x SLABS_PER_TILE accumulators and the vectors of as many slabs; with 4 x SLABS_PER_TILE, no
- * register would be left for these, and Clang would move accumulators to memory and back in every step. */
+/* Dot products: 2 x 3 accumulators of two registers and 2 x 2 registers for rows of X, 16 in all; operands
+ * of W come from memory. Outer products: 2 x SLABS_PER_TILE accumulators and the vectors of as many slabs;
+ * 4 x SLABS_PER_TILE would leave no register for these, and Clang would spill accumulators in every step. */
 enum { TILE_ROWS = 2, TILE_CLASSES = 3, TILE_COLUMNS = 5, TILE_OUTER = 2 };
 
 #if defined(FASTSOFTMAX_FLOAT32)
@@ -40,7 +40,7 @@ ALWAYS_INLINE void store(real *p, vec v) {
     HALF(storeu)(p + HALF_LANES, v.high);
 }
 
-/* A window of LANES into ones followed by zeros: its first n lanes are set. */
+/* Return a window of LANES into ones followed by zeros, of which the first n lanes are set. */
 ALWAYS_INLINE const mask_lane *first_lanes(size_t n) {
     static const mask_lane window[2 * LANES] = {
 #if defined(FASTSOFTMAX_FLOAT32)
@@ -87,6 +87,7 @@ ALWAYS_INLINE vec lane_indices(void) {
     return load(indices);
 }
 
+/* Defines an operation on the lanes of two vectors. */
 #define LANE_BY_LANE(name, instruction)                                                   \
     ALWAYS_INLINE vec name(vec a, vec b) {                                                \
         return (vec){HALF(instruction)(a.low, b.low), HALF(instruction)(a.high, b.high)}; \
@@ -137,6 +138,7 @@ ALWAYS_INLINE vec shift_exponent(vec p, vec t) {
 
 #if defined(FASTSOFTMAX_FLOAT32)
 
+/* Defines a fold of all lanes by halves, in the order that simd.h prescribes. */
 #define FOLD_LANES(name, instruction)                                            \
     ALWAYS_INLINE real name(vec v) {                                             \
         __m256 eight = _mm256_##instruction##_ps(v.low, v.high);                 \
@@ -195,7 +197,8 @@ ALWAYS_INLINE void sum_lanes_4(const vec *v, real *sums) {
     UNROLL for (int i = 0; i < 4; ++i) sums[i] = sum_lanes(v[i]);
 }
 
-/* A register holds 16 bytes each of the rows i and i + COLUMNS_PER_TRANSPOSE: squares to turn around. */
+/* A register takes 16 bytes each of the rows i and i + COLUMNS_PER_TRANSPOSE, so that each 16-byte part of
+ * the registers is a square to transpose. */
 #if defined(FASTSOFTMAX_FLOAT32)
 
 ALWAYS_INLINE half load_parts(const real *const *rows, size_t first) {
@@ -262,7 +265,7 @@ ALWAYS_INLINE void store_transposed(real *p, size_t stride, const vec *v) {
     }
 }
 
-/* Numbers of other types, as reals. */
+/* Conversions from the other input types. */
 #if defined(FASTSOFTMAX_FLOAT32)
 
 ALWAYS_INLINE half half_from_uint8(const uint8_t *p) {

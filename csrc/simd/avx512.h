@@ -1,10 +1,10 @@
-/* The vocabulary in AVX-512 (F and DQ): a vec is one register, a mask says which lanes. */
+/* The vector vocabulary in AVX-512 (F and DQ): a vec is one register, a mask selects lanes. See simd.h. */
 
 #include <immintrin.h>
 
 #define INSTRUCTION_SET avx512
 
-/* 20 accumulators, 4 vectors of X and one of W: 25 of 32 registers. */
+/* Dot products: 20 accumulators, 4 vectors of X and one of W, 25 of 32 registers. */
 enum { TILE_ROWS = 4, TILE_CLASSES = 5, TILE_COLUMNS = 10, TILE_OUTER = 8 };
 
 #if defined(FASTSOFTMAX_FLOAT32)
@@ -133,14 +133,14 @@ ALWAYS_INLINE void store_wide(double *p, wide w) {
 #define SHUFFLE_PARTS(a, b, order) _mm512_shuffle_f64x2(a, b, order)
 #endif
 
-/* Lower halves of a and b plus their upper halves. */
+/* Return the lower halves of a and b plus their upper halves. */
 ALWAYS_INLINE vec fold_halves(vec a, vec b) {
     return add(SHUFFLE_PARTS(a, b, 0x44), SHUFFLE_PARTS(a, b, 0xee));
 }
 
 ALWAYS_INLINE void sum_lanes_4(const vec *v, real *sums) {
     vec a = fold_halves(v[0], v[1]), b = fold_halves(v[2], v[3]);
-    /* A quarter for each of the four now. */
+    /* Now each of the four vectors has 16 bytes of a register. */
     vec four = add(SHUFFLE_PARTS(a, b, 0x88), SHUFFLE_PARTS(a, b, 0xdd));
 #if defined(FASTSOFTMAX_FLOAT32)
     four = add(four, _mm512_permute_ps(four, 0xee));
@@ -154,7 +154,8 @@ ALWAYS_INLINE void sum_lanes_4(const vec *v, real *sums) {
 #endif
 }
 
-/* v[i] from the rows i, i + COLUMNS_PER_TRANSPOSE, ...: then a quarter of every v is a square to turn around. */
+/* Load a register from the rows i, i + COLUMNS_PER_TRANSPOSE, ..., 16 bytes of each, so that each 16-byte
+ * part of the registers is a square to transpose. */
 ALWAYS_INLINE vec load_parts(const real *const *rows, size_t first) {
     const real *const *next = rows + COLUMNS_PER_TRANSPOSE;
 #if defined(FASTSOFTMAX_FLOAT32)
@@ -214,7 +215,7 @@ ALWAYS_INLINE void store_transposed(real *p, size_t stride, const vec *v) {
         store_parts(p + i * stride, stride, rows[i]);
 }
 
-/* Numbers of other types, as reals. */
+/* Conversions from the other input types. */
 #if defined(FASTSOFTMAX_FLOAT32)
 
 ALWAYS_INLINE vec load_uint8(const uint8_t *p) {

@@ -1,11 +1,12 @@
-/* The vocabulary in AArch64's Advanced SIMD: four registers of 16 bytes make a vec. */
+/* The vector vocabulary in NEON (AArch64 Advanced SIMD): a vec is four Q registers of 16 bytes. See
+ * simd.h. */
 
 #include <arm_neon.h>
 
 #define INSTRUCTION_SET neon
 
-/* Of 32 registers, 28 for 2 x 2 accumulators, two vectors of X and one of W (2 x 3 would spill), and 24
- * for 5 accumulators and one of X. */
+/* Dot products: 2 x 2 accumulators, two vectors of X and one of W, 28 of 32 registers (2 x 3 would spill).
+ * Outer sums: 5 accumulators and one vector of X, 24 registers. */
 enum { TILE_ROWS = 2, TILE_CLASSES = 2, TILE_COLUMNS = 5, TILE_OUTER = 4 };
 
 #if defined(FASTSOFTMAX_FLOAT32)
@@ -48,8 +49,8 @@ ALWAYS_INLINE vec broadcast(real x) {
     return v;
 }
 
-/* There are no masks for memory: whole quarters, and then lane by lane. n is often that of the call
- * before, and then the branches cost nothing. */
+/* Load the first n elements of a register. NEON has no masked loads: whole registers, then lane by lane. n
+ * is often that of the previous call, and then the branches are predicted. */
 ALWAYS_INLINE qreg load_first_qreg(const real *p, size_t n, qreg v) {
     if (n >= QREG_LANES) return REALS(vld1q)(p);
     if (n > 0) v = REALS(vld1q_lane)(p, v, 0);
@@ -60,6 +61,7 @@ ALWAYS_INLINE qreg load_first_qreg(const real *p, size_t n, qreg v) {
     return v;
 }
 
+/* Store the first n elements of a register. */
 ALWAYS_INLINE void store_first_qreg(real *p, qreg v, size_t n) {
     if (n >= QREG_LANES) {
         REALS(vst1q)(p, v);
@@ -72,7 +74,7 @@ ALWAYS_INLINE void store_first_qreg(real *p, qreg v, size_t n) {
 #endif
 }
 
-/* How many of the first n lanes are in qreg i or after it. */
+/* Return how many of the first n lanes are in register i or after it. */
 ALWAYS_INLINE size_t lanes_from_qreg(size_t n, size_t i) {
     return n > i * QREG_LANES ? n - i * QREG_LANES : 0;
 }
@@ -112,7 +114,7 @@ ALWAYS_INLINE vec mul(vec a, vec b) {
     return a;
 }
 
-/* a > b ? a : b, as x86 has it: the second where one is NaN. FMAX would return the NaN. */
+/* The maximum as x86 defines it: the second argument where one is NaN. FMAX would return the NaN. */
 ALWAYS_INLINE qreg maximum_qreg(qreg a, qreg b) { return REALS(vbslq)(REALS(vcgtq)(a, b), a, b); }
 
 ALWAYS_INLINE vec maximum(vec a, vec b) {
@@ -231,7 +233,7 @@ ALWAYS_INLINE void transpose_parts(qreg *v) {
 #endif
 }
 
-/* Quarter q of every column comes from as many rows: squares to turn around. */
+/* Register q of every column comes from as many rows: squares to transpose. */
 ALWAYS_INLINE void load_transposed(const real *const *rows, size_t first, vec *v) {
     UNROLL for (int q = 0; q < 4; ++q) {
         qreg square[COLUMNS_PER_TRANSPOSE];
@@ -254,7 +256,7 @@ ALWAYS_INLINE void store_transposed(real *p, size_t stride, const vec *v) {
     }
 }
 
-/* Numbers of other types, as reals. */
+/* Conversions from the other input types. */
 #if defined(FASTSOFTMAX_FLOAT32)
 
 ALWAYS_INLINE vec load_uint8(const uint8_t *p) {

@@ -1,4 +1,5 @@
-/* The vocabulary in plain C; any compiler, any CPU. fma rounds twice: results differ in the last bits. */
+/* The vector vocabulary in plain C, for any compiler and CPU. fmadd rounds twice: results differ from the
+ * other sets in the last bits. See simd.h. */
 
 #define INSTRUCTION_SET portable
 
@@ -170,7 +171,7 @@ ALWAYS_INLINE void store_transposed(real *p, size_t stride, const vec *v) {
     }
 }
 
-/* Numbers of other types, as reals. */
+/* Conversions from the other input types. */
 ALWAYS_INLINE vec load_uint8(const uint8_t *p) {
     vec v;
     EACH_LANE v.lane[i] = (real)p[i];
@@ -183,8 +184,8 @@ ALWAYS_INLINE vec load_float32(const float *p) {
     return v;
 }
 
-/* (-1)**sign * 2**(exponent - 15) * (1 + fraction / 1024); with exponent 0, 2**-14 * fraction / 1024; with 31,
- * infinity or NaN. */
+/* Return a float16 as float: (-1)**sign * 2**(exponent - 15) * (1 + fraction / 1024); with exponent 0,
+ * 2**-14 * fraction / 1024; with 31, infinity or NaN. */
 ALWAYS_INLINE float float16_to_float(uint16_t half) {
     uint32_t sign = (uint32_t)(half & 0x8000) << 16, exponent = half >> 10 & 31;
     uint32_t fraction = half & 1023, word;
