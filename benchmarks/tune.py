@@ -29,7 +29,8 @@ from fastsoftmax.datasets import make_linear_teacher
 n_samples, n_features, n_classes, batch_size, n_threads, standardize = map(int, sys.argv[1:])
 data = make_linear_teacher(n_samples, n_features, n_classes, dtype=np.float32)
 model = SoftmaxClassifier(
-    backend="compiled", batch_size=batch_size, n_jobs=n_threads, standardize=bool(standardize), random_state=0)
+    backend="compiled", batch_size=batch_size, n_jobs=n_threads, random_state=0, standardize=bool(standardize)
+)
 model.partial_fit(data.X_train, data.y_train, np.arange(n_classes))
 for line in sys.stdin:
     model.partial_fit(data.X_train, data.y_train)
