@@ -1,18 +1,18 @@
-/* Rows of X as they lie, turned into rows of reals, and the mean and the spread of their columns.
+/* Conversion of rows of X (uint8, float16, float32) to the type of the kernels, with standardisation; and the
+ * moments of columns, from which mean and scale are computed.
  *
  *   x' = (x - mean) * inverse_scale      each operation rounded once, in the type of the kernels
  *
  * Decisions:
- *   - Rows are converted once for each step, into a buffer of one minibatch, just before the thread that
- *     scores them reads them. The buffer is in the cache then and when the update reads it again; to
- *     convert in every kernel would do the work once for every tile of classes, and would compile every
- *     kernel once for every type.
- *   - Types are exact in float32, float64 excepted, which is not offered to it.
- *   - Subtracting first keeps the digits of columns whose mean is large: x * a + b would lose them.
- *   - Moments are of x - origin, origin being a row of X, in float64: with n rows
- *     (origin - mean)**2 <= n * variance, so that n * eps bounds the relative error of the variance, and a
- *     constant column has a variance of exactly 0. Those of bytes are summed as whole numbers, in float32
- *     for as many rows as that is exact, with twice the lanes.
+ *   - Rows are converted once a step, into a buffer of one minibatch, just before the thread that scores them
+ *     reads them. The buffer is in the cache then, and again when the update reads it. Converting in every
+ *     kernel would repeat the work for every tile of classes, and compile every kernel once for every type.
+ *   - The input types are exact in float32, except for float64, which is not offered to it.
+ *   - Subtracting first keeps the digits of columns with a large mean: x * a + b would lose them.
+ *   - Moments are of x - origin, in float64, where origin is a row of X. With n rows
+ *     (origin - mean)**2 <= n * variance, so n * eps bounds the relative error of the variance, and the variance
+ *     of a constant column is exactly 0. Moments of bytes are summed as whole numbers, in float32 for as many
+ *     rows as that is exact, with twice the lanes.
  */
 #ifndef FASTSOFTMAX_CONVERT_H
 #define FASTSOFTMAX_CONVERT_H
@@ -20,57 +20,56 @@
 #include "kernels/kernel_table.h"
 #include "kernels/softmax.h"
 
-/* Rows ahead of the one in work whose bytes are fetched. */
-enum { CONVERTED_ROWS_AHEAD = 16 };
+/* Bytes of an element of each input type. */
+static const size_t ITEMSIZE[] = {[UINT8] = 1, [FLOAT16] = 2, [FLOAT32] = 4, [REAL] = sizeof(real)};
 
-static const size_t SIZE_OF_NUMBER[] = {
-    [UINT8] = 1, [FLOAT16] = 2, [FLOAT32] = 4, [REAL] = sizeof(real)};
-
-/* The numbers [j, j + LANES) of a row. */
-ALWAYS_INLINE vec load_numbers(const char *row, size_t j, enum number number) {
-    if (number == UINT8) return load_uint8((const uint8_t *)row + j);
-    if (number == FLOAT16) return load_float16((const uint16_t *)(const void *)row + j);
-    if (number == FLOAT32) return load_float32((const float *)(const void *)row + j);
+/* Return the elements [j, j + LANES) of a row. */
+ALWAYS_INLINE vec load_input(const char *row, size_t j, enum input_dtype dtype) {
+    if (dtype == UINT8) return load_uint8((const uint8_t *)row + j);
+    if (dtype == FLOAT16) return load_float16((const uint16_t *)(const void *)row + j);
+    if (dtype == FLOAT32) return load_float32((const float *)(const void *)row + j);
     return load((const real *)(const void *)row + j);
 }
 
-/* The same where the row may end within them: the others are 0. */
-ALWAYS_INLINE vec load_numbers_up_to(const char *row, size_t j, size_t n, enum number number) {
-    if (n >= LANES) return load_numbers(row, j, number);
+/* Return the elements [j, j + LANES) of a row that may end after n of them: the others are 0. */
+ALWAYS_INLINE vec load_input_up_to(const char *row, size_t j, size_t n, enum input_dtype dtype) {
+    if (n >= LANES) return load_input(row, j, dtype);
     char last[LANES * sizeof(double)] = {0};
-    memcpy(last, row + j * SIZE_OF_NUMBER[number], n * SIZE_OF_NUMBER[number]);
-    return load_numbers(last, 0, number);
+    memcpy(last, row + j * ITEMSIZE[dtype], n * ITEMSIZE[dtype]);
+    return load_input(last, 0, dtype);
 }
 
-ALWAYS_INLINE void convert_row(const char *row, const char *next, enum number number,
+/* Convert one row, padded with zeros to whole vectors, and prefetch another. */
+ALWAYS_INLINE void convert_row(const char *row, const char *next, enum input_dtype dtype,
                                size_t n_features, const real *mean, const real *inverse_scale,
                                real *out) {
     for (size_t j = 0; j < n_features; j += LANES) {
-        size_t n = n_features - j, offset = j * SIZE_OF_NUMBER[number];
-        if (offset % CACHE_LINE == 0) PREFETCH_NEAR(next + offset);
-        vec x = load_numbers_up_to(row, j, n, number);
+        size_t n = n_features - j, offset = j * ITEMSIZE[dtype];
+        if (offset % CACHE_LINE == 0) PREFETCH_L1(next + offset);
+        vec x = load_input_up_to(row, j, n, dtype);
         if (mean) x = sub(x, load_up_to(mean + j, n, 0));
         if (inverse_scale) x = mul(x, load_up_to(inverse_scale + j, n, 0));
         store(out + j, x);
     }
 }
 
-static void convert(const void *const *rows, size_t n_rows, enum number number, size_t first,
+/* Kernel: rows converted and standardised. */
+static void convert(const void *const *rows, size_t n_rows, enum input_dtype dtype, size_t first,
                     size_t n_features, const void *mean, const void *inverse_scale, void *out,
                     size_t out_stride) {
     const real *m = mean ? (const real *)mean + first : NULL;
     const real *s = inverse_scale ? (const real *)inverse_scale + first : NULL;
     for (size_t i = 0; i < n_rows; ++i) {
-        size_t offset = first * SIZE_OF_NUMBER[number];
+        size_t offset = first * ITEMSIZE[dtype];
         const char *row = (const char *)rows[i] + offset;
         const char *next = (const char *)rows[i + CONVERTED_ROWS_AHEAD] + offset;
         real *converted = (real *)out + i * out_stride + first;
-#define ROW_OF(number) convert_row(row, next, number, n_features, m, s, converted)
-        if (number == UINT8) {
+#define ROW_OF(dtype) convert_row(row, next, dtype, n_features, m, s, converted)
+        if (dtype == UINT8) {
             ROW_OF(UINT8);
-        } else if (number == FLOAT16) {
+        } else if (dtype == FLOAT16) {
             ROW_OF(FLOAT16);
-        } else if (number == FLOAT32) {
+        } else if (dtype == FLOAT32) {
             ROW_OF(FLOAT32);
         } else {
             ROW_OF(REAL);
@@ -79,25 +78,19 @@ static void convert(const void *const *rows, size_t n_rows, enum number number, 
     }
 }
 
-/* Vectors of columns at once: their sums stay in registers for all rows. */
-enum { MOMENT_VECTORS = 4 };
-
 #if defined(FASTSOFTMAX_FLOAT32)
 
-/* Bytes, so many rows at once, 256 at the most: sums of their squares are whole numbers below 2**24, exact in
- * float32. */
-enum { BYTE_ROWS = 64 };
-
+/* Add the moments of a block of rows of bytes, for one tile of columns. */
 ALWAYS_INLINE void byte_moments_tile(const uint8_t *rows, size_t stride, size_t n_rows, size_t n,
                                      int n_vectors, const double *origin, double *sums,
                                      double *squares) {
     vec sum[MOMENT_VECTORS], square[MOMENT_VECTORS];
     UNROLL for (int v = 0; v < n_vectors; ++v) sum[v] = square[v] = broadcast(0);
     for (size_t i = 0; i < n_rows; ++i) {
-        PREFETCH_NEAR(rows + (i + BYTE_ROWS) * stride);
+        PREFETCH_L1(rows + (i + BYTE_ROWS_PER_BLOCK) * stride);
         UNROLL for (int v = 0; v < n_vectors; ++v) {
-            vec x = load_numbers_up_to((const char *)rows + i * stride, v * LANES, n - v * LANES,
-                                       UINT8);
+            vec x = load_input_up_to((const char *)rows + i * stride, v * LANES, n - v * LANES,
+                                     UINT8);
             sum[v] = add(sum[v], x);
             square[v] = fmadd(x, x, square[v]);
         }
@@ -114,11 +107,12 @@ ALWAYS_INLINE void byte_moments_tile(const uint8_t *rows, size_t stride, size_t 
     }
 }
 
+/* Kernel: moments of columns, of bytes alone in float32. */
 static void moments(const void *rows, size_t stride, size_t n_rows, size_t n_features,
-                    enum number number, const double *origin, double *sums, double *squares) {
-    (void)number; /* UINT8 */
-    for (size_t i = 0; i < n_rows; i += BYTE_ROWS) {
-        size_t n = n_rows - i < BYTE_ROWS ? n_rows - i : BYTE_ROWS, j = 0;
+                    enum input_dtype dtype, const double *origin, double *sums, double *squares) {
+    (void)dtype; /* UINT8 */
+    for (size_t i = 0; i < n_rows; i += BYTE_ROWS_PER_BLOCK) {
+        size_t n = n_rows - i < BYTE_ROWS_PER_BLOCK ? n_rows - i : BYTE_ROWS_PER_BLOCK, j = 0;
         const uint8_t *block = (const uint8_t *)rows + i * stride;
         for (; j + MOMENT_VECTORS * LANES <= n_features; j += MOMENT_VECTORS * LANES) {
             byte_moments_tile(block + j, stride, n, MOMENT_VECTORS * LANES, MOMENT_VECTORS,
@@ -133,11 +127,9 @@ static void moments(const void *rows, size_t stride, size_t n_rows, size_t n_fea
 
 #else
 
-/* So many rows at once, for which the columns' tiles take turns: they stay in the cache. */
-enum { MOMENT_ROWS = 32 };
-
+/* Add the moments of a block of rows, for one tile of columns. */
 ALWAYS_INLINE void moments_tile(const char *rows, size_t stride, size_t n_rows, size_t j, size_t n,
-                                int n_vectors, enum number number, const double *origin,
+                                int n_vectors, enum input_dtype dtype, const double *origin,
                                 double *sums, double *squares) {
     vec sum[MOMENT_VECTORS], square[MOMENT_VECTORS], zero[MOMENT_VECTORS];
     UNROLL for (int v = 0; v < n_vectors; ++v) {
@@ -146,11 +138,11 @@ ALWAYS_INLINE void moments_tile(const char *rows, size_t stride, size_t n_rows, 
         square[v] = load_up_to(squares + v * LANES, n - v * LANES, 0);
     }
     for (size_t i = 0; i < n_rows; ++i) {
-        const char *next = rows + (i + MOMENT_ROWS) * stride + j * SIZE_OF_NUMBER[number];
-        PREFETCH_NEAR(next);
-        if (number == FLOAT32 || number == REAL) PREFETCH_NEAR(next + CACHE_LINE);
+        const char *next = rows + (i + MOMENT_ROWS_PER_BLOCK) * stride + j * ITEMSIZE[dtype];
+        PREFETCH_L1(next);
+        if (dtype == FLOAT32 || dtype == REAL) PREFETCH_L1(next + CACHE_LINE);
         UNROLL for (int v = 0; v < n_vectors; ++v) {
-            vec x = load_numbers_up_to(rows + i * stride, j + v * LANES, n - v * LANES, number);
+            vec x = load_input_up_to(rows + i * stride, j + v * LANES, n - v * LANES, dtype);
             x = sub(x, zero[v]);
             sum[v] = add(sum[v], x);
             square[v] = fmadd(x, x, square[v]);
@@ -162,32 +154,34 @@ ALWAYS_INLINE void moments_tile(const char *rows, size_t stride, size_t n_rows, 
     }
 }
 
-ALWAYS_INLINE void moments_of(const char *rows, size_t stride, size_t n_rows, size_t n_features,
-                              enum number number, const double *origin, double *sums,
-                              double *squares) {
-    for (size_t i = 0; i < n_rows; i += MOMENT_ROWS) {
-        size_t n = n_rows - i < MOMENT_ROWS ? n_rows - i : MOMENT_ROWS, j = 0;
+/* Add the moments of rows, block by block; dtype is a constant for the compiler. */
+ALWAYS_INLINE void add_moments(const char *rows, size_t stride, size_t n_rows, size_t n_features,
+                               enum input_dtype dtype, const double *origin, double *sums,
+                               double *squares) {
+    for (size_t i = 0; i < n_rows; i += MOMENT_ROWS_PER_BLOCK) {
+        size_t n = n_rows - i < MOMENT_ROWS_PER_BLOCK ? n_rows - i : MOMENT_ROWS_PER_BLOCK, j = 0;
         const char *block = rows + i * stride;
         for (; j + MOMENT_VECTORS * LANES <= n_features; j += MOMENT_VECTORS * LANES) {
-            moments_tile(block, stride, n, j, MOMENT_VECTORS * LANES, MOMENT_VECTORS, number,
+            moments_tile(block, stride, n, j, MOMENT_VECTORS * LANES, MOMENT_VECTORS, dtype,
                          origin + j, sums + j, squares + j);
         }
         for (; j < n_features; j += LANES) {
-            moments_tile(block, stride, n, j, n_features - j, 1, number, origin + j, sums + j,
+            moments_tile(block, stride, n, j, n_features - j, 1, dtype, origin + j, sums + j,
                          squares + j);
         }
     }
 }
 
+/* Kernel: moments of columns. */
 static void moments(const void *rows, size_t stride, size_t n_rows, size_t n_features,
-                    enum number number, const double *origin, double *sums, double *squares) {
-#define MOMENTS_OF(number) \
-    moments_of(rows, stride, n_rows, n_features, number, origin, sums, squares)
-    if (number == UINT8) {
+                    enum input_dtype dtype, const double *origin, double *sums, double *squares) {
+#define MOMENTS_OF(dtype) \
+    add_moments(rows, stride, n_rows, n_features, dtype, origin, sums, squares)
+    if (dtype == UINT8) {
         MOMENTS_OF(UINT8);
-    } else if (number == FLOAT16) {
+    } else if (dtype == FLOAT16) {
         MOMENTS_OF(FLOAT16);
-    } else if (number == FLOAT32) {
+    } else if (dtype == FLOAT32) {
         MOMENTS_OF(FLOAT32);
     } else {
         MOMENTS_OF(REAL);

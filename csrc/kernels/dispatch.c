@@ -1,8 +1,9 @@
-/* Which kernels there are. The build defines HAVE_<INSTRUCTION SET> for those it compiles. */
+/* Dispatch: the list of the kernel tables, best instruction set first. The build defines HAVE_<INSTRUCTION
+ * SET> for those that it compiles. */
 #include "kernels/kernel_table.h"
 #include "runtime/platform.h"
 
-/* On all CPUs that the build is for: there is no AArch64 without NEON. */
+/* Supported by all CPUs that the build is for: there is no AArch64 without NEON. */
 static inline int runs_everywhere(void) { return 1; }
 
 #define DECLARE(name) extern const struct kernels kernels_##name##_float32, kernels_##name##_float64

@@ -1,9 +1,11 @@
-/* All kernels, once, over the vector vocabulary. Compiled for every instruction set and type. */
+/* The translation unit of the kernels: all of them over the vector vocabulary (simd/simd.h). Compiled once
+ * for every instruction set and type. */
 #include "kernels/kernel_table.h"
 
 #include "kernels/convert.h"
 #include "kernels/cross_entropy.h"
-#include "kernels/linear.h"
+#include "kernels/dot_tiles.h"
+#include "kernels/sgd_update.h"
 #include "kernels/step_packed.h"
 #include "kernels/step_panels.h"
 #include "kernels/peak_throughput.h"

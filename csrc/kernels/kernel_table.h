@@ -1,70 +1,62 @@
-/* The kernels that every instruction set provides for float32 and for float64, as a table.
+/* The kernel table: the functions that every instruction set provides for float32 and for float64.
  *
- * Matrices are given by a pointer and the distance between rows in elements ("stride"). `void *` stands
- * for float * or double *, by the table. Losses are double. A function over rows of logits returns the
- * index of the first row without a softmax (a NaN or +inf in it, or nothing but -inf), or -1; what it
- * then wrote into that row has no meaning. No function allocates, locks or keeps state.
+ *   kernels->softmax(logits, n_rows, n_classes, out)     kernels: &kernels_<instruction set>_<type>, see dispatch.c
+ *
+ * What holds for all of them, unless a comment says otherwise:
+ *   - `void *` stands for float * or double *, by the table; losses and penalties are double.
+ *   - Strides are in elements, not in bytes. No pointer needs more alignment than its type.
+ *   - Outputs are written in full, overlap nothing else, and need not be initialised; `add_to_out` adds to them.
+ *   - "Padded" means: up to a whole number of vectors (of `lanes` elements), with zeros that are read.
+ *   - Results depend on the arguments alone, not on tiles, chunks of work, threads or the instruction set, among
+ *     those with FMA; the portable one has bits of its own.
+ *   - No function allocates, locks or keeps state.
+ *
+ * Blocking (csrc/README.md has the picture): a strip is one vector of features, a slab one vector of classes (or of
+ * sparse weights, SPARSE_SLAB_VECTORS), a panel a run of strips, a block one vector of samples, transposed.
  */
-#ifndef FASTSOFTMAX_KERNELS_H
-#define FASTSOFTMAX_KERNELS_H
+#ifndef FASTSOFTMAX_KERNEL_TABLE_H
+#define FASTSOFTMAX_KERNEL_TABLE_H
 
 #include <stddef.h>
 #include <stdint.h>
 
-/* The update of a step; formulas in fastsoftmax/backends/protocol.py. */
-struct rule {
+#include "kernels/tuning.h"
+
+/* The update of a step; formulas in fastsoftmax/backends/protocol.py and sgd_update.h. */
+struct sgd_rule {
     double rate, l2, l1, momentum;
     int nesterov, subgradient;
     /* Where the sums of the weights after each step lie, in elements from the weights; 0 for none. */
     ptrdiff_t to_sums, intercept_to_sums;
-    /* Of every class its own -rate, 2 * l2 and rate * l1, in the kernel's type; or NULL. step_packed.h alone, where
-     * lanes are classes, and they may be those of several models. */
+    /* -rate, 2 * l2 and rate * l1 of each class, in the kernel's type; or NULL. Only step_packed.h takes them:
+     * there lanes are classes, and may belong to several models. */
     const void *negative_rates, *twice_l2s, *thresholds;
 };
 
-enum { ROWS_AHEAD = 32 };
-
-/* Labels of up to MOST_COLUMNS classes: rows of logits are turned on their side (softmax_transposed.h). */
-enum { MOST_COLUMNS = 32 };
-
-/* Up to FEW_CLASSES a step of training goes by panels of features: one for every PANEL_VECTORS vectors, and
- * no more than MOST_PANELS, as memory gives long runs of a row faster than short ones. With more it goes
- * by packed operands, which lose what is left of the last vector of classes: at 48, where they lose
- * nothing, they are a tenth faster, at 40 a seventh slower. */
-enum { FEW_CLASSES = 40, PANEL_VECTORS = 32, MOST_PANELS = 2 };
-
-/* How panel_scores fetches rows that come later. Rows drawn at random are where no hardware prefetcher
- * looks, and the first level of the cache can wait for few lines at once: so a little with each tile. */
+/* How panel_scores prefetches later rows. Rows drawn at random are where no hardware prefetcher looks, and the first
+ * level of the cache can wait for few lines at a time: so each tile prefetches a little. */
 enum ahead {
-    SECOND_HALVES, /* of the next block's rows; panel_update has fetched the first ones */
+    SECOND_HALVES, /* of the rows of the next block; panel_update has prefetched the first ones */
     WHOLE_ROWS, /* the next few: where a minibatch would not stay in the cache until it is used */
     NO_ROWS,    /* none: they have been converted, and are in the cache */
 };
 
-/* Rows that come next, and which of their features, for the cache to have them by then. */
+/* Rows to prefetch, and which of their features. */
 struct rows_to_fetch {
     const void *const *rows;
     size_t n_rows, first, n_features;
 };
 
-/* What an element of X is; REAL is the type of the table. */
-enum number { UINT8, FLOAT16, FLOAT32, REAL };
+/* The type of the elements of X; REAL is that of the table. */
+enum input_dtype { UINT8, FLOAT16, FLOAT32, REAL };
 
-/* A step on sparse rows; see step_sparse.h. Of a row: its values and their columns, int64_t or int32_t. */
+/* A sparse row: its values and their columns, int64_t or int32_t. */
 struct sparse_row {
     const void *values, *indices;
     size_t n_values;
 };
 
-enum { SPARSE_ROWS_AHEAD = 4 };
-
-/* Weights lie in slabs of so many vectors of classes, the last one of fewer. */
-enum { SPARSE_SLAB_VECTORS = 4 };
-
-/* Slabs of step_packed.h that a tile takes, where there are so many. */
-enum { SLABS_AT_ONCE = 2 };
-
-/* A and C of step_sparse.h after so many steps, the first being those of none: 1, 1 and 0. */
+/* A, 1 / A and C of step_sparse.h after a number of steps; those of no step, 1, 1 and 0, come first. */
 struct penalty_prefix {
     double scale, inverse_scale, shrinkage;
 };
@@ -75,23 +67,23 @@ struct momentum_map {
     double ww, wv, vw, vv;
 };
 
+/* Packed weights of a sparse epoch, and how far each has been brought up to date; see step_sparse.h. */
 struct sparse_weights {
-    void *start; /* of every slab (n_features, its classes padded with zeros to whole vectors) */
+    void *start; /* slab after slab, each (n_features, its classes padded) */
     size_t n_features, n_classes;
     int wide_indices;
-    const void *inverse_scale; /* (n_features): what values are multiplied by; or NULL */
-    uint32_t *steps; /* of every slab (n_features): how many its weights have undergone; or NULL */
+    const void *inverse_scale; /* (n_features): values are multiplied by it; or NULL */
+    uint32_t *steps; /* (n_features) of each slab: how many steps its weights have seen; or NULL */
     const struct penalty_prefix *prefixes;
     size_t now;
-    void *velocity; /* as start; NULL without momentum */
-    struct momentum_map
-        *maps; /* with momentum, two for each step that there may be: see step_sparse.h */
+    void *velocity;            /* as start; NULL without momentum */
+    struct momentum_map *maps; /* with momentum: two for each possible step, see step_sparse.h */
 };
 
-/* What the targets t of a row count: u_k = row * class_k * ((1 - smoothing) * t_k + smoothing / n_classes),
- * rows and classes being 1 where they are NULL. */
+/* How the targets t of a row are weighted: u_k = row * class_k * ((1 - smoothing) * t_k + smoothing / n_classes),
+ * where rows and classes stand for ones if they are NULL. */
 struct target_weights {
-    const double *rows;  /* (n_rows); a row of weight 0 is not looked at */
+    const double *rows;  /* (n_rows); a row of weight 0 is not read */
     const void *classes; /* (n_classes) */
     double smoothing;
 };
@@ -100,144 +92,254 @@ struct kernels {
     size_t lanes; /* elements of a vector; the strides of padded matrices are multiples of it */
     size_t element_size;
 
-    /* out may be logits */
+    /* ---- Rows of logits (softmax.h, cross_entropy.h) ----
+     * Those that return ptrdiff_t return the index of the first row without a softmax (it contains NaN or +inf, or
+     * nothing but -inf), or -1; that row of the output then has no meaning. */
+
+    /* In: logits (n_rows, n_classes), contiguous. Out: out, of the same shape, the softmax of each row; it may be
+     * logits. Bits: those of a row depend on that row alone. */
     ptrdiff_t (*softmax)(const void *logits, size_t n_rows, size_t n_classes, void *out);
+
+    /* In: logits (n_rows, n_classes), contiguous. Out: out, of the same shape, the logarithm of the softmax; it may
+     * be logits. Bits: those of a row depend on that row alone. */
     ptrdiff_t (*log_softmax)(const void *logits, size_t n_rows, size_t n_classes, void *out);
+
+    /* In: logits (n_rows, n_classes), contiguous. Out: out (n_rows); NaN or an infinity for a row without a softmax.
+     * Bits: those of a row depend on that row alone. */
     void (*logsumexp)(const void *logits, size_t n_rows, size_t n_classes, void *out);
 
-    /* losses[i] = -sum(t * log(p)), dlogits[i] = scale * (sum(t) * p - t); dlogits may be logits.
-     * Just one of labels (n_rows) and probabilities (n_rows, n_classes) is given, the other is NULL.
-     * Without weights, which may be NULL, the targets count as they are. */
+    /* In: logits, rows `stride` apart; either labels (n_rows) or probabilities (n_rows, n_classes), contiguous, the
+     * other one NULL; weights of the targets, or NULL. Out: losses[i] = -sum(u * log(p)); unless NULL, dlogits, rows
+     * dlogits_stride apart: scale * (sum(u) * p - u). dlogits may be logits. A label that is no class makes the loss
+     * NaN. Bits: those of a row depend on that row, its weights and n_classes, not on its neighbours. */
     ptrdiff_t (*cross_entropy)(const void *logits, size_t stride, size_t n_rows, size_t n_classes,
                                const int64_t *labels, const void *probabilities,
                                const struct target_weights *weights, double scale, double *losses,
                                void *dlogits, size_t dlogits_stride);
 
-    /* coef[k, j] = W[j, k] and back; the strides of W are in bytes. coef is padded with zeros. */
+    /* ---- Dense weights and scores (dot_tiles.h), gradients and the update (sgd_update.h) ---- */
+
+    /* In: W (n_features, n_classes), any strides, in bytes. Out: coef[k, j] = W[j, k], each row padded to coef_stride.
+     * Bits: copies. */
     void (*pack)(const void *W, ptrdiff_t feature_stride, ptrdiff_t class_stride, size_t n_features,
                  size_t n_classes, void *coef, size_t coef_stride);
+
+    /* The inverse of pack. In: coef, rows coef_stride apart. Out: W[j, k] = coef[k, j], any strides, in bytes.
+     * Bits: copies. */
     void (*unpack)(const void *coef, size_t coef_stride, size_t n_features, size_t n_classes,
                    void *W, ptrdiff_t feature_stride, ptrdiff_t class_stride);
 
-    /* logits[i] = coef @ rows[i] + intercept. rows has ROWS_AHEAD pointers more than n_rows, to rows that
-     * may come next: they are prefetched, not read. coef (n_classes, n_features) is padded with zeros to
-     * its stride, a multiple of lanes; intercept may be NULL. */
+    /* In: rows, n_rows pointers to n_features elements each, followed by ROWS_AHEAD pointers to rows that may come
+     * next, which are prefetched, not read; coef (n_classes, n_features), padded to coef_stride, a multiple of
+     * lanes; intercept (n_classes), or NULL. Out: logits[i] = coef @ rows[i] + intercept, rows logits_stride
+     * apart. Bits: lane i of a dot product sums the features i, i + lanes, ...; then the lanes are folded. */
     void (*scores)(const void *const *rows, size_t n_rows, size_t n_features, const void *coef,
                    size_t coef_stride, size_t n_classes, const void *intercept, void *logits,
                    size_t logits_stride);
 
-    /* out[k, first:] (+)= sum over s of g[s, k] * rows[s][first:], for up to `lanes` elements from
-     * `first` on, samples in order. g[s, k] lies at g[s * g_row_stride + k * g_column_stride]. */
+    /* In: rows, n_rows pointers; g[s, k] at g[s * g_row_stride + k * g_column_stride]. Out: out[k, first:] (+)=
+     * sum over s of g[s, k] * rows[s][first:], rows out_stride apart, for up to `lanes` features from `first` on,
+     * of n_features. Bits: samples in order, fused multiply-adds. */
     void (*outer_sum)(const void *const *rows, size_t n_rows, size_t first, size_t n_features,
                       const void *g, size_t g_row_stride, size_t g_column_stride, size_t n_columns,
                       int add_to_out, void *out, size_t out_stride);
 
-    /* out[i, j] = (rows[i][j] - mean[j]) * inverse_scale[j] for the features j of [first, first + n_features),
-     * first a multiple of lanes; mean and inverse_scale may be NULL. Padded with zeros to whole vectors.
-     * rows has ROWS_AHEAD pointers more than n_rows, as above. */
-    void (*convert)(const void *const *rows, size_t n_rows, enum number number, size_t first,
+    /* In: g (n_rows, n_columns), rows `stride` apart. Out: out[k] (+)= sum over s of g[s, k]. Bits: rows in order. */
+    void (*column_sums)(const void *g, size_t stride, size_t n_rows, size_t n_columns,
+                        int add_to_out, void *out);
+
+    /* In: weights (n), contiguous. Returns l2 * sum(w**2) + l1 * sum(|w|), summed in double. Out: unless NULL,
+     * gradient (n) = 2 * l2 * w + l1 * sign(w). Bits: element i goes to partial sum i % PARTIAL_SUMS. */
+    double (*penalty)(const void *weights, size_t n, double l2, double l1, void *gradient);
+
+    /* ---- The input (convert.h) ---- */
+
+    /* In: rows, n_rows pointers to elements of type dtype, followed by ROWS_AHEAD pointers to rows that may come
+     * next, which are prefetched; features [first, first + n_features), first a multiple of lanes; mean and
+     * inverse_scale, indexed by feature, or NULL. Out: out[i, j] = (rows[i][j] - mean[j]) * inverse_scale[j], rows
+     * out_stride apart, padded. Bits: each operation rounded once. */
+    void (*convert)(const void *const *rows, size_t n_rows, enum input_dtype dtype, size_t first,
                     size_t n_features, const void *mean, const void *inverse_scale, void *out,
                     size_t out_stride);
 
-    /* sums[j] += sum of x, squares[j] += sum of x**2, with x = row[j] - origin[j], over rows that lie
-     * `stride` bytes apart; of UINT8 alone in the table of float32. */
+    /* In: rows `stride` bytes apart, of type dtype, UINT8 alone in the table of float32; origin (n_features). Out,
+     * added to: sums[j] += sum of x and squares[j] += sum of x**2, with x = row[j] - origin[j], (n_features) each.
+     * May prefetch beyond the last row. Bits: rows in order; exact for UINT8. */
     void (*moments)(const void *rows, size_t stride, size_t n_rows, size_t n_features,
-                    enum number number, const double *origin, double *sums, double *squares);
+                    enum input_dtype dtype, const double *origin, double *sums, double *squares);
 
-    /* A step with at most FEW_CLASSES classes, by panels: the features [first, first + n_features), first
-     * a multiple of lanes. Scores and dlogits lie in blocks of `lanes` samples, [n_classes][lanes] each.
-     * scores of one panel; losses and dlogits of samples from the scores of all panels, which lie
-     * panel_stride apart (of weights, which may be NULL, those of rows and the smoothing); the update of a panel, which meanwhile fetches what it is given. The sums of
-     * squares and of magnitudes of the weights before the step go to squares and magnitudes, a number for
-     * every vector of features, where l2, l1 are not 0. velocity, of coef's stride, is NULL without
-     * momentum. */
+    /* ---- The step algorithm panels (step_panels.h) ----
+     * For at most FEW_CLASSES classes. Scores and dlogits are in blocks of `lanes` samples, [n_classes][lanes]
+     * each. A panel is the features [first, first + n_features), first a multiple of lanes. */
+
+    /* In: rows, n_rows pointers, followed by those that `ahead` prefetches; coef (n_classes, all features), padded to
+     * coef_stride. Out: scores of one panel, without the intercept, in blocks. Bits: as those of scores. */
     void (*panel_scores)(const void *const *rows, size_t n_rows, size_t first, size_t n_features,
                          enum ahead ahead, const void *coef, size_t coef_stride, size_t n_classes,
                          void *scores);
+
+    /* In: the scores of n_panels panels, panel_stride apart, in blocks; intercept (n_classes), or NULL; either
+     * labels or probabilities (n_rows, n_classes), the other one NULL; weights of rows and smoothing, or NULL.
+     * Out: losses (n_rows); dlogits, in blocks, times scale. Bits: panels are added in order, then as
+     * transposed_cross_entropy. */
     void (*panel_cross_entropy)(const void *scores, size_t n_panels, size_t panel_stride,
                                 size_t n_rows, size_t n_classes, const void *intercept,
                                 const int64_t *labels, const void *probabilities,
                                 const struct target_weights *weights, double scale, double *losses,
                                 void *dlogits);
+
+    /* In: rows, n_rows pointers; fetch, rows that are prefetched meanwhile; dlogits in blocks; rule. In and out:
+     * coef and velocity (n_classes, all features), padded to coef_stride; velocity is NULL without momentum. Out:
+     * squares and magnitudes, one number for each strip of the panel, the sums over the weights before the step
+     * where l2, l1 are not 0. Bits: samples in order; see sgd_update.h. */
     void (*panel_update)(const void *const *rows, size_t n_rows, const struct rows_to_fetch *fetch,
                          size_t first, size_t n_features, const void *dlogits, size_t n_classes,
-                         const struct rule *rule, void *coef, void *velocity, size_t coef_stride,
-                         double *squares, double *magnitudes);
-    void (*panel_update_intercept)(const void *dlogits, size_t n_rows, size_t n_classes,
-                                   const struct rule *rule, void *intercept, void *velocity);
+                         const struct sgd_rule *rule, void *coef, void *velocity,
+                         size_t coef_stride, double *squares, double *magnitudes);
 
-    /* A step on short rows with few classes; see step_short_rows.h. Scores of at most `lanes` samples, in a block
-     * [n_classes][lanes] as above; next_rows are `lanes` rows that come later, or NULL. The gradient of a
-     * chunk of samples, n_classes vectors for every vector of features and as many for the intercept, from
-     * blocks of dlogits. The update with the sum of the chunks' gradients, which lie `stride` apart. */
+    /* In: dlogits in blocks; rule. In and out: intercept and velocity (n_classes); velocity is NULL without momentum.
+     * Bits: lanes over the blocks in order, then the lanes are folded. */
+    void (*panel_update_intercept)(const void *dlogits, size_t n_rows, size_t n_classes,
+                                   const struct sgd_rule *rule, void *intercept, void *velocity);
+
+    /* ---- The step algorithm short_rows (step_short_rows.h) ----
+     * For at most FEW_CLASSES classes. Weights, velocity and gradients are in strips, [n_classes][lanes] each;
+     * after the strips of a gradient comes one for the intercept, its lanes not yet folded. */
+
+    /* In: rows, n_rows <= lanes pointers; next_rows, `lanes` pointers to rows that are prefetched, or NULL; strips
+     * of weights. Out: one block of scores, without the intercept. Bits: features in order, one fused multiply-add
+     * each. */
     void (*short_scores)(const void *const *rows, size_t n_rows, size_t n_features,
                          const void *const *next_rows, const void *strips, size_t n_classes,
                          void *block);
+
+    /* In: rows, n_rows pointers, a chunk of samples; dlogits in blocks. Out: out (+)= the gradient of the weights
+     * and of the intercept. Bits: samples in order. */
     void (*short_gradient)(const void *const *rows, size_t n_rows, size_t n_features,
                            const void *dlogits, size_t n_classes, int add_to_out, void *out);
+
+    /* In: gradients of n_chunks chunks, `stride` apart; rule. In and out: strips and velocity (NULL without
+     * momentum); intercept, which may be NULL, and its velocity (n_classes). Out: squares and magnitudes, as those
+     * of panel_update. Bits: chunks are added in order. */
     void (*short_update)(const void *gradients, size_t n_chunks, size_t stride, size_t n_features,
-                         size_t n_classes, const struct rule *rule, void *strips, void *velocity,
-                         void *intercept, void *intercept_velocity, double *squares,
+                         size_t n_classes, const struct sgd_rule *rule, void *strips,
+                         void *velocity, void *intercept, void *intercept_velocity, double *squares,
                          double *magnitudes);
 
-    /* A step with many classes, on packed operands; see step_packed.h. Samples lie in blocks of `lanes`, block[j][lane],
-     * block_stride apart; weights and their velocity in slabs of `lanes` classes, slab[j][lane]; dlogits in
-     * slabs as well, slab[sample][lane]. What is packed is padded with zeros to whole vectors, and so is
-     * n_features, but for the first three, which pack or unpack at most `lanes` rows, or numbers at any
-     * strides, and the gradient. The others, of n_classes in slabs that lie slab_stride apart, those of dlogits
-     * one after another: scores; some rows of dlogits into their slabs; the update; the gradient alone, rows
-     * of out being features; the update of at most `lanes` values of the intercept. */
+    /* ---- The step algorithm packed (step_packed.h) ----
+     * For any number of classes. Samples are in blocks of `lanes`, block[j][lane], block_stride apart; weights and
+     * velocity in slabs of `lanes` classes, slab[j][lane], slab_stride apart; dlogits in slabs,
+     * slab[sample][lane], one after another. What is packed is padded, and so is n_features, where no comment says
+     * otherwise. */
+
+    /* In: rows, n_rows <= lanes pointers to n_features elements, not padded. Out: block[j][i] = rows[i][j], padded.
+     * Bits: copies. */
     void (*pack_block)(const void *const *rows, size_t n_rows, size_t n_features, void *block);
+
+    /* In: numbers at start + t * depth_stride + i * lane_stride, in bytes, for t < depth and i < n_lanes <= lanes.
+     * Out: slab[t][i], the other lanes 0; it has room for whole vectors of depth, which may be written. Bits:
+     * copies. */
     void (*pack_slab)(const void *start, ptrdiff_t depth_stride, ptrdiff_t lane_stride,
                       size_t depth, size_t n_lanes, void *slab);
+
+    /* The inverse of pack_block. In: block, of n_features, not padded. Out: rows[i][j] = block[j][i], n_rows <= lanes
+     * pointers. Bits: copies. */
     void (*unpack_block)(const void *block, size_t n_rows, size_t n_features, void *const *rows);
+
+    /* In: blocks of n_rows samples; slabs of n_classes; intercept (n_classes), or NULL. Out: logits, rows
+     * logits_stride apart, (+)= scores; with add_to_logits the intercept is not added. Bits: features in order, by
+     * sums of 128 of them. */
     void (*packed_scores)(const void *blocks, size_t block_stride, size_t n_rows, size_t n_features,
                           const void *slabs, size_t slab_stride, const void *intercept,
                           size_t n_classes, int add_to_logits, void *logits, size_t logits_stride);
+
+    /* In: dlogits (n_rows, n_classes), rows `stride` apart. Out: the rows [first_row, first_row + n_rows) of slabs,
+     * slab_stride apart, padded. Bits: copies. */
     void (*pack_dlogits)(const void *dlogits, size_t stride, size_t first_row, size_t n_rows,
                          size_t n_classes, void *slabs, size_t slab_stride);
+
+    /* In: blocks of n_samples; features [first, first + n_features), whole strips; dlogits in slabs of n_samples;
+     * rule, whose negative_rates, twice_l2s and thresholds may give each class its own. In and out: slabs and
+     * velocity, of all features; velocity is NULL without momentum. Out: squares and magnitudes, one number for
+     * each slab and strip or, with factors of each class, for each slab, strip and lane. Bits: samples in order;
+     * see sgd_update.h. */
     void (*packed_update)(const void *blocks, size_t block_stride, size_t n_samples, size_t first,
-                          size_t n_features, const void *dlogits, const struct rule *rule,
+                          size_t n_features, const void *dlogits, const struct sgd_rule *rule,
                           size_t n_classes, void *slabs, size_t slab_stride, void *velocity,
                           double *squares, double *magnitudes);
+
+    /* In: blocks of n_samples; n_features, not padded; dlogits in slabs. Out: out (n_features, n_classes), rows
+     * out_stride apart, (+)= the gradient of W. Bits: samples in order. */
     void (*packed_gradient)(const void *blocks, size_t block_stride, size_t n_samples,
                             size_t n_features, const void *dlogits, size_t n_classes,
                             int add_to_out, void *out, size_t out_stride);
-    void (*packed_update_intercept)(const void *dlogits, size_t n_samples, size_t n_classes,
-                                    const struct rule *rule, void *intercept, void *velocity);
 
-    /* A step on sparse rows; see step_sparse.h. */
+    /* In: one slab of dlogits, of n_classes <= lanes; rule. In and out: intercept and velocity (n_classes);
+     * velocity is NULL without momentum. Bits: samples in order. */
+    void (*packed_update_intercept)(const void *dlogits, size_t n_samples, size_t n_classes,
+                                    const struct sgd_rule *rule, void *intercept, void *velocity);
+
+    /* ---- The step algorithm sparse (step_sparse.h) ----
+     * `slab` is the number of a slab of weights; different slabs may be in work on different threads. Where a row has a
+     * column that does not exist, its scores are NaN, and the update leaves out the rest of the row. */
+
+    /* In: coef (n_classes, n_features), contiguous. Out: the weights of a slab, padded. Bits: copies. */
     void (*sparse_pack)(const void *coef, const struct sparse_weights *weights, size_t slab);
+
+    /* The inverse of sparse_pack. In: the weights of a slab. Out: its rows of coef (n_classes, n_features),
+     * contiguous. Bits: copies. */
     void (*sparse_unpack)(const struct sparse_weights *weights, size_t slab, void *coef);
+
+    /* In and out: the weights, velocities and step counts of a slab. Brings all features up to date with weights->now,
+     * which becomes step 0. Bits: one map, in float64, for all steps that a feature has missed. */
     void (*sparse_catch_up)(const struct sparse_weights *weights, size_t slab);
+
+    /* In: n_rows rows, followed by SPARSE_ROWS_AHEAD that may come next, which are prefetched; intercept
+     * (n_classes), or NULL. Out: logits of the classes of a slab, padded, rows logits_stride apart. In and out:
+     * the weights that the rows meet are brought up to date. Bits: values in order. */
     void (*sparse_scores)(const struct sparse_row *rows, size_t n_rows,
                           const struct sparse_weights *weights, size_t slab, const void *intercept,
                           void *logits, size_t logits_stride);
+
+    /* In: n_rows rows; coef (n_classes, n_features), contiguous, not packed: for few values; intercept
+     * (n_classes). Out: logits (n_rows, n_classes), contiguous. Bits: those of sparse_scores. */
     void (*sparse_unpacked_scores)(const struct sparse_row *rows, size_t n_rows, const void *coef,
                                    size_t n_features, size_t n_classes, const void *intercept,
                                    int wide_indices, void *logits);
+
+    /* In: n_rows rows, which sparse_scores has brought up to date; dlogits, rows dlogits_stride apart. In and out: the
+     * weights of a slab, w[j] += x * (factor * dlogits[s]) for each value. Bits: rows and values in order. */
     void (*sparse_update)(const struct sparse_row *rows, size_t n_rows,
                           const struct sparse_weights *weights, size_t slab, const void *dlogits,
                           size_t dlogits_stride, double factor);
+
+    /* In: what penalty and momentum do in the next step. In and out: the maps of weights, and weights->now, which
+     * grows by 1. Bits: products of maps in float64, by runs of 2**k steps. */
     void (*sparse_add_map)(struct sparse_weights *weights, const struct momentum_map *map);
+
+    /* As sparse_update, of velocities; weights and velocities that the rows meet are brought up to date before.
+     * Bits: rows and values in order. */
     void (*sparse_update_velocity)(const struct sparse_row *rows, size_t n_rows,
                                    const struct sparse_weights *weights, size_t slab,
                                    const void *dlogits, size_t dlogits_stride, double factor);
+
+    /* In: dlogits (n_rows, n_classes), rows `stride` apart; rule. In and out: intercept and velocity (n_classes);
+     * velocity is NULL without momentum. Bits: rows in order. */
     void (*sparse_update_intercept)(const void *dlogits, size_t stride, size_t n_rows,
-                                    size_t n_classes, const struct rule *rule, void *intercept,
+                                    size_t n_classes, const struct sgd_rule *rule, void *intercept,
                                     void *velocity);
 
-    /* out[k] = sum over rows of g[s, k] */
-    void (*column_sums)(const void *g, size_t stride, size_t n_rows, size_t n_columns,
-                        int add_to_out, void *out);
+    /* ---- Peak throughput (peak_throughput.h) ---- */
 
-    /* What the machine can do at the most; see peak_throughput.h. The first returns its floating-point operations. */
+    /* Runs n_rounds rounds of multiply-adds; *sink is what keeps the compiler from removing them. Returns the
+     * floating-point operations. */
     double (*multiply_adds)(size_t n_rounds, double *sink);
-    double (*read_memory)(const void *memory, size_t n);
-    void (*copy_memory)(const void *from, size_t n, void *to);
 
-    /* Returns l2 * sum(w**2) + l1 * sum(|w|); gradient = 2 * l2 * w + l1 * sign(w), unless NULL. */
-    double (*penalty)(const void *weights, size_t n, double l2, double l1, void *gradient);
+    /* In: n elements. Returns their maximum. */
+    double (*read_memory)(const void *memory, size_t n);
+
+    /* In: n elements. Out: whole vectors of them. Bits: copies. */
+    void (*copy_memory)(const void *from, size_t n, void *to);
 };
 
 struct instruction_set {

@@ -1,35 +1,41 @@
-/* Cross-entropy of rows with few classes and a label each: LANES rows side by side, one in every lane.
+/* Softmax and cross-entropy of LANES rows at a time, transposed: one row in each lane.
  *
- * A row of ten logits fills little of a vector, and its maximum, its sum and its logarithm would be work
- * on single numbers. Turned on its side, a vector holds the same class of LANES rows: maximum and sum run
- * over vectors without a fold, and the logarithms are taken LANES at a time. The formulas are those of
- * cross_entropy.h; the sum over classes is in their order, so a row's result does not depend on its neighbours.
+ *   columns[k][i] = z_k of row i;   loss and gradient as in cross_entropy.h
+ *
+ * Decisions:
+ *   - A row of ten logits fills little of a vector, and its maximum, its sum and its logarithm would be scalar
+ *     work. Transposed, a vector holds the same class of LANES rows: maximum and sum run over vectors without a
+ *     fold, and LANES logarithms are computed together. Above MAX_TRANSPOSED_CLASSES (tuning.h) rows are as fast
+ *     where they lie.
+ *   - The sum over classes is in their order, so the result of a row does not depend on its neighbours.
  */
-#ifndef FASTSOFTMAX_COLUMNS_H
-#define FASTSOFTMAX_COLUMNS_H
+#ifndef FASTSOFTMAX_SOFTMAX_TRANSPOSED_H
+#define FASTSOFTMAX_SOFTMAX_TRANSPOSED_H
 
-#include "kernels/kernel_table.h" /* MOST_COLUMNS: with more classes rows lie better as they are */
+#include "kernels/kernel_table.h" /* MAX_TRANSPOSED_CLASSES */
 #include "kernels/softmax.h"
 
-/* Whether rows are turned around as vectors: all lanes have one, and it is as long as a step. */
-ALWAYS_INLINE int turns_as_vectors(size_t n_rows, size_t n_classes) {
-    return n_rows == LANES && n_classes >= COLUMNS_AT_ONCE;
+/* Return whether rows are transposed by vectors: every lane has a row, and a row is at least as long as a
+ * block of the transpose. */
+ALWAYS_INLINE int fills_transpose_block(size_t n_rows, size_t n_classes) {
+    return n_rows == LANES && n_classes >= COLUMNS_PER_TRANSPOSE;
 }
 
-/* The step that begins at class k or, the last one, before it: it ends with the row. */
-ALWAYS_INLINE size_t step_within(size_t k, size_t n_classes) {
-    return k + COLUMNS_AT_ONCE <= n_classes ? k : n_classes - COLUMNS_AT_ONCE;
+/* Return where the block of the transpose at class k starts: at k or, for the last one, earlier, so that
+ * it ends with the row. */
+ALWAYS_INLINE size_t transpose_block_start(size_t k, size_t n_classes) {
+    return k + COLUMNS_PER_TRANSPOSE <= n_classes ? k : n_classes - COLUMNS_PER_TRANSPOSE;
 }
 
-/* columns[k][i] = rows[i][k]; lanes without a row are 0. */
-ALWAYS_INLINE void gather_columns(const real *rows, size_t stride, size_t n_rows, size_t n_classes,
-                                  real (*columns)[LANES]) {
-    if (turns_as_vectors(n_rows, n_classes)) {
-        for (size_t k = 0; k < n_classes; k += COLUMNS_AT_ONCE) {
-            vec v[COLUMNS_AT_ONCE];
-            size_t first = step_within(k, n_classes);
-            load_spaced_columns(rows + first, stride, v);
-            UNROLL for (int j = 0; j < COLUMNS_AT_ONCE; ++j) store(columns[first + j], v[j]);
+/* Transpose rows into columns[k][i] = rows[i][k]; lanes without a row are 0. */
+ALWAYS_INLINE void gather_transposed(const real *rows, size_t stride, size_t n_rows,
+                                     size_t n_classes, real (*columns)[LANES]) {
+    if (fills_transpose_block(n_rows, n_classes)) {
+        for (size_t k = 0; k < n_classes; k += COLUMNS_PER_TRANSPOSE) {
+            vec v[COLUMNS_PER_TRANSPOSE];
+            size_t first = transpose_block_start(k, n_classes);
+            load_transposed_strided(rows + first, stride, v);
+            UNROLL for (int j = 0; j < COLUMNS_PER_TRANSPOSE; ++j) store(columns[first + j], v[j]);
         }
         return;
     }
@@ -39,14 +45,15 @@ ALWAYS_INLINE void gather_columns(const real *rows, size_t stride, size_t n_rows
     }
 }
 
-ALWAYS_INLINE void scatter_columns(real (*columns)[LANES], size_t n_rows, size_t n_classes,
-                                   real *rows, size_t stride) {
-    if (turns_as_vectors(n_rows, n_classes)) {
-        for (size_t k = 0; k < n_classes; k += COLUMNS_AT_ONCE) {
-            vec v[COLUMNS_AT_ONCE];
-            size_t first = step_within(k, n_classes);
-            UNROLL for (int j = 0; j < COLUMNS_AT_ONCE; ++j) v[j] = load(columns[first + j]);
-            store_columns(rows + first, stride, v);
+/* Transpose columns back into rows[i][k] = columns[k][i]. */
+ALWAYS_INLINE void scatter_transposed(real (*columns)[LANES], size_t n_rows, size_t n_classes,
+                                      real *rows, size_t stride) {
+    if (fills_transpose_block(n_rows, n_classes)) {
+        for (size_t k = 0; k < n_classes; k += COLUMNS_PER_TRANSPOSE) {
+            vec v[COLUMNS_PER_TRANSPOSE];
+            size_t first = transpose_block_start(k, n_classes);
+            UNROLL for (int j = 0; j < COLUMNS_PER_TRANSPOSE; ++j) v[j] = load(columns[first + j]);
+            store_transposed(rows + first, stride, v);
         }
         return;
     }
@@ -55,44 +62,44 @@ ALWAYS_INLINE void scatter_columns(real (*columns)[LANES], size_t n_rows, size_t
     }
 }
 
-/* LANES rows with a label each: what a loss takes of them. */
-struct lanes {
+/* What the losses of LANES rows with a label each are computed from. */
+struct label_terms {
     real maximum[LANES], score[LANES], label_term[LANES], largest_term[LANES];
-    /* Of the terms but the label's: their sum, and what it has lost. */
-    double others[LANES], lost[LANES];
+    /* The sum of the terms but the label, and the rounding error of that sum. */
+    double others[LANES], error[LANES];
 };
 
-/* NaN where the score or a term is. LANES rows share the logarithm, and without a branch the compiler makes
- * vectors of it. */
-ALWAYS_INLINE void losses_of_lanes(const struct lanes *of, double *losses) {
+/* Compute LANES losses, NaN where the score or a term is. LANES rows share the logarithm, and as there is
+ * no branch the compiler vectorises the loop. */
+ALWAYS_INLINE void lane_losses(const struct label_terms *of, double *losses) {
     for (size_t i = 0; i < LANES; ++i) {
-        losses[i] = loss_of((double)of->maximum[i], (double)of->score[i], of->others[i],
-                            of->lost[i], (double)of->label_term[i], (double)of->largest_term[i]);
+        losses[i] = log_loss((double)of->maximum[i], (double)of->score[i], of->others[i],
+                             of->error[i], (double)of->label_term[i], (double)of->largest_term[i]);
     }
 }
 
-/* As reduce_terms, with a power of 2 for each lane. */
-ALWAYS_INLINE void reduce_columns(real (*columns)[LANES], size_t n_classes, vec reductions) {
-    if (!any_less(reductions, broadcast(1))) return;
-    for (size_t k = 0; k < n_classes; ++k) store(columns[k], mul(load(columns[k]), reductions));
+/* Multiply the terms by a power of two for each lane. */
+ALWAYS_INLINE void rescale_columns(real (*columns)[LANES], size_t n_classes, vec rescalings) {
+    if (!any_less(rescalings, broadcast(1))) return;
+    for (size_t k = 0; k < n_classes; ++k) store(columns[k], mul(load(columns[k]), rescalings));
 }
 
-/* Losses and gradients of n_rows <= LANES rows, in place: columns[k][i] is the logit and then, unless
- * only losses are asked for, the gradient of class k of row i, times scales[i], of which there are LANES. A row without a softmax has the loss NaN,
- * and so has one whose label is no class: it may have changed since it was checked. Returns how many of
- * the losses are NaN. */
-ALWAYS_INLINE int cross_entropy_of_columns(real (*columns)[LANES], size_t n_rows, size_t n_classes,
+/* Compute losses and gradients of n_rows <= LANES rows with labels, in place: columns[k][i] is the logit
+ * of class k of row i and becomes, with_gradient, its gradient times scales[i] (LANES of them). The loss
+ * of a row without a softmax is NaN, and so is that of a row whose label is no class: it may have changed
+ * since it was validated. Return how many of the losses are NaN. */
+ALWAYS_INLINE int transposed_cross_entropy(real (*columns)[LANES], size_t n_rows, size_t n_classes,
                                            const int64_t *labels, const double *scales,
                                            double *losses, int with_gradient) {
-    real label_of[LANES] = {0};
-    for (size_t i = 0; i < n_rows; ++i) label_of[i] = (real)labels[i];
-    vec label = load(label_of), zero = broadcast(0);
+    real row_labels[LANES] = {0};
+    for (size_t i = 0; i < n_rows; ++i) row_labels[i] = (real)labels[i];
+    vec label = load(row_labels), zero = broadcast(0);
     vec largest = load(columns[0]);
     for (size_t k = 1; k < n_classes; ++k) largest = maximum(largest, load(columns[k]));
-    struct shift shift = shift_of(largest);
-    vec of_label = zero, of_largest = zero, score = broadcast((real)NAN);
-    sums s = no_sums();
-    /* Two classes at a time: equal terms, and one that is left out, have an exact sum. */
+    struct exp_shift shift = exp_shift_from(largest);
+    vec label_term = zero, largest_term = zero, score = broadcast((real)NAN);
+    precise_sums s = zero_sums();
+    /* Two classes at a time: equal terms, and a pair without the label, have an exact sum. */
     for (size_t first = 0; first < n_classes; first += 2) {
         vec others[2] = {zero, zero};
         UNROLL for (size_t j = 0; j < 2; ++j) {
@@ -100,126 +107,129 @@ ALWAYS_INLINE int cross_entropy_of_columns(real (*columns)[LANES], size_t n_rows
             vec z = load(columns[first + j]), class = broadcast((real)(first + j));
             vec e = exponential(z, &shift);
             store(columns[first + j], e);
-            of_largest = maximum(of_largest, e);
-            of_label = select_equal(label, class, e, of_label);
+            largest_term = maximum(largest_term, e);
+            label_term = select_equal(label, class, e, label_term);
             score = select_equal(label, class, z, score);
             others[j] = select_equal(label, class, zero, e);
         }
         if (sizeof(real) < sizeof(double)) {
             s = add_terms(s, add(others[0], others[1]));
-        } else { /* what the sum of two loses would show */
+        } else { /* the error of the sum of two would show */
             s = add_terms(add_terms(s, others[0]), others[1]);
         }
     }
-    struct lanes lanes;
-    double loss_of_row[LANES];
+    struct label_terms lanes;
+    double row_losses[LANES];
     store(lanes.maximum, largest);
     store(lanes.score, score);
-    store(lanes.label_term, of_label);
-    store(lanes.largest_term, of_largest);
-    store_sums(lanes.others, lanes.lost, s);
-    losses_of_lanes(&lanes, loss_of_row);
+    store(lanes.label_term, label_term);
+    store(lanes.largest_term, largest_term);
+    store_sums(lanes.others, lanes.error, s);
+    lane_losses(&lanes, row_losses);
     int n_invalid = 0;
     for (size_t i = 0; i < n_rows; ++i) {
-        losses[i] = loss_of_row[i];
-        n_invalid += isnan(loss_of_row[i]) != 0;
+        losses[i] = row_losses[i];
+        n_invalid += isnan(row_losses[i]) != 0;
     }
     if (!with_gradient) return n_invalid;
-    real high[LANES], low[LANES], of_labels[LANES], reductions[LANES];
+    real high[LANES], low[LANES], label_gradients[LANES], rescalings[LANES];
     for (size_t i = 0; i < LANES; ++i) {
-        double term = (double)lanes.label_term[i], reduction;
-        reduction = reduction_of(scales[i], lanes.others[i] + term);
-        struct label_gradient g = label_gradient_of(
-            lanes.others[i] * reduction, lanes.lost[i] * reduction, term * reduction, scales[i]);
-        reductions[i] = (real)reduction;
+        double term = (double)lanes.label_term[i], rescaling;
+        rescaling = rescaling_power(scales[i], lanes.others[i] + term);
+        struct label_gradient g = make_label_gradient(
+            lanes.others[i] * rescaling, lanes.error[i] * rescaling, term * rescaling, scales[i]);
+        rescalings[i] = (real)rescaling;
         high[i] = g.factor.high;
         low[i] = g.factor.low;
-        of_labels[i] = g.of_label;
+        label_gradients[i] = g.label_value;
     }
-    reduce_columns(columns, n_classes, load(reductions));
-    vec factor = load(high), rest = load(low), gradient_of_label = load(of_labels);
+    rescale_columns(columns, n_classes, load(rescalings));
+    vec factor = load(high), rest = load(low), label_gradient = load(label_gradients);
     for (size_t k = 0; k < n_classes; ++k) {
         vec e = load(columns[k]), gradient = fmadd(e, factor, mul(e, rest));
-        store(columns[k], select_equal(label, broadcast((real)k), gradient_of_label, gradient));
+        store(columns[k], select_equal(label, broadcast((real)k), label_gradient, gradient));
     }
     return n_invalid;
 }
 
-/* As above, of any targets u, which replace labels: a row's loss is sum(u * (m - z)) + sum(u) * log(total / e_m),
- * and its gradient scale * (sum(u) * p - u). Where e_m of m, the first of the largest logits, is larger than the
- * sum of the others, that of m is taken without what cancels where p rounds to 1: scale * (rest - sum(u) * others /
- * total), of the sums without m. Elsewhere rest may be far larger than the gradient. */
-static inline void targets_of_columns(real (*columns)[LANES], real (*targets)[LANES], size_t n_rows,
-                                      size_t n_classes, double scale, double *losses) {
+/* Compute losses and gradients with any targets u instead of labels, in place: the loss of a row is sum(u
+ * * (m - z)) + sum(u) * log(total / e_m), its gradient scale * (sum(u) * p - u). Where e_m, the term of
+ * the first largest logit, is above the sum of the others, its gradient is computed without what cancels
+ * where p rounds to 1: scale * (rest - sum(u) * others / total), from sums without m. Elsewhere rest may
+ * be much larger than the gradient. */
+static inline void transposed_soft_cross_entropy(real (*columns)[LANES], real (*targets)[LANES],
+                                                 size_t n_rows, size_t n_classes, double scale,
+                                                 double *losses) {
     vec largest = load(columns[0]), zero = broadcast(0), place = zero;
     for (size_t k = 1; k < n_classes; ++k) {
         vec z = load(columns[k]);
         place = select_less(largest, z, broadcast((real)k), place);
         largest = maximum(largest, z);
     }
-    struct shift shift = shift_of(largest);
-    vec of_largest = zero, its_target = zero;
-    sums others = no_sums(), gaps = no_sums(), rest = no_sums();
+    struct exp_shift shift = exp_shift_from(largest);
+    vec largest_term = zero, largest_target = zero;
+    precise_sums others = zero_sums(), gaps = zero_sums(), rest = zero_sums();
     for (size_t k = 0; k < n_classes; ++k) {
         vec z = load(columns[k]), u = load(targets[k]), e = exponential(z, &shift);
         vec class = broadcast((real)k);
         store(columns[k], e);
-        of_largest = select_equal(place, class, e, of_largest);
-        its_target = select_equal(place, class, u, its_target);
+        largest_term = select_equal(place, class, e, largest_term);
+        largest_target = select_equal(place, class, u, largest_target);
         others = add_terms(others, select_equal(place, class, zero, e));
         rest = add_terms(rest, select_equal(place, class, zero, u));
-        /* 0 * inf has no part in it */
+        /* 0 * inf does not contribute */
         gaps = add_terms(gaps, select_less(zero, u, mul(u, sub(largest, z)), zero));
     }
-    double other[LANES], lost[LANES], gap[LANES], lost_gap[LANES], mass[LANES], lost_mass[LANES];
-    double loss_of_row[LANES];
-    real term[LANES], target[LANES], high[LANES], low[LANES], reductions[LANES];
-    real places[LANES], of_places[LANES];
-    store_sums(other, lost, others);
-    store_sums(gap, lost_gap, gaps);
-    store_sums(mass, lost_mass, rest);
-    store(term, of_largest);
-    store(target, its_target);
+    double other[LANES], error[LANES], gap[LANES], gap_error[LANES], mass[LANES], mass_error[LANES];
+    double row_losses[LANES];
+    real term[LANES], target[LANES], high[LANES], low[LANES], rescalings[LANES];
+    real places[LANES], place_gradients[LANES];
+    store_sums(other, error, others);
+    store_sums(gap, gap_error, gaps);
+    store_sums(mass, mass_error, rest);
+    store(term, largest_term);
+    store(target, largest_target);
     store(places, place);
     for (size_t i = 0; i < LANES; ++i) {
-        double e = (double)term[i], rest_of_row = mass[i] + lost_mass[i];
-        double mass_of_row = rest_of_row + (double)target[i];
-        double log_total = loss_of(0, 0, other[i], lost[i], e, e);
-        loss_of_row[i] = gap[i] + lost_gap[i] + mass_of_row * log_total;
+        double e = (double)term[i], row_rest = mass[i] + mass_error[i];
+        double row_mass = row_rest + (double)target[i];
+        double log_total = log_loss(0, 0, other[i], error[i], e, e);
+        row_losses[i] = gap[i] + gap_error[i] + row_mass * log_total;
     }
     for (size_t i = 0; i < LANES; ++i) {
-        double rest_of_row = mass[i] + lost_mass[i], mass_of_row = rest_of_row + (double)target[i];
-        double of_total, total = sum_of(other[i], (double)term[i], &of_total);
-        double reduction = reduction_of(scale * mass_of_row, total);
-        struct factor f = quotient_of(scale * mass_of_row, 0, total * reduction,
-                                      (of_total + lost[i]) * reduction);
-        reductions[i] = (real)reduction;
+        double row_rest = mass[i] + mass_error[i], row_mass = row_rest + (double)target[i];
+        double total_error, total = two_sum(other[i], (double)term[i], &total_error);
+        double rescaling = rescaling_power(scale * row_mass, total);
+        struct split_real f = quotient(scale * row_mass, 0, total * rescaling,
+                                       (total_error + error[i]) * rescaling);
+        rescalings[i] = (real)rescaling;
         high[i] = f.high;
         low[i] = f.low;
         places[i] = (double)term[i] > other[i] ? places[i] : -1; /* no class */
-        of_places[i] = (real)(scale * (rest_of_row - mass_of_row * (other[i] / total)));
+        place_gradients[i] = (real)(scale * (row_rest - row_mass * (other[i] / total)));
     }
-    for (size_t i = 0; i < n_rows; ++i) losses[i] = loss_of_row[i];
-    reduce_columns(columns, n_classes, load(reductions));
+    for (size_t i = 0; i < n_rows; ++i) losses[i] = row_losses[i];
+    rescale_columns(columns, n_classes, load(rescalings));
     vec factor = load(high), remainder = load(low), negative = broadcast((real)-scale);
-    vec of_place = load(of_places);
+    vec place_gradient = load(place_gradients);
     place = load(places);
     for (size_t k = 0; k < n_classes; ++k) {
-        vec e = load(columns[k]), of_target = mul(load(targets[k]), negative);
-        vec gradient = fmadd(e, remainder, fmadd(e, factor, of_target));
-        store(columns[k], select_equal(place, broadcast((real)k), of_place, gradient));
+        vec e = load(columns[k]), target = mul(load(targets[k]), negative);
+        vec gradient = fmadd(e, remainder, fmadd(e, factor, target));
+        store(columns[k], select_equal(place, broadcast((real)k), place_gradient, gradient));
     }
 }
 
-/* The same of rows. */
-static inline int label_columns(const real *logits, size_t stride, size_t n_rows, size_t n_classes,
-                                const int64_t *labels, const double *scales, double *losses,
-                                real *dlogits, size_t dlogits_stride) {
-    real columns[MOST_COLUMNS][LANES];
-    gather_columns(logits, stride, n_rows, n_classes, columns);
-    int n_invalid = cross_entropy_of_columns(columns, n_rows, n_classes, labels, scales, losses,
+/* Compute losses and gradients of rows with labels by transposing them and back. */
+static inline int label_rows_transposed(const real *logits, size_t stride, size_t n_rows,
+                                        size_t n_classes, const int64_t *labels,
+                                        const double *scales, double *losses, real *dlogits,
+                                        size_t dlogits_stride) {
+    real columns[MAX_TRANSPOSED_CLASSES][LANES];
+    gather_transposed(logits, stride, n_rows, n_classes, columns);
+    int n_invalid = transposed_cross_entropy(columns, n_rows, n_classes, labels, scales, losses,
                                              dlogits != NULL);
-    if (dlogits) scatter_columns(columns, n_rows, n_classes, dlogits, dlogits_stride);
+    if (dlogits) scatter_transposed(columns, n_rows, n_classes, dlogits, dlogits_stride);
     return n_invalid;
 }
 

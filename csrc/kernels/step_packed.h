@@ -7,7 +7,7 @@
  *   - Samples are packed once a step, in blocks of LANES: block[j][lane]. Weights are kept packed for a whole
  *     epoch, in slabs of LANES classes: slab[j][lane], and the gradient of the logits alike, slab[s][lane].
  *   - With that, both products are one tile: TILE_OUTER numbers of a block, each broadcast, times a vector of
- *     each of SLABS_AT_ONCE slabs, added to as many accumulators. Loads are in order, no sum is folded, and
+ *     each of SLABS_PER_TILE slabs, added to as many accumulators. Loads are in order, no sum is folded, and
  *     all lanes work whatever the number of classes.
  *   - Two slabs at once, since a core that does two multiply-adds a cycle also does only two loads: one slab
  *     takes nine loads for eight of them, two take ten for sixteen. (One core of a Sapphire Rapids, of its
@@ -24,7 +24,7 @@
 #ifndef FASTSOFTMAX_PACKED_H
 #define FASTSOFTMAX_PACKED_H
 
-#include "kernels/linear.h"
+#include "kernels/sgd_update.h"
 
 enum { FEATURES_OF_A_SUM = 128 };
 
@@ -44,14 +44,14 @@ static void pack_block(const void *const *rows, size_t n_rows, size_t n_features
             const real *row = x[i] + first;
             for (size_t j = 0; j < n; j += LANES) {
                 store(&tile[i][j], load_up_to(row + j, n - j, 0));
-                if (left > FEATURES_AT_ONCE) PREFETCH_NEAR(row + FEATURES_AT_ONCE + j);
+                if (left > FEATURES_AT_ONCE) PREFETCH_L1(row + FEATURES_AT_ONCE + j);
             }
         }
         size_t padded = (n + LANES - 1) / LANES * LANES;
-        for (size_t j = 0; j < padded; j += COLUMNS_AT_ONCE) {
-            vec columns[COLUMNS_AT_ONCE];
-            load_spaced_columns(&tile[0][j], FEATURES_AT_ONCE, columns);
-            UNROLL for (int k = 0; k < COLUMNS_AT_ONCE; ++k) {
+        for (size_t j = 0; j < padded; j += COLUMNS_PER_TRANSPOSE) {
+            vec columns[COLUMNS_PER_TRANSPOSE];
+            load_transposed_strided(&tile[0][j], FEATURES_AT_ONCE, columns);
+            UNROLL for (int k = 0; k < COLUMNS_PER_TRANSPOSE; ++k) {
                 store(out + (first + j + (size_t)k) * LANES, columns[k]);
             }
         }
@@ -68,7 +68,7 @@ static void pack_slab(const void *start, ptrdiff_t depth_stride, ptrdiff_t lane_
     if (lane_stride == sizeof(real)) {
         for (size_t t = 0; t < depth; ++t, from += depth_stride) {
             store(out + t * LANES, load_up_to((const real *)from, n_lanes, 0));
-            PREFETCH_NEAR(from + ROWS_AHEAD * depth_stride);
+            PREFETCH_L1(from + ROWS_AHEAD * depth_stride);
         }
     } else if (depth_stride == sizeof(real)) {
         const void *rows[LANES];
@@ -89,12 +89,12 @@ static void unpack_block(const void *block, size_t n_rows, size_t n_features, vo
     real tile[LANES][FEATURES_AT_ONCE];
     for (size_t first = 0; first < n_features; first += FEATURES_AT_ONCE) {
         size_t left = n_features - first, n = left < FEATURES_AT_ONCE ? left : FEATURES_AT_ONCE;
-        for (size_t j = 0; j < n; j += COLUMNS_AT_ONCE) {
-            vec columns[COLUMNS_AT_ONCE];
-            UNROLL for (int k = 0; k < COLUMNS_AT_ONCE; ++k) {
+        for (size_t j = 0; j < n; j += COLUMNS_PER_TRANSPOSE) {
+            vec columns[COLUMNS_PER_TRANSPOSE];
+            UNROLL for (int k = 0; k < COLUMNS_PER_TRANSPOSE; ++k) {
                 columns[k] = load((const real *)block + (first + j + (size_t)k) * LANES);
             }
-            store_columns(&tile[0][j], FEATURES_AT_ONCE, columns);
+            store_transposed(&tile[0][j], FEATURES_AT_ONCE, columns);
         }
         for (size_t i = 0; i < n_rows; ++i) memcpy(out[i] + first, tile[i], n * sizeof(real));
     }
@@ -108,7 +108,7 @@ ALWAYS_INLINE void outer_product_tile(const real *x, size_t n_features, const re
         UNROLL for (int i = 0; i < n; ++i) sums[b][i] = broadcast(0);
     }
     for (size_t j = 0; j < n_features; ++j) {
-        vec w[SLABS_AT_ONCE];
+        vec w[SLABS_PER_TILE];
         UNROLL for (int b = 0; b < n_slabs; ++b) {
             w[b] = load(slabs + (size_t)b * slab_stride + j * LANES);
         }
@@ -122,7 +122,7 @@ ALWAYS_INLINE void outer_product_tile(const real *x, size_t n_features, const re
 ALWAYS_INLINE void packed_scores_tile(const real *x, size_t n_features, const real *slabs,
                                       size_t slab_stride, int n_slabs, int n, const vec *offsets,
                                       int is_first, real *logits, size_t stride, size_t n_classes) {
-    vec sums[SLABS_AT_ONCE][TILE_OUTER];
+    vec sums[SLABS_PER_TILE][TILE_OUTER];
     outer_product_tile(x, n_features, slabs, slab_stride, n_slabs, n, sums);
     UNROLL for (int b = 0; b < n_slabs; ++b) {
         size_t k = (size_t)b * LANES, width = n_classes - k;
@@ -134,12 +134,12 @@ ALWAYS_INLINE void packed_scores_tile(const real *x, size_t n_features, const re
     }
 }
 
-/* Of n_slabs, 1 or SLABS_AT_ONCE. */
+/* Of n_slabs, 1 or SLABS_PER_TILE. */
 ALWAYS_INLINE void packed_scores_of(const real *blocks, size_t block_stride, size_t n_rows,
                                     size_t n_features, const real *slabs, size_t slab_stride,
                                     int n_slabs, const real *intercept, size_t n_classes,
                                     int add_to_logits, real *logits, size_t logits_stride) {
-    vec offsets[SLABS_AT_ONCE];
+    vec offsets[SLABS_PER_TILE];
     UNROLL for (int b = 0; b < n_slabs; ++b) {
         size_t k = (size_t)b * LANES;
         offsets[b] = intercept ? load_up_to(intercept + k, n_classes - k, 0) : broadcast(0);
@@ -178,7 +178,7 @@ static void packed_scores(const void *blocks, size_t block_stride, size_t n_rows
     packed_scores_of(x, block_stride, n_rows, n_features, w + k / LANES * slab_stride,            \
                      slab_stride, n_slabs, b ? b + k : NULL, n_classes - k, add_to_logits, z + k, \
                      logits_stride)
-    for (; k + LANES < n_classes; k += SLABS_AT_ONCE * LANES) SLABS_OF(SLABS_AT_ONCE);
+    for (; k + LANES < n_classes; k += SLABS_PER_TILE * LANES) SLABS_OF(SLABS_PER_TILE);
     if (k < n_classes) SLABS_OF(1);
 #undef SLABS_OF
 }
@@ -206,11 +206,11 @@ ALWAYS_INLINE void gradient_tile(const real *blocks, size_t block_stride, size_t
     for (size_t s = 0; s < n_samples; s += LANES, blocks += block_stride) {
         size_t n = n_samples - s < LANES ? n_samples - s : LANES;
         for (size_t i = 0; i < n; ++i, dlogits += LANES) {
-            vec dz[SLABS_AT_ONCE];
+            vec dz[SLABS_PER_TILE];
             UNROLL for (int b = 0; b < n_slabs; ++b) {
                 dz[b] = load(dlogits + (size_t)b * slab_stride);
             }
-            PREFETCH_NEAR(blocks + (LANES + i) * LANES);
+            PREFETCH_L1(blocks + (LANES + i) * LANES);
             UNROLL for (int f = 0; f < TILE_OUTER; ++f) {
                 vec number = broadcast(blocks[f * LANES + i]);
                 UNROLL for (int b = 0; b < n_slabs; ++b) {
@@ -222,8 +222,8 @@ ALWAYS_INLINE void gradient_tile(const real *blocks, size_t block_stride, size_t
 }
 
 /* The rule of the slab of the classes from k on, whose lanes are classes. */
-static inline struct step step_of_slab(const struct rule *rule, size_t k) {
-    struct step step = step_of(rule);
+static inline struct vector_rule broadcast_slab_rule(const struct sgd_rule *rule, size_t k) {
+    struct vector_rule step = broadcast_rule(rule);
     if (rule->negative_rates) {
         step.negative_rate = load((const real *)rule->negative_rates + k);
         step.twice_l2 = load((const real *)rule->twice_l2s + k);
@@ -249,23 +249,24 @@ static inline void store_penalty(struct penalty_sums *sums, int of_lanes, size_t
     magnitudes[strip] = sums->total_magnitudes;
 }
 
-/* Of n_slabs, 1 or SLABS_AT_ONCE. */
+/* Of n_slabs, 1 or SLABS_PER_TILE. */
 ALWAYS_INLINE void packed_update_of(const real *blocks, size_t block_stride, size_t n_samples,
                                     size_t first, size_t n_features, const real *dlogits,
-                                    const struct rule *rule, size_t k, int n_slabs, real *slabs,
+                                    const struct sgd_rule *rule, size_t k, int n_slabs, real *slabs,
                                     size_t slab_stride, real *velocity, double *squares,
                                     double *magnitudes) {
-    struct step steps[SLABS_AT_ONCE];
+    struct vector_rule steps[SLABS_PER_TILE];
     int of_lanes = rule->negative_rates != NULL;
     size_t places = slab_stride / LANES / (of_lanes ? 1 : LANES), slab = k / LANES;
-    UNROLL for (int b = 0; b < n_slabs; ++b) steps[b] = step_of_slab(rule, k + (size_t)b * LANES);
+    UNROLL for (int b = 0; b < n_slabs; ++b)
+        steps[b] = broadcast_slab_rule(rule, k + (size_t)b * LANES);
     for (size_t strip = first; strip < first + n_features; strip += LANES) {
-        struct penalty_sums sums[SLABS_AT_ONCE];
+        struct penalty_sums sums[SLABS_PER_TILE];
         UNROLL for (int b = 0; b < n_slabs; ++b) {
             sums[b] = (struct penalty_sums){broadcast(0), broadcast(0), 0, 0};
         }
         for (size_t j = strip; j < strip + LANES; j += TILE_OUTER) {
-            vec gradient[SLABS_AT_ONCE][TILE_OUTER];
+            vec gradient[SLABS_PER_TILE][TILE_OUTER];
             gradient_tile(blocks + j * LANES, block_stride, n_samples,
                           dlogits + slab * n_samples * LANES, n_slabs, gradient);
             UNROLL for (int b = 0; b < n_slabs; ++b) {
@@ -287,30 +288,30 @@ ALWAYS_INLINE void packed_update_of(const real *blocks, size_t block_stride, siz
  * slab_stride is all features'. Sums of squares and magnitudes go to one place for each slab and vector or,
  * where the rule has those of several models, for each lane. */
 static void packed_update(const void *blocks, size_t block_stride, size_t n_samples, size_t first,
-                          size_t n_features, const void *dlogits, const struct rule *rule,
+                          size_t n_features, const void *dlogits, const struct sgd_rule *rule,
                           size_t n_classes, void *slabs, size_t slab_stride, void *velocity,
                           double *squares, double *magnitudes) {
     size_t k = 0;
 #define SLABS_OF(n_slabs)                                                                  \
     packed_update_of(blocks, block_stride, n_samples, first, n_features, dlogits, rule, k, \
                      n_slabs, slabs, slab_stride, velocity, squares, magnitudes)
-    for (; k + LANES < n_classes; k += SLABS_AT_ONCE * LANES) SLABS_OF(SLABS_AT_ONCE);
+    for (; k + LANES < n_classes; k += SLABS_PER_TILE * LANES) SLABS_OF(SLABS_PER_TILE);
     if (k < n_classes) SLABS_OF(1);
 #undef SLABS_OF
 }
 
-/* Of n_slabs, 1 or SLABS_AT_ONCE. */
+/* Of n_slabs, 1 or SLABS_PER_TILE. */
 ALWAYS_INLINE void packed_gradient_of(const real *blocks, size_t block_stride, size_t n_samples,
                                       size_t n_features, const real *dlogits, int n_slabs,
                                       size_t n_classes, int add_to_out, real *out,
                                       size_t out_stride) {
     for (size_t j = 0; j < n_features; j += TILE_OUTER) {
-        vec gradient[SLABS_AT_ONCE][TILE_OUTER];
+        vec gradient[SLABS_PER_TILE][TILE_OUTER];
         size_t n = n_features - j < TILE_OUTER ? n_features - j : TILE_OUTER;
         real *rows = out + j * out_stride;
         for (size_t f = 0; f < n; ++f) {
             UNROLL for (int b = 0; b < n_slabs; ++b) {
-                PREFETCH_NEAR(rows + f * out_stride + (size_t)b * LANES);
+                PREFETCH_L1(rows + f * out_stride + (size_t)b * LANES);
             }
         }
         gradient_tile(blocks + j * LANES, block_stride, n_samples, dlogits, n_slabs, gradient);
@@ -336,20 +337,20 @@ static void packed_gradient(const void *blocks, size_t block_stride, size_t n_sa
 #define SLABS_OF(n_slabs)                                                                        \
     packed_gradient_of(blocks, block_stride, n_samples, n_features, dz + k * n_samples, n_slabs, \
                        n_classes - k, add_to_out, (real *)out + k, out_stride)
-    for (; k + LANES < n_classes; k += SLABS_AT_ONCE * LANES) SLABS_OF(SLABS_AT_ONCE);
+    for (; k + LANES < n_classes; k += SLABS_PER_TILE * LANES) SLABS_OF(SLABS_PER_TILE);
     if (k < n_classes) SLABS_OF(1);
 #undef SLABS_OF
 }
 
 /* The update of n_classes <= LANES values of the intercept. */
 static void packed_update_intercept(const void *dlogits, size_t n_samples, size_t n_classes,
-                                    const struct rule *rule, void *intercept, void *velocity) {
-    struct step step = step_of_slab(rule, 0);
+                                    const struct sgd_rule *rule, void *intercept, void *velocity) {
+    struct vector_rule step = broadcast_slab_rule(rule, 0);
     vec gradient = broadcast(0);
     for (size_t s = 0; s < n_samples; ++s) {
         gradient = add(gradient, load((const real *)dlogits + s * LANES));
     }
-    update_offsets(intercept, velocity, gradient, &step, n_classes);
+    update_intercept_vector(intercept, velocity, gradient, &step, n_classes);
 }
 
 #endif

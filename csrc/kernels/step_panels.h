@@ -22,7 +22,8 @@
 #define FASTSOFTMAX_PANELS_H
 
 #include "kernels/cross_entropy.h"
-#include "kernels/linear.h"
+#include "kernels/dot_tiles.h"
+#include "kernels/sgd_update.h"
 
 /* Scores of a tile of rows, which fetches n_fetched of the next ones: half of them with each of the first
  * two tiles of classes, where there are two. */
@@ -32,10 +33,11 @@ ALWAYS_INLINE void score_block_tile(const real *const *rows, int n_rows, size_t 
                                     real *block) {
     size_t k = 0;
     int at_once = n_classes > TILE_CLASSES ? (n_fetched + 1) / 2 : n_fetched;
-#define TILE_OF(n)                                                                              \
-    score_tile(rows, n_rows, first, n_features, coef + k * coef_stride, coef_stride, n, NULL,   \
-               block + k * LANES, 1, LANES, next_rows, at_once, n_fetched > 0 ? FAR : NOTHING); \
-    next_rows += at_once;                                                                       \
+#define TILE_OF(n)                                                                          \
+    dot_tile(rows, n_rows, first, n_features, coef + k * coef_stride, coef_stride, n, NULL, \
+             block + k * LANES, 1, LANES, next_rows, at_once,                               \
+             n_fetched > 0 ? INTO_L2 : NO_PREFETCH);                                        \
+    next_rows += at_once;                                                                   \
     n_fetched -= at_once
     for (; k + TILE_CLASSES <= n_classes; k += TILE_CLASSES) {
         TILE_OF(TILE_CLASSES);
@@ -84,10 +86,10 @@ static void panel_scores(const void *const *rows, size_t n_rows, size_t first, s
 
 static void panel_update(const void *const *rows, size_t n_rows, const struct rows_to_fetch *fetch,
                          size_t first, size_t n_features, const void *dlogits, size_t n_classes,
-                         const struct rule *rule, void *coef, void *velocity, size_t coef_stride,
-                         double *squares, double *magnitudes) {
-    struct step step = step_of(rule);
-    struct layout in_blocks = {LANES * n_classes, 1, LANES};
+                         const struct sgd_rule *rule, void *coef, void *velocity,
+                         size_t coef_stride, double *squares, double *magnitudes) {
+    struct vector_rule step = broadcast_rule(rule);
+    struct dlogits_layout in_blocks = {LANES * n_classes, 1, LANES};
     struct rows_to_fetch left = *fetch;
     size_t fetched = 0;
     for (size_t j = 0; j < n_features; j += LANES) {
@@ -109,7 +111,7 @@ static void targets_of_block(real (*columns)[LANES], size_t n_rows, size_t n_cla
     for (size_t i = 0; i < n_rows; ++i) {
         of_rows[i] = (real)(weights && weights->rows ? weights->rows[first + i] : 1);
     }
-    if (probabilities) gather_columns(probabilities, n_classes, n_rows, n_classes, targets);
+    if (probabilities) gather_transposed(probabilities, n_classes, n_rows, n_classes, targets);
     vec label = load(label_of), of_row = load(of_rows), one = broadcast(1), zero = broadcast(0);
     vec of_target = broadcast((real)(1 - smoothing));
     vec of_every_class = broadcast((real)(smoothing / (double)n_classes));
@@ -118,7 +120,7 @@ static void targets_of_block(real (*columns)[LANES], size_t n_rows, size_t n_cla
                               : select_equal(label, broadcast((real)k), one, zero);
         store(targets[k], mul(of_row, fmadd(of_target, t, of_every_class)));
     }
-    targets_of_columns(columns, targets, n_rows, n_classes, scale, losses);
+    transposed_soft_cross_entropy(columns, targets, n_rows, n_classes, scale, losses);
     for (size_t i = 0; labels && i < n_rows; ++i) {
         if ((size_t)labels[i] >= n_classes)
             losses[i] = (double)NAN; /* changed since it was checked */
@@ -132,7 +134,7 @@ static void labels_of_block(real (*columns)[LANES], size_t n_rows, size_t n_clas
     double scales[LANES];
     for (size_t i = 0; i < LANES; ++i) scales[i] = scale;
     for (size_t i = 0; of_rows && i < n_rows; ++i) scales[i] *= of_rows[i];
-    cross_entropy_of_columns(columns, n_rows, n_classes, labels, scales, losses, 1);
+    transposed_cross_entropy(columns, n_rows, n_classes, labels, scales, losses, 1);
     for (size_t i = 0; of_rows && i < n_rows; ++i) losses[i] *= of_rows[i];
 }
 
@@ -165,8 +167,8 @@ static void panel_cross_entropy(const void *scores, size_t n_panels, size_t pane
 }
 
 static void panel_update_intercept(const void *dlogits, size_t n_rows, size_t n_classes,
-                                   const struct rule *rule, void *intercept, void *velocity) {
-    struct step step = step_of(rule);
+                                   const struct sgd_rule *rule, void *intercept, void *velocity) {
+    struct vector_rule step = broadcast_rule(rule);
     real gradient[FEW_CLASSES];
     for (size_t k = 0; k < n_classes; ++k) {
         vec sum = broadcast(0);

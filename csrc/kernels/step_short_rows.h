@@ -19,15 +19,15 @@
 #ifndef FASTSOFTMAX_SHORT_ROWS_H
 #define FASTSOFTMAX_SHORT_ROWS_H
 
-#include "kernels/linear.h"
+#include "kernels/sgd_update.h"
 
 /* sums[k] += w[k][j] * column j of the rows, for j in [first, first + n_features); w is its strip. */
 ALWAYS_INLINE void score_strip(const real *const *rows, size_t first, size_t n_features,
                                const real *strip, int n_classes, vec *sums) {
-    for (size_t j = 0; j < n_features; j += COLUMNS_AT_ONCE) {
-        vec x[COLUMNS_AT_ONCE];
-        load_columns(rows, first + j, x);
-        UNROLL for (int i = 0; i < COLUMNS_AT_ONCE; ++i) {
+    for (size_t j = 0; j < n_features; j += COLUMNS_PER_TRANSPOSE) {
+        vec x[COLUMNS_PER_TRANSPOSE];
+        load_transposed(rows, first + j, x);
+        UNROLL for (int i = 0; i < COLUMNS_PER_TRANSPOSE; ++i) {
             UNROLL for (int k = 0; k < n_classes; ++k) {
                 sums[k] = fmadd(broadcast(strip[(size_t)k * LANES + j + (size_t)i]), x[i], sums[k]);
             }
@@ -45,17 +45,17 @@ ALWAYS_INLINE void short_scores_tile(const real *const *rows, size_t n_features,
     size_t j = 0;
     for (; j + LANES <= n_features; j += LANES, strips += strip_stride) {
         if (next_rows) {
-            UNROLL for (int i = 0; i < LANES; ++i) PREFETCH_NEAR(next_rows[i] + j);
+            UNROLL for (int i = 0; i < LANES; ++i) PREFETCH_L1(next_rows[i] + j);
         }
         score_strip(rows, j, LANES, strips, n_classes, sums);
     }
     if (next_rows) {
         /* A row that begins within a line ends in one more. */
-        UNROLL for (int i = 0; i < LANES; ++i) PREFETCH_NEAR(next_rows[i] + n_features - 1);
+        UNROLL for (int i = 0; i < LANES; ++i) PREFETCH_L1(next_rows[i] + n_features - 1);
     }
     if (j < n_features) {
         if (next_rows) {
-            UNROLL for (int i = 0; i < LANES; ++i) PREFETCH_NEAR(next_rows[i] + j);
+            UNROLL for (int i = 0; i < LANES; ++i) PREFETCH_L1(next_rows[i] + j);
         }
         score_strip(ends, 0, n_features - j, strips, n_classes, sums);
     }
@@ -201,10 +201,10 @@ ALWAYS_INLINE vec sum_of_chunks(const real *gradients, size_t n_chunks, size_t s
 }
 
 static void short_update(const void *gradients, size_t n_chunks, size_t stride, size_t n_features,
-                         size_t n_classes, const struct rule *rule, void *strips, void *velocity,
-                         void *intercept, void *intercept_velocity, double *squares,
+                         size_t n_classes, const struct sgd_rule *rule, void *strips,
+                         void *velocity, void *intercept, void *intercept_velocity, double *squares,
                          double *magnitudes) {
-    struct step step = step_of(rule);
+    struct vector_rule step = broadcast_rule(rule);
     real *w = strips, *v = velocity;
     size_t i = 0;
     for (size_t j = 0; j < n_features; j += LANES) {
@@ -212,7 +212,7 @@ static void short_update(const void *gradients, size_t n_chunks, size_t stride, 
         for (size_t k = 0; k < n_classes; ++k, i += LANES) {
             vec gradient = sum_of_chunks(gradients, n_chunks, stride, i);
             update_vector(w + i, v ? v + i : NULL, gradient, &step, &sums);
-            if (k % CLASSES_OF_A_SUM == CLASSES_OF_A_SUM - 1) fold_penalty(&sums);
+            if (k % CLASSES_PER_PARTIAL_SUM == CLASSES_PER_PARTIAL_SUM - 1) fold_penalty(&sums);
         }
         fold_penalty(&sums);
         squares[j / LANES] = sums.total_squares;

@@ -42,7 +42,7 @@
 
 #include <float.h>
 
-#include "kernels/linear.h"
+#include "kernels/sgd_update.h"
 
 struct slab {
     real *start, *velocity; /* the latter NULL without momentum */
@@ -200,25 +200,25 @@ ALWAYS_INLINE void fetch_weights(const struct sparse_row *row, const struct spar
         size_t j = column_of(row, i, wide);
         if (j >= weights->n_features) continue;
         UNROLL for (int v = 0; v < width; ++v) {
-            PREFETCH_NEAR(slab->start + (j * (size_t)width + (size_t)v) * LANES);
+            PREFETCH_L1(slab->start + (j * (size_t)width + (size_t)v) * LANES);
         }
         if (slab->velocity) {
             UNROLL for (int v = 0; v < width; ++v) {
-                PREFETCH_NEAR(slab->velocity + (j * (size_t)width + (size_t)v) * LANES);
+                PREFETCH_L1(slab->velocity + (j * (size_t)width + (size_t)v) * LANES);
             }
         }
-        if (slab->steps) PREFETCH_NEAR(slab->steps + j);
-        if (scaled) PREFETCH_NEAR((const real *)weights->inverse_scale + j);
+        if (slab->steps) PREFETCH_L1(slab->steps + j);
+        if (scaled) PREFETCH_L1((const real *)weights->inverse_scale + j);
     }
 }
 
 ALWAYS_INLINE void fetch_values(const struct sparse_row *row, int wide) {
     size_t index_size = wide ? sizeof(int64_t) : sizeof(int32_t);
     for (size_t i = 0; i < row->n_values; i += CACHE_LINE / sizeof(real)) {
-        PREFETCH_NEAR((const real *)row->values + i);
+        PREFETCH_L1((const real *)row->values + i);
     }
     for (size_t i = 0; i < row->n_values; i += CACHE_LINE / index_size) {
-        PREFETCH_NEAR((const char *)row->indices + i * index_size);
+        PREFETCH_L1((const char *)row->indices + i * index_size);
     }
 }
 
@@ -386,14 +386,14 @@ static void sparse_update_velocity(const struct sparse_row *rows, size_t n_rows,
 }
 
 static void sparse_update_intercept(const void *dlogits, size_t stride, size_t n_rows,
-                                    size_t n_classes, const struct rule *rule, void *intercept,
+                                    size_t n_classes, const struct sgd_rule *rule, void *intercept,
                                     void *velocity) {
-    struct step step = step_of(rule);
+    struct vector_rule step = broadcast_rule(rule);
     for (size_t k = 0; k < n_classes; k += LANES) {
         size_t width = n_classes - k;
         vec gradient = column_sum((const real *)dlogits + k, stride, n_rows, width, broadcast(0));
-        update_offsets((real *)intercept + k, velocity ? (real *)velocity + k : NULL, gradient,
-                       &step, width);
+        update_intercept_vector((real *)intercept + k, velocity ? (real *)velocity + k : NULL,
+                                gradient, &step, width);
     }
 }
 
@@ -413,10 +413,10 @@ static void sparse_catch_up(const struct sparse_weights *weights, size_t slab) {
     }
 }
 
-/* COLUMNS_AT_ONCE features of LANES classes are turned around as vectors; what does not fill these, one by
+/* COLUMNS_PER_TRANSPOSE features of LANES classes are turned around as vectors; what does not fill these, one by
  * one. */
 ALWAYS_INLINE int fills_vectors(const struct slab *slab, size_t n_features, size_t j, size_t k) {
-    return j + COLUMNS_AT_ONCE <= n_features && k + LANES <= slab->n_classes;
+    return j + COLUMNS_PER_TRANSPOSE <= n_features && k + LANES <= slab->n_classes;
 }
 
 /* A slab's weights from coef (n_classes, n_features) in C order; what pads them is 0. */
@@ -425,13 +425,14 @@ static void sparse_pack(const void *coef, const struct sparse_weights *weights, 
     size_t n_features = weights->n_features;
     const real *from = (const real *)coef + it.first * n_features;
     if (it.n_classes < it.stride) memset(it.start, 0, n_features * it.stride * sizeof(real));
-    for (size_t j = 0; j < n_features; j += COLUMNS_AT_ONCE) {
-        size_t end = j + COLUMNS_AT_ONCE < n_features ? j + COLUMNS_AT_ONCE : n_features;
+    for (size_t j = 0; j < n_features; j += COLUMNS_PER_TRANSPOSE) {
+        size_t end = j + COLUMNS_PER_TRANSPOSE < n_features ? j + COLUMNS_PER_TRANSPOSE
+                                                            : n_features;
         for (size_t k = 0; k < it.n_classes; k += LANES) {
-            vec columns[COLUMNS_AT_ONCE];
+            vec columns[COLUMNS_PER_TRANSPOSE];
             if (fills_vectors(&it, n_features, j, k)) {
-                load_spaced_columns(from + k * n_features + j, n_features, columns);
-                UNROLL for (size_t i = 0; i < COLUMNS_AT_ONCE; ++i) {
+                load_transposed_strided(from + k * n_features + j, n_features, columns);
+                UNROLL for (size_t i = 0; i < COLUMNS_PER_TRANSPOSE; ++i) {
                     store(it.start + (j + i) * it.stride + k, columns[i]);
                 }
                 continue;
@@ -450,15 +451,16 @@ static void sparse_unpack(const struct sparse_weights *weights, size_t slab, voi
     struct slab it = slab_of(weights, slab);
     size_t n_features = weights->n_features;
     real *to = (real *)coef + it.first * n_features;
-    for (size_t j = 0; j < n_features; j += COLUMNS_AT_ONCE) {
-        size_t end = j + COLUMNS_AT_ONCE < n_features ? j + COLUMNS_AT_ONCE : n_features;
+    for (size_t j = 0; j < n_features; j += COLUMNS_PER_TRANSPOSE) {
+        size_t end = j + COLUMNS_PER_TRANSPOSE < n_features ? j + COLUMNS_PER_TRANSPOSE
+                                                            : n_features;
         for (size_t k = 0; k < it.n_classes; k += LANES) {
-            vec columns[COLUMNS_AT_ONCE];
+            vec columns[COLUMNS_PER_TRANSPOSE];
             if (fills_vectors(&it, n_features, j, k)) {
-                UNROLL for (size_t i = 0; i < COLUMNS_AT_ONCE; ++i) {
+                UNROLL for (size_t i = 0; i < COLUMNS_PER_TRANSPOSE; ++i) {
                     columns[i] = load(it.start + (j + i) * it.stride + k);
                 }
-                store_columns(to + k * n_features + j, n_features, columns);
+                store_transposed(to + k * n_features + j, n_features, columns);
                 continue;
             }
             size_t end_class = k + LANES < it.n_classes ? k + LANES : it.n_classes;

@@ -1,12 +1,11 @@
-/* The floating-point state that results must not depend on: rounding to nearest, subnormal numbers kept, no
- * traps. Another thread, library or compiler flag may have set it otherwise in the caller's thread.
+/* The floating-point state that results must not depend on: rounding to nearest, subnormal numbers kept, no traps.
+ * Another thread, library or compiler flag may have set it otherwise in the thread of the caller.
  *
  *   struct float_state caller = float_state_enter();
  *   ...                                               computes in the default state
- *   float_state_leave(&caller);                       the caller's again, and of the exceptions that are
- *                                                     flagged those that were before
+ *   float_state_leave(&caller);                       restores that of the caller, including the exception flags
  *
- * A look at the state takes a few nanoseconds, and it is written only where it differs.
+ * Reading the state takes a few nanoseconds, and it is written only where it differs.
  */
 #ifndef FASTSOFTMAX_FLOAT_STATE_H
 #define FASTSOFTMAX_FLOAT_STATE_H
@@ -17,8 +16,9 @@
 
 #include <xmmintrin.h>
 
-/* MXCSR: six flags; all exceptions masked, to nearest, neither flush-to-zero nor denormals-are-zero. Of the
- * x87's control word, which long double obeys: the same masks, and the rounding. */
+/* MXCSR: six flags; the default masks all exceptions and rounds to nearest, with neither flush-to-zero nor
+ * denormals-are-zero. In the control word of the x87, which long double obeys: the same masks, and the
+ * rounding mode. */
 enum { MXCSR_FLAGS = 0x3f, MXCSR_DEFAULT = 0x1f80 };
 enum { X87_MASKS = 0x3f, X87_ROUNDING = 0xc00 };
 
@@ -27,6 +27,7 @@ struct float_state {
     uint16_t x87;
 };
 
+/* Return whether the control word of the x87 differs from the default. */
 static inline int x87_differs(const struct float_state *state) {
     return (state->x87 & (X87_MASKS | X87_ROUNDING)) != X87_MASKS;
 }
@@ -48,7 +49,7 @@ static inline void float_state_leave(const struct float_state *caller) {
     if (_mm_getcsr() != caller->mxcsr) _mm_setcsr(caller->mxcsr);
 #if defined(__GNUC__) || defined(__clang__)
     if (x87_differs(caller)) {
-        /* With a flag left and its trap on, the caller's next instruction would trap. */
+        /* With a flag set and its trap enabled, the next instruction of the caller would trap. */
         __asm__ __volatile__("fnclex\n\tfldcw %0" : : "m"(caller->x87) : "memory");
     }
 #endif
@@ -56,7 +57,7 @@ static inline void float_state_leave(const struct float_state *caller) {
 
 #elif defined(__aarch64__) && (defined(__GNUC__) || defined(__clang__))
 
-/* FPCR: 0 is the default of all that it says. FPSR: flags. */
+/* FPCR: 0 is the default in all its fields. FPSR: the flags. */
 struct float_state {
     uint64_t control, flags;
 };

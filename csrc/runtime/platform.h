@@ -1,9 +1,10 @@
-/* What differs between compilers and systems, in one place: attributes, aligned memory, threads and
- * atomics, the clock, CPU detection. */
+/* Portability: what differs between compilers and systems, in one place: attributes, aligned memory,
+ * threads and atomics, the clock, CPU detection, prefetching. */
 #ifndef FASTSOFTMAX_PLATFORM_H
 #define FASTSOFTMAX_PLATFORM_H
 
-/* The kernels rely on the order of their sums, on NaN and on infinity. setup.py takes such flags out of CFLAGS. */
+/* The kernels rely on the order of their sums, on NaN and on infinity. setup.py removes such flags from
+ * CFLAGS. */
 #if defined(__FAST_MATH__) || defined(__ASSOCIATIVE_MATH__) || defined(__RECIPROCAL_MATH__) || \
     defined(_M_FP_FAST) || (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__)
 #error "compile without -ffast-math, -Ofast and their parts: results would be wrong"
@@ -41,10 +42,10 @@
 #define UNROLL
 #endif
 
-/* Buffers of our own start on a cache line, which is also the widest vector. */
+/* Our own buffers start on a cache line, which is also as wide as a vector. */
 enum { CACHE_LINE = 64 };
 
-/* Returns NULL where there is no memory; free with platform_free. */
+/* Return memory aligned to a cache line, or NULL where there is none; free it with platform_free. */
 static inline void *platform_allocate(size_t bytes) {
     size_t rounded = (bytes + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE;
     if (rounded < bytes) {
@@ -57,6 +58,7 @@ static inline void *platform_allocate(size_t bytes) {
 #endif
 }
 
+/* Free memory of platform_allocate; NULL is accepted. */
 static inline void platform_free(void *memory) {
 #if defined(_WIN32)
     _aligned_free(memory);
@@ -65,15 +67,17 @@ static inline void platform_free(void *memory) {
 #endif
 }
 
-/* Whether the CPU and the operating system both support an instruction set. __builtin_cpu_supports would ask
- * the compiler's runtime library, and that of zig cc, which builds the wheels for Linux, knows of nothing. */
+/* Detection of instruction sets that the CPU and the operating system both support. __builtin_cpu_supports
+ * would ask the runtime library of the compiler, and that of zig cc, which builds the wheels for Linux,
+ * detects nothing. */
 #if (defined(__x86_64__) || defined(__i386__)) && (defined(__GNUC__) || defined(__clang__))
 enum { CPUID_FMA = 1 << 12, CPUID_OSXSAVE = 1 << 27, CPUID_F16C = 1 << 29 };     /* leaf 1, ecx */
 enum { CPUID_AVX2 = 1 << 5, CPUID_AVX512F = 1 << 16, CPUID_AVX512DQ = 1 << 17 }; /* leaf 7, ebx */
 #define CPUID_AVX512VL (1u << 31)
-/* What the system saves of the registers when it changes from one thread to another. */
+/* The registers that the system saves when it switches threads (XCR0). */
 enum { SAVED_YMM = 0x6, SAVED_ZMM = 0xe0 };
 
+/* Return whether the CPU has all of these features. */
 static inline int platform_cpu_has(unsigned leaf_1_ecx, unsigned leaf_7_ebx) {
     unsigned eax, ebx, ecx, edx;
     if (!__get_cpuid(1, &eax, &ebx, &ecx, &edx) || (ecx & leaf_1_ecx) != leaf_1_ecx) return 0;
@@ -81,7 +85,7 @@ static inline int platform_cpu_has(unsigned leaf_1_ecx, unsigned leaf_7_ebx) {
     return (ebx & leaf_7_ebx) == leaf_7_ebx;
 }
 
-/* Only where the CPU has CPUID_OSXSAVE. */
+/* Return whether the system saves these registers; the CPU must have CPUID_OSXSAVE. */
 static inline int platform_saves(unsigned registers) {
     unsigned low, high;
     __asm__ __volatile__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
@@ -95,7 +99,7 @@ static inline int platform_has_avx2(void) {
 
 static inline int platform_has_avx512(void) {
 #if defined(__APPLE__)
-    unsigned registers = SAVED_YMM; /* macOS begins to save the others when a thread uses them */
+    unsigned registers = SAVED_YMM; /* macOS starts to save the others when a thread uses them */
 #else
     unsigned registers = SAVED_YMM | SAVED_ZMM;
 #endif
@@ -108,22 +112,22 @@ static inline int platform_has_avx2(void) { return 0; }
 static inline int platform_has_avx512(void) { return 0; }
 #endif
 
-/* Start to fetch a cache line that will be read, into the first level of the cache or the second. They do
- * no harm where the address is invalid. */
+/* Prefetch a cache line that will be read, into the first level of the cache or the second. An invalid
+ * address does no harm. */
 #if defined(__GNUC__) || defined(__clang__)
-#define PREFETCH_NEAR(address) __builtin_prefetch(address, 0, 3)
-#define PREFETCH_FAR(address) __builtin_prefetch(address, 0, 2)
+#define PREFETCH_L1(address) __builtin_prefetch(address, 0, 3)
+#define PREFETCH_L2(address) __builtin_prefetch(address, 0, 2)
 #else
-#define PREFETCH_NEAR(address) ((void)(address))
-#define PREFETCH_FAR(address) ((void)(address))
+#define PREFETCH_L1(address) ((void)(address))
+#define PREFETCH_L2(address) ((void)(address))
 #endif
 
-/* The same of a whole stretch of memory, to the second level. */
+/* Prefetch a range of memory into the second level of the cache. */
 static inline void platform_fetch(const void *memory, size_t n_bytes) {
-    for (size_t i = 0; i < n_bytes; i += CACHE_LINE) PREFETCH_FAR((const char *)memory + i);
+    for (size_t i = 0; i < n_bytes; i += CACHE_LINE) PREFETCH_L2((const char *)memory + i);
 }
 
-/* Tells the CPU that this is a loop that waits. */
+/* Tell the CPU that this is a spin loop. */
 static inline void platform_pause(void) {
 #if defined(__x86_64__) || defined(__i386__)
     __builtin_ia32_pause();
@@ -132,7 +136,7 @@ static inline void platform_pause(void) {
 #endif
 }
 
-/* The number of the CPU that the calling thread runs on, or -1 where the system does not tell. */
+/* Return the number of the CPU that the calling thread runs on, or -1 where the system does not tell. */
 static inline int platform_cpu(void) {
 #if defined(__linux__)
     return sched_getcpu();
@@ -141,8 +145,8 @@ static inline int platform_cpu(void) {
 #endif
 }
 
-/* Moves the calling thread to another CPU than these, if it may run on one, and leaves what it may run on as
- * it was: the system is free to move it again. */
+/* Move the calling thread to a CPU other than these, if it may run on one, and leave its affinity as it
+ * was: the system is free to move it again. */
 static inline void platform_leave_cpus(const int *cpus, int n) {
 #if defined(__linux__)
     cpu_set_t allowed, others;
@@ -159,7 +163,7 @@ static inline void platform_leave_cpus(const int *cpus, int n) {
 #endif
 }
 
-/* The CPUs that this process may run on: its main thread's, which is what taskset shows and sets. */
+/* The CPUs that this process may run on: those of its main thread, which taskset shows and sets. */
 #if defined(__linux__) && PLATFORM_HAS_THREADS
 typedef cpu_set_t platform_cpu_mask;
 
@@ -193,7 +197,7 @@ static inline void platform_allow_cpus(pthread_t thread, const platform_cpu_mask
 }
 #endif
 
-/* How many CPUs are online; a large number where the system does not tell. */
+/* Return how many CPUs are online; a large number where the system does not tell. */
 static inline int platform_cpus(void) {
 #if defined(_SC_NPROCESSORS_ONLN)
     long online = sysconf(_SC_NPROCESSORS_ONLN);
@@ -202,7 +206,7 @@ static inline int platform_cpus(void) {
     return 1 << 16;
 }
 
-/* Nanoseconds of a clock that only goes forward, from an arbitrary start. */
+/* Return the nanoseconds of a monotonic clock, from an arbitrary start. */
 static inline uint64_t platform_nanoseconds(void) {
 #if defined(_WIN32)
     return (uint64_t)clock() * (1000000000 / CLOCKS_PER_SEC); /* wall time on Windows */

@@ -1,27 +1,28 @@
-/* See runtime/thread_pool.h.
+/* The thread pool; see runtime/thread_pool.h.
  *
  * Decisions:
- *   - What to do next is one atomic word for each thread's share, the ticket: the end of the share and the
- *     next chunk to take. Adding 1 to it takes a chunk, and says in the same breath whether there was one.
- *     A thread that comes late finds no chunk left and touches nothing else.
- *   - A loop ends when the count of unfinished chunks is 0, not when all threads have met: who holds no
+ *   - What to do next is one atomic word per share, the ticket: the end of the share and the next chunk to take.
+ *     Adding 1 to it takes a chunk, and tells at the same time whether there was one. A thread that comes late
+ *     finds no chunk left and touches nothing else.
+ *   - A loop ends when the count of unfinished chunks is 0, not when all threads have met: a thread that holds no
  *     chunk is not waited for.
- *   - Waiting is a short spin, since the next loop of a training step comes within microseconds, then
- *     sleep: a thread that spins on a busy machine burns the time slice that its partner needs.
- *   - Who is to be woken is counted under the lock that the sleeper holds until it sleeps; the count is
- *     looked at after the ticket (or the count of chunks) is written, both sequentially consistent. So
- *     either the sleeper sees the news or the bringer sees the sleeper.
- *   - A thread that begins a loop on the CPU of another of the pool moves away. Linux wakes a thread where its
- *     waker runs, and two that wake each other in turn never look like too much for one CPU: they were
- *     seen to share it for seconds, the other one idle.
- *   - Workers start when first needed and stay. A child after fork has none: the handler forgets them.
- *   - They would inherit more of the thread that happened to start them than is theirs: which CPUs it may run
- *     on, and how it rounds. They may run where the process may, which is looked up each time the pool is
- *     lent, and compute in the default state (runtime/float_state.h).
+ *   - Waiting is a short spin (MAX_SPINS, tuning.h), since the next loop of a training step comes within
+ *     microseconds, then sleep: a thread that spins on a busy machine uses up the time slice that its partner needs.
+ *   - How many threads sleep is counted under the lock that a sleeper holds until it sleeps; the count is read after
+ *     the ticket (or the count of chunks) is written, both sequentially consistent. So either the sleeper sees the
+ *     new work or the thread that brings it sees the sleeper.
+ *   - A thread that starts a loop on the CPU of another thread of the pool moves away. Linux wakes a thread on the CPU
+ *     of its waker, and two that wake each other in turn never look like too much for one CPU: they were seen to
+ *     share it for seconds, with the other one idle.
+ *   - Workers start when first needed and stay. A child after fork has none: the fork handler forgets them.
+ *   - Workers would inherit from the thread that happened to start them which CPUs they may run on and how they
+ *     round. They may run where the process may, which is looked up each time the pool is lent, and compute in the
+ *     default floating-point state (runtime/float_state.h).
  *   - No OpenMP: two runtimes in one process clash, and libgomp hangs after fork.
  */
 #include "runtime/thread_pool.h"
 
+#include "kernels/tuning.h"
 #include "runtime/float_state.h"
 #include "runtime/timers.h"
 #include "runtime/platform.h"
@@ -29,29 +30,27 @@
 #if PLATFORM_HAS_THREADS
 
 /* No loop of the kernels has more than 64 chunks that take long. */
-enum { MOST_WORKERS = 63 };
+enum { MAX_WORKERS = 63 };
 
+/* The chunks of one thread, on a cache line of its own, which avoids false sharing. */
 struct share {
     _Alignas(CACHE_LINE) atomic_uint_fast64_t ticket; /* end << 32 | next chunk */
-    atomic_int cpu;                                   /* that its thread began the last loop on */
+    atomic_int cpu;                                   /* on which its thread began the last loop */
     atomic_uint_fast64_t
-        busy; /* nanoseconds of its thread in chunks since it was lent, in a profile */
+        busy; /* in a profile: nanoseconds that its thread has spent in chunks since the pool was lent */
 };
-
-/* Of pause instructions: some 20 to 50 microseconds. */
-enum { SPINS = 1000 };
 
 struct pool {
     atomic_int is_lent;
-    int n_workers; /* started; touched by the borrower only, and so the next two */
-    pthread_t workers[MOST_WORKERS];
+    int n_workers; /* started; only the borrower touches it and the next two */
+    pthread_t workers[MAX_WORKERS];
     platform_cpu_mask cpus; /* that all of them may run on */
-    atomic_int n_active;    /* of them, those that the borrower asked for */
+    atomic_int n_active;    /* of the workers, those that the borrower asked for */
     uint64_t lent_since;    /* 0 without a profile */
 
     void (*function)(void *context, size_t chunk);
     void *context;
-    struct share shares[MOST_WORKERS + 1]; /* the borrower's, then the workers' */
+    struct share shares[MAX_WORKERS + 1]; /* the borrower's, then the workers' */
     _Alignas(CACHE_LINE) atomic_size_t unfinished;
 
     pthread_mutex_t lock;
@@ -65,11 +64,13 @@ static struct pool the_pool = {
     .work_is_done = PTHREAD_COND_INITIALIZER,
 };
 
+/* Return whether a share has chunks that nobody has taken. */
 static int share_has_chunks(struct share *share) {
     uint64_t ticket = atomic_load(&share->ticket);
     return (uint32_t)ticket < (ticket >> 32);
 }
 
+/* Return whether any share has chunks that nobody has taken. */
 static int has_chunks(struct pool *pool) {
     int n_shares = 1 + atomic_load(&pool->n_active);
     for (int i = 0; i < n_shares; ++i) {
@@ -78,12 +79,13 @@ static int has_chunks(struct pool *pool) {
     return 0;
 }
 
-/* Takes and does the chunks of one share until none is left, in the time of the share `own`. */
+/* Take and run the chunks of one share until none is left; the time goes to the share `own`. */
 static void work_on(struct pool *pool, struct share *share, struct share *own) {
     while (share_has_chunks(share)) {
         uint64_t ticket = atomic_fetch_add(&share->ticket, 1);
         if ((uint32_t)ticket >= (ticket >> 32)) return;
-        /* This chunk is unfinished, so the loop it belongs to has not ended: function is its own. */
+        /* This chunk is unfinished, so the loop that it belongs to has not ended: function is that of the
+         * loop. */
         uint64_t begun = phase_begin();
         pool->function(pool->context, (uint32_t)ticket);
         if (begun) atomic_fetch_add(&own->busy, platform_nanoseconds() - begun);
@@ -95,9 +97,9 @@ static void work_on(struct pool *pool, struct share *share, struct share *own) {
     }
 }
 
-/* Leaves the CPU to a thread before this one in the pool. */
+/* Move to another CPU if an earlier thread of the pool is on this one. */
 static void spread_out(struct pool *pool, int own) {
-    int cpu = platform_cpu(), is_shared = 0, cpus[MOST_WORKERS + 1];
+    int cpu = platform_cpu(), is_shared = 0, cpus[MAX_WORKERS + 1];
     for (int i = 0; i < own; ++i) {
         cpus[i] = atomic_load_explicit(&pool->shares[i].cpu, memory_order_relaxed);
         is_shared |= cpus[i] == cpu;
@@ -111,7 +113,7 @@ static void spread_out(struct pool *pool, int own) {
     atomic_store_explicit(&pool->shares[own].cpu, cpu, memory_order_relaxed);
 }
 
-/* First the own share, then the others'. */
+/* Run chunks: those of the own share first, then those of the others. */
 static void work(struct pool *pool, int own) {
     spread_out(pool, own);
     int n_shares = 1 + atomic_load(&pool->n_active);
@@ -120,16 +122,18 @@ static void work(struct pool *pool, int own) {
     }
 }
 
+/* Return whether a worker takes part and there is a chunk left. */
 static int may_work(struct pool *pool, int index) {
     return index < atomic_load(&pool->n_active) && has_chunks(pool);
 }
 
+/* The main function of a worker. */
 static void *worker(void *index_as_pointer) {
     struct pool *pool = &the_pool;
     int index = (int)(intptr_t)index_as_pointer;
     float_state_enter();
     for (;;) {
-        for (int spin = 0; spin < SPINS && !may_work(pool, index); ++spin) platform_pause();
+        for (int spin = 0; spin < MAX_SPINS && !may_work(pool, index); ++spin) platform_pause();
         if (!may_work(pool, index)) {
             pthread_mutex_lock(&pool->lock);
             atomic_fetch_add(&pool->sleeping_workers, 1);
@@ -142,7 +146,8 @@ static void *worker(void *index_as_pointer) {
     return NULL;
 }
 
-/* Signals are for the threads of the program; returns 0 where the system has no thread to give. */
+/* Start a worker with all signals blocked: they are for the threads of the program. Returns 0 where the
+ * system has no thread to give. */
 static int start_worker(struct pool *pool, int index) {
     sigset_t all, before;
     sigfillset(&all);
@@ -153,7 +158,8 @@ static int start_worker(struct pool *pool, int index) {
     return !failed;
 }
 
-/* Starts workers until there are so many, or the system gives no more, and lets all run where the process may. */
+/* Start workers until there are `wanted`, or the system gives no more, and let all of them run where the
+ * process may. */
 static void start_workers(struct pool *pool, int wanted) {
     int before = pool->n_workers;
     while (pool->n_workers < wanted && start_worker(pool, pool->n_workers)) ++pool->n_workers;
@@ -166,7 +172,7 @@ static void start_workers(struct pool *pool, int wanted) {
     pool->cpus = cpus;
 }
 
-/* In a child process: the workers are gone, and whatever they held with them. */
+/* Reset the pool in a child process: the workers do not exist there, nor does what they held. */
 static void forget_workers(void) {
     the_pool = (struct pool){
         .lock = PTHREAD_MUTEX_INITIALIZER,
@@ -177,6 +183,7 @@ static void forget_workers(void) {
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
+/* Register the fork handler. */
 static void watch_forks(void) { pthread_atfork(NULL, NULL, forget_workers); }
 
 struct pool *pool_begin(int n_threads) {
@@ -185,9 +192,9 @@ struct pool *pool_begin(int n_threads) {
     if (n_threads <= 1) return NULL;
     pthread_once(&once, watch_forks);
     if (!atomic_compare_exchange_strong(&pool->is_lent, &is_free, 1)) return NULL;
-    /* More threads than CPUs would only take turns; n_threads says how many at the most. */
+    /* More threads than CPUs would only take turns; n_threads is an upper bound. */
     int wanted = n_threads < platform_cpus() ? n_threads - 1 : platform_cpus() - 1;
-    if (wanted > MOST_WORKERS) wanted = MOST_WORKERS;
+    if (wanted > MAX_WORKERS) wanted = MAX_WORKERS;
     start_workers(pool, wanted);
     if (pool->n_workers == 0) {
         atomic_store(&pool->is_lent, 0);
@@ -202,9 +209,10 @@ struct pool *pool_begin(int n_threads) {
 
 int pool_threads(const struct pool *pool) { return pool ? 1 + atomic_load(&pool->n_active) : 1; }
 
+/* Wait until the workers have finished their chunks. */
 static void wait_for_workers(struct pool *pool) {
     uint64_t begun = phase_begin();
-    for (int spin = 0; spin < SPINS && atomic_load(&pool->unfinished); ++spin) platform_pause();
+    for (int spin = 0; spin < MAX_SPINS && atomic_load(&pool->unfinished); ++spin) platform_pause();
     if (atomic_load(&pool->unfinished)) {
         pthread_mutex_lock(&pool->lock);
         atomic_store(&pool->borrower_sleeps, 1);
@@ -240,7 +248,7 @@ void pool_for(struct pool *pool, void (*function)(void *context, size_t chunk), 
     if (atomic_load(&pool->unfinished)) wait_for_workers(pool);
 }
 
-/* The time of the workers in which they had no chunk. */
+/* Add to the profile the time in which the workers had no chunk. */
 static void note_idle(struct pool *pool) {
     uint64_t lent = platform_nanoseconds() - pool->lent_since, idle = 0;
     int n_workers = atomic_load(&pool->n_active);

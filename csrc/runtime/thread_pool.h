@@ -1,31 +1,33 @@
-/* Threads for the kernels: one pool for the process, lent to one caller at a time.
+/* The thread pool: one for the process, lent to one caller at a time.
  *
  *   struct pool *pool = pool_begin(n_threads);       NULL: do the work alone
- *   pool_for(pool, function, context, n_chunks);     as often as needed; calls function(context, chunk)
+ *   pool_for(pool, function, context, n_chunks);     any number of times; calls function(context, chunk)
  *   pool_end(pool);                                  for every chunk, the caller taking part
  *
- * Every thread begins with a share of the chunks, the same in each loop of so many, so that it finds in its
- * caches what it left there; then it takes what is left of the others' shares, one by one. So a thread
- * that the system has taken off its CPU delays no more than the chunk it holds. Which thread runs which
- * chunk must not matter to the result.
+ * Every thread starts with a share of the chunks, the same in each loop of that many, so that it finds in its caches
+ * what it left there; then it takes what is left of the other shares, chunk by chunk. So a thread that the system
+ * has preempted delays no more than the chunk it holds. Which thread runs which chunk must not matter to the
+ * result.
  */
-#ifndef FASTSOFTMAX_POOL_H
-#define FASTSOFTMAX_POOL_H
+#ifndef FASTSOFTMAX_THREAD_POOL_H
+#define FASTSOFTMAX_THREAD_POOL_H
 
 #include <stddef.h>
 
 struct pool;
 
-/* Returns NULL where n_threads is 1, where another caller has the pool, or where no thread can start. */
+/* Borrow the pool. Returns NULL where n_threads is 1, another caller has the pool, or no thread can start. */
 struct pool *pool_begin(int n_threads);
 
-/* How many threads take part, the caller included; 1 for a NULL pool. */
+/* Return how many threads take part, the caller included; 1 for a NULL pool. */
 int pool_threads(const struct pool *pool);
 
-/* Returns when every chunk is done. With a NULL pool the caller does them all, in order. */
+/* Run function(context, chunk) for every chunk, and return when all are done. With a NULL pool the caller
+ * runs them all, in order. */
 void pool_for(struct pool *pool, void (*function)(void *context, size_t chunk), void *context,
               size_t n_chunks);
 
+/* Return the pool; NULL is accepted. */
 void pool_end(struct pool *pool);
 
 #endif

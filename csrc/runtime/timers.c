@@ -1,9 +1,9 @@
-/* See runtime/timers.h. */
+/* Timers of the phases of a training; see runtime/timers.h. */
 #include "runtime/timers.h"
 
 #if PLATFORM_HAS_THREADS
 
-/* Each profile has a number; a record of an earlier one is cleared by its thread. */
+/* The record of a thread. Each profile has a number; a record of an earlier one is cleared by its thread. */
 struct record {
     struct record *next;
     atomic_uint_fast64_t profile;
@@ -19,12 +19,13 @@ static atomic_uint_fast64_t current_profile, profile_start;
 static _Atomic(struct record *) records;
 static _Thread_local struct record *own;
 
-/* Only its thread writes to a record: no read-modify-write is needed. */
+/* Add to a counter. Only its thread writes to a record: no read-modify-write is needed. */
 static void add_to(atomic_uint_fast64_t *counter, uint64_t amount) {
     uint64_t before = atomic_load_explicit(counter, memory_order_relaxed);
     atomic_store_explicit(counter, before + amount, memory_order_relaxed);
 }
 
+/* Return the record of the calling thread, cleared for the current profile; NULL without memory. */
 static struct record *own_record(void) {
     if (!own) {
         own = calloc(1, sizeof *own);
@@ -46,14 +47,15 @@ static struct record *own_record(void) {
     return own;
 }
 
+/* Append an event to a record, or count it as dropped. */
 static void add_event(struct record *record, enum phase phase, uint64_t start, uint64_t end) {
     struct phase_event *events = atomic_load(&record->events);
     if (!events) {
-        events = malloc(MOST_PHASE_EVENTS * sizeof *events);
+        events = malloc(MAX_PHASE_EVENTS * sizeof *events);
         atomic_store(&record->events, events);
     }
     size_t n = atomic_load(&record->n_events);
-    if (!events || n == MOST_PHASE_EVENTS) {
+    if (!events || n == MAX_PHASE_EVENTS) {
         atomic_fetch_add(&record->n_dropped, 1);
         return;
     }
@@ -61,7 +63,7 @@ static void add_event(struct record *record, enum phase phase, uint64_t start, u
     atomic_store(&record->n_events, n + 1);
 }
 
-/* NULL for what does not count. */
+/* Return the record for what began at `start`, or NULL if that does not count. */
 static struct record *record_since(uint64_t start) {
     int counts = atomic_load(&phases_are_on) && start >= atomic_load(&profile_start);
     return counts ? own_record() : NULL;

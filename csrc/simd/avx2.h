@@ -1,12 +1,12 @@
-/* The vocabulary in AVX2 and FMA: two registers of 32 bytes make a vec. */
+/* The vector vocabulary in AVX2 and FMA: a vec is two registers of 32 bytes. See simd.h. */
 
 #include <immintrin.h>
 
 #define INSTRUCTION_SET avx2
 
-/* 2 x 3 accumulators of two registers, 2 x 2 for rows of X, and operands of W from memory: 16 in all. Outer
- * products have 2 x SLABS_AT_ONCE accumulators and the vectors of as many slabs; with 4 x SLABS_AT_ONCE, no
- * register would be left for these, and Clang would move accumulators to memory and back in every step. */
+/* Dot products: 2 x 3 accumulators of two registers and 2 x 2 registers for rows of X, 16 in all; operands
+ * of W come from memory. Outer products: 2 x SLABS_PER_TILE accumulators and the vectors of as many slabs;
+ * 4 x SLABS_PER_TILE would leave no register for these, and Clang would spill accumulators in every step. */
 enum { TILE_ROWS = 2, TILE_CLASSES = 3, TILE_COLUMNS = 5, TILE_OUTER = 2 };
 
 #if defined(FASTSOFTMAX_FLOAT32)
@@ -40,7 +40,7 @@ ALWAYS_INLINE void store(real *p, vec v) {
     HALF(storeu)(p + HALF_LANES, v.high);
 }
 
-/* A window of LANES into ones followed by zeros: its first n lanes are set. */
+/* Return a window of LANES into ones followed by zeros, of which the first n lanes are set. */
 ALWAYS_INLINE const mask_lane *first_lanes(size_t n) {
     static const mask_lane window[2 * LANES] = {
 #if defined(FASTSOFTMAX_FLOAT32)
@@ -87,6 +87,7 @@ ALWAYS_INLINE vec lane_indices(void) {
     return load(indices);
 }
 
+/* Defines an operation on the lanes of two vectors. */
 #define LANE_BY_LANE(name, instruction)                                                   \
     ALWAYS_INLINE vec name(vec a, vec b) {                                                \
         return (vec){HALF(instruction)(a.low, b.low), HALF(instruction)(a.high, b.high)}; \
@@ -120,23 +121,24 @@ ALWAYS_INLINE vec magnitude(vec v) {
     return (vec){HALF(andnot)(sign, v.low), HALF(andnot)(sign, v.high)};
 }
 
-ALWAYS_INLINE vec with_sign_of(vec v, vec s) {
+ALWAYS_INLINE vec copy_sign(vec v, vec s) {
     half sign = HALF(set1)((real)-0.0);
     return (vec){HALF(or)(v.low, HALF(and)(sign, s.low)),
                  HALF(or)(v.high, HALF(and)(sign, s.high))};
 }
 
-ALWAYS_INLINE half shift_exponent_of_half(half p, half t) {
+ALWAYS_INLINE half shift_exponent_half(half p, half t) {
     __m256i exponent = HALF_MASK(slli)(CAST_TO_BITS(t), MANTISSA_BITS);
     return CAST_TO_REAL(HALF_MASK(add)(CAST_TO_BITS(p), exponent));
 }
 
 ALWAYS_INLINE vec shift_exponent(vec p, vec t) {
-    return (vec){shift_exponent_of_half(p.low, t.low), shift_exponent_of_half(p.high, t.high)};
+    return (vec){shift_exponent_half(p.low, t.low), shift_exponent_half(p.high, t.high)};
 }
 
 #if defined(FASTSOFTMAX_FLOAT32)
 
+/* Defines a fold of all lanes by halves, in the order that simd.h prescribes. */
 #define FOLD_LANES(name, instruction)                                            \
     ALWAYS_INLINE real name(vec v) {                                             \
         __m256 eight = _mm256_##instruction##_ps(v.low, v.high);                 \
@@ -164,7 +166,7 @@ FOLD_LANES(largest_lane, max)
 #if defined(FASTSOFTMAX_FLOAT32)
 
 typedef struct {
-    __m256d of[4];
+    __m256d reg[4];
 } wide;
 
 ALWAYS_INLINE wide wide_zero(void) {
@@ -175,40 +177,41 @@ ALWAYS_INLINE wide wide_zero(void) {
 ALWAYS_INLINE wide add_to_wide(wide w, vec v) {
     __m128 four[4] = {_mm256_castps256_ps128(v.low), _mm256_extractf128_ps(v.low, 1),
                       _mm256_castps256_ps128(v.high), _mm256_extractf128_ps(v.high, 1)};
-    UNROLL for (int i = 0; i < 4; ++i) w.of[i] = _mm256_add_pd(w.of[i], _mm256_cvtps_pd(four[i]));
+    UNROLL for (int i = 0; i < 4; ++i) w.reg[i] = _mm256_add_pd(w.reg[i], _mm256_cvtps_pd(four[i]));
     return w;
 }
 
 ALWAYS_INLINE wide load_wide(const double *p) {
     wide w;
-    UNROLL for (int i = 0; i < 4; ++i) w.of[i] = _mm256_loadu_pd(p + i * (LANES / 4));
+    UNROLL for (int i = 0; i < 4; ++i) w.reg[i] = _mm256_loadu_pd(p + i * (LANES / 4));
     return w;
 }
 
 ALWAYS_INLINE void store_wide(double *p, wide w) {
-    UNROLL for (int i = 0; i < 4; ++i) _mm256_storeu_pd(p + i * (LANES / 4), w.of[i]);
+    UNROLL for (int i = 0; i < 4; ++i) _mm256_storeu_pd(p + i * (LANES / 4), w.reg[i]);
 }
 
 #endif
 
-ALWAYS_INLINE void sum_lanes_of_4(const vec *v, real *sums) {
+ALWAYS_INLINE void sum_lanes_4(const vec *v, real *sums) {
     UNROLL for (int i = 0; i < 4; ++i) sums[i] = sum_lanes(v[i]);
 }
 
-/* A register holds 16 bytes each of the rows i and i + COLUMNS_AT_ONCE: squares to turn around. */
+/* A register takes 16 bytes each of the rows i and i + COLUMNS_PER_TRANSPOSE, so that each 16-byte part of
+ * the registers is a square to transpose. */
 #if defined(FASTSOFTMAX_FLOAT32)
 
-ALWAYS_INLINE half load_quarters(const real *const *rows, size_t first) {
+ALWAYS_INLINE half load_parts(const real *const *rows, size_t first) {
     return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(rows[0] + first)),
-                                _mm_loadu_ps(rows[COLUMNS_AT_ONCE] + first), 1);
+                                _mm_loadu_ps(rows[COLUMNS_PER_TRANSPOSE] + first), 1);
 }
 
-ALWAYS_INLINE void store_quarters(real *p, size_t stride, half v) {
+ALWAYS_INLINE void store_parts(real *p, size_t stride, half v) {
     _mm_storeu_ps(p, _mm256_castps256_ps128(v));
-    _mm_storeu_ps(p + COLUMNS_AT_ONCE * stride, _mm256_extractf128_ps(v, 1));
+    _mm_storeu_ps(p + COLUMNS_PER_TRANSPOSE * stride, _mm256_extractf128_ps(v, 1));
 }
 
-ALWAYS_INLINE void turn_quarters(half *v) {
+ALWAYS_INLINE void transpose_parts(half *v) {
     half low = _mm256_unpacklo_ps(v[0], v[1]), high = _mm256_unpackhi_ps(v[0], v[1]);
     half low_2 = _mm256_unpacklo_ps(v[2], v[3]), high_2 = _mm256_unpackhi_ps(v[2], v[3]);
     v[0] = _mm256_shuffle_ps(low, low_2, 0x44);
@@ -219,17 +222,17 @@ ALWAYS_INLINE void turn_quarters(half *v) {
 
 #else
 
-ALWAYS_INLINE half load_quarters(const real *const *rows, size_t first) {
+ALWAYS_INLINE half load_parts(const real *const *rows, size_t first) {
     return _mm256_insertf128_pd(_mm256_castpd128_pd256(_mm_loadu_pd(rows[0] + first)),
-                                _mm_loadu_pd(rows[COLUMNS_AT_ONCE] + first), 1);
+                                _mm_loadu_pd(rows[COLUMNS_PER_TRANSPOSE] + first), 1);
 }
 
-ALWAYS_INLINE void store_quarters(real *p, size_t stride, half v) {
+ALWAYS_INLINE void store_parts(real *p, size_t stride, half v) {
     _mm_storeu_pd(p, _mm256_castpd256_pd128(v));
-    _mm_storeu_pd(p + COLUMNS_AT_ONCE * stride, _mm256_extractf128_pd(v, 1));
+    _mm_storeu_pd(p + COLUMNS_PER_TRANSPOSE * stride, _mm256_extractf128_pd(v, 1));
 }
 
-ALWAYS_INLINE void turn_quarters(half *v) {
+ALWAYS_INLINE void transpose_parts(half *v) {
     half low = _mm256_unpacklo_pd(v[0], v[1]);
     v[1] = _mm256_unpackhi_pd(v[0], v[1]);
     v[0] = low;
@@ -237,62 +240,62 @@ ALWAYS_INLINE void turn_quarters(half *v) {
 
 #endif
 
-ALWAYS_INLINE void load_columns(const real *const *rows, size_t first, vec *v) {
-    half low[COLUMNS_AT_ONCE], high[COLUMNS_AT_ONCE];
-    UNROLL for (int i = 0; i < COLUMNS_AT_ONCE; ++i) {
-        low[i] = load_quarters(rows + i, first);
-        high[i] = load_quarters(rows + i + HALF_LANES, first);
+ALWAYS_INLINE void load_transposed(const real *const *rows, size_t first, vec *v) {
+    half low[COLUMNS_PER_TRANSPOSE], high[COLUMNS_PER_TRANSPOSE];
+    UNROLL for (int i = 0; i < COLUMNS_PER_TRANSPOSE; ++i) {
+        low[i] = load_parts(rows + i, first);
+        high[i] = load_parts(rows + i + HALF_LANES, first);
     }
-    turn_quarters(low);
-    turn_quarters(high);
-    UNROLL for (int i = 0; i < COLUMNS_AT_ONCE; ++i) v[i] = (vec){low[i], high[i]};
+    transpose_parts(low);
+    transpose_parts(high);
+    UNROLL for (int i = 0; i < COLUMNS_PER_TRANSPOSE; ++i) v[i] = (vec){low[i], high[i]};
 }
 
-ALWAYS_INLINE void store_columns(real *p, size_t stride, const vec *v) {
-    half low[COLUMNS_AT_ONCE], high[COLUMNS_AT_ONCE];
-    UNROLL for (int i = 0; i < COLUMNS_AT_ONCE; ++i) {
+ALWAYS_INLINE void store_transposed(real *p, size_t stride, const vec *v) {
+    half low[COLUMNS_PER_TRANSPOSE], high[COLUMNS_PER_TRANSPOSE];
+    UNROLL for (int i = 0; i < COLUMNS_PER_TRANSPOSE; ++i) {
         low[i] = v[i].low;
         high[i] = v[i].high;
     }
-    turn_quarters(low);
-    turn_quarters(high);
-    UNROLL for (int i = 0; i < COLUMNS_AT_ONCE; ++i) {
-        store_quarters(p + i * stride, stride, low[i]);
-        store_quarters(p + (i + HALF_LANES) * stride, stride, high[i]);
+    transpose_parts(low);
+    transpose_parts(high);
+    UNROLL for (int i = 0; i < COLUMNS_PER_TRANSPOSE; ++i) {
+        store_parts(p + i * stride, stride, low[i]);
+        store_parts(p + (i + HALF_LANES) * stride, stride, high[i]);
     }
 }
 
-/* Numbers of other types, as reals. */
+/* Conversions from the other input types. */
 #if defined(FASTSOFTMAX_FLOAT32)
 
-ALWAYS_INLINE half half_of_uint8(const uint8_t *p) {
+ALWAYS_INLINE half half_from_uint8(const uint8_t *p) {
     return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)p)));
 }
-ALWAYS_INLINE half half_of_float16(const uint16_t *p) {
+ALWAYS_INLINE half half_from_float16(const uint16_t *p) {
     return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p));
 }
-ALWAYS_INLINE half half_of_float32(const float *p) { return _mm256_loadu_ps(p); }
+ALWAYS_INLINE half half_from_float32(const float *p) { return _mm256_loadu_ps(p); }
 
 #else
 
-ALWAYS_INLINE half half_of_uint8(const uint8_t *p) {
+ALWAYS_INLINE half half_from_uint8(const uint8_t *p) {
     int32_t four;
     memcpy(&four, p, sizeof four);
     return _mm256_cvtepi32_pd(_mm_cvtepu8_epi32(_mm_cvtsi32_si128(four)));
 }
-ALWAYS_INLINE half half_of_float16(const uint16_t *p) {
+ALWAYS_INLINE half half_from_float16(const uint16_t *p) {
     return _mm256_cvtps_pd(_mm_cvtph_ps(_mm_loadl_epi64((const __m128i *)p)));
 }
-ALWAYS_INLINE half half_of_float32(const float *p) { return _mm256_cvtps_pd(_mm_loadu_ps(p)); }
+ALWAYS_INLINE half half_from_float32(const float *p) { return _mm256_cvtps_pd(_mm_loadu_ps(p)); }
 
 #endif
 
 ALWAYS_INLINE vec load_uint8(const uint8_t *p) {
-    return (vec){half_of_uint8(p), half_of_uint8(p + HALF_LANES)};
+    return (vec){half_from_uint8(p), half_from_uint8(p + HALF_LANES)};
 }
 ALWAYS_INLINE vec load_float16(const uint16_t *p) {
-    return (vec){half_of_float16(p), half_of_float16(p + HALF_LANES)};
+    return (vec){half_from_float16(p), half_from_float16(p + HALF_LANES)};
 }
 ALWAYS_INLINE vec load_float32(const float *p) {
-    return (vec){half_of_float32(p), half_of_float32(p + HALF_LANES)};
+    return (vec){half_from_float32(p), half_from_float32(p + HALF_LANES)};
 }

@@ -1,10 +1,10 @@
-/* The vocabulary in AVX-512 (F and DQ): a vec is one register, a mask says which lanes. */
+/* The vector vocabulary in AVX-512 (F and DQ): a vec is one register, a mask selects lanes. See simd.h. */
 
 #include <immintrin.h>
 
 #define INSTRUCTION_SET avx512
 
-/* 20 accumulators, 4 vectors of X and one of W: 25 of 32 registers. */
+/* Dot products: 20 accumulators, 4 vectors of X and one of W, 25 of 32 registers. */
 enum { TILE_ROWS = 4, TILE_CLASSES = 5, TILE_COLUMNS = 10, TILE_OUTER = 8 };
 
 #if defined(FASTSOFTMAX_FLOAT32)
@@ -68,9 +68,7 @@ ALWAYS_INLINE vec select_equal(vec a, vec b, vec x, vec y) {
     return VEC(mask_blend)(VEC_MASK(cmp)(a, b, _CMP_EQ_OQ), y, x);
 }
 
-ALWAYS_INLINE vec with_sign_of(vec v, vec s) {
-    return VEC(or)(v, VEC(and)(broadcast((real)-0.0), s));
-}
+ALWAYS_INLINE vec copy_sign(vec v, vec s) { return VEC(or)(v, VEC(and)(broadcast((real)-0.0), s)); }
 
 ALWAYS_INLINE vec shift_exponent(vec p, vec t) {
     __m512i exponent = VEC_BITS(slli)(CAST_TO_BITS(t), MANTISSA_BITS);
@@ -130,20 +128,20 @@ ALWAYS_INLINE void store_wide(double *p, wide w) {
 #endif
 
 #if defined(FASTSOFTMAX_FLOAT32)
-#define SHUFFLE_QUARTERS(a, b, order) _mm512_shuffle_f32x4(a, b, order)
+#define SHUFFLE_PARTS(a, b, order) _mm512_shuffle_f32x4(a, b, order)
 #else
-#define SHUFFLE_QUARTERS(a, b, order) _mm512_shuffle_f64x2(a, b, order)
+#define SHUFFLE_PARTS(a, b, order) _mm512_shuffle_f64x2(a, b, order)
 #endif
 
-/* Lower halves of a and b plus their upper halves. */
+/* Return the lower halves of a and b plus their upper halves. */
 ALWAYS_INLINE vec fold_halves(vec a, vec b) {
-    return add(SHUFFLE_QUARTERS(a, b, 0x44), SHUFFLE_QUARTERS(a, b, 0xee));
+    return add(SHUFFLE_PARTS(a, b, 0x44), SHUFFLE_PARTS(a, b, 0xee));
 }
 
-ALWAYS_INLINE void sum_lanes_of_4(const vec *v, real *sums) {
+ALWAYS_INLINE void sum_lanes_4(const vec *v, real *sums) {
     vec a = fold_halves(v[0], v[1]), b = fold_halves(v[2], v[3]);
-    /* A quarter for each of the four now. */
-    vec four = add(SHUFFLE_QUARTERS(a, b, 0x88), SHUFFLE_QUARTERS(a, b, 0xdd));
+    /* Now each of the four vectors has 16 bytes of a register. */
+    vec four = add(SHUFFLE_PARTS(a, b, 0x88), SHUFFLE_PARTS(a, b, 0xdd));
 #if defined(FASTSOFTMAX_FLOAT32)
     four = add(four, _mm512_permute_ps(four, 0xee));
     four = add(four, _mm512_permute_ps(four, 0x55));
@@ -156,24 +154,27 @@ ALWAYS_INLINE void sum_lanes_of_4(const vec *v, real *sums) {
 #endif
 }
 
-/* v[i] from the rows i, i + COLUMNS_AT_ONCE, ...: then a quarter of every v is a square to turn around. */
-ALWAYS_INLINE vec load_quarters(const real *const *rows, size_t first) {
-    const real *const *next = rows + COLUMNS_AT_ONCE;
+/* Load a register from the rows i, i + COLUMNS_PER_TRANSPOSE, ..., 16 bytes of each, so that each 16-byte
+ * part of the registers is a square to transpose. */
+ALWAYS_INLINE vec load_parts(const real *const *rows, size_t first) {
+    const real *const *next = rows + COLUMNS_PER_TRANSPOSE;
 #if defined(FASTSOFTMAX_FLOAT32)
     vec v = _mm512_castps128_ps512(_mm_loadu_ps(rows[0] + first));
     v = _mm512_mask_broadcast_f32x4(v, 0x00f0, _mm_loadu_ps(next[0] + first));
-    v = _mm512_mask_broadcast_f32x4(v, 0x0f00, _mm_loadu_ps(next[COLUMNS_AT_ONCE] + first));
-    return _mm512_mask_broadcast_f32x4(v, 0xf000, _mm_loadu_ps(next[2 * COLUMNS_AT_ONCE] + first));
+    v = _mm512_mask_broadcast_f32x4(v, 0x0f00, _mm_loadu_ps(next[COLUMNS_PER_TRANSPOSE] + first));
+    return _mm512_mask_broadcast_f32x4(v, 0xf000,
+                                       _mm_loadu_ps(next[2 * COLUMNS_PER_TRANSPOSE] + first));
 #else
     vec v = _mm512_castpd128_pd512(_mm_loadu_pd(rows[0] + first));
     v = _mm512_mask_broadcast_f64x2(v, 0x0c, _mm_loadu_pd(next[0] + first));
-    v = _mm512_mask_broadcast_f64x2(v, 0x30, _mm_loadu_pd(next[COLUMNS_AT_ONCE] + first));
-    return _mm512_mask_broadcast_f64x2(v, 0xc0, _mm_loadu_pd(next[2 * COLUMNS_AT_ONCE] + first));
+    v = _mm512_mask_broadcast_f64x2(v, 0x30, _mm_loadu_pd(next[COLUMNS_PER_TRANSPOSE] + first));
+    return _mm512_mask_broadcast_f64x2(v, 0xc0,
+                                       _mm_loadu_pd(next[2 * COLUMNS_PER_TRANSPOSE] + first));
 #endif
 }
 
-ALWAYS_INLINE void store_quarters(real *p, size_t stride, vec v) {
-    size_t step = COLUMNS_AT_ONCE * stride;
+ALWAYS_INLINE void store_parts(real *p, size_t stride, vec v) {
+    size_t step = COLUMNS_PER_TRANSPOSE * stride;
 #if defined(FASTSOFTMAX_FLOAT32)
     _mm_storeu_ps(p, _mm512_castps512_ps128(v));
     _mm_storeu_ps(p + step, _mm512_extractf32x4_ps(v, 1));
@@ -187,7 +188,7 @@ ALWAYS_INLINE void store_quarters(real *p, size_t stride, vec v) {
 #endif
 }
 
-ALWAYS_INLINE void turn_quarters(vec *v) {
+ALWAYS_INLINE void transpose_parts(vec *v) {
     vec low = VEC(unpacklo)(v[0], v[1]), high = VEC(unpackhi)(v[0], v[1]);
 #if defined(FASTSOFTMAX_FLOAT32)
     vec low_2 = VEC(unpacklo)(v[2], v[3]), high_2 = VEC(unpackhi)(v[2], v[3]);
@@ -201,20 +202,20 @@ ALWAYS_INLINE void turn_quarters(vec *v) {
 #endif
 }
 
-ALWAYS_INLINE void load_columns(const real *const *rows, size_t first, vec *v) {
-    UNROLL for (int i = 0; i < COLUMNS_AT_ONCE; ++i) v[i] = load_quarters(rows + i, first);
-    turn_quarters(v);
+ALWAYS_INLINE void load_transposed(const real *const *rows, size_t first, vec *v) {
+    UNROLL for (int i = 0; i < COLUMNS_PER_TRANSPOSE; ++i) v[i] = load_parts(rows + i, first);
+    transpose_parts(v);
 }
 
-ALWAYS_INLINE void store_columns(real *p, size_t stride, const vec *v) {
-    vec rows[COLUMNS_AT_ONCE];
-    UNROLL for (int i = 0; i < COLUMNS_AT_ONCE; ++i) rows[i] = v[i];
-    turn_quarters(rows);
-    UNROLL for (int i = 0; i < COLUMNS_AT_ONCE; ++i)
-        store_quarters(p + i * stride, stride, rows[i]);
+ALWAYS_INLINE void store_transposed(real *p, size_t stride, const vec *v) {
+    vec rows[COLUMNS_PER_TRANSPOSE];
+    UNROLL for (int i = 0; i < COLUMNS_PER_TRANSPOSE; ++i) rows[i] = v[i];
+    transpose_parts(rows);
+    UNROLL for (int i = 0; i < COLUMNS_PER_TRANSPOSE; ++i)
+        store_parts(p + i * stride, stride, rows[i]);
 }
 
-/* Numbers of other types, as reals. */
+/* Conversions from the other input types. */
 #if defined(FASTSOFTMAX_FLOAT32)
 
 ALWAYS_INLINE vec load_uint8(const uint8_t *p) {

@@ -1,4 +1,5 @@
-/* The vocabulary in plain C; any compiler, any CPU. fma rounds twice: results differ in the last bits. */
+/* The vector vocabulary in plain C, for any compiler and CPU. fmadd rounds twice: results differ from the
+ * other sets in the last bits. See simd.h. */
 
 #define INSTRUCTION_SET portable
 
@@ -89,13 +90,13 @@ ALWAYS_INLINE vec select_equal(vec a, vec b, vec x, vec y) {
     return y;
 }
 
-ALWAYS_INLINE bits bits_of(real x) {
+ALWAYS_INLINE bits to_bits(real x) {
     bits b;
     memcpy(&b, &x, sizeof b);
     return b;
 }
 
-ALWAYS_INLINE real real_of(bits b) {
+ALWAYS_INLINE real to_real(bits b) {
     real x;
     memcpy(&x, &b, sizeof x);
     return x;
@@ -104,17 +105,17 @@ ALWAYS_INLINE real real_of(bits b) {
 static const bits SIGN_BIT = (bits)1 << (8 * sizeof(bits) - 1);
 
 ALWAYS_INLINE vec magnitude(vec v) {
-    EACH_LANE v.lane[i] = real_of(bits_of(v.lane[i]) & ~SIGN_BIT);
+    EACH_LANE v.lane[i] = to_real(to_bits(v.lane[i]) & ~SIGN_BIT);
     return v;
 }
 
-ALWAYS_INLINE vec with_sign_of(vec v, vec s) {
-    EACH_LANE v.lane[i] = real_of(bits_of(v.lane[i]) | (bits_of(s.lane[i]) & SIGN_BIT));
+ALWAYS_INLINE vec copy_sign(vec v, vec s) {
+    EACH_LANE v.lane[i] = to_real(to_bits(v.lane[i]) | (to_bits(s.lane[i]) & SIGN_BIT));
     return v;
 }
 
 ALWAYS_INLINE vec shift_exponent(vec p, vec t) {
-    EACH_LANE p.lane[i] = real_of(bits_of(p.lane[i]) + (bits_of(t.lane[i]) << MANTISSA_BITS));
+    EACH_LANE p.lane[i] = to_real(to_bits(p.lane[i]) + (to_bits(t.lane[i]) << MANTISSA_BITS));
     return p;
 }
 
@@ -154,23 +155,23 @@ ALWAYS_INLINE void store_wide(double *p, wide w) { memcpy(p, w.lane, sizeof w.la
 
 #endif
 
-ALWAYS_INLINE void sum_lanes_of_4(const vec *v, real *sums) {
+ALWAYS_INLINE void sum_lanes_4(const vec *v, real *sums) {
     UNROLL for (int i = 0; i < 4; ++i) sums[i] = sum_lanes(v[i]);
 }
 
-ALWAYS_INLINE void load_columns(const real *const *rows, size_t first, vec *v) {
+ALWAYS_INLINE void load_transposed(const real *const *rows, size_t first, vec *v) {
     EACH_LANE {
-        for (size_t j = 0; j < COLUMNS_AT_ONCE; ++j) v[j].lane[i] = rows[i][first + j];
+        for (size_t j = 0; j < COLUMNS_PER_TRANSPOSE; ++j) v[j].lane[i] = rows[i][first + j];
     }
 }
 
-ALWAYS_INLINE void store_columns(real *p, size_t stride, const vec *v) {
+ALWAYS_INLINE void store_transposed(real *p, size_t stride, const vec *v) {
     EACH_LANE {
-        for (size_t j = 0; j < COLUMNS_AT_ONCE; ++j) p[i * stride + j] = v[j].lane[i];
+        for (size_t j = 0; j < COLUMNS_PER_TRANSPOSE; ++j) p[i * stride + j] = v[j].lane[i];
     }
 }
 
-/* Numbers of other types, as reals. */
+/* Conversions from the other input types. */
 ALWAYS_INLINE vec load_uint8(const uint8_t *p) {
     vec v;
     EACH_LANE v.lane[i] = (real)p[i];
@@ -183,9 +184,9 @@ ALWAYS_INLINE vec load_float32(const float *p) {
     return v;
 }
 
-/* (-1)**sign * 2**(exponent - 15) * (1 + fraction / 1024); with exponent 0, 2**-14 * fraction / 1024; with 31,
- * infinity or NaN. */
-ALWAYS_INLINE float float_of_float16(uint16_t half) {
+/* Return a float16 as float: (-1)**sign * 2**(exponent - 15) * (1 + fraction / 1024); with exponent 0,
+ * 2**-14 * fraction / 1024; with 31, infinity or NaN. */
+ALWAYS_INLINE float float16_to_float(uint16_t half) {
     uint32_t sign = (uint32_t)(half & 0x8000) << 16, exponent = half >> 10 & 31;
     uint32_t fraction = half & 1023, word;
     float x;
@@ -202,6 +203,6 @@ ALWAYS_INLINE float float_of_float16(uint16_t half) {
 
 ALWAYS_INLINE vec load_float16(const uint16_t *p) {
     vec v;
-    EACH_LANE v.lane[i] = (real)float_of_float16(p[i]);
+    EACH_LANE v.lane[i] = (real)float16_to_float(p[i]);
     return v;
 }

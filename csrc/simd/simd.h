@@ -1,40 +1,42 @@
-/* The vector vocabulary that the kernels are written in, chosen at compile time.
+/* The vector vocabulary (SIMD) that the kernels are written in, chosen at compile time.
  *
- * Each translation unit is one instruction set and one type: the build defines
- * FASTSOFTMAX_<INSTRUCTION SET> and FASTSOFTMAX_FLOAT32 or FASTSOFTMAX_FLOAT64. A header of an
- * instruction set provides, for `real` = float or double:
+ * Each translation unit is one instruction set and one type: the build defines FASTSOFTMAX_<INSTRUCTION SET> and
+ * FASTSOFTMAX_FLOAT32 or FASTSOFTMAX_FLOAT64. The header of an instruction set provides, for `real` = float or
+ * double:
  *
- *   vec                         LANES reals; always 64 bytes, in as many registers as that takes
- *   load(p), store(p, v)        from and to memory without alignment
+ *   vec                           LANES reals; always 64 bytes, in as many registers as that takes
+ *   load(p), store(p, v)          from and to memory, without alignment
  *   load_uint8(p), load_float16(p), load_float32(p)
- *                               the same of other numbers, exactly; float16 by its bits
- *   load_first(p, n, fill)      the first n < LANES from memory, the others `fill`; reads no further
- *   store_first(p, v, n)        only the first n < LANES lanes
+ *                                 the same from other types, exactly; float16 is given by its bits
+ *   load_first(p, n, fill)        the first n < LANES from memory, the others `fill`; reads nothing beyond
+ *   store_first(p, v, n)          only the first n < LANES lanes
  *   broadcast(x), lane_indices()  x in every lane; 0, 1, 2, ...
- *   add sub mul maximum         lane by lane
- *   fmadd(a, b, c)               a * b + c, rounded once where the instruction set can
- *   magnitude(v)                |v|
- *   select_less(a, b, x, y)     lanes of x where a < b, else of y (NaN is not less)
- *   any_less(a, b)              whether a < b in any lane
- *   select_equal(a, b, x, y)    lanes of x where a == b, else of y
- *   with_sign_of(v, s)          v >= 0 with the sign bit of s
- *   shift_exponent(p, t)        p * 2**n, where n stands in the low bits of t (see kernels/exp_log.h)
+ *   add sub mul maximum           lane by lane; maximum returns its second argument where one is NaN
+ *   fmadd(a, b, c)                a * b + c, rounded once where the instruction set can
+ *   magnitude(v)                  |v|
+ *   select_less(a, b, x, y)       x in lanes where a < b, else y (NaN is not less)
+ *   any_less(a, b)                whether a < b in any lane
+ *   select_equal(a, b, x, y)      x in lanes where a == b, else y
+ *   copy_sign(v, s)               v >= 0 with the sign bit of s
+ *   shift_exponent(p, t)          p * 2**n, where n is in the low bits of t (see kernels/exp_log.h)
  *   sum_lanes(v), largest_lane(v)
  *   wide, wide_zero(), add_to_wide(w, v), load_wide(p), store_wide(p, w)
- *                               float32 only: LANES sums in double
- *   load_columns(rows, first, v)  v[j][i] = rows[i][first + j], for COLUMNS_AT_ONCE columns j of LANES rows
- *   store_columns(p, stride, v)   and back, to rows at the same distance from each other
- *   sum_lanes_of_4(v, sums)     sums[i] = sum_lanes(v[i]) for four, sharing the shuffles where it pays
+ *                                 float32 only: LANES sums in double
+ *   load_transposed(rows, first, v)
+ *                                 v[j][i] = rows[i][first + j], for COLUMNS_PER_TRANSPOSE columns j of LANES rows
+ *   store_transposed(p, stride, v)
+ *                                 the inverse, to rows `stride` elements apart
+ *   sum_lanes_4(v, sums)          sums[i] = sum_lanes(v[i]) for four vectors, sharing the shuffles where it pays
  *
- * and its name INSTRUCTION_SET, and the size of the kernels' tiles, which follows from the number of
- * registers: TILE_ROWS x TILE_CLASSES dot products at once, TILE_COLUMNS columns of an outer sum, TILE_OUTER numbers
- * times a vector of classes (a divisor of LANES).
+ * and its name INSTRUCTION_SET, and the register tiles of the kernels, which follow from the number of registers:
+ * TILE_ROWS x TILE_CLASSES dot products (dot_tiles.h), TILE_COLUMNS columns of an outer sum (sgd_update.h), and
+ * TILE_OUTER scalars times SLABS_PER_TILE vectors of classes (step_packed.h; a divisor of LANES).
  *
- * The number of lanes is fixed, and sums over lanes fold halves onto each other (lane i takes lane
- * i + LANES / 2, and so on), so that every instruction set with FMA gives the same bits.
+ * The number of lanes is fixed, and a sum over lanes folds halves onto each other (lane i takes lane
+ * i + LANES / 2, and so on), so every instruction set with FMA gives the same bits.
  */
-#ifndef FASTSOFTMAX_VECTOR_H
-#define FASTSOFTMAX_VECTOR_H
+#ifndef FASTSOFTMAX_SIMD_H
+#define FASTSOFTMAX_SIMD_H
 
 #include <string.h>
 
@@ -50,8 +52,9 @@ enum { LANES = 8 };
 #error "define FASTSOFTMAX_FLOAT32 or FASTSOFTMAX_FLOAT64"
 #endif
 
-/* 16 bytes of a row: blocks of that size are turned around without crossing them. */
-enum { COLUMNS_AT_ONCE = LANES / 4 };
+/* Columns in a block of the transpose: 16 bytes of a row, which are transposed within 16-byte parts of
+ * registers. */
+enum { COLUMNS_PER_TRANSPOSE = LANES / 4 };
 
 #if defined(FASTSOFTMAX_AVX512)
 #include "simd/avx512.h"
@@ -65,7 +68,8 @@ enum { COLUMNS_AT_ONCE = LANES / 4 };
 #error "define the instruction set, FASTSOFTMAX_PORTABLE for example"
 #endif
 
-/* a - b * c, rounded once where the instruction set can; else 0, as then it would be all rounding. */
+/* Return a - b * c, rounded once where the instruction set can; else 0, as the result would be rounding
+ * error alone. */
 ALWAYS_INLINE double exact_remainder(double a, double b, double c) {
 #if defined(FASTSOFTMAX_PORTABLE)
     return 0 * (a + b + c);
@@ -74,11 +78,11 @@ ALWAYS_INLINE double exact_remainder(double a, double b, double c) {
 #endif
 }
 
-/* load_columns of rows at the same distance from each other. */
-ALWAYS_INLINE void load_spaced_columns(const real *p, size_t stride, vec *v) {
+/* Do load_transposed on rows `stride` elements apart. */
+ALWAYS_INLINE void load_transposed_strided(const real *p, size_t stride, vec *v) {
     const real *rows[LANES];
     UNROLL for (int i = 0; i < LANES; ++i) rows[i] = p + (size_t)i * stride;
-    load_columns(rows, 0, v);
+    load_transposed(rows, 0, v);
 }
 
 #endif

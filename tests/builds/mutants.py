@@ -73,14 +73,14 @@ MUTANTS = [
     Mutant(
         "a stale loss of the last row of a block",
         "csrc/kernels/softmax_transposed.h",
-        "        losses[i] = loss_of_row[i];\n        n_invalid",
-        "        if (n_rows < LANES || i + 1 < n_rows) losses[i] = loss_of_row[i];\n        n_invalid",
+        "        losses[i] = row_losses[i];\n        n_invalid",
+        "        if (n_rows < LANES || i + 1 < n_rows) losses[i] = row_losses[i];\n        n_invalid",
     ),
     Mutant(
         "a gradient that does not leave out the label",
         "csrc/kernels/softmax_transposed.h",
-        "store(columns[k], select_equal(label, broadcast((real)k), gradient_of_label, gradient));",
-        "store(columns[k], gradient); (void)gradient_of_label;",
+        "store(columns[k], select_equal(label, broadcast((real)k), label_gradient, gradient));",
+        "store(columns[k], gradient); (void)label_gradient;",
     ),
     Mutant(
         "the wrong lane where a block has more rows than the kernel takes at once",
@@ -96,13 +96,13 @@ MUTANTS = [
     ),
     Mutant(
         "a dropped L2 penalty",
-        "csrc/kernels/linear.h",
+        "csrc/kernels/sgd_update.h",
         "gradient = fmadd(step->twice_l2, w, gradient);",
         "",
     ),
     Mutant(
         "Nesterov's momentum is the usual one",
-        "csrc/kernels/linear.h",
+        "csrc/kernels/sgd_update.h",
         "if (!step->nesterov) return add(w, v);",
         "return add(w, v);",
     ),

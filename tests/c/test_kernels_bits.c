@@ -321,8 +321,8 @@ static void outer_sum_case(const struct shape *s) {
     hash_reals(out, s->c * s->d);
 }
 
-static struct rule rule_of(const struct shape *s) {
-    return (struct rule){
+static struct sgd_rule rule_of(const struct shape *s) {
+    return (struct sgd_rule){
         .rate = 0.1,
         .l2 = option(s, 0) ? 0.03 : 0,
         .l1 = option(s, 1) ? 0.02 : 0,
@@ -340,7 +340,7 @@ static const void *const *rows_in(const char *start, size_t n, size_t stride) {
 
 /* A step with many classes, there and back: all slabs at once or, of every other shape, one by one. */
 static void packed_case(const struct shape *s) {
-    struct rule rule = rule_of(s);
+    struct sgd_rule rule = rule_of(s);
     size_t lanes = kernels->lanes, size = kernels->element_size, n_strips = s->stride / lanes;
     size_t n_slabs = (s->c + lanes - 1) / lanes, n_blocks = (s->n + lanes - 1) / lanes;
     size_t columns = n_slabs * lanes, block_stride = (s->stride + 1) * lanes;
@@ -442,7 +442,7 @@ static void packed_gradient_case(const struct shape *s) {
 /* A step with few classes, in two panels where there are two vectors of features. */
 static void panels_case(const struct shape *s) {
     if (s->c > FEW_CLASSES) return;
-    struct rule rule = rule_of(s);
+    struct sgd_rule rule = rule_of(s);
     size_t lanes = kernels->lanes, n_vectors = s->stride / lanes;
     size_t n_blocks = (s->n + lanes - 1) / lanes, block = lanes * s->c;
     size_t cut = n_vectors / 2 * lanes, n_panels = cut ? 2 : 1;
@@ -479,7 +479,7 @@ static void panels_case(const struct shape *s) {
 /* A step with few classes on short rows, in two chunks where there are two samples. */
 static void short_rows_case(const struct shape *s) {
     if (s->c > FEW_CLASSES) return;
-    struct rule rule = rule_of(s);
+    struct sgd_rule rule = rule_of(s);
     size_t lanes = kernels->lanes, size = kernels->element_size, block = lanes * s->c;
     size_t n_blocks = (s->n + lanes - 1) / lanes, stride = s->c * (s->stride + lanes);
     size_t cut = s->n / 2, n_chunks = cut ? 2 : 1, starts[] = {0, cut ? cut : s->n, s->n};
@@ -526,7 +526,7 @@ static void short_rows_case(const struct shape *s) {
 static void convert_case(const struct shape *s) {
     static const size_t sizes[] = {[UINT8] = 1, [FLOAT16] = 2, [FLOAT32] = 4, [REAL] = 0};
     static const void *rows[64 + ROWS_AHEAD];
-    enum number number = (enum number)(s->number % 4);
+    enum input_dtype number = (enum input_dtype)(s->number % 4);
     size_t size = sizes[number] ? sizes[number] : kernels->element_size;
     char *X = array_of(DATA, s->n * s->d, size);
     for (size_t i = 0; i < s->n * s->d; ++i) {
@@ -558,7 +558,7 @@ static void column_sums_case(const struct shape *s) { /* d columns */
 }
 
 static void penalty_case(const struct shape *s) { /* of c * d weights, as they lie */
-    struct rule rule = rule_of(s);
+    struct sgd_rule rule = rule_of(s);
     size_t n = s->c * s->d;
     void *weights = uniforms(WEIGHTS, n), *gradient = option(s, 2) ? stale(OUT, n) : NULL;
     for (size_t j = 0; j < n; j += 1 + below(9)) put(weights, j, below(2) ? 0.0 : -0.0);
@@ -611,7 +611,7 @@ static void sparse_case(const struct shape *s) {
     int has_momentum = has_penalty && below(2);
     struct penalty_prefix prefixes[3] = {{1, 1, 0}};
     struct momentum_map maps[4];
-    struct rule rule = {.rate = 0.1, .momentum = 0.9, .nesterov = option(s, 2)};
+    struct sgd_rule rule = {.rate = 0.1, .momentum = 0.9, .nesterov = option(s, 2)};
     uint32_t steps[2 * MANY_FEATURES] = {0};
     struct sparse_weights weights = {
         .start = stale(WEIGHTS, s->d * columns),

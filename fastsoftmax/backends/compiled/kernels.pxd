@@ -25,12 +25,12 @@ cdef extern from "kernels/kernel_table.h" nogil:
         ROWS_AHEAD
         FEW_CLASSES
         PANEL_VECTORS
-        MOST_PANELS
-        SLABS_AT_ONCE
+        MOST_PANELS "MAX_PANELS"
+        SLABS_AT_ONCE "SLABS_PER_TILE"
         SPARSE_ROWS_AHEAD
         SPARSE_SLAB_VECTORS
 
-    struct step_rule "rule":
+    struct step_rule "sgd_rule":
         double rate, l2, l1, momentum
         int nesterov, subgradient
         ptrdiff_t to_sums, intercept_to_sums
@@ -43,7 +43,7 @@ cdef extern from "kernels/kernel_table.h" nogil:
         WHOLE_ROWS
         NO_ROWS
 
-    enum number_kind "number":
+    enum number_kind "input_dtype":
         UINT8
         FLOAT16
         FLOAT32

@@ -1,11 +1,11 @@
 /* Numbers of other types into those of the kernels, and their moments. */
 #include "case.h"
 
-static size_t size_of(enum number number) {
+static size_t size_of(enum input_dtype number) {
     return (size_t[]){1, 2, 4, kernels->element_size}[number];
 }
 
-static void *any_numbers(size_t n, enum number number) {
+static void *any_numbers(size_t n, enum input_dtype number) {
     uint8_t *array = allocate(n * size_of(number));
     state = below(256);
     if (number == REAL) {
@@ -28,7 +28,7 @@ static double of_half(uint16_t bits) {
     return sign * (exponent ? ldexp(1024 + mantissa, exponent - 25) : ldexp(mantissa, -24));
 }
 
-static double number_at(const void *array, size_t i, enum number number) {
+static double number_at(const void *array, size_t i, enum input_dtype number) {
     const char *place = (const char *)array + i * size_of(number);
     if (number == UINT8) return *(const uint8_t *)place;
     if (number == REAL) return get(place, 0);
@@ -41,7 +41,7 @@ static double number_at(const void *array, size_t i, enum number number) {
 static void convert_case(void) {
     function_name = "convert";
     size_t n = 1 + below(20), d = 1 + below(80), lanes = kernels->lanes;
-    enum number number = (enum number)below(4);
+    enum input_dtype number = (enum input_dtype)below(4);
     size_t first = below(2) && d > lanes ? lanes : 0, stride = whole_vectors(d);
     const void **rows = allocate((n + ROWS_AHEAD) * sizeof *rows);
     const void *byte = allocate(1);
@@ -77,7 +77,8 @@ static void convert_case(void) {
 static void moments_case(void) {
     function_name = "moments";
     size_t n = 1 + below(200), d = 1 + below(80);
-    enum number number = kernels->element_size == sizeof(float) ? UINT8 : (enum number)below(4);
+    enum input_dtype number = kernels->element_size == sizeof(float) ? UINT8
+                                                                     : (enum input_dtype)below(4);
     size_t size = size_of(number), stride = d + below(3);
     is_moderate &= number == UINT8;
     const char *rows = any_numbers((n - 1) * stride + d, number);

@@ -69,7 +69,8 @@ static void sparse_case(void) {
     const void *inverse_scale = below(2) ? fixed(numbers(d)) : NULL;
     struct sparse_weights w = {stale(d * columns),         d,        c, wide, inverse_scale,
                                has_penalty ? steps : NULL, prefixes, 0, NULL, NULL};
-    struct rule rule = {.rate = 0.1, .momentum = has_momentum ? 0.9 : 0, .nesterov = (int)below(2)};
+    struct sgd_rule rule = {
+        .rate = 0.1, .momentum = has_momentum ? 0.9 : 0, .nesterov = (int)below(2)};
     void *of_intercept = has_momentum ? numbers(c) : NULL;
     if (has_momentum) {
         w.velocity = allocate(d * columns * size);

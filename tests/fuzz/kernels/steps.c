@@ -1,10 +1,10 @@
 /* Steps of training on dense rows. */
 #include "case.h"
 
-static struct rule rule_of(void) {
+static struct sgd_rule rule_of(void) {
     size_t bits = below(64);
     static const double rates[] = {0.1, 1e-30, 1e30, 3};
-    return (struct rule){
+    return (struct sgd_rule){
         .rate = rates[below(4)],
         .l2 = bits & 1 ? 0.03 : 0,
         .l1 = bits & 2 ? 0.02 : 0,
@@ -14,8 +14,8 @@ static struct rule rule_of(void) {
     };
 }
 
-static void record_penalty(const struct rule *rule, const double *squares, const double *magnitudes,
-                           size_t n) {
+static void record_penalty(const struct sgd_rule *rule, const double *squares,
+                           const double *magnitudes, size_t n) {
     if (rule->l2 != 0) record_doubles(squares, n);
     if (rule->l1 != 0) record_doubles(magnitudes, n);
 }
@@ -23,7 +23,7 @@ static void record_penalty(const struct rule *rule, const double *squares, const
 /* A step with few classes, in two panels where there are two vectors of features. */
 static void panels_case(void) {
     function_name = "panels";
-    struct rule rule = rule_of();
+    struct sgd_rule rule = rule_of();
     size_t n = 1 + below(40), d = 1 + below(80), c = 1 + below(FEW_CLASSES), lanes = kernels->lanes;
     size_t stride = whole_vectors(d), n_vectors = stride / lanes, block = lanes * c;
     size_t n_blocks_of_rows = (n + lanes - 1) / lanes, with_labels = below(3);
@@ -64,7 +64,7 @@ static void panels_case(void) {
 /* A step with few classes on short rows, in two chunks where there are two samples. */
 static void short_rows_case(void) {
     function_name = "short_rows";
-    struct rule rule = rule_of();
+    struct sgd_rule rule = rule_of();
     size_t n = 1 + below(40), d = 1 + below(80), c = 1 + below(FEW_CLASSES), lanes = kernels->lanes;
     size_t block = lanes * c, wide = whole_vectors(d), stride = c * (wide + lanes);
     size_t cut = n / 2, n_chunks = cut ? 2 : 1, starts[] = {0, cut ? cut : n, n};
@@ -125,7 +125,7 @@ static char *blocks_of(const void *const *rows, size_t n, size_t d, size_t block
 /* A step with many classes, there and back: all slabs at once or one by one. */
 static void packed_case(void) {
     function_name = "packed";
-    struct rule rule = rule_of();
+    struct sgd_rule rule = rule_of();
     size_t n = 1 + below(40), d = 1 + below(80), c = 1 + below(48), lanes = kernels->lanes;
     if (below(16) == 15) d += 128; /* more than one sum of features */
     size_t stride = whole_vectors(d), n_slabs = (c + lanes - 1) / lanes,
