@@ -9,7 +9,7 @@ copies of the gradient, nor features without looking for them. With one slab the
 cdef double MIN_FACTOR = 1e-3
 cdef double MIN_PRODUCT = 1e-100
 # The same where |A| * C of step_sparse.h, of which differences are taken, is more than this many times the
-# sum of the thresholds, which only factors beyond 1 can make it: what they add to C would then be lost in it.
+# sum of the thresholds, which only factors beyond 1 can make it: then what they add to C would be lost.
 cdef double MAX_GROWTH = 2
 # ... and where that sum is close to overflow.
 cdef double MAX_THRESHOLDS = 1e100
