@@ -10,6 +10,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import numpy as np
 import pytest
 from covering import pairs, select, values
+from step_algorithms import DENSE_TRAINERS, forced
 from variants import BACKENDS, LAYOUTS
 
 from fastsoftmax.backends import get_backend
@@ -60,6 +61,16 @@ def backend(request):
 def kernels(backend):
     """A backend itself: the functions of `fastsoftmax.backends.Backend`."""
     return get_backend(backend)
+
+
+@pytest.fixture(params=DENSE_TRAINERS, ids=str)
+def trainer(request):
+    """What trains on dense rows: a backend, the compiled one once by each of its step algorithms.
+
+    `pytest.mark.parametrize("trainer", ALL_TRAINERS, indirect=True, ids=str)` has sparse rows too.
+    """
+    with forced(request.param.algorithm):
+        yield request.param
 
 
 @pytest.fixture(params=[np.float32, np.float64], ids=["float32", "float64"])

@@ -42,7 +42,7 @@ def reason_against(backend: str) -> str | None:
     """
     try:
         return why_unavailable(backend)
-    except ValueError as error:  # FASTSOFTMAX_ISA
+    except ValueError as error:  # FASTSOFTMAX_ISA, FASTSOFTMAX_STEP
         raise CommandError(str(error)) from None
 
 

@@ -107,8 +107,9 @@ def run(arguments: argparse.Namespace) -> int:
         others, absent = peers.seconds_an_epoch(X, y, arguments.batch_size, n_threads)
     if arguments.json != "-":
         n, d = X.shape
+        algorithm = f" ({p.epochs[0].step_algorithm})" if p.epochs[0].step_algorithm else ""
         print(
-            f"{arguments.backend}: {n}x{d}x{len(model.classes_)}, {X.dtype}, batch size "
+            f"{arguments.backend}{algorithm}: {n}x{d}x{len(model.classes_)}, {X.dtype}, batch size "
             f"{arguments.batch_size}, {arguments.epochs} epochs; {cpu_name()}\n"
         )
         print(p.table(), end="")

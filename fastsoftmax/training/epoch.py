@@ -230,6 +230,10 @@ def _note(
     if recorder.recorder is not None:
         n_classes, n_features = state.coef.shape
         n_values, bytes_of_value = float(n_samples * n_features), data.X.dtype.itemsize
+        dtype, is_sparse, algorithm = state.coef.dtype, isinstance(data.X, SparseRows), ""
+        if backend.name == "compiled":
+            compiled: Any = backend
+            algorithm = compiled.step_algorithm(n_features, n_classes, dtype, is_sparse)
         if isinstance(data.X, SparseRows):
             n_values = n_samples * len(data.X.values) / len(data.X)
             bytes_of_value += data.X.indices.itemsize
@@ -242,12 +246,13 @@ def _note(
                 n_features,
                 n_classes,
                 n_steps,
-                state.coef.dtype.name,
+                dtype.name,
                 n_values,
                 bytes_of_value,
-                data.X.dtype != state.coef.dtype or data.inverse_scale is not None,
+                data.X.dtype != dtype or data.inverse_scale is not None,
                 n_threads,
                 is_last,
+                algorithm,
             )
         )
 

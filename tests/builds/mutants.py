@@ -163,7 +163,7 @@ MUTANTS = [
     ),
     Mutant(
         "the mean of a last, smaller minibatch taken over a whole one",
-        "fastsoftmax/backends/compiled/epoch.pxi",
+        "fastsoftmax/backends/compiled/step_algorithm.pxi",
         "m.scale = 1.0 / batch.n",
         "m.scale = 1.0 / e.batch_size",
     ),
@@ -176,7 +176,7 @@ MUTANTS = [
     Mutant(
         "a step taken though its loss is not finite",
         "fastsoftmax/backends/compiled/step_packed.pxi",
-        "if isfinite(loss) or e.l2s != NULL:",
+        "if p.has_models or isfinite(loss):",
         "if True:",
     ),
     Mutant(
