@@ -228,9 +228,10 @@ def everything_of(
 
 def problem_over(everything: Everything, config: TrainingConfig) -> Problem:
     """Return what is trained on as a local fit has it."""
-    common, schedule, sizes = everything.survey.problem, config.schedule, None
+    common, n_samples = everything.survey.problem, everything.survey.n_samples
+    schedule, sizes = config.schedule, None
     if everything.step_size is not None:
-        schedule, sizes = with_step_size(schedule, everything.step_size, len(everything), None)
+        schedule, sizes = with_step_size(schedule, everything.step_size, n_samples, None)
     return Problem(config, everything, common.classes, common.mean_weight, schedule, sizes)
 
 
