@@ -2,9 +2,9 @@
 
     python tests/builds/mutants.py [OPTION OF PYTEST...] [NAME...]
 
-With `--quick=always` it says what `make test` finds, with `--pairs` what `make test-all` does. Each is compiled
-and tested by itself, which takes minutes, until the first test fails. Prints which one that is; the exit code is
-1 where a bug was not found, or where the code it changes is no longer there.
+With `--quick=always` it says what `make test` finds, with `--pairs` what `make test-all` does. Each is
+compiled and tested by itself, which takes minutes, until the first test fails. Prints which one that is;
+the exit code is 1 where a bug was not found, or where the code it changes is no longer there.
 """
 
 import os
