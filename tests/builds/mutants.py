@@ -200,8 +200,8 @@ MUTANTS = [
     Mutant(
         "the mean over a whole minibatch where the last one is smaller, in NumPy",
         "fastsoftmax/backends/minibatches.py",
-        "                1.0 / len(rows),\n",
-        "                1.0 / batch_size,\n",
+        "            1.0 / len(rows),\n",
+        "            1.0 / batch_size,\n",
     ),
     Mutant(
         "the weights of other rows",
