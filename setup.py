@@ -12,8 +12,9 @@ FASTSOFTMAX_KERNELS=avx2
     Build the kernels of one instruction set alone, or of several with spaces between them, as `make quick`
     does: what imports the core must have a CPU for one of them.
 
-Objects stay in build/objects, with what each was compiled from: the next build, whether it is pip's or that of
-`setup.py build_ext --inplace`, compiles those alone whose sources, headers or flags have changed.
+Objects stay in build/objects, with a list of what each was compiled from. The next build, whether it is
+pip's or that of `setup.py build_ext --inplace`, compiles those alone whose sources, headers or flags have
+changed.
 """
 
 import os

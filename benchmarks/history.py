@@ -1,8 +1,9 @@
 """`python -m benchmarks.history`: what the guard measures, kept for each version.
 
-Measures the ratios of guard_cases.py and writes them to benchmarks/history/VERSION.json, with the date and the
-machine, and all versions beside each other to README.md in the same folder. A version that is there already is
-measured again. Ratios are comparable where the machines are alike, and measured with nothing else running.
+Measures the ratios of guard_cases.py and writes them to benchmarks/history/VERSION.json, with the date
+and the machine, and all versions beside each other to README.md in the same folder. A version that is
+there already is measured again. Ratios are comparable where the machines are alike, and measured with
+nothing else running.
 """
 
 import argparse
@@ -30,9 +31,9 @@ _COMMAND = "python -m benchmarks.history"
 _FOLDER = Path(__file__).with_name("history")
 _INTRODUCTION = """# Ratios over versions
 
-`make history` writes this page and the file of the present version: see `benchmarks/history.py`. A number says how
-many times as long as the compiled backend NumPy takes; of "threads", one thread over two; of "beside", an epoch
-beside that many busy processes over one on a quiet machine, where less is better.
+`make history` writes this page and the file of the present version: see `benchmarks/history.py`. A number
+says how many times as long as the compiled backend NumPy takes; of "threads", one thread over two; of
+"beside", an epoch beside that many busy processes over one on a quiet machine, where less is better.
 """
 
 

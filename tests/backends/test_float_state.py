@@ -122,6 +122,7 @@ def bits(found):
 
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS.keys())
+@pytest.mark.costly
 def test_the_bits_of_a_call_are_those_of_the_default_state(call):
     expected = bits(call(1))
     for name in STATES:

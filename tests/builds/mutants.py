@@ -2,9 +2,9 @@
 
     python tests/builds/mutants.py [OPTION OF PYTEST...] [NAME...]
 
-With `--quick=always` it says what `make test` finds, with `--pairs` what `make test-all` does. Each is compiled
-and tested by itself, which takes minutes, until the first test fails. Prints which one that is; the exit code is
-1 where a bug was not found, or where the code it changes is no longer there.
+With `--quick=always` it says what `make test` finds, with `--pairs` what `make test-all` does. Each is
+compiled and tested by itself, which takes minutes, until the first test fails. Prints which one that is;
+the exit code is 1 where a bug was not found, or where the code it changes is no longer there.
 """
 
 import os
@@ -200,8 +200,8 @@ MUTANTS = [
     Mutant(
         "the mean over a whole minibatch where the last one is smaller, in NumPy",
         "fastsoftmax/backends/minibatches.py",
-        "                1.0 / len(rows),\n",
-        "                1.0 / batch_size,\n",
+        "            1.0 / len(rows),\n",
+        "            1.0 / batch_size,\n",
     ),
     Mutant(
         "the weights of other rows",

@@ -1,12 +1,13 @@
-"""What `make quick` runs: compiles what has changed since the last build, and runs tests of the changed files.
+"""What `make quick` runs: compiles what is newer than the core, and runs tests of the changed files.
 
     python tests/builds/quick_loop.py [EXPRESSION]
 
-Changed is what differs from the last commit. Of a C or Cython file, csrc/README.md names the tests, of which
-those of the compiled backend run; of a module, the test file of its name in its room, or else the room; of a
-test file, itself. Tests run in the quick selection and, where an EXPRESSION of pytest's -k is given, those
-alone that it selects. Kernels are compiled for one instruction set, which FASTSOFTMAX_ISA may name; setup.py
-leaves a note of that, from which make knows to compile the others before anything else runs.
+Changed is what differs from the last commit. Of a C or Cython file, csrc/README.md names the tests, of
+which those of the compiled backend run; of a module, the test file of its name in its room, or else the
+room; of a test file, itself. Tests run in the quick selection and, where an EXPRESSION of pytest's -k is
+given, those alone that it selects. Kernels are compiled for one instruction set, which FASTSOFTMAX_ISA
+may name; setup.py leaves a note of that, from which make knows to compile the others before anything
+else runs.
 """
 
 import os

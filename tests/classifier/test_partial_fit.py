@@ -43,6 +43,7 @@ FIRST = {
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
 @pytest.mark.parametrize("table", [load_wine, load_breast_cancer], ids=["wine", "cancer"])
 @pytest.mark.parametrize("first", FIRST)
+@pytest.mark.costly
 def test_a_first_chunk_that_says_nothing(first, table, momentum):
     X, y = mixed(table)
     model = SoftmaxClassifier(standardize=True, momentum=momentum, random_state=0)

@@ -1,10 +1,9 @@
-"""The command line: what it prints, what it saves, and how it says no."""
+"""`fastsoftmax bench`: what it measures, prints and saves, and how it says no."""
 
 import io
 import json
 import os
 import pty
-import re
 import subprocess
 import sys
 from functools import partial
@@ -12,6 +11,10 @@ from statistics import median
 
 import numpy as np
 import pytest
+from command_line import (
+    error_of,
+    run,
+)
 from rich.console import Console
 from threadpoolctl import threadpool_info
 
@@ -27,257 +30,15 @@ from fastsoftmax.datasets import load_digits
 from fastsoftmax.profiling import provenance
 
 SMALL = ("bench", "--shape", "300x5x3", "--epochs", "2", "--batch-size", "50", "--no-plot")
+
+
 AVAILABLE = [name for name in ORDER if why_unavailable(name) is None]
-
-
-def run(capsys, *arguments):
-    """Exit code, standard output, standard error."""
-    code = main(arguments)
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
 
 
 def record_of(capsys, *arguments):
     code, out, _ = run(capsys, *arguments, "--json", "-")
     assert code == 0
     return json.loads(out)
-
-
-def error_of(capsys, *arguments, code=2):
-    """The one line of an error."""
-    ended, out, err = run(capsys, *arguments)
-    assert (ended, out) == (code, "")
-    assert err.count("\n") == 1
-    assert "Traceback" not in err
-    return err
-
-
-def python(code, **environment):
-    return subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-
-
-# The command itself
-
-
-def test_without_arguments_it_prints_help(capsys):
-    code, out, err = run(capsys)
-    assert (code, err) == (0, "")
-    assert out.startswith("usage: fastsoftmax")
-    assert "bench" in out
-    assert "info" in out
-
-
-@pytest.mark.parametrize(
-    "command",
-    [(), *((name,) for name in ("bench", "info", "train", "predict", "evaluate", "plot"))],
-)
-def test_help_has_examples(capsys, command):
-    code, out, _ = run(capsys, *command, "--help")
-    assert code == 0
-    assert "examples:\n" in out
-    assert all(len(line) <= 88 for line in out.split("examples:")[1].splitlines())
-
-
-def test_version(capsys):
-    assert run(capsys, "--version") == (0, f"fastsoftmax {__version__}\n", "")
-
-
-def test_it_runs_as_a_module():
-    ran = subprocess.run(
-        [sys.executable, "-m", "fastsoftmax", "--version"], capture_output=True, text=True
-    )
-    assert (ran.returncode, ran.stdout) == (0, f"fastsoftmax {__version__}\n")
-
-
-def test_a_reader_that_closes_its_pipe_sees_no_traceback():
-    command = [sys.executable, "-m", "fastsoftmax", "info"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        process.stdout.close()
-        assert process.stderr.read() == b""
-    assert process.returncode == 1
-
-
-@pytest.mark.parametrize("command", ["info", "bench"])
-def test_ctrl_c_ends_without_a_traceback(capsys, monkeypatch, command):
-    def interrupted(*_):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(machine, "why_unavailable", interrupted)
-    arguments = SMALL if command == "bench" else ("info",)
-    assert error_of(capsys, *arguments, code=130) == f"fastsoftmax {command}: interrupted\n"
-
-
-@pytest.mark.parametrize(
-    ("arguments", "names"),
-    [
-        (("--epochs", "0"), "--epochs"),
-        (("--epochs", "many"), "--epochs"),
-        (("--epochs",), "--epochs"),
-        (("--batch-size", "-1"), "--batch-size"),
-        (("--threads", "0"), "--threads"),
-        (("--threads", "1.5"), "--threads"),
-        (("--seed", "-1"), "--seed"),
-        (("--seed", "x"), "--seed"),
-        (("--learning-rate", "0"), "--learning-rate"),
-        (("--learning-rate", "x"), "--learning-rate"),
-        (("--learning-rate", "nan"), "--learning-rate"),
-        (("--learning-rate", "inf"), "--learning-rate"),
-        (("--dtype", "float16"), "--dtype"),
-        (("--shape", "10x10"), "--shape"),
-        (("--shape", "10x-1x3"), "--shape"),
-        (("--shape", "10x0x3"), "--shape"),
-        (("--shape", "10x3x1"), "--shape"),
-        (("--shape", "9" * 5000 + "x3x3"), "--shape"),
-        (("--shape", "1000000000000x1000x2"), "--shape"),
-        (("--shape", "9x3x1000000000000"), "--shape"),
-        (("--backends", "fast"), "--backends"),
-        (("--backends", ""), "--backends"),
-        (("--backends", "naive,naive"), "--backends"),
-        (("--backends", "auto"), "--backends"),
-        (("--plot", "no/such/folder/bench.png"), "--plot"),
-        (("--plot", "bench.nonsense"), "--plot"),
-        (("--plot", "bench"), "--plot"),
-        (("--plot", "."), "--plot"),
-        (("--json", "no/such/folder/bench.json"), "--json"),
-        (("--json", "."), "--json"),
-        (("--json", "a" * 300), "--json"),
-        (("--json", "one.png", "--plot", "one.png"), "--json"),
-        (("--json", "./fastsoftmax-bench.png"), "--json"),
-        (("--plot", "one.png", "--no-plot"), "--no-plot"),
-        (("--no-plot", "--plot", "one.png"), "--plot"),
-        (("--nonsense",), "--nonsense"),
-        (("--epoch", "3"), "--epoch"),  # no abbreviations: they break when an option is added
-    ],
-)
-def test_bad_arguments_are_one_line_that_names_the_option(capsys, monkeypatch, arguments, names):
-    monkeypatch.setattr(timing.Run, "run_epoch", None)  # nothing is trained before the error
-    err = error_of(capsys, "bench", *arguments)
-    assert names in err
-    assert err.startswith("fastsoftmax")
-    assert ": error: " in err
-
-
-def test_unknown_commands_are_an_error_that_lists_those_there_are(capsys):
-    err = error_of(capsys, "learn")
-    assert "learn" in err
-    assert "bench" in err
-    assert "train" in err
-
-
-def test_a_file_that_is_missing_where_none_is_expected_to_be_is_one_line(capsys, monkeypatch):
-    def damaged_install(**_):
-        raise FileNotFoundError(2, "No such file or directory", "digits.csv.gz")
-
-    monkeypatch.setattr(workload.datasets, "load_digits", damaged_install)
-    err = error_of(capsys, "bench", "--no-plot", code=1)
-    assert err == "fastsoftmax bench: error: digits.csv.gz: no such file or directory\n"
-
-
-def test_a_file_that_may_not_be_written_is_one_line(capsys, monkeypatch, tmp_path):
-    # What the system says to others than root.
-    monkeypatch.setattr(os, "access", lambda *_: False)
-    err = error_of(capsys, *SMALL, "--json", str(tmp_path / "a.json"))
-    assert f"argument --json: '{tmp_path / 'a.json'}' cannot be written" in err
-
-
-# info
-
-
-def test_info_names_versions_machine_and_backends(capsys):
-    code, out, err = run(capsys, "info")
-    assert (code, err) == (0, "")
-    values = dict(line.split("  ", 1) for line in out.splitlines())
-    values = {key: value.strip() for key, value in values.items()}
-    assert values["fastsoftmax"] == __version__
-    assert values["NumPy"] == np.__version__
-    assert values["Python"].startswith(f"{sys.version_info.major}.{sys.version_info.minor}.")
-    assert values["CPU"] == provenance.cpu_name() != ""
-    assert values["threads"].startswith(f"{default_n_threads()} (")
-    for name in NAMES:
-        assert values[f"backend {name}"].startswith("available" if name in AVAILABLE else "not ")
-    assert sum('("auto")' in value for value in values.values()) == 1
-
-
-def test_info_needs_numpy_alone():
-    packages = ("numba", "scipy", "sklearn", "matplotlib", "rich", "threadpoolctl")
-    ran = python(
-        f"import sys; sys.modules.update(dict.fromkeys({packages}));"
-        "from fastsoftmax.cli import main; sys.exit(main(['info']))"
-    )
-    assert (ran.returncode, ran.stderr) == (0, "")
-    (line,) = [line for line in ran.stdout.splitlines() if line.startswith("backend numba")]
-    assert "not available: " in line
-    assert line.endswith("; pip install numba")
-
-
-def test_info_says_where_the_number_of_threads_comes_from(capsys, monkeypatch):
-    monkeypatch.delenv("FASTSOFTMAX_NUM_THREADS", raising=False)
-    monkeypatch.setenv("OMP_NUM_THREADS", "7")
-    assert "7 (from OMP_NUM_THREADS)" in run(capsys, "info")[1]
-    monkeypatch.setenv("FASTSOFTMAX_NUM_THREADS", "3")
-    assert "3 (from FASTSOFTMAX_NUM_THREADS)" in run(capsys, "info")[1]
-    monkeypatch.delenv("FASTSOFTMAX_NUM_THREADS")
-    monkeypatch.setenv("OMP_NUM_THREADS", "nonsense")
-    assert "(from the CPUs that this process may use)" in run(capsys, "info")[1]
-
-
-@pytest.mark.parametrize("command", ["info", "bench"])
-def test_an_invalid_number_of_threads_in_the_environment_is_one_line(capsys, monkeypatch, command):
-    monkeypatch.setenv("FASTSOFTMAX_NUM_THREADS", "none")
-    assert "FASTSOFTMAX_NUM_THREADS" in error_of(capsys, command)
-
-
-@pytest.mark.parametrize("command", ["info", "bench"])
-def test_an_invalid_instruction_set_in_the_environment_is_one_line(capsys, monkeypatch, command):
-    def refused(name):
-        if name == "compiled":
-            raise ValueError("FASTSOFTMAX_ISA must be one of avx2, portable")
-
-    monkeypatch.setattr(machine, "why_unavailable", refused)
-    assert "FASTSOFTMAX_ISA" in error_of(capsys, command)
-
-
-def test_the_instruction_set_in_use_is_among_those_listed(capsys):
-    sets = machine.instruction_sets()
-    out = run(capsys, "info")[1]
-    if "compiled" in AVAILABLE:
-        used, available = sets
-        assert used in available
-        assert f"{used} (this CPU can run {', '.join(available)})" in out
-    else:
-        assert sets is None
-        assert "there is no compiled backend" in out
-
-
-def test_without_the_compiled_backend_info_says_there_is_no_instruction_set(capsys, monkeypatch):
-    reason = "no C compiler was there"
-    monkeypatch.setattr(
-        machine, "why_unavailable", lambda name: reason if name == "compiled" else None
-    )
-    code, out, _ = run(capsys, "info")
-    assert code == 0
-    assert re.search(r"^instruction set +none: there is no compiled backend$", out, re.MULTILINE)
-    assert re.search(rf"^backend compiled +not available: {reason}", out, re.MULTILINE)
-
-
-def test_a_system_without_proc_tells_the_architecture_and_no_memory(monkeypatch):
-    def none(*_, **__):
-        raise FileNotFoundError
-
-    monkeypatch.setattr(machine.Path, "read_text", none)
-    monkeypatch.setattr(provenance.platform, "processor", str)
-    monkeypatch.setattr(provenance.platform, "machine", lambda: "arm64")
-    assert provenance.cpu_name() == "arm64"
-    assert machine.available_memory() is None
-
-
-# bench
 
 
 @pytest.fixture(scope="module")
@@ -671,9 +432,6 @@ def test_a_turn_counts_the_mean_of_its_runs():
     for name, seconds in cost.items():
         assert timings[name].seconds == [seconds, 2 * seconds]
     assert timings["fast"].median == 1.5 * cost["fast"]
-
-
-# The table
 
 
 def comparison(**changes):

@@ -294,6 +294,7 @@ OVERHEAD = 20_000
     ],
     ids=["local", "two epochs a round", "all at once", "minibatches"],
 )
+@pytest.mark.costly
 def test_what_travels_between_processes_is_what_is_said(processes, make, parameters):
     X, _, collections = persisted(processes)
     before = sent(processes)

@@ -76,6 +76,7 @@ PARAMETERS = {
 
 
 @pytest.mark.parametrize("parameters", PARAMETERS.values(), ids=PARAMETERS.keys())
+@pytest.mark.costly
 def test_every_parameter_does_what_it_does_in_one_process(client, parameters):
     X, y = made_up()
     X = X * [1, 2, 5, 1, 1, 3] + 1
@@ -226,6 +227,7 @@ def test_the_start_is_what_is_asked_for(client, rng):
     [{"momentum": 0.5}, {"standardize": True, "eta0": "auto"}, {"class_weight": "balanced"}],
     ids=["momentum", "standardize", "weights"],
 )
+@pytest.mark.costly
 def test_the_bits_are_those_of_the_partitions_whatever_the_workers(clients, rng, parameters):
     X, y = made_up(n=400, d=30, c=5)
     X *= rng.exponential(size=X.shape) * 3

@@ -19,6 +19,7 @@ def twice(logits, labels, dlogits, n_threads):
 @pytest.mark.parametrize(
     ("n", "c"), [(1, 10), (7, 3), (128, 10), (50, 1000), (129, 2), (1000, 5), (3001, 33)]
 )
+@pytest.mark.costly
 def test_it_is_that_of_python(rng, dtype, n, c, n_threads):
     logits, labels = rng.normal(scale=4, size=(n, c)).astype(dtype), rng.integers(c, size=n)
     dlogits = np.full_like(logits, np.nan)
@@ -52,6 +53,7 @@ def in_one_iteration(*arguments):
     return in_parallel(*(array[np.newaxis] for array in arguments))
 
 
+@pytest.mark.costly
 def test_in_a_parallel_loop(rng, dtype):
     logits, labels = rng.normal(size=(5, 30, 4)).astype(dtype), rng.integers(4, size=(5, 30))
     dlogits = np.full_like(logits, np.nan)
@@ -80,6 +82,7 @@ def over(kind):
 @pytest.mark.parametrize(
     "kind", ["logits, later", "logits, a row later", "labels", "labels, at their end"]
 )
+@pytest.mark.costly
 def test_a_gradient_that_overlaps_is_refused(function, kind):
     logits, labels, dlogits, memory = over(kind)
     before = memory.copy()
@@ -104,6 +107,7 @@ def test_a_read_only_gradient_is_refused(function, tmp_path):
     assert unwritten == bytes(48)
 
 
+@pytest.mark.costly
 def test_read_only_inputs_and_in_place(dtype):
     logits, labels = np.zeros((2, 3), dtype), np.array([0, 1])
     expected, gradient = fastsoftmax.softmax_cross_entropy(logits, labels)

@@ -229,6 +229,7 @@ LABELS = [str, "a rather long name of class number {}".format, "one_word_of_many
     ],
     ids=str,
 )
+@pytest.mark.costly
 def test_titles_of_weights_can_be_read(n_classes, label, shape):
     model = fitted(
         coef_=np.ones((n_classes, np.prod(shape))), classes_=[label(k) for k in range(n_classes)]
@@ -327,6 +328,7 @@ def test_numbers_stand_out_from_their_cells():
 
 @pytest.mark.parametrize("label", LABELS)
 @pytest.mark.parametrize("n_classes", [1, 2, 10, 23, 100, 350])
+@pytest.mark.costly
 def test_a_confusion_matrix_can_be_read(n_classes, label):
     names = [label(k) for k in range(n_classes)]
     figure = plot_confusion_matrix(names, names, labels=names)
@@ -390,6 +392,7 @@ def test_a_name_has_one_colour_in_all_parts():
         plot_confusion_matrix(TRUE, PREDICTED, normalize=True),
     ],
 )
+@pytest.mark.costly
 def test_a_picture_can_be_saved(figure):
     assert png(figure).startswith(b"\x89PNG")
 

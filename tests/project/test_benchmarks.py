@@ -115,6 +115,7 @@ def test_the_soak_sees_its_process(tmp_path):
 
 
 @pytest.mark.parametrize("length", [["--minutes", "0"], ["--rounds", "9"], ["--threads", "0"]])
+@pytest.mark.costly
 def test_a_soak_too_short_is_refused(length):
     ran = run("benchmarks.soak", *length)
     assert ran.returncode == 2

@@ -42,6 +42,7 @@ def broken(tmp_path):
 
 
 @pytest.mark.parametrize("how", BROKEN)
+@pytest.mark.costly
 def test_info_says_why_a_broken_numba_is_not_available(broken, how):
     printed, _ = broken(["numba"], "-m", "fastsoftmax", "info", how=how)
     (line,) = [line for line in printed.splitlines() if line.startswith("backend numba")]
@@ -73,6 +74,7 @@ COMMANDS = {
 
 
 @pytest.mark.parametrize("package", COMMANDS)
+@pytest.mark.costly
 def test_a_command_that_needs_what_is_broken_ends_with_one_line(broken, tmp_path, package):
     (tmp_path / "t.csv").write_text("a,y\n1,0\n2,1\n")
     _, errors = broken([package], "-m", "fastsoftmax", *COMMANDS[package].split(), code=1)
@@ -105,6 +107,7 @@ CALLS = {
 
 @pytest.mark.parametrize("package", CALLS)
 @pytest.mark.parametrize("how", ["SystemError", "AttributeError"])
+@pytest.mark.costly
 def test_the_error_of_a_call_has_the_cause(broken, package, how):
     program = f"""
 import fastsoftmax

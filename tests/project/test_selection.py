@@ -22,6 +22,11 @@ def backend(request):
 def test_products(backend, dtype, n, m):
     pass
 
+@pytest.mark.costly
+@pytest.mark.parametrize("n", range(9))
+def test_with_costs(backend, n):
+    pass
+
 def test_alone():
     pass
 
@@ -38,7 +43,8 @@ def run(tmp_path):
     (tmp_path / "test_suite.py").write_text(SUITE)
     (tmp_path / "conftest.py").symlink_to(ROOT / "tests" / "conftest.py")
     (tmp_path / "pytest.ini").write_text(
-        f"[pytest]\ntestpaths = .\npythonpath = {support}\naddopts = -m 'not slow'\nmarkers = slow\n"
+        f"[pytest]\ntestpaths = .\npythonpath = {support}\naddopts = -m 'not slow'\n"
+        "markers =\n  slow\n  costly\n"
     )
 
     def run(*arguments):
@@ -55,7 +61,8 @@ def test_every_value_of_every_argument_is_there(run):
     names = {name.partition("::")[2] for name in run("--quick=unnamed", "-n0")}
     assert "test_alone" in names
     assert "test_long" not in names
-    products = [name.partition("[")[2][:-1].split("-") for name in names if "[" in name]
+    assert sum("with_costs" in name for name in names) == 2
+    products = [name.partition("[")[2][:-1].split("-") for name in names if "products[" in name]
     # The rows of parametrize("n, m") are wholes, and the compiled backend has all of them.
     assert {tuple(ids[-2:]) for ids in products if "compiled" in ids} == {
         ("1", "1"),
@@ -71,9 +78,9 @@ def test_every_value_of_every_argument_is_there(run):
     ("arguments", "n_tests"),
     [
         (["--quick=unnamed", "-k", "products"], 12),
-        (["--quick=unnamed", "test_suite.py"], 13),
-        (["--quick=unnamed", "-m", ""], 14),
-        ([], 13),
+        (["--quick=unnamed", "test_suite.py"], 31),
+        (["--quick=unnamed", "-m", ""], 32),
+        ([], 31),
     ],
 )
 def test_what_is_asked_for_by_name_is_run_in_full(run, arguments, n_tests):
@@ -86,7 +93,7 @@ def test_worker_processes_choose_the_same(run):
 
 def item(name, ids, **params):
     callspec = SimpleNamespace(_idlist=ids, params=params)
-    return SimpleNamespace(nodeid=name, callspec=callspec)
+    return SimpleNamespace(nodeid=name, callspec=callspec, iter_markers=lambda _: [])
 
 
 def test_the_selection_is_small_and_takes_turns():

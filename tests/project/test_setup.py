@@ -91,6 +91,41 @@ def test_a_compiler_that_is_not_there_is_said_to_be_missing(tmp_path):
     assert "no working C compiler" in err
 
 
+def test_what_has_not_changed_is_not_compiled_again(tmp_path):
+    # Notes that it was called, and writes an object and, as GCC does, over two lines what it includes.
+    script = """
+echo called >> calls
+while [ "$1" != -o ]; do shift; done
+: > "$2"
+printf '%s: a.c \\\\\\n a.h\\n' "$2" > "${2%.o}.d"
+"""
+    (tmp_path / "a.c").touch()
+    (tmp_path / "a.h").touch()
+    code = """
+import os, time
+def compiled(flags, later=()):
+    for name in later:
+        os.utime(name, (time.time() + 5, time.time() + 5))
+    before = len(open("calls").readlines()) if os.path.exists("calls") else 0
+    build._compile([module["Unit"]("a.c", "objects", [], [], flags)])
+    return len(open("calls").readlines()) - before
+for name in ("a.c", "a.h"):
+    os.utime(name, (1, 1))
+build.force = False
+print(compiled(["-O1"]), compiled(["-O1"]), compiled(["-O2"]), compiled(["-O2"]))
+print(compiled(["-O2"], ["a.h"]))
+os.utime("a.h", (1, 1))
+print(compiled(["-O2"]), compiled(["-O2"], ["a.c"]))
+os.utime("a.c", (1, 1))
+print(compiled(["-O2"]))
+os.remove("a.h")
+print(compiled(["-O2"]))
+"""
+    code, out, err = after_loading(code, tmp_path, CC=compiler_in(tmp_path, script))
+    assert (code, err) == (0, "")
+    assert out.split() == ["1", "0", "1", "0", "1", "0", "1", "0", "1"]
+
+
 @pytest.mark.parametrize("variable", ["CC", "CFLAGS", "CPPFLAGS", "LDFLAGS"])
 def test_fast_math_is_taken_out_of_every_command(tmp_path, variable):
     program = ["some-cc"] if variable == "CC" else []

@@ -24,7 +24,9 @@ def _backend(item):
 
 
 def values(item):
-    """The values of an item's arguments, those of the compiled backend kept apart."""
+    """An item's values, those of the compiled backend apart; of a costly item, its backend alone."""
+    if any(item.iter_markers("costly")):
+        return frozenset([_backend(item)])
     ids = _ids(item)
     thorough = [(THOROUGH, *value) for value in ids if _backend(item) == THOROUGH]
     return frozenset([*ids, *thorough])

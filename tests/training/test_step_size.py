@@ -131,6 +131,7 @@ def test_raw_pixels_never_diverge(rng, batch_size):
 
 
 @pytest.mark.parametrize("table", TABLES)
+@pytest.mark.costly
 def test_standardised_it_is_as_accurate_as_logistic_regression(table):
     X, y = TABLES[table](return_X_y=True)
     splits = StratifiedShuffleSplit(10, test_size=0.25, random_state=0)
