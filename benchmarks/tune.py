@@ -26,10 +26,10 @@ import sys
 import numpy as np
 from fastsoftmax import SoftmaxClassifier
 from fastsoftmax.datasets import make_linear_teacher
-n_samples, n_features, n_classes, batch_size, n_threads, standardize = map(int, sys.argv[1:])
+n_samples, n_features, n_classes, batch_size, n_threads, scales = map(int, sys.argv[1:])
 data = make_linear_teacher(n_samples, n_features, n_classes, dtype=np.float32)
 model = SoftmaxClassifier(
-    backend="compiled", batch_size=batch_size, n_jobs=n_threads, random_state=0, standardize=bool(standardize)
+    backend="compiled", batch_size=batch_size, n_jobs=n_threads, random_state=0, standardize=bool(scales)
 )
 model.partial_fit(data.X_train, data.y_train, np.arange(n_classes))
 for line in sys.stdin:
