@@ -13,7 +13,8 @@ JOBS ?= $(shell nproc 2>/dev/null || echo 1)
 BIN := $(VENV)/bin
 C_FILES := $(sort $(shell find csrc tests/c tests/fuzz -name '*.[ch]'))
 CYTHON_FILES := $(sort $(shell find fastsoftmax -name '*.pyx' -o -name '*.pxd' -o -name '*.pxi'))
-BUILD_INPUTS := pyproject.toml setup.py csrc/build_flags.sh $(filter csrc/%,$(C_FILES)) $(CYTHON_FILES)
+# build/partial is there where `make quick` has built a core of one instruction set.
+BUILD_INPUTS := pyproject.toml setup.py csrc/build_flags.sh $(filter csrc/%,$(C_FILES)) $(CYTHON_FILES) $(wildcard build/partial)
 
 TESTS_OF_THREADS := tests/arrays/test_threads.py tests/backends/test_processes.py tests/training/test_interruption.py
 TESTS_OF_MEMORY := -q --timeout=3000 -k "compiled and not numba" tests/training/test_epoch.py::test_one_step_of_a_kernel \
@@ -31,8 +32,22 @@ bench: $(VENV)/.bench ## the main job: train on real images with every backend a
 	$(BIN)/fastsoftmax bench $(ARGS)
 
 # The tests of a file share what takes long to set up.
-test: $(VENV)/.test ## all tests
-	$(BIN)/python -m pytest --numprocesses=$(JOBS) --dist=loadfile $(ARGS)
+PYTEST = $(BIN)/python -m pytest --numprocesses=$(JOBS) --dist=loadfile
+
+test: $(VENV)/.test ## every test, with each value of its arguments; make test ARGS="-k gradient" for all items of some
+	$(PYTEST) --quick=unnamed $(ARGS)
+
+test-all: $(VENV)/.test ## every test with combinations of values, those marked slow, and those next to PyTorch and JAX
+	$(PYTEST) --pairs -m "" $(ARGS)
+	@$(MAKE) --no-print-directory test-peers ARGS=
+
+# Not $(VENV)/.test itself, which would compile for every instruction set.
+quick: ## compile for this CPU what has changed, and run the tests of what is not committed; K=gradient for some of them
+	@test -e $(VENV)/.test || $(MAKE) --no-print-directory $(VENV)/.test
+	$(BIN)/python tests/builds/quick_loop.py $(if $(K),"$(K)")
+
+check-c: ## the C tests, without Python: exponential, threads, memory, bits of NEON; skips what lacks its tools
+	tests/c/check_all
 
 benchmarks: $(VENV)/.test ## the pytest-benchmark suites, the backends side by side
 	$(BIN)/python -m pytest benchmarks --benchmark-columns=median,iqr,rounds $(ARGS)
@@ -61,6 +76,9 @@ fuzz: ## feed kernels, readers and model files what a fuzzer makes; ARGS="--targ
 peers: ## compare with NumPy, PyTorch, JAX and scikit-learn; make peers ARGS="loss" for the loss core
 	@$(MAKE) --no-print-directory VENV=$(PEERS_VENV) $(PEERS_VENV)/.peers
 	$(PEERS_VENV)/bin/python -m benchmarks.peers $(or $(ARGS),epochs)
+
+history: $(VENV)/.test ## measure the ratios of guard, and keep them in benchmarks/history for this version: on a quiet machine
+	$(BIN)/python -m benchmarks.history $(ARGS)
 
 soak: $(VENV)/.test ## a service's calls for minutes in one process: memory, files and bits stay as they are
 	$(BIN)/python -m benchmarks.soak $(ARGS)
@@ -95,7 +113,7 @@ profile-build: $(VENV)/.test ## compile again optimised, with symbols and frame 
 debug: export FASTSOFTMAX_BUILD := debug
 profile-build: export FASTSOFTMAX_BUILD := profile
 release debug profile-build:
-	$(INSTALL) --no-deps --editable .
+	$(call COMPILE,--inplace)
 
 asan ubsan: $(VENV)/.test ## the tests with AddressSanitizer, or UndefinedBehaviorSanitizer, in C and Cython
 	tests/builds/instrumented $@ $(BIN)/python $(ARGS)
@@ -120,9 +138,21 @@ clean: ## remove everything that make made, the environment included
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 # One stamp for each extra. An extra holds the one before it, so its stamp stands for both.
+# The compiler works while packages are downloaded. Where nothing but a source has changed, it alone has to.
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
-install_extra = @echo "installing fastsoftmax[$(1)] into $(VENV): downloads packages and compiles"; \
-	$(INSTALL) --editable ".[$(1)]"
+BUILD_REQUIRES = import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")
+# What compilers warn of is for those who edit C: it is shown where they fail, and by make quick.
+COMPILE = { $(BIN)/python setup.py -q build_ext $(1) > $(VENV)/compile$(1).log 2>&1 || { cat $(VENV)/compile$(1).log >&2; false; }; }
+install_extra = $(if $(filter pyproject.toml setup.py $(VENV)/.created,$?),$(download_and_compile),@$(call COMPILE,--inplace))
+define download_and_compile
+@echo "installing fastsoftmax[$(1)] into $(VENV): downloads packages and compiles"
+@$(BIN)/python -c '$(BUILD_REQUIRES)' > $(VENV)/build-requires.txt
+@$(INSTALL) --requirement $(VENV)/build-requires.txt
+@$(call COMPILE,) & compiling=$$!; \
+	FASTSOFTMAX_PURE=1 $(INSTALL) --no-build-isolation --editable ".[$(1)]"; installed=$$?; \
+	wait $$compiling && exit $$installed
+@$(call COMPILE,--inplace)
+endef
 
 $(VENV)/.bench: $(VENV)/.created $(BUILD_INPUTS)
 	$(call install_extra,bench)

@@ -8,6 +8,12 @@ FASTSOFTMAX_BUILD=release|debug|profile|asan|ubsan|tsan|coverage
     release (default): optimised. debug: no optimisation, symbols. profile: optimised, with
     symbols and frame pointers. asan, ubsan, tsan: with a sanitizer of GCC's or Clang's. coverage: counts
     how often each line of C and Cython runs, for gcov.
+FASTSOFTMAX_KERNELS=avx2
+    Build the kernels of one instruction set alone, or of several with spaces between them, as `make quick`
+    does: what imports the core must have a CPU for one of them.
+
+Objects stay in build/objects, with what each was compiled from: the next build, whether it is pip's or that of
+`setup.py build_ext --inplace`, compiles those alone whose sources, headers or flags have changed.
 """
 
 import os
@@ -16,9 +22,11 @@ import shutil
 import sys
 import sysconfig
 import tempfile
+import time
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from pathlib import Path
+from typing import NamedTuple
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
@@ -45,7 +53,15 @@ if sysconfig.get_platform().endswith(("x86_64", "amd64", "i686")):
 elif sysconfig.get_platform().endswith(("aarch64", "arm64")) and sys.maxsize > 2**32:
     # A 32-bit Python, which there is on 64-bit kernels too, does not have it.
     INSTRUCTION_SETS["neon"] = []
+if chosen := os.environ.get("FASTSOFTMAX_KERNELS", "").split():
+    if unknown := set(chosen) - set(INSTRUCTION_SETS):
+        sys.exit(
+            f"FASTSOFTMAX_KERNELS: expected {', '.join(INSTRUCTION_SETS)}, got {unknown.pop()!r}"
+        )
+    INSTRUCTION_SETS = {name: INSTRUCTION_SETS[name] for name in chosen}
 TYPES = ("float32", "float64")
+# Is there while the core in the tree lacks instruction sets: Makefile takes it for a source that is newer.
+PARTIAL = Path("build", "partial")
 
 # What -ffast-math stands for, in whole or in part, as GCC, Clang and Intel's compilers spell it.
 FAST_MATH = re.compile(
@@ -93,20 +109,50 @@ WHY_NO_FAST_MATH = """the kernels rely on the order of their sums, on
 NaN and on infinity, and linked so, a library turns subnormal numbers off for the whole process."""
 
 
+class Unit(NamedTuple):
+    """What one run of the compiler makes an object of."""
+
+    source: str
+    folder: str  # of its object, whose name follows from the source's
+    macros: list[tuple[str, str]]
+    include_dirs: list[str]
+    flags: list[str]
+
+    @property
+    def object(self):
+        """The path without its suffix, which is the compiler's."""
+        return Path(self.folder, self.source).with_suffix("")
+
+
 class BuildKernels(build_ext):
     """Compiles the kernels once per instruction set and type, and links them into the extension."""
+
+    def finalize_options(self):
+        # pip's editable installs would have a temporary folder, and compile everything each time.
+        if self.build_temp is None:
+            python = f"{sysconfig.get_platform()}-{sys.implementation.cache_tag}"
+            self.build_temp = os.path.join("build", "objects", f"{BUILD}-{python}")
+        super().finalize_options()
 
     def build_extensions(self):
         self._remove_fast_math()
         self._require_compiler()
-        for extension in self.extensions:
-            flags = self._flags()
-            # The linker brings what an instrumented build calls.
-            instruments = [flag for flag in flags if flag.startswith(("-fsanitize", "--coverage"))]
-            extension.extra_compile_args = flags
-            extension.extra_link_args = [] if self._is_msvc() else ["-pthread", *instruments]
-            extension.extra_objects = self._compile_kernels(flags)
         super().build_extensions()
+
+    def build_extension(self, extension):
+        flags = self._flags()
+        # The linker brings what an instrumented build calls.
+        instruments = [flag for flag in flags if flag.startswith(("-fsanitize", "--coverage"))]
+        sources, extension.sources = extension.sources, []
+        extension.extra_link_args = [] if self._is_msvc() else ["-pthread", *instruments]
+        extension.extra_objects = self._compile([*self._units(extension, sources, flags)])
+        force, self.force = self.force, True
+        try:
+            # Links, always: what is there may be of another build.
+            super().build_extension(extension)
+        finally:
+            extension.sources, self.force = sources, force
+        PARTIAL.touch() if chosen else PARTIAL.unlink(missing_ok=True)
 
     def _remove_fast_math(self):
         """Take what CC, CFLAGS, CPPFLAGS and LDFLAGS say of fast math out of the commands, and say so."""
@@ -153,27 +199,68 @@ class BuildKernels(build_ext):
             return ["/O2", "/std:c11", "/fp:precise"]
         return [*FLAGS["COMMON"], *BUILDS[BUILD]]
 
-    def _compile_kernels(self, flags):
-        def compile_one(kernels):
-            name, type_name = kernels
+    def _units(self, extension, sources, flags):
+        """Yield what is to be compiled, beginning with what takes longest."""
+        for name, type_name in product(INSTRUCTION_SETS, TYPES):
             of_set = INSTRUCTION_SETS[name] if self._is_msvc() else FLAGS[name.upper()]
-            return self.compiler.compile(
-                [KERNEL_SOURCE],
-                # Each has a folder of its own: the object's name follows from the source's.
-                output_dir=os.path.join(self.build_temp, f"{name}_{type_name}"),
-                macros=[
-                    (f"FASTSOFTMAX_{name.upper()}", "1"),
-                    (f"FASTSOFTMAX_{type_name.upper()}", "1"),
-                ],
-                include_dirs=["csrc"],
-                extra_postargs=flags + of_set,
-                depends=HEADERS,
+            yield Unit(
+                KERNEL_SOURCE,
+                os.path.join(self.build_temp, f"{name}_{type_name}"),
+                [(f"FASTSOFTMAX_{name.upper()}", "1"), (f"FASTSOFTMAX_{type_name.upper()}", "1")],
+                ["csrc"],
+                flags + of_set,
+            )
+        for source in sources:
+            # Those that are chosen change the list of kernels alone.
+            have = INSTRUCTION_SETS if source.endswith("dispatch.c") else ()
+            yield Unit(
+                source,
+                self.build_temp,
+                [*extension.define_macros, *((f"HAVE_{name.upper()}", "1") for name in have)],
+                [*self.include_dirs, *extension.include_dirs],
+                flags,
             )
 
-        # Each takes a compiler most of a minute.
+    def _compile(self, units):
+        """Return the objects of all units, after those have been compiled that were not up to date."""
         with ThreadPoolExecutor(os.cpu_count()) as compilers:
-            objects = compilers.map(compile_one, product(INSTRUCTION_SETS, TYPES))
-            return [path for paths in objects for path in paths]
+            return [*compilers.map(self._compile_one, units)]
+
+    def _compile_one(self, unit):
+        compiled = f"{unit.object}{self.compiler.obj_extension}"
+        # MSVC writes no list of what was included.
+        listing = [] if self._is_msvc() else ["-MMD"]
+        command = repr((getattr(self.compiler, "compiler_so", None), unit))
+        record = unit.object.with_suffix(".command")
+        if not self.force and self._is_up_to_date(unit, compiled, command, record):
+            return compiled
+        record.unlink(missing_ok=True)
+        started = time.time()
+        self.compiler.compile(
+            [unit.source],
+            output_dir=unit.folder,
+            macros=unit.macros,
+            include_dirs=unit.include_dirs,
+            extra_postargs=[*unit.flags, *listing],
+        )
+        os.utime(compiled, (started, started))  # an edit since then is newer
+        record.write_text(command)
+        return compiled
+
+    def _is_up_to_date(self, unit, compiled, command, record):
+        """Whether an object is there, made by the same command from files as they are."""
+        try:
+            if record.read_text() != command:
+                return False
+            if self._is_msvc():
+                files = [unit.source, *HEADERS, API_HEADER]
+            else:
+                rule = unit.object.with_suffix(".d").read_text()
+                files = rule.partition(": ")[2].replace("\\\n", " ").split()
+            made = os.stat(compiled).st_mtime
+            return all(os.stat(file).st_mtime < made for file in files)
+        except OSError:  # one is missing, or has been renamed
+            return False
 
 
 def remove_compiled():
@@ -192,9 +279,6 @@ def extensions():
         return []
     from Cython.Build import cythonize
 
-    macros = [(f"HAVE_{name.upper()}", "1") for name in INSTRUCTION_SETS]
-    if LIMITED_API:
-        macros.append(("Py_LIMITED_API", "0x030B0000"))
     core = Extension(
         "fastsoftmax.backends.compiled._core",
         sources=[
@@ -204,7 +288,7 @@ def extensions():
             "csrc/runtime/thread_pool.c",
         ],
         include_dirs=["csrc", "fastsoftmax/include"],
-        define_macros=macros,
+        define_macros=[("Py_LIMITED_API", "0x030B0000")] if LIMITED_API else [],
         depends=[*HEADERS, KERNEL_SOURCE, API_HEADER, *INCLUDED],
         py_limited_api=LIMITED_API,
     )

@@ -136,7 +136,7 @@ def speed(args: argparse.Namespace) -> None:
         seconds: dict[str, list[float]] = {name: [] for name in ways}
         for _, name in turns([*ways], args.rounds):
             seconds[name].append(ways[name]())
-    table = Table("way", "ms an epoch", "speed")
+    table = Table("way", "ms per epoch", "speed")
     reference = median(seconds["one process, two threads"])
     for name, times in seconds.items():
         table.add_row(name, f"{1e3 * median(times):.1f}", f"{reference / median(times):.2f}")

@@ -30,7 +30,7 @@ except ModuleNotFoundError as error:  # rich, threadpoolctl or SciPy
 _COMMAND = "python -m benchmarks.guard"
 _TABLE = Path(__file__).with_name("guard.toml")
 _SECTIONS = ("at_least", "at_most")
-_CPUS = 2
+CPUS = 2
 
 
 class Table(NamedTuple):
@@ -175,7 +175,7 @@ def _run(arguments: argparse.Namespace) -> int:
     chosen = [group for group in everything if any(arguments.only in name for name in group.names)]
     if not chosen:
         raise CommandError(f"argument --only: no ratio's name holds {arguments.only!r}")
-    confine(_CPUS)
+    confine(CPUS)
     if arguments.update:
         print_update(chosen, table.share, arguments.rounds)
         return 0

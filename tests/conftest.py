@@ -9,9 +9,46 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import numpy as np
 import pytest
+from covering import pairs, select, values
+from step_algorithms import DENSE_TRAINERS, forced
 from variants import BACKENDS, LAYOUTS
 
 from fastsoftmax.backends import get_backend
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--quick",
+        choices=["unnamed", "always"],
+        help="of each test function as few items as have every value of every argument; "
+        "unnamed: unless a path, -k or -m says which tests are wanted",
+    )
+    parser.addoption(
+        "--pairs",
+        action="store_true",
+        help="of the backends other than the compiled one, as few items as have every pair of values",
+    )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config):
+    # Decided here for the worker processes too, which get the options and no command line.
+    named = config.args_source is config.ArgsSource.ARGS or config.option.keyword
+    named = named or config.option.markexpr != "not slow"
+    if config.option.quick == "unnamed" and not hasattr(config, "workerinput"):
+        config.option.quick = None if named else "always"
+
+
+@pytest.hookimpl(trylast=True)  # after -k, -m and --deselect
+def pytest_collection_modifyitems(config, items):
+    if config.option.quick or config.option.pairs:
+        items[:], left_out = select(items, values if config.option.quick else pairs)
+        config.hook.pytest_deselected(items=left_out)
+
+
+def pytest_report_header(config):
+    if config.option.quick:
+        return "quick: every test, with each value of its arguments; make test-all combines them"
 
 
 @pytest.fixture(params=BACKENDS)
@@ -24,6 +61,16 @@ def backend(request):
 def kernels(backend):
     """A backend itself: the functions of `fastsoftmax.backends.Backend`."""
     return get_backend(backend)
+
+
+@pytest.fixture(params=DENSE_TRAINERS, ids=str)
+def trainer(request):
+    """What trains on dense rows: a backend, the compiled one once by each of its step algorithms.
+
+    `pytest.mark.parametrize("trainer", ALL_TRAINERS, indirect=True, ids=str)` has sparse rows too.
+    """
+    with forced(request.param.algorithm):
+        yield request.param
 
 
 @pytest.fixture(params=[np.float32, np.float64], ids=["float32", "float64"])

@@ -4,7 +4,7 @@
 #include "runtime/platform.h"
 
 /* Supported by all CPUs that the build is for: there is no AArch64 without NEON. */
-static int runs_everywhere(void) { return 1; }
+static inline int runs_everywhere(void) { return 1; }
 
 #define DECLARE(name) extern const struct kernels kernels_##name##_float32, kernels_##name##_float64
 #define ROW(name, is_supported) \
@@ -19,7 +19,9 @@ DECLARE(avx2);
 #if defined(HAVE_NEON)
 DECLARE(neon);
 #endif
+#if defined(HAVE_PORTABLE)
 DECLARE(portable);
+#endif
 
 const struct instruction_set instruction_sets[] = {
 #if defined(HAVE_AVX512)
@@ -31,7 +33,9 @@ const struct instruction_set instruction_sets[] = {
 #if defined(HAVE_NEON)
     ROW(neon, runs_everywhere),
 #endif
+#if defined(HAVE_PORTABLE)
     ROW(portable, runs_everywhere),
+#endif
     /* the end */
     {NULL, NULL, NULL, NULL},
 };

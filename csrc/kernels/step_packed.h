@@ -1,4 +1,4 @@
-/* A step of training with many classes, on operands packed for it.
+/* The step algorithm packed: any number of classes, best where they are many, on operands packed for it.
  *
  *   z[s, k] = sum over j of x[s, j] * w[k, j]  +  intercept[k]          scores
  *   dw[k, j] = sum over s of dz[s, k] * x[s, j],  and w moved by it      update

@@ -1,4 +1,4 @@
-/* A step of training with few classes, panel of features by panel of features.
+/* The step algorithm panels: rows of any length and few classes, panel of features by panel of features.
  *
  *   z[s, k] = sum over panels of rows[s][panel] . coef[k][panel]  +  intercept[k]
  *

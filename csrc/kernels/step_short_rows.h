@@ -1,11 +1,11 @@
-/* A step on short rows with few classes: some dozens of features, as tables have them.
+/* The step algorithm short_rows: rows of some dozens of features, as tables have them, and few classes.
  *
  *   z[s, k] = sum over j of x[s, j] * w[k, j]                            scores
  *   dw[k, j] = sum over s of dz[s, k] * x[s, j],  and w moved by it      gradient, update
  *
  * Decisions:
- *   - A dot product of 54 features is four multiply-adds and a fold of sixteen lanes, which takes longer. So LANES
- *     rows are turned on their side, a few features at a time and in registers, and a vector holds one
+ *   - A dot product of 54 features is four multiply-adds and a fold of sixteen lanes, which takes longer. So
+ *     LANES rows are transposed, a few features at a time and in registers, and a vector holds one
  *     feature of LANES samples: no sum is folded, and the scores lie as the softmax wants them (softmax_transposed.h).
  *   - The weights are so few that every thread may have them all, and the gradient too. So samples are cut
  *     into chunks, and one chunk goes all the way, from the rows to its gradient, while it is in the first level

@@ -1,4 +1,4 @@
-/* A step of training on sparse rows: its cost is that of the values stored.
+/* The step algorithm sparse: a step costs what the values stored do.
  *
  *   z[s] = intercept + sum over the values x of row s, in column j, of x * w[j]         scores
  *   w[j] <- w[j] + factor * x * dz[s]                                                   update

@@ -1,1 +1,1 @@
-"""Arrays that come in: what `X` and labels may be, sparse rows, memory-mapped files, numbers of threads."""
+"""Input arrays: validation of `X` and labels, sparse rows, memory-mapped files, numbers of threads."""

@@ -1,7 +1,7 @@
 """CSR rows: recognised by their attributes and checked, so that nothing imports SciPy.
 
 Row i of the matrix holds `values[indptr[i] : indptr[i + 1]]` in the columns `indices[...]` of the same
-range, in any order; those in one column add up, and all else is 0.
+range, in any order; duplicate columns add up, and all else is 0.
 """
 
 from collections.abc import Iterator
@@ -17,13 +17,13 @@ from .validation import FloatArray
 
 IndexArray = NDArray[np.int32] | NDArray[np.int64]
 
-# Rows of a product are summed by blocks of about so many bytes of terms.
+# Rows of a product are summed in blocks of about this many bytes of terms.
 _BLOCK_BYTES = 1 << 22
 
 
 @dataclass(frozen=True, slots=True)
 class SparseRows:
-    """A checked matrix of CSR rows, read where they lie. Indexing gives dense rows, as of an array."""
+    """A checked matrix of CSR rows, read in place. Indexing gives dense rows, as for an array."""
 
     values: FloatArray  # native float32 or float64, contiguous
     indices: IndexArray  # native, contiguous
@@ -40,18 +40,17 @@ class SparseRows:
 
     @property
     def has_many_values(self) -> bool:
-        """Whether products with weights take less time if the weights are copied first, feature by feature.
+        """Whether products with weights are faster if the weights are copied first, feature by feature.
 
-        To gather a value's weights from all over the memory takes some times as long as to copy as many
-        in order.
+        Gathering weights from scattered memory takes several times as long as copying as many in order.
         """
         return len(self.values) >= self.shape[1] / 4
 
     def astype(self, dtype: np.dtype[Any]) -> "SparseRows":
-        """Return the same rows with values of `dtype`: this object where they are."""
+        """Return the same rows with values of `dtype`: this object if they already are."""
         if self.dtype == dtype:
             return self
-        with np.errstate(over="ignore"):  # named by the check that finds it
+        with np.errstate(over="ignore"):  # reported by the check that finds it
             return replace(self, values=self.values.astype(dtype))
 
     def __getitem__(self, rows: int | NDArray[np.int64]) -> FloatArray:
@@ -62,7 +61,8 @@ class SparseRows:
         return dense.reshape(*np.shape(rows), -1)
 
     def product(self, W: FloatArray) -> FloatArray:
-        """Return the dense `self @ W` for W (n_features, n_columns), at the cost of the values stored.
+        """Return the dense `self @ W` for W (n_features, n_columns); the cost is that of the stored
+        values.
 
         `W` may have any strides; it is copied, its rows contiguous, only for many values.
         """
@@ -72,7 +72,7 @@ class SparseRows:
         for start, stop in self.blocks(_BLOCK_BYTES // max(1, W.shape[1] * W.itemsize)):
             begin, end = int(self.indptr[start]), int(self.indptr[stop])
             values = self.values[begin:end, np.newaxis].astype(W.dtype, copy=False)
-            # In C order whatever that of W is: the order of the sums follows from it.
+            # In C order, whatever the order of W: the order of the sums follows from it.
             terms = np.multiply(W[self.indices[begin:end]], values, order="C")
             # reduceat has no empty sums: rows without values keep their zeros.
             filled = start + np.flatnonzero(np.diff(self.indptr[start : stop + 1]))
@@ -80,7 +80,7 @@ class SparseRows:
         return out
 
     def transposed_product(self, G: FloatArray, out: FloatArray) -> None:
-        """Write `G.T @ self` for G (n_rows, n_columns), at the cost of the values stored, to `out`."""
+        """Write `G.T @ self` for G (n_rows, n_columns) to `out`; the cost is that of the stored values."""
         of_row = np.repeat(np.arange(len(self)), np.diff(self.indptr))
         stored = slice(int(self.indptr[0]), int(self.indptr[-1]))
         columns, values = self.indices[stored], self.values[stored]
@@ -88,20 +88,20 @@ class SparseRows:
             out[k] = np.bincount(columns, values * G[of_row, k], self.shape[1])
 
     def with_values(self, values: FloatArray) -> "SparseRows":
-        """Return others in the same places."""
+        """Return rows with other values in the same places."""
         return replace(self, values=values)
 
     def blocks(self, n_values: int) -> Iterator[tuple[int, int]]:
-        """Yield first row and end of blocks of rows that store about so many values, or of one row.
+        """Yield the first row and the end of blocks of about `n_values` stored values, or of one row.
 
-        Rows before the first value are in none.
+        Rows before the first value are in no block.
         """
         cuts = np.arange(0, len(self.values), max(1, n_values))
         rows_at_cuts = np.unique(np.searchsorted(self.indptr, cuts, side="right") - 1).tolist()
         yield from pairwise([*rows_at_cuts, len(self)])
 
     def take(self, rows: NDArray[np.int64]) -> "SparseRows":
-        """Return these rows, with values of their own."""
+        """Return these rows, with copied values."""
         of_row, stored = self._stored_in(rows)
         indptr = np.searchsorted(of_row, np.arange(len(rows) + 1))
         shape = (len(rows), self.shape[1])
@@ -110,7 +110,7 @@ class SparseRows:
     def places(
         self, start: int, stop: int
     ) -> tuple[NDArray[np.int64], IndexArray, NDArray[np.float64]]:
-        """Rows, columns and values of all places of some rows that are stored, each place once.
+        """Return rows, columns and values of all stored places of some rows, each place once.
 
         Rows count from `start`; values are in float64.
         """
@@ -118,7 +118,7 @@ class SparseRows:
         stored = slice(int(self.indptr[start]), int(self.indptr[stop]))
         rows = np.repeat(np.arange(stop - start), np.diff(starts))
         columns = self.indices[stored]
-        with np.errstate(invalid="ignore"):  # of a NaN that signals; who looks for NaN names it
+        with np.errstate(invalid="ignore"):  # of a signalling NaN; the check for NaN reports it
             values = self.values[stored].astype(np.float64)
         rises = columns[1:] > columns[:-1]
         rises[starts[(starts > 0) & (starts < len(columns))] - 1] = True
@@ -132,11 +132,11 @@ class SparseRows:
             return rows[firsts], columns[firsts], np.add.reduceat(values[order], cuts)
 
     def row_of(self, stored: int) -> int:
-        """Return the row of the value that is stored there."""
+        """Return the row of a stored value."""
         return int(np.searchsorted(self.indptr, stored, side="right")) - 1
 
     def _stored_in(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Of all values of some rows: which of these rows they are in, and where they are stored."""
+        """Return, for all values of some rows, which row they are in and where they are stored."""
         starts = self.indptr[rows].astype(np.int64)
         lengths = self.indptr[rows + 1] - starts
         of_row = np.repeat(np.arange(len(rows)), lengths)
@@ -145,25 +145,25 @@ class SparseRows:
 
 
 def steps_between_penalties(X: SparseRows, batch_size: int) -> int:
-    """How many steps share one penalty in their objectives: see `Backend.sgd_epoch`.
+    """Return how many steps share one penalty in their objectives; see `Backend.sgd_epoch`.
 
-    The penalty takes a pass over the weights of all features, in order. Between two passes the steps
-    visit the weights of 8 times as many, in no order.
+    The penalty needs a pass over the weights of all features, in order. Between two passes the steps visit
+    8 times as many features, in no particular order.
     """
     visited = max(1.0, len(X.values) / max(1, len(X)) * min(batch_size, len(X)))
     return max(1, int(np.ceil(8 * X.shape[1] / visited)))
 
 
 def as_sparse_rows(name: str, value: object) -> SparseRows | None:
-    """Return a sparse matrix as `SparseRows`, and None where `value` is none.
+    """Return a sparse matrix as `SparseRows`, or None if `value` is not sparse.
 
-    CSR rows are taken where they lie, other formats converted. Values of other dtypes than float32 and
-    float64 are copied, in the dtype that is computed in.
+    CSR rows are used in place, other formats are converted. Values of dtypes other than float32 and
+    float64 are copied, in the compute dtype.
 
     Raises
     ------
     TypeError
-        If its values are no real numbers, or its indices no integers.
+        If its values are not real numbers, or its indices not integers.
     ValueError
         If its arrays are not those of CSR rows.
     """
@@ -221,7 +221,7 @@ def _check_indptr(name: str, indptr: IndexArray, n_rows: int, n_stored: int) -> 
     rises = indptr[1:] >= indptr[:-1]
     if not rises.all():
         raise ValueError(
-            f"{name}: expected {name}.indptr that never falls, got a fall in row "
+            f"{name}: expected non-decreasing {name}.indptr, got a decrease in row "
             f"{int(np.argmin(rises))}"
         )
 
@@ -229,7 +229,7 @@ def _check_indptr(name: str, indptr: IndexArray, n_rows: int, n_stored: int) -> 
 def check_indices(name: str, rows: SparseRows) -> None:
     """Raise unless every value is in a column of the matrix."""
     indices, n_features = rows.indices, rows.shape[1]
-    # At one pass: a negative number is a huge one unsigned.
+    # In one pass: a negative number is huge when unsigned.
     if not len(indices) or indices.view(f"u{indices.itemsize}").max() < n_features:
         return
     at = int(np.argmin((indices >= 0) & (indices < n_features)))

@@ -1,4 +1,4 @@
-"""What `X` may be: an array of any real numbers, or sparse rows."""
+"""Check `X`: an array of any real numbers, or sparse rows."""
 
 from typing import Any
 
@@ -10,14 +10,14 @@ from .csr import SparseRows, as_sparse_rows
 
 
 def as_samples(X: ArrayLike, to_train: bool = True) -> NDArray[Any] | SparseRows:
-    """Return `X` (n_samples, n_features) with its numbers where they lie.
+    """Return `X` (n_samples, n_features) without copying its numbers.
 
-    Only Python's numbers are converted, and a Fortran-ordered array to train on.
+    Only Python's numbers are converted, and a Fortran-ordered array is copied for training.
 
     Raises
     ------
     ValueError, TypeError
-        If it is not of two dimensions, of real numbers, or has no feature or, to train, no sample.
+        If it does not have two dimensions or real numbers, or has no feature or, for training, no sample.
     """
     sparse = as_sparse_rows("X", X)
     matrix = validation.as_array("X", _numbers(X)) if sparse is None else sparse
@@ -41,9 +41,9 @@ def as_samples(X: ArrayLike, to_train: bool = True) -> NDArray[Any] | SparseRows
 
 
 def _numbers(X: Any) -> Any:
-    """Return an array or a frame of Python's numbers, or of long doubles, as float64; else as it is."""
+    """Return an array or a frame of Python's numbers, or of long doubles, as float64; else unchanged."""
     if hasattr(X, "columns") and not isinstance(X, np.ndarray):
-        X = np.asarray(X)  # of columns of several types, of objects
+        X = np.asarray(X)  # of objects, if its columns have several types
     dtype = getattr(X, "dtype", None)
     if dtype == np.dtype(object):
         objects = np.asarray(X)
@@ -62,7 +62,7 @@ def _numbers(X: Any) -> Any:
 
 
 def _first_missing(objects: NDArray[Any]) -> tuple[int, ...] | None:
-    """Return where the first missing value (pandas' NA or NaT) is, which does not equal itself."""
+    """Return the position of the first missing value (pandas' NA or NaT)."""
     for at, value in np.ndenumerate(objects):
         if type(value).__name__ in ("NAType", "NaTType"):
             return at

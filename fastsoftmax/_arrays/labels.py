@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-# Integer labels are counted where they span at most so many times their number.
+# Integer labels are counted if their range is at most this many times their number.
 _SPARSEST = 4
 _ACCEPTED = "integers, strings, booleans or datetime64"
 _MIXTURE = "expected labels of one type, all numbers or all strings, got a mixture"
@@ -19,7 +19,11 @@ def find_classes(y: ArrayLike, name: str = "y") -> NDArray[Any]:
     ValueError, TypeError
         If `y` is empty, or is not what `as_labels` accepts.
     """
-    labels = as_labels(y, name)
+    return classes_of(as_labels(y, name), name)
+
+
+def classes_of(labels: NDArray[Any], name: str = "y") -> NDArray[Any]:
+    """Return the different ones of labels that have been checked, sorted; see `find_classes`."""
     if not labels.size:
         raise ValueError(f"{name}: expected at least one label, got none")
     places = _places(labels, labels)
@@ -32,12 +36,12 @@ def find_classes(y: ArrayLike, name: str = "y") -> NDArray[Any]:
 def joined(classes: NDArray[Any], labels: ArrayLike, name: str = "y") -> NDArray[Any]:
     """Return the classes with those of `labels` that are new, sorted.
 
-    They keep their dtype where it holds all of them; otherwise the common dtype is taken.
+    They keep their dtype if it can represent all of them; otherwise the common dtype is used.
 
     Raises
     ------
     ValueError, TypeError
-        As `find_classes` does, and if the types differ or no dtype holds both as they are.
+        As `find_classes` does, and if the types differ or no dtype represents both exactly.
     """
     found = find_classes(labels, name)
     found = found[positions_of(found, classes, name) < 0]
@@ -66,7 +70,11 @@ def encode(y: ArrayLike, classes: NDArray[Any], name: str = "y") -> NDArray[np.i
     TypeError
         If the labels are of another type than the classes.
     """
-    labels = as_labels(y, name)
+    return indices_of(as_labels(y, name), classes, name)
+
+
+def indices_of(labels: NDArray[Any], classes: NDArray[Any], name: str = "y") -> NDArray[np.int64]:
+    """Return the same for labels that have been checked; see `encode`."""
     indices = positions_of(labels, classes, name)
     if labels.size and indices.min() < 0:
         stranger = labels[int(np.argmin(indices))]
@@ -82,7 +90,7 @@ def are_equal(labels: NDArray[Any], others: NDArray[Any], name: str = "y") -> ND
     Raises
     ------
     TypeError
-        If they are of different types, which never are equal.
+        If they are of different types, which are never equal.
     """
     labels, others = _comparable(labels, others, name)
     return np.asarray(labels == others, bool)
@@ -105,7 +113,7 @@ def listed(labels: NDArray[Any]) -> list[Any]:
 
 
 def positions_of(labels: NDArray[Any], classes: NDArray[Any], name: str) -> NDArray[np.int64]:
-    """Return the index into the sorted `classes` of every label, -1 where it is not among them.
+    """Return the index into the sorted `classes` of every label, -1 if it is not among them.
 
     Raises
     ------
@@ -128,12 +136,12 @@ def positions_of(labels: NDArray[Any], classes: NDArray[Any], name: str) -> NDAr
 def _comparable(
     labels: NDArray[Any], classes: NDArray[Any], name: str
 ) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return both in dtypes that NumPy compares as the values compare.
+    """Return both in dtypes in which NumPy compares the exact values.
 
     Raises
     ------
     TypeError, ValueError
-        If they are of different types, or dates that no common unit holds.
+        If they are of different types, or dates that no common unit can represent.
     """
     check_type(labels, classes, name)
     both = (labels, classes)
@@ -142,7 +150,7 @@ def _comparable(
     family = _family_of(labels)
     if family == "number":
         common = np.result_type(*both)
-        # Large integers are other numbers as floats; Python compares both exactly.
+        # Large integers change as floats; Python compares both exactly.
         if common.kind != "f" or all(_fits(each, np.finfo(common).nmant + 1) for each in both):
             return both
     elif family == "datetime64":
@@ -158,14 +166,14 @@ def _comparable(
 
 
 def _fits(numbers: NDArray[Any], n_bits: int) -> bool:
-    """Return whether a float with a significand of `n_bits` holds these numbers exactly."""
+    """Return whether a float with a significand of `n_bits` represents these numbers exactly."""
     if numbers.dtype.kind not in "iu":
         return True
     return -(1 << n_bits) <= int(numbers.min()) and int(numbers.max()) <= 1 << n_bits
 
 
 def _family_of(labels: NDArray[Any]) -> str:
-    """Return what labels are, of which only those of one family are compared."""
+    """Return the family of labels: only labels of one family are compared."""
     kind = labels.dtype.kind
     if kind == "O":
         return "str" if isinstance(labels[0], str) else "number"
@@ -173,16 +181,16 @@ def _family_of(labels: NDArray[Any]) -> str:
 
 
 def _type_of(labels: NDArray[Any]) -> str:
-    """Return the type of labels in an error's words."""
+    """Return the type of labels for an error message."""
     family = _family_of(labels)
     return family if family in ("str", "bytes") else labels.dtype.name
 
 
 def _places(labels: NDArray[Any], among: NDArray[Any]) -> NDArray[np.int64] | None:
-    """Return label - min(among), where that counts labels faster than sorting them does; else None.
+    """Return label - min(among) if counting labels is faster than sorting them, else None.
 
-    That is where all are integers, none is out of the range of `among`, and it is not much wider
-    than there are labels.
+    It is if all are integers within the range of `among`, and that range is not much larger than the
+    number of labels.
     """
     for array in (labels, among):
         if array.dtype.kind not in "iu" or array.dtype == np.uint64 or not array.size:
@@ -194,18 +202,18 @@ def _places(labels: NDArray[Any], among: NDArray[Any]) -> NDArray[np.int64] | No
 
 
 def as_labels(y: ArrayLike, name: str) -> NDArray[Any]:
-    """Return `y` as a one-dimensional array of what may be labels, all of one type.
+    """Return `y` as a one-dimensional array of labels, all of one type.
 
     Integers and booleans of an object array become int64 and bool; strings stay as they are.
 
     Raises
     ------
     ValueError
-        If `y` is not one-dimensional, or holds a number with a fraction, NaN, NaT, or an integer that
-        int64 or the dtype of the others does not hold.
+        If `y` is not one-dimensional, or contains a number with a fraction, NaN, NaT, or an integer that
+        int64 or the dtype of the others cannot represent.
     TypeError
-        If `y` holds anything but integers, strings, booleans, whole floats and datetime64, or a mixture,
-        or is not a list or an array.
+        If `y` contains anything but integers, strings, booleans, whole floats and datetime64, or a
+        mixture, or is not a list or an array.
     """
     try:
         labels = np.asarray(y)
@@ -228,7 +236,7 @@ def as_labels(y: ArrayLike, name: str) -> NDArray[Any]:
     if isinstance(y, list | tuple):
         _check_list(y, labels, name)
     if kind == "f":
-        with np.errstate(invalid="ignore"):  # of a NaN that signals
+        with np.errstate(invalid="ignore"):  # of a signalling NaN
             whole = np.isfinite(labels) & (labels == np.floor(labels))
         if not whole.all():
             bad = labels[int(np.argmin(whole))]
@@ -243,7 +251,7 @@ def as_labels(y: ArrayLike, name: str) -> NDArray[Any]:
 
 
 def _as_unsigned(given: ArrayLike, labels: NDArray[Any]) -> NDArray[Any]:
-    """Return a list's integers as uint64 where NumPy has made floats of them and that holds them."""
+    """Return a list's integers as uint64 if NumPy has made floats of them and uint64 can hold them."""
     if labels.dtype.kind != "f" or not isinstance(given, list | tuple):
         return labels
     are_unsigned = all(isinstance(v, int | np.integer) and 0 <= v < 1 << 64 for v in given)
@@ -251,7 +259,7 @@ def _as_unsigned(given: ArrayLike, labels: NDArray[Any]) -> NDArray[Any]:
 
 
 def _check_list(given: list[Any] | tuple[Any, ...], labels: NDArray[Any], name: str) -> None:
-    """Raise unless NumPy has taken the labels of a list as they are."""
+    """Raise unless NumPy has kept the labels of a list unchanged."""
     kind = labels.dtype.kind
     expected: type | None = {"U": str, "S": bytes, "M": np.datetime64}.get(kind)
     if expected is not None and not all(isinstance(value, expected) for value in given):
@@ -260,8 +268,8 @@ def _check_list(given: list[Any] | tuple[Any, ...], labels: NDArray[Any], name: 
         for value, label in zip(given, labels.tolist(), strict=True):
             if isinstance(value, int | np.integer) and int(value) != label:
                 raise ValueError(
-                    f"{name}: expected integers that one dtype holds, got {value} among others that "
-                    f"make it a {labels.dtype}"
+                    f"{name}: expected integers that one dtype can hold, got {value} among others that "
+                    f"make it {labels.dtype}"
                 )
 
 

@@ -1,7 +1,7 @@
-"""Arrays that are mapped from a file: pages that have been read are given back.
+"""Memory-mapped arrays: pages are released to the operating system after use.
 
 The system keeps the pages of a mapped file that a process has read, and counts them as its memory, until
-it needs room. Given back they are still in the system's own cache as long as there is room for it.
+it needs the space. Released pages stay in the system's page cache as long as there is space.
 """
 
 import mmap
@@ -12,39 +12,39 @@ from numpy.typing import NDArray
 
 from .csr import SparseRows
 
-# Pages are given back whenever so many bytes may have been read.
+# Pages are released whenever this many bytes may have been read.
 BYTES_HELD = 1 << 27
-# Reading a row at random brings pages around it along, where the system has them: Linux maps the 64 KiB
-# around a fault, or the large page that it keeps them in.
+# Reading a row at random also maps the pages around it that the system has cached: Linux maps 64 KiB
+# around a fault, or the large page that contains it.
 _BYTES_AROUND = 1 << 19
 
 
 def is_mapped(X: NDArray[Any] | SparseRows) -> bool:
-    """Whether the pages of `X` can be given back, and are so many that they should be."""
+    """Return whether the pages of `X` can be released, and are numerous enough."""
     return any(True for _ in _mappings(X))
 
 
 def rows_held(X: NDArray[Any] | SparseRows, at_random: bool) -> int:
-    """Return how many rows may be read, in order or at random, until pages are to be given back."""
+    """Return how many rows may be read, in order or at random, before pages should be released."""
     around = _BYTES_AROUND if at_random else 1
     return max(1, BYTES_HELD // (bytes_of_row(X) + around))
 
 
 def bytes_of_row(X: NDArray[Any] | SparseRows) -> int:
-    """Return the bytes of a row, of sparse ones in the mean."""
+    """Return the bytes per row, for sparse rows their mean."""
     if isinstance(X, SparseRows):
         return len(X.values) * (X.values.itemsize + X.indices.itemsize) // max(1, len(X))
     return int(X.shape[1]) * X.itemsize
 
 
 def release(X: NDArray[Any] | SparseRows) -> None:
-    """Give the pages of `X` back, if it is mapped from a file; what it holds does not change."""
+    """Release the pages of `X`, if it is mapped from a file; its content does not change."""
     for mapping in _mappings(X):
         mapping.madvise(mmap.MADV_DONTNEED)
 
 
 def may_share(a: NDArray[Any], b: NDArray[Any]) -> bool:
-    """Whether the two may have memory in common, or the bytes of one file that is mapped twice."""
+    """Return whether two arrays may share memory, or the bytes of a file that is mapped twice."""
     if np.may_share_memory(a, b):
         return True
     file = _file_of(a)

@@ -1,4 +1,4 @@
-"""How many threads to use when the caller does not say."""
+"""The number of threads, and its default."""
 
 import os
 from collections.abc import Iterator
@@ -6,14 +6,14 @@ from functools import cache
 
 from .validation import as_integer
 
-# More than any machine has cores, and few enough for a C int: a larger number means the same.
+# More than the cores of any machine, and within a C int: larger numbers mean the same.
 _MOST_THREADS = 1 << 16
 _UNLIMITED = 1 << 30
 _CGROUPS = "/sys/fs/cgroup"
 
 
 def resolve_n_threads(n_threads: int | None, name: str = "n_threads") -> int:
-    """Return `n_threads` checked, or the default count where it is None."""
+    """Return `n_threads` checked, or the default number if it is None."""
     if n_threads is None:
         return default_n_threads()
     return min(as_integer(name, n_threads, 1, "a positive integer or None"), _MOST_THREADS)
@@ -40,7 +40,7 @@ def default_and_origin() -> tuple[int, str]:
     Raises
     ------
     ValueError
-        If ``FASTSOFTMAX_NUM_THREADS`` is set to something else than a positive integer.
+        If ``FASTSOFTMAX_NUM_THREADS`` is set to anything but a positive integer.
     """
     own = os.environ.get("FASTSOFTMAX_NUM_THREADS", "").strip()
     if own:
@@ -51,7 +51,7 @@ def default_and_origin() -> tuple[int, str]:
             )
         return min(int(own), _MOST_THREADS), "FASTSOFTMAX_NUM_THREADS"
     # OpenMP allows a list, one number for each level of nesting; the first is the outermost.
-    # It is another library's variable: what it holds besides is not ours to refuse.
+    # It is another library's variable, so any other content is ignored, not refused.
     shared = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
     if shared.isdecimal() and int(shared) >= 1:
         return min(int(shared), _MOST_THREADS), "OMP_NUM_THREADS"
@@ -67,9 +67,9 @@ def allowed_cpus() -> int:
 
 @cache
 def _cgroup_cpus() -> int:
-    """CPUs that the quotas of the process's control group and of those around it grant, rounded up.
+    """Return the CPUs that the quotas of the process's control group and its parents grant, rounded up.
 
-    A large number where there is no quota.
+    A large number if there is no quota.
     """
     return min(_quota_of(folder, version) for folder, version in _cgroups())
 
@@ -94,10 +94,10 @@ def _cgroups() -> Iterator[tuple[str, int]]:
 
 
 def _quota_of(folder: str, version: int) -> int:
-    """CPUs that the quota of one control group grants, rounded up; a large number where it has none."""
+    """Return the CPUs that one control group's quota grants, rounded up; a large number without one."""
     if version == 2:  # "quota period" in microseconds, or "max period"
         numbers = _text(f"{folder}/cpu.max").split()
-    else:  # -1 where there is no quota
+    else:  # -1 without a quota
         numbers = [_text(f"{folder}/cpu.cfs_{name}_us").strip() for name in ("quota", "period")]
     try:
         quota, period = map(int, numbers)
@@ -107,7 +107,7 @@ def _quota_of(folder: str, version: int) -> int:
 
 
 def _text(path: str) -> str:
-    """Return what a file of the system holds, nothing where it cannot be read."""
+    """Return the content of a system file, empty if it cannot be read."""
     try:
         with open(path, encoding="ascii", errors="replace") as file:  # pathlib takes 7 ms to import
             return file.read()

@@ -1,4 +1,4 @@
-"""What may come in: each check names the argument, what came and what is accepted."""
+"""Checks of arguments: each error names the argument, the value received and what is accepted."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -8,12 +8,12 @@ from numpy.typing import NDArray
 
 FloatArray = NDArray[Any]
 
-# Numbers that are looked at at once.
+# Numbers checked per block.
 _ELEMENTS_AT_ONCE = 1 << 18
 
 
 def as_array(name: str, value: Any) -> NDArray[Any]:
-    """Return `value` as an array of numbers, its dtype as it came."""
+    """Return `value` as an array of numbers, with its dtype unchanged."""
     try:
         array = np.asarray(value if _converts(value) else np.from_dlpack(value))
     except (
@@ -39,17 +39,17 @@ def as_array(name: str, value: Any) -> NDArray[Any]:
 
 
 def _converts(value: Any) -> bool:
-    """Whether NumPy knows how to make an array of it, other than by DLPack."""
+    """Return whether NumPy can make an array of it without DLPack."""
     return hasattr(value, "__array__") or not hasattr(value, "__dlpack__")
 
 
 def is_half(dtype: np.dtype[Any]) -> bool:
-    """Whether it is float16, or the bfloat16 that the package ml_dtypes adds to NumPy."""
+    """Return whether it is float16, or the bfloat16 that the package ml_dtypes adds to NumPy."""
     return (dtype.kind == "f" and dtype.itemsize == 2) or dtype.name == "bfloat16"
 
 
 def compute_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """The dtype in which numbers of `dtype` are computed with.
+    """Return the dtype in which numbers of `dtype` are computed.
 
     float16, bfloat16 and float32 in float32; float64, integers and booleans in float64.
     """
@@ -58,19 +58,19 @@ def compute_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
 
 
 def training_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """The dtype to train in on numbers of `dtype`: float32 holds every pixel, and is as fast again."""
+    """Return the dtype for training on `dtype`: float32 represents every pixel, and is twice as fast."""
     return np.dtype(np.float32) if dtype == np.uint8 else compute_dtype(dtype)
 
 
 def gradient_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """The dtype of the gradient with respect to an argument of `dtype`."""
+    """Return the dtype of the gradient with respect to an argument of `dtype`."""
     return dtype.newbyteorder("=") if is_half(dtype) else compute_dtype(dtype)
 
 
 def without_long_double(array: Any) -> Any:
-    """Return an array of long double as float64, in which it is computed with; anything else as it is.
+    """Return an array of long double as float64, its compute dtype; anything else unchanged.
 
-    A number out of the range of float64 becomes infinite, which is named by the check that finds it.
+    A number out of the range of float64 becomes infinite, which is reported by the check that finds it.
     """
     dtype = getattr(array, "dtype", None)
     if not isinstance(dtype, np.dtype) or dtype.kind != "f" or dtype.itemsize <= 8:
@@ -80,16 +80,16 @@ def without_long_double(array: Any) -> Any:
 
 
 def as_native(array: NDArray[Any], dtype: np.dtype[Any]) -> FloatArray:
-    """Return `array` itself where it is C-contiguous, aligned and of `dtype`; else such a copy."""
+    """Return `array` itself if it is C-contiguous, aligned and of `dtype`; else such a copy."""
     if array.dtype == dtype and array.flags.c_contiguous and array.flags.aligned:
         return array
-    # What becomes infinite, and a NaN that signals, is named by the check that finds it.
+    # Overflow and signalling NaN are reported by the check that finds them.
     with np.errstate(over="ignore", invalid="ignore"):
         return np.array(array, dtype=dtype, order="C")
 
 
 def reads_as(X: NDArray[Any], dtype: np.dtype[Any]) -> bool:
-    """Whether backends read the rows of `X` where they lie, for computing in `dtype`; see `Data`."""
+    """Return whether backends read the rows of `X` in place when computing in `dtype`; see `Data`."""
     exact = X.dtype in (dtype, np.uint8, np.float16, np.float32)
     one_after_another = X.strides[1] == X.itemsize or X.shape[1] == 1
     return exact and X.flags.aligned and one_after_another
@@ -104,7 +104,7 @@ def as_targets(
 ) -> NDArray[Any]:
     """Return labels as int64 of `leading_shape`, or probabilities as `dtype` with one more axis.
 
-    Flattened to one axis of samples, (n,) or (n, n_classes).
+    Both are flattened to one axis of samples, (n,) or (n, n_classes).
     """
     array = as_array(name, targets)
     if array.shape == (*leading_shape, n_classes):
@@ -116,7 +116,7 @@ def as_targets(
         )
     if array.dtype.kind not in "iu" and array.size:  # an empty list comes as float64
         raise TypeError(
-            f"{name}: expected integer labels where the shape is {leading_shape}, got dtype {array.dtype}"
+            f"{name}: expected integer labels for the shape {leading_shape}, got dtype {array.dtype}"
         )
     labels = array.reshape(-1)
     if labels.size and not _all_below(labels, n_classes):
@@ -129,8 +129,8 @@ def as_targets(
 
 
 def _all_below(labels: NDArray[Any], n_classes: int) -> bool:
-    """Whether 0 <= label < n_classes for all."""
-    if labels.dtype == np.int64:  # at one pass: a negative number is a huge one unsigned
+    """Return whether 0 <= label < n_classes for all."""
+    if labels.dtype == np.int64:  # in one pass: a negative number is huge when unsigned
         return bool(np.maximum.reduce(labels.view(np.uint64)) < n_classes)
     return bool(np.minimum.reduce(labels) >= 0 and np.maximum.reduce(labels) < n_classes)
 
@@ -184,7 +184,7 @@ def scaled_weights(weights: NDArray[np.float64]) -> tuple[NDArray[np.float64], i
 
 
 def blocks_of_rows(array: NDArray[Any]) -> Iterator[tuple[int, NDArray[Any]]]:
-    """Yield the first row and the rows of blocks, so small that what is made of one stays small."""
+    """Yield the first row and the rows of blocks that are small enough to keep temporaries small."""
     at_once = max(1, _ELEMENTS_AT_ONCE * len(array) // max(array.size, 1))
     for first in range(0, len(array), at_once):
         yield first, array[first : first + at_once]
@@ -199,7 +199,7 @@ def check_finite(name: str, values: FloatArray) -> None:
 
 
 def why_row_is_invalid(row: int, x: NDArray[Any], dtype: np.dtype[Any]) -> str:
-    """Say what makes the logits of `x`, a row of X, NaN or infinite while the weights are finite."""
+    """Return why the logits of `x`, a row of X, are NaN or infinite although the weights are finite."""
     if not np.isfinite(x).all():
         kind = "NaN" if np.isnan(x).any() else "inf"
         return f"X: expected finite numbers, got {kind} in row {row}"
@@ -227,7 +227,7 @@ def as_real(name: str, value: object) -> float:
 
 
 def _is_no_number(value: object) -> bool:
-    """Booleans are ints to Python, and spans of time are integers to NumPy."""
+    """Return whether it is a boolean, an int to Python, or a span of time, an integer to NumPy."""
     return isinstance(value, bool | np.timedelta64)
 
 
@@ -242,7 +242,7 @@ def as_integer(name: str, value: object, minimum: int, accepted: str = "") -> in
 
 
 def at_row(row: int, leading_shape: tuple[int, ...]) -> str:
-    """Name a row in the words of the caller's own shape."""
+    """Return the position of a row in the caller's own shape, for a message."""
     if not leading_shape:
         return "in the only row"
     index = tuple(int(i) for i in np.unravel_index(row, leading_shape))
@@ -250,7 +250,7 @@ def at_row(row: int, leading_shape: tuple[int, ...]) -> str:
 
 
 def describe_non_finite(values: FloatArray) -> str:
-    """Say what a row holds that makes it invalid."""
+    """Return what makes a row invalid, for a message."""
     if np.isnan(values).any():
         return "NaN"
     return "+inf" if (values == np.inf).any() else "nothing but -inf"

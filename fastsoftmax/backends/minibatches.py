@@ -3,7 +3,8 @@
 The naive, numba and vectorized backends share them; the compiled backend has its own, each in one call.
 """
 
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,43 +56,76 @@ def sgd_epoch(
     penalty = 0.0
     dcoef = np.empty_like(state.coef)
     dintercept = None if state.intercept is None else np.empty_like(state.intercept)
+
+    def gradient_of(current: State, rows: NDArray[np.int64]) -> tuple[float, None]:
+        """Return the objective of a minibatch; its gradient is in `dcoef` and `dintercept`."""
+        nonlocal penalty
+        losses = np.empty(len(rows))
+        begun = recorder.begin()
+        X, targets = read_rows(data, rows, state.coef.dtype), data.targets[rows]
+        recorder.add(recorder.NAMES[recorder.CONVERT], begun)
+        invalid = linear_cross_entropy(
+            X,
+            current.coef.T,
+            current.intercept,
+            targets,
+            1.0 / len(rows),
+            losses,
+            dcoef.T,
+            dintercept,
+            None,
+            n_threads,
+            weights_of_rows(data, rows),
+        )
+        # What overflows shows in the objective or in the weights, which the caller looks at.
+        with np.errstate(over="ignore", invalid="ignore"):
+            if done % between == 0:
+                penalty = penalties.value(current.coef, rule.l2, rule.l1)
+            return (float(losses.mean()) + penalty if invalid < 0 else np.nan), None
+
+    def step(current: State, _: None, rate: float) -> State:
+        begun = recorder.begin()
+        with np.errstate(over="ignore", invalid="ignore"):
+            after = stepped(current, dcoef, dintercept, rule, rate)
+        recorder.add(recorder.NAMES[recorder.UPDATE], begun)
+        return after
+
+    minibatches = (
+        (order[i * batch_size : (i + 1) * batch_size], rate)
+        for i, rate in enumerate(rates.tolist())
+    )
     try:
-        for step, rate in enumerate(rates.tolist()):
-            rows = order[step * batch_size : (step + 1) * batch_size]
-            losses = np.empty(len(rows))
-            begun = recorder.begin()
-            X, targets = read_rows(data, rows, state.coef.dtype), data.targets[rows]
-            recorder.add(recorder.NAMES[recorder.CONVERT], begun)
-            invalid = linear_cross_entropy(
-                X,
-                current.coef.T,
-                current.intercept,
-                targets,
-                1.0 / len(rows),
-                losses,
-                dcoef.T,
-                dintercept,
-                None,
-                n_threads,
-                weights_of_rows(data, rows),
-            )
-            # What overflows shows in the objective or in the weights, which the caller looks at.
-            with np.errstate(over="ignore", invalid="ignore"):
-                if step % between == 0:
-                    penalty = penalties.value(current.coef, rule.l2, rule.l1)
-                objectives[step] = losses.mean() + penalty if invalid < 0 else np.nan
-                done = step + 1
-                if not np.isfinite(objectives[step]):
-                    break
-                begun = recorder.begin()
-                # One assignment: a signal between two bytecodes finds the old state or the new one.
-                current = stepped(current, dcoef, dintercept, rule, rate)
-                recorder.add(recorder.NAMES[recorder.UPDATE], begun)
+        # One assignment for each step: a signal between two bytecodes finds the old state or the new one.
+        for objectives[done], current in descend(state, minibatches, gradient_of, step):  # noqa: B007
+            done += 1
     finally:
         for array, new in zip(state, current, strict=True):
             if array is not None and new is not None:
                 np.copyto(array, new)
     return objectives[:done]
+
+
+Weights = TypeVar("Weights")
+Gradient = TypeVar("Gradient")
+
+
+def descend(
+    weights: Weights,
+    minibatches: Iterable[tuple[NDArray[np.int64], float]],
+    gradient_of: Callable[[Weights, NDArray[np.int64]], tuple[float, Gradient]],
+    step: Callable[[Weights, Gradient, float], Weights],
+) -> Iterator[tuple[float, Weights]]:
+    """Yield the objective of each minibatch before its step, and the weights after it: SGD in Python.
+
+    `minibatches` are rows and rates. An objective that is not finite is the last one, without a step.
+    """
+    for rows, rate in minibatches:
+        objective, gradient = gradient_of(weights, rows)
+        if not np.isfinite(objective):
+            yield objective, weights
+            return
+        weights = step(weights, gradient, rate)
+        yield objective, weights
 
 
 def read_rows(data: Data, rows: NDArray[np.int64], dtype: np.dtype[Any]) -> FloatArray:

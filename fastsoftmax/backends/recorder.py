@@ -31,6 +31,7 @@ class Epoch(NamedTuple):
     is_converted: bool  # X to that dtype, or by a mean and a scale
     n_threads: int
     is_last: bool  # of the blocks of one pass over the data
+    step_algorithm: str = ""  # of the compiled backend
 
 
 class Span(NamedTuple):

@@ -66,7 +66,7 @@ def why_unavailable(name: str) -> str | None:
     Raises
     ------
     ValueError
-        If FASTSOFTMAX_ISA names an instruction set that the compiled backend does not have.
+        If FASTSOFTMAX_ISA or FASTSOFTMAX_STEP names what the compiled backend does not have.
     """
     error = _import_error(name)
     return None if error is None else _why(name, error)
@@ -81,7 +81,9 @@ def _import_error(name: str) -> Exception | None:
             module = import_module(_MODULES[name][0])
         backend = cast(Backend, module)  # a test compares the signatures
     except Exception as error:
-        if name == "compiled" and isinstance(error, ValueError):  # FASTSOFTMAX_ISA: to be put right
+        if name == "compiled" and isinstance(
+            error, ValueError
+        ):  # an environment variable: to be put right
             raise
         return error
     _keep(name, backend)

@@ -20,23 +20,27 @@ from ..loss import functional
 from ..training.averaging import Average
 from ..training.callbacks import Callback, line
 from ..training.checkpoints import checkpoint_of, identity_of
-from ..training.config import (
-    Settings,
-    generator_of,
-    n_threads_of,
-    parameters_of,
-    shaped_parameters_of,
-    takes_sparse,
-)
-from ..training.loop import HeldOut, Run, hold_out, train
+from ..training.config import generator_of, n_threads_of
+from ..training.holdout import HeldOut
+from ..training.loop import TrainingRun, train
 from ..training.new_classes import grown
 from ..training.prediction import hits_of, logits_of
+from ..training.problem import prepare
 from ..training.standardization import Moments
-from ..training.step_size import StepSizes, root_mean_square
+from ..training.state import state_at
+from ..training.step_size import StepSizes
 from ..training.targets import as_probabilities, check_sorted, is_soft, targets_of
 from . import sklearn_api
-from .fitted_model import FeaturesOfWeights, to_go_on, whole
+from .fitted_model import (
+    FeaturesOfWeights,
+    FittedModel,
+    parameters_of,
+    shaped_parameters_of,
+    to_go_on,
+    whole,
+)
 from .model_files import ModelFiles
+from .parameters import config_of, takes_sparse, that_change_the_result
 from .partial_fit import trained_on_chunk
 
 # Rows of a smaller norm learn a hundred times as slowly as the intercept, whose feature is 1.
@@ -377,15 +381,15 @@ class SoftmaxClassifier(sklearn_api.Estimator, ModelFiles):
             On Ctrl-C; the weights are those after the last whole step, and `n_iter_`, `t_` and
             `loss_curve_` tell of the whole epochs before.
         """
-        settings = Settings(self)
+        config = config_of(self)
         matrix, names = as_samples(X), sklearn_api.feature_names_of(X)
-        settings.check_rule_for(matrix)
-        goes_on = settings.warm_start and self.__sklearn_is_fitted__()
+        config.check_rule(isinstance(matrix, SparseRows))
+        goes_on = config.warm_start and self.__sklearn_is_fitted__()
         before = to_go_on(self) if goes_on else None
         grows = before is None or before._grows
         targets = targets_of(
             *(sklearn_api.as_vector(y), len(matrix), validation.training_dtype(matrix.dtype)),
-            *(sample_weight, settings.class_weight, None if before is None else before.classes_),
+            *(sample_weight, config.class_weight, None if before is None else before.classes_),
             grows=grows and before is not None,
         )
         if len(targets.classes) < 2:
@@ -398,29 +402,31 @@ class SoftmaxClassifier(sklearn_api.Estimator, ModelFiles):
         random = generator_of(self.random_state, draws=False)
         saving, random = checkpoint_of(checkpoint, checkpoint_every, resume, random)
         if saving is not None:
-            parameters = self.get_params() | {"backend": settings.backend.name}
+            parameters = that_change_the_result(self.get_params()) | {
+                "backend": config.backend.name
+            }
             given = (matrix, targets, sample_weight, coef_init, intercept_init)
             saving.identity = identity_of(parameters, *given)
         if before is not None:
             coef_init = starts[0] if coef_init is None else coef_init
-            if intercept_init is None and settings.fit_intercept:
+            if intercept_init is None and config.fit_intercept:
                 intercept_init = starts[1]
         rows, held_out = targets.rows, None
-        if settings.validation_fraction is not None:
-            rows, scored = hold_out(targets, settings.validation_fraction, len(matrix), random)
-            held_out = HeldOut(settings, matrix, targets, scored)
-        samples = settings.samples_of(matrix, targets, rows)
-        settings.find_step_size(samples)
-        zeros = settings.initial_state(len(targets.classes), matrix)
-        state = settings.state_at(coef_init, intercept_init, zeros, samples.units)
-        run = Run.of(settings, samples, state, random)
-        run.held_out = held_out
+        if config.validation_fraction is not None:
+            rows, held_out = HeldOut.drawn(
+                *(config.backend, config.n_threads, matrix, targets),
+                *(config.validation_fraction, random),
+            )
+        problem = prepare(config, matrix, targets, rows, held_out)
+        zeros = problem.zero_state()
+        state = state_at(coef_init, intercept_init, zeros, problem.samples.units)
+        run = TrainingRun.of(problem, state, random)
 
-        def published(model: SoftmaxClassifier, run: Run) -> SoftmaxClassifier:
-            model._publish(run, targets.classes, names, targets.mean_weight, grows)
+        def published(model: SoftmaxClassifier, run: TrainingRun) -> SoftmaxClassifier:
+            model._publish(run, names, grows)
             return model
 
-        def make_model(run: Run) -> SoftmaxClassifier:
+        def make_model(run: TrainingRun) -> SoftmaxClassifier:
             seen = copy(run)
             (seen.state, seen.average), seen.random = run.copy(), deepcopy(run.random)
             return published(copy(self), seen)
@@ -483,16 +489,16 @@ class SoftmaxClassifier(sklearn_api.Estimator, ModelFiles):
             If the first chunk was on another scale than the second one, which is no shorter, and its
             weights are worse on that than zeros: training starts again with the second.
         """
-        settings = Settings(self)
-        if settings.early_stopping:
+        config = config_of(self)
+        if config.early_stopping:
             raise ValueError("early_stopping: expected False for partial_fit, got True")
-        if isinstance(settings.class_weight, str) and settings.class_weight == "balanced":
+        if isinstance(config.class_weight, str) and config.class_weight == "balanced":
             raise ValueError(
-                f"class_weight: expected a mapping or None for partial_fit, got {settings.class_weight!r}: "
+                f"class_weight: expected a mapping or None for partial_fit, got {config.class_weight!r}: "
                 "the samples that are still to come cannot be counted"
             )
         matrix, names = as_samples(X), sklearn_api.feature_names_of(X)
-        settings.check_rule_for(matrix)
+        config.check_rule(isinstance(matrix, SparseRows))
         before = to_go_on(self) if self.__sklearn_is_fitted__() else None
         known = None if classes is None else find_classes(classes, "classes")
         grows = known is None
@@ -510,19 +516,19 @@ class SoftmaxClassifier(sklearn_api.Estimator, ModelFiles):
             check_sorted(classes)
         targets = targets_of(
             *(sklearn_api.as_vector(y), len(matrix), validation.training_dtype(matrix.dtype)),
-            *(sample_weight, settings.class_weight, known),
+            *(sample_weight, config.class_weight, known),
             *(None if before is None else before._mean_weight, grows),
         )
         # Of a copy: a call that fails has not drawn from the caller's generator.
         random = None if before is None else before._random
         begins = random is None
         random = deepcopy(random) if random else generator_of(self.random_state, draws=False)
-        run = trained_on_chunk(settings, before, matrix, targets, random)
-        if settings.verbose:
+        run = trained_on_chunk(config, before, matrix, targets, random)
+        if config.verbose:
             print(line(len(run.curve), run.curve[-1], None))
         if begins:
             generator_of(self.random_state)
-        self._publish(run, targets.classes, names, targets.mean_weight, grows)
+        self._publish(run, names, grows)
         return self
 
     def __sklearn_tags__(self) -> Any:
@@ -632,44 +638,44 @@ class SoftmaxClassifier(sklearn_api.Estimator, ModelFiles):
 
     def _publish(
         self,
-        run: Run,
-        classes: NDArray[Any],
+        run: TrainingRun,
         names: NDArray[Any] | None,
-        mean_weight: float,
         grows: bool,
     ) -> None:
+        problem = run.problem
         coef, intercept = run.weights()
         last = None
         if run.average is not None:
             last = run.in_units_of_X(run.state.coef, run.state.intercept)
-        units, zeros = run.samples.units, np.zeros(len(coef), coef.dtype)
-        if names is None:
-            self.__dict__.pop("feature_names_in_", None)
-        # At once: a signal finds all of the old attributes or all of the new ones.
-        self.__dict__.update(
-            classes_=classes,
+        units = problem.samples.units
+        model = FittedModel(
+            classes_=problem.classes,
             n_features_in_=coef.shape[1],
-            **({} if names is None else {"feature_names_in_": names}),
+            feature_names_in_=names,
             coef_=coef,
+            intercept_=np.zeros(len(coef), coef.dtype) if intercept is None else intercept,
+            loss_curve_=list(run.curve),
+            validation_scores_=list(run.scores) if run.scores else None,
+            best_validation_score_=max(run.scores, default=None),
             mean_=None if units is None else units.mean,
             scale_=None if units is None else units.scale,
             _is_centred=units is not None and units.is_centred,
             _moments=None if units is None else units.moments,
-            _step_sizes=run.settings.step_sizes,
-            intercept_=zeros if intercept is None else intercept,
-            eta0_=run.settings.schedule.eta0,
-            loss_curve_=list(run.curve),
-            validation_scores_=list(run.scores) if run.scores else None,
-            best_validation_score_=max(run.scores, default=None),
+            eta0_=problem.schedule.eta0,
+            _step_sizes=problem.step_sizes,
             n_iter_=len(run.curve),
             t_=run.n_steps,
             _velocity=(run.state.coef_velocity, run.state.intercept_velocity),
             _last=last,
             _average=run.average,
-            _mean_weight=mean_weight,
+            _mean_weight=problem.mean_weight,
             _grows=grows,
             _random=run.random,
         )
+        if names is None:
+            self.__dict__.pop("feature_names_in_", None)
+        # At once: a signal finds all of the old attributes or all of the new ones.
+        self.__dict__.update(model.attributes())
 
     def _weights_for(self, classes: NDArray[Any]) -> list[FloatArray]:
         """Return `coef_` and `intercept_` with a row for each of `classes`: zeros for new ones."""
@@ -705,7 +711,7 @@ class SoftmaxClassifier(sklearn_api.Estimator, ModelFiles):
         return logits, classes
 
 
-def warn_of_end(run: Run, converged: bool) -> None:
+def warn_of_end(run: TrainingRun, converged: bool) -> None:
     """Say to who has called the caller how a fit has ended, where there was more to gain.
 
     Warns
@@ -713,12 +719,11 @@ def warn_of_end(run: Run, converged: bool) -> None:
     ConvergenceWarning
         If `max_iter` has ended it, or `tol` has though features are small next to the intercept's 1.
     """
-    settings, samples = run.settings, run.samples
+    config, units = run.problem.config, run.problem.samples.units
     if not converged:
-        going_on = settings.what_goes_on
-        sklearn_api.warn_of_max_iter(settings.max_iter, going_on, samples.units is None, 5)
-    elif samples.units is None and settings.fit_intercept and run.stopped_by_tol:
-        norm = root_mean_square(samples.X, samples.rows)
+        sklearn_api.warn_of_max_iter(config.max_iter, config.what_goes_on, units is None, 5)
+    elif units is None and config.fit_intercept and run.stopped_by_tol:
+        norm = run.norm_of_rows()
         if norm < _SMALL:
             sklearn_api.warn_of_small_features(norm, len(run.curve), 5)
 

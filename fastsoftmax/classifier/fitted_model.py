@@ -1,38 +1,259 @@
 """What a fitted model is made of, whoever has set it: a fit, a file, or the user by hand."""
 
-from dataclasses import replace
+from __future__ import annotations  # np.random, imported on first use, stands in them
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .._arrays import labels
+from .._arrays import labels, validation
+from .._arrays.validation import FloatArray
 from ..backends import State
+from ..persistence import entries
+from ..persistence.entries import Scalar, Tensor, integer, or_none
+from ..persistence.random_states import generator_from, generator_state
+from ..persistence.scalars import labels_as_json, labels_from_json
 from ..training.averaging import Average
-from ..training.config import parameters_of
-from ..training.standardization import Standardization
+from ..training.config import TrainingConfig
+from ..training.standardization import Moments, Standardization, carried
+from ..training.state import copy_of, shaped, with_velocities
+from ..training.step_size import StepSizes
 from .sklearn_api import at_one_moment, not_fitted
 
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """How a model file holds an attribute: as the parts that `split` makes of it, one for each entry.
+
+    `join(parts, attributes)` makes the attribute again, given those before it.
+    """
+
+    entries: tuple[Scalar | Tensor, ...]
+    split: Callable[[Any], tuple[Any, ...]] = lambda value: (value,)
+    join: Callable[[tuple[Any, ...], Mapping[str, Any]], Any] = lambda parts, _: parts[0]
+
+
+def _stored(*entries: Scalar | Tensor, **split_and_join: Any) -> dict[str, Any]:
+    """Return the metadata of a field whose attribute a model file holds in these entries."""
+    return {"stored": Stored(entries, **split_and_join)}
+
+
+def _read_labels(name: str, written: Any) -> NDArray[Any]:
+    try:
+        return labels.as_labels(labels_from_json(written, name), name)
+    except TypeError as error:
+        raise ValueError(str(error)) from None
+
+
+def _join_names(parts: tuple[Any, ...], attributes: Mapping[str, Any]) -> NDArray[Any] | None:
+    if parts[0] is None:
+        return None
+    n_features = attributes["n_features_in_"]
+    if len(parts[0]) != n_features:
+        raise ValueError(f"feature_names: expected {n_features}, got {len(parts[0])}")
+    return np.array(parts[0], dtype=object)
+
+
+def _join_list(parts: tuple[Any, ...], _: Mapping[str, Any]) -> list[float] | None:
+    return None if parts[0] is None else parts[0].tolist()
+
+
+def _join_scale(parts: tuple[Any, ...], _: Mapping[str, Any]) -> Any:
+    if parts[0] is not None and not (parts[0] > 0).all():
+        raise ValueError("scale: expected numbers greater than 0")
+    return parts[0]
+
+
+def _join_is_centred(parts: tuple[Any, ...], attributes: Mapping[str, Any]) -> Any:
+    if parts[0] and attributes["mean_"] is None:
+        raise ValueError("is_centred: expected false, or true with a mean")
+    return parts[0]
+
+
+def _join_moments(parts: tuple[Any, ...], attributes: Mapping[str, Any]) -> Moments | None:
+    squares, mass = parts
+    if (mass is None) != (squares is None):
+        raise ValueError("squares: expected the tensor and its mass, got one of both")
+    if squares is None:
+        return None
+    if not (squares >= 0).all():
+        raise ValueError("squares: expected numbers of 0 or more")
+    mean = attributes["mean_"]
+    return Moments(mean, np.zeros_like(mean), squares, mass)
+
+
+def _split_average(average: Average | None) -> tuple[Any, ...]:
+    if average is None:
+        return None, None, None
+    counts = [average.first_sample, average.n_samples, average.n_steps]
+    return average.coef, average.intercept, counts
+
+
+def _join_average(parts: tuple[Any, ...], _: Mapping[str, Any]) -> Average | None:
+    coef, intercept, counts = parts
+    if (counts is None) != (coef is None):
+        raise ValueError("average: expected the tensor and its counts, got one of both")
+    return None if counts is None else Average(counts[0], coef, intercept, *counts[1:])
+
+
+def _read_counts(name: str, written: Any) -> list[int]:
+    if not isinstance(written, list) or len(written) != 3:
+        raise ValueError(f"{name}: expected three counts")
+    return [integer(0)(f"{name} {i}", count) for i, count in enumerate(written)]
+
+
+def _read_step_sizes(name: str, written: Any) -> StepSizes:
+    if not isinstance(written, list) or len(written) != 2:
+        raise ValueError(f"{name}: expected a mean and a number of samples")
+    return StepSizes(entries.positive(f"{name} 0", written[0]), integer(1)(f"{name} 1", written[1]))
+
+
+_OF_WEIGHTS = ("classes", "features")
+
+
+@dataclass(frozen=True, eq=False)
+class FittedModel:
+    """All that a fit leaves behind, a field for each attribute of the fitted classifier.
+
+    Publishing, model files and what asks for the attributes of a model that was set by hand go over the
+    fields. Shapes and dtypes are in the entries: tensors that are not float64 are float32 or that. The
+    default of a field is what a model has that no training has touched yet.
+    """
+
+    classes_: NDArray[Any] = field(
+        metadata=_stored(
+            Scalar("classes", lambda value: labels_as_json(np.asarray(value)), _read_labels)
+        )
+    )
+    n_features_in_: int = field(metadata=_stored(Scalar("n_features", int, integer(1))))
+    feature_names_in_: NDArray[Any] | None = field(
+        metadata=_stored(
+            Scalar(
+                "feature_names", or_none(lambda names: [*map(str, names)]), or_none(entries.texts)
+            ),
+            join=_join_names,
+        )
+    )  # not set where it is None
+    coef_: FloatArray = field(metadata=_stored(Tensor("coef", _OF_WEIGHTS, is_needed=True)))
+    intercept_: FloatArray = field(
+        metadata=_stored(Tensor("intercept", ("classes",), is_needed=True))
+    )
+    loss_curve_: Sequence[float] = field(
+        default=(),
+        metadata=_stored(
+            Tensor("loss_curve", ("epochs",), is_double=True, is_needed=True),
+            join=_join_list,
+        ),
+    )
+    validation_scores_: list[float] | None = field(
+        default=None,
+        metadata=_stored(
+            Tensor("validation_scores", ("scores",), is_double=True),
+            join=_join_list,
+        ),
+    )
+    best_validation_score_: float | None = field(
+        default=None,
+        metadata=_stored(Scalar("best_validation_score", or_none(float), or_none(entries.number))),
+    )
+    mean_: NDArray[np.float64] | None = field(
+        default=None,
+        metadata=_stored(Tensor("mean", ("features",), is_double=True, only_with="scale")),
+    )
+    scale_: NDArray[np.float64] | None = field(
+        default=None,
+        metadata=_stored(
+            Tensor("scale", ("features",), is_double=True, only_with="mean"),
+            join=_join_scale,
+        ),
+    )
+    _is_centred: bool = field(
+        default=False,
+        metadata=_stored(
+            Scalar("is_centred", bool, entries.flag),
+            join=_join_is_centred,
+        ),
+    )
+    _moments: Moments | None = field(
+        default=None,
+        metadata=_stored(
+            Tensor("squares", ("features",), is_double=True, only_with="mean"),
+            Scalar("mass", or_none(float), or_none(entries.positive), since=2),
+            split=lambda moments: (
+                (None, None) if moments is None else (moments.squares, moments.mass)
+            ),
+            join=_join_moments,
+        ),
+    )
+    eta0_: float | None = field(
+        default=None, metadata=_stored(Scalar("eta0", or_none(float), or_none(entries.positive)))
+    )
+    _step_sizes: StepSizes | None = field(
+        default=None,
+        metadata=_stored(Scalar("step_sizes", or_none(list), or_none(_read_step_sizes), since=2)),
+    )
+    n_iter_: int = field(default=0, metadata=_stored(Scalar("n_epochs", int, integer(0))))
+    t_: int = field(default=0, metadata=_stored(Scalar("n_steps", int, integer(0))))
+    _velocity: tuple[FloatArray | None, FloatArray | None] = field(
+        default=(None, None),
+        metadata=_stored(
+            Tensor("coef_velocity", _OF_WEIGHTS),
+            Tensor("intercept_velocity", ("classes",)),
+            split=tuple,
+            join=lambda parts, _: parts,
+        ),
+    )
+    # The weights after the last step, where `coef_` is their average.
+    _last: tuple[FloatArray, FloatArray | None] | None = field(
+        default=None,
+        metadata=_stored(
+            Tensor("last_coef", _OF_WEIGHTS),
+            Tensor("last_intercept", ("classes",), only_with="last_coef"),
+            split=lambda last: (None, None) if last is None else last,
+            join=lambda parts, _: None if parts[0] is None else parts,
+        ),
+    )
+    _average: Average | None = field(
+        default=None,
+        metadata=_stored(
+            Tensor("average_coef", _OF_WEIGHTS, is_double=True),
+            Tensor("average_intercept", ("classes",), is_double=True, only_with="average_coef"),
+            Scalar("average", or_none(list), or_none(_read_counts)),
+            split=_split_average,
+            join=_join_average,
+        ),
+    )
+    _mean_weight: float | None = field(
+        default=None,
+        metadata=_stored(Scalar("mean_weight", or_none(float), or_none(entries.positive))),
+    )
+    # Whether partial_fit takes labels that it has not seen.
+    _grows: bool = field(default=False, metadata=_stored(Scalar("grows", bool, entries.flag)))
+    _random: np.random.Generator | None = field(
+        default=None,
+        metadata=_stored(
+            Scalar(
+                "random", or_none(generator_state), or_none(lambda _, state: generator_from(state))
+            )
+        ),
+    )
+
+    def attributes(self) -> dict[str, Any]:
+        """Return what the classifier has, by name."""
+        found = {each.name: getattr(self, each.name) for each in fields(self)}
+        if found["feature_names_in_"] is None:
+            del found["feature_names_in_"]
+        return found
+
+
+ATTRIBUTES: dict[str, Stored] = {each.name: each.metadata["stored"] for each in fields(FittedModel)}
 # Weights, which users may set by hand; and of all else what a model has that no training has touched yet.
 _WEIGHTS = ("classes_", "coef_", "intercept_")
 _UNTRAINED: dict[str, Any] = {
-    "mean_": None,
-    "scale_": None,
-    "eta0_": None,
-    "loss_curve_": (),
-    "validation_scores_": None,
-    "best_validation_score_": None,
-    "n_iter_": 0,
-    "t_": 0,
-    "_is_centred": False,
-    "_moments": None,
-    "_step_sizes": None,
-    "_velocity": (None, None),
-    "_last": None,
-    "_average": None,
-    "_mean_weight": None,
-    "_grows": False,
-    "_random": None,
+    each.name: each.default for each in fields(FittedModel) if each.default is not MISSING
 }
 
 
@@ -101,6 +322,65 @@ def units_of(model: Any) -> Standardization | None:
     if model.mean_ is None or model.scale_ is None:
         return None
     return Standardization(model.mean_, model.scale_, model._is_centred, model._moments)
+
+
+def parameters_of(model: Any) -> tuple[FloatArray, FloatArray]:
+    """Return the weights and the intercept, which the user may have replaced, checked."""
+    coef, intercept = shaped_parameters_of(model)
+    validation.check_finite("intercept_", intercept)
+    validation.check_finite("coef_", coef)
+    return coef, intercept
+
+
+def shaped_parameters_of(model: Any) -> tuple[FloatArray, FloatArray]:
+    """Return the same at no cost of the weights' size: some of them may not be finite."""
+    shape = (len(model.classes_), model.n_features_in_)
+    coef = validation.as_array("coef_", model.coef_)
+    dtype = validation.compute_dtype(coef.dtype)
+    intercept = shaped("intercept_", model.intercept_, shape[:1], dtype)
+    return shaped("coef_", coef, shape, dtype), intercept
+
+
+def state_of(
+    model: Any,
+    config: TrainingConfig,
+    before: Standardization | None,
+    units: Standardization | None,
+) -> State:
+    """Return a copy of the weights and velocities, in the units of training.
+
+    Of a model that has published averaged weights, the last ones. `before` are the units of its velocities.
+    """
+    coef, intercept = parameters_of(model)
+    if model._last is not None:
+        coef, last_intercept = model._last
+        intercept = np.zeros(len(coef), coef.dtype) if last_intercept is None else last_intercept
+    of_coef, of_intercept = model._velocity
+    if of_coef is not None:
+        of_coef, of_intercept = carried(of_coef, of_intercept, before, units, coef.dtype)
+    velocities = [
+        None if velocity is None else velocity.astype(coef.dtype)
+        for velocity in (of_coef, of_intercept)
+    ]
+    kept = intercept if config.fit_intercept else None
+    if units is not None:
+        coef, kept = units.to_standardized(coef, kept)
+    return copy_of(with_velocities(coef, kept, config.rule.momentum, *velocities))
+
+
+def average_of(
+    model: Any,
+    config: TrainingConfig,
+    before: Standardization | None,
+    units: Standardization | None,
+) -> Average | None:
+    """Return a copy of the average of the weights in the units of training, or None if averaging ends."""
+    average: Average | None = model._average
+    if average is None or config.averaged_from is None:
+        return None
+    dtype = parameters_of(model)[0].dtype if model._last is None else model._last[0].dtype
+    coef, intercept = carried(average.coef, average.intercept, before, units, dtype)
+    return replace(average, coef=coef, intercept=intercept).copy()
 
 
 def _are_replaced(model: Any) -> bool:

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .._arrays import validation as checks
+from .._arrays.csr import SparseRows
 from .._arrays.inputs import as_samples
 from .._arrays.validation import FloatArray
 from ..backends import State, in_default_float_state
 from ..exceptions import DivergenceError
 from ..training.callbacks import Bar, progress_bar
-from ..training.config import Settings, generator_of
-from ..training.epoch import Samples, check_progress, check_weights
-from ..training.loop import HeldOut, Run, ends, ends_by_intention, hold_out
+from ..training.config import TrainingConfig, generator_of
+from ..training.epoch import check_progress, check_weights
+from ..training.holdout import HeldOut
+from ..training.loop import TrainingRun, ends, ends_by_intention
 from ..training.multi_model import (
     Penalties,
     epoch_of_models,
@@ -27,15 +29,13 @@ from ..training.multi_model import (
     state_of_model,
     state_of_models,
 )
+from ..training.problem import Problem, prepare
+from ..training.state import copy_of
 from ..training.targets import Targets, targets_of
 from . import sklearn_api
 from .classifier import SoftmaxClassifier, warn_of_end
+from .parameters import BY_NAME, config_of
 
-# What search decides itself, or has no part in it.
-_NOT_TAKEN = (
-    *("eta0", "alpha", "early_stopping", "validation_fraction"),
-    *("warm_start", "callbacks", "average", "verbose"),
-)
 # What is tried where nothing else is asked for. The classifier's defaults are among them, eta0="auto" as a
 # factor of 1: so the best of them is no worse than its `fit`.
 AUTOMATIC_FACTORS = (0.3, 1.0, 3.0, 10.0, 30.0)
@@ -120,11 +120,10 @@ class SearchResult:
         return "\n".join(lines)
 
 
-class _Problem(NamedTuple):
-    """What all models are trained on and scored with."""
+class _Grid(NamedTuple):
+    """What all models have in common."""
 
-    samples: Samples
-    targets: Targets
+    problem: Problem
     held_out: HeldOut
     held_out_name: str  # with which messages of its samples begin
     random: np.random.Generator
@@ -202,17 +201,16 @@ def search(
     if not (isinstance(learning_rates, str) and learning_rates == "auto"):
         rates = _numbers("learning_rates", learning_rates, above_zero=True)
     strengths = _numbers("regs", regs, above_zero=False)
-    for name in _NOT_TAKEN:
-        if name in parameters:
+    for name in parameters:
+        if name in BY_NAME and not BY_NAME[name].in_search:
             raise ValueError(f"{name}: not a parameter of search")
     model = SoftmaxClassifier(**parameters)
-    common = Settings(model)
-    problem = _problem_of(model, common, X, y, sample_weight, validation)
+    common = replace(config_of(model), finds_step_size=rates is None)
+    grid = _grid_of(model, common, X, y, sample_weight, validation)
     if rates is None:
-        common.find_step_size(problem.samples)
-        rates = common.schedule.eta0 * np.array(AUTOMATIC_FACTORS)
+        rates = grid.problem.schedule.eta0 * np.array(AUTOMATIC_FACTORS)
     # Before the training: it would be lost to a row that cannot be scored.
-    _scores_of(problem.start.coef, np.zeros_like(problem.start.coef[:, 0]), 1, problem)
+    _scores_of(grid.start.coef, np.zeros_like(grid.start.coef[:, 0]), 1, grid)
     given = model.get_params()
     models = [
         SoftmaxClassifier(**given | {"eta0": float(rate), "alpha": float(reg)})
@@ -220,7 +218,8 @@ def search(
         for reg in strengths
     ]
     with progress_bar(common.progress_bar, common.max_iter * len(models), 0) as bar:
-        runs = _trained([Settings(each) for each in models], problem, _Progress(bar))
+        problems = [grid.problem.with_config(config_of(each)) for each in models]
+        runs = _trained(problems, grid, _Progress(bar))
     good = [i for i, run in enumerate(runs) if run is not None]
     if not good:
         raise DivergenceError(
@@ -228,17 +227,11 @@ def search(
             "or bring the columns of X to a common range, with standardize=True for example"
         )
     scores, validation_losses, losses = np.full((3, len(runs)), np.nan)
-    scores[good], validation_losses[good] = _scores([runs[i] for i in good], problem)
+    scores[good], validation_losses[good] = _scores([runs[i] for i in good], grid)
     losses[good] = [runs[i].curve[-1] for i in good]
     best = min(good, key=lambda i: (-scores[i], validation_losses[i]))
     generator_of(model.random_state)  # as fit draws from a caller's generator
-    models[best]._publish(
-        runs[best],
-        problem.targets.classes,
-        sklearn_api.feature_names_of(X),
-        problem.targets.mean_weight,
-        True,
-    )
+    models[best]._publish(runs[best], sklearn_api.feature_names_of(X), True)
     warn_of_end(runs[best], runs[best].stopped_by_tol or ends_by_intention(common))
     shape = (len(rates), len(strengths))
     return SearchResult(
@@ -258,26 +251,26 @@ def _numbers(name: str, values: Any, above_zero: bool) -> NDArray[np.float64]:
     return numbers
 
 
-def _problem_of(
+def _grid_of(
     model: SoftmaxClassifier,
-    settings: Settings,
+    config: TrainingConfig,
     X: Any,
     y: Any,
     sample_weight: Any,
     validation: Any,
-) -> _Problem:
+) -> _Grid:
     matrix = as_samples(X)
-    settings.check_rule_for(matrix)
+    config.check_rule(isinstance(matrix, SparseRows))
     dtype = checks.training_dtype(matrix.dtype)
     targets = targets_of(
-        sklearn_api.as_vector(y), len(matrix), dtype, sample_weight, settings.class_weight
+        sklearn_api.as_vector(y), len(matrix), dtype, sample_weight, config.class_weight
     )
     if len(targets.classes) < 2:
         raise ValueError(f"y: expected at least two classes, got one class: {targets.classes[0]!r}")
     name = ""
     if isinstance(validation, tuple):
         name = "validation: "
-        rows, held_out = targets.rows, _other_samples(settings, X, matrix, targets, validation)
+        rows, held_out = targets.rows, _other_samples(config, X, matrix, targets, validation)
     else:
         fraction = checks.as_non_negative("validation", validation)
         if not 0 < fraction < 1:
@@ -286,17 +279,18 @@ def _problem_of(
                 f"got {validation!r}"
             )
         drawn = generator_of(model.random_state, draws=False)
-        rows, scored = hold_out(targets, fraction, len(matrix), drawn)
-        held_out = HeldOut(settings, matrix, targets, scored)
-    samples = settings.samples_of(matrix, targets, rows)
-    start = settings.initial_state(len(targets.classes), matrix)
+        rows, held_out = HeldOut.drawn(
+            *(config.backend, config.n_threads, matrix, targets),
+            *(fraction, drawn),
+        )
+    problem = prepare(config, matrix, targets, rows)
     # The order of the samples is that of a fit on these rows: nothing else has drawn from its generator.
     random = generator_of(model.random_state, draws=False)
-    return _Problem(samples, targets, held_out, name, random, start)
+    return _Grid(problem, held_out, name, random, problem.zero_state())
 
 
 def _other_samples(
-    settings: Settings, X: Any, trained: Any, targets: Targets, validation: tuple[Any, ...]
+    config: TrainingConfig, X: Any, trained: Any, targets: Targets, validation: tuple[Any, ...]
 ) -> HeldOut:
     if len(validation) != 2:
         raise ValueError(f"validation: expected a tuple (X, y), got {len(validation)} things")
@@ -313,7 +307,7 @@ def _other_samples(
         )
     except (ValueError, TypeError) as error:
         raise type(error)(f"validation: {error}") from None
-    return HeldOut(settings, matrix, scored, np.arange(len(matrix)))
+    return HeldOut(config.backend, config.n_threads, matrix, scored, np.arange(len(matrix)))
 
 
 class _Progress:
@@ -329,24 +323,24 @@ class _Progress:
         self._bar.has_run_epoch(self._done, self._least, None, "")
 
 
-def _trained(settings: list[Settings], problem: _Problem, progress: _Progress) -> list[Any]:
+def _trained(problems: list[Problem], grid: _Grid, progress: _Progress) -> list[Any]:
     """Return the run of every combination, None where it diverged."""
-    at_once = models_at_once(settings[0], problem.samples, problem.start)
+    at_once = models_at_once(problems[0], grid.start)
     if at_once == 1:
-        return [_trained_alone(each, problem, progress) for each in settings]
+        return [_trained_alone(each, grid, progress) for each in problems]
     runs: list[Any] = []
-    for first in range(0, len(settings), at_once):
-        runs += _trained_together(settings[first : first + at_once], problem, progress)
+    for first in range(0, len(problems), at_once):
+        runs += _trained_together(problems[first : first + at_once], grid, progress)
     return runs
 
 
-def _trained_alone(settings: Settings, problem: _Problem, progress: _Progress) -> Run | None:
-    start = State(*(None if array is None else array.copy() for array in problem.start))  # type: ignore[arg-type]
-    run = Run.of(settings, problem.samples, start, deepcopy(problem.random))
+def _trained_alone(problem: Problem, grid: _Grid, progress: _Progress) -> TrainingRun | None:
+    run = TrainingRun.of(problem, copy_of(grid.start), deepcopy(grid.random))
+    max_iter = problem.config.max_iter
     try:
-        for epoch in range(settings.max_iter):
+        for epoch in range(max_iter):
             objective = run.epoch()
-            check_progress(objective, _starting_loss(problem), epoch + 1, run.schedule)
+            check_progress(objective, _starting_loss(grid), epoch + 1, run.schedule)
             run.keep(objective)
             progress.has_run(1, objective)
             if ends(run, objective):
@@ -354,23 +348,23 @@ def _trained_alone(settings: Settings, problem: _Problem, progress: _Progress) -
     except DivergenceError:
         return None
     finally:
-        progress.has_run(settings.max_iter - len(run.curve), np.inf)
+        progress.has_run(max_iter - len(run.curve), np.inf)
     return run
 
 
 def _trained_together(
-    settings: list[Settings], problem: _Problem, progress: _Progress
-) -> list[Run | None]:
+    problems: list[Problem], grid: _Grid, progress: _Progress
+) -> list[TrainingRun | None]:
     """Train all of them over one reading of the data; those that have ended leave the others alone."""
-    common, random = settings[0], deepcopy(problem.random)
-    runs = [Run.of(each, problem.samples, problem.start, random) for each in settings]
-    states = state_of_models(problem.start, len(runs))
+    max_iter, random = problems[0].config.max_iter, deepcopy(grid.random)
+    runs = [TrainingRun.of(each, grid.start, random) for each in problems]
+    states = state_of_models(grid.start, len(runs))
     active = list(range(len(runs)))
-    ended: dict[int, Run | None] = {}
-    for epoch in range(1, common.max_iter + 1):
-        rules = [settings[i].rule for i in active]
+    ended: dict[int, TrainingRun | None] = {}
+    for epoch in range(1, max_iter + 1):
+        rules = [problems[i].config.rule for i in active]
         objectives = epoch_of_models(
-            *(common, problem.samples, states),
+            *(problems[0], states),
             Penalties(*np.array([(rule.l2, rule.l1) for rule in rules]).T.copy()),
             [runs[i].schedule for i in active],
             runs[active[0]].n_steps,
@@ -380,18 +374,18 @@ def _trained_together(
         for place, i in enumerate(active):
             run, objective = runs[i], objectives[place]
             progress.has_run(1, objective)
-            if not _is_good(run, objective, problem):
+            if not _is_good(run, objective, grid):
                 ended[i] = None
             else:
                 run.curve.append(objective)
                 run.n_steps += run.steps_of_epoch
-                if not ends(run, objective) and epoch < common.max_iter:
+                if not ends(run, objective) and epoch < max_iter:
                     going_on.append(place)
                     continue
                 run.state = state_of_model(states, place, len(active))
                 run.random = deepcopy(random)
                 ended[i] = run if _has_good_weights(run) else None
-            progress.has_run(common.max_iter - epoch, np.inf)
+            progress.has_run(max_iter - epoch, np.inf)
         if len(going_on) < len(active):
             states = kept_models(states, going_on, len(active))
             active = [active[place] for place in going_on]
@@ -400,15 +394,15 @@ def _trained_together(
     return [ended[i] for i in range(len(runs))]
 
 
-def _is_good(run: Run, objective: float, problem: _Problem) -> bool:
+def _is_good(run: TrainingRun, objective: float, grid: _Grid) -> bool:
     if not np.isfinite(objective):
         return False
     return not _raises_divergence(
-        check_progress, objective, _starting_loss(problem), len(run.curve) + 1, run.schedule
+        check_progress, objective, _starting_loss(grid), len(run.curve) + 1, run.schedule
     )
 
 
-def _has_good_weights(run: Run) -> bool:
+def _has_good_weights(run: TrainingRun) -> bool:
     return not _raises_divergence(
         check_weights, run.weights(), run.steps_of_epoch - 1, run.schedule
     )
@@ -422,28 +416,30 @@ def _raises_divergence(check: Callable[..., None], *arguments: Any) -> bool:
     return False
 
 
-def _starting_loss(problem: _Problem) -> float:
-    return float(np.log(len(problem.targets.classes)))
+def _starting_loss(grid: _Grid) -> float:
+    return float(np.log(len(grid.problem.classes)))
 
 
-def _scores(runs: list[Run], problem: _Problem) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _scores(
+    runs: list[TrainingRun], grid: _Grid
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the accuracy and the log loss of each on the samples that are held out."""
     weights = [run.weights() for run in runs]
     coef = np.concatenate([coef for coef, _ in weights])
     intercept = np.concatenate(
         [np.zeros(len(coef), coef.dtype) if b is None else b for coef, b in weights]
     )
-    return _scores_of(coef, intercept, len(runs), problem)
+    return _scores_of(coef, intercept, len(runs), grid)
 
 
 def _scores_of(
-    coef: FloatArray, intercept: FloatArray, n_models: int, problem: _Problem
+    coef: FloatArray, intercept: FloatArray, n_models: int, grid: _Grid
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    held_out = problem.held_out
+    held_out = grid.held_out
     try:
         return (
             held_out.scores(coef, intercept, n_models),
             held_out.log_losses(coef, intercept, n_models),
         )
     except ValueError as error:
-        raise ValueError(f"{problem.held_out_name}{error}") from None
+        raise ValueError(f"{grid.held_out_name}{error}") from None

@@ -12,13 +12,14 @@ from .._arrays.csr import SparseRows
 from .._arrays.labels import encode
 from ..backends.penalties import value as penalty_of
 from ..exceptions import DivergenceError
-from ..training.config import Settings
+from ..training.config import TrainingConfig
 from ..training.epoch import check_chunk
-from ..training.loop import Run
+from ..training.loop import TrainingRun
 from ..training.new_classes import grown_average, grown_state
+from ..training.problem import problem_of, training_set
 from ..training.standardization import Standardization
 from ..training.targets import Targets
-from .fitted_model import units_of
+from .fitted_model import average_of, state_of, units_of
 
 # A first chunk was on another scale where scales are larger by more than this with the second one, or where
 # the step size is smaller by more than its square. Its weights are worse than none where their loss on the
@@ -30,12 +31,12 @@ _MUCH_SMALLER = 10.0
 
 
 def trained_on_chunk(
-    settings: Settings,
+    config: TrainingConfig,
     before: Any,
     matrix: NDArray[Any] | SparseRows,
     targets: Targets,
     random: np.random.Generator,
-) -> Run:
+) -> TrainingRun:
     """Return the run that goes on from a whole model by an epoch over these rows; of None it begins.
 
     Statistics and step size are of all chunks so far, the weights stay what they are for X. But where the
@@ -48,7 +49,7 @@ def trained_on_chunk(
     DivergenceError
         If the loss is infinite or NaN, or one that no sane model has.
     """
-    run, has_shrunk = _begun(settings, before, matrix, targets, random)
+    run, has_shrunk = _begun(config, before, matrix, targets, random)
     of_zeros, penalty = _loss_of_zeros(run), _penalty(run)
     # Of much larger numbers the weights are next to 0, but the intercept may be anything: a loss that is
     # clearly above that of zeros is enough then.
@@ -67,63 +68,59 @@ def trained_on_chunk(
             UserWarning,
             stacklevel=4,
         )
-        (run, _), penalty = _begun(settings, None, matrix, targets, run.random), 0.0
+        (run, _), penalty = _begun(config, None, matrix, targets, run.random), 0.0
         objective = run.epoch()
-    check_chunk(objective, of_zeros + penalty, len(run.samples), run.schedule)
+    check_chunk(objective, of_zeros + penalty, len(run.problem.samples), run.schedule)
     run.keep(objective)
     return run
 
 
 def _begun(
-    settings: Settings,
+    config: TrainingConfig,
     before: Any,
     matrix: NDArray[Any] | SparseRows,
     targets: Targets,
     random: np.random.Generator,
-) -> tuple[Run, bool]:
+) -> tuple[TrainingRun, bool]:
     """Return the run before its epoch, and whether the statistics before were of much larger numbers."""
     units = None if before is None else units_of(before)
-    samples, has_shrunk = settings.samples_of(matrix, targets, targets.rows, units), False
-    if (
-        units is not None
-        and samples.units is not None
-        and _is_second(before, len(samples), settings)
-    ):
-        alone = settings.samples_of(matrix, targets, targets.rows)
+    samples, has_shrunk = training_set(config, matrix, targets, targets.rows, units), False
+    if units is not None and samples.units is not None and _is_second(before, len(samples), config):
+        alone = training_set(config, matrix, targets, targets.rows)
         has_shrunk = _is_much_smaller(alone.units, units)
         samples = alone if has_shrunk else samples
-    settings.find_step_size(samples, None if before is None else before._step_sizes)
+    sizes = None if before is None else before._step_sizes
+    problem = problem_of(config, samples, targets, sizes)
     n_classes, average = len(targets.classes), None
-    state = settings.initial_state(n_classes, matrix)
+    state = problem.zero_state()
     if before is not None:
-        state = settings.state_of(before, units, samples.units)
-        average = settings.average_of(before, units, samples.units)
+        state = state_of(before, config, units, samples.units)
+        average = average_of(before, config, units, samples.units)
         places = encode(before.classes_, targets.classes)
-        if len(places) < n_classes:
-            state = grown_state(state, places, n_classes)
-            average = average and grown_average(average, places, n_classes)
-    run = Run.of(settings, samples, state, random, average)
+        state = grown_state(state, places, n_classes)
+        average = average and grown_average(average, places, n_classes)
+    run = TrainingRun.of(problem, state, random, average)
     if before is not None:
         run.curve, run.n_steps = list(before.loss_curve_), before.t_
     return run, has_shrunk
 
 
-def _loss_of_zeros(run: Run) -> float:
-    weights, rows = run.samples.weights, run.samples.rows
+def _loss_of_zeros(run: TrainingRun) -> float:
+    weights, rows = run.problem.samples.weights, run.problem.samples.rows
     of_rows = None if weights is None else weights.rows
     mean = 1.0 if of_rows is None else float((of_rows if rows is None else of_rows[rows]).mean())
     return mean * float(np.log(max(len(run.state.coef), 2)))
 
 
-def _penalty(run: Run) -> float:
+def _penalty(run: TrainingRun) -> float:
     """That of the weights there are, which may be of a model that was trained without."""
     with np.errstate(over="ignore"):
-        return penalty_of(run.state.coef, run.settings.rule.l2, run.settings.rule.l1)
+        return penalty_of(run.state.coef, run.problem.config.rule.l2, run.problem.config.rule.l1)
 
 
-def _is_second(before: Any, n_samples: int, settings: Settings) -> bool:
+def _is_second(before: Any, n_samples: int, config: TrainingConfig) -> bool:
     """Return whether the model has seen exactly one chunk, which was not longer than this one."""
-    return bool(before.n_iter_ == 1 and before.t_ <= settings.sampling.n_steps(n_samples))
+    return bool(before.n_iter_ == 1 and before.t_ <= config.sampling.n_steps(n_samples))
 
 
 def _is_much_smaller(alone: Standardization | None, before: Standardization) -> bool:
@@ -136,13 +133,13 @@ def _is_much_smaller(alone: Standardization | None, before: Standardization) -> 
     return bool((varies & (_MUCH_SMALLER * alone.scale < before.scale)).any())
 
 
-def _is_misled(run: Run, before: Any) -> bool:
+def _is_misled(run: TrainingRun, before: Any) -> bool:
     """Return whether the model has seen exactly one chunk, not longer than this one, on another scale."""
-    if not _is_second(before, len(run.samples), run.settings):
+    if not _is_second(before, len(run.problem.samples), run.problem.config):
         return False
-    units: Standardization | None = run.samples.units
+    units: Standardization | None = run.problem.samples.units
     if units is None:
-        sizes = before._step_sizes if run.settings.finds_step_size else None
+        sizes = before._step_sizes if run.problem.config.finds_step_size else None
         return sizes is not None and run.schedule.eta0 < sizes.mean / _OTHER_SCALE**2
     if before._moments is None:
         return False

@@ -12,22 +12,22 @@ from .error_translation import as_command_error
 from .errors import FAILED, INTERRUPTED, CommandError
 
 _DESCRIPTION = """\
-Softmax regression by minibatch SGD on the CPU: train on a file of data, use the
-model, and compare the four backends, which compute the same: naive loops, numba,
+Softmax regression by minibatch SGD on the CPU: train on a data file, use the model,
+and compare the four backends, which compute the same thing: naive loops, numba,
 NumPy (vectorized) and compiled.
 """
 _EXAMPLES = """\
 examples:
   fastsoftmax train train.csv --target species --model flowers.npz
-        train on a table whose column species has the labels
+        train on a table whose column species contains the labels
   fastsoftmax evaluate --model flowers.npz test.csv --target species
-        accuracy, log loss, and which class is taken for which
+        accuracy, log loss, and the confusion matrix
   fastsoftmax predict --model flowers.npz new.csv
         the labels of new samples
   fastsoftmax bench
         train on real images with every backend and compare
   fastsoftmax train --help
-        its options, with more examples; so for every command
+        its options, with more examples; likewise for every command
 """
 
 
@@ -43,15 +43,15 @@ _MODULES: dict[str, Any] = {
     "roofline": roofline,
 }
 _SUMMARIES = {
-    "train": "train on a file of data and save the model",
+    "train": "train on a data file and save the model",
     "predict": "predict the labels of new samples",
     "evaluate": "compare a model's predictions with labels",
     "plot": "draw the loss, the weights or the confusion matrix of a model",
     "search": "try learning rates and penalties, and keep the best model",
     "bench": "train with every backend and compare them",
-    "info": "print what is installed and what it runs on",
-    "profile": "say where the time of a training goes, phase by phase",
-    "roofline": "measure the most that this machine can do",
+    "info": "print versions, backends and the CPU",
+    "profile": "show where the time of a training run goes, phase by phase",
+    "roofline": "measure the peak performance of this machine",
 }
 
 
@@ -65,7 +65,7 @@ class _Parser(argparse.ArgumentParser):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line `argv`, by default the process's, and return its exit code.
 
-    0 for success, 1 where something is missing or cannot be read, trained or saved, 2 for bad
+    0 for success, 1 if something is missing or cannot be read, trained or saved, 2 for bad
     arguments, 130 after Ctrl-C.
     """
     parser = _parser()
@@ -94,8 +94,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UnicodeEncodeError as error:
         character = ascii(error.object[error.start])
         print(
-            f"{command}: error: {error.encoding}, the encoding of the output, has no {character}: "
-            "PYTHONIOENCODING=utf-8 chooses another",
+            f"{command}: error: {error.encoding}, the output encoding, cannot represent {character}: "
+            "set PYTHONIOENCODING=utf-8",
             file=sys.stderr,
         )
         return FAILED
@@ -106,11 +106,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         if error.filename is not None:
             print(f"{command}: error: {as_command_error(error)}", file=sys.stderr)
             return FAILED
-        # Whoever reads from a pipe has seen enough; a full disk is an error.
+        # A closed pipe means that its reader is done; a full disk is an error.
         if not isinstance(error, BrokenPipeError):
             reason = f"the output cannot be written: {error.strerror}"
             print(f"{command}: error: {reason}", file=sys.stderr)
-        # Python would complain once more at its exit.
+        # Otherwise Python reports the error again at its exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
 
@@ -130,7 +130,7 @@ def _parser() -> argparse.ArgumentParser:
         command = commands.add_parser(
             name,
             help=summary,
-            usage=getattr(module, "USAGE", None),  # where all options are too many to read
+            usage=getattr(module, "USAGE", None),  # if all options are too many to read
             description=module.DESCRIPTION,
             epilog=module.EXAMPLES,
             formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -20,15 +20,15 @@ from .timing import prepare, train
 DESCRIPTION = """\
 Train a softmax classifier by minibatch SGD with every backend, from the same
 seed, and compare: the time of an epoch, the loss, the accuracy on test data, and
-whether all backends took the same path. The data are the 1797 handwritten digits
-that come with scikit-learn or, with --shape, made up in any size.
+whether all backends followed the same path. The data are the 1797 handwritten
+digits that come with scikit-learn or, with --shape, synthetic data of any size.
 """
 EXAMPLES = """\
 examples:
   fastsoftmax bench
         all backends on the digits: a table, and a picture in fastsoftmax-bench.png
   fastsoftmax bench --shape 60000x784x10 --batch-size 128
-        made-up data of the size of MNIST; naive is timed on a sample
+        synthetic data of the size of MNIST; naive is timed on a sample
   fastsoftmax bench --backends vectorized,compiled --threads 1 --dtype float64
         two backends, on one thread, in double precision
   fastsoftmax bench --json - --no-plot > bench.json
@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--shape",
         type=options.shape,
         metavar="NxDxC",
-        help="train on N made-up samples of D features and C classes instead of the digits",
+        help="train on N synthetic samples of D features and C classes instead of the digits",
     )
     add(
         "--backends",
@@ -64,32 +64,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--batch-size",
         type=options.positive_integer,
         metavar="N",
-        help="samples of a minibatch (default: 32; with --shape: 256)",
+        help="samples per minibatch (default: 32; with --shape: 256)",
     )
     add(
         "--learning-rate",
         type=options.positive_number,
         metavar="RATE",
-        help="how far a step goes (default: 0.5; with --shape: one that suits D)",
+        help="step size (default: 0.5; with --shape: one that suits D)",
     )
     add(
         "--dtype",
         choices=tuple(TOLERANCES),
         default="float32",
-        help="of data and weights (default: %(default)s)",
+        help="dtype of data and weights (default: %(default)s)",
     )
     add(
         "--threads",
         type=options.positive_integer,
         metavar="N",
-        help="for all backends, NumPy's BLAS included (default: as `fastsoftmax info` says)",
+        help="threads of all backends, NumPy's BLAS included (default: see `fastsoftmax info`)",
     )
     add(
         "--seed",
         type=options.seed,
         default=0,
         metavar="N",
-        help="of the data and of the order of the samples (default: %(default)s)",
+        help="seed of the data and of the order of the samples (default: %(default)s)",
     )
     add_picture = parser.add_mutually_exclusive_group().add_argument
     add_picture(
@@ -103,19 +103,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--json",
         metavar="FILE",
-        help="save all settings, versions and times of epochs; - for standard output",
+        help="save all settings, versions and epoch times; - for standard output",
     )
     add(
         "--report",
         type=Path,
         metavar="FILE",
-        help="save a page for a lecture, .html: profiles every backend as well, and explains",
+        help="save a page for a lecture, .html, with explanations; also profiles every backend",
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Carry out the command."""
-    load = machine.load()  # first of all: later it is this run's own
+    load = machine.load()  # first, as this run will add its own
     _require(arguments)
     _check_targets(arguments)
     from rich.console import Console
@@ -128,7 +128,7 @@ def run(arguments: argparse.Namespace) -> int:
     with ProgressBar() as watcher:
         data = workload.load(arguments.shape, arguments.dtype, arguments.seed, len(present))
         settings = workload.settings(arguments, data)
-        # The vectorized backend has no other say in the number of threads.
+        # The vectorized backend has no other control over the number of threads.
         with threadpool_limits(settings.n_threads, user_api="blas"):
             runs, too_slow = prepare(present, data, settings, watcher)
             if arguments.backends and too_slow:
@@ -166,7 +166,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _require(arguments: argparse.Namespace) -> None:
-    """Import what this run needs beyond NumPy, to name all that is missing at once."""
+    """Import the packages that this run needs beyond NumPy, to name all missing ones together."""
     needed = {"rich.progress": "rich", "threadpoolctl": "threadpoolctl"}
     if arguments.plot is not None:
         needed["matplotlib.figure"] = "matplotlib"
@@ -179,7 +179,7 @@ def _require(arguments: argparse.Namespace) -> None:
 
 
 def _check_targets(arguments: argparse.Namespace) -> None:
-    """Find out before the training, not after it, that its results cannot be saved."""
+    """Check before training that the results can be saved."""
     json_file = None if arguments.json in (None, "-") else Path(arguments.json).resolve()
     for path, what in ((arguments.plot, "picture"), (arguments.report, "report")):
         if path is not None and path.resolve() == json_file:
@@ -191,12 +191,12 @@ def _check_targets(arguments: argparse.Namespace) -> None:
 
 
 def _instead(path: Path | str) -> str:
-    """What to do where the picture cannot be saved that nobody has asked for."""
+    """Return advice for a default picture that cannot be saved."""
     return "; choose another with --plot, or --no-plot" if path is _DEFAULT_PLOT else ""
 
 
 def _present(named: tuple[str, ...] | None) -> tuple[list[str], list[LeftOut]]:
-    """Those of the backends that are there, and the others; it is an error to name one of these."""
+    """Return the backends that are available, and the others, which it is an error to name."""
     present, missing = [], []
     for name in ORDER:
         if named is not None and name not in named:
@@ -236,13 +236,13 @@ def _save_plot(
 
 
 def _weights(comparison: Comparison, data: Dataset) -> bytes | None:
-    """The picture of the learned weights for the report, where samples are images."""
+    """Return the picture of the learned weights for the report, if samples are images."""
     coef = comparison.results[-1].coef
     if coef is None or data.image_shape is None:
         return None
     try:
         figure = plotting.plot_templates(coef, data.image_shape)
-    except ImportError:  # without --plot there need be no matplotlib
+    except ImportError:  # without --plot, matplotlib may be missing
         return None
     picture = io.BytesIO()
     figure.savefig(picture, format="png", dpi=110)

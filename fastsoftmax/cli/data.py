@@ -1,4 +1,4 @@
-"""The data that a command reads: options for the readers, and whether a model fits them."""
+"""The data of a command: options for the readers, and checks that they fit a model."""
 
 import argparse
 from pathlib import Path
@@ -25,7 +25,9 @@ _LONGEST_NAME = 24  # of a class, in a table
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `fastsoftmax.datasets.load`."""
-    add = parser.add_argument_group("how DATA is read (by default as its name and content say)")
+    add = parser.add_argument_group(
+        "how DATA is read (by default determined by its name and content)"
+    )
     add.add_argument(
         "--target",
         metavar="NAME",
@@ -36,31 +38,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add.add_argument(
         "--split",
         choices=("train", "test"),
-        help="which samples, where DATA has both (default: train)",
+        help="which part, if DATA has both (default: train)",
     )
     add.add_argument(
         "--header",
         action=argparse.BooleanOptionalAction,
-        help="whether the first row of a CSV file has names",
+        help="whether the first row of a CSV file contains names",
     )
-    add.add_argument("--delimiter", metavar="CHARACTER", help="what separates fields of CSV")
+    add.add_argument("--delimiter", metavar="CHARACTER", help="field separator of CSV")
     add.add_argument(
         "--zero-based",
         action=argparse.BooleanOptionalAction,
-        help="whether features of a LIBSVM file count from 0",
+        help="whether feature indices of a LIBSVM file start at 0",
     )
     add.add_argument(
         "--n-features",
         type=options.positive_integer,
         metavar="N",
-        help="of a LIBSVM file, where its last ones do not occur",
+        help="number of features of a LIBSVM file, if its last ones do not occur",
     )
 
 
 def load(
     path: Path, arguments: argparse.Namespace, require_labels: bool = True, **others: Any
 ) -> Samples:
-    """Read samples as the options say, but for `others`.
+    """Read samples as the options say, except for `others`.
 
     Raises
     ------
@@ -82,10 +84,10 @@ def load_for(
     arguments: argparse.Namespace,
     require_labels: bool = True,
 ) -> Samples:
-    """Read samples that a model is used on, and raise unless it takes them."""
+    """Read samples for a model, and raise unless they fit it."""
     others = {}
     if arguments.n_features is None and format_of(path, arguments.format) == "libsvm":
-        # Where the last features do not occur, nothing else tells of them.
+        # If the last features do not occur, only the model knows their number.
         others["n_features"] = model.n_features_in_
     samples = load(path, arguments, require_labels, **others)
     names = getattr(model, "feature_names_in_", None)
@@ -95,12 +97,12 @@ def load_for(
 
 
 def forget_names(model: SoftmaxClassifier) -> None:
-    """Let the model take arrays, which have no names: those of the files have been compared."""
+    """Make the model accept arrays, which have no names: those of the files have been compared."""
     model.__dict__.pop("feature_names_in_", None)
 
 
 def format_of(path: Path, named: str | None) -> str | None:
-    """Return the format that a file is read as; None where `load` will say what is wrong."""
+    """Return the format that a file is read as; None if `load` will report an error."""
     try:
         return named or found_format(path)
     except (OSError, ValueError):
@@ -110,7 +112,7 @@ def format_of(path: Path, named: str | None) -> str | None:
 def check_features(
     path: Path, samples: Samples, expected: int, known: NDArray[Any] | tuple[str, ...] | None
 ) -> None:
-    """Raise unless there are as many features, and of these names where both sides have some."""
+    """Raise unless the number of features agrees, and their names if both sides have names."""
     names = samples.feature_names
     n_features = samples.X.shape[1]
     reason = f"expected {expected} features, as the model has, got {n_features}"
@@ -129,7 +131,7 @@ def check_features(
     elif n_features == expected:
         return
     elif samples.y is None and n_features == expected + 1:
-        reason += "; --target says which column has the labels, if one has"
+        reason += "; --target names the column of labels, if there is one"
     raise CommandError(f"{path}: {reason}", FAILED)
 
 
@@ -158,7 +160,7 @@ def check_labels(path: Path, y: NDArray[Any], classes: NDArray[Any], grows: bool
 
 
 def class_names(classes: NDArray[Any], samples: Samples | None) -> list[str]:
-    """Return what the classes are called in a table: as the file says, or by their labels."""
+    """Return the names of the classes for a table: those in the file, or their labels."""
     labels = listed_labels(classes)
     names = (samples.class_names if samples is not None else None) or ()
     if classes.dtype.kind in "iu" and labels[0] >= 0 and labels[-1] < len(names):

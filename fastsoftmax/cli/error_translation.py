@@ -1,44 +1,33 @@
-"""What the library says no to, in the words of the command line: the option, or the file."""
+"""Translate the library's errors so that they name the command-line option or the file."""
 
 import re
 from collections.abc import Mapping
 
+from ..classifier.parameters import BY_NAME
 from ..datasets.files import UnreadableFile, printable
 from .errors import FAILED, CommandError
 
-# Options that are not called like the parameter.
-_OPTIONS = {
-    "max_iter": "--epochs",
-    "n_jobs": "--threads",
+# Options that stand for no parameter of the classifier: of `fit`, `search` and `datasets.load`.
+_OTHERS = {
     "n_threads": "--threads",
-    "random_state": "--seed",
-    "fit_intercept": "--intercept",
-    "learning_rates": "--learning-rates",
-    "regs": "--regs",
     "validation": "--validation-fraction",
+    **{
+        name: f"--{name.replace('_', '-')}"
+        for name in (
+            *("checkpoint", "checkpoint_every", "delimiter", "format", "header", "image_shape"),
+            *("learning_rates", "n_features", "regs", "resume", "split", "target", "zero_based"),
+            "validation_fraction",
+        )
+    },
 }
-_PARAMETERS = (
-    *(
-        "alpha",
-        "average",
-        "backend",
-        "batch_size",
-        "checkpoint",
-        "checkpoint_every",
-        "class_weight",
-    ),
-    *("early_stopping", "eta0", "image_shape", "l1_ratio", "label_smoothing", "learning_rate"),
-    *("momentum", "n_iter_no_change", "nesterov", "penalty", "resume", "shuffle", "standardize"),
-    *("tol", "validation_fraction", "warmup_epochs"),
-    *("delimiter", "format", "header", "n_features", "split", "target", "zero_based"),
-)
 
 
 def option_of(parameter: str) -> str | None:
     """Return the option that stands for a parameter of the library, if there is one."""
-    if parameter in _OPTIONS:
-        return _OPTIONS[parameter]
-    return f"--{parameter.replace('_', '-')}" if parameter in _PARAMETERS else None
+    row = BY_NAME.get(parameter)
+    if row is None or row.option is None:
+        return _OTHERS.get(parameter)
+    return f"--{row.option_name.replace('_', '-')}"
 
 
 def as_command_error(error: Exception, sources: Mapping[str, object] | None = None) -> CommandError:

@@ -1,16 +1,16 @@
-"""How a command ends when it cannot do its work: one line and an exit code, no traceback."""
+"""Errors of a command: one line and an exit code, no traceback."""
 
 FAILED = 1
 BAD_ARGUMENTS = 2
-INTERRUPTED = 130  # as shells count an end by Ctrl-C: 128 + SIGINT
+INTERRUPTED = 130  # as shells report an end by Ctrl-C: 128 + SIGINT
 
 
 class CommandError(Exception):
-    """What went wrong, in one line that names the option or says what to install."""
+    """An error in one line, which names the option or says what to install."""
 
     def __init__(
         self, message: str, exit_code: int = BAD_ARGUMENTS, command: str | None = None
     ) -> None:
         super().__init__(message)
         self.exit_code = exit_code
-        self.command = command  # where it is not the one that runs
+        self.command = command  # if it is not the one that runs

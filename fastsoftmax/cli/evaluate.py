@@ -23,7 +23,7 @@ from .tables import lines_of, percent, print_pairs, shortened, width_of_output
 DESCRIPTION = """\
 Compare a model's predictions with the labels of DATA: accuracy, log loss (the mean
 of -log of the probability of the label), precision and recall of every class, and
-which class is taken for which.
+the confusion matrix.
 """
 USAGE = "fastsoftmax evaluate --model FILE DATA [options]"
 EXAMPLES = """\
@@ -36,7 +36,7 @@ examples:
         the matrix as a picture too, and all numbers for a program
 """
 _MOST_CLASSES = 30  # that have a line each
-_MOST_ERRORS = 10  # that are listed where there is no room for a matrix
+_MOST_ERRORS = 10  # that are listed if there is no room for a matrix
 _HEADINGS = (
     16,
     10,
@@ -90,12 +90,12 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def predict(model: SoftmaxClassifier, path: Path, samples: Samples) -> Predictions:
-    """Return the model's predictions next to the labels, all of which it knows.
+    """Return the model's predictions with the labels, all of which must be its classes.
 
     Raises
     ------
     CommandError
-        If it does not, or the data are not finite.
+        If one is not, or the data are not finite.
     """
     data.check_labels(path, samples.y, model.classes_)
     try:
@@ -107,7 +107,7 @@ def predict(model: SoftmaxClassifier, path: Path, samples: Samples) -> Predictio
 def print_scores(
     path: Path, scores: Scores, confusion: NDArray[np.int64] | None, names: Sequence[str]
 ) -> None:
-    """Print what there is to say, as far as there is room for it."""
+    """Print the scores, as far as the terminal has room for them."""
     pairs = [
         ("data", f"{path}: {count(scores.n_samples, 'sample')}, {len(names)} classes"),
         ("accuracy", f"{100 * scores.accuracy:.2f} %"),
@@ -139,7 +139,7 @@ def _class_lines(names: Sequence[str], scores: Sequence[ClassScores]) -> list[st
 def _matrix_lines(
     names: Sequence[str], confusion: NDArray[np.int64], width: int
 ) -> list[str] | None:
-    """Return the confusion matrix as text, with names as long as there is room for, or None."""
+    """Return the confusion matrix as text, with names shortened to fit, or None if it does not fit."""
     cells = [[str(n) if n else "." for n in row] for row in confusion.tolist()]
     for most in _HEADINGS:
         heads = [shortened(name, most) for name in names]
@@ -156,9 +156,9 @@ def _matrix_lines(
 def _print_errors(names: Sequence[str], confusion: NDArray[np.int64]) -> None:
     errors = most_confused(confusion, _MOST_ERRORS)
     if errors:
-        rows = [("true class", "taken for", "samples")]
+        rows = [("true class", "predicted as", "samples")]
         rows += [(names[row], names[column], str(n)) for row, column, n in errors]
-        print("", "Most often mixed up:", *lines_of(rows), sep="\n")
+        print("", "Most common confusions:", *lines_of(rows), sep="\n")
     print(
         "", "--plot FILE draws the whole confusion matrix, --json FILE has its numbers.", sep="\n"
     )
@@ -171,7 +171,7 @@ def save_confusion(
     names: Sequence[str],
     normalize: bool = False,
 ) -> None:
-    """Draw which class was taken for which."""
+    """Draw the confusion matrix."""
     unique = names if len(set(names)) == len(names) else [str(i) for i in range(len(names))]
     labels = np.array(unique)
     try:

@@ -1,4 +1,4 @@
-"""Files that a command writes: whether it can, before the work, and then how."""
+"""Output files of a command: checked before the work, written all or nothing after it."""
 
 import io
 import os
@@ -58,7 +58,7 @@ def write_text(option: str, target: Path | str, text: str) -> None:
 
 
 def check_page(option: str, path: Path | None) -> None:
-    """Raise unless the name is that of a page, and a file can be made in its folder and take its place."""
+    """Raise unless the name ends in .html or .htm, and a file can be made in its folder and replace it."""
     if path is None:
         return
     if path.suffix.lower() not in _PAGES:
@@ -71,7 +71,7 @@ def check_page(option: str, path: Path | None) -> None:
             raise IsADirectoryError("is a folder, not a file")
         if path.exists() and not os.access(path, os.W_OK):
             raise PermissionError("is write-protected")
-        # Not only asked for: file systems are full, or read-only, whatever the permissions say.
+        # Tried, not only asked: file systems are full, or read-only, whatever the permissions say.
         with tempfile.TemporaryFile(dir=Path(os.path.realpath(path)).parent):
             pass
     except OSError as error:
@@ -87,24 +87,24 @@ def write_page(option: str, path: Path, text: str) -> None:
 
 
 def require_matplotlib() -> None:
-    """Raise where no picture can be drawn."""
+    """Raise if no picture can be drawn."""
     if (reason := why_missing("matplotlib.figure")) is not None:
         raise CommandError(f"needs matplotlib, which is not available: {reason}", FAILED)
 
 
 def save_picture(option: str, path: Path, figure: Any) -> None:
-    """Save a figure of matplotlib's, all or nothing."""
+    """Save a matplotlib figure, all or nothing."""
     picture = io.BytesIO()
     try:
         figure.savefig(picture, format=path.suffix[1:].lower(), dpi=150)
-    except (OSError, ValueError, RuntimeError) as error:  # the last where .pgf finds no LaTeX
+    except (OSError, ValueError, RuntimeError) as error:  # the last if .pgf finds no LaTeX
         reason = f"{str(path)!r} cannot be drawn: {error}"
         raise CommandError(f"argument {option}: {reason}", FAILED) from None
     write_bytes(option, path, picture.getvalue())
 
 
 def write_bytes(option: str, path: Path, content: bytes) -> None:
-    """Write a file that is there as a whole or as it was before."""
+    """Write a file, all or nothing."""
     try:
         write_at_once(path, content)
     except OSError as error:

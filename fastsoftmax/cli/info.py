@@ -17,7 +17,7 @@ backends: for one that is missing, why and what to install.
 EXAMPLES = """\
 examples:
   fastsoftmax info
-        what is there, and what is used unless asked otherwise
+        what is installed, and what is used by default
   FASTSOFTMAX_NUM_THREADS=1 fastsoftmax info
         how an environment variable changes it
 """

@@ -1,4 +1,4 @@
-"""What this machine is, as far as the speed of training depends on it."""
+"""Properties of this machine on which the speed of training depends."""
 
 import os
 import sys
@@ -12,19 +12,19 @@ from .errors import CommandError
 from .numbers import count
 from .tables import print_note
 
-# The threads of OpenBLAS and of OpenMP go on spinning after their start and their work, the former for more
-# than 0.1 s in some builds. They sleep when this process's own CPU time stands still.
+# The threads of OpenBLAS and of OpenMP continue to spin after their start and their work, the former for
+# more than 0.1 s in some builds. They are asleep when this process's own CPU time stands still.
 _PAUSE_SECONDS = 0.02
 _BUSY_SHARE = 0.05
 _LONGEST_PAUSE_SECONDS = 2.0
-# Of the CPUs: with more of them taken by other programs, the threads get in each other's way.
+# Share of the CPUs: if other programs use more of them, the threads disturb each other.
 _BUSY = 0.5
 
 
 def instruction_sets() -> tuple[str, tuple[str, ...]] | None:
     """Return the instruction set that the compiled backend uses and those that this CPU can run.
 
-    None where there is no compiled backend.
+    None if there is no compiled backend.
     """
     if reason_against("compiled") is not None:
         return None
@@ -33,16 +33,16 @@ def instruction_sets() -> tuple[str, tuple[str, ...]] | None:
 
 
 def reason_against(backend: str) -> str | None:
-    """Return why a backend cannot be used and what to install, or None where it can.
+    """Return why a backend cannot be used and what to install, or None if it can.
 
     Raises
     ------
     CommandError
-        If it is there but an environment variable forbids it to start.
+        If it is installed but an environment variable prevents its use.
     """
     try:
         return why_unavailable(backend)
-    except ValueError as error:  # FASTSOFTMAX_ISA
+    except ValueError as error:  # FASTSOFTMAX_ISA, FASTSOFTMAX_STEP
         raise CommandError(str(error)) from None
 
 
@@ -52,7 +52,7 @@ def threads() -> tuple[int, str]:
     Raises
     ------
     CommandError
-        If the environment variable that sets it holds no number.
+        If the environment variable that sets it is not a number.
     """
     try:
         return default_and_origin()
@@ -66,7 +66,7 @@ def cpus() -> int:
 
 
 def load() -> float | None:
-    """Return how many threads wanted a CPU in the last minute, or None where nobody tells."""
+    """Return how many threads wanted a CPU in the last minute, or None if that is unknown."""
     try:
         return os.getloadavg()[0]
     except (AttributeError, OSError):  # Windows has no such function
@@ -74,23 +74,23 @@ def load() -> float | None:
 
 
 def note_of_load(load: float | None, n_cpus: int) -> str | None:
-    """Return a warning where the machine was busy before a run, else None."""
+    """Return a warning if the machine was busy before a run, else None."""
     if load is None or load <= _BUSY * n_cpus:
         return None
     return (
         f"The machine was busy before this run (load {load:.2f} in the last minute, "
-        f"{count(n_cpus, 'CPU')}): what was measured may not be typical of it."
+        f"{count(n_cpus, 'CPU')}): the measurements may not be typical of it."
     )
 
 
 def warn_of_load(load: float | None, to_stderr: bool = False) -> None:
-    """Print that warning, if there is one; on standard error where the output is for a program."""
+    """Print that warning, if there is one; on standard error if the output is for a program."""
     if (note := note_of_load(load, cpus())) is not None:
         print_note(note, sys.stderr if to_stderr else None)
 
 
 def available_memory() -> int | None:
-    """Return the bytes that can still be taken without swapping, or None where nobody tells."""
+    """Return the bytes that are available without swapping, or None if that is unknown."""
     try:
         for line in Path("/proc/meminfo").read_text().splitlines():
             if line.startswith("MemAvailable:"):
@@ -101,7 +101,7 @@ def available_memory() -> int | None:
 
 
 def wait_for_sleeping_threads() -> None:
-    """Return when no other thread of this process is running on from what was before."""
+    """Wait until no other thread of this process is still spinning after earlier work."""
     for _ in range(round(_LONGEST_PAUSE_SECONDS / _PAUSE_SECONDS)):
         start = process_time()
         sleep(_PAUSE_SECONDS)

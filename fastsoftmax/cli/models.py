@@ -14,15 +14,15 @@ from .errors import FAILED, CommandError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare which model is used, and what computes with it."""
+    """Declare the options of the model and of its backend."""
     add = parser.add_argument
-    add("--model", type=Path, required=True, metavar="FILE", help="as `train` has saved it")
-    add("--backend", choices=("auto", *NAMES), help="default: the model's")
+    add("--model", type=Path, required=True, metavar="FILE", help="a model file saved by `train`")
+    add("--backend", choices=("auto", *NAMES), help="backend (default: the model's)")
     add(
         "--threads",
         type=options.positive_integer,
         metavar="N",
-        help="default: as `fastsoftmax info` says",
+        help="number of threads (default: see `fastsoftmax info`)",
     )
 
 
@@ -44,7 +44,7 @@ def load(option: str, path: Path) -> SoftmaxClassifier:
     check_name(option, path)
     try:
         with warnings.catch_warnings():
-            # Of parameters that a file cannot hold; they have no part in what a command does.
+            # About parameters that a file cannot hold; they do not affect a command.
             warnings.simplefilter("ignore", UserWarning)
             return load_model(path)
     except (OSError, ImportError, ValueError, MemoryError) as error:
@@ -62,13 +62,13 @@ def load_to_use(arguments: argparse.Namespace) -> SoftmaxClassifier:
 
 
 def check_backend(name: str) -> None:
-    """Raise unless the backend is there."""
+    """Raise unless the backend is available."""
     if name in NAMES and (reason := machine.reason_against(name)) is not None:
         raise CommandError(f"argument --backend: {name!r} is not available: {reason}")
 
 
 def save(model: SoftmaxClassifier, path: Path) -> None:
-    """Write a model; the file is there as a whole or as it was before."""
+    """Write a model file, all or nothing."""
     try:
         model.save(path)
     except OSError as error:
@@ -82,7 +82,7 @@ def save(model: SoftmaxClassifier, path: Path) -> None:
 
 
 def check_no_clash(option: str, path: Path | str | None, inputs: dict[str, Path | None]) -> None:
-    """Raise if what is written would replace what is read."""
+    """Raise if an output file would replace an input file."""
     if path is None or path == "-":
         return
     files.check_target(option, path)

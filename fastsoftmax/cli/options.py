@@ -1,4 +1,4 @@
-"""The values of options: from what was typed to what was meant, or why it cannot be."""
+"""The values of options: parsed, or refused with what is accepted."""
 
 from argparse import ArgumentTypeError
 from collections.abc import Callable

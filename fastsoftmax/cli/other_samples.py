@@ -14,10 +14,12 @@ from .errors import CommandError
 
 
 def add_arguments(parser: argparse.ArgumentParser, title: str, of_share: str) -> None:
-    """Declare --validation and its kin; `of_share` is the help of --validation-fraction."""
+    """Declare --validation and related options; `of_share` is the help of --validation-fraction."""
     scored = parser.add_argument_group(title)
     ways = scored.add_mutually_exclusive_group()
-    ways.add_argument("--validation", type=Path, metavar="DATA2", help="samples, read as DATA is")
+    ways.add_argument(
+        "--validation", type=Path, metavar="DATA2", help="samples, read in the same way as DATA"
+    )
     ways.add_argument("--validation-fraction", type=options.share, metavar="SHARE", help=of_share)
     scored.add_argument(
         "--validation-split", choices=("train", "test"), help="which samples of DATA2"
@@ -33,7 +35,7 @@ def check(arguments: argparse.Namespace) -> None:
     """Raise if there are options for a file that is not given."""
     for name in ("split", "target"):
         if arguments.validation is None and getattr(arguments, f"validation_{name}") is not None:
-            raise CommandError(f"argument --validation-{name}: there is no --validation")
+            raise CommandError(f"argument --validation-{name}: needs --validation")
 
 
 def load(
@@ -41,14 +43,14 @@ def load(
 ) -> Samples:
     """Read the samples to score with, and compare them with those to train on.
 
-    `known` are the classes of the model that training goes on from.
+    `known` are the classes of the model from which training continues.
     """
     path, n_features = arguments.validation, samples.X.shape[1]
     others: dict[str, Any] = {}
     if arguments.validation_split is not None:
         others["split"] = arguments.validation_split
     file_format = data.format_of(path, arguments.format)
-    # Where --target is a file, its labels are those of DATA.
+    # If --target is a file, its labels belong to DATA.
     if arguments.validation_target is not None or file_format in ("npy", "idx"):
         others["target"] = arguments.validation_target
     if file_format == "libsvm":

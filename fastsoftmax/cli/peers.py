@@ -1,4 +1,4 @@
-"""The same epoch by other libraries, those that are installed, to place them on a picture."""
+"""The same epoch in other installed libraries, for comparison in a picture."""
 
 from collections.abc import Callable
 from typing import Any
@@ -20,7 +20,7 @@ def seconds_an_epoch(
 ) -> tuple[dict[str, float], dict[str, str]]:
     """Return the seconds of one epoch of minibatch SGD by name, the median of three after a first one.
 
-    And of those that are not available, why not.
+    And the reasons why others are not available.
     """
     try:
         threadpoolctl = import_optional("threadpoolctl", "needs")
@@ -80,7 +80,7 @@ def _torch(
     return epoch
 
 
-# By name: the module that has to be there, and what prepares an epoch.
+# By name: the module that it needs, and the function that prepares an epoch.
 _PEERS = {
     "NumPy": ("numpy", _numpy),
     "scikit-learn": ("sklearn.neural_network", _sklearn),

@@ -14,14 +14,14 @@ from .error_translation import as_command_error
 from .errors import FAILED, CommandError
 
 DESCRIPTION = """\
-Draw a picture of a model file: the loss of every epoch of its training, the weights
-of each class as an image, or which class it takes for which in DATA.
+Draw a picture of a model file: the training loss of every epoch, the weights of each
+class as an image, or the confusion matrix on DATA.
 """
 USAGE = "fastsoftmax plot --model FILE WHAT [DATA] [options]"
 EXAMPLES = """\
 examples:
   fastsoftmax plot --model digits.npz loss
-        the training, in fastsoftmax-loss.png
+        the loss curve, in fastsoftmax-loss.png
   fastsoftmax plot --model digits.npz weights --image-shape 8x8 --output weights.svg
         what the model looks for in an image of each class
   fastsoftmax plot --model digits.npz confusion test.npz --normalize
@@ -40,27 +40,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         nargs="?",
         metavar="DATA",
-        help="labelled samples, for confusion; for weights it may tell their shape and names",
+        help="labelled samples, for confusion; for weights optional, to give their shape and names",
     )
     models.add_arguments(parser)
     add(
         "--output",
         type=Path,
         metavar="FILE",
-        help=".png, .svg or .pdf (default: fastsoftmax-WHAT.png); a file there is replaced",
+        help=".png, .svg or .pdf (default: fastsoftmax-WHAT.png); an existing file is replaced",
     )
     add(
         "--image-shape",
         type=options.image_shape,
         metavar="HxW[x3]",
-        help="of weights (default: that of DATA, else a square)",
+        help="shape of the weights as images (default: that of DATA, else a square)",
     )
-    add("--normalize", action="store_true", help="confusion as shares of the true class")
+    add("--normalize", action="store_true", help="draw confusion as shares of the true class")
     data.add_arguments(parser)
 
 
 def take_data(arguments: argparse.Namespace, rest: list[str]) -> list[str]:
-    """Take DATA from what has not been parsed, and return what is left of that.
+    """Take DATA from the arguments that have not been parsed, and return the rest of them.
 
     An option between WHAT and DATA ends argparse's search for positional arguments that may be missing.
     """
@@ -95,7 +95,7 @@ def _check(arguments: argparse.Namespace) -> None:
     if kind == "confusion" and arguments.data is None:
         raise CommandError("argument DATA: confusion compares predictions with the labels of DATA")
     if kind == "loss" and arguments.data is not None:
-        raise CommandError("argument DATA: loss is in the model file, and takes no DATA")
+        raise CommandError("argument DATA: the loss is in the model file, and needs no DATA")
     if kind != "weights" and arguments.image_shape is not None:
         raise CommandError(f"argument --image-shape: is for weights, not for {kind}")
     if kind != "confusion" and arguments.normalize:
@@ -105,7 +105,7 @@ def _check(arguments: argparse.Namespace) -> None:
 def _save_confusion(
     arguments: argparse.Namespace, path: Path, model: SoftmaxClassifier, samples: Samples | None
 ) -> None:
-    assert samples is not None  # `_check` has seen to it
+    assert samples is not None  # ensured by `_check`
     predictions = evaluate.predict(model, arguments.data, samples)
     if predictions.targets.ndim == 2:
         raise CommandError(f"{arguments.data}: the labels are probabilities", FAILED)
@@ -129,7 +129,7 @@ def _save_model(
 
 
 def _image_shape(model: SoftmaxClassifier, samples: Samples | None) -> tuple[int, ...]:
-    """Return what DATA says, else a square that has as many features, in colours or not."""
+    """Return the shape in DATA, else a square with that many features, grey or in colours."""
     if samples is not None and samples.image_shape is not None:
         return samples.image_shape
     n_features = model.n_features_in_

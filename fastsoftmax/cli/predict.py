@@ -17,9 +17,8 @@ from .errors import CommandError
 from .numbers import count
 
 DESCRIPTION = """\
-Predict the labels of DATA, which needs none of its own: where it has some, they are
-not looked at. The output has a line, or in .npy an element, for each sample, in the
-order of DATA.
+Predict the labels of DATA, which needs no labels; any that it contains are ignored.
+The output has a line, or in .npy an element, for each sample, in the order of DATA.
 """
 USAGE = "fastsoftmax predict --model FILE DATA [options]"
 EXAMPLES = """\
@@ -27,11 +26,11 @@ examples:
   fastsoftmax predict --model flowers.npz new.csv
         CSV on standard output: a line "label", then one for each sample
   fastsoftmax predict --model flowers.npz new.csv --probabilities --output p.csv
-        the label, and the probability of every class in a column of its name
+        the label, and the probability of every class in a column with its name
   fastsoftmax predict --model cifar.npz images.npy --output labels.npy
-        the labels as an array of NumPy's; images.npy may be larger than memory
+        the labels as a NumPy array; images.npy may be larger than memory
   fastsoftmax predict --model flowers.npz test.csv --target species
-        the column species is no feature
+        the column species is not a feature
 """
 _SUFFIXES = (".csv", ".npy")
 
@@ -45,12 +44,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--output",
         default="-",
         metavar="FILE",
-        help=".csv or .npy; - for CSV on standard output (default); a file there is replaced",
+        help=".csv or .npy; - for CSV on standard output (default); an existing file is replaced",
     )
     add(
         "--probabilities",
         action="store_true",
-        help="of every class: in CSV besides the label, in .npy (samples, classes) without it",
+        help="probabilities of every class: in CSV with the label, in .npy (samples, classes) without it",
     )
     data.add_arguments(parser)
 

@@ -1,4 +1,4 @@
-"""`fastsoftmax profile`: where the time of a training goes, and how far that is from the limits."""
+"""`fastsoftmax profile`: where the time of a training run goes, and how close it is to the limits."""
 
 import argparse
 import json
@@ -16,24 +16,24 @@ from . import files, machine, options, peers, workload
 from .errors import CommandError
 
 DESCRIPTION = """\
-Train a softmax classifier and say where the time goes: by phase, the time, the
-floating-point operations and bytes a second, and how much that is of the most that
-this machine can do, which is measured as well. The data are made up in any size
-with --shape, or your own.
+Train a softmax classifier and show where the time goes: by phase, the time, the
+floating-point operations and bytes per second, and their share of this machine's
+peak, which is measured as well. The data are synthetic, of any size with --shape, or
+your own.
 """
 EXAMPLES = """\
 examples:
   fastsoftmax profile
         60000x784x10, the size of MNIST, with the compiled backend
   fastsoftmax profile --shape 20000x2048x1000 --plot roofline.png --peers
-        a picture with the phases, and with other libraries that are installed
+        a picture of the phases, and of other installed libraries
   fastsoftmax profile --data digits.npz --batch-size 32 --trace trace.json
-        your own arrays X and y, and every stretch of work for ui.perfetto.dev
+        your own arrays X and y, and every interval of work for ui.perfetto.dev
   fastsoftmax profile --backend vectorized --threads 1
-        the same of NumPy
+        the same for NumPy
 """
 _SHAPE = (60_000, 784, 10)
-_SEED = 0  # of made-up data and of the order of the samples
+_SEED = 0  # of the synthetic data and of the order of the samples
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=options.shape,
         default=_SHAPE,
         metavar="NxDxC",
-        help="N made-up samples of D features and C classes (default: 60000x784x10)",
+        help="N synthetic samples of D features and C classes (default: 60000x784x10)",
     )
     data(
         "--data",
@@ -62,24 +62,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--dtype",
         choices=("float32", "float64", "float16", "uint8"),
-        help="of made-up data (default: float32)",
+        help="dtype of synthetic data (default: float32)",
     )
-    add("--standardize", action="store_true", help="fold mean and scale of the features in")
+    add("--standardize", action="store_true", help="standardise the features within the kernels")
     add(
         "--threads",
         type=options.positive_integer,
         metavar="N",
-        help="default: as `fastsoftmax info` says",
+        help="number of threads (default: see `fastsoftmax info`)",
     )
     add("--plot", type=Path, metavar="FILE", help="save a roofline picture; .png, .svg or .pdf")
-    add("--peers", action="store_true", help="time other libraries too, where they are installed")
-    add("--trace", type=Path, metavar="FILE", help="save a trace that ui.perfetto.dev opens")
+    add("--peers", action="store_true", help="time other libraries too, if they are installed")
+    add("--trace", type=Path, metavar="FILE", help="save a trace for ui.perfetto.dev")
     add("--json", metavar="FILE", help="save all numbers; - for standard output")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Carry out the command."""
-    load = machine.load()  # first of all: later it is this run's own
+    load = machine.load()  # first, as this run will add its own
     _check(arguments)
     X, y = _load(arguments)
     n_threads = arguments.threads or machine.threads()[0]
@@ -94,7 +94,7 @@ def run(arguments: argparse.Namespace) -> int:
         n_jobs=n_threads,
     )
     try:
-        # Threads start, and numba compiles.
+        # A warm-up: threads start, and numba compiles.
         SoftmaxClassifier(**{**model.get_params(), "max_iter": 1}).fit(X, y)
         machine.wait_for_sleeping_threads()
         with profile(arguments.trace is not None, _settings(arguments, X, n_threads)) as p:
@@ -107,13 +107,14 @@ def run(arguments: argparse.Namespace) -> int:
         others, absent = peers.seconds_an_epoch(X, y, arguments.batch_size, n_threads)
     if arguments.json != "-":
         n, d = X.shape
+        algorithm = f" ({p.epochs[0].step_algorithm})" if p.epochs[0].step_algorithm else ""
         print(
-            f"{arguments.backend}: {n}x{d}x{len(model.classes_)}, {X.dtype}, batch size "
+            f"{arguments.backend}{algorithm}: {n}x{d}x{len(model.classes_)}, {X.dtype}, batch size "
             f"{arguments.batch_size}, {arguments.epochs} epochs; {cpu_name()}\n"
         )
         print(p.table(), end="")
         for name, seconds in others.items():
-            print(f"{name}: {1e3 * seconds:.3f} ms an epoch")
+            print(f"{name}: {1e3 * seconds:.3f} ms per epoch")
         for name, reason in absent.items():
             print(f"{name}: not available: {reason}")
     machine.warn_of_load(load, to_stderr=arguments.json == "-")
@@ -147,10 +148,10 @@ def _check(arguments: argparse.Namespace) -> None:
     files.check_picture("--plot", arguments.plot)
     if arguments.data is None:
         if arguments.labels is not None:
-            raise CommandError("argument --labels: there is no --data that they belong to")
+            raise CommandError("argument --labels: needs --data, to which they belong")
         return
     if arguments.dtype is not None:
-        raise CommandError("argument --dtype: it is that of the arrays with --data")
+        raise CommandError("argument --dtype: with --data it is that of the arrays")
     suffix = arguments.data.suffix.lower()
     if suffix not in (".npy", ".npz"):
         raise CommandError(
@@ -170,7 +171,7 @@ def _load(arguments: argparse.Namespace) -> tuple[NDArray[Any], NDArray[Any]]:
     if arguments.labels is not None:
         return _read_array("--data", arguments.data), _read_array("--labels", arguments.labels)
     try:
-        # Opened here: NumPy leaves a file open that turns out to be no archive.
+        # Opened here: NumPy leaves a file open if it is not an archive.
         with arguments.data.open("rb") as file:
             archive = np.load(file, allow_pickle=False)
             names = archive.files
@@ -185,7 +186,7 @@ def _load(arguments: argparse.Namespace) -> tuple[NDArray[Any], NDArray[Any]]:
 
 
 def _read_array(option: str, path: Path) -> NDArray[Any]:
-    """An array mapped from its file; never a pickle."""
+    """Return an array mapped from its file; never a pickle."""
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:

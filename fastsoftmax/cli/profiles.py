@@ -1,4 +1,4 @@
-"""The phases of every backend's training, for the report."""
+"""The phases of every backend's training run, for the report."""
 
 from collections.abc import Sequence
 from statistics import median
@@ -10,7 +10,7 @@ from ..profiling.roofline import Peaks, measure_peaks
 from . import machine
 from .timing import Run, Settings, Watcher
 
-# Of epochs under a profile, at the most, but for one that takes longer.
+# The maximum seconds of epochs under a profile, except for one that takes longer.
 _SECONDS = 1.0
 
 
@@ -19,8 +19,8 @@ def profile_runs(
 ) -> list[dict[str, Any]]:
     """Train every backend once more under a profile, and return the records.
 
-    All are held against the same limits, those of `settings.n_threads` threads, whatever a backend makes
-    of them; there are none where there is no compiled backend to measure them.
+    All are compared with the same limits, those of `settings.n_threads` threads, however many a backend
+    uses; there are none without the compiled backend, which measures them.
     """
     peaks = None
     if machine.reason_against("compiled") is None:

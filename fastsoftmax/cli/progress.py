@@ -9,9 +9,9 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 
 class ProgressBar:
-    """A `Watcher` that draws on standard error, and nothing where that is no terminal.
+    """A `Watcher` that draws on standard error, and nothing if that is not a terminal.
 
-    The bar is drawn anew twice a second by a thread: rarely enough not to disturb what is measured.
+    A thread redraws the bar twice per second: rarely enough not to disturb the measurement.
     """
 
     def __init__(self) -> None:
@@ -48,9 +48,9 @@ class ProgressBar:
         self._progress.update(self._task, total=n_epochs)
 
     def trains(self, backend: str) -> None:
-        """Show which backend has its turn."""
+        """Show which backend is running."""
         self._progress.update(self._task, description=f"training   {backend:<10}")
 
     def has_run_epoch(self) -> None:
-        """Move on by an epoch."""
+        """Advance by one epoch."""
         self._progress.advance(self._task)

@@ -1,4 +1,4 @@
-"""A comparison for programs to read."""
+"""A comparison in a form for programs."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ def as_record(
 ) -> dict[str, Any]:
     """Return everything in the types of JSON; times are in seconds, losses in nats.
 
-    `load` is that of the machine before the training.
+    `load` is that of the machine before training.
     """
     n_train, n_features = data.X_train.shape
     return {

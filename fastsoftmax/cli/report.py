@@ -14,7 +14,7 @@ _EPOCH, _SPEED = "median\nepoch", "samples\nper s"
 _OVER_NAIVE, _OVER_VECTORIZED = "speed\nover\nnaive", "speed\nover\nvectorized"
 _LOSS, _ACCURACY, _AGREEMENT = "final\nloss", "test\naccuracy", "same\nlosses"
 _COLUMNS = (_EPOCH, _SPEED, _OVER_NAIVE, _OVER_VECTORIZED, _LOSS, _ACCURACY, _AGREEMENT)
-# Where the terminal is too narrow.
+# If the terminal is too narrow.
 _FIRST_TO_GO = (_SPEED, _OVER_VECTORIZED, _LOSS, _ACCURACY, _OVER_NAIVE, _AGREEMENT)
 _WIDEST = 1000
 _NOTHING = "-"
@@ -25,7 +25,7 @@ _TIMING = (
 
 
 def print_comparison(console: Console, comparison: Comparison, heading: Mapping[str, str]) -> None:
-    """Print what was trained, the table, and what it takes to read it."""
+    """Print the settings, the table, and how to read it."""
     settings = Table.grid(padding=(0, 2, 0, 0))
     for key, value in heading.items():
         settings.add_row(Text(key), Text(value))

@@ -1,4 +1,4 @@
-"""What a comparison of backends found, in numbers; the table, the JSON and the picture show these."""
+"""The results of a comparison of backends, which the table, the JSON and the picture show."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ TOLERANCES = {"float32": 1e-5, "float64": 1e-10}
 
 @dataclass(frozen=True)
 class Result:
-    """One backend's training; what a sample of the rows cannot tell is None."""
+    """The training run of one backend; what a sample of the rows cannot tell is None."""
 
     backend: str
     n_samples: int
@@ -35,7 +35,7 @@ class Result:
 
     @property
     def samples_per_second(self) -> float:
-        """Samples in the median epoch's second."""
+        """Samples per second in the median epoch."""
         return self.n_rows_timed / median(self.epoch_seconds)
 
     @property
@@ -65,20 +65,20 @@ class Comparison:
         self.reference = complete[0] if complete else None
 
     def speedup(self, result: Result, over: str) -> float | None:
-        """How many times faster than the backend `over`; None where that was not measured."""
+        """Return how many times faster it is than the backend `over`; None if that was not measured."""
         for other in self.results:
             if other.backend == over:
                 return other.seconds_an_epoch / result.seconds_an_epoch
         return None
 
     def difference(self, result: Result) -> float | None:
-        """The largest relative difference of the loss curve from the reference's, over the epochs."""
+        """Return the largest relative difference of the loss curve from the reference's."""
         if self.reference is None or self.reference.loss_curve is None or result.loss_curve is None:
             return None
         expected = np.asarray(self.reference.loss_curve)
         return float(np.max(np.abs(np.asarray(result.loss_curve) - expected) / np.abs(expected)))
 
     def agrees(self, result: Result) -> bool | None:
-        """Whether the loss curve is the reference's but for rounding; None where it was not measured."""
+        """Return whether the loss curve is the reference's up to rounding; None if it was not measured."""
         difference = self.difference(result)
         return None if difference is None else difference <= self.tolerance

@@ -1,4 +1,4 @@
-"""`fastsoftmax roofline`: the most that this machine can do."""
+"""`fastsoftmax roofline`: the peak performance of this machine."""
 
 import argparse
 import json
@@ -11,10 +11,10 @@ from .errors import FAILED, CommandError
 from .numbers import count, three_digits
 
 DESCRIPTION = """\
-Measure what this machine can do at the most: fused multiply-adds in float32 and
+Measure the peak performance of this machine: fused multiply-adds in float32 and
 float64, with the instruction set in use, and reading and copying memory, for each
-number of threads. No training can be faster; `fastsoftmax profile` says how close
-one comes.
+number of threads. No training run can be faster; `fastsoftmax profile` shows how
+close one comes.
 """
 EXAMPLES = """\
 examples:
@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Carry out the command."""
-    load = machine.load()  # first of all: later it is this run's own
+    load = machine.load()  # first, as this run will add its own
     files.check_target("--json", arguments.json)
     require_compiled()
     if arguments.threads and arguments.threads > machine.cpus():
@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json is not None:
         record: dict[str, Any] = {
             **provenance(load),
-            # The shape of what is measured; nothing of it is random.
+            # The shape of the measurement, in which nothing is random.
             "settings": {
                 "n_threads": [peak.n_threads for peak in peaks],
                 "buffer_bytes": BUFFER_BYTES,
@@ -69,7 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def require_compiled() -> None:
-    """Without the compiled backend there is nothing that measures."""
+    """Raise without the compiled backend, which measures."""
     if (reason := machine.reason_against("compiled")) is not None:
         raise CommandError(f"the compiled backend is what measures: {reason}", FAILED)
 
@@ -87,6 +87,6 @@ def print_peaks(peaks: list[Peaks]) -> None:
         ]
         print(f"{peak.n_threads:>7}  {cells[0]:>15}  {cells[1]:>15}  {cells[2]:>9}  {cells[3]:>9}")
     print()
-    print("The best of some tries, in 1e9. Copy counts the bytes read and the bytes written.")
+    print("The best of several runs, in 1e9. Copy counts the bytes read and the bytes written.")
     for note in filter(None, (peak.note() for peak in peaks)):
         print(f"* {note}")

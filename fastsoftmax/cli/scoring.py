@@ -11,7 +11,7 @@ from ..training.prediction import hits_of
 
 
 class Scores(NamedTuple):
-    """Accuracy and log loss in nats of so many samples."""
+    """Accuracy and log loss in nats, and the number of samples."""
 
     n_samples: int
     accuracy: float
@@ -22,7 +22,7 @@ class Scores(NamedTuple):
 
 
 class ClassScores(NamedTuple):
-    """Of one class; None where nothing is divided by nothing."""
+    """Precision, recall and F1 of one class; None for 0 / 0."""
 
     precision: float | None
     recall: float | None
@@ -31,7 +31,7 @@ class ClassScores(NamedTuple):
 
 
 class Predictions(NamedTuple):
-    """What a model says of samples, next to their labels."""
+    """A model's predictions for samples, with their labels."""
 
     targets: NDArray[
         Any
@@ -54,13 +54,13 @@ class Predictions(NamedTuple):
         return cls(targets, predicted, losses)
 
     def scores(self, rows: NDArray[Any] | slice = slice(None)) -> Scores:
-        """Return those of some rows, by default of all."""
+        """Return the scores of some rows, by default of all."""
         targets, predicted, losses = self.targets[rows], self.predicted[rows], self.losses[rows]
         hits = hits_of(predicted[:, np.newaxis], targets)
         return Scores(len(predicted), float(hits.mean(dtype=np.float64)), float(losses.mean()))
 
     def confusion(self, n_classes: int) -> NDArray[np.int64] | None:
-        """Return how many of each class (rows) were taken for which; None of probabilities."""
+        """Return how many of each class (rows) were predicted as which; None for probabilities."""
         if self.targets.ndim == 2:
             return None
         cells = self.targets * n_classes + self.predicted
@@ -77,7 +77,7 @@ def class_scores(confusion: NDArray[np.int64]) -> list[ClassScores]:
 
 
 def most_confused(confusion: NDArray[np.int64], most: int) -> list[tuple[int, int, int]]:
-    """Return the true class, the predicted one and the number of samples of the commonest errors."""
+    """Return the true class, the predicted one and the number of samples of the most common errors."""
     errors = confusion.copy()
     np.fill_diagonal(errors, 0)
     order = np.argsort(-errors, axis=None, kind="stable")[:most]

@@ -24,23 +24,23 @@ from .tables import lines_of, print_note, print_pairs
 
 DESCRIPTION = """\
 Train a softmax classifier on DATA for every learning rate and every strength of the
-penalty, all on the same minibatches in the same order, and compare them on samples
-that are not trained on. On the compiled backend they are trained at once, over one
-reading of the data. Each training is that of `train` with --eta0 and --alpha; what
-`train` does by default is among the defaults.
+penalty, all on the same minibatches in the same order, and compare them on held-out
+samples. On the compiled backend they are trained together, over one reading of the
+data. Each training run is that of `train` with --eta0 and --alpha; the defaults of
+`train` are among the defaults.
 """
 USAGE = "fastsoftmax search DATA [options]"
 EXAMPLES = """\
 examples:
   fastsoftmax search flowers.csv --target species --standardize
-        5 learning rates and 4 penalties, and a table of what they give
+        5 learning rates and 4 penalties, and a table of the results
   fastsoftmax search images.npy --target labels.npy --learning-rates 1e-8,1e-7,1e-6
         --regs 0,1e-4,1e-2 --epochs 30 --plot search.png
-        a grid of one's own, and a heat map
+        your own grid, and a heat map
   fastsoftmax search digits.npz --standardize --model best.npz
         the best model, saved: fastsoftmax evaluate --model best.npz DATA
   fastsoftmax search train.csv --validation dev.csv --json search.json
-        scored on a file of its own, and all numbers for a program
+        scored on a separate file, and all numbers for a program
 """
 _AUTO, _NONE = "auto", "none"
 _SHARE = 0.2
@@ -64,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("data", type=Path, metavar="DATA", help="a file or folder with samples and their labels")
     add("--model", type=Path, metavar="FILE", help="where to save the best model")
-    add("--force", action="store_true", help="replace a model of that name")
+    add("--force", action="store_true", help="replace an existing model file")
     add("--plot", type=Path, metavar="FILE", help="save a heat map (needs matplotlib)")
     add("--json", metavar="FILE", help="save all numbers; - for standard output, and no table")
     data.add_arguments(parser)
@@ -75,39 +75,44 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_rates,
         default=_AUTO,
         metavar="A,B,...",
-        help="first step sizes, plain numbers whatever the data, as --eta0 of `train` (default: auto, "
-        f"{factors} times the one that `train` takes for the data)",
+        help="first step sizes, plain numbers whatever the data, like --eta0 of `train` (default: auto, "
+        f"{factors} times the one that `train` computes from the data)",
     )
     grid(
         "--regs",
         type=_numbers,
         default=list(DEFAULT_REGS),
         metavar="A,B,...",
-        help="strengths of the penalty, as --alpha of `train`; the lecture's reg is half of it "
+        help="strengths of the penalty, like --alpha of `train`; the lecture's reg is half of it "
         f"(default: {','.join(f'{reg:g}' for reg in DEFAULT_REGS)})",
     )
     other_samples.add_arguments(
         parser,
         "validation: the samples that models are compared on",
-        f"hold out this share of DATA, of every class alike (default: {_SHARE:g})",
+        f"hold out this share of DATA, stratified by class (default: {_SHARE:g})",
     )
-    _add_common(parser.add_argument_group("what all have in common"))
+    _add_common(parser.add_argument_group("options of all models"))
 
 
 def _add_common(group: Any) -> None:
     add = group.add_argument
-    add("--epochs", type=options.positive_integer, metavar="N", help="at the most (default: 200)")
+    add(
+        "--epochs",
+        type=options.positive_integer,
+        metavar="N",
+        help="maximum number of epochs (default: 200)",
+    )
     add(
         "--tol",
         type=options.positive_number_or(_NONE),
         metavar="T",
-        help="end when the loss has not fallen by T for 5 epochs; none: never (default: 0.0001)",
+        help="stop when the loss has not fallen by T for 5 epochs; none: never (default: 0.0001)",
     )
     add("--batch-size", type=options.positive_integer, metavar="N", help="(default: 200)")
     add(
         "--learning-rate",
         choices=("constant", "invscaling", "step", "cosine"),
-        help="how the step size goes on (default: constant)",
+        help="schedule of the step size (default: constant)",
     )
     add("--momentum", type=options.non_negative_number, metavar="M", help="(default: 0)")
     add(
@@ -116,15 +121,15 @@ def _add_common(group: Any) -> None:
         help="train on features of mean 0 and deviation 1",
     )
     add("--penalty", choices=("l2", "l1", "elasticnet"), help="(default: l2)")
-    add("--class-weight", choices=("balanced",), help="all classes count the same")
+    add("--class-weight", choices=("balanced",), help="give all classes the same total weight")
     add("--seed", type=options.seed, default=0, metavar="N", help="(default: %(default)s)")
     add("--threads", type=options.positive_integer, metavar="N", help="(default: all CPUs)")
-    add("--backend", choices=("auto", *NAMES), help="what computes it (default: auto)")
+    add("--backend", choices=("auto", *NAMES), help="backend (default: auto)")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Carry out the command."""
-    load = machine.load()  # first of all: later it is this run's own
+    load = machine.load()  # first, as this run will add its own
     _check(arguments)
     samples = data.load(arguments.data, arguments)
     others = None
@@ -164,7 +169,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _search(
     arguments: argparse.Namespace, samples: Samples, others: Samples | None
 ) -> tuple[SearchResult, list[str]]:
-    """Train, and return what was found and what is to be said of it."""
+    """Train, and return the results and notes on them."""
     validation: Any = arguments.validation_fraction or _SHARE
     sources = {"X": arguments.data, "y": arguments.data}
     if others is not None:
@@ -180,7 +185,7 @@ def _search(
                 validation=validation,
                 random_state=arguments.seed,
                 standardize=arguments.standardize,
-                # Nobody has asked for a bar: without rich there is none.
+                # No bar was requested: without rich there is none.
                 progress_bar=why_missing("rich.progress") is None,
                 **_parameters_of(arguments),
             )
@@ -196,7 +201,7 @@ def _note(found: SearchResult, warning: warnings.WarningMessage) -> str:
     if not issubclass(warning.category, ConvergenceWarning) or model.n_iter_ < model.max_iter:
         return str(warning.message)
     epochs = count(model.max_iter, "epoch")
-    return f"The best one had not converged when {epochs} had run: more --epochs may be better."
+    return f"The best model had not converged after {epochs}: more --epochs may improve it."
 
 
 def _parameters_of(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -217,7 +222,7 @@ def _scored_on(arguments: argparse.Namespace, others: Samples | None) -> str:
 
 
 def _check(arguments: argparse.Namespace) -> None:
-    """Find out before the training that something is wrong with the arguments."""
+    """Check the arguments before training."""
     models.check_backend(arguments.backend or "auto")
     other_samples.check(arguments)
     inputs = {"DATA": arguments.data, "that of --validation": arguments.validation}
@@ -226,7 +231,7 @@ def _check(arguments: argparse.Namespace) -> None:
         models.check_no_clash("--model", arguments.model, inputs)
         if arguments.model.exists() and not arguments.force:
             raise CommandError(
-                f"argument --model: {str(arguments.model)!r} is there already; --force replaces it"
+                f"argument --model: {str(arguments.model)!r} already exists; --force replaces it"
             )
     inputs["that of --model"] = arguments.model
     models.check_no_clash("--json", arguments.json, inputs)
@@ -257,8 +262,8 @@ def _print_table(found: SearchResult) -> None:
     if left > 0:
         print(f"and {left} more")
     print_note(
-        "Accuracy and log loss are those of the validation samples; of several with the same accuracy "
-        "the one of the smallest log loss is the best. The training loss has the penalty in it."
+        "Accuracy and log loss are those of the validation samples; among equal accuracies "
+        "the smallest log loss is the best. The training loss includes the penalty."
     )
     at_edge = [
         name
@@ -270,14 +275,14 @@ def _print_table(found: SearchResult) -> None:
     ]
     if at_edge:
         print_note(
-            f"The best one is at the edge of {' and of '.join(at_edge)}: others beyond it may be better."
+            f"The best model is at the edge of {' and of '.join(at_edge)}: values beyond it may be better."
         )
 
 
 def _record(
     arguments: argparse.Namespace, samples: Samples, found: SearchResult, seconds: float
 ) -> dict[str, Any]:
-    """Return what was found, in the types of JSON."""
+    """Return the results in the types of JSON."""
     n_samples, n_features = samples.X.shape
     rows = [
         {name: None if np.isnan(number) else number for name, number in row.items()}
@@ -313,7 +318,7 @@ def _save(
 ) -> tuple[list[tuple[str, str]], CommandError | None]:
     """Write the files before anything is printed, and return what was saved, and what has failed.
 
-    A terminal or a pipe that is gone costs none of them, and one that cannot be written no other.
+    A closed terminal or pipe prevents none of them, and a file that cannot be written no other.
     """
     saved, failed = [], None
     if arguments.model is not None:

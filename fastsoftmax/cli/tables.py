@@ -1,4 +1,4 @@
-"""Tables of text, as wide as they need to be: no escape codes, nothing to install."""
+"""Tables of text, as wide as their content: no escape codes, no dependencies."""
 
 import shutil
 import sys
@@ -33,7 +33,7 @@ def lines_of(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def width_of_output() -> int:
-    """Return the columns of the terminal; where output goes elsewhere there is no limit."""
+    """Return the columns of the terminal; there is no limit if output goes elsewhere."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else _UNLIMITED
 
 

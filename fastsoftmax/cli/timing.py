@@ -1,10 +1,11 @@
-"""Take the time of several contenders, fairly; those of `bench` are backends that train the same model.
+"""Time several contenders fairly, side by side; those of `bench` are backends that train the same model.
 
-Other programs disturb a machine for seconds at a time, so contenders take turns in rounds: what disturbs
-one of them disturbs all. The order in a round is shuffled, so that none always follows the same neighbour,
-and a turn begins when no thread of the one before is still busy waiting.
+Other programs disturb a machine for seconds at a time, so the contenders take turns: there are rounds, in
+each of which everyone has a turn, so that a disturbance affects all of them. The order is shuffled every
+time, so that no contender always follows the same neighbour, and a turn begins when no thread of the one
+before is still busy waiting.
 
-`bench` takes the wall clock's time of `SoftmaxClassifier.partial_fit`, which runs one epoch; in each of up
+`bench` measures the wall-clock time of `SoftmaxClassifier.partial_fit`, which runs one epoch; in each of up
 to ten rounds every backend runs its share of the epochs.
 """
 
@@ -31,8 +32,8 @@ T = TypeVar("T")
 
 _ROUNDS = 10
 _SLOW = "naive"
-# Above so many seconds for all epochs, the naive backend trains on a sample of the rows instead,
-# chosen to take the second number of seconds.
+# If all epochs would take more than the first number of seconds, the naive backend trains on a sample of
+# the rows instead, chosen to take the second number.
 _MOST_SECONDS, _SAMPLE_SECONDS = 30.0, 10.0
 # A warm-up that takes less than this is repeated with more rows, as too short to estimate from.
 _WARM_SECONDS = 0.05
@@ -133,7 +134,7 @@ class Settings(NamedTuple):
 
 
 class Watcher(Protocol):
-    """Who wants to know how far it is."""
+    """An observer of the progress."""
 
     def warms_up(self, backend: str) -> None: ...
 
@@ -155,7 +156,7 @@ class Run:
         self.seconds: list[float] = []
 
     def run_epoch(self) -> None:
-        """Train for one epoch more, and take the time."""
+        """Train for one more epoch, and time it."""
         classes = None if self.seconds else np.arange(self.n_classes)
         start = perf_counter()
         try:
@@ -167,7 +168,7 @@ class Run:
         self.seconds.append(perf_counter() - start)
 
     def result(self, data: Dataset) -> Result:
-        """Return what was found; a sample of the rows tells the time alone."""
+        """Return the result; a sample of the rows tells only the time."""
         n_rows, n_samples = len(self.X), len(data.X_train)
         if n_rows < n_samples:
             return Result(self.backend, n_samples, n_rows, self.seconds)
@@ -211,7 +212,7 @@ def prepare(
 
 
 def train(runs: Sequence[Run], settings: Settings, watcher: Watcher) -> None:
-    """Run the epochs of all, taking turns."""
+    """Run the epochs of all backends, which take turns."""
     watcher.begins(settings.epochs * len(runs))
     rounds = min(_ROUNDS, settings.epochs)
     for i, run in turns(runs, rounds, settings.seed):
@@ -234,8 +235,8 @@ def _model(backend: str, settings: Settings) -> SoftmaxClassifier:
 def _warm_up(backend: str, data: Dataset, settings: Settings) -> float:
     """Compile, start threads and touch the data, on models that are thrown away.
 
-    Returns the seconds that a row takes: too many rather than too few, as the work that is done once
-    a minibatch weighs on few rows.
+    Returns the seconds per row, overestimated rather than underestimated, as the work per minibatch is
+    divided among few rows.
     """
     n_rows, most = 1, min(len(data.X_train), 2 * settings.batch_size)
     while True:
@@ -255,9 +256,9 @@ def _seconds_of_an_epoch(backend: str, data: Dataset, n_rows: int, settings: Set
 
 
 def _affordable_rows(seconds_a_row: float, n_rows: int, settings: Settings) -> int:
-    """How many rows the slow backend trains on in an epoch: all, a sample, or 0 for not at all.
+    """Return how many rows the slow backend trains on in an epoch: all, a sample, or 0 for none.
 
-    A sample is of whole minibatches, so that the work done once a minibatch has its true share.
+    A sample is of whole minibatches, so that the work done once per minibatch has its true share.
     """
     if seconds_a_row * n_rows * settings.epochs <= _MOST_SECONDS:
         return n_rows

@@ -1,4 +1,4 @@
-"""`fastsoftmax train`: from a file of data to a file with a model."""
+"""`fastsoftmax train`: from a data file to a model file."""
 
 import argparse
 import warnings
@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from .._optional import why_missing
 from ..classifier.classifier import SoftmaxClassifier
+from ..classifier.parameters import config_of
 from ..datasets import Samples
 from ..exceptions import ConvergenceWarning, DivergenceError
-from ..training.config import Settings
-from ..training.loop import hold_out
+from ..training.holdout import hold_out
 from ..training.targets import targets_of
 from . import data, models, options, other_samples, train_options
 from .error_translation import as_command_error
@@ -27,8 +27,8 @@ from .tables import print_note, print_pairs
 
 DESCRIPTION = """\
 Train a softmax classifier on DATA and save it: CIFAR, SVHN, MNIST (IDX), LIBSVM,
-NumPy's .npy and .npz, CSV or Parquet. The data are read as they lie. The model is
-saved when the training has ended; a file of its name is replaced with --force alone.
+NumPy's .npy and .npz, CSV or Parquet. The model is saved when training has ended; an
+existing file is replaced only with --force.
 """
 USAGE = "fastsoftmax train DATA --model FILE [options]"
 EXAMPLES = """\
@@ -36,22 +36,22 @@ examples:
   fastsoftmax train flowers.csv --target species --standardize --model flowers.npz
         features of different scales: --standardize
   fastsoftmax train images.npy --target labels.npy --momentum 0.9 --model m.npz
-        an array of NumPy's, of any number of dimensions, with its labels
+        a NumPy array of any number of dimensions, with its labels
   fastsoftmax train cifar-10-batches-py --validation cifar-10-batches-py
         --validation-split test --learning-rate cosine --epochs 50 --model c.npz
         scored on the test images at the end
   fastsoftmax train news.svm --penalty l1 --early-stopping --model news.npz
-        sparse; a tenth is held out, and the epoch that is best on it is kept
+        sparse; a tenth is held out, and the best epoch on it is kept
   fastsoftmax train more.npz --warm-start-from m.npz --epochs 5 --model m2.npz
-        from the weights of a model, with its parameters where none are given
+        from the weights of a model, with its parameters unless others are given
   fastsoftmax train big.npy --target y.npy --model m.npz --checkpoint state.npz
-        the same command with --resume goes on after Ctrl-C
+        the same command with --resume continues after Ctrl-C
 """
 _CHECKPOINT_SUFFIX = ".npz"
 
 
 class Task(NamedTuple):
-    """What is trained on, and what is scored with."""
+    """The samples to train on, and those to score with."""
 
     samples: Samples
     held_out: NDArray[np.bool_] | None  # rows of the samples that are not trained on
@@ -69,13 +69,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="where to save it; .npz or .safetensors",
     )
-    add("--force", action="store_true", help="replace a file of that name, and a checkpoint")
+    add("--force", action="store_true", help="replace an existing model file, and a checkpoint")
     add("--warm-start-from", type=Path, metavar="MODEL", help="start from this model's weights")
     data.add_arguments(parser)
     other_samples.add_arguments(
         parser,
         "validation: accuracy and loss on other samples, at the end",
-        "hold out this share of DATA, of every class alike (with --early-stopping: 0.1)",
+        "hold out this share of DATA, stratified by class (with --early-stopping: 0.1)",
     )
     train_options.add_arguments(parser)
     kept = parser.add_argument_group("long runs")
@@ -83,7 +83,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--checkpoint",
         type=Path,
         metavar="FILE",
-        help="keep the state of the training in this .npz",
+        help="save the training state in this .npz",
     )
     kept.add_argument(
         "--checkpoint-every",
@@ -92,7 +92,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="write it after every K epochs",
     )
     kept.add_argument(
-        "--resume", action="store_true", help="go on from the checkpoint, if there is one"
+        "--resume", action="store_true", help="continue from the checkpoint, if there is one"
     )
 
 
@@ -124,20 +124,20 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _check(arguments: argparse.Namespace) -> None:
-    """Find out before the training, not after it, that something is wrong with the arguments."""
+    """Check the arguments before training, not after it."""
     inputs = {"DATA": arguments.data, "that of --validation": arguments.validation}
     models.check_name("--model", arguments.model)
     models.check_no_clash("--model", arguments.model, inputs)
     if arguments.model.exists() and not arguments.force:
         raise CommandError(
-            f"argument --model: {str(arguments.model)!r} is there already; --force replaces it"
+            f"argument --model: {str(arguments.model)!r} already exists; --force replaces it"
         )
     other_samples.check(arguments)
     if arguments.checkpoint is None:
         for name in ("checkpoint_every", "resume"):
             if getattr(arguments, name):
                 option = f"--{name.replace('_', '-')}"
-                raise CommandError(f"argument {option}: there is no --checkpoint FILE")
+                raise CommandError(f"argument {option}: needs --checkpoint FILE")
         return
     if arguments.checkpoint.suffix.lower() != _CHECKPOINT_SUFFIX:
         raise CommandError(
@@ -148,8 +148,8 @@ def _check(arguments: argparse.Namespace) -> None:
     models.check_no_clash("--checkpoint", arguments.checkpoint, inputs)
     if arguments.checkpoint.exists() and not (arguments.resume or arguments.force):
         raise CommandError(
-            f"argument --checkpoint: {str(arguments.checkpoint)!r} is there already; "
-            "--resume goes on from it, --force begins anew"
+            f"argument --checkpoint: {str(arguments.checkpoint)!r} already exists; "
+            "--resume continues from it, --force starts again"
         )
 
 
@@ -165,11 +165,11 @@ def _new_model(arguments: argparse.Namespace) -> SoftmaxClassifier:
     if model.early_stopping and arguments.validation_fraction is not None:
         model.validation_fraction = arguments.validation_fraction
     model.verbose = int(arguments.verbose)
-    # Nobody has asked for a bar: without rich there is none.
+    # No bar was requested: without rich there is none.
     model.progress_bar = not arguments.verbose and why_missing("rich.progress") is None
     models.check_backend(model.backend)
     try:
-        Settings(model)
+        config_of(model)
     except (ValueError, TypeError, ImportError) as error:
         raise as_command_error(error) from None
     return model
@@ -209,18 +209,18 @@ def _held_out(
 
 
 def _fit(arguments: argparse.Namespace, model: SoftmaxClassifier, task: Task) -> list[str]:
-    """Train, and return what is to be said of it.
+    """Train, and return notes on the result.
 
     Raises
     ------
     CommandError
         If that fails.
     KeyboardInterrupt
-        With what is left to go on from.
+        With what remains to continue from.
     """
     given: dict[str, Any] = {}
     if task.held_out is not None:
-        # Features of rows of weight 0 are not read, and the others stay where they lie.
+        # Features of rows of weight 0 are not read, and the others are not copied.
         given["sample_weight"] = np.where(task.held_out, 0.0, 1.0)
     if arguments.checkpoint is not None:
         given |= {"checkpoint": arguments.checkpoint, "resume": arguments.resume}
@@ -239,7 +239,7 @@ def _fit(arguments: argparse.Namespace, model: SoftmaxClassifier, task: Task) ->
         if arguments.checkpoint is None or not arguments.checkpoint.exists():
             raise KeyboardInterrupt("no model is saved") from None
         raise KeyboardInterrupt(
-            f"the same command with --resume goes on from {arguments.checkpoint}"
+            f"the same command with --resume continues from {arguments.checkpoint}"
         ) from None
     notes = [_note(model, task.samples, warning) for warning in caught]
     return list(dict.fromkeys(notes))
@@ -254,9 +254,9 @@ def _note(model: SoftmaxClassifier, samples: Samples, warning: warnings.WarningM
     if not model.momentum and not (is_sparse and model.penalty in ("l1", "elasticnet")):
         ways.append("--momentum 0.9")
     if not model.standardize:
-        ways.append("--standardize, where features are on different scales")
+        ways.append("--standardize, if features are on different scales")
     return (
-        f"There was more to gain when {count(model.max_iter, 'epoch')} had run. What goes further: "
+        f"Training stopped after {count(model.max_iter, 'epoch')} before it converged. To continue: "
         f"{'; '.join(ways)}."
     )
 

@@ -1,4 +1,4 @@
-"""What `fastsoftmax bench` trains: the data, and the settings where they were not given."""
+"""The data and default settings of `fastsoftmax bench`."""
 
 import argparse
 from math import sqrt
@@ -17,7 +17,7 @@ _MOST_TEST_SAMPLES = 10_000
 
 
 def load(shape: Shape | None, dtype: str, seed: int, n_backends: int) -> Dataset:
-    """Return the digits, or made-up data where there is a shape."""
+    """Return the digits, or synthetic data if there is a shape."""
     if shape is None:
         return datasets.load_digits(dtype=dtype, random_state=seed)
     n_samples, n_features, n_classes = shape
@@ -35,7 +35,7 @@ def load(shape: Shape | None, dtype: str, seed: int, n_backends: int) -> Dataset
         return datasets.make_linear_teacher(
             n_samples, n_features, n_classes, n_test, dtype=dtype, random_state=seed
         )
-    except (MemoryError, ValueError) as error:  # where the system does not tell what is available
+    except (MemoryError, ValueError) as error:  # if the available memory is unknown
         raise CommandError(f"argument --shape: the data do not fit into memory: {error}") from None
 
 
@@ -55,8 +55,8 @@ def settings(arguments: argparse.Namespace, data: Dataset) -> Settings:
 def description(
     shape: Shape | None, data: Dataset, settings: Settings, instruction_set: str | None
 ) -> dict[str, str]:
-    """Return what is trained, how, and on what machine."""
-    name = "scikit-learn's digits" if shape is None else "made-up data"
+    """Return a description of the data, the training and the machine."""
+    name = "scikit-learn's digits" if shape is None else "synthetic data"
     n_train, n_features = data.X_train.shape
     what = (
         f"{name}, {n_features} features, {data.n_classes} classes, {data.X_train.dtype}: "
@@ -71,7 +71,7 @@ def description(
 
 
 def _safe_learning_rate(n_features: int, batch_size: int) -> float:
-    """A quarter of the largest rate at which steps on made-up data contract.
+    """Return a quarter of the largest rate at which steps on synthetic data contract.
 
     The Hessian of the cross-entropy is at most half the covariance of the minibatch, whose largest
     eigenvalue is about ``(1 + sqrt(n_features / batch_size))**2`` for standard normal features

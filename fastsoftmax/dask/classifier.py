@@ -12,13 +12,15 @@ from dask.base import is_dask_collection
 from .._arrays import validation
 from ..backends import State, in_default_float_state
 from ..classifier import classifier, sklearn_api
-from ..classifier.fitted_model import to_go_on
-from ..training.config import Settings, generator_of
+from ..classifier.fitted_model import shaped_parameters_of, to_go_on, whole
+from ..classifier.parameters import config_of
+from ..training.config import TrainingConfig, generator_of
 from ..training.loop import train
+from ..training.state import state_at, zero_state
 from .cluster import Cluster, client_of
 from .partitions import Collection, check_collection, check_rows_are_whole, collection_of, is_array
 from .predictions import predicted
-from .training import DistributedRun, Method, everything_of
+from .training import DistributedRun, Method, everything_of, problem_over
 
 _ALGORITHMS = ("local", "synchronous")
 
@@ -142,37 +144,40 @@ class SoftmaxClassifier(classifier.SoftmaxClassifier):
             scheduler does not have this package. The attributes are those after the last whole
             round, or as before the call where there was none. A worker that is lost while others are
             there only costs time.
+
+        Warns
+        -----
+        ConvergenceWarning
+            As the local estimator does.
+        UserWarning
+            If a worker that has joined meanwhile does not have this package: others have done its part.
         """
-        settings, method = Settings(self), self._method()
+        config, method = config_of(self), self._method()
         with Cluster(self.client) as cluster:
             collection = _collection_on(cluster, X, y, sample_weight)
-            converged = self._train(
-                cluster, collection, settings, method, coef_init, intercept_init
-            )
-        if not converged:
-            sklearn_api.warn_of_max_iter(
-                settings.max_iter, settings.what_goes_on, not settings.standardize
-            )
+            end = self._train(cluster, collection, config, method, coef_init, intercept_init)
+        cluster.warn_of_left_out(stacklevel=4)
+        classifier.warn_of_end(*end)
         return self
 
     def _train(
         self,
         cluster: Cluster,
         collection: Collection,
-        settings: Settings,
+        config: TrainingConfig,
         method: Method,
         coef_init: Any,
         intercept_init: Any,
-    ) -> bool:
-        """Train and publish, and return whether that has come to its end."""
+    ) -> tuple[DistributedRun, bool]:
+        """Train and publish, and return the run and whether that has come to its end."""
         random = generator_of(self.random_state, draws=False)
         # Of a copy: the order of the samples is that of the local estimator.
         seed = int(deepcopy(random).integers(1 << 63))
-        goes_on = settings.warm_start and self.__sklearn_is_fitted__()
+        goes_on = config.warm_start and self.__sklearn_is_fitted__()
         before = to_go_on(self) if goes_on else None
         grows = before is None or before._grows
         known = (None, False) if before is None else (before.classes_, grows)
-        everything = everything_of(collection, cluster, settings, method, seed, *known)
+        everything = everything_of(collection, cluster, config, method, seed, *known)
         survey = everything.survey
         classes, names = survey.problem.classes, survey.names
         if before is not None:
@@ -182,16 +187,18 @@ class SoftmaxClassifier(classifier.SoftmaxClassifier):
                 )
             starts = before._weights_for(classes)
             coef_init = starts[0] if coef_init is None else coef_init
-            if intercept_init is None and settings.fit_intercept:
+            if intercept_init is None and config.fit_intercept:
                 intercept_init = starts[1]
         shape = (len(classes), survey.n_features)
-        zeros = settings.zero_state(shape, survey.problem.dtype)
-        settings.check_rule(survey.is_sparse)
-        state: State = settings.state_at(coef_init, intercept_init, zeros, everything.units)
-        run = DistributedRun.over(everything, settings, method, state, random)
+        momentum = config.rule.momentum
+        zeros = zero_state(shape, survey.problem.dtype, config.fit_intercept, momentum)
+        config.check_rule(survey.is_sparse)
+        state: State = state_at(coef_init, intercept_init, zeros, everything.units)
+        problem = problem_over(everything, config)
+        run = DistributedRun.of(problem, state, random, method=method)
 
         def published(model: SoftmaxClassifier, run: DistributedRun) -> SoftmaxClassifier:
-            model._publish(run, classes, names, survey.problem.mean_weight, grows)
+            model._publish(run, names, grows)
             model.bytes_moved_ = list(run.bytes_moved)
             return model
 
@@ -210,7 +217,7 @@ class SoftmaxClassifier(classifier.SoftmaxClassifier):
         finally:
             if run.curve:  # else the caller's generator is as it was
                 generator_of(self.random_state)
-        return converged
+        return run, converged
 
     def partial_fit(self, *_: Any, **__: Any) -> Self:
         """Not of Dask collections: `to_local()` has it, for arrays.
@@ -334,21 +341,23 @@ class SoftmaxClassifier(classifier.SoftmaxClassifier):
         return predicted(self._model_for(X), method, X)
 
     def _model_for(self, X: Any) -> classifier.SoftmaxClassifier:
-        """Return the local model for the partitions of X, whose features are checked once, here."""
+        """Return the local model for the partitions of X: features and weights are checked once, here."""
+        now = whole(self)
         check_collection("X", X)
         check_rows_are_whole(X)
-        sklearn_api.check_feature_names(self, getattr(X, "_meta", None), stacklevel=5)
+        sklearn_api.check_feature_names(now, getattr(X, "_meta", None), stacklevel=5)
         n_features = X.shape[1] if is_array(X) else len(X.columns)
-        if n_features != self.n_features_in_ and not np.isnan(n_features):
+        if n_features != now.n_features_in_ and not np.isnan(n_features):
             raise ValueError(
                 f"X has {n_features} features, but {type(self).__name__} is expecting "
-                f"{self.n_features_in_} features as input"
+                f"{now.n_features_in_} features as input"
             )
+        now.coef_, now.intercept_ = shaped_parameters_of(now)
         # Tasks run side by side; and of what the model has, no more travels than predictions need.
-        n_jobs = 1 if self.n_jobs in (None, -1) else self.n_jobs
-        local = classifier.SoftmaxClassifier(backend=self.backend, n_jobs=n_jobs)
+        n_jobs = 1 if now.n_jobs in (None, -1) else now.n_jobs
+        local = classifier.SoftmaxClassifier(backend=now.backend, n_jobs=n_jobs)
         for name in ("coef_", "intercept_", "classes_", "n_features_in_"):
-            setattr(local, name, deepcopy(getattr(self, name)))
+            setattr(local, name, deepcopy(getattr(now, name)))
         return local
 
 

@@ -1,6 +1,7 @@
 """Tasks on the workers of a cluster, and what becomes of them when it fails."""
 
 import threading
+import warnings
 import weakref
 from asyncio import CancelledError, run_coroutine_threadsafe
 from collections.abc import Callable, Iterator, Sequence
@@ -61,6 +62,7 @@ class Cluster:
         self._futures: weakref.WeakSet[Any] = weakref.WeakSet()  # that are not forgotten yet
         self._last_seen: set[str] = set()  # workers
         self._able: set[str] = set()  # workers that have this package, and the scheduler
+        self._unable: dict[str, str] = {}  # those that do not, and why
         self._generation = self.client.generation  # of the cluster, between two restarts
         self._bytes_sent = 0
         self._has_seceded = False
@@ -97,33 +99,51 @@ class Cluster:
                 with self._connected():
                     wanted = self.client.submit(int, pure=False)
             if monotonic() - begun > _SECONDS_WITHOUT_WORKERS:
-                raise ClusterError(f"no worker has come for {_SECONDS_WITHOUT_WORKERS:g} seconds")
+                why = f"; {self._where_to_install()}" if self._unable else ""
+                raise ClusterError(
+                    f"no worker has come for {_SECONDS_WITHOUT_WORKERS:g} seconds{why}"
+                )
             sleep(_SECONDS_BETWEEN_LOOKS / 10)
-        self._has_seen(set(found))
         self._check_imports(set(found))
+        found = {address: of for address, of in found.items() if address not in self._unable}
+        self._has_seen(set(found))
         return found
 
     def _check_imports(self, workers: set[str]) -> None:
-        """Raise if a worker that is new, or the scheduler, does not have this package.
+        """Raise if the scheduler or a worker does not have this package.
 
-        Else one would die of the first task that it cannot unpickle, and the next one likewise.
+        Else one would die of the first task that it cannot unpickle, and the next one likewise. One that
+        joins while others have it is left out: others do the tasks that it is sent again.
         """
-        new, reasons = sorted(workers - self._able), dict[str, Any]()
-        if not new:
-            return
+        goes_on = bool(self._able)
+        if new := sorted(workers - self._able - self._unable.keys()):
+            self._look_for_package(new)
+        if self._unable and not (goes_on and workers & self._able):
+            raise ClusterError(self._where_to_install())
+
+    def warn_of_left_out(self, stacklevel: int) -> None:
+        """Warn of workers that have joined and could not be used."""
+        if self._unable:
+            message = f"{self._where_to_install()}; the fit has gone on without it"
+            warnings.warn(message, UserWarning, stacklevel=stacklevel)
+
+    def _where_to_install(self) -> str:
+        places = f"{', '.join(self._unable)} ({next(iter(self._unable.values()))})"
+        return (
+            f"fastsoftmax cannot be imported on {places}: "
+            "install it on the scheduler and on every worker, as it is here"
+        )
+
+    def _look_for_package(self, new: list[str]) -> None:
+        reasons: dict[str, Any] = {}
         with self._connected():
             reasons |= self.client.run(_import_error(), workers=new, on_error="return")
         if _SCHEDULER not in self._able:
             with suppress(Exception):  # a scheduler need not run what it is sent
                 reasons[_SCHEDULER] = self.client.run_on_scheduler(_import_error())
-        self._able |= {*new, _SCHEDULER}
         # What does not answer is about to be gone.
-        lacking = {place: why for place, why in reasons.items() if isinstance(why, str)}
-        if lacking:
-            raise ClusterError(
-                f"fastsoftmax cannot be imported on {', '.join(lacking)} ({next(iter(lacking.values()))}): "
-                "install it on the scheduler and on every worker, as it is here"
-            )
+        self._unable |= {place: why for place, why in reasons.items() if isinstance(why, str)}
+        self._able |= {*new, _SCHEDULER} - self._unable.keys()
 
     def _has_seen(self, workers: set[str]) -> None:
         """Have tasks of workers that are gone given to others, where Dask does not."""

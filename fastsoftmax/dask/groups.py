@@ -10,18 +10,19 @@ from dask.delayed import Delayed
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 from dask.sizeof import sizeof
 
-from ..training.epoch import Samples
+from ..training.epoch import TrainingSet
 from .cluster import Cluster, Worker
 from .partitions import Collection, Recipe, T, delayed_in
-from .rows import Problem, Scored, rows_of, samples_of, split_of
+from .rows import Problem, Rows, Scored, rows_of, samples_of, split_of
 from .sharing import Key
-from .survey import over
+from .survey import Counts, counts_of, over
 
 
 class Bundle(list[Any]):
     """The partitions of a worker, in its memory. Dask is told how many bytes they have of their own."""
 
     nbytes: int = 0
+    counts: tuple[Counts, ...] = ()  # of those that were counted as they were read
 
 
 sizeof.register(Bundle, lambda bundle: bundle.nbytes)
@@ -81,12 +82,34 @@ def _shares(n_partitions: int, workers: list[Worker]) -> list[tuple[str, list[in
 
 def groups_held(reading: Reading, cluster: Cluster) -> list[Group]:
     """Have the partitions read, and in the memory of the workers."""
-    return [
-        replace(
-            group, source=cluster.submit(_read, group.source, worker=group.worker), is_held=True
-        )
-        for group in reading.groups()
+    return [_held(group, cluster, _read) for group in reading.groups()]
+
+
+def groups_held_if_few(
+    groups: list[Group], room: float, cluster: Cluster
+) -> tuple[list[Counts], list[Group] | None]:
+    """Count rows that are read, and have them held if they have at most `room` bytes in all.
+
+    A worker holds what it reads while all of its rows can be expected to fit into its share of the room: so
+    they are read once. Those that it does not hold are read again if there is room for them after all.
+    """
+    limit = room / len(groups)
+    tried = [_held(group, cluster, _read_if_few, limit) for group in groups]
+    found = cluster.results(
+        [cluster.submit(_counts_in, group.source, worker=group.worker) for group in tried]
+    )
+    counts = [each for of_group, _ in found for each in of_group]
+    if sum(each.nbytes for each in counts) > room:
+        return counts, None
+    return counts, [
+        held if is_held else _held(group, cluster, _read)
+        for group, held, (_, is_held) in zip(groups, tried, found, strict=True)
     ]
+
+
+def _held(group: Group, cluster: Cluster, read: Callable[..., Any], *args: Any) -> Group:
+    source = cluster.submit(read, group.source, *args, worker=group.worker)
+    return replace(group, source=source, is_held=True)
 
 
 def groups_computed(collection: Collection, cluster: Cluster) -> list[Group]:
@@ -157,7 +180,9 @@ def where_it_is(group: Group, workers: list[Worker], cluster: Cluster) -> Group:
     return replace(group, worker=cluster.holders_of([group.source])[0] or group.worker)
 
 
-def over_samples(source: Any, problem: Problem, function: Callable[[int, Samples], object]) -> None:
+def over_samples(
+    source: Any, problem: Problem, function: Callable[[int, TrainingSet], object]
+) -> None:
     """Call a function with the partitions of a group and their numbers, on the worker."""
     if isinstance(source, Bundle):
         for number, (samples, _) in source:
@@ -181,6 +206,32 @@ def _read(recipe: Recipe) -> Bundle:
     bundle = Bundle(over(recipe, lambda rows: rows))
     bundle.nbytes = sum(rows.nbytes for rows in bundle)
     return bundle
+
+
+def _read_if_few(recipe: Recipe, limit: float) -> Bundle:
+    """Read and count all, and return none as soon as they can be expected to have more bytes than that.
+
+    From the first partition on: where rows are many, memory may be short.
+    """
+    bundle, n_bytes, n_read, n_partitions = Bundle(), 0, 0, len(recipe.partitions)
+
+    def add(rows: Rows) -> Counts:
+        nonlocal n_bytes, n_read
+        n_bytes, n_read = n_bytes + rows.nbytes, n_read + 1
+        if len(bundle) == n_read - 1 and n_bytes * n_partitions <= limit * n_read:
+            bundle.append(rows)
+        else:
+            bundle.clear()
+        return counts_of(rows)
+
+    bundle.counts = tuple(recipe.each(add))
+    bundle.nbytes = n_bytes if bundle else 0
+    return bundle
+
+
+def _counts_in(bundle: Bundle) -> tuple[tuple[Counts, ...], bool]:
+    """Return what has been counted, and whether all of it is held."""
+    return bundle.counts, len(bundle) == len(bundle.counts)
 
 
 def _together(indices: list[int], partitions: list[list[Any]]) -> Bundle:

@@ -16,7 +16,8 @@ import numpy as np
 
 from ..backends import State, get_backend
 from ..schedules import Schedule
-from ..training.epoch import Samples, copy_of, run_epoch
+from ..training.epoch import TrainingSet, run_epoch
+from ..training.state import copy_of
 from .cluster import Cluster, threads_here
 from .groups import Group, over_samples
 from .rounds import BYTES_OF_STARTS, CLIENT, Parcel, Round, Training, bytes_of, parcel
@@ -118,7 +119,7 @@ def _train(
     objectives = np.zeros(n_epochs)
     n_rows = step = epoch = 0
 
-    def train_on(index: int, samples: Samples) -> None:
+    def train_on(index: int, samples: TrainingSet) -> None:
         nonlocal step, n_rows
         if not len(samples):
             return

@@ -14,8 +14,8 @@ from .._arrays.inputs import as_samples
 from .._arrays.labels import encode, find_classes
 from ..backends import TargetWeights
 from ..classifier import sklearn_api
-from ..training.epoch import Samples
-from ..training.loop import hold_out
+from ..training.epoch import TrainingSet
+from ..training.holdout import hold_out
 from ..training.standardization import Standardization
 from ..training.targets import Targets, is_soft, targets_of
 
@@ -114,12 +114,12 @@ def _in_order_of(X: Any, name: str, values: Any) -> Any:
     )
 
 
-def samples_of(rows: Rows, problem: Problem) -> Samples:
+def samples_of(rows: Rows, problem: Problem) -> TrainingSet:
     """Return what is trained on; `rows` of it are those that count, and may be none."""
     return split_of(rows, problem)[0]
 
 
-def split_of(rows: Rows, problem: Problem) -> tuple[Samples, Scored]:
+def split_of(rows: Rows, problem: Problem) -> tuple[TrainingSet, Scored]:
     """Return what is trained on, and what is scored with."""
     targets = targets_in(rows, problem)
     weights, trained = None, targets.rows
@@ -130,7 +130,7 @@ def split_of(rows: Rows, problem: Problem) -> tuple[Samples, Scored]:
         random = np.random.default_rng([problem.held_out.seed, rows.number])
         with suppress(ValueError):  # too few rows: all are trained on
             trained, scored = hold_out(targets, problem.held_out.fraction, len(rows), random)
-    samples = Samples(rows.X, targets.values, weights, trained, problem.units)
+    samples = TrainingSet(rows.X, targets.values, weights, trained, problem.units)
     return samples, Scored(rows.X, targets.given, targets.of_samples, scored)
 
 

@@ -15,7 +15,14 @@ from .._arrays.labels import as_labels, encode, find_classes, joined
 from .._arrays.validation import as_native, training_dtype
 from ..backends import get_backend
 from ..training.standardization import Moments, explain, from_moments, moments_of
-from ..training.step_size import Positions, RowSample, Squares, heaviest, squares_of
+from ..training.step_size import (
+    Positions,
+    RowSample,
+    Squares,
+    heaviest,
+    root_mean_square,
+    squares_of,
+)
 from ..training.targets import balanced_weights, class_weights_of, is_soft
 from .cluster import threads_here
 from .partitions import Recipe, T
@@ -42,6 +49,7 @@ class Counts(NamedTuple):
     n_of_class: NDArray[np.int64]  # rows of a weight above 0; of probabilities one number for all
     least_weight: float
     largest_weight: float
+    norm: float  # the root mean square of those of some rows of a weight above 0; NaN of none
 
 
 class Survey(NamedTuple):
@@ -54,6 +62,7 @@ class Survey(NamedTuple):
     bytes_of_row: int
     names: NDArray[Any] | None
     is_weighted: bool  # whether some rows count more than others
+    norm_of_rows: float  # their root mean square
 
     @property
     def n_samples(self) -> int:
@@ -75,10 +84,11 @@ def over(source: Source, function: Callable[[Rows], T]) -> list[T]:
 
 def count(source: Source) -> list[Counts]:
     """Count labels and weights."""
-    return over(source, _counts_of)
+    return over(source, counts_of)
 
 
-def _counts_of(rows: Rows) -> Counts:
+def counts_of(rows: Rows) -> Counts:
+    """Count those of a partition."""
     X, weights = rows.X, rows.weights
     counted = np.ones(len(X), bool) if weights is None else weights > 0
     of_rows = counted.astype(np.float64) if weights is None else weights
@@ -111,6 +121,7 @@ def _counts_of(rows: Rows) -> Counts:
         n_of_class,
         float(some.min(initial=np.inf)),
         float(some.max(initial=0.0)),
+        root_mean_square(X, np.flatnonzero(counted)) if counted.any() else np.nan,
     )
 
 
@@ -180,7 +191,15 @@ def survey_of(
     problem = Problem(classes, weights, mean_weight, dtype, label_smoothing, None)
     row_bytes = sum(each.nbytes for each in filled) // sum(each.n_rows for each in filled)
     of_columns = first.n_features, first.is_sparse, row_bytes, first.names
-    return Survey(problem, n_counted, *of_columns, is_weighted)
+    return Survey(problem, n_counted, *of_columns, is_weighted, _norm_of(filled))
+
+
+def _norm_of(counts: list[Counts]) -> float:
+    """Return the root mean square of all norms; rows whose class weighs 0 may be no numbers."""
+    known = [each for each in counts if np.isfinite(each.norm)]
+    n = sum(int(each.n_of_class.sum()) for each in known)
+    squares = sum(int(each.n_of_class.sum()) * each.norm**2 for each in known)
+    return float(np.sqrt(squares / n)) if n else np.nan
 
 
 def _classes_of(filled: list[Counts], known: NDArray[Any] | None, grows: bool) -> NDArray[Any]:
@@ -344,7 +363,7 @@ def multiply(
 ) -> dict[tuple[int, int], Any]:
     """Return what these rows add to a step of power iteration, its last number that of the intercept."""
     nodes = {
-        (0, number): np.append(*sample.multiply(v, offset)) if len(sample.weights) else None
+        (0, number): np.append(*sample.multiply(v, offset)) if sample.n_rows else None
         for number, sample in look.sample.items()
     }
     return summed(nodes, n_leaves)

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from ..backends import Rule, State, get_backend
 from ..schedules import Schedule
 from ..training.averaging import Average
-from ..training.epoch import Samples, Sampling, check_rows, data_of, mean_over, with_sums
+from ..training.epoch import Sampling, TrainingSet, check_rows, data_of, mean_over
 from ..training.gradient_sums import GradientSum, objective_of_step, stepped_by, sum_over_rows
+from ..training.state import with_sums
 from .cluster import Cluster, threads_here
 from .groups import Group, over_samples
 from .rounds import (
@@ -194,7 +195,7 @@ def _gradients(
     n_threads = threads_here(training.n_threads)
     nodes: dict[tuple[int, int], GradientSum | None] = {}
 
-    def add(index: int, samples: Samples) -> None:
+    def add(index: int, samples: TrainingSet) -> None:
         rows = plan.of_step(index, step)
         nodes[0, index] = None
         if len(rows):

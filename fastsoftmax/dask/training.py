@@ -10,24 +10,31 @@ from dask.utils import format_bytes
 from numpy.typing import NDArray
 
 from .._arrays.validation import FloatArray
-from ..backends import State
 from ..exceptions import ClusterError, DivergenceError
 from ..schedules import Schedule
 from ..training.averaging import Average
-from ..training.config import Settings
+from ..training.config import TrainingConfig
 from ..training.epoch import check_weights, remedy
-from ..training.loop import Run
+from ..training.loop import TrainingRun
+from ..training.problem import Problem, with_step_size
 from ..training.standardization import OUT_OF_RANGE, Standardization, from_moments
 from ..training.step_size import Squares, from_curvature, joined, largest_eigenvalue, positions
 from .cluster import Cluster
-from .groups import Group, Reading, groups_computed, groups_held, prepared, where_it_is
+from .groups import (
+    Group,
+    Reading,
+    groups_computed,
+    groups_held,
+    groups_held_if_few,
+    prepared,
+    where_it_is,
+)
 from .local_sgd import local_round
 from .partitions import Collection
 from .rounds import Round, Training
 from .rows import Share
 from .scoring import hits_of
 from .survey import (
-    Counts,
     Look,
     Survey,
     count,
@@ -58,13 +65,14 @@ class Method:
 
 @dataclass
 class Everything:
-    """All rows, wherever they are: what `Run` knows of its samples."""
+    """All rows, wherever they are: what `TrainingRun` knows of its samples."""
 
     cluster: Cluster
     reading: Reading | None  # None where the rows are held
     groups: list[Group]
     survey: Survey
     units: Standardization | None = None
+    step_size: float | None = None  # as found, if it was to be
 
     def __len__(self) -> int:
         return self.survey.n_samples
@@ -89,7 +97,7 @@ class Everything:
 
 
 @dataclass
-class DistributedRun(Run):
+class DistributedRun(TrainingRun):
     """A training whose epochs run on the workers."""
 
     method: Method = field(default_factory=lambda: Method("local", 1, "auto", None))
@@ -99,15 +107,16 @@ class DistributedRun(Run):
 
     def epoch(self) -> float:
         """Run a round, and return the objective of its last epoch; `keep` takes its weights."""
-        everything: Any = self.samples
-        settings, done = self.settings, len(self.curve)
+        everything: Any = self.problem.samples
+        config = self.problem.config
+        done = len(self.curve)
         training = Training(
-            settings.backend.name, settings.rule, settings.sampling, self.method.n_threads
+            config.backend.name, config.rule, config.sampling, self.method.n_threads
         )
         try:
             common = (everything.cluster, everything.at_hand(), everything.survey, training)
             if self.method.algorithm == "local":
-                n_epochs = min(self.method.local_epochs, settings.max_iter - done)
+                n_epochs = min(self.method.local_epochs, config.max_iter - done)
                 round_ = local_round(
                     *common, self.state, self.schedule, done, n_epochs, self.random
                 )
@@ -122,38 +131,27 @@ class DistributedRun(Run):
         self.last = round_
         return round_.objectives[-1]
 
-    @classmethod
-    def over(
-        cls,
-        everything: Everything,
-        settings: Settings,
-        method: Method,
-        state: State,
-        random: np.random.Generator,
-    ) -> DistributedRun:
-        """Return one that has yet to begin."""
-        samples: Any = everything
-        schedule = settings.schedule
-        average = None
-        if settings.averaged_from is not None:
-            average = Average.of(state, settings.averaged_from)
-        return cls(settings, samples, state, average, random, [], 0, schedule, method=method)
-
     def keep(self, objective: float) -> None:  # noqa: ARG002 - it is the last of them
         """Take the weights of the round, and add its epochs to the history."""
         assert self.last is not None
         self.state, self.average = self.last.state, self.next_average
         check_weights(self.weights(), self.last.n_steps - 1, self.schedule)
-        everything: Any = self.samples
+        everything: Any = self.problem.samples
         self.bytes_moved.append(self.last.bytes_moved + everything.cluster.take_bytes_sent())
         self.n_steps += self.last.n_steps
         self.curve += self.last.objectives
-        if self.settings.validation_fraction is not None:
+        if self.problem.config.validation_fraction is not None:
             score, moved = everything.score(
-                *self.weights(), self.settings.backend.name, self.method
+                *self.weights(), self.problem.config.backend.name, self.method
             )
             self.scores.append(score)
             self.bytes_moved[-1] += moved
+
+    def norm_of_rows(self) -> float:
+        """Return the same, which the survey has found."""
+        everything: Any = self.problem.samples
+        norm: float = everything.survey.norm_of_rows
+        return norm
 
     @property
     def remark(self) -> str:
@@ -170,7 +168,7 @@ class DistributedRun(Run):
 def everything_of(
     collection: Collection,
     cluster: Cluster,
-    settings: Settings,
+    config: TrainingConfig,
     method: Method,
     seed: int,
     known: NDArray[Any] | None = None,
@@ -195,16 +193,17 @@ def everything_of(
     else:
         reading = Reading(collection, cluster)
         groups = groups_held(reading, cluster) if holds else reading.groups()
-    counts: list[Counts] = _gathered(cluster, count, groups)
-    if reading is not None and holds is None:  # of a frame, whose size is not known before
-        holds = _holds(collection, cluster, method.persist, sum(each.nbytes for each in counts))
-        groups = groups_held(reading, cluster) if holds else groups
+    if holds is None:  # of a frame, whose size is not known before
+        counts, held = groups_held_if_few(groups, _room(cluster), cluster)
+        holds, groups = held is not None, held or groups
+    else:
+        counts = _gathered(cluster, count, groups)
     if holds:  # before the first round
         cluster.take_bytes_sent()
-    survey = survey_of(counts, settings.class_weight, settings.label_smoothing, known, grows)
+    survey = survey_of(counts, config.class_weight, config.label_smoothing, known, grows)
     everything = Everything(cluster, None if holds else reading, groups, survey)
     reads_often = method.algorithm == "synchronous" and (
-        settings.sampling.n_steps(survey.n_samples) > 1
+        config.sampling.n_steps(survey.n_samples) > 1
     )
     if reads_often and not holds:
         why = (
@@ -216,15 +215,23 @@ def everything_of(
             f'X: {why}, and algorithm="synchronous" would read it once a step: take batch_size=len(X) '
             f'(it is {survey.n_samples}), which is one step an epoch, or algorithm="local"'
         )
-    if settings.validation_fraction is not None:
-        _hold_out(everything, settings.validation_fraction, seed)
-    if settings.standardize:
-        _standardize(everything, settings, method)
-    if settings.finds_step_size:
-        _find_step_size(everything, settings)
+    if config.validation_fraction is not None:
+        _hold_out(everything, config.validation_fraction, seed)
+    if config.standardize:
+        _standardize(everything, config, method)
+    if config.finds_step_size:
+        everything.step_size = _find_step_size(everything, config)
     everything.groups = [prepared(group, everything.survey.problem, cluster) for group in groups]
     cluster.wait([group.source for group in everything.groups if group.is_held])
     return everything
+
+
+def problem_over(everything: Everything, config: TrainingConfig) -> Problem:
+    """Return what is trained on as a local fit has it."""
+    common, schedule, sizes = everything.survey.problem, config.schedule, None
+    if everything.step_size is not None:
+        schedule, sizes = with_step_size(schedule, everything.step_size, len(everything), None)
+    return Problem(config, everything, common.classes, common.mean_weight, schedule, sizes)
 
 
 def _holds(
@@ -236,8 +243,13 @@ def _holds(
     if isinstance(persist, str):
         if np.isnan(nbytes):
             return None
-        return nbytes <= _SHARE_OF_MEMORY * cluster.memory_left()
+        return nbytes <= _room(cluster)
     return bool(persist)
+
+
+def _room(cluster: Cluster) -> float:
+    """Return how many bytes rows may have that are held."""
+    return _SHARE_OF_MEMORY * cluster.memory_left()
 
 
 def _gathered(cluster: Cluster, function: Any, groups: list[Group], *args: Any) -> list[Any]:
@@ -262,10 +274,10 @@ def _hold_out(everything: Everything, fraction: float, seed: int) -> None:
     everything.survey = survey._replace(problem=problem, n_counted=n_counted)
 
 
-def _standardize(everything: Everything, settings: Settings, method: Method) -> None:
+def _standardize(everything: Everything, config: TrainingConfig, method: Method) -> None:
     survey, cluster, groups = everything.survey, everything.cluster, everything.groups
     n_leaves = len(survey.n_counted)
-    args = survey.problem, settings.backend.name, method.n_threads, n_leaves
+    args = survey.problem, config.backend.name, method.n_threads, n_leaves
     tasks = [
         cluster.submit(sum_moments, group.source, *args, worker=group.worker) for group in groups
     ]
@@ -277,14 +289,14 @@ def _standardize(everything: Everything, settings: Settings, method: Method) -> 
     everything.survey = survey._replace(problem=survey.problem._replace(units=units))
 
 
-def _find_step_size(everything: Everything, settings: Settings) -> None:
+def _find_step_size(everything: Everything, config: TrainingConfig) -> float:
     survey, cluster, groups = everything.survey, everything.cluster, everything.groups
     at = positions(survey.n_samples, survey.n_features)
     n = len(at.looked_at)
     if survey.is_weighted and n < survey.n_samples:
         heavy = _gathered(cluster, find_heaviest, groups, survey.problem, survey.firsts, n)
         at = at._replace(heaviest=heaviest_of(heavy, n).places)
-    args = survey.problem, settings.fit_intercept, survey.firsts, at
+    args = survey.problem, config.fit_intercept, survey.firsts, at
     looks = [
         cluster.submit(look_at_rows, group.source, *args, worker=group.worker) for group in groups
     ]
@@ -305,13 +317,12 @@ def _find_step_size(everything: Everything, settings: Settings) -> None:
         total = root(summed(of_all(multiply, v, offset, n_leaves), n_leaves))
         return total[:-1], float(total[-1])
 
-    intercept = settings.fit_intercept
+    intercept = config.fit_intercept
     steepest = largest_eigenvalue(product, survey.n_features, sum(masses), intercept)
-    found = from_curvature(
-        *(survey.n_samples, settings.sampling.batch_size, settings.sampling.replacement),
-        *(joined(list(squares)), steepest, settings.rule.l2),
+    return from_curvature(
+        *(survey.n_samples, config.sampling.batch_size, config.sampling.replacement),
+        *(joined(list(squares)), steepest, config.rule.l2),
     )
-    settings.take_step_size(found, survey.n_samples)
 
 
 def _numbers_of(look: Look) -> dict[int, tuple[Squares, float]]:

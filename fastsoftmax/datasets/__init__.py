@@ -1,4 +1,4 @@
-"""Data to train on: what files hold, images that scikit-learn bundles, and made-up data of any shape."""
+"""Training data: readers of files, images bundled with scikit-learn, and synthetic data of any shape."""
 
 from .dataset import Dataset, Samples
 from .digits import load_digits

@@ -26,7 +26,7 @@ def read_npy(path: Path, target: object = None, require_labels: bool = True) -> 
     target : str or os.PathLike
         The `.npy` file with the labels.
     require_labels : bool, default True
-        Whether there has to be one.
+        Whether it is required.
     """
     if target is None and not require_labels:
         X, image_shape = _samples(path, _mapped(path))
@@ -50,9 +50,9 @@ def read_npz(
     target : str, optional
         The name of the labels, in place of those above.
     split : {"train", "test"}, optional
-        Which samples where there are two kinds. By default `X`, or else `X_train`.
+        Which part, if there are two. By default `X`, or else `X_train`.
     require_labels : bool, default True
-        Whether there have to be labels.
+        Whether labels are required.
     """
     if split is not None and split not in SPLITS:
         raise ValueError(f"split: expected one of {', '.join(SPLITS)}, got {split!r}")
@@ -96,7 +96,7 @@ def _header(path: Path, stream: IO[bytes]) -> _Header:
         shape, fortran_order, dtype = readers[version](stream)
     if dtype.hasobject:
         raise UnreadableFile(
-            path, "refused: it holds pickled objects; only numbers and texts are read"
+            path, "refused: it contains pickled objects; only numbers and text are read"
         )
     if min(shape, default=0) < 0 or dtype.itemsize == 0:
         raise UnreadableFile(path, f"expected numbers, got shape {shape} of dtype {dtype}")
@@ -104,13 +104,13 @@ def _header(path: Path, stream: IO[bytes]) -> _Header:
 
 
 def _mapped(path: Path) -> NDArray[Any]:
-    """Return the array of a file as it lies there."""
+    """Return the array of a file, mapped into memory."""
     check_is_file(path, "an .npy file")
     with path.open("rb") as stream:
         header = _header(path, stream)
         offset = stream.tell()
     _check_size(path, header, path.stat().st_size - offset)
-    if header.n_bytes == 0:  # nothing to map; sizes beside a 0 may be past what NumPy counts
+    if header.n_bytes == 0:  # nothing to map; sizes next to a 0 may exceed NumPy's limits
         with reported(path, "NumPy's .npy format", ValueError):
             return np.empty(header.shape, header.dtype)
     return np.memmap(path, header.dtype, "r", offset, header.shape, header.order)

@@ -19,7 +19,7 @@ from .unpickling import PickledBytes, as_text, unpickled
 
 IMAGE_SHAPE = (32, 32, 3)
 _N_PIXELS = 3 * 32 * 32
-_LARGEST = 1 << 29  # bytes; the largest file, CIFAR-100's images to train on, has 156 MB
+_LARGEST = 1 << 29  # bytes; the largest file, CIFAR-100's training images, has 156 MB
 
 # How many classes the labels of a batch have, by their key in the order of preference, and the key of
 # their names.
@@ -50,8 +50,8 @@ SPLITS = ("train", "test")
 def read_cifar(path: Path, target: object = None, split: str | None = None) -> Samples:
     """Return images as rows of height x width x channel, uint8, and their labels.
 
-    The files have the channel first: all of red, then green, then blue. The rows returned are of images
-    (32, 32, 3), as they are drawn.
+    The files store the channel first: all of red, then green, then blue. The rows returned are images of
+    shape (32, 32, 3), as plotting functions expect.
 
     Parameters
     ----------
@@ -71,19 +71,19 @@ def read_cifar(path: Path, target: object = None, split: str | None = None) -> S
     elif is_archive(path):
         contents = _archive(path, split or "train")
     elif split is not None:
-        raise ValueError(f"split: expected none where the path is one batch, {path}, got {split!r}")
+        raise ValueError(f"split: expected none if the path is one batch, {path}, got {split!r}")
     else:
         contents = _batch_alone(path)
     return _samples(contents, target)
 
 
 def has_cifar(folder: Path) -> bool:
-    """Whether a folder holds batches."""
+    """Return whether a folder contains batches."""
     return _edition_of([file.name for file in folder.iterdir()]) is not None
 
 
 def is_archive(path: Path) -> bool:
-    """Whether a file is named as an archive is."""
+    """Return whether a file has the name of an archive."""
     return path.name.lower().endswith((".tar", ".tar.gz", ".tgz", ".tar.bz2"))
 
 
@@ -97,7 +97,7 @@ def _edition_of(names: Iterable[str]) -> _Edition | None:
 
 
 def _batch_alone(path: Path) -> Iterator[tuple[Path, bytes]]:
-    """The batch, and the names of the classes where they lie beside it."""
+    """Yield the batch, and the names of the classes if they are beside it."""
     yield path, _content(path)
     for edition in _EDITIONS:
         names = path.with_name(edition.names)
@@ -116,7 +116,7 @@ def _folder(folder: Path, split: str) -> Iterator[tuple[Path, bytes]]:
 
 
 def _archive(path: Path, split: str) -> Iterator[tuple[Path, bytes]]:
-    """The contents of the files wanted, in one pass: going back in compressed data is reading it again."""
+    """Yield the required files in one pass: seeking back in compressed data means reading it again."""
     check_is_file(path, "an archive of CIFAR's files")
     known = {
         name: edition for edition in _EDITIONS for name in (*edition.splits[split], edition.names)
@@ -141,7 +141,7 @@ def _archive(path: Path, split: str) -> Iterator[tuple[Path, bytes]]:
     missing = [name for name in edition.splits[split] if name not in found]
     if missing:
         raise UnreadableFile(
-            path, f"expected {', '.join(missing)} in the archive, which is not there"
+            path, f"expected {', '.join(missing)} in the archive, but it is missing"
         )
     for name in (*edition.splits[split], edition.names):
         if name in found:
@@ -162,7 +162,7 @@ def _check_length(path: Path, n_bytes: int) -> None:
 
 
 def _samples(contents: Iterable[tuple[Path, bytes]], target: object) -> Samples:
-    """Read the batches and the names of the classes. No more than the pixels is kept of any."""
+    """Read the batches and the names of the classes. Only the pixels of each are kept."""
     batches, names = [], {}
     for path, content in contents:
         if path.name in (edition.names for edition in _EDITIONS):

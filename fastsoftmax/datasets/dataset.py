@@ -1,4 +1,4 @@
-"""What every data set is, however it came about."""
+"""The types of data sets."""
 
 from typing import Any, NamedTuple
 
@@ -15,14 +15,14 @@ class Dataset(NamedTuple):
     X_test: FloatArray
     y_test: LabelArray
     n_classes: int
-    image_shape: tuple[int, int] | None  # height and width where a row is an image
+    image_shape: tuple[int, int] | None  # height and width if a row is an image
 
 
 class Samples(NamedTuple):
-    """Samples that a file holds, with their labels: `X`, `y` and what else the file says of them."""
+    """Samples of a file with their labels, `X` and `y`, and the file's metadata."""
 
     X: Any  # (n_samples, n_features), an array of real numbers, or a CSR matrix of float32
-    # (n_samples,), int64, bool or texts; (n_samples, n_classes) for probabilities; None where the file has
+    # (n_samples,), int64, bool or text; (n_samples, n_classes) for probabilities; None if the file has
     # none and none were required.
     y: Any
     class_names: tuple[str, ...] | None = None  # of the labels 0, 1, ...
@@ -42,6 +42,6 @@ def as_float_dtype(dtype: object) -> np.dtype[np.float32] | np.dtype[np.float64]
         try:
             if np.dtype(dtype) == accepted:  # type: ignore[call-overload]  # anything may come
                 return accepted
-        except TypeError:  # not the name of a dtype at all
+        except TypeError:  # not the name of a dtype
             break
     raise ValueError(f"dtype: expected float32 or float64, got {dtype!r}")

@@ -12,15 +12,14 @@ from .dataset import Dataset, as_float_dtype
 def load_digits(
     test_size: float = 0.25, dtype: DTypeLike = np.float32, random_state: int = 0
 ) -> Dataset:
-    """Return the 1797 images of handwritten digits, of 8 x 8 pixels, split for training and testing.
-
-    The pixels, whole numbers from 0 to 16, are divided by 16. The split is stratified: it takes the
-    same share of each digit. Nothing is downloaded.
+    """Return the 1797 images of handwritten digits, of 8 x 8 pixels, split for training and testing. The
+    pixels, whole numbers from 0 to 16, are divided by 16. The split is stratified: it has the same share
+    of each digit. Nothing is downloaded.
 
     Parameters
     ----------
     test_size : float, default 0.25
-        The share of the images to test on, greater than 0 and less than 1.
+        The share of test images, greater than 0 and less than 1.
     dtype : {float32, float64}, default float32
         The dtype of the pixels; they are exact in both.
     random_state : int, default 0
@@ -66,7 +65,7 @@ def load_digits(
 def _stratified_split(
     y: LabelArray, test_size: float, random: np.random.Generator
 ) -> tuple[LabelArray, LabelArray]:
-    """Indices to train and to test on, shuffled; at least one of each class in both."""
+    """Return indices for training and for testing, shuffled; at least one of each class in both."""
     train, test = [], []
     for label in np.unique(y):
         members = random.permutation(np.flatnonzero(y == label))

@@ -1,4 +1,4 @@
-"""Opening files, and what is wrong with one: a sentence that begins with its name."""
+"""Open files, and report errors in a sentence that begins with the file's name."""
 
 import bz2
 import errno
@@ -14,30 +14,30 @@ from typing import IO, cast
 _SIGNATURES = {"gzip": b"\x1f\x8b", "bzip2": b"BZh"}
 _PROMISES = {".gz": "gzip", ".tgz": "gzip", ".bz2": "bzip2"}
 
-# Numbers of OSErrors that tell of damage, not of the system: none, and that of seeking where nothing is.
+# errno of OSErrors that indicate damage, not a system error: none, and that of an invalid seek.
 _OF_PARSERS = (None, errno.EINVAL)
 
 # Names in a message.
 _MOST_LISTED = 10
 
-# What is decompressed at once.
+# Bytes that are decompressed per block.
 _CHUNK_BYTES = 1 << 20
 
 
 class UnreadableFile(ValueError):  # noqa: N818  # to the caller it is a ValueError
-    """What is wrong with a file, which is named first."""
+    """An error of a file, whose name comes first."""
 
     def __init__(self, path: Path | str, problem: str) -> None:
         super().__init__(f"{path}: {printable(problem)}")
 
 
 def printable(text: str) -> str:
-    """Return a text out of a file on one line, and without what a terminal would obey."""
+    """Return text from a file on one line, without terminal control characters."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def listed(names: Sequence[str]) -> str:
-    """Return the first names, and the last one where there are more, for a message."""
+    """Return the first names, and the last one if there are more, for a message."""
     more = [f"... {names[-1]}"] if len(names) > _MOST_LISTED else []
     return printable(", ".join([*names[:_MOST_LISTED], *more]))
 
@@ -48,9 +48,9 @@ def as_path(name: str, path: object) -> Path:
     Raises
     ------
     TypeError
-        If it is no path.
+        If it is not a path.
     FileNotFoundError
-        If there is nothing.
+        If it does not exist.
     """
     if not isinstance(path, str | os.PathLike):
         raise TypeError(f"{name}: expected the path of a file or folder, got {path!r}")
@@ -61,7 +61,7 @@ def as_path(name: str, path: object) -> Path:
 
 
 def check_is_file(path: Path, what: str) -> None:
-    """Raise unless it is a regular file with something in it: a pipe or a device may never end."""
+    """Raise unless it is a regular, non-empty file: a pipe or a device may never end."""
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file")
     if not path.is_file():
@@ -72,12 +72,12 @@ def check_is_file(path: Path, what: str) -> None:
 
 
 def compression_of(path: Path) -> str | None:
-    """Return "gzip" or "bzip2" where the content is, whatever the name, else None.
+    """Return "gzip" or "bzip2" according to the content, whatever the name, else None.
 
     Raises
     ------
     ValueError
-        If the name promises one that the content is not.
+        If the name promises a compression that the content does not have.
     """
     with path.open("rb") as file:
         start = file.read(3)
@@ -90,7 +90,7 @@ def compression_of(path: Path) -> str | None:
 
 @contextmanager
 def open_binary(path: Path) -> Iterator[IO[bytes]]:
-    """Yield a stream of the bytes of a file, decompressed where it is gzip or bzip2."""
+    """Yield a stream of the bytes of a file, decompressed if they are gzip or bzip2."""
     compression = compression_of(path)
     if compression is None:
         with path.open("rb") as file:
@@ -105,9 +105,9 @@ def open_binary(path: Path) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def reported(path: Path | str, what: str, *errors: type[Exception]) -> Iterator[None]:
-    """Turn errors of those who parse a file into a ValueError that names it.
+    """Turn the errors of a parser into a ValueError that names the file.
 
-    With `Exception` for `errors`, those of parsers that raise whatever damaged bytes lead them to.
+    Use `Exception` for parsers that raise arbitrary errors on damaged bytes.
     """
     try:
         yield
@@ -126,7 +126,7 @@ def reported(path: Path | str, what: str, *errors: type[Exception]) -> Iterator[
 def read_up_to(stream: IO[bytes], n_bytes: int) -> bytearray:
     """Return the rest of a stream, or the first `n_bytes` + 1 bytes of it.
 
-    Memory grows with what is there: a header that promises more than that costs nothing.
+    Memory grows with the actual content: a header that promises more costs nothing.
     """
     content = bytearray()
     while chunk := stream.read(min(_CHUNK_BYTES, n_bytes + 1 - len(content))):

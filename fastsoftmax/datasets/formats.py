@@ -1,4 +1,4 @@
-"""The front door: which format a file has, and who reads it."""
+"""Detect the format of a file, and call its reader."""
 
 import inspect
 import os
@@ -30,7 +30,7 @@ class _Format(NamedTuple):
 
     @property
     def has_labels(self) -> bool:
-        """Whether a sample and its label come together, so that no file is without labels."""
+        """Whether samples and labels are in one file, so that no file is without labels."""
         return _REQUIRE_LABELS not in self._parameters
 
     @property
@@ -53,7 +53,7 @@ FORMATS = {
     "parquet": _Format(read_parquet, (".parquet", ".pq"), (b"PAR1",)),
 }
 _COMPRESSED = (".gz", ".bz2")
-_LONGEST_LINE = 1 << 16  # bytes of a first line that tells the format
+_LONGEST_LINE = 1 << 16  # bytes of a first line that determines the format
 
 
 def load(
@@ -70,39 +70,39 @@ def load(
 ) -> Samples:
     """Read samples and their labels from a file or folder.
 
-    Numbers stay as they lie: uint8 stays uint8, and an `.npy` file is mapped into memory, read-only.
-    Nothing in a file is run: of pickles only plain data are read.
+    Dtypes are kept: uint8 stays uint8, and an `.npy` file is mapped into memory, read-only.
+    Nothing in a file is executed: only plain data are read from pickles.
 
     Parameters
     ----------
     path : str or os.PathLike
         The file or folder.
     format : {"cifar", "svhn", "idx", "libsvm", "npy", "npz", "csv", "parquet"}, optional
-        By default what the suffix says, else the content.
+        By default determined by the suffix, else by the content.
     target : str, int or os.PathLike, optional
-        Where the labels are. "csv", "parquet": the name or the index of a column, by default that called
-        label, labels, target, class or y. "npz": the name of an array, by default that for X.
-        "npy": the file of the labels. "idx": the same, by default by its name. "cifar":
+        Where the labels are. "csv", "parquet": the name or the index of a column, by default the one
+        called label, labels, target, class or y. "npz": the name of an array, by default the one that
+        belongs to X. "npy": the file of the labels. "idx": the same, by default by its name. "cifar":
         "fine_labels" (the default) or "coarse_labels" of CIFAR-100.
     split : {"train", "test"}, optional
-        Which samples, where the path has both: folders and archives ("cifar", "idx") and "npz". "train"
+        Which part, if the path has both: folders and archives ("cifar", "idx") and "npz". "train"
         by default.
     header, delimiter
-        Of "csv": whether the first row names columns, by default what it looks like (ValueError
-        where that is not clear); what separates fields, by default a comma, or in `.tsv` a tab.
+        For "csv": whether the first row names columns, by default guessed (ValueError if that is
+        ambiguous); the field separator, by default a comma, or in `.tsv` a tab.
     zero_based, n_features
-        Of "libsvm": whether the first feature has the index 0 (True, False, or by default "auto": where
-        that index occurs); how many features there are, by default the largest index.
+        For "libsvm": whether the first feature has the index 0 (True, False, or by default "auto": if that
+        index occurs); the number of features, by default the largest index.
     require_labels : bool, default True
-        Whether a file without labels is an error. If not, `y` is None where there are none: `target` is not
-        given, and no column, array or file has the name that stands for it.
+        Whether a file without labels is an error. If False, `y` is None for such a file: `target` is not
+        given, and no column, array or file has the default name of labels.
 
     Returns
     -------
     Samples
         A named tuple of `X` (n_samples, n_features), `y` (n_samples,), `class_names`, `image_shape` and
-        `feature_names`, the last three None where the file does not say. `X` is an array of the file's
-        dtype or, from "libsvm", a CSR matrix of float32. `y` is int64, or bool or texts; see also
+        `feature_names`, the last three None if the file does not contain them. `X` is an array of the
+        file's dtype or, from "libsvm", a CSR matrix of float32. `y` is int64, bool or text; see also
         `require_labels`.
 
     Raises
@@ -114,7 +114,7 @@ def load(
     ValueError
         If the file is damaged or holds something else, or an option is wrong or not one of the format.
     TypeError
-        If an option is of a wrong type.
+        If an option has the wrong type.
 
     Examples
     --------
@@ -162,7 +162,7 @@ def format_of(path: Path) -> str:
     Raises
     ------
     ValueError
-        If it is none of those known.
+        If the format is unknown.
     """
     if path.is_dir():
         found = "cifar" if has_cifar(path) else "idx" if has_idx(path) else None

@@ -1,4 +1,5 @@
-"""IDX, the format of MNIST and its kin: a file of images and another of labels, plain or compressed.
+"""IDX, the format of MNIST and similar data sets: a file of images and another of labels, plain or
+compressed.
 
 Bytes 0 and 1 are 0, byte 2 is the type of the numbers, byte 3 how many dimensions there are. Their
 sizes follow as big-endian 32-bit integers, then the numbers, the last index varying fastest.
@@ -28,7 +29,7 @@ from .shapes import as_labels, as_rows
 _DTYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _MOST_DIMENSIONS = 4  # samples, height, width, channels
 
-# The names of MNIST's files begin so.
+# The names of MNIST's files begin like this.
 SPLITS = {"train": "train", "test": "t10k"}
 
 
@@ -45,14 +46,14 @@ def read_idx(
         The file of the labels; by default that whose name has ``labels`` for ``images`` and ``idx1``
         for ``idx3``, compressed or not.
     split : {"train", "test"}, optional
-        Which of a folder's images; "train" by default.
+        Which images of a folder; "train" by default.
     require_labels : bool, default True
-        Whether there has to be a file of labels.
+        Whether a file of labels is required.
     """
     if path.is_dir():
         path = _images_in(path, split or "train")
     elif split is not None:
-        raise ValueError(f"split: expected none where the path is a file, {path}, got {split!r}")
+        raise ValueError(f"split: expected none if the path is a file, {path}, got {split!r}")
     labels = _labels_of(path, require_labels) if target is None else as_path("target", target)
     images = read_array(path)
     if images.ndim < 2:
@@ -63,22 +64,22 @@ def read_idx(
 
 
 def has_idx(folder: Path) -> bool:
-    """Whether a folder holds files with the names of MNIST's."""
+    """Return whether a folder contains files with the names of MNIST's."""
     return any(_find_images(folder, split) is not None for split in SPLITS)
 
 
 def read_array(path: Path) -> NDArray[Any]:
-    """Return the array of one IDX file, its dtype as it is there, in native byte order."""
+    """Return the array of one IDX file, in its dtype and native byte order."""
     check_is_file(path, "an IDX file")
     compressed = compression_of(path) is not None
     with open_binary(path) as stream:
         dtype, shape = _header(path, stream)
         n_bytes = prod(shape) * dtype.itemsize
-        if not compressed:  # else nobody knows before all is read
+        if not compressed:  # otherwise unknown until everything has been read
             _check_size(path, dtype, shape, path.stat().st_size - stream.tell())
         content = read_up_to(stream, n_bytes)
     _check_size(path, dtype, shape, len(content))
-    # Sizes beside a 0 may be past what NumPy counts.
+    # Sizes next to a 0 may exceed NumPy's limits.
     with reported(path, "an IDX file", ValueError):
         numbers = np.frombuffer(content, dtype).reshape(shape)
     return numbers.astype(dtype.newbyteorder("="), copy=False)
@@ -97,7 +98,7 @@ def _header(path: Path, stream: IO[bytes]) -> tuple[np.dtype[Any], tuple[int, ..
     sizes = stream.read(4 * n_dimensions)
     if len(sizes) < 4 * n_dimensions:
         raise UnreadableFile(
-            path, f"expected {n_dimensions} sizes after the first 4 bytes, got the end"
+            path, f"expected {n_dimensions} sizes after the first 4 bytes, got the end of the file"
         )
     return np.dtype(_DTYPES[magic[2]]), tuple(np.frombuffer(sizes, ">u4").tolist())
 
@@ -136,7 +137,7 @@ def _labels_of(images: Path, required: bool) -> Path | None:
             return None
         raise ValueError(
             f"target: expected the file with the labels of {images}, "
-            "whose name has no 'images' to put 'labels' for"
+            "whose name has no 'images' to replace by 'labels'"
         )
     found = [images.with_name(name + suffix) for suffix in ("", ".gz")]
     labels = next((file for file in found if file.is_file()), None)

@@ -28,9 +28,9 @@ def read_libsvm(
     path : Path
         The file, plain, gzip or bzip2.
     zero_based : {"auto", True, False}, optional
-        Whether the first feature has the index 0; by default, "auto", where that index occurs.
+        Whether the first feature has the index 0; by default, "auto", if that index occurs.
     n_features : int, optional
-        By default as many as the largest index says. Files that belong together need the same.
+        By default given by the largest index. Files that belong together need the same number.
     """
     if zero_based is None:
         zero_based = "auto"
@@ -59,7 +59,7 @@ def read_libsvm(
 
 
 def is_libsvm(line: bytes) -> bool:
-    """Whether a line has a label and pairs."""
+    """Return whether a line has a label and pairs."""
     match = _LINE.fullmatch(line)
     return bool(match and match["pairs"])
 

@@ -2,7 +2,8 @@
 
 After a header of 128 bytes come elements: a tag, type and number of bytes, and the data. An array is an
 element (or one compressed by zlib) of elements: flags, sizes, name, numbers, the first index varying
-fastest. Every length is checked before it is used; SciPy's reader ends the process on some damaged files.
+fastest. Every length is checked before it is used; SciPy's reader aborts the process on some damaged
+files.
 
 The MathWorks: MAT-File Format.
 """
@@ -54,12 +55,12 @@ _MOST_DIMENSIONS = 8
 
 
 def read_matlab(path: Path, names: Collection[str]) -> dict[str, NDArray[Any]]:
-    """Return those of the arrays named that a file holds, in Fortran order.
+    """Return the named arrays that a file contains, in Fortran order.
 
     Raises
     ------
     ValueError
-        If the file is damaged or of another level, or one of the arrays has no real numbers.
+        If the file is damaged or of another level, or one of the arrays does not contain real numbers.
     """
     check_is_file(path, WHAT)
     left = path.stat().st_size - _HEADER_BYTES
@@ -100,7 +101,7 @@ def _decompressed(path: Path, content: bytes, order: str) -> bytes:
     with reported(path, f"{WHAT}, compressed", zlib.error):
         whole = zlib.decompress(content)
     if len(whole) < 8 or struct.unpack(f"{order}II", whole[:8]) != (_ARRAY, len(whole) - 8):
-        raise _damaged(path, "compressed data that are no array")
+        raise _damaged(path, "compressed data that are not an array")
     return whole[8:]
 
 
@@ -110,7 +111,7 @@ def _elements(path: Path, content: memoryview, order: str) -> Iterator[tuple[int
     while at + 8 <= len(content):
         kind, n_bytes = struct.unpack_from(f"{order}II", content, at)
         start = at + 8
-        if kind >> 16:  # up to 4 bytes of data stand in the tag
+        if kind >> 16:  # up to 4 bytes of data are stored in the tag
             kind, n_bytes, start = kind & 0xFFFF, kind >> 16, at + 4
         data = content[start : start + n_bytes]
         if len(data) < n_bytes or (start == at + 4 and n_bytes > 4):
@@ -122,7 +123,7 @@ def _elements(path: Path, content: memoryview, order: str) -> Iterator[tuple[int
 def _array(
     path: Path, content: memoryview, order: str, names: Collection[str]
 ) -> tuple[str, NDArray[Any] | None]:
-    """Return the name of an array, and where it is one of those wanted, the array."""
+    """Return the name of an array, and the array itself if it is wanted."""
     elements = _elements(path, content, order)
     parts = [data for _, data in (next(elements, (0, memoryview(b""))) for _ in range(3))]
     flags, sizes, called = parts
@@ -146,7 +147,7 @@ def _array(
         or len(shape) > _MOST_DIMENSIONS
     ):
         raise _damaged(path, f"{name} of shape {shape}, type {kind} and {len(data)} bytes")
-    with reported(path, WHAT, ValueError):  # sizes beside a 0 may be past what NumPy counts
+    with reported(path, WHAT, ValueError):  # sizes next to a 0 may exceed NumPy's limits
         numbers = np.frombuffer(data, stored).reshape(shape, order="F")
-    with np.errstate(invalid="ignore"):  # NaN that a damaged file has in the place of integers
+    with np.errstate(invalid="ignore"):  # NaN in place of integers, in a damaged file
         return name, numbers.astype(dtype, copy=False)

@@ -1,4 +1,4 @@
-"""Samples as rows and labels as one array, whatever shape a file has them in."""
+"""Samples as rows and labels as one array, whatever their shape in the file."""
 
 from pathlib import Path
 from typing import Any
@@ -10,9 +10,9 @@ from .files import UnreadableFile
 
 
 def as_rows(samples: NDArray[Any]) -> tuple[NDArray[Any], tuple[int, ...] | None]:
-    """Return (n_samples, n_features), and the shape of an image where samples have one.
+    """Return (n_samples, n_features), and the shape of an image if samples have one.
 
-    A view where the samples are C-contiguous.
+    A view if the samples are C-contiguous.
     """
     shape = samples.shape[1:]
     if len(shape) < 2:
@@ -24,7 +24,7 @@ def as_rows(samples: NDArray[Any]) -> tuple[NDArray[Any], tuple[int, ...] | None
 
 
 def as_labels(path: Path, labels: NDArray[Any]) -> NDArray[Any]:
-    """Return whole numbers as int64 (n_samples,), texts, booleans and rows of probabilities as they are.
+    """Return whole numbers as int64 (n_samples,), text, booleans and rows of probabilities unchanged.
 
     Raises
     ------
@@ -46,7 +46,7 @@ def as_labels(path: Path, labels: NDArray[Any]) -> NDArray[Any]:
     if labels.dtype == np.uint64 and labels.size and labels.max() > np.iinfo(np.int64).max:
         raise UnreadableFile(path, f"expected labels that fit int64, got {labels.max()}")
     if labels.dtype.kind == "f":
-        with np.errstate(invalid="ignore"):  # of a NaN that signals
+        with np.errstate(invalid="ignore"):  # of a signalling NaN
             whole = (np.abs(labels) < 2**53) & (labels == np.floor(labels))  # False for NaN as well
         if not whole.all():
             row = int(np.argmin(whole))

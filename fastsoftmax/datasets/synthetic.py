@@ -1,4 +1,4 @@
-"""Made-up data of any shape, whose labels a linear classifier can learn."""
+"""Synthetic data of any shape, with labels that a linear classifier can learn."""
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -6,7 +6,7 @@ from numpy.typing import DTypeLike
 from .._arrays.validation import as_integer, as_non_negative
 from .dataset import Dataset, as_float_dtype
 
-# The teacher's logits are computed by blocks of rows of about so many bytes.
+# The teacher's logits are computed in blocks of rows of about this many bytes.
 _BLOCK_BYTES = 1 << 24
 
 
@@ -22,18 +22,18 @@ def make_linear_teacher(
 ) -> Dataset:
     """Return features from the standard normal distribution, labelled by a random linear classifier.
 
-    With ``W`` (n_features, n_classes) from the standard normal distribution, the teacher, the label of
-    a row ``x`` is ``argmax_k (x @ W)_k``, or with the probability `noise` any label. No classifier
-    is right about more than ``1 - noise + noise / n_classes`` of new samples in the mean.
+    With ``W`` (n_features, n_classes) from the standard normal distribution, the teacher, the label of a
+    row ``x`` is ``argmax_k (x @ W)_k``, or, with probability `noise`, a random one. No classifier has an
+    expected accuracy above ``1 - noise + noise / n_classes`` on new samples.
 
     Parameters
     ----------
     n_samples, n_features : int
-        The shape of the samples to train on, each 1 or more.
+        The shape of the training samples, each 1 or more.
     n_classes : int
         2 or more. With few features and many classes some never occur.
     n_test : int, default 0
-        Samples to test on.
+        The number of test samples.
     noise : float, default 0.1
         The share of labels drawn at random, from 0 to 1.
     dtype : {float32, float64}, default float32
@@ -51,7 +51,7 @@ def make_linear_teacher(
     ValueError, TypeError
         If a parameter is not as described.
     MemoryError
-        If the features do not fit.
+        If the features do not fit into memory.
 
     Examples
     --------

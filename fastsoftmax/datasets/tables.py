@@ -15,7 +15,7 @@ from .dataset import Samples
 from .files import UnreadableFile, check_is_file, listed, open_binary, reported
 from .shapes import as_labels
 
-# The names of the column of labels where `target` does not say it, in any case of letters.
+# The names of the column of labels if `target` is not given; case does not matter.
 TARGET_NAMES = ("label", "labels", "target", "class", "y")
 _LONGEST_LINE = 1 << 24  # bytes
 
@@ -27,25 +27,25 @@ def read_csv(
     delimiter: str | None = None,
     require_labels: bool = True,
 ) -> Samples:
-    """Return the samples and labels of a table in text, in UTF-8.
+    """Return the samples and labels of a text table in UTF-8.
 
-    Features are float64, or where all are whole numbers int64, or where they are from 0 to 255 uint8.
+    Features are float64, or int64 if all are whole numbers, or uint8 if these are from 0 to 255.
 
     Parameters
     ----------
     path : Path
         The file, plain, gzip or bzip2.
     target : str or int, optional
-        The column of the labels: its name, or its index, where -1 is the last; "-1" is the same, unless
-        it is a name.
+        The column of the labels: its name, or its index, where -1 is the last; the text "-1" is the same,
+        unless it is a name.
     header : bool, optional
-        Whether the first row has the names of the columns. By default it does if `target` is a name, if
-        one of its fields is in `TARGET_NAMES`, or if none is a number. It does not if all are.
+        Whether the first row contains the names of the columns. By default it does if `target` is a name,
+        if one of its fields is in `TARGET_NAMES`, or if none is a number. It does not if all are.
     delimiter : str, optional
         By default a comma, and a tab in `.tsv`.
     require_labels : bool, default True
-        Whether there has to be a column of labels; if not, and none has a name of `TARGET_NAMES`, all
-        are features where `target` is None.
+        Whether a column of labels is required; if not, and `target` is None and no column has a name in
+        `TARGET_NAMES`, all columns are features.
     """
     if header not in (None, True, False):
         raise TypeError(f"header: expected True, False or None, got {header!r}")
@@ -73,7 +73,7 @@ def read_csv(
 
 
 def read_parquet(path: Path, target: object = None, require_labels: bool = True) -> Samples:
-    """Return the samples and labels of a Parquet file, in the dtype that holds all of its features.
+    """Return the samples and labels of a Parquet file, in the dtype that can represent all features.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ def _names_of(path: Path, table: Any) -> list[str]:
 
 
 def _name_or_index(target: object, names: Sequence[str]) -> object:
-    """Return the text of an integer that is no name, such as a command line has, as that integer."""
+    """Return text such as "-1", from a command line, as an integer, unless it is a name."""
     if isinstance(target, str) and target not in names and target.removeprefix("-").isdecimal():
         return int(target)
     return target
@@ -143,7 +143,7 @@ def _samples(path: Path, table: Any, target: object, named: bool, require_labels
             f"got {table.num_rows} rows and {len(names)} columns",
         )
     called = [f"column {names[i]!r}" if named else f"column {i}" for i in range(len(names))]
-    # Parquet's texts are looked at only now.
+    # Parquet decodes text only now.
     with reported(path, "numbers, and texts in UTF-8", Exception):
         columns = [_numbers(path, called[column], table.column(column)) for column in features]
         y = None if place is None else _labels(path, called[place], table.column(place))

@@ -1,7 +1,7 @@
-"""Pickles of plain data, read without running anything that a pickle asks for.
+"""Read pickles of plain data without executing anything that a pickle asks for.
 
-A pickle names functions and classes and has them called. Here the few names that an array of bytes
-needs stand for objects of this module, and every other name is an error.
+A pickle names functions and classes to be called. Here the few names that an array of bytes needs refer to
+objects of this module, and every other name is an error.
 """
 
 import pickle
@@ -18,7 +18,7 @@ from .files import UnreadableFile, reported
 
 
 class PickledBytes:
-    """An array of uint8, as a pickle builds it up: first nothing, then its state."""
+    """An array of uint8, built as a pickle does: first empty, then from its state."""
 
     __slots__ = ("array",)
 
@@ -49,7 +49,7 @@ class _PickledDtype:
 
 
 class _Name:
-    """What a name in a pickle stands for. A pickle may call it, but neither change nor instantiate it."""
+    """The object behind a name in a pickle, which may call it, but neither change nor instantiate it."""
 
     __slots__ = ("_function",)
 
@@ -60,7 +60,7 @@ class _Name:
         return self._function(*arguments)
 
     def __setstate__(self, state: object) -> None:
-        raise pickle.UnpicklingError("it changes what a name stands for")
+        raise pickle.UnpicklingError("it changes the object behind a name")
 
 
 def _new_array(*_: object) -> PickledBytes:
@@ -110,7 +110,7 @@ def unpickled(path: object, content: bytes, what: str) -> dict[str, Any]:
     Raises
     ------
     ValueError
-        If the pickle is damaged, asks for anything but plain data, or is no dict.
+        If the pickle is damaged, asks for anything but plain data, or is not a dict.
     """
     with reported(str(path), what, Exception):
         _check_sizes(content)
@@ -123,12 +123,12 @@ def unpickled(path: object, content: bytes, what: str) -> dict[str, Any]:
 
 
 def as_text(value: str | bytes) -> str:
-    """Return a text of Python 3, or what Python 2 called str, as str."""
+    """Return text of Python 3, or what Python 2 called str, as str."""
     return value.decode("latin1") if isinstance(value, bytes) else value
 
 
 def _check_sizes(content: bytes) -> None:
-    """Raise where a number would make the unpickler reserve memory for what is not there."""
+    """Raise if a number would make the unpickler reserve memory for missing content."""
     for opcode, argument, position in pickletools.genops(content):  # checks lengths
         # Numbers of remembered objects count up, each with more than a byte; the list of them is as long.
         if opcode.name.endswith("PUT") and int(argument or 0) > (position or 0):

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .._arrays import validation
 from .._arrays.validation import FloatArray
+from ..backends.minibatches import descend
 from ..exceptions import NotFittedError
 from ..loss.gradcheck import check_finite
 from .losses import as_labels, as_matrix
@@ -101,17 +102,22 @@ class LinearModel:
         Ends with a loss that is not finite, should one come, and then puts W back to where the loss was
         finite last.
         """
-        before = self.W
-        for rows in minibatches:
-            W = self._weights()
-            value, gradient = _loss_of_rows(loss, X, y, rows, W, reg)
-            if not np.isfinite(value):
-                self.W = before
-                yield value
-                return
-            before = W
+
+        def gradient_of(W: FloatArray, rows: NDArray[np.int64]) -> tuple[float, FloatArray]:
+            return _loss_of_rows(loss, X, y, rows, W, reg)
+
+        def step(W: FloatArray, gradient: FloatArray, rate: float) -> FloatArray:
             with np.errstate(over="ignore", invalid="ignore"):  # the next loss shows it
-                self.W = W - learning_rate * gradient
+                after: FloatArray = W - rate * gradient
+            return after
+
+        at_learning_rate = ((rows, learning_rate) for rows in minibatches)
+        last_finite, current = self.W, self._weights()
+        for value, after in descend(current, at_learning_rate, gradient_of, step):
+            if np.isfinite(value):
+                last_finite, current, self.W = current, after, after  # `loss` reads the attribute
+            else:
+                self.W = last_finite
             yield value
 
 

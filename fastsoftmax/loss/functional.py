@@ -26,20 +26,20 @@ def softmax(
 ) -> FloatArray:
     """Probabilities from logits.
 
-    ``softmax(z)_k = exp(z_k - m) / sum_j exp(z_j - m)`` with ``m = max_j z_j``, which changes nothing
-    but that no exponential overflows.
+    ``softmax(z)_k = exp(z_k - m) / sum_j exp(z_j - m)`` with ``m = max_j z_j``, which only prevents
+    overflow.
 
     Parameters
     ----------
     logits : array_like of real numbers
-        Of any shape. float32 and float16 are computed in float32, all else in float64.
+        Any shape. float32 and float16 are computed in float32, all else in float64.
         -inf is a masked class and gets the probability 0.
     axis : int, tuple of int or None, default -1
         The axes to sum over; None for all.
     backend : {"auto", "compiled", "vectorized", "numba", "naive"}, default "auto"
-        What computes it; see `fastsoftmax.backends`.
+        The backend; see `fastsoftmax.backends`.
     n_threads : int, optional
-        At most so many threads. By default ``FASTSOFTMAX_NUM_THREADS``, else ``OMP_NUM_THREADS``,
+        The maximum number of threads. By default ``FASTSOFTMAX_NUM_THREADS``, else ``OMP_NUM_THREADS``,
         else the CPUs this process may use.
 
     Returns
@@ -50,7 +50,7 @@ def softmax(
     Raises
     ------
     ValueError
-        If a row holds a NaN, +inf or nothing but -inf; if `axis` is out of range or has no elements.
+        If a row contains a NaN or +inf, or only -inf; if `axis` is out of range or has no elements.
     TypeError
         If `logits` are not real numbers.
 
@@ -72,7 +72,7 @@ def softmax(
 def log_softmax(
     logits: ArrayLike, axis: Axis = -1, *, backend: str = "auto", n_threads: int | None = None
 ) -> FloatArray:
-    """Logarithms of the probabilities, ``z_k - lse(z)``, exact also where the probability underflows.
+    """Logarithms of the probabilities, ``z_k - lse(z)``, accurate even if the probability underflows.
 
     Parameters
     ----------
@@ -119,8 +119,8 @@ def logsumexp(
     Returns
     -------
     ndarray or scalar
-        `logits` without `axis`, float32 or float64, in nats. -inf for a row of nothing but -inf,
-        +inf for one with a +inf, NaN for one with a NaN.
+        `logits` without `axis`, float32 or float64, in nats. -inf for a row of only -inf, +inf for one
+        with a +inf, NaN for one with a NaN.
 
     Raises
     ------
@@ -181,39 +181,39 @@ def cross_entropy(
         Integer labels from 0 to n_classes - 1 of shape (...,), or probabilities (finite, not
         negative, usually of sum 1) of the shape of `logits`.
     sample_weight : array_like of shape (...,), optional
-        s_i, finite and not negative. A row of weight 0 is not looked at.
+        s_i, finite and not negative. A row of weight 0 is not read.
     class_weight : array_like of shape (n_classes,), optional
         v_k, finite and not negative.
     label_smoothing : float from 0 to 1, default 0.0
         e, the share of every target that is spread evenly over the classes.
     ignore_index : int, optional
-        The label of rows that do not count, nor are looked at: their loss and gradient are 0. It need
-        not be a class. By default there is none, and a label out of range is an error.
+        The label of ignored rows, which are not read: their loss and gradient are 0. It need not be a
+        class. By default no label is ignored, and a label out of range is an error.
     reduction : {"mean", "sum", "none"}, default "mean"
         The mean divides the sum of the losses by ``sum_i s_i * v[y_i]`` over the rows that are not ignored;
-        with probabilities by ``sum_i s_i``, whatever the classes weigh. "none": the loss of every row.
+        with probabilities by ``sum_i s_i``, whatever the class weights. "none": the loss of every row.
     backend, n_threads
         As in `softmax`.
 
     Returns
     -------
     float, or ndarray of float64 and shape (...,) with ``reduction="none"``
-        In nats; +inf where a target has a masked class (a logit of -inf), NaN where a mean divides by 0,
-        as where there are no rows.
+        In nats; +inf if a target includes a masked class (a logit of -inf), NaN if a mean divides by 0, as
+        it does without rows.
 
     Raises
     ------
     ValueError
-        If shapes do not fit, a label is out of range, a probability or weight is negative or not finite, an
-        option is out of range, `ignore_index` (other than a negative one) comes with probabilities, or
-        a row of logits holds a NaN, +inf or nothing but -inf.
+        If shapes do not fit, a label is out of range, a probability or weight is negative or not finite,
+        an option is out of range, `ignore_index` (other than a negative one) is combined with
+        probabilities, or a row of logits contains a NaN or +inf, or only -inf.
     TypeError
         If `logits` are not real numbers or labels not integers.
 
     References
     ----------
-    Bishop: Pattern Recognition and Machine Learning (2006), equation 4.108. The combinations of
-    options mean what they mean in `torch.nn.functional.cross_entropy`; see `fastsoftmax.loss_options`.
+    Bishop: Pattern Recognition and Machine Learning (2006), equation 4.108. Combinations of options mean
+    the same as in `torch.nn.functional.cross_entropy`; see `fastsoftmax.loss.options`.
 
     Examples
     --------
@@ -257,7 +257,7 @@ def softmax_cross_entropy(
     """Cross-entropy of softmax(logits) and its gradient with respect to the logits, in one pass.
 
     ``dlogits_ik = (p_ik * sum_j u_ij - u_ik) / d`` with u of `cross_entropy` (without options the targets
-    t) and d what the mean divides by, or 1; for labels without options ``(p_ik - [k = y_i]) / n`` with
+    t) and d the denominator of the mean, or 1; for labels without options ``(p_ik - [k = y_i]) / n`` with
     n rows.
 
     Parameters
@@ -265,7 +265,7 @@ def softmax_cross_entropy(
     logits, targets, backend, n_threads
         As in `cross_entropy`.
     out : ndarray, optional
-        Where to write the gradient: of the shape and dtype that it has. It may be `logits` itself, or
+        An array for the gradient, of its shape and dtype. It may be `logits` itself, or
         overlap any of the arguments, which are read first. After an error about a row its content is
         undefined.
     sample_weight, class_weight, label_smoothing, ignore_index, reduction
@@ -277,8 +277,8 @@ def softmax_cross_entropy(
     loss : float or ndarray
         As `cross_entropy` returns.
     dlogits : ndarray
-        The shape of `logits`; `out` where given. float16 or bfloat16 if `logits` are, else the dtype
-        computed in, float32 or float64.
+        The shape of `logits`; `out` where given. float16 or bfloat16 if `logits` are, else the compute
+        dtype, float32 or float64.
 
     Raises
     ------
@@ -297,7 +297,7 @@ def softmax_cross_entropy(
     array([[ 0.5, -0.5]])
     """
     shortcuts = None
-    # Written out: a call with a name for this would be a tenth of a small call's time.
+    # Inlined: one more function call would add a tenth to the time of a small call.
     if (
         sample_weight is None
         and class_weight is None
@@ -329,7 +329,7 @@ def _softmax_cross_entropy(
     backend: str,
     n_threads: int | None,
 ) -> tuple[Any, FloatArray]:
-    """The general way of `softmax_cross_entropy`."""
+    """The general path of `softmax_cross_entropy`."""
     array = validation.as_array("logits", logits)
     dtype = validation.gradient_dtype(array.dtype)
     rows, leading_shape = _class_rows(_float_logits(array))
@@ -350,7 +350,7 @@ def _softmax_cross_entropy(
         resolve_n_threads(n_threads),
         objective.weights,
     )
-    # In place, the row that the message would describe is overwritten: look at what came.
+    # In place, the row that the message describes has been overwritten: use the caller's array.
     _check_rows(invalid, rows, leading_shape, overwritten=out is not None)
     undefined = objective.undefined()
     if undefined is not None:
@@ -390,7 +390,7 @@ def _float_logits(logits: ArrayLike) -> FloatArray:
 
 
 def _axes_of(logits: FloatArray, axis: Axis) -> tuple[int, ...]:
-    """The axes as a sorted tuple of indices from 0; a scalar counts as one row of one class."""
+    """Return the axes as a sorted tuple of indices from 0; a scalar counts as one row of one class."""
     n_axes = max(logits.ndim, 1)
     if axis is None:
         return tuple(range(n_axes))
@@ -420,7 +420,7 @@ def _as_rows(array: FloatArray, axes: tuple[int, ...]) -> tuple[FloatArray, tupl
 
 
 def _class_rows(array: FloatArray) -> tuple[FloatArray, tuple[int, ...]]:
-    """Logits with the classes on the last axis as rows (n, c), and the shape before that axis."""
+    """Return logits with the classes on the last axis as rows (n, c), and the shape before that axis."""
     if array.ndim == 0:
         raise ValueError("logits: expected shape (..., n_classes), got a scalar")
     rows, shape = _as_rows(array, (array.ndim - 1,))
@@ -440,7 +440,7 @@ def _check_rows(
 
 
 def _overlaps_itself(array: NDArray[Any]) -> bool:
-    """Whether two elements may share memory: an axis steps less far than those inside it reach."""
+    """Return whether two elements may share memory: an axis strides less than those inside it reach."""
     axes = [(abs(s), n) for s, n in zip(array.strides, array.shape, strict=True) if n > 1]
     reach = array.itemsize
     for stride, length in sorted(axes):
@@ -451,10 +451,10 @@ def _overlaps_itself(array: NDArray[Any]) -> bool:
 
 
 def _is_direct(out: FloatArray, rows: FloatArray, objective: Objective) -> bool:
-    """Whether the kernels can write to `out` itself.
+    """Return whether the kernels can write to `out` itself.
 
-    It has to be contiguous, and apart from the inputs or exactly the logits: of these every row is
-    read before it is written.
+    It must be contiguous, and disjoint from the inputs or exactly the logits, of which every row is read
+    before it is written.
     """
     if not (out.flags.c_contiguous and out.flags.aligned):
         return False
@@ -473,6 +473,6 @@ def _check_out(out: object, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Non
     if out.dtype != dtype:
         raise TypeError(f"out: expected dtype {dtype}, got {out.dtype}")
     if not out.flags.writeable:
-        raise ValueError("out: expected an array that can be written, got a read-only one")
+        raise ValueError("out: expected a writable array, got a read-only one")
     if not out.flags.c_contiguous and _overlaps_itself(out):
         raise ValueError("out: expected an array whose elements do not share memory")

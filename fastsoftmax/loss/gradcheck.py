@@ -12,7 +12,7 @@ Index = tuple[int, ...]
 
 
 class GradientCheck(NamedTuple):
-    """The outcome of `check_gradient`; true where the gradient is right.
+    """The outcome of `check_gradient`; true if the gradient is correct.
 
     It reports the element that exceeds the tolerance by most, or comes closest to it.
     """
@@ -44,7 +44,7 @@ def numerical_gradient(
     Parameters
     ----------
     f : callable
-        ``f(x) -> value`` or ``f(x) -> (value, gradient)``, whose gradient is then not looked at.
+        ``f(x) -> value`` or ``f(x) -> (value, gradient)``, whose gradient is then ignored.
     x : array_like of real numbers
         Where to take the gradient; finite, of any shape. `f` is called with a float64 copy of it.
     h : float, default 1e-5
@@ -94,7 +94,7 @@ def check_gradient(
 ) -> GradientCheck:
     """Check the gradient that a function returns against central differences.
 
-    An element is right where ``|analytic - numeric| <= 1e-8 + tol * |analytic|``.
+    An element is correct if ``|analytic - numeric| <= 1e-8 + tol * |analytic|``.
 
     Parameters
     ----------
@@ -110,7 +110,7 @@ def check_gradient(
     Returns
     -------
     GradientCheck
-        True or false, and as text where it differs and by how much:
+        True or false; as text, where it differs and by how much:
         ``(passed, position, analytic, numeric)``.
 
     Raises
@@ -146,7 +146,7 @@ def check_gradient(
     with np.errstate(invalid="ignore"):  # inf - inf
         excess = np.abs(analytic - numeric) - (1e-8 + tolerance * np.abs(analytic))
     finite = np.isfinite(analytic) & np.isfinite(numeric)
-    excess = np.where(finite, excess, np.inf)  # a NaN or infinity on either side is never right
+    excess = np.where(finite, excess, np.inf)  # a NaN or infinity on either side is never correct
     worst = tuple(int(i) for i in np.unravel_index(int(np.argmax(excess)), excess.shape))
     return GradientCheck(
         bool(excess[worst] <= 0), worst, float(analytic[worst]), float(numeric[worst])
@@ -162,7 +162,7 @@ def derivatives(
 ) -> Iterator[tuple[Index, float]]:
     """Yield each index with the partial derivative of `f` there.
 
-    The elements of `point`, an array of floats, are moved in place, and moved back whatever `f` does.
+    The elements of `point`, an array of floats, are changed in place, and restored whatever `f` does.
     """
     _check_callable(f)
     here = _value(f(point)) if scheme == "forward" else 0.0
@@ -177,7 +177,7 @@ def derivatives(
             upper, above = float(point[index]), _value(f(point))
         finally:
             point[index] = original
-        # Divide by the distance as it came out in the dtype of x, not by the one asked for.
+        # Divide by the distance after rounding to the dtype of x, not by the one requested.
         if not upper > lower:
             raise ValueError(
                 f"x: a step of {step:g} is lost in rounding next to {original} at index {index}; "
@@ -195,7 +195,7 @@ def as_step(name: str, value: float) -> float:
 
 
 def check_finite(name: str, values: NDArray[Any]) -> None:
-    """Raise the error for an array with a NaN or an infinity in it."""
+    """Raise the error for an array that contains a NaN or an infinity."""
     finite = np.isfinite(values)
     if not finite.all():
         index = tuple(int(i) for i in np.unravel_index(int(np.argmin(finite)), values.shape))
@@ -205,7 +205,7 @@ def check_finite(name: str, values: NDArray[Any]) -> None:
 def check_unchanged(x: NDArray[Any], before: NDArray[Any]) -> None:
     """Raise the error for a function that changed its argument."""
     if not np.array_equal(x, before):
-        raise ValueError("f: changes its argument; expected a function that leaves it as it is")
+        raise ValueError("f: changes its argument; expected a function that leaves it unchanged")
 
 
 def _as_point(x: ArrayLike) -> NDArray[np.float64]:
@@ -220,7 +220,7 @@ def _check_callable(f: object) -> None:
 
 
 def _value(result: Any) -> float:
-    """The value in what `f` returned: a number, or a pair (value, gradient)."""
+    """Return the value that `f` returned: a number, or the first of a pair (value, gradient)."""
     value = validation.as_array(
         "the value that f returns", result[0] if isinstance(result, tuple) and result else result
     )

@@ -16,7 +16,7 @@ from .options import LossOptions, objective_of
 
 
 class LinearGradients(NamedTuple):
-    """Gradients of `linear_cross_entropy`; None where one was not asked for."""
+    """Gradients of `linear_cross_entropy`; None for those that were not requested."""
 
     W: FloatArray | None
     intercept: FloatArray | None
@@ -47,13 +47,13 @@ def linear_cross_entropy(
     Parameters
     ----------
     X : array_like of real numbers, shape (n_samples, n_features)
-        Computed in float32 where both `X` and `W` are of a float of at most that size, else in float64.
+        Computed in float32 if both `X` and `W` are floats of at most 32 bits, else in float64.
     W : array_like of real numbers, shape (n_features, n_classes)
         The weights.
     targets : array_like
         Integer labels (n_samples,) or probabilities (n_samples, n_classes), as in `cross_entropy`.
     intercept : array_like of real numbers, shape (n_classes,), optional
-        Added to every row of logits. -inf masks a class, though not all of them.
+        Added to every row of logits. -inf masks a class; at least one class must remain.
     wrt : tuple of {"W", "intercept", "X"}
         The gradients to compute, by default all. That of the intercept needs an intercept.
     sample_weight, class_weight, label_smoothing, ignore_index, reduction
@@ -64,16 +64,16 @@ def linear_cross_entropy(
     Returns
     -------
     loss : float, or ndarray of float64 and shape (n_samples,) with ``reduction="none"``
-        In nats; NaN where a mean divides by 0, as where there are no rows.
+        In nats; NaN if a mean divides by 0, as it does without rows.
     gradients : LinearGradients
-        The named tuple ``(W, intercept, X)``, each of the shape of its argument, None where not asked
-        for. float16 or bfloat16 where the argument is, else of the dtype computed in.
+        The named tuple ``(W, intercept, X)``, each of the shape of its argument, None if not requested.
+        float16 or bfloat16 if the argument is, else of the compute dtype.
 
     Raises
     ------
     ValueError
-        If shapes do not fit, a label is out of range, `X`, `W` or a row's logits are not finite but for
-        masked classes, or `intercept` has a NaN, +inf or nothing but -inf.
+        If shapes do not fit, a label is out of range, `X`, `W` or a row's logits are not finite except for
+        masked classes, or `intercept` contains a NaN or +inf, or only -inf.
     TypeError
         If an argument is not of real numbers or labels are not integers.
 
@@ -162,7 +162,7 @@ def penalty(
 ) -> tuple[float, FloatArray]:
     """The lecture's penalty ``R(W) = l2 * sum(W**2) + l1 * sum(|W|)`` and its gradient.
 
-    The gradient is ``2 * l2 * W + l1 * sign(W)``, with the subgradient 0 where a weight is 0.
+    The gradient is ``2 * l2 * W + l1 * sign(W)``, with 0 as the subgradient at 0.
 
     Parameters
     ----------
@@ -183,7 +183,7 @@ def penalty(
     Raises
     ------
     ValueError
-        If `l2` or `l1` is negative or not finite, or `W` holds a number that is not finite.
+        If `l2` or `l1` is negative or not finite, or `W` contains a number that is not finite.
     TypeError
         If an argument is not of real numbers.
 
@@ -208,14 +208,14 @@ def penalty(
 
 
 def _as_came(gradient: FloatArray | None, dtype: np.dtype[Any]) -> FloatArray | None:
-    """The gradient in the dtype of its argument, if that is float16 or bfloat16."""
+    """Return the gradient in the dtype of its argument, if that is float16 or bfloat16."""
     if gradient is None or not validation.is_half(dtype):
         return gradient
     return gradient.astype(validation.gradient_dtype(dtype))
 
 
 def _check_intercept(intercept: FloatArray, masked: NDArray[np.bool_]) -> None:
-    """Raise unless all but the classes that were given as -inf are finite, and there are such."""
+    """Raise unless the intercept is finite for all unmasked classes, of which there must be one."""
     valid = np.isfinite(intercept) | masked
     if not valid.all():
         raise ValueError(
@@ -227,7 +227,7 @@ def _check_intercept(intercept: FloatArray, masked: NDArray[np.bool_]) -> None:
 
 
 def _without_uncounted(X: FloatArray, counted: NDArray[np.bool_]) -> FloatArray:
-    """`X` with zeros in rows that do not count and are not finite: 0 times a NaN is no 0."""
+    """Return `X` with zeros in uncounted rows that are not finite, as 0 * NaN is not 0."""
     invalid = [row for row in np.flatnonzero(~counted) if not np.isfinite(X[row]).all()]
     if not invalid:
         return X
@@ -238,7 +238,7 @@ def _without_uncounted(X: FloatArray, counted: NDArray[np.bool_]) -> FloatArray:
 
 def _check_wrt(wrt: object) -> None:
     accepted = f"wrt: expected a tuple of names out of {LinearGradients._fields}, got {wrt!r}"
-    if isinstance(wrt, str):  # whose letters would do as names: "W" is one
+    if isinstance(wrt, str):  # its letters would pass as names: "W" is one
         raise ValueError(accepted)
     if not isinstance(wrt, tuple | list | set | frozenset):
         raise TypeError(accepted)

@@ -1,4 +1,4 @@
-"""What the losses' options mean: weights, label smoothing, ignored rows, and the reduction.
+"""Options of the losses: weights, label smoothing, ignored rows, and the reduction.
 
 Notation as in `fastsoftmax.loss`. With s_i the weight of row i (0 where it is ignored), v_k that of
 class k, e the label smoothing and c classes, the targets t become
@@ -25,14 +25,14 @@ from ..backends import TargetWeights
 from ..backends.sample_weights import weighted_targets
 
 REDUCTIONS = ("mean", "sum", "none")
-# Weights beyond 2**-64 .. 2**64, or with such a sum, are divided by a power of 2, which is exact: neither
-# they nor their products nor the inverse of their sum leave the range of float32 then.
+# Weights beyond 2**-64 .. 2**64, or with such a sum, are divided by a power of 2, which is exact: then
+# neither they nor their products nor the inverse of their sum leave the range of float32.
 _LARGEST_POWER = 64
-_SMALLEST_POWER = -(1 << 20)  # of no float64, nor of a product
+_SMALLEST_POWER = -(1 << 20)  # below that of any float64, and of any product
 
 
 class LossOptions(NamedTuple):
-    """The options of `cross_entropy` and its kin, as they came."""
+    """The options of the losses, unchecked."""
 
     sample_weight: ArrayLike | None = None
     class_weight: ArrayLike | None = None
@@ -42,12 +42,12 @@ class LossOptions(NamedTuple):
 
 
 class Objective(NamedTuple):
-    """The targets of rows of logits, with all that the options make of them."""
+    """The targets of rows of logits, with the options applied."""
 
     targets: NDArray[Any]  # int64 labels (n,) or probabilities (n, n_classes)
     weights: TargetWeights | None  # divided by 2**power
     reduction: str
-    total: float  # what the mean divides by, divided by 2**power
+    total: float  # the denominator of the mean, divided by 2**power
     ignored: NDArray[np.bool_] | None  # rows, (n,)
     power: int = 0
 
@@ -71,13 +71,13 @@ class Objective(NamedTuple):
         return total / self.total if self.total > 0 else float("nan")
 
     def undefined(self) -> NDArray[np.bool_] | None:
-        """Which rows have the gradient NaN, as the mean divides by 0; None where it does not."""
+        """Return which rows have a NaN gradient because the mean divides by 0; None if it does not."""
         if self.reduction != "mean" or self.total > 0:
             return None
         return np.ones(len(self.targets), bool) if self.ignored is None else ~self.ignored
 
     def counted(self) -> NDArray[np.bool_]:
-        """Which rows have a target that counts: the others are not looked at."""
+        """Return which rows have a target with weight; the others are not read."""
         counted = np.ones(len(self.targets), bool)
         if self.weights is None:
             return counted
@@ -158,7 +158,7 @@ def _scaled(
     weights of classes become part of the rows', and where several classes of a row count, of its targets.
     """
     rows, powers = np.frexp(np.ones(len(targets)) if samples is None else samples)
-    parts, part_powers = rows, powers  # of what the mean divides by
+    parts, part_powers = rows, powers  # of the denominator of the mean
     if classes is not None:
         of_classes, class_powers = np.frexp(classes)
         of_classes = of_classes.astype(dtype).astype(np.float64)  # as precise as other weights
@@ -186,7 +186,7 @@ def _scaled(
         )
     with np.errstate(over="ignore", under="ignore"):
         total = float(np.ldexp(parts, part_powers - power).sum())
-        if parts.any():  # the mean may be infinite, but there is one
+        if parts.any():  # the mean may be infinite, but is defined
             total = max(total, float(np.finfo(np.float64).smallest_subnormal))
         weights = TargetWeights(np.ldexp(rows, powers - power), None, smoothing)
     return Objective(targets, weights, reduction, total, ignored, power)
@@ -195,20 +195,20 @@ def _scaled(
 def _without_ignored(
     targets: ArrayLike, leading_shape: tuple[int, ...], n_classes: int, ignore_index: int | None
 ) -> tuple[ArrayLike, NDArray[np.bool_] | None]:
-    """The targets with a valid label in the rows that are ignored, and which these are."""
+    """Return the targets with a valid label in ignored rows, and the mask of these rows."""
     if ignore_index is None:
         return targets, None
     if not isinstance(ignore_index, int | np.integer) or isinstance(ignore_index, bool):
         raise TypeError(f"ignore_index: expected an integer or None, got {ignore_index!r}")
     array = validation.as_array("targets", targets)
     if array.shape == (*leading_shape, n_classes):
-        if ignore_index >= 0:  # as torch has it: a negative one, its default, may be left there
+        if ignore_index >= 0:  # as in torch, whose default is negative and may stay set
             raise ValueError(
                 f"ignore_index: expected None for targets that are probabilities, got {ignore_index}"
             )
         return array, None
     if array.dtype.kind not in "iu" or array.shape != leading_shape:
-        return array, None  # the check of the targets tells
+        return array, None  # the check of the targets reports it
     ignored = array == ignore_index
     if not ignored.any():
         return array, None

@@ -1,4 +1,4 @@
-"""Pictures of a training run: loss curves, speed, learned weights, mixed-up classes.
+"""Pictures of a training run: loss curves, speed, learned weights, confusion matrices.
 
 Every function takes plain numbers or a fitted model and returns a `matplotlib.figure.Figure` with no
 global state behind it: nothing is shown, and it works without a display. Save one with its method

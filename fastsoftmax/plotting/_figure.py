@@ -1,4 +1,4 @@
-"""What all pictures have in common: the figure, colours by name, and names that are too long."""
+"""Common parts of all pictures: the figure, colours by name, shortened names."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from .._optional import import_optional
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Okabe and Ito's palette, which colour-blind people can tell apart as well; one colour a curve.
+# Okabe and Ito's palette, which colour-blind readers can tell apart as well; one colour per curve.
 _COLOURS = ("#000000", "#E69F00", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9")
 WIDTH = 11.0
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """A figure of so many inches, which lays out what is drawn into it and is known to nobody else."""
+    """Return a figure of that size in inches, with an automatic layout and no global state."""
     matplotlib = import_optional("matplotlib.figure", "plots need")
     engines = import_optional("matplotlib.layout_engine", "plots need")
     # Inches between the parts and at the edges; matplotlib's default cuts it fine.
@@ -27,12 +27,12 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def colours_of(names: Iterable[str]) -> dict[str, str]:
-    """A colour for each name, in the order of the names."""
+    """Return a colour for each name, in the order of the names."""
     return dict(zip(dict.fromkeys(names), cycle(_COLOURS), strict=False))
 
 
 def shortened(label: object, most: int) -> str:
-    """A label on one line, of `most` characters; the middle goes, as names differ at their ends."""
+    """Return a label on one line of `most` characters: its middle goes, as names differ at their ends."""
     text = " ".join(str(label).split())
     if len(text) <= most:
         return text

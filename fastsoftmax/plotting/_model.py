@@ -1,4 +1,4 @@
-"""What a picture asks of a model: attributes that `fit` has set, whatever its class is."""
+"""Attributes of a fitted model that pictures need, whatever its class."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ def fitted(model: object, attribute: str) -> Any:
     Raises
     ------
     NotFittedError
-        If it has none.
+        If the model does not have it.
     """
     try:
         return getattr(model, attribute)

@@ -32,11 +32,11 @@ def plot_bench(
     curves, samples_per_second, extrapolated
         As in `plot_loss_curves` and `plot_speed`.
     coef, image_shape
-        As in `plot_templates`; None where the data are no images: the templates are left out.
+        As in `plot_templates`; None if the data are not images: the templates are left out.
     title : str
-        Above everything.
+        The title of the picture.
     templates_title : str
-        Above the templates.
+        The title of the templates.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Which classes get mixed up: the confusion matrix."""
+"""The confusion matrix."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_MOST_CLASSES = 1000  # a cell each still is about a pixel
+_MOST_CLASSES = 1000  # a cell is then still about a pixel
 _MOST_CHARACTERS = 24  # of a label
 _POINTS_AN_INCH = 72.0
-_BAR = 0.2  # inches, the width of the bar that says what colours mean
+_BAR = 0.2  # inches, the width of the colour bar
 _SMALLEST_FONT, _LARGEST_FONT = 6.0, 10.0  # points
 _SMALLEST_NUMBER = 7.0  # between other numbers, rather than alone at an edge
 _WIDTH_OF_A_CHARACTER = 0.6  # of the font's size
-_BRIGHT = 0.5  # from which luminance on black is the easier to read
+_BRIGHT = 0.5  # the luminance above which black is easier to read
 
 
 class _Size(NamedTuple):
@@ -29,7 +29,7 @@ class _Size(NamedTuple):
 
     cell: float
     ticks: float  # font of the labels at the axes
-    step: int  # every so many classes have a label
+    step: int  # every step-th class has a label
     labels: float  # length of the longest label
 
 
@@ -39,10 +39,10 @@ def plot_confusion_matrix(
     labels: ArrayLike | None = None,
     normalize: bool = False,
 ) -> Figure:
-    """Plot how many samples of each class were taken for which class.
+    """Plot how many samples of each class were predicted as which class.
 
-    Rows are the true classes, columns the predicted ones. Where cells are too small for numbers, the
-    colours alone tell.
+    Rows are the true classes, columns the predicted ones. If cells are too small for numbers, only colours
+    are drawn.
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ def plot_confusion_matrix(
 def _count(
     y_true: ArrayLike, y_pred: ArrayLike, labels: ArrayLike | None
 ) -> tuple[list[Any], NDArray[np.int64]]:
-    """Return the classes, and the samples of each (rows) taken for each (columns)."""
+    """Return the classes, and the samples of each (rows) predicted as each (columns)."""
     true, predicted = as_labels(y_true, "y_true"), as_labels(y_pred, "y_pred")
     if len(true) != len(predicted):
         raise ValueError(
@@ -134,7 +134,7 @@ def _places(found: NDArray[Any], in_order: NDArray[Any], name: str) -> NDArray[n
 
 
 def _as_classes(labels: ArrayLike) -> NDArray[Any]:
-    """Return the classes in the order that was asked for."""
+    """Return the classes in the requested order."""
     classes = as_labels(labels, "labels")
     if not len(classes):
         raise ValueError("labels: expected at least one, got none")
@@ -147,7 +147,7 @@ def _as_classes(labels: ArrayLike) -> NDArray[Any]:
 
 
 def _size(names: list[str]) -> _Size:
-    """Sizes for as many classes: large cells while there are few, then a larger picture."""
+    """Return sizes for that many classes: large cells while there are few, then a larger picture."""
     n = len(names)
     side = min(max(min(max(0.5 * n, 2.4), 6.0), 0.12 * n), 12.0)  # inches
     cell = side * _POINTS_AN_INCH / n
@@ -165,7 +165,7 @@ def _draw_ticks(axes: Axes, names: list[str], size: _Size) -> None:
 
 
 def _draw_numbers(axes: Axes, values: NDArray[Any], colours: NDArray[Any], cell: float) -> None:
-    """Write what a cell holds into it, if that can be read: white where it is dark, and black elsewhere."""
+    """Write the number into each cell, if it is legible: white if the cell is dark, else black."""
     texts = [[_number(value) for value in row] for row in values]
     longest = max(len(text) for row in texts for text in row)
     font = min(_LARGEST_FONT, 0.9 * cell / (_WIDTH_OF_A_CHARACTER * max(longest, 2)))
@@ -179,7 +179,7 @@ def _draw_numbers(axes: Axes, values: NDArray[Any], colours: NDArray[Any], cell:
 
 
 def _number(value: Any) -> str:
-    """A count, or a share by two digits; nothing for what is masked."""
+    """Return a count, or a share with two digits; nothing for a masked value."""
     if value is np.ma.masked:
         return ""
     if isinstance(value, np.floating):

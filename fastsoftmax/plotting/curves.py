@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 
 def plot_loss_curve(model: object) -> Figure:
-    """Plot the loss of every epoch of a model, and its validation scores where it has some.
+    """Plot the loss of every epoch of a model, and its validation scores if it has any.
 
     Parameters
     ----------
     model : fitted classifier
-        With `loss_curve_`, in nats, in the order of the epochs. `validation_scores_`, where there are
-        some, are accuracies from 0 to 1 from the first epoch on; they get a panel of their own.
+        With `loss_curve_`, in nats, in the order of the epochs. `validation_scores_`, if present, are
+        accuracies from 0 to 1 from the first epoch on; they get a panel of their own.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Work under the machine's two limits."""
+"""The roofline plot: work under the machine's two limits."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def plot_roofline(
     Parameters
     ----------
     peak_flops : float
-        Floating-point operations a second at the most.
+        The maximum floating-point operations per second.
     peak_bandwidth : float
-        Bytes a second from memory at the most: a slope, which meets the other limit at the intensity
-        from which on arithmetic is the limit.
+        The maximum bytes per second from memory: a slope that meets the other limit at the intensity above
+        which arithmetic is the limit.
     phases, wholes : mapping of str to (float, float)
-        By name, the intensity, in operations a byte, and the operations a second; of single phases,
+        By name, the intensity, in operations per byte, and the operations per second: of single phases,
         drawn as dots, and of whole epochs, drawn as squares.
     title : str, optional
 
@@ -96,8 +96,8 @@ def _draw_roofline(
             fontsize="small",
         )
     axes.set(
-        xlabel="intensity: operations for a byte of X and, where they are large, of the weights",
-        ylabel="floating-point operations a second",
+        xlabel="intensity: operations per byte of X and, if they are large, of the weights",
+        ylabel="floating-point operations per second",
     )
     axes.set_title(title, fontsize="medium")
     axes.yaxis.set_major_formatter(EngFormatter(sep=""))

@@ -1,4 +1,4 @@
-"""A heat map of what a search has found."""
+"""A heat map of the results of a search."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ._figure import new_figure
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_BRIGHT = 0.6  # of the colour map, from where on black numbers are the easier to read
+_BRIGHT = 0.6  # of the colour map, above which black numbers are easier to read
 _INCHES_A_CELL = (0.75, 0.5)
 _MOST_NUMBERS = 400  # cells; with more, numbers would be too small
 
@@ -19,8 +19,8 @@ _MOST_NUMBERS = 400  # cells; with more, numbers would be too small
 def plot_search(result: Any) -> Figure:
     """Plot the validation accuracy of every learning rate (rows) and strength of the penalty (columns).
 
-    The best one has a frame: of several with the same accuracy, that of the smallest validation loss. A
-    cell without a colour is a training that diverged.
+    The best model is framed; the smallest validation loss breaks ties. A cell without a colour is a
+    training run that diverged.
 
     Parameters
     ----------

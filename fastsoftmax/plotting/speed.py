@@ -1,4 +1,4 @@
-"""Samples a second, as bars."""
+"""Samples per second, as bars."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _INCHES_A_BAR = 0.55
 def plot_speed(
     samples_per_second: Mapping[str, float], extrapolated: Collection[str] = ()
 ) -> Figure:
-    """Plot how many samples are trained on in a second, as bars on a logarithmic axis.
+    """Plot how many samples are trained on per second, as bars on a logarithmic axis.
 
     Parameters
     ----------
     samples_per_second : mapping of str to float
         Greater than 0, one for each name.
     extrapolated : collection of str
-        The names whose number was not measured as a whole; their bars are hatched and say so.
+        The names whose number was extrapolated; their bars are hatched and labelled.
 
     Returns
     -------
@@ -86,7 +86,7 @@ def draw_speed(
             verticalalignment="center",
         )
     axes.set_xscale("log")
-    # A bar's length says nothing on a logarithmic axis but relative to its start: one decade below
+    # On a logarithmic axis a bar's length has a meaning only relative to its start: one decade below
     # the slowest. On the right, room for the label of each: 0.2 of its bar, 0.6 for a long one.
     start = min(speeds) / 10
     ends = [

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _TEMPLATES_A_ROW = 10
 _MOST_TEMPLATES = 100
-# Inches: the width of what says what colours mean, of an image at the most, and the gap between images.
+# Inches: the width of the colour bar, the maximum width of an image, and the gap between images.
 _BAR, _IMAGE, _GAP = 1.0, 2.0, 0.2
 _LINE = 0.17  # inches, the height of a line of text
 # Inches: a picture with the bar and its name upright, and one with a sentence in its place.
@@ -29,7 +29,7 @@ _CHARACTERS_AN_INCH, _SMALL_CHARACTERS_AN_INCH = 10, 12
 
 
 class Templates(NamedTuple):
-    """What is drawn, and the room that it needs."""
+    """The images, and the space that they need."""
 
     # (n_classes, height, width), or with one more axis for red, green and blue.
     images: NDArray[np.float64]
@@ -45,9 +45,9 @@ def plot_templates(
 ) -> Figure:
     """Plot the weights of every class as an image, all on one scale.
 
-    The logit of a class is the sum of the pixels weighted so: where its template is positive, ink
-    speaks for the class, and where it is negative, against it. In a template with colours a weight of 0
-    is half of the brightest red, green or blue: what is brighter speaks for the class.
+    The logit of a class is the sum of the pixels with these weights: where its template is positive, ink
+    speaks for the class, and where it is negative, against it. In a template with colours a weight of 0 is
+    half of the brightest red, green or blue: what is brighter speaks for the class.
 
     Parameters
     ----------
@@ -106,7 +106,7 @@ def _laid_out(images: NDArray[np.float64], labels: Sequence[object]) -> Template
 
 
 def draw_templates(figure: FigureBase, templates: Templates, what: str = "weight") -> None:
-    """Draw all images, and how numbers became colours."""
+    """Draw all images, and the colour scale."""
     images, titles = templates.images, templates.titles
     rows = ceil(len(images) / templates.columns)
     grid = figure.subplots(rows, templates.columns, squeeze=False)
@@ -129,7 +129,7 @@ def draw_templates(figure: FigureBase, templates: Templates, what: str = "weight
 
 
 def figure_of(templates: Templates, what: str = "weight") -> Figure:
-    """Return a figure of nothing else."""
+    """Return a figure of the templates alone."""
     figure = new_figure(templates.width, templates.height)
     draw_templates(figure, templates, what)
     return figure
@@ -164,5 +164,5 @@ def _as_image_shape(image_shape: Sequence[int], n_features: int) -> tuple[int, .
 
 
 def _on_lines(label: object, width: int) -> str:
-    """A title on at most three lines of `width` characters: any two of them hold more than `width`."""
+    """Return a title on at most three lines of `width` characters; any two hold more than `width`."""
     return "\n".join(wrap(shortened(label, 2 * width), width))

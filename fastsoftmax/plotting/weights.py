@@ -1,4 +1,4 @@
-"""What a fitted model looks for: its weights as images."""
+"""The weights of a fitted model as images."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def plot_weights(model: object, image_shape: Sequence[int] = (32, 32, 3)) -> Figure:
-    """Plot what a model looks for in an image of each class: its weights, as an image.
+    """Plot the weights of each class as an image: what the model looks for.
 
     The weights of a class are divided by the largest of them, so that each image has the full contrast.
     Otherwise as `plot_templates`.

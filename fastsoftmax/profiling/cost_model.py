@@ -17,9 +17,9 @@ do not fit the nearest caches. Of a sparse X, the values stored take the place o
 the index in them, and the penalty's part of the update is not counted.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from ..backends import get_backend, recorder
+from ..backends import recorder
 from ..backends.recorder import NAMES, TOGETHER, Epoch
 
 _CACHED_WEIGHTS = 1 << 20  # bytes
@@ -62,8 +62,5 @@ def work_of(epoch: Epoch) -> dict[str, Work]:
 
 
 def _copies_rows(epoch: Epoch) -> bool:
-    """Whether the rows of a minibatch are copied even where they need no conversion."""
-    if epoch.backend != "compiled":
-        return True
-    kernels: Any = get_backend("compiled")
-    return bool(kernels.packs_samples(epoch.n_classes))
+    """Return whether the rows of a minibatch are copied even where they need no conversion."""
+    return epoch.backend != "compiled" or epoch.step_algorithm == "packed"

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Self
 
 import numpy as np
 
@@ -114,6 +113,13 @@ class Bar:
     def __init__(self, progress: Any, task: Any) -> None:
         self._progress, self._task = progress, task
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+
     def has_run_epoch(
         self, epoch: int, loss: float, validation_score: float | None, remark: str
     ) -> None:
@@ -126,9 +132,11 @@ class Bar:
         self._progress.update(self._task, completed=epoch, losses=text + _added(remark))
 
 
-@contextmanager
-def progress_bar(wanted: bool, n_epochs: int, n_done: int) -> Iterator[Bar]:
-    """Show a bar while a fit goes on, or nothing where it is not wanted or nobody would see it.
+_NO_BAR = Bar(None, None)
+
+
+def progress_bar(wanted: bool, n_epochs: int, n_done: int) -> Bar:
+    """Show a bar until the `with` block ends, or nothing where it is not wanted or nobody would see it.
 
     Of `n_epochs`, `n_done` have run before.
 
@@ -138,16 +146,14 @@ def progress_bar(wanted: bool, n_epochs: int, n_done: int) -> Iterator[Bar]:
         If it is wanted and rich cannot be imported.
     """
     if not wanted:
-        yield Bar(None, None)
-        return
+        return _NO_BAR
     consoles, errors, bars = (
         import_optional(f"rich.{name}", "progress_bar: needs")
         for name in ("console", "errors", "progress")
     )
     console = consoles.Console(stderr=True)
     if not console.is_terminal and not console.is_jupyter:
-        yield Bar(None, None)
-        return
+        return _NO_BAR
     progress = bars.Progress(
         bars.TextColumn("epochs"),
         bars.BarColumn(),
@@ -160,9 +166,5 @@ def progress_bar(wanted: bool, n_epochs: int, n_done: int) -> Iterator[Bar]:
     try:
         progress.start()
     except errors.LiveError:  # another fit, of another thread, has the terminal
-        yield Bar(None, None)
-        return
-    try:
-        yield Bar(progress, task)
-    finally:
-        progress.stop()
+        return _NO_BAR
+    return Bar(progress, task)

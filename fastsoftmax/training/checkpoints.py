@@ -25,6 +25,18 @@ from ..backends import State
 from ..exceptions import ModelFileError
 from ..persistence import npz
 from ..persistence.atomic import remove_leftovers, write_at_once
+from ..persistence.entries import (
+    Scalar,
+    Tensor,
+    as_stored,
+    flag,
+    integer,
+    number,
+    or_none,
+    positive,
+    read_scalars,
+    read_tensors,
+)
 from ..persistence.random_states import generator_from, generator_state
 from ..persistence.scalars import labels_as_json, parameters_as_json
 from ..persistence.strict_json import parsed, written
@@ -32,9 +44,58 @@ from .averaging import Average
 
 _FORMAT = "fastsoftmax checkpoint"
 _VERSION = 1
-# They change nothing in the weights.
-_OF_NO_MATTER = {"n_jobs", "verbose", "progress_bar", "callbacks"}
 _STATE = ("coef", "intercept", "coef_velocity", "intercept_velocity")
+
+
+def _tensors_of(prefix: str, is_needed: bool) -> tuple[Tensor, ...]:
+    of_weights = ("classes", "features")
+    return (
+        Tensor(f"{prefix}coef", of_weights, is_needed=is_needed),
+        Tensor(f"{prefix}intercept", ("classes",), only_with=f"{prefix}coef"),
+        Tensor(f"{prefix}coef_velocity", of_weights, only_with=f"{prefix}coef"),
+        Tensor(f"{prefix}intercept_velocity", ("classes",), only_with=f"{prefix}coef"),
+        Tensor(f"{prefix}average_coef", of_weights, is_double=True, only_with=f"{prefix}coef"),
+        Tensor(
+            f"{prefix}average_intercept",
+            ("classes",),
+            is_double=True,
+            only_with=f"{prefix}average_coef",
+        ),
+    )
+
+
+def _finite_or_none(value: float) -> float | None:
+    return None if np.isinf(value) else float(value)
+
+
+def _number_or_infinity(name: str, value: Any) -> float:
+    return np.inf if value is None else number(name, value)
+
+
+def _counts(name: str, value: Any) -> list[int]:
+    if not isinstance(value, list) or len(value) != 2:
+        raise ValueError(f"{name}: expected two counts, got {str(value)[:80]}")
+    return [integer(0)(name, count) for count in value]
+
+
+# All that a run changes, and whether it has ended.
+_SCALARS = (
+    Scalar("random", generator_state, lambda _, state: generator_from(state)),
+    Scalar("is_done", bool, flag),
+    Scalar("n_steps", int, integer(0)),
+    Scalar("eta0", float, positive),
+    Scalar("best", _finite_or_none, _number_or_infinity),
+    Scalar("epochs_without_gain", int, integer(0)),
+    Scalar("starting_loss", _finite_or_none, _number_or_infinity),
+    Scalar("average", or_none(list), or_none(_counts)),
+    Scalar("best_average", or_none(list), or_none(_counts)),
+)
+_TENSORS = (
+    Tensor("loss_curve", ("epochs",), is_double=True, is_needed=True),
+    Tensor("validation_scores", ("scores",), is_double=True, is_needed=True),
+    *_tensors_of("", is_needed=True),
+    *_tensors_of("best_", is_needed=False),
+)
 
 
 @dataclass
@@ -54,25 +115,31 @@ class Checkpoint:
 
     def save(self, run: Any, is_done: bool) -> None:
         """Write all of the fit at once: the file is the one before or this one, whole."""
+        values = {
+            "random": run.random,
+            "is_done": is_done,
+            "n_steps": run.n_steps,
+            "eta0": run.schedule.eta0,
+            "best": run.best,
+            "epochs_without_gain": run.epochs_without_gain,
+            "starting_loss": run.starting_loss,
+            "loss_curve": run.curve,
+            "validation_scores": run.scores,
+            **_values_of("", run.state, run.average),
+            **_values_of("best_", *(run.best_weights or (None, None))),
+        }
         metadata = {
             "format": _FORMAT,
             "version": _VERSION,
             "identity": self.identity,
             "random_at_start": self.random_at_start,
-            "random": generator_state(run.random),
-            "is_done": is_done,
-            "n_steps": run.n_steps,
-            "eta0": run.schedule.eta0,
-            "best": None if np.isinf(run.best) else run.best,
-            "epochs_without_gain": run.epochs_without_gain,
-            "starting_loss": None if np.isinf(run.starting_loss) else run.starting_loss,
-            "average": _counts_of(run.average),
-            "best_average": _counts_of(run.best_weights[1] if run.best_weights else None),
+            **{entry.name: entry.write(values[entry.name]) for entry in _SCALARS},
         }
-        tensors = {"loss_curve": np.array(run.curve), "validation_scores": np.array(run.scores)}
-        tensors |= _tensors_of("", run.state, run.average)
-        if run.best_weights is not None:
-            tensors |= _tensors_of("best_", *run.best_weights)
+        tensors = {
+            entry.name: as_stored(entry, values[entry.name])
+            for entry in _TENSORS
+            if values[entry.name] is not None
+        }
         try:
             write_at_once(self.file, npz.pack(written(metadata), tensors))
         except OSError as error:
@@ -98,35 +165,23 @@ class Checkpoint:
             raise ModelFileError(f"{self.file}: is no checkpoint of this fit: {error}") from None
 
     def _restored(self, run: Any, saved: dict[str, Any]) -> bool:
-        state = _state_from("", self.tensors, run.state)
-        average = _average_from("", saved["average"], self.tensors, run.average)
-        best_weights = None
-        if "best_coef" in self.tensors:
-            best_weights = (
-                _state_from("best_", self.tensors, run.state),
-                _average_from("best_", saved["best_average"], self.tensors, run.average),
-            )
-        for name in ("loss_curve", "validation_scores"):
-            if self.tensors[name].ndim != 1:
-                raise ValueError(f"{name}: expected one dimension")
-        curve = self.tensors["loss_curve"].tolist()
-        if len(curve) > run.settings.max_iter or not isinstance(saved["is_done"], bool):
-            raise ValueError("more epochs than max_iter, or is_done is not true or false")
-        random = generator_from(saved["random"])
-        numbers = [
-            min(validation.as_integer("n_steps", saved["n_steps"], 0), 1 << 62),
-            validation.as_integer("epochs_without_gain", saved["epochs_without_gain"], 0),
-            validation.as_non_negative("eta0", saved["eta0"]),
-            np.inf if saved["best"] is None else validation.as_real("best", saved["best"]),
-        ]
-        start = saved["starting_loss"]
-        starting_loss = np.inf if start is None else validation.as_non_negative("loss", start)
+        n_classes, n_features = run.state.coef.shape
+        sizes = {"classes": n_classes, "features": n_features}
+        values: dict[str, Any] = read_scalars(_SCALARS, saved)
+        values |= read_tensors(_TENSORS, self.tensors, sizes)
+        state, average = _weights_from("", values, run)
+        best_weights = _weights_from("best_", values, run) if "best_coef" in values else None
+        curve = values["loss_curve"].tolist()
+        if len(curve) > run.problem.config.max_iter:
+            raise ValueError("more epochs than max_iter")
         run.state, run.average, run.best_weights = state, average, best_weights
-        run.curve, run.scores = curve, self.tensors["validation_scores"].tolist()
-        run.n_steps, run.epochs_without_gain = numbers[0], numbers[1]
-        run.schedule = run.schedule._replace(eta0=numbers[2])
-        run.best, run.starting_loss, run.random = numbers[3], starting_loss, random
-        is_done: bool = saved["is_done"]
+        run.curve, run.scores = curve, values["validation_scores"].tolist()
+        run.n_steps = min(values["n_steps"], 1 << 62)
+        run.epochs_without_gain = values["epochs_without_gain"]
+        run.schedule = run.schedule._replace(eta0=values["eta0"])
+        run.best, run.starting_loss = values["best"], values["starting_loss"]
+        run.random = values["random"]
+        is_done: bool = values["is_done"]
         return is_done
 
 
@@ -147,7 +202,8 @@ def checkpoint_of(
     ModelFileError
         If the file is damaged, or no checkpoint.
     """
-    every = validation.as_integer("checkpoint_every", every, 1)
+    if type(every) is not int or every < 1:
+        every = validation.as_integer("checkpoint_every", every, 1)
     if not isinstance(resume, bool | np.bool_):
         raise TypeError(f"resume: expected True or False, got {resume!r}")
     if path is None:
@@ -207,11 +263,8 @@ def identity_of(
     coef: Any,
     intercept: Any,
 ) -> dict[str, Any]:
-    """Return what a fit is of: its parameters, and digests of its data. Reads X once."""
-    compared = {
-        name: _plain(value) for name, value in parameters.items() if name not in _OF_NO_MATTER
-    }
-    plain, left_out = parameters_as_json(compared)
+    """Return what a fit is of: the parameters that matter, and digests of its data. Reads X once."""
+    plain, left_out = parameters_as_json({n: _plain(value) for n, value in parameters.items()})
     values = targets.values if targets.rows is None else targets.values[targets.rows]
     return {
         "parameters": plain | dict.fromkeys(left_out, "given again"),
@@ -278,40 +331,38 @@ def _shown(value: Any) -> str:
     return repr(value)[:60]
 
 
-def _counts_of(average: Average | None) -> list[int] | None:
-    return None if average is None else [average.n_samples, average.n_steps]
+def _values_of(prefix: str, state: State | None, average: Average | None) -> dict[str, Any]:
+    """Return the values of the entries of `_tensors_of` and of the average's counts."""
+    values = {name: None if state is None else getattr(state, name) for name in _STATE}
+    values["average_coef"] = None if average is None else average.coef
+    values["average_intercept"] = None if average is None else average.intercept
+    values["average"] = None if average is None else [average.n_samples, average.n_steps]
+    return {prefix + name: value for name, value in values.items()}
 
 
-def _tensors_of(prefix: str, state: State, average: Average | None) -> dict[str, NDArray[Any]]:
-    found = {name: getattr(state, name) for name in _STATE}
-    if average is not None:
-        found |= {"average_coef": average.coef, "average_intercept": average.intercept}
-    return {
-        prefix + name: np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
-        for name, array in found.items()
-        if array is not None
-    }
+def _weights_from(prefix: str, values: dict[str, Any], like: Any) -> tuple[State, Average | None]:
+    """Return a state and an average with the arrays that those of the run have.
 
+    Raises
+    ------
+    ValueError
+        If one is missing, or of another dtype.
+    """
 
-def _state_from(prefix: str, tensors: dict[str, NDArray[Any]], like: State) -> State:
-    arrays = {name: _like(prefix + name, tensors, getattr(like, name)) for name in _STATE}
-    return State(**arrays)
+    def read(name: str, array: Any) -> Any:
+        if array is None:
+            return None
+        found = values[prefix + name]
+        if found.dtype != array.dtype:
+            raise ValueError(f"{prefix}{name}: expected {array.dtype}, got {found.dtype}")
+        return found
 
-
-def _average_from(
-    prefix: str, counts: Any, tensors: dict[str, NDArray[Any]], like: Average | None
-) -> Average | None:
-    if like is None:
-        return None
-    n_samples, n_steps = (validation.as_integer("average", count, 0) for count in counts)
-    coef = _like(f"{prefix}average_coef", tensors, like.coef)
-    intercept = _like(f"{prefix}average_intercept", tensors, like.intercept)
-    return Average(like.first_sample, coef, intercept, n_samples, n_steps)
-
-
-def _like(name: str, tensors: dict[str, NDArray[Any]], array: Any) -> Any:
-    if array is None:
-        return None
-    if tensors[name].shape != array.shape or tensors[name].dtype != array.dtype:
-        raise ValueError(f"{name}: expected shape {array.shape} of {array.dtype}")
-    return tensors[name].copy()
+    state = State(**{name: read(name, getattr(like.state, name)) for name in _STATE})
+    average, counts = like.average, values[f"{prefix}average"]
+    if average is None:
+        return state, None
+    if counts is None:
+        raise ValueError(f"{prefix}average: expected two counts, got null")
+    coef = read("average_coef", average.coef)
+    intercept = read("average_intercept", average.intercept)
+    return state, Average(average.first_sample, coef, intercept, *counts)

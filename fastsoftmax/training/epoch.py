@@ -20,6 +20,7 @@ from ..exceptions import DivergenceError
 from ..schedules import Schedule
 from .averaging import Average
 from .standardization import Standardization
+from .state import with_sums
 
 # Rows that do not lie as the kernels read them are converted by blocks of about so many bytes.
 _BLOCK_BYTES = 1 << 22
@@ -68,7 +69,7 @@ class Sampling(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Samples:
+class TrainingSet:
     """What is trained on: the rows of X at `rows`, all where that is None.
 
     With `units`, of X as that makes it, and of weights for that.
@@ -84,14 +85,9 @@ class Samples:
         return len(self.X) if self.rows is None else len(self.rows)
 
 
-def copy_of(state: State) -> State:
-    """Return the state in arrays of its own."""
-    return State(*(None if array is None else array.copy() for array in state))  # type: ignore[arg-type]
-
-
 def run_epoch(
     backend: Backend,
-    samples: Samples,
+    samples: TrainingSet,
     state: State,
     rule: Rule,
     sampling: Sampling,
@@ -114,9 +110,9 @@ def run_epoch(
     DivergenceError
         If the objective is not finite though the data are.
     """
-    n_samples, dtype = len(samples), state.coef.dtype
+    order, dtype = order_of(samples, sampling, random), state.coef.dtype
+    n_samples = len(order)
     n_steps, size = sampling.n_steps(n_samples), min(sampling.batch_size, n_samples)
-    order = order_of(samples, sampling, random)
     rates = schedule.rates(first_step, n_steps, steps_of_epoch or n_steps)
     first_averaged = n_steps if average is None else average.steps_before(size, n_steps)
     # Sums end at the same steps, whatever the blocks are: they have a part in the bits.
@@ -147,7 +143,7 @@ def run_epoch(
 
 
 def order_of(
-    samples: Samples, sampling: Sampling, random: np.random.Generator
+    samples: TrainingSet, sampling: Sampling, random: np.random.Generator
 ) -> NDArray[np.int64]:
     """Draw the rows of X of an epoch, in the order in which the minibatches take them."""
     order = sampling.order(len(samples), bytes_of_row(samples.X), random)
@@ -155,7 +151,7 @@ def order_of(
 
 
 def blocks_of(
-    samples: Samples,
+    samples: TrainingSet,
     state: State,
     sampling: Sampling,
     order: NDArray[np.int64],
@@ -166,8 +162,8 @@ def blocks_of(
     There is one block, unless rows have to be converted, or given back to the file that they are mapped
     from; a block ends at each of `cuts`.
     """
-    X, size, dtype = samples.X, min(sampling.batch_size, len(samples)), state.coef.dtype
-    n_steps = sampling.n_steps(len(samples))
+    X, size, dtype = samples.X, min(sampling.batch_size, len(order)), state.coef.dtype
+    n_steps = sampling.n_steps(len(order))
     per_block, stored, mapped = n_steps, data_of(samples, state), is_mapped(X)
     as_it_lies = isinstance(X, SparseRows) or reads_as(X, dtype)
     if not as_it_lies:
@@ -198,7 +194,7 @@ def mean_over(objectives: NDArray[np.float64], size: int, n_samples: int) -> NDA
     return mean
 
 
-def data_of(samples: Samples, state: State) -> Data:
+def data_of(samples: TrainingSet, state: State) -> Data:
     """Return the samples as the backends take them."""
     dtype = state.coef.dtype
     folded: tuple[FloatArray | None, FloatArray | None] = (None, None)
@@ -220,12 +216,6 @@ def _converted(data: Data, rows: NDArray[np.int64], dtype: np.dtype[Any]) -> Dat
     return data._replace(X=X, targets=data.targets[rows], weights=weights)
 
 
-def with_sums(state: State) -> State:
-    """Return the state itself, with sums of 0 that the weights after each step are added to."""
-    intercept = None if state.intercept is None else np.zeros_like(state.intercept)
-    return state._replace(coef_sum=np.zeros_like(state.coef), intercept_sum=intercept)
-
-
 def _note(
     backend: Backend,
     data: Data,
@@ -240,6 +230,10 @@ def _note(
     if recorder.recorder is not None:
         n_classes, n_features = state.coef.shape
         n_values, bytes_of_value = float(n_samples * n_features), data.X.dtype.itemsize
+        dtype, is_sparse, algorithm = state.coef.dtype, isinstance(data.X, SparseRows), ""
+        if backend.name == "compiled":
+            compiled: Any = backend
+            algorithm = compiled.step_algorithm(n_features, n_classes, dtype, is_sparse)
         if isinstance(data.X, SparseRows):
             n_values = n_samples * len(data.X.values) / len(data.X)
             bytes_of_value += data.X.indices.itemsize
@@ -252,12 +246,13 @@ def _note(
                 n_features,
                 n_classes,
                 n_steps,
-                state.coef.dtype.name,
+                dtype.name,
                 n_values,
                 bytes_of_value,
-                data.X.dtype != state.coef.dtype or data.inverse_scale is not None,
+                data.X.dtype != dtype or data.inverse_scale is not None,
                 n_threads,
                 is_last,
+                algorithm,
             )
         )
 

@@ -27,7 +27,8 @@ from ..backends import (
 )
 from ..backends.minibatches import read_rows, stepped, weights_of_rows
 from ..loss.options import LossOptions, objective_of
-from .config import check_nesterov, uses_subgradient, weights_as
+from .config import check_nesterov, uses_subgradient
+from .state import weights_as
 
 # Rows that are converted and looked at at once have about so many bytes.
 _BLOCK_BYTES = 1 << 22

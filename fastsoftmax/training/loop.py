@@ -4,22 +4,21 @@ from __future__ import annotations  # np.random, imported on first use, stands i
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
-from .._arrays.csr import SparseRows
 from .._arrays.validation import FloatArray
 from ..backends import State
 from ..schedules import Schedule
 from .averaging import Average
 from .callbacks import EpochEnd, line, progress_bar, should_stop
 from .checkpoints import Checkpoint
-from .config import Settings
-from .epoch import Samples, check_progress, check_weights, copy_of, run_epoch
-from .prediction import accuracy, log_loss
-from .targets import Targets
+from .config import TrainingConfig
+from .epoch import check_progress, check_weights, run_epoch
+from .problem import Problem
+from .state import copy_of
+from .step_size import root_mean_square
 
 # "adaptive" divides the learning rate by this, until it would be less than a share of the first one.
 _FALL = 5
@@ -27,18 +26,19 @@ _LEAST_SHARE = 1e-3
 
 
 @dataclass
-class Run:
-    """A training that goes on. `is_whole` says whether an error leaves something worth keeping."""
+class TrainingRun:
+    """A training that goes on: the problem, and all that its epochs change.
 
-    settings: Settings
-    samples: Samples
+    `is_whole` says whether an error leaves something worth keeping.
+    """
+
+    problem: Problem
     state: State
     average: Average | None
     random: np.random.Generator
-    curve: list[float]
-    n_steps: int
     schedule: Schedule
-    held_out: HeldOut | None = None
+    curve: list[float] = field(default_factory=list)
+    n_steps: int = 0
     scores: list[float] = field(default_factory=list)
     is_whole: bool = False
     # what the rules that end a fit have seen so far
@@ -50,30 +50,31 @@ class Run:
     @classmethod
     def of(
         cls,
-        settings: Settings,
-        samples: Samples,
+        problem: Problem,
         state: State,
         random: np.random.Generator,
         average: Average | None = None,
-    ) -> Run:
+        **more: Any,
+    ) -> Self:
         """Return one that has yet to begin."""
-        if average is None and settings.averaged_from is not None:
-            average = Average.of(state, settings.averaged_from)
-        return cls(settings, samples, state, average, random, [], 0, settings.schedule)
+        averaged_from = problem.config.averaged_from
+        if average is None and averaged_from is not None:
+            average = Average.of(state, averaged_from)
+        return cls(problem, state, average, random, problem.schedule, **more)
 
     def epoch(self) -> float:
-        """Run an epoch, and return its objective, which has no part in the history yet."""
-        settings = self.settings
+        """TrainingRun an epoch, and return its objective, which has no part in the history yet."""
+        config = self.problem.config
         return run_epoch(
-            settings.backend,
-            self.samples,
+            config.backend,
+            self.problem.samples,
             self.state,
-            settings.rule,
-            settings.sampling,
+            config.rule,
+            config.sampling,
             self.schedule,
             self.n_steps,
             self.random,
-            settings.n_threads,
+            config.n_threads,
             self.average,
         )
 
@@ -82,7 +83,7 @@ class Run:
         weights = self.weights()
         if weights[0] is not self.state.coef:  # which the epoch has looked at
             check_weights(weights, self.steps_of_epoch - 1, self.schedule)
-        score = None if self.held_out is None else self.held_out.score(*weights)
+        score = None if self.problem.held_out is None else self.problem.held_out.score(*weights)
         self.n_steps += self.steps_of_epoch
         self.curve.append(objective)
         if score is not None:
@@ -90,7 +91,7 @@ class Run:
 
     @property
     def steps_of_epoch(self) -> int:
-        return self.settings.sampling.n_steps(len(self.samples))
+        return self.problem.config.sampling.n_steps(len(self.problem.samples))
 
     @property
     def score(self) -> float | None:
@@ -112,7 +113,7 @@ class Run:
         self, coef: FloatArray, intercept: FloatArray | None
     ) -> tuple[FloatArray, FloatArray | None]:
         """Return weights of training as those for X."""
-        units = self.samples.units
+        units = self.problem.samples.units
         return (coef, intercept) if units is None else units.to_original(coef, intercept)
 
     def copy(self) -> tuple[State, Average | None]:
@@ -122,119 +123,31 @@ class Run:
     @property
     def stopped_by_tol(self) -> bool:
         """Whether that many epochs without gain have ended it."""
-        return self.epochs_without_gain >= self.settings.n_iter_no_change
+        return self.epochs_without_gain >= self.problem.config.n_iter_no_change
+
+    def norm_of_rows(self) -> float:
+        """Return the root mean square of the norms of some rows that are trained on, evenly spread."""
+        return root_mean_square(self.problem.samples.X, self.problem.samples.rows)
 
     def lower_rate(self) -> bool:
         """Divide the learning rate, where the schedule has it so, and return whether it did."""
         lower = self.schedule.eta0 / _FALL
         if self.schedule.learning_rate != "adaptive" or (
-            lower < _LEAST_SHARE * self.settings.schedule.eta0
+            lower < _LEAST_SHARE * self.problem.schedule.eta0
         ):
             return False
         self.schedule = self.schedule._replace(eta0=lower)
         return True
 
 
-@dataclass(frozen=True)
-class HeldOut:
-    """Samples that are not trained on, to score with."""
-
-    settings: Settings
-    X: NDArray[Any] | SparseRows
-    targets: Targets
-    rows: NDArray[np.int64]
-
-    def score(self, coef: FloatArray, intercept: FloatArray | None) -> float:
-        """Return the accuracy of these weights."""
-        if intercept is None:
-            intercept = np.zeros(len(coef), coef.dtype)
-        return float(self.scores(coef, intercept, 1)[0])
-
-    def scores(self, coef: FloatArray, intercept: FloatArray, n_models: int) -> NDArray[np.float64]:
-        """Return the accuracy of each of several models, whose classes lie one after another."""
-        return self._mean(accuracy, coef, intercept, n_models)
-
-    def log_losses(
-        self, coef: FloatArray, intercept: FloatArray, n_models: int
-    ) -> NDArray[np.float64]:
-        """Return the mean cross-entropy in nats of each of them."""
-        return self._mean(log_loss, coef, intercept, n_models)
-
-    def _mean(
-        self,
-        of: Callable[..., NDArray[np.float64]],
-        coef: FloatArray,
-        intercept: FloatArray,
-        n_models: int,
-    ) -> NDArray[np.float64]:
-        """Return what a function of `scores` says of each model."""
-        targets, settings = self.targets, self.settings
-        return of(
-            *(settings.backend, self.X, targets.given, targets.of_samples, self.rows),
-            *(coef, intercept, settings.n_threads, n_models),
-        )
-
-
-def hold_out(
-    targets: Targets, fraction: float, n_samples: int, random: np.random.Generator
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Draw the rows to train on and those to score with; of labels, a like share of every class.
-
-    A class keeps at least one row to train on.
-
-    Raises
-    ------
-    ValueError
-        If one of both would be empty.
-    """
-    rows = np.arange(n_samples) if targets.rows is None else targets.rows
-    n_held_out = round(fraction * len(rows))
-    if not 0 < n_held_out < len(rows):
-        raise ValueError(
-            f"validation_fraction: {fraction:g} of {len(rows)} samples leaves none to "
-            f"{'score with' if n_held_out == 0 else 'train on'}"
-        )
-    mixed = random.permutation(rows)
-    held_out = mixed[:n_held_out]
-    if targets.values.ndim == 1:
-        labels = targets.values[mixed]
-        counts = np.bincount(labels)
-        share = _shares(counts, n_held_out, random)
-        by_class = np.argsort(labels, kind="stable")
-        within = np.empty(len(rows), np.int64)  # which of its class a row is
-        within[by_class] = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
-        held_out = mixed[within < share[labels]]
-    if not len(held_out):
-        raise ValueError(
-            "validation_fraction: no class has a sample to score with besides one to train on"
-        )
-    taken = np.zeros(n_samples, bool)
-    taken[held_out] = True
-    return rows[~taken[rows]], np.flatnonzero(taken)
-
-
-def _shares(
-    counts: NDArray[np.int64], n_held_out: int, random: np.random.Generator
-) -> NDArray[np.int64]:
-    """Return how many of each class are held out: in proportion, rounded at random, and never all."""
-    quotas = counts * (n_held_out / counts.sum())
-    shares = quotas.astype(np.int64)
-    # The largest remainders are rounded up; ties, as of classes of the same size, by lot.
-    remainders = np.where(counts > 0, quotas - shares, -1.0)
-    order = np.lexsort((random.random(len(counts)), -remainders))
-    shares[order[: n_held_out - shares.sum()]] += 1
-    fewer: NDArray[np.int64] = np.minimum(shares, np.maximum(counts - 1, 0))
-    return fewer
-
-
 def train(
-    run: Run,
+    run: TrainingRun,
     starting_loss: float,
     from_zeros: bool,
-    make_model: Callable[[Run], Any],
+    make_model: Callable[[TrainingRun], Any],
     checkpoint: Checkpoint | None = None,
 ) -> bool:
-    """Run epochs until one of the rules ends it, and return whether that is not `max_iter`.
+    """TrainingRun epochs until one of the rules ends it, and return whether that is not `max_iter`.
 
     Raises
     ------
@@ -247,19 +160,19 @@ def train(
         What a callback or a signal handler raises, MemoryError, and ValueError for data that are not
         finite; `run` is as after the epoch before, too.
     """
-    settings = run.settings
+    config = run.problem.config
     run.starting_loss = starting_loss if from_zeros else np.inf
     is_done = checkpoint is not None and checkpoint.restore(run)
     run.is_whole = bool(run.curve)
-    with progress_bar(settings.progress_bar, settings.max_iter, len(run.curve)) as bar:
-        while not is_done and len(run.curve) < settings.max_iter:
+    with progress_bar(config.progress_bar, config.max_iter, len(run.curve)) as bar:
+        while not is_done and len(run.curve) < config.max_iter:
             value = _one_epoch(run)
             if np.isinf(run.starting_loss):
                 run.starting_loss = max(starting_loss, run.curve[-1])
-            if settings.verbose:
+            if config.verbose:
                 print(line(len(run.curve), run.curve[-1], run.score, run.remark))
             bar.has_run_epoch(len(run.curve), run.curve[-1], run.score, run.remark)
-            stops = should_stop(settings.callbacks, lambda: _seen(run, make_model))
+            stops = should_stop(config.callbacks, lambda: _seen(run, make_model))
             is_done = ends(run, value) or stops
             if checkpoint is not None and (is_done or checkpoint.is_due(len(run.curve))):
                 checkpoint.save(run, is_done)
@@ -267,20 +180,20 @@ def train(
         checkpoint.save(run, is_done)
     if run.best_weights is not None:
         run.state, run.average = run.best_weights
-    return is_done or ends_by_intention(settings)
+    return is_done or ends_by_intention(config)
 
 
-def ends_by_intention(settings: Settings) -> bool:
+def ends_by_intention(config: TrainingConfig) -> bool:
     """Return whether a fit is meant to end at `max_iter`: without `tol`, or the schedule is made for it."""
-    return settings.tol is None or settings.schedule.learning_rate == "cosine"
+    return config.tol is None or config.schedule.learning_rate == "cosine"
 
 
-def ends(run: Run, value: float) -> bool:
+def ends(run: TrainingRun, value: float) -> bool:
     """Note the epoch that has run, and return whether one of the rules ends the fit with it."""
-    settings = run.settings
-    if settings.early_stopping and value < run.best:
+    config = run.problem.config
+    if config.early_stopping and value < run.best:
         run.best_weights = run.copy()
-    gained = settings.tol is None or value < run.best - settings.tol
+    gained = config.tol is None or value < run.best - config.tol
     run.epochs_without_gain = 0 if gained else run.epochs_without_gain + 1
     run.best = min(run.best, value)
     if run.stopped_by_tol and run.lower_rate():
@@ -288,8 +201,8 @@ def ends(run: Run, value: float) -> bool:
     return run.stopped_by_tol
 
 
-def _one_epoch(run: Run) -> float:
-    """Run it; return what is to fall, the loss or minus the validation score.
+def _one_epoch(run: TrainingRun) -> float:
+    """TrainingRun it; return what is to fall, the loss or minus the validation score.
 
     Whatever ends it early, `run` keeps the epochs before, and with Ctrl-C the steps of this one.
     """
@@ -310,7 +223,7 @@ def _one_epoch(run: Run) -> float:
     return objective if run.score is None else -run.score
 
 
-def _seen(run: Run, make_model: Callable[[Run], Any]) -> EpochEnd:
+def _seen(run: TrainingRun, make_model: Callable[[TrainingRun], Any]) -> EpochEnd:
     """Return what callbacks get to see."""
     schedule, last, n_steps = run.schedule, run.n_steps - 1, run.steps_of_epoch
     return EpochEnd(

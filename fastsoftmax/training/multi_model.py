@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from .._arrays.csr import SparseRows
 from ..backends import State, shortcuts_of
 from ..schedules import Schedule
-from .config import Settings
-from .epoch import Samples, blocks_of, check_rows, mean_over, order_of
+from .epoch import blocks_of, check_rows, mean_over, order_of
+from .problem import Problem
 
 # The weights of so many bytes are trained at once: with more they are read again in every step.
 _BYTES_OF_WEIGHTS = 1 << 28
@@ -24,12 +24,12 @@ class Penalties(NamedTuple):
     l1s: NDArray[np.float64]
 
 
-def models_at_once(settings: Settings, samples: Samples, state: State) -> int:
+def models_at_once(problem: Problem, state: State) -> int:
     """Return how many models go together; 1 where the backend or the data have no way for more."""
-    shortcuts = shortcuts_of(settings.backend.name)
+    shortcuts = shortcuts_of(problem.config.backend.name)
     if shortcuts is None or not hasattr(shortcuts, "sgd_epoch_of_models"):
         return 1
-    if isinstance(samples.X, SparseRows) or settings.rule.subgradient:
+    if isinstance(problem.samples.X, SparseRows) or problem.config.rule.subgradient:
         return 1
     of_a_model = state.coef.nbytes * (1 if state.coef_velocity is None else 2)
     return max(1, _BYTES_OF_WEIGHTS // max(1, of_a_model))
@@ -64,8 +64,7 @@ def kept_models(states: State, models: list[int], n_models: int) -> State:
 
 
 def epoch_of_models(
-    settings: Settings,
-    samples: Samples,
+    problem: Problem,
     states: State,
     penalties: Penalties,
     schedules: list[Schedule],
@@ -81,8 +80,9 @@ def epoch_of_models(
     ValueError
         If a row of `X` is not finite; the message names the row.
     """
-    backend: Any = shortcuts_of(settings.backend.name)
-    sampling, dtype = settings.sampling, states.coef.dtype
+    config, samples = problem.config, problem.samples
+    backend: Any = shortcuts_of(config.backend.name)
+    sampling, dtype = config.sampling, states.coef.dtype
     n_samples = len(samples)
     n_steps, size = sampling.n_steps(n_samples), min(sampling.batch_size, n_samples)
     order = order_of(samples, sampling, random)
@@ -91,7 +91,7 @@ def epoch_of_models(
     for start, stop, data, rows in blocks_of(samples, states, sampling, order, set()):
         of_block = np.ascontiguousarray(rates[:, start:stop])
         done = backend.sgd_epoch_of_models(
-            data, states, settings.rule, *penalties, rows, size, of_block, settings.n_threads
+            data, states, config.rule, *penalties, rows, size, of_block, config.n_threads
         )
         objectives[:, start:stop] = done
         lost = ~np.isfinite(done).any(axis=0)

@@ -1,5 +1,6 @@
 """Room for classes that were not there when training began."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,11 +19,12 @@ def grown_state(state: State, places: NDArray[np.int64], n_classes: int) -> Stat
 
 def grown_average(average: Average, places: NDArray[np.int64], n_classes: int) -> Average:
     """Return the average of more classes: new ones have been 0 in all steps."""
-    more = average.copy()
-    more.coef = grown(more.coef, places, n_classes)
-    if more.intercept is not None:
-        more.intercept = grown(more.intercept, places, n_classes)
-    return more
+    intercept = average.intercept
+    return replace(
+        average,
+        coef=grown(average.coef, places, n_classes),
+        intercept=None if intercept is None else grown(intercept, places, n_classes),
+    )
 
 
 def grown(array: NDArray[Any], places: NDArray[np.int64], n_classes: int) -> NDArray[Any]:

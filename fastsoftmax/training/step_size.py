@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from .._arrays.csr import SparseRows
 from .._arrays.memory_mapping import release
-from .._arrays.validation import as_native
 from .standardization import Standardization
 
 # Rows that are looked at, evenly spread over all, or as many as have so many numbers, and the numbers of
@@ -71,7 +70,8 @@ def root_mean_square(X: NDArray[Any] | SparseRows, among: NDArray[np.int64] | No
     """Return the root of the mean of |x|**2 over up to 4096 rows `among` others, all where it is None."""
     rows = np.arange(len(X)) if among is None else among
     at = positions(len(rows), X.shape[1])
-    return float(np.sqrt(squares_at(X, rows[at.looked_at], None, False).mean()))
+    with np.errstate(over="ignore", invalid="ignore"):
+        return float(np.sqrt(squares_at(X, rows[at.looked_at], None, False).mean()))
 
 
 class StepSizes(NamedTuple):
@@ -135,7 +135,9 @@ def heaviest(weights: NDArray[np.float64], n: int) -> NDArray[np.int64]:
 
 
 def _evenly(n: int, most: int) -> NDArray[np.int64]:
-    return np.unique(np.linspace(0, n - 1, min(n, most)).astype(np.int64))
+    if n <= most:
+        return np.arange(n)
+    return np.unique(np.linspace(0, n - 1, most).astype(np.int64))
 
 
 def squares_of(
@@ -147,15 +149,28 @@ def squares_of(
     weights: NDArray[np.float64] | None,
 ) -> Squares:
     """Return the squares of rows `among` others, of which there may be none; weights are of all of X."""
-    found, masses = [], []
     with np.errstate(over="ignore", invalid="ignore"):
-        for rows in (among[at.looked_at], among[at.heaviest]):
-            of_rows = np.ones(len(rows)) if weights is None else weights[rows]
-            squares = squares_at(X, rows, units, fit_intercept) if len(rows) else np.zeros(0)
-            found.append(of_rows * squares)
-            masses.append(of_rows.sum())
-        largest = np.concatenate(found).max(initial=0.0)
-        return Squares(float(found[0].sum()), float(masses[0]), float(largest))
+        squares, mass = _weighted_squares(X, among[at.looked_at], units, fit_intercept, weights)
+        weighted, largest = np.add.reduce(squares), np.maximum.reduce(squares, initial=0.0)
+        if len(at.heaviest):
+            heavy, _ = _weighted_squares(X, among[at.heaviest], units, fit_intercept, weights)
+            largest = np.maximum.reduce(heavy, initial=largest)
+    return Squares(float(weighted), mass, float(largest))
+
+
+def _weighted_squares(
+    X: NDArray[Any] | SparseRows,
+    rows: NDArray[np.int64],
+    units: Standardization | None,
+    fit_intercept: bool,
+    weights: NDArray[np.float64] | None,
+) -> tuple[NDArray[np.float64], float]:
+    """Return weight * |x|**2 of these rows, and the sum of their weights."""
+    squares = squares_at(X, rows, units, fit_intercept) if len(rows) else np.zeros(0)
+    if weights is None:
+        return squares, float(len(rows))
+    of_rows = weights[rows]
+    return of_rows * squares, float(np.add.reduce(of_rows))
 
 
 def from_curvature(
@@ -183,7 +198,9 @@ class RowSample:
 
     x: NDArray[np.float64] | None  # dense ones
     places: tuple[NDArray[np.int64], NDArray[Any], NDArray[np.float64]] | None  # of sparse ones
-    weights: NDArray[np.float64]
+    weights: NDArray[np.float64] | None  # None for ones
+    n_rows: int
+    mass: float  # the sum of the weights
     n_features: int
 
     @classmethod
@@ -196,34 +213,42 @@ class RowSample:
         weights: NDArray[np.float64] | None,
     ) -> Self:
         """Return the rows of X at `rows`; the weights are of all rows."""
-        of_rows = np.ones(len(rows)) if weights is None else weights[rows]
+        of_rows = None if weights is None else weights[rows]
+        mass = float(len(rows)) if of_rows is None else float(np.add.reduce(of_rows))
         if not isinstance(X, SparseRows):
-            return cls(_as_trained(X[rows], units, fit_intercept), None, of_rows, X.shape[1])
+            with np.errstate(over="ignore", invalid="ignore"):
+                x = _as_trained(X[rows], units, fit_intercept)
+            return cls(x, None, of_rows, len(rows), mass, X.shape[1])
         of_row, columns, values = X.take(rows).places(0, len(rows))
         if units is not None:
             values = values / units.scale[columns]
-        return cls(None, (of_row, columns, values), of_rows, X.shape[1])
-
-    @property
-    def mass(self) -> float:
-        """The sum of the weights."""
-        return float(self.weights.sum())
+        return cls(None, (of_row, columns, values), of_rows, len(rows), mass, X.shape[1])
 
     def multiply(self, v: NDArray[np.float64], offset: float) -> tuple[NDArray[np.float64], float]:
         """Return the sum of weight * (x, 1) (x, 1)' over the rows, times (v, offset).
 
-        Without a BLAS library, whose sums may depend on its threads.
+        Without a BLAS library, whose sums may depend on its threads, and a part of the rows at a time, so
+        that the products take little memory.
         """
         if self.places is not None:
             of_row, columns, values = self.places
-            u = self.weights * (
-                np.bincount(of_row, values * v[columns], len(self.weights)) + offset
-            )
-            back = np.bincount(columns, values * u[of_row], self.n_features)
-            return np.asarray(back, np.float64), float(u.sum())
+            u = np.bincount(of_row, values * v[columns], self.n_rows) + offset
+            if self.weights is not None:
+                u *= self.weights
+            of_columns = np.bincount(columns, values * u[of_row], self.n_features)
+            return np.asarray(of_columns, np.float64), float(np.add.reduce(u))
         assert self.x is not None
-        u = self.weights * (np.einsum("ij,j->i", self.x, v) + offset)
-        return np.asarray(np.einsum("ij,i->j", self.x, u)), float(u.sum())
+        back: NDArray[np.float64] = np.zeros(self.n_features)
+        of_intercept = 0.0
+        n_rows = max(1, _NUMBERS // self.n_features)
+        for i in range(0, len(self.x), n_rows):
+            x = self.x[i : i + n_rows]
+            u = np.add.reduce(x * v, axis=1) + offset
+            if self.weights is not None:
+                u *= self.weights[i : i + n_rows]
+            back += np.add.reduce(x * u[:, np.newaxis], axis=0)
+            of_intercept += float(np.add.reduce(u))
+        return back, of_intercept
 
 
 def largest_eigenvalue(
@@ -235,22 +260,18 @@ def largest_eigenvalue(
     """Return that of the mean of x x' by power iteration, from the sums that `multiply` returns."""
     v = np.random.default_rng(0).normal(size=n_features)  # no direction that data single out
     offset, value = float(fit_intercept), 0.0
-    for _ in range(_MOST_ITERATIONS):
-        with np.errstate(over="ignore", invalid="ignore"):
-            size = _norm(v, offset)
+    with np.errstate(over="ignore", invalid="ignore"):
+        size = float(np.sqrt(np.add.reduce(np.square(v)) + offset * offset))
+        for _ in range(_MOST_ITERATIONS):
             if not (0 < size < np.inf):
                 return size * size  # nothing but zeros, or numbers that have no squares
             v, of_intercept = multiply(v / size, offset / size)
             v, offset = v / mass, of_intercept / mass if fit_intercept else 0.0
-            before, value = value, _norm(v, offset)
-        if not value > (1 + _CLOSE) * before:
-            break
+            before, value = value, float(np.sqrt(np.add.reduce(np.square(v)) + offset * offset))
+            size = value
+            if not value > (1 + _CLOSE) * before:
+                break
     return float(f"{value:.{_DIGITS}g}")
-
-
-def _norm(v: NDArray[np.float64], offset: float) -> float:
-    """Return |(v, offset)|. A power of a number of Python, unlike a product, raises where it overflows."""
-    return float(np.sqrt(np.square(v).sum() + offset * offset))
 
 
 def squares_at(
@@ -259,15 +280,17 @@ def squares_at(
     units: Standardization | None,
     fit_intercept: bool,
 ) -> NDArray[np.float64]:
-    """Return |x|**2 of these rows, as training sees them, and 1 for the intercept."""
+    """Return |x|**2 of these rows, as training sees them, and 1 for the intercept.
+
+    What overflows is infinite; the caller has NumPy silent about it.
+    """
     if isinstance(X, SparseRows):
         return _squares_of_sparse(X.take(rows), units) + float(fit_intercept)
     squares = np.empty(len(rows))
     n_rows = max(_FEWEST_ROWS, _NUMBERS // X.shape[1])
     for i in range(0, len(rows), n_rows):
         x = _as_trained(X[rows[i : i + n_rows]], units, fit_intercept)
-        with np.errstate(over="ignore", invalid="ignore"):
-            squares[i : i + n_rows] = np.square(x).sum(axis=1)
+        squares[i : i + n_rows] = np.add.reduce(np.square(x), axis=1)
         release(X)
     return squares + float(fit_intercept)
 
@@ -276,21 +299,19 @@ def _as_trained(
     X: NDArray[Any], units: Standardization | None, fit_intercept: bool
 ) -> NDArray[np.float64]:
     """Return rows as training sees them."""
-    x = as_native(X, np.dtype(np.float64))
+    x = X.astype(np.float64, copy=False)
     if units is None:
         return x
-    with np.errstate(over="ignore", invalid="ignore"):
-        shift = units.mean if units.is_centred and fit_intercept else 0.0
-        return np.asarray((x - shift) / units.scale)
+    shift = units.mean if units.is_centred and fit_intercept else 0.0
+    return np.asarray((x - shift) / units.scale)
 
 
 def _squares_of_sparse(X: SparseRows, units: Standardization | None) -> NDArray[np.float64]:
     """The same at the cost of the values stored."""
     squares = np.zeros(len(X))
-    with np.errstate(over="ignore", invalid="ignore"):
-        for start, stop in X.blocks(_VALUES_AT_ONCE):
-            rows, columns, x = X.places(start, stop)
-            if units is not None:
-                x /= units.scale[columns]
-            squares[start:stop] = np.bincount(rows, x * x, stop - start)
+    for start, stop in X.blocks(_VALUES_AT_ONCE):
+        rows, columns, x = X.places(start, stop)
+        if units is not None:
+            x /= units.scale[columns]
+        squares[start:stop] = np.bincount(rows, x * x, stop - start)
     return squares

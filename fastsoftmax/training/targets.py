@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .._arrays import validation
-from .._arrays.labels import as_labels, encode, find_classes, joined, listed, positions_of
+from .._arrays.labels import as_labels, classes_of, indices_of, joined, listed, positions_of
 from .._arrays.validation import FloatArray
 
 # Rows of probabilities sum to 1 within this: float16 is no better with many classes.
@@ -70,12 +70,12 @@ def targets_of(
     ValueError, TypeError
         If something is not as described; the message names it.
     """
-    weights = None
+    weights = rows = of_samples = None
     if sample_weight is not None:
         double = np.dtype(np.float64)
         weights = validation.as_weights("sample_weight", sample_weight, (n_samples,), double)
-    rows = _rows_that_count(weights, "sample_weight")
-    of_samples = None if weights is None or np.ptp(weights[weights > 0]) == 0 else weights
+        rows = _rows_that_count(weights, "sample_weight")
+        of_samples = None if np.ptp(weights[weights > 0]) == 0 else weights
     if is_soft(y):
         values = as_probabilities(y, n_samples, dtype, rows, classes)
         if classes is None:
@@ -87,12 +87,14 @@ def targets_of(
                 f"y: expected {n_samples} labels, one for each row of X, got {len(labels)}"
             )
         if classes is None:
-            classes = find_classes(labels)
+            classes = classes_of(labels)
         elif grows:
             classes = joined(classes, labels)
-        values = encode(labels, classes)
+        values = indices_of(labels, classes)
     given = values
-    of_classes = class_weights_of(class_weight, classes, values, weights, rows, grows)
+    of_classes = None
+    if class_weight is not None:
+        of_classes = class_weights_of(class_weight, classes, values, weights, rows, grows)
     if of_classes is not None:
         of_targets = values @ of_classes if values.ndim == 2 else of_classes[values]
         weights = np.asarray(of_targets * (1 if weights is None else weights), np.float64)
@@ -142,8 +144,8 @@ def check_sorted(classes: ArrayLike) -> None:
         )
 
 
-def _rows_that_count(weights: NDArray[np.float64] | None, name: str) -> NDArray[np.int64] | None:
-    if weights is None or (weights > 0).all():
+def _rows_that_count(weights: NDArray[np.float64], name: str) -> NDArray[np.int64] | None:
+    if (weights > 0).all():
         return None
     rows = np.flatnonzero(weights > 0)
     if not len(rows):

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import float_states
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import scipy.sparse
 from float_states import STATES, control, state
 from paths import SUPPORT
+from step_algorithms import forced
 from variants import BACKENDS
 
 import fastsoftmax as fs
@@ -29,24 +31,25 @@ WEIGHTS = RNG.uniform(0.1, 3, N)
 
 
 def data_of(d, c):
-    """Short rows, panels and packed operands, with numbers so small that products are subnormal."""
+    """Return rows and labels, with numbers so small that products are subnormal."""
     X = RNG.normal(size=(N, d)).astype(np.float32)
     X[:, ::2] *= np.float32(1e-38)
     return X, RNG.integers(0, c, N)
 
 
 W = RNG.normal(size=(200, 60)).astype(np.float32)
-SHAPES = {"short rows": data_of(12, 5), "panels": data_of(200, 10), "packed": data_of(60, 60)}
+SHAPES = {"short_rows": data_of(12, 5), "panels": data_of(200, 10), "packed": data_of(60, 60)}
 SPARSE = scipy.sparse.csr_array(SHAPES["packed"][0])
 COEF = np.ones((10, 200), np.float32)
 SCALE = 1 / N
 TINY = LOGITS * np.float32(1e-38)
 
 
-def training(X, y, n_threads, backend="auto", **options):
+def training(X, y, n_threads, backend="auto", *, algorithm="", **options):
     options = {"max_iter": 2, "tol": None, "random_state": 0, "eta0": 0.1} | options
-    model = SoftmaxClassifier(n_jobs=n_threads, backend=backend, **options).fit(X, y)
-    model.partial_fit(X[:300], y[:300])
+    with forced(algorithm):
+        model = SoftmaxClassifier(n_jobs=n_threads, backend=backend, **options).fit(X, y)
+        model.partial_fit(X[:300], y[:300])
     return [
         *(model.coef_, model.intercept_, model.loss_curve_, model.predict_proba(X)),
         *(model.predict_log_proba(X), model.decision_function(X), model.score(X, y)),
@@ -67,7 +70,7 @@ def gradient_sum(n_threads):
 
 
 def search(n_threads):
-    X, y = SHAPES["short rows"]
+    X, y = SHAPES["short_rows"]
     found = fs.search(
         X,
         y,
@@ -82,7 +85,7 @@ def search(n_threads):
 
 
 def of_the_lecture(_):
-    X, y = SHAPES["short rows"]
+    X, y = SHAPES["short_rows"]
     return lecture.softmax_loss_vectorized(np.full((12, 5), 0.3), X, y, 0.01)
 
 
@@ -100,8 +103,8 @@ CALLS = {
     "penalty": lambda n: fs.penalty(TINY, 0.3, 0.1, n_threads=n),
     **{f"linear, {name}": lambda n, data=data: linear(*data, n) for name, data in SHAPES.items()},
     **{
-        f"training, {name}": lambda n, data=data: training(*data, n)
-        for name, data in SHAPES.items()
+        f"training, {name}": lambda n, name=name: training(*SHAPES[name], n, algorithm=name)
+        for name in SHAPES
     },
     "training, sparse": lambda n: training(SPARSE, SHAPES["packed"][1], n, alpha=1e-3),
     "training, standardized": lambda n: training(
@@ -132,7 +135,7 @@ def test_the_bits_of_a_call_are_those_of_the_default_state(call):
 
 @pytest.mark.parametrize("name", STATES)
 def test_on_every_backend(backend, name):
-    X, y = SHAPES["short rows"][0][:40], SHAPES["short rows"][1][:40]
+    X, y = SHAPES["short_rows"][0][:40], SHAPES["short_rows"][1][:40]
 
     def found():
         logits = LOGITS[:40]
@@ -193,9 +196,10 @@ def test_an_error_leaves_the_state_and_no_flag():
         assert control() == before
 
 
+FOLDERS = [str(SUPPORT), str(Path(__file__).parent)]
 TRAPS = """
 import sys
-sys.path.insert(0, {tests!r})
+sys.path[:0] = {folders!r}
 import numpy as np, float_states, fastsoftmax as fs
 import test_float_state as t
 libm = float_states.c_library()
@@ -210,14 +214,14 @@ except ValueError:
 
 
 def test_traps_do_not_spring():
-    program = TRAPS.format(tests=str(SUPPORT))
+    program = TRAPS.format(folders=FOLDERS)
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert (ran.returncode, ran.stdout) == (0, "True\n"), ran.stderr
 
 
 POOL = """
 import sys
-sys.path.insert(0, {tests!r})
+sys.path[:0] = {folders!r}
 import numpy as np, float_states
 import test_float_state as t
 logits = np.tile(t.LOGITS, (20, 1))
@@ -232,6 +236,6 @@ print(found == found[:1] * 6)
 
 @pytest.mark.parametrize("name", ["up", "flush to zero"])
 def test_the_bits_after_a_pool_has_begun_in_another_state(name):
-    program = POOL.format(tests=str(SUPPORT), state=name)
+    program = POOL.format(folders=FOLDERS, state=name)
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert (ran.returncode, ran.stdout) == (0, "True\n"), ran.stderr

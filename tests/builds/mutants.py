@@ -1,9 +1,10 @@
 """Bugs planted one by one in the kernels and the training loop, in a copy of the tree: do tests notice?
 
-    python tests/builds/mutants.py [NAME...]
+    python tests/builds/mutants.py [OPTION OF PYTEST...] [NAME...]
 
-Each is compiled and tested by itself, which takes minutes, until the first test fails. Prints which one
-that is; the exit code is 1 where a bug was not found, or where the code it changes is no longer there.
+With `--quick=always` it says what `make test` finds, with `--pairs` what `make test-all` does. Each is compiled
+and tested by itself, which takes minutes, until the first test fails. Prints which one that is; the exit code is
+1 where a bug was not found, or where the code it changes is no longer there.
 """
 
 import os
@@ -162,7 +163,7 @@ MUTANTS = [
     ),
     Mutant(
         "the mean of a last, smaller minibatch taken over a whole one",
-        "fastsoftmax/backends/compiled/epoch.pxi",
+        "fastsoftmax/backends/compiled/step_algorithm.pxi",
         "m.scale = 1.0 / batch.n",
         "m.scale = 1.0 / e.batch_size",
     ),
@@ -175,7 +176,7 @@ MUTANTS = [
     Mutant(
         "a step taken though its loss is not finite",
         "fastsoftmax/backends/compiled/step_packed.pxi",
-        "if isfinite(loss) or e.l2s != NULL:",
+        "if p.has_models or isfinite(loss):",
         "if True:",
     ),
     Mutant(
@@ -195,6 +196,36 @@ MUTANTS = [
         "fastsoftmax/backends/compiled/epoch.pxi",
         "(numbers[i - first] * <double>(i + 1))",
         "(numbers[i - first] * <double>i)",
+    ),
+    Mutant(
+        "the mean over a whole minibatch where the last one is smaller, in NumPy",
+        "fastsoftmax/backends/minibatches.py",
+        "                1.0 / len(rows),\n",
+        "                1.0 / batch_size,\n",
+    ),
+    Mutant(
+        "the weights of other rows",
+        "fastsoftmax/backends/minibatches.py",
+        "weights._replace(rows=weights.rows[rows])",
+        "weights._replace(rows=weights.rows[: len(rows)])",
+    ),
+    Mutant(
+        "an L1 penalty that forgets the rate",
+        "fastsoftmax/backends/minibatches.py",
+        "penalties.soft_threshold(coef, rate * rule.l1)",
+        "penalties.soft_threshold(coef, rule.l1)",
+    ),
+    Mutant(
+        "a label that keeps all of its mass when it is smoothed",
+        "fastsoftmax/backends/sample_weights.py",
+        "    t *= 1 - weights.smoothing\n",
+        "",
+    ),
+    Mutant(
+        "half of the gradient of L2",
+        "fastsoftmax/backends/penalties.py",
+        "W * W.dtype.type(2.0 * l2)",
+        "W * W.dtype.type(l2)",
     ),
 ]
 
@@ -235,11 +266,11 @@ def compile_copy():
         sys.exit(f"{output}\nmutants: this could not be compiled")
 
 
-def failing_test():
+def failing_test(options):
     """The first test that fails, or None."""
     _, output = run(
         *("-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", f"--timeout={SECONDS_OF_A_TEST}"),
-        *("--timeout-method=thread", "-k", SELECTION, *TESTS),
+        *("--timeout-method=thread", "-k", SELECTION, *options, *TESTS),
     )
     found = re.search(r"^(?:FAILED|ERROR) (\S.*?)(?: - |$)", output, re.MULTILINE)
     if found:
@@ -251,7 +282,7 @@ def failing_test():
     return f"{where[1]}::{where[2]} (hung or crashed)" if where else "the test process ended"
 
 
-def test_mutant(mutant):
+def test_mutant(mutant, options):
     path = COPY / mutant.file
     source = path.read_text()
     if source.count(mutant.old) != 1:
@@ -261,24 +292,26 @@ def test_mutant(mutant):
     try:
         if not mutant.file.endswith(".py"):
             compile_copy()
-        found = failing_test()
+        found = failing_test(options)
     finally:
         path.write_text(source)
     print(f"{mutant.name} ({mutant.file}): {found or 'NOT FOUND'}", flush=True)
     return found is not None
 
 
-def main(names):
+def main(arguments):
+    options = [word for word in arguments if word.startswith("-")]
+    names = [word for word in arguments if not word.startswith("-")]
     unknown = set(names) - {mutant.name for mutant in MUTANTS}
     if unknown:
         sys.exit(f"mutants: no such one: {', '.join(sorted(unknown))}")
     copy_of_the_tree()
     chosen = [mutant for mutant in MUTANTS if not names or mutant.name in names]
     compile_copy()
-    unchanged = failing_test()
+    unchanged = failing_test(options)
     if unchanged:
         sys.exit(f"mutants: without any of them, there fails {unchanged}")
-    n_found = sum([test_mutant(mutant) for mutant in chosen])
+    n_found = sum([test_mutant(mutant, options) for mutant in chosen])
     print(f"{n_found} of {len(chosen)} were found")
     return 0 if n_found == len(chosen) else 1
 

@@ -47,7 +47,7 @@ def of_python(report):
 def of_gcov():
     """The same of C and Cython. A header is compiled several times: a line ran where one of them did."""
     counts = {}
-    for data in Path("build").glob("temp*/**/*.gcda"):
+    for data in Path("build").glob("objects/**/*.gcda"):
         told = subprocess.run(
             ["gcov", "--json-format", "--stdout", str(data)], capture_output=True, check=True
         )

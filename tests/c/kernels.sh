@@ -6,13 +6,14 @@ flags=($COMMON $RELEASE -Icsrc)
 unit=csrc/kernels/kernel_table.c
 dispatch=(csrc/kernels/dispatch.c)
 
+# What lacks a program ends with 77, as autotools have it for a test that is skipped.
 need() { # PACKAGES PROGRAM...
     local packages=$1 program
     shift
     for program in "$@"; do
         command -v "$program" >/dev/null || {
             echo "${0##*/}: needs $program; on Debian and Ubuntu: apt install $packages" >&2
-            exit 1
+            exit 77
         }
     done
 }

@@ -19,7 +19,7 @@ from fastsoftmax import (
 )
 from fastsoftmax.classifier import grid_search as searching_module
 from fastsoftmax.training import multi_model as several_module
-from fastsoftmax.training.loop import hold_out
+from fastsoftmax.training.holdout import hold_out
 from fastsoftmax.training.targets import targets_of
 
 RATES, REGS = [0.3, 0.01, 0.1], [0.0, 1e-3, 0.5]

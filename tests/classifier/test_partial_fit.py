@@ -2,7 +2,7 @@
 
 import pickle
 import warnings
-from copy import deepcopy
+from copy import copy, deepcopy
 
 import numpy as np
 import pytest
@@ -138,6 +138,20 @@ def test_hard_streams_are_no_divergence(rng):
     model.partial_fit(10 * X[:1], [3])  # one row far away
     model.partial_fit(X, y, sample_weight=np.full(300, 1e4))
     model.set_params(penalty="l2", alpha=10.0).partial_fit(X, y)
+
+
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_a_chunk_that_diverges_leaves_the_average_as_it_was(backend, dtype, data, fit_intercept):
+    X, y = data[0].astype(dtype), data[1]
+    options = OPTIONS | {"backend": backend, "average": True, "fit_intercept": fit_intercept}
+    model = SoftmaxClassifier(**options | {"eta0": 0.1}).partial_fit(X, y).partial_fit(X, y)
+    expected = deepcopy(model).partial_fit(X, y)
+    with pytest.raises(DivergenceError):
+        model.partial_fit(dtype(1e6) * X, y)
+    copy(model).partial_fit(2 * X, y)  # a shallow copy is another model
+    model.partial_fit(X, y)
+    np.testing.assert_array_equal(model.coef_, expected.coef_)
+    np.testing.assert_array_equal(model.intercept_, expected.intercept_)
 
 
 # Weights set by hand -----------------------------------------------------------------------------------

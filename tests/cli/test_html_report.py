@@ -140,7 +140,7 @@ def test_the_speeds_are_those_of_the_record(run):
     expected = []
     for result in record["results"]:
         seconds = result["median_epoch_seconds"]
-        assert rows[result["backend"]]["time of an epoch"] == duration(seconds)
+        assert rows[result["backend"]]["time per epoch"] == duration(seconds)
         expected += [
             seconds,
             result["samples_per_second"],
@@ -179,7 +179,7 @@ def test_rows_that_were_packed_are_said_to_be(run):
     for bandwidth, are_packed in ((1e9, True), (None, False)):
         rows["bandwidth"] = bandwidth
         assert (words in render(record)) is are_packed
-        assert ("read where they lie" in render(record)) is not are_packed
+        assert ("read in place" in render(record)) is not are_packed
 
 
 def test_the_losses_are_those_of_the_record_and_the_same(run):
@@ -274,7 +274,7 @@ def test_a_backend_timed_on_a_sample_is_extrapolated(monkeypatch, tmp_path):
     text, record = made(tmp_path, *SHAPE)
     page = Page(text)
     assert record["profiles"][0]["n_rows"] == 100
-    assert page.table("speed-table")["naive"]["time of an epoch"].startswith("~")
+    assert page.table("speed-table")["naive"]["time per epoch"].startswith("~")
     seconds = 3 * record["profiles"][0]["seconds"] / record["profiles"][0]["n_epochs"]
     assert float(page.table("phases-table")["whole epoch"]["~naive"]) == pytest.approx(
         1e3 * seconds, rel=6e-3

@@ -44,7 +44,10 @@ def test_a_table(capsys, monkeypatch, backend):
     monkeypatch.setattr(machine, "load", lambda: None)  # of a busy machine there is a note
     assert main([*SMALL, "--backend", backend]) == 0
     printed = capsys.readouterr().out.splitlines()
-    assert printed[0].startswith(f"{backend}: 300x20x3, float32, batch size 128, 2 epochs;")
+    algorithm = " (short_rows)" if backend == "compiled" else ""
+    assert printed[0].startswith(
+        f"{backend}{algorithm}: 300x20x3, float32, batch size 128, 2 epochs;"
+    )
     titles = "phase ms per epoch share GFLOP/s GB/s of peak limit"
     assert " ".join(printed[2].split()) == titles
     assert any(line.startswith("total ") for line in printed)
@@ -83,7 +86,7 @@ def test_json_on_standard_output_is_all_there_is(capsys):
 def test_own_data(capsys, arrays, names):
     options = [str(arrays / name) if "." in name else name for name in names]
     assert main(["profile", *options, "--epochs", "1"]) == 0
-    assert "compiled: 90x7x3, uint8" in capsys.readouterr().out
+    assert "compiled (short_rows): 90x7x3, uint8" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -101,10 +104,10 @@ def test_own_data(capsys, arrays, names):
         (["--data", "objects.npy", "--labels", "y.npy"], "argument --data: "),
         (["--data", "X.npy", "--labels", "good.npz"], "argument --labels: expected a .npy file"),
         (["--data", "good.npz", "--labels", "y.npy"], "argument --labels: a .npz file has its"),
-        (["--labels", "y.npy"], "argument --labels: there is no --data"),
+        (["--labels", "y.npy"], "argument --labels: needs --data"),
         (
             ["--data", "good.npz", "--dtype", "float32"],
-            "argument --dtype: it is that of the arrays",
+            "argument --dtype: with --data it is that of",
         ),
         (["--plot", "p.unknown"], "argument --plot: expected a file name that ends in one of"),
         (["--trace", "no/such/folder/t.json"], "argument --trace: there is no folder"),

@@ -236,4 +236,4 @@ def test_a_bar_is_asked_for_where_rich_is_there(flowers, monkeypatch):
 
 def test_a_best_one_that_still_learns_is_said(flowers, capsys):
     assert searched("--learning-rates 1e-3 --regs 0 --epochs 3") == 0
-    assert "had not converged when 3 epochs had run" in " ".join(capsys.readouterr().out.split())
+    assert "had not converged after 3 epochs" in " ".join(capsys.readouterr().out.split())

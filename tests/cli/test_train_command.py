@@ -257,6 +257,38 @@ def test_a_warm_start_takes_labels_that_the_model_has_not_seen(capsys, here, sha
     assert new.partial_fit(X[:2], [1, 78]).classes_.tolist() == [*range(10), 77, 78]
 
 
+def test_a_model_whose_weights_were_set_by_hand(capsys, here):
+    X, y = datasets.load("train.npz")[:2]
+    trained = load("digits.npz")
+    model = SoftmaxClassifier(random_state=0, max_iter=2)
+    for name in ("classes_", "coef_", "intercept_"):
+        setattr(model, name, getattr(trained, name).tolist())
+    model.save("by_hand.npz")
+    np.save("X.npy", X)
+    for command in (
+        ("evaluate", "train.npz"),
+        ("predict", "X.npy"),
+        ("plot", "confusion", "train.npz"),
+    ):
+        found = [
+            output_of(capsys, command[0], "--model", name, *command[1:])
+            for name in ("by_hand.npz", "digits.npz")
+        ]
+        assert found[0] == found[1]
+    assert "one epoch" in error_of(capsys, "plot", "--model", "by_hand.npz", "loss", code=1)
+    arguments = ("train", "train.npz", "--warm-start-from", "by_hand.npz", "--model")
+    for options in ((), ("--validation-fraction", 0.3), ("--early-stopping",)):
+        out = output_of(capsys, *arguments, "m.npz", "--force", *options)
+        assert re.search(r"^training +2 epochs", out, re.MULTILINE)
+    output_of(capsys, *arguments, "m.npz", "--force")
+    expected = model.set_params(warm_start=True).fit(X, y)
+    np.testing.assert_array_equal(load("m.npz").coef_, expected.coef_)
+    assert load("m.npz").loss_curve_ == expected.loss_curve_
+    np.savez("more.npz", X=X, y=y + 1)
+    message = error_of(capsys, "train", "more.npz", *arguments[2:], "n.npz", code=1)
+    assert "the label 10 is not among the model's classes" in message
+
+
 @pytest.mark.parametrize("unit", ["D", "ns"])
 def test_labels_that_are_dates_are_written_as_text(capsys, here, unit):
     days = np.array(["1969-07-20", "2020-02-29"], f"M8[{unit}]")
@@ -276,7 +308,7 @@ def test_labels_that_are_dates_are_written_as_text(capsys, here, unit):
 
 def test_a_fit_that_ends_at_its_epochs_says_so_in_the_words_of_the_command_line(capsys, here):
     out = output_of(capsys, "train", "train.npz", "--model", "m.npz", "--epochs", 2)
-    assert "There was more to gain when 2 epochs had run" in out
+    assert "Training stopped after 2 epochs before it converged" in out
     assert "--standardize" in out
     assert "max_iter" not in out
     assert max(map(len, out.splitlines())) <= 88
@@ -297,7 +329,7 @@ def test_other_warnings_are_notes_at_the_end(capsys, here, monkeypatch):
     monkeypatch.setattr(SoftmaxClassifier, "fit", warning_fit)
     out = output_of(capsys, "train", "train.npz", "--model", "m.npz", "--epochs", 2)
     assert out.count("\n\nthe CPU is hot\n\n") == 1
-    assert "There was more to gain" in out
+    assert "before it converged" in out
 
 
 def test_verbose_prints_a_line_for_every_epoch(capsys, here):
@@ -449,15 +481,15 @@ def test_a_training_that_stopped_goes_on_from_its_checkpoint(capsys, here, monke
             raise KeyboardInterrupt
         return one_epoch(run, *rest)
 
-    one_epoch = loop.Run.epoch
-    monkeypatch.setattr(loop.Run, "epoch", interrupted)
+    one_epoch = loop.TrainingRun.epoch
+    monkeypatch.setattr(loop.TrainingRun, "epoch", interrupted)
     err = error_of(capsys, *kept, code=130)
     assert err == (
-        "fastsoftmax train: interrupted; the same command with --resume goes on from state.npz\n"
+        "fastsoftmax train: interrupted; the same command with --resume continues from state.npz\n"
     )
     assert not Path("m.npz").exists()
-    monkeypatch.setattr(loop.Run, "epoch", one_epoch)
-    assert "--resume goes on from it" in error_of(capsys, *kept)
+    monkeypatch.setattr(loop.TrainingRun, "epoch", one_epoch)
+    assert "--resume continues from it" in error_of(capsys, *kept)
     err = error_of(capsys, *kept, "--resume", "--epochs", 13)
     assert "other --epochs (there 12, here 13)" in err
     out = output_of(capsys, *kept, "--resume")
@@ -636,7 +668,7 @@ def test_sparse_data_may_lack_the_last_features(capsys, here):
         (("--model", "digits.npz", "none.csv"), 1, "none.csv: no such file"),
         (("--model", "digits.npz", "none"), 1, "none: no such file or folder"),
         (("--model", "digits.npz", "strange"), 1, "known format; --format names one of cifar"),
-        (("--model", "digits.npz", "wide.npy"), 1, "got 65; --target says which column"),
+        (("--model", "digits.npz", "wide.npy"), 1, "got 65; --target names the column"),
         (("--model", "none.npz", "images.npy"), 1, "none.npz: no such file"),
         (("--model", "images.npy", "images.npy"), 2, "--model: expected a file name that ends in"),
         (("--model", "train.npz", "images.npy"), 1, "train.npz: "),
@@ -740,10 +772,10 @@ def test_many_classes_are_told_by_their_commonest_errors(capsys, here):
     SoftmaxClassifier(max_iter=50, eta0=5.0, tol=None).fit(X, y).save("m.npz")
     np.savez("many.npz", X=X, y=np.where(y == 7, 9, y))
     out = output_of(capsys, "evaluate", "--model", "m.npz", "many.npz")
-    table, note = out.split("Most often mixed up:\n")[1].split("\n\n")
+    table, note = out.split("Most common confusions:\n")[1].split("\n\n")
     assert table.splitlines() == [
-        "true class  taken for  samples",
-        "9                   7        3",
+        "true class  predicted as  samples",
+        "9                      7        3",
     ]
     assert note.startswith("--plot FILE")
     assert "precision" not in out
@@ -769,7 +801,7 @@ def test_names_that_begin_alike_are_never_headings_cut_to_the_same(capsys, here,
         monkeypatch.setattr(evaluate, "width_of_output", lambda columns=width: columns)
         out = output_of(capsys, *arguments)
         assert ("true \\ predicted" in out) is has_matrix
-        assert ("Most often mixed up:" in out) is not has_matrix
+        assert ("Most common confusions:" in out) is not has_matrix
 
 
 def test_a_confusion_matrix_of_too_many_classes_is_one_line(capsys, here):

@@ -9,6 +9,7 @@ from time import monotonic, sleep
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse
 from dask_cases import (
     C,
     D,
@@ -305,6 +306,82 @@ def test_warm_starts_take_new_classes(client):
     assert len(model.coef_) == C > len(coef)
 
 
+def by_hand(make, client, trained, **parameters):
+    """A model whose weights somebody has set, as lists."""
+    model = make(client, **parameters)
+    for name in ("classes_", "coef_", "intercept_"):
+        setattr(model, name, getattr(trained, name).tolist())
+    return model
+
+
+@pytest.mark.parametrize("make", [local_sgd, synchronous])
+def test_weights_set_by_hand(client, make, tmp_path):
+    X, y = made_up()
+    trained = alone().fit(X, y)
+    model = by_hand(make, client, trained, batch_size=20)
+    assert model.n_features_in_ == D
+    for method in ("predict", "predict_proba", "predict_log_proba", "decision_function"):
+        lazy, at_once = getattr(model, method)(cut(X)), getattr(model, method)(X)
+        np.testing.assert_array_equal(lazy.compute(), getattr(trained, method)(X))
+        np.testing.assert_array_equal(at_once, getattr(trained, method)(X))
+    assert model.score(cut(X), cut(y)) == model.score(X, y) == trained.score(X, y)
+    model.save(tmp_path / "model.npz")
+    for local in (model.to_local(), fastsoftmax.load(tmp_path / "model.npz")):
+        np.testing.assert_array_equal(local.predict(X), trained.predict(X))
+        np.testing.assert_array_equal(local.partial_fit(X, y).classes_, trained.classes_)
+    expected = make(client, batch_size=20).fit(
+        *(cut(X), cut(y)), None, trained.coef_, trained.intercept_
+    )
+    for goes_on in (model, copy(model), deepcopy(model), pickle.loads(pickle.dumps(model))):
+        goes_on.set_params(client=client, warm_start=True).fit(cut(X), cut(y))
+        assert_same_bits(goes_on, expected)
+    again = by_hand(make, client, trained, warm_start=True)
+    with pytest.raises(ValueError, match=r"^y: the label .*4.* is not among the classes"):
+        again.fit(cut(X), cut(y + 1))
+
+
+@pytest.mark.parametrize("change", ["in place", "by assignment"])
+def test_weights_of_a_fitted_model_that_are_replaced(client, change):
+    X, y = made_up()
+    model = synchronous(client, batch_size=20, average=True).fit(cut(X), cut(y))
+    expected = alone(batch_size=20, average=True).fit(X, y)
+    before = model.predict_proba(cut(X))  # of the weights as they were when it was asked for
+    probabilities = expected.predict_proba(X)
+    for each in (model, expected):
+        if change == "in place":
+            each.coef_ *= 0.5
+        else:
+            each.coef_ = (0.5 * each.coef_).tolist()
+    np.testing.assert_allclose(before.compute(), probabilities, rtol=1e-9)
+    after = model.predict_proba(cut(X)).compute()
+    np.testing.assert_allclose(after, expected.predict_proba(X), rtol=1e-9)
+    for each, rows in ((model, (cut(X), cut(y))), (expected, (X, y))):
+        each.set_params(warm_start=True).fit(*rows)
+    assert_same_model(model, expected)
+
+
+def test_bad_weights_set_by_hand_are_named_before_they_travel(client):
+    X, y = made_up()
+    trained = alone().fit(X, y)
+    model = by_hand(synchronous, client, trained, batch_size=20, warm_start=True)
+
+    def assert_refused(error, message):
+        for call in (
+            lambda: model.predict(cut(X)),
+            lambda: model.score(cut(X), cut(y)),
+            lambda: model.fit(cut(X), cut(y)),
+        ):
+            with pytest.raises(error, match=message):
+                call()
+
+    model.intercept_ = np.zeros(2)
+    assert_refused(ValueError, r"^intercept_: expected shape \(4,\), got \(2,\)$")
+    model.intercept_, model.coef_ = np.zeros(C), np.zeros(D)
+    assert_refused(ValueError, r"^coef_: expected shape \(4, n_features\), got \(6,\)$")
+    del model.classes_, model.intercept_
+    assert_refused(fastsoftmax.NotFittedError, "has coef_, but no classes_ and no intercept_")
+
+
 def test_the_local_one_goes_on_with_new_classes(model):
     X, y = made_up()
     assert model.to_local().partial_fit(X, y + 1).classes_.tolist() == [*range(C + 1)]
@@ -328,6 +405,35 @@ def test_max_iter_warns_as_the_local_one_does(client):
     with pytest.warns(fastsoftmax.ConvergenceWarning, match="max_iter") as seen:
         model.fit(cut(X), cut(y))
     assert [warning.filename for warning in seen] == [__file__]
+
+
+@pytest.mark.parametrize("make", [local_sgd, synchronous])
+@pytest.mark.parametrize("convert", [np.asarray, scipy.sparse.csr_matrix])
+def test_small_features_are_warned_of_as_by_the_local_one(client, make, convert):
+    X, y = made_up()
+    X[0] = np.nan
+    weight = np.arange(N) != 0.0  # of a weight of 0, what is not looked at
+    options = {"tol": 1e-4, "max_iter": 30, "batch_size": N, "eta0": 1e-3}
+    message = r"^fit stopped by tol after \d+ epochs, but .*\(.* is 2\.\de-06\).*: use standardize"
+
+    def given(scale):
+        return cut(convert(X * scale)), cut(y), cut(weight)
+
+    model = make(client, **options)
+    with pytest.warns(fastsoftmax.ConvergenceWarning, match=message) as seen:
+        model.fit(*given(1e-6))
+    assert [warning.filename for warning in seen] == [__file__]
+    with pytest.warns(fastsoftmax.ConvergenceWarning, match=message) as of_local:
+        alone(**options).fit(convert(X * 1e-6), y, weight)
+    if make is synchronous:  # whose steps are the same
+        assert str(seen[0].message) == str(of_local[0].message)
+    # As the local one, it says nothing where rows are not small or the advice is taken.
+    for parameters, scale in (
+        ({"tol": 1}, 1),
+        ({"fit_intercept": False}, 1e-6),
+        ({"standardize": True, "tol": 1}, 1e-6),
+    ):
+        make(client, **options | parameters).fit(*given(scale))
 
 
 def test_nothing_stays_on_the_cluster(client):

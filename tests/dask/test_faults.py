@@ -455,6 +455,59 @@ def test_a_worker_joins(site, mode, tmp_path):
     first.wait()
 
 
+@pytest.fixture
+def without_package(tmp_path):
+    """A folder in which there is no such package for a process that starts there."""
+    (tmp_path / "fastsoftmax.py").write_text("raise ModuleNotFoundError('No fastsoftmax')")
+    return tmp_path
+
+
+@pytest.mark.parametrize("others_die", [False, True])
+@pytest.mark.parametrize("mode", first_of("local, read anew", "synchronous", "local"))
+def test_a_worker_without_the_package_joins(site, without_package, monkeypatch, mode, others_die):
+    monkeypatch.setattr(cluster_module, "_SECONDS_WITHOUT_WORKERS", 0.5)
+    joined = []
+
+    def come():
+        before = set(site.client.scheduler_info(n_workers=-1)["workers"])
+        site.processes.append(
+            start("dask_worker", site.cluster.scheduler_address, *ALONE, folder=without_package)
+        )
+
+        def has_come():
+            joined[:] = set(site.client.scheduler_info(n_workers=-1)["workers"]) - before
+            return bool(joined)
+
+        until(has_come, 30)
+
+    def callback(end):
+        if end.epoch == 2:
+            come()
+        if end.epoch == 3 and others_die:
+            for process in site.processes[:-1]:
+                process.kill()
+
+    model = classifier(site, mode, callbacks=callback)
+    try:
+        if others_die:
+            # It may have closed itself at a task before anybody looks.
+            with pytest.raises(ClusterError, match=r"^training stopped after epoch 3: ") as caught:
+                model.fit(*collections())
+            message = str(caught.value)
+        else:
+            with pytest.warns(UserWarning, match="fit has gone on without it$") as seen:
+                model.fit(*collections())
+            message = str(seen[0].message)
+            assert [warning.filename for warning in seen] == [__file__]
+        assert_as_undisturbed(model, mode, 3 if others_die else N_EPOCHS)
+        expected = f"fastsoftmax cannot be imported on {joined[0]} (No fastsoftmax): install it on"
+        assert expected in message
+    finally:
+        last = site.processes.pop()
+        last.kill()
+        last.wait()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", first_of("synchronous", "local, read anew"))
 def test_a_worker_stops_for_a_while(site, mode):
@@ -515,9 +568,8 @@ def test_the_scheduler_is_lost(remote, mode, moment):
 
 
 @pytest.mark.parametrize("place", ["scheduler", "worker"])
-def test_a_process_without_the_package(tmp_path, place):
-    (tmp_path / "fastsoftmax.py").write_text("raise ModuleNotFoundError('No fastsoftmax')")
-    folders, file = {place: tmp_path}, tmp_path / "scheduler.json"
+def test_a_process_without_the_package(without_package, place):
+    folders, file = {place: without_package}, without_package / "scheduler.json"
     ends = "--scheduler-file", str(file)
     processes = [
         start("dask_scheduler", *ends, "--port", "0", folder=folders.get("scheduler")),

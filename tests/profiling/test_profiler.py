@@ -28,9 +28,9 @@ def problem(rng, n=300, d=40, c=5, dtype=np.float32):
     return rng.normal(size=(n, d)).astype(dtype), np.arange(n) % c
 
 
-@pytest.mark.parametrize("shape", [(300, 40, 5), (300, 40, 60)], ids=["few", "many"])
 @pytest.mark.parametrize("n_jobs", [1, 2])
-def test_the_phases_add_up_to_the_whole(backend, shape, n_jobs, rng):
+def test_the_phases_add_up_to_the_whole(trainer, n_jobs, rng):
+    backend, shape = trainer.backend, (300, 40, 5)
     X, y = problem(rng, *shape)
     model = SoftmaxClassifier(backend=backend, n_jobs=n_jobs, max_iter=3, tol=None)
     with profile() as p:
@@ -39,6 +39,7 @@ def test_the_phases_add_up_to_the_whole(backend, shape, n_jobs, rng):
     assert sum(time.share for time in p.times) == pytest.approx(1)
     assert all(time.seconds >= 0 for time in p.times)
     assert [e[:1] + e[3:7] for e in p.epochs] == [(backend, *shape[:2], shape[2], 2)] * 3
+    assert {e.step_algorithm for e in p.epochs} == {trainer.algorithm}
     names = {time.name for time in p.times}
     assert names >= {BETWEEN, OUTSIDE, "gather and convert"}
     assert names >= ({recorder.TOGETHER} if backend == "naive" else SEPARATE)
@@ -169,7 +170,12 @@ def test_the_work_of_an_epoch():
     pixels = work_of(epoch._replace(bytes_of_value=1, is_converted=True))
     assert pixels["gather and convert"] == (0, 2000, 2000)
     assert pixels["scores"] == (20_000, 8000, 0)
-    large = epoch._replace(n_features=1000, n_classes=1000, dtype="float64", n_values=1e5)
+    packed = work_of(epoch._replace(step_algorithm="packed"))
+    assert packed["gather and convert"] == (0, 8000, 8000)
+    assert packed["scores"] == (20_000, 8000, 0)
+    large = epoch._replace(
+        step_algorithm="packed", n_features=1000, n_classes=1000, dtype="float64", n_values=1e5
+    )
     large = work_of(large._replace(bytes_of_value=8))
     weights = 10 * 1000 * 1000 * 8
     assert large["gather and convert"] == (0, 800_000, 800_000)

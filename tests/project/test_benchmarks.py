@@ -121,18 +121,22 @@ def test_a_soak_too_short_is_refused(length):
     assert "expected more than 0 minutes, 50 rounds or more" in ran.stderr
 
 
-GUARD = """
-import sys
-from benchmarks import guard, guard_cases
+SMALL = """
+import importlib, sys
+from benchmarks import guard_cases
 vars(guard_cases).update(guard_cases.TINY)
-sys.exit(guard.main())
+sys.exit(importlib.import_module(f"benchmarks.{sys.argv.pop(1)}").main())
 """
 
 
-def guard(*arguments):
+def small(module, *arguments):
     """Of tiny sizes, in a process of its own, as it confines the one that it runs in."""
-    command = [sys.executable, "-c", GUARD, *map(str, arguments)]
+    command = [sys.executable, "-c", SMALL, module, *map(str, arguments)]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=110)
+
+
+def guard(*arguments):
+    return small("guard", *arguments)
 
 
 @pytest.fixture
@@ -225,3 +229,29 @@ def test_a_bad_table_is_one_line(table, arguments, message):
     )
     assert message in ran.stderr
     assert "Traceback" not in ran.stderr
+
+
+def test_the_history_keeps_a_file_for_each_version(tmp_path):
+    import fastsoftmax
+
+    machine = {"cpu": "another"}
+    for version, ratio in (("0.0.10", 3.5), ("0.0.9", 2.0)):
+        text = json.dumps(
+            {"version": version, "date": "2020-01-01", "machine": machine, "ratios": {"r": ratio}}
+        )
+        (tmp_path / f"{version}.json").write_text(text)
+    ran = small("history", "--only", "cross_entropy", "--rounds", 1, "--folder", tmp_path)
+    assert ran.returncode == 0, ran.stderr
+    written = json.loads((tmp_path / f"{fastsoftmax.__version__}.json").read_text())
+    assert written["ratios"].keys() == {
+        "softmax_cross_entropy 16x10",
+        "linear_cross_entropy 16x8x3",
+    }
+    assert all(ratio > 0 for ratio in written["ratios"].values())
+    assert written["machine"]["cpus"] >= 1
+    page = (tmp_path / "README.md").read_text()
+    assert f"| ratio | 0.0.9 | 0.0.10 | {fastsoftmax.__version__} |" in page
+    assert "| r | 2 | 3.5 |  |" in page
+    ran = small("history", "--only", "no such ratio", "--folder", tmp_path)
+    assert (ran.returncode, ran.stderr.count("Traceback")) == (2, 0)
+    assert "--only" in ran.stderr

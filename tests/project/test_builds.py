@@ -107,9 +107,9 @@ def test_bugs_are_planted_in_a_copy_that_the_next_run_mends(script, monkeypatch,
     monkeypatch.setattr(
         mutants, "compile_copy", lambda: seen.extend([original.read_text(), planted.read_text()])
     )
-    monkeypatch.setattr(mutants, "failing_test", lambda: "a test")
+    monkeypatch.setattr(mutants, "failing_test", lambda options: "a test")
     mutants.copy_of_the_tree()
-    mutants.test_mutant(mutant)
+    mutants.test_mutant(mutant, [])
     assert [mutant.new in text for text in seen] == [False, True]
     # As a run that is killed leaves it, and a file that has been renamed since.
     planted.write_text(seen[1])

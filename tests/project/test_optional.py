@@ -56,7 +56,7 @@ def test_commands_say_what_is_broken_and_go_on(broken):
     assert "numba: not available: SystemError: initialization failed;" in text
     options = ("--backend", "vectorized", "--peers", "--json", "p.json")
     printed, _ = broken(packages, "-m", "fastsoftmax", "profile", *shape, *options)
-    assert re.search(r"^NumPy: .* ms an epoch$", printed, re.MULTILINE)
+    assert re.search(r"^NumPy: .* ms per epoch$", printed, re.MULTILINE)
     why = "SystemError: initialization failed; pip install --upgrade"
     assert f"scikit-learn: not available: {why} scikit-learn\n" in printed
     assert f"PyTorch: not available: {why} torch\n" in printed

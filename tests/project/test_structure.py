@@ -2,12 +2,14 @@
 
 import ast
 import inspect
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from paths import SUPPORT
+from pages import blocks
+from paths import ROOT, SUPPORT
 from variants import BACKENDS
 
 import fastsoftmax
@@ -122,7 +124,7 @@ def test_auto_is_the_first_one_that_is_available(monkeypatch):
 
 
 # The rooms of the package from the lowest to the highest: each may import those above it in this list, and
-# itself. ARCHITECTURE.md shows them in this order.
+# itself. The picture in ARCHITECTURE.md is compared with it.
 ROOMS = (
     ("_version", "_optional", "exceptions"),
     ("_arrays",),
@@ -161,6 +163,30 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 def test_every_file_has_a_room():
     assert {room_of(file.relative_to(PACKAGE).parts) for file in FILES} == LEVEL.keys()
+
+
+PAGE = ROOT / "ARCHITECTURE.md"
+
+
+def rooms_of_the_picture():
+    """The rooms of each level of the picture, whose levels are between horizontal lines."""
+    _, picture = next(iter(blocks(PAGE, "text")))
+    levels = re.split(r"^[┌├└].*\n", picture, flags=re.MULTILINE)
+    return tuple(tuple(re.findall(r"^│ (\w+)", level, re.MULTILINE)) for level in levels[1:-1])
+
+
+def test_the_page_shows_the_rooms_in_their_order():
+    assert rooms_of_the_picture() == ROOMS
+
+
+def test_the_page_names_files_that_exist():
+    text = PAGE.read_text("utf-8")
+    walk = [code for _, code in blocks(PAGE, "text")][1]
+    named = re.findall(r"`([\w./*]+/[\w.*]*)`", text) + re.findall(r"[\w./*]+/[\w*]+\.\w+", walk)
+    assert len(named) > 20
+    for path in named:
+        found = [*ROOT.glob(path), *PACKAGE.glob(path), *(ROOT / "csrc").glob(path)]
+        assert found or list((ROOT / "tests").glob(path)), path
 
 
 def test_few_modules_stand_outside_of_folders():

@@ -53,7 +53,8 @@ def of_training(case, layout="contiguous", n_threads=1, **changed):
     X, y = lay(case.X), lay(case.y)
     weight = None if case.sample_weight is None else lay(case.sample_weight)
     model = f.SoftmaxClassifier(**case.parameters | {"n_jobs": n_threads} | changed)
-    model.fit(X, y, weight)
+    with case.forced(X):
+        model.fit(X, y, weight)
     return {
         "coef": model.coef_,
         "intercept": model.intercept_,

@@ -12,6 +12,7 @@ import re
 
 import numpy as np
 import scipy.sparse
+from step_algorithms import forced
 
 import fastsoftmax as f
 from fastsoftmax.backends import get_backend
@@ -26,7 +27,8 @@ LEARNED = ("coef_", "intercept_", "classes_", "mean_", "scale_", "loss_curve_", 
 
 rng = np.random.default_rng(0)
 DENSE = rng.normal(size=(600, 120)).astype(np.float32)
-SHAPES = {"short rows": (9, 3), "panels": (120, 5), "packed": (100, 50)}
+# Features and classes for each step algorithm.
+SHAPES = {"short_rows": (9, 3), "panels": (120, 5), "packed": (100, 50)}
 WIDE = rng.normal(size=(300, 1500))
 
 
@@ -52,8 +54,8 @@ def learned(model):
 class Fit:
     """A fit, which keeps whole epochs."""
 
-    def __init__(self, X, y, **options):
-        self.X, self.y, self.options = X, y, options
+    def __init__(self, X, y, algorithm="", **options):
+        self.X, self.y, self.algorithm, self.options = X, y, algorithm, options
         self.kept = set()
 
     def begin(self):
@@ -101,6 +103,8 @@ class PartialFit(Fit):
 class Call:
     """A function of arrays or of a fitted model, which does not change, nor what was returned before."""
 
+    algorithm = ""
+
     def __init__(self, function, model=None):
         self.function, self.model = function, model
         self.earlier = function()
@@ -134,12 +138,15 @@ def as_bytes(value):
 def cases():
     for kind, (d, c) in SHAPES.items():
         X, y = DENSE[:, :d], labels_of(c)
-        yield f"fit: {kind}", Fit(X, y, average=True, momentum=0.9, class_weight={0: 2})
+        yield f"fit: {kind}", Fit(X, y, kind, average=True, momentum=0.9, class_weight={0: 2})
         images = (X * 30 + 128).clip(0, 255).astype(np.uint8)
-        yield f"fit: {kind}, standardized", Fit(images, y, standardize=True, early_stopping=True)
-        yield f"partial_fit: {kind}", PartialFit(X, y, momentum=0.5, average=True)
+        yield (
+            f"fit: {kind}, standardized",
+            Fit(images, y, kind, standardize=True, early_stopping=True),
+        )
+        yield f"partial_fit: {kind}", PartialFit(X, y, kind, momentum=0.5, average=True)
         soft = rng.dirichlet(np.ones(c), 600)
-        yield f"fit: {kind}, probabilities", Fit(X, soft)
+        yield f"fit: {kind}, probabilities", Fit(X, soft, kind)
         model = model_of().fit(X, y)
         for name, rows in (("float32", X), ("uint8", images), ("sparse", sparse(X))):
             yield (
@@ -243,6 +250,9 @@ if __name__ == "__main__":
     get_backend("compiled")
     printed = {"threads": {"": without_threads()}}
     every = list(cases())
-    printed["aligned"] = {name: try_all(case, 0) for name, case in every}
-    printed["arrays"] = {name: try_all(case, LEAST_BYTES) for name, case in every}
+    for kind, least in (("aligned", 0), ("arrays", LEAST_BYTES)):
+        printed[kind] = {}
+        for name, case in every:
+            with forced(case.algorithm):
+                printed[kind][name] = try_all(case, least)
     print(json.dumps(printed))

@@ -1,15 +1,16 @@
-"""Training: every update rule, every way of sampling, every backend, against the textbook's SGD."""
+"""Training: every update rule, way of sampling, backend and step algorithm, against the textbook's SGD."""
 
 import numpy as np
 import oracle
 import pytest
 from scipy.sparse import csr_array
 from sklearn.datasets import load_digits
+from step_algorithms import ALL_TRAINERS, DENSE_TRAINERS, Trainer
 from trajectories import AGREEMENT, DEFAULTS, assert_follows, expected_trajectory, made_up
 
 from fastsoftmax import SoftmaxClassifier
 from fastsoftmax._arrays.csr import as_sparse_rows
-from fastsoftmax.backends import Data, Rule, State, TargetWeights
+from fastsoftmax.backends import Data, Rule, State, TargetWeights, get_backend
 
 RULES = {
     "plain": {},
@@ -48,40 +49,47 @@ RULES = {
 }
 
 
-@pytest.mark.parametrize("n_epochs", [1, 4])
 @pytest.mark.parametrize("rule", RULES.values(), ids=RULES.keys())
-def test_every_rule_follows_the_textbook(backend, dtype, rule, n_epochs):
+def test_every_rule_follows_the_textbook(trainer, dtype, rule):
     X, y = made_up(45, 19, 7, dtype)
     parameters = DEFAULTS | rule
-    model = SoftmaxClassifier(backend=backend, max_iter=n_epochs, **parameters).fit(X, y)
+    model = SoftmaxClassifier(backend=trainer.backend, max_iter=4, **parameters).fit(X, y)
     assert model.coef_.dtype == model.intercept_.dtype == dtype
-    expected = expected_trajectory(X, y, 7, n_epochs, parameters)
+    expected = expected_trajectory(X, y, 7, 4, parameters)
     assert_follows(model, expected, AGREEMENT[dtype])
-    assert model.n_iter_ == n_epochs
-    assert model.t_ == n_epochs * -(-45 // parameters["batch_size"])
+    assert model.n_iter_ == 4
+    assert model.t_ == 4 * -(-45 // parameters["batch_size"])
     if parameters.get("penalty") == "l1":
         assert (model.coef_ == 0).any()
 
 
-@pytest.mark.parametrize(
-    "shape", [(5, 1, 2), (20, 16, 2), (21, 33, 3), (40, 17, 16), (70, 100, 33)]
-)
-def test_shapes_that_are_no_multiples_of_vectors(backend, dtype, shape):
+@pytest.mark.parametrize("shape", [(5, 1, 2), (20, 16, 2), (40, 17, 16), (70, 100, 33)])
+def test_shapes_that_are_no_multiples_of_vectors(trainer, dtype, shape):
     X, y = made_up(*shape, dtype)
     y[: shape[2]] = np.arange(shape[2])[: len(y)]
     parameters = DEFAULTS | RULES["all at once"]
-    model = SoftmaxClassifier(backend=backend, max_iter=2, **parameters).fit(X, y)
+    model = SoftmaxClassifier(backend=trainer.backend, max_iter=2, **parameters).fit(X, y)
     assert_follows(model, expected_trajectory(X, y, shape[2], 2, parameters), AGREEMENT[dtype])
+
+
+LARGE_STEPS = [
+    *((trainer, (520, 65, 11), 256) for trainer in DENSE_TRAINERS),
+    # chunks of samples: as many as there may be
+    (Trainer("compiled", "short_rows"), (1500, 45, 40), 1300),
+    # two panels of features, of which two minibatches fit the caches or do not
+    (Trainer("compiled", "panels"), (160, 700, 3), 100),
+    (Trainer("compiled", "panels"), (150, 2200, 2), 128),
+    # fewer blocks of samples than threads, which then share out slabs of classes
+    (Trainer("compiled", "packed"), (300, 300, 40), 20),
+]
 
 
 @pytest.mark.parametrize("n_jobs", [2, 3, 8])
 @pytest.mark.parametrize(
-    ("shape", "batch_size"),
-    # short rows, in chunks of samples: one thread's worth each, and as many as there may be; then two
-    # panels of features, of which two minibatches fit the caches or do not
-    [((520, 65, 11), 256), ((1500, 45, 40), 1300), ((160, 700, 3), 100), ((150, 2200, 2), 128)],
+    ("trainer", "shape", "batch_size"), LARGE_STEPS, indirect=["trainer"], ids=str
 )
-def test_steps_large_enough_for_threads(backend, dtype, shape, batch_size, n_jobs):
+def test_steps_large_enough_for_threads(trainer, dtype, shape, batch_size, n_jobs):
+    backend = trainer.backend
     X, y = made_up(*shape, dtype)
     parameters = DEFAULTS | RULES["all at once"] | {"batch_size": batch_size, "max_iter": 2}
     model = SoftmaxClassifier(backend=backend, **parameters | {"n_jobs": n_jobs}).fit(X, y)
@@ -171,10 +179,8 @@ def test_layouts_of_X_give_the_same_bits(backend, dtype, layout):
 @pytest.mark.parametrize("n_threads", [1, 2, 8])
 @pytest.mark.parametrize("momentum", [0.0, 0.8])
 @pytest.mark.parametrize("soft", [False, True], ids=["labels", "probabilities"])
-@pytest.mark.parametrize(
-    ("n", "d", "c"), [(13, 17, 5), (13, 300, 5), (30, 530, 45)], ids=["short", "few", "many"]
-)
-def test_one_step_of_a_kernel(kernels, dtype, rng, n, d, c, soft, momentum, n_threads):
+def test_one_step_of_a_kernel(trainer, dtype, rng, soft, momentum, n_threads):
+    (n, d, c), kernels = trainer.shape, get_backend(trainer.backend)
     X = np.repeat(rng.normal(size=(n, d)), 2, axis=0).astype(dtype)[::2]  # strided rows
     targets = rng.dirichlet(np.ones(c), n).astype(dtype) if soft else rng.integers(c, size=n)
     arrays = [rng.normal(size=size).astype(dtype) for size in ((c, d), c, (c, d), c)]
@@ -204,36 +210,37 @@ def test_one_step_of_a_kernel(kernels, dtype, rng, n, d, c, soft, momentum, n_th
             np.testing.assert_allclose(ours, theirs.astype(float), rtol=0, atol=bound)
 
 
-@pytest.mark.parametrize(("d", "c"), [(17, 5), (300, 5), (300, 45)], ids=["short", "few", "many"])
-def test_a_step_whose_loss_is_not_finite_is_not_taken(kernels, dtype, rng, d, c):
+@pytest.mark.parametrize("wrong", [np.inf, np.nan])
+def test_an_epoch_stops_before_a_step_whose_loss_is_not_finite(trainer, dtype, rng, wrong):
+    (_, d, c), kernels = trainer.shape, get_backend(trainer.backend)
     X, targets = rng.normal(size=(30, d)).astype(dtype), rng.integers(c, size=30)
-    X[17] = np.inf
+    X[17, 2] = wrong
     start = [np.full(size, 8, dtype) for size in ((c, d), c, (c, d), c)]
     state, before = (State(*[array.copy() for array in start]) for _ in range(2))
     rule = Rule(l2=0.05, l1=0.1, momentum=0.5, nesterov=False)
     rates, order = np.full(3, 0.1), np.arange(30)
-    kernels.sgd_epoch(Data(X, targets), before, rule, order[:10], 10, rates[:1], 2)
+    first = kernels.sgd_epoch(Data(X, targets), before, rule, order[:10], 10, rates[:1], 2)
     objectives = kernels.sgd_epoch(Data(X, targets), state, rule, order, 10, rates, 2)
     assert len(objectives) == 2
     assert np.isfinite(objectives).tolist() == [True, False]
+    assert objectives[0] == first[0]
     for ours, theirs in zip(state[:4], before[:4], strict=True):
         np.testing.assert_array_equal(ours, theirs)
 
 
 @pytest.mark.parametrize("n_threads", [1, 3])
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
-@pytest.mark.parametrize("of_rows", [False, True], ids=["no weights", "weights"])
+@pytest.mark.parametrize("has_row_weights", [False, True], ids=["no weights", "weights"])
 @pytest.mark.parametrize("soft", [False, True], ids=["labels", "probabilities"])
-@pytest.mark.parametrize(
-    ("n", "d", "c"), [(70, 17, 5), (70, 300, 5), (30, 530, 45)], ids=["short", "few", "many"]
-)
-@pytest.mark.parametrize("is_sparse", [False, True], ids=["dense", "sparse"])
+@pytest.mark.parametrize("trainer", ALL_TRAINERS, indirect=True, ids=str)
 def test_steps_with_weights_smoothing_and_sums(
-    kernels, dtype, rng, n, d, c, soft, of_rows, smoothing, n_threads, is_sparse
+    trainer, dtype, rng, soft, has_row_weights, smoothing, n_threads
 ):
+    n, (_, d, c), is_sparse = 30, trainer.shape, trainer.is_sparse
+    kernels = get_backend(trainer.backend)
     X = (rng.normal(size=(n, d)) * (rng.random((n, d)) < 0.3)).astype(dtype)
     targets = rng.dirichlet(np.ones(c), n).astype(dtype) if soft else rng.integers(c, size=n)
-    rows = rng.random(n) * 2 if of_rows else None
+    rows = rng.random(n) * 2 if has_row_weights else None
     start = [rng.normal(size=size).astype(dtype) / 8 for size in ((c, d), c, (c, d), c)]
     sums = [rng.normal(size=size).astype(dtype) for size in ((c, d), c)]
     state = State(*[array.copy() for array in (*start, *sums)])
@@ -263,27 +270,6 @@ def test_steps_with_weights_smoothing_and_sums(
         np.testing.assert_allclose(ours, theirs.astype(float), rtol=0, atol=tolerance)
     for ours, before, theirs in zip(state[4:], sums, expected[5:], strict=True):
         np.testing.assert_allclose(ours, before + theirs.astype(float), rtol=0, atol=3 * tolerance)
-
-
-def test_an_epoch_stops_before_a_step_whose_loss_is_not_finite(kernels, dtype, rng):
-    X, targets = rng.normal(size=(12, 5)).astype(dtype), np.arange(12) % 3
-    X[8, 2] = np.nan
-    rule, rates = Rule(0.01, 0.01, 0.5, False), np.full(4, 0.1)
-    order = np.arange(12)
-
-    def run(n_steps):
-        state = State(*(np.zeros(size, dtype) for size in ((3, 5), 3, (3, 5), 3)))
-        rows = order[: 3 * n_steps]
-        done = kernels.sgd_epoch(Data(X, targets), state, rule, rows, 3, rates[:n_steps], 2)
-        return done, state
-
-    objectives, state = run(4)
-    before, two_steps = run(2)
-    assert len(objectives) == 3
-    assert np.isnan(objectives[2])
-    np.testing.assert_array_equal(objectives[:2], before)
-    for ours, theirs in zip(state, two_steps, strict=True):
-        np.testing.assert_array_equal(ours, theirs)
 
 
 def test_the_minimum_is_that_of_another_solver():

@@ -16,7 +16,7 @@ from scipy.sparse import csr_array
 
 from fastsoftmax import ConvergenceWarning, DivergenceError, SoftmaxClassifier
 from fastsoftmax.training.config import generator_of
-from fastsoftmax.training.loop import hold_out
+from fastsoftmax.training.holdout import hold_out
 from fastsoftmax.training.targets import targets_of
 
 OPTIONS = {"batch_size": 16, "eta0": 0.2, "random_state": 0}
@@ -100,7 +100,7 @@ def test_every_class_keeps_a_sample_to_train_on():
 
 
 def test_an_interrupted_score_loses_no_epoch(backend, data, monkeypatch):
-    from fastsoftmax.training import loop
+    from fastsoftmax.training import holdout
 
     X, y = data
     calls = []
@@ -111,7 +111,7 @@ def test_an_interrupted_score_loses_no_epoch(backend, data, monkeypatch):
             raise KeyboardInterrupt
         return np.array([0.1 * len(calls)])
 
-    monkeypatch.setattr(loop, "accuracy", score)
+    monkeypatch.setattr(holdout, "accuracy", score)
     model = SoftmaxClassifier(backend=backend, early_stopping=True, **OPTIONS)
     with pytest.raises(KeyboardInterrupt):
         model.fit(X, y)

@@ -639,12 +639,12 @@ HOSTILE = {
     "indptr falls": (
         {"indptr": np.array([0, 3, 2, 3])},
         ValueError,
-        r"X\.indptr that never falls, got a fall in row 1",
+        r"non-decreasing X\.indptr, got a decrease in row 1",
     ),
     "indptr beyond": ({"indptr": np.array([0, 2**40, 2**40, 3])}, ValueError, "in row 2"),
     "indptr from 1": ({"indptr": np.array([1, 2, 2, 3])}, ValueError, "got 1 to 3"),
     "indptr negative": ({"indptr": np.array([0, -2, 0, 3])}, ValueError, "in row 0"),
-    "indptr ends below": ({"indptr": np.array([0, 0, 0, -1])}, ValueError, "falls|from 0"),
+    "indptr ends below": ({"indptr": np.array([0, 0, 0, -1])}, ValueError, "decrease|from 0"),
     "real indptr": ({"indptr": np.array([0.0, 2, 2, 3])}, TypeError, r"X\.indptr of int32"),
     "one dimension": (
         {"shape": (12,)},

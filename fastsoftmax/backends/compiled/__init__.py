@@ -2,12 +2,16 @@
 
 The kernels are in `csrc/`, one build for each instruction set; the best that the CPU can run is chosen
 when this module is imported. The environment variable ``FASTSOFTMAX_ISA`` forces one.
+
+A step of training goes by one of four algorithms, `short_rows`, `panels`, `packed` and `sparse`, which
+`step_algorithm` names for a problem. The environment variable ``FASTSOFTMAX_STEP`` forces one.
 """
 
 from ._core import (
     C_API,
     PAIRWISE_SUM,
     column_moments,
+    force_step_algorithm,
     instruction_set,
     instruction_sets,
     linear_cross_entropy,
@@ -17,7 +21,6 @@ from ._core import (
     mean_cross_entropy,
     measure_bandwidth,
     measure_multiply_adds,
-    packs_samples,
     penalty,
     phase_clock,
     sgd_epoch,
@@ -25,6 +28,7 @@ from ._core import (
     softmax,
     softmax_cross_entropy,
     start_phases,
+    step_algorithm,
     stop_phases,
 )
 
@@ -32,6 +36,7 @@ __all__ = [
     "C_API",
     "PAIRWISE_SUM",
     "column_moments",
+    "force_step_algorithm",
     "instruction_set",
     "instruction_sets",
     "linear_cross_entropy",
@@ -42,7 +47,6 @@ __all__ = [
     "measure_bandwidth",
     "measure_multiply_adds",
     "name",
-    "packs_samples",
     "penalty",
     "phase_clock",
     "sgd_epoch",
@@ -50,6 +54,7 @@ __all__ = [
     "softmax",
     "softmax_cross_entropy",
     "start_phases",
+    "step_algorithm",
     "stop_phases",
 ]
 

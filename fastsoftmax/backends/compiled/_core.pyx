@@ -26,44 +26,47 @@ from fastsoftmax.c_api cimport (
     fastsoftmax_weights,
 )
 from fastsoftmax.backends.compiled.kernels cimport (
-    CACHE_LINE, FEW_CLASSES, FLOAT16, FLOAT32, MOST_PANELS, N_PHASES, NO_ROWS, PANEL_VECTORS,
+    CACHE_LINE, FEW_CLASSES, FLOAT16, FLOAT32, MAX_PANELS, N_PHASES, NO_ROWS, PANEL_VECTORS,
     PHASE_CONVERT, PHASE_LOSS, PHASE_SCORES, PHASE_UPDATE, REAL, ROWS_AHEAD, SECOND_HALVES,
     SLABS_AT_ONCE, SPARSE_ROWS_AHEAD, SPARSE_SLAB_VECTORS, UINT8, WHOLE_ROWS,
     float_state, float_state_enter, float_state_leave,
-    instruction_set_row, kernel_table, momentum_map, number_kind, penalty_prefix, phase_begin,
+    instruction_set_row, kernel_table, momentum_map, input_dtype, penalty_prefix, phase_begin,
     phase_next, phase_totals, phases_of_thread, phases_start, phases_stop, platform_allocate,
     platform_fetch, platform_free, platform_nanoseconds, platform_seconds, pool, pool_begin,
     pool_end, pool_for, pool_threads, rows_ahead, rows_of_sets, rows_to_fetch, sparse_row,
-    sparse_weights, step_rule, target_weights,
+    sparse_weights, sgd_rule, target_weights,
 )
 
 
-# Rows of X that `linear_cross_entropy` takes at once: their logits stay in the cache.
+# Rows of X that `linear_cross_entropy` takes per block: their logits stay in the cache.
 cdef enum:
-    ROWS_AT_ONCE = 256
+    ROWS_PER_BLOCK = 256
 
 # How work is cut: chunks a thread, chunks at the most, and rows that a chunk of scores is a multiple of.
 cdef enum:
     CHUNKS_PER_THREAD = 8
-    MOST_CHUNKS = 64
+    MAX_CHUNKS = 64
     ROWS_OF_A_CHUNK = 16
 
 # Below these, one thread alone is done before a second one has begun.
 cdef enum:
-    LEAST_ELEMENTS_FOR_THREADS = 20000
-    LEAST_PRODUCTS_FOR_THREADS = 90000
-    LEAST_LOGITS_FOR_THREADS = 4000
+    MIN_ELEMENTS_FOR_THREADS = 20000
+    MIN_PRODUCTS_FOR_THREADS = 90000
+    MIN_LOGITS_FOR_THREADS = 4000
 
-# What a thread may count on of the second level of its core's cache, and what is a short row.
+# What a thread may count on of the second level of its core's cache.
 cdef enum:
     BYTES_IN_CACHE = 820000
-    BYTES_OF_A_SHORT_ROW = 1024
 
 # No vector has more lanes.
 cdef enum:
-    MOST_LANES = 16
+    MAX_LANES = 16
 
-# The losses of so many rows are kept on the stack.
+# No step algorithm has more buffers.
+cdef enum:
+    MAX_BUFFERS = 32
+
+# The losses of that many rows are kept on the stack.
 cdef enum:
     FEW_LOSSES = 256
 
@@ -186,7 +189,7 @@ cdef class Targets:
 
 
 cdef class Weights:
-    """Of a `TargetWeights`; of None, a NULL pointer."""
+    """The arrays of a `TargetWeights`; of None, a NULL pointer."""
 
     cdef View rows, classes
     cdef target_weights weights
@@ -226,21 +229,49 @@ cdef no_memory(size_t n_rows, size_t n_columns, size_t item_size):
     )
 
 
+cdef char *allocate(size_t n_rows, size_t n_columns, size_t item_size) except NULL:
+    """Return memory that is aligned to a cache line."""
+    cdef size_t most = (<size_t>-1) // 2 // item_size
+    cdef char *start = NULL
+    if n_rows == 0 or n_columns <= most // n_rows:
+        start = <char *>platform_allocate(n_rows * n_columns * item_size)
+    if start == NULL:
+        raise no_memory(n_rows, n_columns, item_size)
+    return start
+
+
 cdef class Scratch:
     """Memory that is freed with the object, aligned to a cache line."""
 
     cdef char *start
 
     def __cinit__(self, size_t n_rows, size_t n_columns, size_t item_size):
-        cdef size_t most = (<size_t>-1) // 2 // item_size
-        if n_rows and n_columns > most // n_rows:
-            raise no_memory(n_rows, n_columns, item_size)
-        self.start = <char *>platform_allocate(n_rows * n_columns * item_size)
-        if self.start == NULL:
-            raise no_memory(n_rows, n_columns, item_size)
+        self.start = allocate(n_rows, n_columns, item_size)
 
     def __dealloc__(self):
         platform_free(self.start)
+
+
+cdef class Buffers:
+    """Pieces of memory as of `Scratch`, all freed with the object."""
+
+    cdef char *pieces[MAX_BUFFERS]
+    cdef size_t n_pieces
+
+    cdef char *take(self, size_t n_rows, size_t n_columns, size_t item_size) except NULL:
+        if self.n_pieces == MAX_BUFFERS:
+            raise AssertionError("no room for another buffer")
+        self.pieces[self.n_pieces] = allocate(n_rows, n_columns, item_size)
+        self.n_pieces += 1
+        return self.pieces[self.n_pieces - 1]
+
+    cdef char *take_zeros(self, size_t n_bytes) except NULL:
+        return <char *>memset(self.take(n_bytes, 1, 1), 0, n_bytes)
+
+    def __dealloc__(self):
+        cdef size_t i
+        for i in range(self.n_pieces):
+            platform_free(self.pieces[i])
 
 
 cdef size_t padded(size_t n, size_t lanes) noexcept nogil:
@@ -255,7 +286,7 @@ cdef struct Split:
 cdef Split split(size_t n_items, size_t multiple, int n_threads) noexcept nogil:
     """Some chunks a thread, so that a slow one can be made up for; each a multiple of `multiple`."""
     cdef Split s
-    cdef size_t wanted = min(<size_t>n_threads * CHUNKS_PER_THREAD, <size_t>MOST_CHUNKS)
+    cdef size_t wanted = min(<size_t>n_threads * CHUNKS_PER_THREAD, <size_t>MAX_CHUNKS)
     s.n_items = n_items
     s.size = max(padded((n_items + wanted - 1) // wanted, multiple), multiple)
     s.n_chunks = max((n_items + s.size - 1) // s.size, <size_t>1)
@@ -272,10 +303,11 @@ include "fast_path.pxi"
 include "c_api.pxi"
 include "linear_loss.pxi"
 include "column_moments.pxi"
-include "epoch.pxi"
+include "step_algorithm.pxi"
 include "step_short_rows.pxi"
 include "step_panels.pxi"
 include "step_packed.pxi"
-include "linear_loss_packed.pxi"
 include "step_sparse.pxi"
+include "epoch.pxi"
+include "linear_loss_packed.pxi"
 include "linear_scores.pxi"

@@ -3,12 +3,12 @@
 
 cdef enum:
     # Chunks of rows have sums of their own, added up in order: so many at the most, and numbers in all
-    MOST_MOMENT_CHUNKS = 64
+    MAX_MOMENT_CHUNKS = 64
     NUMBERS_OF_MOMENTS = 1 << 20
-    LEAST_ROWS_OF_MOMENTS = 256
+    MIN_ROWS_PER_CHUNK = 256
 
 
-cdef number_kind number_of(View x, size_t real_size) noexcept:
+cdef input_dtype input_dtype_of(View x, size_t real_size) noexcept:
     """What the elements of X are, by their size: validated to be one of these."""
     cdef size_t size = x.buffer.itemsize
     if size == real_size:
@@ -19,7 +19,7 @@ cdef number_kind number_of(View x, size_t real_size) noexcept:
 cdef struct Moments:
     const char *X
     ptrdiff_t row_stride
-    number_kind number
+    input_dtype number
     size_t n_features
     const double *origin
     double *sums  # of every chunk, and then its squares
@@ -39,13 +39,13 @@ cdef void moments_chunk(void *context, size_t chunk) noexcept nogil:
 def column_moments(X, origin, sums, squares, int n_threads):
     cdef View x = View(X), start = View(origin), total = View(sums, True), square = View(squares, True)
     cdef Moments m
-    m.X, m.row_stride, m.number = x.start, x.buffer.strides[0], number_of(x, sizeof(double))
+    m.X, m.row_stride, m.number = x.start, x.buffer.strides[0], input_dtype_of(x, sizeof(double))
     m.n_features, m.origin = x.length(1), <const double *>start.start
     # The chunks follow from the shape alone, and so do the bits.
     cdef size_t wanted = NUMBERS_OF_MOMENTS // (2 * m.n_features)
-    wanted = min(max(wanted, <size_t>4), <size_t>MOST_MOMENT_CHUNKS)
+    wanted = min(max(wanted, <size_t>4), <size_t>MAX_MOMENT_CHUNKS)
     m.rows.n_items = x.length(0)
-    m.rows.size = max((m.rows.n_items + wanted - 1) // wanted, <size_t>LEAST_ROWS_OF_MOMENTS)
+    m.rows.size = max((m.rows.n_items + wanted - 1) // wanted, <size_t>MIN_ROWS_PER_CHUNK)
     m.rows.n_chunks = (m.rows.n_items + m.rows.size - 1) // m.rows.size
     cdef Scratch scratch = Scratch(2 * m.rows.n_chunks, m.n_features, sizeof(double))
     m.sums = <double *>scratch.start
@@ -57,7 +57,7 @@ def column_moments(X, origin, sums, squares, int n_threads):
     cdef FloatState floats = FloatState()
     with nogil:
         floats.set()
-        if m.rows.n_items * m.n_features >= LEAST_ELEMENTS_FOR_THREADS:
+        if m.rows.n_items * m.n_features >= MIN_ELEMENTS_FOR_THREADS:
             helpers = pool_begin(n_threads)
         pool_for(helpers, moments_chunk, &m, m.rows.n_chunks)
         pool_end(helpers)

@@ -25,12 +25,12 @@ cdef extern from "kernels/kernel_table.h" nogil:
         ROWS_AHEAD
         FEW_CLASSES
         PANEL_VECTORS
-        MOST_PANELS "MAX_PANELS"
+        MAX_PANELS
         SLABS_AT_ONCE "SLABS_PER_TILE"
         SPARSE_ROWS_AHEAD
         SPARSE_SLAB_VECTORS
 
-    struct step_rule "sgd_rule":
+    struct sgd_rule:
         double rate, l2, l1, momentum
         int nesterov, subgradient
         ptrdiff_t to_sums, intercept_to_sums
@@ -43,7 +43,7 @@ cdef extern from "kernels/kernel_table.h" nogil:
         WHOLE_ROWS
         NO_ROWS
 
-    enum number_kind "input_dtype":
+    enum input_dtype:
         UINT8
         FLOAT16
         FLOAT32
@@ -114,11 +114,11 @@ cdef extern from "kernels/kernel_table.h" nogil:
             const void **rows, size_t n_rows, size_t first, size_t n_features,
             const matrix_view *g, int add_to_out, void *out, size_t out_stride) noexcept nogil
         void (*convert)(
-            const void **rows, size_t n_rows, number_kind number, size_t first, size_t n_features,
+            const void **rows, size_t n_rows, input_dtype number, size_t first, size_t n_features,
             const void *mean, const void *inverse_scale, void *out,
             size_t out_stride) noexcept nogil
         void (*moments)(
-            const void *rows, size_t stride, size_t n_rows, size_t n_features, number_kind number,
+            const void *rows, size_t stride, size_t n_rows, size_t n_features, input_dtype number,
             const double *origin, double *sums, double *squares) noexcept nogil
         void (*panel_scores)(
             const void **rows, size_t n_rows, size_t first, size_t n_features, rows_ahead ahead,
@@ -130,11 +130,11 @@ cdef extern from "kernels/kernel_table.h" nogil:
             void *dlogits) noexcept nogil
         void (*panel_update)(
             const void **rows, size_t n_rows, const rows_to_fetch *fetch, size_t first,
-            size_t n_features, const void *dlogits, size_t n_classes, const step_rule *rule,
+            size_t n_features, const void *dlogits, size_t n_classes, const sgd_rule *rule,
             void *coef, void *velocity, size_t coef_stride, double *squares,
             double *magnitudes) noexcept nogil
         void (*panel_update_intercept)(
-            const void *dlogits, size_t n_rows, size_t n_classes, const step_rule *rule,
+            const void *dlogits, size_t n_rows, size_t n_classes, const sgd_rule *rule,
             void *intercept, void *velocity) noexcept nogil
         void (*column_sums)(
             const void *g, size_t stride, size_t n_rows, size_t n_columns, int add_to_out,
@@ -147,7 +147,7 @@ cdef extern from "kernels/kernel_table.h" nogil:
             size_t n_classes, int add_to_out, void *out) noexcept nogil
         void (*short_update)(
             const void *gradients, size_t n_chunks, size_t stride, size_t n_features,
-            size_t n_classes, const step_rule *rule, void *strips, void *velocity,
+            size_t n_classes, const sgd_rule *rule, void *strips, void *velocity,
             void *intercept, void *intercept_velocity, double *squares,
             double *magnitudes) noexcept nogil
         void (*pack_block)(
@@ -163,7 +163,7 @@ cdef extern from "kernels/kernel_table.h" nogil:
             void *slabs, size_t slab_stride) noexcept nogil
         void (*packed_update)(
             const void *blocks, size_t block_stride, size_t n_samples, size_t first,
-            size_t n_features, const void *dlogits, const step_rule *rule, size_t n_classes,
+            size_t n_features, const void *dlogits, const sgd_rule *rule, size_t n_classes,
             void *slabs, size_t slab_stride, void *velocity, double *squares,
             double *magnitudes) noexcept nogil
         void (*packed_gradient)(
@@ -174,7 +174,7 @@ cdef extern from "kernels/kernel_table.h" nogil:
             const void *start, ptrdiff_t depth_stride, ptrdiff_t lane_stride, size_t depth,
             size_t n_lanes, void *slab) noexcept nogil
         void (*packed_update_intercept)(
-            const void *dlogits, size_t n_samples, size_t n_classes, const step_rule *rule,
+            const void *dlogits, size_t n_samples, size_t n_classes, const sgd_rule *rule,
             void *intercept, void *velocity) noexcept nogil
         double (*multiply_adds)(size_t n_rounds, double *sink) noexcept nogil
         double (*read_memory)(const void *memory, size_t n) noexcept nogil
@@ -199,7 +199,7 @@ cdef extern from "kernels/kernel_table.h" nogil:
             const void *dlogits, size_t dlogits_stride, double factor) noexcept nogil
         void (*sparse_update_intercept)(
             const void *dlogits, size_t stride, size_t n_rows, size_t n_classes,
-            const step_rule *rule, void *intercept, void *velocity) noexcept nogil
+            const sgd_rule *rule, void *intercept, void *velocity) noexcept nogil
         double (*penalty)(
             const void *weights, size_t n, double l2, double l1, void *gradient) noexcept nogil
 

@@ -54,7 +54,7 @@ cdef void forward_chunk(void *context, size_t chunk) noexcept nogil:
 
 
 cdef bint uses_threads(size_t n_rows, size_t n_features, size_t n_classes) noexcept nogil:
-    return <double>n_rows * n_features * n_classes >= LEAST_PRODUCTS_FOR_THREADS
+    return <double>n_rows * n_features * n_classes >= MIN_PRODUCTS_FOR_THREADS
 
 
 cdef struct Gradients:
@@ -112,7 +112,7 @@ def linear_cross_entropy(
     cdef View x = View(X), w = View(W), b = View(intercept), loss = View(losses, True)
     cdef View dw = View(dW, True), db = View(dintercept, True), dx = View(dX, True)
     cdef Targets t = Targets(targets)
-    cdef Weights of_targets = Weights(weights)
+    cdef Weights weights_view = Weights(weights)
     cdef target_weights shifted
     cdef Minibatch m
     m.kernels, m.n_features, m.n_classes = x.kernels(), x.length(1), w.length(1)
@@ -121,8 +121,8 @@ def linear_cross_entropy(
     cdef size_t size = m.kernels.element_size, n_rows = x.length(0)
     cdef Scratch coef = Scratch(m.n_classes, m.coef_stride, size)
     cdef Scratch dcoef = Scratch(m.n_classes if dw.held else 0, m.coef_stride, size)
-    cdef Scratch dlogits = Scratch(ROWS_AT_ONCE, m.n_classes, size)
-    cdef Scratch rows = Scratch(ROWS_AT_ONCE + ROWS_AHEAD, 1, sizeof(void *))
+    cdef Scratch dlogits = Scratch(ROWS_PER_BLOCK, m.n_classes, size)
+    cdef Scratch rows = Scratch(ROWS_PER_BLOCK + ROWS_AHEAD, 1, sizeof(void *))
     cdef Scratch coef_rows = Scratch(m.n_classes, 1, sizeof(void *))
     m.coef, m.dlogits, m.rows = coef.start, dlogits.start, <const void **>rows.start
     cdef Gradients gradients
@@ -142,11 +142,11 @@ def linear_cross_entropy(
             m.coef_stride)
         for i in range(m.n_classes):
             gradients.coef_rows[i] = m.coef + i * m.coef_stride * size
-        if uses_threads(min(n_rows, <size_t>ROWS_AT_ONCE), m.n_features, m.n_classes):
+        if uses_threads(min(n_rows, <size_t>ROWS_PER_BLOCK), m.n_features, m.n_classes):
             helpers = pool_begin(n_threads)
-        for block in range((n_rows + ROWS_AT_ONCE - 1) // ROWS_AT_ONCE):
-            first = block * ROWS_AT_ONCE
-            n = min(<size_t>ROWS_AT_ONCE, n_rows - first)
+        for block in range((n_rows + ROWS_PER_BLOCK - 1) // ROWS_PER_BLOCK):
+            first = block * ROWS_PER_BLOCK
+            n = min(<size_t>ROWS_PER_BLOCK, n_rows - first)
             split_minibatch(&m, n, n_threads)
             for i in range(n + ROWS_AHEAD):
                 m.rows[i] = x.start + min(first + i, n_rows - 1) * m.n_features * size
@@ -154,7 +154,7 @@ def linear_cross_entropy(
             m.probabilities = NULL
             if t.probabilities != NULL:
                 m.probabilities = t.probabilities + first * m.n_classes * size
-            m.weights = weights_from(of_targets.start, first, &shifted)
+            m.weights = weights_from(weights_view.start, first, &shifted)
             m.losses = <double *>loss.start + first
             pool_for(helpers, forward_chunk, &m, m.samples.n_chunks)
             for i in range(n):

@@ -13,11 +13,11 @@ its logits allow. All sums are in an order that the sizes alone decide. See csrc
 
 
 cdef enum:
-    # of the logits of a block, and the most rows that it has
+    # Target size of the logits of a block, and the most rows that it has.
     BYTES_OF_LOGITS = 24 << 20
-    MOST_ROWS_OF_A_BLOCK = 256
-    # dX is summed over so many classes at a time
-    CLASSES_AT_ONCE = 1024
+    MAX_ROWS_PER_BLOCK = 256
+    # dX is summed over that many classes at a time.
+    CLASSES_PER_PASS = 1024
 
 
 cdef struct Products:
@@ -30,7 +30,7 @@ cdef struct Products:
     char *buffers  # one for each chunk
     size_t buffer_stride
     char *dlogits_blocks
-    size_t first_class, n_some_classes
+    size_t first_class, n_pass_classes
     char *dW
     ptrdiff_t dW_feature_stride, dW_class_stride
     char *dintercept
@@ -52,11 +52,11 @@ cdef void pack_rows_chunk(void *context, size_t chunk) noexcept nogil:
     phase_next(PHASE_CONVERT, begun)
 
 
-cdef void pack_slabs_of(
+cdef void pack_many_slabs(
     const kernel_table *kernels, const char *start, ptrdiff_t depth_stride, ptrdiff_t lane_stride,
     size_t depth, size_t width, char *slabs, size_t slab_stride
 ) noexcept nogil:
-    """As `pack_slab`, of any width."""
+    """Pack as `pack_slab` does, for any width."""
     cdef size_t lanes = kernels.lanes, i = 0
     while i < width:
         kernels.pack_slab(
@@ -77,7 +77,7 @@ cdef void slab_logits_chunk(void *context, size_t chunk) noexcept nogil:
     while k < end:
         begun = phase_begin()
         width = min(SLABS_AT_ONCE * lanes, end - k)
-        pack_slabs_of(
+        pack_many_slabs(
             m.kernels, p.W + <ptrdiff_t>k * p.class_stride, p.feature_stride, p.class_stride,
             m.n_features, width, weights, slab_stride)
         begun = phase_next(PHASE_CONVERT, begun)
@@ -122,7 +122,7 @@ cdef void slab_gradients_chunk(void *context, size_t chunk) noexcept nogil:
             m.kernels.column_sums(
                 m.dlogits + k * size, p.logits_stride, n, width, p.add, p.dintercept + k * size)
         if p.dW != NULL:
-            pack_slabs_of(
+            pack_many_slabs(
                 m.kernels, m.dlogits + k * size, row_bytes, size, n, width, dlogits, n * lanes)
             out = p.dW + <ptrdiff_t>k * p.dW_class_stride
             slab_gradients(p, dlogits, width, out, gathered)
@@ -133,7 +133,7 @@ cdef void slab_gradients_chunk(void *context, size_t chunk) noexcept nogil:
 cdef void slab_gradients(
     Products *p, const char *dlogits, size_t width, char *out, char *gathered
 ) noexcept nogil:
-    """dW of so many classes, from slabs of dlogits; `gathered` has room for it in rows of one slab."""
+    """dW of `width` classes, from slabs of dlogits; `gathered` has room for it in rows of one slab."""
     cdef Minibatch *m = p.minibatch
     cdef size_t size = m.kernels.element_size, lanes = m.kernels.lanes, n = m.samples.n_items, some
     if p.dW_class_stride == <ptrdiff_t>size and p.dW_feature_stride % <ptrdiff_t>size == 0:
@@ -156,20 +156,20 @@ cdef void slab_gradients(
 
 
 cdef void pack_dlogits_chunk(void *context, size_t chunk) noexcept nogil:
-    """Some classes of the gradient of the logits, turned on their side for dX."""
+    """Pack some classes of the gradient of the logits into blocks, transposed, for dX."""
     cdef Products *p = <Products *>context
     cdef Minibatch *m = p.minibatch
     cdef size_t size = m.kernels.element_size, lanes = m.kernels.lanes
     cdef size_t first = chunk * m.samples.size, end = first + length_of(&m.samples, chunk), i, n
-    cdef const void *rows[MOST_LANES]
+    cdef const void *rows[MAX_LANES]
     cdef uint64_t begun = phase_begin()
     while first < end:
         n = min(lanes, end - first)
         for i in range(n):
             rows[i] = m.dlogits + ((first + i) * p.logits_stride + p.first_class) * size
         m.kernels.pack_block(
-            rows, n, p.n_some_classes,
-            p.dlogits_blocks + first // lanes * CLASSES_AT_ONCE * lanes * size)
+            rows, n, p.n_pass_classes,
+            p.dlogits_blocks + first // lanes * CLASSES_PER_PASS * lanes * size)
         first += lanes
     phase_next(PHASE_CONVERT, begun)
 
@@ -179,25 +179,25 @@ cdef void strips_of_x_chunk(void *context, size_t chunk) noexcept nogil:
     cdef Products *p = <Products *>context
     cdef Minibatch *m = p.minibatch
     cdef size_t size = m.kernels.element_size, lanes = m.kernels.lanes, width
-    cdef size_t slab_stride = lanes * CLASSES_AT_ONCE, j = chunk * m.strips.size * lanes
+    cdef size_t slab_stride = lanes * CLASSES_PER_PASS, j = chunk * m.strips.size * lanes
     cdef size_t end = min(j + length_of(&m.strips, chunk) * lanes, m.n_features)
     cdef char *weights = p.buffers + chunk * p.buffer_stride * size
     cdef uint64_t begun = phase_begin()
     while j < end:
         width = min(SLABS_AT_ONCE * lanes, end - j)
-        pack_slabs_of(
+        pack_many_slabs(
             m.kernels,
             p.W + <ptrdiff_t>j * p.feature_stride + <ptrdiff_t>p.first_class * p.class_stride,
-            p.class_stride, p.feature_stride, p.n_some_classes, width, weights, slab_stride)
+            p.class_stride, p.feature_stride, p.n_pass_classes, width, weights, slab_stride)
         m.kernels.packed_scores(
-            p.dlogits_blocks, CLASSES_AT_ONCE * lanes, m.samples.n_items, p.n_some_classes,
+            p.dlogits_blocks, CLASSES_PER_PASS * lanes, m.samples.n_items, p.n_pass_classes,
             weights, slab_stride, NULL, width, p.first_class > 0, p.dX + j * size, m.n_features)
         j += width
     phase_next(PHASE_UPDATE, begun)
 
 
 cdef ptrdiff_t block_of_products(Products *p, pool *helpers) noexcept nogil:
-    """All of a block of rows; the first one without a loss, or -1."""
+    """Compute all of a block of rows; return the first row without a loss, or -1."""
     cdef Minibatch *m = p.minibatch
     cdef size_t i
     pool_for(helpers, pack_rows_chunk, p, m.samples.n_chunks)
@@ -210,10 +210,10 @@ cdef ptrdiff_t block_of_products(Products *p, pool *helpers) noexcept nogil:
         pool_for(helpers, slab_gradients_chunk, p, p.slabs.n_chunks)
     p.first_class = 0
     while p.dX != NULL and p.first_class < m.n_classes:
-        p.n_some_classes = min(<size_t>CLASSES_AT_ONCE, m.n_classes - p.first_class)
+        p.n_pass_classes = min(<size_t>CLASSES_PER_PASS, m.n_classes - p.first_class)
         pool_for(helpers, pack_dlogits_chunk, p, m.samples.n_chunks)
         pool_for(helpers, strips_of_x_chunk, p, m.strips.n_chunks)
-        p.first_class += CLASSES_AT_ONCE
+        p.first_class += CLASSES_PER_PASS
     return -1
 
 
@@ -223,7 +223,7 @@ cdef packed_linear_cross_entropy(
     cdef View x = View(X), w = View(W), b = View(intercept), loss = View(losses, True)
     cdef View dw = View(dW, True), db = View(dintercept, True), dx = View(dX, True)
     cdef Targets t = Targets(targets)
-    cdef Weights of_targets = Weights(weights)
+    cdef Weights weights_view = Weights(weights)
     cdef target_weights shifted
     cdef Minibatch m
     cdef Products p
@@ -232,9 +232,9 @@ cdef packed_linear_cross_entropy(
     cdef size_t size = m.kernels.element_size, lanes = m.kernels.lanes, n_rows = x.length(0)
     m.coef_stride = padded(m.n_features, lanes)
     p.logits_stride = padded(m.n_classes, lanes)
-    cdef size_t at_once = BYTES_OF_LOGITS // (p.logits_stride * size) // lanes * lanes
-    at_once = min(max(at_once, lanes), <size_t>MOST_ROWS_OF_A_BLOCK)
-    at_once = min(at_once, padded(n_rows, lanes))
+    cdef size_t rows_per_block = BYTES_OF_LOGITS // (p.logits_stride * size) // lanes * lanes
+    rows_per_block = min(max(rows_per_block, lanes), <size_t>MAX_ROWS_PER_BLOCK)
+    rows_per_block = min(rows_per_block, padded(n_rows, lanes))
     p.minibatch, p.W = &m, w.start
     p.feature_stride, p.class_stride = w.buffer.strides[0], w.buffer.strides[1]
     p.block_stride = m.coef_stride * lanes + CACHE_LINE // size
@@ -244,26 +244,26 @@ cdef packed_linear_cross_entropy(
     p.dW, p.dintercept, p.dX = dw.start, db.start, dx.start
     if dw.held:
         p.dW_feature_stride, p.dW_class_stride = dw.buffer.strides[0], dw.buffer.strides[1]
-    split_minibatch(&m, at_once, n_threads)
+    split_minibatch(&m, rows_per_block, n_threads)
     cdef size_t n_buffers = max(p.slabs.n_chunks, m.strips.n_chunks)
     p.buffer_stride = lanes * SLABS_AT_ONCE * max(
-        m.coef_stride + at_once, <size_t>CLASSES_AT_ONCE)
-    cdef Scratch blocks = Scratch(at_once // lanes, p.block_stride, size)
-    cdef Scratch dlogits = Scratch(at_once, p.logits_stride, size)
+        m.coef_stride + rows_per_block, <size_t>CLASSES_PER_PASS)
+    cdef Scratch blocks = Scratch(rows_per_block // lanes, p.block_stride, size)
+    cdef Scratch dlogits = Scratch(rows_per_block, p.logits_stride, size)
     cdef Scratch dlogits_blocks = Scratch(
-        at_once // lanes if dx.held else 0, CLASSES_AT_ONCE * lanes, size)
+        rows_per_block // lanes if dx.held else 0, CLASSES_PER_PASS * lanes, size)
     cdef Scratch buffers = Scratch(n_buffers, p.buffer_stride, size)
-    cdef Scratch rows = Scratch(at_once, 1, sizeof(void *))
+    cdef Scratch rows = Scratch(rows_per_block, 1, sizeof(void *))
     p.blocks, p.buffers, p.dlogits_blocks = blocks.start, buffers.start, dlogits_blocks.start
     m.dlogits, m.rows = dlogits.start, <const void **>rows.start
     cdef pool *helpers
     cdef size_t first, n, i
     cdef ptrdiff_t invalid = -1
     cdef FloatState floats = FloatState()
-    for first in range(0, n_rows, at_once):
+    for first in range(0, n_rows, rows_per_block):
         with nogil:
             floats.set()
-            n = min(at_once, n_rows - first)
+            n = min(rows_per_block, n_rows - first)
             split_minibatch(&m, n, n_threads)
             for i in range(n):
                 m.rows[i] = x.start + (first + i) * m.n_features * size
@@ -271,7 +271,7 @@ cdef packed_linear_cross_entropy(
             m.probabilities = NULL
             if t.probabilities != NULL:
                 m.probabilities = t.probabilities + first * m.n_classes * size
-            m.weights = weights_from(of_targets.start, first, &shifted)
+            m.weights = weights_from(weights_view.start, first, &shifted)
             m.losses = <double *>loss.start + first
             p.add = first > 0
             helpers = NULL

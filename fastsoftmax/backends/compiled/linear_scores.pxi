@@ -1,4 +1,4 @@
-"""Logits of rows, for predictions: forward alone, on rows as they lie."""
+"""Logits of rows, for predictions: the forward pass alone, on rows as they lie."""
 
 
 cdef enum:
@@ -12,7 +12,7 @@ cdef struct Scores:
     Minibatch minibatch  # its weights: padded, or in slabs
     const char *X
     ptrdiff_t row_stride
-    number_kind number
+    input_dtype dtype
     bint many_classes
     size_t rows_at_once, block_stride, row_stride_converted
     char *converted  # of every chunk; NULL where rows are read as they lie
@@ -34,7 +34,7 @@ cdef void score_rows(const Scores *s, size_t chunk, size_t first, size_t n) noex
     if converted != NULL:
         converted += chunk * s.rows_at_once * s.row_stride_converted * size
         m.kernels.convert(
-            rows, n, s.number, 0, m.n_features, NULL, NULL, converted, s.row_stride_converted)
+            rows, n, s.dtype, 0, m.n_features, NULL, NULL, converted, s.row_stride_converted)
         for i in range(ROWS_TO_SCORE + ROWS_AHEAD):
             rows[i] = converted + min(i, n - 1) * s.row_stride_converted * size
     if not s.many_classes:
@@ -77,10 +77,10 @@ cdef dense_linear_scores(X, coef, intercept, logits, int n_threads):
     m.kernels, m.n_features, m.n_classes = w.kernels(), x.length(1), w.length(0)
     m.coef_stride, m.intercept = padded(m.n_features, m.kernels.lanes), b.start
     cdef size_t size = m.kernels.element_size, lanes = m.kernels.lanes, n = x.length(0)
-    s.X, s.row_stride, s.number = x.start, x.buffer.strides[0], number_of(x, size)
+    s.X, s.row_stride, s.dtype = x.start, x.buffer.strides[0], input_dtype_of(x, size)
     s.many_classes, s.logits = m.n_classes > FEW_CLASSES, z.start
     s.rows_at_once = ROWS_TO_SCORE
-    if (s.many_classes or s.number != REAL) and (
+    if (s.many_classes or s.dtype != REAL) and (
             ROWS_TO_SCORE * m.coef_stride * size > BYTES_TO_SCORE):
         s.rows_at_once = lanes
     m.samples = split(n, s.rows_at_once, n_threads)
@@ -89,11 +89,11 @@ cdef dense_linear_scores(X, coef, intercept, logits, int n_threads):
     cdef size_t rows_of_chunks = m.samples.n_chunks * s.rows_at_once
     cdef Scratch weights = Scratch(padded(m.n_classes, lanes), m.coef_stride, size)
     cdef Scratch converted = Scratch(
-        rows_of_chunks if s.number != REAL else 0, s.row_stride_converted, size)
+        rows_of_chunks if s.dtype != REAL else 0, s.row_stride_converted, size)
     cdef Scratch blocks = Scratch(
         rows_of_chunks // lanes if s.many_classes else 0, s.block_stride, size)
     m.coef, s.blocks = weights.start, blocks.start
-    s.converted = converted.start if s.number != REAL else NULL
+    s.converted = converted.start if s.dtype != REAL else NULL
     with nogil:
         floats.set()
         if s.many_classes:
@@ -109,61 +109,68 @@ cdef dense_linear_scores(X, coef, intercept, logits, int n_threads):
 
 
 cdef struct SparseScores:
-    SparseEpoch rows_of  # the matrix, and how its weights lie
-    Split samples
+    Minibatch minibatch  # kernels, shape, intercept and number of samples a chunk
+    SparseMatrix matrix
+    sparse_weights weights
+    size_t n_slabs, stride
     const char *coef  # where the weights lie as they came, NULL where they are packed
     char *padded_logits  # of some rows of every chunk
     char *logits
 
 
-cdef void sparse_scores_of_rows(void *context, size_t chunk) noexcept nogil:
+cdef void sparse_rows_chunk(void *context, size_t chunk) noexcept nogil:
     cdef const SparseScores *s = <const SparseScores *>context
-    cdef const SparseEpoch *e = &s.rows_of
-    cdef size_t size = e.kernels.element_size, n_classes = e.weights.n_classes, slab, i, n
-    cdef size_t first = chunk * s.samples.size, end = first + length_of(&s.samples, chunk)
-    cdef char *some = s.padded_logits + chunk * ROWS_TO_SCORE * e.stride * size
+    cdef const Minibatch *m = &s.minibatch
+    cdef size_t size = m.kernels.element_size, n_classes = m.n_classes, slab, i, n
+    cdef size_t first = chunk * m.samples.size, end = first + length_of(&m.samples, chunk)
+    cdef char *padded_logits = s.padded_logits + chunk * ROWS_TO_SCORE * s.stride * size
     cdef char *logits
     cdef sparse_row rows[ROWS_TO_SCORE + SPARSE_ROWS_AHEAD]
     while first < end:
         n = min(<size_t>ROWS_TO_SCORE, end - first)
         for i in range(n + SPARSE_ROWS_AHEAD):
-            point_at_row(e, <int64_t>min(first + i, s.samples.n_items - 1), rows + i)
+            point_at_row(&s.matrix, <int64_t>min(first + i, m.samples.n_items - 1), rows + i)
         logits = s.logits + first * n_classes * size
         first += n
         if s.coef != NULL:
-            e.kernels.sparse_unpacked_scores(
-                rows, n, s.coef, e.weights.n_features, n_classes, e.intercept,
-                e.weights.wide_indices, logits)
+            m.kernels.sparse_unpacked_scores(
+                rows, n, s.coef, m.n_features, n_classes, m.intercept, s.weights.wide_indices,
+                logits)
             continue
-        for slab in range(e.n_slabs):
-            e.kernels.sparse_scores(rows, n, &e.weights, slab, e.intercept, some, e.stride)
+        for slab in range(s.n_slabs):
+            m.kernels.sparse_scores(
+                rows, n, &s.weights, slab, m.intercept, padded_logits, s.stride)
         for i in range(n):
-            memcpy(logits + i * n_classes * size, some + i * e.stride * size, n_classes * size)
+            memcpy(
+                logits + i * n_classes * size, padded_logits + i * s.stride * size,
+                n_classes * size)
 
 
 cdef sparse_linear_scores(X, coef, intercept, logits, int n_threads):
-    cdef View values = View(X.values), columns = View(X.indices), starts = View(X.indptr)
+    cdef View values = View(X.values), indices = View(X.indices), indptr = View(X.indptr)
     cdef View w = View(coef), b = View(intercept), z = View(logits, True)
     cdef SparseScores s
-    cdef SparseEpoch *e = &s.rows_of
+    cdef Minibatch *m = &s.minibatch
     cdef pool *helpers = NULL
     cdef FloatState floats = FloatState()
-    cdef size_t slab
-    describe_matrix(e, values, columns, starts, w)
-    e.intercept, s.logits = b.start, z.start
-    s.samples = split(e.n_rows, ROWS_TO_SCORE, n_threads)
-    cdef size_t size = e.kernels.element_size
+    s.matrix = sparse_matrix(values, indices, indptr)
+    m.kernels, m.n_features, m.n_classes = w.kernels(), w.length(1), w.length(0)
+    m.intercept, s.logits = b.start, z.start
+    m.samples = split(s.matrix.n_rows, ROWS_TO_SCORE, n_threads)
+    s.n_slabs, s.stride = sparse_slabs(m.kernels, m.n_classes), padded(m.n_classes, m.kernels.lanes)
+    cdef size_t size = m.kernels.element_size
     cdef bint packs = X.has_many_values
     s.coef = NULL if packs else w.start
-    cdef Scratch weights = Scratch(e.weights.n_features if packs else 0, e.stride, size)
-    cdef Scratch some = Scratch(s.samples.n_chunks * ROWS_TO_SCORE, e.stride, size)
-    e.weights.start, s.padded_logits = weights.start, some.start
+    cdef Scratch weights = Scratch(m.n_features if packs else 0, s.stride, size)
+    cdef Scratch padded_logits = Scratch(m.samples.n_chunks * ROWS_TO_SCORE, s.stride, size)
+    s.weights, s.padded_logits = plain_weights(m, weights.start), padded_logits.start
+    s.weights.wide_indices = s.matrix.index_size == sizeof(int64_t)
     with nogil:
         floats.set()
-        for slab in range(e.n_slabs if packs else 0):
-            e.kernels.sparse_pack(w.start, &e.weights, slab)
-        if uses_threads(e.n_values, 1, e.weights.n_classes):
+        if packs:
+            pack_sparse(m, w.start, weights.start)
+        if uses_threads(s.matrix.n_values, 1, m.n_classes):
             helpers = pool_begin(n_threads)
-        if e.n_rows:
-            pool_for(helpers, sparse_scores_of_rows, &s, s.samples.n_chunks)
+        if s.matrix.n_rows:
+            pool_for(helpers, sparse_rows_chunk, &s, m.samples.n_chunks)
         pool_end(helpers)

@@ -15,7 +15,7 @@ cdef struct Rows:
     double scale
     double *losses
     Split split
-    ptrdiff_t invalid[MOST_CHUNKS]
+    ptrdiff_t invalid[MAX_CHUNKS]
 
 
 cdef void rows_chunk(void *context, size_t chunk) noexcept nogil:
@@ -28,7 +28,7 @@ cdef void rows_chunk(void *context, size_t chunk) noexcept nogil:
 
 
 cdef bint uses_threads_for_rows(size_t n_rows, size_t n_classes) noexcept nogil:
-    return n_rows * n_classes >= LEAST_ELEMENTS_FOR_THREADS
+    return n_rows * n_classes >= MIN_ELEMENTS_FOR_THREADS
 
 
 cdef ptrdiff_t over_rows(Rows *rows, size_t n_rows, int n_threads) noexcept nogil:

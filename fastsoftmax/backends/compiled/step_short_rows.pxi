@@ -1,109 +1,131 @@
-"""A training step on short rows with few classes, by chunks of samples: csrc/kernels/step_short_rows.h."""
+"""The step algorithm short_rows, by chunks of samples: see csrc/kernels/step_short_rows.h."""
 
 
-# A chunk is worth a thread, and there are only so many, as each has a gradient; it takes so many samples
-# at a time, which stay in the first level of the cache.
 cdef enum:
+    # Longer rows go by panels of features, which are faster there.
+    MAX_BYTES_OF_A_SHORT_ROW = 1024
+    # A chunk is worth a thread, and there are only so many, as each has a gradient.
     PRODUCTS_OF_A_CHUNK = 40000
-    MOST_CHUNKS_OF_SAMPLES = 16
-    SAMPLES_AT_ONCE = 64
-
-# Rows are fetched from memory so many before they are used, a block at a time.
-cdef enum:
+    MAX_CHUNKS_OF_SAMPLES = 16
+    # It takes its samples some at a time, which stay in the first level of the cache ...
+    SAMPLES_PER_PASS = 64
+    # ... and fetches rows that many samples before they are used, a block at a time.
     SAMPLES_AHEAD = 32
 
 
-cdef bint has_short_rows(const Minibatch *m) noexcept nogil:
-    return (
-        m.n_classes <= FEW_CLASSES
-        and m.n_features * m.kernels.element_size <= BYTES_OF_A_SHORT_ROW)
+cdef struct ShortRows:
+    # chunks of a minibatch, each with its gradient, dlogits and converted rows; strides in elements
+    Epoch *epoch
+    size_t samples_per_chunk, n_chunks
+    char *gradients
+    char *dlogits
+    char *converted
+    size_t gradient_stride, dlogits_stride, converted_stride, row_stride
+    double *losses  # sum of each chunk
+    PenaltySums penalty
+    size_t n  # samples of the step in work, and where they begin in the order
+    size_t first_sample
+    int n_threads
+    bint fetches  # rows and labels; else all of them are in the cache
 
 
-cdef void split_short_rows(Epoch *e, bint has_labels, bint converts) noexcept nogil:
+cdef bint short_rows_applies(const TrainingShape *shape) noexcept nogil:
+    return shape.n_features * shape.element_size <= MAX_BYTES_OF_A_SHORT_ROW
+
+
+cdef void *short_rows_plan(Epoch *e, Buffers buffers) except NULL:
     cdef const Minibatch *m = &e.minibatch
-    cdef ShortRows *s = &e.short_rows
-    cdef size_t size = max(
-        (e.batch_size + MOST_CHUNKS_OF_SAMPLES - 1) // MOST_CHUNKS_OF_SAMPLES,
+    cdef ShortRows *s = <ShortRows *>buffers.take_zeros(sizeof(ShortRows))
+    cdef size_t size = m.kernels.element_size, n_strips = m.coef_stride // m.kernels.lanes
+    cdef size_t samples = max(
+        (e.batch_size + MAX_CHUNKS_OF_SAMPLES - 1) // MAX_CHUNKS_OF_SAMPLES,
         PRODUCTS_OF_A_CHUNK // (m.n_features * m.n_classes))
-    # What one thread writes is kept from what another does: a line next to it would be fetched along.
-    cdef size_t gap = 4 * CACHE_LINE // m.kernels.element_size
-    s.samples_of_a_chunk = max(padded(size, SAMPLES_AT_ONCE), <size_t>SAMPLES_AT_ONCE)
-    s.fetches = e.n_samples * m.n_features * e.item_size > BYTES_IN_CACHE
-    s.n_chunks = (e.batch_size + s.samples_of_a_chunk - 1) // s.samples_of_a_chunk
+    # Chunks write so far apart that no line next to theirs is fetched along: no false sharing.
+    cdef size_t gap = 4 * CACHE_LINE // size
+    s.epoch = e
+    s.samples_per_chunk = max(padded(samples, SAMPLES_PER_PASS), <size_t>SAMPLES_PER_PASS)
+    s.n_chunks = (e.batch_size + s.samples_per_chunk - 1) // s.samples_per_chunk
+    s.fetches = e.n_samples * m.n_features * e.dense.item_size > BYTES_IN_CACHE
     s.gradient_stride = (m.coef_stride + m.kernels.lanes) * m.n_classes + gap
-    s.dlogits_stride = (1 if has_labels else 2) * SAMPLES_AT_ONCE * m.n_classes + gap
-    s.row_stride = m.coef_stride + CACHE_LINE // m.kernels.element_size
-    s.converted_stride = SAMPLES_AT_ONCE * s.row_stride + gap
+    s.dlogits_stride = (1 if e.labels != NULL else 2) * SAMPLES_PER_PASS * m.n_classes + gap
+    s.row_stride = m.coef_stride + CACHE_LINE // size
+    s.converted_stride = SAMPLES_PER_PASS * s.row_stride + gap
+    plan_model(e, buffers, m.n_classes, m.coef_stride)
+    plan_penalty(buffers, &s.penalty, n_strips)
+    s.losses = <double *>buffers.take(s.n_chunks, 1, sizeof(double))
+    s.gradients = buffers.take(s.n_chunks, s.gradient_stride, size)
+    s.dlogits = buffers.take(s.n_chunks, s.dlogits_stride, size)
+    if e.converts_rows:
+        s.converted = buffers.take(s.n_chunks, s.converted_stride, size)
+    return s
 
 
-cdef size_t first_after(const ShortRows *s, size_t chunk, size_t batch_size) noexcept nogil:
+cdef size_t first_after(const ShortRows *s, size_t chunk) noexcept nogil:
     """The sample, counted from the first of the step, that the thread of this chunk comes to after it."""
     cdef size_t n_threads = <size_t>s.n_threads, thread
     for thread in range(n_threads):
         if chunk + 1 == (thread + 1) * s.n_chunks // n_threads:
-            return batch_size + thread * s.n_chunks // n_threads * s.samples_of_a_chunk
-    return (chunk + 1) * s.samples_of_a_chunk
+            return s.epoch.batch_size + thread * s.n_chunks // n_threads * s.samples_per_chunk
+    return (chunk + 1) * s.samples_per_chunk
 
 
 cdef void convert_samples(
-    const Epoch *e, size_t chunk, const void **rows, size_t n
+    const ShortRows *s, size_t chunk, const void **rows, size_t n
 ) noexcept nogil:
-    """Rows of the chunk as the kernels read them, where they will point."""
+    """Convert rows of the chunk, and point at the results."""
+    cdef const Epoch *e = s.epoch
     cdef const Minibatch *m = &e.minibatch
-    cdef const ShortRows *s = &e.short_rows
     cdef size_t size = m.kernels.element_size, i
     cdef char *out = s.converted + chunk * s.converted_stride * size
     m.kernels.convert(
-        rows, n, e.number, 0, m.n_features, e.mean, e.inverse_scale, out, s.row_stride)
+        rows, n, e.dense.dtype, 0, m.n_features, e.mean, e.inverse_scale, out, s.row_stride)
     for i in range(n):
         rows[i] = out + i * s.row_stride * size
 
 
-cdef double some_samples(
-    const Epoch *e, size_t chunk, size_t first, size_t n, size_t after, bint add
+cdef double forward_and_gradient(
+    const ShortRows *s, size_t chunk, size_t first, size_t n, size_t after, bint add
 ) noexcept nogil:
-    """The sum of the losses of n samples from `first` on; their gradient is added to the chunk's.
+    """Set the chunk's gradient, or add to it, by n samples from `first` on; return the sum of their losses.
 
-    `after` is the one that will be next.
+    `after` is the sample that this thread takes next.
     """
+    cdef const Epoch *e = s.epoch
     cdef const Minibatch *m = &e.minibatch
-    cdef const ShortRows *s = &e.short_rows
     cdef size_t size = m.kernels.element_size, row_size = m.n_classes * size, lanes = m.kernels.lanes
-    cdef size_t last = e.n_samples - 1, i, count, offset
-    cdef const void *rows[SAMPLES_AT_ONCE + SAMPLES_AHEAD + MOST_LANES]
-    cdef int64_t labels[SAMPLES_AT_ONCE]
-    cdef double of_rows[SAMPLES_AT_ONCE]
+    cdef size_t last = e.n_samples - 1, i, count
+    cdef const void *rows[SAMPLES_PER_PASS + SAMPLES_AHEAD + MAX_LANES]
+    cdef int64_t labels[SAMPLES_PER_PASS]
+    cdef double sample_weights[SAMPLES_PER_PASS]
+    cdef double losses[SAMPLES_PER_PASS]
     cdef target_weights weights
-    cdef bint is_weighted = e.weights != NULL
-    cdef double losses[SAMPLES_AT_ONCE]
     cdef char *dlogits = s.dlogits + chunk * s.dlogits_stride * size
-    cdef char *probabilities = NULL
-    cdef bint fetches = s.fetches and s.converted == NULL
+    cdef Batch batch
+    cdef bint is_weighted = e.weights != NULL, fetches = s.fetches and not e.converts_rows
     cdef const int64_t *order = e.order + first
+    cdef const char *start = e.dense.start
+    cdef ptrdiff_t stride = e.dense.stride
+    cdef int64_t sample
     cdef uint64_t begun = phase_begin()
-    if e.probabilities != NULL:
-        probabilities = dlogits + SAMPLES_AT_ONCE * row_size
-    for i in range(n):
-        rows[i] = e.X + order[i] * e.row_stride
-        if e.labels != NULL:
-            labels[i] = e.labels[order[i]]
-        else:
-            memcpy(
-                probabilities + i * row_size, e.probabilities + order[i] * row_size, row_size)
+    batch.labels = labels if e.labels != NULL else NULL
+    batch.probabilities = dlogits + SAMPLES_PER_PASS * row_size if e.labels == NULL else NULL
+    batch.weights = NULL
     if is_weighted:
         weights = e.weights[0]
         if weights.rows != NULL:
-            weights.rows = of_rows
-            for i in range(n):
-                of_rows[i] = e.weights.rows[order[i]]
+            weights.rows = batch.weights = sample_weights
+    for i in range(n):
+        sample = order[i]
+        rows[i] = start + sample * stride
+        copy_targets(e, &batch, i, sample)
     # The kernels fetch rows from as far on as this, or find a row that is in the cache already.
-    for i in range(SAMPLES_AHEAD + MOST_LANES):
-        rows[n + i] = e.X + e.order[min(after + i, last)] * e.row_stride if s.fetches else rows[0]
+    for i in range(<size_t>SAMPLES_AHEAD + MAX_LANES):
+        rows[n + i] = start + e.order[min(after + i, last)] * stride if s.fetches else rows[0]
     if s.fetches and e.labels != NULL:
-        for i in range(SAMPLES_AT_ONCE):
+        for i in range(<size_t>SAMPLES_PER_PASS):
             platform_fetch(e.labels + e.order[min(after + i, last)], sizeof(int64_t))
-    if s.converted != NULL:
-        convert_samples(e, chunk, rows, n)
+    if e.converts_rows:
+        convert_samples(s, chunk, rows, n)
     begun = phase_next(PHASE_CONVERT, begun)
     i = 0
     while i < n:
@@ -114,59 +136,59 @@ cdef double some_samples(
         i += lanes
     begun = phase_next(PHASE_SCORES, begun)
     m.kernels.panel_cross_entropy(
-        dlogits, 1, 0, n, m.n_classes, m.intercept, labels if e.labels != NULL else NULL,
-        probabilities, &weights if is_weighted else NULL, m.scale, losses, dlogits)
+        dlogits, 1, 0, n, m.n_classes, m.intercept, batch.labels, batch.probabilities,
+        &weights if is_weighted else NULL, m.scale, losses, dlogits)
     begun = phase_next(PHASE_LOSS, begun)
     m.kernels.short_gradient(
         rows, n, m.n_features, dlogits, m.n_classes, add,
         s.gradients + chunk * s.gradient_stride * size)
     phase_next(PHASE_UPDATE, begun)
-    return sum_of(losses, n)
+    return sum_in_four(losses, n)
 
 
 cdef void short_rows_chunk(void *context, size_t chunk) noexcept nogil:
-    """A chunk of samples, from their rows to their gradient."""
-    cdef Epoch *e = <Epoch *>context
-    cdef ShortRows *s = &e.short_rows
-    cdef size_t start = s.step * e.batch_size, first = chunk * s.samples_of_a_chunk
-    cdef size_t left = min(
-        s.samples_of_a_chunk, min(e.batch_size, e.n_samples - start) - first), n, after
+    """Take a chunk of samples from their rows to their gradient."""
+    cdef ShortRows *s = <ShortRows *>context
+    cdef size_t first = chunk * s.samples_per_chunk, left = min(s.samples_per_chunk, s.n - first)
+    cdef size_t n, after
     cdef double total = 0
     cdef bint add = False
     while left:
-        n = min(left, <size_t>SAMPLES_AT_ONCE)
+        n = min(left, <size_t>SAMPLES_PER_PASS)
         left -= n
-        after = first + n if left else first_after(s, chunk, e.batch_size)
-        total += some_samples(e, chunk, start + first, n, start + after, add)
+        after = first + n if left else first_after(s, chunk)
+        total += forward_and_gradient(
+            s, chunk, s.first_sample + first, n, s.first_sample + after, add)
         first += n
         add = True
     s.losses[chunk] = total
 
 
-cdef double short_rows_step(Epoch *e, size_t step, pool *helpers) noexcept nogil:
-    """One step; returns the loss."""
+cdef bint short_rows_step(void *plan, size_t step, pool *helpers) noexcept nogil:
+    cdef ShortRows *s = <ShortRows *>plan
+    cdef Epoch *e = s.epoch
     cdef Minibatch *m = &e.minibatch
-    cdef ShortRows *s = &e.short_rows
-    cdef size_t n = min(e.batch_size, e.n_samples - step * e.batch_size)
-    cdef size_t n_chunks = (n + s.samples_of_a_chunk - 1) // s.samples_of_a_chunk
+    cdef size_t n_chunks
     cdef double loss
     cdef uint64_t begun
-    m.scale = 1.0 / n
-    s.step, s.n_threads = step, pool_threads(helpers)
-    pool_for(helpers, short_rows_chunk, e, n_chunks)
-    loss = sum_of(s.losses, n_chunks) / n
-    if not isfinite(loss):
-        return loss
-    e.rule.rate = e.rates[step]
-    begun = phase_begin()
-    m.kernels.short_update(
-        s.gradients, n_chunks, s.gradient_stride, m.n_features, m.n_classes, &e.rule, m.coef,
-        e.velocity, m.intercept, e.intercept_velocity, e.squares, e.magnitudes)
-    phase_next(PHASE_UPDATE, begun)
-    return loss
+    s.first_sample, s.n_threads = step * e.batch_size, pool_threads(helpers)
+    s.n = min(e.batch_size, e.n_samples - s.first_sample)
+    n_chunks = (s.n + s.samples_per_chunk - 1) // s.samples_per_chunk
+    m.scale = 1.0 / s.n
+    pool_for(helpers, short_rows_chunk, s, n_chunks)
+    loss = sum_in_four(s.losses, n_chunks) / s.n
+    if isfinite(loss):
+        e.rule.rate = e.rates[step]
+        begun = phase_begin()
+        m.kernels.short_update(
+            s.gradients, n_chunks, s.gradient_stride, m.n_features, m.n_classes, &e.rule, m.coef,
+            e.velocity, m.intercept, e.model.intercept_velocity, s.penalty.squares,
+            s.penalty.magnitudes)
+        phase_next(PHASE_UPDATE, begun)
+    return end_step(e, step, loss, &s.penalty)
 
 
-cdef void pack_strips(const Minibatch *m, const char *coef, char *strips) noexcept nogil:
+cdef void pack_strips(const Minibatch *m, char *coef, char *strips) noexcept nogil:
     """From (n_classes, n_features) in C order to strips of LANES features."""
     cdef size_t size = m.kernels.element_size, lanes = m.kernels.lanes, first = 0
     while first < m.n_features:
@@ -176,10 +198,23 @@ cdef void pack_strips(const Minibatch *m, const char *coef, char *strips) noexce
         first += lanes
 
 
-cdef void unpack_strips(const Minibatch *m, const char *strips, char *coef) noexcept nogil:
+cdef void unpack_strips(const Minibatch *m, char *strips, char *coef) noexcept nogil:
+    """From strips of LANES features to (n_classes, n_features) in C order."""
     cdef size_t size = m.kernels.element_size, lanes = m.kernels.lanes, first = 0
     while first < m.n_features:
         m.kernels.unpack(
             strips + first * m.n_classes * size, lanes, min(lanes, m.n_features - first),
             m.n_classes, coef + first * size, size, m.n_features * size)
         first += lanes
+
+
+cdef StepAlgorithm short_rows = StepAlgorithm(
+    name="short_rows",
+    obstacle=few_classes_obstacle,
+    applies=short_rows_applies,
+    plan=short_rows_plan,
+    pack=pack_strips,
+    unpack=unpack_strips,
+    step=short_rows_step,
+    finish=nothing_to_finish,
+)

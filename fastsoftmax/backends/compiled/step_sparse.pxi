@@ -1,4 +1,4 @@
-"""An epoch on sparse rows in one call: see csrc/kernels/step_sparse.h.
+"""The step algorithm sparse, by the values of the rows: see csrc/kernels/step_sparse.h.
 
 Threads share out the slabs of classes: rows share features, so that samples could not be spread without
 copies of the gradient, nor features without looking for them. With one slab there is one thread.
@@ -6,350 +6,293 @@ copies of the gradient, nor features without looking for them. With one slab the
 
 # Where a step's factor 1 - 2 * l2 * rate, or the product of some, is not between this and its inverse, all
 # weights are brought up to date before it: then nothing is divided by a number that is 0 or next to it.
-cdef double LEAST_FACTOR = 1e-3
-cdef double LEAST_PRODUCT = 1e-100
-# The same where |A| * C of step_sparse.h, of which differences are taken, is more than this many times the sum
-# of the thresholds, which only factors beyond 1 can make it: what they add to C would then be lost in it.
-cdef double MOST_GROWTH = 2
-# and where that sum is next to overflow
-cdef double MOST_THRESHOLDS = 1e100
-# With momentum all weights are brought up to date after so many steps, so that the maps stay in the cache.
-cdef size_t MOST_STEPS_TO_CATCH_UP = 1 << 16
+cdef double MIN_FACTOR = 1e-3
+cdef double MIN_PRODUCT = 1e-100
+# The same where |A| * C of step_sparse.h, of which differences are taken, is more than this many times the
+# sum of the thresholds, which only factors beyond 1 can make it: then what they add to C would be lost.
+cdef double MAX_GROWTH = 2
+# ... and where that sum is close to overflow.
+cdef double MAX_THRESHOLDS = 1e100
+# With momentum all weights are brought up to date after that many steps: the maps stay in the cache.
+cdef size_t MAX_STEPS_TO_CATCH_UP = 1 << 16
 
 
-cdef struct SparseEpoch:
-    # the data, where they lie
-    const char *values
-    const char *indices
-    const char *indptr
-    size_t n_values, index_size, indptr_size
-    const int64_t *labels
-    const char *probabilities
-    const target_weights *weights_of_samples  # NULL for none
-    const int64_t *order
-    size_t n_rows, n_samples, batch_size
-    # the model
-    const kernel_table *kernels
-    step_rule rule
-    sparse_weights weights
-    size_t n_slabs
-    char *intercept
-    char *intercept_velocity
-    penalty_prefix *prefixes
-    size_t most_steps  # that there are maps for
-    double thresholds  # of the steps of the prefixes: their sum
-    size_t steps_between_penalties
-    double penalty
-    const double *rates
-    double *objectives
-    # the samples of the step in work, copies of their targets, and what is added to the weights
-    size_t n
-    Split samples
-    double factor
+cdef struct Sparse:
+    Epoch *epoch
+    Batch batch
     sparse_row *rows
-    int64_t *batch_labels
-    char *batch_probabilities
-    double *batch_weights  # NULL for none
-    target_weights of_batch
-    # where the weights and the intercept are added after each step; NULL where they are not
-    char *sums
-    char *intercept_sums
-    char *logits
-    size_t stride
-    double *losses
+    sparse_weights weights
+    size_t n_slabs, stride  # slabs of classes, and padded classes
+    penalty_prefix *prefixes
+    size_t max_steps  # that there are maps for
+    double thresholds  # of the steps of the prefixes: their sum
+    double penalty  # in the objectives of the steps in work
+    double factor  # by which the gradient of the step in work is added to the weights
+    bint catches_up  # penalty or momentum also move the weights of features without values
+    bint has_momentum
 
 
-cdef size_t indptr_at(const SparseEpoch *e, int64_t row) noexcept nogil:
-    if e.indptr_size == sizeof(int64_t):
-        return <size_t>(<const int64_t *>e.indptr)[row]
-    return <size_t>(<const int32_t *>e.indptr)[row]
+cdef const char *sparse_obstacle(const TrainingShape *shape) noexcept nogil:
+    if not shape.is_sparse:
+        return "takes sparse rows"
+    if shape.has_models:
+        return "takes one model at a time"
+    return NULL
 
 
-cdef void point_at_row(const SparseEpoch *e, int64_t sample, sparse_row *row) noexcept nogil:
-    """Where the values of a sample lie; nowhere else, whatever has become of the arrays since."""
-    cdef size_t start = min(indptr_at(e, sample), e.n_values)
-    cdef size_t end = min(indptr_at(e, sample + 1), e.n_values)
-    row.values = e.values + start * e.kernels.element_size
-    row.indices = e.indices + start * e.index_size
+cdef size_t sparse_slabs(const kernel_table *kernels, size_t n_classes) noexcept nogil:
+    """Return the number of slabs of classes."""
+    cdef size_t width = SPARSE_SLAB_VECTORS * kernels.lanes
+    return padded(n_classes, width) // width
+
+
+cdef SparseMatrix sparse_matrix(View values, View indices, View indptr) noexcept:
+    cdef SparseMatrix x
+    x.values, x.indices, x.indptr = values.start, indices.start, indptr.start
+    x.n_values, x.n_rows = values.length(0), indptr.length(0) - 1
+    x.value_size = values.buffer.itemsize
+    x.index_size, x.indptr_size = indices.buffer.itemsize, indptr.buffer.itemsize
+    return x
+
+
+cdef sparse_weights plain_weights(const Minibatch *m, char *packed) noexcept nogil:
+    """Return weights in slabs without a scale, a penalty or momentum, for indices of 32 bits."""
+    cdef sparse_weights weights
+    memset(&weights, 0, sizeof(sparse_weights))
+    weights.start, weights.n_features, weights.n_classes = packed, m.n_features, m.n_classes
+    return weights
+
+
+cdef void pack_sparse(const Minibatch *m, char *coef, char *packed) noexcept nogil:
+    """From (n_classes, n_features) in C order to slabs of classes, a feature after the other."""
+    cdef sparse_weights weights = plain_weights(m, packed)
+    cdef size_t slab
+    for slab in range(sparse_slabs(m.kernels, m.n_classes)):
+        m.kernels.sparse_pack(coef, &weights, slab)
+
+
+cdef void unpack_sparse(const Minibatch *m, char *packed, char *coef) noexcept nogil:
+    """From slabs of classes to (n_classes, n_features) in C order."""
+    cdef sparse_weights weights = plain_weights(m, packed)
+    cdef size_t slab
+    for slab in range(sparse_slabs(m.kernels, m.n_classes)):
+        m.kernels.sparse_unpack(&weights, slab, coef)
+
+
+cdef void *sparse_plan(Epoch *e, Buffers buffers) except NULL:
+    cdef Minibatch *m = &e.minibatch
+    cdef Sparse *s = <Sparse *>buffers.take_zeros(sizeof(Sparse))
+    cdef size_t n_steps = min(e.steps_between_penalties, e.n_steps)
+    cdef size_t values_of_a_step = e.sparse.n_values // e.sparse.n_rows * e.batch_size
+    s.epoch = e
+    s.n_slabs = sparse_slabs(m.kernels, m.n_classes)
+    s.stride = padded(m.n_classes, m.kernels.lanes)
+    s.max_steps = min(e.n_steps, MAX_STEPS_TO_CATCH_UP)
+    s.has_momentum = e.model.coef_velocity != NULL
+    s.catches_up = s.has_momentum or is_penalised(&e.rule)
+    e.uses_threads = s.n_slabs > 1 and uses_threads(values_of_a_step, 1, m.n_classes)
+    plan_model(e, buffers, m.n_features, s.stride)
+    plan_targets(e, buffers, &s.batch)
+    s.weights = plain_weights(m, m.coef)
+    s.weights.wide_indices = e.sparse.index_size == sizeof(int64_t)
+    s.weights.inverse_scale = e.inverse_scale
+    s.prefixes = <penalty_prefix *>buffers.take(n_steps + 2, 1, sizeof(penalty_prefix))
+    s.prefixes[0].scale, s.prefixes[0].inverse_scale, s.prefixes[0].shrinkage = 1, 1, 0
+    s.weights.prefixes = s.prefixes
+    if s.catches_up:
+        s.weights.steps = <uint32_t *>buffers.take_zeros(
+            m.n_features * s.n_slabs * sizeof(uint32_t))
+    if s.has_momentum:
+        s.weights.velocity = e.velocity
+        s.weights.maps = <momentum_map *>buffers.take(s.max_steps, 2, sizeof(momentum_map))
+    s.rows = <sparse_row *>buffers.take(e.batch_size + SPARSE_ROWS_AHEAD, 1, sizeof(sparse_row))
+    m.dlogits = buffers.take(e.batch_size, s.stride, m.kernels.element_size)
+    m.losses = <double *>buffers.take(e.batch_size, 1, sizeof(double))
+    return s
+
+
+cdef size_t indptr_at(const SparseMatrix *x, int64_t row) noexcept nogil:
+    if x.indptr_size == sizeof(int64_t):
+        return <size_t>(<const int64_t *>x.indptr)[row]
+    return <size_t>(<const int32_t *>x.indptr)[row]
+
+
+cdef void point_at_row(const SparseMatrix *x, int64_t sample, sparse_row *row) noexcept nogil:
+    """Point at the values of a sample, and nowhere else, whatever has become of the arrays since."""
+    cdef size_t start = min(indptr_at(x, sample), x.n_values)
+    cdef size_t end = min(indptr_at(x, sample + 1), x.n_values)
+    row.values = x.values + start * x.value_size
+    row.indices = x.indices + start * x.index_size
     row.n_values = end - start if end > start else 0
 
 
-cdef void gather_sparse(SparseEpoch *e, size_t step) noexcept nogil:
+cdef void gather_sparse(Sparse *s, size_t step) noexcept nogil:
     """Point at the rows of a minibatch and the next ones, and copy its targets."""
+    cdef const Epoch *e = s.epoch
     cdef size_t first = step * e.batch_size, n = min(e.batch_size, e.n_samples - first), i
-    cdef size_t row_size = e.weights.n_classes * e.kernels.element_size
     cdef int64_t sample
     cdef uint64_t begun = phase_begin()
     for i in range(n + SPARSE_ROWS_AHEAD):
         sample = e.order[min(first + i, e.n_samples - 1)]
-        point_at_row(e, sample, e.rows + i)
-        if i >= n:
-            continue
-        if e.batch_weights != NULL:
-            e.batch_weights[i] = e.weights_of_samples.rows[sample]
-        if e.labels != NULL:
-            e.batch_labels[i] = e.labels[sample]
-        else:
-            memcpy(
-                e.batch_probabilities + i * row_size, e.probabilities + sample * row_size, row_size)
+        point_at_row(&e.sparse, sample, s.rows + i)
+        if i < n:
+            copy_targets(e, &s.batch, i, sample)
     phase_next(PHASE_CONVERT, begun)
-    e.n = n
+    s.batch.n = n
 
 
-cdef void restart(SparseEpoch *e) noexcept nogil:
+cdef void restart(Sparse *s) noexcept nogil:
     """Bring all weights up to date, and count steps of the penalty from here."""
     cdef size_t slab
-    if e.weights.steps != NULL and e.weights.now:
-        for slab in range(e.n_slabs):
-            e.kernels.sparse_catch_up(&e.weights, slab)
-        e.weights.now, e.thresholds = 0, 0
+    if s.catches_up and s.weights.now:
+        for slab in range(s.n_slabs):
+            s.epoch.minibatch.kernels.sparse_catch_up(&s.weights, slab)
+        s.weights.now, s.thresholds = 0, 0
 
 
-cdef void add_to_prefixes(SparseEpoch *e, double factor, double threshold) noexcept nogil:
-    cdef penalty_prefix *last = e.prefixes + e.weights.now
+cdef void add_to_prefixes(Sparse *s, double factor, double threshold) noexcept nogil:
+    cdef penalty_prefix *last = s.prefixes + s.weights.now
     cdef penalty_prefix *next = last + 1
     next.scale = last.scale * factor
     next.inverse_scale = 1 / next.scale if next.scale != 0 else 0
     next.shrinkage = last.shrinkage
     if threshold != 0:
         next.shrinkage += threshold * fabs(next.inverse_scale)
-        e.thresholds += threshold
-    e.weights.now += 1
+        s.thresholds += threshold
+    s.weights.now += 1
 
 
-cdef double scale_before(SparseEpoch *e, double factor) noexcept nogil:
+cdef double scale_before(Sparse *s, double factor) noexcept nogil:
     """Make sure that a step's factor can be one of the prefixes; return it, or 1 where it is applied."""
-    cdef const penalty_prefix *last = e.prefixes + e.weights.now
+    cdef const penalty_prefix *last = s.prefixes + s.weights.now
     cdef double size = fabs(factor), product = fabs(last.scale) * size
-    cdef bint usual = LEAST_FACTOR < size and size < 1 / LEAST_FACTOR
+    cdef bint usual = MIN_FACTOR < size and size < 1 / MIN_FACTOR
     cdef bint keeps_digits = (
-        e.thresholds < MOST_THRESHOLDS and product * last.shrinkage <= MOST_GROWTH * e.thresholds)
-    if usual and keeps_digits and LEAST_PRODUCT < product and product < 1 / LEAST_PRODUCT:
+        s.thresholds < MAX_THRESHOLDS and product * last.shrinkage <= MAX_GROWTH * s.thresholds)
+    if usual and keeps_digits and MIN_PRODUCT < product and product < 1 / MIN_PRODUCT:
         return factor
-    restart(e)
+    restart(s)
     if usual:
         return factor
-    add_to_prefixes(e, factor, 0)
-    restart(e)
+    add_to_prefixes(s, factor, 0)
+    restart(s)
     return 1
 
 
 cdef void sparse_scores_chunk(void *context, size_t slab) noexcept nogil:
-    cdef SparseEpoch *e = <SparseEpoch *>context
+    cdef const Sparse *s = <const Sparse *>context
+    cdef const Minibatch *m = &s.epoch.minibatch
     cdef uint64_t begun = phase_begin()
-    e.kernels.sparse_scores(e.rows, e.n, &e.weights, slab, e.intercept, e.logits, e.stride)
+    m.kernels.sparse_scores(
+        s.rows, s.batch.n, &s.weights, slab, m.intercept, m.dlogits, s.stride)
     phase_next(PHASE_SCORES, begun)
 
 
 cdef void sparse_losses_chunk(void *context, size_t chunk) noexcept nogil:
-    cdef SparseEpoch *e = <SparseEpoch *>context
-    cdef size_t size = e.kernels.element_size, n_classes = e.weights.n_classes
-    cdef size_t first = chunk * e.samples.size
-    cdef char *logits = e.logits + first * e.stride * size
+    cdef const Sparse *s = <const Sparse *>context
+    cdef const Minibatch *m = &s.epoch.minibatch
+    cdef size_t size = m.kernels.element_size, first = chunk * m.samples.size
+    cdef char *logits = m.dlogits + first * s.stride * size
     cdef target_weights shifted
-    cdef const target_weights *weights = NULL
-    if e.weights_of_samples != NULL:
-        weights = weights_from(&e.of_batch, first, &shifted)
     cdef uint64_t begun = phase_begin()
-    e.kernels.cross_entropy(
-        logits, e.stride, length_of(&e.samples, chunk), n_classes,
-        e.batch_labels + first if e.labels != NULL else NULL,
-        e.batch_probabilities + first * n_classes * size if e.labels == NULL else NULL,
-        weights, 1.0 / e.n, e.losses + first, logits, e.stride)
+    m.kernels.cross_entropy(
+        logits, s.stride, length_of(&m.samples, chunk), m.n_classes,
+        m.labels + first if m.labels != NULL else NULL,
+        m.probabilities + first * m.n_classes * size if m.probabilities != NULL else NULL,
+        weights_from(m.weights, first, &shifted), m.scale, m.losses + first, logits, s.stride)
     phase_next(PHASE_LOSS, begun)
 
 
 cdef void sparse_update_chunk(void *context, size_t slab) noexcept nogil:
-    cdef SparseEpoch *e = <SparseEpoch *>context
+    cdef const Sparse *s = <const Sparse *>context
+    cdef const Minibatch *m = &s.epoch.minibatch
     cdef uint64_t begun = phase_begin()
-    if e.weights.velocity != NULL:
-        e.kernels.sparse_update_velocity(
-            e.rows, e.n, &e.weights, slab, e.logits, e.stride, -e.rule.rate)
-    e.kernels.sparse_update(e.rows, e.n, &e.weights, slab, e.logits, e.stride, e.factor)
+    if s.has_momentum:
+        m.kernels.sparse_update_velocity(
+            s.rows, s.batch.n, &s.weights, slab, m.dlogits, s.stride, -s.epoch.rule.rate)
+    m.kernels.sparse_update(
+        s.rows, s.batch.n, &s.weights, slab, m.dlogits, s.stride, s.factor)
     phase_next(PHASE_UPDATE, begun)
 
 
-cdef void begin_step_with_momentum(SparseEpoch *e) noexcept nogil:
-    """Add the map of the step, which comes before its gradient: see `Rule`."""
-    cdef double momentum = e.rule.momentum, pull = 2 * e.rule.l2 * e.rule.rate
-    cdef momentum_map map
-    map.ww, map.wv, map.vw, map.vv = 1 - pull, momentum, -pull, momentum
-    e.factor = -e.rule.rate
-    if e.rule.nesterov:
-        map.ww, map.wv = 1 - pull * (1 + momentum), momentum * momentum
-        e.factor *= 1 + momentum
-    if e.weights.now == e.most_steps:
-        restart(e)
-    e.kernels.sparse_add_map(&e.weights, &map)
-
-
-cdef double sparse_step(SparseEpoch *e, size_t step, pool *helpers) noexcept nogil:
-    """One step; returns the loss."""
-    cdef double rate = e.rates[step], factor = 1, loss
-    gather_sparse(e, step)
-    e.samples = split(e.n, ROWS_OF_A_CHUNK, pool_threads(helpers))
-    pool_for(helpers, sparse_scores_chunk, e, e.n_slabs)
-    pool_for(helpers, sparse_losses_chunk, e, e.samples.n_chunks)
-    loss = sum_of(e.losses, e.n) / e.n
-    if not isfinite(loss):
-        return loss
-    e.rule.rate = rate
-    if e.weights.velocity != NULL:
-        begin_step_with_momentum(e)
-    else:
-        if e.weights.steps != NULL:
-            factor = scale_before(e, 1 - 2 * e.rule.l2 * rate)
-        e.factor = -rate / factor
-    pool_for(helpers, sparse_update_chunk, e, e.n_slabs)
-    if e.weights.steps != NULL and e.weights.velocity == NULL:
-        add_to_prefixes(e, factor, rate * e.rule.l1)
-    if e.intercept != NULL:
-        e.kernels.sparse_update_intercept(
-            e.logits, e.stride, e.n, e.weights.n_classes, &e.rule, e.intercept,
-            e.intercept_velocity)
-    if e.sums != NULL:
-        add_to_sums(e)
-    return loss
-
-
-cdef void add_to_sums(SparseEpoch *e) noexcept nogil:
-    """Of all weights, brought up to date: a step costs as much as one on dense rows then."""
-    cdef size_t n_classes = e.weights.n_classes
-    restart(e)
-    e.kernels.column_sums(
-        e.weights.start, 0, 1, e.weights.n_features * e.stride, True, e.sums)
-    if e.intercept_sums != NULL:
-        e.kernels.column_sums(e.intercept, 0, 1, n_classes, True, e.intercept_sums)
-
-
-cdef bint is_penalised(const step_rule *rule) noexcept nogil:
+cdef bint is_penalised(const sgd_rule *rule) noexcept nogil:
     return rule.l2 != 0 or rule.l1 != 0
 
 
-cdef size_t run_sparse_steps(
-    SparseEpoch *e, size_t step, size_t n_steps, int n_threads
-) noexcept nogil:
-    """As `run_steps`."""
-    cdef double deadline = platform_seconds() + SECONDS_BETWEEN_SIGNALS, objective
-    cdef size_t values_of_a_step = e.n_values // e.n_rows * e.batch_size
-    cdef pool *helpers = NULL
-    if e.n_slabs > 1 and uses_threads(values_of_a_step, 1, e.weights.n_classes):
-        helpers = pool_begin(n_threads)
-    while step < n_steps:
-        if is_penalised(&e.rule) and step % e.steps_between_penalties == 0:
-            restart(e)
-            e.penalty = e.kernels.penalty(
-                e.weights.start, e.weights.n_features * e.stride, e.rule.l2, e.rule.l1, NULL)
-        objective = sparse_step(e, step, helpers)
-        if isfinite(objective):
-            objective += e.penalty
-        e.objectives[step] = objective
-        step += 1
-        if platform_seconds() > deadline or not isfinite(objective):
-            break
-    pool_end(helpers)
-    return step
+cdef void begin_step_with_momentum(Sparse *s) noexcept nogil:
+    """Add the map of the step, which comes before its gradient: see `Rule`."""
+    cdef const sgd_rule *rule = &s.epoch.rule
+    cdef double momentum = rule.momentum, pull = 2 * rule.l2 * rule.rate
+    cdef momentum_map map
+    map.ww, map.wv, map.vw, map.vv = 1 - pull, momentum, -pull, momentum
+    s.factor = -rule.rate
+    if rule.nesterov:
+        map.ww, map.wv = 1 - pull * (1 + momentum), momentum * momentum
+        s.factor *= 1 + momentum
+    if s.weights.now == s.max_steps:
+        restart(s)
+    s.epoch.minibatch.kernels.sparse_add_map(&s.weights, &map)
 
 
-cdef void describe_matrix(SparseEpoch *e, View values, View columns, View starts, View coef) noexcept:
-    """Where the matrix lies, and how its weights will; nothing of a penalty."""
-    e.kernels = coef.kernels()
-    e.values, e.indices, e.indptr = values.start, columns.start, starts.start
-    e.n_values, e.n_rows = values.length(0), starts.length(0) - 1
-    e.index_size, e.indptr_size = columns.buffer.itemsize, starts.buffer.itemsize
-    e.weights.n_features, e.weights.n_classes = coef.length(1), coef.length(0)
-    e.stride = padded(e.weights.n_classes, e.kernels.lanes)
-    e.n_slabs = padded(e.stride, SPARSE_SLAB_VECTORS * e.kernels.lanes) // (
-        SPARSE_SLAB_VECTORS * e.kernels.lanes)
-    e.weights.wide_indices = e.index_size == sizeof(int64_t)
-    e.weights.inverse_scale, e.weights.steps = NULL, NULL
-    e.weights.velocity, e.weights.maps = NULL, NULL
+cdef void update_sparse(Sparse *s, pool *helpers) noexcept nogil:
+    """Gradient, penalty, momentum and step."""
+    cdef const Epoch *e = s.epoch
+    cdef const Minibatch *m = &e.minibatch
+    cdef double factor = 1
+    if s.has_momentum:
+        begin_step_with_momentum(s)
+    else:
+        if s.catches_up:
+            factor = scale_before(s, 1 - 2 * e.rule.l2 * e.rule.rate)
+        s.factor = -e.rule.rate / factor
+    pool_for(helpers, sparse_update_chunk, s, s.n_slabs)
+    if s.catches_up and not s.has_momentum:
+        add_to_prefixes(s, factor, e.rule.rate * e.rule.l1)
+    if m.intercept != NULL:
+        m.kernels.sparse_update_intercept(
+            m.dlogits, s.stride, s.batch.n, m.n_classes, &e.rule, m.intercept,
+            e.model.intercept_velocity)
+    if e.model.coef_sum != NULL:
+        # Of all weights, brought up to date: a step costs as much as one on dense rows then.
+        restart(s)
+        m.kernels.column_sums(
+            m.coef, 0, 1, m.n_features * s.stride, True,
+            m.coef + e.rule.to_sums * m.kernels.element_size)
 
 
-cdef sparse_epoch(data, state, rule, order, size_t batch_size, rates, int n_threads):
-    X = data.X
-    cdef View values = View(X.values), columns = View(X.indices), starts = View(X.indptr)
-    cdef View samples = View(order), step_rates = View(rates)
-    cdef Targets t = Targets(data.targets)
-    cdef Weights of_targets = Weights(data.weights)
-    cdef View w = View(state.coef, True), b = View(state.intercept, True)
-    cdef View v = View(state.coef_velocity, True), bv = View(state.intercept_velocity, True)
-    cdef View ws = View(state.coef_sum, True), bs = View(state.intercept_sum, True)
-    cdef View inverse_scale = View(data.inverse_scale)
-    objectives = np.empty(len(rates))
-    cdef View objective_view = View(objectives, True)
-    cdef SparseEpoch e
-    cdef size_t every = steps_between_penalties(X, batch_size), n_steps = step_rates.length(0)
-    describe_matrix(&e, values, columns, starts, w)
-    e.labels, e.probabilities, e.weights_of_samples = t.labels, t.probabilities, of_targets.start
-    e.order, e.n_samples = <const int64_t *>samples.start, samples.length(0)
-    e.batch_size = min(batch_size, e.n_samples)
-    set_rule(&e.rule, rule)
-    e.rates, e.objectives = <const double *>step_rates.start, <double *>objective_view.start
-    e.intercept, e.intercept_velocity = b.start, bv.start
-    e.weights.inverse_scale = inverse_scale.start
-    e.penalty, e.thresholds, e.steps_between_penalties = 0, 0, every
+cdef bint sparse_step(void *plan, size_t step, pool *helpers) noexcept nogil:
+    cdef Sparse *s = <Sparse *>plan
+    cdef Epoch *e = s.epoch
+    cdef Minibatch *m = &e.minibatch
+    cdef double loss
+    if is_penalised(&e.rule) and step % e.steps_between_penalties == 0:
+        restart(s)
+        s.penalty = m.kernels.penalty(
+            m.coef, m.n_features * s.stride, e.rule.l2, e.rule.l1, NULL)
+    gather_sparse(s, step)
+    begin_minibatch(e, &s.batch, pool_threads(helpers))
+    pool_for(helpers, sparse_scores_chunk, s, s.n_slabs)
+    pool_for(helpers, sparse_losses_chunk, s, m.samples.n_chunks)
+    loss = sum_in_four(m.losses, s.batch.n) / s.batch.n
+    if isfinite(loss):
+        e.rule.rate = e.rates[step]
+        update_sparse(s, helpers)
+        loss += s.penalty
+    e.objectives[step] = loss
+    return isfinite(loss)
 
-    cdef size_t size = e.kernels.element_size, slab
-    cdef bint has_labels = t.labels != NULL, catches_up = v.held or is_penalised(&e.rule)
-    e.most_steps = min(n_steps, MOST_STEPS_TO_CATCH_UP)
-    cdef Scratch weights = Scratch(e.weights.n_features, e.stride, size)
-    cdef Scratch velocity = Scratch(e.weights.n_features if v.held else 0, e.stride, size)
-    cdef Scratch steps = Scratch(
-        e.weights.n_features if catches_up else 0, e.n_slabs, sizeof(uint32_t))
-    cdef Scratch prefixes = Scratch(min(every, n_steps) + 2, 1, sizeof(penalty_prefix))
-    cdef Scratch maps = Scratch(e.most_steps if v.held else 0, 2, sizeof(momentum_map))
-    cdef Scratch rows = Scratch(e.batch_size + SPARSE_ROWS_AHEAD, 1, sizeof(sparse_row))
-    cdef Scratch labels = Scratch(e.batch_size if has_labels else 0, 1, sizeof(int64_t))
-    cdef Scratch probabilities = Scratch(
-        0 if has_labels else e.batch_size, e.weights.n_classes, size)
-    cdef bint of_rows = of_targets.start != NULL and of_targets.start.rows != NULL
-    cdef Scratch of_batch = Scratch(e.batch_size if of_rows else 0, 1, sizeof(double))
-    cdef Scratch sums = Scratch(e.weights.n_features if ws.held else 0, e.stride, size)
-    cdef Scratch logits = Scratch(e.batch_size, e.stride, size)
-    cdef Scratch losses = Scratch(e.batch_size, 1, sizeof(double))
-    e.weights.start, e.weights.now = weights.start, 0
-    e.weights.steps = <uint32_t *>steps.start if catches_up else NULL
-    if catches_up:
-        memset(steps.start, 0, e.weights.n_features * e.n_slabs * sizeof(uint32_t))
-    e.prefixes = <penalty_prefix *>prefixes.start
-    e.weights.prefixes = e.prefixes
-    e.prefixes[0].scale, e.prefixes[0].inverse_scale, e.prefixes[0].shrinkage = 1, 1, 0
-    e.rows, e.logits, e.losses = <sparse_row *>rows.start, logits.start, <double *>losses.start
-    e.batch_labels, e.batch_probabilities = <int64_t *>labels.start, probabilities.start
 
-    e.batch_weights = <double *>of_batch.start if of_rows else NULL
-    if e.weights_of_samples != NULL:
-        e.of_batch = e.weights_of_samples[0]
-        e.of_batch.rows = e.batch_weights
-    e.sums, e.intercept_sums = sums.start if ws.held else NULL, bs.start
-    cdef sparse_weights packed_sums = e.weights, packed_velocity = e.weights
-    packed_sums.start, packed_velocity.start = e.sums, velocity.start
-    for slab in range(e.n_slabs):
-        e.kernels.sparse_pack(w.start, &e.weights, slab)
-        if ws.held:
-            e.kernels.sparse_pack(ws.start, &packed_sums, slab)
-        if v.held:
-            e.kernels.sparse_pack(v.start, &packed_velocity, slab)
-    if v.held:
-        e.weights.velocity, e.weights.maps = velocity.start, <momentum_map *>maps.start
-    cdef size_t step = 0
-    cdef FloatState floats = FloatState()
-    try:
-        while step < n_steps:
-            with nogil:
-                floats.set()
-                step = run_sparse_steps(&e, step, n_steps, n_threads)
-            if not isfinite(e.objectives[step - 1]):
-                break
-            PyErr_CheckSignals()
-    finally:
-        floats.set()
-        restart(&e)
-        for slab in range(e.n_slabs):
-            e.kernels.sparse_unpack(&e.weights, slab, w.start)
-            if ws.held:
-                e.kernels.sparse_unpack(&packed_sums, slab, ws.start)
-            if v.held:
-                e.kernels.sparse_unpack(&packed_velocity, slab, v.start)
-    return objectives[:step]
+cdef void sparse_finish(void *plan) noexcept nogil:
+    restart(<Sparse *>plan)
+
+
+cdef StepAlgorithm sparse = StepAlgorithm(
+    name="sparse",
+    obstacle=sparse_obstacle,
+    applies=always_applies,
+    plan=sparse_plan,
+    pack=pack_sparse,
+    unpack=unpack_sparse,
+    step=sparse_step,
+    finish=sparse_finish,
+)

@@ -30,11 +30,6 @@ def stop_phases():
     return threads
 
 
-def packs_samples(size_t n_classes):
-    """Whether a step with so many classes copies its rows, to pack them."""
-    return n_classes > FEW_CLASSES
-
-
 def phase_clock():
     """Nanoseconds of the clock of the timers."""
     return platform_nanoseconds()
@@ -44,7 +39,7 @@ cdef struct Peak:
     const kernel_table *kernels
     size_t amount  # rounds, or numbers of each thread
     char *memory
-    double results[MOST_CHUNKS]
+    double results[MAX_CHUNKS]
 
 
 cdef void multiply_adds_chunk(void *context, size_t chunk) noexcept nogil:
@@ -83,7 +78,7 @@ def measure_multiply_adds(bint is_double, size_t n_rounds, int n_threads):
     cdef int i
     p.kernels = chosen.float64 if is_double else chosen.float32
     p.amount = n_rounds
-    n_threads = min(n_threads, <int>MOST_CHUNKS)
+    n_threads = min(n_threads, <int>MAX_CHUNKS)
     with nogil:
         taken = seconds_of(multiply_adds_chunk, &p, n_threads)
     for i in range(n_threads):
@@ -96,7 +91,7 @@ def measure_bandwidth(memory, bint copies, int n_threads):
     cdef View view = View(memory, True)
     cdef Peak p
     cdef double taken
-    n_threads = min(n_threads, <int>MOST_CHUNKS)
+    n_threads = min(n_threads, <int>MAX_CHUNKS)
     p.kernels, p.memory = chosen.float32, view.start
     p.amount = <size_t>view.buffer.len // 4 // n_threads // 1024 * 1024
     with nogil:

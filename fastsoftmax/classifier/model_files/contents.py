@@ -1,82 +1,39 @@
 """What a model file holds: the parameters, the classes and numbers as JSON, the weights as tensors.
 
 Nothing here knows of files. `contents_of` takes a model apart, `model_of` checks what came out of a file
-and returns the attributes that a model has.
+and returns the attributes that a model has. Their entries are those of the fields of `FittedModel`.
 """
 
-import math
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import numpy as np
 from numpy.typing import NDArray
 
-from ..._arrays.labels import as_labels
-from ..._arrays.validation import check_finite
 from ..._version import __version__
-from ...persistence.random_states import generator_from, generator_state
-from ...persistence.scalars import (
-    from_json,
-    labels_as_json,
-    labels_from_json,
-    parameters_as_json,
+from ...persistence.entries import (
+    Scalar,
+    Tensor,
+    as_stored,
+    read_scalars,
+    read_tensors,
+    with_later_entries,
 )
+from ...persistence.scalars import from_json, parameters_as_json
 from ...persistence.strict_json import parsed
-from ...training.averaging import Average
-from ...training.config import parameters_of
-from ...training.standardization import Moments
-from ...training.step_size import StepSizes
-from ..fitted_model import whole
+from ..fitted_model import ATTRIBUTES, FittedModel, parameters_of, whole
 
 FORMAT = "fastsoftmax model"
 VERSION = 2
-
-# Tensors and their shapes, in classes, features, epochs and scores; all may be missing but the first
-# three. Those of `_DOUBLE` are float64, the others that or float32.
-_SHAPES = {
-    "coef": ("classes", "features"),
-    "intercept": ("classes",),
-    "loss_curve": ("epochs",),
-    "validation_scores": ("scores",),
-    "mean": ("features",),
-    "scale": ("features",),
-    "squares": ("features",),
-    "coef_velocity": ("classes", "features"),
-    "intercept_velocity": ("classes",),
-    "last_coef": ("classes", "features"),
-    "last_intercept": ("classes",),
-    "average_coef": ("classes", "features"),
-    "average_intercept": ("classes",),
-}
-_NEEDED = ("coef", "intercept", "loss_curve")
-_DOUBLE = {
-    *("loss_curve", "validation_scores", "mean", "scale", "squares"),
-    *("average_coef", "average_intercept"),
-}
-# A tensor that is there only with another.
-_ONLY_WITH = {
-    "mean": "scale",
-    "scale": "mean",
-    "squares": "mean",
-    "last_intercept": "last_coef",
-    "average_intercept": "average_coef",
-}
+_ENTRIES = [entry for stored in ATTRIBUTES.values() for entry in stored.entries]
+_SCALARS = [entry for entry in _ENTRIES if isinstance(entry, Scalar)]
+_TENSORS = [entry for entry in _ENTRIES if isinstance(entry, Tensor)]
 _KEYS = {
-    *("format", "version", "package", "parameters", "left_out", "classes", "n_features"),
-    *(
-        "feature_names",
-        "is_centred",
-        "grows",
-        "eta0",
-        "n_epochs",
-        "n_steps",
-        "best_validation_score",
-    ),
-    *("mean_weight", "average", "random"),
-    *("mass", "step_sizes"),
+    "format",
+    "version",
+    "package",
+    "parameters",
+    "left_out",
+    *(each.name for each in _SCALARS),
 }
-# What files of version 1 do not have: what statistics and step sizes of later chunks are put together with.
-_SINCE_2 = {"mass": None, "step_sizes": None}
 
 
 class Contents(NamedTuple):
@@ -103,63 +60,24 @@ def contents_of(model: Any) -> tuple[Contents, list[str]]:
         If an attribute is not what it should be.
     """
     model = whole(model)
+    model.coef_, model.intercept_ = parameters_of(model)
     parameters, left_out = parameters_as_json(model.get_params(deep=False))
-    average: Average | None = model._average
-    moments: Moments | None = model._moments
-    step_sizes: StepSizes | None = model._step_sizes
-    names = getattr(model, "feature_names_in_", None)
-    score = model.best_validation_score_
     metadata = {
         "format": FORMAT,
         "version": VERSION,
         "package": __version__,
         "parameters": parameters,
         "left_out": left_out,
-        "classes": labels_as_json(np.asarray(model.classes_)),
-        "n_features": int(model.n_features_in_),
-        "feature_names": None if names is None else [str(name) for name in names],
-        "is_centred": bool(model._is_centred),
-        "grows": bool(model._grows),
-        "eta0": None if model.eta0_ is None else float(model.eta0_),
-        "n_epochs": int(model.n_iter_),
-        "n_steps": int(model.t_),
-        "best_validation_score": None if score is None else float(score),
-        "mean_weight": None if model._mean_weight is None else float(model._mean_weight),
-        "average": None
-        if average is None
-        else [average.first_sample, average.n_samples, average.n_steps],
-        "random": None if model._random is None else generator_state(model._random),
-        "mass": None if moments is None else float(moments.mass),
-        "step_sizes": None if step_sizes is None else list(step_sizes),
     }
-    return Contents(metadata, _tensors_of(model)), left_out
-
-
-def _tensors_of(model: Any) -> dict[str, NDArray[Any]]:
-    coef, intercept = parameters_of(model)
-    average: Average | None = model._average
-    last = (None, None) if model._last is None else model._last
-    found = {
-        "coef": coef,
-        "intercept": intercept,
-        "loss_curve": np.array(model.loss_curve_, np.float64),
-        "validation_scores": model.validation_scores_,
-        "mean": model.mean_,
-        "scale": model.scale_,
-        "squares": None if model._moments is None else model._moments.squares,
-        "coef_velocity": model._velocity[0],
-        "intercept_velocity": model._velocity[1],
-        "last_coef": last[0],
-        "last_intercept": last[1],
-        "average_coef": None if average is None else average.coef,
-        "average_intercept": None if average is None else average.intercept,
-    }
-    return {name: _as_stored(name, value) for name, value in found.items() if value is not None}
-
-
-def _as_stored(name: str, value: Any) -> NDArray[Any]:
-    array = np.asarray(value, np.float64 if name in _DOUBLE else None)
-    return np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+    tensors = {}
+    for name, stored in ATTRIBUTES.items():
+        parts = stored.split(getattr(model, name, None))
+        for entry, part in zip(stored.entries, parts, strict=True):
+            if isinstance(entry, Scalar):
+                metadata[entry.name] = entry.write(part)
+            elif part is not None:
+                tensors[entry.name] = as_stored(entry, part)
+    return Contents(metadata, tensors), left_out
 
 
 def model_of(cls: Any, text: bytes, tensors: dict[str, NDArray[Any]]) -> Model:
@@ -174,8 +92,7 @@ def model_of(cls: Any, text: bytes, tensors: dict[str, NDArray[Any]]) -> Model:
     if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:
         raise ValueError(f"its metadata is not that of a {FORMAT}")
     _check_version(metadata)
-    if metadata["version"] == 1:
-        metadata = _SINCE_2 | metadata
+    metadata = with_later_entries(_SCALARS, metadata, metadata["version"])
     if metadata.keys() != _KEYS:
         missing, strange = _KEYS - metadata.keys(), metadata.keys() - _KEYS
         raise ValueError(
@@ -237,60 +154,22 @@ def attributes_of(contents: Contents) -> dict[str, Any]:
         If they are none of a model: other shapes than the classes and features have, numbers that are
         not finite, classes that are not sorted.
     """
-    metadata = contents.metadata
-    classes = _classes_from(metadata["classes"])
-    if not isinstance(metadata["grows"], bool):
-        raise ValueError("grows: expected true or false")
-    _check_classes(classes, 1 if metadata["grows"] else 2)
+    values: dict[str, Any] = read_scalars(_SCALARS, contents.metadata)
+    classes = values["classes"]
+    _check_classes(classes, 1 if values["grows"] else 2)
     sizes = {
         "classes": len(classes),
-        "features": _integer(metadata, "n_features", 1),
-        "epochs": _integer(metadata, "n_epochs", 0),
+        "features": values["n_features"],
+        "epochs": values["n_epochs"],
     }
-    tensors = _checked(contents.tensors, sizes)
-    average = _average(metadata["average"], tensors)
-    last = (tensors["last_coef"], tensors.get("last_intercept")) if "last_coef" in tensors else None
-    names = _feature_names(metadata["feature_names"], sizes["features"])
-    is_centred = metadata["is_centred"]
-    if not isinstance(is_centred, bool) or (is_centred and "mean" not in tensors):
-        raise ValueError("is_centred: expected false, or true with a mean")
-    scores = tensors.get("validation_scores")
-    best = metadata["best_validation_score"]
-    return {
-        "classes_": classes,
-        "n_features_in_": sizes["features"],
-        **({} if names is None else {"feature_names_in_": names}),
-        "coef_": tensors["coef"],
-        "mean_": tensors.get("mean"),
-        "scale_": tensors.get("scale"),
-        "_is_centred": is_centred,
-        "_moments": _moments(metadata, tensors),
-        "_step_sizes": _step_sizes(metadata["step_sizes"]),
-        "intercept_": tensors["intercept"],
-        "eta0_": None if metadata["eta0"] is None else _positive(metadata, "eta0"),
-        "loss_curve_": tensors["loss_curve"].tolist(),
-        "validation_scores_": None if scores is None else scores.tolist(),
-        "best_validation_score_": None
-        if best is None
-        else _number(metadata, "best_validation_score"),
-        "n_iter_": sizes["epochs"],
-        "t_": _integer(metadata, "n_steps", 0),
-        "_velocity": (tensors.get("coef_velocity"), tensors.get("intercept_velocity")),
-        "_last": last,
-        "_average": average,
-        "_mean_weight": None
-        if metadata["mean_weight"] is None
-        else _positive(metadata, "mean_weight"),
-        "_grows": metadata["grows"],
-        "_random": None if metadata["random"] is None else generator_from(metadata["random"]),
-    }
-
-
-def _classes_from(written: Any) -> NDArray[Any]:
-    try:
-        return as_labels(labels_from_json(written, "classes"), "classes")
-    except TypeError as error:
-        raise ValueError(str(error)) from None
+    values |= read_tensors(_TENSORS, contents.tensors, sizes)
+    if values["coef"].dtype != values["intercept"].dtype:
+        raise ValueError("coef and intercept: expected one dtype")
+    attributes: dict[str, Any] = {}
+    for name, stored in ATTRIBUTES.items():
+        parts = tuple(values.get(entry.name) for entry in stored.entries)
+        attributes[name] = stored.join(parts, attributes)
+    return FittedModel(**attributes).attributes()
 
 
 def _check_classes(classes: NDArray[Any], least: int) -> None:
@@ -300,104 +179,3 @@ def _check_classes(classes: NDArray[Any], least: int) -> None:
         )
     if not (classes[:-1] < classes[1:]).all():
         raise ValueError("classes: expected them sorted and each once")
-
-
-def _checked(tensors: Mapping[str, NDArray[Any]], sizes: dict[str, int]) -> dict[str, NDArray[Any]]:
-    """Return native copies, all looked at before the first is made."""
-    for name in _NEEDED:
-        if name not in tensors:
-            raise ValueError(f"lacks the tensor {name!r}")
-    for name in tensors:
-        if name not in _SHAPES:
-            raise ValueError(f"holds a tensor {name[:80]!r}, which no model has")
-    for name in filter(tensors.__contains__, _SHAPES):
-        if _ONLY_WITH.get(name, name) not in tensors:
-            raise ValueError(f"holds the tensor {name!r} without {_ONLY_WITH[name]!r}")
-        _check_tensor(name, tensors[name], sizes)
-    if tensors["coef"].dtype != tensors["intercept"].dtype:
-        raise ValueError("coef and intercept: expected one dtype")
-    if "scale" in tensors and not (tensors["scale"] > 0).all():
-        raise ValueError("scale: expected numbers greater than 0")
-    if "squares" in tensors and not (tensors["squares"] >= 0).all():
-        raise ValueError("squares: expected numbers of 0 or more")
-    return {
-        name: np.array(array, array.dtype.newbyteorder("="), order="C")
-        for name, array in tensors.items()
-    }
-
-
-def _check_tensor(name: str, array: NDArray[Any], sizes: dict[str, int]) -> None:
-    # There may be any number of scores.
-    shape = tuple(sizes.get(size, array.size) for size in _SHAPES[name])
-    if array.shape != shape:
-        raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")
-    itemsizes = (8,) if name in _DOUBLE else (4, 8)
-    if array.dtype.kind != "f" or array.dtype.itemsize not in itemsizes:
-        accepted = " or ".join(f"float{8 * size}" for size in itemsizes)
-        raise ValueError(f"{name}: expected {accepted}, got {array.dtype}")
-    check_finite(name, array)
-
-
-def _average(counts: Any, tensors: Mapping[str, NDArray[Any]]) -> Average | None:
-    if (counts is None) != ("average_coef" not in tensors):
-        raise ValueError("average: expected the tensor and its counts, got one of both")
-    if counts is None:
-        return None
-    if not isinstance(counts, list) or len(counts) != 3:
-        raise ValueError("average: expected three counts")
-    named = dict(zip(("average 0", "average 1", "average 2"), counts, strict=True))
-    first_sample, n_samples, n_steps = (_integer(named, name, 0) for name in named)
-    coef, intercept = tensors["average_coef"], tensors.get("average_intercept")
-    return Average(first_sample, coef, intercept, n_samples, n_steps)
-
-
-def _moments(metadata: dict[str, Any], tensors: Mapping[str, NDArray[Any]]) -> Moments | None:
-    """Return what the statistics are of; None where that is not known, and they stay what they are."""
-    if (metadata["mass"] is None) != ("squares" not in tensors):
-        raise ValueError("squares: expected the tensor and its mass, got one of both")
-    if metadata["mass"] is None:
-        return None
-    mean, mass = tensors["mean"], _positive(metadata, "mass")
-    return Moments(mean, np.zeros_like(mean), tensors["squares"], mass)
-
-
-def _step_sizes(given: Any) -> StepSizes | None:
-    if given is None:
-        return None
-    if not isinstance(given, list) or len(given) != 2:
-        raise ValueError("step_sizes: expected a mean and a number of samples")
-    named = {"step_sizes 0": given[0], "step_sizes 1": given[1]}
-    return StepSizes(_positive(named, "step_sizes 0"), _integer(named, "step_sizes 1", 1))
-
-
-def _feature_names(names: Any, n_features: int) -> NDArray[Any] | None:
-    if names is None:
-        return None
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise ValueError("feature_names: expected strings")
-    if len(names) != n_features:
-        raise ValueError(f"feature_names: expected {n_features}, got {len(names)}")
-    return np.array(names, dtype=object)
-
-
-def _integer(metadata: Mapping[str, Any], name: str, minimum: int) -> int:
-    value = metadata[name]
-    if type(value) is not int or not minimum <= value < 1 << 63:
-        raise ValueError(
-            f"{name}: expected an integer of at least {minimum}, got {str(value)[:80]}"
-        )
-    return value
-
-
-def _number(metadata: Mapping[str, Any], name: str) -> float:
-    value = metadata[name]
-    if type(value) is not float or not math.isfinite(value):
-        raise ValueError(f"{name}: expected a finite number, got {str(value)[:80]}")
-    return value
-
-
-def _positive(metadata: Mapping[str, Any], name: str) -> float:
-    value = _number(metadata, name)
-    if value <= 0:
-        raise ValueError(f"{name}: expected a number greater than 0, got {value}")
-    return value

@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 from ..._optional import import_optional
 from ..._version import __version__
 from ...persistence.atomic import write_at_once
-from ...training.config import parameters_of
-from ..fitted_model import whole
+from ..fitted_model import parameters_of, whole
 from .save_load import path_of
 
 # Old enough for runtimes of 2022: the operators here have not changed their meaning since opset 13.

@@ -1,7 +1,7 @@
-"""The report of `fastsoftmax bench`: one HTML page for a lecture, made of the record alone.
+"""The report of `fastsoftmax bench`: one HTML page for a lecture, made from the record alone.
 
-All numbers on it are those of the record; the texts are the project's own, and whatever else there is
-(names of CPUs, messages) is escaped. It refers to nothing outside of itself.
+All numbers on it are those of the record; the texts are the project's own, and everything else
+(names of CPUs, messages) is escaped. It refers to nothing outside itself.
 """
 
 from ..._version import __version__

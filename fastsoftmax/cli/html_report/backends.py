@@ -1,4 +1,4 @@
-"""What each backend does, from the plainest to the fastest."""
+"""A description of each backend, from the plainest to the fastest."""
 
 from ..results import ORDER
 from .facts import Facts
@@ -6,28 +6,28 @@ from .markup import Markup, element, filled, joined, section
 
 _WORDS = {
     "naive": """
-Loops in Python, one sample after another, written as the formulas are. For every single multiplication
-the interpreter looks up the operands, finds out what types they have, makes an object for the result
-and counts references: dozens of instructions around one that computes. This is the version to read, and
-the one that the others are checked against.
+Loops in Python, one sample after another, written like the formulas. For every single multiplication the
+interpreter looks up the operands, finds out their types, creates an object for the result and counts
+references: dozens of instructions around one that computes. This is the version to read, and the one that
+the others are checked against.
 """,
     "numba": """
-The same loops, compiled by Numba to machine code for the types that are in the arrays. The interpreter
-is gone from the loops. Scores are still sums in the order in which they are written, a number after
+The same loops, compiled by Numba to machine code for the types that are in the arrays. The interpreter is
+gone from the loops. Scores are still summed in the order in which the code is written, one number after
 another, which a compiler may not change; between scores, loss and gradient whole arrays are written and
 read again.
 """,
     "vectorized": """
-No loops over samples: each formula is a call of NumPy for a whole minibatch, and scores and gradient
-are products of matrices, <var>X</var><var>W</var> and <var>X</var><sup>&#8868;</sup><var>G</var>, which
-a BLAS library computes with the CPU's vector instructions. Every call writes its result to an array and
-the next one reads it; and every call takes a moment in Python before it begins.
+No loops over samples: each formula is a call of NumPy for a whole minibatch, and scores and gradient are
+matrix products, <var>X</var><var>W</var> and <var>X</var><sup>&#8868;</sup><var>G</var>, which a BLAS
+library computes with the CPU's vector instructions. Every call writes its result to an array and the next
+one reads it; and every call has an overhead in Python before it begins.
 """,
     "compiled": """
-One call of C code for a whole epoch. Vector instructions take 16 numbers in float32, or 8 in float64,
-at a time; the operations of a step are <em>fused</em>, so that what one of them finds is used while it
-is in a register or in the nearest cache; a pool of threads shares out the work of a step where there is
-enough of it. Python is back when the epoch is over.
+One call of C code for a whole epoch. Vector instructions process 16 numbers in float32, or 8 in float64,
+at a time; the operations of a step are <em>fused</em>, so that each result is used while it is in a
+register or in the nearest cache; a pool of threads divides the work of a step if there is enough. Python
+resumes when the epoch is over.
 """,
 }
 _MISSING = "<strong>Not in this run</strong> ({status}): {reason}"

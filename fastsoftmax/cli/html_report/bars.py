@@ -1,4 +1,4 @@
-"""Bars that are as wide as the window lets them: the text beside them is HTML, not part of a picture."""
+"""Bars as wide as the window permits: the text beside them is HTML, not part of a picture."""
 
 from collections.abc import Iterable, Sequence
 from math import log10

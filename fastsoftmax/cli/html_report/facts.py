@@ -1,4 +1,4 @@
-"""What the sections of the page take from the record of a comparison."""
+"""The facts of a comparison that the sections of the page need."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -39,7 +39,7 @@ class Facts:
         return float(self.results[backend]["median_epoch_seconds"])
 
     def about(self, backend: str) -> str:
-        """What stands before a number that is extrapolated."""
+        """The mark before a number that is extrapolated."""
         return "~" if self.results[backend]["extrapolated"] else ""
 
     def whole_epoch(self, backend: str) -> float:
@@ -52,16 +52,16 @@ class Facts:
         return {phase["name"]: phase for phase in phases if phase["seconds"]}
 
     def phase_seconds(self, backend: str, phase: str) -> float | None:
-        """Seconds of a phase in an epoch, of all samples; None where the backend has no such phase."""
+        """Seconds of a phase in an epoch, of all samples; None if the backend has no such phase."""
         found = self.phases(backend).get(phase)
         return None if found is None else float(found["seconds"]) * self._factor(backend)
 
     def peaks(self) -> Record | None:
-        """The machine's limits, where they were measured."""
+        """The machine's limits, if they were measured."""
         return next((p["peaks"] for p in self.profiles.values() if p["peaks"]), None)
 
     def peak_flops(self) -> float:
-        """Floating-point operations a second at the most; only where there are `peaks`."""
+        """The maximum floating-point operations per second; only if there are `peaks`."""
         peaks = self.peaks()
         assert peaks is not None
         return float(peaks[self.settings["dtype"]])

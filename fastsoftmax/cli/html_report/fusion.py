@@ -7,28 +7,28 @@ from .facts import Facts
 from .markup import Markup, element, filled, number, paragraphs, section, table
 
 _TEXT = """
-A CPU core adds and multiplies much faster than numbers come to it. A number in a register is there at
-once, one in the nearest cache after a few clock cycles, one in memory after hundreds. A program that
-does one operation after another over whole arrays stores every intermediate result and loads it again;
-a fused one does with a number all that is to be done while it is at hand. The arithmetic is the same.
+A CPU core adds and multiplies much faster than numbers reach it. A number in a register is available
+immediately, one in the nearest cache after a few clock cycles, one in memory after hundreds. A program
+that does one operation after another over whole arrays stores every intermediate result and loads it
+again; a fused one does everything with a number while it is at hand. The arithmetic is the same.
 
-The table counts what <strong>vectorized</strong> writes in an epoch of {n} samples, that is {steps},
-each array of {dtype} with {itemsize} bytes a number. Each array that is written is also read by the
-next operation, so that about twice as much passes through the caches or, where it does not fit them,
-through memory.
+The table counts what <strong>vectorized</strong> writes in an epoch of {n} samples, that is {steps}, each
+array of {dtype} with {itemsize} bytes per number. Each array that is written is also read by the next
+operation, so that about twice as much passes through the caches or, if it does not fit them, through
+memory.
 """
 _AFTER = """
 That is {total} in an epoch, {ratio} times the size of the data themselves, {data}. The fused step reads
-the data and the weights, and writes new weights. Apart from that it saves calls: a step in NumPy
-consists of some dozens of them, and each takes about a microsecond in Python however small its arrays
-are. That weighs on small minibatches most: here one has {scores} scores.
+the data and the weights, and writes new weights. Apart from that it saves calls: a step in NumPy consists
+of a few dozen, and each takes about a microsecond in Python however small its arrays are. This matters
+most for small minibatches: here one has {scores} scores.
 """
-_MEASURED = "What that comes to in this run: the phases of an epoch that both backends have"
-_NOT_MEASURED = "To measure what that comes to, vectorized and compiled have to run both."
+_MEASURED = "The cost in this run: the phases of an epoch that both backends have"
+_NOT_MEASURED = "To measure this cost, both vectorized and compiled have to run."
 _ELSEWHERE = """
-Fusion is not all of the difference: the compiled backend also has kernels made for these shapes, an
-exponential of its own over whole vectors, and its own threads. The profile cannot tell these apart; it
-does tell where the time has gone.
+Fusion is not all of the difference: the compiled backend also has kernels made for these shapes, its own
+exponential over whole vectors, and its own threads. The profile cannot separate these; it does show where
+the time has gone.
 """
 _COMPARED = (*NAMES[:4], BETWEEN, OUTSIDE)
 
@@ -56,7 +56,7 @@ def fusion_section(facts: Facts) -> Markup:
             "div",
             table(
                 "fusion-table",
-                "Arrays that separate operations write, and what becomes of them where they are fused",
+                "Arrays that separate operations write, and what becomes of them when fused",
                 ("array", "size in a step", "written in an epoch", "fused (compiled)"),
                 rows,
             ),
@@ -85,7 +85,7 @@ def _arrays(facts: Facts) -> list[tuple[str, Markup, int, str]]:
     return [
         ("rows of the minibatch", by_d, n * d, _rows_of_compiled(facts)),
         (
-            "scores, the same less their maximum, exponentials, gradient of the scores",
+            "scores, the same minus their maximum, exponentials, gradient of the scores",
             by_c,
             4 * n * c,
             "a few rows at a time, in registers and the nearest cache",
@@ -94,7 +94,7 @@ def _arrays(facts: Facts) -> list[tuple[str, Markup, int, str]]:
             "gradients of loss and penalty, their sum, the step, new weights",
             weights,
             5 * facts.steps * d * c,
-            "gradient in registers or, of short rows, in the nearest cache; only the weights are written",
+            "gradient in registers or, for short rows, in the nearest cache; only the weights are written",
         ),
     ]
 
@@ -103,11 +103,11 @@ def _rows_of_compiled(facts: Facts) -> str:
     gathering = facts.phases("compiled").get(NAMES[0]) if "compiled" in facts.profiles else None
     if gathering is not None and gathering["bandwidth"] is not None:
         return "packed once, in the order in which the kernels read them"
-    return "read where they lie"
+    return "read in place"
 
 
 def _measured(facts: Facts) -> Markup:
-    """The phases of both backends next to each other, where both ran."""
+    """The phases of both backends next to each other, if both ran."""
     if not {"vectorized", "compiled"} <= facts.profiles.keys():
         return element("p", _NOT_MEASURED)
     rows: list[list[Markup | str]] = []

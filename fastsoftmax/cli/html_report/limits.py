@@ -1,4 +1,4 @@
-"""How much of what the machine can do every backend makes use of."""
+"""How much of the machine's peak every backend uses."""
 
 from typing import Any
 
@@ -10,28 +10,28 @@ from .roofline import roofline
 
 _TITLES = ("backend and phase", "GFLOP/s", "GB/s", "share of the limit", "nearer limit")
 _TEXT = """
-A machine has two limits: how many operations it computes in a second, <var>P</var>, and how many bytes
-it reads from memory in a second, <var>β</var>. They were measured in the same process, with {threads}:
-<var>P</var> = {peak} GFLOP/s in {dtype} (multiply-adds in registers and nothing else; each counts as
-two operations) and <var>β</var> = {read} GB/s.
+A machine has two limits: how many operations it computes per second, <var>P</var>, and how many bytes it
+reads from memory per second, <var>β</var>. They were measured in the same process, with {threads}:
+<var>P</var> = {peak} GFLOP/s in {dtype} (multiply-adds in registers and nothing else; each counts as two
+operations) and <var>β</var> = {read} GB/s.
 
-Work with the <em>intensity</em> <var>I</var>, operations for each byte from memory, can run at
+Work with the <em>intensity</em> <var>I</var>, operations per byte from memory, can run at no more than
 
 <span class="formula">min(<var>P</var>, <var>I</var>·<var>β</var>)</span>
 
-operations a second at the most. Drawn over <var>I</var> this is a roof with a slope and a flat part,
-which meet at <var>P</var>/<var>β</var> = {ridge} operations a byte. An epoch has
+operations per second. Drawn over <var>I</var> this is a roof with a slope and a flat part,
+which meet at <var>P</var>/<var>β</var> = {ridge} operations per byte. An epoch has
 4·<var>N</var>·<var>D</var>·<var>C</var> operations and has to read <var>N</var>·<var>D</var> numbers of
 {itemsize} bytes, so that <var>I</var> = 4·{c}/{itemsize} = {intensity}: {side}.
 """
 _CACHED = """
-The data here are {data}. Where they fit the caches they come from there rather than from memory, which
-is faster, and a point may lie above the slope, its share above 100 %. The share is of the limit that is
-nearer, and all backends are held against the same limits, whatever threads they have.
+The data here are {data}. If they fit the caches they come from there rather than from memory, which is
+faster, and a point may be above the slope, its share above 100 %. The share is of the nearer limit, and
+all backends are compared with the same limits, however many threads they use.
 """
 _UNKNOWN = """
-The limits of this machine are not known here: they are measured by the compiled backend, and there is
-none.
+The limits of this machine are not known here: they are measured by the compiled backend, which is not
+available.
 """
 _BELOW = "less than {ridge}, so that memory is the nearer limit"
 _ABOVE = "at least {ridge}, so that arithmetic is the nearer limit"
@@ -42,7 +42,7 @@ def limits_section(facts: Facts) -> Markup:
     title = "How close to the machine's limits"
     peaks = facts.peaks()
     rows = [row for backend in facts.profiles for row in _rows(facts, backend)]
-    caption = "Operations and bytes a second, and their share of the machine's limits"
+    caption = "Operations and bytes per second, and their share of the machine's limits"
     numbers = table("limits-table", caption, _TITLES, rows)
     if peaks is None:
         return section("limits", title, paragraphs(_UNKNOWN), numbers)

@@ -1,4 +1,4 @@
-"""That all backends compute the same: their losses, epoch by epoch."""
+"""Evidence that all backends compute the same: their losses, epoch by epoch."""
 
 from .axes import Axes, Axis, picture
 from .bars import legend
@@ -14,16 +14,16 @@ _TITLES = (
     "accuracy on test data",
 )
 _TEXT = """
-A comparison of speeds is worth something only if the programs compute the same. All backends begin with
-the same weights and take the samples in the same order, drawn from the seed {seed}; so they should take the
+A comparison of speeds is meaningful only if the programs compute the same. All backends begin with the
+same weights and take the samples in the same order, drawn from the seed {seed}; so they should follow the
 same path.
 
-To the last digit it is not the same: a sum of rounded numbers depends on its order, (<var>a</var> +
+They do not agree to the last digit: a sum of rounded numbers depends on its order, (<var>a</var> +
 <var>b</var>) + <var>c</var> ≠ <var>a</var> + (<var>b</var> + <var>c</var>), and threads and vector
-instructions add in other orders than a loop does. Differences from {reference} up to {tolerance} of the
+instructions add in a different order from a loop. Differences from {reference} up to {tolerance} of the
 loss are rounding in {dtype}.
 """
-# One upon another, all lines can be seen: later ones are thinner, and have gaps.
+# All lines can be seen where they coincide: later ones are thinner, and have gaps.
 _LOOKS = {
     "naive": {"stroke_width": "10"},
     "numba": {"stroke_width": "6.5"},
@@ -75,7 +75,7 @@ def _curves(facts: Facts, complete: list[str]) -> Markup:
     values = [value for curve in curves.values() for value in curve]
     n_epochs = len(values) // len(curves)
     low, high = min(values), max(values)
-    # Room above and below; a curve of one value, or of none but the same, has some too.
+    # Space above and below, also for a curve of one value, or of equal ones.
     room = 0.05 * (high - low) or 0.1 * abs(high) or 1.0
     axes = Axes(Axis(0.5, n_epochs + 0.5), Axis(max(0.0, low - room), high + room))
     parts = axes.frame(("epoch", "loss"), "{:.4g}".format)
@@ -86,8 +86,7 @@ def _curves(facts: Facts, complete: list[str]) -> Markup:
         parts.append(axes.line(points, f"curve {name}", **_LOOKS[name]))
     ends = ", ".join(f"{name} from {c[0]:.4f} to {c[-1]:.4f}" for name, c in curves.items())
     caption = (
-        "Mean loss of every epoch. The lines lie one upon another: wide ones below, thin and dashed "
-        "ones above."
+        "Mean loss of every epoch. The lines coincide: wide ones below, thin and dashed ones above."
     )
     drawn = picture(parts, f"Loss curves: {ends}")
     return element(

@@ -14,12 +14,11 @@ _SETTINGS = (
     ("batch size", "batch_size"),
     ("epochs", "epochs"),
     ("learning rate", "learning_rate"),
-    ("threads, at the most", "n_threads"),
+    ("maximum number of threads", "n_threads"),
     ("seed", "seed"),
 )
 _NOTE = (
-    "Times depend on the machine and on what else it does. Run the command on yours before you "
-    "quote them."
+    "Times depend on the machine and on its load. Run the command on yours before you quote them."
 )
 
 
@@ -56,7 +55,7 @@ def machine_section(facts: Facts) -> Markup:
 def in_a_line(facts: Facts) -> str:
     """Return what was trained, and on what."""
     s, described = facts.settings, facts.record["machine"]
-    data = "handwritten digits" if s["data"] == "digits" else "made-up samples"
+    data = "handwritten digits" if s["data"] == "digits" else "synthetic samples"
     return (
         f"{facts.n} {data}, {count(facts.d, 'number')} each ({s['dtype']}), in {facts.c} classes; "
         f"{count(s['epochs'], 'epoch')} with minibatches of {facts.batch_size}; "

@@ -1,4 +1,4 @@
-"""HTML that is well-formed by construction, and in which text is escaped unless it is HTML already."""
+"""HTML that is well-formed by construction, with text escaped unless it is already HTML."""
 
 from collections.abc import Iterable
 from html import escape
@@ -7,7 +7,7 @@ Content = str | int | float
 
 
 class Markup(str):
-    """HTML. Every other text is escaped where it goes into an element."""
+    """HTML. Any other text is escaped when it is put into an element."""
 
     __slots__ = ()
 
@@ -82,7 +82,7 @@ def table(
 
 
 def scroll_box(caption_id: str, content: Markup, class_name: str = "scroll") -> Markup:
-    """Return a box in which what is too wide scrolls, by the keyboard too."""
+    """Return a box that scrolls if its content is too wide, by the keyboard too."""
     return element(
         "div", content, class_=class_name, tabindex=0, role="region", aria_labelledby=caption_id
     )

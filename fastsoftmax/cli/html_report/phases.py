@@ -8,20 +8,17 @@ from .facts import PHASES, Facts
 from .markup import Markup, element, filled, joined, number, paragraphs, section, table
 
 _TEXT = """
-For this, every backend trained once more, with timers around the parts of a step (the profile). A time
-is that of all threads divided by their number, so that a column adds up to the wall time of an epoch.
-It is
-another run than that of the table of speeds, often of fewer epochs, and its times are others.
+For this, every backend trained once more, with timers around the parts of a step (the profile). A time is
+that of all threads divided by their number, so that a column adds up to the wall time of an epoch. This is
+a different run from that of the speed table, often with fewer epochs, and its times differ.
 """
 _MEANINGS = {
-    NAMES[
-        0
-    ]: "the rows of a minibatch are looked up and, where that is needed, copied or converted",
+    NAMES[0]: "the rows of a minibatch are located and, if necessary, copied or converted",
     NAMES[1]: "the products of weights and samples",
     NAMES[2]: "exponentials, their sums, logarithms, and the gradient of the scores",
-    TOGETHER: "naive takes one sample after another, so that these do not come apart",
+    TOGETHER: "naive processes one sample after another, so that these cannot be separated",
     NAMES[3]: "the gradient of the weights, the penalty, and the step itself",
-    NAMES[WAIT]: "a thread of the compiled backend has nothing to do until others are ready",
+    NAMES[WAIT]: "a thread of the compiled backend is idle until others are ready",
     BETWEEN: "the rest of an epoch: calls between the parts, sums of losses",
     OUTSIDE: "what happens around an epoch, such as drawing the order of the samples",
 }
@@ -60,7 +57,7 @@ def _bars(facts: Facts, present: list[str]) -> Markup:
         rows.append((backend, bar(parts, f"{backend}: {words}"), time))
     caption = (
         "Shares of the phases in an epoch. All bars are equally long; the time of the whole epoch "
-        "stands beside each."
+        "is beside each."
     )
     colours = legend((PHASES[name], name) for name in present)
     return element("figure", element("figcaption", caption), bars(rows), colours)

@@ -6,12 +6,12 @@ from .bars import legend
 from .facts import PHASES, Facts
 from .markup import Markup, element
 
-_TITLES = ("operations for a byte of the data", "operations a second")
+_TITLES = ("operations per byte of the data", "operations per second")
 # Units between two lines of text.
 _LINE = 13.0
 _CAPTION = (
     "The roofline of this machine, on logarithmic scales. Squares are whole epochs, dots are phases of "
-    "the compiled backend. Work cannot be above the roof, but for data from the caches above the slope; "
+    "the compiled backend. Work cannot be above the roof, except above the slope for data from the caches; "
     "squares at the same intensity are the same work done at different speeds."
 )
 
@@ -29,7 +29,7 @@ def roofline(facts: Facts) -> Markup:
     dots = _phases(facts)
     lefts = [x for x, _ in dots.values()] + [intensity, ridge]
     lowest = min([*wholes.values(), *(y for _, y in dots.values())])
-    # Room on the right for the names of the squares.
+    # Space on the right for the names of the squares.
     axes = Axes(
         Axis(min(lefts) / 10, max(lefts) * 30, True),
         Axis(lowest / 4, max(peak * 4, lowest * 8), True),
@@ -48,7 +48,7 @@ def roofline(facts: Facts) -> Markup:
     parts += [_dot(axes.x(x), axes.y(flops), PHASES[name]) for name, (x, flops) in dots.items()]
     words = ", ".join(f"{name} {three_digits(flops / 1e9)}" for name, flops in wholes.items())
     description = (
-        f"Roofline: at the most {top} and {three_digits(slope / 1e9)} GB/s; "
+        f"Roofline: at most {top} and {three_digits(slope / 1e9)} GB/s; "
         f"whole epochs in GFLOP/s: {words}"
     )
     drawn = picture(parts, description)

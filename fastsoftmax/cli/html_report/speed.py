@@ -7,17 +7,17 @@ from .markup import Markup, element, filled, number, paragraphs, section, table
 
 _TITLES = (
     "backend",
-    "time of an epoch",
-    "samples a second",
+    "time per epoch",
+    "samples per second",
     "speed over naive",
     "speed over vectorized",
-    "ns for a multiply-add",
+    "ns per multiply-add",
 )
 _TEXT = """
-The time of an epoch is the median of {epochs}. The backends took turns, after a warm-up that does not
-count (numba compiles in it), so that other programs on the machine disturb all of them alike. The last
-column is the time of an epoch divided by its {multiply_adds} multiply-adds: what one of them costs with
-everything around it.
+The time of an epoch is the median of {epochs}. The backends took turns, after a warm-up that is not
+counted (numba compiles during it), so that other programs on the machine disturb all of them alike. The
+last column is the time of an epoch divided by its {multiply_adds} multiply-adds: what one of them costs
+with everything around it.
 """
 _SAMPLED = """
 {backend}: ~ is extrapolated. It trained on {rows} of {n} samples, as all of them would have taken too
@@ -52,10 +52,10 @@ def _bars(facts: Facts) -> Markup:
     rows = []
     for backend, length in zip(facts.results, logarithmic_lengths(speeds), strict=True):
         amount = facts.about(backend) + with_prefix(facts.results[backend]["samples_per_second"])
-        description = f"{backend}: {amount} samples a second"
+        description = f"{backend}: {amount} samples per second"
         rows.append((backend, bar([(backend, length)], description), f"{amount}/s"))
     caption = (
-        "Samples trained on in a second, on a logarithmic scale: equal lengths are equal factors. "
+        "Samples trained on per second, on a logarithmic scale: equal lengths are equal factors. "
         "Longer is faster."
     )
     return element("figure", element("figcaption", caption), bars(rows))

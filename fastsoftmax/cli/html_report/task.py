@@ -1,13 +1,13 @@
-"""What is computed: the formulas, and how much work they are."""
+"""The formulas that are computed, and the amount of work."""
 
 from .facts import Facts
 from .markup import Markup, element, filled, joined, paragraphs, section
 
 _BEFORE = """
 A linear classifier gives a sample <var>x</var> of <var>D</var> = {d} numbers a score for each of
-<var>C</var> = {c} classes. Softmax makes probabilities of the scores, and the loss is large where the
-right class <var>y</var> has a small one. Training changes the weights <var>W</var>, <var>C</var>
-&times; <var>D</var> of them, and the intercept <var>b</var> so that the loss falls.
+<var>C</var> = {c} classes. Softmax turns the scores into probabilities, and the loss is large if the
+correct class <var>y</var> has a small one. Training changes the weights <var>W</var>, <var>C</var> &times;
+<var>D</var> of them, and the intercept <var>b</var> so that the loss falls.
 """
 _AFTER = """
 That is one <em>step</em> of stochastic gradient descent (SGD) over a minibatch of <var>B</var> =
@@ -16,7 +16,7 @@ large weights. An <em>epoch</em> goes once through all <var>N</var> = {n} sample
 {steps}.
 
 Nearly all of the arithmetic is in two places, the scores and the gradient of the weights. Each takes
-<var>C</var>·<var>D</var> multiply-adds for a sample. An epoch therefore has
+<var>C</var>·<var>D</var> multiply-adds per sample. An epoch therefore has
 2·<var>N</var>·<var>D</var>·<var>C</var> = 2·{n}·{d}·{c} = {multiply_adds} of them. Whatever the
 program, this work is the same; what differs is everything around it.
 """
@@ -59,7 +59,7 @@ def task_section(facts: Facts) -> Markup:
         "The task",
         paragraphs(_BEFORE, d=facts.d, c=facts.c),
         element("ul", formulas, class_="formulas"),
-        filled("<p><var>e<sub>y</sub></var> is 1 at the right class and 0 elsewhere.</p>"),
+        filled("<p><var>e<sub>y</sub></var> is 1 for the correct class and 0 elsewhere.</p>"),
         paragraphs(
             _AFTER,
             batch_size=facts.batch_size,

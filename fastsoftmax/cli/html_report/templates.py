@@ -1,4 +1,4 @@
-"""The picture of the learned weights, where samples are images."""
+"""The picture of the learned weights, if samples are images."""
 
 from base64 import b64encode
 

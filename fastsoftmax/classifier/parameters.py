@@ -1,0 +1,399 @@
+"""The parameters of the classifier: one row for each, which all that asks about parameters reads.
+
+The constructor of `SoftmaxClassifier` repeats names and defaults, for `help()` and type checkers; a test
+compares them.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from .. import schedules
+from .._arrays import validation
+from ..backends import NAMES, get_backend
+from ..training.callbacks import callbacks_of
+from ..training.config import TrainingConfig, n_threads_of, uses_subgradient
+
+Check = Callable[[str, Any], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """The option of `fastsoftmax train` that sets a parameter."""
+
+    group: str  # under which heading `--help` shows it
+    help: str
+    # "flag", "integer from 0", "integer from 1", "number from 0" or "number above 0"; empty where the words
+    # are all that it takes.
+    kind: str = ""
+    metavar: str | None = None
+    words: Mapping[str, Any] | None = None  # what may be typed, and the value that it stands for
+    name: str = ""  # where it is not called as the parameter is, with _ for -
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A row: `check(name, value)` returns the value as `TrainingConfig` takes it, or raises."""
+
+    name: str
+    default: Any
+    check: Check
+    option: Option | None = None
+    in_checkpoint: bool = (
+        True  # whether it changes the result, so that a checkpoint is of one value of it
+    )
+    in_search: bool = True  # whether `search` takes it, for all of its models
+    is_asked_again: bool = False  # whether what the default stands for may change within a process
+    checked_default: Any = field(init=False)
+
+    def __post_init__(self) -> None:
+        checked = None if self.is_asked_again else self.check(self.name, self.default)
+        object.__setattr__(self, "checked_default", checked)
+
+    @property
+    def option_name(self) -> str:
+        """The name of the option among the parsed arguments; empty where there is none."""
+        return "" if self.option is None else self.option.name or self.name
+
+
+def config_of(model: Any) -> TrainingConfig:
+    """Return how a classifier is to be trained.
+
+    Raises
+    ------
+    ValueError, TypeError, ImportError
+        If a parameter is not as described, or the backend is not available; the message names it.
+    """
+    values = {}
+    for row in PARAMETERS:
+        value = getattr(model, row.name)
+        # Most parameters have their defaults, which have been checked once and for all.
+        is_default = type(value) is type(row.default) and value == row.default
+        if is_default and not row.is_asked_again:
+            values[row.name] = row.checked_default
+        else:
+            values[row.name] = row.check(row.name, value)
+    return TrainingConfig.of(values)
+
+
+def that_change_the_result(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of the parameters that may change the weights, unlike `verbose` for example."""
+    return {
+        name: value
+        for name, value in values.items()
+        if name not in BY_NAME or BY_NAME[name].in_checkpoint  # a subclass may have others
+    }
+
+
+def takes_sparse(model: Any) -> bool:
+    """Return whether the model's parameters go with a sparse X."""
+    try:
+        config_of(model).check_rule(is_sparse=True)
+    except (ValueError, TypeError, ImportError):
+        return False
+    return True
+
+
+def _flag(name: str, value: Any) -> bool:
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name}: expected True or False, got {value!r}")
+    return bool(value)
+
+
+def _positive_integer(name: str, value: Any) -> int:
+    return validation.as_integer(name, value, 1)
+
+
+def _share(name: str, value: Any) -> float:
+    number = validation.as_non_negative(name, value)
+    if number > 1:
+        raise ValueError(f"{name}: expected a number from 0 to 1, got {value!r}")
+    return number
+
+
+def _or_none(check: Check) -> Check:
+    return lambda name, value: None if value is None else check(name, value)
+
+
+def _as_it_is(name: str, value: Any) -> Any:
+    return value
+
+
+def _penalty(name: str, value: Any) -> str | None:
+    if value is None or (isinstance(value, str) and value in ("l2", "l1", "elasticnet")):
+        return value
+    raise (ValueError if isinstance(value, str) else TypeError)(
+        f"{name}: expected 'l2', 'l1', 'elasticnet' or None, got {value!r}"
+    )
+
+
+def _shuffle(name: str, value: Any) -> bool | str:
+    if isinstance(value, str) and value == "blocks":
+        return value
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name}: expected True, False or 'blocks', got {value!r}")
+    return bool(value)
+
+
+def _learning_rate(name: str, value: Any) -> Any:
+    if callable(value) or (isinstance(value, str) and value in schedules.NAMES):
+        return value
+    raise ValueError(
+        f"{name}: expected one of {', '.join(schedules.NAMES)} or a callable, got {value!r}"
+    )
+
+
+def _eta0(name: str, value: Any) -> float | str:
+    if isinstance(value, str):
+        if value == "auto":
+            return value
+        raise ValueError(f"{name}: expected 'auto' or a number, got {value!r}")
+    number = validation.as_non_negative(name, value)
+    if number == 0:
+        raise ValueError(f"{name}: expected 'auto' or a number greater than 0, got 0")
+    return number
+
+
+def _momentum(name: str, value: Any) -> float:
+    number = validation.as_non_negative(name, value)
+    if number >= 1:
+        raise ValueError(f"{name}: expected 0 or more and less than 1, got {value!r}")
+    return number
+
+
+def _averaged_from(name: str, value: Any) -> int | None:
+    """Return the sample that averaging begins with, counted from 0; None for no averaging."""
+    if isinstance(value, bool | np.bool_):
+        return 0 if value else None
+    accepted = "True, False or a number of samples of at least 1"
+    return validation.as_integer(name, value, 1, accepted) - 1
+
+
+def _fraction(name: str, value: Any) -> float:
+    number = validation.as_non_negative(name, value)
+    if not 0 < number < 1:
+        raise ValueError(f"{name}: expected a number between 0 and 1, got {value!r}")
+    return number
+
+
+def _verbosity(name: str, value: Any) -> int:
+    is_flag = isinstance(value, bool | np.bool_)
+    return validation.as_integer(name, int(value) if is_flag else value, 0)
+
+
+def _words(*words: str) -> Mapping[str, Any]:
+    return MappingProxyType({word: None if word == "none" else word for word in words})
+
+
+_SHUFFLES = MappingProxyType({"yes": True, "blocks": "blocks", "no": False})
+
+PARAMETERS = (
+    Parameter(
+        "backend",
+        "auto",
+        lambda name, value: get_backend(value),  # noqa: ARG005 - its messages begin with the name
+        Option("the run", "what computes it (default: auto)", words=_words("auto", *NAMES)),
+        is_asked_again=True,
+    ),
+    Parameter(
+        "penalty",
+        "l2",
+        _penalty,
+        Option(
+            "objective",
+            "on the weights (default: l2)",
+            words=_words("l2", "l1", "elasticnet", "none"),
+        ),
+    ),
+    Parameter(
+        "alpha",
+        1e-4,
+        validation.as_non_negative,
+        Option("objective", "strength of the penalty (default: 0.0001)", "number from 0", "A"),
+        in_search=False,
+    ),
+    Parameter(
+        "l1_ratio",
+        0.15,
+        _or_none(_share),
+        Option(
+            "objective",
+            "share of L1 in elasticnet, from 0 to 1 (default: 0.15)",
+            *("number from 0", "R"),
+        ),
+    ),
+    Parameter("l1_step", "proximal", lambda name, value: uses_subgradient(value)),  # noqa: ARG005
+    Parameter(
+        "class_weight",
+        None,
+        _as_it_is,
+        Option(
+            "objective",
+            "balanced: all classes count the same, however many samples they have",
+            words=_words("balanced", "none"),
+        ),
+    ),
+    Parameter(
+        "label_smoothing",
+        0.0,
+        _share,
+        Option(
+            "objective",
+            "share of a target that all classes get alike (default: 0)",
+            *("number from 0", "E"),
+        ),
+    ),
+    Parameter(
+        "fit_intercept",
+        True,
+        _flag,
+        Option(
+            "objective", "whether to learn an intercept (default: yes)", "flag", name="intercept"
+        ),
+    ),
+    Parameter(
+        "standardize",
+        False,
+        _flag,
+        Option(
+            "steps",
+            "train on features of mean 0 and deviation 1; the model takes them as they are",
+            "flag",
+        ),
+    ),
+    Parameter(
+        "max_iter",
+        200,
+        _positive_integer,
+        Option("when it ends", "at the most (default: 200)", "integer from 1", "N", name="epochs"),
+    ),
+    Parameter(
+        "tol",
+        1e-4,
+        _or_none(validation.as_non_negative),
+        Option(
+            "when it ends",
+            "end when the loss has not fallen by T for 5 epochs; none: never (default: 0.0001)",
+            *("number above 0", "T", _words("none")),
+        ),
+    ),
+    Parameter("n_iter_no_change", 5, _positive_integer),
+    Parameter(
+        "batch_size",
+        200,
+        _positive_integer,
+        Option("steps", "samples of a minibatch (default: 200)", "integer from 1", "N"),
+    ),
+    Parameter(
+        "shuffle",
+        True,
+        _shuffle,
+        Option(
+            "steps",
+            "whether each epoch takes the samples in a new order; blocks for files larger than memory "
+            "(default: yes)",
+            words=_SHUFFLES,
+        ),
+    ),
+    Parameter("replacement", False, _flag),
+    Parameter(
+        "learning_rate",
+        "constant",
+        _learning_rate,
+        Option(
+            "steps",
+            "how the step size goes on from --eta0 (default: constant)",
+            words=_words(*schedules.NAMES),
+        ),
+    ),
+    Parameter(
+        "eta0",
+        "auto",
+        _eta0,
+        Option(
+            "steps",
+            "the first step size; auto is a safe one for the data (default: auto)",
+            *("number above 0", "RATE", _words("auto")),
+        ),
+        in_search=False,
+    ),
+    Parameter("power_t", 0.5, validation.as_non_negative),
+    Parameter("step_every", 30, _positive_integer),
+    Parameter("step_factor", 0.1, validation.as_non_negative),
+    Parameter(
+        "warmup_epochs",
+        0.0,
+        validation.as_non_negative,
+        Option(
+            "steps", "in which the step size rises to --eta0 (default: 0)", "number from 0", "N"
+        ),
+    ),
+    Parameter(
+        "momentum",
+        0.0,
+        _momentum,
+        Option(
+            "steps",
+            "from 0 to less than 1; 0.9 often takes fewer epochs (default: 0)",
+            *("number from 0", "M"),
+        ),
+    ),
+    Parameter("nesterov", False, _flag, Option("steps", "Nesterov's momentum", "flag")),
+    Parameter(
+        "average",
+        False,
+        _averaged_from,
+        Option("steps", "the model is the mean of the weights of all steps", "flag"),
+        in_search=False,
+    ),
+    Parameter(
+        "early_stopping",
+        False,
+        _flag,
+        Option(
+            "when it ends",
+            "hold out a share of DATA, end by the accuracy on it, and keep the best epoch",
+            "flag",
+        ),
+        in_search=False,
+    ),
+    Parameter("validation_fraction", 0.1, _fraction, in_search=False),
+    Parameter("warm_start", False, _flag, in_search=False),
+    Parameter(
+        "random_state",
+        None,
+        _as_it_is,
+        Option(
+            "the run",
+            "of the order of the samples (default: 0)",
+            *("integer from 0", "N"),
+            name="seed",
+        ),
+    ),
+    Parameter(
+        "n_jobs",
+        None,
+        lambda name, value: n_threads_of(value),  # noqa: ARG005 - its messages begin with the name
+        Option(
+            "the run",
+            "default: as `fastsoftmax info` says",
+            *("integer from 1", "N"),
+            name="threads",
+        ),
+        in_checkpoint=False,
+        is_asked_again=True,
+    ),
+    Parameter("verbose", 0, _verbosity, in_checkpoint=False, in_search=False),
+    Parameter("progress_bar", False, _flag, in_checkpoint=False),
+    Parameter(
+        "callbacks",
+        None,
+        lambda name, value: callbacks_of(value),  # noqa: ARG005 - its messages begin with the name
+        in_checkpoint=False,
+        in_search=False,
+    ),
+)
+BY_NAME = MappingProxyType({row.name: row for row in PARAMETERS})

@@ -1,0 +1,123 @@
+"""Samples that a fit holds out to score with, drawn from every class alike."""
+
+from __future__ import annotations  # np.random, imported on first use, stands in them
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._arrays.csr import SparseRows
+from .._arrays.validation import FloatArray
+from ..backends import Backend
+from .prediction import accuracy, log_loss
+from .targets import Targets
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Samples that are not trained on, to score with."""
+
+    backend: Backend
+    n_threads: int
+    X: NDArray[Any] | SparseRows
+    targets: Targets
+    rows: NDArray[np.int64]
+
+    @classmethod
+    def drawn(
+        cls,
+        backend: Backend,
+        n_threads: int,
+        X: NDArray[Any] | SparseRows,
+        targets: Targets,
+        fraction: float,
+        random: np.random.Generator,
+    ) -> tuple[NDArray[np.int64], Self]:
+        """Return the rows that are left to train on, and those that are held out; see `hold_out`."""
+        rows, scored = hold_out(targets, fraction, len(X), random)
+        return rows, cls(backend, n_threads, X, targets, scored)
+
+    def score(self, coef: FloatArray, intercept: FloatArray | None) -> float:
+        """Return the accuracy of these weights."""
+        if intercept is None:
+            intercept = np.zeros(len(coef), coef.dtype)
+        return float(self.scores(coef, intercept, 1)[0])
+
+    def scores(self, coef: FloatArray, intercept: FloatArray, n_models: int) -> NDArray[np.float64]:
+        """Return the accuracy of each of several models, whose classes lie one after another."""
+        return self._mean(accuracy, coef, intercept, n_models)
+
+    def log_losses(
+        self, coef: FloatArray, intercept: FloatArray, n_models: int
+    ) -> NDArray[np.float64]:
+        """Return the mean cross-entropy in nats of each of them."""
+        return self._mean(log_loss, coef, intercept, n_models)
+
+    def _mean(
+        self,
+        of: Callable[..., NDArray[np.float64]],
+        coef: FloatArray,
+        intercept: FloatArray,
+        n_models: int,
+    ) -> NDArray[np.float64]:
+        """Return what a function of `scores` says of each model."""
+        targets = self.targets
+        return of(
+            *(self.backend, self.X, targets.given, targets.of_samples, self.rows),
+            *(coef, intercept, self.n_threads, n_models),
+        )
+
+
+def hold_out(
+    targets: Targets, fraction: float, n_samples: int, random: np.random.Generator
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Draw the rows to train on and those to score with; of labels, a like share of every class.
+
+    A class keeps at least one row to train on.
+
+    Raises
+    ------
+    ValueError
+        If one of both would be empty.
+    """
+    rows = np.arange(n_samples) if targets.rows is None else targets.rows
+    n_held_out = round(fraction * len(rows))
+    if not 0 < n_held_out < len(rows):
+        raise ValueError(
+            f"validation_fraction: {fraction:g} of {len(rows)} samples leaves none to "
+            f"{'score with' if n_held_out == 0 else 'train on'}"
+        )
+    mixed = random.permutation(rows)
+    held_out = mixed[:n_held_out]
+    if targets.values.ndim == 1:
+        labels = targets.values[mixed]
+        counts = np.bincount(labels)
+        share = _shares(counts, n_held_out, random)
+        by_class = np.argsort(labels, kind="stable")
+        within = np.empty(len(rows), np.int64)  # which of its class a row is
+        within[by_class] = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
+        held_out = mixed[within < share[labels]]
+    if not len(held_out):
+        raise ValueError(
+            "validation_fraction: no class has a sample to score with besides one to train on"
+        )
+    taken = np.zeros(n_samples, bool)
+    taken[held_out] = True
+    return rows[~taken[rows]], np.flatnonzero(taken)
+
+
+def _shares(
+    counts: NDArray[np.int64], n_held_out: int, random: np.random.Generator
+) -> NDArray[np.int64]:
+    """Return how many of each class are held out: in proportion, rounded at random, and never all."""
+    quotas = counts * (n_held_out / counts.sum())
+    shares = quotas.astype(np.int64)
+    # The largest remainders are rounded up; ties, as of classes of the same size, by lot.
+    remainders = np.where(counts > 0, quotas - shares, -1.0)
+    order = np.lexsort((random.random(len(counts)), -remainders))
+    shares[order[: n_held_out - shares.sum()]] += 1
+    fewer: NDArray[np.int64] = np.minimum(shares, np.maximum(counts - 1, 0))
+    return fewer

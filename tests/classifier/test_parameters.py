@@ -1,0 +1,57 @@
+"""The table of parameters: the constructor, its page and the command line say what its rows say."""
+
+import inspect
+import re
+
+import pytest
+
+from fastsoftmax import SoftmaxClassifier, search
+from fastsoftmax.classifier.parameters import BY_NAME, PARAMETERS, config_of
+from fastsoftmax.cli.error_translation import option_of
+
+CONSTRUCTOR = list(inspect.signature(SoftmaxClassifier).parameters.values())
+
+
+def test_the_constructor_has_the_rows_of_the_table():
+    expected = [(row.name, row.default) for row in PARAMETERS]
+    assert [(parameter.name, parameter.default) for parameter in CONSTRUCTOR] == expected
+    assert SoftmaxClassifier().get_params() == dict(expected)
+    types = [type(row.default) for row in PARAMETERS]
+    assert [type(parameter.default) for parameter in CONSTRUCTOR] == types
+
+
+def test_every_parameter_is_described():
+    described = inspect.getdoc(SoftmaxClassifier).split("\nAttributes\n")[0]
+    names = [
+        name
+        for line in re.findall(r"^(\w+(?:, \w+)*) : ", described, re.MULTILINE)
+        for name in line.split(", ")
+    ]
+    assert sorted(names) == sorted(BY_NAME)
+
+
+@pytest.mark.parametrize("row", PARAMETERS, ids=lambda row: row.name)
+def test_a_default_that_is_checked_again_is_what_it_was(row):
+    if not row.is_asked_again:
+        assert row.check(row.name, row.default) == row.checked_default
+
+
+def test_a_value_that_equals_a_default_is_checked_if_it_is_of_another_type():
+    for values in ({"fit_intercept": 1}, {"max_iter": 200.0}, {"nesterov": 0}):
+        with pytest.raises(TypeError, match=f"^{next(iter(values))}: expected"):
+            config_of(SoftmaxClassifier(**values))
+
+
+@pytest.mark.parametrize("name", [row.name for row in PARAMETERS if not row.in_search])
+def test_search_takes_the_parameters_that_the_table_says(name):
+    with pytest.raises(ValueError, match=f"^{name}: not a parameter of search$"):
+        search([[0.0], [1.0]] * 5, [0, 1] * 5, **{name: BY_NAME[name].default})
+
+
+def test_the_options_are_those_of_the_table():
+    options = [row.option_name for row in PARAMETERS if row.option is not None]
+    assert len(set(options)) == len(options)
+    for row in PARAMETERS:
+        if row.option is not None:
+            assert option_of(row.name) == f"--{row.option_name.replace('_', '-')}"
+    assert option_of("power_t") is None

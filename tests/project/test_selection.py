@@ -1,0 +1,152 @@
+"""Which tests `make test` and `make quick` choose."""
+
+import importlib
+import re
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+from covering import covering, pairs, select, values
+from paths import ROOT
+
+SUITE = """
+import pytest
+
+@pytest.fixture(params=["naive", "compiled"])
+def backend(request):
+    return request.param
+
+@pytest.mark.parametrize(("n", "m"), [(1, 1), (1, 2), (2, 1)])
+@pytest.mark.parametrize("dtype", ["f", "d"])
+def test_products(backend, dtype, n, m):
+    pass
+
+def test_alone():
+    pass
+
+@pytest.mark.slow
+def test_long():
+    pass
+"""
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A function that runs pytest on SUITE, and returns the names of the tests that ran."""
+    support = ROOT / "tests" / "support"
+    (tmp_path / "test_suite.py").write_text(SUITE)
+    (tmp_path / "conftest.py").symlink_to(ROOT / "tests" / "conftest.py")
+    (tmp_path / "pytest.ini").write_text(
+        f"[pytest]\ntestpaths = .\npythonpath = {support}\naddopts = -m 'not slow'\nmarkers = slow\n"
+    )
+
+    def run(*arguments):
+        command = [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", *arguments]
+        ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=110)
+        assert ran.returncode == 0, ran.stdout + ran.stderr
+        passed = [line for line in ran.stdout.splitlines() if "PASSED" in line]
+        return {re.search(r"test_suite\.py::\S+", line)[0] for line in passed}
+
+    return run
+
+
+def test_every_value_of_every_argument_is_there(run):
+    names = {name.partition("::")[2] for name in run("--quick=unnamed", "-n0")}
+    assert "test_alone" in names
+    assert "test_long" not in names
+    products = [name.partition("[")[2][:-1].split("-") for name in names if "[" in name]
+    # The rows of parametrize("n, m") are wholes, and the compiled backend has all of them.
+    assert {tuple(ids[-2:]) for ids in products if "compiled" in ids} == {
+        ("1", "1"),
+        ("1", "2"),
+        ("2", "1"),
+    }
+    assert {dtype for ids in products for dtype in ids if dtype in "fd"} == {"f", "d"}
+    assert any("naive" in ids for ids in products)
+    assert 4 <= len(products) < 12
+
+
+@pytest.mark.parametrize(
+    ("arguments", "n_tests"),
+    [
+        (["--quick=unnamed", "-k", "products"], 12),
+        (["--quick=unnamed", "test_suite.py"], 13),
+        (["--quick=unnamed", "-m", ""], 14),
+        ([], 13),
+    ],
+)
+def test_what_is_asked_for_by_name_is_run_in_full(run, arguments, n_tests):
+    assert len(run("-n0", *arguments)) == n_tests
+
+
+def test_worker_processes_choose_the_same(run):
+    assert run("--quick=unnamed", "-n2") == run("--quick=unnamed", "-n0")
+
+
+def item(name, ids, **params):
+    callspec = SimpleNamespace(_idlist=ids, params=params)
+    return SimpleNamespace(nodeid=name, callspec=callspec)
+
+
+def test_the_selection_is_small_and_takes_turns():
+    items = [
+        item(f"test_f[{b}-{t}-{s}]", [b, t, s], backend=b)
+        for b in ("naive", "numba", "vectorized")
+        for t in ("float32", "float64")
+        for s in map(str, range(12))
+    ]
+    chosen, left_out = select(items, values)
+    assert chosen == covering(items, values)
+    assert len(chosen) == 12
+    assert len(left_out) == 60
+    for position, n_each in ((0, 4), (1, 6)):
+        ids = [item.callspec._idlist[position] for item in chosen]
+        assert {ids.count(name) for name in ids} == {n_each}
+
+
+def test_the_compiled_backend_keeps_all_items_where_others_have_pairs():
+    items = [
+        item(f"test_f[{b}-{t}-{s}-{kind}]", [b, t, s, kind], backend=b)
+        for b in ("naive", "vectorized", "compiled")
+        for t in ("float32", "float64")
+        for s in map(str, range(9))
+        for kind in ("labels", "probabilities")
+    ]
+    chosen, left_out = select(items, pairs)
+    assert "compiled" not in {item.callspec.params["backend"] for item in left_out}
+    assert len(chosen) < 36 + 30  # 18 with 9 shapes of two backends are the least
+
+    def of_others(items):
+        ids = [item.callspec._idlist for item in items if item.callspec._idlist[0] != "compiled"]
+        return {(i, one[i], j, one[j]) for one in ids for i in range(4) for j in range(i)}
+
+    assert of_others(chosen) == of_others(items)
+
+
+@pytest.fixture
+def quick_loop(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "tests" / "builds")
+    return importlib.import_module("quick_loop")
+
+
+def test_every_source_has_its_tests(quick_loop):
+    table = quick_loop.table()
+    sources = {
+        path.relative_to(ROOT).as_posix()
+        for pattern in ("csrc/**/*.[ch]", "fastsoftmax/backends/compiled/*.p[yx][xi]")
+        for path in ROOT.glob(pattern)
+        if path.suffix != ".pyi"
+    }
+    assert table.keys() == sources
+    for tests in table.values():
+        for path, _, function in (test.partition("::") for test in tests):
+            assert f"def {function}(" in (ROOT / path).read_text() or not function, (path, function)
+
+
+def test_a_module_has_the_tests_of_its_name_or_its_room(quick_loop):
+    assert quick_loop.tests_of("tests/loss/test_loss.py") == ["tests/loss/test_loss.py"]
+    schedules = "fastsoftmax/training/schedules.py"
+    assert quick_loop.tests_of(schedules) == ["tests/training/test_schedules.py"]
+    assert quick_loop.tests_of("fastsoftmax/_arrays/validation.py") == ["tests/arrays"]
+    assert quick_loop.tests_of("README.md") == []
