@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from fastsoftmax.backends.compiled import instruction_set
 from fastsoftmax.cli.timing import measure
 
 _ROOT = Path(__file__).parents[1]
@@ -68,9 +69,9 @@ def tree_with(name: str, value: str, folder: Path) -> Path:
         changed, n_changes = definition.subn(rf"\g<1>{value}", path.read_text(), count=1)
         if n_changes:
             path.write_text(changed)
-            subprocess.run(
-                [sys.executable, "setup.py", "-q", "build_ext", "--inplace"], cwd=folder, check=True
-            )
+            command = [sys.executable, "setup.py", "-q", "build_ext", "--inplace"]
+            kernels = {"FASTSOFTMAX_KERNELS": instruction_set()}
+            subprocess.run(command, cwd=folder, env=os.environ | kernels, check=True)
             return folder
     sys.exit(f"benchmarks.tune: error: no threshold has the name {name}")
 
