@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from fastsoftmax.backends.compiled import instruction_set
 from fastsoftmax.cli.timing import measure
 
 _ROOT = Path(__file__).parents[1]
@@ -26,10 +27,10 @@ import sys
 import numpy as np
 from fastsoftmax import SoftmaxClassifier
 from fastsoftmax.datasets import make_linear_teacher
-n_samples, n_features, n_classes, batch_size, n_threads, standardize = map(int, sys.argv[1:])
+n_samples, n_features, n_classes, batch_size, n_threads, scales = map(int, sys.argv[1:])
 data = make_linear_teacher(n_samples, n_features, n_classes, dtype=np.float32)
 model = SoftmaxClassifier(
-    backend="compiled", batch_size=batch_size, n_jobs=n_threads, random_state=0, standardize=bool(standardize)
+    backend="compiled", batch_size=batch_size, n_jobs=n_threads, random_state=0, standardize=bool(scales)
 )
 model.partial_fit(data.X_train, data.y_train, np.arange(n_classes))
 for line in sys.stdin:
@@ -68,9 +69,9 @@ def tree_with(name: str, value: str, folder: Path) -> Path:
         changed, n_changes = definition.subn(rf"\g<1>{value}", path.read_text(), count=1)
         if n_changes:
             path.write_text(changed)
-            subprocess.run(
-                [sys.executable, "setup.py", "-q", "build_ext", "--inplace"], cwd=folder, check=True
-            )
+            command = [sys.executable, "setup.py", "-q", "build_ext", "--inplace"]
+            kernels = {"FASTSOFTMAX_KERNELS": instruction_set()}
+            subprocess.run(command, cwd=folder, env=os.environ | kernels, check=True)
             return folder
     sys.exit(f"benchmarks.tune: error: no threshold has the name {name}")
 

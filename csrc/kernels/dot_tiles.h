@@ -98,9 +98,11 @@ ALWAYS_INLINE void dot_tile(const real *const *rows, int n_rows, size_t first, s
 
 /* Compute the scores of a tile of rows for all classes, tile by tile; the first tile of classes
  * prefetches. */
-ALWAYS_INLINE void dot_tiles(const real *const *rows, int n_rows, size_t n_features,
-                             const real *coef, size_t coef_stride, size_t n_classes,
-                             const real *intercept, real *logits, size_t stride) {
+ALWAYS_INLINE void dot_tiles(const real *const *rows, int n_rows,
+                             const struct weights_view *weights, real *logits, size_t stride) {
+    const real *coef = weights->coef, *intercept = weights->intercept;
+    size_t n_features = weights->n_features, n_classes = weights->n_classes;
+    size_t coef_stride = weights->stride;
     enum prefetch fetch = n_features * sizeof(real) <= MAX_NEAR_PREFETCH_BYTES ? INTO_L1 : INTO_L2;
     const real *const *next_rows = rows + (fetch == INTO_L1 ? ROWS_AHEAD - TILE_ROWS : TILE_ROWS);
     size_t k = 0;
@@ -115,20 +117,16 @@ ALWAYS_INLINE void dot_tiles(const real *const *rows, int n_rows, size_t n_featu
 }
 
 /* Kernel: the scores of rows. */
-static void scores(const void *const *rows, size_t n_rows, size_t n_features, const void *coef,
-                   size_t coef_stride, size_t n_classes, const void *intercept, void *logits,
-                   size_t logits_stride) {
+static void scores(const void *const *rows, size_t n_rows, const struct weights_view *weights,
+                   void *logits, size_t logits_stride) {
     const real *const *x = (const real *const *)rows;
+    const struct weights_view own = *weights; /* nothing that is stored can change it */
     real *z = logits;
     size_t i = 0;
     for (; i + TILE_ROWS <= n_rows; i += TILE_ROWS) {
-        dot_tiles(x + i, TILE_ROWS, n_features, coef, coef_stride, n_classes, intercept,
-                  z + i * logits_stride, logits_stride);
+        dot_tiles(x + i, TILE_ROWS, &own, z + i * logits_stride, logits_stride);
     }
-    for (; i < n_rows; ++i) {
-        dot_tiles(x + i, 1, n_features, coef, coef_stride, n_classes, intercept,
-                  z + i * logits_stride, logits_stride);
-    }
+    for (; i < n_rows; ++i) dot_tiles(x + i, 1, &own, z + i * logits_stride, logits_stride);
 }
 
 #endif

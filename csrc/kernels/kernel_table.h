@@ -88,6 +88,19 @@ struct target_weights {
     double smoothing;
 };
 
+/* Class-major weights: coef (n_classes, n_features), padded to its stride, a multiple of lanes; intercept (n_classes), or
+ * NULL. */
+struct weights_view {
+    const void *coef, *intercept;
+    size_t stride, n_features, n_classes;
+};
+
+/* A matrix of n_columns at any strides, in elements: [s, k] is at start[s * row_stride + k * column_stride]. */
+struct matrix_view {
+    const void *start;
+    size_t row_stride, column_stride, n_columns;
+};
+
 struct kernels {
     size_t lanes; /* elements of a vector; the strides of padded matrices are multiples of it */
     size_t element_size;
@@ -129,20 +142,17 @@ struct kernels {
     void (*unpack)(const void *coef, size_t coef_stride, size_t n_features, size_t n_classes,
                    void *W, ptrdiff_t feature_stride, ptrdiff_t class_stride);
 
-    /* In: rows, n_rows pointers to n_features elements each, followed by ROWS_AHEAD pointers to rows that may come
-     * next, which are prefetched, not read; coef (n_classes, n_features), padded to coef_stride, a multiple of
-     * lanes; intercept (n_classes), or NULL. Out: logits[i] = coef @ rows[i] + intercept, rows logits_stride
+    /* In: rows, n_rows pointers to elements of every feature, followed by ROWS_AHEAD pointers to rows that may come next,
+     * which are prefetched, not read; weights. Out: logits[i] = coef @ rows[i] + intercept, rows logits_stride
      * apart. Bits: lane i of a dot product sums the features i, i + lanes, ...; then the lanes are folded. */
-    void (*scores)(const void *const *rows, size_t n_rows, size_t n_features, const void *coef,
-                   size_t coef_stride, size_t n_classes, const void *intercept, void *logits,
-                   size_t logits_stride);
+    void (*scores)(const void *const *rows, size_t n_rows, const struct weights_view *weights,
+                   void *logits, size_t logits_stride);
 
-    /* In: rows, n_rows pointers; g[s, k] at g[s * g_row_stride + k * g_column_stride]. Out: out[k, first:] (+)=
-     * sum over s of g[s, k] * rows[s][first:], rows out_stride apart, for up to `lanes` features from `first` on,
-     * of n_features. Bits: samples in order, fused multiply-adds. */
+    /* In: rows, n_rows pointers to n_features elements; g (n_rows, n_columns), at any strides. Out: out[k, first:] (+)=
+     * sum over s of g[s, k] * rows[s][first:], rows out_stride apart, for up to `lanes` features from `first` on.
+     * Bits: samples in order, fused multiply-adds. */
     void (*outer_sum)(const void *const *rows, size_t n_rows, size_t first, size_t n_features,
-                      const void *g, size_t g_row_stride, size_t g_column_stride, size_t n_columns,
-                      int add_to_out, void *out, size_t out_stride);
+                      const struct matrix_view *g, int add_to_out, void *out, size_t out_stride);
 
     /* In: g (n_rows, n_columns), rows `stride` apart. Out: out[k] (+)= sum over s of g[s, k]. Bits: rows in order. */
     void (*column_sums)(const void *g, size_t stride, size_t n_rows, size_t n_columns,

@@ -80,15 +80,15 @@ ALWAYS_INLINE void outer_sum_tile(const real *const *rows, size_t n_rows, size_t
 
 /* Kernel: the sum over samples of an outer product, for one strip: the gradient alone, without a step. */
 static void outer_sum(const void *const *rows, size_t n_rows, size_t first, size_t n_features,
-                      const void *g, size_t g_row_stride, size_t g_column_stride, size_t n_columns,
-                      int add_to_out, void *out, size_t out_stride) {
+                      const struct matrix_view *g, int add_to_out, void *out, size_t out_stride) {
     const real *const *x = (const real *const *)rows;
-    const real *factors = g;
+    const real *factors = g->start;
     real *sums = (real *)out + first;
+    size_t row_stride = g->row_stride, column_stride = g->column_stride, n_columns = g->n_columns;
     size_t width = n_features - first, k = 0;
-#define TILE_OF(n)                                                                       \
-    outer_sum_tile(x, n_rows, first, width, factors + k * g_column_stride, g_row_stride, \
-                   g_column_stride, n, add_to_out, sums + k * out_stride, out_stride)
+#define TILE_OF(n)                                                                   \
+    outer_sum_tile(x, n_rows, first, width, factors + k * column_stride, row_stride, \
+                   column_stride, n, add_to_out, sums + k * out_stride, out_stride)
     for (; k + TILE_COLUMNS <= n_columns; k += TILE_COLUMNS) TILE_OF(TILE_COLUMNS);
     for (; TILE_COLUMNS > 5 && k + 5 <= n_columns; k += 5) TILE_OF(TILE_COLUMNS > 5 ? 5 : 1);
     for (; TILE_COLUMNS > 2 && k + 2 <= n_columns; k += 2) TILE_OF(TILE_COLUMNS > 2 ? 2 : 1);

@@ -1,56 +1,53 @@
-/* The step algorithm packed: any number of classes, best where they are many, on operands packed for it.
+/* The step algorithm packed: any number of classes, best where they are many, on packed operands.
  *
- *   z[s, k] = sum over j of x[s, j] * w[k, j]  +  intercept[k]          scores
- *   dw[k, j] = sum over s of dz[s, k] * x[s, j],  and w moved by it      update
+ *   z[s, k] = sum over j of x[s, j] * w[k, j]  +  intercept[k]                    scores
+ *   dw[k, j] = sum over s of dz[s, k] * x[s, j],  applied to w (sgd_update.h)    update
  *
  * Decisions:
- *   - Samples are packed once a step, in blocks of LANES: block[j][lane]. Weights are kept packed for a whole
- *     epoch, in slabs of LANES classes: slab[j][lane], and the gradient of the logits alike, slab[s][lane].
- *   - With that, both products are one tile: TILE_OUTER numbers of a block, each broadcast, times a vector of
- *     each of SLABS_PER_TILE slabs, added to as many accumulators. Loads are in order, no sum is folded, and
- *     all lanes work whatever the number of classes.
- *   - Two slabs at once, since a core that does two multiply-adds a cycle also does only two loads: one slab
- *     takes nine loads for eight of them, two take ten for sixteen. (One core of a Sapphire Rapids, of its
- *     peak: 75 % of the scores and 86 % of the update with one, 100 % and 94 % with two. A Zen 4, which
- *     does one a cycle, reached 99 % with one.) What is left of a pair goes alone.
- *   - The same blocks serve both ways: scores walk over j and broadcast samples, the update walks over
- *     samples and broadcasts features.
- *   - A tile of scores is summed over FEATURES_OF_A_SUM features, for which block and slabs stay in the
- *     first level of the cache, and then added to the scores. Sums within are in order, and so is the
- *     gradient's over the samples: the tile's size does not enter the bits.
- *   - What is left of a slab, of a block or of a vector of features is padded with zeros; padded weights stay
- *     0 whatever the rule.
+ *   - Samples are packed once a step, in blocks of LANES: block[j][lane]. Weights stay packed for a whole epoch, in
+ *     slabs of LANES classes: slab[j][lane]. The gradient of the logits is in slabs as well, slab[s][lane].
+ *   - Both products then have one tile: TILE_OUTER scalars of a block, each broadcast, times a vector of each of
+ *     SLABS_PER_TILE slabs (tuning.h), added to as many accumulators. Loads are in order, no sum is folded, and all
+ *     lanes work whatever the number of classes. A single slab that is left has a tile of its own.
+ *   - The same blocks serve both directions: scores run over j and broadcast samples, the update runs over samples and
+ *     broadcasts features.
+ *   - A tile of scores is summed over FEATURES_PER_SUM features, for which block and slabs stay in the first level of the
+ *     cache, and then added to the scores. Sums are in order, over features as over samples: the result does not
+ *     depend on the tile size.
+ *   - What is left of a slab, of a block or of a vector of features is padded with zeros; padded weights stay 0 under
+ *     every rule.
  */
 #ifndef FASTSOFTMAX_PACKED_H
 #define FASTSOFTMAX_PACKED_H
 
 #include "kernels/sgd_update.h"
 
-enum { FEATURES_OF_A_SUM = 128 };
+/* Features of a partial sum of scores. It fixes the order of the sum, and so is part of the result. */
+enum { FEATURES_PER_SUM = 128 };
 
-/* Features of a block that are packed at once: the rows of a tile stay in the first level of the cache. */
-enum { FEATURES_AT_ONCE = 4 * LANES };
+/* Features of a block that are packed per pass: the rows of a pass stay in the first level of the cache. */
+enum { FEATURES_PER_PASS = 4 * LANES };
 
-/* block[j][i] = rows[i][j], for n_rows <= LANES rows: samples, or classes of the weights. */
+/* Kernel: block[j][i] = rows[i][j], for n_rows <= LANES rows: samples, or classes of the weights. */
 static void pack_block(const void *const *rows, size_t n_rows, size_t n_features, void *block) {
     const real *const *x = (const real *const *)rows;
-    real tile[LANES][FEATURES_AT_ONCE], *out = block;
+    real tile[LANES][FEATURES_PER_PASS], *out = block;
     for (size_t i = n_rows; i < LANES; ++i) {
-        for (size_t j = 0; j < FEATURES_AT_ONCE; ++j) tile[i][j] = 0;
+        for (size_t j = 0; j < FEATURES_PER_PASS; ++j) tile[i][j] = 0;
     }
-    for (size_t first = 0; first < n_features; first += FEATURES_AT_ONCE) {
-        size_t left = n_features - first, n = left < FEATURES_AT_ONCE ? left : FEATURES_AT_ONCE;
+    for (size_t first = 0; first < n_features; first += FEATURES_PER_PASS) {
+        size_t left = n_features - first, n = left < FEATURES_PER_PASS ? left : FEATURES_PER_PASS;
         for (size_t i = 0; i < n_rows; ++i) {
             const real *row = x[i] + first;
             for (size_t j = 0; j < n; j += LANES) {
                 store(&tile[i][j], load_up_to(row + j, n - j, 0));
-                if (left > FEATURES_AT_ONCE) PREFETCH_L1(row + FEATURES_AT_ONCE + j);
+                if (left > FEATURES_PER_PASS) PREFETCH_L1(row + FEATURES_PER_PASS + j);
             }
         }
         size_t padded = (n + LANES - 1) / LANES * LANES;
         for (size_t j = 0; j < padded; j += COLUMNS_PER_TRANSPOSE) {
             vec columns[COLUMNS_PER_TRANSPOSE];
-            load_transposed_strided(&tile[0][j], FEATURES_AT_ONCE, columns);
+            load_transposed_strided(&tile[0][j], FEATURES_PER_PASS, columns);
             UNROLL for (int k = 0; k < COLUMNS_PER_TRANSPOSE; ++k) {
                 store(out + (first + j + (size_t)k) * LANES, columns[k]);
             }
@@ -58,9 +55,9 @@ static void pack_block(const void *const *rows, size_t n_rows, size_t n_features
     }
 }
 
-/* slab[t][i] = the number t steps along the depth and i along the lanes, of n_lanes <= LANES, the others 0.
- * Strides are in bytes; where one of them is a step from number to number, whole vectors are read. The slab
- * has room for whole vectors of depth, which may be written. */
+/* Kernel: slab[t][i] = the number t steps along the depth and i along the lanes, for n_lanes <= LANES; the
+ * other lanes are 0. Strides are in bytes; where one of them is the size of a number, whole vectors are
+ * read. The slab has room for whole vectors of depth, which may be written. */
 static void pack_slab(const void *start, ptrdiff_t depth_stride, ptrdiff_t lane_stride,
                       size_t depth, size_t n_lanes, void *slab) {
     const char *from = start;
@@ -83,24 +80,24 @@ static void pack_slab(const void *start, ptrdiff_t depth_stride, ptrdiff_t lane_
     }
 }
 
-/* rows[i][j] = block[j][i]: a slab of weights back to its classes. */
+/* Kernel: rows[i][j] = block[j][i], the inverse of pack_block. */
 static void unpack_block(const void *block, size_t n_rows, size_t n_features, void *const *rows) {
     real *const *out = (real *const *)rows;
-    real tile[LANES][FEATURES_AT_ONCE];
-    for (size_t first = 0; first < n_features; first += FEATURES_AT_ONCE) {
-        size_t left = n_features - first, n = left < FEATURES_AT_ONCE ? left : FEATURES_AT_ONCE;
+    real tile[LANES][FEATURES_PER_PASS];
+    for (size_t first = 0; first < n_features; first += FEATURES_PER_PASS) {
+        size_t left = n_features - first, n = left < FEATURES_PER_PASS ? left : FEATURES_PER_PASS;
         for (size_t j = 0; j < n; j += COLUMNS_PER_TRANSPOSE) {
             vec columns[COLUMNS_PER_TRANSPOSE];
             UNROLL for (int k = 0; k < COLUMNS_PER_TRANSPOSE; ++k) {
                 columns[k] = load((const real *)block + (first + j + (size_t)k) * LANES);
             }
-            store_transposed(&tile[0][j], FEATURES_AT_ONCE, columns);
+            store_transposed(&tile[0][j], FEATURES_PER_PASS, columns);
         }
         for (size_t i = 0; i < n_rows; ++i) memcpy(out[i] + first, tile[i], n * sizeof(real));
     }
 }
 
-/* sums[b][i] = sum over j of x[j][i] * slab b[j], for n values of i. */
+/* sums[b][i] = sum over j of x[j][i] * slab b[j], for n values of i: the tile. */
 ALWAYS_INLINE void outer_product_tile(const real *x, size_t n_features, const real *slabs,
                                       size_t slab_stride, int n_slabs, int n,
                                       vec (*sums)[TILE_OUTER]) {
@@ -119,6 +116,8 @@ ALWAYS_INLINE void outer_product_tile(const real *x, size_t n_features, const re
     }
 }
 
+/* Compute a tile of scores from n_features of the features, and add it to the logits, or to the intercept
+ * first. */
 ALWAYS_INLINE void packed_scores_tile(const real *x, size_t n_features, const real *slabs,
                                       size_t slab_stride, int n_slabs, int n, const vec *offsets,
                                       int is_first, real *logits, size_t stride, size_t n_classes) {
@@ -134,18 +133,18 @@ ALWAYS_INLINE void packed_scores_tile(const real *x, size_t n_features, const re
     }
 }
 
-/* Of n_slabs, 1 or SLABS_PER_TILE. */
-ALWAYS_INLINE void packed_scores_of(const real *blocks, size_t block_stride, size_t n_rows,
-                                    size_t n_features, const real *slabs, size_t slab_stride,
-                                    int n_slabs, const real *intercept, size_t n_classes,
-                                    int add_to_logits, real *logits, size_t logits_stride) {
+/* Compute the scores of n_slabs slabs, 1 or SLABS_PER_TILE. */
+ALWAYS_INLINE void packed_scores_slabs(const real *blocks, size_t block_stride, size_t n_rows,
+                                       size_t n_features, const real *slabs, size_t slab_stride,
+                                       int n_slabs, const real *intercept, size_t n_classes,
+                                       int add_to_logits, real *logits, size_t logits_stride) {
     vec offsets[SLABS_PER_TILE];
     UNROLL for (int b = 0; b < n_slabs; ++b) {
         size_t k = (size_t)b * LANES;
         offsets[b] = intercept ? load_up_to(intercept + k, n_classes - k, 0) : broadcast(0);
     }
-    for (size_t first = 0; first < n_features; first += FEATURES_OF_A_SUM) {
-        size_t left = n_features - first, n = left < FEATURES_OF_A_SUM ? left : FEATURES_OF_A_SUM;
+    for (size_t first = 0; first < n_features; first += FEATURES_PER_SUM) {
+        size_t left = n_features - first, n = left < FEATURES_PER_SUM ? left : FEATURES_PER_SUM;
         const real *w = slabs + first * LANES;
         int is_first = first == 0 && !add_to_logits;
         for (size_t s = 0; s < n_rows;) {
@@ -167,23 +166,23 @@ ALWAYS_INLINE void packed_scores_of(const real *blocks, size_t block_stride, siz
     }
 }
 
-/* Scores of n_rows samples in blocks, and the slabs of n_classes, slab_stride apart. */
+/* Kernel: the scores of n_rows samples in blocks with the slabs of n_classes. */
 static void packed_scores(const void *blocks, size_t block_stride, size_t n_rows, size_t n_features,
                           const void *slabs, size_t slab_stride, const void *intercept,
                           size_t n_classes, int add_to_logits, void *logits, size_t logits_stride) {
     const real *x = blocks, *w = slabs, *b = intercept;
     real *z = logits;
     size_t k = 0;
-#define SLABS_OF(n_slabs)                                                                         \
-    packed_scores_of(x, block_stride, n_rows, n_features, w + k / LANES * slab_stride,            \
-                     slab_stride, n_slabs, b ? b + k : NULL, n_classes - k, add_to_logits, z + k, \
-                     logits_stride)
+#define SLABS_OF(n_slabs)                                                                     \
+    packed_scores_slabs(x, block_stride, n_rows, n_features, w + k / LANES * slab_stride,     \
+                        slab_stride, n_slabs, b ? b + k : NULL, n_classes - k, add_to_logits, \
+                        z + k, logits_stride)
     for (; k + LANES < n_classes; k += SLABS_PER_TILE * LANES) SLABS_OF(SLABS_PER_TILE);
     if (k < n_classes) SLABS_OF(1);
 #undef SLABS_OF
 }
 
-/* The rows of dlogits, of n_classes, into their places [first_row + s] of slabs that lie slab_stride apart. */
+/* Kernel: copy rows of dlogits to the rows first_row + s of slabs that are slab_stride apart. */
 static void pack_dlogits(const void *dlogits, size_t stride, size_t first_row, size_t n_rows,
                          size_t n_classes, void *slabs, size_t slab_stride) {
     for (size_t s = 0; s < n_rows; ++s) {
@@ -195,8 +194,8 @@ static void pack_dlogits(const void *dlogits, size_t stride, size_t first_row, s
     }
 }
 
-/* sums[b][f] = sum over samples of x[s][f] * dz of slab b[s], for TILE_OUTER features f: in a block they are
- * rows. The next vector of features is fetched, from a block that another thread may have packed. */
+/* sums[b][f] = sum over samples of x[s][f] * dz of slab b[s], for TILE_OUTER features f: in a block they
+ * are rows. The next vector of features is prefetched, from a block that another thread may have packed. */
 ALWAYS_INLINE void gradient_tile(const real *blocks, size_t block_stride, size_t n_samples,
                                  const real *dlogits, int n_slabs, vec (*sums)[TILE_OUTER]) {
     size_t slab_stride = n_samples * LANES;
@@ -221,7 +220,8 @@ ALWAYS_INLINE void gradient_tile(const real *blocks, size_t block_stride, size_t
     }
 }
 
-/* The rule of the slab of the classes from k on, whose lanes are classes. */
+/* Return the rule for the slab of the classes from k on: its lanes are classes, which may have rules of
+ * their own. */
 static inline struct vector_rule broadcast_slab_rule(const struct sgd_rule *rule, size_t k) {
     struct vector_rule step = broadcast_rule(rule);
     if (rule->negative_rates) {
@@ -232,11 +232,11 @@ static inline struct vector_rule broadcast_slab_rule(const struct sgd_rule *rule
     return step;
 }
 
-/* Of one slab and strip: the places for its sums are of the strip or, where the rule has those of several
- * models, of each of its lanes. */
-static inline void store_penalty(struct penalty_sums *sums, int of_lanes, size_t strip,
+/* Store the sums of one slab and strip: in one place for the strip or, where the lanes have rules of their
+ * own, one for each lane. */
+static inline void store_penalty(struct penalty_sums *sums, int has_lane_rules, size_t strip,
                                  double *squares, double *magnitudes) {
-    if (of_lanes) {
+    if (has_lane_rules) {
         real lanes[2][LANES];
         store(lanes[0], sums->squares);
         store(lanes[1], sums->magnitudes);
@@ -249,15 +249,15 @@ static inline void store_penalty(struct penalty_sums *sums, int of_lanes, size_t
     magnitudes[strip] = sums->total_magnitudes;
 }
 
-/* Of n_slabs, 1 or SLABS_PER_TILE. */
-ALWAYS_INLINE void packed_update_of(const real *blocks, size_t block_stride, size_t n_samples,
-                                    size_t first, size_t n_features, const real *dlogits,
-                                    const struct sgd_rule *rule, size_t k, int n_slabs, real *slabs,
-                                    size_t slab_stride, real *velocity, double *squares,
-                                    double *magnitudes) {
+/* Update n_slabs slabs, 1 or SLABS_PER_TILE, strip by strip. */
+ALWAYS_INLINE void packed_update_slabs(const real *blocks, size_t block_stride, size_t n_samples,
+                                       size_t first, size_t n_features, const real *dlogits,
+                                       const struct sgd_rule *rule, size_t k, int n_slabs,
+                                       real *slabs, size_t slab_stride, real *velocity,
+                                       double *squares, double *magnitudes) {
     struct vector_rule steps[SLABS_PER_TILE];
-    int of_lanes = rule->negative_rates != NULL;
-    size_t places = slab_stride / LANES / (of_lanes ? 1 : LANES), slab = k / LANES;
+    int has_lane_rules = rule->negative_rates != NULL;
+    size_t places = slab_stride / LANES / (has_lane_rules ? 1 : LANES), slab = k / LANES;
     UNROLL for (int b = 0; b < n_slabs; ++b)
         steps[b] = broadcast_slab_rule(rule, k + (size_t)b * LANES);
     for (size_t strip = first; strip < first + n_features; strip += LANES) {
@@ -279,32 +279,33 @@ ALWAYS_INLINE void packed_update_of(const real *blocks, size_t block_stride, siz
         }
         UNROLL for (int b = 0; b < n_slabs; ++b) {
             size_t before = (slab + (size_t)b) * places;
-            store_penalty(&sums[b], of_lanes, strip / LANES, squares + before, magnitudes + before);
+            store_penalty(&sums[b], has_lane_rules, strip / LANES, squares + before,
+                          magnitudes + before);
         }
     }
 }
 
-/* The update of the slabs of n_classes for the features [first, first + n_features), whole vectors of them;
- * slab_stride is all features'. Sums of squares and magnitudes go to one place for each slab and vector or,
- * where the rule has those of several models, for each lane. */
+/* Kernel: the update of the slabs of n_classes for the features [first, first + n_features), whole strips;
+ * slab_stride covers all features. The sums of squares and magnitudes go to one place for each slab and
+ * strip or, where the lanes have rules of their own, for each lane. */
 static void packed_update(const void *blocks, size_t block_stride, size_t n_samples, size_t first,
                           size_t n_features, const void *dlogits, const struct sgd_rule *rule,
                           size_t n_classes, void *slabs, size_t slab_stride, void *velocity,
                           double *squares, double *magnitudes) {
     size_t k = 0;
-#define SLABS_OF(n_slabs)                                                                  \
-    packed_update_of(blocks, block_stride, n_samples, first, n_features, dlogits, rule, k, \
-                     n_slabs, slabs, slab_stride, velocity, squares, magnitudes)
+#define SLABS_OF(n_slabs)                                                                     \
+    packed_update_slabs(blocks, block_stride, n_samples, first, n_features, dlogits, rule, k, \
+                        n_slabs, slabs, slab_stride, velocity, squares, magnitudes)
     for (; k + LANES < n_classes; k += SLABS_PER_TILE * LANES) SLABS_OF(SLABS_PER_TILE);
     if (k < n_classes) SLABS_OF(1);
 #undef SLABS_OF
 }
 
-/* Of n_slabs, 1 or SLABS_PER_TILE. */
-ALWAYS_INLINE void packed_gradient_of(const real *blocks, size_t block_stride, size_t n_samples,
-                                      size_t n_features, const real *dlogits, int n_slabs,
-                                      size_t n_classes, int add_to_out, real *out,
-                                      size_t out_stride) {
+/* Compute the gradient of n_slabs slabs, 1 or SLABS_PER_TILE. */
+ALWAYS_INLINE void packed_gradient_slabs(const real *blocks, size_t block_stride, size_t n_samples,
+                                         size_t n_features, const real *dlogits, int n_slabs,
+                                         size_t n_classes, int add_to_out, real *out,
+                                         size_t out_stride) {
     for (size_t j = 0; j < n_features; j += TILE_OUTER) {
         vec gradient[SLABS_PER_TILE][TILE_OUTER];
         size_t n = n_features - j < TILE_OUTER ? n_features - j : TILE_OUTER;
@@ -328,21 +329,21 @@ ALWAYS_INLINE void packed_gradient_of(const real *blocks, size_t block_stride, s
     }
 }
 
-/* out[j] (+)= sum over samples of x[s][j] * dz[s], for the slabs of n_classes: the gradient itself. */
+/* Kernel: out[j] (+)= sum over samples of x[s][j] * dz[s], for the slabs of n_classes: the gradient alone. */
 static void packed_gradient(const void *blocks, size_t block_stride, size_t n_samples,
                             size_t n_features, const void *dlogits, size_t n_classes,
                             int add_to_out, void *out, size_t out_stride) {
     const real *dz = dlogits;
     size_t k = 0;
-#define SLABS_OF(n_slabs)                                                                        \
-    packed_gradient_of(blocks, block_stride, n_samples, n_features, dz + k * n_samples, n_slabs, \
-                       n_classes - k, add_to_out, (real *)out + k, out_stride)
+#define SLABS_OF(n_slabs)                                                                  \
+    packed_gradient_slabs(blocks, block_stride, n_samples, n_features, dz + k * n_samples, \
+                          n_slabs, n_classes - k, add_to_out, (real *)out + k, out_stride)
     for (; k + LANES < n_classes; k += SLABS_PER_TILE * LANES) SLABS_OF(SLABS_PER_TILE);
     if (k < n_classes) SLABS_OF(1);
 #undef SLABS_OF
 }
 
-/* The update of n_classes <= LANES values of the intercept. */
+/* Kernel: the update of n_classes <= LANES values of the intercept. */
 static void packed_update_intercept(const void *dlogits, size_t n_samples, size_t n_classes,
                                     const struct sgd_rule *rule, void *intercept, void *velocity) {
     struct vector_rule step = broadcast_slab_rule(rule, 0);

@@ -1,22 +1,22 @@
 /* The step algorithm panels: rows of any length and few classes, panel of features by panel of features.
  *
- *   z[s, k] = sum over panels of rows[s][panel] . coef[k][panel]  +  intercept[k]
+ *   z[s, k] = sum over panels of rows[s][panel] . coef[k][panel]  +  intercept[k]      scores (dot_tiles.h)
+ *   dw[k, j] = sum over s of dz[s, k] * x[s, j],  applied to w                        update (sgd_update.h)
  *
  * Decisions:
- *   - The features are cut into panels, and a panel can be the work of one thread in both directions: it
- *     updates its weights with this minibatch and scores the next one with them at once. So its weights
- *     and its columns of X stay in that thread's caches; only scores and their gradient pass from thread to
- *     thread, and a step has one loop over panels and one over rows. (60000x784x10 on two threads: a
- *     sixth less time than with scores by rows and the update by strips, which is still done where a
- *     minibatch is larger than the caches.)
- *   - Rows come from memory for the scores. Where two minibatches fit the cache, the first half of every
- *     block is fetched while the update before computes and the second one while the scores of the block
- *     before do, a little with each tile: the memory has the whole step to bring them.
- *   - Scores and their gradient lie in blocks of LANES samples, block[k][lane] (softmax_transposed.h): the sums of a
- *     tile's rows go there side by side, the softmax takes vectors of samples, and the update finds the
- *     factors of one sample at fixed distances. Nothing is ever turned around.
- *   - The panels follow from the number of features alone, and so do the bits: every panel's scores are
- *     folded first and then added up in order.
+ *   - The features are cut into panels (tuning.h), and a panel can be the work of one thread in both directions: it
+ *     updates its weights with this minibatch and scores the next one with them at the same time. So its weights and
+ *     its columns of X stay in the caches of that thread; only scores and their gradient pass between threads, and a
+ *     step has one loop over panels and one over rows. Where a minibatch is larger than the caches, scores are still
+ *     computed by rows and the update by strips.
+ *   - Rows come from memory for the scores. Where two minibatches fit into the cache, the first half of every block is
+ *     prefetched during the previous update, and the second half during the scores of the previous block, a little
+ *     with each tile: the memory has the whole step to deliver them.
+ *   - Scores and their gradient are in blocks of LANES samples, block[k][lane] (softmax_transposed.h): the sums of the
+ *     rows of a tile go there next to each other, the softmax takes vectors of samples, and the update finds the
+ *     factors of one sample at fixed distances. Nothing is ever transposed.
+ *   - The panels follow from the number of features alone, and so does the result: the scores of every panel are folded
+ *     first and then added up in order.
  */
 #ifndef FASTSOFTMAX_PANELS_H
 #define FASTSOFTMAX_PANELS_H
@@ -25,20 +25,20 @@
 #include "kernels/dot_tiles.h"
 #include "kernels/sgd_update.h"
 
-/* Scores of a tile of rows, which fetches n_fetched of the next ones: half of them with each of the first
- * two tiles of classes, where there are two. */
+/* Compute the scores of a tile of rows, and prefetch n_fetched of the next rows: half of them with each of
+ * the first two tiles of classes, where there are two. */
 ALWAYS_INLINE void score_block_tile(const real *const *rows, int n_rows, size_t first,
                                     size_t n_features, const real *coef, size_t coef_stride,
                                     size_t n_classes, const real *const *next_rows, int n_fetched,
                                     real *block) {
     size_t k = 0;
-    int at_once = n_classes > TILE_CLASSES ? (n_fetched + 1) / 2 : n_fetched;
+    int fetched_per_tile = n_classes > TILE_CLASSES ? (n_fetched + 1) / 2 : n_fetched;
 #define TILE_OF(n)                                                                          \
     dot_tile(rows, n_rows, first, n_features, coef + k * coef_stride, coef_stride, n, NULL, \
-             block + k * LANES, 1, LANES, next_rows, at_once,                               \
+             block + k * LANES, 1, LANES, next_rows, fetched_per_tile,                      \
              n_fetched > 0 ? INTO_L2 : NO_PREFETCH);                                        \
-    next_rows += at_once;                                                                   \
-    n_fetched -= at_once
+    next_rows += fetched_per_tile;                                                          \
+    n_fetched -= fetched_per_tile
     for (; k + TILE_CLASSES <= n_classes; k += TILE_CLASSES) {
         TILE_OF(TILE_CLASSES);
     }
@@ -51,6 +51,7 @@ ALWAYS_INLINE void score_block_tile(const real *const *rows, int n_rows, size_t 
 #undef TILE_OF
 }
 
+/* Compute the scores of one panel, in blocks. */
 ALWAYS_INLINE void score_blocks(const real *const *rows, size_t n_rows, size_t first,
                                 size_t n_features, enum ahead ahead, const real *coef,
                                 size_t coef_stride, size_t n_classes, real *scores) {
@@ -77,6 +78,7 @@ ALWAYS_INLINE void score_blocks(const real *const *rows, size_t n_rows, size_t f
     }
 }
 
+/* Kernel: the scores of one panel. */
 static void panel_scores(const void *const *rows, size_t n_rows, size_t first, size_t n_features,
                          enum ahead ahead, const void *coef, size_t coef_stride, size_t n_classes,
                          void *scores) {
@@ -84,6 +86,7 @@ static void panel_scores(const void *const *rows, size_t n_rows, size_t first, s
                  (const real *)coef + first, coef_stride, n_classes, scores);
 }
 
+/* Kernel: the update of one panel, strip by strip. */
 static void panel_update(const void *const *rows, size_t n_rows, const struct rows_to_fetch *fetch,
                          size_t first, size_t n_features, const void *dlogits, size_t n_classes,
                          const struct sgd_rule *rule, void *coef, void *velocity,
@@ -99,45 +102,47 @@ static void panel_update(const void *const *rows, size_t n_rows, const struct ro
     }
 }
 
-/* One block of soft targets, or of labels with smoothing: `labels` or `probabilities` is NULL. The weights,
- * which may be NULL, are those from row `first` on. */
-static void targets_of_block(real (*columns)[LANES], size_t n_rows, size_t n_classes,
-                             const int64_t *labels, const real *probabilities,
-                             const struct target_weights *weights, size_t first, double scale,
-                             double *losses) {
-    real targets[FEW_CLASSES][LANES], of_rows[LANES] = {0}, label_of[LANES];
+/* Compute loss and gradient of one block with soft targets, or with labels and smoothing: `labels` or
+ * `probabilities` is NULL. The weights, which may be NULL, are those from row `first` on. */
+static void block_soft_targets(real (*columns)[LANES], size_t n_rows, size_t n_classes,
+                               const int64_t *labels, const real *probabilities,
+                               const struct target_weights *weights, size_t first, double scale,
+                               double *losses) {
+    real targets[FEW_CLASSES][LANES], row_weights[LANES] = {0}, row_labels[LANES];
     double smoothing = weights ? weights->smoothing : 0;
-    for (size_t i = 0; i < LANES; ++i) label_of[i] = i < n_rows && labels ? (real)labels[i] : -1;
+    for (size_t i = 0; i < LANES; ++i) row_labels[i] = i < n_rows && labels ? (real)labels[i] : -1;
     for (size_t i = 0; i < n_rows; ++i) {
-        of_rows[i] = (real)(weights && weights->rows ? weights->rows[first + i] : 1);
+        row_weights[i] = (real)(weights && weights->rows ? weights->rows[first + i] : 1);
     }
     if (probabilities) gather_transposed(probabilities, n_classes, n_rows, n_classes, targets);
-    vec label = load(label_of), of_row = load(of_rows), one = broadcast(1), zero = broadcast(0);
-    vec of_target = broadcast((real)(1 - smoothing));
-    vec of_every_class = broadcast((real)(smoothing / (double)n_classes));
+    vec label = load(row_labels), row_weight = load(row_weights), one = broadcast(1),
+        zero = broadcast(0);
+    vec target_weight = broadcast((real)(1 - smoothing));
+    vec class_share = broadcast((real)(smoothing / (double)n_classes));
     for (size_t k = 0; k < n_classes; ++k) {
         vec t = probabilities ? load(targets[k])
                               : select_equal(label, broadcast((real)k), one, zero);
-        store(targets[k], mul(of_row, fmadd(of_target, t, of_every_class)));
+        store(targets[k], mul(row_weight, fmadd(target_weight, t, class_share)));
     }
     transposed_soft_cross_entropy(columns, targets, n_rows, n_classes, scale, losses);
     for (size_t i = 0; labels && i < n_rows; ++i) {
         if ((size_t)labels[i] >= n_classes)
-            losses[i] = (double)NAN; /* changed since it was checked */
+            losses[i] = (double)NAN; /* changed since it was validated */
     }
 }
 
-/* One block of labels; of_rows are the weights of its rows, or NULL. */
-static void labels_of_block(real (*columns)[LANES], size_t n_rows, size_t n_classes,
-                            const int64_t *labels, const double *of_rows, double scale,
-                            double *losses) {
+/* Compute loss and gradient of one block with labels; row_weights are the weights of its rows, or NULL. */
+static void block_labels(real (*columns)[LANES], size_t n_rows, size_t n_classes,
+                         const int64_t *labels, const double *row_weights, double scale,
+                         double *losses) {
     double scales[LANES];
     for (size_t i = 0; i < LANES; ++i) scales[i] = scale;
-    for (size_t i = 0; of_rows && i < n_rows; ++i) scales[i] *= of_rows[i];
+    for (size_t i = 0; row_weights && i < n_rows; ++i) scales[i] *= row_weights[i];
     transposed_cross_entropy(columns, n_rows, n_classes, labels, scales, losses, 1);
-    for (size_t i = 0; of_rows && i < n_rows; ++i) losses[i] *= of_rows[i];
+    for (size_t i = 0; row_weights && i < n_rows; ++i) losses[i] *= row_weights[i];
 }
 
+/* Kernel: losses and gradients from the scores of all panels. */
 static void panel_cross_entropy(const void *scores, size_t n_panels, size_t panel_stride,
                                 size_t n_rows, size_t n_classes, const void *intercept,
                                 const int64_t *labels, const void *probabilities,
@@ -156,16 +161,17 @@ static void panel_cross_entropy(const void *scores, size_t n_panels, size_t pane
             store(columns[k], offsets ? add(z, broadcast(offsets[k])) : z);
         }
         if (labels && !(weights && weights->smoothing != 0)) {
-            labels_of_block(columns, n, n_classes, labels + s,
-                            weights && weights->rows ? weights->rows + s : NULL, scale, losses + s);
+            block_labels(columns, n, n_classes, labels + s,
+                         weights && weights->rows ? weights->rows + s : NULL, scale, losses + s);
         } else {
             const real *targets = labels ? NULL : (const real *)probabilities + s * n_classes;
-            targets_of_block(columns, n, n_classes, labels ? labels + s : NULL, targets, weights, s,
-                             scale, losses + s);
+            block_soft_targets(columns, n, n_classes, labels ? labels + s : NULL, targets, weights,
+                               s, scale, losses + s);
         }
     }
 }
 
+/* Kernel: the update of the intercept from blocks of dlogits. */
 static void panel_update_intercept(const void *dlogits, size_t n_rows, size_t n_classes,
                                    const struct sgd_rule *rule, void *intercept, void *velocity) {
     struct vector_rule step = broadcast_rule(rule);

@@ -1,27 +1,28 @@
 /* The step algorithm short_rows: rows of some dozens of features, as tables have them, and few classes.
  *
- *   z[s, k] = sum over j of x[s, j] * w[k, j]                            scores
- *   dw[k, j] = sum over s of dz[s, k] * x[s, j],  and w moved by it      gradient, update
+ *   z[s, k] = sum over j of x[s, j] * w[k, j]                                    scores
+ *   dw[k, j] = sum over s of dz[s, k] * x[s, j],  applied to w (sgd_update.h)    gradient, update
  *
  * Decisions:
- *   - A dot product of 54 features is four multiply-adds and a fold of sixteen lanes, which takes longer. So
- *     LANES rows are transposed, a few features at a time and in registers, and a vector holds one
- *     feature of LANES samples: no sum is folded, and the scores lie as the softmax wants them (softmax_transposed.h).
- *   - The weights are so few that every thread may have them all, and the gradient too. So samples are cut
- *     into chunks, and one chunk goes all the way, from the rows to its gradient, while it is in the first level
- *     of the cache; threads meet once a step, and no row passes between them.
- *   - The gradients of the chunks are added in order. The chunks follow from the size of the minibatch alone,
- *     and so do the bits; within one, sums are over features and over samples in order.
- *   - Weights, their velocity and gradients lie by strips of LANES features, strip[k][lane]: all classes of a
- *     feature are at fixed distances from one pointer. After the strips of a gradient comes that of the
- *     intercept, whose lanes are still to be added up.
+ *   - A dot product of 54 features is four multiply-adds and a fold of sixteen lanes, which takes longer. So LANES rows
+ *     are transposed, a few features at a time and in registers, and a vector holds one feature of LANES samples: no
+ *     sum is folded, and the scores are in the layout of the softmax (softmax_transposed.h).
+ *   - The weights are so few that every thread may read them all, and have a gradient of its own. So samples are cut
+ *     into chunks, and a chunk goes all the way from its rows to its gradient while it is in the first level of the
+ *     cache; threads meet once a step, and no row passes between them.
+ *   - The gradients of the chunks are added in order. The chunks follow from the size of the minibatch alone, and so
+ *     does the result; within one, sums are over features and over samples in order.
+ *   - Weights, their velocity and gradients are in strips of LANES features, strip[k][lane]: all classes of a feature
+ *     are at fixed distances from one pointer. After the strips of a gradient comes that of the intercept, whose lanes
+ *     are still to be folded.
  */
 #ifndef FASTSOFTMAX_SHORT_ROWS_H
 #define FASTSOFTMAX_SHORT_ROWS_H
 
 #include "kernels/sgd_update.h"
 
-/* sums[k] += w[k][j] * column j of the rows, for j in [first, first + n_features); w is its strip. */
+/* sums[k] += w[k][j] * column j of the rows, for j in [first, first + n_features); `strip` holds these
+ * weights. */
 ALWAYS_INLINE void score_strip(const real *const *rows, size_t first, size_t n_features,
                                const real *strip, int n_classes, vec *sums) {
     for (size_t j = 0; j < n_features; j += COLUMNS_PER_TRANSPOSE) {
@@ -35,7 +36,7 @@ ALWAYS_INLINE void score_strip(const real *const *rows, size_t first, size_t n_f
     }
 }
 
-/* Scores of n_classes classes; `ends` are the last features of the rows, padded with zeros. */
+/* Compute the scores of n_classes classes; `ends` are the last features of the rows, padded with zeros. */
 ALWAYS_INLINE void short_scores_tile(const real *const *rows, size_t n_features,
                                      const real *const *ends, const real *const *next_rows,
                                      const real *strips, size_t strip_stride, int n_classes,
@@ -50,7 +51,7 @@ ALWAYS_INLINE void short_scores_tile(const real *const *rows, size_t n_features,
         score_strip(rows, j, LANES, strips, n_classes, sums);
     }
     if (next_rows) {
-        /* A row that begins within a line ends in one more. */
+        /* A row that starts within a cache line ends in one more. */
         UNROLL for (int i = 0; i < LANES; ++i) PREFETCH_L1(next_rows[i] + n_features - 1);
     }
     if (j < n_features) {
@@ -62,8 +63,8 @@ ALWAYS_INLINE void short_scores_tile(const real *const *rows, size_t n_features,
     UNROLL for (int k = 0; k < n_classes; ++k) store(block + k * LANES, sums[k]);
 }
 
-/* One call with n as a constant, for each n of a tile. */
-#define FOR_EACH_TILE(n, most, CALL)       \
+/* Calls CALL(n) with n as a constant, for n up to the size of a tile. */
+#define FOR_TILE_SIZE(n, most, CALL)       \
     switch ((n) < (most) ? (n) : (most)) { \
     case 1:                                \
         CALL(1);                           \
@@ -97,31 +98,32 @@ ALWAYS_INLINE void short_scores_tile(const real *const *rows, size_t n_features,
         break;                             \
     }
 
+/* Kernel: the scores of one block. */
 static void short_scores(const void *const *rows, size_t n_rows, size_t n_features,
                          const void *const *next_rows, const void *strips, size_t n_classes,
                          void *block) {
-    const real *x[LANES], *of_ends[LANES];
+    const real *x[LANES], *end_rows[LANES];
     real ends[LANES][LANES];
     size_t end = n_features / LANES * LANES;
     for (size_t i = 0; i < LANES; ++i) {
         x[i] = (const real *)rows[i < n_rows ? i : n_rows - 1];
-        of_ends[i] = ends[i];
+        end_rows[i] = ends[i];
         if (end < n_features) store(ends[i], load_first(x[i] + end, n_features - end, 0));
     }
     for (size_t k = 0; k < n_classes; k += TILE_COLUMNS) {
         const real *const *next = k ? NULL : (const real *const *)next_rows;
-#define CALL(n)                                                                       \
-    short_scores_tile(x, n_features, of_ends, next, (const real *)strips + k * LANES, \
+#define CALL(n)                                                                        \
+    short_scores_tile(x, n_features, end_rows, next, (const real *)strips + k * LANES, \
                       n_classes * LANES, n, (real *)block + k * LANES)
-        FOR_EACH_TILE(n_classes - k, TILE_COLUMNS, CALL)
+        FOR_TILE_SIZE(n_classes - k, TILE_COLUMNS, CALL)
 #undef CALL
     }
 }
 
-/* Strips of the gradient that are summed at once: they share the factors. */
+/* Strips of the gradient that are summed together: they share the factors. */
 enum { TILE_STRIPS = TILE_COLUMNS >= 10 ? 2 : 1 };
 
-/* Of n_strips strips from `row + first` on, the last one `width` wide. */
+/* Compute the gradient of n_strips strips from `first` on, the last one `width` wide, for n classes. */
 ALWAYS_INLINE void short_gradient_tile(const real *const *rows, size_t n_rows, size_t first,
                                        int n_strips, size_t width, const real *dlogits,
                                        size_t n_classes, int n, int add_to_out, real *out) {
@@ -155,6 +157,7 @@ ALWAYS_INLINE void short_gradient_tile(const real *const *rows, size_t n_rows, s
     }
 }
 
+/* Kernel: the gradient of a chunk of samples. */
 static void short_gradient(const void *const *rows, size_t n_rows, size_t n_features,
                            const void *dlogits, size_t n_classes, int add_to_out, void *out) {
     const real *const *x = (const real *const *)rows;
@@ -170,11 +173,11 @@ static void short_gradient(const void *const *rows, size_t n_rows, size_t n_feat
                         strip + k * LANES)
 #define CALL(n) CALL_WITH(TILE_STRIPS, n)
             if (n_strips == TILE_STRIPS) {
-                FOR_EACH_TILE(n_classes - k, TILE_COLUMNS, CALL)
+                FOR_TILE_SIZE(n_classes - k, TILE_COLUMNS, CALL)
             } else {
 #undef CALL
 #define CALL(n) CALL_WITH(1, n)
-                FOR_EACH_TILE(n_classes - k, TILE_COLUMNS, CALL)
+                FOR_TILE_SIZE(n_classes - k, TILE_COLUMNS, CALL)
             }
 #undef CALL
 #undef CALL_WITH
@@ -191,8 +194,8 @@ static void short_gradient(const void *const *rows, size_t n_rows, size_t n_feat
     }
 }
 
-/* Element i of the sum of the chunks' gradients. */
-ALWAYS_INLINE vec sum_of_chunks(const real *gradients, size_t n_chunks, size_t stride, size_t i) {
+/* Return the vector at i of the sum of the gradients of the chunks. */
+ALWAYS_INLINE vec chunk_sum(const real *gradients, size_t n_chunks, size_t stride, size_t i) {
     vec sum = load(gradients + i);
     for (size_t chunk = 1; chunk < n_chunks; ++chunk) {
         sum = add(sum, load(gradients + chunk * stride + i));
@@ -200,6 +203,7 @@ ALWAYS_INLINE vec sum_of_chunks(const real *gradients, size_t n_chunks, size_t s
     return sum;
 }
 
+/* Kernel: the update with the sum of the gradients of the chunks. */
 static void short_update(const void *gradients, size_t n_chunks, size_t stride, size_t n_features,
                          size_t n_classes, const struct sgd_rule *rule, void *strips,
                          void *velocity, void *intercept, void *intercept_velocity, double *squares,
@@ -210,7 +214,7 @@ static void short_update(const void *gradients, size_t n_chunks, size_t stride, 
     for (size_t j = 0; j < n_features; j += LANES) {
         struct penalty_sums sums = {broadcast(0), broadcast(0), 0, 0};
         for (size_t k = 0; k < n_classes; ++k, i += LANES) {
-            vec gradient = sum_of_chunks(gradients, n_chunks, stride, i);
+            vec gradient = chunk_sum(gradients, n_chunks, stride, i);
             update_vector(w + i, v ? v + i : NULL, gradient, &step, &sums);
             if (k % CLASSES_PER_PARTIAL_SUM == CLASSES_PER_PARTIAL_SUM - 1) fold_penalty(&sums);
         }
@@ -219,11 +223,11 @@ static void short_update(const void *gradients, size_t n_chunks, size_t stride, 
         magnitudes[j / LANES] = sums.total_magnitudes;
     }
     if (!intercept) return;
-    real of_intercept[FEW_CLASSES];
+    real intercept_gradient[FEW_CLASSES];
     for (size_t k = 0; k < n_classes; ++k, i += LANES) {
-        of_intercept[k] = sum_lanes(sum_of_chunks(gradients, n_chunks, stride, i));
+        intercept_gradient[k] = sum_lanes(chunk_sum(gradients, n_chunks, stride, i));
     }
-    update_intercept(of_intercept, n_classes, &step, intercept, intercept_velocity);
+    update_intercept(intercept_gradient, n_classes, &step, intercept, intercept_velocity);
 }
 
 #endif

@@ -1,16 +1,15 @@
-/* The step algorithm sparse: a step costs what the values stored do.
+/* The step algorithm sparse: CSR rows; the cost of a step is that of the stored values.
  *
  *   z[s] = intercept + sum over the values x of row s, in column j, of x * w[j]         scores
  *   w[j] <- w[j] + factor * x * dz[s]                                                   update
  *
- * where x is a value as it is stored or, with inverse scales, that times its column's, rounded once.
+ * where x is a value as it is stored or, with inverse scales, that times the inverse scale of its column, rounded once.
  *
  * Decisions:
- *   - Weights are feature-major, in slabs of some vectors of classes, which stay in registers while the values
- *     of a row pass: a value is a number times these vectors, in the order in which the values are stored. No
- *     sum is folded, so the bits follow from the rows alone. Slabs have nothing in common but the rows: each
- *     may have a thread.
- *   - What the penalty alone does to a feature's weights in the steps s+1 .. t that do not meet it,
+ *   - Weights are feature-major, in slabs of some vectors of classes, which stay in registers while the values of a
+ *     row pass: a value is a scalar times these vectors, in the order in which the values are stored. No sum is
+ *     folded, so the result follows from the rows alone. Slabs share nothing but the rows: each may have a thread.
+ *   - What the penalty alone does to the weights of a feature in the steps s+1 .. t that do not meet it,
  *
  *       w <- sign(a_i w) * max(|a_i w| - h_i, 0),   a_i = 1 - 2 * l2 * rate_i,   h_i = rate_i * l1,
  *
@@ -19,23 +18,23 @@
  *       w <- sign(a w) * max(|a w| - h, 0),   a = A_t / A_s,   h = |A_t| * (C_t - C_s),
  *       A_t = product of a_i up to t,   C_t = sum of h_i / |A_i| up to t.
  *
- *     A and C are float64, and each feature keeps the number of steps that its weights have undergone.
- *   - scores() takes the weights that it meets to the current step. update() divides its factor by this step's
- *     a_i (the caller does), so that the step's own penalty may come later too: a (w + g / a) = a w + g.
+ *     A and C are float64, and each feature stores the number of steps that its weights have undergone.
+ *   - sparse_scores brings the weights that it meets up to date. sparse_update divides its factor by a_i of this step
+ *     (the caller does), so that the penalty of the step itself may come later too: a (w + g / a) = a w + g.
  *   - With momentum m each weight w has a velocity v, and a step that does not meet them is linear in both:
  *
  *       v <- m v - b_i w,   w <- w + v  (Nesterov: w + m v - b_i w, with the new v),   b_i = 2 * l2 * rate_i.
  *
- *     What the steps s+1 .. t do is a product of 2 x 2 matrices. As the quotient of two prefixes it would have
- *     no digits left, since these contract. So the products of all runs of 2^k steps that begin at a multiple of
- *     2^k are kept, that of the steps [s, s + 2^k) at 2 s + 2^k - 1; any other run is at most 2 log2(length) of
- *     them. All that is float64, and nothing is divided. Soft thresholds are not linear: with momentum there
- *     are none.
- *   - With momentum update_velocity() applies a step's own map, where update() without it divides its factor: a
- *     map may have no inverse.
- *   - Columns are checked where they are used: the arrays are the caller's, who may have changed them since.
- *     One that does not exist makes a score NaN, and the step is not taken.
- *   - A row of weights is somewhere in memory: those of the next sparse row are fetched while this one computes.
+ *     What the steps s+1 .. t do is a product of 2 x 2 matrices. As the quotient of two prefixes it would have no
+ *     digits left, since these contract. So the products of all runs of 2^k steps that start at a multiple of 2^k are
+ *     stored, that of the steps [s, s + 2^k) at 2 s + 2^k - 1; any other run is at most 2 log2(length) of them. All
+ *     of it is float64, and nothing is divided. Soft thresholds are not linear: with momentum there are none.
+ *   - With momentum sparse_update_velocity applies the map of the step itself, where sparse_update without it divides
+ *     its factor: a map may have no inverse.
+ *   - Columns are checked where they are used: the arrays are the caller's, who may have changed them since. One that
+ *     does not exist makes a score NaN, and the step is not taken.
+ *   - The weights of a feature may be anywhere in memory: those of the next sparse row are prefetched while this one
+ *     computes.
  */
 #ifndef FASTSOFTMAX_SPARSE_H
 #define FASTSOFTMAX_SPARSE_H
@@ -44,13 +43,15 @@
 
 #include "kernels/sgd_update.h"
 
+/* A slab of the weights. */
 struct slab {
     real *start, *velocity; /* the latter NULL without momentum */
     uint32_t *steps;
     size_t first, n_classes, stride; /* of its classes */
 };
 
-ALWAYS_INLINE struct slab slab_of(const struct sparse_weights *weights, size_t i) {
+/* Return slab i. */
+ALWAYS_INLINE struct slab view_slab(const struct sparse_weights *weights, size_t i) {
     size_t most = SPARSE_SLAB_VECTORS * LANES, left = weights->n_classes - i * most;
     size_t n_classes = left < most ? left : most;
     size_t begin = i * most * weights->n_features;
@@ -64,24 +65,24 @@ ALWAYS_INLINE struct slab slab_of(const struct sparse_weights *weights, size_t i
     };
 }
 
-/* Runs a function of the width of a slab in vectors, of whether indices are wide and of whether there are
- * inverse scales, with these as constants. */
-#define FOR_KIND_OF(slab, weights, RUN)                   \
-    switch ((slab).stride / LANES) {                      \
-    case 1:                                               \
-        FOR_VALUES_OF(weights, RUN, 1);                   \
-        break;                                            \
-    case 2:                                               \
-        FOR_VALUES_OF(weights, RUN, 2);                   \
-        break;                                            \
-    case 3:                                               \
-        FOR_VALUES_OF(weights, RUN, 3);                   \
-        break;                                            \
-    default:                                              \
-        FOR_VALUES_OF(weights, RUN, SPARSE_SLAB_VECTORS); \
+/* Runs RUN(width of a slab in vectors, whether indices are wide, whether there are inverse scales) with
+ * these as constants. */
+#define FOR_EACH_KIND(slab, weights, RUN)                       \
+    switch ((slab).stride / LANES) {                            \
+    case 1:                                                     \
+        FOR_EACH_VALUE_KIND(weights, RUN, 1);                   \
+        break;                                                  \
+    case 2:                                                     \
+        FOR_EACH_VALUE_KIND(weights, RUN, 2);                   \
+        break;                                                  \
+    case 3:                                                     \
+        FOR_EACH_VALUE_KIND(weights, RUN, 3);                   \
+        break;                                                  \
+    default:                                                    \
+        FOR_EACH_VALUE_KIND(weights, RUN, SPARSE_SLAB_VECTORS); \
     }
 
-#define FOR_VALUES_OF(weights, RUN, width)                              \
+#define FOR_EACH_VALUE_KIND(weights, RUN, width)                        \
     switch (!(weights)->inverse_scale * 2 + !(weights)->wide_indices) { \
     case 0:                                                             \
         RUN(width, 1, 1);                                               \
@@ -96,13 +97,14 @@ ALWAYS_INLINE struct slab slab_of(const struct sparse_weights *weights, size_t i
         RUN(width, 0, 0);                                               \
     }
 
-ALWAYS_INLINE size_t column_of(const struct sparse_row *row, size_t i, int wide) {
+/* Return the column of value i of a row. */
+ALWAYS_INLINE size_t sparse_column(const struct sparse_row *row, size_t i, int wide) {
     return wide ? (size_t)((const int64_t *)row->indices)[i]
                 : (size_t)((const int32_t *)row->indices)[i];
 }
 
-/* A value of column j as training sees it. */
-ALWAYS_INLINE vec value_of(real x, const real *inverse_scale, size_t j, int scaled) {
+/* Return a value of column j as training sees it, in every lane. */
+ALWAYS_INLINE vec sparse_value(real x, const real *inverse_scale, size_t j, int scaled) {
     return broadcast(scaled ? x * inverse_scale[j] : x);
 }
 
@@ -113,8 +115,8 @@ struct penalty_map {
     int is_near_1, has_threshold;
 };
 
-/* That of the steps since..now. */
-ALWAYS_INLINE struct penalty_map penalty_map_of(const struct sparse_weights *weights,
+/* Return the penalty of the steps since..now. */
+ALWAYS_INLINE struct penalty_map missed_penalty(const struct sparse_weights *weights,
                                                 size_t since) {
     const struct penalty_prefix *then = weights->prefixes + since;
     const struct penalty_prefix *now = weights->prefixes + weights->now;
@@ -125,14 +127,15 @@ ALWAYS_INLINE struct penalty_map penalty_map_of(const struct sparse_weights *wei
                                 broadcast((real)threshold), is_near_1, threshold != 0};
 }
 
-ALWAYS_INLINE vec penalised(vec w, const struct penalty_map *map) {
+/* Apply the penalty of some steps to a vector of weights. */
+ALWAYS_INLINE vec apply_penalty(vec w, const struct penalty_map *map) {
     w = map->is_near_1 ? fmadd(map->factor, w, w) : mul(map->factor, w);
     return map->has_threshold ? soft_threshold(w, map->threshold) : w;
 }
 
-/* The map a after the map b. */
-static inline struct momentum_map map_after(const struct momentum_map *a,
-                                            const struct momentum_map *b) {
+/* Return the map that applies b and then a. */
+static inline struct momentum_map compose_maps(const struct momentum_map *a,
+                                               const struct momentum_map *b) {
     return (struct momentum_map){
         a->ww * b->ww + a->wv * b->vw,
         a->ww * b->wv + a->wv * b->vv,
@@ -141,20 +144,21 @@ static inline struct momentum_map map_after(const struct momentum_map *a,
     };
 }
 
-/* Adds the map of one more step, and the products of the runs that end with it. */
+/* Kernel: append the map of one more step, and the products of the runs that end with it. */
 static void sparse_add_map(struct sparse_weights *weights, const struct momentum_map *map) {
     struct momentum_map *maps = weights->maps;
     size_t end = ++weights->now;
     maps[2 * (end - 1)] = *map;
     for (size_t length = 1; end % (2 * length) == 0; length *= 2) {
         size_t middle = end - length, first = middle - length;
-        maps[2 * first + 2 * length - 1] = map_after(maps + 2 * middle + length - 1,
-                                                     maps + 2 * first + length - 1);
+        maps[2 * first + 2 * length - 1] = compose_maps(maps + 2 * middle + length - 1,
+                                                        maps + 2 * first + length - 1);
     }
 }
 
-/* The map of the steps since..now: of the largest runs that fit, first ever longer and then ever shorter. */
-static inline struct momentum_map momentum_map_of(const struct sparse_weights *weights,
+/* Return the map of the steps since..now: the product of the longest runs that fit, which first grow and
+ * then shrink. */
+static inline struct momentum_map missed_momentum(const struct sparse_weights *weights,
                                                   size_t since) {
     struct momentum_map map = {1, 0, 0, 1};
     size_t first = since, length = 1;
@@ -164,23 +168,24 @@ static inline struct momentum_map momentum_map_of(const struct sparse_weights *w
         } else if (first + length > weights->now) {
             length /= 2;
         } else {
-            map = map_after(weights->maps + 2 * first + length - 1, &map);
+            map = compose_maps(weights->maps + 2 * first + length - 1, &map);
             first += length;
         }
     }
     return map;
 }
 
-/* In the kernel's type and finite: where steps make weights grow without end, those of 0 stay 0. */
+/* Return x broadcast, made finite in the type of the kernel: where steps let weights grow without bound,
+ * those of 0 stay 0. */
 ALWAYS_INLINE vec broadcast_finite(double x) {
     const double most = sizeof(real) == sizeof(float) ? (double)FLT_MAX : DBL_MAX;
     return broadcast((real)(x < most ? (x > -most ? x : -most) : most));
 }
 
-/* Takes the weights and the velocities of a feature to the current step, with momentum. */
-static void move_to_now(const struct sparse_weights *weights, const struct slab *slab, size_t j) {
-    struct momentum_map map = momentum_map_of(weights, slab->steps[j]);
-    int is_near_1 = fabs(map.ww - 1) < 0.5; /* then how far it is from 1 has more digits */
+/* Bring the weights and the velocities of a feature up to date, with momentum. */
+static void catch_up(const struct sparse_weights *weights, const struct slab *slab, size_t j) {
+    struct momentum_map map = missed_momentum(weights, slab->steps[j]);
+    int is_near_1 = fabs(map.ww - 1) < 0.5; /* then its distance from 1 has more digits */
     vec ww = broadcast_finite(is_near_1 ? map.ww - 1 : map.ww), wv = broadcast_finite(map.wv);
     vec vw = broadcast_finite(map.vw), vv = broadcast_finite(map.vv);
     real *w = slab->start + j * slab->stride, *v = slab->velocity + j * slab->stride;
@@ -193,11 +198,12 @@ static void move_to_now(const struct sparse_weights *weights, const struct slab 
     slab->steps[j] = (uint32_t)weights->now;
 }
 
-/* Fetches the weights of the features of a row that comes next. */
-ALWAYS_INLINE void fetch_weights(const struct sparse_row *row, const struct sparse_weights *weights,
-                                 const struct slab *slab, int width, int wide, int scaled) {
+/* Prefetch the weights of the features of a row that comes next. */
+ALWAYS_INLINE void prefetch_weights(const struct sparse_row *row,
+                                    const struct sparse_weights *weights, const struct slab *slab,
+                                    int width, int wide, int scaled) {
     for (size_t i = 0; i < row->n_values; ++i) {
-        size_t j = column_of(row, i, wide);
+        size_t j = sparse_column(row, i, wide);
         if (j >= weights->n_features) continue;
         UNROLL for (int v = 0; v < width; ++v) {
             PREFETCH_L1(slab->start + (j * (size_t)width + (size_t)v) * LANES);
@@ -212,7 +218,8 @@ ALWAYS_INLINE void fetch_weights(const struct sparse_row *row, const struct spar
     }
 }
 
-ALWAYS_INLINE void fetch_values(const struct sparse_row *row, int wide) {
+/* Prefetch the values and indices of a row. */
+ALWAYS_INLINE void prefetch_values(const struct sparse_row *row, int wide) {
     size_t index_size = wide ? sizeof(int64_t) : sizeof(int32_t);
     for (size_t i = 0; i < row->n_values; i += CACHE_LINE / sizeof(real)) {
         PREFETCH_L1((const real *)row->values + i);
@@ -222,26 +229,27 @@ ALWAYS_INLINE void fetch_values(const struct sparse_row *row, int wide) {
     }
 }
 
-/* The scores of one row: z holds the intercept. */
-ALWAYS_INLINE void scores_of_row(const struct sparse_row *row, const struct sparse_weights *weights,
-                                 const struct slab *slab, int width, int wide, int scaled, vec *z) {
+/* Add the scores of one row to z, which holds the intercept; bring the weights that it meets up to date. */
+ALWAYS_INLINE void sparse_row_scores(const struct sparse_row *row,
+                                     const struct sparse_weights *weights, const struct slab *slab,
+                                     int width, int wide, int scaled, vec *z) {
     const real *x = row->values, *inverse_scale = weights->inverse_scale;
     for (size_t i = 0; i < row->n_values; ++i) {
-        size_t j = column_of(row, i, wide);
+        size_t j = sparse_column(row, i, wide);
         if (j >= weights->n_features) {
             z[0] = broadcast((real)NAN);
             return;
         }
-        vec value = value_of(x[i], inverse_scale, j, scaled);
+        vec value = sparse_value(x[i], inverse_scale, j, scaled);
         real *w = slab->start + j * (size_t)width * LANES;
-        if (slab->velocity && slab->steps[j] != weights->now) move_to_now(weights, slab, j);
+        if (slab->velocity && slab->steps[j] != weights->now) catch_up(weights, slab, j);
         if (slab->steps && slab->steps[j] != weights->now) {
-            struct penalty_map map = penalty_map_of(weights, slab->steps[j]);
+            struct penalty_map map = missed_penalty(weights, slab->steps[j]);
             slab->steps[j] = (uint32_t)weights->now;
             UNROLL for (int v = 0; v < width; ++v) {
-                vec of_classes = penalised(load(w + v * LANES), &map);
-                store(w + v * LANES, of_classes);
-                z[v] = fmadd(value, of_classes, z[v]);
+                vec updated = apply_penalty(load(w + v * LANES), &map);
+                store(w + v * LANES, updated);
+                z[v] = fmadd(value, updated, z[v]);
             }
         } else {
             UNROLL for (int v = 0; v < width; ++v) {
@@ -251,10 +259,11 @@ ALWAYS_INLINE void scores_of_row(const struct sparse_row *row, const struct spar
     }
 }
 
-ALWAYS_INLINE void scores_of_rows(const struct sparse_row *rows, size_t n_rows,
-                                  const struct sparse_weights *weights, const struct slab *slab,
-                                  const real *intercept, real *logits, size_t stride, int width,
-                                  int wide, int scaled) {
+/* Compute the scores of rows for the classes of a slab. */
+ALWAYS_INLINE void sparse_rows_scores(const struct sparse_row *rows, size_t n_rows,
+                                      const struct sparse_weights *weights, const struct slab *slab,
+                                      const real *intercept, real *logits, size_t stride, int width,
+                                      int wide, int scaled) {
     vec offset[SPARSE_SLAB_VECTORS], z[SPARSE_SLAB_VECTORS];
     UNROLL for (int v = 0; v < width; ++v) {
         size_t k = (size_t)v * LANES;
@@ -262,69 +271,72 @@ ALWAYS_INLINE void scores_of_rows(const struct sparse_row *rows, size_t n_rows,
                               : broadcast(0);
     }
     for (size_t s = 0; s < n_rows; ++s) {
-        fetch_values(rows + s + SPARSE_ROWS_AHEAD, wide);
-        fetch_weights(rows + s + 1, weights, slab, width, wide, scaled);
+        prefetch_values(rows + s + SPARSE_ROWS_AHEAD, wide);
+        prefetch_weights(rows + s + 1, weights, slab, width, wide, scaled);
         UNROLL for (int v = 0; v < width; ++v) z[v] = offset[v];
-        scores_of_row(rows + s, weights, slab, width, wide, scaled, z);
+        sparse_row_scores(rows + s, weights, slab, width, wide, scaled, z);
         real *out = logits + s * stride + slab->first;
         UNROLL for (int v = 0; v < width; ++v) store(out + v * LANES, z[v]);
     }
 }
 
-/* The scores of rows and the classes of a slab; the stride holds all classes, in whole vectors. After rows come
- * SPARSE_ROWS_AHEAD that may be next: they are fetched. */
+/* Kernel: the scores of rows for the classes of a slab; logits_stride covers all classes, in whole
+ * vectors. The rows are followed by SPARSE_ROWS_AHEAD that may come next and are prefetched. */
 static void sparse_scores(const struct sparse_row *rows, size_t n_rows,
                           const struct sparse_weights *weights, size_t slab, const void *intercept,
                           void *logits, size_t logits_stride) {
-    struct slab it = slab_of(weights, slab);
-#define SCORES(width, wide, scaled)                                                           \
-    scores_of_rows(rows, n_rows, weights, &it, intercept, logits, logits_stride, width, wide, \
-                   scaled)
-    FOR_KIND_OF(it, weights, SCORES)
+    struct slab it = view_slab(weights, slab);
+#define SCORES(width, wide, scaled)                                                               \
+    sparse_rows_scores(rows, n_rows, weights, &it, intercept, logits, logits_stride, width, wide, \
+                       scaled)
+    FOR_EACH_KIND(it, weights, SCORES)
 #undef SCORES
 }
 
-/* The weights of column j of LANES classes from k on, of those that there are, where they lie. */
-ALWAYS_INLINE vec gathered(const real *coef, size_t n_features, size_t j, size_t k, size_t width) {
+/* Return the weights of column j for `width` <= LANES classes from k on, gathered from where they lie. */
+ALWAYS_INLINE vec gather_weights(const real *coef, size_t n_features, size_t j, size_t k,
+                                 size_t width) {
     real column[LANES] = {0};
     for (size_t c = 0; c < width; ++c) column[c] = coef[(k + c) * n_features + j];
     return load(column);
 }
 
-ALWAYS_INLINE void unpacked_scores_of_row(const struct sparse_row *row, const real *coef,
-                                          size_t n_features, size_t n_classes,
-                                          const real *intercept, int wide, real *logits) {
+/* Compute the scores of one row with weights that are not packed. */
+ALWAYS_INLINE void unpacked_row_scores(const struct sparse_row *row, const real *coef,
+                                       size_t n_features, size_t n_classes, const real *intercept,
+                                       int wide, real *logits) {
     for (size_t k = 0; k < n_classes; k += LANES) {
         size_t width = n_classes - k < LANES ? n_classes - k : LANES;
         vec z = load_up_to(intercept + k, width, 0);
         for (size_t i = 0; i < row->n_values; ++i) {
-            size_t j = column_of(row, i, wide);
+            size_t j = sparse_column(row, i, wide);
             if (j >= n_features) {
                 z = broadcast((real)NAN);
                 break;
             }
             vec value = broadcast(((const real *)row->values)[i]);
-            z = fmadd(value, gathered(coef, n_features, j, k, width), z);
+            z = fmadd(value, gather_weights(coef, n_features, j, k, width), z);
         }
         store_up_to(logits + k, z, width);
     }
 }
 
-/* Scores (n_rows, n_classes) with coef (n_classes, n_features) in C order, which nothing has packed: for few
- * values. They have the bits that those of packed weights have, as each class sums in the same order. */
+/* Kernel: scores (n_rows, n_classes) with coef (n_classes, n_features) in C order, not packed: for few
+ * values. They have the bits of those with packed weights, since each class sums in the same order. */
 static void sparse_unpacked_scores(const struct sparse_row *rows, size_t n_rows, const void *coef,
                                    size_t n_features, size_t n_classes, const void *intercept,
                                    int wide_indices, void *logits) {
     for (size_t s = 0; s < n_rows; ++s) {
         real *out = (real *)logits + s * n_classes;
         if (wide_indices) {
-            unpacked_scores_of_row(rows + s, coef, n_features, n_classes, intercept, 1, out);
+            unpacked_row_scores(rows + s, coef, n_features, n_classes, intercept, 1, out);
         } else {
-            unpacked_scores_of_row(rows + s, coef, n_features, n_classes, intercept, 0, out);
+            unpacked_row_scores(rows + s, coef, n_features, n_classes, intercept, 0, out);
         }
     }
 }
 
+/* Add factor * x * dlogits[s] to the weights, or velocities, of each value. */
 ALWAYS_INLINE void update_with_rows(const struct sparse_row *rows, size_t n_rows,
                                     const struct sparse_weights *weights, const struct slab *slab,
                                     const real *dlogits, size_t stride, vec factor, int width,
@@ -338,9 +350,9 @@ ALWAYS_INLINE void update_with_rows(const struct sparse_row *rows, size_t n_rows
             change[v] = mul(factor, load_up_to(dz + k, slab->n_classes - k, 0));
         }
         for (size_t i = 0; i < rows[s].n_values; ++i) {
-            size_t j = column_of(rows + s, i, wide);
+            size_t j = sparse_column(rows + s, i, wide);
             if (j >= weights->n_features) break;
-            vec value = value_of(x[i], inverse_scale, j, scaled);
+            vec value = sparse_value(x[i], inverse_scale, j, scaled);
             real *w = slab->start + j * (size_t)width * LANES;
             UNROLL for (int v = 0; v < width; ++v) {
                 store(w + v * LANES, fmadd(value, change[v], load(w + v * LANES)));
@@ -349,6 +361,7 @@ ALWAYS_INLINE void update_with_rows(const struct sparse_row *rows, size_t n_rows
     }
 }
 
+/* Do update_with_rows on a slab of any kind. */
 static void update_slab(const struct sparse_row *rows, size_t n_rows,
                         const struct sparse_weights *weights, const struct slab *slab,
                         const void *dlogits, size_t dlogits_stride, double factor) {
@@ -356,35 +369,37 @@ static void update_slab(const struct sparse_row *rows, size_t n_rows,
 #define UPDATE(width, wide, scaled)                                                              \
     update_with_rows(rows, n_rows, weights, slab, dlogits, dlogits_stride, factors, width, wide, \
                      scaled)
-    FOR_KIND_OF(*slab, weights, UPDATE)
+    FOR_EACH_KIND(*slab, weights, UPDATE)
 #undef UPDATE
 }
 
-/* Adds factor * x * dlogits[s] to a slab's weights of every value, which scores() has taken to this step. */
+/* Kernel: add factor * x * dlogits[s] to the weights of each value, which sparse_scores has brought up to
+ * date. */
 static void sparse_update(const struct sparse_row *rows, size_t n_rows,
                           const struct sparse_weights *weights, size_t slab, const void *dlogits,
                           size_t dlogits_stride, double factor) {
-    struct slab it = slab_of(weights, slab);
+    struct slab it = view_slab(weights, slab);
     update_slab(rows, n_rows, weights, &it, dlogits, dlogits_stride, factor);
 }
 
-/* The same of the velocities; weights and velocities of the rows' features are taken to the current step
- * before that. */
+/* Kernel: sparse_update of the velocities. Weights and velocities of the features of the rows are brought
+ * up to date before. */
 static void sparse_update_velocity(const struct sparse_row *rows, size_t n_rows,
                                    const struct sparse_weights *weights, size_t slab,
                                    const void *dlogits, size_t dlogits_stride, double factor) {
-    struct slab it = slab_of(weights, slab);
+    struct slab it = view_slab(weights, slab);
     for (size_t s = 0; s < n_rows; ++s) {
         for (size_t i = 0; i < rows[s].n_values; ++i) {
-            size_t j = column_of(rows + s, i, weights->wide_indices);
+            size_t j = sparse_column(rows + s, i, weights->wide_indices);
             if (j >= weights->n_features) break;
-            if (it.steps[j] != weights->now) move_to_now(weights, &it, j);
+            if (it.steps[j] != weights->now) catch_up(weights, &it, j);
         }
     }
     it.start = it.velocity;
     update_slab(rows, n_rows, weights, &it, dlogits, dlogits_stride, factor);
 }
 
+/* Kernel: the update of the intercept. */
 static void sparse_update_intercept(const void *dlogits, size_t stride, size_t n_rows,
                                     size_t n_classes, const struct sgd_rule *rule, void *intercept,
                                     void *velocity) {
@@ -397,31 +412,31 @@ static void sparse_update_intercept(const void *dlogits, size_t stride, size_t n
     }
 }
 
-/* Takes a slab's weights of all features to the current step, and calls that step 0. */
+/* Kernel: bring the weights of all features of a slab up to date; the current step becomes step 0. */
 static void sparse_catch_up(const struct sparse_weights *weights, size_t slab) {
-    struct slab it = slab_of(weights, slab);
+    struct slab it = view_slab(weights, slab);
     for (size_t j = 0; j < weights->n_features; ++j) {
-        if (it.velocity && it.steps[j] != weights->now) move_to_now(weights, &it, j);
+        if (it.velocity && it.steps[j] != weights->now) catch_up(weights, &it, j);
         if (it.steps[j] != weights->now) {
-            struct penalty_map map = penalty_map_of(weights, it.steps[j]);
+            struct penalty_map map = missed_penalty(weights, it.steps[j]);
             real *w = it.start + j * it.stride;
             for (size_t k = 0; k < it.stride; k += LANES) {
-                store(w + k, penalised(load(w + k), &map));
+                store(w + k, apply_penalty(load(w + k), &map));
             }
         }
         it.steps[j] = 0;
     }
 }
 
-/* COLUMNS_PER_TRANSPOSE features of LANES classes are turned around as vectors; what does not fill these, one by
- * one. */
+/* Return whether COLUMNS_PER_TRANSPOSE features of LANES classes are there to be transposed as vectors;
+ * the rest is copied one by one. */
 ALWAYS_INLINE int fills_vectors(const struct slab *slab, size_t n_features, size_t j, size_t k) {
     return j + COLUMNS_PER_TRANSPOSE <= n_features && k + LANES <= slab->n_classes;
 }
 
-/* A slab's weights from coef (n_classes, n_features) in C order; what pads them is 0. */
+/* Kernel: pack the weights of a slab from coef (n_classes, n_features) in C order; padding is 0. */
 static void sparse_pack(const void *coef, const struct sparse_weights *weights, size_t slab) {
-    struct slab it = slab_of(weights, slab);
+    struct slab it = view_slab(weights, slab);
     size_t n_features = weights->n_features;
     const real *from = (const real *)coef + it.first * n_features;
     if (it.n_classes < it.stride) memset(it.start, 0, n_features * it.stride * sizeof(real));
@@ -446,9 +461,9 @@ static void sparse_pack(const void *coef, const struct sparse_weights *weights, 
     }
 }
 
-/* And back. */
+/* Kernel: the inverse of sparse_pack. */
 static void sparse_unpack(const struct sparse_weights *weights, size_t slab, void *coef) {
-    struct slab it = slab_of(weights, slab);
+    struct slab it = view_slab(weights, slab);
     size_t n_features = weights->n_features;
     real *to = (real *)coef + it.first * n_features;
     for (size_t j = 0; j < n_features; j += COLUMNS_PER_TRANSPOSE) {

@@ -109,9 +109,9 @@ MUTANTS = [
     Mutant(
         "the last slab of classes scored with the weights of the one before",
         "csrc/kernels/step_packed.h",
-        "    if (k < n_classes) SLABS_OF(1);\n#undef SLABS_OF\n}\n\n/* The rows of dlogits",
+        "    if (k < n_classes) SLABS_OF(1);\n#undef SLABS_OF\n}\n\n/* Kernel: copy rows",
         "    if (k < n_classes) w -= k ? slab_stride : 0;\n    if (k < n_classes) SLABS_OF(1);\n"
-        "#undef SLABS_OF\n}\n\n/* The rows of dlogits",
+        "#undef SLABS_OF\n}\n\n/* Kernel: copy rows",
     ),
     Mutant(
         "a gradient that forgets the block before",
@@ -128,8 +128,8 @@ MUTANTS = [
     Mutant(
         "the steps that a sparse velocity has missed come in another order",
         "csrc/kernels/step_sparse.h",
-        "map = map_after(weights->maps + 2 * first + length - 1, &map);",
-        "map = map_after(&map, weights->maps + 2 * first + length - 1);",
+        "map = compose_maps(weights->maps + 2 * first + length - 1, &map);",
+        "map = compose_maps(&map, weights->maps + 2 * first + length - 1);",
     ),
     Mutant(
         "the mean of another feature",

@@ -306,17 +306,18 @@ static void scores_case(const struct shape *s) {
     const void *intercept = option(s, 0) ? uniforms(INTERCEPT, s->c) : NULL;
     const void *const *rows = rows_of(s), *coef = padded_weights(WEIGHTS, s);
     void *logits = stale(OUT, s->n * stride);
-    kernels->scores(rows, s->n, s->d, coef, s->stride, s->c, intercept, logits, stride);
+    struct weights_view weights = {coef, intercept, s->stride, s->d, s->c};
+    kernels->scores(rows, s->n, &weights, logits, stride);
     hash_reals(logits, s->n * stride);
 }
 
 static void outer_sum_case(const struct shape *s) {
-    int add_to_out = option(s, 0), turned = option(s, 1);
+    int add_to_out = option(s, 0), is_transposed = option(s, 1);
     const void *const *rows = rows_of(s), *g = uniforms(LOGITS, s->n * s->c);
     void *out = add_to_out ? uniforms(OUT, s->c * s->d) : stale(OUT, s->c * s->d);
+    struct matrix_view view = {g, is_transposed ? 1 : s->c, is_transposed ? s->n : 1, s->c};
     for (size_t first = 0; first < s->d; first += kernels->lanes) {
-        kernels->outer_sum(rows, s->n, first, s->d, g, turned ? 1 : s->c, turned ? s->n : 1, s->c,
-                           add_to_out, out, s->d);
+        kernels->outer_sum(rows, s->n, first, s->d, &view, add_to_out, out, s->d);
     }
     hash_reals(out, s->c * s->d);
 }

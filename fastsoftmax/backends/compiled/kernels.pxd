@@ -80,6 +80,15 @@ cdef extern from "kernels/kernel_table.h" nogil:
         const void *classes
         double smoothing
 
+    struct linear_weights "weights_view":
+        const void *coef
+        const void *intercept
+        size_t stride, n_features, n_classes
+
+    struct matrix_view:
+        const void *start
+        size_t row_stride, column_stride, n_columns
+
     struct kernel_table "kernels":
         size_t lanes, element_size
         ptrdiff_t (*softmax)(
@@ -99,13 +108,11 @@ cdef extern from "kernels/kernel_table.h" nogil:
             const void *coef, size_t coef_stride, size_t n_features, size_t n_classes, void *W,
             ptrdiff_t feature_stride, ptrdiff_t class_stride) noexcept nogil
         void (*scores)(
-            const void **rows, size_t n_rows, size_t n_features, const void *coef,
-            size_t coef_stride, size_t n_classes, const void *intercept, void *logits,
+            const void **rows, size_t n_rows, const linear_weights *weights, void *logits,
             size_t logits_stride) noexcept nogil
         void (*outer_sum)(
-            const void **rows, size_t n_rows, size_t first, size_t n_features, const void *g,
-            size_t g_row_stride, size_t g_column_stride, size_t n_columns, int add_to_out,
-            void *out, size_t out_stride) noexcept nogil
+            const void **rows, size_t n_rows, size_t first, size_t n_features,
+            const matrix_view *g, int add_to_out, void *out, size_t out_stride) noexcept nogil
         void (*convert)(
             const void **rows, size_t n_rows, input_dtype number, size_t first, size_t n_features,
             const void *mean, const void *inverse_scale, void *out,

@@ -1,5 +1,7 @@
 """Minibatches of the linear classifier, and `linear_cross_entropy` over them."""
 
+from fastsoftmax.backends.compiled.kernels cimport linear_weights, matrix_view
+
 
 cdef struct Minibatch:
     # Some rows of X with their targets, and what becomes of them
@@ -24,6 +26,14 @@ cdef void split_minibatch(Minibatch *m, size_t n, int n_threads) noexcept nogil:
     m.strips = split(m.coef_stride // m.kernels.lanes, 1, n_threads)
 
 
+cdef linear_weights weights_of(const Minibatch *m) noexcept nogil:
+    """View the padded weights of a minibatch, class by class."""
+    cdef linear_weights weights
+    weights.coef, weights.intercept, weights.stride = m.coef, m.intercept, m.coef_stride
+    weights.n_features, weights.n_classes = m.n_features, m.n_classes
+    return weights
+
+
 cdef void forward_chunk(void *context, size_t chunk) noexcept nogil:
     """Losses and gradient of the logits of some rows; the loss of a row without a softmax is NaN."""
     cdef Minibatch *m = <Minibatch *>context
@@ -31,9 +41,8 @@ cdef void forward_chunk(void *context, size_t chunk) noexcept nogil:
     cdef size_t offset = first * m.n_classes * m.kernels.element_size
     cdef target_weights shifted
     cdef uint64_t start = phase_begin()
-    m.kernels.scores(
-        m.rows + first, n, m.n_features, m.coef, m.coef_stride, m.n_classes, m.intercept,
-        m.dlogits + offset, m.n_classes)
+    cdef linear_weights weights = weights_of(m)
+    m.kernels.scores(m.rows + first, n, &weights, m.dlogits + offset, m.n_classes)
     start = phase_next(PHASE_SCORES, start)
     m.kernels.cross_entropy(
         m.dlogits + offset, m.n_classes, n, m.n_classes,
@@ -63,14 +72,17 @@ cdef void gradient_chunk(void *context, size_t chunk) noexcept nogil:
     cdef Minibatch *m = g.minibatch
     cdef size_t first = chunk * m.strips.size, strip
     cdef size_t n = m.samples.n_items
+    cdef matrix_view dlogits
+    dlogits.start, dlogits.n_columns = m.dlogits, m.n_classes
+    dlogits.row_stride, dlogits.column_stride = m.n_classes, 1
     cdef uint64_t start = phase_begin()
     if chunk == 0 and g.dintercept != NULL:
         m.kernels.column_sums(m.dlogits, m.n_classes, n, m.n_classes, g.add, g.dintercept)
     if g.dcoef != NULL:
         for strip in range(first, first + length_of(&m.strips, chunk)):
             m.kernels.outer_sum(
-                m.rows, n, strip * m.kernels.lanes, m.n_features, m.dlogits, m.n_classes, 1,
-                m.n_classes, g.add, g.dcoef, m.coef_stride)
+                m.rows, n, strip * m.kernels.lanes, m.n_features, &dlogits, g.add, g.dcoef,
+                m.coef_stride)
     phase_next(PHASE_UPDATE, start)
 
 
@@ -80,11 +92,13 @@ cdef void gradient_of_x_chunk(void *context, size_t chunk) noexcept nogil:
     cdef Minibatch *m = g.minibatch
     cdef size_t size = m.kernels.element_size, strip
     cdef size_t first = chunk * m.samples.size, n = length_of(&m.samples, chunk)
+    cdef matrix_view dlogits  # transposed
+    dlogits.start, dlogits.n_columns = m.dlogits + first * m.n_classes * size, n
+    dlogits.row_stride, dlogits.column_stride = 1, m.n_classes
     cdef uint64_t start = phase_begin()
     for strip in range(m.strips.n_items):
         m.kernels.outer_sum(
-            g.coef_rows, m.n_classes, strip * m.kernels.lanes, m.n_features,
-            m.dlogits + first * m.n_classes * size, 1, m.n_classes, n, False,
+            g.coef_rows, m.n_classes, strip * m.kernels.lanes, m.n_features, &dlogits, False,
             g.dX + first * m.n_features * size, m.n_features)
     phase_next(PHASE_UPDATE, start)
 

@@ -25,6 +25,7 @@ cdef void score_rows(const Scores *s, size_t chunk, size_t first, size_t n) noex
     cdef const Minibatch *m = &s.minibatch
     cdef size_t size = m.kernels.element_size, lanes = m.kernels.lanes, i
     cdef const void *rows[ROWS_TO_SCORE + ROWS_AHEAD]
+    cdef linear_weights weights
     cdef char *converted = s.converted
     cdef char *blocks = s.blocks
     cdef char *logits = s.logits + first * m.n_classes * size
@@ -37,9 +38,8 @@ cdef void score_rows(const Scores *s, size_t chunk, size_t first, size_t n) noex
         for i in range(ROWS_TO_SCORE + ROWS_AHEAD):
             rows[i] = converted + min(i, n - 1) * s.row_stride_converted * size
     if not s.many_classes:
-        m.kernels.scores(
-            rows, n, m.n_features, m.coef, m.coef_stride, m.n_classes, m.intercept, logits,
-            m.n_classes)
+        weights = weights_of(m)
+        m.kernels.scores(rows, n, &weights, logits, m.n_classes)
         return
     blocks += chunk * (s.rows_at_once // lanes) * s.block_stride * size
     i = 0

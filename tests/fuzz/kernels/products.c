@@ -38,7 +38,8 @@ static void scores_case(void) {
     const void *coef = fixed(padded(c, d, stride));
     const void *intercept = below(2) ? fixed(numbers(c)) : NULL;
     void *out = stale((n - 1) * out_stride + c);
-    kernels->scores(rows, n, d, coef, stride, c, intercept, out, out_stride);
+    struct weights_view weights = {coef, intercept, stride, d, c};
+    kernels->scores(rows, n, &weights, out, out_stride);
     for (size_t i = 0; i < n; ++i) {
         for (size_t k = 0; k < c; ++k) {
             struct sum sum = sum_from(intercept ? get(intercept, k) : 0);
@@ -63,8 +64,9 @@ static void outer_sum_case(void) {
     for (size_t k = 0; add && k < c; ++k) {
         for (size_t j = 0; j < d; ++j) put(out, k * out_stride + j, get(before, k * d + j));
     }
+    struct matrix_view view = {g, of_row, of_column, c};
     for (size_t first = 0; first < d; first += lanes) {
-        kernels->outer_sum(rows, n, first, d, g, of_row, of_column, c, add, out, out_stride);
+        kernels->outer_sum(rows, n, first, d, &view, add, out, out_stride);
     }
     for (size_t k = 0; k < c; ++k) {
         for (size_t j = 0; j < d; ++j) {
