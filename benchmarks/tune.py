@@ -29,9 +29,8 @@ from fastsoftmax import SoftmaxClassifier
 from fastsoftmax.datasets import make_linear_teacher
 n_samples, n_features, n_classes, batch_size, n_threads, scales = map(int, sys.argv[1:])
 data = make_linear_teacher(n_samples, n_features, n_classes, dtype=np.float32)
-model = SoftmaxClassifier(
-    backend="compiled", batch_size=batch_size, n_jobs=n_threads, random_state=0, standardize=bool(scales)
-)
+options = {"batch_size": batch_size, "n_jobs": n_threads, "standardize": bool(scales)}
+model = SoftmaxClassifier(backend="compiled", random_state=0, **options)
 model.partial_fit(data.X_train, data.y_train, np.arange(n_classes))
 for line in sys.stdin:
     model.partial_fit(data.X_train, data.y_train)
