@@ -28,7 +28,7 @@ static int runs(void) {
 
 /* exp(x) as a row has it whose largest logit is next to n * ln 2: a term, times a power of 2. */
 static vec exponential_below(vec x, int n) {
-    struct shift shift = exp_shift_from(broadcast((real)n * LN2));
+    struct exp_shift shift = exp_shift_from(broadcast((real)n * LN2));
     real power = sizeof(real) < sizeof(double) ? (real)ldexpf(1, n - (int)HEADROOM)
                                                : (real)ldexp(1, n - (int)HEADROOM);
     return mul(exponential(x, &shift), broadcast(power));
