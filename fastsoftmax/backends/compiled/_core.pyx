@@ -28,7 +28,7 @@ from fastsoftmax.c_api cimport (
 from fastsoftmax.backends.compiled.kernels cimport (
     CACHE_LINE, FEW_CLASSES, FLOAT16, FLOAT32, MAX_PANELS, N_PHASES, NO_ROWS, PANEL_VECTORS,
     PHASE_CONVERT, PHASE_LOSS, PHASE_SCORES, PHASE_UPDATE, REAL, ROWS_AHEAD, SECOND_HALVES,
-    SLABS_AT_ONCE, SPARSE_ROWS_AHEAD, SPARSE_SLAB_VECTORS, UINT8, WHOLE_ROWS,
+    SLABS_PER_TILE, SPARSE_ROWS_AHEAD, SPARSE_SLAB_VECTORS, UINT8, WHOLE_ROWS,
     float_state, float_state_enter, float_state_leave,
     instruction_set_row, kernel_table, momentum_map, input_dtype, penalty_prefix, phase_begin,
     phase_next, phase_totals, phases_of_thread, phases_start, phases_stop, platform_allocate,

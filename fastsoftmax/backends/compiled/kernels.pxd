@@ -26,7 +26,7 @@ cdef extern from "kernels/kernel_table.h" nogil:
         FEW_CLASSES
         PANEL_VECTORS
         MAX_PANELS
-        SLABS_AT_ONCE "SLABS_PER_TILE"
+        SLABS_PER_TILE
         SPARSE_ROWS_AHEAD
         SPARSE_SLAB_VECTORS
 

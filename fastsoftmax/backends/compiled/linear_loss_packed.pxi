@@ -76,7 +76,7 @@ cdef void slab_logits_chunk(void *context, size_t chunk) noexcept nogil:
     cdef uint64_t begun
     while k < end:
         begun = phase_begin()
-        width = min(SLABS_AT_ONCE * lanes, end - k)
+        width = min(SLABS_PER_TILE * lanes, end - k)
         pack_many_slabs(
             m.kernels, p.W + <ptrdiff_t>k * p.class_stride, p.feature_stride, p.class_stride,
             m.n_features, width, weights, slab_stride)
@@ -113,11 +113,11 @@ cdef void slab_gradients_chunk(void *context, size_t chunk) noexcept nogil:
     cdef size_t slab_stride = lanes * m.coef_stride, width, i, k = chunk * p.slabs.size * lanes
     cdef size_t end = min(k + length_of(&p.slabs, chunk) * lanes, m.n_classes)
     cdef char *dlogits = p.buffers + chunk * p.buffer_stride * size
-    cdef char *gathered = dlogits + SLABS_AT_ONCE * n * lanes * size
+    cdef char *gathered = dlogits + SLABS_PER_TILE * n * lanes * size
     cdef char *out
     cdef uint64_t begun = phase_begin()
     while k < end:
-        width = min(SLABS_AT_ONCE * lanes, end - k)
+        width = min(SLABS_PER_TILE * lanes, end - k)
         if p.dintercept != NULL:
             m.kernels.column_sums(
                 m.dlogits + k * size, p.logits_stride, n, width, p.add, p.dintercept + k * size)
@@ -184,7 +184,7 @@ cdef void strips_of_x_chunk(void *context, size_t chunk) noexcept nogil:
     cdef char *weights = p.buffers + chunk * p.buffer_stride * size
     cdef uint64_t begun = phase_begin()
     while j < end:
-        width = min(SLABS_AT_ONCE * lanes, end - j)
+        width = min(SLABS_PER_TILE * lanes, end - j)
         pack_many_slabs(
             m.kernels,
             p.W + <ptrdiff_t>j * p.feature_stride + <ptrdiff_t>p.first_class * p.class_stride,
@@ -239,14 +239,14 @@ cdef packed_linear_cross_entropy(
     p.feature_stride, p.class_stride = w.buffer.strides[0], w.buffer.strides[1]
     p.block_stride = m.coef_stride * lanes + CACHE_LINE // size
     cdef size_t n_slabs = p.logits_stride // lanes
-    cdef bint is_enough = n_slabs >= <size_t>(SLABS_AT_ONCE * n_threads)
-    p.slabs = split(n_slabs, SLABS_AT_ONCE if is_enough else 1, n_threads)
+    cdef bint is_enough = n_slabs >= <size_t>(SLABS_PER_TILE * n_threads)
+    p.slabs = split(n_slabs, SLABS_PER_TILE if is_enough else 1, n_threads)
     p.dW, p.dintercept, p.dX = dw.start, db.start, dx.start
     if dw.held:
         p.dW_feature_stride, p.dW_class_stride = dw.buffer.strides[0], dw.buffer.strides[1]
     split_minibatch(&m, rows_per_block, n_threads)
     cdef size_t n_buffers = max(p.slabs.n_chunks, m.strips.n_chunks)
-    p.buffer_stride = lanes * SLABS_AT_ONCE * max(
+    p.buffer_stride = lanes * SLABS_PER_TILE * max(
         m.coef_stride + rows_per_block, <size_t>CLASSES_PER_PASS)
     cdef Scratch blocks = Scratch(rows_per_block // lanes, p.block_stride, size)
     cdef Scratch dlogits = Scratch(rows_per_block, p.logits_stride, size)

@@ -240,7 +240,7 @@ cdef void split_slabs(Packed *p, size_t n_threads) noexcept nogil:
     """Into chunks of as many as a kernel takes together, or of one where threads would have none."""
     cdef size_t n = p.logits_stride // p.epoch.minibatch.kernels.lanes
     p.slabs.n_items = n
-    p.slabs.size = <size_t>SLABS_AT_ONCE if n >= SLABS_AT_ONCE * n_threads else 1
+    p.slabs.size = <size_t>SLABS_PER_TILE if n >= SLABS_PER_TILE * n_threads else 1
     p.slabs.n_chunks = (n + p.slabs.size - 1) // p.slabs.size
 
 
