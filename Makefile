@@ -7,7 +7,7 @@ PEERS_VENV ?= .venv-peers
 FUZZ_VENV ?= .venv-fuzz
 # Further arguments of the command: make bench ARGS="--epochs 5", make test ARGS="-k gradient"
 ARGS ?=
-# Tests run in so many processes.
+# Number of pytest-xdist processes.
 JOBS ?= $(shell nproc 2>/dev/null || echo 1)
 
 BIN := $(VENV)/bin
@@ -22,7 +22,7 @@ TESTS_OF_MEMORY := -q --timeout=3000 -k "compiled and not numba" tests/training/
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-# All that have a word of help.
+# All targets that have a help text.
 .PHONY: $(shell sed -n 's/^\([a-z0-9 -]*\):.*\#\# .*/\1/p' $(firstword $(MAKEFILE_LIST)))
 
 help: ## print the targets

@@ -265,7 +265,7 @@ class BuildKernels(build_ext):
 
 
 def remove_compiled():
-    """An editable install of this tree would still find what an earlier one has compiled."""
+    """Remove what an earlier build has compiled: an editable install of this tree would still find it."""
     for compiled in Path("fastsoftmax/backends/compiled").glob("_core*"):
         if compiled.suffix in (".so", ".pyd"):
             print(f"fastsoftmax: FASTSOFTMAX_PURE is set: removing {compiled}")
@@ -273,7 +273,7 @@ def remove_compiled():
 
 
 def extensions():
-    """The one extension module, or none."""
+    """Return the one extension module, or none."""
     if os.environ.get("FASTSOFTMAX_PURE", "") not in ("", "0"):
         if "editable_wheel" in sys.argv:
             remove_compiled()

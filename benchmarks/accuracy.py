@@ -17,7 +17,7 @@ from tests.support import hard_logits, oracle
 from .peers.tables import new_console, new_table
 
 _ROWS_OF = {1000: 20, 50257: 2}  # of a family; with other numbers of classes
-_MOST_ROWS = 200
+_MAX_ROWS = 200
 MAX_CLASSES_WITH_MATRICES = 1000  # one-hot rows are made of an identity matrix
 
 # From logits, targets (labels or probabilities) and the options of the loss, to losses and gradient
@@ -109,7 +109,7 @@ def compare(
 
 
 def share_of_bound(logits: np.ndarray, targets: np.ndarray, **options: object) -> float:
-    """The largest error of ours over its derived bound, for loss and gradient."""
+    """Return the largest error of ours over its derived bound, for loss and gradient."""
     losses, gradient = ours(logits.copy(), targets, **options)
     if options or targets.ndim == 2:
         smoothing = options.get("label_smoothing", 0.0)
@@ -162,7 +162,7 @@ def main() -> int:
         for n_classes in arguments.classes:
             columns = [f"{what}\n{name}" for what in Errors._fields for name in contenders]
             table = new_table(f"{dtype.__name__}\n{n_classes} classes", *columns, "of its\nbound")
-            n_rows = _ROWS_OF.get(n_classes, _MOST_ROWS)
+            n_rows = _ROWS_OF.get(n_classes, _MAX_ROWS)
             for name, kind in hard_logits.PROBLEMS:
                 if kind != "labels" and n_classes > MAX_CLASSES_WITH_MATRICES:
                     continue

@@ -21,7 +21,7 @@ from fastsoftmax.backends import NAMES, why_unavailable
 BACKENDS = [name for name in reversed(NAMES) if why_unavailable(name) is None]
 DTYPES = ["float32", "float64"]
 # Multiplications and exponentials that the naive backend does in about half a second.
-_MOST_NAIVE_WORK = 5_000_000
+_MAX_NAIVE_WORK = 5_000_000
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Module | None:
@@ -47,7 +47,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         for shape in module.SHAPES[metafunc.function.__name__]
         for dtype in DTYPES
         for backend in BACKENDS
-        if backend != "naive" or module.work(shape) <= _MOST_NAIVE_WORK
+        if backend != "naive" or module.work(shape) <= _MAX_NAIVE_WORK
     ]
     metafunc.parametrize(("backend", "shape", "dtype"), parameters)
 

@@ -161,7 +161,7 @@ def seconds_of_local_epoch(X: np.ndarray, y: np.ndarray) -> float:
 
 
 def loss(args: argparse.Namespace) -> None:
-    """The loss over all rows, by epochs and by time."""
+    """Measure the loss over all rows, by epochs and by time."""
     n, d, c = args.shape
     table = Table(
         "way", *(f"epoch {i}" for i in args.epochs), "seconds", title="loss after an epoch"

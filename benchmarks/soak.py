@@ -30,11 +30,11 @@ from .service import Service
 _MIB = 1 << 20
 # A leak of 1 KiB a round, the smallest that anybody would notice in a service of weeks: less than a row
 # of a minibatch. Without one the size stays within some dozens of KiB.
-MOST_SLOPE = _MIB  # bytes in a thousand rounds
+MAX_SLOPE = _MIB  # bytes in a thousand rounds
 # In all, however long it takes: what a heap may grow by once, as fragments of it stay in use.
-MOST_GROWTH = 8 * _MIB
+MAX_GROWTH = 8 * _MIB
 # A line through few samples is steep by chance, as a few pages more or less are.
-LEAST_GROWTH = _MIB // 4
+MIN_GROWTH = _MIB // 4
 _M_ARENA_MAX = -8  # of malloc.h
 _WARM_UP = 0.2  # of the time: caches fill, threads start, the heap finds its size
 _SAMPLES = 200
@@ -42,7 +42,7 @@ _LINES = 12
 
 
 class Sample(NamedTuple):
-    """What the process holds after so many rounds."""
+    """What the process holds after that many rounds."""
 
     round: int
     seconds: float
@@ -120,15 +120,15 @@ def faults_of(samples: Sequence[Sample]) -> list[str]:
     n_rounds = last.round - first.round
     slope, growth = slope_of(samples), last.resident - first.resident
     faults = []
-    if 1000 * slope > MOST_SLOPE and slope * n_rounds > LEAST_GROWTH:
+    if 1000 * slope > MAX_SLOPE and slope * n_rounds > MIN_GROWTH:
         faults.append(
             f"resident memory grows by {size(1000 * slope)} in a thousand rounds, "
-            f"more than {size(MOST_SLOPE)}"
+            f"more than {size(MAX_SLOPE)}"
         )
-    if growth > MOST_GROWTH:
+    if growth > MAX_GROWTH:
         faults.append(
             f"resident memory has grown by {size(growth)} in {n_rounds} rounds, "
-            f"more than {size(MOST_GROWTH)}"
+            f"more than {size(MAX_GROWTH)}"
         )
     for name, what in (
         ("files", "open files"),
@@ -209,7 +209,7 @@ def run(arguments: argparse.Namespace) -> int:
     slope = 1000 * slope_of(samples)
     console.print(
         f"From the end of the warm-up on: {_signed(slope)} in a thousand rounds by least squares; "
-        f"at most {size(MOST_SLOPE)}, and {size(MOST_GROWTH)} in all.",
+        f"at most {size(MAX_SLOPE)}, and {size(MAX_GROWTH)} in all.",
         markup=False,
     )
     for fault in faults:
@@ -230,7 +230,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--minutes", type=float, default=5.0, help="default: %(default)s")
-    length.add_argument("--rounds", type=int, help="so many rounds instead, at least 10")
+    length.add_argument("--rounds", type=int, help="that many rounds instead, at least 10")
     parser.add_argument("--threads", type=int, default=2, help="default: %(default)s")
     arguments = parser.parse_args(argv)
     # Two samples at least, after a warm-up in which every input has come.

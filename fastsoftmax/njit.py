@@ -81,7 +81,7 @@ def softmax_cross_entropy(logits: Any, labels: Any, dlogits: Any, n_threads: int
     dlogits : array of the shape and dtype of `logits`, C-contiguous
         Where the gradient goes; it may be `logits`, and overlaps no argument in another way.
     n_threads : int, default 1
-        At most so many threads. Within `numba.prange`, 1.
+        At most that many threads. Within `numba.prange`, 1.
 
     Returns
     -------

@@ -22,8 +22,8 @@ SHAPE = "60000x784x10x128"
 LOADS = (0, 1, 2, 4)
 # On a busy machine the scheduler takes a CPU away for some milliseconds at a time: a turn has many.
 _SECONDS_A_TURN = 0.2
-# At most so many times the quiet time, with one busy process for each CPU.
-_MOST_TIMES = 2.5
+# At most that many times the quiet time, with one busy process for each CPU.
+_MAX_TIMES = 2.5
 
 # Ends by itself when its parent has gone, however that ended.
 _BUSY_LOOP = """
@@ -38,7 +38,7 @@ while os.getppid() == parent:
 
 @contextmanager
 def busy_neighbours(n_processes: int) -> Iterator[list[subprocess.Popen[bytes]]]:
-    """Keep so many processes in busy loops, on the CPUs that this one may use."""
+    """Keep that many processes in busy loops, on the CPUs that this one may use."""
     processes: list[subprocess.Popen[bytes]] = []
     try:
         # In groups of their own, as Ctrl-C at a terminal is for this process, which then ends them.
@@ -83,7 +83,7 @@ def run(arguments: argparse.Namespace) -> int:
         "epochs": epochs,
         "shape": name,
         "dtype": "float32",
-        "most_times": _MOST_TIMES,
+        "most_times": _MAX_TIMES,
     }
     record = {
         "loads": [
@@ -140,8 +140,8 @@ def _print(
                 "" if i else str(load),
                 contender,
                 *tables.timing_cells(timing),
-                tables.at_most(tables.times(ratio), ratio, _MOST_TIMES if asked else None),
-                tables.times(_MOST_TIMES) if asked else "-",
+                tables.at_most(tables.times(ratio), ratio, _MAX_TIMES if asked else None),
+                tables.times(_MAX_TIMES) if asked else "-",
             )
         table.add_section()
     console.print("", table, "", sep="\n")

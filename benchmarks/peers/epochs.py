@@ -99,7 +99,7 @@ class Outcome:
         return min(others, key=lambda name: self.timings[name].median, default=None)
 
     def ratio(self, name: str) -> float:
-        """The time of a contender over ours."""
+        """Return the time of a contender over ours."""
         return self.timings[name].median / self.timings[self.ours].median
 
     @property

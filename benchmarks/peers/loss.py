@@ -40,7 +40,7 @@ class Outcome:
     tolerance: float
 
     def ratio(self, name: str) -> float:
-        """The time of a contender over ours."""
+        """Return the time of a contender over ours."""
         return self.timings[name].median / self.timings[FastSoftmax.name].median
 
     def agrees(self, name: str) -> bool:
@@ -83,7 +83,7 @@ def _outcome(
         losses[peer], gradient = contender.result()
         differences[peer] = float(np.abs(gradient - reference).max()) * n_rows
     # Shifted by the maximum, logits are rounded by eps times their range, which a probability takes over;
-    # a sum of as many terms as there are classes, or rows, adds at worst so many more where somebody adds
+    # a sum of as many terms as there are classes, or rows, adds at worst that many more where somebody adds
     # them one by one.
     span = float(np.ptp(logits))
     tolerance = float(np.finfo(np.float32).eps) * (span + max(n_rows, n_classes))

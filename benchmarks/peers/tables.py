@@ -23,7 +23,7 @@ _WIDTH_OF_A_FILE = 120
 
 
 def new_table(*columns: str, names: int = 1) -> Table:
-    """Return an empty table; all columns are of numbers, but for the first, so many, of names."""
+    """Return an empty table; all columns are of numbers, but for the first, that many, of names."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
     for i, column in enumerate(columns):
         table.add_column(column, justify="left" if i < names else "right", no_wrap=True)

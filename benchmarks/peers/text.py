@@ -29,10 +29,10 @@ NAME = "40000x65536x20x32"
 _VALUES_A_ROW = 37
 _TEST_SHARE = 0.2
 _SECONDS_A_TURN = 0.05
-_MOST_EPOCHS = 12
+_MAX_EPOCHS = 12
 _SEEDS = range(3)
 # The time of SGDClassifier with its defaults over ours.
-_LEAST_TIMES = 3.0
+_MIN_TIMES = 3.0
 
 
 class TextProblem(NamedTuple):
@@ -164,7 +164,7 @@ class Outcome:
         return self.accuracies[name] >= self.target
 
     def ratio(self, name: str) -> float:
-        """The time of a contender over ours."""
+        """Return the time of a contender over ours."""
         return self.timings[name].median / self.timings[FastSoftmax.name].median
 
 
@@ -199,7 +199,7 @@ def outcome_of(
 def _epochs_to(target: float, trainer: TextClassifier) -> tuple[int, float]:
     """Return the fewest epochs that reach the target, or those that come nearest, and the accuracy."""
     best = (0, 0.0)
-    for n_epochs in range(1, _MOST_EPOCHS + 1):
+    for n_epochs in range(1, _MAX_EPOCHS + 1):
         accuracies = []
         for seed in _SEEDS:
             trainer.fit(n_epochs, seed)
@@ -235,7 +235,7 @@ def print_table(console: Console, outcome: Outcome) -> None:
         names=2,
     )
     for i, (name, timing) in enumerate(outcome.timings.items()):
-        ratio, least = outcome.ratio(name), _LEAST_TIMES if name == SGD.name else None
+        ratio, least = outcome.ratio(name), _MIN_TIMES if name == SGD.name else None
         accuracy = f"{outcome.accuracies[name]:.4f}"
         table.add_row(
             "" if i else NAME,
@@ -271,5 +271,5 @@ def as_record(outcome: Outcome) -> dict[str, Any]:
             }
             for name, timing in outcome.timings.items()
         },
-        "least_times": _LEAST_TIMES,
+        "least_times": _MIN_TIMES,
     }

@@ -61,10 +61,10 @@ class SparseRows:
         return dense.reshape(*np.shape(rows), -1)
 
     def product(self, W: FloatArray) -> FloatArray:
-        """Return the dense `self @ W` for W (n_features, n_columns); the cost is that of the stored
-        values.
+        """Return the dense `self @ W` for W (n_features, n_columns).
 
-        `W` may have any strides; it is copied, its rows contiguous, only for many values.
+        The cost is that of the stored values. `W` may have any strides; it is copied, its rows contiguous,
+        only for many values.
         """
         if self.has_many_values:
             W = np.ascontiguousarray(W)

@@ -69,7 +69,7 @@ def _mappings(X: NDArray[Any] | SparseRows) -> Any:
 
 
 def _mapping_of(array: NDArray[Any]) -> mmap.mmap | None:
-    """The file's mapping, which is shared: a private one (mode "c") would lose what was written to it."""
+    """Return the shared mapping of the file: a private one (mode "c") would lose what was written to it."""
     owner: Any = array
     mode = None
     while isinstance(owner, np.ndarray):

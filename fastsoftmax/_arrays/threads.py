@@ -7,7 +7,7 @@ from functools import cache
 from .validation import as_integer
 
 # More than the cores of any machine, and within a C int: larger numbers mean the same.
-_MOST_THREADS = 1 << 16
+_MAX_THREADS = 1 << 16
 _UNLIMITED = 1 << 30
 _CGROUPS = "/sys/fs/cgroup"
 
@@ -16,7 +16,7 @@ def resolve_n_threads(n_threads: int | None, name: str = "n_threads") -> int:
     """Return `n_threads` checked, or the default number if it is None."""
     if n_threads is None:
         return default_n_threads()
-    return min(as_integer(name, n_threads, 1, "a positive integer or None"), _MOST_THREADS)
+    return min(as_integer(name, n_threads, 1, "a positive integer or None"), _MAX_THREADS)
 
 
 def default_n_threads() -> int:
@@ -49,12 +49,12 @@ def default_and_origin() -> tuple[int, str]:
                 "the environment variable FASTSOFTMAX_NUM_THREADS must be a positive integer, "
                 f"got {own!r}"
             )
-        return min(int(own), _MOST_THREADS), "FASTSOFTMAX_NUM_THREADS"
+        return min(int(own), _MAX_THREADS), "FASTSOFTMAX_NUM_THREADS"
     # OpenMP allows a list, one number for each level of nesting; the first is the outermost.
     # It is another library's variable, so any other content is ignored, not refused.
     shared = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
     if shared.isdecimal() and int(shared) >= 1:
-        return min(int(shared), _MOST_THREADS), "OMP_NUM_THREADS"
+        return min(int(shared), _MAX_THREADS), "OMP_NUM_THREADS"
     return allowed_cpus(), "the CPUs that this process may use"
 
 

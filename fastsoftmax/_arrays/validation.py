@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 FloatArray = NDArray[Any]
 
 # Numbers checked per block.
-_ELEMENTS_AT_ONCE = 1 << 18
+_ELEMENTS_PER_BLOCK = 1 << 18
 
 
 def as_array(name: str, value: Any) -> NDArray[Any]:
@@ -185,7 +185,7 @@ def scaled_weights(weights: NDArray[np.float64]) -> tuple[NDArray[np.float64], i
 
 def blocks_of_rows(array: NDArray[Any]) -> Iterator[tuple[int, NDArray[Any]]]:
     """Yield the first row and the rows of blocks that are small enough to keep temporaries small."""
-    at_once = max(1, _ELEMENTS_AT_ONCE * len(array) // max(array.size, 1))
+    at_once = max(1, _ELEMENTS_PER_BLOCK * len(array) // max(array.size, 1))
     for first in range(0, len(array), at_once):
         yield first, array[first : first + at_once]
 

@@ -1,19 +1,19 @@
 """Four ways to compute the same thing: naive, numba, vectorized, compiled."""
 
 from .floating_point import in_default_float_state
-from .protocol import Backend, Data, Rule, Shortcuts, State, TargetWeights
-from .registry import NAMES, get_backend, shortcuts_of, why_unavailable
+from .protocol import Backend, Data, FastPaths, Rule, State, TargetWeights
+from .registry import NAMES, fast_paths_of, get_backend, why_unavailable
 
 __all__ = [
     "NAMES",
     "Backend",
     "Data",
+    "FastPaths",
     "Rule",
-    "Shortcuts",
     "State",
     "TargetWeights",
+    "fast_paths_of",
     "get_backend",
     "in_default_float_state",
-    "shortcuts_of",
     "why_unavailable",
 ]

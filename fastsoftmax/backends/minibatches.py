@@ -14,7 +14,7 @@ from . import penalties, recorder
 from .protocol import Data, FloatArray, LabelArray, Rule, State, TargetWeights
 
 # Numbers that are converted at once.
-_ELEMENTS_AT_ONCE = 1 << 16
+_ELEMENTS_PER_BLOCK = 1 << 16
 
 
 class LinearCrossEntropy(Protocol):
@@ -157,7 +157,7 @@ def linear_scores(
         if isinstance(X, SparseRows):
             logits[:] = X.product(coef.T)
         else:
-            n_rows = max(1, _ELEMENTS_AT_ONCE // X.shape[1])
+            n_rows = max(1, _ELEMENTS_PER_BLOCK // X.shape[1])
             for start in range(0, len(X), n_rows):
                 block = X[start : start + n_rows].astype(coef.dtype, copy=False)
                 np.matmul(block, coef.T, out=logits[start : start + n_rows])
@@ -172,7 +172,7 @@ def column_moments(
     n_threads: int,
 ) -> None:
     """`Backend.column_moments`, by blocks of rows."""
-    n_rows = max(1, _ELEMENTS_AT_ONCE // X.shape[1])
+    n_rows = max(1, _ELEMENTS_PER_BLOCK // X.shape[1])
     sums[:] = squares[:] = 0
     for start in range(0, len(X), n_rows):
         with np.errstate(over="ignore", invalid="ignore"):  # shows in the sums

@@ -20,7 +20,7 @@ linear_scores = minibatches.linear_scores
 
 
 def _overflow_to_infinity() -> np.errstate:
-    """Rounding to float32 gives infinity beyond its range, as the arithmetic of float32 does."""
+    """Let rounding to float32 give infinity beyond its range, as the arithmetic of float32 does."""
     return np.errstate(over="ignore")
 
 
@@ -66,7 +66,7 @@ def logsumexp(logits: FloatArray, out: FloatArray, n_threads: int) -> None:
 def _loss_and_gradient(
     z: Sequence[float], target: int | list[float], scale: float
 ) -> tuple[float, list[float]] | None:
-    """The loss of one row and its gradient with respect to the row's logits; None without a softmax."""
+    """Return the loss of one row and its gradient in the row's logits, or None without a softmax."""
     largest, total = _maximum_and_total(z)
     if isnan(total):
         return None

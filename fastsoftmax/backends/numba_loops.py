@@ -24,7 +24,7 @@ name = "numba"
 column_moments = minibatches.column_moments
 linear_scores = minibatches.linear_scores
 
-_MOST_THREADS = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]  # set at run time
+_MAX_THREADS = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]  # set at run time
 
 
 def _jit(**options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -39,7 +39,7 @@ def _jit(**options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
 
 # Multiplications, or exponentials, below which a parallel loop takes one thread: to start more takes
 # longer, and on a busy machine very much longer, than the work.
-_LEAST_WORK = 200_000
+_MIN_WORK = 200_000
 
 
 # Numba's workqueue threading layer, the one that is always there, aborts the process when two Python
@@ -49,7 +49,7 @@ def _threads(n_threads: int, work: int) -> Iterator[None]:
     with forking.lock:
         forking.check_threads()
         before = numba.get_num_threads()
-        numba.set_num_threads(min(n_threads, _MOST_THREADS) if work >= _LEAST_WORK else 1)
+        numba.set_num_threads(min(n_threads, _MAX_THREADS) if work >= _MIN_WORK else 1)
         try:
             yield
         finally:
@@ -240,7 +240,7 @@ def linear_cross_entropy(
     weights: TargetWeights | None = None,
 ) -> int:
     begun = recorder.begin()
-    X = np.ascontiguousarray(X)  # one layout: Numba compiles anew for each
+    X = np.ascontiguousarray(X)  # one layout: Numba compiles again for each
     coef = np.ascontiguousarray(W.T)
     offsets = np.zeros(len(coef), X.dtype) if intercept is None else intercept
     logits = np.empty((len(X), len(coef)), X.dtype)

@@ -131,7 +131,7 @@ class Backend(Protocol):
         n_threads: int,
         weights: TargetWeights | None = None,
     ) -> int:
-        """The same of logits = X @ W + intercept, carried back to W, intercept and X.
+        """Compute the same for logits = X @ W + intercept, with gradients in W, intercept and X.
 
         `W` and `dW` (n_features, n_classes) may have any strides.
         """
@@ -162,7 +162,7 @@ class Backend(Protocol):
         squares: NDArray[np.float64],
         n_threads: int,
     ) -> None:
-        """sums = sum of x, squares = sum of x**2, over the rows of x = X - origin, in float64.
+        """Compute sums = sum of x, squares = sum of x**2, over the rows of x = X - origin, in float64.
 
         `X` as in `Data`, for float64.
         """
@@ -191,10 +191,11 @@ class Backend(Protocol):
         """
 
 
-class Shortcuts(Protocol):
-    """What a backend may have besides: the usual call of a public function, checks and all, at once.
+class FastPaths(Protocol):
+    """Optional fast paths of a backend: the usual call of a public function, argument checks included.
 
-    A call for a few rows takes less time than its checks do in Python.
+    For a few rows, checking the arguments in Python takes longer than the call. A fast path is
+    unobservable: it returns bit-identical results, or declines before writing any output.
     """
 
     def sgd_epoch_of_models(
@@ -223,6 +224,6 @@ class Shortcuts(Protocol):
 
         The arguments are the caller's, unchecked. None where they are not the usual ones: C-contiguous
         native logits (n, c) and int64 labels (n,) within range, `out` None or apart from them or
-        exactly the logits. Nothing has been written then, and the caller goes the general way.
-        The bits are those of the general way.
+        exactly the logits. Nothing has been written then, and the caller goes the general path.
+        The bits are those of the general path.
         """

@@ -6,7 +6,7 @@ from typing import cast
 
 from .._optional import cause_of, reason_of
 from . import forking
-from .protocol import Backend, Shortcuts
+from .protocol import Backend, FastPaths
 
 # In the order of preference of "auto", with what to do where the import fails; None where a package
 # of the backend's name is to be installed.
@@ -26,7 +26,7 @@ _AUTO = tuple(name for name in _MODULES if name != "numba")
 
 NAMES = tuple(_MODULES)
 _loaded: dict[str, Backend] = {}
-_shortcuts: dict[str, Shortcuts] = {}
+_fast_paths: dict[str, FastPaths] = {}
 
 
 def get_backend(name: str = "auto") -> Backend:
@@ -98,12 +98,12 @@ def _why(name: str, error: Exception) -> str:
 def _keep(name: str, backend: Backend) -> None:
     _loaded[name] = backend
     if hasattr(backend, "mean_cross_entropy"):
-        _shortcuts[name] = cast(Shortcuts, backend)
+        _fast_paths[name] = cast(FastPaths, backend)
 
 
-def shortcuts_of(name: object) -> Shortcuts | None:
-    """Return the backend of that name if it has shortcuts and has been used before."""
+def fast_paths_of(name: object) -> FastPaths | None:
+    """Return the backend of that name if it has fast paths and has been used before."""
     try:
-        return _shortcuts[name]  # type: ignore[index]  # a small call's time is short: no check before
+        return _fast_paths[name]  # type: ignore[index]  # a small call's time is short: no check before
     except (KeyError, TypeError):
         return None

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 # Numbers drawn at once: they stay in the first level of the cache.
-_AT_ONCE = 2048
+_NUMBERS_PER_BLOCK = 2048
 
 
 def permutation(n: int, random: np.random.Generator) -> NDArray[np.int64]:
@@ -23,8 +23,8 @@ def permutation(n: int, random: np.random.Generator) -> NDArray[np.int64]:
     """
     order = np.empty(n, np.int64)
     shuffle_in = _compiled()
-    numbers = np.empty(min(n, _AT_ONCE))
-    for first in range(0, n, _AT_ONCE):
+    numbers = np.empty(min(n, _NUMBERS_PER_BLOCK))
+    for first in range(0, n, _NUMBERS_PER_BLOCK):
         uniforms = numbers[: n - first]
         random.random(out=uniforms)
         shuffle_in(order, first, uniforms)

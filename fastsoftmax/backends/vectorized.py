@@ -17,13 +17,13 @@ linear_scores = minibatches.linear_scores
 
 
 def _first_invalid(maximum: FloatArray) -> int:
-    """The first row whose maximum is not finite: a NaN or +inf in it, or only -inf."""
+    """Return the first row whose maximum is not finite (a NaN or +inf in it, or only -inf), or -1."""
     valid = np.isfinite(maximum)
     return -1 if valid.all() else int(np.argmin(valid))
 
 
 def _subtract(logits: FloatArray, maximum: FloatArray, out: FloatArray) -> FloatArray:
-    """out = logits - maximum; -inf, whose exponential is 0, also where that is too far to represent."""
+    """Compute out = logits - maximum; -inf, whose exponential is 0, if that is too far to represent."""
     with np.errstate(over="ignore"):
         return np.subtract(logits, maximum, out=out)
 
@@ -56,7 +56,7 @@ def logsumexp(logits: FloatArray, out: FloatArray, n_threads: int) -> None:
 
 
 def _sum_without(values: FloatArray, at: tuple[LabelArray, LabelArray]) -> NDArray[np.float64]:
-    """Sums of rows in float64, without one element of each."""
+    """Return the sums of rows in float64, without one element of each."""
     others = values.copy()
     others[at] = 0
     sums: NDArray[np.float64] = others.sum(axis=1, dtype=np.float64)

@@ -126,7 +126,7 @@ class SoftmaxClassifier(sklearn_api.Estimator, ModelFiles):
     step_every, step_factor : int, default 30, and float, default 0.1
         Of "step".
     warmup_epochs : float, default 0.0
-        Over so many epochs, or a part of one, the rate rises from about 0 to what it would be; a callable
+        Over that many epochs, or a part of one, the rate rises from about 0 to what it would be; a callable
         says so itself.
     momentum : float, default 0.0
         From 0 to less than 1: ``v = momentum * v - rate * gradient; coef_ += v``. With a sparse `X` an

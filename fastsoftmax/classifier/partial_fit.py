@@ -23,8 +23,8 @@ from .fitted_model import average_of, state_of, units_of
 
 # A first chunk was on another scale where scales are larger by more than this with the second one, or where
 # the step size is smaller by more than its square. Its weights are worse than none where their loss on the
-# second one is above so many times that of zeros.
-_OTHER_SCALE, _MOST_LOSS = 3.0, 2
+# second one is above that many times that of zeros.
+_OTHER_SCALE, _MAX_LOSS = 3.0, 2
 # Its statistics are worse than none where a scale of the second one alone is smaller by more than this: all
 # features would be small for as many chunks as the square of that.
 _MUCH_SMALLER = 10.0
@@ -53,7 +53,7 @@ def trained_on_chunk(
     of_zeros, penalty = _loss_of_zeros(run), _penalty(run)
     # Of much larger numbers the weights are next to 0, but the intercept may be anything: a loss that is
     # clearly above that of zeros is enough then.
-    factor = 1.1 if has_shrunk else _MOST_LOSS
+    factor = 1.1 if has_shrunk else _MAX_LOSS
     misled = has_shrunk or (before is not None and _is_misled(run, before))
     try:
         objective = run.epoch()
@@ -113,7 +113,7 @@ def _loss_of_zeros(run: TrainingRun) -> float:
 
 
 def _penalty(run: TrainingRun) -> float:
-    """That of the weights there are, which may be of a model that was trained without."""
+    """Return the penalty of the present weights, which may be of a model that was trained without."""
     with np.errstate(over="ignore"):
         return penalty_of(run.state.coef, run.problem.config.rule.l2, run.problem.config.rule.l1)
 

@@ -57,7 +57,7 @@ class Estimator:
 
     @classmethod
     def _parameters(cls) -> dict[str, Parameter]:
-        """The parameters of the constructor, and of those that it passes keywords on to."""
+        """Return the parameters of the constructor, and of those that it passes keywords on to."""
         found: dict[str, Parameter] = {}
         for base in cls.__mro__:
             if "__init__" not in vars(base):
@@ -83,7 +83,7 @@ class Estimator:
         return f"{type(self).__name__}({', '.join(changed)})"
 
     def __sklearn_tags__(self) -> Any:
-        """What scikit-learn, which asks for it, wants to know of the classifier."""
+        """Return the tags that scikit-learn asks for."""
         from sklearn.utils import ClassifierTags, InputTags, Tags, TargetTags
 
         return Tags(

@@ -66,7 +66,7 @@ def _with_options(text: str) -> str:
         ("eta0 (", "--eta0 ("),
         (", got None", ", got none"),
         ("expected True or False, as ", "expected --header or --no-header, as "),
-        ("or resume=False to begin anew", "or --force without --resume to begin anew"),
+        ("or resume=False to start again", "or --force without --resume to start again"),
     ):
         text = text.replace(written, option)
     return text

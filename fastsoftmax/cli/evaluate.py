@@ -35,8 +35,8 @@ examples:
   fastsoftmax evaluate --model m.npz test.npz --plot confusion.png --json scores.json
         the matrix as a picture too, and all numbers for a program
 """
-_MOST_CLASSES = 30  # that have a line each
-_MOST_ERRORS = 10  # that are listed if there is no room for a matrix
+_MAX_CLASSES = 30  # that have a line each
+_MAX_ERRORS = 10  # that are listed if there is no room for a matrix
 _HEADINGS = (
     16,
     10,
@@ -119,7 +119,7 @@ def print_scores(
     n_right = int(confusion.trace())
     pairs[1] = ("accuracy", f"{pairs[1][1]} ({n_right} of {scores.n_samples})")
     print_pairs(pairs)
-    if len(names) <= _MOST_CLASSES:
+    if len(names) <= _MAX_CLASSES:
         print("", *_class_lines(names, class_scores(confusion)), sep="\n")
         matrix = _matrix_lines(names, confusion, width_of_output())
         if matrix is not None:
@@ -154,7 +154,7 @@ def _matrix_lines(
 
 
 def _print_errors(names: Sequence[str], confusion: NDArray[np.int64]) -> None:
-    errors = most_confused(confusion, _MOST_ERRORS)
+    errors = most_confused(confusion, _MAX_ERRORS)
     if errors:
         rows = [("true class", "predicted as", "samples")]
         rows += [(names[row], names[column], str(n)) for row, column, n in errors]

@@ -51,7 +51,7 @@ def _numpy(
 def _sklearn(
     X: NDArray[Any], y: NDArray[Any], batch_size: int, n_threads: int
 ) -> Callable[[], object]:
-    """A network without hidden layers is softmax regression."""
+    """Prepare a network without hidden layers, which is softmax regression."""
     from sklearn.neural_network import MLPClassifier
 
     model = MLPClassifier(

@@ -44,7 +44,7 @@ examples:
 """
 _AUTO, _NONE = "auto", "none"
 _SHARE = 0.2
-_MOST_ROWS = 20
+_MAX_ROWS = 20
 # Parameters of `search`, by the names of the options.
 _PARAMETERS = {
     "max_iter": "epochs",
@@ -245,7 +245,7 @@ def _check(arguments: argparse.Namespace) -> None:
 
 def _print_table(found: SearchResult) -> None:
     rows = [["", "learning rate", "alpha", "accuracy", "log loss", "training loss"]]
-    for place, row in enumerate(found.rows()[:_MOST_ROWS]):
+    for place, row in enumerate(found.rows()[:_MAX_ROWS]):
         diverged = np.isnan(row["score"])
         rows.append(
             [
@@ -258,7 +258,7 @@ def _print_table(found: SearchResult) -> None:
             ]
         )
     print("", *lines_of(rows), sep="\n")
-    left = found.scores.size - _MOST_ROWS
+    left = found.scores.size - _MAX_ROWS
     if left > 0:
         print(f"and {left} more")
     print_note(

@@ -34,7 +34,7 @@ _ROUNDS = 10
 _SLOW = "naive"
 # If all epochs would take more than the first number of seconds, the naive backend trains on a sample of
 # the rows instead, chosen to take the second number.
-_MOST_SECONDS, _SAMPLE_SECONDS = 30.0, 10.0
+_MAX_SECONDS, _SAMPLE_SECONDS = 30.0, 10.0
 # A warm-up that takes less than this is repeated with more rows, as too short to estimate from.
 _WARM_SECONDS = 0.05
 # One that takes less than this is repeated as it is: another program may have disturbed it, and that
@@ -260,10 +260,10 @@ def _affordable_rows(seconds_a_row: float, n_rows: int, settings: Settings) -> i
 
     A sample is of whole minibatches, so that the work done once per minibatch has its true share.
     """
-    if seconds_a_row * n_rows * settings.epochs <= _MOST_SECONDS:
+    if seconds_a_row * n_rows * settings.epochs <= _MAX_SECONDS:
         return n_rows
     seconds_a_minibatch = seconds_a_row * min(settings.batch_size, n_rows) * settings.epochs
-    if seconds_a_minibatch > _MOST_SECONDS:
+    if seconds_a_minibatch > _MAX_SECONDS:
         return 0
     minibatches = max(1, int(_SAMPLE_SECONDS / seconds_a_minibatch))
     return min(n_rows, minibatches * settings.batch_size)

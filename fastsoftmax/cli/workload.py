@@ -13,7 +13,7 @@ from .timing import Settings
 
 Shape = tuple[int, int, int]
 
-_MOST_TEST_SAMPLES = 10_000
+_MAX_TEST_SAMPLES = 10_000
 
 
 def load(shape: Shape | None, dtype: str, seed: int, n_backends: int) -> Dataset:
@@ -21,7 +21,7 @@ def load(shape: Shape | None, dtype: str, seed: int, n_backends: int) -> Dataset
     if shape is None:
         return datasets.load_digits(dtype=dtype, random_state=seed)
     n_samples, n_features, n_classes = shape
-    n_test = max(1, min(n_samples // 10, _MOST_TEST_SAMPLES))
+    n_test = max(1, min(n_samples // 10, _MAX_TEST_SAMPLES))
     itemsize = 4 if dtype == "float32" else 8
     # The rows once, and for each model its weights, their gradient and the copies of an update.
     numbers = (n_samples + n_test) * n_features + (4 * n_backends + 1) * n_features * n_classes

@@ -1,7 +1,7 @@
 """Data-parallel training on Dask: the estimator, for data that lie on several machines.
 
 Needs ``pip install "dask[array,dataframe,distributed]"``. Imports go one way: rows, sharing, partitions and
-groups know where the data are, the survey what has to be known of all of them, the two kinds of rounds how
+groups know where the data are, the statistics summarise all rows, the two kinds of rounds say how
 they are trained on; training and the classifier put it together.
 """
 

@@ -20,7 +20,7 @@ from ..training.state import state_at, zero_state
 from .cluster import Cluster, client_of
 from .partitions import Collection, check_collection, check_rows_are_whole, collection_of, is_array
 from .predictions import predicted
-from .training import DistributedRun, Method, everything_of, problem_over
+from .training import DistributedRun, Method, dataset_of, problem_over
 
 _ALGORITHMS = ("local", "synchronous")
 
@@ -177,24 +177,24 @@ class SoftmaxClassifier(classifier.SoftmaxClassifier):
         before = to_go_on(self) if goes_on else None
         grows = before is None or before._grows
         known = (None, False) if before is None else (before.classes_, grows)
-        everything = everything_of(collection, cluster, config, method, seed, *known)
-        survey = everything.survey
-        classes, names = survey.problem.classes, survey.names
+        dataset = dataset_of(collection, cluster, config, method, seed, *known)
+        statistics = dataset.statistics
+        classes, names = statistics.context.classes, statistics.names
         if before is not None:
-            if survey.n_features != before.n_features_in_:
+            if statistics.n_features != before.n_features_in_:
                 raise ValueError(
-                    f"X: expected {before.n_features_in_} features, as before, got {survey.n_features}"
+                    f"X: expected {before.n_features_in_} features, as before, got {statistics.n_features}"
                 )
             starts = before._weights_for(classes)
             coef_init = starts[0] if coef_init is None else coef_init
             if intercept_init is None and config.fit_intercept:
                 intercept_init = starts[1]
-        shape = (len(classes), survey.n_features)
+        shape = (len(classes), statistics.n_features)
         momentum = config.rule.momentum
-        zeros = zero_state(shape, survey.problem.dtype, config.fit_intercept, momentum)
-        config.check_rule(survey.is_sparse)
-        state: State = state_at(coef_init, intercept_init, zeros, everything.units)
-        problem = problem_over(everything, config)
+        zeros = zero_state(shape, statistics.context.dtype, config.fit_intercept, momentum)
+        config.check_rule(statistics.is_sparse)
+        state: State = state_at(coef_init, intercept_init, zeros, dataset.units)
+        problem = problem_over(dataset, config)
         run = DistributedRun.of(problem, state, random, method=method)
 
         def published(model: SoftmaxClassifier, run: DistributedRun) -> SoftmaxClassifier:

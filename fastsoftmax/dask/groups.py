@@ -12,10 +12,10 @@ from dask.sizeof import sizeof
 
 from ..training.epoch import TrainingSet
 from .cluster import Cluster, Worker
+from .dataset_statistics import Counts, counts_of, over
 from .partitions import Collection, Recipe, T, delayed_in
-from .rows import Problem, Rows, Scored, rows_of, samples_of, split_of
+from .rows import Rows, Scored, TrainingContext, rows_of, samples_of, split_of
 from .sharing import Key
-from .survey import Counts, counts_of, over
 
 
 class Bundle(list[Any]):
@@ -164,12 +164,12 @@ def _by_holder(collection: Collection, cluster: Cluster) -> dict[str, list[int]]
     return found
 
 
-def prepared(group: Group, problem: Problem, cluster: Cluster) -> Group:
+def prepared(group: Group, context: TrainingContext, cluster: Cluster) -> Group:
     """Return the group with what rows are split in in their place, of those that are held."""
     if not group.is_held:
         return group
     return replace(
-        group, source=cluster.submit(_prepare, group.source, problem, worker=group.worker)
+        group, source=cluster.submit(_prepare, group.source, context, worker=group.worker)
     )
 
 
@@ -181,21 +181,21 @@ def where_it_is(group: Group, workers: list[Worker], cluster: Cluster) -> Group:
 
 
 def over_samples(
-    source: Any, problem: Problem, function: Callable[[int, TrainingSet], object]
+    source: Any, context: TrainingContext, function: Callable[[int, TrainingSet], object]
 ) -> None:
     """Call a function with the partitions of a group and their numbers, on the worker."""
     if isinstance(source, Bundle):
         for number, (samples, _) in source:
             function(number, samples)
     else:
-        over(source, lambda rows: function(rows.number, samples_of(rows, problem)))
+        over(source, lambda rows: function(rows.number, samples_of(rows, context)))
 
 
-def over_scored(source: Any, problem: Problem, function: Callable[[Scored], T]) -> list[T]:
+def over_scored(source: Any, context: TrainingContext, function: Callable[[Scored], T]) -> list[T]:
     """Return what a function says of the rows that are held out, on the worker."""
     if isinstance(source, Bundle):
         return [function(scored) for _, (_, scored) in source]
-    return over(source, lambda rows: function(split_of(rows, problem)[1]))
+    return over(source, lambda rows: function(split_of(rows, context)[1]))
 
 
 def _with_hubs(recipe: Recipe, keys: list[Key], results: list[Any]) -> Recipe:
@@ -239,7 +239,7 @@ def _together(indices: list[int], partitions: list[list[Any]]) -> Bundle:
     return Bundle(rows_of(index, *parts) for index, parts in zip(indices, partitions, strict=True))
 
 
-def _prepare(source: Bundle, problem: Problem) -> Bundle:
-    bundle = Bundle((rows.number, split_of(rows, problem)) for rows in source)
+def _prepare(source: Bundle, context: TrainingContext) -> Bundle:
+    bundle = Bundle((rows.number, split_of(rows, context)) for rows in source)
     bundle.nbytes = source.nbytes
     return bundle

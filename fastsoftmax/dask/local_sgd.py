@@ -19,10 +19,10 @@ from ..schedules import Schedule
 from ..training.epoch import TrainingSet, run_epoch
 from ..training.state import copy_of
 from .cluster import Cluster, threads_here
+from .dataset_statistics import DatasetStatistics
 from .groups import Group, over_samples
-from .rounds import BYTES_OF_STARTS, CLIENT, Parcel, Round, Training, bytes_of, parcel
-from .rows import Problem, named
-from .survey import Survey
+from .rounds import BYTES_OF_STARTS, CLIENT, Round, TrackedMessage, Training, bytes_of, tracked
+from .rows import TrainingContext, named
 
 
 class Trained(NamedTuple):
@@ -37,7 +37,7 @@ class Trained(NamedTuple):
 def local_round(
     cluster: Cluster,
     groups: list[Group],
-    survey: Survey,
+    statistics: DatasetStatistics,
     training: Training,
     state: State,
     schedule: Schedule,
@@ -54,7 +54,7 @@ def local_round(
     """
     seed = int(random.integers(1 << 63))
     size = bytes_of(state)
-    start = Parcel(state, size, CLIENT, 0)
+    start = TrackedMessage(state, size, CLIENT, 0)
     if len(groups) * size > BYTES_OF_STARTS:
         start = cluster.submit(_start, state)
     trained = [
@@ -62,14 +62,14 @@ def local_round(
             *(
                 _train,
                 group.source,
-                survey.problem,
+                statistics.context,
                 training,
                 start,
                 schedule,
                 first_epoch,
                 n_epochs,
             ),
-            *((seed, group.indices[0]), _steps_of_epoch(group, survey, training)),
+            *((seed, group.indices[0]), _steps_of_epoch(group, statistics, training)),
             group is groups[0],
             worker=group.worker,
         )
@@ -82,38 +82,38 @@ def local_round(
             for i in range(0, len(means), 2)
         ]
     cluster.wait(trained)
-    done: Parcel = cluster.result(means[0])
+    done: TrackedMessage = cluster.result(means[0])
     mean: Trained = done.value
     moved = done.moved + size  # to the client
     return Round(mean.state, list(mean.objectives), mean.n_steps, moved)
 
 
-def _steps_of_epoch(group: Group, survey: Survey, training: Training) -> int:
-    return sum(training.sampling.n_steps(int(survey.n_counted[i])) for i in group.indices)
+def _steps_of_epoch(group: Group, statistics: DatasetStatistics, training: Training) -> int:
+    return sum(training.sampling.n_steps(int(statistics.n_counted[i])) for i in group.indices)
 
 
-def _start(state: State) -> Parcel:
-    return parcel(state, bytes_of(state), 0)
+def _start(state: State) -> TrackedMessage:
+    return tracked(state, bytes_of(state), 0)
 
 
-def _bytes_to_start(start: Parcel, is_first: bool) -> int:
+def _bytes_to_start(start: TrackedMessage, is_first: bool) -> int:
     """Return what has travelled for a task to start; what all share comes from the client once."""
     return start.received() + (start.nbytes if is_first and start.origin != CLIENT else 0)
 
 
 def _train(
     source: Any,
-    problem: Problem,
+    context: TrainingContext,
     training: Training,
-    start: Parcel,
+    start: TrackedMessage,
     schedule: Schedule,
     first_epoch: int,
     n_epochs: int,
     seed: tuple[int, int],
     n_steps: int,
     is_first: bool,
-) -> Parcel:
-    """Run epochs of so many steps over the partitions that are here."""
+) -> TrackedMessage:
+    """Run epochs of that many steps over the partitions that are here."""
     state, random = copy_of(start.value), np.random.default_rng(seed)
     backend, n_threads = get_backend(training.backend), threads_here(training.n_threads)
     objectives = np.zeros(n_epochs)
@@ -135,13 +135,13 @@ def _train(
 
     for epoch in range(n_epochs):
         step, n_rows = (first_epoch + epoch) * n_steps, 0
-        over_samples(source, problem, train_on)
+        over_samples(source, context, train_on)
     means = tuple((objectives / max(n_rows, 1)).tolist())
     trained = Trained(state, means, n_rows, n_steps * n_epochs)
-    return parcel(trained, bytes_of(state), _bytes_to_start(start, is_first))
+    return tracked(trained, bytes_of(state), _bytes_to_start(start, is_first))
 
 
-def _mean_of(left: Parcel, right: Parcel) -> Parcel:
+def _mean_of(left: TrackedMessage, right: TrackedMessage) -> TrackedMessage:
     """Return the mean of both, each counting its rows."""
     moved = left.moved + left.received() + right.moved + right.received()
     a, b = left.value, right.value
@@ -155,4 +155,4 @@ def _mean_of(left: Parcel, right: Parcel) -> Parcel:
     )
     objectives = tuple(x + (y - x) * share for x, y in zip(a.objectives, b.objectives, strict=True))
     mean = Trained(state, objectives, n, max(a.n_steps, b.n_steps))
-    return parcel(mean, bytes_of(state), moved)
+    return tracked(mean, bytes_of(state), moved)

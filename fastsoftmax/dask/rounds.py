@@ -17,7 +17,7 @@ from .cluster import here
 # The origin of what no worker has made.
 CLIENT = "client"
 
-# Weights to start from are a part of each task, by way of the scheduler, where they have at most so many
+# Weights to start from are a part of each task, by way of the scheduler, where they have at most that many
 # bytes for all workers. Larger ones are what a task before them returns, for all to fetch: a step more.
 BYTES_OF_STARTS = 1 << 20
 
@@ -41,7 +41,7 @@ class Round(NamedTuple):
 
 
 @dataclass
-class Parcel:
+class TrackedMessage:
     """Weights, a gradient or sums, and where they come from: who gets them from elsewhere counts bytes."""
 
     value: Any
@@ -55,12 +55,12 @@ class Parcel:
 
 
 # By which the scheduler chooses where the next task runs.
-sizeof.register(Parcel, lambda sent: sent.nbytes)
+sizeof.register(TrackedMessage, lambda sent: sent.nbytes)
 
 
-def parcel(value: Any, nbytes: int, moved: int) -> Parcel:
+def tracked(value: Any, nbytes: int, moved: int) -> TrackedMessage:
     """Return one that comes from here."""
-    return Parcel(value, nbytes, here(), moved)
+    return TrackedMessage(value, nbytes, here(), moved)
 
 
 def bytes_of(state: State) -> int:

@@ -47,7 +47,7 @@ class Share(NamedTuple):
     seed: int
 
 
-class Problem(NamedTuple):
+class TrainingContext(NamedTuple):
     """What all partitions together say, and one needs to know to train."""
 
     classes: NDArray[Any]
@@ -114,53 +114,53 @@ def _in_order_of(X: Any, name: str, values: Any) -> Any:
     )
 
 
-def samples_of(rows: Rows, problem: Problem) -> TrainingSet:
+def samples_of(rows: Rows, context: TrainingContext) -> TrainingSet:
     """Return what is trained on; `rows` of it are those that count, and may be none."""
-    return split_of(rows, problem)[0]
+    return split_of(rows, context)[0]
 
 
-def split_of(rows: Rows, problem: Problem) -> tuple[TrainingSet, Scored]:
+def split_of(rows: Rows, context: TrainingContext) -> tuple[TrainingSet, Scored]:
     """Return what is trained on, and what is scored with."""
-    targets = targets_in(rows, problem)
+    targets = targets_in(rows, context)
     weights, trained = None, targets.rows
-    if targets.weights is not None or problem.label_smoothing:
-        weights = TargetWeights(targets.weights, None, problem.label_smoothing)
+    if targets.weights is not None or context.label_smoothing:
+        weights = TargetWeights(targets.weights, None, context.label_smoothing)
     scored = np.zeros(0, np.int64)
-    if problem.held_out is not None:
-        random = np.random.default_rng([problem.held_out.seed, rows.number])
+    if context.held_out is not None:
+        random = np.random.default_rng([context.held_out.seed, rows.number])
         with suppress(ValueError):  # too few rows: all are trained on
-            trained, scored = hold_out(targets, problem.held_out.fraction, len(rows), random)
-    samples = TrainingSet(rows.X, targets.values, weights, trained, problem.units)
+            trained, scored = hold_out(targets, context.held_out.fraction, len(rows), random)
+    samples = TrainingSet(rows.X, targets.values, weights, trained, context.units)
     return samples, Scored(rows.X, targets.given, targets.of_samples, scored)
 
 
-def targets_in(rows: Rows, problem: Problem) -> Targets:
+def targets_in(rows: Rows, context: TrainingContext) -> Targets:
     """Return targets and weights of a partition, in the terms of all of them."""
     with named(rows.number):
-        if not _some_count(rows, problem):
-            return _of_no_rows(rows, problem)
+        if not _some_count(rows, context):
+            return _of_no_rows(rows, context)
         return targets_of(
-            *(rows.y, len(rows), problem.dtype, rows.weights, problem.class_weight),
-            *(problem.classes, problem.mean_weight),
+            *(rows.y, len(rows), context.dtype, rows.weights, context.class_weight),
+            *(context.classes, context.mean_weight),
         )
 
 
-def _some_count(rows: Rows, problem: Problem) -> bool:
+def _some_count(rows: Rows, context: TrainingContext) -> bool:
     counted = slice(None) if rows.weights is None else rows.weights > 0
     y = np.asarray(rows.y)[counted]
-    if problem.class_weight is None or not len(y) or is_soft(y):
+    if context.class_weight is None or not len(y) or is_soft(y):
         return bool(len(y))
-    places = encode(find_classes(y), problem.classes)
-    return bool((np.array([*problem.class_weight.values()])[places] > 0).any())
+    places = encode(find_classes(y), context.classes)
+    return bool((np.array([*context.class_weight.values()])[places] > 0).any())
 
 
-def _of_no_rows(rows: Rows, problem: Problem) -> Targets:
+def _of_no_rows(rows: Rows, context: TrainingContext) -> Targets:
     values: NDArray[Any] = np.zeros(len(rows), np.int64)
     if is_soft(rows.y):
-        values = np.zeros((len(rows), len(problem.classes)), problem.dtype)
+        values = np.zeros((len(rows), len(context.classes)), context.dtype)
     none = np.zeros(0, np.int64)
     weights = None if rows.weights is None else np.zeros(len(rows))
-    return Targets(problem.classes, values, weights, none, problem.mean_weight, weights, values)
+    return Targets(context.classes, values, weights, none, context.mean_weight, weights, values)
 
 
 class named:  # noqa: N801 - used as a function is

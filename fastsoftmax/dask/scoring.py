@@ -13,7 +13,7 @@ from ..training import prediction
 from .cluster import Cluster, threads_here
 from .groups import over_scored
 from .partitions import Collection
-from .rows import Problem, Scored, named, rows_of
+from .rows import Scored, TrainingContext, named, rows_of
 
 
 def accuracy(model: Any, cluster: Cluster, collection: Collection) -> float:
@@ -39,7 +39,7 @@ def accuracy(model: Any, cluster: Cluster, collection: Collection) -> float:
 
 def hits_of(
     source: Any,
-    problem: Problem,
+    context: TrainingContext,
     coef: FloatArray,
     intercept: FloatArray,
     backend: str,
@@ -59,7 +59,7 @@ def hits_of(
             mass = float(scored.weights[scored.rows].sum())
         return float(share[0]) * mass, mass
 
-    return over_scored(source, problem, of)
+    return over_scored(source, context, of)
 
 
 def _hits(index: int, model: Any, X: Any, y: Any, sample_weight: Any = None) -> tuple[float, float]:

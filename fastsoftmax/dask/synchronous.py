@@ -22,26 +22,26 @@ from ..training.epoch import Sampling, TrainingSet, check_rows, data_of, mean_ov
 from ..training.gradient_sums import GradientSum, objective_of_step, stepped_by, sum_over_rows
 from ..training.state import with_sums
 from .cluster import Cluster, threads_here
+from .dataset_statistics import DatasetStatistics
 from .groups import Group, over_samples
 from .rounds import (
     BYTES_OF_STARTS,
     CLIENT,
-    Parcel,
     Round,
+    TrackedMessage,
     Training,
     bytes_of,
-    parcel,
     rates_of_epoch,
+    tracked,
 )
-from .rows import Problem, named
-from .survey import Survey
+from .rows import TrainingContext, named
 from .tree import root, summed
 
 # Steps that are submitted at once.
 _STEPS_OF_A_BLOCK = 100
 
 
-class Walk(NamedTuple):
+class SGDProgress(NamedTuple):
     """Weights on their way, and the objectives of the steps so far; the last one not finite ends it."""
 
     state: State
@@ -71,7 +71,7 @@ class Plan(NamedTuple):
 def synchronous_round(
     cluster: Cluster,
     groups: list[Group],
-    survey: Survey,
+    statistics: DatasetStatistics,
     training: Training,
     state: State,
     schedule: Schedule,
@@ -86,7 +86,7 @@ def synchronous_round(
     ClusterError, ValueError
         If the cluster fails, or a row is not finite.
     """
-    n_samples = survey.n_samples
+    n_samples = statistics.n_samples
     size, n_steps = (
         min(training.sampling.batch_size, n_samples),
         training.sampling.n_steps(n_samples),
@@ -94,7 +94,7 @@ def synchronous_round(
     rates = rates_of_epoch(schedule, epoch, n_steps)
     plans = [
         cluster.submit(
-            _plan_of, group.indices, survey, training.sampling, random, worker=group.worker
+            _plan_of, group.indices, statistics, training.sampling, random, worker=group.worker
         )
         for group in groups
     ]
@@ -106,14 +106,14 @@ def synchronous_round(
         steps = range(start, stop)
         if start >= first_averaged:
             state = with_sums(state)
-        walk = Parcel(Walk(state, ()), bytes_of(state), CLIENT, 0)
-        if len(groups) * walk.nbytes > BYTES_OF_STARTS:
-            walk = cluster.submit(_start, state)
+        progress = TrackedMessage(SGDProgress(state, ()), bytes_of(state), CLIENT, 0)
+        if len(groups) * progress.nbytes > BYTES_OF_STARTS:
+            progress = cluster.submit(_start, state)
         for step in steps:
             sums = [
                 cluster.submit(
-                    *(_gradients, group.source, plan, step, walk, survey.problem, training),
-                    *(len(survey.n_counted),),
+                    *(_gradients, group.source, plan, step, progress, statistics.context, training),
+                    *(len(statistics.n_counted),),
                     worker=group.worker,
                 )
                 for group, plan in zip(groups, plans, strict=True)
@@ -121,15 +121,15 @@ def synchronous_round(
             while len(sums) > 2:
                 pairs = [sums[i : i + 2] for i in range(0, len(sums), 2)]
                 sums = [
-                    cluster.submit(_joined, len(survey.n_counted), *pair)
+                    cluster.submit(_joined, len(statistics.n_counted), *pair)
                     if len(pair) > 1
                     else pair[0]
                     for pair in pairs
                 ]
-            walk = cluster.submit(
-                _take_step, len(survey.n_counted), walk, training.rule, rates[step], *sums
+            progress = cluster.submit(
+                _take_step, len(statistics.n_counted), progress, training.rule, rates[step], *sums
             )
-        done: Parcel = cluster.result(walk)
+        done: TrackedMessage = cluster.result(progress)
         state, moved = done.value.state, moved + done.moved + bytes_of(done.value.state)
         objectives += done.value.objectives
         if done.value.has_ended:
@@ -146,14 +146,17 @@ def synchronous_round(
 
 
 def _plan_of(
-    indices: list[int], survey: Survey, sampling: Sampling, random: np.random.Generator
+    indices: list[int],
+    statistics: DatasetStatistics,
+    sampling: Sampling,
+    random: np.random.Generator,
 ) -> Plan:
-    n, random = survey.n_samples, deepcopy(random)
+    n, random = statistics.n_samples, deepcopy(random)
     size, n_steps = min(sampling.batch_size, n), sampling.n_steps(n)
     # Without an order to draw, nothing is as long as all rows together.
     in_order = not sampling.replacement and (n_steps == 1 or sampling.shuffle is False)
-    order = None if in_order else sampling.order(n, survey.bytes_of_row, random)
-    plan, firsts, ends = Plan({}, {}, random), survey.firsts, np.cumsum(survey.n_counted)
+    order = None if in_order else sampling.order(n, statistics.bytes_of_row, random)
+    plan, firsts, ends = Plan({}, {}, random), statistics.firsts, np.cumsum(statistics.n_counted)
     if order is not None:
         # Partitions of a worker mostly follow each other: what is of none is looked at once, not for each.
         places = np.flatnonzero((order >= firsts[indices[0]]) & (order < ends[indices[-1]]))
@@ -174,24 +177,24 @@ def _generator_after(plan: Plan) -> np.random.Generator:
     return plan.random
 
 
-def _start(state: State) -> Parcel:
+def _start(state: State) -> TrackedMessage:
     # From the client to here.
-    return parcel(Walk(state, ()), bytes_of(state), bytes_of(state))
+    return tracked(SGDProgress(state, ()), bytes_of(state), bytes_of(state))
 
 
 def _gradients(
     source: Any,
     plan: Plan,
     step: int,
-    walk: Parcel,
-    problem: Problem,
+    progress: TrackedMessage,
+    context: TrainingContext,
     training: Training,
     n_leaves: int,
-) -> Parcel:
+) -> TrackedMessage:
     """Sum over the rows that are here of a minibatch."""
-    if walk.value.has_ended:
-        return parcel({}, 0, 0)
-    state, backend = walk.value.state, get_backend(training.backend)
+    if progress.value.has_ended:
+        return tracked({}, 0, 0)
+    state, backend = progress.value.state, get_backend(training.backend)
     n_threads = threads_here(training.n_threads)
     nodes: dict[tuple[int, int], GradientSum | None] = {}
 
@@ -206,26 +209,28 @@ def _gradients(
                 with named(index):
                     check_rows(samples.X, np.array([invalid]), state.coef.dtype)
 
-    over_samples(source, problem, add)
-    return _parcel_of(summed(nodes, n_leaves), walk.received())
+    over_samples(source, context, add)
+    return _message_of(summed(nodes, n_leaves), progress.received())
 
 
-def _joined(n_leaves: int, *sums: Parcel) -> Parcel:
+def _joined(n_leaves: int, *sums: TrackedMessage) -> TrackedMessage:
     nodes = {place: value for each in sums for place, value in each.value.items()}
-    return _parcel_of(summed(nodes, n_leaves), sum(each.moved + each.received() for each in sums))
+    return _message_of(summed(nodes, n_leaves), sum(each.moved + each.received() for each in sums))
 
 
-def _parcel_of(nodes: dict[tuple[int, int], GradientSum | None], moved: int) -> Parcel:
-    return parcel(nodes, sum(each.nbytes for each in nodes.values() if each is not None), moved)
+def _message_of(nodes: dict[tuple[int, int], GradientSum | None], moved: int) -> TrackedMessage:
+    return tracked(nodes, sum(each.nbytes for each in nodes.values() if each is not None), moved)
 
 
-def _take_step(n_leaves: int, walk: Parcel, rule: Rule, rate: float, *sums: Parcel) -> Parcel:
-    moved = walk.moved + sum(each.moved + each.received() for each in sums)
-    if walk.origin == CLIENT:  # else who runs this has had the weights for its own sum
-        moved += walk.nbytes
-    state, objectives = walk.value
-    if walk.value.has_ended:
-        return parcel(walk.value, bytes_of(state), moved)
+def _take_step(
+    n_leaves: int, progress: TrackedMessage, rule: Rule, rate: float, *sums: TrackedMessage
+) -> TrackedMessage:
+    moved = progress.moved + sum(each.moved + each.received() for each in sums)
+    if progress.origin == CLIENT:  # else who runs this has had the weights for its own sum
+        moved += progress.nbytes
+    state, objectives = progress.value
+    if progress.value.has_ended:
+        return tracked(progress.value, bytes_of(state), moved)
     nodes = {place: value for each in sums for place, value in each.value.items()}
     gradient = root(summed(nodes, n_leaves))
     assert gradient is not None  # a minibatch has rows
@@ -233,4 +238,4 @@ def _take_step(n_leaves: int, walk: Parcel, rule: Rule, rate: float, *sums: Parc
         objective = objective_of_step(state, gradient, rule)
         if np.isfinite(objective):
             state = stepped_by(state, gradient, rule, rate)
-    return parcel(Walk(state, (*objectives, objective)), bytes_of(state), moved)
+    return tracked(SGDProgress(state, (*objectives, objective)), bytes_of(state), moved)

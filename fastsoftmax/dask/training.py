@@ -1,4 +1,4 @@
-"""A fit on a cluster: the survey, then the training loop of every fit, over rounds in place of epochs."""
+"""A fit on a cluster: statistics of all rows, then the loop of every fit, over rounds instead of epochs."""
 
 from __future__ import annotations
 
@@ -20,6 +20,18 @@ from ..training.problem import Problem, with_step_size
 from ..training.standardization import OUT_OF_RANGE, Standardization, from_moments
 from ..training.step_size import Squares, from_curvature, joined, largest_eigenvalue, positions
 from .cluster import Cluster
+from .dataset_statistics import (
+    DatasetStatistics,
+    Look,
+    count,
+    count_split,
+    find_heaviest,
+    heaviest_of,
+    look_at_rows,
+    multiply,
+    statistics_of,
+    sum_moments,
+)
 from .groups import (
     Group,
     Reading,
@@ -34,18 +46,6 @@ from .partitions import Collection
 from .rounds import Round, Training
 from .rows import Share
 from .scoring import hits_of
-from .survey import (
-    Look,
-    Survey,
-    count,
-    count_split,
-    find_heaviest,
-    heaviest_of,
-    look_at_rows,
-    multiply,
-    sum_moments,
-    survey_of,
-)
 from .synchronous import synchronous_round
 from .tree import root, summed
 
@@ -64,18 +64,18 @@ class Method:
 
 
 @dataclass
-class Everything:
+class DistributedDataset:
     """All rows, wherever they are: what `TrainingRun` knows of its samples."""
 
     cluster: Cluster
     reading: Reading | None  # None where the rows are held
     groups: list[Group]
-    survey: Survey
+    statistics: DatasetStatistics
     units: Standardization | None = None
     step_size: float | None = None  # as found, if it was to be
 
     def __len__(self) -> int:
-        return self.survey.n_samples
+        return self.statistics.n_samples
 
     def at_hand(self) -> list[Group]:
         """Return the groups for the workers that there are now."""
@@ -91,7 +91,7 @@ class Everything:
         if intercept is None:
             intercept = np.zeros(len(coef), coef.dtype)
         groups = self.at_hand()
-        args = self.survey.problem, coef, intercept, backend, method.n_threads
+        args = self.statistics.context, coef, intercept, backend, method.n_threads
         hits, mass = np.sum(_gathered(self.cluster, hits_of, groups, *args), axis=0)
         return float(hits / mass), len(groups) * (coef.nbytes + intercept.nbytes)
 
@@ -107,14 +107,14 @@ class DistributedRun(TrainingRun):
 
     def epoch(self) -> float:
         """Run a round, and return the objective of its last epoch; `keep` takes its weights."""
-        everything: Any = self.problem.samples
+        dataset: Any = self.problem.samples
         config = self.problem.config
         done = len(self.curve)
         training = Training(
             config.backend.name, config.rule, config.sampling, self.method.n_threads
         )
         try:
-            common = (everything.cluster, everything.at_hand(), everything.survey, training)
+            common = (dataset.cluster, dataset.at_hand(), dataset.statistics, training)
             if self.method.algorithm == "local":
                 n_epochs = min(self.method.local_epochs, config.max_iter - done)
                 round_ = local_round(
@@ -136,21 +136,21 @@ class DistributedRun(TrainingRun):
         assert self.last is not None
         self.state, self.average = self.last.state, self.next_average
         check_weights(self.weights(), self.last.n_steps - 1, self.schedule)
-        everything: Any = self.problem.samples
-        self.bytes_moved.append(self.last.bytes_moved + everything.cluster.take_bytes_sent())
+        dataset: Any = self.problem.samples
+        self.bytes_moved.append(self.last.bytes_moved + dataset.cluster.take_bytes_sent())
         self.n_steps += self.last.n_steps
         self.curve += self.last.objectives
         if self.problem.config.validation_fraction is not None:
-            score, moved = everything.score(
+            score, moved = dataset.score(
                 *self.weights(), self.problem.config.backend.name, self.method
             )
             self.scores.append(score)
             self.bytes_moved[-1] += moved
 
     def norm_of_rows(self) -> float:
-        """Return the same, which the survey has found."""
-        everything: Any = self.problem.samples
-        norm: float = everything.survey.norm_of_rows
+        """Return the same, as found in the pass that counts rows."""
+        dataset: Any = self.problem.samples
+        norm: float = dataset.statistics.norm_of_rows
         return norm
 
     @property
@@ -165,7 +165,7 @@ class DistributedRun(TrainingRun):
         return max(self.last.n_steps // len(self.last.objectives), 1)
 
 
-def everything_of(
+def dataset_of(
     collection: Collection,
     cluster: Cluster,
     config: TrainingConfig,
@@ -173,11 +173,11 @@ def everything_of(
     seed: int,
     known: NDArray[Any] | None = None,
     grows: bool = False,
-) -> Everything:
+) -> DistributedDataset:
     """Find out what there is to know of all rows, and have them held where they are to be.
 
     The seed is that of the rows that are held out to score with. For the classes that are known, and for
-    growing, see `survey_of`.
+    growing, see `statistics_of`.
 
     Raises
     ------
@@ -200,10 +200,10 @@ def everything_of(
         counts = _gathered(cluster, count, groups)
     if holds:  # before the first round
         cluster.take_bytes_sent()
-    survey = survey_of(counts, config.class_weight, config.label_smoothing, known, grows)
-    everything = Everything(cluster, None if holds else reading, groups, survey)
+    statistics = statistics_of(counts, config.class_weight, config.label_smoothing, known, grows)
+    dataset = DistributedDataset(cluster, None if holds else reading, groups, statistics)
     reads_often = method.algorithm == "synchronous" and (
-        config.sampling.n_steps(survey.n_samples) > 1
+        config.sampling.n_steps(statistics.n_samples) > 1
     )
     if reads_often and not holds:
         why = (
@@ -213,26 +213,26 @@ def everything_of(
         )
         raise ValueError(
             f'X: {why}, and algorithm="synchronous" would read it once a step: take batch_size=len(X) '
-            f'(it is {survey.n_samples}), which is one step an epoch, or algorithm="local"'
+            f'(it is {statistics.n_samples}), which is one step an epoch, or algorithm="local"'
         )
     if config.validation_fraction is not None:
-        _hold_out(everything, config.validation_fraction, seed)
+        _hold_out(dataset, config.validation_fraction, seed)
     if config.standardize:
-        _standardize(everything, config, method)
+        _standardize(dataset, config, method)
     if config.finds_step_size:
-        everything.step_size = _find_step_size(everything, config)
-    everything.groups = [prepared(group, everything.survey.problem, cluster) for group in groups]
-    cluster.wait([group.source for group in everything.groups if group.is_held])
-    return everything
+        dataset.step_size = _find_step_size(dataset, config)
+    dataset.groups = [prepared(group, dataset.statistics.context, cluster) for group in groups]
+    cluster.wait([group.source for group in dataset.groups if group.is_held])
+    return dataset
 
 
-def problem_over(everything: Everything, config: TrainingConfig) -> Problem:
+def problem_over(dataset: DistributedDataset, config: TrainingConfig) -> Problem:
     """Return what is trained on as a local fit has it."""
-    common, n_samples = everything.survey.problem, everything.survey.n_samples
+    common, n_samples = dataset.statistics.context, dataset.statistics.n_samples
     schedule, sizes = config.schedule, None
-    if everything.step_size is not None:
-        schedule, sizes = with_step_size(schedule, everything.step_size, n_samples, None)
-    return Problem(config, everything, common.classes, common.mean_weight, schedule, sizes)
+    if dataset.step_size is not None:
+        schedule, sizes = with_step_size(schedule, dataset.step_size, n_samples, None)
+    return Problem(config, dataset, common.classes, common.mean_weight, schedule, sizes)
 
 
 def _holds(
@@ -261,43 +261,43 @@ def _gathered(cluster: Cluster, function: Any, groups: list[Group], *args: Any) 
     return [each for found in cluster.results(futures) for each in found]
 
 
-def _hold_out(everything: Everything, fraction: float, seed: int) -> None:
-    survey, groups = everything.survey, everything.groups
-    problem = survey.problem._replace(held_out=Share(fraction, seed))
-    n_counted, n_held_out = np.zeros_like(survey.n_counted), 0
-    for number, n_trained, n_scored in _gathered(everything.cluster, count_split, groups, problem):
+def _hold_out(dataset: DistributedDataset, fraction: float, seed: int) -> None:
+    statistics, groups = dataset.statistics, dataset.groups
+    context = statistics.context._replace(held_out=Share(fraction, seed))
+    n_counted, n_held_out = np.zeros_like(statistics.n_counted), 0
+    for number, n_trained, n_scored in _gathered(dataset.cluster, count_split, groups, context):
         n_counted[number] = n_trained
         n_held_out += n_scored
     if not n_held_out:
         raise ValueError(
             f"validation_fraction: {fraction:g} of the rows of a partition leaves none to score with in any"
         )
-    everything.survey = survey._replace(problem=problem, n_counted=n_counted)
+    dataset.statistics = statistics._replace(context=context, n_counted=n_counted)
 
 
-def _standardize(everything: Everything, config: TrainingConfig, method: Method) -> None:
-    survey, cluster, groups = everything.survey, everything.cluster, everything.groups
-    n_leaves = len(survey.n_counted)
-    args = survey.problem, config.backend.name, method.n_threads, n_leaves
+def _standardize(dataset: DistributedDataset, config: TrainingConfig, method: Method) -> None:
+    statistics, cluster, groups = dataset.statistics, dataset.cluster, dataset.groups
+    n_leaves = len(statistics.n_counted)
+    args = statistics.context, config.backend.name, method.n_threads, n_leaves
     tasks = [
         cluster.submit(sum_moments, group.source, *args, worker=group.worker) for group in groups
     ]
     moments = root(summed(_all_of(cluster.results(tasks)), n_leaves))
-    units = from_moments(moments, survey.problem.dtype, not survey.is_sparse)
+    units = from_moments(moments, statistics.context.dtype, not statistics.is_sparse)
     if units is None:
         raise ValueError(OUT_OF_RANGE)
-    everything.units = units
-    everything.survey = survey._replace(problem=survey.problem._replace(units=units))
+    dataset.units = units
+    dataset.statistics = statistics._replace(context=statistics.context._replace(units=units))
 
 
-def _find_step_size(everything: Everything, config: TrainingConfig) -> float:
-    survey, cluster, groups = everything.survey, everything.cluster, everything.groups
-    at = positions(survey.n_samples, survey.n_features)
+def _find_step_size(dataset: DistributedDataset, config: TrainingConfig) -> float:
+    statistics, cluster, groups = dataset.statistics, dataset.cluster, dataset.groups
+    at = positions(statistics.n_samples, statistics.n_features)
     n = len(at.looked_at)
-    if survey.is_weighted and n < survey.n_samples:
-        heavy = _gathered(cluster, find_heaviest, groups, survey.problem, survey.firsts, n)
+    if statistics.is_weighted and n < statistics.n_samples:
+        heavy = _gathered(cluster, find_heaviest, groups, statistics.context, statistics.firsts, n)
         at = at._replace(heaviest=heaviest_of(heavy, n).places)
-    args = survey.problem, config.fit_intercept, survey.firsts, at
+    args = statistics.context, config.fit_intercept, statistics.firsts, at
     looks = [
         cluster.submit(look_at_rows, group.source, *args, worker=group.worker) for group in groups
     ]
@@ -312,16 +312,16 @@ def _find_step_size(everything: Everything, config: TrainingConfig) -> float:
 
     seen = of_all(_numbers_of)
     squares, masses = zip(*(seen[number] for number in sorted(seen)), strict=True)
-    n_leaves = len(survey.n_counted)
+    n_leaves = len(statistics.n_counted)
 
     def product(v: Any, offset: float) -> tuple[Any, float]:
         total = root(summed(of_all(multiply, v, offset, n_leaves), n_leaves))
         return total[:-1], float(total[-1])
 
     intercept = config.fit_intercept
-    steepest = largest_eigenvalue(product, survey.n_features, sum(masses), intercept)
+    steepest = largest_eigenvalue(product, statistics.n_features, sum(masses), intercept)
     return from_curvature(
-        *(survey.n_samples, config.sampling.batch_size, config.sampling.replacement),
+        *(statistics.n_samples, config.sampling.batch_size, config.sampling.replacement),
         *(joined(list(squares)), steepest, config.rule.l2),
     )
 

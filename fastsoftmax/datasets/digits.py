@@ -12,9 +12,10 @@ from .dataset import Dataset, as_float_dtype
 def load_digits(
     test_size: float = 0.25, dtype: DTypeLike = np.float32, random_state: int = 0
 ) -> Dataset:
-    """Return the 1797 images of handwritten digits, of 8 x 8 pixels, split for training and testing. The
-    pixels, whole numbers from 0 to 16, are divided by 16. The split is stratified: it has the same share
-    of each digit. Nothing is downloaded.
+    """Return the 1797 images of handwritten digits, of 8 x 8 pixels, split for training and testing.
+
+    The pixels, whole numbers from 0 to 16, are divided by 16. The split is stratified: it has the same
+    share of each digit. Nothing is downloaded.
 
     Parameters
     ----------

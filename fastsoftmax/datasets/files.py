@@ -18,7 +18,7 @@ _PROMISES = {".gz": "gzip", ".tgz": "gzip", ".bz2": "bzip2"}
 _OF_PARSERS = (None, errno.EINVAL)
 
 # Names in a message.
-_MOST_LISTED = 10
+_MAX_LISTED = 10
 
 # Bytes that are decompressed per block.
 _CHUNK_BYTES = 1 << 20
@@ -38,8 +38,8 @@ def printable(text: str) -> str:
 
 def listed(names: Sequence[str]) -> str:
     """Return the first names, and the last one if there are more, for a message."""
-    more = [f"... {names[-1]}"] if len(names) > _MOST_LISTED else []
-    return printable(", ".join([*names[:_MOST_LISTED], *more]))
+    more = [f"... {names[-1]}"] if len(names) > _MAX_LISTED else []
+    return printable(", ".join([*names[:_MAX_LISTED], *more]))
 
 
 def as_path(name: str, path: object) -> Path:

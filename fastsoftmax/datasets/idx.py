@@ -1,5 +1,6 @@
-"""IDX, the format of MNIST and similar data sets: a file of images and another of labels, plain or
-compressed.
+"""IDX, the format of MNIST and similar data sets: a file of images and another of labels.
+
+Either may be compressed.
 
 Bytes 0 and 1 are 0, byte 2 is the type of the numbers, byte 3 how many dimensions there are. Their
 sizes follow as big-endian 32-bit integers, then the numbers, the last index varying fastest.
@@ -27,7 +28,7 @@ from .files import (
 from .shapes import as_labels, as_rows
 
 _DTYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
-_MOST_DIMENSIONS = 4  # samples, height, width, channels
+_MAX_DIMENSIONS = 4  # samples, height, width, channels
 
 # The names of MNIST's files begin like this.
 SPLITS = {"train": "train", "test": "t10k"}
@@ -89,11 +90,11 @@ def _header(path: Path, stream: IO[bytes]) -> tuple[np.dtype[Any], tuple[int, ..
     magic = stream.read(4)
     n_dimensions = magic[3] if len(magic) == 4 else 0
     known = magic[:2] == b"\0\0" and magic[2:3] and magic[2] in _DTYPES
-    if not known or not 1 <= n_dimensions <= _MOST_DIMENSIONS:
+    if not known or not 1 <= n_dimensions <= _MAX_DIMENSIONS:
         raise UnreadableFile(
             path,
             f"expected an IDX file, which begins with two zeros, a type ({', '.join(map(hex, _DTYPES))}) "
-            f"and 1 to {_MOST_DIMENSIONS} dimensions, got the bytes {magic.hex(' ')}",
+            f"and 1 to {_MAX_DIMENSIONS} dimensions, got the bytes {magic.hex(' ')}",
         )
     sizes = stream.read(4 * n_dimensions)
     if len(sizes) < 4 * n_dimensions:

@@ -51,7 +51,7 @@ _CLASSES = {
     15: "u8",
 }
 _IS_COMPLEX = 0x0800
-_MOST_DIMENSIONS = 8
+_MAX_DIMENSIONS = 8
 
 
 def read_matlab(path: Path, names: Collection[str]) -> dict[str, NDArray[Any]]:
@@ -144,7 +144,7 @@ def _array(
         stored.kind == "V"
         or min(shape) < 0
         or expected != len(data)
-        or len(shape) > _MOST_DIMENSIONS
+        or len(shape) > _MAX_DIMENSIONS
     ):
         raise _damaged(path, f"{name} of shape {shape}, type {kind} and {len(data)} bytes")
     with reported(path, WHAT, ValueError):  # sizes next to a 0 may exceed NumPy's limits

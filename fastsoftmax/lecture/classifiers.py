@@ -296,6 +296,6 @@ class LinearSoftmaxClassifier(LinearModel):
 
 
 def _npy(fname: str | PathLike[str]) -> Path:
-    """The path that `numpy.save` writes to."""
+    """Return the path that `numpy.save` writes to."""
     name = fspath(fname)
     return Path(name if name.endswith(".npy") else name + ".npy")

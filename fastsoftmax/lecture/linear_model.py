@@ -16,7 +16,7 @@ from .losses import as_labels, as_matrix
 
 Loss = Callable[[NDArray[Any], NDArray[Any], float], tuple[float, FloatArray]]
 
-# Scores are computed by so many rows at a time, so that an X of another dtype is never copied whole.
+# Scores are computed by that many rows at a time, so that an X of another dtype is never copied whole.
 _ROWS_AT_A_TIME = 1024
 
 
@@ -124,7 +124,7 @@ class LinearModel:
 def _loss_of_rows(
     loss: Loss, X: NDArray[Any], y: NDArray[Any], rows: NDArray[np.int64], W: FloatArray, reg: float
 ) -> tuple[float, FloatArray]:
-    """The loss of a minibatch; +inf where the scores overflow, which the loss core refuses."""
+    """Return the loss of a minibatch; +inf if the scores overflow, which the loss core refuses."""
     minibatch = X[rows]
     try:
         return loss(minibatch, y[rows], reg)

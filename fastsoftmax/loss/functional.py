@@ -14,7 +14,7 @@ from .._arrays import validation
 from .._arrays.memory_mapping import may_share
 from .._arrays.threads import resolve_n_threads
 from .._arrays.validation import FloatArray
-from ..backends import TargetWeights, get_backend, in_default_float_state, shortcuts_of
+from ..backends import TargetWeights, fast_paths_of, get_backend, in_default_float_state
 from .options import LossOptions, Objective, objective_of
 
 Axis = int | tuple[int, ...] | None
@@ -296,7 +296,7 @@ def softmax_cross_entropy(
     >>> dlogits
     array([[ 0.5, -0.5]])
     """
-    shortcuts = None
+    fast_paths = None
     # Inlined: one more function call would add a tenth to the time of a small call.
     if (
         sample_weight is None
@@ -307,9 +307,9 @@ def softmax_cross_entropy(
         and type(reduction) is str
         and reduction == "mean"
     ):
-        shortcuts = shortcuts_of(backend)
-    if shortcuts is not None:
-        usual = shortcuts.mean_cross_entropy(logits, targets, out, n_threads)
+        fast_paths = fast_paths_of(backend)
+    if fast_paths is not None:
+        usual = fast_paths.mean_cross_entropy(logits, targets, out, n_threads)
         if usual is not None:
             loss, dlogits, invalid = usual
             if invalid >= 0:
@@ -329,7 +329,7 @@ def _softmax_cross_entropy(
     backend: str,
     n_threads: int | None,
 ) -> tuple[Any, FloatArray]:
-    """The general path of `softmax_cross_entropy`."""
+    """Take the general path of `softmax_cross_entropy`."""
     array = validation.as_array("logits", logits)
     dtype = validation.gradient_dtype(array.dtype)
     rows, leading_shape = _class_rows(_float_logits(array))

@@ -160,7 +160,7 @@ def penalty(
     backend: str = "auto",
     n_threads: int | None = None,
 ) -> tuple[float, FloatArray]:
-    """The lecture's penalty ``R(W) = l2 * sum(W**2) + l1 * sum(|W|)`` and its gradient.
+    """Return the lecture's penalty ``R(W) = l2 * sum(W**2) + l1 * sum(|W|)`` and its gradient.
 
     The gradient is ``2 * l2 * W + l1 * sign(W)``, with 0 as the subgradient at 0.
 

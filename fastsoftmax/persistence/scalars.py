@@ -18,7 +18,7 @@ _PLAIN = (bool, int, float, str, type(None))
 # Labels may be so much narrower than their dtype: bytes a character of theirs, and in any case.
 _BYTES_A_CHARACTER = 64
 _BYTES = 1 << 20
-_MOST_BITS = 4096  # of an integer; Python refuses to read numbers of more than 4300 digits
+_MAX_BITS = 4096  # of an integer; Python refuses to read numbers of more than 4300 digits
 
 
 def as_json(value: Any) -> Any:
@@ -34,7 +34,7 @@ def as_json(value: Any) -> Any:
         if value.dtype.kind in "biufU" and type(plain) in _PLAIN:
             return [dtype[:2] if value.dtype.kind == "U" else dtype, as_json(plain)]
     elif type(value) in _PLAIN:
-        is_long = type(value) is int and value.bit_length() > _MOST_BITS
+        is_long = type(value) is int and value.bit_length() > _MAX_BITS
         if not is_long and (type(value) is not float or math.isfinite(value)):
             return value
     raise TypeError(f"expected a boolean, a finite number or a string, got {value!r}")

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_MOST_CLASSES = 1000  # a cell is then still about a pixel
-_MOST_CHARACTERS = 24  # of a label
+_MAX_CLASSES = 1000  # a cell is then still about a pixel
+_MAX_CHARACTERS = 24  # of a label
 _POINTS_AN_INCH = 72.0
 _BAR = 0.2  # inches, the width of the colour bar
 _SMALLEST_FONT, _LARGEST_FONT = 6.0, 10.0  # points
@@ -76,7 +76,7 @@ def plot_confusion_matrix(
     if not isinstance(normalize, bool | np.bool_):
         raise TypeError(f"normalize: expected True or False, got {normalize!r}")
     classes, counts = _count(y_true, y_pred, labels)
-    names = [shortened(label, _MOST_CHARACTERS) for label in classes]
+    names = [shortened(label, _MAX_CHARACTERS) for label in classes]
     size = _size(names)
     side = size.cell * len(names) / _POINTS_AN_INCH
     room = 0.6 + size.labels / _POINTS_AN_INCH
@@ -110,9 +110,9 @@ def _count(
         classes = joined(find_classes(true, "y_true"), predicted, "y_pred")
     else:
         classes = _as_classes(labels)
-    if len(classes) > _MOST_CLASSES:
+    if len(classes) > _MAX_CLASSES:
         name = "y_true, y_pred" if labels is None else "labels"
-        raise ValueError(f"{name}: expected at most {_MOST_CLASSES} classes, got {len(classes)}")
+        raise ValueError(f"{name}: expected at most {_MAX_CLASSES} classes, got {len(classes)}")
     order = np.argsort(classes)
     rows, columns = (
         order[_places(found, classes[order], name)]

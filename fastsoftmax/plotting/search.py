@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 _BRIGHT = 0.6  # of the colour map, above which black numbers are easier to read
 _INCHES_A_CELL = (0.75, 0.5)
-_MOST_NUMBERS = 400  # cells; with more, numbers would be too small
+_MAX_NUMBERS = 400  # cells; with more, numbers would be too small
 
 
 def plot_search(result: Any) -> Figure:
@@ -60,7 +60,7 @@ def plot_search(result: Any) -> Figure:
     axes.set_title("framed: the best, of equal ones that of the smallest log loss", fontsize=8)
     axes.tick_params(axis="x", rotation=90 if len(regs) > 8 else 0)
     least, most = image.get_clim()
-    if shown.size <= _MOST_NUMBERS:
+    if shown.size <= _MAX_NUMBERS:
         for (i, j), score in np.ndenumerate(shown.filled(np.nan)):
             text = "diverged" if np.isnan(score) else f"{score:.1%}"
             bright = np.isnan(score) or (score - least) > _BRIGHT * (most - least)

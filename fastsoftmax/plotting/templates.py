@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure, FigureBase
 
 _TEMPLATES_A_ROW = 10
-_MOST_TEMPLATES = 100
+_MAX_TEMPLATES = 100
 # Inches: the width of the colour bar, the maximum width of an image, and the gap between images.
 _BAR, _IMAGE, _GAP = 1.0, 2.0, 0.2
 _LINE = 0.17  # inches, the height of a line of text
@@ -138,9 +138,9 @@ def figure_of(templates: Templates, what: str = "weight") -> Figure:
 def as_weights(name: str, coef: ArrayLike) -> NDArray[np.float64]:
     """Return a copy of the weights."""
     weights = as_array(name, coef).astype(np.float64)
-    if weights.ndim != 2 or not 1 <= len(weights) <= _MOST_TEMPLATES:
+    if weights.ndim != 2 or not 1 <= len(weights) <= _MAX_TEMPLATES:
         raise ValueError(
-            f"{name}: expected shape (n_classes, n_features) with 1 to {_MOST_TEMPLATES} classes, "
+            f"{name}: expected shape (n_classes, n_features) with 1 to {_MAX_TEMPLATES} classes, "
             f"got {weights.shape}"
         )
     check_finite(name, weights)

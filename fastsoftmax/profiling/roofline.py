@@ -12,7 +12,7 @@ from ..backends import get_backend
 # Large against the last level of the cache, whose size the system does not always tell.
 BUFFER_BYTES = 1 << 28
 _FIRST_ROUNDS = 1 << 16
-_LEAST_FLOP_OF_A_ROUND = 256
+_MIN_FLOP_OF_A_ROUND = 256
 _SECONDS = 0.03
 REPEATS = 5
 _measured: dict[int, "Peaks"] = {}  # by the number of threads
@@ -30,7 +30,7 @@ class Peaks(NamedTuple):
     by_fewer: tuple[str, ...] = ()
 
     def flops(self, dtype: str) -> float:
-        """The peak of a dtype."""
+        """Return the peak of a dtype."""
         return self.float64 if dtype == "float64" else self.float32
 
     def note(self) -> str | None:
@@ -85,7 +85,7 @@ def _ways(n_threads: int) -> dict[str, Callable[[], float]]:
         is_double = name == "float64"
         # So many rounds that neither the clock nor the start of a thread matters.
         rate = kernels.measure_multiply_adds(is_double, _FIRST_ROUNDS, 1)
-        n_rounds = max(_FIRST_ROUNDS, int(_SECONDS * rate / _LEAST_FLOP_OF_A_ROUND))
+        n_rounds = max(_FIRST_ROUNDS, int(_SECONDS * rate / _MIN_FLOP_OF_A_ROUND))
         ways[name] = partial(kernels.measure_multiply_adds, is_double, n_rounds, n_threads)
     memory = np.ones(BUFFER_BYTES // 4, np.float32)
     for name in ("read", "copy"):

@@ -110,7 +110,7 @@ class Checkpoint:
     tensors: dict[str, NDArray[Any]]
 
     def is_due(self, n_epochs: int) -> bool:
-        """Whether the fit is to be saved after so many epochs."""
+        """Whether the fit is to be saved after that many epochs."""
         return n_epochs % self.every == 0
 
     def save(self, run: Any, is_done: bool) -> None:
@@ -323,7 +323,7 @@ def _check_same(file: Path, saved: Any, expected: dict[str, Any]) -> None:
     if differing:
         raise ValueError(
             f"resume: {file} is the checkpoint of a fit with other {', '.join(differing)}; "
-            "give those, or resume=False to begin anew"
+            "give those, or resume=False to start again"
         )
 
 

@@ -22,19 +22,19 @@ from .averaging import Average
 from .standardization import Standardization
 from .state import with_sums
 
-# Rows that do not lie as the kernels read them are converted by blocks of about so many bytes.
+# Target size of a block of rows that are converted for a backend that cannot read them in place.
 _BLOCK_BYTES = 1 << 22
-# With shuffle="blocks", blocks of about so many bytes of rows come in random order, and the rows of so many
-# of them are mixed.
+# With shuffle="blocks", blocks of about this size come in random order, and the rows of that many
+# consecutive ones are mixed.
 _BYTES_OF_A_BLOCK = 1 << 22
-_BLOCKS_AT_ONCE = 16
-# Weights are added up in their own dtype over so many steps at most, and then in float64.
+_MIXED_BLOCKS = 16
+# Weights are added up in their own dtype over at most that many steps, and then in float64.
 _STEPS_OF_A_SUM = 1024
-# An epoch whose loss is above so many times that of the starting weights has diverged.
-_MOST_LOSS = 10
-# One over a chunk, whose samples may be of new kinds, where its loss is above so many times that of zeros,
-# as a mean over so many samples at least: a single one may be far off.
-_MOST_LOSS_OF_CHUNK = 100
+# An epoch has diverged if its loss is above that many times the loss of the starting weights.
+_MAX_LOSS = 10
+# An epoch over a chunk, whose samples may be of new kinds, has diverged if its loss is above that many
+# times the loss of zero weights, as a mean over at least that many samples: a single one may be far off.
+_MAX_LOSS_OF_CHUNK = 100
 _FEWEST_TO_JUDGE = 32
 
 
@@ -58,7 +58,7 @@ class Sampling(NamedTuple):
             return random.integers(n_samples, size=n_samples)
         if self.shuffle == "blocks":
             rows_of_block = max(1, _BYTES_OF_A_BLOCK // max(1, row_bytes))
-            return permutation_by_blocks(n_samples, rows_of_block, _BLOCKS_AT_ONCE, random)
+            return permutation_by_blocks(n_samples, rows_of_block, _MIXED_BLOCKS, random)
         if self.shuffle:
             return permutation(n_samples, random)
         return np.arange(n_samples)
@@ -278,11 +278,11 @@ def check_progress(objective: float, starting_loss: float, epoch: int, schedule:
     Raises
     ------
     DivergenceError
-        If the objective is above `_MOST_LOSS` times the loss at the start.
+        If the objective is above `_MAX_LOSS` times the loss at the start.
     """
-    if objective > _MOST_LOSS * starting_loss:
+    if objective > _MAX_LOSS * starting_loss:
         raise DivergenceError(
-            f"the loss of epoch {epoch} is {objective:.3g}, more than {_MOST_LOSS} times that of the "
+            f"the loss of epoch {epoch} is {objective:.3g}, more than {_MAX_LOSS} times that of the "
             f"starting weights, {starting_loss:.3g}: {remedy(schedule)}"
         )
 
@@ -293,14 +293,14 @@ def check_chunk(objective: float, loss_of_zeros: float, n_samples: int, schedule
     Raises
     ------
     DivergenceError
-        If it is above `_MOST_LOSS_OF_CHUNK` times that of zeros.
+        If it is above `_MAX_LOSS_OF_CHUNK` times that of zeros.
     """
     share = min(n_samples / _FEWEST_TO_JUDGE, 1)
-    if share * objective > _MOST_LOSS_OF_CHUNK * loss_of_zeros:
+    if share * objective > _MAX_LOSS_OF_CHUNK * loss_of_zeros:
         raise DivergenceError(
             f"the loss of these samples is {objective:.3g}, that of weights of zeros {loss_of_zeros:.3g}: "
             "they are on another scale than those before, or the weights have gone astray in an earlier "
-            f"call, and have to begin anew: {remedy(schedule)}"
+            f"call, and have to start again: {remedy(schedule)}"
         )
 
 

@@ -30,9 +30,9 @@ from ..loss.options import LossOptions, objective_of
 from .config import check_nesterov, uses_subgradient
 from .state import weights_as
 
-# Rows that are converted and looked at at once have about so many bytes.
+# Rows that are converted and looked at at once have about that many bytes.
 _BLOCK_BYTES = 1 << 22
-# And there are so many at least, however long they are: each block adds up as many numbers as weights.
+# And there are that many at least, however long they are: each block adds up as many numbers as weights.
 _FEWEST_ROWS = 32
 
 
@@ -397,7 +397,7 @@ def _sums_of_sparse(
 def _velocity(
     velocity: tuple[FloatArray, FloatArray | None] | None, gradient: GradientSum
 ) -> tuple[FloatArray, FloatArray | None]:
-    """The velocity checked; that of the first step is 0."""
+    """Return the velocity, checked; that of the first step is 0."""
     like = gradient.coef, gradient.intercept
     if velocity is None:
         return np.zeros_like(like[0]), None if like[1] is None else np.zeros_like(like[1])

@@ -22,7 +22,7 @@ from .step_size import root_mean_square
 
 # "adaptive" divides the learning rate by this, until it would be less than a share of the first one.
 _FALL = 5
-_LEAST_SHARE = 1e-3
+_MIN_SHARE = 1e-3
 
 
 @dataclass
@@ -91,6 +91,7 @@ class TrainingRun:
 
     @property
     def steps_of_epoch(self) -> int:
+        """Number of steps of an epoch."""
         return self.problem.config.sampling.n_steps(len(self.problem.samples))
 
     @property
@@ -133,7 +134,7 @@ class TrainingRun:
         """Divide the learning rate, where the schedule has it so, and return whether it did."""
         lower = self.schedule.eta0 / _FALL
         if self.schedule.learning_rate != "adaptive" or (
-            lower < _LEAST_SHARE * self.problem.schedule.eta0
+            lower < _MIN_SHARE * self.problem.schedule.eta0
         ):
             return False
         self.schedule = self.schedule._replace(eta0=lower)

@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._arrays.csr import SparseRows
-from ..backends import State, shortcuts_of
+from ..backends import State, fast_paths_of
 from ..schedules import Schedule
 from .epoch import blocks_of, check_rows, mean_over, order_of
 from .problem import Problem
 
-# The weights of so many bytes are trained at once: with more they are read again in every step.
+# The weights of that many bytes are trained at once: with more they are read again in every step.
 _BYTES_OF_WEIGHTS = 1 << 28
 
 
@@ -26,8 +26,8 @@ class Penalties(NamedTuple):
 
 def models_at_once(problem: Problem, state: State) -> int:
     """Return how many models go together; 1 where the backend or the data have no way for more."""
-    shortcuts = shortcuts_of(problem.config.backend.name)
-    if shortcuts is None or not hasattr(shortcuts, "sgd_epoch_of_models"):
+    fast_paths = fast_paths_of(problem.config.backend.name)
+    if fast_paths is None or not hasattr(fast_paths, "sgd_epoch_of_models"):
         return 1
     if isinstance(problem.samples.X, SparseRows) or problem.config.rule.subgradient:
         return 1
@@ -36,7 +36,7 @@ def models_at_once(problem: Problem, state: State) -> int:
 
 
 def state_of_models(state: State, n_models: int) -> State:
-    """Return the state of so many models that all begin as `state`, their classes one after another."""
+    """Return the state of that many models that all begin as `state`, their classes one after another."""
     return State(
         *(None if array is None else np.concatenate([array] * n_models) for array in state)  # type: ignore[arg-type]
     )
@@ -81,7 +81,7 @@ def epoch_of_models(
         If a row of `X` is not finite; the message names the row.
     """
     config, samples = problem.config, problem.samples
-    backend: Any = shortcuts_of(config.backend.name)
+    backend: Any = fast_paths_of(config.backend.name)
     sampling, dtype = config.sampling, states.coef.dtype
     n_samples = len(samples)
     n_steps, size = sampling.n_steps(n_samples), min(sampling.batch_size, n_samples)

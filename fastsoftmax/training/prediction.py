@@ -18,8 +18,8 @@ from .._arrays.validation import (
 )
 from ..backends import Backend
 
-# Rows that a backend does not read where they lie are converted by blocks of about so many bytes, and of
-# others so many are scored between two looks for a signal.
+# Rows that a backend does not read where they lie are converted by blocks of about that many bytes, and of
+# others that many are scored between two looks for a signal.
 _BLOCK_BYTES = 1 << 22
 _BYTES_AS_THEY_LIE = 1 << 27
 

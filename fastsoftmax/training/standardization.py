@@ -11,11 +11,11 @@ from .._arrays.memory_mapping import release
 from .._arrays.validation import FloatArray, as_native, blocks_of_rows, reads_as, why_row_is_invalid
 from ..backends import Backend
 
-# Rows that the backends do not read where they lie are converted by blocks of about so many bytes.
+# Rows that the backends do not read where they lie are converted by blocks of about that many bytes.
 _BLOCK_BYTES = 1 << 22
 _NUMBERS_AS_THEY_LIE = 1 << 24
 # Values of sparse rows that are summed at once, where there are no more features.
-_VALUES_AT_ONCE = 1 << 18
+_VALUES_PER_BLOCK = 1 << 18
 
 OUT_OF_RANGE = "X: its columns have no standard deviation within the range of numbers; scale X down"
 
@@ -154,7 +154,7 @@ def of_columns(
     The sums are of x - origin, the first row: (origin - mean)**2 is at most n * variance, so that the
     variance has a relative error of at most about n * eps of float64, and that of a constant column
     is exactly 0. Scale is 1 there, and where 1 / scale is no number of `dtype`. Of sparse rows that is the
-    same over their values, and what is not stored is counted in as so many zeros.
+    same over their values, and what is not stored is counted in as that many zeros.
 
     Raises
     ------
@@ -248,7 +248,7 @@ def _sums_of_places(
     origin[columns] = values
     with np.errstate(over="ignore", invalid="ignore"):  # shows in the sums
         # No fewer values than features: sums are made for all of these, in every block.
-        for start, stop in X.blocks(max(_VALUES_AT_ONCE, n_features)):
+        for start, stop in X.blocks(max(_VALUES_PER_BLOCK, n_features)):
             of_row, columns, values = X.places(start, stop)
             if rows is not None:
                 here = counts[start + of_row]

@@ -12,17 +12,17 @@ from .._arrays.csr import SparseRows
 from .._arrays.memory_mapping import release
 from .standardization import Standardization
 
-# Rows that are looked at, evenly spread over all, or as many as have so many numbers, and the numbers of
+# Rows that are looked at, evenly spread over all, or as many as have that many numbers, and the numbers of
 # those that a matrix is made of.
 _ROWS, _FEWEST_ROWS = 4096, 32
 _NUMBERS_LOOKED_AT, _NUMBERS = 1 << 22, 1 << 16
 # Power iteration ends when the eigenvalue grows by less, and is taken for so much more than it has found.
-_MOST_ITERATIONS, _CLOSE, _MARGIN = 20, 0.02, 1.1
+_MAX_ITERATIONS, _CLOSE, _MARGIN = 20, 0.02, 1.1
 # Of that eigenvalue, and of means: the last digits hang on the order of NumPy's sums, and on the C library,
 # which follow the CPU.
 _DIGITS = 6
 # Values of sparse rows that are looked at at once.
-_VALUES_AT_ONCE = 1 << 18
+_VALUES_PER_BLOCK = 1 << 18
 
 
 def step_size(
@@ -262,7 +262,7 @@ def largest_eigenvalue(
     offset, value = float(fit_intercept), 0.0
     with np.errstate(over="ignore", invalid="ignore"):
         size = float(np.sqrt(np.add.reduce(np.square(v)) + offset * offset))
-        for _ in range(_MOST_ITERATIONS):
+        for _ in range(_MAX_ITERATIONS):
             if not (0 < size < np.inf):
                 return size * size  # nothing but zeros, or numbers that have no squares
             v, of_intercept = multiply(v / size, offset / size)
@@ -307,9 +307,9 @@ def _as_trained(
 
 
 def _squares_of_sparse(X: SparseRows, units: Standardization | None) -> NDArray[np.float64]:
-    """The same at the cost of the values stored."""
+    """Return the same at the cost of the values stored."""
     squares = np.zeros(len(X))
-    for start, stop in X.blocks(_VALUES_AT_ONCE):
+    for start, stop in X.blocks(_VALUES_PER_BLOCK):
         rows, columns, x = X.places(start, stop)
         if units is not None:
             x /= units.scale[columns]

@@ -89,7 +89,7 @@ def of_the_lecture(_):
     return lecture.softmax_loss_vectorized(np.full((12, 5), 0.3), X, y, 0.01)
 
 
-# Each returns arrays and numbers, computed on so many threads.
+# Each returns arrays and numbers, computed on that many threads.
 CALLS = {
     "softmax": lambda n: [fs.softmax(LOGITS, n_threads=n)],
     "log_softmax": lambda n: [fs.log_softmax(LOGITS, n_threads=n)],

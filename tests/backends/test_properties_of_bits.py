@@ -47,7 +47,7 @@ def test_threads_change_no_bit_of_the_linear_classifier(problem, n_threads):
 
 @given(trainings(among=("compiled",)), thread_counts, st.sampled_from((1, 10, 40)))
 def test_threads_change_no_bit_of_a_fit(case, n_threads, times):
-    """Also with minibatches of so many samples that threads have something to do."""
+    """Also with minibatches of that many samples that threads have something to do."""
     case = replace(case, n_samples=times * case.n_samples, batch_size=times * case.batch_size)
     for standardize in (False, True):
         how = {"standardize": standardize, "momentum": 0.9 if standardize else 0.0}

@@ -28,7 +28,7 @@ from fastsoftmax.backends import get_backend  # noqa: E402
 # With one thread, and with one that has no equal part of the work. On one machine more make no
 # difference, which test_instruction_sets.py holds.
 N_THREADS = ("1", "3")
-MOST_NAMES = 20
+MAX_NAMES = 20
 
 
 def results(command, path, instruction_set, given, folder):
@@ -59,10 +59,10 @@ def compare(here, there, kind):
         print(f"{kind}: the bits are the same ({len(here)} results)", flush=True)
         return bool(here)
     print(f"{kind}: {len(differing)} of {len(here | there)} results differ:")
-    for name in differing[:MOST_NAMES]:
+    for name in differing[:MAX_NAMES]:
         print(f"  {name}")
-    if len(differing) > MOST_NAMES:
-        print(f"  and {len(differing) - MOST_NAMES} more", flush=True)
+    if len(differing) > MAX_NAMES:
+        print(f"  and {len(differing) - MAX_NAMES} more", flush=True)
     return False
 
 

@@ -13,18 +13,18 @@ extern void *__libc_realloc(void *memory, size_t n_bytes);
 extern void *__libc_memalign(size_t alignment, size_t n_bytes);
 extern void __libc_free(void *memory);
 
-enum { MOST_BLOCKS = 4096 };
+enum { MAX_BLOCKS = 4096 };
 
 static _Thread_local int is_watched; /* the thread that has called system_watch */
 static _Thread_local long n_seen, failing;
 static _Thread_local size_t least_bytes;
 static int (*holds_gil)(void);
 static atomic_int denies_threads, n_denied;
-static _Atomic(void *) blocks[MOST_BLOCKS]; /* aligned ones that nobody has freed */
+static _Atomic(void *) blocks[MAX_BLOCKS]; /* aligned ones that nobody has freed */
 static atomic_int n_blocks;
 
 /* From here on the `n`th allocation of this thread fails, none for 0: aligned ones count, or, unless `least` is 0, the
- * others of so many bytes or more. (Not what NumPy asks for without holding the GIL: where its loops get
+ * others of that many bytes or more. (Not what NumPy asks for without holding the GIL: where its loops get
  * no buffer, they set an error all the same, and crash.) */
 void system_watch(long n, size_t least) {
     if (!holds_gil) *(void **)&holds_gil = dlsym(RTLD_DEFAULT, "PyGILState_Check");
@@ -72,7 +72,7 @@ void *realloc(void *memory, size_t n_bytes) {
 void *aligned_alloc(size_t alignment, size_t n_bytes) {
     if (fails(!least_bytes)) return NULL;
     void *memory = __libc_memalign(alignment, n_bytes);
-    for (int i = 0; memory && i < MOST_BLOCKS; ++i) {
+    for (int i = 0; memory && i < MAX_BLOCKS; ++i) {
         void *none = NULL;
         if (atomic_compare_exchange_strong(&blocks[i], &none, memory)) {
             atomic_fetch_add(&n_blocks, 1);
@@ -83,7 +83,7 @@ void *aligned_alloc(size_t alignment, size_t n_bytes) {
 }
 
 void free(void *memory) {
-    for (int i = 0; memory && atomic_load(&n_blocks) && i < MOST_BLOCKS; ++i) {
+    for (int i = 0; memory && atomic_load(&n_blocks) && i < MAX_BLOCKS; ++i) {
         void *own = memory;
         if (atomic_load_explicit(&blocks[i], memory_order_relaxed) != memory) continue;
         if (atomic_compare_exchange_strong(&blocks[i], &own, NULL)) atomic_fetch_sub(&n_blocks, 1);

@@ -31,10 +31,10 @@ enum { N_THREADS = 6 };
 
 /* ---- Loops ---- */
 
-enum { MOST_CHUNKS = 200, STEPS = 2000 };
+enum { MAX_CHUNKS = 200, STEPS = 2000 };
 
 struct counts {
-    long done[MOST_CHUNKS], sum[MOST_CHUNKS];
+    long done[MAX_CHUNKS], sum[MAX_CHUNKS];
     size_t n_chunks;
 };
 
@@ -57,7 +57,7 @@ static void run_loops(int n_threads) {
     struct pool *pool = pool_begin(n_threads);
     long expected = 0;
     for (int step = 0; step < STEPS; ++step) {
-        counts.n_chunks = 1 + (size_t)(step * 7 % MOST_CHUNKS);
+        counts.n_chunks = 1 + (size_t)(step * 7 % MAX_CHUNKS);
         memset(counts.done, 0, sizeof counts.done);
         pool_for(pool, count, &counts, counts.n_chunks);
         pool_for(pool, sum_all, &counts, counts.n_chunks);

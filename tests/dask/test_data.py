@@ -436,7 +436,7 @@ def test_what_partitions_share_is_computed_once(client, tmp_path, make):
         # A fit releases its results in the client's thread: another one that begins before that takes the
         # mean, which has the same key, as it is. What is run on the scheduler is run after the release.
         client.run_on_scheduler(bool)
-    assert passes == [3, 4]  # the mean, the survey, and every epoch
+    assert passes == [3, 4]  # the mean, the count, and every epoch
 
 
 def minus_mean(frame):
@@ -450,7 +450,7 @@ def as_it_is(frame):
 @pytest.mark.parametrize("make", [local_sgd, synchronous])
 @pytest.mark.parametrize(("change", "n_shared"), [(as_it_is, 0), (minus_mean, 1)])
 def test_how_often_frames_are_read(client, monkeypatch, tmp_path, make, change, n_shared):
-    """What partitions share, and rows that are held: once each; else the survey, and every epoch."""
+    """What partitions share, and rows that are held: once each; else the count, and every epoch."""
     X, y = made_up()
     reads, labels = Reads(tmp_path), cut_frame(pd.Series(y))
     frame = cut_frame(frame_of(X)).map_partitions(reads.read, meta=frame_of(X[:0]))

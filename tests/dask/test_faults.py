@@ -45,9 +45,9 @@ def first_of(first, *others):
 
 MODES = {
     "synchronous": {"algorithm": "synchronous", "batch_size": 100},
-    "synchronous, read anew": {"algorithm": "synchronous", "batch_size": 600, "persist": False},
+    "synchronous, read again": {"algorithm": "synchronous", "batch_size": 600, "persist": False},
     "local": {"algorithm": "local", "batch_size": 20},
-    "local, read anew": {"algorithm": "local", "batch_size": 20, "persist": False},
+    "local, read again": {"algorithm": "local", "batch_size": 20, "persist": False},
 }
 
 
@@ -240,9 +240,9 @@ def assert_as_undisturbed(model, mode, n_epochs=N_EPOCHS, exactly=True):
 def keeps_groups(mode):
     """Whether the result does not depend on which workers there are after the first round.
 
-    With "local", partitions that are read anew are shared out anew.
+    With "local", partitions that are read again are shared out anew.
     """
-    return mode != "local, read anew"
+    return mode != "local, read again"
 
 
 def at_epoch(number, do):
@@ -413,7 +413,7 @@ def test_there_are_no_workers_at_all(site, monkeypatch):
     assert not hasattr(model, "coef_")
 
 
-@pytest.mark.parametrize("mode", first_of("local", "local, read anew"))
+@pytest.mark.parametrize("mode", first_of("local", "local, read again"))
 def test_a_partition_that_kills_its_worker_each_time(nannied_site, mode):
     def make_part(number, rows):
         if number == 2:
@@ -435,7 +435,7 @@ def test_a_partition_that_kills_its_worker_each_time(nannied_site, mode):
 
 
 @pytest.mark.parametrize(
-    "mode", first_of("synchronous", "synchronous, read anew", "local, read anew")
+    "mode", first_of("synchronous", "synchronous, read again", "local, read again")
 )
 def test_a_worker_joins(site, mode, tmp_path):
     def make_part(number, rows):
@@ -449,7 +449,7 @@ def test_a_worker_joins(site, mode, tmp_path):
     model = classifier(site, mode, callbacks=at_epoch(2, come)).fit(*made_of(make_part))
     assert_as_undisturbed(model, mode, exactly=keeps_groups(mode))
     readers = {int(path.name) for path in tmp_path.iterdir()}
-    assert (site.processes[-1].pid in readers) == mode.endswith("read anew")
+    assert (site.processes[-1].pid in readers) == mode.endswith("read again")
     first = site.processes.pop(0)
     first.kill()
     first.wait()
@@ -463,7 +463,7 @@ def without_package(tmp_path):
 
 
 @pytest.mark.parametrize("others_die", [False, True])
-@pytest.mark.parametrize("mode", first_of("local, read anew", "synchronous", "local"))
+@pytest.mark.parametrize("mode", first_of("local, read again", "synchronous", "local"))
 def test_a_worker_without_the_package_joins(site, without_package, monkeypatch, mode, others_die):
     monkeypatch.setattr(cluster_module, "_SECONDS_WITHOUT_WORKERS", 0.5)
     joined = []
@@ -509,7 +509,7 @@ def test_a_worker_without_the_package_joins(site, without_package, monkeypatch, 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mode", first_of("synchronous", "local, read anew"))
+@pytest.mark.parametrize("mode", first_of("synchronous", "local, read again"))
 def test_a_worker_stops_for_a_while(site, mode):
     def pause():
         process = next(iter(site.processes_by_worker().values()))

@@ -48,7 +48,7 @@ TARGETS = {**c_targets.TARGETS, **PYTHON_TARGETS}
 LONGEST = 4500
 SECONDS_AN_INPUT = 20
 # Code that atheris has instrumented leaks up to 3 KB an input; the same code without it leaks nothing.
-MOST_MEGABYTES = 5000
+MAX_MEGABYTES = 5000
 CORPUS_BYTES, CORPUS_INPUTS = 12_000, 150  # of one target, in the repository
 
 # The checks of the pointer at every load take the compiler minutes, and find nothing that the address
@@ -132,7 +132,7 @@ def fuzz(name: str, runs: int) -> int:
     shutil.rmtree(found, ignore_errors=True)
     found.mkdir(parents=True)
     corpora.unpack(corpora.read(name), grown)
-    options = [f"-runs={runs}", f"-timeout={SECONDS_AN_INPUT}", f"-rss_limit_mb={MOST_MEGABYTES}"]
+    options = [f"-runs={runs}", f"-timeout={SECONDS_AN_INPUT}", f"-rss_limit_mb={MAX_MEGABYTES}"]
     options += [
         f"-max_len={LONGEST}",
         f"-artifact_prefix={found}/",

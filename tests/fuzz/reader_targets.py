@@ -25,7 +25,7 @@ N_CHOICES = 6
 PIXELS = b"<3072>"
 # A sample that a file holds takes bytes of it, but for what is compressed: deflate makes 1032 bytes of
 # one, bzip2 some more, and Parquet runs of any length.
-_MOST_BYTES = 1 << 28
+_MAX_BYTES = 1 << 28
 
 
 def _parts(data: bytes) -> tuple[Choices, bytes]:
@@ -54,7 +54,7 @@ def check_samples(samples: datasets.Samples, require_labels: bool) -> None:
     if isinstance(X, np.ndarray):
         assert X.dtype.kind in "fiub"
         assert X.dtype.itemsize <= 8
-        assert X.nbytes <= _MOST_BYTES
+        assert X.nbytes <= _MAX_BYTES
         X.tobytes()  # every byte is there
     else:
         assert X.format == "csr"

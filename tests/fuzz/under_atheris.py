@@ -21,14 +21,14 @@ with atheris.instrument_imports(include=["fastsoftmax"]):
     from tests.fuzz import corpora, seeds, targets
 
 # A file of some thousand bytes that asks for more gets a MemoryError, which is a finding.
-_MOST_MEMORY = 6 << 30
+_MAX_MEMORY = 6 << 30
 
 
 def main() -> None:
     name, folder, *options = sys.argv[1:]
     corpora.unpack(seeds.seeds_of(name), Path(folder))
     warnings.simplefilter("error")
-    resource.setrlimit(resource.RLIMIT_AS, (_MOST_MEMORY, _MOST_MEMORY))
+    resource.setrlimit(resource.RLIMIT_AS, (_MAX_MEMORY, _MAX_MEMORY))
     atheris.Setup([str(command_for(name, folder)), *options], targets.TARGETS[name])
     atheris.Fuzz()
 

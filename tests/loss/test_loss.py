@@ -361,9 +361,9 @@ def test_the_row_is_named_also_where_it_is_overwritten(backend):
 
 
 def general(logits, targets, out=None, **options):
-    """`softmax_cross_entropy` without the shortcut."""
+    """`softmax_cross_entropy` without the fast path."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loss_module, "shortcuts_of", lambda backend: None)
+        patch.setattr(loss_module, "fast_paths_of", lambda backend: None)
         return softmax_cross_entropy(logits, targets, out, **options)
 
 
@@ -376,7 +376,7 @@ def outcome(function, *arguments, **options):
     return np.float64(loss).tobytes(), dlogits.dtype, dlogits.shape, dlogits.tobytes()
 
 
-def shortcut(logits, labels, out=None, n_threads=None):
+def fast_path(logits, labels, out=None, n_threads=None):
     return get_backend("compiled").mean_cross_entropy(logits, labels, out, n_threads)
 
 
@@ -384,23 +384,23 @@ def shortcut(logits, labels, out=None, n_threads=None):
 @pytest.mark.parametrize("n_rows", [*range(1, 20), 127, 128, 129, 136, 255, 256, 257, 1000, 5003])
 @pytest.mark.parametrize("n_classes", [1, 2, 3, 4, 5, 10, 32, 33, 70])
 @pytest.mark.parametrize("n_threads", [None, 1, 3])
-def test_the_shortcut_gives_the_bits_of_the_general_way(dtype, rng, n_rows, n_classes, n_threads):
+def test_the_fast_path_gives_the_bits_of_the_general_path(dtype, rng, n_rows, n_classes, n_threads):
     logits = rng.normal(scale=5, size=(n_rows, n_classes)).astype(dtype)
     labels = rng.integers(n_classes, size=n_rows)
     expected = outcome(general, logits, labels, n_threads=n_threads)
-    loss, dlogits, invalid = shortcut(logits, labels, None, n_threads)
+    loss, dlogits, invalid = fast_path(logits, labels, None, n_threads)
     assert type(loss) is float
     assert invalid == -1
     assert outcome(lambda: (loss, dlogits)) == expected
     assert outcome(softmax_cross_entropy, logits, labels, n_threads=n_threads) == expected
     for out in (np.full_like(logits, np.nan), logits):
-        loss, written, _ = shortcut(logits, labels, out, n_threads)
+        loss, written, _ = fast_path(logits, labels, out, n_threads)
         assert written is out
         assert outcome(lambda loss=loss, out=out: (loss, out)) == expected
 
 
 def unusual(dtype):
-    """Yield a name and arguments that the shortcut leaves to the general way."""
+    """Yield a name and arguments that the fast path leaves to the general path."""
     logits, labels, _ = case(5, 9, dtype)
     labels = labels.astype(np.int64)
     for name, layout in LAYOUTS.items():
@@ -453,10 +453,10 @@ def test_unusual_arguments_go_the_general_way(dtype, place):
     _, arguments = list(unusual(dtype))[place]
     if len(arguments) == 3 and isinstance(arguments[2], np.ndarray):
         before = arguments[2].tobytes()
-        assert shortcut(*arguments) is None
+        assert fast_path(*arguments) is None
         assert arguments[2].tobytes() == before
     else:
-        assert shortcut(*arguments) is None
+        assert fast_path(*arguments) is None
     _, again = list(unusual(dtype))[place]
     assert outcome(softmax_cross_entropy, *arguments) == outcome(general, *again)
 
@@ -464,7 +464,7 @@ def test_unusual_arguments_go_the_general_way(dtype, place):
 @pytest.mark.parametrize("n_threads", [0, -1, True, 1.0, "2", np.int64(1)])
 def test_unusual_numbers_of_threads_go_the_general_way(dtype, n_threads):
     logits, labels, _ = case(5, 9, dtype)
-    assert shortcut(logits, labels, None, n_threads) is None
+    assert fast_path(logits, labels, None, n_threads) is None
     ways = (softmax_cross_entropy, general)
     first, second = (outcome(way, logits, labels, n_threads=n_threads) for way in ways)
     assert first == second
@@ -478,14 +478,16 @@ def test_more_threads_than_a_number_holds(dtype):
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("n_classes", [2, 40])
-def test_the_shortcut_names_a_row_without_a_softmax_as_the_general_way_does(dtype, bad, n_classes):
+def test_the_fast_path_names_a_row_without_a_softmax_as_the_general_path_does(
+    dtype, bad, n_classes
+):
     def arguments(place):
         logits = np.zeros((20, n_classes), dtype)
         logits[[7, 13]] = bad
         return logits, np.zeros(20, int), {"none": None, "in place": logits}.get(place, logits + 1)
 
     for place in ("none", "in place", "apart"):
-        assert shortcut(*arguments(place))[2] == 7
+        assert fast_path(*arguments(place))[2] == 7
         expected = outcome(general, *arguments(place))
         assert outcome(softmax_cross_entropy, *arguments(place)) == expected
         assert "row 7" in expected[1]

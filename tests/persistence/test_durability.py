@@ -253,7 +253,7 @@ def again(call):
 
 
 def check_fit(rows):
-    '''The weights are those after so many epochs and then some whole steps.'''
+    '''The weights are those after that many epochs and then some whole steps.'''
     n = model.n_iter_
     assert n == len(model.loss_curve_) and model.t_ == 8 * n, (n, model.t_)
     same = SoftmaxClassifier(**options | {"max_iter": n}).fit(rows, y)

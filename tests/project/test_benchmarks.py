@@ -55,7 +55,7 @@ def soak_module(monkeypatch):
 
 
 def samples_of(soak_module, resident, **last):
-    """A sample every 10 rounds, of so many MiB, and what else is different in the last one."""
+    """A sample every 10 rounds, of that many MiB, and what else is different in the last one."""
     fixed = {"files": 5, "threads": 3, "temporary": 2}
     samples = [
         soak_module.Sample(10 * i, float(i), int(mib * 2**20), **fixed)

@@ -16,9 +16,9 @@ import fastsoftmax
 from fastsoftmax.backends import (
     NAMES,
     Backend,
-    Shortcuts,
+    FastPaths,
+    fast_paths_of,
     get_backend,
-    shortcuts_of,
     why_unavailable,
 )
 
@@ -34,7 +34,7 @@ def functions_of(protocol):
 
 
 FUNCTIONS = functions_of(Backend)
-SHORTCUTS = functions_of(Shortcuts)
+FAST_PATHS = functions_of(FastPaths)
 
 
 def signature_of(function):
@@ -62,30 +62,30 @@ def test_every_backend_has_the_signatures_of_the_protocol(kernels, function):
     assert signature_of(getattr(kernels, function)) == expected
 
 
-def test_the_protocol_has_these_shortcuts():
-    assert SHORTCUTS.keys() == {"mean_cross_entropy", "sgd_epoch_of_models"}
+def test_the_protocol_has_these_fast_paths():
+    assert FAST_PATHS.keys() == {"mean_cross_entropy", "sgd_epoch_of_models"}
 
 
-def test_a_backend_has_all_shortcuts_or_none(kernels, backend):
-    present = {name for name in SHORTCUTS if hasattr(kernels, name)}
-    assert present == (SHORTCUTS.keys() if backend == "compiled" else set())
+def test_a_backend_has_all_fast_paths_or_none(kernels, backend):
+    present = {name for name in FAST_PATHS if hasattr(kernels, name)}
+    assert present == (FAST_PATHS.keys() if backend == "compiled" else set())
     for name in present:
-        assert signature_of(getattr(kernels, name)) == signature_of(SHORTCUTS[name])[1:]
+        assert signature_of(getattr(kernels, name)) == signature_of(FAST_PATHS[name])[1:]
 
 
-def test_shortcuts_by_name(monkeypatch):
+def test_fast_paths_by_name(monkeypatch):
     from fastsoftmax.backends import registry
 
     compiled = get_backend("compiled")
     get_backend("auto")
-    assert shortcuts_of("auto") is compiled
-    assert shortcuts_of("compiled") is compiled
+    assert fast_paths_of("auto") is compiled
+    assert fast_paths_of("compiled") is compiled
     get_backend("vectorized")
     for name in ("vectorized", "no backend", None, ["compiled"]):
-        assert shortcuts_of(name) is None
+        assert fast_paths_of(name) is None
     monkeypatch.setattr(registry, "_loaded", {})
-    monkeypatch.setattr(registry, "_shortcuts", {})
-    assert shortcuts_of("auto") is None  # the general way imports it
+    monkeypatch.setattr(registry, "_fast_paths", {})
+    assert fast_paths_of("auto") is None  # the general path imports it
 
 
 def test_a_backend_has_a_name_and_no_public_functions_but_these(kernels, backend):
@@ -97,7 +97,7 @@ def test_a_backend_has_a_name_and_no_public_functions_but_these(kernels, backend
         if callable(member) and getattr(member, "__module__", "") == module
     }
     public = {name for name in own if not name.startswith("_")}
-    assert public <= FUNCTIONS.keys() | SHORTCUTS.keys() | {"instruction_set", "instruction_sets"}
+    assert public <= FUNCTIONS.keys() | FAST_PATHS.keys() | {"instruction_set", "instruction_sets"}
 
 
 def test_backends_by_name(backend):
@@ -113,7 +113,7 @@ def test_auto_is_the_first_one_that_is_available(monkeypatch):
     assert get_backend() is get_backend("auto")
     # As where there is no compiled backend: its module cannot be imported.
     monkeypatch.setattr(registry, "_loaded", {})
-    monkeypatch.setattr(registry, "_shortcuts", {})
+    monkeypatch.setattr(registry, "_fast_paths", {})
     monkeypatch.setitem(sys.modules, "fastsoftmax.backends.compiled", None)
     assert get_backend("auto").name == "vectorized"
     with pytest.raises(ImportError, match=r"^backend: 'compiled' is not available.*C compiler"):

@@ -27,7 +27,7 @@ def made_up(n=N, d=D, c=C, dtype=np.float64):
 
 
 def cut(array, sizes=SIZES):
-    """The array in partitions of so many rows; of sparse rows, chunks are sparse too."""
+    """The array in partitions of that many rows; of sparse rows, chunks are sparse too."""
     if scipy.sparse.issparse(array):
         return cut(array.toarray(), sizes).map_blocks(scipy.sparse.csr_matrix)
     return da.from_array(array, chunks=(tuple(sizes), *array.shape[1:]))
@@ -46,7 +46,7 @@ def frame_of(X, names=None):
 
 
 def cut_frame(frame, sizes=SIZES):
-    """A pandas frame or series in partitions of so many rows."""
+    """A pandas frame or series in partitions of that many rows."""
     cuts = np.cumsum([0, *sizes])
     parts = [frame.iloc[i:j] for i, j in pairwise(cuts)]
     return dd.from_map(_itself, parts, meta=frame.iloc[:0])

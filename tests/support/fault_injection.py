@@ -21,7 +21,7 @@ SYSTEM = ctypes.CDLL(None)
 SYSTEM.system_watch.argtypes = (ctypes.c_long, ctypes.c_size_t)
 SYSTEM.system_stop.restype = ctypes.c_long
 # Arrays of NumPy's, of the sizes below; what Python itself asks for is smaller.
-LEAST_BYTES = 4500
+MIN_BYTES = 4500
 MESSAGE = re.compile(r"cannot allocate [\d.]+ (bytes|.B) for the compiled kernels .*: \d+ rows of")
 LEARNED = ("coef_", "intercept_", "classes_", "mean_", "scale_", "loss_curve_", "t_", "_velocity")
 
@@ -250,7 +250,7 @@ if __name__ == "__main__":
     get_backend("compiled")
     printed = {"threads": {"": without_threads()}}
     every = list(cases())
-    for kind, least in (("aligned", 0), ("arrays", LEAST_BYTES)):
+    for kind, least in (("aligned", 0), ("arrays", MIN_BYTES)):
         printed[kind] = {}
         for name, case in every:
             with forced(case.algorithm):

@@ -92,7 +92,7 @@ def drawn(dtype, n_threads):
         logits = rng.normal(scale=8, size=(n, c)).astype(dtype)
         for function in (f.softmax, f.log_softmax, f.logsumexp):
             yield f"{function.__name__} {n}x{c}", function(logits, **options)
-            # The largest comes late: sums begin anew.
+            # The largest comes late: sums start again.
             yield f"{function.__name__} rising {n}x{c}", function(logits + rising[:c], **options)
         for targets in labels_and_probabilities(rng, n, c, dtype):
             result = f.softmax_cross_entropy(logits, targets, **options)

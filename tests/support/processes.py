@@ -2,7 +2,7 @@
 
 Most of it may hang or crash where it is wrong, and forks should begin in a process that has no threads but
 ours. Printed is a JSON object: what each case found, where all is well the word "same". If it has not come
-to an end after so many seconds, it prints what its threads do.
+to an end after that many seconds, it prints what its threads do.
 
     python processes.py SECONDS
 """
@@ -246,7 +246,7 @@ def threads_that_end():
         found.append(SoftmaxClassifier(**OPTIONS, n_jobs=2).fit(X, y).coef_.tobytes())
 
     def n_left(n):
-        """After so many have been joined: on a busy machine one may be there a moment longer."""
+        """After that many have been joined: on a busy machine one may be there a moment longer."""
         for _ in range(n):
             thread = threading.Thread(target=fit)
             thread.start()

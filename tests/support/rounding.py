@@ -100,7 +100,7 @@ def assert_same_bits(actual, expected):
 
 
 def of_training(case, largest_row, n_steps, batch_size, feature_error=0.0):
-    """The Frobenius norm of the error of the weights after so many steps from zeros, intercept included.
+    """The Frobenius norm of the error of the weights after that many steps from zeros, intercept included.
 
     A step at a rate of at most 2 / L, with L the curvature of the minibatch's objective, and a soft
     threshold bring two points no further apart. So what each step adds, adds up: the rate times the error

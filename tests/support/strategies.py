@@ -5,7 +5,7 @@ thousand times as long, and so do the choices of backend, type and options, as H
 combinations of them in few examples. A case that fails still shrinks, to few rows and classes, and what is
 printed of it is short and makes it again.
 
-The same cases come in every run. FASTSOFTMAX_EXAMPLES=1000 draws so many of each property, others each
+The same cases come in every run. FASTSOFTMAX_EXAMPLES=1000 draws that many of each property, others each
 time.
 """
 
@@ -35,7 +35,7 @@ settings.load_profile("properties")
 CLASSES = (1, 2, 3, 10, 15, 16, 17, 31, 32, 33, 40, 41, 48, 64, 70)
 FEATURES = (1, 2, 7, 15, 16, 17, 33, 54, 100, 257, 300)
 # What the naive backend multiplies in some hundredths of a second.
-_MOST_NAIVE_WORK = 10_000
+_MAX_NAIVE_WORK = 10_000
 
 DTYPES = ("float32", "float64")
 # The kernels are many, and the other backends one each.
@@ -243,7 +243,7 @@ class Linear(Rows):
 @st.composite
 def linear_problems(draw, most_exponent=1, rows=n_rows):
     of_rows = draw(rows_of_logits(most_exponent=most_exponent, rows=rows))
-    most = _MOST_NAIVE_WORK // (of_rows.n_rows * of_rows.n_classes)
+    most = _MAX_NAIVE_WORK // (of_rows.n_rows * of_rows.n_classes)
     d = draw(n_features)
     if of_rows.backend == "naive":
         d = min(d, max(most, 1))
@@ -343,7 +343,7 @@ def trainings(draw, among=_AMONG):
     backend, c = choose(among), choose((2, 3, 10, 16, 17, 40))
     n = c + more
     if backend == "naive":
-        d = min(d, max(_MOST_NAIVE_WORK // (n * c), 1))
+        d = min(d, max(_MAX_NAIVE_WORK // (n * c), 1))
     return Training(
         backend=backend,
         n_samples=n,

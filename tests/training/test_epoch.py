@@ -261,7 +261,7 @@ def test_steps_with_weights_smoothing_and_sums(
     u = np.finfo(dtype).eps / 2
     tolerance = (
         2 * (d + n + c) * u * 8
-    )  # a logit and a gradient are sums of so many terms of at most 8
+    )  # a logit and a gradient are sums of that many terms of at most 8
     of_last = len(order) - batch_size
     objective = (batch_size * done[0] + of_last * done[1]) / len(order)
     if not is_sparse:  # there the penalty of the first step stands for that of the second one

@@ -279,7 +279,7 @@ def test_thresholds_count_while_factors_grow(kernels, dtype, falls):
 @pytest.mark.parametrize("n_classes", [40, 150])  # in one slab, and in several
 def test_the_number_of_threads_changes_no_bit(dtype, rule, n_classes, n_threads):
     X, y = made_up(600, 300, n_classes, dtype)
-    assert 256 * X.nnz / 600 * n_classes > 150_000  # so many products, and threads share them
+    assert 256 * X.nnz / 600 * n_classes > 150_000  # that many products, and threads share them
     parameters = DEFAULTS | {"batch_size": 256, "max_iter": 2, "alpha": 0.01} | rule
     one = SoftmaxClassifier(backend="compiled", **parameters).fit(X, y)
     several = SoftmaxClassifier(backend="compiled", **parameters | {"n_jobs": n_threads}).fit(X, y)

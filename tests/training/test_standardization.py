@@ -91,7 +91,7 @@ def csr_of(X, rng, index=np.int64):
 @pytest.mark.parametrize("index", [np.int32, np.int64])
 @pytest.mark.parametrize("kind", ["float32", "float64"])
 def test_the_statistics_of_sparse_columns(backend, kind, index, at_once, rng, monkeypatch):
-    monkeypatch.setattr("fastsoftmax.training.standardization._VALUES_AT_ONCE", at_once)
+    monkeypatch.setattr("fastsoftmax.training.standardization._VALUES_PER_BLOCK", at_once)
     n, d = 83, 19
     X = matrix_of(kind, rng, n, d) * (rng.random((n, d)) < 0.3).astype(kind)
     X[[7, 40, n - 1]] = 0
@@ -335,7 +335,7 @@ def test_without_an_intercept_dense_and_sparse_rows_are_scaled_alike(backend, rn
 @pytest.mark.parametrize("kind", ["float32", "float64"])
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_a_value_that_is_not_finite_is_named(backend, kind, value, rng, monkeypatch):
-    monkeypatch.setattr("fastsoftmax._arrays.validation._ELEMENTS_AT_ONCE", 8)
+    monkeypatch.setattr("fastsoftmax._arrays.validation._ELEMENTS_PER_BLOCK", 8)
     X, y = csr_of(matrix_of(kind, rng, 30, 5), rng), np.arange(30) % 3
     X.data[X.indptr[13] + 2] = value
     model = SoftmaxClassifier(backend=backend, standardize=True, max_iter=2)

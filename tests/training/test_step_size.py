@@ -99,7 +99,7 @@ def test_the_order_of_sums_does_not_matter(rng):
 @pytest.mark.parametrize("fit_intercept", [False, True])
 def test_of_sparse_rows_it_is_that_of_the_dense_ones(fit_intercept, at_once, rng, monkeypatch):
     """Of more rows than are looked at, some of them empty, with every value in two parts."""
-    monkeypatch.setattr("fastsoftmax.training.step_size._VALUES_AT_ONCE", at_once)
+    monkeypatch.setattr("fastsoftmax.training.step_size._VALUES_PER_BLOCK", at_once)
     X = rng.normal(size=(5000, 4)) * (rng.random((5000, 4)) < 0.3)
     X[0] = X[-1] = 0
     twice = csr_array(X)

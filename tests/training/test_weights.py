@@ -12,7 +12,7 @@ from step_algorithms import ALL_TRAINERS
 from fastsoftmax import SoftmaxClassifier, search
 
 FAST = {"eta0": 0.2, "batch_size": 16, "tol": None, "max_iter": 3, "random_state": 3}
-# All samples in a step, in the order in which they come: then a weight is exactly so many copies.
+# All samples in a step, in the order in which they come: then a weight is exactly that many copies.
 WHOLE = {"batch_size": 10**6, "tol": None, "max_iter": 20, "shuffle": False}
 
 

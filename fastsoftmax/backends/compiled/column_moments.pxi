@@ -2,7 +2,7 @@
 
 
 cdef enum:
-    # Chunks of rows have sums of their own, added up in order: so many at the most, and numbers in all
+    # Chunks of rows have sums of their own, added up in order: that many at the most, and numbers in all
     MAX_MOMENT_CHUNKS = 64
     NUMBERS_OF_MOMENTS = 1 << 20
     MIN_ROWS_PER_CHUNK = 256

@@ -1,4 +1,4 @@
-"""The usual call of `softmax_cross_entropy` in one step: see `Shortcuts` in protocol.py."""
+"""The usual call of `softmax_cross_entropy` in one step: see `FastPaths` in protocol.py."""
 
 
 cdef struct Arrays:

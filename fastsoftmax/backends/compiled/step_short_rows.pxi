@@ -4,7 +4,7 @@
 cdef enum:
     # Longer rows go by panels of features, which are faster there.
     MAX_BYTES_OF_A_SHORT_ROW = 1024
-    # A chunk is worth a thread, and there are only so many, as each has a gradient.
+    # A chunk is worth a thread, and there are only that many, as each has a gradient.
     PRODUCTS_OF_A_CHUNK = 40000
     MAX_CHUNKS_OF_SAMPLES = 16
     # It takes its samples some at a time, which stay in the first level of the cache ...

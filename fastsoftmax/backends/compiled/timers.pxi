@@ -72,7 +72,7 @@ cdef double seconds_of(
 
 
 def measure_multiply_adds(bint is_double, size_t n_rounds, int n_threads):
-    """Floating-point operations a second of so many threads in loops of multiply-adds alone."""
+    """Floating-point operations per second of n_threads threads in loops of multiply-adds alone."""
     cdef Peak p
     cdef double taken, total = 0
     cdef int i
@@ -87,7 +87,7 @@ def measure_multiply_adds(bint is_double, size_t n_rounds, int n_threads):
 
 
 def measure_bandwidth(memory, bint copies, int n_threads):
-    """Bytes a second that so many threads read, or read and write, each in its share of the memory."""
+    """Bytes per second that n_threads threads read, or read and write, each in its share of the memory."""
     cdef View view = View(memory, True)
     cdef Peak p
     cdef double taken

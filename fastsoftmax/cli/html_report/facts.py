@@ -35,11 +35,11 @@ class Facts:
         self.profiles: dict[str, Record] = {p["backend"]: p for p in record["profiles"]}
 
     def seconds(self, backend: str) -> float:
-        """The median epoch."""
+        """Return the time of the median epoch, in seconds."""
         return float(self.results[backend]["median_epoch_seconds"])
 
     def about(self, backend: str) -> str:
-        """The mark before a number that is extrapolated."""
+        """Return the mark before a number that is extrapolated."""
         return "~" if self.results[backend]["extrapolated"] else ""
 
     def whole_epoch(self, backend: str) -> float:
@@ -47,7 +47,7 @@ class Facts:
         return float(self.profiles[backend]["seconds"]) * self._factor(backend)
 
     def phases(self, backend: str) -> dict[str, Record]:
-        """The phases of a backend by name, those that took time."""
+        """Return the phases of a backend by name, those that took time."""
         phases = self.profiles[backend]["phases"]
         return {phase["name"]: phase for phase in phases if phase["seconds"]}
 
@@ -57,11 +57,11 @@ class Facts:
         return None if found is None else float(found["seconds"]) * self._factor(backend)
 
     def peaks(self) -> Record | None:
-        """The machine's limits, if they were measured."""
+        """Return the machine's limits, if they were measured."""
         return next((p["peaks"] for p in self.profiles.values() if p["peaks"]), None)
 
     def peak_flops(self) -> float:
-        """The maximum floating-point operations per second; only if there are `peaks`."""
+        """Return the maximum floating-point operations per second; only if there are `peaks`."""
         peaks = self.peaks()
         assert peaks is not None
         return float(peaks[self.settings["dtype"]])

@@ -107,7 +107,7 @@ def _rows_of_compiled(facts: Facts) -> str:
 
 
 def _measured(facts: Facts) -> Markup:
-    """The phases of both backends next to each other, if both ran."""
+    """Return the phases of both backends next to each other, if both ran."""
     if not {"vectorized", "compiled"} <= facts.profiles.keys():
         return element("p", _NOT_MEASURED)
     rows: list[list[Markup | str]] = []

@@ -79,7 +79,7 @@ def _rows(facts: Facts, backend: str) -> list[list[Markup | str]]:
 
 
 def _whole(facts: Facts, backend: str) -> list[Markup | str]:
-    """The two products and one pass over the data, in the time of a whole epoch."""
+    """Return the row of the two products and one pass over the data, in the time of a whole epoch."""
     seconds, peaks = facts.whole_epoch(backend), facts.peaks()
     flops = 2 * facts.multiply_adds / seconds
     bandwidth = facts.n * facts.d * facts.itemsize / seconds

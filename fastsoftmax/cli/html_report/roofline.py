@@ -77,7 +77,7 @@ def _square(x: float, y: float, name: str) -> Markup:
 
 
 def _power_of_10(value: float) -> str:
-    """A tick: 0.1, 10, 1k or 100G."""
+    """Return the text of a tick: 0.1, 10, 1k or 100G."""
     for factor, prefix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if value >= factor:
             return f"{value / factor:g}{prefix}"
@@ -89,7 +89,7 @@ def _dot(x: float, y: float, name: str) -> Markup:
 
 
 def _apart(heights: list[float]) -> list[float]:
-    """The heights, those that are nearer than a line moved up, from the lowest one."""
+    """Return the heights, moved up from the lowest one where they are nearer than a line."""
     moved, last = list(heights), float("inf")
     for i in sorted(range(len(heights)), key=lambda i: -heights[i]):
         moved[i] = last = min(heights[i], last - _LINE)

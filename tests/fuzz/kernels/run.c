@@ -13,7 +13,7 @@
 
 static struct results results[5];
 
-/* The same input in every run: the choices begin anew. */
+/* The same input in every run: the choices start again. */
 static void run(void (*test)(void), struct results *into, double before, int checked) {
     recorded = into;
     recorded->n = 0;

@@ -1,6 +1,7 @@
 """What has to be known of all rows before training: counted and summed where they lie.
 
-Each function is what a worker does with the rows that it has; `Problem` and step size follow from the sums.
+Each function is what a worker does with the rows that it has; the context of training and the step size
+follow from the sums.
 """
 
 from collections.abc import Callable, Iterable
@@ -26,7 +27,7 @@ from ..training.step_size import (
 from ..training.targets import balanced_weights, class_weights_of, is_soft
 from .cluster import threads_here
 from .partitions import Recipe, T
-from .rows import Problem, Rows, named, samples_of, split_of
+from .rows import Rows, TrainingContext, named, samples_of, split_of
 from .tree import summed
 
 # The rows of a worker: there, or to be made one partition after another.
@@ -52,10 +53,10 @@ class Counts(NamedTuple):
     norm: float  # the root mean square of those of some rows of a weight above 0; NaN of none
 
 
-class Survey(NamedTuple):
+class DatasetStatistics(NamedTuple):
     """Of all partitions."""
 
-    problem: Problem
+    context: TrainingContext
     n_counted: NDArray[np.int64]  # rows of every partition that count
     n_features: int
     is_sparse: bool
@@ -125,13 +126,13 @@ def counts_of(rows: Rows) -> Counts:
     )
 
 
-def survey_of(
+def statistics_of(
     counts: list[Counts],
     class_weight: object,
     label_smoothing: float,
     known: NDArray[Any] | None = None,
     grows: bool = False,
-) -> Survey:
+) -> DatasetStatistics:
     """Put the counts of all partitions together.
 
     Classes that are known already stay, and labels that are not among them are new ones if it grows.
@@ -188,10 +189,10 @@ def survey_of(
     n_counted = np.zeros(len(counts), np.int64)
     for each, n in zip(filled, takes_part.sum(axis=1), strict=True):
         n_counted[each.number] = n
-    problem = Problem(classes, weights, mean_weight, dtype, label_smoothing, None)
+    context = TrainingContext(classes, weights, mean_weight, dtype, label_smoothing, None)
     row_bytes = sum(each.nbytes for each in filled) // sum(each.n_rows for each in filled)
     of_columns = first.n_features, first.is_sparse, row_bytes, first.names
-    return Survey(problem, n_counted, *of_columns, is_weighted, _norm_of(filled))
+    return DatasetStatistics(context, n_counted, *of_columns, is_weighted, _norm_of(filled))
 
 
 def _norm_of(counts: list[Counts]) -> float:
@@ -254,7 +255,7 @@ def _class_weights(
 
 
 def sum_moments(
-    source: Source, problem: Problem, backend: str, n_threads: int | None, n_leaves: int
+    source: Source, context: TrainingContext, backend: str, n_threads: int | None, n_leaves: int
 ) -> dict[tuple[int, int], Any]:
     """Sum the columns of the rows that count, over all partitions that are here.
 
@@ -266,7 +267,7 @@ def sum_moments(
     nodes: dict[tuple[int, int], Moments | None] = {}
 
     def add(rows: Rows) -> None:
-        samples = samples_of(rows, problem)
+        samples = samples_of(rows, context)
         nodes[0, rows.number] = None
         if not len(samples):
             return
@@ -275,9 +276,9 @@ def sum_moments(
             moments = moments_of(
                 get_backend(backend), rows.X, threads_here(n_threads), weights, samples.rows
             )
-            if from_moments(moments, problem.dtype, is_centred=True) is None:
+            if from_moments(moments, context.dtype, is_centred=True) is None:
                 counted = np.arange(len(rows)) if samples.rows is None else samples.rows
-                explain(rows.X, problem.dtype, counted)
+                explain(rows.X, context.dtype, counted)
         nodes[0, rows.number] = moments
 
     over(source, add)
@@ -301,12 +302,12 @@ def heaviest_of(parts: list[Heavy], n: int) -> Heavy:
 
 
 def find_heaviest(
-    source: Source, problem: Problem, firsts: NDArray[np.int64], n: int
+    source: Source, context: TrainingContext, firsts: NDArray[np.int64], n: int
 ) -> list[Heavy]:
     """Return those of the rows that are here."""
 
     def of_partition(rows: Rows) -> Heavy:
-        samples = samples_of(rows, problem)
+        samples = samples_of(rows, context)
         among = np.arange(len(rows)) if samples.rows is None else samples.rows
         weights = np.ones(len(rows))
         if samples.weights is not None and samples.weights.rows is not None:
@@ -317,11 +318,11 @@ def find_heaviest(
     return [heaviest_of(over(source, of_partition), n)]
 
 
-def count_split(source: Source, problem: Problem) -> list[tuple[int, int, int]]:
+def count_split(source: Source, context: TrainingContext) -> list[tuple[int, int, int]]:
     """Return, of every partition, its number, the rows that are trained on, and those held out."""
 
     def numbers(rows: Rows) -> tuple[int, int, int]:
-        samples, scored = split_of(rows, problem)
+        samples, scored = split_of(rows, context)
         return rows.number, len(samples), len(scored.rows)
 
     return over(source, numbers)
@@ -336,7 +337,7 @@ class Look(NamedTuple):
 
 def look_at_rows(
     source: Source,
-    problem: Problem,
+    context: TrainingContext,
     fit_intercept: bool,
     firsts: NDArray[np.int64],
     positions: Positions,
@@ -345,12 +346,12 @@ def look_at_rows(
     look = Look({}, {})
 
     def add(rows: Rows) -> None:
-        samples = samples_of(rows, problem)
+        samples = samples_of(rows, context)
         among = np.arange(len(rows)) if samples.rows is None else samples.rows
         weights = None if samples.weights is None else samples.weights.rows
         first = firsts[rows.number]
         here = positions.between(first, first + len(among))
-        args = problem.units, fit_intercept, weights
+        args = context.units, fit_intercept, weights
         look.squares[rows.number] = squares_of(rows.X, among, here, *args)
         look.sample[rows.number] = RowSample.of(rows.X, among[here.sampled], *args)
 
