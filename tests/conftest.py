@@ -28,6 +28,9 @@ def pytest_addoption(parser):
         action="store_true",
         help="of the backends other than the compiled one, as few items as have every pair of values",
     )
+    parser.addoption(
+        "--rest", action="store_true", help="leave out what --quick has run before, in `.ci/run`"
+    )
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -41,9 +44,14 @@ def pytest_configure(config):
 
 @pytest.hookimpl(trylast=True)  # after -k, -m and --deselect
 def pytest_collection_modifyitems(config, items):
+    everything = list(items)
     if config.option.quick or config.option.pairs:
-        items[:], left_out = select(items, values if config.option.quick else pairs)
-        config.hook.pytest_deselected(items=left_out)
+        items[:], _ = select(everything, values if config.option.quick else pairs)
+    if config.option.rest:
+        not_slow = [item for item in everything if not any(item.iter_markers("slow"))]
+        has_run = set(select(not_slow, values)[0])
+        items[:] = [item for item in items if item not in has_run]
+    config.hook.pytest_deselected(items=list(set(everything).difference(items)))
 
 
 def pytest_report_header(config):

@@ -7,8 +7,8 @@
  * Decisions:
  *   - The gradient is split by features, not by samples. A strip of one vector of features stays in registers
  *     for a tile of classes while all samples of the minibatch pass, in order; then penalty, momentum and step
- *     are applied to the strip. No gradient is ever written, no sum over threads is needed, and the bits are
- *     the same for every number of threads.
+ *     are applied to the strip. Except with short_rows, no gradient is written and no sum over threads is
+ *     needed. The bits are the same for every number of threads.
  *   - Sums of averaged weights are updated while the weights are in registers.
  */
 #ifndef FASTSOFTMAX_SGD_UPDATE_H

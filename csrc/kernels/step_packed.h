@@ -17,8 +17,8 @@
  *   - What is left of a slab, of a block or of a vector of features is padded with zeros; padded weights stay 0 under
  *     every rule.
  */
-#ifndef FASTSOFTMAX_PACKED_H
-#define FASTSOFTMAX_PACKED_H
+#ifndef FASTSOFTMAX_STEP_PACKED_H
+#define FASTSOFTMAX_STEP_PACKED_H
 
 #include "kernels/sgd_update.h"
 

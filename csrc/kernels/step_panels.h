@@ -18,8 +18,8 @@
  *   - The panels follow from the number of features alone, and so does the result: the scores of every panel are folded
  *     first and then added up in order.
  */
-#ifndef FASTSOFTMAX_PANELS_H
-#define FASTSOFTMAX_PANELS_H
+#ifndef FASTSOFTMAX_STEP_PANELS_H
+#define FASTSOFTMAX_STEP_PANELS_H
 
 #include "kernels/cross_entropy.h"
 #include "kernels/dot_tiles.h"

@@ -16,8 +16,8 @@
  *     are at fixed distances from one pointer. After the strips of a gradient comes that of the intercept, whose lanes
  *     are still to be folded.
  */
-#ifndef FASTSOFTMAX_SHORT_ROWS_H
-#define FASTSOFTMAX_SHORT_ROWS_H
+#ifndef FASTSOFTMAX_STEP_SHORT_ROWS_H
+#define FASTSOFTMAX_STEP_SHORT_ROWS_H
 
 #include "kernels/sgd_update.h"
 

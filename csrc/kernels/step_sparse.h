@@ -36,8 +36,8 @@
  *   - The weights of a feature may be anywhere in memory: those of the next sparse row are prefetched while this one
  *     computes.
  */
-#ifndef FASTSOFTMAX_SPARSE_H
-#define FASTSOFTMAX_SPARSE_H
+#ifndef FASTSOFTMAX_STEP_SPARSE_H
+#define FASTSOFTMAX_STEP_SPARSE_H
 
 #include <float.h>
 

@@ -411,7 +411,9 @@ def _are_replaced(model: Any) -> bool:
 
 def _check_classes(classes: NDArray[Any], least: int) -> None:
     if classes.ndim != 1 or len(classes) < least:
-        raise ValueError(f"classes_: expected at least two labels, got {classes.tolist()}")
+        raise ValueError(
+            f"classes_: expected at least {least} in one dimension, got {classes.tolist()}"
+        )
     try:
         ascend = bool(np.all(classes[:-1] < classes[1:]))
     except TypeError:

@@ -21,12 +21,14 @@ from ..training.standardization import Standardization
 from ..training.targets import Targets
 from .fitted_model import average_of, state_of, units_of
 
-# A first chunk was on another scale where scales are larger by more than this with the second one, or where
-# the step size is smaller by more than its square. Its weights are worse than none where their loss on the
-# second one is above that many times that of zeros.
-_OTHER_SCALE, _MAX_LOSS = 3.0, 2
-# Its statistics are worse than none where a scale of the second one alone is smaller by more than this: all
-# features would be small for as many chunks as the square of that.
+# The first chunk was on another scale than the second one if scales grow by more than this factor with the
+# second, or if the step size shrinks by more than its square.
+_OTHER_SCALE = 3.0
+# The weights of such a chunk are discarded if their loss on the second one is above this multiple of the
+# loss of zero weights.
+_MISLED_LOSS = 2
+# Its statistics are discarded if a scale of the second chunk alone is smaller by more than this factor: all
+# features would stay small for as many chunks as its square.
 _MUCH_SMALLER = 10.0
 
 
@@ -37,12 +39,12 @@ def trained_on_chunk(
     targets: Targets,
     random: np.random.Generator,
 ) -> TrainingRun:
-    """Return the run that goes on from a whole model by an epoch over these rows; of None it begins.
+    """Continue a complete model by one epoch over these rows; start a new one if `before` is None.
 
-    Statistics and step size are of all chunks so far, the weights stay what they are for X. But where the
-    first chunk was on another scale than the second one, which is no shorter, it stood for nothing: where
-    its scales were much larger, the statistics begin again with the second; and where its weights are worse
-    on the second than zeros, all does.
+    Statistics and step size are those of all chunks so far; the weights in the units of X are carried over.
+    The first chunk is forgotten if it was on another scale than the second and the second is at least as
+    long: the statistics restart if the scales of the first were much larger, and everything restarts if its
+    weights do worse on the second chunk than zeros.
 
     Raises
     ------
@@ -53,7 +55,7 @@ def trained_on_chunk(
     of_zeros, penalty = _loss_of_zeros(run), _penalty(run)
     # Of much larger numbers the weights are next to 0, but the intercept may be anything: a loss that is
     # clearly above that of zeros is enough then.
-    factor = 1.1 if has_shrunk else _MAX_LOSS
+    factor = 1.1 if has_shrunk else _MISLED_LOSS
     misled = has_shrunk or (before is not None and _is_misled(run, before))
     try:
         objective = run.epoch()

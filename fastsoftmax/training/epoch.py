@@ -1,4 +1,4 @@
-"""The one training loop: epochs of minibatch SGD over any backend."""
+"""One epoch of minibatch SGD, over any backend."""
 
 from __future__ import annotations  # np.random, imported on first use, stands in them
 

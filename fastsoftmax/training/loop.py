@@ -63,7 +63,7 @@ class TrainingRun:
         return cls(problem, state, average, random, problem.schedule, **more)
 
     def epoch(self) -> float:
-        """TrainingRun an epoch, and return its objective, which has no part in the history yet."""
+        """Run one epoch and return its objective, which is not in the history yet."""
         config = self.problem.config
         return run_epoch(
             config.backend,
@@ -79,7 +79,7 @@ class TrainingRun:
         )
 
     def keep(self, objective: float) -> None:
-        """Add the epoch that has run to the history, unless weights for X are no numbers."""
+        """Add the last epoch to the history, unless the weights in the units of X are not finite."""
         weights = self.weights()
         if weights[0] is not self.state.coef:  # which the epoch has looked at
             check_weights(weights, self.steps_of_epoch - 1, self.schedule)
@@ -101,7 +101,7 @@ class TrainingRun:
 
     @property
     def remark(self) -> str:
-        """What else there is to say of the last epoch to who watches; maybe nothing."""
+        """Extra text for the progress line of the last epoch, or empty."""
         return ""
 
     def weights(self) -> tuple[FloatArray, FloatArray | None]:
@@ -123,7 +123,7 @@ class TrainingRun:
 
     @property
     def stopped_by_tol(self) -> bool:
-        """Whether that many epochs without gain have ended it."""
+        """Whether `n_iter_no_change` epochs without improvement have passed."""
         return self.epochs_without_gain >= self.problem.config.n_iter_no_change
 
     def norm_of_rows(self) -> float:
@@ -148,7 +148,7 @@ def train(
     make_model: Callable[[TrainingRun], Any],
     checkpoint: Checkpoint | None = None,
 ) -> bool:
-    """TrainingRun epochs until one of the rules ends it, and return whether that is not `max_iter`.
+    """Run epochs until a rule, a callback or `max_iter` ends training; return False if `max_iter` did.
 
     Raises
     ------
@@ -203,7 +203,7 @@ def ends(run: TrainingRun, value: float) -> bool:
 
 
 def _one_epoch(run: TrainingRun) -> float:
-    """TrainingRun it; return what is to fall, the loss or minus the validation score.
+    """Run one epoch; return the quantity to minimise: the loss, or minus the validation score.
 
     Whatever ends it early, `run` keeps the epochs before, and with Ctrl-C the steps of this one.
     """

@@ -57,6 +57,14 @@ def run(tmp_path):
     return run
 
 
+def test_the_rest_is_what_was_not_quick(run):
+    quick, rest = run("--quick=unnamed"), run("--pairs", "-m", "", "--rest")
+    assert quick
+    assert rest
+    assert not quick & rest
+    assert quick | rest == run("--pairs", "-m", "") | quick
+
+
 def test_every_value_of_every_argument_is_there(run):
     names = {name.partition("::")[2] for name in run("--quick=unnamed", "-n0")}
     assert "test_alone" in names

@@ -25,8 +25,8 @@ cdef struct SparseMatrix:
 
 
 cdef struct ModelArrays:
-    # the caller's arrays, in C order; NULL for what there is none of
-    char *coef  # (n_classes, n_features), as its velocity and its sum
+    # the caller's arrays, in C order; NULL if absent
+    char *coef  # (n_classes, n_features); velocity and sum have the same shape
     char *coef_velocity
     char *coef_sum
     char *intercept  # (n_classes)
@@ -61,7 +61,7 @@ cdef struct Epoch:
     const double *rates
     double *objectives
     sgd_rule rule
-    # the model, and its packed weights: those in the minibatch, and these
+    # the caller's arrays; packed coef and intercept are in `minibatch`, the packed velocity is here
     ModelArrays model
     ModelPenalties models
     char *velocity
@@ -102,7 +102,7 @@ cdef void nothing_to_finish(void *plan) noexcept nogil:
 
 
 cdef const char *few_classes_obstacle(const TrainingShape *shape) noexcept nogil:
-    """The kernels of short_rows.h and panels.h have that many classes in registers and on the stack."""
+    """The kernels of step_short_rows.h and step_panels.h have that many classes in registers and on the stack."""
     if shape.is_sparse:
         return "takes dense rows"
     if shape.has_models:
