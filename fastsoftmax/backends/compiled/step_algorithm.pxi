@@ -102,7 +102,7 @@ cdef void nothing_to_finish(void *plan) noexcept nogil:
 
 
 cdef const char *few_classes_obstacle(const TrainingShape *shape) noexcept nogil:
-    """The kernels of step_short_rows.h and step_panels.h have that many classes in registers and on the stack."""
+    """The kernels of short_rows and panels keep that many classes in registers and on the stack."""
     if shape.is_sparse:
         return "takes dense rows"
     if shape.has_models:
