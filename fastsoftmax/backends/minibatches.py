@@ -128,7 +128,7 @@ def descend(
         yield objective, weights
 
 
-def read_rows(data: Data, rows: NDArray[np.int64], dtype: np.dtype[Any]) -> FloatArray:
+def read_rows(data: Data, rows: NDArray[np.int64] | slice, dtype: np.dtype[Any]) -> FloatArray:
     """Return the rows of a minibatch, converted and standardised."""
     X = data.X[rows].astype(dtype, copy=False)
     with np.errstate(over="ignore", invalid="ignore"):  # shows in the loss
@@ -137,7 +137,7 @@ def read_rows(data: Data, rows: NDArray[np.int64], dtype: np.dtype[Any]) -> Floa
         return X if data.inverse_scale is None else X * data.inverse_scale
 
 
-def weights_of_rows(data: Data, rows: NDArray[np.int64]) -> TargetWeights | None:
+def weights_of_rows(data: Data, rows: NDArray[np.int64] | slice) -> TargetWeights | None:
     """Return the weights of a minibatch."""
     weights = data.weights
     if weights is None or weights.rows is None:

@@ -4,8 +4,9 @@ What a training on several machines is made of: each sums over its own samples, 
 every one takes the same step.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from .._arrays import validation
 from .._arrays.csr import SparseRows
 from .._arrays.inputs import as_samples
+from .._arrays.memory_mapping import is_mapped, release
 from .._arrays.threads import resolve_n_threads
 from .._arrays.validation import FloatArray
 from ..backends import (
@@ -29,6 +31,8 @@ from ..backends.minibatches import read_rows, stepped, weights_of_rows
 from ..loss.options import LossOptions, objective_of
 from .config import check_nesterov, uses_subgradient
 from .state import weights_as
+
+RowNumbers: TypeAlias = NDArray[np.int64] | slice
 
 # Rows that are converted and looked at at once have about that many bytes.
 _BLOCK_BYTES = 1 << 22
@@ -296,37 +300,58 @@ def apply_gradient(
 
 
 def sum_over_rows(
-    backend: Backend, data: Data, rows: NDArray[np.int64], state: State, n_threads: int
+    backend: Backend, data: Data, rows: NDArray[np.int64] | None, state: State, n_threads: int
 ) -> tuple[GradientSum, int]:
-    """Return the sums over some rows, and the first row without a loss, or -1.
+    """Return the sums over the rows at `rows`, all where that is None, and the first row without a loss, or -1.
 
     Rows are taken a few at a time; blocks are added up in float64, so that their number has no part in the
     error. `weight` is the number of rows.
     """
-    dtype = state.coef.dtype
-    n_rows = _rows_at_once(data.X, state.coef)
-    dcoef = np.zeros(state.coef.shape, np.float64 if len(rows) > n_rows else dtype)
+    dtype, total = state.coef.dtype, len(data.X) if rows is None else len(rows)
+    n_rows = rows_per_block(data.X, state.coef)
+    dcoef = np.zeros(state.coef.shape, np.float64 if total > n_rows else dtype)
     dintercept = None if state.intercept is None else np.zeros(len(dcoef), dcoef.dtype)
     loss = 0.0
-    for start in range(0, len(rows), n_rows):
-        some = rows[start : start + n_rows]
-        losses, of_coef = np.empty(len(some)), np.empty_like(state.coef)
+    for start, some in row_blocks(data.X, rows, n_rows):
+        losses, of_coef = np.empty(min(n_rows, total - start)), np.empty_like(state.coef)
         of_intercept = None if state.intercept is None else np.empty_like(state.intercept)
         sums = _sums_of_sparse if isinstance(data.X, SparseRows) else _sums_of_dense
         with np.errstate(over="ignore", invalid="ignore"):
             invalid = sums(backend, data, some, state, losses, of_coef, of_intercept, n_threads)
             if invalid >= 0:
-                return GradientSum(np.nan, float(len(rows)), dcoef, dintercept), int(some[invalid])
+                row = start + invalid if rows is None else int(rows[start + invalid])
+                return GradientSum(np.nan, float(total), dcoef, dintercept), row
             dcoef += of_coef
             if dintercept is not None:
                 dintercept += of_intercept
             loss += float(losses.sum())
     if dintercept is not None:
         dintercept = dintercept.astype(dtype, copy=False)
-    return GradientSum(loss, float(len(rows)), dcoef.astype(dtype, copy=False), dintercept), -1
+    return GradientSum(loss, float(total), dcoef.astype(dtype, copy=False), dintercept), -1
 
 
-def _rows_at_once(X: NDArray[Any] | SparseRows, coef: FloatArray) -> int:
+def row_blocks(
+    X: NDArray[Any] | SparseRows, rows: NDArray[np.int64] | None, n_rows: int
+) -> Iterator[tuple[int, RowNumbers]]:
+    """Yield where blocks of `n_rows` of the rows begin, and which rows they are: slices copy nothing.
+
+    Pages that rows of a file have come in are given back between two blocks.
+    """
+    total = len(X) if rows is None else len(rows)
+    for start in range(0, total, n_rows):
+        block = slice(start, min(start + n_rows, total))
+        if rows is not None:
+            yield start, rows[block]
+        elif isinstance(X, SparseRows):
+            yield start, np.arange(block.start, block.stop)
+        else:
+            yield start, block
+        if is_mapped(X):
+            release(X)
+
+
+def rows_per_block(X: NDArray[Any] | SparseRows, coef: FloatArray) -> int:
+    """Return how many rows are converted, and their logits held, together."""
     n_classes, n_features = coef.shape
     if not isinstance(X, SparseRows):
         n_bytes: int = n_features * coef.itemsize
@@ -351,7 +376,7 @@ def objective_of_step(state: State, gradient: GradientSum, rule: Rule) -> float:
 def _sums_of_dense(
     backend: Backend,
     data: Data,
-    rows: NDArray[np.int64],
+    rows: RowNumbers,
     state: State,
     losses: NDArray[np.float64],
     dcoef: FloatArray,
@@ -368,7 +393,7 @@ def _sums_of_dense(
 def _sums_of_sparse(
     backend: Backend,
     data: Data,
-    rows: NDArray[np.int64],
+    rows: RowNumbers,
     state: State,
     losses: NDArray[np.float64],
     dcoef: FloatArray,
@@ -376,10 +401,7 @@ def _sums_of_sparse(
     n_threads: int,
 ) -> int:
     """At the cost of the values stored."""
-    assert isinstance(data.X, SparseRows)
-    x = data.X.take(rows).astype(state.coef.dtype)
-    if data.inverse_scale is not None:
-        x = x.with_values(x.values * data.inverse_scale[x.indices])
+    x = read_sparse_rows(data, rows, state.coef.dtype)
     logits = x.product(state.coef.T)
     if state.intercept is not None:
         logits += state.intercept
@@ -392,6 +414,15 @@ def _sums_of_sparse(
         if dintercept is not None:
             dintercept[:] = logits.sum(axis=0, dtype=np.float64)  # one after another, of many rows
     return invalid
+
+
+def read_sparse_rows(data: Data, rows: RowNumbers, dtype: np.dtype[Any]) -> SparseRows:
+    """Return some rows of a sparse X, converted and scaled."""
+    assert isinstance(data.X, SparseRows)
+    x = data.X.take(rows).astype(dtype)
+    if data.inverse_scale is None:
+        return x
+    return x.with_values(x.values * data.inverse_scale[x.indices])
 
 
 def _velocity(

@@ -1,0 +1,188 @@
+"""L-BFGS on the whole objective: from weights to weights of a smaller one, an iteration at a time.
+
+    f(W, b) = mean_i w_i l_i + l2 * sum(W**2),       F = f + l1 * sum(|W|)
+
+With g = grad f, the direction is -H g, where H is the inverse Hessian that the last pairs (s, y) of steps and differences
+of gradients imply, from that of the preconditioner on (Nocedal, Wright: Numerical Optimization, 2006, algorithm 7.4). With
+l1 the method is orthant-wise (Andrew, Gao: Scalable Training of L1-Regularized Log-Linear Models, 2007): the
+pseudo-gradient in the place of g, and a step ends where a weight would change its sign, at an exact zero.
+
+The step size is 1 if that satisfies the weak Wolfe conditions, else it is found by bisection and extrapolation. Near the
+optimum, where differences of f drown in rounding, the slopes alone decide (Hager, Zhang: A New Conjugate Gradient Method
+with Guaranteed Descent, 2005, section 4).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._arrays.validation import FloatArray
+from .linear_algebra import dot
+from .objective import Evaluation, Objective
+
+Doubles = NDArray[np.float64]
+
+# Pairs that are kept. More save few passes, and cost memory: two arrays of the size of the weights each.
+N_PAIRS = 10
+# A step is taken if f falls by that share of what its slope promises, and the slope rises to less than that share.
+_DECREASE = 1e-4
+_CURVATURE = 0.9
+_MAX_TRIALS = 30
+# A pair whose curvature, relative to the lengths, is below this many roundings says nothing.
+_MIN_CURVATURE = 10
+
+
+@dataclass(eq=False)
+class Pairs:
+    """The last steps s and the differences y of the gradients at their ends."""
+
+    steps: list[FloatArray] = field(default_factory=list)
+    differences: list[FloatArray] = field(default_factory=list)
+    products: list[float] = field(default_factory=list)  # s . y
+
+    def add(self, step: FloatArray, difference: FloatArray) -> None:
+        """Add a pair, and drop the oldest, unless it has no positive curvature."""
+        product, square = dot(step, difference), dot(difference, difference)
+        least = _MIN_CURVATURE * np.finfo(step.dtype).eps * np.sqrt(dot(step, step) * square)
+        if not product > least:
+            return
+        for values, new in (
+            (self.steps, step),
+            (self.differences, difference),
+            (self.products, product),
+        ):
+            values.append(new)  # type: ignore[arg-type]
+            del values[:-N_PAIRS]
+
+    def clear(self) -> None:
+        """Forget all pairs."""
+        for values in (self.steps, self.differences, self.products):
+            values.clear()
+
+    def times(
+        self, gradient: Doubles, initial: Callable[[FloatArray], FloatArray] | None
+    ) -> Doubles:
+        """Return H @ gradient: the two-loop recursion, from `initial` or a multiple of the identity."""
+        q, factors = gradient.copy(), []
+        for s, y, sy in zip(
+            *(reversed(v) for v in (self.steps, self.differences, self.products)), strict=True
+        ):
+            factors.append(dot(s, q) / sy)
+            q -= factors[-1] * y
+        if initial is not None:
+            q = initial(q).astype(np.float64)
+        elif self.steps:
+            q *= self.products[-1] / dot(self.differences[-1], self.differences[-1])
+        else:
+            q *= 1 / max(1.0, np.sqrt(dot(q, q)))
+        for s, y, sy, factor in zip(
+            self.steps, self.differences, self.products, reversed(factors), strict=True
+        ):
+            q += (factor - dot(y, q) / sy) * s
+        return q
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Point:
+    """Weights, the loss and its gradient there, and the objective F with the gradient of f."""
+
+    weights: FloatArray
+    at: Evaluation
+    value: float
+    gradient: Doubles
+
+
+@dataclass(eq=False)
+class Lbfgs:
+    """Minimises an objective with a penalty; the intercept, the last column if there is one, has none."""
+
+    objective: Objective
+    l2: float
+    l1: float
+    pairs: Pairs = field(default_factory=Pairs)
+
+    def at(self, weights: FloatArray) -> Point:
+        """Evaluate the objective at some weights."""
+        at, W = self.objective(weights), self._coef(weights)
+        gradient, value = at.gradient.copy(), at.loss
+        if self.l2:
+            self._coef(gradient)[...] += 2 * self.l2 * W
+            value += self.l2 * dot(W, W)
+        if self.l1:
+            value += self.l1 * float(np.abs(W).sum(dtype=np.float64))
+        return Point(weights, at, value, gradient)
+
+    def step(
+        self, point: Point, initial: Callable[[FloatArray], FloatArray] | None
+    ) -> Point | None:
+        """Return a point of a smaller objective, or None where rounding lets no step find one."""
+        for has_pairs in (True, False):
+            slopes = self._pseudo_gradient(point)
+            direction = -self.pairs.times(slopes, initial)
+            if self.l1:
+                direction[direction * slopes >= 0] = 0
+            found = self._along(point, slopes, direction)
+            if found is not None:
+                self.pairs.add(
+                    found.weights - point.weights,
+                    (found.gradient - point.gradient).astype(point.weights.dtype),
+                )
+                return found
+            if has_pairs and not self.pairs.steps:
+                return None
+            self.pairs.clear()
+        return None
+
+    def _along(self, point: Point, slopes: Doubles, direction: Doubles) -> Point | None:
+        slope = dot(slopes, direction)
+        if not slope < 0:
+            return None
+        low, high, size = 0.0, np.inf, 1.0
+        rounding = 4 * float(np.finfo(point.weights.dtype).eps) * abs(point.value)
+        for _ in range(_MAX_TRIALS):
+            weights = self._moved(point, slopes, size * direction)
+            moved = weights - point.weights
+            if not moved.any():
+                return None
+            found = self.at(weights)
+            promised = dot(slopes, moved)
+            rise = dot(self._pseudo_gradient(found), moved) if promised < 0 else np.inf
+            falls = found.value <= point.value + _DECREASE * promised
+            level = found.value <= point.value + rounding and rise <= (2 * _DECREASE - 1) * promised
+            if not np.isfinite(found.value) or not (falls or level):
+                high = size
+                over = found.value - point.value - size * slope
+                shorter = -slope * size / (2 * over) if np.isfinite(over) and over > 0 else 0.5
+                size = low + (high - low) * min(0.5, max(0.1, shorter))
+            elif rise < _CURVATURE * promised and not self.l1:
+                low = size
+                size = 2 * size if np.isinf(high) else (low + high) / 2
+            else:
+                return found
+        return None
+
+    def _moved(self, point: Point, slopes: Doubles, step: Doubles) -> FloatArray:
+        """Return the weights after a step; with l1 those that would change their sign are 0."""
+        weights = (point.weights + step).astype(point.weights.dtype)
+        if self.l1:
+            before, after = self._coef(point.weights), self._coef(weights)
+            side = np.where(before != 0, np.sign(before), -np.sign(self._coef(slopes)))
+            after[np.sign(after) != side] = 0
+        return weights
+
+    def _pseudo_gradient(self, point: Point) -> Doubles:
+        """Return the subgradient of F of least norm."""
+        if not self.l1:
+            return point.gradient
+        slopes = point.gradient.copy()
+        W, g = self._coef(point.weights), self._coef(slopes)
+        shrunk = np.sign(g) * np.maximum(np.abs(g) - self.l1, 0)
+        g[...] = np.where(W != 0, g + self.l1 * np.sign(W), shrunk)
+        return slopes
+
+    def _coef(self, weights: FloatArray) -> FloatArray:
+        return weights[:, : self.objective.like.coef.shape[1]]

@@ -1,0 +1,192 @@
+"""A preconditioner for the loss of a linear softmax classifier: features and classes apart.
+
+The Hessian of the mean loss is the mean over rows of (diag(p) - p p') kron x x'. Where both factors vary independently,
+it is S kron G, with
+
+    S = mean(diag(p) - p p')    (n_classes, n_classes)       G = mean(x x')    (n_features, n_features)
+
+so that, with the penalty's curvature alpha and p = sqrt((tr G / n_features) / (tr S / n_classes)), an approximation of
+the inverse Hessian of the objective is V -> inv(S + sqrt(alpha) / p I) V inv(G + sqrt(alpha) p I) (Martens, Grosse:
+Optimizing Neural Networks with Kronecker-factored Approximate Curvature, 2015, section 6.3). L-BFGS starts from it
+instead of from a multiple of the identity. It need not be exact: so G is of some rows only, and S is renewed rarely.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._arrays.csr import SparseRows
+from .._arrays.validation import FloatArray
+from .linear_algebra import inverse_of_spd, product
+from .objective import Objective
+
+Doubles = NDArray[np.float64]
+
+# G is of at least that many rows for each feature, as a sample's G is singular in what it has not seen, and of as many
+# more as take no longer than this number of passes over all rows.
+_MIN_ROWS_PER_FEATURE = 8
+_PASSES_FOR_FEATURES = 10
+# S is of at most that many rows, evenly spread.
+_ROWS_FOR_CLASSES = 8192
+# Beyond that many features G would cost more than it saves: a diagonal takes its place, or a sketch.
+_MAX_FEATURES = 2048
+_SKETCH = 64
+# S is singular, and small where all rows are classified well: that share of its mean eigenvalue is added.
+_DAMPING = 0.1
+# The intercept has no penalty; this share of the features' damping keeps its pivot positive.
+_INTERCEPT_DAMPING = 1e-3
+
+
+class FeatureFactor(Protocol):
+    """The features' part of the inverse Hessian."""
+
+    mean_curvature: float  # tr G / n_features
+
+    def inverse(self, damping: float) -> FeatureInverse | None:
+        """Return what multiplies by inv(G + damping I), or None where that cannot be computed."""
+
+
+class FeatureInverse(Protocol):
+    """Multiplies by a symmetric positive definite matrix from the right."""
+
+    def __call__(self, V: FloatArray) -> FloatArray:
+        """Return (V @ inverse)', (n_features, n_classes)."""
+
+
+@dataclass(eq=False)
+class Dense:
+    """G itself."""
+
+    objective: Objective
+    G: Doubles
+
+    @classmethod
+    def of(cls, objective: Objective) -> Dense:
+        """Compute G from some rows."""
+        n_classes, n_features = objective.shape
+        n_rows = max(
+            _MIN_ROWS_PER_FEATURE * n_features,
+            _PASSES_FOR_FEATURES * 2 * n_classes * len(objective) // n_features,
+        )
+        has_intercept = objective.like.intercept is not None
+        G, total = np.zeros((n_features, n_features)), 0
+        for x in objective.blocks(n_rows):
+            if has_intercept:
+                x = np.hstack([x, np.ones((len(x), 1), x.dtype)])
+            G += product(objective.backend, x.T, x.T, objective.n_threads)
+            total += len(x)
+        return cls(objective, G / total)
+
+    @property
+    def mean_curvature(self) -> float:
+        """The mean of the eigenvalues of G."""
+        return float(np.trace(self.G)) / len(self.G)
+
+    def inverse(self, damping: float) -> FeatureInverse | None:
+        """Invert G + damping I."""
+        objective, of_features = self.objective, np.full(len(self.G), damping)
+        if objective.like.intercept is not None:
+            of_features[-1] *= _INTERCEPT_DAMPING
+        inverse = inverse_of_spd(
+            objective.backend, self.G + np.diag(of_features), objective.n_threads
+        )
+        if inverse is None:
+            return None
+        inverse = inverse.astype(objective.like.coef.dtype)
+        return lambda V: product(objective.backend, inverse, V, objective.n_threads)
+
+
+@dataclass(eq=False)
+class Diagonal:
+    """The diagonal of G."""
+
+    objective: Objective
+    squares: Doubles
+
+    @classmethod
+    def of(cls, objective: Objective) -> Diagonal:
+        """Compute the mean squares of the features from all rows."""
+        squares = np.zeros(objective.shape[1])
+        n_features = objective.like.coef.shape[1]
+        squares[:n_features] = objective.mean_squares()
+        squares[n_features:] = 1
+        return cls(objective, squares)
+
+    @property
+    def mean_curvature(self) -> float:
+        """The mean of the mean squares."""
+        return float(self.squares.mean())
+
+    def inverse(self, damping: float) -> FeatureInverse | None:
+        """Invert the diagonal of G + damping I."""
+        with np.errstate(divide="ignore"):
+            inverse = (1 / (self.squares + damping)).astype(self.objective.like.coef.dtype)
+        if not np.isfinite(inverse).all():
+            return None
+        return lambda V: np.ascontiguousarray((V * inverse).T)
+
+
+def features_of(objective: Objective) -> FeatureFactor:
+    """Return what stands for G: that itself, or its diagonal where there are many features."""
+    if objective.shape[1] <= _MAX_FEATURES:
+        return Dense.of(objective)
+    return Diagonal.of(objective)
+
+
+def curvature_of_classes(objective: Objective, weights: FloatArray) -> Doubles:
+    """Return S at these weights, from some rows."""
+    state, backend, n_threads = objective.state_of(weights), objective.backend, objective.n_threads
+    n_classes = len(weights)
+    shares, products, total = np.zeros(n_classes), np.zeros((n_classes, n_classes)), 0.0
+    zeros = np.zeros(n_classes, weights.dtype) if state.intercept is None else state.intercept
+    for x, rows in objective.row_blocks(_ROWS_FOR_CLASSES):
+        logits = np.empty((len(x), n_classes), weights.dtype)
+        backend.linear_scores(x, state.coef, zeros, logits, n_threads)
+        backend.softmax(logits, logits, n_threads)
+        mass = objective.masses(rows)
+        weighted = logits if mass is None else logits * mass.astype(logits.dtype)
+        products += product(backend, logits.T, weighted.T, n_threads)
+        shares += weighted.sum(axis=0, dtype=np.float64)
+        total += len(x)
+    return (np.diag(shares) - products) / total
+
+
+@dataclass(eq=False)
+class Preconditioner:
+    """Multiplies by an approximation of the inverse Hessian; `classes` is S as it is, not damped."""
+
+    objective: Objective
+    features: FeatureInverse
+    inverse: FloatArray  # of the classes
+    classes: Doubles
+
+    def __call__(self, V: FloatArray) -> FloatArray:
+        """Return it times V, (n_classes, n_features [+ 1])."""
+        dtype = self.inverse.dtype
+        by_features = self.features(V.astype(dtype))
+        both = product(self.objective.backend, by_features, self.inverse, self.objective.n_threads)
+        return both.T
+
+
+def preconditioner_of(
+    objective: Objective, features: FeatureFactor, weights: FloatArray, curvature: float
+) -> Preconditioner | None:
+    """Return the preconditioner at these weights for a penalty of this curvature, or None if it cannot be computed."""
+    S = curvature_of_classes(objective, weights)
+    n_classes = len(S)
+    of_features, of_classes = features.mean_curvature, float(np.trace(S)) / n_classes
+    if not (np.isfinite(of_features) and np.isfinite(of_classes) and of_features > 0 and of_classes > 0):
+        return None
+    # A penalty of no curvature is taken for one too small to matter.
+    root = np.sqrt(max(curvature, np.finfo(np.float32).eps * of_features * of_classes))
+    ratio = np.sqrt(of_features / of_classes)
+    damped = S + np.eye(n_classes) * (root / ratio + _DAMPING * of_classes)
+    inverse = inverse_of_spd(objective.backend, damped, objective.n_threads)
+    of_x = features.inverse(float(root * ratio))
+    if inverse is None or of_x is None:
+        return None
+    return Preconditioner(objective, of_x, inverse.astype(weights.dtype), S)
