@@ -8,6 +8,7 @@ from scipy.sparse import csr_array
 
 import fastsoftmax
 from fastsoftmax import penalty, softmax, softmax_cross_entropy
+from fastsoftmax._arrays import validation
 
 NAN, INF = np.nan, np.inf
 Z = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])  # logits, or X
@@ -372,6 +373,27 @@ def test_strengths_of_the_penalty(backend, strength, value, error):
 def test_strengths_whose_gradient_overflows(backend, strength, value, W):
     message = rf"^{strength}: the gradient's factor .* overflows {W.dtype}"
     assert_fails(backend, "penalty", {"W": W, strength: value}, ValueError, message)
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (np.float64(-1.5), "-1.5"),
+        (np.int64(-1), "-1"),
+        (np.str_("a"), "'a'"),
+        (np.True_, "True"),
+        (np.timedelta64(1, "D"), repr(np.timedelta64(1, "D"))),
+        (None, "None"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_numpy_scalars_are_shown_as_plain_values(value, shown):
+    for check in (
+        lambda: validation.as_non_negative("alpha", value),
+        lambda: validation.as_integer("alpha", value, 0),
+    ):
+        with pytest.raises((TypeError, ValueError), match=rf"^alpha: .*, got {re.escape(shown)}$"):
+            check()
 
 
 def test_a_penalty_beyond_the_largest_number_is_infinite(backend):
