@@ -38,7 +38,7 @@ def eval_numerical_gradient(
     Returns
     -------
     ndarray of float64
-        Of the shape of `x`.
+        Same shape as `x`.
 
     Raises
     ------

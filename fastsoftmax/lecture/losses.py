@@ -27,7 +27,7 @@ def softmax(predictions: ArrayLike) -> FloatArray:
     Returns
     -------
     ndarray
-        Of the shape of `predictions`, float32 or float64; every row sums to 1.
+        Same shape as `predictions`, float32 or float64; every row sums to 1.
 
     Raises
     ------
@@ -110,7 +110,7 @@ def softmax_with_cross_entropy(
     loss : float
         In nats.
     dprediction : ndarray
-        Of the shape of `predictions`, float32 or float64.
+        Same shape as `predictions`, float32 or float64.
 
     Raises
     ------
@@ -151,7 +151,7 @@ def l2_regularization(W: ArrayLike, reg_strength: float) -> tuple[float, FloatAr
     -------
     loss : float
     gradient : ndarray
-        Of the shape of `W`, float32 or float64.
+        Same shape as `W`, float32 or float64.
 
     Raises
     ------
@@ -185,7 +185,7 @@ def linear_softmax(X: ArrayLike, W: ArrayLike, target_index: ArrayLike) -> tuple
     loss : float
         In nats.
     dW : ndarray
-        Of the shape of `W`; float32 if `X` and `W` are, else float64.
+        Same shape as `W`; float32 if `X` and `W` are, else float64.
 
     Raises
     ------
@@ -227,7 +227,7 @@ def softmax_loss_naive(
     loss : float
         In nats.
     dW : ndarray
-        Of the shape of `W`; float32 if `X` and `W` are, else float64.
+        Same shape as `W`; float32 if `X` and `W` are, else float64.
 
     Raises
     ------

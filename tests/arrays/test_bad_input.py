@@ -16,7 +16,7 @@ T = np.array([0, 2])
 SOFT = np.array([[0.2, 0.8, 0.0], [0.0, 0.0, 1.0]])
 X, W, B = Z, np.arange(12.0).reshape(3, 4) / 10, np.arange(4.0)
 
-# No arrays of real numbers, in any argument that is to be one: (value, what the message says came).
+# Values that are not arrays of real numbers, and what the message calls them.
 NOT_NUMBERS = {
     "object": (np.array([[1, None]], object), "object"),
     "None": (None, "NoneType"),
@@ -39,7 +39,7 @@ if np.finfo(np.longdouble).nmant == np.finfo(np.float64).nmant:
 
 
 class OfAnotherDevice:
-    """As the tensors of a GPU, or those with a gradient."""
+    """An array that NumPy cannot read, such as a tensor on a GPU or one with a gradient."""
 
     def __array__(self, dtype=None, copy=None):
         raise RuntimeError("is not in memory")
@@ -66,7 +66,7 @@ ARRAYS = [(name, argument) for name, arguments in VALID.items() for argument in 
 
 
 def assert_fails(backend, name, changed, error, message):
-    """The call with some arguments changed raises, and has changed no array that it was given."""
+    """Assert that a call with some arguments changed raises, and changes no array that it is given."""
     arguments = VALID[name] | changed
     given = [a for a in arguments.values() if isinstance(a, np.ndarray)]
     before = [array.copy() for array in given]

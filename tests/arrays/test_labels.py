@@ -1,4 +1,4 @@
-"""Labels become classes and indices: whatever way is taken, what `numpy.unique` finds."""
+"""Classes of labels and indices into them: by every path the result of `numpy.unique`."""
 
 from fractions import Fraction
 

@@ -1,4 +1,4 @@
-"""Files larger than memory: the block shuffle, and pages that are given back."""
+"""Files larger than memory: the block shuffle, and pages that are released."""
 
 import subprocess
 import sys
