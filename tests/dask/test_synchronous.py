@@ -293,7 +293,7 @@ def test_minibatches_of_rows_that_are_not_held_are_refused(client):
 
 
 def test_more_steps_than_are_submitted_at_once(client, monkeypatch):
-    monkeypatch.setattr("fastsoftmax.dask.synchronous._STEPS_OF_A_BLOCK", 3)
+    monkeypatch.setattr("fastsoftmax.dask.synchronous._STEPS_PER_BLOCK", 3)
     X, y = made_up()
     assert_same_model(synchronous(client).fit(cut(X), cut(y)), alone().fit(X, y))
 
@@ -302,7 +302,7 @@ def test_more_steps_than_are_submitted_at_once(client, monkeypatch):
 def test_large_weights_to_start_from_are_what_a_task_returns(client, monkeypatch, parameters):
     X, y = made_up()
     expected = synchronous(client, **parameters).fit(cut(X), cut(y))
-    monkeypatch.setattr("fastsoftmax.dask.synchronous.BYTES_OF_STARTS", 0)
+    monkeypatch.setattr("fastsoftmax.dask.synchronous.MAX_BYTES_IN_TASKS", 0)
     assert_same_bits(synchronous(client, **parameters).fit(cut(X), cut(y)), expected)
 
 

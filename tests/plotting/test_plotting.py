@@ -1,4 +1,4 @@
-"""Pictures: what is drawn is what was given, and nothing global is touched."""
+"""Pictures show the given numbers, and change no global state."""
 
 import subprocess
 import sys
@@ -127,7 +127,7 @@ def test_there_is_one_template_for_each_class(n_classes):
 
 
 def fitted(**attributes):
-    """What a picture asks of a model."""
+    """Return a model with the attributes that pictures read."""
     return SimpleNamespace(**attributes)
 
 
