@@ -13,41 +13,39 @@ from numpy.typing import ArrayLike, NDArray
 from .._arrays import validation
 from .._arrays.csr import SparseRows
 from .._arrays.inputs import as_samples
-from .._arrays.labels import are_equal, as_labels, check_type, encode, find_classes, joined, listed
+from .._arrays.labels import are_equal, check_type, encode, find_classes, joined, listed
 from .._arrays.validation import FloatArray
-from ..backends import get_backend, in_default_float_state
-from ..loss import functional
+from ..backends import in_default_float_state
 from ..training.averaging import Average
 from ..training.callbacks import Callback, line
 from ..training.checkpoints import checkpoint_of, identity_of
-from ..training.config import generator_of, n_threads_of
+from ..training.config import generator_of
 from ..training.holdout import HeldOut
 from ..training.loop import TrainingRun, train
-from ..training.new_classes import grown
-from ..training.prediction import hits_of, logits_of
+from ..training.new_classes import expand_rows
 from ..training.problem import prepare
 from ..training.standardization import Moments
 from ..training.state import state_at
 from ..training.step_size import StepSizes
-from ..training.targets import as_probabilities, check_sorted, is_soft, targets_of
+from ..training.targets import check_sorted, is_soft, targets_of
 from . import sklearn_api
 from .fitted_model import (
     FeaturesOfWeights,
     FittedModel,
+    check_n_features,
     parameters_of,
-    shaped_parameters_of,
-    to_go_on,
-    whole,
+    snapshot_for_training,
 )
 from .model_files import ModelFiles
-from .parameters import config_of, takes_sparse, that_change_the_result
+from .parameters import checkpoint_parameters, config_of, takes_sparse
 from .partial_fit import trained_on_chunk
+from .prediction_methods import PredictionMethods
 
 # Rows of a smaller norm learn a hundred times as slowly as the intercept, whose feature is 1.
 _SMALL = 0.1
 
 
-class SoftmaxClassifier(sklearn_api.Estimator, ModelFiles):
+class SoftmaxClassifier(sklearn_api.Estimator, PredictionMethods, ModelFiles):
     """Linear classifier trained by minibatch SGD on the softmax cross-entropy.
 
     With logits ``z = coef_ @ x + intercept_``, minimises over the training data::
@@ -385,7 +383,7 @@ class SoftmaxClassifier(sklearn_api.Estimator, ModelFiles):
         matrix, names = as_samples(X), sklearn_api.feature_names_of(X)
         config.check_rule(isinstance(matrix, SparseRows))
         goes_on = config.warm_start and self.__sklearn_is_fitted__()
-        before = to_go_on(self) if goes_on else None
+        before = snapshot_for_training(self) if goes_on else None
         grows = before is None or before._grows
         targets = targets_of(
             *(sklearn_api.as_vector(y), len(matrix), validation.training_dtype(matrix.dtype)),
@@ -397,14 +395,12 @@ class SoftmaxClassifier(sklearn_api.Estimator, ModelFiles):
                 f"y: expected at least two classes, got one class: {targets.classes[0]!r}"
             )
         if before is not None:
-            before._check_n_features(matrix)
+            check_n_features(before, matrix)
             starts = before._weights_for(targets.classes)
         random = generator_of(self.random_state, draws=False)
         saving, random = checkpoint_of(checkpoint, checkpoint_every, resume, random)
         if saving is not None:
-            parameters = that_change_the_result(self.get_params()) | {
-                "backend": config.backend.name
-            }
+            parameters = checkpoint_parameters(self.get_params()) | {"backend": config.backend.name}
             given = (matrix, targets, sample_weight, coef_init, intercept_init)
             saving.identity = identity_of(parameters, *given)
         if before is not None:
@@ -437,11 +433,11 @@ class SoftmaxClassifier(sklearn_api.Estimator, ModelFiles):
             converged = train(run, at_zeros, state is zeros, make_model, saving)
             published(self, run)
         except BaseException:
-            if run.is_whole:
+            if run.is_publishable:
                 published(self, run)
             raise
         finally:
-            if run.is_whole:  # else the caller's generator is as it was
+            if run.is_publishable:  # else the caller's generator is as it was
                 generator_of(self.random_state)
         warn_of_end(run, converged)
         return self
@@ -499,7 +495,7 @@ class SoftmaxClassifier(sklearn_api.Estimator, ModelFiles):
             )
         matrix, names = as_samples(X), sklearn_api.feature_names_of(X)
         config.check_rule(isinstance(matrix, SparseRows))
-        before = to_go_on(self) if self.__sklearn_is_fitted__() else None
+        before = snapshot_for_training(self) if self.__sklearn_is_fitted__() else None
         known = None if classes is None else find_classes(classes, "classes")
         grows = known is None
         if before is not None:
@@ -508,7 +504,7 @@ class SoftmaxClassifier(sklearn_api.Estimator, ModelFiles):
             if known is not None and not before._grows:
                 before._check_classes(known)
             grows = grows and before._grows
-            before._check_n_features(matrix)
+            check_n_features(before, matrix)
             known = before.classes_ if known is None else joined(before.classes_, known, "classes")
         elif known is not None and len(known) < 2:
             raise ValueError(f"classes: expected at least two, got {listed(known)}")
@@ -537,141 +533,13 @@ class SoftmaxClassifier(sklearn_api.Estimator, ModelFiles):
         tags.input_tags.sparse = takes_sparse(self)
         return tags
 
-    @in_default_float_state
-    def decision_function(self, X: ArrayLike) -> FloatArray:
-        """Return the logits; with two classes, as in scikit-learn, the second minus the first.
-
-        Parameters
-        ----------
-        X : array_like of real numbers or CSR matrix, shape (n_samples, n_features)
-
-        Returns
-        -------
-        ndarray, shape (n_samples, n_classes), or (n_samples,) with two classes
-        """
-        logits, classes = self._logits_and_classes(X)
-        if len(classes) != 2:
-            return logits
-        with np.errstate(over="ignore"):  # infinitely sure
-            difference: FloatArray = logits[:, 1] - logits[:, 0]
-        return difference
-
-    @in_default_float_state
-    def predict(self, X: ArrayLike) -> NDArray[Any]:
-        """Return the most probable label of every sample, shape (n_samples,)."""
-        logits, classes = self._logits_and_classes(X)
-        labels: NDArray[Any] = classes[logits.argmax(axis=1)]
-        return labels
-
-    @in_default_float_state
-    def predict_proba(self, X: ArrayLike) -> FloatArray:
-        """Return the probability of every class, shape (n_samples, n_classes)."""
-        return functional.softmax(
-            self._logits_and_classes(X)[0],
-            backend=self.backend,
-            n_threads=n_threads_of(self.n_jobs),
-        )
-
-    @in_default_float_state
-    def predict_log_proba(self, X: ArrayLike) -> FloatArray:
-        """Return the natural logarithm of the probabilities, shape (n_samples, n_classes)."""
-        return functional.log_softmax(
-            self._logits_and_classes(X)[0],
-            backend=self.backend,
-            n_threads=n_threads_of(self.n_jobs),
-        )
-
-    @in_default_float_state
-    def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
-        """Return the accuracy, the share of samples that are predicted right, each counting its weight.
-
-        A label is predicted right or wrong. A row of probabilities is predicted right by the one that it
-        gives to the predicted class, as that many samples with this label and the others with theirs.
-
-        Parameters
-        ----------
-        X : array_like of real numbers or CSR matrix, shape (n_samples, n_features)
-        y : array_like of labels, shape (n_samples,), or of probabilities, shape (n_samples, n_classes)
-            As in `fit`, but a label need not be among the classes: it is never predicted. It has to be of
-            their type, though: text where they are integers is a TypeError. Integers, booleans and whole
-            floats are equal by value. Columns of probabilities are in the order of `classes_`.
-        sample_weight : array_like of real numbers, shape (n_samples,), optional
-            0 or more, and not 0 alone.
-
-        Returns
-        -------
-        float
-
-        Raises
-        ------
-        ValueError, TypeError
-            If something is not as described, or there is no sample; the message names it.
-        """
-        hits, weights = self._hits(X, sklearn_api.as_vector(y), sample_weight)
-        if not hits.size:
-            raise ValueError("X: expected at least one sample to score, got none")
-        if weights is not None and not weights.any():
-            raise ValueError(
-                "sample_weight: expected at least one weight not zero, got zeros alone"
-            )
-        if weights is not None:
-            weights, _ = validation.scaled_weights(weights)
-        return float(np.average(hits.astype(np.float64), weights=weights))
-
-    def _hits(
-        self, X: Any, y: Any, sample_weight: Any
-    ) -> tuple[NDArray[Any], NDArray[np.float64] | None]:
-        """Return how right the prediction of every sample is, from 0 to 1, and the samples' weights."""
-        logits, classes = self._logits_and_classes(X, stacklevel=6)
-        predicted, weights = logits.argmax(axis=1), None
-        if sample_weight is not None:
-            double = np.dtype(np.float64)
-            weights = validation.as_weights("sample_weight", sample_weight, predicted.shape, double)
-        if is_soft(y):
-            counted = None if weights is None else np.flatnonzero(weights)
-            targets = as_probabilities(y, len(predicted), logits.dtype, counted, classes)
-            return hits_of(predicted[:, np.newaxis], targets)[:, 0], weights
-        expected = as_labels(y, "y")
-        if expected.shape != predicted.shape:
-            raise ValueError(f"y: expected shape {predicted.shape}, got {expected.shape}")
-        return are_equal(expected, classes[predicted]), weights
-
     def _publish(
         self,
         run: TrainingRun,
         names: NDArray[Any] | None,
         grows: bool,
     ) -> None:
-        problem = run.problem
-        coef, intercept = run.weights()
-        last = None
-        if run.average is not None:
-            last = run.in_units_of_X(run.state.coef, run.state.intercept)
-        units = problem.samples.units
-        model = FittedModel(
-            classes_=problem.classes,
-            n_features_in_=coef.shape[1],
-            feature_names_in_=names,
-            coef_=coef,
-            intercept_=np.zeros(len(coef), coef.dtype) if intercept is None else intercept,
-            loss_curve_=list(run.curve),
-            validation_scores_=list(run.scores) if run.scores else None,
-            best_validation_score_=max(run.scores, default=None),
-            mean_=None if units is None else units.mean,
-            scale_=None if units is None else units.scale,
-            _is_centred=units is not None and units.is_centred,
-            _moments=None if units is None else units.moments,
-            eta0_=problem.schedule.eta0,
-            _step_sizes=problem.step_sizes,
-            n_iter_=len(run.curve),
-            t_=run.n_steps,
-            _velocity=(run.state.coef_velocity, run.state.intercept_velocity),
-            _last=last,
-            _average=run.average,
-            _mean_weight=problem.mean_weight,
-            _grows=grows,
-            _random=run.random,
-        )
+        model = FittedModel.of(run, names, grows)
         if names is None:
             self.__dict__.pop("feature_names_in_", None)
         # At once: a signal finds all of the old attributes or all of the new ones.
@@ -680,7 +548,7 @@ class SoftmaxClassifier(sklearn_api.Estimator, ModelFiles):
     def _weights_for(self, classes: NDArray[Any]) -> list[FloatArray]:
         """Return `coef_` and `intercept_` with a row for each of `classes`: zeros for new ones."""
         places = encode(self.classes_, classes)
-        return [grown(each, places, len(classes)) for each in parameters_of(self)]
+        return [expand_rows(each, places, len(classes)) for each in parameters_of(self)]
 
     def _check_classes(self, classes: NDArray[Any]) -> None:
         """Raise unless `classes` are those that an earlier call has named."""
@@ -690,25 +558,6 @@ class SoftmaxClassifier(sklearn_api.Estimator, ModelFiles):
                 f"classes: expected those that were named before, {listed(self.classes_)}, "
                 f"got {listed(classes)}"
             )
-
-    def _check_n_features(self, matrix: NDArray[Any] | SparseRows) -> None:
-        if matrix.shape[1] != self.n_features_in_:
-            raise ValueError(
-                f"X has {matrix.shape[1]} features, but {type(self).__name__} is expecting "
-                f"{self.n_features_in_} features as input"
-            )
-
-    def _logits_and_classes(
-        self, X: ArrayLike, stacklevel: int = 5
-    ) -> tuple[FloatArray, NDArray[Any]]:
-        now = whole(self)
-        sklearn_api.check_feature_names(now, X, stacklevel)
-        matrix = as_samples(X, to_train=False)
-        now._check_n_features(matrix)
-        n_threads = n_threads_of(now.n_jobs)
-        logits = logits_of(get_backend(now.backend), matrix, *shaped_parameters_of(now), n_threads)
-        classes: NDArray[Any] = now.classes_
-        return logits, classes
 
 
 def warn_of_end(run: TrainingRun, converged: bool) -> None:
@@ -721,50 +570,8 @@ def warn_of_end(run: TrainingRun, converged: bool) -> None:
     """
     config, units = run.problem.config, run.problem.samples.units
     if not converged:
-        sklearn_api.warn_of_max_iter(config.max_iter, config.what_goes_on, units is None, 5)
+        sklearn_api.warn_of_max_iter(config.max_iter, config.reason_not_converged, units is None, 5)
     elif units is None and config.fit_intercept and run.stopped_by_tol:
         norm = run.norm_of_rows()
         if norm < _SMALL:
             sklearn_api.warn_of_small_features(norm, len(run.curve), 5)
-
-
-def load(path: str | PathLike[str]) -> SoftmaxClassifier:
-    """Return the model that `SoftmaxClassifier.save` has written.
-
-    Predictions, scores, `partial_fit` and warm starts have the bits that those of the saved model have.
-    Loading executes nothing of what is in the file.
-
-    Parameters
-    ----------
-    path : str or path-like
-        A file whose name ends in .npz or .safetensors.
-
-    Returns
-    -------
-    SoftmaxClassifier
-
-    Raises
-    ------
-    ModelFileError
-        If the file is damaged, of a newer version, or no model; the message names it and says why.
-    ValueError, TypeError
-        If `path` has another suffix or is no path.
-    ImportError
-        If it is a .safetensors file, and safetensors is not installed.
-    OSError
-        If it cannot be read.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> from fastsoftmax import SoftmaxClassifier, load
-    >>> model = SoftmaxClassifier(eta0=0.5).fit([[0.0], [1.0]], ["no", "yes"])
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     model.save(f"{folder}/model.npz")
-    ...     load(f"{folder}/model.npz").predict([[2.0]]).tolist()
-    ['yes']
-    """
-    from .model_files.save_load import load_model
-
-    model: SoftmaxClassifier = load_model(SoftmaxClassifier, path)
-    return model

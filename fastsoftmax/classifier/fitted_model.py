@@ -4,12 +4,13 @@ from __future__ import annotations  # np.random, imported on first use, stands i
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .._arrays import labels, validation
+from .._arrays.csr import SparseRows
 from .._arrays.validation import FloatArray
 from ..backends import State
 from ..persistence import entries
@@ -18,10 +19,11 @@ from ..persistence.random_states import generator_from, generator_state
 from ..persistence.scalars import labels_as_json, labels_from_json
 from ..training.averaging import Average
 from ..training.config import TrainingConfig
-from ..training.standardization import Moments, Standardization, carried
+from ..training.loop import TrainingRun
+from ..training.standardization import Moments, Standardization, convert_units
 from ..training.state import copy_of, shaped, with_velocities
 from ..training.step_size import StepSizes
-from .sklearn_api import at_one_moment, not_fitted
+from .sklearn_api import not_fitted, shallow_copy
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +113,7 @@ def _read_step_sizes(name: str, written: Any) -> StepSizes:
     return StepSizes(entries.positive(f"{name} 0", written[0]), integer(1)(f"{name} 1", written[1]))
 
 
-_OF_WEIGHTS = ("classes", "features")
+_WEIGHTS_SHAPE = ("classes", "features")
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,7 +139,7 @@ class FittedModel:
             join=_join_names,
         )
     )  # not set where it is None
-    coef_: FloatArray = field(metadata=_stored(Tensor("coef", _OF_WEIGHTS, is_needed=True)))
+    coef_: FloatArray = field(metadata=_stored(Tensor("coef", _WEIGHTS_SHAPE, is_needed=True)))
     intercept_: FloatArray = field(
         metadata=_stored(Tensor("intercept", ("classes",), is_needed=True))
     )
@@ -200,7 +202,7 @@ class FittedModel:
     _velocity: tuple[FloatArray | None, FloatArray | None] = field(
         default=(None, None),
         metadata=_stored(
-            Tensor("coef_velocity", _OF_WEIGHTS),
+            Tensor("coef_velocity", _WEIGHTS_SHAPE),
             Tensor("intercept_velocity", ("classes",)),
             split=tuple,
             join=lambda parts, _: parts,
@@ -210,7 +212,7 @@ class FittedModel:
     _last: tuple[FloatArray, FloatArray | None] | None = field(
         default=None,
         metadata=_stored(
-            Tensor("last_coef", _OF_WEIGHTS),
+            Tensor("last_coef", _WEIGHTS_SHAPE),
             Tensor("last_intercept", ("classes",), only_with="last_coef"),
             split=lambda last: (None, None) if last is None else last,
             join=lambda parts, _: None if parts[0] is None else parts,
@@ -219,7 +221,7 @@ class FittedModel:
     _average: Average | None = field(
         default=None,
         metadata=_stored(
-            Tensor("average_coef", _OF_WEIGHTS, is_double=True),
+            Tensor("average_coef", _WEIGHTS_SHAPE, is_double=True),
             Tensor("average_intercept", ("classes",), is_double=True, only_with="average_coef"),
             Scalar("average", or_none(list), or_none(_read_counts)),
             split=_split_average,
@@ -240,6 +242,43 @@ class FittedModel:
             )
         ),
     )
+
+    @classmethod
+    def of(cls, run: TrainingRun, names: NDArray[Any] | None, grows: bool) -> Self:
+        """Return what a training run leaves behind.
+
+        `names` are those of the features, and `grows` says whether `partial_fit` may add classes.
+        """
+        problem = run.problem
+        coef, intercept = run.weights()
+        last = None
+        if run.average is not None:
+            last = run.in_units_of_X(run.state.coef, run.state.intercept)
+        units = problem.samples.units
+        return cls(
+            classes_=problem.classes,
+            n_features_in_=coef.shape[1],
+            feature_names_in_=names,
+            coef_=coef,
+            intercept_=np.zeros(len(coef), coef.dtype) if intercept is None else intercept,
+            loss_curve_=list(run.curve),
+            validation_scores_=list(run.scores) if run.scores else None,
+            best_validation_score_=max(run.scores, default=None),
+            mean_=None if units is None else units.mean,
+            scale_=None if units is None else units.scale,
+            _is_centred=units is not None and units.is_centred,
+            _moments=None if units is None else units.moments,
+            eta0_=problem.schedule.eta0,
+            _step_sizes=problem.step_sizes,
+            n_iter_=len(run.curve),
+            t_=run.n_steps,
+            _velocity=(run.state.coef_velocity, run.state.intercept_velocity),
+            _last=last,
+            _average=run.average,
+            _mean_weight=problem.mean_weight,
+            _grows=grows,
+            _random=run.random,
+        )
 
     def attributes(self) -> dict[str, Any]:
         """Return what the classifier has, by name."""
@@ -267,7 +306,7 @@ class FeaturesOfWeights:
         return int(shape[1])
 
 
-def whole(model: Any) -> Any:
+def snapshot_of(model: Any) -> Any:
     """Return a model with the attributes of this one as they are now, and those that it lacks.
 
     Raises
@@ -277,7 +316,7 @@ def whole(model: Any) -> Any:
     ValueError, TypeError
         If those that were set by hand are not of the right shapes.
     """
-    now = at_one_moment(model)
+    now = shallow_copy(model)
     missing = [name for name in _WEIGHTS if not hasattr(now, name)]
     if "coef_" in missing:
         raise not_fitted(
@@ -297,7 +336,7 @@ def whole(model: Any) -> Any:
     return now
 
 
-def to_go_on(model: Any) -> Any:
+def snapshot_for_training(model: Any) -> Any:
     """Return the same for training to go on with: averages of weights that were replaced start again.
 
     Raises
@@ -305,7 +344,7 @@ def to_go_on(model: Any) -> Any:
     ValueError, TypeError
         As `whole`, and if classes that were set by hand are not in order.
     """
-    now = whole(model)
+    now = snapshot_of(model)
     _check_classes(now.classes_, 1 if now._grows else 2)
     if now._average is not None and _are_replaced(now):
         average: Average = now._average
@@ -322,6 +361,21 @@ def units_of(model: Any) -> Standardization | None:
     if model.mean_ is None or model.scale_ is None:
         return None
     return Standardization(model.mean_, model.scale_, model._is_centred, model._moments)
+
+
+def check_n_features(model: Any, matrix: NDArray[Any] | SparseRows) -> None:
+    """Raise unless `matrix` has as many features as the model, with scikit-learn's message.
+
+    Raises
+    ------
+    ValueError
+        If it has another number of columns.
+    """
+    if matrix.shape[1] != model.n_features_in_:
+        raise ValueError(
+            f"X has {matrix.shape[1]} features, but {type(model).__name__} is expecting "
+            f"{model.n_features_in_} features as input"
+        )
 
 
 def parameters_of(model: Any) -> tuple[FloatArray, FloatArray]:
@@ -357,7 +411,7 @@ def state_of(
         intercept = np.zeros(len(coef), coef.dtype) if last_intercept is None else last_intercept
     of_coef, of_intercept = model._velocity
     if of_coef is not None:
-        of_coef, of_intercept = carried(of_coef, of_intercept, before, units, coef.dtype)
+        of_coef, of_intercept = convert_units(of_coef, of_intercept, before, units, coef.dtype)
     velocities = [
         None if velocity is None else velocity.astype(coef.dtype)
         for velocity in (of_coef, of_intercept)
@@ -379,7 +433,7 @@ def average_of(
     if average is None or config.averaged_from is None:
         return None
     dtype = parameters_of(model)[0].dtype if model._last is None else model._last[0].dtype
-    coef, intercept = carried(average.coef, average.intercept, before, units, dtype)
+    coef, intercept = convert_units(average.coef, average.intercept, before, units, dtype)
     return replace(average, coef=coef, intercept=intercept).copy()
 
 

@@ -20,14 +20,14 @@ from ..training.callbacks import Bar, progress_bar
 from ..training.config import TrainingConfig, generator_of
 from ..training.epoch import check_progress, check_weights
 from ..training.holdout import HeldOut
-from ..training.loop import TrainingRun, ends, ends_by_intention
+from ..training.loop import TrainingRun, apply_stopping_rules, stops_as_planned
 from ..training.multi_model import (
     Penalties,
-    epoch_of_models,
-    kept_models,
-    models_at_once,
-    state_of_model,
-    state_of_models,
+    extract_state,
+    models_per_pass,
+    repeat_state,
+    select_states,
+    train_epoch_of_models,
 )
 from ..training.problem import Problem, prepare
 from ..training.state import copy_of
@@ -232,7 +232,7 @@ def search(
     best = min(good, key=lambda i: (-scores[i], validation_losses[i]))
     generator_of(model.random_state)  # as fit draws from a caller's generator
     models[best]._publish(runs[best], sklearn_api.feature_names_of(X), True)
-    warn_of_end(runs[best], runs[best].stopped_by_tol or ends_by_intention(common))
+    warn_of_end(runs[best], runs[best].stopped_by_tol or stops_as_planned(common))
     shape = (len(rates), len(strengths))
     return SearchResult(
         *(rates, strengths),
@@ -316,16 +316,16 @@ class _Progress:
     def __init__(self, bar: Bar) -> None:
         self._bar, self._done, self._least = bar, 0, np.inf
 
-    def has_run(self, n_epochs: int, objective: float) -> None:
+    def advance(self, n_epochs: int, objective: float) -> None:
         """Move on; a model that has ended has run the epochs that are left at once."""
         self._done += n_epochs
         self._least = min(self._least, objective) if np.isfinite(objective) else self._least
-        self._bar.has_run_epoch(self._done, self._least, None, "")
+        self._bar.update(self._done, self._least, None, "")
 
 
 def _trained(problems: list[Problem], grid: _Grid, progress: _Progress) -> list[Any]:
     """Return the run of every combination, None where it diverged."""
-    at_once = models_at_once(problems[0], grid.start)
+    at_once = models_per_pass(problems[0], grid.start)
     if at_once == 1:
         return [_trained_alone(each, grid, progress) for each in problems]
     runs: list[Any] = []
@@ -342,13 +342,13 @@ def _trained_alone(problem: Problem, grid: _Grid, progress: _Progress) -> Traini
             objective = run.epoch()
             check_progress(objective, _starting_loss(grid), epoch + 1, run.schedule)
             run.keep(objective)
-            progress.has_run(1, objective)
-            if ends(run, objective):
+            progress.advance(1, objective)
+            if apply_stopping_rules(run, objective):
                 break
     except DivergenceError:
         return None
     finally:
-        progress.has_run(max_iter - len(run.curve), np.inf)
+        progress.advance(max_iter - len(run.curve), np.inf)
     return run
 
 
@@ -358,12 +358,12 @@ def _trained_together(
     """Train all of them over one reading of the data; those that have ended leave the others alone."""
     max_iter, random = problems[0].config.max_iter, deepcopy(grid.random)
     runs = [TrainingRun.of(each, grid.start, random) for each in problems]
-    states = state_of_models(grid.start, len(runs))
+    states = repeat_state(grid.start, len(runs))
     active = list(range(len(runs)))
     ended: dict[int, TrainingRun | None] = {}
     for epoch in range(1, max_iter + 1):
         rules = [problems[i].config.rule for i in active]
-        objectives = epoch_of_models(
+        objectives = train_epoch_of_models(
             *(problems[0], states),
             Penalties(*np.array([(rule.l2, rule.l1) for rule in rules]).T.copy()),
             [runs[i].schedule for i in active],
@@ -373,21 +373,21 @@ def _trained_together(
         going_on = []
         for place, i in enumerate(active):
             run, objective = runs[i], objectives[place]
-            progress.has_run(1, objective)
+            progress.advance(1, objective)
             if not _is_good(run, objective, grid):
                 ended[i] = None
             else:
                 run.curve.append(objective)
                 run.n_steps += run.steps_of_epoch
-                if not ends(run, objective) and epoch < max_iter:
+                if not apply_stopping_rules(run, objective) and epoch < max_iter:
                     going_on.append(place)
                     continue
-                run.state = state_of_model(states, place, len(active))
+                run.state = extract_state(states, place, len(active))
                 run.random = deepcopy(random)
                 ended[i] = run if _has_good_weights(run) else None
-            progress.has_run(max_iter - epoch, np.inf)
+            progress.advance(max_iter - epoch, np.inf)
         if len(going_on) < len(active):
-            states = kept_models(states, going_on, len(active))
+            states = select_states(states, going_on, len(active))
             active = [active[place] for place in going_on]
         if not active:
             break

@@ -15,7 +15,7 @@ from ..exceptions import DivergenceError
 from ..training.config import TrainingConfig
 from ..training.epoch import check_chunk
 from ..training.loop import TrainingRun
-from ..training.new_classes import grown_average, grown_state
+from ..training.new_classes import expand_average, expand_state
 from ..training.problem import problem_of, training_set
 from ..training.standardization import Standardization
 from ..training.targets import Targets
@@ -99,8 +99,8 @@ def _begun(
         state = state_of(before, config, units, samples.units)
         average = average_of(before, config, units, samples.units)
         places = encode(before.classes_, targets.classes)
-        state = grown_state(state, places, n_classes)
-        average = average and grown_average(average, places, n_classes)
+        state = expand_state(state, places, n_classes)
+        average = average and expand_average(average, places, n_classes)
     run = TrainingRun.of(problem, state, random, average)
     if before is not None:
         run.curve, run.n_steps = list(before.loss_curve_), before.t_

@@ -169,7 +169,7 @@ class Estimator:
         return self
 
 
-def at_one_moment(model: Any) -> Any:
+def shallow_copy(model: Any) -> Any:
     """Return a model with the same attributes, all as they are now: another thread may train the model."""
     now = object.__new__(type(model))
     now.__dict__.update(model.__dict__)  # in one go, as they are set
@@ -178,20 +178,20 @@ def at_one_moment(model: Any) -> Any:
 
 def not_fitted(message: str) -> NotFittedError:
     """Return the error, which is scikit-learn's as well where that is loaded."""
-    error: NotFittedError = _also_theirs(NotFittedError)(message)
+    error: NotFittedError = _joined_with_sklearn(NotFittedError)(message)
     return error
 
 
 def warn_of_max_iter(
-    max_iter: int, what_went_on: str, standardize_may_help: bool, stacklevel: int = 4
+    max_iter: int, reason: str, standardize_may_help: bool, stacklevel: int = 4
 ) -> None:
     """Say that `fit` has ended before anything else has ended it, and what to do about it."""
     advice = f"raise max_iter (it is {max_iter}) or tol"
     if standardize_may_help:
         advice += ", or use standardize=True: with columns on one scale it takes fewer epochs"
     warnings.warn(
-        f"fit ended at max_iter {what_went_on}: {advice}",
-        _also_theirs(ConvergenceWarning),
+        f"fit ended at max_iter {reason}: {advice}",
+        _joined_with_sklearn(ConvergenceWarning),
         stacklevel=stacklevel,
     )
 
@@ -202,34 +202,38 @@ def warn_of_small_features(norm: float, n_epochs: int, stacklevel: int) -> None:
         f"fit stopped by tol after {n_epochs} epochs, but the rows of X are small next to the intercept's "
         f"1 (the root mean square of their norms is {norm:.2g}), so that the weights of the features grow "
         "slowly: use standardize=True, multiply X, or lower tol",
-        _also_theirs(ConvergenceWarning),
+        _joined_with_sklearn(ConvergenceWarning),
         stacklevel=stacklevel,
     )
 
 
-class _OfBoth(type):
+class _JoinedClass(type):
     """The class of classes that are ours and scikit-learn's."""
 
 
-def _also_theirs(ours: type[Any]) -> type[Any]:
+def _joined_with_sklearn(ours: type[Any]) -> type[Any]:
     """Return a class of ours, which is scikit-learn's of the same name as well where that is loaded."""
     if "sklearn.exceptions" not in sys.modules:
         return ours
     theirs = getattr(sys.modules["sklearn.exceptions"], ours.__name__)
-    if ours not in _of_both:
-        _of_both[ours] = _OfBoth(ours.__name__, (ours, theirs), {"__module__": ours.__module__})
-    return _of_both[ours]
+    if ours not in _joined_classes:
+        _joined_classes[ours] = _JoinedClass(
+            ours.__name__, (ours, theirs), {"__module__": ours.__module__}
+        )
+    return _joined_classes[ours]
 
 
-_of_both: dict[type[Any], type[Any]] = {}  # made once: warnings are told apart by their class
+_joined_classes: dict[
+    type[Any], type[Any]
+] = {}  # made once: warnings are told apart by their class
 
 
 def _ours(both: Any) -> Any:
     """Pickle a class of both as ours, which is joined with theirs again where that is loaded."""
-    return _also_theirs, both.__bases__[:1]
+    return _joined_with_sklearn, both.__bases__[:1]
 
 
-copyreg.pickle(_OfBoth, _ours)
+copyreg.pickle(_JoinedClass, _ours)
 
 
 def as_vector(y: Any) -> Any:

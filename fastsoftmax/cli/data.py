@@ -20,7 +20,7 @@ from . import options
 from .error_translation import as_command_error
 from .errors import FAILED, CommandError
 
-_LONGEST_NAME = 24  # of a class, in a table
+_MAX_NAME_LENGTH = 24  # of a class, in a table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -166,7 +166,7 @@ def class_names(classes: NDArray[Any], samples: Samples | None) -> list[str]:
     if classes.dtype.kind in "iu" and labels[0] >= 0 and labels[-1] < len(names):
         labels = [names[label] for label in labels]
     texts = [printable(str(label)) for label in labels]
-    return [t if len(t) <= _LONGEST_NAME else f"{t[: _LONGEST_NAME - 1]}…" for t in texts]
+    return [t if len(t) <= _MAX_NAME_LENGTH else f"{t[: _MAX_NAME_LENGTH - 1]}…" for t in texts]
 
 
 def describe(samples: Samples) -> str:

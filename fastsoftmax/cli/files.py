@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .._optional import why_missing
-from ..persistence.atomic import write_at_once
+from ..persistence.atomic import write_atomically
 from .errors import FAILED, CommandError
 
 _PAGES = (".html", ".htm")
@@ -106,7 +106,7 @@ def save_picture(option: str, path: Path, figure: Any) -> None:
 def write_bytes(option: str, path: Path, content: bytes) -> None:
     """Write a file, all or nothing."""
     try:
-        write_at_once(path, content)
+        write_atomically(path, content)
     except OSError as error:
         reason = error.strerror or error
         raise CommandError(

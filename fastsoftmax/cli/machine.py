@@ -16,7 +16,7 @@ from .tables import print_note
 # more than 0.1 s in some builds. They are asleep when this process's own CPU time stands still.
 _PAUSE_SECONDS = 0.02
 _BUSY_SHARE = 0.05
-_LONGEST_PAUSE_SECONDS = 2.0
+_MAX_PAUSE_SECONDS = 2.0
 # Share of the CPUs: if other programs use more of them, the threads disturb each other.
 _BUSY = 0.5
 
@@ -102,7 +102,7 @@ def available_memory() -> int | None:
 
 def wait_for_sleeping_threads() -> None:
     """Wait until no other thread of this process is still spinning after earlier work."""
-    for _ in range(round(_LONGEST_PAUSE_SECONDS / _PAUSE_SECONDS)):
+    for _ in range(round(_MAX_PAUSE_SECONDS / _PAUSE_SECONDS)):
         start = process_time()
         sleep(_PAUSE_SECONDS)
         if process_time() - start < _BUSY_SHARE * _PAUSE_SECONDS:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..backends import NAMES
 from ..classifier.classifier import SoftmaxClassifier
-from ..classifier.classifier import load as load_model
+from ..classifier.model_files import load as load_model
 from ..classifier.model_files.save_load import FORMATS
 from . import files, machine, options
 from .error_translation import as_command_error

@@ -15,7 +15,7 @@ _RUNS = 3
 _RATE = 1e-3
 
 
-def seconds_an_epoch(
+def seconds_per_epoch(
     X: NDArray[Any], y: NDArray[Any], batch_size: int, n_threads: int
 ) -> tuple[dict[str, float], dict[str, str]]:
     """Return the seconds of one epoch of minibatch SGD by name, the median of three after a first one.

@@ -45,7 +45,7 @@ def _result(comparison: Comparison, result: Result) -> dict[str, Any]:
         "n_rows_timed": result.n_rows_timed,
         "extrapolated": result.extrapolated,
         "epoch_seconds": list(result.epoch_seconds),
-        "median_epoch_seconds": result.seconds_an_epoch,
+        "median_epoch_seconds": result.seconds_per_epoch,
         "samples_per_second": result.samples_per_second,
         "speed_over_naive": comparison.speedup(result, "naive"),
         "speed_over_vectorized": comparison.speedup(result, "vectorized"),

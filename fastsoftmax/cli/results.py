@@ -39,7 +39,7 @@ class Result:
         return self.n_rows_timed / median(self.epoch_seconds)
 
     @property
-    def seconds_an_epoch(self) -> float:
+    def seconds_per_epoch(self) -> float:
         """The median over the epochs, for all samples."""
         return self.n_samples / self.samples_per_second
 
@@ -68,7 +68,7 @@ class Comparison:
         """Return how many times faster it is than the backend `over`; None if that was not measured."""
         for other in self.results:
             if other.backend == over:
-                return other.seconds_an_epoch / result.seconds_an_epoch
+                return other.seconds_per_epoch / result.seconds_per_epoch
         return None
 
     def difference(self, result: Result) -> float | None:

@@ -8,7 +8,7 @@ from typing import TextIO
 
 _GAP = 2  # spaces between columns
 _UNLIMITED = 1 << 20
-_WIDEST_NOTE = 88
+_MAX_NOTE_WIDTH = 88
 
 
 def print_pairs(pairs: Sequence[tuple[str, str]]) -> None:
@@ -39,7 +39,7 @@ def width_of_output() -> int:
 
 def print_note(text: str, file: TextIO | None = None) -> None:
     """Print a paragraph, with an empty line before it."""
-    print("", textwrap.fill(text, min(width_of_output(), _WIDEST_NOTE)), sep="\n", file=file)
+    print("", textwrap.fill(text, min(width_of_output(), _MAX_NOTE_WIDTH)), sep="\n", file=file)
 
 
 def percent(share: float | None) -> str:

@@ -147,7 +147,10 @@ def linear_cross_entropy(
         if gradients.X is not None:
             gradients.X[undefined] = np.nan
     return objective.reduce(losses, losses.shape), LinearGradients(
-        *(_as_came(gradient, dtype) for gradient, dtype in zip(gradients, came, strict=True))
+        *(
+            _in_argument_dtype(gradient, dtype)
+            for gradient, dtype in zip(gradients, came, strict=True)
+        )
     )
 
 
@@ -207,7 +210,7 @@ def penalty(
     return value, gradient
 
 
-def _as_came(gradient: FloatArray | None, dtype: np.dtype[Any]) -> FloatArray | None:
+def _in_argument_dtype(gradient: FloatArray | None, dtype: np.dtype[Any]) -> FloatArray | None:
     """Return the gradient in the dtype of its argument, if that is float16 or bfloat16."""
     if gradient is None or not validation.is_half(dtype):
         return gradient

@@ -27,8 +27,8 @@ from ..backends.sample_weights import weighted_targets
 REDUCTIONS = ("mean", "sum", "none")
 # Weights beyond 2**-64 .. 2**64, or with such a sum, are divided by a power of 2, which is exact: then
 # neither they nor their products nor the inverse of their sum leave the range of float32.
-_LARGEST_POWER = 64
-_SMALLEST_POWER = -(1 << 20)  # below that of any float64, and of any product
+_MAX_POWER = 64
+_MIN_POWER = -(1 << 20)  # below that of any float64, and of any product
 
 
 class LossOptions(NamedTuple):
@@ -127,7 +127,7 @@ def objective_of(
     if classes is not None:
         classes = classes.astype(dtype)
     total = _total(rows, samples, classes)
-    if abs(math.frexp(total)[1]) > _LARGEST_POWER:
+    if abs(math.frexp(total)[1]) > _MAX_POWER:
         return _scaled(rows, samples, classes, smoothing, dtype, reduction, ignored)
     weights = None
     if samples is not None or classes is not None or smoothing > 0:
@@ -139,7 +139,7 @@ def _has_extremes(weights: NDArray[np.float64] | None) -> bool:
     if weights is None:
         return False
     counted = weights[weights > 0]
-    limit = 2.0**_LARGEST_POWER
+    limit = 2.0**_MAX_POWER
     return bool(counted.size and not (counted.min() > 1 / limit and counted.max() < limit))
 
 
@@ -171,13 +171,13 @@ def _scaled(
             mixed = weighted_targets(targets, plain, len(classes), np.dtype(np.float64))
             mixed, mixed_powers = np.frexp(mixed * of_classes)
             mixed_powers += class_powers
-            largest = np.max(mixed_powers, axis=1, where=mixed > 0, initial=_SMALLEST_POWER)
-            counts = largest > _SMALLEST_POWER
+            largest = np.max(mixed_powers, axis=1, where=mixed > 0, initial=_MIN_POWER)
+            counts = largest > _MIN_POWER
             rows, largest = np.where(counts, rows, 0.0), np.where(counts, largest, 0)
             targets = np.ldexp(mixed, mixed_powers - largest[:, np.newaxis]).astype(dtype)
             powers, smoothing = powers + largest, 0.0
-    power = int(np.max(powers, where=rows > 0, initial=_SMALLEST_POWER)) - 1
-    if power < _SMALLEST_POWER:  # no row counts
+    power = int(np.max(powers, where=rows > 0, initial=_MIN_POWER)) - 1
+    if power < _MIN_POWER:  # no row counts
         power = 0
     if reduction != "mean" and power >= np.finfo(np.float64).maxexp:
         raise ValueError(

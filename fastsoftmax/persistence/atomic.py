@@ -9,7 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 
 
-def write_at_once(file: Path, data: bytes) -> None:
+def write_atomically(file: Path, data: bytes) -> None:
     """Write `data` beside the file and let it take its place, with the permissions of a new file.
 
     What is no regular file, as a pipe or a device, is written to as it is.

@@ -66,7 +66,7 @@ def measure_peaks(n_threads: int) -> Peaks:
 
 def _measure(n_threads: int) -> Peaks:
     numbers, by_fewer = {}, []
-    for name, try_once in _ways(n_threads).items():
+    for name, try_once in _measurements(n_threads).items():
         least = max((getattr(p, name) for n, p in _measured.items() if n < n_threads), default=0.0)
         number = max(try_once() for _ in range(REPEATS))
         if number < least:
@@ -77,17 +77,17 @@ def _measure(n_threads: int) -> Peaks:
     return Peaks(n_threads, **numbers, by_fewer=tuple(by_fewer))
 
 
-def _ways(n_threads: int) -> dict[str, Callable[[], float]]:
+def _measurements(n_threads: int) -> dict[str, Callable[[], float]]:
     """Return what measures each number once."""
     kernels: Any = get_backend("compiled")
-    ways: dict[str, Callable[[], float]] = {}
+    measurements: dict[str, Callable[[], float]] = {}
     for name in ("float32", "float64"):
         is_double = name == "float64"
         # So many rounds that neither the clock nor the start of a thread matters.
         rate = kernels.measure_multiply_adds(is_double, _FIRST_ROUNDS, 1)
         n_rounds = max(_FIRST_ROUNDS, int(_SECONDS * rate / _MIN_FLOP_OF_A_ROUND))
-        ways[name] = partial(kernels.measure_multiply_adds, is_double, n_rounds, n_threads)
+        measurements[name] = partial(kernels.measure_multiply_adds, is_double, n_rounds, n_threads)
     memory = np.ones(BUFFER_BYTES // 4, np.float32)
     for name in ("read", "copy"):
-        ways[name] = partial(kernels.measure_bandwidth, memory, name == "copy", n_threads)
-    return ways
+        measurements[name] = partial(kernels.measure_bandwidth, memory, name == "copy", n_threads)
+    return measurements

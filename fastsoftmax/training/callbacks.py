@@ -120,9 +120,7 @@ class Bar:
         if self._progress is not None:
             self._progress.stop()
 
-    def has_run_epoch(
-        self, epoch: int, loss: float, validation_score: float | None, remark: str
-    ) -> None:
+    def update(self, epoch: int, loss: float, validation_score: float | None, remark: str) -> None:
         """Move it to the end of an epoch, counted from 1."""
         if self._progress is None:
             return

@@ -24,7 +24,7 @@ from .._arrays.memory_mapping import BYTES_HELD, bytes_of_row, release
 from ..backends import State
 from ..exceptions import ModelFileError
 from ..persistence import npz
-from ..persistence.atomic import remove_leftovers, write_at_once
+from ..persistence.atomic import remove_leftovers, write_atomically
 from ..persistence.entries import (
     Scalar,
     Tensor,
@@ -141,7 +141,7 @@ class Checkpoint:
             if values[entry.name] is not None
         }
         try:
-            write_at_once(self.file, npz.pack(written(metadata), tensors))
+            write_atomically(self.file, npz.pack(written(metadata), tensors))
         except OSError as error:
             what = f"checkpoint: {self.file} cannot be written: {error.strerror or error}"
             raise OSError(error.errno, what) from error

@@ -4,7 +4,7 @@ from __future__ import annotations  # np.random, imported on first use, stands i
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Self
 
 import numpy as np
@@ -60,40 +60,37 @@ class TrainingConfig:
         alpha, share = v["alpha"], {"l1": 1.0, "elasticnet": v["l1_ratio"]}.get(v["penalty"], 0.0)
         l2 = 0.0 if v["penalty"] is None else alpha * (1 - share) / 2
         l1 = alpha * share
-        eta0 = v["eta0"]
-        return cls(
-            v["backend"],
-            v["n_jobs"],
-            Rule(l2, l1, v["momentum"], v["nesterov"], v["l1_step"]),
-            Sampling(v["batch_size"], v["shuffle"], v["replacement"]),
-            Schedule(
-                v["learning_rate"],
-                1.0 if eta0 == "auto" else eta0,
-                v["power_t"],
-                v["step_every"],
-                v["step_factor"],
-                v["warmup_epochs"],
-                v["max_iter"],
+        eta0, early_stopping = v["eta0"], v["early_stopping"]
+        derived = {
+            "n_threads": v["n_jobs"],
+            "rule": Rule(
+                l2=l2,
+                l1=l1,
+                momentum=v["momentum"],
+                nesterov=v["nesterov"],
+                subgradient=v["l1_step"],
             ),
-            eta0 == "auto",
-            v["fit_intercept"],
-            v["standardize"],
-            v["label_smoothing"],
-            v["class_weight"],
-            v["average"],
-            v["max_iter"],
-            v["tol"],
-            v["n_iter_no_change"],
-            v["early_stopping"],
-            v["validation_fraction"] if v["early_stopping"] else None,
-            v["warm_start"],
-            v["verbose"],
-            v["progress_bar"],
-            v["callbacks"],
-        )
+            "sampling": Sampling(
+                batch_size=v["batch_size"], shuffle=v["shuffle"], replacement=v["replacement"]
+            ),
+            "schedule": Schedule(
+                learning_rate=v["learning_rate"],
+                eta0=1.0 if eta0 == "auto" else eta0,
+                power_t=v["power_t"],
+                step_every=v["step_every"],
+                step_factor=v["step_factor"],
+                warmup=v["warmup_epochs"],
+                n_epochs=v["max_iter"],
+            ),
+            "finds_step_size": eta0 == "auto",
+            "averaged_from": v["average"],
+            "validation_fraction": v["validation_fraction"] if early_stopping else None,
+        }
+        # All other fields are parameters of the same names.
+        return cls(**{name: v[name] for name in _FIELDS if name not in derived}, **derived)
 
     @property
-    def what_goes_on(self) -> str:
+    def reason_not_converged(self) -> str:
         """What has not come to its end where `fit` ends at `max_iter`."""
         if self.schedule.learning_rate == "adaptive":
             return "while the learning rate was still to be lowered"
@@ -112,6 +109,9 @@ class TrainingConfig:
                 "what thresholds and velocities do to a weight over many steps has no closed form. "
                 "penalty='l2' and penalty=None go with momentum"
             )
+
+
+_FIELDS = tuple(each.name for each in fields(TrainingConfig))
 
 
 def check_nesterov(nesterov: Any, momentum: float) -> None:

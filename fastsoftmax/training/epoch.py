@@ -26,16 +26,16 @@ from .state import with_sums
 _BLOCK_BYTES = 1 << 22
 # With shuffle="blocks", blocks of about this size come in random order, and the rows of that many
 # consecutive ones are mixed.
-_BYTES_OF_A_BLOCK = 1 << 22
+_SHUFFLED_BLOCK_BYTES = 1 << 22
 _MIXED_BLOCKS = 16
 # Weights are added up in their own dtype over at most that many steps, and then in float64.
-_STEPS_OF_A_SUM = 1024
+_STEPS_PER_SUM = 1024
 # An epoch has diverged if its loss is above that many times the loss of the starting weights.
 _MAX_LOSS = 10
 # An epoch over a chunk, whose samples may be of new kinds, has diverged if its loss is above that many
 # times the loss of zero weights, as a mean over at least that many samples: a single one may be far off.
 _MAX_LOSS_OF_CHUNK = 100
-_FEWEST_TO_JUDGE = 32
+_MIN_SAMPLES_TO_JUDGE = 32
 
 
 class Sampling(NamedTuple):
@@ -57,7 +57,7 @@ class Sampling(NamedTuple):
         if self.replacement:
             return random.integers(n_samples, size=n_samples)
         if self.shuffle == "blocks":
-            rows_of_block = max(1, _BYTES_OF_A_BLOCK // max(1, row_bytes))
+            rows_of_block = max(1, _SHUFFLED_BLOCK_BYTES // max(1, row_bytes))
             return permutation_by_blocks(n_samples, rows_of_block, _MIXED_BLOCKS, random)
         if self.shuffle:
             return permutation(n_samples, random)
@@ -85,7 +85,7 @@ class TrainingSet:
         return len(self.X) if self.rows is None else len(self.rows)
 
 
-def run_epoch(
+def train_epoch(
     backend: Backend,
     samples: TrainingSet,
     state: State,
@@ -116,7 +116,7 @@ def run_epoch(
     rates = schedule.rates(first_step, n_steps, steps_of_epoch or n_steps)
     first_averaged = n_steps if average is None else average.steps_before(size, n_steps)
     # Sums end at the same steps, whatever the blocks are: they have a part in the bits.
-    sums_end = {*range(0, n_steps, _STEPS_OF_A_SUM), n_steps} if average is not None else set()
+    sums_end = {*range(0, n_steps, _STEPS_PER_SUM), n_steps} if average is not None else set()
     summing = state if average is None else with_sums(state)
     objectives = np.empty(n_steps)
     cuts = sums_end if average is None else sums_end | {first_averaged}
@@ -165,8 +165,8 @@ def blocks_of(
     X, size, dtype = samples.X, min(sampling.batch_size, len(order)), state.coef.dtype
     n_steps = sampling.n_steps(len(order))
     per_block, stored, mapped = n_steps, data_of(samples, state), is_mapped(X)
-    as_it_lies = isinstance(X, SparseRows) or reads_as(X, dtype)
-    if not as_it_lies:
+    is_read_in_place = isinstance(X, SparseRows) or reads_as(X, dtype)
+    if not is_read_in_place:
         row_bytes = max(1, X.shape[1]) * dtype.itemsize
         per_block = max(1, _BLOCK_BYTES // (row_bytes * size))
     if mapped:
@@ -176,7 +176,7 @@ def blocks_of(
         ends = sorted({*range(0, n_steps, per_block), n_steps} | cuts)
     for start, stop in pairwise(ends):
         rows, data = order[start * size : stop * size], stored
-        if not as_it_lies:
+        if not is_read_in_place:
             # The same rows in the same order, only converted: the trajectory does not change.
             begun = recorder.begin()
             data, rows = _converted(data, rows, dtype), np.arange(len(rows))
@@ -295,7 +295,7 @@ def check_chunk(objective: float, loss_of_zeros: float, n_samples: int, schedule
     DivergenceError
         If it is above `_MAX_LOSS_OF_CHUNK` times that of zeros.
     """
-    share = min(n_samples / _FEWEST_TO_JUDGE, 1)
+    share = min(n_samples / _MIN_SAMPLES_TO_JUDGE, 1)
     if share * objective > _MAX_LOSS_OF_CHUNK * loss_of_zeros:
         raise DivergenceError(
             f"the loss of these samples is {objective:.3g}, that of weights of zeros {loss_of_zeros:.3g}: "

@@ -33,7 +33,7 @@ from .state import weights_as
 # Rows that are converted and looked at at once have about that many bytes.
 _BLOCK_BYTES = 1 << 22
 # And there are that many at least, however long they are: each block adds up as many numbers as weights.
-_FEWEST_ROWS = 32
+_MIN_ROWS = 32
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -304,7 +304,7 @@ def sum_over_rows(
     error. `weight` is the number of rows.
     """
     dtype = state.coef.dtype
-    n_rows = _rows_at_once(data.X, state.coef)
+    n_rows = _rows_per_block(data.X, state.coef)
     dcoef = np.zeros(state.coef.shape, np.float64 if len(rows) > n_rows else dtype)
     dintercept = None if state.intercept is None else np.zeros(len(dcoef), dcoef.dtype)
     loss = 0.0
@@ -326,14 +326,14 @@ def sum_over_rows(
     return GradientSum(loss, float(len(rows)), dcoef.astype(dtype, copy=False), dintercept), -1
 
 
-def _rows_at_once(X: NDArray[Any] | SparseRows, coef: FloatArray) -> int:
+def _rows_per_block(X: NDArray[Any] | SparseRows, coef: FloatArray) -> int:
     n_classes, n_features = coef.shape
     if not isinstance(X, SparseRows):
         n_bytes: int = n_features * coef.itemsize
-        return max(_FEWEST_ROWS, _BLOCK_BYTES // n_bytes)
+        return max(_MIN_ROWS, _BLOCK_BYTES // n_bytes)
     # Short as they are, they have all their logits, and a block costs as much as a value of each column.
     n_numbers = max(n_features, _BLOCK_BYTES // coef.itemsize)
-    return max(_FEWEST_ROWS, int(n_numbers / max(n_classes, len(X.values) / max(1, len(X)))))
+    return max(_MIN_ROWS, int(n_numbers / max(n_classes, len(X.values) / max(1, len(X)))))
 
 
 def stepped_by(state: State, gradient: GradientSum, rule: Rule, rate: float) -> State:

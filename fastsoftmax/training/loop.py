@@ -15,7 +15,7 @@ from .averaging import Average
 from .callbacks import EpochEnd, line, progress_bar, should_stop
 from .checkpoints import Checkpoint
 from .config import TrainingConfig
-from .epoch import check_progress, check_weights, run_epoch
+from .epoch import check_progress, check_weights, train_epoch
 from .problem import Problem
 from .state import copy_of
 from .step_size import root_mean_square
@@ -29,7 +29,7 @@ _MIN_SHARE = 1e-3
 class TrainingRun:
     """A training that goes on: the problem, and all that its epochs change.
 
-    `is_whole` says whether an error leaves something worth keeping.
+    `is_publishable` says whether an error leaves something worth keeping.
     """
 
     problem: Problem
@@ -40,7 +40,7 @@ class TrainingRun:
     curve: list[float] = field(default_factory=list)
     n_steps: int = 0
     scores: list[float] = field(default_factory=list)
-    is_whole: bool = False
+    is_publishable: bool = False
     # what the rules that end a fit have seen so far
     starting_loss: float = np.inf
     best: float = np.inf
@@ -65,7 +65,7 @@ class TrainingRun:
     def epoch(self) -> float:
         """Run one epoch and return its objective, which is not in the history yet."""
         config = self.problem.config
-        return run_epoch(
+        return train_epoch(
             config.backend,
             self.problem.samples,
             self.state,
@@ -164,32 +164,32 @@ def train(
     config = run.problem.config
     run.starting_loss = starting_loss if from_zeros else np.inf
     is_done = checkpoint is not None and checkpoint.restore(run)
-    run.is_whole = bool(run.curve)
+    run.is_publishable = bool(run.curve)
     with progress_bar(config.progress_bar, config.max_iter, len(run.curve)) as bar:
         while not is_done and len(run.curve) < config.max_iter:
-            value = _one_epoch(run)
+            value = _train_one_epoch(run)
             if np.isinf(run.starting_loss):
                 run.starting_loss = max(starting_loss, run.curve[-1])
             if config.verbose:
                 print(line(len(run.curve), run.curve[-1], run.score, run.remark))
-            bar.has_run_epoch(len(run.curve), run.curve[-1], run.score, run.remark)
-            stops = should_stop(config.callbacks, lambda: _seen(run, make_model))
-            is_done = ends(run, value) or stops
+            bar.update(len(run.curve), run.curve[-1], run.score, run.remark)
+            stops = should_stop(config.callbacks, lambda: _epoch_end(run, make_model))
+            is_done = apply_stopping_rules(run, value) or stops
             if checkpoint is not None and (is_done or checkpoint.is_due(len(run.curve))):
                 checkpoint.save(run, is_done)
     if checkpoint is not None and not is_done and not checkpoint.is_due(len(run.curve)):
         checkpoint.save(run, is_done)
     if run.best_weights is not None:
         run.state, run.average = run.best_weights
-    return is_done or ends_by_intention(config)
+    return is_done or stops_as_planned(config)
 
 
-def ends_by_intention(config: TrainingConfig) -> bool:
+def stops_as_planned(config: TrainingConfig) -> bool:
     """Return whether a fit is meant to end at `max_iter`: without `tol`, or the schedule is made for it."""
     return config.tol is None or config.schedule.learning_rate == "cosine"
 
 
-def ends(run: TrainingRun, value: float) -> bool:
+def apply_stopping_rules(run: TrainingRun, value: float) -> bool:
     """Note the epoch that has run, and return whether one of the rules ends the fit with it."""
     config = run.problem.config
     if config.early_stopping and value < run.best:
@@ -202,29 +202,29 @@ def ends(run: TrainingRun, value: float) -> bool:
     return run.stopped_by_tol
 
 
-def _one_epoch(run: TrainingRun) -> float:
+def _train_one_epoch(run: TrainingRun) -> float:
     """Run one epoch; return the quantity to minimise: the loss, or minus the validation score.
 
     Whatever ends it early, `run` keeps the epochs before, and with Ctrl-C the steps of this one.
     """
     before, n_epochs, n_steps = run.copy(), len(run.curve), run.n_steps
-    run.is_whole = False
+    run.is_publishable = False
     try:
         objective = run.epoch()
         check_progress(objective, run.starting_loss, n_epochs + 1, run.schedule)
         run.keep(objective)
     except BaseException as error:
         del run.curve[n_epochs:], run.scores[n_epochs:]
-        run.n_steps, run.is_whole = n_steps, True
+        run.n_steps, run.is_publishable = n_steps, True
         if not isinstance(error, KeyboardInterrupt):
             run.state, run.average = before
-            run.is_whole = bool(run.curve)
+            run.is_publishable = bool(run.curve)
         raise
-    run.is_whole = True
+    run.is_publishable = True
     return objective if run.score is None else -run.score
 
 
-def _seen(run: TrainingRun, make_model: Callable[[TrainingRun], Any]) -> EpochEnd:
+def _epoch_end(run: TrainingRun, make_model: Callable[[TrainingRun], Any]) -> EpochEnd:
     """Return what callbacks get to see."""
     schedule, last, n_steps = run.schedule, run.n_steps - 1, run.steps_of_epoch
     return EpochEnd(

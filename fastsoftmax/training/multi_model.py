@@ -24,7 +24,7 @@ class Penalties(NamedTuple):
     l1s: NDArray[np.float64]
 
 
-def models_at_once(problem: Problem, state: State) -> int:
+def models_per_pass(problem: Problem, state: State) -> int:
     """Return how many models go together; 1 where the backend or the data have no way for more."""
     fast_paths = fast_paths_of(problem.config.backend.name)
     if fast_paths is None or not hasattr(fast_paths, "sgd_epoch_of_models"):
@@ -35,14 +35,14 @@ def models_at_once(problem: Problem, state: State) -> int:
     return max(1, _BYTES_OF_WEIGHTS // max(1, of_a_model))
 
 
-def state_of_models(state: State, n_models: int) -> State:
+def repeat_state(state: State, n_models: int) -> State:
     """Return the state of that many models that all begin as `state`, their classes one after another."""
     return State(
         *(None if array is None else np.concatenate([array] * n_models) for array in state)  # type: ignore[arg-type]
     )
 
 
-def state_of_model(states: State, model: int, n_models: int) -> State:
+def extract_state(states: State, model: int, n_models: int) -> State:
     """Return the state of one of them, in arrays of its own."""
     parts: list[Any] = [
         None if array is None else array.reshape(n_models, -1, *array.shape[1:])[model].copy()
@@ -51,7 +51,7 @@ def state_of_model(states: State, model: int, n_models: int) -> State:
     return State(*parts)
 
 
-def kept_models(states: State, models: list[int], n_models: int) -> State:
+def select_states(states: State, models: list[int], n_models: int) -> State:
     """Return the state of some of them, in that order."""
     return State(
         *(  # type: ignore[arg-type]
@@ -63,7 +63,7 @@ def kept_models(states: State, models: list[int], n_models: int) -> State:
     )
 
 
-def epoch_of_models(
+def train_epoch_of_models(
     problem: Problem,
     states: State,
     penalties: Penalties,

@@ -21,7 +21,7 @@ from ..backends import Backend
 # Rows that a backend does not read where they lie are converted by blocks of about that many bytes, and of
 # others that many are scored between two looks for a signal.
 _BLOCK_BYTES = 1 << 22
-_BYTES_AS_THEY_LIE = 1 << 27
+_BYTES_IN_PLACE = 1 << 27
 
 
 def logits_of(
@@ -44,12 +44,12 @@ def logits_of(
     if isinstance(X, SparseRows):
         backend.linear_scores(X.astype(dtype), coef, intercept, logits, n_threads)
     else:
-        as_it_lies = reads_as(X, dtype)
-        n_bytes = _BYTES_AS_THEY_LIE if as_it_lies else _BLOCK_BYTES
+        is_read_in_place = reads_as(X, dtype)
+        n_bytes = _BYTES_IN_PLACE if is_read_in_place else _BLOCK_BYTES
         n_rows = max(1, n_bytes // (coef.shape[1] * dtype.itemsize))
         for start in range(0, len(X), n_rows):
             here = slice(start, start + n_rows)
-            block = X[here] if as_it_lies else as_native(X[here], dtype)
+            block = X[here] if is_read_in_place else as_native(X[here], dtype)
             backend.linear_scores(block, coef, intercept, logits[here], n_threads)
             release(X)
     invalid = ~np.isfinite(logits).all(axis=1)

@@ -110,7 +110,7 @@ def training_set(
     units = None
     if config.standardize:
         dtype = validation.training_dtype(X.dtype)
-        units = standardization.of_columns(
+        units = standardization.column_statistics(
             config.backend, X, dtype, config.n_threads, targets.weights, rows, before
         )
         if isinstance(X, SparseRows) and units.is_centred and config.fit_intercept:

@@ -13,7 +13,7 @@ from ..backends import Backend
 
 # Rows that the backends do not read where they lie are converted by blocks of about that many bytes.
 _BLOCK_BYTES = 1 << 22
-_NUMBERS_AS_THEY_LIE = 1 << 24
+_NUMBERS_IN_PLACE = 1 << 24
 # Values of sparse rows that are summed at once, where there are no more features.
 _VALUES_PER_BLOCK = 1 << 18
 
@@ -110,7 +110,7 @@ class Standardization(NamedTuple):
         return None if mean is None else mean.astype(np.float64), factor.astype(np.float64)
 
 
-def carried(
+def convert_units(
     coef: FloatArray,
     intercept: FloatArray | None,
     before: Standardization | None,
@@ -137,7 +137,7 @@ def _products(coef: NDArray[Any], mean: NDArray[np.float64]) -> NDArray[np.float
     return np.asarray((coef * mean).sum(axis=1))
 
 
-def of_columns(
+def column_statistics(
     backend: Backend,
     X: NDArray[Any] | SparseRows,
     dtype: np.dtype[Any],
@@ -168,7 +168,7 @@ def of_columns(
     if before is not None and before.moments is not None:
         moments, is_centred = before.moments + moments.about_mean(), before.is_centred
     units = from_moments(moments, dtype, is_centred)
-    return units or explain(X, dtype, np.arange(len(X)) if rows is None else rows)
+    return units or raise_not_standardizable(X, dtype, np.arange(len(X)) if rows is None else rows)
 
 
 def moments_of(
@@ -213,12 +213,12 @@ def _sums_of_rows(
         origin = X[0 if rows is None else rows[0]].astype(np.float64)
     sums, squares = np.zeros(n_features), np.zeros(n_features)
     # By blocks: a signal is answered between two of them, and only one is ever converted.
-    as_it_lies = reads_as(X, np.dtype(np.float64)) and rows is None and weights is None
-    n_rows = max(1, (_NUMBERS_AS_THEY_LIE if as_it_lies else _BLOCK_BYTES // 8) // n_features)
+    is_read_in_place = reads_as(X, np.dtype(np.float64)) and rows is None and weights is None
+    n_rows = max(1, (_NUMBERS_IN_PLACE if is_read_in_place else _BLOCK_BYTES // 8) // n_features)
     for start in range(0, n_samples, n_rows):
         here = slice(start, start + n_rows)
         block = X[here if rows is None else rows[here]]
-        if not as_it_lies:
+        if not is_read_in_place:
             block = as_native(block, np.dtype(np.float64))
         sums_of_block, squares_of_block = np.empty(n_features), np.empty(n_features)
         if weights is None:
@@ -268,7 +268,7 @@ def _sums_of_places(
         return origin, sums - zeros * origin, squares + zeros * (origin * origin)
 
 
-def explain(
+def raise_not_standardizable(
     X: NDArray[Any] | SparseRows, dtype: np.dtype[Any], rows: NDArray[np.int64]
 ) -> NoReturn:
     """Raise the error for columns without a mean or a standard deviation."""

@@ -14,8 +14,8 @@ from .standardization import Standardization
 
 # Rows that are looked at, evenly spread over all, or as many as have that many numbers, and the numbers of
 # those that a matrix is made of.
-_ROWS, _FEWEST_ROWS = 4096, 32
-_NUMBERS_LOOKED_AT, _NUMBERS = 1 << 22, 1 << 16
+_MAX_ROWS, _MIN_ROWS = 4096, 32
+_NUMBERS_READ, _NUMBERS_SAMPLED = 1 << 22, 1 << 16
 # Power iteration ends when the eigenvalue grows by less, and is taken for so much more than it has found.
 _MAX_ITERATIONS, _CLOSE, _MARGIN = 20, 0.02, 1.1
 # Of that eigenvalue, and of means: the last digits hang on the order of NumPy's sums, and on the C library,
@@ -92,14 +92,14 @@ class StepSizes(NamedTuple):
 
 
 class Squares(NamedTuple):
-    """Of |x|**2 over the rows that are looked at; those of other rows are put together by `joined`."""
+    """Of |x|**2 over the rows that are looked at; those of other rows are put together by `merge_squares`."""
 
     weighted: float  # the sum of weight * |x|**2
     mass: float  # the sum of the weights
     largest: float  # the largest weight * |x|**2
 
 
-def joined(parts: list[Squares]) -> Squares:
+def merge_squares(parts: list[Squares]) -> Squares:
     """Return those of all."""
     weighted, mass = (sum(part[i] for part in parts) for i in range(2))
     return Squares(weighted, mass, max(part.largest for part in parts))
@@ -119,9 +119,9 @@ class Positions(NamedTuple):
 
 def positions(n_samples: int, n_features: int) -> Positions:
     """Return which samples to look at where none has a weight."""
-    most = min(_ROWS, max(_FEWEST_ROWS, _NUMBERS_LOOKED_AT // n_features))
+    most = min(_MAX_ROWS, max(_MIN_ROWS, _NUMBERS_READ // n_features))
     looked_at = _evenly(n_samples, most)
-    sampled = looked_at[_evenly(len(looked_at), max(_FEWEST_ROWS, _NUMBERS // n_features))]
+    sampled = looked_at[_evenly(len(looked_at), max(_MIN_ROWS, _NUMBERS_SAMPLED // n_features))]
     return Positions(looked_at, sampled, np.zeros(0, np.int64))
 
 
@@ -240,7 +240,7 @@ class RowSample:
         assert self.x is not None
         back: NDArray[np.float64] = np.zeros(self.n_features)
         of_intercept = 0.0
-        n_rows = max(1, _NUMBERS // self.n_features)
+        n_rows = max(1, _NUMBERS_SAMPLED // self.n_features)
         for i in range(0, len(self.x), n_rows):
             x = self.x[i : i + n_rows]
             u = np.add.reduce(x * v, axis=1) + offset
@@ -287,7 +287,7 @@ def squares_at(
     if isinstance(X, SparseRows):
         return _squares_of_sparse(X.take(rows), units) + float(fit_intercept)
     squares = np.empty(len(rows))
-    n_rows = max(_FEWEST_ROWS, _NUMBERS // X.shape[1])
+    n_rows = max(_MIN_ROWS, _NUMBERS_SAMPLED // X.shape[1])
     for i in range(0, len(rows), n_rows):
         x = _as_trained(X[rows[i : i + n_rows]], units, fit_intercept)
         squares[i : i + n_rows] = np.add.reduce(np.square(x), axis=1)

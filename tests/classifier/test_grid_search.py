@@ -158,7 +158,7 @@ def test_the_lectures_reg_is_half_of_a_reg(data):
 
 def test_a_bar_counts_the_epochs_of_all(data, monkeypatch):
     class Bar:
-        def has_run_epoch(self, epoch, *_):
+        def update(self, epoch, *_):
             seen.append(epoch)
 
     @contextmanager

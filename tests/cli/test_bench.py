@@ -321,7 +321,7 @@ def test_a_default_picture_that_could_not_be_saved_can_be_avoided(capsys, monkey
         raise OSError(28, "No space left on device")
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(files, "write_at_once", full_disk)
+    monkeypatch.setattr(files, "write_atomically", full_disk)
     code, _, err = run(capsys, *SMALL[:-1], "--backends", "vectorized")
     assert code == 1
     assert err == (

@@ -16,7 +16,7 @@ from scipy.sparse import csr_array
 
 from fastsoftmax import ModelFileError, SoftmaxClassifier
 from fastsoftmax.persistence import npz
-from fastsoftmax.persistence.atomic import _prefix, write_at_once
+from fastsoftmax.persistence.atomic import _prefix, write_atomically
 
 OPTIONS = {"batch_size": 16, "max_iter": 6, "tol": None, "random_state": 3, "eta0": 0.1}
 FITS = {
@@ -305,7 +305,7 @@ def test_a_warm_start_goes_on_from_its_checkpoint(data, tmp_path):
 def test_what_killed_processes_have_left_is_removed(data, tmp_path):
     path, process = tmp_path / "fit.npz", subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
-    write_at_once(path, b"")
+    write_atomically(path, b"")
     names = []
     for name, pid in (("fit.npz", process.pid), ("fit.npz", os.getpid()), ("other", process.pid)):
         names.append(f"{_prefix(tmp_path / name)}{pid}-{'0' * 16}.tmp")

@@ -6,7 +6,10 @@ What writes and reads them is imported when it is first used.
 from __future__ import annotations
 
 from os import PathLike
-from typing import Self
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from ..classifier import SoftmaxClassifier
 
 
 class ModelFiles:
@@ -135,3 +138,46 @@ class ModelFiles:
         from .onnx_export import export_onnx
 
         export_onnx(self, path)
+
+
+def load(path: str | PathLike[str]) -> SoftmaxClassifier:
+    """Return the model that `SoftmaxClassifier.save` has written.
+
+    Predictions, scores, `partial_fit` and warm starts have the bits that those of the saved model have.
+    Loading executes nothing of what is in the file.
+
+    Parameters
+    ----------
+    path : str or path-like
+        A file whose name ends in .npz or .safetensors.
+
+    Returns
+    -------
+    SoftmaxClassifier
+
+    Raises
+    ------
+    ModelFileError
+        If the file is damaged, of a newer version, or no model; the message names it and says why.
+    ValueError, TypeError
+        If `path` has another suffix or is no path.
+    ImportError
+        If it is a .safetensors file, and safetensors is not installed.
+    OSError
+        If it cannot be read.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from fastsoftmax import SoftmaxClassifier, load
+    >>> model = SoftmaxClassifier(eta0=0.5).fit([[0.0], [1.0]], ["no", "yes"])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     model.save(f"{folder}/model.npz")
+    ...     load(f"{folder}/model.npz").predict([[2.0]]).tolist()
+    ['yes']
+    """
+    from ..classifier import SoftmaxClassifier
+    from .save_load import load_model
+
+    model: SoftmaxClassifier = load_model(SoftmaxClassifier, path)
+    return model

@@ -19,7 +19,7 @@ from ...persistence.entries import (
 )
 from ...persistence.scalars import from_json, parameters_as_json
 from ...persistence.strict_json import parsed
-from ..fitted_model import ATTRIBUTES, FittedModel, parameters_of, whole
+from ..fitted_model import ATTRIBUTES, FittedModel, parameters_of, snapshot_of
 
 FORMAT = "fastsoftmax model"
 VERSION = 2
@@ -59,7 +59,7 @@ def contents_of(model: Any) -> tuple[Contents, list[str]]:
     ValueError, TypeError
         If an attribute is not what it should be.
     """
-    model = whole(model)
+    model = snapshot_of(model)
     model.coef_, model.intercept_ = parameters_of(model)
     parameters, left_out = parameters_as_json(model.get_params(deep=False))
     metadata = {

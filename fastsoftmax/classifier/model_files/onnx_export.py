@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from ..._optional import import_optional
 from ..._version import __version__
-from ...persistence.atomic import write_at_once
-from ..fitted_model import parameters_of, whole
+from ...persistence.atomic import write_atomically
+from ..fitted_model import parameters_of, snapshot_of
 from .save_load import path_of
 
 # Old enough for runtimes of 2022: the operators here have not changed their meaning since opset 13.
@@ -18,10 +18,10 @@ _OPSET, _IR_VERSION = 17, 8
 
 def export_onnx(model: Any, path: str | PathLike[str]) -> None:
     """See `ModelFiles.to_onnx`."""
-    model = whole(model)
+    model = snapshot_of(model)
     file = path_of(path, (".onnx",))
     onnx = import_optional("onnx", "path: ONNX files need")
-    write_at_once(file, _model(onnx, model).SerializeToString())
+    write_atomically(file, _model(onnx, model).SerializeToString())
 
 
 def _model(onnx: Any, model: Any) -> Any:

@@ -8,19 +8,19 @@ from typing import Any
 
 from ...exceptions import ModelFileError
 from ...persistence import npz, safe_tensors
-from ...persistence.atomic import write_at_once
+from ...persistence.atomic import write_atomically
 from ...persistence.strict_json import written
-from ..fitted_model import whole
+from ..fitted_model import snapshot_of
 from .contents import Model, attributes_of, contents_of, model_of
 
 # Where each suffix is written and read.
 FORMATS: dict[str, Any] = {".npz": npz, ".safetensors": safe_tensors}
-_LONGEST_REASON = 400
+_MAX_REASON_LENGTH = 400
 
 
 def save_model(model: Any, path: str | PathLike[str]) -> None:
     """See `ModelFiles.save`."""
-    model = whole(model)
+    model = snapshot_of(model)
     file = path_of(path, FORMATS)
     file_format = FORMATS[file.suffix.lower()]
     file_format.require()
@@ -34,7 +34,7 @@ def save_model(model: Any, path: str | PathLike[str]) -> None:
             UserWarning,
             stacklevel=3,
         )
-    write_at_once(file, file_format.pack(text, contents.tensors))
+    write_atomically(file, file_format.pack(text, contents.tensors))
 
 
 def load_model(cls: Any, path: str | PathLike[str]) -> Any:
@@ -72,7 +72,7 @@ def _made(cls: Any, model: Model, file: Path) -> Any:
 
 def _refusal(file: Path, reason: str) -> ModelFileError:
     # Some messages of the libraries quote the file, whole.
-    shown = reason if len(reason) <= _LONGEST_REASON else f"{reason[:_LONGEST_REASON]}..."
+    shown = reason if len(reason) <= _MAX_REASON_LENGTH else f"{reason[:_MAX_REASON_LENGTH]}..."
     return ModelFileError(f"{file}: {shown}")
 
 
