@@ -288,7 +288,12 @@ class FittedModel:
         return found
 
 
-ATTRIBUTES: dict[str, Stored] = {each.name: each.metadata["stored"] for each in fields(FittedModel)}
+def stored_attributes(model_type: type[FittedModel]) -> dict[str, Stored]:
+    """Return how a file stores each attribute, by name."""
+    return {each.name: each.metadata["stored"] for each in fields(model_type)}
+
+
+ATTRIBUTES = stored_attributes(FittedModel)
 # Weights, which users may set by hand; and of all else what a model has that no training has touched yet.
 _WEIGHTS = ("classes_", "coef_", "intercept_")
 _UNTRAINED: dict[str, Any] = {

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from .._arrays import validation
 from .._arrays.csr import SparseRows
 from .._arrays.memory_mapping import BYTES_HELD, bytes_of_row, release
+from .._version import __version__
 from ..backends import State
 from ..exceptions import ModelFileError
 from ..persistence import npz
@@ -29,6 +30,7 @@ from ..persistence.entries import (
     Scalar,
     Tensor,
     as_stored,
+    check_version,
     flag,
     integer,
     number,
@@ -36,6 +38,7 @@ from ..persistence.entries import (
     positive,
     read_scalars,
     read_tensors,
+    with_later_entries,
 )
 from ..persistence.random_states import generator_from, generator_state
 from ..persistence.scalars import labels_as_json, parameters_as_json
@@ -131,6 +134,7 @@ class Checkpoint:
         metadata = {
             "format": _FORMAT,
             "version": _VERSION,
+            "package": __version__,
             "identity": self.identity,
             "random_at_start": self.random_at_start,
             **{entry.name: entry.write(values[entry.name]) for entry in _SCALARS},
@@ -239,11 +243,8 @@ def _read(file: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         saved = parsed(text, "its metadata")
         if not isinstance(saved, dict) or saved.get("format") != _FORMAT:
             raise ValueError(f"is not a {_FORMAT}")
-        if saved.get("version") != _VERSION:
-            raise ValueError(
-                f"has version {str(saved.get('version'))[:80]} of the format, of which this "
-                f"fastsoftmax reads {_VERSION}"
-            )
+        check_version(saved, _VERSION, "or start the fit again without resume")
+        saved = with_later_entries(_SCALARS, saved, saved["version"])
         generator_from(saved.get("random_at_start"))
     except ValueError as error:
         raise ModelFileError(f"{file}: {error}") from None

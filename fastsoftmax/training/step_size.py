@@ -92,7 +92,7 @@ class StepSizes(NamedTuple):
 
 
 class Squares(NamedTuple):
-    """Of |x|**2 over the rows that are looked at; those of other rows are put together by `merge_squares`."""
+    """Sums and maximum of |x|**2 over the rows that are read; `merge_squares` combines several of them."""
 
     weighted: float  # the sum of weight * |x|**2
     mass: float  # the sum of the weights

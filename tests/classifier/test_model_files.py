@@ -14,7 +14,7 @@ import threading
 import tracemalloc
 import warnings
 import zipfile
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from enum import StrEnum
 from pathlib import Path
 
@@ -29,7 +29,11 @@ from scipy.sparse import csr_array
 
 import fastsoftmax
 from fastsoftmax import ModelFileError, NotFittedError, SoftmaxClassifier, load
+from fastsoftmax.classifier.fitted_model import FittedModel, Stored
+from fastsoftmax.classifier.model_files.contents import VERSION, Format, contents_of, model_of
 from fastsoftmax.persistence import npz, safe_tensors
+from fastsoftmax.persistence.entries import Scalar, Tensor, positive
+from fastsoftmax.persistence.strict_json import written
 
 CODECS = {".npz": npz, ".safetensors": safe_tensors}
 OPTIONS = {"batch_size": 16, "random_state": 0, "max_iter": 4, "tol": None}
@@ -736,9 +740,9 @@ def test_the_other_format_under_this_suffix(sound, suffix):
 ALIEN_FLOAT = "<f16" if np.dtype(np.longdouble).itemsize != 16 else "<f12"
 BREAKS = {
     "newer": ({"version": 3, "package": "9.1.0"}, r"version 3 .* by fastsoftmax 9\.1\.0.*upgrade"),
-    "version 0": ({"version": 0}, "version is none"),
-    "version of text": ({"version": "1"}, "version is none"),
-    "version true": ({"version": True}, "version is none"),
+    "version 0": ({"version": 0}, "version: expected an integer >= 1, got '(0|1|True)',"),
+    "version of text": ({"version": "1"}, "version: expected an integer >= 1, got '(0|1|True)',"),
+    "version true": ({"version": True}, "version: expected an integer >= 1, got '(0|1|True)',"),
     "another format": ({"format": "model"}, "not that of a fastsoftmax model"),
     "an entry more": ({"extra": 1}, "has .*extra"),
     "unknown parameter": ({"parameters": {"gamma": 1}}, "the parameter 'gamma', which"),
@@ -749,14 +753,14 @@ BREAKS = {
     "a parameter of a dtype": ({"parameters": {"alpha": ["|O", 1]}}, "alpha: '.O' is no dtype"),
     "a date": ({"parameters": {"alpha": ["<M8[s]", 1]}}, "alpha: .* is no dtype"),
     "a number not of its dtype": ({"parameters": {"alpha": ["<i4", 1 << 40]}}, "alpha: .* range"),
-    "an object": ({"parameters": {"alpha": {"class": "os.system"}}}, "alpha: is no mapping"),
+    "an object": ({"parameters": {"alpha": {"class": "os.system"}}}, "alpha: expected a mapping"),
     "a label twice": (
         {"parameters": {"class_weight": {"mapping": [[1, 1], [True, 2]]}}},
         "class_weight: holds a label twice",
     ),
     "a label without a weight": (
         {"parameters": {"class_weight": {"mapping": [[1, 1], [2]]}}},
-        "class_weight: is no mapping of labels to numbers",
+        "class_weight: expected pairs of a label and a number",
     ),
     "no byte": ({"classes": {"dtype": "|S1", "labels": ["a", "b", "ā"]}}, "a byte above 255"),
     "a dtype of another machine": (
@@ -798,7 +802,7 @@ BREAKS = {
     "many features": ({"n_features": 1 << 62}, "expected shape"),
     "features of text": ({"n_features": "2"}, "n_features"),
     "names": ({"feature_names": ["a"]}, "feature_names: expected 2, got 1"),
-    "names of numbers": ({"feature_names": [1, 2]}, "feature_names: expected strings"),
+    "names of numbers": ({"feature_names": [1, 2]}, "feature_names: expected a list of strings"),
     "epochs": ({"n_epochs": 5}, r"loss_curve: expected shape \(5,\), got \(4,\)"),
     "steps": ({"n_steps": -1}, "n_steps"),
     "steps beyond": ({"n_steps": 1 << 63}, "n_steps"),
@@ -897,6 +901,71 @@ def test_tensors_that_are_no_model(name, sound, suffix):
     change, reason = TENSORS[name]
     changed = {k: v for k, v in (tensors | change).items() if v is not None}
     refused(path, CODECS[suffix].pack(json.dumps(metadata), changed), reason)
+
+
+@dataclass(frozen=True, eq=False)
+class NextModel(FittedModel):
+    """What a model of the next version may have: a scalar and a tensor more."""
+
+    temperature_: float = field(
+        default=1.0,
+        metadata={
+            "stored": Stored(
+                (Scalar("temperature", float, positive, since=VERSION + 1, before=1.0),)
+            )
+        },
+    )
+    path_alphas_: np.ndarray | None = field(
+        default=None,
+        metadata={"stored": Stored((Tensor("path_alphas", ("strengths",), is_double=True),))},
+    )
+
+
+NEXT = Format(NextModel, VERSION + 1)
+
+
+def next_file(suffix):
+    """A model with more attributes, and the bytes of its file in the next version."""
+    model = fitted()
+    model.temperature_, model.path_alphas_ = 2.5, np.array([1.0, 0.1])
+    content, _ = contents_of(model, NEXT)
+    return model, CODECS[suffix].pack(written(content.metadata), content.tensors)
+
+
+def test_a_file_of_the_next_version_is_read_by_the_code_that_knows_it(suffix):
+    model, data = next_file(suffix)
+    found = model_of(SoftmaxClassifier, *CODECS[suffix].unpack(data), NEXT)
+    assert found.attributes["temperature_"] == 2.5
+    np.testing.assert_array_equal(found.attributes["path_alphas_"], [1.0, 0.1])
+    for name in ("coef_", "intercept_", "mean_", "_random"):
+        assert_same(found.attributes[name], getattr(model, name))
+
+
+def test_a_file_of_this_version_is_read_by_the_next_one(sound, suffix):
+    data = sound[1]
+    found = model_of(SoftmaxClassifier, *CODECS[suffix].unpack(data), NEXT)
+    assert found.attributes["temperature_"] == 1.0
+    assert found.attributes["path_alphas_"] is None
+
+
+def test_a_file_of_the_next_version_is_refused_by_this_one(suffix, tmp_path):
+    _, data = next_file(suffix)
+    here = re.escape(fastsoftmax.__version__)
+    reason = (
+        rf"has version {VERSION + 1} of the format, written by fastsoftmax {here}; fastsoftmax {here} "
+        rf"reads versions up to {VERSION}: upgrade it, or save the model with this version$"
+    )
+    path = tmp_path / f"model{suffix}"
+    refused(path, data, reason)
+    # A wrong version does not let unknown entries in.
+    text, tensors = CODECS[suffix].unpack(data)
+    for without in ("temperature", "path_alphas"):
+        metadata = json.loads(text) | {"version": VERSION}
+        kept = {name: array for name, array in tensors.items() if name != without}
+        if without == "temperature":
+            del metadata[without]
+        unknown = "path_alphas" if without == "temperature" else "temperature"
+        refused(path, CODECS[suffix].pack(json.dumps(metadata), kept), f"'{unknown}'")
 
 
 def archive_of(members, compression=zipfile.ZIP_STORED):

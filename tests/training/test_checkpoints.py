@@ -17,6 +17,8 @@ from scipy.sparse import csr_array
 from fastsoftmax import ModelFileError, SoftmaxClassifier
 from fastsoftmax.persistence import npz
 from fastsoftmax.persistence.atomic import _prefix, write_atomically
+from fastsoftmax.persistence.entries import Scalar
+from fastsoftmax.training import checkpoints
 
 OPTIONS = {"batch_size": 16, "max_iter": 6, "tol": None, "random_state": 3, "eta0": 0.1}
 FITS = {
@@ -240,8 +242,16 @@ def test_damaged_files_are_refused(data, tmp_path):
 
 # Of a file whose digest is right, made by hand: other metadata and tensors, and what is said of them.
 BREAKS = {
-    "a newer version": ({"version": 2}, {}, "has version 2 of the format, of which .* reads 1"),
-    "a version of text": ({"version": "1" * 99}, {}, "has version 1{80} of the format"),
+    "a newer version": (
+        {"version": 2, "package": "9.9"},
+        {},
+        r"has version 2 of the format, written by fastsoftmax 9\.9; .* reads versions up to 1: upgrade it, or",
+    ),
+    "a version of text": (
+        {"version": "1" * 99},
+        {},
+        "version: expected an integer >= 1, got '1{80}',",
+    ),
     "no numbers": ({}, {"coef": np.full((3, 7), np.nan, "<f4")}, "coef holds numbers that are not"),
     "no identity": ({"identity": None}, {}, "does not say what it is a checkpoint of"),
     "no parameters": ({"identity": {}}, {}, "does not say what it is a checkpoint of"),
@@ -286,6 +296,21 @@ def test_files_that_are_no_checkpoint_of_this_fit(data, tmp_path, metadata, tens
     with pytest.raises(ModelFileError, match=rf"fit\.npz: {message}"):
         model.fit(*data, checkpoint=path, resume=True)
     assert not hasattr(model, "coef_")
+
+
+def test_a_checkpoint_of_an_earlier_version_is_resumed(data, tmp_path, monkeypatch):
+    def read(name, value):
+        seen.append((name, value))
+        return value
+
+    path, seen = tmp_path / "fit.npz", []
+    model = SoftmaxClassifier(**OPTIONS).fit(*data, checkpoint=path)
+    later = Scalar("solver", str, read, since=2, before="sgd")
+    monkeypatch.setattr(checkpoints, "_VERSION", 2)
+    monkeypatch.setattr(checkpoints, "_SCALARS", (*checkpoints._SCALARS, later))
+    again = SoftmaxClassifier(**OPTIONS).fit(*data, checkpoint=path, resume=True)
+    assert_same_bits(again, model)
+    assert seen == [("solver", "sgd")]
 
 
 def test_a_warm_start_goes_on_from_its_checkpoint(data, tmp_path):
