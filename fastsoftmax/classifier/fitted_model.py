@@ -1,6 +1,6 @@
-"""What a fitted model is made of, whoever has set it: a fit, a file, or the user by hand."""
+"""The attributes of a fitted model, whether a fit, a file or the user has set them."""
 
-from __future__ import annotations  # np.random, imported on first use, stands in them
+from __future__ import annotations  # they name np.random, which is imported on first use
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, replace
@@ -28,9 +28,9 @@ from .sklearn_api import not_fitted, shallow_copy
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """How a model file holds an attribute: as the parts that `split` makes of it, one for each entry.
+    """How a model file stores an attribute: `split` makes one part for each entry.
 
-    `join(parts, attributes)` makes the attribute again, given those before it.
+    `join(parts, attributes)` restores the attribute, given the attributes before it.
     """
 
     entries: tuple[Scalar | Tensor, ...]
@@ -39,7 +39,7 @@ class Stored:
 
 
 def _stored(*entries: Scalar | Tensor, **split_and_join: Any) -> dict[str, Any]:
-    """Return the metadata of a field whose attribute a model file holds in these entries."""
+    """Return the metadata of a field whose attribute a model file stores in these entries."""
     return {"stored": Stored(entries, **split_and_join)}
 
 
@@ -78,7 +78,7 @@ def _join_is_centred(parts: tuple[Any, ...], attributes: Mapping[str, Any]) -> A
 def _join_moments(parts: tuple[Any, ...], attributes: Mapping[str, Any]) -> Moments | None:
     squares, mass = parts
     if (mass is None) != (squares is None):
-        raise ValueError("squares: expected the tensor and its mass, got one of both")
+        raise ValueError("squares: expected both the tensor and its mass, got only one of them")
     if squares is None:
         return None
     if not (squares >= 0).all():
@@ -97,7 +97,7 @@ def _split_average(average: Average | None) -> tuple[Any, ...]:
 def _join_average(parts: tuple[Any, ...], _: Mapping[str, Any]) -> Average | None:
     coef, intercept, counts = parts
     if (counts is None) != (coef is None):
-        raise ValueError("average: expected the tensor and its counts, got one of both")
+        raise ValueError("average: expected both the tensor and its counts, got only one of them")
     return None if counts is None else Average(counts[0], coef, intercept, *counts[1:])
 
 
@@ -118,11 +118,11 @@ _WEIGHTS_SHAPE = ("classes", "features")
 
 @dataclass(frozen=True, eq=False)
 class FittedModel:
-    """All that a fit leaves behind, a field for each attribute of the fitted classifier.
+    """The result of a fit, with a field for each attribute of the fitted classifier.
 
-    Publishing, model files and what asks for the attributes of a model that was set by hand go over the
-    fields. Shapes and dtypes are in the entries: tensors that are not float64 are float32 or that. The
-    default of a field is what a model has that no training has touched yet.
+    Publishing, model files and models whose weights were set by hand use these fields. Shapes and dtypes
+    are in the entries: tensors with `is_double` are float64, others float32 or float64. The default of a
+    field is its value in a model that was not trained.
     """
 
     classes_: NDArray[Any] = field(
@@ -208,7 +208,7 @@ class FittedModel:
             join=lambda parts, _: parts,
         ),
     )
-    # The weights after the last step, where `coef_` is their average.
+    # The weights after the last step, if `coef_` is an average.
     _last: tuple[FloatArray, FloatArray | None] | None = field(
         default=None,
         metadata=_stored(
@@ -232,7 +232,7 @@ class FittedModel:
         default=None,
         metadata=_stored(Scalar("mean_weight", or_none(float), or_none(entries.positive))),
     )
-    # Whether partial_fit takes labels that it has not seen.
+    # Whether partial_fit accepts new labels.
     _grows: bool = field(default=False, metadata=_stored(Scalar("grows", bool, entries.flag)))
     _random: np.random.Generator | None = field(
         default=None,
@@ -245,7 +245,7 @@ class FittedModel:
 
     @classmethod
     def of(cls, run: TrainingRun, names: NDArray[Any] | None, grows: bool) -> Self:
-        """Return what a training run leaves behind.
+        """Return the result of a training run.
 
         `names` are those of the features, and `grows` says whether `partial_fit` may add classes.
         """
@@ -281,7 +281,7 @@ class FittedModel:
         )
 
     def attributes(self) -> dict[str, Any]:
-        """Return what the classifier has, by name."""
+        """Return the attributes of the classifier by name."""
         found = {each.name: getattr(self, each.name) for each in fields(self)}
         if found["feature_names_in_"] is None:
             del found["feature_names_in_"]
@@ -294,7 +294,8 @@ def stored_attributes(model_type: type[FittedModel]) -> dict[str, Stored]:
 
 
 ATTRIBUTES = stored_attributes(FittedModel)
-# Weights, which users may set by hand; and of all else what a model has that no training has touched yet.
+# Weights, which users may set by hand, and the values of the other attributes in a model that was not
+# trained.
 _WEIGHTS = ("classes_", "coef_", "intercept_")
 _UNTRAINED: dict[str, Any] = {
     each.name: each.default for each in fields(FittedModel) if each.default is not MISSING
@@ -302,24 +303,24 @@ _UNTRAINED: dict[str, Any] = {
 
 
 class FeaturesOfWeights:
-    """`n_features_in_` of weights that were set by hand; `fit` sets an attribute of that name."""
+    """The attribute `n_features_in_` of weights that were set by hand; `fit` sets its own."""
 
     def __get__(self, model: Any, owner: Any = None) -> int:
         shape: tuple[int, ...] = np.shape(model.coef_) if hasattr(model, "coef_") else ()
-        if len(shape) != 2:  # of no model, too: where a class is asked
+        if len(shape) != 2:  # also if `model` is None, for an access through the class
             raise AttributeError(f"{type(model).__name__} has no attribute 'n_features_in_'")
         return int(shape[1])
 
 
 def snapshot_of(model: Any) -> Any:
-    """Return a model with the attributes of this one as they are now, and those that it lacks.
+    """Return a consistent shallow copy of a model, completed with the attributes that training would set.
 
     Raises
     ------
     NotFittedError
-        If it has no weights.
+        If the model has no weights.
     ValueError, TypeError
-        If those that were set by hand are not of the right shapes.
+        If weights that were set by hand do not have the right shapes.
     """
     now = shallow_copy(model)
     missing = [name for name in _WEIGHTS if not hasattr(now, name)]
@@ -342,12 +343,12 @@ def snapshot_of(model: Any) -> Any:
 
 
 def snapshot_for_training(model: Any) -> Any:
-    """Return the same for training to go on with: averages of weights that were replaced start again.
+    """Return a snapshot to continue training from; averages of weights that were replaced start again.
 
     Raises
     ------
     ValueError, TypeError
-        As `whole`, and if classes that were set by hand are not in order.
+        As `snapshot_of`, and if classes that were set by hand are not sorted.
     """
     now = snapshot_of(model)
     _check_classes(now.classes_, 1 if now._grows else 2)
@@ -362,7 +363,7 @@ def snapshot_for_training(model: Any) -> Any:
 
 
 def units_of(model: Any) -> Standardization | None:
-    """Return the units that a whole model was trained in, None for those of X."""
+    """Return the units in which a snapshot was trained; None stands for those of X."""
     if model.mean_ is None or model.scale_ is None:
         return None
     return Standardization(model.mean_, model.scale_, model._is_centred, model._moments)
@@ -384,7 +385,7 @@ def check_n_features(model: Any, matrix: NDArray[Any] | SparseRows) -> None:
 
 
 def parameters_of(model: Any) -> tuple[FloatArray, FloatArray]:
-    """Return the weights and the intercept, which the user may have replaced, checked."""
+    """Return weights and intercept, which the user may have replaced, with shapes and values checked."""
     coef, intercept = shaped_parameters_of(model)
     validation.check_finite("intercept_", intercept)
     validation.check_finite("coef_", coef)
@@ -392,7 +393,7 @@ def parameters_of(model: Any) -> tuple[FloatArray, FloatArray]:
 
 
 def shaped_parameters_of(model: Any) -> tuple[FloatArray, FloatArray]:
-    """Return the same at no cost of the weights' size: some of them may not be finite."""
+    """Return weights and intercept with only their shapes checked, at a cost independent of their size."""
     shape = (len(model.classes_), model.n_features_in_)
     coef = validation.as_array("coef_", model.coef_)
     dtype = validation.compute_dtype(coef.dtype)
@@ -406,9 +407,10 @@ def state_of(
     before: Standardization | None,
     units: Standardization | None,
 ) -> State:
-    """Return a copy of the weights and velocities, in the units of training.
+    """Return a copy of the weights and velocities in `units`, those of training.
 
-    Of a model that has published averaged weights, the last ones. `before` are the units of its velocities.
+    If the model has averaged weights, the state has the last ones. `before` are the units of its
+    velocities.
     """
     coef, intercept = parameters_of(model)
     if model._last is not None:
@@ -433,7 +435,7 @@ def average_of(
     before: Standardization | None,
     units: Standardization | None,
 ) -> Average | None:
-    """Return a copy of the average of the weights in the units of training, or None if averaging ends."""
+    """Return a copy of the average of the weights in `units`, or None if training no longer averages."""
     average: Average | None = model._average
     if average is None or config.averaged_from is None:
         return None
@@ -443,10 +445,10 @@ def average_of(
 
 
 def _are_replaced(model: Any) -> bool:
-    """Return whether the weights differ from the published mean: changed in place, or by assignment.
+    """Return whether the weights differ from the published mean, after a change in place or an assignment.
 
-    The mean is computed again and compared, which needs no copy; its intercept may be off by a rounding
-    where the order of a sum differed.
+    The mean is computed again and compared, which needs no copy. Its intercept may differ by rounding if
+    the order of a sum differed.
     """
     coef, intercept = parameters_of(model)
     units, published = units_of(model), model._last

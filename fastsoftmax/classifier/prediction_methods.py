@@ -39,7 +39,7 @@ class PredictionMethods:
         logits, classes = self._logits_and_classes(X)
         if len(classes) != 2:
             return logits
-        with np.errstate(over="ignore"):  # infinitely sure
+        with np.errstate(over="ignore"):  # an infinite difference is a valid answer
             difference: FloatArray = logits[:, 1] - logits[:, 0]
         return difference
 
@@ -70,20 +70,20 @@ class PredictionMethods:
 
     @in_default_float_state
     def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
-        """Return the accuracy, the share of samples that are predicted right, each counting its weight.
+        """Return the accuracy: the weighted share of samples that are predicted correctly.
 
-        A label is predicted right or wrong. A row of probabilities is predicted right by the one that it
-        gives to the predicted class, as that many samples with this label and the others with theirs.
+        A label is predicted correctly or not. A row of probabilities counts by its probability of the
+        predicted class, as if the sample were split into one for each label.
 
         Parameters
         ----------
         X : array_like of real numbers or CSR matrix, shape (n_samples, n_features)
         y : array_like of labels, shape (n_samples,), or of probabilities, shape (n_samples, n_classes)
-            As in `fit`, but a label need not be among the classes: it is never predicted. It has to be of
-            their type, though: text where they are integers is a TypeError. Integers, booleans and whole
-            floats are equal by value. Columns of probabilities are in the order of `classes_`.
+            As in `fit`, but a label that is not among the classes counts as a wrong prediction. Labels have
+            to be of the type of the classes: text instead of integers is a TypeError. Integers, booleans
+            and whole floats are compared by value. Columns of probabilities are in the order of `classes_`.
         sample_weight : array_like of real numbers, shape (n_samples,), optional
-            0 or more, and not 0 alone.
+            0 or more, and at least one above 0.
 
         Returns
         -------
@@ -92,14 +92,14 @@ class PredictionMethods:
         Raises
         ------
         ValueError, TypeError
-            If something is not as described, or there is no sample; the message names it.
+            If an argument is not as described, or there are no samples; the message names it.
         """
         hits, weights = self._hits(X, sklearn_api.as_vector(y), sample_weight)
         if not hits.size:
             raise ValueError("X: expected at least one sample to score, got none")
         if weights is not None and not weights.any():
             raise ValueError(
-                "sample_weight: expected at least one weight not zero, got zeros alone"
+                "sample_weight: expected at least one weight that is not zero, got only zeros"
             )
         if weights is not None:
             weights, _ = validation.scaled_weights(weights)
@@ -108,7 +108,7 @@ class PredictionMethods:
     def _hits(
         self, X: Any, y: Any, sample_weight: Any
     ) -> tuple[NDArray[Any], NDArray[np.float64] | None]:
-        """Return how right the prediction of every sample is, from 0 to 1, and the samples' weights."""
+        """Return the accuracy of the prediction of every sample, from 0 to 1, and the samples' weights."""
         logits, classes = self._logits_and_classes(X, stacklevel=6)
         predicted, weights = logits.argmax(axis=1), None
         if sample_weight is not None:

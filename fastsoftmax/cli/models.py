@@ -44,7 +44,7 @@ def load(option: str, path: Path) -> SoftmaxClassifier:
     check_name(option, path)
     try:
         with warnings.catch_warnings():
-            # About parameters that a file cannot hold; they do not affect a command.
+            # The warnings are about parameters that a file cannot store, which do not affect a command.
             warnings.simplefilter("ignore", UserWarning)
             return load_model(path)
     except (OSError, ImportError, ValueError, MemoryError) as error:
@@ -68,7 +68,7 @@ def check_backend(name: str) -> None:
 
 
 def save(model: SoftmaxClassifier, path: Path) -> None:
-    """Write a model file, all or nothing."""
+    """Write a model file, atomically."""
     try:
         model.save(path)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""`fastsoftmax profile`: where the time of a training run goes, and how close it is to the limits."""
+"""`fastsoftmax profile`: the time of a training run by phase, compared to the limits of the machine."""
 
 import argparse
 import json
@@ -33,7 +33,7 @@ examples:
         the same for NumPy
 """
 _SHAPE = (60_000, 784, 10)
-_SEED = 0  # of the synthetic data and of the order of the samples
+_SEED = 0  # for the synthetic data and the order of the samples
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -123,7 +123,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _settings(arguments: argparse.Namespace, X: NDArray[Any], n_threads: int) -> dict[str, Any]:
-    """Return what was trained, and how, for the files that are saved."""
+    """Return the settings of the training, for the files that are saved."""
     return {
         "data": "made-up" if arguments.data is None else str(arguments.data),
         "n_samples": X.shape[0],

@@ -1,4 +1,4 @@
-"""A comparison in a form for programs."""
+"""The JSON record of a comparison."""
 
 from typing import Any
 
@@ -15,9 +15,9 @@ def as_record(
     settings: Settings,
     load: float | None,
 ) -> dict[str, Any]:
-    """Return everything in the types of JSON; times are in seconds, losses in nats.
+    """Return the comparison in the types of JSON; times are in seconds, losses in nats.
 
-    `load` is that of the machine before training.
+    `load` is the load of the machine before training.
     """
     n_train, n_features = data.X_train.shape
     return {

@@ -14,7 +14,7 @@ _EPOCH, _SPEED = "median\nepoch", "samples\nper s"
 _OVER_NAIVE, _OVER_VECTORIZED = "speed\nover\nnaive", "speed\nover\nvectorized"
 _LOSS, _ACCURACY, _AGREEMENT = "final\nloss", "test\naccuracy", "same\nlosses"
 _COLUMNS = (_EPOCH, _SPEED, _OVER_NAIVE, _OVER_VECTORIZED, _LOSS, _ACCURACY, _AGREEMENT)
-# If the terminal is too narrow.
+# The order in which columns are left out if the terminal is too narrow.
 _FIRST_TO_GO = (_SPEED, _OVER_VECTORIZED, _LOSS, _ACCURACY, _OVER_NAIVE, _AGREEMENT)
 _MAX_WIDTH = 1000
 _NOTHING = "-"

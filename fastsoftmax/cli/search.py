@@ -1,4 +1,4 @@
-"""`fastsoftmax search`: every learning rate with every penalty, side by side."""
+"""`fastsoftmax search`: grid search over learning rates and strengths of the penalty."""
 
 import argparse
 import json
@@ -62,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_rates,
         default=_AUTO,
         metavar="A,B,...",
-        help="first step sizes, plain numbers whatever the data, like --eta0 of `train` (default: auto, "
+        help="first step sizes, which are not scaled by the data, like --eta0 of `train` (default: auto, "
         f"{factors} times the one that `train` computes from the data)",
     )
     grid(
@@ -262,9 +262,9 @@ def _record(
 def _save(
     arguments: argparse.Namespace, found: SearchResult, record: dict[str, Any]
 ) -> tuple[list[tuple[str, str]], CommandError | None]:
-    """Write the files before anything is printed, and return what was saved, and what has failed.
+    """Write the files before anything is printed; return those that were saved, and the first error.
 
-    A closed terminal or pipe prevents none of them, and a file that cannot be written no other.
+    So neither a closed terminal or pipe nor a failure of one file prevents the others from being written.
     """
     saved, failed = [], None
     if arguments.model is not None:
@@ -290,12 +290,12 @@ def _save(
 
 
 def _rates(text: str) -> list[float] | str:
-    """Return the numbers greater than 0 of a list with commas, or "auto"."""
+    """Return the numbers, greater than 0, of a comma-separated list, or "auto"."""
     if text == _AUTO:
         return text
     return [options.positive_number(part) for part in text.split(",")]
 
 
 def _numbers(text: str) -> list[float]:
-    """Return the numbers of a list with commas."""
+    """Return the numbers of a comma-separated list."""
     return [options.non_negative_number(part) for part in text.split(",")]

@@ -51,10 +51,10 @@ _CHECKPOINT_SUFFIX = ".npz"
 
 
 class Task(NamedTuple):
-    """The samples to train on, and those to score with."""
+    """The samples to train on, and the validation samples."""
 
     samples: Samples
-    held_out: NDArray[np.bool_] | None  # rows of the samples that are not trained on
+    held_out: NDArray[np.bool_] | None  # mask of the rows that are not trained on
     validation: Samples | None
 
 
@@ -94,7 +94,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--checkpoint-every",
         type=options.positive_integer,
         metavar="K",
-        help="write it after every K epochs",
+        help="save it after every K epochs",
     )
     kept.add_argument(
         "--resume", action="store_true", help="continue from the checkpoint, if there is one"
@@ -118,7 +118,7 @@ def run(arguments: argparse.Namespace) -> int:
     data.forget_names(model)
     try:
         summary = _summary(arguments, model, task, seconds)
-    except CommandError as error:  # rows that were not trained on are not finite
+    except CommandError as error:  # held-out rows may not be finite
         text = f"the model is saved in {arguments.model}, but cannot be scored: {error}"
         raise CommandError(text, FAILED) from None
     print_pairs(summary)
@@ -219,9 +219,9 @@ def _fit(arguments: argparse.Namespace, model: SoftmaxClassifier, task: Task) ->
     Raises
     ------
     CommandError
-        If that fails.
+        If training fails.
     KeyboardInterrupt
-        With what remains to continue from.
+        On Ctrl-C; the message names the checkpoint to continue from, if there is one.
     """
     given: dict[str, Any] = {}
     if task.held_out is not None:

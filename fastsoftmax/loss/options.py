@@ -25,8 +25,8 @@ from ..backends import TargetWeights
 from ..backends.sample_weights import weighted_targets
 
 REDUCTIONS = ("mean", "sum", "none")
-# Weights beyond 2**-64 .. 2**64, or with such a sum, are divided by a power of 2, which is exact: then
-# neither they nor their products nor the inverse of their sum leave the range of float32.
+# Weights outside of 2**-64 .. 2**64, or with a sum outside, are divided by a power of 2, which is exact:
+# then neither the weights nor their products nor the inverse of their sum overflow or underflow float32.
 _MAX_POWER = 64
 _MIN_POWER = -(1 << 20)  # below that of any float64, and of any product
 
@@ -71,13 +71,13 @@ class Objective(NamedTuple):
         return total / self.total if self.total > 0 else float("nan")
 
     def undefined(self) -> NDArray[np.bool_] | None:
-        """Return which rows have a NaN gradient because the mean divides by 0; None if it does not."""
+        """Return the rows whose gradient is NaN because the mean divides by 0; None if it does not."""
         if self.reduction != "mean" or self.total > 0:
             return None
         return np.ones(len(self.targets), bool) if self.ignored is None else ~self.ignored
 
     def counted(self) -> NDArray[np.bool_]:
-        """Return which rows have a target with weight; the others are not read."""
+        """Return the rows that have a target with weight; the others are not read."""
         counted = np.ones(len(self.targets), bool)
         if self.weights is None:
             return counted
@@ -103,7 +103,7 @@ def objective_of(
     dtype: np.dtype[Any],
     options: LossOptions,
 ) -> Objective:
-    """Check targets and options for logits of the shape (*leading_shape, n_classes)."""
+    """Return the objective for logits of shape (*leading_shape, n_classes); check targets and options."""
     reduction = options.reduction
     if not isinstance(reduction, str) or reduction not in REDUCTIONS:
         raise ValueError(f"reduction: expected one of {', '.join(REDUCTIONS)}, got {reduction!r}")
@@ -152,10 +152,10 @@ def _scaled(
     reduction: str,
     ignored: NDArray[np.bool_] | None,
 ) -> Objective:
-    """Return the objective of weights of any size, divided by the power of 2 of the largest row's.
+    """Return the objective for weights of any size, divided by the power of 2 of the largest row weight.
 
-    Numbers and powers are kept apart, so that no product of weights leaves the range of float64. The
-    weights of classes become part of the rows', and where several classes of a row count, of its targets.
+    Mantissas and exponents are kept apart, so that no product of weights leaves the range of float64. Class
+    weights become part of the row weights or, if several classes of a row count, of its targets.
     """
     rows, powers = np.frexp(np.ones(len(targets)) if samples is None else samples)
     parts, part_powers = rows, powers  # of the denominator of the mean

@@ -105,11 +105,11 @@ def read_tensors(
             raise ValueError(f"lacks the tensor {entry.name!r}")
     for name in tensors:
         if name not in by_name:
-            raise ValueError(f"holds a tensor {name[:80]!r}, which its format does not have")
+            raise ValueError(f"contains a tensor {name[:80]!r}, which its format does not have")
     for name in filter(tensors.__contains__, by_name):
         only_with = by_name[name].only_with
         if only_with and only_with not in tensors:
-            raise ValueError(f"holds the tensor {name!r} without {only_with!r}")
+            raise ValueError(f"contains the tensor {name!r} without {only_with!r}")
         _check_tensor(by_name[name], tensors[name], sizes)
     return {
         name: np.array(array, array.dtype.newbyteorder("="), order="C")

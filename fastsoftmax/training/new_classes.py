@@ -1,4 +1,4 @@
-"""Room for classes that were not there when training began."""
+"""Add classes to a training that has begun."""
 
 from dataclasses import replace
 from typing import Any
@@ -11,14 +11,14 @@ from .averaging import Average
 
 
 def expand_state(state: State, places: NDArray[np.int64], n_classes: int) -> State:
-    """Return the state of more classes: the old ones at `places`, and zeros for the others."""
+    """Return the state for `n_classes` classes: the old ones at `places`, zeros for new ones."""
     return State(
         *(None if array is None else expand_rows(array, places, n_classes) for array in state)  # type: ignore[arg-type]
     )
 
 
 def expand_average(average: Average, places: NDArray[np.int64], n_classes: int) -> Average:
-    """Return the average of more classes: new ones have been 0 in all steps."""
+    """Return the average for `n_classes` classes: the weights of new ones were 0 in all steps."""
     intercept = average.intercept
     return replace(
         average,
@@ -28,9 +28,9 @@ def expand_average(average: Average, places: NDArray[np.int64], n_classes: int) 
 
 
 def expand_rows(array: NDArray[Any], places: NDArray[np.int64], n_classes: int) -> NDArray[Any]:
-    """Return one of the arrays with a row a class; the same where no class is new."""
+    """Return an array with a row for each class; the array itself if no class is new."""
     if len(places) == n_classes:
         return array
-    more = np.zeros((n_classes, *array.shape[1:]), array.dtype)
-    more[places] = array
-    return more
+    expanded = np.zeros((n_classes, *array.shape[1:]), array.dtype)
+    expanded[places] = array
+    return expanded

@@ -1,7 +1,7 @@
 """The content of a model file: parameters, classes and numbers as JSON, weights as tensors.
 
 Nothing here reads or writes files. `contents_of` turns a model into JSON and tensors; `model_of` checks
-those of a file and returns parameters and attributes. A file has the entries of the fields of `FittedModel`.
+those of a file and returns parameters and attributes. The entries are those of the fields of `FittedModel`.
 docs/decisions/0025-next-version-of-files.md says how entries of later versions are added.
 """
 
@@ -122,7 +122,7 @@ def _parameters_from_json(cls: Any, metadata: dict[str, Any]) -> dict[str, Any]:
     for name in (*stored, *left_out):
         if name not in accepted:
             raise ValueError(
-                f"holds the parameter {name[:80]!r}, which {cls.__name__} of fastsoftmax {__version__} "
+                f"contains the parameter {name[:80]!r}, which {cls.__name__} of fastsoftmax {__version__} "
                 f"does not have; written by fastsoftmax {metadata['package'][:80]}"
             )
     return {name: _value_from_json(name, value) for name, value in stored.items()}
@@ -138,7 +138,7 @@ def _value_from_json(name: str, value: Any) -> Any:
         raise ValueError(f"{name}: expected pairs of a label and a number")
     found = {from_json(label, name): from_json(weight, name) for label, weight in pairs}
     if len(found) != len(pairs):
-        raise ValueError(f"{name}: holds a label twice")
+        raise ValueError(f"{name}: contains a label twice")
     return found
 
 
