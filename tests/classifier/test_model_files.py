@@ -1158,11 +1158,11 @@ def test_headers_of_safetensors(tmp_path):
         ({"coef": coef | {"shape": [3.0, 6]}}, "are invalid"),
         ({"coef": coef | {"shape": [3, 6, 1]}}, "are invalid"),
         ({"coef": coef | {"shape": "36"}}, "are invalid"),
-        ({"coef": coef | {"data_offsets": [start + 8, end + 8]}}, "as long|damaged"),
+        ({"coef": coef | {"data_offsets": [start + 8, end + 8]}}, "do not fill|damaged"),
         ({"coef": coef | {"data_offsets": [0]}}, "are invalid"),
         ({"coef": coef | {"extra": 1}}, "expected dtype, shape and data_offsets"),
         ({"coef": []}, "expected dtype, shape and data_offsets"),
-        ({"loss_curve": coef}, "as long|damaged"),
+        ({"loss_curve": coef}, "do not fill|damaged"),
         (
             {"../coef": {"dtype": "F64", "shape": [0], "data_offsets": [0, 0]}},
             r"tensor '\.\./coef'",
