@@ -12,7 +12,12 @@ from dask.base import is_dask_collection
 from .._arrays import validation
 from ..backends import State, in_default_float_state
 from ..classifier import classifier, sklearn_api
-from ..classifier.fitted_model import ATTRIBUTES, shaped_parameters_of, to_go_on, whole
+from ..classifier.fitted_model import (
+    ATTRIBUTES,
+    shaped_parameters_of,
+    snapshot_for_training,
+    snapshot_of,
+)
 from ..classifier.parameters import config_of
 from ..training.config import TrainingConfig, generator_of
 from ..training.loop import train
@@ -175,7 +180,7 @@ class SoftmaxClassifier(classifier.SoftmaxClassifier):
         # Drawn from a copy: the order of the samples then is that of the local estimator.
         seed = int(deepcopy(random).integers(1 << 63))
         goes_on = config.warm_start and self.__sklearn_is_fitted__()
-        before = to_go_on(self) if goes_on else None
+        before = snapshot_for_training(self) if goes_on else None
         grows = before is None or before._grows
         known = (None, False) if before is None else (before.classes_, grows)
         dataset = prepare_dataset(collection, cluster, config, method, seed, *known)
@@ -340,8 +345,8 @@ class SoftmaxClassifier(classifier.SoftmaxClassifier):
         return predict_lazily(self._model_for(X), method, X)
 
     def _model_for(self, X: Any) -> classifier.SoftmaxClassifier:
-        """Return the local model for the partitions of X; features and weights are checked here, once."""
-        now = whole(self)
+        """Return the local model for the partitions of X: features and weights are checked once, here."""
+        now = snapshot_of(self)
         check_collection("X", X)
         check_whole_rows(X)
         sklearn_api.check_feature_names(now, getattr(X, "_meta", None), stacklevel=5)

@@ -15,7 +15,7 @@ from .._arrays.csr import SparseRows
 from .._arrays.labels import as_labels, encode, find_classes, joined, listed
 from .._arrays.validation import as_native, shown, training_dtype
 from ..backends import get_backend
-from ..training.standardization import Moments, explain, from_moments, moments_of
+from ..training.standardization import Moments, from_moments, moments_of, raise_not_standardizable
 from ..training.step_size import (
     Positions,
     RowSample,
@@ -280,7 +280,7 @@ def sum_moments(
             )
             if from_moments(moments, context.dtype, is_centred=True) is None:
                 counted = np.arange(len(rows)) if samples.rows is None else samples.rows
-                explain(rows.X, context.dtype, counted)
+                raise_not_standardizable(rows.X, context.dtype, counted)
         nodes[0, rows.number] = moments
 
     map_partitions(source, add)

@@ -16,7 +16,7 @@ import numpy as np
 
 from ..backends import State, get_backend
 from ..schedules import Schedule
-from ..training.epoch import TrainingSet, run_epoch
+from ..training.epoch import TrainingSet, train_epoch
 from ..training.state import copy_of
 from .cluster import Cluster, threads_here
 from .dataset_statistics import DatasetStatistics
@@ -132,7 +132,7 @@ def _train(
         if not len(samples):
             return
         with naming_partition(index):
-            objective = run_epoch(
+            objective = train_epoch(
                 *(backend, samples, state, training.rule, training.sampling, schedule),
                 *(step, random, n_threads),
                 steps_of_epoch=n_steps,

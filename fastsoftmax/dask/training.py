@@ -18,7 +18,13 @@ from ..training.epoch import check_weights, remedy
 from ..training.loop import TrainingRun
 from ..training.problem import Problem, with_step_size
 from ..training.standardization import OUT_OF_RANGE, Standardization, from_moments
-from ..training.step_size import Squares, from_curvature, joined, largest_eigenvalue, positions
+from ..training.step_size import (
+    Squares,
+    from_curvature,
+    largest_eigenvalue,
+    merge_squares,
+    positions,
+)
 from .cluster import Cluster
 from .dataset_statistics import (
     DatasetStatistics,
@@ -326,7 +332,7 @@ def _find_step_size(dataset: DistributedDataset, config: TrainingConfig) -> floa
     steepest = largest_eigenvalue(product, statistics.n_features, sum(masses), intercept)
     return from_curvature(
         *(statistics.n_samples, config.sampling.batch_size, config.sampling.replacement),
-        *(joined(list(squares)), steepest, config.rule.l2),
+        *(merge_squares(list(squares)), steepest, config.rule.l2),
     )
 
 

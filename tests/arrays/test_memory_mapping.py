@@ -44,7 +44,7 @@ def test_a_mapped_file_trains_as_memory_does(backend, saved, monkeypatch, shuffl
     monkeypatch.setattr(
         "fastsoftmax._arrays.memory_mapping.BYTES_HELD", 50_000
     )  # pages go back every few steps
-    monkeypatch.setattr("fastsoftmax.training.epoch._BYTES_OF_A_BLOCK", 3000)
+    monkeypatch.setattr("fastsoftmax.training.epoch._SHUFFLED_BLOCK_BYTES", 3000)
     options = OPTIONS | {
         "backend": backend,
         "shuffle": shuffle,

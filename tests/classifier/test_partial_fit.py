@@ -117,7 +117,9 @@ def test_a_loss_that_no_sane_model_has_is_a_divergence(backend, convert, rng):
     for _ in range(3):
         model.partial_fit(convert(X), y)
     before = pickle.dumps(model.__dict__)
-    message = r"^the loss of these samples is .*, that of weights of zeros 1\.1: .*start again: lower eta0"
+    message = (
+        r"^the loss of these samples is .*, that of zero weights 1\.1: .*start again: lower eta0"
+    )
     with pytest.raises(DivergenceError, match=message):
         model.partial_fit(convert(1e6 * X), y)
     assert pickle.dumps(model.__dict__) == before

@@ -201,7 +201,7 @@ def test_sparse_rows(client, rng, parameters, dtype):
 
 
 def test_blocks_of_sparse_rows_are_those_of_all_rows(client, rng, monkeypatch):
-    monkeypatch.setattr("fastsoftmax.training.epoch._BYTES_OF_A_BLOCK", 256)
+    monkeypatch.setattr("fastsoftmax.training.epoch._SHUFFLED_BLOCK_BYTES", 256)
     X, y = made_up()
     X[:21][rng.random((21, X.shape[1])) < 0.9] = 0  # the first partitions' rows are shorter
     sparse, parameters = scipy.sparse.csr_matrix(X), {"batch_size": 20, "shuffle": "blocks"}

@@ -376,7 +376,7 @@ def test_soft_labels_that_cannot_be_scored(data, targets, message):
     for weights in (None, np.ones(60)):
         with pytest.raises(ValueError, match=f"^y: {message}"):
             model.score(X, targets, weights)
-    with pytest.raises(ValueError, match=r"^sample_weight: .*zeros alone"):
+    with pytest.raises(ValueError, match=r"^sample_weight: .*only zeros"):
         model.score(X, np.eye(3)[y], np.zeros(60))
     with pytest.raises(ValueError, match=r"^X: expected at least one sample to score"):
         model.score(X[:0], np.eye(3)[:0])
