@@ -280,7 +280,9 @@ def apply_gradient(
     state = State(_weights_like("coef", coef, gradient.coef), None, None, None)
     if (intercept is None) != (gradient.intercept is None):
         has = "has none" if gradient.intercept is None else "has one"
-        raise ValueError(f"intercept: expected one if and only if the gradient has one; it {has}")
+        raise ValueError(
+            f"intercept: expected one if and only if the gradient has one; the gradient {has}"
+        )
     if gradient.intercept is not None:
         offsets = _weights_like("intercept", intercept, gradient.intercept)
         state = state._replace(intercept=offsets)

@@ -17,7 +17,7 @@ _NUMBERS_IN_PLACE = 1 << 24
 # Number of stored values of a block of sparse rows, unless there are more features.
 _VALUES_PER_BLOCK = 1 << 18
 
-OUT_OF_RANGE = "X: the standard deviation of a column overflows; scale X down"
+OUT_OF_RANGE = "X: the mean or the standard deviation of a column overflows; scale X down"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
