@@ -38,6 +38,7 @@ def saved(rng, tmp_path):
     return X, rng.integers(4, size=2000), tmp_path / "X.npy"
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("shuffle", [True, False, "blocks"])
 def test_a_mapped_file_trains_as_memory_does(backend, saved, monkeypatch, shuffle):
     X, y, path = saved
@@ -121,6 +122,7 @@ print((resident() - before) // 1024)
 """
 
 
+@pytest.mark.costly
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 @pytest.mark.parametrize("early_stopping", [False, True])
 @pytest.mark.parametrize("shuffle", [True, False, "blocks"])

@@ -233,6 +233,7 @@ os._exit(0)
 """
 
 
+@pytest.mark.costly
 @pytest.mark.skipif("numba" not in BACKENDS, reason="needs numba")
 @pytest.mark.parametrize("first_use", [False, True])
 @pytest.mark.parametrize("layer", ["workqueue", "omp"])

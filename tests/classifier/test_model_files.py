@@ -677,6 +677,7 @@ def sound(suffix, tmp_path):
     return path, path.read_bytes(), *contents(path)
 
 
+@pytest.mark.costly
 def test_truncated_at_any_byte(sound):
     path, data, _, _ = sound
     for length in range(len(data)):
@@ -684,6 +685,7 @@ def test_truncated_at_any_byte(sound):
     refused(path, data + b"\0")
 
 
+@pytest.mark.costly
 def test_any_byte_changed(sound):
     path, data, _, _ = sound
     rng = random.Random(0)
@@ -1111,6 +1113,7 @@ def test_bombs_are_not_unpacked(archive):
     assert peak_of_refusal(path, data, "members are longer than the file") < 1_000_000
 
 
+@pytest.mark.costly
 def test_memory_is_that_of_the_file(sound, suffix):
     path, _, metadata, tensors = sound
     widest = {"dtype": "<U16", "labels": [""] * 100_000}
@@ -1219,6 +1222,7 @@ def load_or_refuse(path, data):
         return None
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("seed", range(4))
 def test_mutated_files(seed, sound, suffix):
     path, data, _, _ = sound
@@ -1248,6 +1252,7 @@ def mutated_json(value, rng):
     return value
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("seed", range(4))
 def test_mutated_metadata(seed, sound, suffix):
     path, _, metadata, tensors = sound

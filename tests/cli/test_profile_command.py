@@ -40,6 +40,7 @@ def assert_has_origin(record):
     assert record["machine"]["instruction_set"] in machine.instruction_sets()[1]
 
 
+@pytest.mark.costly
 def test_a_table(capsys, monkeypatch, backend):
     monkeypatch.setattr(machine, "load", lambda: None)  # of a busy machine there is a note
     assert main([*SMALL, "--backend", backend]) == 0

@@ -11,7 +11,8 @@ from distributed.batched import BatchedSend
 from fastsoftmax.dask import cluster as cluster_module
 
 OF_A_CLUSTER = {"threads_per_worker": 1, "dashboard_address": ":0"}
-
+# Workers that are processes are forked from one that has imported distributed, once.
+dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"})
 
 _initialise = BatchedSend.__init__
 
@@ -21,7 +22,7 @@ def send_promptly(self, interval, *args, **kwargs):
     _initialise(self, 0, *args, **kwargs)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def clients():
     """A function from a number of workers to a client of such a cluster, within this process."""
     opened = {}
@@ -46,7 +47,7 @@ def client(clients):
     return clients(2)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def processes():
     """A client of two workers that are processes."""
     with (
@@ -56,14 +57,14 @@ def processes():
         yield client
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def lasting_site():
     site = Site()
     yield site
     site.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def lasting_nannied_site():
     site = NanniedSite()
     yield site

@@ -327,6 +327,7 @@ def by_hand(make, client, trained, **parameters):
     return model
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("make", [local_sgd, synchronous])
 def test_weights_set_by_hand(client, make, tmp_path):
     X, y = made_up()

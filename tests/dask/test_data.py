@@ -196,6 +196,7 @@ def test_chunks_that_take_several_tasks(client):
         assert_same_model(model, alone(batch_size=2 * N).fit(*twice))
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("persisted", [["X"], ["y"], ["X", "y"]], ids="+".join)
 def test_some_persisted_and_some_not(client, persisted):
     X, y = made_up()
@@ -228,6 +229,7 @@ def permuted(values, rng):
     return values.iloc[np.concatenate(orders)]
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("make", [local_sgd, synchronous])
 def test_labels_in_another_order_go_to_their_rows(client, rng, make):
     X, y = made_up()

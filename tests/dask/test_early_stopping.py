@@ -18,6 +18,7 @@ def fitted(client, X, y, weight=None, sizes=SIZES, cut=cut, **parameters):
     return model.fit(*(each if each is None else cut(each, sizes) for each in (X, y, weight)))
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("algorithm", ["local", "synchronous"])
 @pytest.mark.parametrize("persist", [True, False])
 def test_scores_and_bits_do_not_depend_on_who_reads_them(clients, algorithm, persist):
@@ -55,6 +56,7 @@ def test_rows_that_are_held_out_are_not_trained_on(client):
     assert 0 < unchanged < 8
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("algorithm", ["local", "synchronous"])
 def test_models_without_an_intercept_are_scored(client, algorithm):
     X, y = made_up(N)

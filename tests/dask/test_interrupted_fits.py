@@ -120,6 +120,7 @@ def test_nothing_is_held_by_what_outlives_a_fit(site, mode):
     assert len(errors) == 1
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("mode", ["synchronous", "local"])
 def test_results_that_take_their_time(client, monkeypatch, mode):
     expected, look, looks = fit_on(client, mode), cluster_module.Cluster.workers, []
@@ -149,6 +150,7 @@ TASKS = {
 }
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("task", TASKS.values(), ids=TASKS.keys())
 def test_a_fit_within_a_task(clients, task):
     def fit():

@@ -68,6 +68,7 @@ class Reads:
         return found
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("make", [local_sgd, synchronous])
 def test_what_partitions_share_is_computed_once(client, tmp_path, make):
     X, _ = made_up()
@@ -100,6 +101,7 @@ def as_it_is(frame):
     return frame
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("make", [local_sgd, synchronous])
 @pytest.mark.parametrize(("change", "n_shared"), [(as_it_is, 0), (minus_mean, 1)])
 def test_how_often_frames_are_read(client, monkeypatch, tmp_path, make, change, n_shared):
@@ -174,6 +176,7 @@ def without_duplicates(frame):
     return frame.drop_duplicates(subset=["key", "column 0"], split_out=3, shuffle_method="p2p")
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("persist", ["auto", False])
 @pytest.mark.parametrize("change", [shuffled, merged, without_duplicates])
 def test_rows_that_dask_shuffles(client, change, persist):

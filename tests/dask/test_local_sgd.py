@@ -156,6 +156,7 @@ def test_the_seed_decides_the_bits(client, shuffle):
     assert (fits[2].coef_ == fits[0].coef_).all() == (shuffle is False)
 
 
+@pytest.mark.costly
 def test_large_weights_to_start_from_are_what_a_task_returns(clients, monkeypatch):
     X, y = made_up()
     for n_workers in (1, 2, 3):

@@ -57,6 +57,7 @@ def test_the_scheduler_is_lost(remote, mode, moment):
     assert model.n_iter_ == 2
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("place", ["scheduler", "worker"])
 def test_a_process_without_the_package(without_package, place):
     folders, file = {place: without_package}, without_package / "scheduler.json"

@@ -298,6 +298,7 @@ def test_more_steps_than_are_submitted_at_once(client, monkeypatch):
     assert_same_model(synchronous(client).fit(cut(X), cut(y)), alone().fit(X, y))
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("parameters", [{}, {"average": True}], ids=["plain", "average"])
 def test_large_weights_to_start_from_are_what_a_task_returns(client, monkeypatch, parameters):
     X, y = made_up()

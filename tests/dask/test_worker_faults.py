@@ -54,6 +54,7 @@ def test_a_worker_dies_between_rounds(site, mode):
     assert_as_undisturbed(model, mode, exactly=keeps_groups(mode))
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("mode", list(MODES))
 def test_a_worker_dies_within_a_round(site, mode):
     dies = at_epoch(2, in_a_moment(site.kill))
@@ -205,6 +206,7 @@ def test_a_worker_joins(site, mode, tmp_path):
     first.wait()
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("others_die", [False, True])
 @pytest.mark.parametrize("mode", first_of("local, read again", "synchronous", "local"))
 def test_a_worker_without_the_package_joins(site, without_package, monkeypatch, mode, others_die):

@@ -74,6 +74,7 @@ def test_speed_is_drawn_as_bars_on_a_logarithmic_axis():
     assert "per second" in axes.get_xlabel()
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("slowest", [1e-3, 1e4, 4e6])
 def test_every_bar_and_its_label_are_inside_the_axes(slowest):
     figure = plot_bench(CURVES, {**SPEEDS, "naive": slowest}, ["naive"])

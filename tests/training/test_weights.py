@@ -411,6 +411,7 @@ def test_balanced_needs_all_samples(data):
         SoftmaxClassifier(class_weight="balanced").partial_fit(*data, [0, 1, 2])
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("weight", [1e-300, 1e308])
 def test_extreme_weights_are_as_good_as_ones(backend, data, weight):
     X, y = data
