@@ -119,9 +119,10 @@ struct rows {
 static void cross_entropy_of_chunk(void *context, size_t chunk) {
     struct rows *rows = context;
     size_t first = chunk * ROWS_OF_A_CHUNK, bytes = CLASSES * rows->kernels->element_size;
+    struct targets_view targets = {rows->labels + first, NULL, NULL, CLASSES};
     ptrdiff_t bad = rows->kernels->cross_entropy(
-        rows->logits + first * bytes, CLASSES, ROWS_OF_A_CHUNK, CLASSES, rows->labels + first, NULL,
-        NULL, 1.0 / ROWS, rows->losses + first, rows->out + first * bytes, CLASSES);
+        rows->logits + first * bytes, CLASSES, ROWS_OF_A_CHUNK, &targets, 1.0 / ROWS,
+        rows->losses + first, rows->out + first * bytes, CLASSES);
     REQUIRE(bad == -1);
 }
 

@@ -203,6 +203,13 @@ def test_imports_point_down(file):
             assert imported == room or LEVEL[imported] < LEVEL[room], f"{room} imports {module}"
 
 
+def test_kernels_take_at_most_eight_parameters():
+    table = (ROOT / "csrc" / "kernels" / "kernel_table.h").read_text("utf-8")
+    kernels = dict(re.findall(r"\(\*(\w+)\)\(([^)]*)\);", table))
+    assert {"softmax", "panel_update", "sparse_update", "copy_memory"} <= kernels.keys()
+    assert {name for name, parameters in kernels.items() if parameters.count(",") >= 8} == set()
+
+
 def test_the_oracle_imports_nothing_of_the_package():
     tree = ast.parse((SUPPORT / "oracle.py").read_text())
     imported = {

@@ -29,12 +29,13 @@ from fastsoftmax.backends.compiled.kernels cimport (
     CACHE_LINE, FEW_CLASSES, FLOAT16, FLOAT32, MAX_PANELS, N_PHASES, NO_ROWS, PANEL_VECTORS,
     PHASE_CONVERT, PHASE_LOSS, PHASE_SCORES, PHASE_UPDATE, REAL, ROWS_AHEAD, SECOND_HALVES,
     SLABS_PER_TILE, SPARSE_ROWS_AHEAD, SPARSE_SLAB_VECTORS, UINT8, WHOLE_ROWS,
-    float_state, float_state_enter, float_state_leave,
-    instruction_set_row, kernel_table, momentum_map, input_dtype, penalty_prefix, phase_begin,
+    blocks_view, float_state, float_state_enter, float_state_leave,
+    instruction_set_row, kernel_table, matrix_view, momentum_map, input_dtype, parts_view,
+    penalty_prefix, phase_begin,
     phase_next, phase_totals, phases_of_thread, phases_start, phases_stop, platform_allocate,
     platform_fetch, platform_free, platform_nanoseconds, platform_seconds, pool, pool_begin,
-    pool_end, pool_for, pool_threads, rows_ahead, rows_of_sets, rows_to_fetch, sparse_row,
-    sparse_weights, sgd_rule, target_weights,
+    pool_end, pool_for, pool_threads, rows_ahead, rows_of_sets, rows_to_fetch, scaling_view,
+    sgd_rule, sparse_row, sparse_weights, target_weights, targets_view, update_view, weights_view,
 )
 
 
@@ -172,48 +173,49 @@ cdef class View:
 
 
 cdef class Targets:
-    """Labels or rows of probabilities, whichever there are; the other is NULL."""
+    """Labels or rows of probabilities, and the arrays of a `TargetWeights`, or None."""
 
-    cdef View view
-    cdef const int64_t *labels
-    cdef const char *probabilities
-
-    def __cinit__(self, targets):
-        self.view = View(targets)
-        self.labels = NULL
-        self.probabilities = NULL
-        if self.view.buffer.ndim == 1:
-            self.labels = <const int64_t *>self.view.start
-        else:
-            self.probabilities = self.view.start
-
-
-cdef class Weights:
-    """The arrays of a `TargetWeights`; of None, a NULL pointer."""
-
-    cdef View rows, classes
+    cdef View targets, rows, classes
     cdef target_weights weights
-    cdef const target_weights *start
+    cdef targets_view view
 
-    def __cinit__(self, weights):
-        self.start = NULL
+    def __cinit__(self, targets, weights, size_t n_classes):
+        self.targets = View(targets)
+        self.view.labels, self.view.probabilities, self.view.weights = NULL, NULL, NULL
+        self.view.n_classes = n_classes
+        if self.targets.buffer.ndim == 1:
+            self.view.labels = <const int64_t *>self.targets.start
+        else:
+            self.view.probabilities = self.targets.start
         if weights is not None:
             self.rows, self.classes = View(weights.rows), View(weights.classes)
             self.weights.rows = <const double *>self.rows.start
             self.weights.classes = self.classes.start
             self.weights.smoothing = weights.smoothing
-            self.start = &self.weights
+            self.view.weights = &self.weights
 
 
-cdef const target_weights *weights_from(
-    const target_weights *weights, size_t first, target_weights *shifted
+cdef struct RowTargets:
+    # the targets of some of the rows, and the weights that they point at
+    targets_view view
+    target_weights weights
+
+
+cdef const targets_view *targets_from(
+    const targets_view *targets, size_t first, size_t element_size, RowTargets *shifted
 ) noexcept nogil:
-    """The weights of the rows from `first` on."""
-    if weights == NULL or weights.rows == NULL:
-        return weights
-    shifted[0] = weights[0]
-    shifted.rows += first
-    return shifted
+    """Return the targets of the rows from `first` on."""
+    shifted.view = targets[0]
+    if targets.labels != NULL:
+        shifted.view.labels += first
+    else:
+        shifted.view.probabilities = (
+            <const char *>targets.probabilities + first * targets.n_classes * element_size)
+    if targets.weights != NULL and targets.weights.rows != NULL:
+        shifted.weights = targets.weights[0]
+        shifted.weights.rows += first
+        shifted.view.weights = &shifted.weights
+    return &shifted.view
 
 
 cdef no_memory(size_t n_rows, size_t n_columns, size_t item_size):

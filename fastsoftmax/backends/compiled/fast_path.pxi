@@ -99,8 +99,8 @@ cdef object mean_of_usual(Arrays *arrays, dlogits, n_threads):
     cdef double mean
     cdef int threads = 1
     cdef float_state caller
-    rows.labels = <const int64_t *>arrays.labels.buf
-    if not all_below(rows.labels, n, n_classes):
+    rows.targets.labels = <const int64_t *>arrays.labels.buf
+    if not all_below(rows.targets.labels, n, n_classes):
         return None
     if uses_threads_for_rows(n, n_classes):
         threads = resolve_n_threads(n_threads)
@@ -112,7 +112,7 @@ cdef object mean_of_usual(Arrays *arrays, dlogits, n_threads):
     set_rows(
         &rows, chosen.float32 if arrays.logits.itemsize == 4 else chosen.float64,
         <const char *>arrays.logits.buf, n_classes, <char *>arrays.out.buf)
-    rows.probabilities, rows.weights = NULL, NULL
+    rows.targets.probabilities, rows.targets.weights, rows.targets.n_classes = NULL, NULL, n_classes
     with nogil:
         caller = float_state_enter()
         rows.scale = 1.0 / n

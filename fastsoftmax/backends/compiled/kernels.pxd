@@ -80,10 +80,35 @@ cdef extern from "kernels/kernel_table.h" nogil:
         const void *classes
         double smoothing
 
-    struct linear_weights "weights_view":
+    struct targets_view:
+        const int64_t *labels
+        const void *probabilities
+        const target_weights *weights
+        size_t n_classes
+
+    struct scaling_view:
+        const void *mean
+        const void *inverse_scale
+
+    struct weights_view:
         const void *coef
         const void *intercept
         size_t stride, n_features, n_classes
+
+    struct update_view:
+        void *weights
+        void *velocity
+        size_t stride, n_classes
+        double *squares
+        double *magnitudes
+
+    struct blocks_view:
+        const void *start
+        size_t stride, n_samples
+
+    struct parts_view:
+        const void *start
+        size_t n_parts, stride
 
     struct matrix_view:
         const void *start
@@ -98,8 +123,7 @@ cdef extern from "kernels/kernel_table.h" nogil:
         void (*logsumexp)(
             const void *logits, size_t n_rows, size_t n_classes, void *out) noexcept nogil
         ptrdiff_t (*cross_entropy)(
-            const void *logits, size_t stride, size_t n_rows, size_t n_classes,
-            const int64_t *labels, const void *probabilities, const target_weights *weights,
+            const void *logits, size_t stride, size_t n_rows, const targets_view *targets,
             double scale, double *losses, void *dlogits, size_t dlogits_stride) noexcept nogil
         void (*pack)(
             const void *W, ptrdiff_t feature_stride, ptrdiff_t class_stride, size_t n_features,
@@ -108,31 +132,28 @@ cdef extern from "kernels/kernel_table.h" nogil:
             const void *coef, size_t coef_stride, size_t n_features, size_t n_classes, void *W,
             ptrdiff_t feature_stride, ptrdiff_t class_stride) noexcept nogil
         void (*scores)(
-            const void **rows, size_t n_rows, const linear_weights *weights, void *logits,
+            const void **rows, size_t n_rows, const weights_view *weights, void *logits,
             size_t logits_stride) noexcept nogil
         void (*outer_sum)(
             const void **rows, size_t n_rows, size_t first, size_t n_features,
             const matrix_view *g, int add_to_out, void *out, size_t out_stride) noexcept nogil
         void (*convert)(
-            const void **rows, size_t n_rows, input_dtype number, size_t first, size_t n_features,
-            const void *mean, const void *inverse_scale, void *out,
-            size_t out_stride) noexcept nogil
+            const void **rows, size_t n_rows, input_dtype dtype, size_t first, size_t n_features,
+            const scaling_view *scaling, void *out, size_t out_stride) noexcept nogil
         void (*moments)(
-            const void *rows, size_t stride, size_t n_rows, size_t n_features, input_dtype number,
+            const void *rows, size_t stride, size_t n_rows, size_t n_features, input_dtype dtype,
             const double *origin, double *sums, double *squares) noexcept nogil
         void (*panel_scores)(
             const void **rows, size_t n_rows, size_t first, size_t n_features, rows_ahead ahead,
-            const void *coef, size_t coef_stride, size_t n_classes, void *scores) noexcept nogil
+            const weights_view *weights, void *scores) noexcept nogil
         void (*panel_cross_entropy)(
-            const void *scores, size_t n_panels, size_t panel_stride, size_t n_rows,
-            size_t n_classes, const void *intercept, const int64_t *labels,
-            const void *probabilities, const target_weights *weights, double scale, double *losses,
+            const parts_view *scores, size_t n_rows, const void *intercept,
+            const targets_view *targets, double scale, double *losses,
             void *dlogits) noexcept nogil
         void (*panel_update)(
             const void **rows, size_t n_rows, const rows_to_fetch *fetch, size_t first,
-            size_t n_features, const void *dlogits, size_t n_classes, const sgd_rule *rule,
-            void *coef, void *velocity, size_t coef_stride, double *squares,
-            double *magnitudes) noexcept nogil
+            size_t n_features, const void *dlogits, const sgd_rule *rule,
+            const update_view *update) noexcept nogil
         void (*panel_update_intercept)(
             const void *dlogits, size_t n_rows, size_t n_classes, const sgd_rule *rule,
             void *intercept, void *velocity) noexcept nogil
@@ -146,30 +167,24 @@ cdef extern from "kernels/kernel_table.h" nogil:
             const void **rows, size_t n_rows, size_t n_features, const void *dlogits,
             size_t n_classes, int add_to_out, void *out) noexcept nogil
         void (*short_update)(
-            const void *gradients, size_t n_chunks, size_t stride, size_t n_features,
-            size_t n_classes, const sgd_rule *rule, void *strips, void *velocity,
-            void *intercept, void *intercept_velocity, double *squares,
-            double *magnitudes) noexcept nogil
+            const parts_view *gradients, size_t n_features, const sgd_rule *rule,
+            const update_view *update, void *intercept, void *intercept_velocity) noexcept nogil
         void (*pack_block)(
             const void **rows, size_t n_rows, size_t n_features, void *block) noexcept nogil
         void (*unpack_block)(
             const void *block, size_t n_rows, size_t n_features, void **rows) noexcept nogil
         void (*packed_scores)(
-            const void *blocks, size_t block_stride, size_t n_rows, size_t n_features,
-            const void *slabs, size_t slab_stride, const void *intercept, size_t n_classes,
-            int add_to_logits, void *logits, size_t logits_stride) noexcept nogil
+            const blocks_view *samples, const weights_view *weights, int add_to_logits,
+            void *logits, size_t logits_stride) noexcept nogil
         void (*pack_dlogits)(
             const void *dlogits, size_t stride, size_t first_row, size_t n_rows, size_t n_classes,
             void *slabs, size_t slab_stride) noexcept nogil
         void (*packed_update)(
-            const void *blocks, size_t block_stride, size_t n_samples, size_t first,
-            size_t n_features, const void *dlogits, const sgd_rule *rule, size_t n_classes,
-            void *slabs, size_t slab_stride, void *velocity, double *squares,
-            double *magnitudes) noexcept nogil
+            const blocks_view *samples, size_t first, size_t n_features, const void *dlogits,
+            const sgd_rule *rule, const update_view *update) noexcept nogil
         void (*packed_gradient)(
-            const void *blocks, size_t block_stride, size_t n_samples, size_t n_features,
-            const void *dlogits, size_t n_classes, int add_to_out, void *out,
-            size_t out_stride) noexcept nogil
+            const blocks_view *samples, size_t n_features, const void *dlogits, size_t n_classes,
+            int add_to_out, void *out, size_t out_stride) noexcept nogil
         void (*pack_slab)(
             const void *start, ptrdiff_t depth_stride, ptrdiff_t lane_stride, size_t depth,
             size_t n_lanes, void *slab) noexcept nogil

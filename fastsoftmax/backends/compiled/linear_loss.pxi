@@ -1,16 +1,12 @@
 """Minibatches of the linear classifier, and `linear_cross_entropy` over them."""
 
-from fastsoftmax.backends.compiled.kernels cimport linear_weights, matrix_view
-
 
 cdef struct Minibatch:
     # Some rows of X with their targets, and what becomes of them
     const kernel_table *kernels
     size_t n_features, n_classes
     const void **rows
-    const int64_t *labels
-    const char *probabilities
-    const target_weights *weights  # from the first of the rows on
+    targets_view targets  # from the first of the rows on
     char *coef
     size_t coef_stride
     char *intercept
@@ -26,9 +22,9 @@ cdef void split_minibatch(Minibatch *m, size_t n, int n_threads) noexcept nogil:
     m.strips = split(m.coef_stride // m.kernels.lanes, 1, n_threads)
 
 
-cdef linear_weights weights_of(const Minibatch *m) noexcept nogil:
+cdef weights_view weights_of(const Minibatch *m) noexcept nogil:
     """View the padded weights of a minibatch, class by class."""
-    cdef linear_weights weights
+    cdef weights_view weights
     weights.coef, weights.intercept, weights.stride = m.coef, m.intercept, m.coef_stride
     weights.n_features, weights.n_classes = m.n_features, m.n_classes
     return weights
@@ -39,17 +35,15 @@ cdef void forward_chunk(void *context, size_t chunk) noexcept nogil:
     cdef Minibatch *m = <Minibatch *>context
     cdef size_t first = chunk * m.samples.size, n = length_of(&m.samples, chunk)
     cdef size_t offset = first * m.n_classes * m.kernels.element_size
-    cdef target_weights shifted
+    cdef RowTargets shifted
     cdef uint64_t start = phase_begin()
-    cdef linear_weights weights = weights_of(m)
+    cdef weights_view weights = weights_of(m)
     m.kernels.scores(m.rows + first, n, &weights, m.dlogits + offset, m.n_classes)
     start = phase_next(PHASE_SCORES, start)
     m.kernels.cross_entropy(
-        m.dlogits + offset, m.n_classes, n, m.n_classes,
-        m.labels + first if m.labels != NULL else NULL,
-        m.probabilities + offset if m.probabilities != NULL else NULL,
-        weights_from(m.weights, first, &shifted), m.scale, m.losses + first, m.dlogits + offset,
-        m.n_classes)
+        m.dlogits + offset, m.n_classes, n,
+        targets_from(&m.targets, first, m.kernels.element_size, &shifted), m.scale,
+        m.losses + first, m.dlogits + offset, m.n_classes)
     phase_next(PHASE_LOSS, start)
 
 
@@ -111,9 +105,8 @@ def linear_cross_entropy(
             X, W, intercept, targets, scale, losses, dW, dintercept, dX, n_threads, weights)
     cdef View x = View(X), w = View(W), b = View(intercept), loss = View(losses, True)
     cdef View dw = View(dW, True), db = View(dintercept, True), dx = View(dX, True)
-    cdef Targets t = Targets(targets)
-    cdef Weights weights_view = Weights(weights)
-    cdef target_weights shifted
+    cdef Targets t = Targets(targets, weights, w.length(1))
+    cdef RowTargets shifted
     cdef Minibatch m
     m.kernels, m.n_features, m.n_classes = x.kernels(), x.length(1), w.length(1)
     m.coef_stride = padded(m.n_features, m.kernels.lanes)
@@ -150,11 +143,7 @@ def linear_cross_entropy(
             split_minibatch(&m, n, n_threads)
             for i in range(n + ROWS_AHEAD):
                 m.rows[i] = x.start + min(first + i, n_rows - 1) * m.n_features * size
-            m.labels = t.labels + first if t.labels != NULL else NULL
-            m.probabilities = NULL
-            if t.probabilities != NULL:
-                m.probabilities = t.probabilities + first * m.n_classes * size
-            m.weights = weights_from(weights_view.start, first, &shifted)
+            m.targets = targets_from(&t.view, first, size, &shifted)[0]
             m.losses = <double *>loss.start + first
             pool_for(helpers, forward_chunk, &m, m.samples.n_chunks)
             for i in range(n):

@@ -25,7 +25,9 @@ cdef void score_rows(const Scores *s, size_t chunk, size_t first, size_t n) noex
     cdef const Minibatch *m = &s.minibatch
     cdef size_t size = m.kernels.element_size, lanes = m.kernels.lanes, i
     cdef const void *rows[ROWS_TO_SCORE + ROWS_AHEAD]
-    cdef linear_weights weights
+    cdef weights_view weights = weights_of(m)
+    cdef blocks_view samples
+    cdef scaling_view unscaled
     cdef char *converted = s.converted
     cdef char *blocks = s.blocks
     cdef char *logits = s.logits + first * m.n_classes * size
@@ -33,12 +35,12 @@ cdef void score_rows(const Scores *s, size_t chunk, size_t first, size_t n) noex
         rows[i] = s.X + <ptrdiff_t>(first + min(i, n - 1)) * s.row_stride
     if converted != NULL:
         converted += chunk * s.rows_at_once * s.row_stride_converted * size
+        unscaled.mean = unscaled.inverse_scale = NULL
         m.kernels.convert(
-            rows, n, s.dtype, 0, m.n_features, NULL, NULL, converted, s.row_stride_converted)
+            rows, n, s.dtype, 0, m.n_features, &unscaled, converted, s.row_stride_converted)
         for i in range(ROWS_TO_SCORE + ROWS_AHEAD):
             rows[i] = converted + min(i, n - 1) * s.row_stride_converted * size
     if not s.many_classes:
-        weights = weights_of(m)
         m.kernels.scores(rows, n, &weights, logits, m.n_classes)
         return
     blocks += chunk * (s.rows_at_once // lanes) * s.block_stride * size
@@ -47,9 +49,9 @@ cdef void score_rows(const Scores *s, size_t chunk, size_t first, size_t n) noex
         m.kernels.pack_block(
             rows + i, min(lanes, n - i), m.n_features, blocks + i // lanes * s.block_stride * size)
         i += lanes
-    m.kernels.packed_scores(
-        blocks, s.block_stride, n, m.n_features, m.coef, m.coef_stride * lanes, m.intercept,
-        m.n_classes, False, logits, m.n_classes)
+    samples.start, samples.stride, samples.n_samples = blocks, s.block_stride, n
+    weights.stride = m.coef_stride * lanes
+    m.kernels.packed_scores(&samples, &weights, False, logits, m.n_classes)
 
 
 cdef void scores_chunk(void *context, size_t chunk) noexcept nogil:

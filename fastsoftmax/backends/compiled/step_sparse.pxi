@@ -95,7 +95,7 @@ cdef void *sparse_plan(Epoch *e, Buffers buffers) except NULL:
     plan_targets(e, buffers, &s.batch)
     s.weights = plain_weights(m, m.coef)
     s.weights.wide_indices = e.sparse.index_size == sizeof(int64_t)
-    s.weights.inverse_scale = e.inverse_scale
+    s.weights.inverse_scale = e.scaling.inverse_scale
     s.prefixes = <penalty_prefix *>buffers.take(n_steps + 2, 1, sizeof(penalty_prefix))
     s.prefixes[0].scale, s.prefixes[0].inverse_scale, s.prefixes[0].shrinkage = 1, 1, 0
     s.weights.prefixes = s.prefixes
@@ -193,13 +193,12 @@ cdef void sparse_losses_chunk(void *context, size_t chunk) noexcept nogil:
     cdef const Minibatch *m = &s.epoch.minibatch
     cdef size_t size = m.kernels.element_size, first = chunk * m.samples.size
     cdef char *logits = m.dlogits + first * s.stride * size
-    cdef target_weights shifted
+    cdef RowTargets shifted
     cdef uint64_t begun = phase_begin()
     m.kernels.cross_entropy(
-        logits, s.stride, length_of(&m.samples, chunk), m.n_classes,
-        m.labels + first if m.labels != NULL else NULL,
-        m.probabilities + first * m.n_classes * size if m.probabilities != NULL else NULL,
-        weights_from(m.weights, first, &shifted), m.scale, m.losses + first, logits, s.stride)
+        logits, s.stride, length_of(&m.samples, chunk),
+        targets_from(&m.targets, first, size, &shifted), m.scale, m.losses + first, logits,
+        s.stride)
     phase_next(PHASE_LOSS, begun)
 
 
