@@ -26,38 +26,23 @@ from fastsoftmax.c_api cimport (
     fastsoftmax_weights,
 )
 from fastsoftmax.backends.compiled.kernels cimport (
-    CACHE_LINE, FEW_CLASSES, FLOAT16, FLOAT32, MAX_PANELS, N_PHASES, NO_ROWS, PANEL_VECTORS,
-    PHASE_CONVERT, PHASE_LOSS, PHASE_SCORES, PHASE_UPDATE, REAL, ROWS_AHEAD, SECOND_HALVES,
-    SLABS_PER_TILE, SPARSE_ROWS_AHEAD, SPARSE_SLAB_VECTORS, UINT8, WHOLE_ROWS,
-    blocks_view, float_state, float_state_enter, float_state_leave,
-    instruction_set_row, kernel_table, matrix_view, momentum_map, input_dtype, parts_view,
-    penalty_prefix, phase_begin,
-    phase_next, phase_totals, phases_of_thread, phases_start, phases_stop, platform_allocate,
-    platform_fetch, platform_free, platform_nanoseconds, platform_seconds, pool, pool_begin,
-    pool_end, pool_for, pool_threads, rows_ahead, rows_of_sets, rows_to_fetch, scaling_view,
-    sgd_rule, sparse_row, sparse_weights, target_weights, targets_view, update_view, weights_view,
+    CACHE_BYTES_PER_THREAD, CACHE_LINE, CHUNKS_PER_THREAD, CLASSES_PER_PASS, FEW_CLASSES,
+    FLOAT16, FLOAT32, LOSS_ROWS_PER_BLOCK, MAX_CATCH_UP_STEPS, MAX_CHUNKS, MAX_LOSSES_ON_STACK,
+    MAX_MOMENTS, MAX_MOMENT_CHUNKS, MAX_PACKED_LOSS_ROWS, MAX_PANELS, MAX_PREDICTED_BYTES,
+    MAX_SAMPLE_CHUNKS, MAX_SHORT_ROW_BYTES, MIN_ELEMENTS_FOR_THREADS, MIN_LOGITS_FOR_THREADS,
+    MIN_PRODUCTS_FOR_THREADS, MIN_ROWS_PER_CHUNK, MIN_ROWS_PER_MOMENT_CHUNK, NO_ROWS, N_PHASES,
+    PACKED_LOGITS_BYTES, PANEL_VECTORS, PHASE_CONVERT, PHASE_LOSS, PHASE_SCORES, PHASE_UPDATE,
+    PREDICTED_ROWS_PER_BLOCK, PRODUCTS_PER_CHUNK, REAL, ROWS_AHEAD, SAMPLES_AHEAD,
+    SAMPLES_PER_PASS, SAMPLES_PER_SLAB, SECOND_HALVES, SLABS_PER_TILE, SPARSE_ROWS_AHEAD,
+    SPARSE_SLAB_VECTORS, UINT8, WHOLE_ROWS, blocks_view, float_state, float_state_enter,
+    float_state_leave, input_dtype, instruction_set_row, kernel_table, matrix_view,
+    momentum_map, parts_view, penalty_prefix, phase_begin, phase_next, phase_totals,
+    phases_of_thread, phases_start, phases_stop, platform_allocate, platform_fetch,
+    platform_free, platform_nanoseconds, platform_seconds, pool, pool_begin, pool_end, pool_for,
+    pool_threads, rows_ahead, rows_of_sets, rows_to_fetch, scaling_view, sgd_rule, sparse_row,
+    sparse_weights, target_weights, targets_view, update_view, weights_view,
 )
 
-
-# Rows of X that `linear_cross_entropy` takes per block: their logits stay in the cache.
-cdef enum:
-    ROWS_PER_BLOCK = 256
-
-# How work is cut: chunks a thread, chunks at the most, and rows that a chunk of scores is a multiple of.
-cdef enum:
-    CHUNKS_PER_THREAD = 8
-    MAX_CHUNKS = 64
-    ROWS_OF_A_CHUNK = 16
-
-# Below these, one thread alone is done before a second one has begun.
-cdef enum:
-    MIN_ELEMENTS_FOR_THREADS = 20000
-    MIN_PRODUCTS_FOR_THREADS = 90000
-    MIN_LOGITS_FOR_THREADS = 4000
-
-# What a thread may count on of the second level of its core's cache.
-cdef enum:
-    BYTES_IN_CACHE = 820000
 
 # No vector has more lanes.
 cdef enum:
@@ -66,10 +51,6 @@ cdef enum:
 # No step algorithm has more buffers.
 cdef enum:
     MAX_BUFFERS = 32
-
-# The losses of that many rows are kept on the stack.
-cdef enum:
-    FEW_LOSSES = 256
 
 # An epoch is left so often to look for a pending signal, at the end of a step.
 cdef double SECONDS_BETWEEN_SIGNALS = 0.03

@@ -92,7 +92,7 @@ cdef double pairwise_sum(const double *values, size_t n) noexcept nogil:
 cdef object mean_of_usual(Arrays *arrays, dlogits, n_threads):
     """`mean_cross_entropy` of arrays that have been looked at; None where a label is out of range."""
     cdef size_t n = arrays.logits.shape[0], n_classes = arrays.logits.shape[1]
-    cdef double[FEW_LOSSES] few
+    cdef double[MAX_LOSSES_ON_STACK] few
     cdef Scratch many
     cdef Rows rows
     cdef ptrdiff_t invalid
@@ -105,7 +105,7 @@ cdef object mean_of_usual(Arrays *arrays, dlogits, n_threads):
     if uses_threads_for_rows(n, n_classes):
         threads = resolve_n_threads(n_threads)
     rows.losses = few
-    if n > FEW_LOSSES:
+    if n > MAX_LOSSES_ON_STACK:
         many = Scratch(n, 1, sizeof(double))
         rows.losses = <double *>many.start
     rows.function = cross_entropy_rows

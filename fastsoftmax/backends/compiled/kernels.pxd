@@ -20,16 +20,42 @@ cdef extern from "runtime/float_state.h" nogil:
     void float_state_leave(const float_state *caller)
 
 
-cdef extern from "kernels/kernel_table.h" nogil:
+cdef extern from "kernels/tuning.h" nogil:
     enum:
-        ROWS_AHEAD
+        CACHE_BYTES_PER_THREAD
+        CHUNKS_PER_THREAD
+        CLASSES_PER_PASS
         FEW_CLASSES
-        PANEL_VECTORS
+        LOSS_ROWS_PER_BLOCK
+        MAX_CATCH_UP_STEPS
+        MAX_CHUNKS
+        MAX_LOSSES_ON_STACK
+        MAX_MOMENTS
+        MAX_MOMENT_CHUNKS
+        MAX_PACKED_LOSS_ROWS
         MAX_PANELS
+        MAX_PREDICTED_BYTES
+        MAX_SAMPLE_CHUNKS
+        MAX_SHORT_ROW_BYTES
+        MIN_ELEMENTS_FOR_THREADS
+        MIN_LOGITS_FOR_THREADS
+        MIN_PRODUCTS_FOR_THREADS
+        MIN_ROWS_PER_CHUNK
+        MIN_ROWS_PER_MOMENT_CHUNK
+        PACKED_LOGITS_BYTES
+        PANEL_VECTORS
+        PREDICTED_ROWS_PER_BLOCK
+        PRODUCTS_PER_CHUNK
+        ROWS_AHEAD
+        SAMPLES_AHEAD
+        SAMPLES_PER_PASS
+        SAMPLES_PER_SLAB
         SLABS_PER_TILE
         SPARSE_ROWS_AHEAD
         SPARSE_SLAB_VECTORS
 
+
+cdef extern from "kernels/kernel_table.h" nogil:
     struct sgd_rule:
         double rate, l2, l1, momentum
         int nesterov, subgradient

@@ -18,7 +18,7 @@ cdef struct Minibatch:
 
 
 cdef void split_minibatch(Minibatch *m, size_t n, int n_threads) noexcept nogil:
-    m.samples = split(n, ROWS_OF_A_CHUNK, n_threads)
+    m.samples = split(n, MIN_ROWS_PER_CHUNK, n_threads)
     m.strips = split(m.coef_stride // m.kernels.lanes, 1, n_threads)
 
 
@@ -114,8 +114,8 @@ def linear_cross_entropy(
     cdef size_t size = m.kernels.element_size, n_rows = x.length(0)
     cdef Scratch coef = Scratch(m.n_classes, m.coef_stride, size)
     cdef Scratch dcoef = Scratch(m.n_classes if dw.held else 0, m.coef_stride, size)
-    cdef Scratch dlogits = Scratch(ROWS_PER_BLOCK, m.n_classes, size)
-    cdef Scratch rows = Scratch(ROWS_PER_BLOCK + ROWS_AHEAD, 1, sizeof(void *))
+    cdef Scratch dlogits = Scratch(LOSS_ROWS_PER_BLOCK, m.n_classes, size)
+    cdef Scratch rows = Scratch(LOSS_ROWS_PER_BLOCK + ROWS_AHEAD, 1, sizeof(void *))
     cdef Scratch coef_rows = Scratch(m.n_classes, 1, sizeof(void *))
     m.coef, m.dlogits, m.rows = coef.start, dlogits.start, <const void **>rows.start
     cdef Gradients gradients
@@ -135,11 +135,11 @@ def linear_cross_entropy(
             m.coef_stride)
         for i in range(m.n_classes):
             gradients.coef_rows[i] = m.coef + i * m.coef_stride * size
-        if uses_threads(min(n_rows, <size_t>ROWS_PER_BLOCK), m.n_features, m.n_classes):
+        if uses_threads(min(n_rows, <size_t>LOSS_ROWS_PER_BLOCK), m.n_features, m.n_classes):
             helpers = pool_begin(n_threads)
-        for block in range((n_rows + ROWS_PER_BLOCK - 1) // ROWS_PER_BLOCK):
-            first = block * ROWS_PER_BLOCK
-            n = min(<size_t>ROWS_PER_BLOCK, n_rows - first)
+        for block in range((n_rows + LOSS_ROWS_PER_BLOCK - 1) // LOSS_ROWS_PER_BLOCK):
+            first = block * LOSS_ROWS_PER_BLOCK
+            n = min(<size_t>LOSS_ROWS_PER_BLOCK, n_rows - first)
             split_minibatch(&m, n, n_threads)
             for i in range(n + ROWS_AHEAD):
                 m.rows[i] = x.start + min(first + i, n_rows - 1) * m.n_features * size

@@ -12,14 +12,6 @@ its logits allow. All sums are in an order that the sizes alone decide. See csrc
 """
 
 
-cdef enum:
-    # Target size of the logits of a block, and the most rows that it has.
-    BYTES_OF_LOGITS = 24 << 20
-    MAX_ROWS_PER_BLOCK = 256
-    # dX is summed over that many classes at a time.
-    CLASSES_PER_PASS = 1024
-
-
 cdef struct Products:
     Minibatch *minibatch
     const char *W
@@ -247,8 +239,8 @@ cdef packed_linear_cross_entropy(
     cdef size_t size = m.kernels.element_size, lanes = m.kernels.lanes, n_rows = x.length(0)
     m.coef_stride = padded(m.n_features, lanes)
     p.logits_stride = padded(m.n_classes, lanes)
-    cdef size_t rows_per_block = BYTES_OF_LOGITS // (p.logits_stride * size) // lanes * lanes
-    rows_per_block = min(max(rows_per_block, lanes), <size_t>MAX_ROWS_PER_BLOCK)
+    cdef size_t rows_per_block = PACKED_LOGITS_BYTES // (p.logits_stride * size) // lanes * lanes
+    rows_per_block = min(max(rows_per_block, lanes), <size_t>MAX_PACKED_LOSS_ROWS)
     rows_per_block = min(rows_per_block, padded(n_rows, lanes))
     p.minibatch, p.W = &m, w.start
     p.feature_stride, p.class_stride = w.buffer.strides[0], w.buffer.strides[1]

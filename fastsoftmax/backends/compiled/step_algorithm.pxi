@@ -48,7 +48,7 @@ cdef struct Epoch:
     scaling_view scaling
     # dense rows are converted, by their dtype, mean or scale; else the kernels read them where they lie
     bint converts_rows
-    size_t steps_between_penalties  # with sparse rows, that many steps have one penalty in their objectives
+    size_t steps_between_penalties  # with sparse rows: they have one penalty in their objectives
     # targets of all samples, with the number of classes of one model
     targets_view targets
     # the steps, of which step i has the rate and the objective [i]; with models (n_models, n_steps)
@@ -98,7 +98,7 @@ cdef void nothing_to_finish(void *plan) noexcept nogil:
 
 
 cdef const char *few_classes_obstacle(const TrainingShape *shape) noexcept nogil:
-    """The kernels of short_rows and panels keep that many classes in registers and on the stack."""
+    """The kernels of short_rows and panels keep FEW_CLASSES in registers and on the stack."""
     if shape.is_sparse:
         return "takes dense rows"
     if shape.has_models:

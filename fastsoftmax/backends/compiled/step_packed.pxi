@@ -5,11 +5,6 @@ the rate and the penalty of its model, and the softmax alone is taken model by m
 """
 
 
-cdef enum:
-    # Samples that are scored with one slab of classes after another: a slab is loaded once for all of them.
-    SAMPLES_PER_SLAB = 64
-
-
 cdef struct Packed:
     Epoch *epoch
     Batch batch

@@ -1,18 +1,6 @@
 """The step algorithm short_rows, by chunks of samples: see csrc/kernels/step_short_rows.h."""
 
 
-cdef enum:
-    # Longer rows go by panels of features, which are faster there.
-    MAX_BYTES_OF_A_SHORT_ROW = 1024
-    # A chunk is worth a thread, and there are only that many, as each has a gradient.
-    PRODUCTS_OF_A_CHUNK = 40000
-    MAX_CHUNKS_OF_SAMPLES = 16
-    # It takes its samples some at a time, which stay in the first level of the cache ...
-    SAMPLES_PER_PASS = 64
-    # ... and fetches rows that many samples before they are used, a block at a time.
-    SAMPLES_AHEAD = 32
-
-
 cdef struct ShortRows:
     # chunks of a minibatch, each with its gradient, dlogits and converted rows; strides in elements
     Epoch *epoch
@@ -31,7 +19,7 @@ cdef struct ShortRows:
 
 
 cdef bint short_rows_applies(const TrainingShape *shape) noexcept nogil:
-    return shape.n_features * shape.element_size <= MAX_BYTES_OF_A_SHORT_ROW
+    return shape.n_features * shape.element_size <= MAX_SHORT_ROW_BYTES
 
 
 cdef void *short_rows_plan(Epoch *e, Buffers buffers) except NULL:
@@ -39,14 +27,14 @@ cdef void *short_rows_plan(Epoch *e, Buffers buffers) except NULL:
     cdef ShortRows *s = <ShortRows *>buffers.take_zeros(sizeof(ShortRows))
     cdef size_t size = m.kernels.element_size, n_strips = m.coef_stride // m.kernels.lanes
     cdef size_t samples = max(
-        (e.batch_size + MAX_CHUNKS_OF_SAMPLES - 1) // MAX_CHUNKS_OF_SAMPLES,
-        PRODUCTS_OF_A_CHUNK // (m.n_features * m.n_classes))
+        (e.batch_size + MAX_SAMPLE_CHUNKS - 1) // MAX_SAMPLE_CHUNKS,
+        PRODUCTS_PER_CHUNK // (m.n_features * m.n_classes))
     # Chunks write so far apart that no line next to theirs is fetched along: no false sharing.
     cdef size_t gap = 4 * CACHE_LINE // size
     s.epoch = e
     s.samples_per_chunk = max(padded(samples, SAMPLES_PER_PASS), <size_t>SAMPLES_PER_PASS)
     s.n_chunks = (e.batch_size + s.samples_per_chunk - 1) // s.samples_per_chunk
-    s.fetches = e.n_samples * m.n_features * e.dense.item_size > BYTES_IN_CACHE
+    s.fetches = e.n_samples * m.n_features * e.dense.item_size > CACHE_BYTES_PER_THREAD
     s.gradient_stride = (m.coef_stride + m.kernels.lanes) * m.n_classes + gap
     s.dlogits_stride = (1 if e.targets.labels != NULL else 2) * SAMPLES_PER_PASS * m.n_classes + gap
     s.row_stride = m.coef_stride + CACHE_LINE // size

@@ -13,8 +13,6 @@ cdef double MIN_PRODUCT = 1e-100
 cdef double MAX_GROWTH = 2
 # ... and where that sum is close to overflow.
 cdef double MAX_THRESHOLDS = 1e100
-# With momentum all weights are brought up to date after that many steps: the maps stay in the cache.
-cdef size_t MAX_STEPS_TO_CATCH_UP = 1 << 16
 
 
 cdef struct Sparse:
@@ -87,7 +85,7 @@ cdef void *sparse_plan(Epoch *e, Buffers buffers) except NULL:
     s.epoch = e
     s.n_slabs = sparse_slabs(m.kernels, m.n_classes)
     s.stride = padded(m.n_classes, m.kernels.lanes)
-    s.max_steps = min(e.n_steps, MAX_STEPS_TO_CATCH_UP)
+    s.max_steps = min(e.n_steps, <size_t>MAX_CATCH_UP_STEPS)
     s.has_momentum = e.model.coef_velocity != NULL
     s.catches_up = s.has_momentum or is_penalised(&e.rule)
     e.uses_threads = s.n_slabs > 1 and uses_threads(values_of_a_step, 1, m.n_classes)
