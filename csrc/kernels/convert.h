@@ -18,7 +18,7 @@
 #define FASTSOFTMAX_CONVERT_H
 
 #include "kernels/kernel_table.h"
-#include "kernels/softmax.h"
+#include "simd/simd.h"
 
 /* Bytes of an element of each input type. */
 static const size_t ITEMSIZE[] = {[UINT8] = 1, [FLOAT16] = 2, [FLOAT32] = 4, [REAL] = sizeof(real)};

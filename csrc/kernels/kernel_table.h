@@ -377,7 +377,8 @@ struct instruction_set {
     const struct kernels *float32, *float64;
 };
 
-/* Best first; ends with an entry whose name is NULL. The last real one runs everywhere. */
+/* Best first; ends with an entry whose name is NULL. The one before it runs everywhere, unless the build has left out
+ * portable C. */
 extern const struct instruction_set instruction_sets[];
 
 #endif
