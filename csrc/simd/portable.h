@@ -18,6 +18,8 @@ enum { MANTISSA_BITS = 52 };
 /* GCC and Clang have vectors of any length, which they cut into the registers that there are. A structure that is
  * unrolled lane by lane does the same, and takes them ten times as long to compile. */
 #if defined(__GNUC__)
+/* How such a vector is passed depends on flags; here it never is, as everything is inlined. */
+#pragma GCC diagnostic ignored "-Wpsabi"
 typedef real vec __attribute__((vector_size(64)));
 typedef bits bit_vec __attribute__((vector_size(64)));
 #define LANE(v, i) (v)[i]
