@@ -1,19 +1,20 @@
 """`python -m benchmarks.tune NAME=VALUE`: what another threshold would cost, in time per epoch.
 
-NAME is a threshold of csrc/kernels/tuning.h (or of the Cython core), which is changed in a copy of the tree
-that is built for this, or an environment variable: FASTSOFTMAX_STEP=packed forces a step algorithm. Epochs
-with and without it take turns on the same data, and the ratio is that of the medians. Measure on a machine
-that does nothing else.
+NAME is a threshold of csrc/kernels/tuning.h (or of csrc/runtime/thread_pool.c), which is changed in a copy
+of the tree that is built for this, or an environment variable: FASTSOFTMAX_STEP=packed forces a step
+algorithm. Epochs with and without it take turns on the same data, or with --predict predictions of all
+samples, and the ratio is that of the medians. Measure on a machine that does nothing else.
 """
 
 import argparse
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from fastsoftmax.backends.compiled import instruction_set
@@ -21,27 +22,41 @@ from fastsoftmax.cli.timing import measure
 
 _ROOT = Path(__file__).parents[1]
 _BUILT_FROM = ("csrc", "fastsoftmax", "setup.py", "pyproject.toml", "README.md", "LICENSE")
-# Trains for one epoch whenever a line comes.
+_DEFINED_IN = ("csrc/kernels/tuning.h", "csrc/runtime/thread_pool.c")
+# Trains for one epoch, or predicts, whenever a line comes.
 _WORKER = """
-import sys
+import json, sys
 import numpy as np
 from fastsoftmax import SoftmaxClassifier
 from fastsoftmax.datasets import make_linear_teacher
-n_samples, n_features, n_classes, batch_size, n_threads, scales = map(int, sys.argv[1:])
-data = make_linear_teacher(n_samples, n_features, n_classes, dtype=np.float32)
-options = {"batch_size": batch_size, "n_jobs": n_threads, "standardize": bool(scales)}
+task = json.loads(sys.argv[1])
+n_samples, n_features, n_classes, batch_size = task["shape"]
+if task["sparse"]:
+    from scipy.sparse import csr_array
+    rng = np.random.default_rng(0)
+    size = n_samples, task["sparse"]
+    values, columns = rng.random(size, np.float32), rng.integers(n_features, size=size)
+    starts = np.arange(n_samples + 1) * task["sparse"]
+    X = csr_array((values.ravel(), columns.ravel(), starts), shape=(n_samples, n_features))
+    X.sum_duplicates()
+    y = np.arange(n_samples) % n_classes
+else:
+    data = make_linear_teacher(n_samples, n_features, n_classes, dtype=np.float32)
+    X, y = data.X_train, data.y_train
+options = {"batch_size": batch_size, "n_jobs": task["threads"], "standardize": task["standardize"]}
+options["momentum"] = task["momentum"]
 model = SoftmaxClassifier(backend="compiled", random_state=0, **options)
-model.partial_fit(data.X_train, data.y_train, np.arange(n_classes))
+model.partial_fit(X, y, np.arange(n_classes))
 for line in sys.stdin:
-    model.partial_fit(data.X_train, data.y_train)
+    model.predict_proba(X) if task["predict"] else model.partial_fit(X, y)
     print(flush=True)
 """
 
 
-def worker(tree: Path, shape: Sequence[int], variables: Mapping[str, str]) -> Callable[[], None]:
-    """Start a process that trains with the package of a tree, and return what has it train for an epoch."""
+def worker(tree: Path, task: str, variables: Mapping[str, str]) -> Callable[[], None]:
+    """Start a process that uses the package of a tree, and return what has it do a task, in JSON, once."""
     environment = os.environ | {"PYTHONPATH": str(tree)} | variables
-    command = [sys.executable, "-c", _WORKER, *map(str, shape)]
+    command = [sys.executable, "-c", _WORKER, task]
     process = subprocess.Popen(
         command, env=environment, cwd=tree, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
     )
@@ -63,8 +78,7 @@ def tree_with(name: str, value: str, folder: Path) -> Path:
         else:
             shutil.copy2(_ROOT / source, folder / source)
     definition = re.compile(rf"(\b{name} = )[^,;\n}}]*\b")
-    compiled = sorted((folder / "fastsoftmax" / "backends" / "compiled").glob("*.p[yx][xi]"))
-    for path in (folder / "csrc" / "kernels" / "tuning.h", *compiled):
+    for path in (folder / name for name in _DEFINED_IN):
         changed, n_changes = definition.subn(rf"\g<1>{value}", path.read_text(), count=1)
         if n_changes:
             path.write_text(changed)
@@ -86,16 +100,24 @@ def main() -> None:
     )
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--standardize", action="store_true")
+    parser.add_argument("--momentum", type=float, default=0.0)
+    parser.add_argument(
+        "--sparse",
+        type=int,
+        metavar="VALUES_PER_ROW",
+        help="train on sparse rows of as many values",
+    )
+    parser.add_argument("--predict", action="store_true", help="predict instead of training")
     parser.add_argument("--rounds", type=int, default=10)
     arguments = parser.parse_args()
     name, _, value = arguments.setting.partition("=")
     variables = {name: value} if name.startswith("FASTSOFTMAX_") else {}
-    shape = (*arguments.shape, arguments.threads, int(arguments.standardize))
+    task = json.dumps(vars(arguments))
     with tempfile.TemporaryDirectory() as folder:
         tree = _ROOT if variables else tree_with(name, value, Path(folder))
         epochs = {
-            "as it is": worker(_ROOT, shape, {}),
-            arguments.setting: worker(tree, shape, variables),
+            "as it is": worker(_ROOT, task, {}),
+            arguments.setting: worker(tree, task, variables),
         }
         times = {
             key: timing.median for key, timing in measure(epochs, arguments.rounds, 0.2).items()

@@ -18,7 +18,7 @@
 #define FASTSOFTMAX_CONVERT_H
 
 #include "kernels/kernel_table.h"
-#include "kernels/softmax.h"
+#include "simd/simd.h"
 
 /* Bytes of an element of each input type. */
 static const size_t ITEMSIZE[] = {[UINT8] = 1, [FLOAT16] = 2, [FLOAT32] = 4, [REAL] = sizeof(real)};
@@ -55,16 +55,17 @@ ALWAYS_INLINE void convert_row(const char *row, const char *next, enum input_dty
 
 /* Kernel: rows converted and standardised. */
 static void convert(const void *const *rows, size_t n_rows, enum input_dtype dtype, size_t first,
-                    size_t n_features, const void *mean, const void *inverse_scale, void *out,
+                    size_t n_features, const struct scaling_view *scaling, void *out,
                     size_t out_stride) {
-    const real *m = mean ? (const real *)mean + first : NULL;
-    const real *s = inverse_scale ? (const real *)inverse_scale + first : NULL;
+    const real *mean = scaling->mean, *inverse_scale = scaling->inverse_scale;
+    if (mean) mean += first;
+    if (inverse_scale) inverse_scale += first;
     for (size_t i = 0; i < n_rows; ++i) {
         size_t offset = first * ITEMSIZE[dtype];
         const char *row = (const char *)rows[i] + offset;
         const char *next = (const char *)rows[i + CONVERTED_ROWS_AHEAD] + offset;
         real *converted = (real *)out + i * out_stride + first;
-#define ROW_OF(dtype) convert_row(row, next, dtype, n_features, m, s, converted)
+#define ROW_OF(dtype) convert_row(row, next, dtype, n_features, mean, inverse_scale, converted)
         if (dtype == UINT8) {
             ROW_OF(UINT8);
         } else if (dtype == FLOAT16) {

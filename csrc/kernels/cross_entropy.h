@@ -250,10 +250,13 @@ static int weighted_labels(const real *logits, size_t stride, size_t n_rows, siz
 }
 
 /* Kernel: losses of rows, and their gradients. */
-static ptrdiff_t cross_entropy(const void *logits, size_t stride, size_t n_rows, size_t n_classes,
-                               const int64_t *labels, const void *probabilities,
-                               const struct target_weights *weights, double scale, double *losses,
+static ptrdiff_t cross_entropy(const void *logits, size_t stride, size_t n_rows,
+                               const struct targets_view *targets, double scale, double *losses,
                                void *dlogits, size_t dlogits_stride) {
+    const int64_t *labels = targets->labels;
+    const real *probabilities = targets->probabilities;
+    const struct target_weights *weights = targets->weights;
+    size_t n_classes = targets->n_classes;
     if (labels && !(weights && weights->smoothing != 0)) {
         int n_invalid = 0;
         for (size_t i = 0; i < n_rows; i += LANES) {
@@ -268,7 +271,7 @@ static ptrdiff_t cross_entropy(const void *logits, size_t stride, size_t n_rows,
     ptrdiff_t invalid = -1;
     for (size_t i = 0; i < n_rows; ++i) {
         const real *z = (const real *)logits + i * stride;
-        const real *t = labels ? NULL : (const real *)probabilities + i * n_classes;
+        const real *t = labels ? NULL : probabilities + i * n_classes;
         real *dz = dlogits ? (real *)dlogits + i * dlogits_stride : NULL;
         int valid;
         if (weights) {

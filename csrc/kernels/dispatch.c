@@ -3,6 +3,10 @@
 #include "kernels/kernel_table.h"
 #include "runtime/platform.h"
 
+#if !defined(HAVE_AVX512) && !defined(HAVE_AVX2) && !defined(HAVE_NEON) && !defined(HAVE_PORTABLE)
+#error "define HAVE_<INSTRUCTION SET>, for example HAVE_PORTABLE, for each set of the kernels"
+#endif
+
 /* Supported by all CPUs that the build is for: there is no AArch64 without NEON. */
 static inline int runs_everywhere(void) { return 1; }
 

@@ -12,7 +12,7 @@
 #define FASTSOFTMAX_DOT_TILES_H
 
 #include "kernels/kernel_table.h"
-#include "kernels/softmax.h"
+#include "simd/simd.h"
 
 /* Kernel: coef[k, j] = W[j, k], for any strides of W in bytes; coef is padded with zeros to its stride. */
 static void pack(const void *W, ptrdiff_t feature_stride, ptrdiff_t class_stride, size_t n_features,

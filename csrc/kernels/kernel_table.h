@@ -88,11 +88,46 @@ struct target_weights {
     double smoothing;
 };
 
-/* Class-major weights: coef (n_classes, n_features), padded to its stride, a multiple of lanes; intercept (n_classes), or
- * NULL. */
+/* The targets of rows: either labels (n_rows) or probabilities (n_rows, n_classes), contiguous, the other one NULL;
+ * their weights, or NULL. */
+struct targets_view {
+    const int64_t *labels;
+    const void *probabilities;
+    const struct target_weights *weights;
+    size_t n_classes;
+};
+
+/* What features are shifted and scaled by, (x - mean) * inverse_scale, of all features; NULL for nothing. */
+struct scaling_view {
+    const void *mean, *inverse_scale;
+};
+
+/* Weights that scores are computed with: coef, class-major (n_classes, n_features), rows `stride` apart, a multiple of
+ * lanes, and padded to it; or in slabs, `stride` apart. The intercept (n_classes), or NULL. */
 struct weights_view {
     const void *coef, *intercept;
     size_t stride, n_features, n_classes;
+};
+
+/* Weights that an update changes, of n_classes and of all features, in the layout of the kernel: rows or slabs `stride`
+ * apart, or strips. The velocity lies as they do; NULL without momentum. Out: squares and magnitudes, one number for each
+ * strip of features, the sums over the weights before the step where l2, l1 are not 0. */
+struct update_view {
+    void *weights, *velocity;
+    size_t stride, n_classes;
+    double *squares, *magnitudes;
+};
+
+/* Samples in blocks of lanes, block[j][lane], `stride` apart. */
+struct blocks_view {
+    const void *start;
+    size_t stride, n_samples;
+};
+
+/* The parts of a sum, `stride` apart: they are added in order. */
+struct parts_view {
+    const void *start;
+    size_t n_parts, stride;
 };
 
 /* A matrix of n_columns at any strides, in elements: [s, k] is at start[s * row_stride + k * column_stride]. */
@@ -121,13 +156,11 @@ struct kernels {
      * Bits: those of a row depend on that row alone. */
     void (*logsumexp)(const void *logits, size_t n_rows, size_t n_classes, void *out);
 
-    /* In: logits, rows `stride` apart; either labels (n_rows) or probabilities (n_rows, n_classes), contiguous, the
-     * other one NULL; weights of the targets, or NULL. Out: losses[i] = -sum(u * log(p)); unless NULL, dlogits, rows
+    /* In: logits, rows `stride` apart; targets. Out: losses[i] = -sum(u * log(p)); unless NULL, dlogits, rows
      * dlogits_stride apart: scale * (sum(u) * p - u). dlogits may be logits. A label that is no class makes the loss
      * NaN. Bits: those of a row depend on that row, its weights and n_classes, not on its neighbours. */
-    ptrdiff_t (*cross_entropy)(const void *logits, size_t stride, size_t n_rows, size_t n_classes,
-                               const int64_t *labels, const void *probabilities,
-                               const struct target_weights *weights, double scale, double *losses,
+    ptrdiff_t (*cross_entropy)(const void *logits, size_t stride, size_t n_rows,
+                               const struct targets_view *targets, double scale, double *losses,
                                void *dlogits, size_t dlogits_stride);
 
     /* ---- Dense weights and scores (dot_tiles.h), gradients and the update (sgd_update.h) ---- */
@@ -165,11 +198,11 @@ struct kernels {
     /* ---- The input (convert.h) ---- */
 
     /* In: rows, n_rows pointers to elements of type dtype, followed by ROWS_AHEAD pointers to rows that may come
-     * next, which are prefetched; features [first, first + n_features), first a multiple of lanes; mean and
-     * inverse_scale, indexed by feature, or NULL. Out: out[i, j] = (rows[i][j] - mean[j]) * inverse_scale[j], rows
-     * out_stride apart, padded. Bits: each operation rounded once. */
+     * next, which are prefetched; features [first, first + n_features), first a multiple of lanes; scaling. Out:
+     * out[i, j] = (rows[i][j] - mean[j]) * inverse_scale[j], rows out_stride apart, padded. Bits: each operation
+     * rounded once. */
     void (*convert)(const void *const *rows, size_t n_rows, enum input_dtype dtype, size_t first,
-                    size_t n_features, const void *mean, const void *inverse_scale, void *out,
+                    size_t n_features, const struct scaling_view *scaling, void *out,
                     size_t out_stride);
 
     /* In: rows `stride` bytes apart, of type dtype, UINT8 alone in the table of float32; origin (n_features). Out,
@@ -182,30 +215,23 @@ struct kernels {
      * For at most FEW_CLASSES classes. Scores and dlogits are in blocks of `lanes` samples, [n_classes][lanes]
      * each. A panel is the features [first, first + n_features), first a multiple of lanes. */
 
-    /* In: rows, n_rows pointers, followed by those that `ahead` prefetches; coef (n_classes, all features), padded to
-     * coef_stride. Out: scores of one panel, without the intercept, in blocks. Bits: as those of scores. */
+    /* In: rows, n_rows pointers, followed by those that `ahead` prefetches; class-major weights of all features.
+     * Out: scores of one panel, without the intercept, in blocks. Bits: as those of scores. */
     void (*panel_scores)(const void *const *rows, size_t n_rows, size_t first, size_t n_features,
-                         enum ahead ahead, const void *coef, size_t coef_stride, size_t n_classes,
-                         void *scores);
+                         enum ahead ahead, const struct weights_view *weights, void *scores);
 
-    /* In: the scores of n_panels panels, panel_stride apart, in blocks; intercept (n_classes), or NULL; either
-     * labels or probabilities (n_rows, n_classes), the other one NULL; weights of rows and smoothing, or NULL.
-     * Out: losses (n_rows); dlogits, in blocks, times scale. Bits: panels are added in order, then as
-     * transposed_cross_entropy. */
-    void (*panel_cross_entropy)(const void *scores, size_t n_panels, size_t panel_stride,
-                                size_t n_rows, size_t n_classes, const void *intercept,
-                                const int64_t *labels, const void *probabilities,
-                                const struct target_weights *weights, double scale, double *losses,
-                                void *dlogits);
+    /* In: scores, of which each panel has a part, in blocks; intercept (n_classes), or NULL; targets, whose weights
+     * have none of classes. Out: losses (n_rows); dlogits, in blocks, times scale. Bits: panels are added in order,
+     * then as transposed_cross_entropy. */
+    void (*panel_cross_entropy)(const struct parts_view *scores, size_t n_rows,
+                                const void *intercept, const struct targets_view *targets,
+                                double scale, double *losses, void *dlogits);
 
-    /* In: rows, n_rows pointers; fetch, rows that are prefetched meanwhile; dlogits in blocks; rule. In and out:
-     * coef and velocity (n_classes, all features), padded to coef_stride; velocity is NULL without momentum. Out:
-     * squares and magnitudes, one number for each strip of the panel, the sums over the weights before the step
-     * where l2, l1 are not 0. Bits: samples in order; see sgd_update.h. */
+    /* In: rows, n_rows pointers; fetch, rows that are prefetched meanwhile; dlogits in blocks; rule. In and out: the
+     * class-major weights of the panel. Bits: samples in order; see sgd_update.h. */
     void (*panel_update)(const void *const *rows, size_t n_rows, const struct rows_to_fetch *fetch,
-                         size_t first, size_t n_features, const void *dlogits, size_t n_classes,
-                         const struct sgd_rule *rule, void *coef, void *velocity,
-                         size_t coef_stride, double *squares, double *magnitudes);
+                         size_t first, size_t n_features, const void *dlogits,
+                         const struct sgd_rule *rule, const struct update_view *update);
 
     /* In: dlogits in blocks; rule. In and out: intercept and velocity (n_classes); velocity is NULL without momentum.
      * Bits: lanes over the blocks in order, then the lanes are folded. */
@@ -228,18 +254,15 @@ struct kernels {
     void (*short_gradient)(const void *const *rows, size_t n_rows, size_t n_features,
                            const void *dlogits, size_t n_classes, int add_to_out, void *out);
 
-    /* In: gradients of n_chunks chunks, `stride` apart; rule. In and out: strips and velocity (NULL without
-     * momentum); intercept, which may be NULL, and its velocity (n_classes). Out: squares and magnitudes, as those
-     * of panel_update. Bits: chunks are added in order. */
-    void (*short_update)(const void *gradients, size_t n_chunks, size_t stride, size_t n_features,
-                         size_t n_classes, const struct sgd_rule *rule, void *strips,
-                         void *velocity, void *intercept, void *intercept_velocity, double *squares,
-                         double *magnitudes);
+    /* In: gradients, of which each chunk has a part; rule. In and out: weights in strips; intercept, which may be
+     * NULL, and its velocity (n_classes). Bits: chunks are added in order. */
+    void (*short_update)(const struct parts_view *gradients, size_t n_features,
+                         const struct sgd_rule *rule, const struct update_view *update,
+                         void *intercept, void *intercept_velocity);
 
     /* ---- The step algorithm packed (step_packed.h) ----
-     * For any number of classes. Samples are in blocks of `lanes`, block[j][lane], block_stride apart; weights and
-     * velocity in slabs of `lanes` classes, slab[j][lane], slab_stride apart; dlogits in slabs,
-     * slab[sample][lane], one after another. What is packed is padded, and so is n_features, where no comment says
+     * For any number of classes. Samples are in blocks; weights and velocity in slabs of `lanes` classes,
+     * slab[j][lane], `stride` apart; dlogits in slabs, slab[sample][lane], one after another. What is packed is padded, and so is n_features, where no comment says
      * otherwise. */
 
     /* In: rows, n_rows <= lanes pointers to n_features elements, not padded. Out: block[j][i] = rows[i][j], padded.
@@ -256,33 +279,29 @@ struct kernels {
      * pointers. Bits: copies. */
     void (*unpack_block)(const void *block, size_t n_rows, size_t n_features, void *const *rows);
 
-    /* In: blocks of n_rows samples; slabs of n_classes; intercept (n_classes), or NULL. Out: logits, rows
-     * logits_stride apart, (+)= scores; with add_to_logits the intercept is not added. Bits: features in order, by
-     * sums of 128 of them. */
-    void (*packed_scores)(const void *blocks, size_t block_stride, size_t n_rows, size_t n_features,
-                          const void *slabs, size_t slab_stride, const void *intercept,
-                          size_t n_classes, int add_to_logits, void *logits, size_t logits_stride);
+    /* In: samples; weights in slabs. Out: logits, rows logits_stride apart, (+)= scores; with add_to_logits the
+     * intercept is not added. Bits: features in order, by sums of FEATURES_PER_SUM of them. */
+    void (*packed_scores)(const struct blocks_view *samples, const struct weights_view *weights,
+                          int add_to_logits, void *logits, size_t logits_stride);
 
     /* In: dlogits (n_rows, n_classes), rows `stride` apart. Out: the rows [first_row, first_row + n_rows) of slabs,
      * slab_stride apart, padded. Bits: copies. */
     void (*pack_dlogits)(const void *dlogits, size_t stride, size_t first_row, size_t n_rows,
                          size_t n_classes, void *slabs, size_t slab_stride);
 
-    /* In: blocks of n_samples; features [first, first + n_features), whole strips; dlogits in slabs of n_samples;
-     * rule, whose negative_rates, twice_l2s and thresholds may give each class its own. In and out: slabs and
-     * velocity, of all features; velocity is NULL without momentum. Out: squares and magnitudes, one number for
-     * each slab and strip or, with factors of each class, for each slab, strip and lane. Bits: samples in order;
-     * see sgd_update.h. */
-    void (*packed_update)(const void *blocks, size_t block_stride, size_t n_samples, size_t first,
-                          size_t n_features, const void *dlogits, const struct sgd_rule *rule,
-                          size_t n_classes, void *slabs, size_t slab_stride, void *velocity,
-                          double *squares, double *magnitudes);
+    /* In: samples; features [first, first + n_features), whole strips; dlogits in slabs; rule, whose negative_rates,
+     * twice_l2s and thresholds may give each class its own. In and out: weights in slabs. The squares and magnitudes
+     * are of each slab and strip or, with factors of each class, of each slab, strip and lane. Bits: samples in
+     * order; see sgd_update.h. */
+    void (*packed_update)(const struct blocks_view *samples, size_t first, size_t n_features,
+                          const void *dlogits, const struct sgd_rule *rule,
+                          const struct update_view *update);
 
-    /* In: blocks of n_samples; n_features, not padded; dlogits in slabs. Out: out (n_features, n_classes), rows
-     * out_stride apart, (+)= the gradient of W. Bits: samples in order. */
-    void (*packed_gradient)(const void *blocks, size_t block_stride, size_t n_samples,
-                            size_t n_features, const void *dlogits, size_t n_classes,
-                            int add_to_out, void *out, size_t out_stride);
+    /* In: samples; n_features, not padded; dlogits in slabs. Out: out (n_features, n_classes), rows out_stride apart,
+     * (+)= the gradient of W. Bits: samples in order. */
+    void (*packed_gradient)(const struct blocks_view *samples, size_t n_features,
+                            const void *dlogits, size_t n_classes, int add_to_out, void *out,
+                            size_t out_stride);
 
     /* In: one slab of dlogits, of n_classes <= lanes; rule. In and out: intercept and velocity (n_classes);
      * velocity is NULL without momentum. Bits: samples in order. */
@@ -358,7 +377,8 @@ struct instruction_set {
     const struct kernels *float32, *float64;
 };
 
-/* Best first; ends with an entry whose name is NULL. The last real one runs everywhere. */
+/* Best first; ends with an entry whose name is NULL. The one before it runs everywhere, unless the build has left out
+ * portable C. */
 extern const struct instruction_set instruction_sets[];
 
 #endif

@@ -15,7 +15,7 @@
 #define FASTSOFTMAX_SGD_UPDATE_H
 
 #include "kernels/kernel_table.h"
-#include "kernels/softmax.h"
+#include "kernels/softmax.h" /* PARTIAL_SUMS */
 
 /* Where the gradient of logit k of sample s is: g[s / LANES * block + s % LANES * lane + k * column], in
  * blocks of LANES samples. For rows of `stride` elements, block is LANES * stride. */
@@ -24,8 +24,8 @@ struct dlogits_layout {
 };
 
 /* Prefetch half a block of vectors of the next rows, and the last few of a row together with those before.
- * The update of all samples takes as many blocks, so it prefetches half of that many samples. *done: how
- * many features of the first row have been prefetched. */
+ * The update of all samples takes as many blocks, so it prefetches half as many rows as it has samples. *done:
+ * how many features of the first row have been prefetched. */
 ALWAYS_INLINE void prefetch_half_block(struct rows_to_fetch *fetch, size_t *done) {
     if (fetch->n_rows == 0) return;
     const real *next = (const real *)*fetch->rows + fetch->first + *done;

@@ -2,8 +2,9 @@
  *
  *   m = max(z),  e_k = exp(z_k - s),  total = sum(e),  p = e / total,  lse = m + log(total / e_m)
  *
- * where s is the multiple of ln 2 next to m (exp_log.h), so that e_m is about 2**HEADROOM. The softmax of rows
- * with few classes, many rows at a time, is in softmax_transposed.h; the loss in cross_entropy.h.
+ * where s is the multiple of ln 2 next to m (exp_log.h), so that e_m is about 2**HEADROOM. An e_k is called a term:
+ * one exponential of a row, before the division by the total. The softmax of rows with few classes, many rows at a
+ * time, is in softmax_transposed.h; the loss in cross_entropy.h.
  *
  * Decisions:
  *   - Online softmax: two passes over a row (exponentials with their sum and the maximum; scaling), and three over
@@ -22,20 +23,6 @@
 
 static const real MINUS_INFINITY = -(real)INFINITY;
 static const size_t NO_LABEL = SIZE_MAX;
-
-/* Load a vector; where n < LANES, its first n lanes, the others being `fill`. Nothing beyond is read. */
-ALWAYS_INLINE vec load_up_to(const real *p, size_t n, real fill) {
-    return n >= LANES ? load(p) : load_first(p, n, fill);
-}
-
-/* Store a vector; where n < LANES, its first n lanes. Nothing beyond is written. */
-ALWAYS_INLINE void store_up_to(real *p, vec v, size_t n) {
-    if (n >= LANES) {
-        store(p, v);
-    } else {
-        store_first(p, v, n);
-    }
-}
 
 /* Return the largest element, or a NaN that may hide it. Four running maxima: each would wait for the
  * previous one. */
@@ -362,7 +349,7 @@ ALWAYS_INLINE double rescaling_power(double scale, double total) {
     word = (2046 - (word >> 52)) << 52;
     double power;
     memcpy(&power, &word, sizeof power);
-    return (scale > 0) & (scale < MIN_FACTOR * total) ? power : 1;
+    return ((scale > 0) & (scale < MIN_FACTOR * total)) ? power : 1;
 }
 
 /* Multiply the terms by a power of two. */

@@ -166,13 +166,14 @@ ALWAYS_INLINE void packed_scores_slabs(const real *blocks, size_t block_stride, 
     }
 }
 
-/* Kernel: the scores of n_rows samples in blocks with the slabs of n_classes. */
-static void packed_scores(const void *blocks, size_t block_stride, size_t n_rows, size_t n_features,
-                          const void *slabs, size_t slab_stride, const void *intercept,
-                          size_t n_classes, int add_to_logits, void *logits, size_t logits_stride) {
-    const real *x = blocks, *w = slabs, *b = intercept;
+/* Kernel: the scores of samples in blocks with slabs of weights. */
+static void packed_scores(const struct blocks_view *samples, const struct weights_view *weights,
+                          int add_to_logits, void *logits, size_t logits_stride) {
+    const real *x = samples->start, *w = weights->coef, *b = weights->intercept;
+    size_t block_stride = samples->stride, n_rows = samples->n_samples;
+    size_t slab_stride = weights->stride, n_classes = weights->n_classes;
+    size_t n_features = weights->n_features, k = 0;
     real *z = logits;
-    size_t k = 0;
 #define SLABS_OF(n_slabs)                                                                     \
     packed_scores_slabs(x, block_stride, n_rows, n_features, w + k / LANES * slab_stride,     \
                         slab_stride, n_slabs, b ? b + k : NULL, n_classes - k, add_to_logits, \
@@ -286,13 +287,16 @@ ALWAYS_INLINE void packed_update_slabs(const real *blocks, size_t block_stride, 
 }
 
 /* Kernel: the update of the slabs of n_classes for the features [first, first + n_features), whole strips;
- * slab_stride covers all features. The sums of squares and magnitudes go to one place for each slab and
+ * the stride of the slabs covers all features. The sums of squares and magnitudes go to one place for each slab and
  * strip or, where the lanes have rules of their own, for each lane. */
-static void packed_update(const void *blocks, size_t block_stride, size_t n_samples, size_t first,
-                          size_t n_features, const void *dlogits, const struct sgd_rule *rule,
-                          size_t n_classes, void *slabs, size_t slab_stride, void *velocity,
-                          double *squares, double *magnitudes) {
-    size_t k = 0;
+static void packed_update(const struct blocks_view *samples, size_t first, size_t n_features,
+                          const void *dlogits, const struct sgd_rule *rule,
+                          const struct update_view *update) {
+    const real *blocks = samples->start;
+    size_t block_stride = samples->stride, n_samples = samples->n_samples;
+    real *slabs = update->weights, *velocity = update->velocity;
+    size_t slab_stride = update->stride, n_classes = update->n_classes, k = 0;
+    double *squares = update->squares, *magnitudes = update->magnitudes;
 #define SLABS_OF(n_slabs)                                                                     \
     packed_update_slabs(blocks, block_stride, n_samples, first, n_features, dlogits, rule, k, \
                         n_slabs, slabs, slab_stride, velocity, squares, magnitudes)
@@ -330,11 +334,11 @@ ALWAYS_INLINE void packed_gradient_slabs(const real *blocks, size_t block_stride
 }
 
 /* Kernel: out[j] (+)= sum over samples of x[s][j] * dz[s], for the slabs of n_classes: the gradient alone. */
-static void packed_gradient(const void *blocks, size_t block_stride, size_t n_samples,
-                            size_t n_features, const void *dlogits, size_t n_classes,
-                            int add_to_out, void *out, size_t out_stride) {
-    const real *dz = dlogits;
-    size_t k = 0;
+static void packed_gradient(const struct blocks_view *samples, size_t n_features,
+                            const void *dlogits, size_t n_classes, int add_to_out, void *out,
+                            size_t out_stride) {
+    const real *blocks = samples->start, *dz = dlogits;
+    size_t block_stride = samples->stride, n_samples = samples->n_samples, k = 0;
 #define SLABS_OF(n_slabs)                                                                  \
     packed_gradient_slabs(blocks, block_stride, n_samples, n_features, dz + k * n_samples, \
                           n_slabs, n_classes - k, add_to_out, (real *)out + k, out_stride)

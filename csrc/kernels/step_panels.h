@@ -80,17 +80,19 @@ ALWAYS_INLINE void score_blocks(const real *const *rows, size_t n_rows, size_t f
 
 /* Kernel: the scores of one panel. */
 static void panel_scores(const void *const *rows, size_t n_rows, size_t first, size_t n_features,
-                         enum ahead ahead, const void *coef, size_t coef_stride, size_t n_classes,
-                         void *scores) {
-    score_blocks((const real *const *)rows, n_rows, first, n_features, ahead,
-                 (const real *)coef + first, coef_stride, n_classes, scores);
+                         enum ahead ahead, const struct weights_view *weights, void *scores) {
+    const real *coef = weights->coef;
+    score_blocks((const real *const *)rows, n_rows, first, n_features, ahead, coef + first,
+                 weights->stride, weights->n_classes, scores);
 }
 
 /* Kernel: the update of one panel, strip by strip. */
 static void panel_update(const void *const *rows, size_t n_rows, const struct rows_to_fetch *fetch,
-                         size_t first, size_t n_features, const void *dlogits, size_t n_classes,
-                         const struct sgd_rule *rule, void *coef, void *velocity,
-                         size_t coef_stride, double *squares, double *magnitudes) {
+                         size_t first, size_t n_features, const void *dlogits,
+                         const struct sgd_rule *rule, const struct update_view *update) {
+    real *coef = update->weights, *velocity = update->velocity;
+    size_t coef_stride = update->stride, n_classes = update->n_classes, strip = first / LANES;
+    double *squares = update->squares + strip, *magnitudes = update->magnitudes + strip;
     struct vector_rule step = broadcast_rule(rule);
     struct dlogits_layout in_blocks = {LANES * n_classes, 1, LANES};
     struct rows_to_fetch left = *fetch;
@@ -143,15 +145,18 @@ static void block_labels(real (*columns)[LANES], size_t n_rows, size_t n_classes
 }
 
 /* Kernel: losses and gradients from the scores of all panels. */
-static void panel_cross_entropy(const void *scores, size_t n_panels, size_t panel_stride,
-                                size_t n_rows, size_t n_classes, const void *intercept,
-                                const int64_t *labels, const void *probabilities,
-                                const struct target_weights *weights, double scale, double *losses,
-                                void *dlogits) {
-    const real *offsets = intercept;
+static void panel_cross_entropy(const struct parts_view *scores, size_t n_rows,
+                                const void *intercept, const struct targets_view *targets,
+                                double scale, double *losses, void *dlogits) {
+    const real *panels = scores->start, *offsets = intercept;
+    size_t n_panels = scores->n_parts, panel_stride = scores->stride;
+    const int64_t *labels = targets->labels;
+    const real *probabilities = targets->probabilities;
+    const struct target_weights *weights = targets->weights;
+    size_t n_classes = targets->n_classes;
     for (size_t s = 0; s < n_rows; s += LANES) {
         size_t n = n_rows - s < LANES ? n_rows - s : LANES;
-        const real *block = (const real *)scores + s * n_classes;
+        const real *block = panels + s * n_classes;
         real(*columns)[LANES] = (real(*)[LANES])((real *)dlogits + s * n_classes);
         for (size_t k = 0; k < n_classes; ++k) {
             vec z = load_up_to(block + k * LANES, n, 0);
@@ -164,9 +169,9 @@ static void panel_cross_entropy(const void *scores, size_t n_panels, size_t pane
             block_labels(columns, n, n_classes, labels + s,
                          weights && weights->rows ? weights->rows + s : NULL, scale, losses + s);
         } else {
-            const real *targets = labels ? NULL : (const real *)probabilities + s * n_classes;
-            block_soft_targets(columns, n, n_classes, labels ? labels + s : NULL, targets, weights,
-                               s, scale, losses + s);
+            block_soft_targets(columns, n, n_classes, labels ? labels + s : NULL,
+                               labels ? NULL : probabilities + s * n_classes, weights, s, scale,
+                               losses + s);
         }
     }
 }

@@ -204,17 +204,19 @@ ALWAYS_INLINE vec chunk_sum(const real *gradients, size_t n_chunks, size_t strid
 }
 
 /* Kernel: the update with the sum of the gradients of the chunks. */
-static void short_update(const void *gradients, size_t n_chunks, size_t stride, size_t n_features,
-                         size_t n_classes, const struct sgd_rule *rule, void *strips,
-                         void *velocity, void *intercept, void *intercept_velocity, double *squares,
-                         double *magnitudes) {
+static void short_update(const struct parts_view *gradients, size_t n_features,
+                         const struct sgd_rule *rule, const struct update_view *update,
+                         void *intercept, void *intercept_velocity) {
+    const real *chunks = gradients->start;
+    size_t n_chunks = gradients->n_parts, stride = gradients->stride, i = 0;
+    real *w = update->weights, *v = update->velocity;
+    size_t n_classes = update->n_classes;
+    double *squares = update->squares, *magnitudes = update->magnitudes;
     struct vector_rule step = broadcast_rule(rule);
-    real *w = strips, *v = velocity;
-    size_t i = 0;
     for (size_t j = 0; j < n_features; j += LANES) {
         struct penalty_sums sums = {broadcast(0), broadcast(0), 0, 0};
         for (size_t k = 0; k < n_classes; ++k, i += LANES) {
-            vec gradient = chunk_sum(gradients, n_chunks, stride, i);
+            vec gradient = chunk_sum(chunks, n_chunks, stride, i);
             update_vector(w + i, v ? v + i : NULL, gradient, &step, &sums);
             if (k % CLASSES_PER_PARTIAL_SUM == CLASSES_PER_PARTIAL_SUM - 1) fold_penalty(&sums);
         }
@@ -225,7 +227,7 @@ static void short_update(const void *gradients, size_t n_chunks, size_t stride, 
     if (!intercept) return;
     real intercept_gradient[FEW_CLASSES];
     for (size_t k = 0; k < n_classes; ++k, i += LANES) {
-        intercept_gradient[k] = sum_lanes(chunk_sum(gradients, n_chunks, stride, i));
+        intercept_gradient[k] = sum_lanes(chunk_sum(chunks, n_chunks, stride, i));
     }
     update_intercept(intercept_gradient, n_classes, &step, intercept, intercept_velocity);
 }

@@ -1,27 +1,39 @@
-/* Tuning: every threshold and block size of the kernels that a measurement decided, in one place.
+/* Tuning: every threshold and block size of the kernels and of their drivers in Cython that speed alone decides, in one
+ * place.
  *
- * Each has one comment: what it decides, what was measured, and the command that reproduces it.
+ * Each has one comment: what it decides, what was measured if that is recorded, and the command that reproduces it.
  * benchmarks/tune.py builds a copy of the tree with another value, and epochs with and without it take turns: above 1,
  * its ratio says that the value here is the better one, for that shape (samples, features, classes, minibatch).
  * Measure on a machine that does nothing else; `make guard` then shows whether a new value costs anything elsewhere. What no
  * epoch shows, a suite does: `python -m pytest benchmarks/bench_loss.py --benchmark-autosave` with one value, and the same
  * with --benchmark-compare with the other one.
  *
- * Not here: the register tiles, which follow from the number of registers (TILE_* in simd/<set>.h), and the constants
- * that fix the order of a sum (TREE_VECTORS, PARTIAL_SUMS, CLASSES_PER_PARTIAL_SUM). Of those here FEW_CLASSES,
- * PANEL_VECTORS and MAX_PANELS change the order of sums as well, and so the last bits of a trained model.
+ * Not here: the register tiles, which follow from the number of registers (TILE_* in simd/<set>.h), the constants that
+ * fix the order of a sum (TREE_VECTORS, PARTIAL_SUMS, CLASSES_PER_PARTIAL_SUM), how long a thread spins
+ * (runtime/thread_pool.c), and when the divisor of sparse weights is reset so that no digits are lost (step_sparse.pxi).
+ *
+ * Some of those here change the order of sums as well, and so the last bits of a result: FEW_CLASSES, PANEL_VECTORS,
+ * MAX_PANELS, MAX_SHORT_ROW_BYTES, PRODUCTS_PER_CHUNK, MAX_SAMPLE_CHUNKS, SAMPLES_PER_PASS and MAX_CATCH_UP_STEPS those of a
+ * trained model; MAX_PACKED_LOSS_ROWS and PACKED_LOGITS_BYTES those of linear_cross_entropy; MAX_MOMENT_CHUNKS,
+ * MAX_MOMENTS and MIN_ROWS_PER_MOMENT_CHUNK those of means and scales.
  */
 #ifndef FASTSOFTMAX_TUNING_H
 #define FASTSOFTMAX_TUNING_H
 
 /* ---- Which step algorithm runs ---- */
 
-/* Up to that many classes, a step of dense training is short_rows or panels; above, packed, which wastes what is left of
- * the last vector of classes. It also bounds arrays on the stack of the first two. Measured: packed takes a tenth less
+/* The most classes with which a step of dense training is short_rows or panels; above, it is packed, which wastes what is
+ * left of the last vector of classes. It also bounds arrays on the stack of the first two. Measured: packed takes a tenth less
  * time at 48 classes, where it wastes nothing, and a seventh more at 40.
  *   python -m benchmarks.tune FASTSOFTMAX_STEP=packed --shape 20000 784 40 128
  *   python -m benchmarks.tune FEW_CLASSES=48 --shape 20000 784 48 128 */
 enum { FEW_CLASSES = 40 };
+
+/* The longest rows, in the dtype of the weights, that short_rows trains; panels of features are faster with longer ones.
+ * Measured: 54 features and 7 classes take 1.6 times as long by panels.
+ *   python -m benchmarks.tune FASTSOFTMAX_STEP=panels --shape 100000 54 7 256
+ *   python -m benchmarks.tune MAX_SHORT_ROW_BYTES=2048 --shape 60000 400 10 128 */
+enum { MAX_SHORT_ROW_BYTES = 1024 };
 
 /* The step algorithm panels cuts the features into a panel for every PANEL_VECTORS vectors, but into MAX_PANELS at most:
  * memory delivers long runs of a row faster than short ones. Measured on two threads: with two panels an epoch over
@@ -38,10 +50,11 @@ enum { PANEL_VECTORS = 32, MAX_PANELS = 2 };
  *   python -m pytest benchmarks/bench_loss.py -k linear */
 enum { ROWS_AHEAD = 32 };
 
-/* Rows of up to that many bytes are prefetched ROWS_AHEAD rows ahead, into the first level of the cache: they are
+/* The longest rows, in bytes, that are prefetched ROWS_AHEAD rows ahead, into the first level of the cache: they are
  * consumed before memory answers. Longer ones would evict the weights from it: they are prefetched one tile ahead, into
  * the second level. No figures are recorded. Scores outside of training are computed
  * so (dot_tiles.h).
+ *   python -m benchmarks.tune MAX_NEAR_PREFETCH_BYTES=1 --shape 100000 54 7 256 --predict
  *   python -m pytest benchmarks/bench_loss.py -k linear */
 enum { MAX_NEAR_PREFETCH_BYTES = 1024 };
 
@@ -50,13 +63,23 @@ enum { MAX_NEAR_PREFETCH_BYTES = 1024 };
 enum { CONVERTED_ROWS_AHEAD = 16 };
 
 /* How many sparse rows ahead values and indices are prefetched; the weights that they meet are prefetched one row ahead.
- * No figures are recorded. `make guard` has the epochs on sparse rows.
- *   python -m benchmarks.guard */
+ * No figures are recorded.
+ *   python -m benchmarks.tune SPARSE_ROWS_AHEAD=2 --shape 4000 16384 20 32 --sparse 37 */
 enum { SPARSE_ROWS_AHEAD = 4 };
+
+/* How many samples ahead short_rows prefetches rows, a block at a time.
+ *   python -m benchmarks.tune SAMPLES_AHEAD=16 --shape 100000 54 7 256 */
+enum { SAMPLES_AHEAD = 32 };
+
+/* What a thread may count on of the second level of its core's cache. Where two minibatches fit into those of all threads,
+ * panels prefetches half of every block during the update before, and a thread keeps its panel in both directions;
+ * short_rows prefetches nothing from an X that fits as a whole.
+ *   python -m benchmarks.tune CACHE_BYTES_PER_THREAD=1 --shape 60000 784 10 128 */
+enum { CACHE_BYTES_PER_THREAD = 820000 };
 
 /* ---- Block sizes ---- */
 
-/* Up to that many classes LANES rows of logits are transposed for the softmax (softmax_transposed.h); with more, a row
+/* The most classes with which LANES rows of logits are transposed for the softmax (softmax_transposed.h); with more, a row
  * fills enough vectors where it lies. The loss core, not training, decides by it. No figures are recorded.
  *   python -m pytest benchmarks/bench_loss.py -k cross_entropy */
 enum { MAX_TRANSPOSED_CLASSES = 32 };
@@ -70,7 +93,7 @@ enum { SLABS_PER_TILE = 2 };
 
 /* Vectors of classes in a slab of sparse weights, fewer in the last one: they stay in registers while the values of a
  * row pass. 4 at most, by the cases of step_sparse.h. No figures are recorded.
- *   python -m benchmarks.guard */
+ *   python -m benchmarks.tune SPARSE_SLAB_VECTORS=2 --shape 4000 16384 100 32 --sparse 37 */
 enum { SPARSE_SLAB_VECTORS = 4 };
 
 /* Vectors of columns whose moments stay in registers for all rows, and rows in a block, over which the tiles of columns
@@ -79,12 +102,82 @@ enum { SPARSE_SLAB_VECTORS = 4 };
  *   python -m benchmarks.tune MOMENT_ROWS_PER_BLOCK=64 --shape 60000 784 10 128 --standardize */
 enum { MOMENT_VECTORS = 4, MOMENT_ROWS_PER_BLOCK = 32, BYTE_ROWS_PER_BLOCK = 64 };
 
-/* ---- Threads ---- */
+/* The samples that packed scores with one slab of classes after another: a slab is loaded once for all of them.
+ *   python -m benchmarks.tune SAMPLES_PER_SLAB=32 --shape 4000 2048 1000 256 */
+enum { SAMPLES_PER_SLAB = 64 };
 
-/* For how many pause instructions a thread waits before it sleeps, some 20 to 50 microseconds: the next loop of a
- * training step comes sooner, and longer spinning would use up the time slice of its partner on a busy machine.
- *   python -m benchmarks.tune MAX_SPINS=100 --shape 60000 784 10 128 --threads 2
- *   python -m benchmarks.guard   beside busy processes */
-enum { MAX_SPINS = 1000 };
+/* The samples that short_rows takes from their rows to their gradient before the next ones: they stay in the first level
+ * of the cache. A multiple of LANES.
+ *   python -m benchmarks.tune SAMPLES_PER_PASS=128 --shape 100000 54 7 256 */
+enum { SAMPLES_PER_PASS = 64 };
+
+/* With momentum on sparse rows, the steps after which all weights are brought up to date: the maps of the steps in between
+ * (step_sparse.h) stay in the cache. Every epoch begins up to date, so one with fewer steps shows nothing.
+ *   python -m benchmarks.tune MAX_CATCH_UP_STEPS=1024 --shape 40000 16384 20 4 --sparse 37 --momentum 0.9 */
+enum { MAX_CATCH_UP_STEPS = 1 << 16 };
+
+/* The rows of X that linear_cross_entropy takes per block with few classes: their logits stay in the cache.
+ *   python -m pytest benchmarks/bench_loss.py -k linear */
+enum { LOSS_ROWS_PER_BLOCK = 256 };
+
+/* With many classes, the rows per block are as many as have logits of PACKED_LOGITS_BYTES, MAX_PACKED_LOSS_ROWS at most: W
+ * is read three times for each block. Measured: 4096 rows, 768 features and 50257 classes need 23 MiB besides inputs
+ * and gradients; all logits would need 785 MiB.
+ *   python -m pytest benchmarks/bench_loss.py -k linear */
+enum { PACKED_LOGITS_BYTES = 24 << 20, MAX_PACKED_LOSS_ROWS = 256 };
+
+/* The classes over which linear_cross_entropy sums the gradient of X at a time, with many classes. A multiple of
+ * FEATURES_PER_SUM (step_packed.h): so it does not change the order of the sum.
+ *   python -m pytest benchmarks/bench_loss.py -k linear */
+enum { CLASSES_PER_PASS = 1024 };
+
+/* The rows that a thread predicts per block: with many classes, weights are loaded once for all of them. Where rows are
+ * converted or packed, only LANES of them if they would take more than MAX_PREDICTED_BYTES.
+ *   python -m benchmarks.tune PREDICTED_ROWS_PER_BLOCK=32 --shape 4000 2048 1000 256 --predict
+ *   python -m benchmarks.tune MAX_PREDICTED_BYTES=65536 --shape 4000 2048 1000 256 --predict */
+enum { PREDICTED_ROWS_PER_BLOCK = 64, MAX_PREDICTED_BYTES = 1 << 20 };
+
+/* The most rows whose losses are kept on the stack, by the fast path of softmax_cross_entropy.
+ *   python -m pytest benchmarks/bench_loss.py -k softmax_cross_entropy */
+enum { MAX_LOSSES_ON_STACK = 256 };
+
+/* ---- Chunks: what one thread takes at a time ---- */
+
+/* A loop has CHUNKS_PER_THREAD chunks for each thread, so that others can make up for a slow one, but MAX_CHUNKS at most,
+ * which also bounds arrays on the stack.
+ *   python -m benchmarks.tune CHUNKS_PER_THREAD=2 --shape 60000 784 10 128 --threads 2 */
+enum { CHUNKS_PER_THREAD = 8, MAX_CHUNKS = 64 };
+
+/* A chunk of samples has a multiple of these rows. A multiple of LANES, since chunks begin with a block.
+ *   python -m benchmarks.tune MIN_ROWS_PER_CHUNK=32 --shape 60000 784 10 128 --threads 2 */
+enum { MIN_ROWS_PER_CHUNK = 16 };
+
+/* A chunk of short_rows has at least PRODUCTS_PER_CHUNK products of a feature and a class: else it is not worth a thread.
+ * There are MAX_SAMPLE_CHUNKS at most, as each has a gradient.
+ *   python -m benchmarks.tune PRODUCTS_PER_CHUNK=10000 --shape 100000 54 7 256 --threads 2
+ *   python -m benchmarks.tune MAX_SAMPLE_CHUNKS=4 --shape 100000 54 7 4096 --threads 2 */
+enum { PRODUCTS_PER_CHUNK = 40000, MAX_SAMPLE_CHUNKS = 16 };
+
+/* Moments of columns: chunks of rows have sums of their own, MAX_MOMENT_CHUNKS at most, of MAX_MOMENTS numbers in all and of
+ * MIN_ROWS_PER_MOMENT_CHUNK rows at least.
+ *   python -m benchmarks.tune MIN_ROWS_PER_MOMENT_CHUNK=1024 --shape 60000 784 10 128 --standardize --threads 2
+ *   python -m benchmarks.tune MAX_MOMENT_CHUNKS=16 --shape 60000 784 10 128 --standardize --threads 2
+ *   python -m benchmarks.tune MAX_MOMENTS=65536 --shape 20000 3073 10 256 --standardize --threads 2 */
+enum { MAX_MOMENT_CHUNKS = 64, MAX_MOMENTS = 1 << 20, MIN_ROWS_PER_MOMENT_CHUNK = 256 };
+
+/* ---- Threads: below these, one thread alone is done before a second one has begun ---- */
+
+/* Elements of the logits, for the functions of rows, or of X, for its moments.
+ *   python -m pytest benchmarks/bench_loss.py -k softmax
+ *   python -m benchmarks.tune MIN_ELEMENTS_FOR_THREADS=1 --shape 1000 10 10 1000 --standardize --threads 2 */
+enum { MIN_ELEMENTS_FOR_THREADS = 20000 };
+
+/* Products of a row, a feature and a class: of a minibatch, of a block of linear_cross_entropy, of a prediction.
+ *   python -m benchmarks.tune MIN_PRODUCTS_FOR_THREADS=1 --shape 20000 64 10 32 --threads 2 */
+enum { MIN_PRODUCTS_FOR_THREADS = 90000 };
+
+/* Logits of a minibatch whose panels have a thread each, for the loop over the losses.
+ *   python -m benchmarks.tune MIN_LOGITS_FOR_THREADS=1 --shape 60000 784 10 128 --threads 2 */
+enum { MIN_LOGITS_FOR_THREADS = 4000 };
 
 #endif

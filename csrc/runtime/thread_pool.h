@@ -4,8 +4,8 @@
  *   pool_for(pool, function, context, n_chunks);     any number of times; calls function(context, chunk)
  *   pool_end(pool);                                  for every chunk, the caller taking part
  *
- * Every thread starts with a share of the chunks, the same in each loop of that many, so that it finds in its caches
- * what it left there; then it takes what is left of the other shares, chunk by chunk. So a thread that the system
+ * Every thread starts with a share of the chunks, the same in each loop of as many chunks, so that it finds in its
+ * caches what it left there; then it takes what is left of the other shares, chunk by chunk. So a thread that the system
  * has preempted delays no more than the chunk it holds. Which thread runs which chunk must not matter to the
  * result.
  */

@@ -5,10 +5,6 @@
 
 enum { TILE_ROWS = 2, TILE_CLASSES = 2, TILE_COLUMNS = 2, TILE_OUTER = 2 };
 
-typedef struct {
-    real lane[LANES];
-} vec;
-
 #if defined(FASTSOFTMAX_FLOAT32)
 typedef uint32_t bits;
 enum { MANTISSA_BITS = 23 };
@@ -19,33 +15,95 @@ enum { MANTISSA_BITS = 52 };
 
 #define EACH_LANE for (size_t i = 0; i < LANES; ++i)
 
+/* GCC and Clang have vectors of any length, which they cut into the registers that there are. A structure that is
+ * unrolled lane by lane does the same, and takes them ten times as long to compile. */
+#if defined(__GNUC__)
+/* How such a vector is passed depends on flags; here it never is, as everything is inlined. */
+#pragma GCC diagnostic ignored "-Wpsabi"
+typedef real vec __attribute__((vector_size(64)));
+typedef bits bit_vec __attribute__((vector_size(64)));
+#define LANE(v, i) (v)[i]
+#else
+typedef struct {
+    real lane[LANES];
+} vec;
+#define LANE(v, i) (v).lane[i]
+#endif
+
 ALWAYS_INLINE vec load(const real *p) {
     vec v;
-    memcpy(v.lane, p, sizeof v.lane);
+    memcpy(&v, p, sizeof v);
     return v;
 }
 
-ALWAYS_INLINE void store(real *p, vec v) { memcpy(p, v.lane, sizeof v.lane); }
+ALWAYS_INLINE void store(real *p, vec v) { memcpy(p, &v, sizeof v); }
 
 ALWAYS_INLINE vec load_first(const real *p, size_t n, real fill) {
-    vec v;
-    EACH_LANE v.lane[i] = i < n ? p[i] : fill;
-    return v;
+    real lanes[LANES];
+    EACH_LANE lanes[i] = i < n ? p[i] : fill;
+    return load(lanes);
 }
 
 ALWAYS_INLINE void store_first(real *p, vec v, size_t n) {
-    for (size_t i = 0; i < n; ++i) p[i] = v.lane[i];
-}
-
-ALWAYS_INLINE vec broadcast(real x) {
-    vec v;
-    EACH_LANE v.lane[i] = x;
-    return v;
+    for (size_t i = 0; i < n; ++i) p[i] = LANE(v, i);
 }
 
 ALWAYS_INLINE vec lane_indices(void) {
+    real lanes[LANES];
+    EACH_LANE lanes[i] = (real)i;
+    return load(lanes);
+}
+
+ALWAYS_INLINE bits to_bits(real x) {
+    bits b;
+    memcpy(&b, &x, sizeof b);
+    return b;
+}
+
+ALWAYS_INLINE real to_real(bits b) {
+    real x;
+    memcpy(&x, &b, sizeof x);
+    return x;
+}
+
+static const bits SIGN_BIT = (bits)1 << (8 * sizeof(bits) - 1);
+
+#if defined(__GNUC__)
+
+ALWAYS_INLINE vec broadcast(real x) { return x - (vec){0}; }
+ALWAYS_INLINE vec add(vec a, vec b) { return a + b; }
+ALWAYS_INLINE vec sub(vec a, vec b) { return a - b; }
+ALWAYS_INLINE vec mul(vec a, vec b) { return a * b; }
+ALWAYS_INLINE vec fmadd(vec a, vec b, vec c) { return c + a * b; }
+
+/* x in the lanes of the mask, y in the others. */
+ALWAYS_INLINE vec blend(bit_vec mask, vec x, vec y) {
+    return (vec)((mask & (bit_vec)x) | (~mask & (bit_vec)y));
+}
+
+ALWAYS_INLINE vec maximum(vec a, vec b) { return blend((bit_vec)(a > b), a, b); }
+ALWAYS_INLINE vec select_less(vec a, vec b, vec x, vec y) { return blend((bit_vec)(a < b), x, y); }
+ALWAYS_INLINE vec select_equal(vec a, vec b, vec x, vec y) {
+    return blend((bit_vec)(a == b), x, y);
+}
+
+ALWAYS_INLINE int any_less(vec a, vec b) {
+    bit_vec less = (bit_vec)(a < b);
+    bits any = 0;
+    EACH_LANE any |= less[i];
+    return any != 0;
+}
+
+ALWAYS_INLINE vec magnitude(vec v) { return (vec)((bit_vec)v & ~SIGN_BIT); }
+ALWAYS_INLINE vec copy_sign(vec v, vec s) { return (vec)((bit_vec)v | ((bit_vec)s & SIGN_BIT)); }
+ALWAYS_INLINE vec shift_exponent(vec p, vec t) {
+    return (vec)((bit_vec)p + ((bit_vec)t << MANTISSA_BITS));
+}
+
+#else
+ALWAYS_INLINE vec broadcast(real x) {
     vec v;
-    EACH_LANE v.lane[i] = (real)i;
+    EACH_LANE v.lane[i] = x;
     return v;
 }
 
@@ -90,20 +148,6 @@ ALWAYS_INLINE vec select_equal(vec a, vec b, vec x, vec y) {
     return y;
 }
 
-ALWAYS_INLINE bits to_bits(real x) {
-    bits b;
-    memcpy(&b, &x, sizeof b);
-    return b;
-}
-
-ALWAYS_INLINE real to_real(bits b) {
-    real x;
-    memcpy(&x, &b, sizeof x);
-    return x;
-}
-
-static const bits SIGN_BIT = (bits)1 << (8 * sizeof(bits) - 1);
-
 ALWAYS_INLINE vec magnitude(vec v) {
     EACH_LANE v.lane[i] = to_real(to_bits(v.lane[i]) & ~SIGN_BIT);
     return v;
@@ -119,16 +163,18 @@ ALWAYS_INLINE vec shift_exponent(vec p, vec t) {
     return p;
 }
 
+#endif
+
 ALWAYS_INLINE real sum_lanes(vec v) {
     for (size_t half = LANES / 2; half > 0; half /= 2) {
-        for (size_t i = 0; i < half; ++i) v.lane[i] += v.lane[i + half];
+        for (size_t i = 0; i < half; ++i) LANE(v, i) += LANE(v, i + half);
     }
-    return v.lane[0];
+    return LANE(v, 0);
 }
 
 ALWAYS_INLINE real largest_lane(vec v) {
-    real largest = v.lane[0];
-    for (size_t i = 1; i < LANES; ++i) largest = v.lane[i] > largest ? v.lane[i] : largest;
+    real largest = LANE(v, 0);
+    for (size_t i = 1; i < LANES; ++i) largest = LANE(v, i) > largest ? LANE(v, i) : largest;
     return largest;
 }
 
@@ -141,7 +187,7 @@ typedef struct {
 ALWAYS_INLINE wide wide_zero(void) { return (wide){{0}}; }
 
 ALWAYS_INLINE wide add_to_wide(wide w, vec v) {
-    EACH_LANE w.lane[i] += (double)v.lane[i];
+    EACH_LANE w.lane[i] += (double)LANE(v, i);
     return w;
 }
 
@@ -161,27 +207,27 @@ ALWAYS_INLINE void sum_lanes_4(const vec *v, real *sums) {
 
 ALWAYS_INLINE void load_transposed(const real *const *rows, size_t first, vec *v) {
     EACH_LANE {
-        for (size_t j = 0; j < COLUMNS_PER_TRANSPOSE; ++j) v[j].lane[i] = rows[i][first + j];
+        for (size_t j = 0; j < COLUMNS_PER_TRANSPOSE; ++j) LANE(v[j], i) = rows[i][first + j];
     }
 }
 
 ALWAYS_INLINE void store_transposed(real *p, size_t stride, const vec *v) {
     EACH_LANE {
-        for (size_t j = 0; j < COLUMNS_PER_TRANSPOSE; ++j) p[i * stride + j] = v[j].lane[i];
+        for (size_t j = 0; j < COLUMNS_PER_TRANSPOSE; ++j) p[i * stride + j] = LANE(v[j], i);
     }
 }
 
 /* Conversions from the other input types. */
 ALWAYS_INLINE vec load_uint8(const uint8_t *p) {
-    vec v;
-    EACH_LANE v.lane[i] = (real)p[i];
-    return v;
+    real lanes[LANES];
+    EACH_LANE lanes[i] = (real)p[i];
+    return load(lanes);
 }
 
 ALWAYS_INLINE vec load_float32(const float *p) {
-    vec v;
-    EACH_LANE v.lane[i] = (real)p[i];
-    return v;
+    real lanes[LANES];
+    EACH_LANE lanes[i] = (real)p[i];
+    return load(lanes);
 }
 
 /* Return a float16 as float: (-1)**sign * 2**(exponent - 15) * (1 + fraction / 1024); with exponent 0,
@@ -202,7 +248,7 @@ ALWAYS_INLINE float float16_to_float(uint16_t half) {
 }
 
 ALWAYS_INLINE vec load_float16(const uint16_t *p) {
-    vec v;
-    EACH_LANE v.lane[i] = (real)float16_to_float(p[i]);
-    return v;
+    real lanes[LANES];
+    EACH_LANE lanes[i] = (real)float16_to_float(p[i]);
+    return load(lanes);
 }

@@ -68,6 +68,20 @@ enum { COLUMNS_PER_TRANSPOSE = LANES / 4 };
 #error "define the instruction set, FASTSOFTMAX_PORTABLE for example"
 #endif
 
+/* Load a vector; where n < LANES, its first n lanes, the others being `fill`. Nothing beyond is read. */
+ALWAYS_INLINE vec load_up_to(const real *p, size_t n, real fill) {
+    return n >= LANES ? load(p) : load_first(p, n, fill);
+}
+
+/* Store a vector; where n < LANES, its first n lanes. Nothing beyond is written. */
+ALWAYS_INLINE void store_up_to(real *p, vec v, size_t n) {
+    if (n >= LANES) {
+        store(p, v);
+    } else {
+        store_first(p, v, n);
+    }
+}
+
 /* Return a - b * c, rounded once where the instruction set can; else 0, as the result would be rounding
  * error alone. */
 ALWAYS_INLINE double exact_remainder(double a, double b, double c) {

@@ -17,7 +17,7 @@ from .validation import FloatArray
 
 IndexArray = NDArray[np.int32] | NDArray[np.int64]
 
-# Rows of a product are summed in blocks of about this many bytes of terms.
+# Target size of the block of terms that a product sums together.
 _BLOCK_BYTES = 1 << 22
 
 
@@ -54,10 +54,10 @@ class SparseRows:
             return replace(self, values=self.values.astype(dtype))
 
     def __getitem__(self, rows: int | NDArray[np.int64]) -> FloatArray:
-        of_row, stored = self._stored_in(np.atleast_1d(rows))
+        row_indices, stored = self._stored_in(np.atleast_1d(rows))
         dense = np.zeros((np.size(rows), self.shape[1]), self.dtype)
         with np.errstate(over="ignore", invalid="ignore"):
-            np.add.at(dense, (of_row, self.indices[stored]), self.values[stored])
+            np.add.at(dense, (row_indices, self.indices[stored]), self.values[stored])
         return dense.reshape(*np.shape(rows), -1)
 
     def product(self, W: FloatArray) -> FloatArray:
@@ -81,11 +81,11 @@ class SparseRows:
 
     def transposed_product(self, G: FloatArray, out: FloatArray) -> None:
         """Write `G.T @ self` for G (n_rows, n_columns) to `out`; the cost is that of the stored values."""
-        of_row = np.repeat(np.arange(len(self)), np.diff(self.indptr))
+        row_indices = np.repeat(np.arange(len(self)), np.diff(self.indptr))
         stored = slice(int(self.indptr[0]), int(self.indptr[-1]))
         columns, values = self.indices[stored], self.values[stored]
         for k in range(G.shape[1]):
-            out[k] = np.bincount(columns, values * G[of_row, k], self.shape[1])
+            out[k] = np.bincount(columns, values * G[row_indices, k], self.shape[1])
 
     def with_values(self, values: FloatArray) -> "SparseRows":
         """Return rows with other values in the same places."""
@@ -102,8 +102,8 @@ class SparseRows:
 
     def take(self, rows: NDArray[np.int64]) -> "SparseRows":
         """Return these rows, with copied values."""
-        of_row, stored = self._stored_in(rows)
-        indptr = np.searchsorted(of_row, np.arange(len(rows) + 1))
+        row_indices, stored = self._stored_in(rows)
+        indptr = np.searchsorted(row_indices, np.arange(len(rows) + 1))
         shape = (len(rows), self.shape[1])
         return SparseRows(self.values[stored], self.indices[stored], indptr, shape)
 
@@ -139,9 +139,9 @@ class SparseRows:
         """Return, for all values of some rows, which row they are in and where they are stored."""
         starts = self.indptr[rows].astype(np.int64)
         lengths = self.indptr[rows + 1] - starts
-        of_row = np.repeat(np.arange(len(rows)), lengths)
+        row_indices = np.repeat(np.arange(len(rows)), lengths)
         before = np.cumsum(lengths) - lengths
-        return of_row, np.arange(len(of_row)) + (starts - before)[of_row]
+        return row_indices, np.arange(len(row_indices)) + (starts - before)[row_indices]
 
 
 def steps_between_penalties(X: SparseRows, batch_size: int) -> int:
@@ -203,8 +203,8 @@ def _shape_of(name: str, value: object) -> tuple[int, int]:
     shape = getattr(value, "shape", None)
     if not isinstance(shape, tuple) or len(shape) != 2:
         raise ValueError(f"{name}: expected two dimensions, got shape {shape}")
-    of_axes = [validation.as_integer(f"{name}: its shape", size, 0) for size in shape]
-    return of_axes[0], of_axes[1]
+    sizes = [validation.as_integer(f"{name}: its shape", size, 0) for size in shape]
+    return sizes[0], sizes[1]
 
 
 def _check_indptr(name: str, indptr: IndexArray, n_rows: int, n_stored: int) -> None:

@@ -1,12 +1,14 @@
-"""Labels of any kind, as the classes they name and as indices into them."""
+"""Labels of any kind: their classes, and their indices into the classes."""
 
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-# Integer labels are counted if their range is at most this many times their number.
-_SPARSEST = 4
+from . import validation
+
+# Integer labels are counted, not sorted, if their range is at most this many times their number.
+_MAX_RANGE_PER_LABEL = 4
 _ACCEPTED = "integers, strings, booleans or datetime64"
 _MIXTURE = "expected labels of one type, all numbers or all strings, got a mixture"
 
@@ -23,7 +25,7 @@ def find_classes(y: ArrayLike, name: str = "y") -> NDArray[Any]:
 
 
 def classes_of(labels: NDArray[Any], name: str = "y") -> NDArray[Any]:
-    """Return the different ones of labels that have been checked, sorted; see `find_classes`."""
+    """Return the different labels among checked ones, sorted; see `find_classes`."""
     if not labels.size:
         raise ValueError(f"{name}: expected at least one label, got none")
     places = _places(labels, labels)
@@ -74,12 +76,12 @@ def encode(y: ArrayLike, classes: NDArray[Any], name: str = "y") -> NDArray[np.i
 
 
 def indices_of(labels: NDArray[Any], classes: NDArray[Any], name: str = "y") -> NDArray[np.int64]:
-    """Return the same for labels that have been checked; see `encode`."""
+    """Return the index into the sorted `classes` of every checked label; see `encode`."""
     indices = positions_of(labels, classes, name)
     if labels.size and indices.min() < 0:
-        stranger = labels[int(np.argmin(indices))]
+        [unknown] = listed(labels[[int(np.argmin(indices))]])
         raise ValueError(
-            f"{name}: the label {stranger!r} is not among the classes {listed(classes)}"
+            f"{name}: the label {validation.shown(unknown)} is not among the classes {listed(classes)}"
         )
     return indices
 
@@ -106,7 +108,7 @@ def check_type(labels: NDArray[Any], classes: NDArray[Any], name: str = "y") -> 
 
 
 def listed(labels: NDArray[Any]) -> list[Any]:
-    """Return labels as Python's values, to print or write: dates as text in ISO 8601."""
+    """Return labels as Python values, for messages and files; dates as text in ISO 8601."""
     values = np.datetime_as_string(labels) if labels.dtype.kind == "M" else labels
     found: list[Any] = values.tolist()
     return found
@@ -196,7 +198,7 @@ def _places(labels: NDArray[Any], among: NDArray[Any]) -> NDArray[np.int64] | No
         if array.dtype.kind not in "iu" or array.dtype == np.uint64 or not array.size:
             return None
     low, high = int(among.min()), int(among.max())
-    if high - low > _SPARSEST * len(labels) or labels.min() < low or labels.max() > high:
+    if high - low > _MAX_RANGE_PER_LABEL * len(labels) or labels.min() < low or labels.max() > high:
         return None
     return labels.astype(np.int64) - low
 
@@ -246,7 +248,7 @@ def as_labels(y: ArrayLike, name: str) -> NDArray[Any]:
     elif kind == "M" and np.isnat(labels).any():
         raise ValueError(f"{name}: expected class labels; NaT is missing, not a label")
     elif kind == "O" or hasattr(labels.dtype, "na_object"):
-        return _of_one_type(labels, name)
+        return _with_one_type(labels, name)
     return labels
 
 
@@ -273,7 +275,7 @@ def _check_list(given: list[Any] | tuple[Any, ...], labels: NDArray[Any], name: 
                 )
 
 
-def _of_one_type(labels: NDArray[Any], name: str) -> NDArray[Any]:
+def _with_one_type(labels: NDArray[Any], name: str) -> NDArray[Any]:
     """Return strings as they are, booleans as bool and integers as int64."""
     objects = labels.tolist()
     if all(isinstance(label, str) for label in objects):
@@ -281,7 +283,7 @@ def _of_one_type(labels: NDArray[Any], name: str) -> NDArray[Any]:
     for label in objects:
         is_number = isinstance(label, int | np.integer | np.bool_)
         if not (isinstance(label, str) or is_number) or isinstance(label, np.timedelta64):
-            raise TypeError(f"{name}: expected {_ACCEPTED}, got {label!r}")
+            raise TypeError(f"{name}: expected {_ACCEPTED}, got {validation.shown(label)}")
     if any(isinstance(label, str) for label in objects):
         raise TypeError(f"{name}: {_MIXTURE}")
     if all(isinstance(label, bool | np.bool_) for label in objects):
@@ -290,4 +292,6 @@ def _of_one_type(labels: NDArray[Any], name: str) -> NDArray[Any]:
         return np.array([int(label) for label in objects], np.int64)
     except OverflowError:
         bad = next(label for label in objects if not -(1 << 63) <= int(label) < 1 << 63)
-        raise ValueError(f"{name}: expected integers within int64, got {bad!r}") from None
+        raise ValueError(
+            f"{name}: expected integers within int64, got {validation.shown(bad)}"
+        ) from None

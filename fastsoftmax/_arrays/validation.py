@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 FloatArray = NDArray[Any]
 
-# Numbers checked per block.
+# Numbers that are checked together.
 _ELEMENTS_PER_BLOCK = 1 << 18
 
 
@@ -91,8 +91,8 @@ def as_native(array: NDArray[Any], dtype: np.dtype[Any]) -> FloatArray:
 def reads_as(X: NDArray[Any], dtype: np.dtype[Any]) -> bool:
     """Return whether backends read the rows of `X` in place when computing in `dtype`; see `Data`."""
     exact = X.dtype in (dtype, np.uint8, np.float16, np.float32)
-    one_after_another = X.strides[1] == X.itemsize or X.shape[1] == 1
-    return exact and X.flags.aligned and one_after_another
+    is_row_contiguous = X.strides[1] == X.itemsize or X.shape[1] == 1
+    return exact and X.flags.aligned and is_row_contiguous
 
 
 def as_targets(
@@ -184,10 +184,10 @@ def scaled_weights(weights: NDArray[np.float64]) -> tuple[NDArray[np.float64], i
 
 
 def blocks_of_rows(array: NDArray[Any]) -> Iterator[tuple[int, NDArray[Any]]]:
-    """Yield the first row and the rows of blocks that are small enough to keep temporaries small."""
-    at_once = max(1, _ELEMENTS_PER_BLOCK * len(array) // max(array.size, 1))
-    for first in range(0, len(array), at_once):
-        yield first, array[first : first + at_once]
+    """Yield the first row and the rows of each block, small enough to keep temporaries small."""
+    rows_per_block = max(1, _ELEMENTS_PER_BLOCK * len(array) // max(array.size, 1))
+    for first in range(0, len(array), rows_per_block):
+        yield first, array[first : first + rows_per_block]
 
 
 def check_finite(name: str, values: FloatArray) -> None:
@@ -208,36 +208,44 @@ def why_row_is_invalid(row: int, x: NDArray[Any], dtype: np.dtype[Any]) -> str:
     return f"X: the scores X @ W of row {row} overflow {dtype}; scale X or W down"
 
 
+def shown(value: object) -> str:
+    """Return the repr of a value for a message; of a NumPy scalar that of the Python value."""
+    is_scalar = isinstance(value, np.generic) and not isinstance(value, np.timedelta64)
+    return repr(value.item() if is_scalar else value)  # type: ignore[attr-defined]
+
+
 def as_non_negative(name: str, value: object) -> float:
     """Return `value` as a finite float that is not negative."""
     number = as_real(name, value)
     if not 0 <= number < np.inf:
-        raise ValueError(f"{name}: expected a finite number, 0 or more, got {value!r}")
+        raise ValueError(f"{name}: expected a finite number, 0 or more, got {shown(value)}")
     return number
 
 
 def as_real(name: str, value: object) -> float:
     """Return a real number as a float."""
-    if not isinstance(value, int | float | np.integer | np.floating) or _is_no_number(value):
-        raise TypeError(f"{name}: expected a real number, got {value!r}")
+    if not isinstance(value, int | float | np.integer | np.floating) or _is_bool_or_timedelta(
+        value
+    ):
+        raise TypeError(f"{name}: expected a real number, got {shown(value)}")
     try:
         return float(value)
     except OverflowError:
         raise ValueError(f"{name}: expected a number within the range of float64") from None
 
 
-def _is_no_number(value: object) -> bool:
-    """Return whether it is a boolean, an int to Python, or a span of time, an integer to NumPy."""
+def _is_bool_or_timedelta(value: object) -> bool:
+    """Return whether it is a boolean, which Python counts as an int, or a timedelta64, as NumPy does."""
     return isinstance(value, bool | np.timedelta64)
 
 
 def as_integer(name: str, value: object, minimum: int, accepted: str = "") -> int:
     """Return `value` as an int of at least `minimum`."""
     accepted = accepted or f"an integer of at least {minimum}"
-    if not isinstance(value, int | np.integer) or _is_no_number(value):
-        raise TypeError(f"{name}: expected {accepted}, got {value!r}")
+    if not isinstance(value, int | np.integer) or _is_bool_or_timedelta(value):
+        raise TypeError(f"{name}: expected {accepted}, got {shown(value)}")
     if value < minimum:
-        raise ValueError(f"{name}: expected {accepted}, got {value!r}")
+        raise ValueError(f"{name}: expected {accepted}, got {shown(value)}")
     return int(value)
 
 

@@ -1,4 +1,4 @@
-"""Four ways to compute the same thing: naive, numba, vectorized, compiled."""
+"""The backends naive, numba, vectorized and compiled: four implementations of one protocol."""
 
 from .floating_point import in_default_float_state
 from .protocol import Backend, Data, FastPaths, Rule, State, TargetWeights

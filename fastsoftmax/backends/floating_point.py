@@ -1,8 +1,8 @@
-"""The floating-point state of a public call: to nearest, subnormal numbers kept, no traps.
+"""The floating-point state of a public call: round to nearest, keep subnormal numbers, no traps.
 
-Compiled kernels see to it themselves. What Python and NumPy compute around them, and what the other
-backends do, would follow what the caller's thread is set to (by `torch.set_flush_denormal`, by a library
-compiled with -ffast-math), and so would the bits.
+Compiled kernels set this state themselves. Python, NumPy and the other backends compute in the state of the
+caller's thread, which `torch.set_flush_denormal` or a library compiled with -ffast-math may have changed:
+without this module the bits of a result would depend on it.
 """
 
 from collections.abc import Callable
@@ -15,9 +15,9 @@ R = TypeVar("R")
 
 
 def in_default_float_state(function: Callable[P, R]) -> Callable[P, R]:
-    """Decorate a function so that it computes in the default state, and leaves the caller's as it was.
+    """Decorate a function so that it computes in the default state, and restores the caller's.
 
-    Without the compiled backend there is nothing to set it with, and the call has the caller's state.
+    Only the compiled backend can set the state; without it the function computes in the caller's.
     """
 
     @wraps(function)

@@ -1,7 +1,7 @@
-"""What `os.fork` must not leave behind in a child: locks that nobody holds, and Numba's threads.
+"""Keep `os.fork` from leaving locked locks, and the traces of Numba's threads, in a child.
 
-Of all threads only the one that forks exists in the child, and what the others held stays locked there. So
-a fork waits until no other holds `lock` or one of Numba's: at the most for the end of a call.
+Only the thread that forks exists in the child, where the locks that other threads held stay locked. So a
+fork waits until no other thread holds `lock` or one of Numba's locks, at most until the end of a call.
 """
 
 import os
@@ -9,12 +9,12 @@ import sys
 from threading import RLock
 from typing import Any
 
-# Held while a backend is imported, and while Numba compiles or runs its threads for us. It can be taken
-# again by the thread that has it, which may be the one that forks.
+# Held while a backend is imported, and while Numba compiles or runs its threads for this package. It is
+# reentrant: the thread that holds it may be the one that forks.
 lock = RLock()
 
-# Those of Numba that a thread may wait for in a child, in the order in which Numba takes them.
-_LOCKS_OF_NUMBA = (
+# Numba's locks that a thread of the child may wait for, in the order in which Numba acquires them.
+_NUMBA_LOCKS = (
     ("numba.core.compiler_lock", "global_compiler_lock"),
     ("numba.np.ufunc.parallel", "_backend_init_thread_lock"),
 )
@@ -23,7 +23,7 @@ _has_lost_threads = False
 
 
 def check_threads() -> None:
-    """Raise where Numba's threads were those of the parent, and their library cannot begin again."""
+    """Raise if Numba's threads ran in the parent, and their library cannot restart them in this process."""
     if _has_lost_threads:
         raise RuntimeError(
             "backend: 'numba' runs on GNU OpenMP here, which cannot go on in a process that was forked "
@@ -34,7 +34,7 @@ def check_threads() -> None:
 
 def _before() -> None:
     lock.acquire()
-    for module, name in _LOCKS_OF_NUMBA:
+    for module, name in _NUMBA_LOCKS:
         found = getattr(sys.modules.get(module), name, None)
         if found is not None:
             found.acquire()
@@ -55,9 +55,9 @@ def _in_child() -> None:
         return
     try:
         _has_lost_threads = sys.modules["numba"].threading_layer() == "omp"
-    except ValueError:  # none has begun
+    except ValueError:  # Numba has started no threads
         return
 
 
-if hasattr(os, "register_at_fork"):  # where there are forks
+if hasattr(os, "register_at_fork"):  # absent on Windows
     os.register_at_fork(before=_before, after_in_parent=_in_parent, after_in_child=_in_child)

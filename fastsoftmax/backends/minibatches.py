@@ -1,6 +1,6 @@
-"""The epoch of minibatch SGD in Python, over a backend's `linear_cross_entropy`, and moments of columns.
+"""An epoch of minibatch SGD in Python over a backend's `linear_cross_entropy`, and column moments.
 
-The naive, numba and vectorized backends share them; the compiled backend has its own, each in one call.
+The naive, numba and vectorized backends share this code; the compiled backend has its own.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -13,12 +13,12 @@ from .._arrays.csr import SparseRows, steps_between_penalties
 from . import penalties, recorder
 from .protocol import Data, FloatArray, LabelArray, Rule, State, TargetWeights
 
-# Numbers that are converted at once.
+# Numbers that are converted together.
 _ELEMENTS_PER_BLOCK = 1 << 16
 
 
 class LinearCrossEntropy(Protocol):
-    """`Backend.linear_cross_entropy`."""
+    """The signature of `Backend.linear_cross_entropy`."""
 
     def __call__(
         self,
@@ -46,13 +46,13 @@ def sgd_epoch(
     rates: NDArray[np.float64],
     n_threads: int,
 ) -> NDArray[np.float64]:
-    """`Backend.sgd_epoch`, minibatch by minibatch."""
+    """Implement `Backend.sgd_epoch`, one minibatch after another."""
     objectives = np.empty(len(rates))
     current, done = state, 0
-    # Sparse rows become dense ones, a minibatch at a time.
-    between = 1
+    # Sparse rows are made dense, one minibatch at a time.
+    penalty_interval = 1
     if isinstance(data.X, SparseRows):
-        between = steps_between_penalties(data.X, batch_size)
+        penalty_interval = steps_between_penalties(data.X, batch_size)
     penalty = 0.0
     dcoef = np.empty_like(state.coef)
     dintercept = None if state.intercept is None else np.empty_like(state.intercept)
@@ -77,9 +77,9 @@ def sgd_epoch(
             n_threads,
             weights_of_rows(data, rows),
         )
-        # What overflows shows in the objective or in the weights, which the caller looks at.
+        # Overflow shows in the objective or in the weights, which the caller checks.
         with np.errstate(over="ignore", invalid="ignore"):
-            if done % between == 0:
+            if done % penalty_interval == 0:
                 penalty = penalties.value(current.coef, rule.l2, rule.l1)
             return (float(losses.mean()) + penalty if invalid < 0 else np.nan), None
 
@@ -95,7 +95,7 @@ def sgd_epoch(
         for i, rate in enumerate(rates.tolist())
     )
     try:
-        # One assignment for each step: a signal between two bytecodes finds the old state or the new one.
+        # A single assignment per step: a signal between two bytecodes finds the old state or the new one.
         for objectives[done], current in descend(state, minibatches, gradient_of, step):  # noqa: B007
             done += 1
     finally:
@@ -115,9 +115,10 @@ def descend(
     gradient_of: Callable[[Weights, NDArray[np.int64]], tuple[float, Gradient]],
     step: Callable[[Weights, Gradient, float], Weights],
 ) -> Iterator[tuple[float, Weights]]:
-    """Yield the objective of each minibatch before its step, and the weights after it: SGD in Python.
+    """Run SGD; yield the objective of each minibatch before its step, and the weights after the step.
 
-    `minibatches` are rows and rates. An objective that is not finite is the last one, without a step.
+    A minibatch is its rows and a learning rate. After an objective that is not finite, no step is taken and
+    the iteration ends.
     """
     for rows, rate in minibatches:
         objective, gradient = gradient_of(weights, rows)
@@ -131,14 +132,14 @@ def descend(
 def read_rows(data: Data, rows: NDArray[np.int64] | slice, dtype: np.dtype[Any]) -> FloatArray:
     """Return the rows of a minibatch, converted and standardised."""
     X = data.X[rows].astype(dtype, copy=False)
-    with np.errstate(over="ignore", invalid="ignore"):  # shows in the loss
+    with np.errstate(over="ignore", invalid="ignore"):  # overflow shows in the loss
         if data.mean is not None:
             X = X - data.mean
         return X if data.inverse_scale is None else X * data.inverse_scale
 
 
 def weights_of_rows(data: Data, rows: NDArray[np.int64] | slice) -> TargetWeights | None:
-    """Return the weights of a minibatch."""
+    """Return the target weights of a minibatch."""
     weights = data.weights
     if weights is None or weights.rows is None:
         return weights
@@ -152,7 +153,7 @@ def linear_scores(
     logits: FloatArray,
     n_threads: int,
 ) -> None:
-    """`Backend.linear_scores`, by blocks of rows."""
+    """Implement `Backend.linear_scores`, one block of rows after another."""
     with np.errstate(over="ignore", invalid="ignore"):
         if isinstance(X, SparseRows):
             logits[:] = X.product(coef.T)
@@ -171,11 +172,11 @@ def column_moments(
     squares: NDArray[np.float64],
     n_threads: int,
 ) -> None:
-    """`Backend.column_moments`, by blocks of rows."""
+    """Implement `Backend.column_moments`, one block of rows after another."""
     n_rows = max(1, _ELEMENTS_PER_BLOCK // X.shape[1])
     sums[:] = squares[:] = 0
     for start in range(0, len(X), n_rows):
-        with np.errstate(over="ignore", invalid="ignore"):  # shows in the sums
+        with np.errstate(over="ignore", invalid="ignore"):  # overflow shows in the sums
             x = X[start : start + n_rows] - origin
             sums += x.sum(axis=0)
             squares += (x * x).sum(axis=0)
@@ -188,12 +189,12 @@ def stepped(
     l1 = rule.l1 if rule.subgradient else 0.0
     if rule.l2 or l1:
         dcoef = dcoef + penalties.gradient(state.coef, rule.l2, l1)
-    coef, coef_velocity = _moved(state.coef, state.coef_velocity, dcoef, rule, rate)
+    coef, coef_velocity = _apply_step(state.coef, state.coef_velocity, dcoef, rule, rate)
     if rule.l1 and not rule.subgradient:
         coef = penalties.soft_threshold(coef, rate * rule.l1)
     intercept, intercept_velocity = state.intercept, state.intercept_velocity
     if intercept is not None and dintercept is not None:
-        intercept, intercept_velocity = _moved(
+        intercept, intercept_velocity = _apply_step(
             intercept, intercept_velocity, dintercept, rule, rate
         )
     coef_sum, intercept_sum = state.coef_sum, state.intercept_sum
@@ -204,7 +205,7 @@ def stepped(
     return State(coef, intercept, coef_velocity, intercept_velocity, coef_sum, intercept_sum)
 
 
-def _moved(
+def _apply_step(
     parameter: FloatArray,
     velocity: FloatArray | None,
     gradient: FloatArray,

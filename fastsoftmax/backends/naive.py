@@ -1,7 +1,7 @@
 """Plain Python loops, one sample at a time, as the formulas read on paper.
 
 Python's floats are float64: whatever the dtype of the arrays, everything between reading an input
-and storing a result is computed in float64. That makes this backend the reference of the others.
+and storing a result is computed in float64. That makes this backend the reference for the others.
 """
 
 from collections.abc import Sequence
@@ -20,14 +20,14 @@ linear_scores = minibatches.linear_scores
 
 
 def _overflow_to_infinity() -> np.errstate:
-    """Let rounding to float32 give infinity beyond its range, as the arithmetic of float32 does."""
+    """Round to infinity beyond the range of float32, without a warning, as float32 arithmetic does."""
     return np.errstate(over="ignore")
 
 
 def _maximum_and_total(z: Sequence[float]) -> tuple[float, float]:
-    """M = max(z) and sum(exp(z - m)), whose largest term is 1: nothing overflows.
+    """Return m = max(z) and sum(exp(z - m)), whose largest term is 1: nothing overflows.
 
-    The sum is NaN where z has no softmax: with a NaN or +inf in it, or nothing but -inf.
+    The sum is NaN if z has no softmax: it contains a NaN or +inf, or nothing but -inf.
     """
     largest = max(z)
     return largest, sum(exp(score - largest) for score in z)
@@ -66,20 +66,20 @@ def logsumexp(logits: FloatArray, out: FloatArray, n_threads: int) -> None:
 def _loss_and_gradient(
     z: Sequence[float], target: int | list[float], scale: float
 ) -> tuple[float, list[float]] | None:
-    """Return the loss of one row and its gradient in the row's logits, or None without a softmax."""
+    """Return the loss of one row and its gradient in the logits; None if the row has no softmax."""
     largest, total = _maximum_and_total(z)
     if isnan(total):
         return None
     terms = [exp(score - largest) for score in z]
     p = [term / total for term in terms]
     if isinstance(target, list):
-        # t * log(p) is 0 where t is 0, also where p is 0 and its logarithm -inf
+        # t * log(p) is 0 if t is 0, even if p is 0 and its logarithm -inf
         loss = sum(
             t * ((largest - score) + log(total)) for t, score in zip(target, z, strict=True) if t
         )
         mass = sum(target)
         gradient = [scale * (mass * p_k - t) for p_k, t in zip(p, target, strict=True)]
-        # The largest logit's p may round to 1: there, from what the other classes have.
+        # The p of the largest logit may round to 1: its gradient is the sum over the other classes.
         m = z.index(largest)
         others, rest = sum(terms[:m] + terms[m + 1 :]), sum(target[:m] + target[m + 1 :])
         if terms[m] > others:
@@ -141,7 +141,7 @@ def linear_cross_entropy(
                 score += x[j] * column[j]
             logits.append(score)
         if isinstance(target, list) and not any(target):
-            logits = [0.0] * n_classes  # not looked at
+            logits = [0.0] * n_classes  # of weight 0: its logits are ignored
         row = _loss_and_gradient(logits, target, scale)
         if row is None:
             return i

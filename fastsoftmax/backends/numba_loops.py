@@ -1,9 +1,9 @@
 """The per-sample loops of the naive backend, compiled by Numba, with the samples spread over threads.
 
-The gradient of W is a sum over samples. To spread the samples there, threads would need a copy of it
-each, and the order of the sum would follow their number. So the second loop runs over classes: each
-thread owns whole columns of W and goes through all samples in order. The bits are the same for any
-number of threads.
+The gradient of W is a sum over samples. If samples were spread over threads there too, each thread would
+need a copy of the gradient, and the order of the sum would depend on the number of threads. So the second
+loop runs over classes: each thread owns whole columns of W and visits all samples in order. The bits are
+the same for any number of threads.
 """
 
 from collections.abc import Callable, Iterator
@@ -37,13 +37,13 @@ def _jit(**options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     return compile_lazily
 
 
-# Multiplications, or exponentials, below which a parallel loop takes one thread: to start more takes
-# longer, and on a busy machine very much longer, than the work.
+# Multiplications, or exponentials, below which a parallel loop uses one thread: to start more takes longer
+# than the work, and much longer on a busy machine.
 _MIN_WORK = 200_000
 
 
-# Numba's workqueue threading layer, the one that is always there, aborts the process when two Python
-# threads enter parallel code at once.
+# Numba's workqueue threading layer, which is always available, aborts the process if two Python threads
+# enter parallel code at the same time.
 @contextmanager
 def _threads(n_threads: int, work: int) -> Iterator[None]:
     with forking.lock:
@@ -58,7 +58,7 @@ def _threads(n_threads: int, work: int) -> Iterator[None]:
 
 @_jit()
 def _maximum_and_total(z):  # type: ignore[no-untyped-def]
-    """M = max(z) and sum(exp(z - m)) in float64; the sum is NaN where z has no softmax."""
+    """Return m = max(z) and sum(exp(z - m)) in float64; the sum is NaN if z has no softmax."""
     largest = np.float64(z[0])
     for k in range(1, len(z)):
         largest = max(largest, np.float64(z[k]))
@@ -98,8 +98,8 @@ def _log_softmax_rows(logits, totals, out):  # type: ignore[no-untyped-def]
 
 
 @_jit(parallel=True)
-def _label_rows(logits, targets, scale, totals, losses, dlogits):  # type: ignore[no-untyped-def]
-    """dlogits[i, k] = scale * (p[k] - (k == target))."""
+def _label_loss_rows(logits, targets, scale, totals, losses, dlogits):  # type: ignore[no-untyped-def]
+    """Compute losses and dlogits[i, k] = scale * (p[k] - (k == target))."""
     for i in prange(len(logits)):
         target = targets[i]
         largest, totals[i] = _maximum_and_total(logits[i])
@@ -110,14 +110,14 @@ def _label_rows(logits, targets, scale, totals, losses, dlogits):  # type: ignor
 
 
 @_jit(parallel=True)
-def _soft_rows(logits, targets, scale, totals, losses, dlogits):  # type: ignore[no-untyped-def]
-    """dlogits[i, k] = scale * (sum(t) * p[k] - t[k]); `dlogits` may be `logits`."""
+def _soft_loss_rows(logits, targets, scale, totals, losses, dlogits):  # type: ignore[no-untyped-def]
+    """Compute losses and dlogits[i, k] = scale * (sum(t) * p[k] - t[k]); `dlogits` may be `logits`."""
     for i in prange(len(logits)):
         largest, totals[i] = _maximum_and_total(logits[i])
         log_total = log(totals[i])
         mass = 0.0
         loss = 0.0
-        # Without the first of the largest logits, whose p may round to 1
+        # The p of the largest logit may round to 1: its gradient is the sum over the other classes.
         place = -1
         others = 0.0
         rest = 0.0
@@ -129,13 +129,13 @@ def _soft_rows(logits, targets, scale, totals, losses, dlogits):  # type: ignore
             else:
                 rest += t
                 others += exp(np.float64(logits[i, k]) - largest)
-            if t > 0:  # t * log(p) is 0 where t is 0, also where p is 0 and its logarithm -inf
+            if t > 0:  # t * log(p) is 0 if t is 0, even if p is 0 and its logarithm -inf
                 loss += t * ((largest - np.float64(logits[i, k])) + log_total)
         losses[i] = loss
         for k in range(logits.shape[1]):
             p = exp(np.float64(logits[i, k]) - largest) / totals[i]
             dlogits[i, k] = scale * (mass * p - np.float64(targets[i, k]))
-        if others < 1:  # the largest term
+        if others < 1:  # 1 is the term of the largest logit
             dlogits[i, place] = scale * (rest - mass * (others / totals[i]))
 
 
@@ -219,7 +219,7 @@ def softmax_cross_entropy(
     if weights is not None:
         logits, targets = weighted(logits, targets, weights)
     totals = np.empty(len(logits))
-    rows = _label_rows if targets.ndim == 1 else _soft_rows
+    rows = _label_loss_rows if targets.ndim == 1 else _soft_loss_rows
     out = np.empty_like(logits) if dlogits is None else dlogits
     with _threads(n_threads, logits.size):
         rows(logits, targets, scale, totals, losses, out)
@@ -240,7 +240,7 @@ def linear_cross_entropy(
     weights: TargetWeights | None = None,
 ) -> int:
     begun = recorder.begin()
-    X = np.ascontiguousarray(X)  # one layout: Numba compiles again for each
+    X = np.ascontiguousarray(X)  # one layout: Numba would compile for each
     coef = np.ascontiguousarray(W.T)
     offsets = np.zeros(len(coef), X.dtype) if intercept is None else intercept
     logits = np.empty((len(X), len(coef)), X.dtype)

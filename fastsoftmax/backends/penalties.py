@@ -19,7 +19,7 @@ def value(W: FloatArray, l2: float, l1: float) -> float:
 
 
 def gradient(W: FloatArray, l2: float, l1: float) -> FloatArray:
-    """Return 2 * l2 * W + l1 * sign(W): the subgradient that is 0 where W is 0."""
+    """Return 2 * l2 * W + l1 * sign(W), the subgradient that is 0 where W is 0."""
     result: FloatArray = W * W.dtype.type(2.0 * l2)
     if l1:
         result += np.sign(W) * W.dtype.type(l1)

@@ -1,10 +1,10 @@
-"""What a backend is: the functions that every one of them provides, with the same arguments.
+"""The backend protocol: functions that every backend provides, with the same arguments.
 
-Inputs arrive validated (`fastsoftmax.loss` and `fastsoftmax.training.epoch` see to that): native float32 or
-float64, aligned, rows contiguous. Outputs are preallocated and overwritten, never read.
+Inputs arrive validated by `fastsoftmax.loss` and `fastsoftmax.training.epoch`: native float32 or float64,
+aligned, rows contiguous. Outputs are preallocated and overwritten, never read.
 
-Every function over rows of logits returns the index of the first row that has no softmax (a NaN or
-+inf in it, or nothing but -inf), or -1; what it wrote into that row and the later ones has no meaning.
+Every function over rows of logits returns the index of the first row that has no softmax (it contains a NaN
+or +inf, or nothing but -inf), or -1. The output of that row and of later ones is undefined.
 """
 
 from typing import Any, NamedTuple, Protocol
@@ -14,20 +14,19 @@ from numpy.typing import NDArray
 
 from .._arrays.csr import SparseRows
 
-# One alias for "an array of the compute dtype": float32 and float64 are decided at run time.
+# An array of the compute dtype, float32 or float64, which is known at run time only.
 FloatArray = NDArray[Any]
 LabelArray = NDArray[np.int64]
 
 
 class TargetWeights(NamedTuple):
-    """What the targets of rows count.
+    """Weights of rows and classes, and label smoothing.
 
-    With t a row of targets, c classes and e the smoothing::
+    With t a row of targets (for a label, its one-hot row), c classes and e the smoothing, the loss uses::
 
         u_k = row * class_k * ((1 - e) * t_k + e / c)
 
-    takes the place of t, a label counting as its one-hot row. A row all of whose targets count nothing
-    is not looked at: its loss and its gradient are 0 whatever its logits are.
+    in place of t. If all u_k of a row are 0, its loss and its gradient are 0, whatever its logits are.
     """
 
     rows: NDArray[np.float64] | None = None  # (n,)
@@ -36,12 +35,12 @@ class TargetWeights(NamedTuple):
 
 
 class Data(NamedTuple):
-    """The training data of an epoch, read where they lie.
+    """The training data of an epoch, read in place.
 
-    A dense `X` is of the compute dtype or of one that it holds exactly: uint8, float16, and float32 for
-    float64. A row's elements are contiguous, rows may be strided. Where `mean` or `inverse_scale` are
-    given, (x - mean) * inverse_scale stands for x, in the compute dtype, each operation rounded once.
-    Of `SparseRows`, which are of the compute dtype, there is no mean.
+    A dense `X` has the compute dtype or one that the compute dtype represents exactly: uint8, float16, and
+    float32 for float64. The elements of a row are contiguous, rows may be strided. If `mean` or
+    `inverse_scale` are given, x is replaced by (x - mean) * inverse_scale, computed in the compute dtype,
+    each operation rounded once. `SparseRows` have the compute dtype and no mean.
     """
 
     X: NDArray[Any] | SparseRows  # (n_samples, n_features)
@@ -50,7 +49,7 @@ class Data(NamedTuple):
     )  # int64 labels (n_samples,) or probabilities (n_samples, n_classes)
     mean: FloatArray | None = None  # (n_features,), of the compute dtype
     inverse_scale: FloatArray | None = None  # (n_features,)
-    # Of rows (n_samples,), none of which is 0 in the order, and smoothing; `classes` is None.
+    # `rows` (n_samples,) and `smoothing`; `classes` is None. No row of the order has the weight 0.
     weights: TargetWeights | None = None
 
 
@@ -64,8 +63,8 @@ class Rule(NamedTuple):
         w <- w + v                  (nesterov: w + m * v - r * g)
         w <- sign(w) * max(|w| - r * l1, 0)          (not with subgradient)
 
-    The intercept takes part without `l2` and `l1`. A step with `subgradient` is not continuous in the
-    weights: where one is 0 up to rounding, two backends may end `2 * r * l1` apart, and both are right.
+    For the intercept, `l2` and `l1` are 0. A step with `subgradient` is not continuous in the weights: if a
+    weight is 0 up to rounding, the results of two backends may differ by `2 * r * l1`; both are correct.
     """
 
     l2: float
@@ -76,13 +75,13 @@ class Rule(NamedTuple):
 
 
 class State(NamedTuple):
-    """What an epoch changes, in place: after a whole step each time, never in the middle of one."""
+    """The state that an epoch changes in place: after each whole step, never in the middle of one."""
 
     coef: FloatArray  # (n_classes, n_features), C order
     intercept: FloatArray | None  # (n_classes,)
     coef_velocity: FloatArray | None  # like coef; None without momentum
     intercept_velocity: FloatArray | None
-    # To these the weights after each step are added; None where they are not averaged.
+    # The sums of the weights after each step; None if weights are not averaged.
     coef_sum: FloatArray | None = None
     intercept_sum: FloatArray | None = None
 
@@ -94,13 +93,16 @@ class Backend(Protocol):
     def name(self) -> str: ...
 
     def softmax(self, logits: FloatArray, out: FloatArray, n_threads: int) -> int:
-        """out[i] = exp(logits[i] - logsumexp(logits[i]))."""
+        """Compute out[i] = exp(logits[i] - logsumexp(logits[i]))."""
 
     def log_softmax(self, logits: FloatArray, out: FloatArray, n_threads: int) -> int:
-        """out[i] = logits[i] - logsumexp(logits[i])."""
+        """Compute out[i] = logits[i] - logsumexp(logits[i])."""
 
     def logsumexp(self, logits: FloatArray, out: FloatArray, n_threads: int) -> None:
-        """log(sum(exp(logits[i]))): -inf for a row of only -inf, NaN with a NaN, +inf with a +inf."""
+        """Compute out[i] = log(sum(exp(logits[i]))).
+
+        It is -inf for a row of only -inf, NaN for one with a NaN, and else +inf for one with a +inf.
+        """
 
     def softmax_cross_entropy(
         self,
@@ -112,9 +114,9 @@ class Backend(Protocol):
         n_threads: int,
         weights: TargetWeights | None = None,
     ) -> int:
-        """losses[i] = -sum(t * log(p)), dlogits[i] = scale * (sum(t) * p - t); p = softmax(logits[i]).
+        """Compute losses[i] = -sum(t * log(p)) and dlogits[i] = scale * (sum(t) * p - t).
 
-        t are the targets, or what `weights` make of them. `dlogits` may be `logits` itself.
+        p is softmax(logits[i]), t the target of row i with `weights` applied. `dlogits` may be `logits`.
         """
 
     def linear_cross_entropy(
@@ -131,7 +133,7 @@ class Backend(Protocol):
         n_threads: int,
         weights: TargetWeights | None = None,
     ) -> int:
-        """Compute the same for logits = X @ W + intercept, with gradients in W, intercept and X.
+        """Compute the cross-entropy of logits = X @ W + intercept, and its gradients in W, intercept and X.
 
         `W` and `dW` (n_features, n_classes) may have any strides.
         """
@@ -144,14 +146,17 @@ class Backend(Protocol):
         logits: FloatArray,
         n_threads: int,
     ) -> None:
-        """logits[i] = coef @ X[i] + intercept, `X` as in `Data`; overflow and NaN show in the logits."""
+        """Compute logits[i] = coef @ X[i] + intercept, `X` as in `Data`.
+
+        Overflow and NaN show in the logits.
+        """
 
     def penalty(
         self, W: FloatArray, l2: float, l1: float, gradient: FloatArray | None, n_threads: int
     ) -> float:
-        """Return l2 * sum(w**2) + l1 * sum(|w|); gradient = 2 * l2 * w + l1 * sign(w).
+        """Return l2 * sum(w**2) + l1 * sum(|w|); compute gradient = 2 * l2 * w + l1 * sign(w).
 
-        Both are 1-D; `gradient` may be None.
+        `W` and `gradient` are 1-D; `gradient` may be None.
         """
 
     def column_moments(
@@ -162,9 +167,9 @@ class Backend(Protocol):
         squares: NDArray[np.float64],
         n_threads: int,
     ) -> None:
-        """Compute sums = sum of x, squares = sum of x**2, over the rows of x = X - origin, in float64.
+        """Compute sums = sum of x and squares = sum of x**2 over the rows of x = X - origin, in float64.
 
-        `X` as in `Data`, for float64.
+        `X` is as in `Data` for the compute dtype float64.
         """
 
     def sgd_epoch(
@@ -179,15 +184,15 @@ class Backend(Protocol):
     ) -> NDArray[np.float64]:
         """Take a step for each minibatch `order[s * batch_size : (s + 1) * batch_size]` at rate `rates[s]`.
 
-        Returns the objective of the steps before their updates: the mean loss of the minibatch, weighted
-        but divided by the number of its samples, plus the penalty. One that is not finite ends the epoch,
-        as the last one returned; where it is the loss that is not finite, the step is not taken. A
-        pending signal is raised after a whole step.
+        Returns the objective of each step before its update: the weighted sum of the minibatch's losses
+        divided by the number of its samples, plus the penalty. An objective that is not finite is the last
+        one and ends the epoch; if the loss itself is not finite, that step is not taken. A pending signal
+        is raised after a whole step.
 
-        Of `SparseRows` it takes no `l1` with `momentum` or `subgradient`. A pass over all weights would
-        take longer than such a step, so the penalty in its objective is that before the last step whose
-        number is a multiple of `steps_between_penalties`. The steps themselves apply every penalty, each
-        at its rate, and the momentum to every weight.
+        `SparseRows` do not support `l1` with `momentum` or `subgradient`. A pass over all weights takes
+        longer than a step on sparse rows, so the penalty in an objective is that before the last step whose
+        number is a multiple of `steps_between_penalties`. The steps themselves apply every penalty, each at
+        its rate, and the momentum to every weight.
         """
 
 
@@ -210,20 +215,20 @@ class FastPaths(Protocol):
         rates: NDArray[np.float64],
         n_threads: int,
     ) -> NDArray[np.float64]:
-        """`Backend.sgd_epoch` of several models over one reading of dense data.
+        """Run `Backend.sgd_epoch` of several models in one pass over dense data.
 
-        `state` has the classes of all models, one model after another. `l2s` and `l1s` (n_models,) take
-        the place of those in `rule`, and `rates` is (n_models, n_steps). Returns the objectives of the
-        steps, (n_models, n_steps); one that is not finite ends nothing.
+        `state` contains the classes of all models, one model after another. `l2s` and `l1s` (n_models,)
+        replace those in `rule`, and `rates` is (n_models, n_steps). Returns the objectives of the steps,
+        (n_models, n_steps); one that is not finite does not end the epoch.
         """
 
     def mean_cross_entropy(
         self, logits: object, labels: object, out: object, n_threads: object
     ) -> tuple[float, FloatArray, int] | None:
-        """Loss and gradient of `fastsoftmax.softmax_cross_entropy`, and the first invalid row or -1.
+        """Return loss and gradient of `fastsoftmax.softmax_cross_entropy`, and the first invalid row or -1.
 
-        The arguments are the caller's, unchecked. None where they are not the usual ones: C-contiguous
-        native logits (n, c) and int64 labels (n,) within range, `out` None or apart from them or
-        exactly the logits. Nothing has been written then, and the caller goes the general path.
-        The bits are those of the general path.
+        The arguments are the caller's, unchecked. It returns None, and has written nothing, unless they are
+        the usual ones: C-contiguous native logits (n, c) and int64 labels (n,) within range; `out` None,
+        the logits themselves, or without overlap with logits and labels. The caller then takes the general
+        path, whose bits are the same.
         """

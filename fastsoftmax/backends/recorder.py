@@ -1,7 +1,7 @@
-"""What a profile notes while it goes on: which phase took which time, and the epochs.
+"""The records of a running profile: the times of phases, and the epochs.
 
-The compiled backend has timers of its own within its kernels; here are those that Python sees. Where no
-profile goes on, a timer is the look at one variable.
+The compiled backend has its own timers within its kernels; these are the timers of the Python code. Without
+a running profile, a timer only reads one variable.
 """
 
 from threading import get_ident
@@ -11,7 +11,7 @@ from typing import NamedTuple
 # In the order of csrc/runtime/timers.h.
 CONVERT, SCORES, LOSS, UPDATE, WAIT = range(5)
 NAMES = ("gather and convert", "scores", "softmax and loss", "gradient and update", "waiting")
-# Where a backend does not come apart: scores, loss and gradient of one sample after another.
+# The phase of a backend that computes scores, loss and gradient sample by sample, not one after the other.
 TOGETHER = "scores to gradient"
 
 
@@ -26,16 +26,16 @@ class Epoch(NamedTuple):
     n_classes: int
     n_steps: int
     dtype: str  # of the computation
-    n_values: float  # numbers of X that are read: all, or those that a sparse X stores
-    bytes_of_value: int  # in X, and of a sparse one the index as well
-    is_converted: bool  # X to that dtype, or by a mean and a scale
+    n_values: float  # numbers of X that are read: all, or the stored ones of a sparse X
+    bytes_of_value: int  # of a number of X, including its index if X is sparse
+    is_converted: bool  # whether X is converted to that dtype, or standardised
     n_threads: int
-    is_last: bool  # of the blocks of one pass over the data
+    is_last: bool  # whether it is the last block of one pass over the data
     step_algorithm: str = ""  # of the compiled backend
 
 
 class Span(NamedTuple):
-    """A stretch of one phase on one thread."""
+    """An interval of one phase on one thread; times in nanoseconds of `perf_counter_ns`."""
 
     phase: str
     start: int
@@ -44,7 +44,7 @@ class Span(NamedTuple):
 
 
 class Recorder:
-    """The notes of one profile; lists grow by `append` alone, which threads may do at once."""
+    """The records of one profile. Lists grow by `append` alone, which is thread-safe."""
 
     def __init__(self) -> None:
         self.epochs: list[Epoch] = []
@@ -55,12 +55,12 @@ recorder: Recorder | None = None
 
 
 def begin() -> int:
-    """Return the time where a profile goes on, else 0."""
+    """Return the time if a profile is running, else 0."""
     return 0 if recorder is None else perf_counter_ns()
 
 
 def add(phase: str, start: int) -> int:
-    """Note what began at `start`, unless that is 0, and return the time."""
+    """Record a span that began at `start`, unless that is 0, and return the time."""
     current = recorder
     if not start or current is None:
         return 0

@@ -1,4 +1,4 @@
-"""The names of the backends, and the one way to get one."""
+"""The names of the backends, and access to them by name."""
 
 from importlib import import_module
 from types import MappingProxyType
@@ -8,8 +8,8 @@ from .._optional import cause_of, reason_of
 from . import forking
 from .protocol import Backend, FastPaths
 
-# In the order of preference of "auto", with what to do where the import fails; None where a package
-# of the backend's name is to be installed.
+# In the order of preference of "auto": the module, and the remedy if its import fails; None if the remedy
+# is to install the package of the backend's name.
 _MODULES = MappingProxyType(
     {
         "compiled": (
@@ -21,7 +21,7 @@ _MODULES = MappingProxyType(
         "naive": ("fastsoftmax.backends.naive", "reinstall fastsoftmax"),
     }
 )
-# numba is taken only where it is asked for: its first call compiles, for seconds.
+# "auto" never selects numba: its first call compiles, for seconds.
 _AUTO = tuple(name for name in _MODULES if name != "numba")
 
 NAMES = tuple(_MODULES)
@@ -61,19 +61,19 @@ def get_backend(name: str = "auto") -> Backend:
 
 
 def why_unavailable(name: str) -> str | None:
-    """Return why the backend `name` cannot be used and what to install, or None where it can.
+    """Return why the backend `name` cannot be used and what to install; None if it can be used.
 
     Raises
     ------
     ValueError
-        If FASTSOFTMAX_ISA or FASTSOFTMAX_STEP names what the compiled backend does not have.
+        If FASTSOFTMAX_ISA or FASTSOFTMAX_STEP has a value that the compiled backend does not know.
     """
     error = _import_error(name)
     return None if error is None else _why(name, error)
 
 
 def _import_error(name: str) -> Exception | None:
-    """Import a backend, and return what that has raised: a broken package raises anything."""
+    """Import a backend, and return the exception if that fails: a broken package may raise any."""
     if name in _loaded:
         return None
     try:
@@ -81,9 +81,7 @@ def _import_error(name: str) -> Exception | None:
             module = import_module(_MODULES[name][0])
         backend = cast(Backend, module)  # a test compares the signatures
     except Exception as error:
-        if name == "compiled" and isinstance(
-            error, ValueError
-        ):  # an environment variable: to be put right
+        if name == "compiled" and isinstance(error, ValueError):  # of an environment variable
             raise
         return error
     _keep(name, backend)
@@ -104,6 +102,6 @@ def _keep(name: str, backend: Backend) -> None:
 def fast_paths_of(name: object) -> FastPaths | None:
     """Return the backend of that name if it has fast paths and has been used before."""
     try:
-        return _fast_paths[name]  # type: ignore[index]  # a small call's time is short: no check before
+        return _fast_paths[name]  # type: ignore[index]  # no check first: it would slow down small calls
     except (KeyError, TypeError):
         return None

@@ -1,4 +1,4 @@
-"""Targets with their weights, as a matrix: for the backends that need not be the fastest."""
+"""Weighted targets as a matrix, for the backends that are not optimised for speed."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ def weighted_targets(
     n_classes: int,
     dtype: np.dtype[Any],
 ) -> FloatArray:
-    """Return what the weights make of the targets, (n, n_classes)."""
+    """Return the weighted and smoothed targets, (n, n_classes); see `TargetWeights`."""
     t = np.eye(n_classes)[targets] if targets.ndim == 1 else targets.astype(np.float64)
     t *= 1 - weights.smoothing
     t += weights.smoothing / n_classes
@@ -27,7 +27,7 @@ def weighted_targets(
 def weighted(
     logits: FloatArray, targets: LabelArray | FloatArray, weights: TargetWeights
 ) -> tuple[FloatArray, FloatArray]:
-    """Return `logits`, with zeros in rows that are not looked at, and `weighted_targets`."""
+    """Return `logits`, with zeros in rows whose weights are all 0, and `weighted_targets`."""
     t = weighted_targets(targets, weights, logits.shape[1], logits.dtype)
     counts = np.asarray(t.any(axis=1))
     if not counts.all():

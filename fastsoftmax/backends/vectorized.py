@@ -1,7 +1,7 @@
-"""NumPy, a whole minibatch at a time: what most people write.
+"""NumPy, a whole minibatch at a time: the code that most people write.
 
-`n_threads` has no part in it: NumPy's own loops use one thread, and its matrix product as many as
-its BLAS library is told to (by an environment variable of that library, or by threadpoolctl).
+`n_threads` has no effect: NumPy's own loops use one thread, and its matrix product as many as its BLAS
+library is configured for (by an environment variable of that library, or by threadpoolctl).
 """
 
 import numpy as np
@@ -23,7 +23,7 @@ def _first_invalid(maximum: FloatArray) -> int:
 
 
 def _subtract(logits: FloatArray, maximum: FloatArray, out: FloatArray) -> FloatArray:
-    """Compute out = logits - maximum; -inf, whose exponential is 0, if that is too far to represent."""
+    """Compute out = logits - maximum; a difference that overflows is -inf, whose exponential is 0."""
     with np.errstate(over="ignore"):
         return np.subtract(logits, maximum, out=out)
 
@@ -56,7 +56,7 @@ def logsumexp(logits: FloatArray, out: FloatArray, n_threads: int) -> None:
 
 
 def _sum_without(values: FloatArray, at: tuple[LabelArray, LabelArray]) -> NDArray[np.float64]:
-    """Return the sums of rows in float64, without one element of each."""
+    """Return the sum of each row without one of its elements, in float64."""
     others = values.copy()
     others[at] = 0
     sums: NDArray[np.float64] = others.sum(axis=1, dtype=np.float64)
@@ -80,17 +80,17 @@ def softmax_cross_entropy(
         return invalid
     shifted = _subtract(logits, maximum, np.empty_like(logits))
     probabilities = np.exp(shifted)
-    # In float64: where a label dominates, its loss is log(1 + what float32 would round away).
+    # In float64: the loss of a dominating label is log(1 + x) with an x that float32 would round away.
     total = probabilities.sum(axis=1, keepdims=True, dtype=np.float64)
     log_total = np.log(total)
     rows = np.arange(len(logits))
-    # In float64, where what float32 cannot hold is still finite.
+    # In float64, in which differences that overflow float32 are finite.
     with np.errstate(over="ignore"):
         if targets.ndim == 1:
             score = logits[rows, targets].astype(np.float64)
             losses[:] = log_total[:, 0] + (maximum[:, 0] - score)
         else:
-            # t * log(p) is 0 where t is 0, also where p is 0 and its logarithm -inf
+            # t * log(p) is 0 if t is 0, even if p is 0 and its logarithm -inf
             gap = np.subtract(maximum, logits, dtype=np.float64)
             surprise = np.where(targets > 0, log_total + gap, 0)
             losses[:] = np.sum(targets * surprise, axis=1)
@@ -102,12 +102,12 @@ def softmax_cross_entropy(
         else:
             dlogits *= targets.sum(axis=1, keepdims=True)
             dlogits -= targets
-            # The largest logit's p may round to 1: there, from what the other classes have.
+            # The p of the largest logit may round to 1: its gradient is the sum over the other classes.
             others, rest = (_sum_without(values, largest) for values in (probabilities, targets))
             mass = rest + targets[largest]
             near_1 = rest - mass * (others / total[:, 0])
             dlogits[largest] = np.where(others < 1, near_1, dlogits[largest])
-        with np.errstate(over="ignore", invalid="ignore"):  # weights that float32 cannot hold
+        with np.errstate(over="ignore", invalid="ignore"):  # of weights beyond the range of float32
             dlogits *= dlogits.dtype.type(scale)
     return -1
 
@@ -126,7 +126,7 @@ def linear_cross_entropy(
     weights: TargetWeights | None = None,
 ) -> int:
     begun = recorder.begin()
-    # Overflow and NaN show in the logits, whose row the caller then names.
+    # Overflow and NaN show in the logits; the caller names the row.
     with np.errstate(over="ignore", invalid="ignore"):
         logits = X @ W
         if intercept is not None:

@@ -1,6 +1,6 @@
-"""`SoftmaxClassifier`: softmax regression with scikit-learn's words."""
+"""`SoftmaxClassifier`: softmax regression with the interface of scikit-learn's estimators."""
 
-from __future__ import annotations  # np.random, imported on first use, stands in them
+from __future__ import annotations  # they name np.random, which is imported on first use
 
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy, deepcopy
@@ -13,41 +13,40 @@ from numpy.typing import ArrayLike, NDArray
 from .._arrays import validation
 from .._arrays.csr import SparseRows
 from .._arrays.inputs import as_samples
-from .._arrays.labels import are_equal, as_labels, check_type, encode, find_classes, joined, listed
+from .._arrays.labels import are_equal, check_type, encode, find_classes, joined, listed
 from .._arrays.validation import FloatArray
-from ..backends import get_backend, in_default_float_state
-from ..loss import functional
+from ..backends import in_default_float_state
 from ..training.averaging import Average
 from ..training.callbacks import Callback, line
 from ..training.checkpoints import checkpoint_of, identity_of
-from ..training.config import generator_of, n_threads_of
+from ..training.config import generator_of
 from ..training.holdout import HeldOut
 from ..training.loop import TrainingRun, train
-from ..training.new_classes import grown
-from ..training.prediction import hits_of, logits_of
+from ..training.new_classes import expand_rows
 from ..training.problem import prepare
 from ..training.standardization import Moments
 from ..training.state import state_at
 from ..training.step_size import StepSizes
-from ..training.targets import as_probabilities, check_sorted, is_soft, targets_of
+from ..training.targets import check_sorted, is_soft, targets_of
 from . import sklearn_api
 from .fitted_model import (
     FeaturesOfWeights,
     FittedModel,
+    check_n_features,
     parameters_of,
-    shaped_parameters_of,
-    to_go_on,
-    whole,
+    snapshot_for_training,
 )
 from .model_files import ModelFiles
-from .parameters import config_of, takes_sparse, that_change_the_result
+from .parameters import checkpoint_parameters, config_of, takes_sparse
 from .partial_fit import trained_on_chunk
+from .prediction_methods import PredictionMethods
 
-# Rows of a smaller norm learn a hundred times as slowly as the intercept, whose feature is 1.
+# Below this norm of the rows, features learn a hundred times as slowly as the intercept, whose feature is
+# 1.
 _SMALL = 0.1
 
 
-class SoftmaxClassifier(sklearn_api.Estimator, ModelFiles):
+class SoftmaxClassifier(sklearn_api.Estimator, PredictionMethods, ModelFiles):
     """Linear classifier trained by minibatch SGD on the softmax cross-entropy.
 
     With logits ``z = coef_ @ x + intercept_``, minimises over the training data::
@@ -62,7 +61,7 @@ class SoftmaxClassifier(sklearn_api.Estimator, ModelFiles):
     Parameters
     ----------
     backend : {"auto", "compiled", "vectorized", "numba", "naive"}, default "auto"
-        What computes it. "auto" is the first available of compiled, vectorized and naive.
+        The backend that computes. "auto" is the first available of compiled, vectorized and naive.
     penalty : {"l2", "l1", "elasticnet"} or None, default "l2"
         The penalty, as in ``SGDClassifier``: "l2" is ``alpha / 2 * sum(coef_**2)``, "l1" is
         ``alpha * sum(|coef_|)``, "elasticnet" is ``l1_ratio`` of the second plus ``1 - l1_ratio`` of
@@ -70,40 +69,40 @@ class SoftmaxClassifier(sklearn_api.Estimator, ModelFiles):
     alpha : float, default 1e-4
         The strength of the penalty, 0 or more.
     l1_ratio : float or None, default 0.15
-        The share of L1 in "elasticnet", from 0 to 1; None will do for the other penalties.
+        The share of L1 in "elasticnet", from 0 to 1; ignored by the other penalties, which accept None.
     l1_step : {"proximal", "subgradient"}, default "proximal"
-        What a step makes of L1: soft thresholding after it, which leaves exact zeros, or the lecture's
-        ``l1 * sign(coef_)`` in the gradient, which jumps about 0. A sparse `X` takes the first alone. The
-        sign of a weight that is 0 up to rounding is that of the rounding: such a weight may step to
-        either side, so that weights of two backends may differ by ``2 * rate * l1`` after such a step, and
-        not by roundings alone. Those of one backend do not.
+        How a step applies L1: soft thresholding after it, which leaves exact zeros, or the lecture's
+        ``l1 * sign(coef_)`` in the gradient, which oscillates about 0. A sparse `X` needs "proximal". With
+        "subgradient", the sign of a weight that is 0 up to rounding depends on the rounding: the weights of
+        two backends may then differ by ``2 * rate * l1`` after a step, and not by rounding alone. The
+        results of one backend are reproducible.
     class_weight : mapping of label to number, "balanced" or None, default None
-        What the samples of a class count; labels that are not there count 1. "balanced" gives all
-        classes the same weight in total: (sum of weights) / (number of classes * sum of the class); it
-        is 0 for a class whose samples all weigh 0.
+        The weight of the samples of each class; 1 for labels that are not in the mapping. "balanced" gives
+        all classes the same total weight: (sum of weights) / (number of classes * sum of the class), and 0
+        for a class whose samples all have weight 0.
     label_smoothing : float, default 0.0
-        The share e, from 0 to 1, that every target gives to all classes alike:
+        The share e, from 0 to 1, of every target that is spread evenly over the classes:
         ``(1 - e) * target + e / n_classes``.
     fit_intercept : bool, default True
         Whether to learn an intercept.
     standardize : bool, default False
-        Whether to train on ``(x - mean_) / scale_``, folded into the kernels: no such matrix is made.
-        The penalty acts on the weights of the standardised features; `coef_` and `intercept_` are
-        in the original units. With a sparse `X`, whose zeros stay zeros, and without an intercept
-        features are scaled only. With `partial_fit` the statistics are those of all samples so far, and
-        the weights for `X` stay the same where they change. Where the first samples were sparse, dense
-        ones are scaled only, too; where they were dense, sparse ones are refused, as nothing can be
-        subtracted from them.
+        Whether to train on ``(x - mean_) / scale_``, which the kernels compute on the fly: no such matrix
+        is stored. The penalty acts on the weights of the standardised features; `coef_` and `intercept_`
+        are in the original units. With a sparse `X`, whose zeros stay zeros, and without an intercept
+        features are only scaled. With `partial_fit` the statistics are those of all samples so far; when
+        they change, the weights for `X` stay the same. If the first samples were sparse, dense ones are
+        only scaled too; if they were dense, sparse ones are refused, since no mean can be subtracted from
+        them.
     max_iter : int, default 200
-        The most epochs that `fit` runs. Where the loss still falls by `tol` then, it warns
-        (`ConvergenceWarning`).
+        The maximum number of epochs of `fit`. It warns (`ConvergenceWarning`) if the loss still falls by
+        `tol` then.
     tol : float or None, default 1e-4
-        `fit` stops when the loss of an epoch has not been better than the best so far by at least
-        `tol`, `n_iter_no_change` times in a row; None for never.
+        `fit` stops when the loss of `n_iter_no_change` epochs in a row has not been better than the best
+        so far by at least `tol`; None disables this rule.
     n_iter_no_change : int, default 5
         See `tol`.
     batch_size : int, default 200
-        Samples of a minibatch; the last of an epoch may have fewer.
+        The number of samples of a minibatch; the last one of an epoch may have fewer.
     shuffle : bool or "blocks", default True
         Whether every epoch takes the samples in a new random order. "blocks" is for files larger than
         memory: blocks of about 4 MiB of rows come in random order, and the rows of 16 blocks are mixed.
@@ -113,21 +112,22 @@ class SoftmaxClassifier(sklearn_api.Estimator, ModelFiles):
     learning_rate : str or callable, default "constant"
         One of "constant", "invscaling", "adaptive", "step", "cosine", or a callable.
         "constant" is `eta0`; "invscaling" is ``eta0 / t**power_t`` at the t-th step, counted from 1.
-        "adaptive" begins with `eta0` and divides it by 5 where `tol` would stop the fit, until that is a
+        "adaptive" begins with `eta0` and divides it by 5 whenever `tol` would stop the fit, down to a
         thousandth. "step" multiplies by `step_factor` after every `step_every` epochs. "cosine" falls from
         `eta0` to 0 at `max_iter` as half a period of a cosine.
         A callable takes the number of the step, counted from 0, and returns the rate.
     eta0 : "auto" or float, default "auto"
         The (first) learning rate, greater than 0. "auto" is one over a bound on the curvature of the loss,
-        from the rows of `X`: the larger its numbers, the smaller. `partial_fit` takes it from every chunk,
-        and no more than the geometric mean of all chunks so far, each counting its samples.
+        computed from the rows of `X`: the larger their values, the smaller the rate. `partial_fit` computes
+        it for every chunk, and uses at most the geometric mean of all chunks so far, weighted by their
+        numbers of samples.
     power_t : float, default 0.5
         The exponent of "invscaling".
     step_every, step_factor : int, default 30, and float, default 0.1
-        Of "step".
+        The period in epochs and the factor of "step".
     warmup_epochs : float, default 0.0
-        Over that many epochs, or a part of one, the rate rises from about 0 to what it would be; a callable
-        says so itself.
+        The number of epochs, possibly a fraction, over which the rate rises linearly from about 0; a
+        callable `learning_rate` ignores it.
     momentum : float, default 0.0
         From 0 to less than 1: ``v = momentum * v - rate * gradient; coef_ += v``. With a sparse `X` an
         L1 penalty needs 0.
@@ -135,25 +135,25 @@ class SoftmaxClassifier(sklearn_api.Estimator, ModelFiles):
         Whether the momentum, which must not be 0 then, is Nesterov's:
         ``coef_ += momentum * v - rate * gradient`` with the new v.
     average : bool or int, default False
-        Whether `coef_` and `intercept_` are the mean of the weights after every step, which vary less than
-        the last ones do; a number n begins with the step of the n-th sample. With a sparse `X` a step then
-        passes over all weights.
+        Whether `coef_` and `intercept_` are the mean of the weights after every step, which varies less
+        than the last weights do; a number n begins with the step of the n-th sample. With a sparse `X`
+        every step then passes over all weights.
     early_stopping : bool, default False
-        Whether `fit` holds out `validation_fraction` of the samples, of every class alike, and stops by the
-        accuracy on them instead of the loss. The weights are those of the best epoch then.
+        Whether `fit` holds out `validation_fraction` of the samples, stratified by class, and stops by the
+        accuracy on them instead of the loss. The weights are then those of the best epoch.
     validation_fraction : float, default 0.1
         See `early_stopping`; between 0 and 1.
     warm_start : bool, default False
-        Whether `fit` starts from the weights there are, instead of zeros; those of labels that are new
-        are zeros, and classes that `y` lacks stay. All else begins again: steps, schedule, order of the
+        Whether `fit` starts from the present weights instead of zeros; those of new labels are zeros, and
+        classes that are missing in `y` stay. Everything else begins again: steps, schedule, order of the
         samples, momentum and averages.
     random_state : int, Generator, RandomState, numpy.random or None, default None
-        The seed of the order of the samples; an instance is drawn from once for each `fit`, and so is
-        NumPy's global state where it is the module `numpy.random`.
+        The seed of the order of the samples. Each `fit` draws one number from an instance; the module
+        `numpy.random` stands for NumPy's global state.
     n_jobs : int or None, default None
-        Threads. None or -1 for ``FASTSOFTMAX_NUM_THREADS``, else ``OMP_NUM_THREADS``, else the CPUs
-        this process may use; -2 for one less, and so on. The compiled backend's results do not depend on
-        it.
+        The number of threads. None and -1 stand for ``FASTSOFTMAX_NUM_THREADS``, else ``OMP_NUM_THREADS``,
+        else the CPUs that this process may use; -2 for one less, and so on. The results of the compiled
+        backend do not depend on it.
     verbose : int or bool, default 0
         Whether to print the loss of every epoch.
     progress_bar : bool, default False
@@ -161,61 +161,61 @@ class SoftmaxClassifier(sklearn_api.Estimator, ModelFiles):
         notebook. Nothing is shown elsewhere.
     callbacks : callable, object or list of them, default None
         Called after every epoch of `fit` with an object that has the attributes `epoch`, `n_steps`, `loss`,
-        `validation_score`, `learning_rate` and `model`, a fitted copy; of an object, its method
-        `on_epoch_end`. One that returns true stops the fit.
+        `validation_score`, `learning_rate` and `model`, a fitted copy. An object that is not callable needs
+        a method `on_epoch_end`. A callback that returns true stops the fit.
 
     Attributes
     ----------
     coef_ : ndarray, shape (n_classes, n_features)
-        The weights, float32 where `X` was float32, float16 or uint8, else float64.
+        The weights, float32 if `X` was float32, float16 or uint8, else float64.
     intercept_ : ndarray, shape (n_classes,)
     classes_ : ndarray, shape (n_classes,)
         The labels, sorted.
     n_features_in_ : int
     feature_names_in_ : ndarray of str, shape (n_features,)
-        The names of the columns, where `X` was a pandas or polars frame or an Arrow table, and all of its
-        names were strings.
+        The names of the columns, if `X` was a pandas or polars frame or an Arrow table whose names are all
+        strings.
     mean_, scale_ : ndarray of float64, shape (n_features,), or None
-        Mean and standard deviation of every feature with `standardize`, else None: of all samples that were
-        trained on, each counting its weight, and of a sparse `X` with all its zeros. A feature that
-        does not vary has the scale 1.
+        With `standardize`, the weighted mean and standard deviation of every feature over all samples that
+        were trained on, zeros of a sparse `X` included; else None. A constant feature has the scale 1.
     eta0_ : float
-        The (first) learning rate that was used, by the last call of `partial_fit` where that is "auto":
-        the `eta0` of the formulas of `learning_rate`.
+        The (first) learning rate that was used, the `eta0` in the formulas of `learning_rate`; with "auto",
+        that of the last call of `partial_fit`.
     validation_scores_ : list of float, or None
-        With `early_stopping`, the accuracy after every epoch on the samples held out, each counting its
+        With `early_stopping`, the accuracy after every epoch on the held-out samples, weighted by
         `sample_weight`.
     best_validation_score_ : float or None
-        The largest of them: that of `coef_`, unless an error or Ctrl-C ended the fit.
+        The largest validation score: that of `coef_`, unless an error or Ctrl-C ended the fit.
     n_iter_ : int
-        Epochs run: by `fit`, or by it and all calls of `partial_fit` since.
+        The number of epochs of `fit` and of all calls of `partial_fit` since.
     t_ : int
-        Steps taken, over the same.
+        The number of steps in these epochs.
     loss_curve_ : list of float
-        The objective of every epoch, penalty included, as the mean over its minibatches before their
-        updates. With a sparse `X` the penalty in it is that before the last step of the epoch whose
-        number is a multiple of m: a pass over all weights, which happens every m steps. Between two
-        of them the steps visit the weights of 8 times as many features as there are.
+        The objective of every epoch, penalty included: the mean over its minibatches, each before its
+        update. With a sparse `X` the penalty is computed every m steps, by a pass over all weights, and the
+        objective has the last one of the epoch; m is such that the m steps visit the weights of 8 times as
+        many features as there are.
 
     Notes
     -----
-    `classes_`, `coef_` and `intercept_` may be set by hand, of a new object or of one that is fitted, by
-    assignment or in place: all methods take them as they are, and `partial_fit` and, with `warm_start`,
-    `fit` go on from them. An average of weights that were replaced starts again. Classes are to be
-    sorted, and two of them have two rows of weights.
+    `classes_`, `coef_` and `intercept_` may be set by hand, on a new or a fitted object, by assignment or
+    in place: all methods use them as they are, and `partial_fit` and, with `warm_start`, `fit` continue
+    from them. An average of weights that were replaced starts again. Classes have to be sorted, and two
+    classes have two rows of weights.
 
-    `X` may be float32, float64, float16, uint8, of other integers or booleans, with any strides, or long
-    double, which is converted to float64, whole. Rows of the first four are read where they lie, and what
-    has to be converted is, minibatch by minibatch in the kernels of the compiled backend; others are
-    converted a few minibatches at a time, but for a Fortran-ordered `X`, which is copied, once a call.
+    `X` may be float32, float64, float16, uint8, other integers or booleans, with any strides, or long
+    double, which is converted to float64 as a whole. Rows of the first four dtypes are read in place, and
+    the kernels of the compiled backend convert them minibatch by minibatch if necessary; other dtypes are
+    converted a few minibatches at a time. A Fortran-ordered `X` is copied once per call.
 
-    `X` may also be sparse: a CSR matrix with values of float32 or float64, as SciPy has it or any object
-    with its attributes `format`, `data`, `indices`, `indptr` and `shape`, is read where it lies; indices
-    need not be sorted, and values of the same place add up. Others are converted to that. On the compiled
-    backend a step costs what its values do; the other backends make dense minibatches. What penalty and
-    momentum do to a weight in the steps that do not meet it is made up for, exactly, when one does, so the
-    steps are those of the dense matrix, to rounding. Soft thresholds (L1) with `momentum` are refused: over
-    several steps they have no closed form. A prediction costs what the values of its rows do, too.
+    `X` may also be sparse: a CSR matrix with float32 or float64 values, from SciPy or any object with the
+    attributes `format`, `data`, `indices`, `indptr` and `shape`, is read in place. Indices need not be
+    sorted, and duplicate entries are added. Other formats and dtypes are converted to CSR. On the compiled
+    backend the cost of a step is proportional to its stored values; the other backends make dense
+    minibatches. The effect of penalty and momentum on a weight is applied lazily: the next step that reads
+    the weight makes up, exactly, for those that skipped it, so that the steps are those of the dense
+    matrix, to rounding. Soft thresholding (L1) with `momentum` is refused: over several steps it has no
+    closed form. The cost of a prediction is proportional to the stored values of its rows, too.
 
     References
     ----------
@@ -247,10 +247,10 @@ class SoftmaxClassifier(sklearn_api.Estimator, ModelFiles):
     _last: tuple[FloatArray, FloatArray | None] | None
     _average: Average | None
     _mean_weight: float
-    _grows: bool  # whether partial_fit takes labels that it has not seen
+    _grows: bool  # whether partial_fit accepts new labels
     _velocity: tuple[FloatArray | None, FloatArray | None]
-    _is_centred: bool  # whether standardize is by the mean, too
-    _moments: Moments | None  # that mean_ and scale_ are of
+    _is_centred: bool  # whether standardize subtracts the mean
+    _moments: Moments | None  # from which mean_ and scale_ are computed
     _step_sizes: StepSizes | None  # of eta0="auto", over all chunks
 
     def __init__(
@@ -335,7 +335,7 @@ class SoftmaxClassifier(sklearn_api.Estimator, ModelFiles):
         checkpoint_every: int = 1,
         resume: bool = False,
     ) -> Self:
-        """Train until `tol` or `max_iter` stops it, from zeros unless told otherwise.
+        """Train until `tol` or `max_iter` stops it, by default from zero weights.
 
         Parameters
         ----------
@@ -343,21 +343,21 @@ class SoftmaxClassifier(sklearn_api.Estimator, ModelFiles):
         y : array_like of labels, shape (n_samples,), or of probabilities, shape (n_samples, n_classes)
             Integers, strings, bytes, booleans, floats without a fraction or datetime64, all of one type;
             at least two different ones. Integers and booleans of an object array become int64 and bool.
-            Or rows that sum to 1: then the classes are 0, 1, ..., or those that there are already.
+            Rows of probabilities sum to 1; the classes are then 0, 1, ..., or those that the model has.
         sample_weight : array_like of real numbers, shape (n_samples,), optional
-            How much every sample counts, 0 or more; only ratios matter. A weight of 2 is two such samples.
-            One of 0 is none: its features, or its probabilities, are not looked at. Its label is, and is a
-            class even if all its samples weigh 0: one that becomes improbable.
+            The weights of the samples, 0 or more; only their ratios matter. A weight of 2 equals two such
+            samples. The features and the probabilities of a sample of weight 0 are not read. Its label is,
+            and it is a class even if all its samples have weight 0; this class becomes improbable.
         coef_init, intercept_init : array_like, shapes (n_classes, n_features) and (n_classes,), optional
             The weights to start from, instead of zeros.
         checkpoint : str or path-like, optional
-            A file, whose name ends in .npz, that all of the training is saved in: every `checkpoint_every`
-            epochs and at the end, whole each time. X is read once more for its digest.
+            A file, whose name ends in .npz, in which the state of the training is saved atomically every
+            `checkpoint_every` epochs and at the end. X is read once more for its digest.
         checkpoint_every : int, default 1
             See `checkpoint`.
         resume : bool, default False
-            Whether to go on from the checkpoint, where it is there, with the bits of a fit that has never
-            stopped. Callables, which are not stored, are to be given again.
+            Whether to resume from the checkpoint, if it exists; the result has the bits of an uninterrupted
+            fit. Callables are not stored and have to be given again.
 
         Returns
         -------
@@ -367,25 +367,24 @@ class SoftmaxClassifier(sklearn_api.Estimator, ModelFiles):
         Raises
         ------
         ValueError, TypeError
-            If a parameter or the data are not as described; the message names it, and the attributes
-            are as before the call. So too if a checkpoint to go on from is one of other parameters or
-            data: the message says which.
+            If a parameter or the data are not as described, or a checkpoint to resume from belongs to other
+            parameters or data. The message names them, and the attributes are as before the call.
         DivergenceError
-            If the loss becomes infinite or NaN, or that of an epoch is above 10 times log(n_classes), that
-            of the starting weights; the attributes are those after the last good epoch, or as before
-            the call where there was none.
+            If the loss becomes infinite or NaN, or that of an epoch is above 10 times that of the starting
+            weights, log(n_classes). The attributes are those after the last good epoch, or as before the
+            call if there was none.
         MemoryError
-            If an array does not fit into memory; the attributes are as with DivergenceError, and so they
-            are with whatever a callback or a signal handler raises.
+            If an array does not fit into memory. The attributes are as with DivergenceError, as they are
+            after any exception of a callback or a signal handler.
         KeyboardInterrupt
-            On Ctrl-C; the weights are those after the last whole step, and `n_iter_`, `t_` and
-            `loss_curve_` tell of the whole epochs before.
+            On Ctrl-C. The weights are those after the last completed step; `n_iter_`, `t_` and
+            `loss_curve_` describe the completed epochs before.
         """
         config = config_of(self)
         matrix, names = as_samples(X), sklearn_api.feature_names_of(X)
         config.check_rule(isinstance(matrix, SparseRows))
         goes_on = config.warm_start and self.__sklearn_is_fitted__()
-        before = to_go_on(self) if goes_on else None
+        before = snapshot_for_training(self) if goes_on else None
         grows = before is None or before._grows
         targets = targets_of(
             *(sklearn_api.as_vector(y), len(matrix), validation.training_dtype(matrix.dtype)),
@@ -397,14 +396,12 @@ class SoftmaxClassifier(sklearn_api.Estimator, ModelFiles):
                 f"y: expected at least two classes, got one class: {targets.classes[0]!r}"
             )
         if before is not None:
-            before._check_n_features(matrix)
+            check_n_features(before, matrix)
             starts = before._weights_for(targets.classes)
         random = generator_of(self.random_state, draws=False)
         saving, random = checkpoint_of(checkpoint, checkpoint_every, resume, random)
         if saving is not None:
-            parameters = that_change_the_result(self.get_params()) | {
-                "backend": config.backend.name
-            }
+            parameters = checkpoint_parameters(self.get_params()) | {"backend": config.backend.name}
             given = (matrix, targets, sample_weight, coef_init, intercept_init)
             saving.identity = identity_of(parameters, *given)
         if before is not None:
@@ -437,11 +434,11 @@ class SoftmaxClassifier(sklearn_api.Estimator, ModelFiles):
             converged = train(run, at_zeros, state is zeros, make_model, saving)
             published(self, run)
         except BaseException:
-            if run.is_whole:
+            if run.is_publishable:
                 published(self, run)
             raise
         finally:
-            if run.is_whole:  # else the caller's generator is as it was
+            if run.is_publishable:  # else the caller's generator is as it was
                 generator_of(self.random_state)
         warn_of_end(run, converged)
         return self
@@ -454,18 +451,18 @@ class SoftmaxClassifier(sklearn_api.Estimator, ModelFiles):
         classes: ArrayLike | None = None,
         sample_weight: ArrayLike | None = None,
     ) -> Self:
-        """Go on training with one epoch over these samples.
+        """Continue training with one epoch over these samples.
 
         Parameters
         ----------
         X, y
             As in `fit`; `y` may hold any of the classes, or a column of probabilities for each, sorted.
         classes : array_like of labels, optional
-            All labels that will ever come. A call that names them fixes them, with those that have been
-            seen before, and later calls may name these alone. As long as none has, every call may bring
-            new labels, after `fit` as well, whose weights begin as zeros.
+            All labels that will ever occur. The first call that names them fixes the set, together with the
+            labels seen before; later calls may name only this set. Until then every call may bring new
+            labels, also after `fit`, whose weights begin as zeros.
         sample_weight : array_like of real numbers, shape (n_samples,), optional
-            As in `fit`, but divided by the mean of those of the first call.
+            As in `fit`, but divided by the mean weight of the first call.
 
         Returns
         -------
@@ -475,19 +472,19 @@ class SoftmaxClassifier(sklearn_api.Estimator, ModelFiles):
         Raises
         ------
         ValueError, TypeError, KeyboardInterrupt
-            As `fit`, and if `y` holds a label that is not among the classes that have been named.
+            As `fit`, and if `y` contains a label that is not among the classes that were named.
         DivergenceError
-            If the loss becomes infinite or NaN, or one that no sane model has: above 100 times
-            log(n_classes), times the mean weight and plus the penalty of the weights there were, as a
-            mean over 32 samples or more.
+            If the loss becomes infinite or NaN, or is above 100 times the sum of log(n_classes), times
+            the mean weight, and the penalty of the previous weights. The loss of fewer than 32 samples
+            counts in proportion.
 
-        The model is as it was before the call, whatever the error.
+        The model is as before the call, whatever the error.
 
         Warns
         -----
         UserWarning
             If the first chunk was on another scale than the second one, which is no shorter, and its
-            weights are worse on that than zeros: training starts again with the second.
+            weights are worse on the second than zeros: training starts again with the second.
         """
         config = config_of(self)
         if config.early_stopping:
@@ -495,11 +492,11 @@ class SoftmaxClassifier(sklearn_api.Estimator, ModelFiles):
         if isinstance(config.class_weight, str) and config.class_weight == "balanced":
             raise ValueError(
                 f"class_weight: expected a mapping or None for partial_fit, got {config.class_weight!r}: "
-                "the samples that are still to come cannot be counted"
+                "it would depend on samples that are still to come"
             )
         matrix, names = as_samples(X), sklearn_api.feature_names_of(X)
         config.check_rule(isinstance(matrix, SparseRows))
-        before = to_go_on(self) if self.__sklearn_is_fitted__() else None
+        before = snapshot_for_training(self) if self.__sklearn_is_fitted__() else None
         known = None if classes is None else find_classes(classes, "classes")
         grows = known is None
         if before is not None:
@@ -508,7 +505,7 @@ class SoftmaxClassifier(sklearn_api.Estimator, ModelFiles):
             if known is not None and not before._grows:
                 before._check_classes(known)
             grows = grows and before._grows
-            before._check_n_features(matrix)
+            check_n_features(before, matrix)
             known = before.classes_ if known is None else joined(before.classes_, known, "classes")
         elif known is not None and len(known) < 2:
             raise ValueError(f"classes: expected at least two, got {listed(known)}")
@@ -519,7 +516,7 @@ class SoftmaxClassifier(sklearn_api.Estimator, ModelFiles):
             *(sample_weight, config.class_weight, known),
             *(None if before is None else before._mean_weight, grows),
         )
-        # Of a copy: a call that fails has not drawn from the caller's generator.
+        # Draw from a copy: a call that fails leaves the caller's generator as it was.
         random = None if before is None else before._random
         begins = random is None
         random = deepcopy(random) if random else generator_of(self.random_state, draws=False)
@@ -532,109 +529,10 @@ class SoftmaxClassifier(sklearn_api.Estimator, ModelFiles):
         return self
 
     def __sklearn_tags__(self) -> Any:
-        """Return what scikit-learn wants to know: also whether these parameters go with a sparse X."""
+        """Return the tags for scikit-learn, which say whether these parameters allow a sparse X."""
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = takes_sparse(self)
         return tags
-
-    @in_default_float_state
-    def decision_function(self, X: ArrayLike) -> FloatArray:
-        """Return the logits; with two classes, as in scikit-learn, the second minus the first.
-
-        Parameters
-        ----------
-        X : array_like of real numbers or CSR matrix, shape (n_samples, n_features)
-
-        Returns
-        -------
-        ndarray, shape (n_samples, n_classes), or (n_samples,) with two classes
-        """
-        logits, classes = self._logits_and_classes(X)
-        if len(classes) != 2:
-            return logits
-        with np.errstate(over="ignore"):  # infinitely sure
-            difference: FloatArray = logits[:, 1] - logits[:, 0]
-        return difference
-
-    @in_default_float_state
-    def predict(self, X: ArrayLike) -> NDArray[Any]:
-        """Return the most probable label of every sample, shape (n_samples,)."""
-        logits, classes = self._logits_and_classes(X)
-        labels: NDArray[Any] = classes[logits.argmax(axis=1)]
-        return labels
-
-    @in_default_float_state
-    def predict_proba(self, X: ArrayLike) -> FloatArray:
-        """Return the probability of every class, shape (n_samples, n_classes)."""
-        return functional.softmax(
-            self._logits_and_classes(X)[0],
-            backend=self.backend,
-            n_threads=n_threads_of(self.n_jobs),
-        )
-
-    @in_default_float_state
-    def predict_log_proba(self, X: ArrayLike) -> FloatArray:
-        """Return the natural logarithm of the probabilities, shape (n_samples, n_classes)."""
-        return functional.log_softmax(
-            self._logits_and_classes(X)[0],
-            backend=self.backend,
-            n_threads=n_threads_of(self.n_jobs),
-        )
-
-    @in_default_float_state
-    def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
-        """Return the accuracy, the share of samples that are predicted right, each counting its weight.
-
-        A label is predicted right or wrong. A row of probabilities is predicted right by the one that it
-        gives to the predicted class, as that many samples with this label and the others with theirs.
-
-        Parameters
-        ----------
-        X : array_like of real numbers or CSR matrix, shape (n_samples, n_features)
-        y : array_like of labels, shape (n_samples,), or of probabilities, shape (n_samples, n_classes)
-            As in `fit`, but a label need not be among the classes: it is never predicted. It has to be of
-            their type, though: text where they are integers is a TypeError. Integers, booleans and whole
-            floats are equal by value. Columns of probabilities are in the order of `classes_`.
-        sample_weight : array_like of real numbers, shape (n_samples,), optional
-            0 or more, and not 0 alone.
-
-        Returns
-        -------
-        float
-
-        Raises
-        ------
-        ValueError, TypeError
-            If something is not as described, or there is no sample; the message names it.
-        """
-        hits, weights = self._hits(X, sklearn_api.as_vector(y), sample_weight)
-        if not hits.size:
-            raise ValueError("X: expected at least one sample to score, got none")
-        if weights is not None and not weights.any():
-            raise ValueError(
-                "sample_weight: expected at least one weight not zero, got zeros alone"
-            )
-        if weights is not None:
-            weights, _ = validation.scaled_weights(weights)
-        return float(np.average(hits.astype(np.float64), weights=weights))
-
-    def _hits(
-        self, X: Any, y: Any, sample_weight: Any
-    ) -> tuple[NDArray[Any], NDArray[np.float64] | None]:
-        """Return how right the prediction of every sample is, from 0 to 1, and the samples' weights."""
-        logits, classes = self._logits_and_classes(X, stacklevel=6)
-        predicted, weights = logits.argmax(axis=1), None
-        if sample_weight is not None:
-            double = np.dtype(np.float64)
-            weights = validation.as_weights("sample_weight", sample_weight, predicted.shape, double)
-        if is_soft(y):
-            counted = None if weights is None else np.flatnonzero(weights)
-            targets = as_probabilities(y, len(predicted), logits.dtype, counted, classes)
-            return hits_of(predicted[:, np.newaxis], targets)[:, 0], weights
-        expected = as_labels(y, "y")
-        if expected.shape != predicted.shape:
-            raise ValueError(f"y: expected shape {predicted.shape}, got {expected.shape}")
-        return are_equal(expected, classes[predicted]), weights
 
     def _publish(
         self,
@@ -642,48 +540,19 @@ class SoftmaxClassifier(sklearn_api.Estimator, ModelFiles):
         names: NDArray[Any] | None,
         grows: bool,
     ) -> None:
-        problem = run.problem
-        coef, intercept = run.weights()
-        last = None
-        if run.average is not None:
-            last = run.in_units_of_X(run.state.coef, run.state.intercept)
-        units = problem.samples.units
-        model = FittedModel(
-            classes_=problem.classes,
-            n_features_in_=coef.shape[1],
-            feature_names_in_=names,
-            coef_=coef,
-            intercept_=np.zeros(len(coef), coef.dtype) if intercept is None else intercept,
-            loss_curve_=list(run.curve),
-            validation_scores_=list(run.scores) if run.scores else None,
-            best_validation_score_=max(run.scores, default=None),
-            mean_=None if units is None else units.mean,
-            scale_=None if units is None else units.scale,
-            _is_centred=units is not None and units.is_centred,
-            _moments=None if units is None else units.moments,
-            eta0_=problem.schedule.eta0,
-            _step_sizes=problem.step_sizes,
-            n_iter_=len(run.curve),
-            t_=run.n_steps,
-            _velocity=(run.state.coef_velocity, run.state.intercept_velocity),
-            _last=last,
-            _average=run.average,
-            _mean_weight=problem.mean_weight,
-            _grows=grows,
-            _random=run.random,
-        )
+        model = FittedModel.of(run, names, grows)
         if names is None:
             self.__dict__.pop("feature_names_in_", None)
-        # At once: a signal finds all of the old attributes or all of the new ones.
+        # One atomic update: a signal handler sees all of the old attributes or all of the new ones.
         self.__dict__.update(model.attributes())
 
     def _weights_for(self, classes: NDArray[Any]) -> list[FloatArray]:
         """Return `coef_` and `intercept_` with a row for each of `classes`: zeros for new ones."""
         places = encode(self.classes_, classes)
-        return [grown(each, places, len(classes)) for each in parameters_of(self)]
+        return [expand_rows(each, places, len(classes)) for each in parameters_of(self)]
 
     def _check_classes(self, classes: NDArray[Any]) -> None:
-        """Raise unless `classes` are those that an earlier call has named."""
+        """Raise unless `classes` are those that an earlier call named."""
         check_type(classes, self.classes_, "classes")
         if classes.shape != self.classes_.shape or not are_equal(classes, self.classes_).all():
             raise ValueError(
@@ -691,80 +560,20 @@ class SoftmaxClassifier(sklearn_api.Estimator, ModelFiles):
                 f"got {listed(classes)}"
             )
 
-    def _check_n_features(self, matrix: NDArray[Any] | SparseRows) -> None:
-        if matrix.shape[1] != self.n_features_in_:
-            raise ValueError(
-                f"X has {matrix.shape[1]} features, but {type(self).__name__} is expecting "
-                f"{self.n_features_in_} features as input"
-            )
-
-    def _logits_and_classes(
-        self, X: ArrayLike, stacklevel: int = 5
-    ) -> tuple[FloatArray, NDArray[Any]]:
-        now = whole(self)
-        sklearn_api.check_feature_names(now, X, stacklevel)
-        matrix = as_samples(X, to_train=False)
-        now._check_n_features(matrix)
-        n_threads = n_threads_of(now.n_jobs)
-        logits = logits_of(get_backend(now.backend), matrix, *shaped_parameters_of(now), n_threads)
-        classes: NDArray[Any] = now.classes_
-        return logits, classes
-
 
 def warn_of_end(run: TrainingRun, converged: bool) -> None:
-    """Say to who has called the caller how a fit has ended, where there was more to gain.
+    """Warn the user, two calls up the stack, if a fit ended before it converged.
 
     Warns
     -----
     ConvergenceWarning
-        If `max_iter` has ended it, or `tol` has though features are small next to the intercept's 1.
+        If `max_iter` ended it, or if `tol` did although the features are small compared to the intercept's
+        1.
     """
     config, units = run.problem.config, run.problem.samples.units
     if not converged:
-        sklearn_api.warn_of_max_iter(config.max_iter, config.what_goes_on, units is None, 5)
+        sklearn_api.warn_of_max_iter(config.max_iter, config.reason_not_converged, units is None, 5)
     elif units is None and config.fit_intercept and run.stopped_by_tol:
         norm = run.norm_of_rows()
         if norm < _SMALL:
             sklearn_api.warn_of_small_features(norm, len(run.curve), 5)
-
-
-def load(path: str | PathLike[str]) -> SoftmaxClassifier:
-    """Return the model that `SoftmaxClassifier.save` has written.
-
-    Predictions, scores, `partial_fit` and warm starts have the bits that those of the saved model have.
-    Loading executes nothing of what is in the file.
-
-    Parameters
-    ----------
-    path : str or path-like
-        A file whose name ends in .npz or .safetensors.
-
-    Returns
-    -------
-    SoftmaxClassifier
-
-    Raises
-    ------
-    ModelFileError
-        If the file is damaged, of a newer version, or no model; the message names it and says why.
-    ValueError, TypeError
-        If `path` has another suffix or is no path.
-    ImportError
-        If it is a .safetensors file, and safetensors is not installed.
-    OSError
-        If it cannot be read.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> from fastsoftmax import SoftmaxClassifier, load
-    >>> model = SoftmaxClassifier(eta0=0.5).fit([[0.0], [1.0]], ["no", "yes"])
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     model.save(f"{folder}/model.npz")
-    ...     load(f"{folder}/model.npz").predict([[2.0]]).tolist()
-    ['yes']
-    """
-    from .model_files.save_load import load_model
-
-    model: SoftmaxClassifier = load_model(SoftmaxClassifier, path)
-    return model

@@ -1,15 +1,16 @@
-"""What a fitted model is made of, whoever has set it: a fit, a file, or the user by hand."""
+"""The attributes of a fitted model, whether a fit, a file or the user has set them."""
 
-from __future__ import annotations  # np.random, imported on first use, stands in them
+from __future__ import annotations  # they name np.random, which is imported on first use
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .._arrays import labels, validation
+from .._arrays.csr import SparseRows
 from .._arrays.validation import FloatArray
 from ..backends import State
 from ..persistence import entries
@@ -18,17 +19,18 @@ from ..persistence.random_states import generator_from, generator_state
 from ..persistence.scalars import labels_as_json, labels_from_json
 from ..training.averaging import Average
 from ..training.config import TrainingConfig
-from ..training.standardization import Moments, Standardization, carried
+from ..training.loop import TrainingRun
+from ..training.standardization import Moments, Standardization, convert_units
 from ..training.state import copy_of, shaped, with_velocities
 from ..training.step_size import StepSizes
-from .sklearn_api import at_one_moment, not_fitted
+from .sklearn_api import not_fitted, shallow_copy
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """How a model file holds an attribute: as the parts that `split` makes of it, one for each entry.
+    """How a model file stores an attribute: `split` makes one part for each entry.
 
-    `join(parts, attributes)` makes the attribute again, given those before it.
+    `join(parts, attributes)` restores the attribute, given the attributes before it.
     """
 
     entries: tuple[Scalar | Tensor, ...]
@@ -37,7 +39,7 @@ class Stored:
 
 
 def _stored(*entries: Scalar | Tensor, **split_and_join: Any) -> dict[str, Any]:
-    """Return the metadata of a field whose attribute a model file holds in these entries."""
+    """Return the metadata of a field whose attribute a model file stores in these entries."""
     return {"stored": Stored(entries, **split_and_join)}
 
 
@@ -76,7 +78,7 @@ def _join_is_centred(parts: tuple[Any, ...], attributes: Mapping[str, Any]) -> A
 def _join_moments(parts: tuple[Any, ...], attributes: Mapping[str, Any]) -> Moments | None:
     squares, mass = parts
     if (mass is None) != (squares is None):
-        raise ValueError("squares: expected the tensor and its mass, got one of both")
+        raise ValueError("squares: expected both the tensor and its mass, got only one of them")
     if squares is None:
         return None
     if not (squares >= 0).all():
@@ -95,7 +97,7 @@ def _split_average(average: Average | None) -> tuple[Any, ...]:
 def _join_average(parts: tuple[Any, ...], _: Mapping[str, Any]) -> Average | None:
     coef, intercept, counts = parts
     if (counts is None) != (coef is None):
-        raise ValueError("average: expected the tensor and its counts, got one of both")
+        raise ValueError("average: expected both the tensor and its counts, got only one of them")
     return None if counts is None else Average(counts[0], coef, intercept, *counts[1:])
 
 
@@ -111,16 +113,16 @@ def _read_step_sizes(name: str, written: Any) -> StepSizes:
     return StepSizes(entries.positive(f"{name} 0", written[0]), integer(1)(f"{name} 1", written[1]))
 
 
-_OF_WEIGHTS = ("classes", "features")
+_WEIGHTS_SHAPE = ("classes", "features")
 
 
 @dataclass(frozen=True, eq=False)
 class FittedModel:
-    """All that a fit leaves behind, a field for each attribute of the fitted classifier.
+    """The result of a fit, with a field for each attribute of the fitted classifier.
 
-    Publishing, model files and what asks for the attributes of a model that was set by hand go over the
-    fields. Shapes and dtypes are in the entries: tensors that are not float64 are float32 or that. The
-    default of a field is what a model has that no training has touched yet.
+    Publishing, model files and models whose weights were set by hand use these fields. Shapes and dtypes
+    are in the entries: tensors with `is_double` are float64, others float32 or float64. The default of a
+    field is its value in a model that was not trained.
     """
 
     classes_: NDArray[Any] = field(
@@ -137,7 +139,7 @@ class FittedModel:
             join=_join_names,
         )
     )  # not set where it is None
-    coef_: FloatArray = field(metadata=_stored(Tensor("coef", _OF_WEIGHTS, is_needed=True)))
+    coef_: FloatArray = field(metadata=_stored(Tensor("coef", _WEIGHTS_SHAPE, is_needed=True)))
     intercept_: FloatArray = field(
         metadata=_stored(Tensor("intercept", ("classes",), is_needed=True))
     )
@@ -200,17 +202,17 @@ class FittedModel:
     _velocity: tuple[FloatArray | None, FloatArray | None] = field(
         default=(None, None),
         metadata=_stored(
-            Tensor("coef_velocity", _OF_WEIGHTS),
+            Tensor("coef_velocity", _WEIGHTS_SHAPE),
             Tensor("intercept_velocity", ("classes",)),
             split=tuple,
             join=lambda parts, _: parts,
         ),
     )
-    # The weights after the last step, where `coef_` is their average.
+    # The weights after the last step, if `coef_` is an average.
     _last: tuple[FloatArray, FloatArray | None] | None = field(
         default=None,
         metadata=_stored(
-            Tensor("last_coef", _OF_WEIGHTS),
+            Tensor("last_coef", _WEIGHTS_SHAPE),
             Tensor("last_intercept", ("classes",), only_with="last_coef"),
             split=lambda last: (None, None) if last is None else last,
             join=lambda parts, _: None if parts[0] is None else parts,
@@ -219,7 +221,7 @@ class FittedModel:
     _average: Average | None = field(
         default=None,
         metadata=_stored(
-            Tensor("average_coef", _OF_WEIGHTS, is_double=True),
+            Tensor("average_coef", _WEIGHTS_SHAPE, is_double=True),
             Tensor("average_intercept", ("classes",), is_double=True, only_with="average_coef"),
             Scalar("average", or_none(list), or_none(_read_counts)),
             split=_split_average,
@@ -230,7 +232,7 @@ class FittedModel:
         default=None,
         metadata=_stored(Scalar("mean_weight", or_none(float), or_none(entries.positive))),
     )
-    # Whether partial_fit takes labels that it has not seen.
+    # Whether partial_fit accepts new labels.
     _grows: bool = field(default=False, metadata=_stored(Scalar("grows", bool, entries.flag)))
     _random: np.random.Generator | None = field(
         default=None,
@@ -241,16 +243,59 @@ class FittedModel:
         ),
     )
 
+    @classmethod
+    def of(cls, run: TrainingRun, names: NDArray[Any] | None, grows: bool) -> Self:
+        """Return the result of a training run.
+
+        `names` are those of the features, and `grows` says whether `partial_fit` may add classes.
+        """
+        problem = run.problem
+        coef, intercept = run.weights()
+        last = None
+        if run.average is not None:
+            last = run.in_units_of_X(run.state.coef, run.state.intercept)
+        units = problem.samples.units
+        return cls(
+            classes_=problem.classes,
+            n_features_in_=coef.shape[1],
+            feature_names_in_=names,
+            coef_=coef,
+            intercept_=np.zeros(len(coef), coef.dtype) if intercept is None else intercept,
+            loss_curve_=list(run.curve),
+            validation_scores_=list(run.scores) if run.scores else None,
+            best_validation_score_=max(run.scores, default=None),
+            mean_=None if units is None else units.mean,
+            scale_=None if units is None else units.scale,
+            _is_centred=units is not None and units.is_centred,
+            _moments=None if units is None else units.moments,
+            eta0_=problem.schedule.eta0,
+            _step_sizes=problem.step_sizes,
+            n_iter_=len(run.curve),
+            t_=run.n_steps,
+            _velocity=(run.state.coef_velocity, run.state.intercept_velocity),
+            _last=last,
+            _average=run.average,
+            _mean_weight=problem.mean_weight,
+            _grows=grows,
+            _random=run.random,
+        )
+
     def attributes(self) -> dict[str, Any]:
-        """Return what the classifier has, by name."""
+        """Return the attributes of the classifier by name."""
         found = {each.name: getattr(self, each.name) for each in fields(self)}
         if found["feature_names_in_"] is None:
             del found["feature_names_in_"]
         return found
 
 
-ATTRIBUTES: dict[str, Stored] = {each.name: each.metadata["stored"] for each in fields(FittedModel)}
-# Weights, which users may set by hand; and of all else what a model has that no training has touched yet.
+def stored_attributes(model_type: type[FittedModel]) -> dict[str, Stored]:
+    """Return how a file stores each attribute, by name."""
+    return {each.name: each.metadata["stored"] for each in fields(model_type)}
+
+
+ATTRIBUTES = stored_attributes(FittedModel)
+# Weights, which users may set by hand, and the values of the other attributes in a model that was not
+# trained.
 _WEIGHTS = ("classes_", "coef_", "intercept_")
 _UNTRAINED: dict[str, Any] = {
     each.name: each.default for each in fields(FittedModel) if each.default is not MISSING
@@ -258,26 +303,26 @@ _UNTRAINED: dict[str, Any] = {
 
 
 class FeaturesOfWeights:
-    """`n_features_in_` of weights that were set by hand; `fit` sets an attribute of that name."""
+    """The attribute `n_features_in_` of weights that were set by hand; `fit` sets its own."""
 
     def __get__(self, model: Any, owner: Any = None) -> int:
         shape: tuple[int, ...] = np.shape(model.coef_) if hasattr(model, "coef_") else ()
-        if len(shape) != 2:  # of no model, too: where a class is asked
+        if len(shape) != 2:  # also if `model` is None, for an access through the class
             raise AttributeError(f"{type(model).__name__} has no attribute 'n_features_in_'")
         return int(shape[1])
 
 
-def whole(model: Any) -> Any:
-    """Return a model with the attributes of this one as they are now, and those that it lacks.
+def snapshot_of(model: Any) -> Any:
+    """Return a consistent shallow copy of a model, completed with the attributes that training would set.
 
     Raises
     ------
     NotFittedError
-        If it has no weights.
+        If the model has no weights.
     ValueError, TypeError
-        If those that were set by hand are not of the right shapes.
+        If weights that were set by hand do not have the right shapes.
     """
-    now = at_one_moment(model)
+    now = shallow_copy(model)
     missing = [name for name in _WEIGHTS if not hasattr(now, name)]
     if "coef_" in missing:
         raise not_fitted(
@@ -297,15 +342,15 @@ def whole(model: Any) -> Any:
     return now
 
 
-def to_go_on(model: Any) -> Any:
-    """Return the same for training to go on with: averages of weights that were replaced start again.
+def snapshot_for_training(model: Any) -> Any:
+    """Return a snapshot to continue training from; averages of weights that were replaced start again.
 
     Raises
     ------
     ValueError, TypeError
-        As `whole`, and if classes that were set by hand are not in order.
+        As `snapshot_of`, and if classes that were set by hand are not sorted.
     """
-    now = whole(model)
+    now = snapshot_of(model)
     _check_classes(now.classes_, 1 if now._grows else 2)
     if now._average is not None and _are_replaced(now):
         average: Average = now._average
@@ -318,14 +363,29 @@ def to_go_on(model: Any) -> Any:
 
 
 def units_of(model: Any) -> Standardization | None:
-    """Return the units that a whole model was trained in, None for those of X."""
+    """Return the units in which a snapshot was trained; None stands for those of X."""
     if model.mean_ is None or model.scale_ is None:
         return None
     return Standardization(model.mean_, model.scale_, model._is_centred, model._moments)
 
 
+def check_n_features(model: Any, matrix: NDArray[Any] | SparseRows) -> None:
+    """Raise unless `matrix` has as many features as the model, with scikit-learn's message.
+
+    Raises
+    ------
+    ValueError
+        If it has another number of columns.
+    """
+    if matrix.shape[1] != model.n_features_in_:
+        raise ValueError(
+            f"X has {matrix.shape[1]} features, but {type(model).__name__} is expecting "
+            f"{model.n_features_in_} features as input"
+        )
+
+
 def parameters_of(model: Any) -> tuple[FloatArray, FloatArray]:
-    """Return the weights and the intercept, which the user may have replaced, checked."""
+    """Return weights and intercept, which the user may have replaced, with shapes and values checked."""
     coef, intercept = shaped_parameters_of(model)
     validation.check_finite("intercept_", intercept)
     validation.check_finite("coef_", coef)
@@ -333,7 +393,7 @@ def parameters_of(model: Any) -> tuple[FloatArray, FloatArray]:
 
 
 def shaped_parameters_of(model: Any) -> tuple[FloatArray, FloatArray]:
-    """Return the same at no cost of the weights' size: some of them may not be finite."""
+    """Return weights and intercept with only their shapes checked, at a cost independent of their size."""
     shape = (len(model.classes_), model.n_features_in_)
     coef = validation.as_array("coef_", model.coef_)
     dtype = validation.compute_dtype(coef.dtype)
@@ -347,9 +407,10 @@ def state_of(
     before: Standardization | None,
     units: Standardization | None,
 ) -> State:
-    """Return a copy of the weights and velocities, in the units of training.
+    """Return a copy of the weights and velocities in `units`, those of training.
 
-    Of a model that has published averaged weights, the last ones. `before` are the units of its velocities.
+    If the model has averaged weights, the state has the last ones. `before` are the units of its
+    velocities.
     """
     coef, intercept = parameters_of(model)
     if model._last is not None:
@@ -357,7 +418,7 @@ def state_of(
         intercept = np.zeros(len(coef), coef.dtype) if last_intercept is None else last_intercept
     of_coef, of_intercept = model._velocity
     if of_coef is not None:
-        of_coef, of_intercept = carried(of_coef, of_intercept, before, units, coef.dtype)
+        of_coef, of_intercept = convert_units(of_coef, of_intercept, before, units, coef.dtype)
     velocities = [
         None if velocity is None else velocity.astype(coef.dtype)
         for velocity in (of_coef, of_intercept)
@@ -374,20 +435,20 @@ def average_of(
     before: Standardization | None,
     units: Standardization | None,
 ) -> Average | None:
-    """Return a copy of the average of the weights in the units of training, or None if averaging ends."""
+    """Return a copy of the average of the weights in `units`, or None if training no longer averages."""
     average: Average | None = model._average
     if average is None or config.averaged_from is None:
         return None
     dtype = parameters_of(model)[0].dtype if model._last is None else model._last[0].dtype
-    coef, intercept = carried(average.coef, average.intercept, before, units, dtype)
+    coef, intercept = convert_units(average.coef, average.intercept, before, units, dtype)
     return replace(average, coef=coef, intercept=intercept).copy()
 
 
 def _are_replaced(model: Any) -> bool:
-    """Return whether the weights differ from the published mean: changed in place, or by assignment.
+    """Return whether the weights differ from the published mean, after a change in place or an assignment.
 
-    The mean is computed again and compared, which needs no copy; its intercept may be off by a rounding
-    where the order of a sum differed.
+    The mean is computed again and compared, which needs no copy. Its intercept may differ by rounding if
+    the order of a sum differed.
     """
     coef, intercept = parameters_of(model)
     units, published = units_of(model), model._last

@@ -1,4 +1,4 @@
-"""The lecture's exercise: every learning rate with every penalty, trained over one reading of the data."""
+"""Grid search over learning rates and penalties, with all models trained in one pass over the data."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from ..training.callbacks import Bar, progress_bar
 from ..training.config import TrainingConfig, generator_of
 from ..training.epoch import check_progress, check_weights
 from ..training.holdout import HeldOut
-from ..training.loop import TrainingRun, ends, ends_by_intention
+from ..training.loop import TrainingRun, apply_stopping_rules, stops_as_planned
 from ..training.multi_model import (
     Penalties,
-    epoch_of_models,
-    kept_models,
-    models_at_once,
-    state_of_model,
-    state_of_models,
+    extract_state,
+    models_per_pass,
+    repeat_state,
+    select_states,
+    train_epoch_of_models,
 )
 from ..training.problem import Problem, prepare
 from ..training.state import copy_of
@@ -36,35 +36,35 @@ from . import sklearn_api
 from .classifier import SoftmaxClassifier, warn_of_end
 from .parameters import BY_NAME, config_of
 
-# What is tried where nothing else is asked for. The classifier's defaults are among them, eta0="auto" as a
-# factor of 1: so the best of them is no worse than its `fit`.
+# The default grid. It includes the classifier's defaults, eta0="auto" as a factor of 1, so that the best
+# model scores no worse than that of `fit`.
 AUTOMATIC_FACTORS = (0.3, 1.0, 3.0, 10.0, 30.0)
 DEFAULT_REGS = (1e-5, 1e-4, 1e-3, 1e-2)
 
 
 @dataclass(frozen=True)
 class SearchResult:
-    """What `search` has found; printed, it is a table.
+    """The result of `search`, which prints as a table.
 
     Attributes
     ----------
     learning_rates, regs : ndarray, shapes (n_rates,) and (n_regs,)
-        What has been tried: values of the classifier's `eta0` and `alpha`.
+        The grid: values of the classifier's `eta0` and `alpha`.
     scores : ndarray, shape (n_rates, n_regs)
-        The accuracy on the validation samples; NaN where training diverged.
+        The accuracy on the validation samples; NaN if training diverged.
     validation_losses : ndarray, shape (n_rates, n_regs)
-        The mean cross-entropy on the validation samples, in nats and without a penalty; NaN where training
+        The mean cross-entropy on the validation samples, in nats and without a penalty; NaN if training
         diverged.
     losses : ndarray, shape (n_rates, n_regs)
-        The objective of the last epoch on the samples trained on, penalty included; NaN where training
+        The objective of the last epoch on the training samples, penalty included; NaN if training
         diverged.
     best_index : tuple of two int
-        The place of the best combination in these arrays: that of the largest score; of several such, that
-        of the smallest validation loss, and of several such, the first.
+        The index of the best combination in these arrays: that of the largest score; among ties, that of
+        the smallest validation loss; among ties again, the first.
     best_learning_rate, best_reg, best_score : float
-        What is there.
+        The values at `best_index`.
     best_model : SoftmaxClassifier
-        The model of the best combination, trained on all but the validation samples.
+        The model of the best combination, trained without the validation samples.
     """
 
     learning_rates: NDArray[np.float64]
@@ -88,7 +88,7 @@ class SearchResult:
         return float(self.scores[self.best_index])
 
     def rows(self) -> list[dict[str, float]]:
-        """Return the table, a row for each combination, best first."""
+        """Return a row for each combination, best first."""
         table = [
             {
                 "learning_rate": float(rate),
@@ -121,11 +121,11 @@ class SearchResult:
 
 
 class _Grid(NamedTuple):
-    """What all models have in common."""
+    """The data and the start that all models share."""
 
     problem: Problem
     held_out: HeldOut
-    held_out_name: str  # with which messages of its samples begin
+    held_out_name: str  # the beginning of messages about its samples
     random: np.random.Generator
     start: State
 
@@ -141,41 +141,41 @@ def search(
     sample_weight: ArrayLike | None = None,
     **parameters: Any,
 ) -> SearchResult:
-    """Train a classifier for every learning rate and every strength of the penalty, and compare them.
+    """Train a classifier for each learning rate and each strength of the penalty, and compare them.
 
-    All are trained on the same minibatches in the same order. On the compiled backend and dense data they
-    are trained at once: a minibatch is read, converted and standardised once for all of them, and their
-    weights lie side by side in the products. The steps are those of
+    All models see the same minibatches in the same order. On the compiled backend and dense data they are
+    trained together: a minibatch is read, converted and standardised once for all models, and their
+    weights are stored side by side in the matrix products. The steps are those of
     ``SoftmaxClassifier(eta0=learning_rate, alpha=reg, ...).fit`` on the samples that are not held out, to
-    rounding, and so is the epoch with which `tol` or `max_iter` ends each. What the classifier does by
-    default is among the defaults, so that the best model scores no worse.
+    rounding, and so is the epoch at which `tol` or `max_iter` ends each model. The classifier's defaults
+    are among the default values, so that the best model scores no worse.
 
     Parameters
     ----------
     X, y
         As in `SoftmaxClassifier.fit`.
     learning_rates : sequence of float or "auto", default "auto"
-        Values of `eta0`, greater than 0: plain numbers, whatever the data. "auto" is 0.3, 1, 3, 10 and 30
-        times the one that ``eta0="auto"`` takes for these samples (with the default of `alpha`).
+        Values of `eta0`, greater than 0, which are not scaled by the data. "auto" is 0.3, 1, 3, 10 and 30
+        times the rate of ``eta0="auto"`` for these samples (with the default of `alpha`).
     regs : sequence of float, default (1e-5, 1e-4, 1e-3, 1e-2)
-        Values of `alpha`, 0 or more: strengths of the penalty as the classifier has them, which is
-        ``alpha / 2 * sum(coef_**2)`` by default. The lecture's `reg`, of ``reg * sum(W**2)``, is half of
-        it: ``alpha = 2 * reg``.
+        Values of `alpha`, 0 or more: strengths of the classifier's penalty, by default
+        ``alpha / 2 * sum(coef_**2)``. The lecture's `reg`, of ``reg * sum(W**2)``, is half of it:
+        ``alpha = 2 * reg``.
     validation : float or tuple of array_like, default 0.2
-        The share of the samples that is held out to score with, of every class alike, or other samples
+        The share of the samples that is held out for the scores, stratified by class, or other samples
         (X, y).
     sample_weight : array_like of real numbers, shape (n_samples,), optional
-        As in `SoftmaxClassifier.fit`; samples held out count theirs in the scores, which know nothing
-        of `class_weight`.
+        As in `SoftmaxClassifier.fit`; they also weight the scores of held-out samples, which ignore
+        `class_weight`.
     **parameters
-        Others of `SoftmaxClassifier`, with its defaults: `max_iter`, `tol`, `momentum`, `learning_rate`
-        (the schedule), `standardize`, `penalty`, `batch_size`, `random_state`, `n_jobs`, `backend`, ...
-        The bar of `progress_bar` is one for all models and counts the epochs of all.
+        Other parameters of `SoftmaxClassifier`, with its defaults: `max_iter`, `tol`, `momentum`,
+        `learning_rate` (the schedule), `standardize`, `penalty`, `batch_size`, `random_state`, `n_jobs`,
+        `backend`, ... `progress_bar` shows one bar for all models, which counts all of their epochs.
 
     Warns
     -----
     ConvergenceWarning
-        If there was more to gain for the best model, as in `fit`.
+        If the best model had not converged, as in `fit`.
 
     Returns
     -------
@@ -186,7 +186,7 @@ def search(
     ValueError, TypeError
         If an argument is not as described; the message names it.
     DivergenceError
-        If all of them diverged.
+        If all models diverged.
 
     Examples
     --------
@@ -209,7 +209,7 @@ def search(
     grid = _grid_of(model, common, X, y, sample_weight, validation)
     if rates is None:
         rates = grid.problem.schedule.eta0 * np.array(AUTOMATIC_FACTORS)
-    # Before the training: it would be lost to a row that cannot be scored.
+    # Score once before training: a row that cannot be scored would waste it.
     _scores_of(grid.start.coef, np.zeros_like(grid.start.coef[:, 0]), 1, grid)
     given = model.get_params()
     models = [
@@ -232,7 +232,7 @@ def search(
     best = min(good, key=lambda i: (-scores[i], validation_losses[i]))
     generator_of(model.random_state)  # as fit draws from a caller's generator
     models[best]._publish(runs[best], sklearn_api.feature_names_of(X), True)
-    warn_of_end(runs[best], runs[best].stopped_by_tol or ends_by_intention(common))
+    warn_of_end(runs[best], runs[best].stopped_by_tol or stops_as_planned(common))
     shape = (len(rates), len(strengths))
     return SearchResult(
         *(rates, strengths),
@@ -284,7 +284,7 @@ def _grid_of(
             *(fraction, drawn),
         )
     problem = prepare(config, matrix, targets, rows)
-    # The order of the samples is that of a fit on these rows: nothing else has drawn from its generator.
+    # A fresh generator: the order of the samples is that of a fit on these rows.
     random = generator_of(model.random_state, draws=False)
     return _Grid(problem, held_out, name, random, problem.zero_state())
 
@@ -293,14 +293,16 @@ def _other_samples(
     config: TrainingConfig, X: Any, trained: Any, targets: Targets, validation: tuple[Any, ...]
 ) -> HeldOut:
     if len(validation) != 2:
-        raise ValueError(f"validation: expected a tuple (X, y), got {len(validation)} things")
+        raise ValueError(
+            f"validation: expected a tuple (X, y), got one of {len(validation)} elements"
+        )
     try:
         matrix = as_samples(validation[0])
         if matrix.shape[1] != trained.shape[1]:
             raise ValueError(f"X: expected {trained.shape[1]} features, got {matrix.shape[1]}")
         names, others = (sklearn_api.feature_names_of(each) for each in (X, validation[0]))
         if names is not None and others is not None and names.tolist() != others.tolist():
-            raise ValueError("X: expected the columns of the other X, in their order")
+            raise ValueError("X: expected the columns of the training X, in the same order")
         dtype = checks.training_dtype(matrix.dtype)
         scored = targets_of(
             sklearn_api.as_vector(validation[1]), len(matrix), dtype, None, None, targets.classes
@@ -311,26 +313,26 @@ def _other_samples(
 
 
 class _Progress:
-    """How many epochs of all models have run, shown by a bar, and the smallest objective so far."""
+    """The number of completed epochs of all models and the smallest objective so far, shown by a bar."""
 
     def __init__(self, bar: Bar) -> None:
         self._bar, self._done, self._least = bar, 0, np.inf
 
-    def has_run(self, n_epochs: int, objective: float) -> None:
-        """Move on; a model that has ended has run the epochs that are left at once."""
+    def advance(self, n_epochs: int, objective: float) -> None:
+        """Advance the bar; a model that has ended advances it by all of its remaining epochs."""
         self._done += n_epochs
         self._least = min(self._least, objective) if np.isfinite(objective) else self._least
-        self._bar.has_run_epoch(self._done, self._least, None, "")
+        self._bar.update(self._done, self._least, None, "")
 
 
 def _trained(problems: list[Problem], grid: _Grid, progress: _Progress) -> list[Any]:
-    """Return the run of every combination, None where it diverged."""
-    at_once = models_at_once(problems[0], grid.start)
-    if at_once == 1:
+    """Return the run of each combination, or None if it diverged."""
+    n_together = models_per_pass(problems[0], grid.start)
+    if n_together == 1:
         return [_trained_alone(each, grid, progress) for each in problems]
     runs: list[Any] = []
-    for first in range(0, len(problems), at_once):
-        runs += _trained_together(problems[first : first + at_once], grid, progress)
+    for first in range(0, len(problems), n_together):
+        runs += _trained_together(problems[first : first + n_together], grid, progress)
     return runs
 
 
@@ -342,28 +344,28 @@ def _trained_alone(problem: Problem, grid: _Grid, progress: _Progress) -> Traini
             objective = run.epoch()
             check_progress(objective, _starting_loss(grid), epoch + 1, run.schedule)
             run.keep(objective)
-            progress.has_run(1, objective)
-            if ends(run, objective):
+            progress.advance(1, objective)
+            if apply_stopping_rules(run, objective):
                 break
     except DivergenceError:
         return None
     finally:
-        progress.has_run(max_iter - len(run.curve), np.inf)
+        progress.advance(max_iter - len(run.curve), np.inf)
     return run
 
 
 def _trained_together(
     problems: list[Problem], grid: _Grid, progress: _Progress
 ) -> list[TrainingRun | None]:
-    """Train all of them over one reading of the data; those that have ended leave the others alone."""
+    """Train all models in one pass over the data per epoch; one that ends does not affect the others."""
     max_iter, random = problems[0].config.max_iter, deepcopy(grid.random)
     runs = [TrainingRun.of(each, grid.start, random) for each in problems]
-    states = state_of_models(grid.start, len(runs))
+    states = repeat_state(grid.start, len(runs))
     active = list(range(len(runs)))
     ended: dict[int, TrainingRun | None] = {}
     for epoch in range(1, max_iter + 1):
         rules = [problems[i].config.rule for i in active]
-        objectives = epoch_of_models(
+        objectives = train_epoch_of_models(
             *(problems[0], states),
             Penalties(*np.array([(rule.l2, rule.l1) for rule in rules]).T.copy()),
             [runs[i].schedule for i in active],
@@ -373,21 +375,21 @@ def _trained_together(
         going_on = []
         for place, i in enumerate(active):
             run, objective = runs[i], objectives[place]
-            progress.has_run(1, objective)
+            progress.advance(1, objective)
             if not _is_good(run, objective, grid):
                 ended[i] = None
             else:
                 run.curve.append(objective)
                 run.n_steps += run.steps_of_epoch
-                if not ends(run, objective) and epoch < max_iter:
+                if not apply_stopping_rules(run, objective) and epoch < max_iter:
                     going_on.append(place)
                     continue
-                run.state = state_of_model(states, place, len(active))
+                run.state = extract_state(states, place, len(active))
                 run.random = deepcopy(random)
                 ended[i] = run if _has_good_weights(run) else None
-            progress.has_run(max_iter - epoch, np.inf)
+            progress.advance(max_iter - epoch, np.inf)
         if len(going_on) < len(active):
-            states = kept_models(states, going_on, len(active))
+            states = select_states(states, going_on, len(active))
             active = [active[place] for place in going_on]
         if not active:
             break
@@ -423,7 +425,7 @@ def _starting_loss(grid: _Grid) -> float:
 def _scores(
     runs: list[TrainingRun], grid: _Grid
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the accuracy and the log loss of each on the samples that are held out."""
+    """Return the accuracy and the log loss of each run on the held-out samples."""
     weights = [run.weights() for run in runs]
     coef = np.concatenate([coef for coef, _ in weights])
     intercept = np.concatenate(

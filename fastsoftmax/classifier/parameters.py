@@ -1,4 +1,4 @@
-"""The parameters of the classifier: one row for each, which all that asks about parameters reads.
+"""The parameters of the classifier: one row for each, read by all code that needs to know about them.
 
 The constructor of `SoftmaxClassifier` repeats names and defaults, for `help()` and type checkers; a test
 compares them.
@@ -22,45 +22,44 @@ Check = Callable[[str, Any], Any]
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """The option of `fastsoftmax train` that sets a parameter."""
+    """The option of `fastsoftmax train` and `search` that sets a parameter."""
 
-    group: str  # under which heading `--help` shows it
+    group: str  # the heading in `--help`
     help: str
-    # "flag", "integer from 0", "integer from 1", "number from 0" or "number above 0"; empty where the words
-    # are all that it takes.
+    # "flag", "integer from 0", "integer from 1", "number from 0" or "number above 0"; empty: the words are
+    # all that is accepted.
     kind: str = ""
     metavar: str | None = None
-    words: Mapping[str, Any] | None = None  # what may be typed, and the value that it stands for
-    name: str = ""  # where it is not called as the parameter is, with _ for -
+    words: Mapping[str, Any] | None = None  # each word that is accepted, and its value
+    name: str = ""  # with _ for -; empty if it is the parameter's
 
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """A row: `check(name, value)` returns the value as `TrainingConfig` takes it, or raises."""
+    """A row of the table: `check(name, value)` returns the value for `TrainingConfig`, or raises."""
 
     name: str
     default: Any
     check: Check
     option: Option | None = None
-    in_checkpoint: bool = (
-        True  # whether it changes the result, so that a checkpoint is of one value of it
-    )
+    # Whether it may change the weights: then a checkpoint can be resumed with the same value only.
+    in_checkpoint: bool = True
     in_search: bool = True  # whether `search` takes it, for all of its models
-    is_asked_again: bool = False  # whether what the default stands for may change within a process
+    default_varies: bool = False  # whether the meaning of the default may change within a process
     checked_default: Any = field(init=False)
 
     def __post_init__(self) -> None:
-        checked = None if self.is_asked_again else self.check(self.name, self.default)
+        checked = None if self.default_varies else self.check(self.name, self.default)
         object.__setattr__(self, "checked_default", checked)
 
     @property
     def option_name(self) -> str:
-        """The name of the option among the parsed arguments; empty where there is none."""
+        """The name of the option among the parsed arguments; empty if there is none."""
         return "" if self.option is None else self.option.name or self.name
 
 
 def config_of(model: Any) -> TrainingConfig:
-    """Return how a classifier is to be trained.
+    """Return the checked configuration of a classifier's training.
 
     Raises
     ------
@@ -70,26 +69,26 @@ def config_of(model: Any) -> TrainingConfig:
     values = {}
     for row in PARAMETERS:
         value = getattr(model, row.name)
-        # Most parameters have their defaults, which have been checked once and for all.
+        # Most parameters have their default, whose check was made when this module was imported.
         is_default = type(value) is type(row.default) and value == row.default
-        if is_default and not row.is_asked_again:
+        if is_default and not row.default_varies:
             values[row.name] = row.checked_default
         else:
             values[row.name] = row.check(row.name, value)
     return TrainingConfig.of(values)
 
 
-def that_change_the_result(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values of the parameters that may change the weights, unlike `verbose` for example."""
+def checkpoint_parameters(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters that may change the weights; `verbose`, for example, does not."""
     return {
         name: value
         for name, value in values.items()
-        if name not in BY_NAME or BY_NAME[name].in_checkpoint  # a subclass may have others
+        if name not in BY_NAME or BY_NAME[name].in_checkpoint  # subclasses may add parameters
     }
 
 
 def takes_sparse(model: Any) -> bool:
-    """Return whether the model's parameters go with a sparse X."""
+    """Return whether the model's parameters allow a sparse X."""
     try:
         config_of(model).check_rule(is_sparse=True)
     except (ValueError, TypeError, ImportError):
@@ -118,7 +117,7 @@ def _or_none(check: Check) -> Check:
     return lambda name, value: None if value is None else check(name, value)
 
 
-def _as_it_is(name: str, value: Any) -> Any:
+def _unchecked(name: str, value: Any) -> Any:
     return value
 
 
@@ -165,7 +164,7 @@ def _momentum(name: str, value: Any) -> float:
 
 
 def _averaged_from(name: str, value: Any) -> int | None:
-    """Return the sample that averaging begins with, counted from 0; None for no averaging."""
+    """Return the first sample whose step is averaged, counted from 0; None for no averaging."""
     if isinstance(value, bool | np.bool_):
         return 0 if value else None
     accepted = "True, False or a number of samples of at least 1"
@@ -195,8 +194,8 @@ PARAMETERS = (
         "backend",
         "auto",
         lambda name, value: get_backend(value),  # noqa: ARG005 - its messages begin with the name
-        Option("the run", "what computes it (default: auto)", words=_words("auto", *NAMES)),
-        is_asked_again=True,
+        Option("the run", "backend (default: auto)", words=_words("auto", *NAMES)),
+        default_varies=True,
     ),
     Parameter(
         "penalty",
@@ -204,7 +203,7 @@ PARAMETERS = (
         _penalty,
         Option(
             "objective",
-            "on the weights (default: l2)",
+            "penalty of the weights (default: l2)",
             words=_words("l2", "l1", "elasticnet", "none"),
         ),
     ),
@@ -229,10 +228,10 @@ PARAMETERS = (
     Parameter(
         "class_weight",
         None,
-        _as_it_is,
+        _unchecked,
         Option(
             "objective",
-            "balanced: all classes count the same, however many samples they have",
+            "balanced: give all classes the same total weight (default: none)",
             words=_words("balanced", "none"),
         ),
     ),
@@ -242,7 +241,7 @@ PARAMETERS = (
         _share,
         Option(
             "objective",
-            "share of a target that all classes get alike (default: 0)",
+            "share of every target that is spread evenly over the classes (default: 0)",
             *("number from 0", "E"),
         ),
     ),
@@ -250,9 +249,7 @@ PARAMETERS = (
         "fit_intercept",
         True,
         _flag,
-        Option(
-            "objective", "whether to learn an intercept (default: yes)", "flag", name="intercept"
-        ),
+        Option("objective", "learn an intercept (default: yes)", "flag", name="intercept"),
     ),
     Parameter(
         "standardize",
@@ -260,7 +257,7 @@ PARAMETERS = (
         _flag,
         Option(
             "steps",
-            "train on features of mean 0 and deviation 1; the model takes them as they are",
+            "train on features of mean 0 and standard deviation 1; the model takes raw features",
             "flag",
         ),
     ),
@@ -268,7 +265,13 @@ PARAMETERS = (
         "max_iter",
         200,
         _positive_integer,
-        Option("when it ends", "at the most (default: 200)", "integer from 1", "N", name="epochs"),
+        Option(
+            "when it ends",
+            "maximum number of epochs (default: 200)",
+            "integer from 1",
+            "N",
+            name="epochs",
+        ),
     ),
     Parameter(
         "tol",
@@ -276,7 +279,7 @@ PARAMETERS = (
         _or_none(validation.as_non_negative),
         Option(
             "when it ends",
-            "end when the loss has not fallen by T for 5 epochs; none: never (default: 0.0001)",
+            "stop when the loss has not fallen by T for 5 epochs; none: never (default: 0.0001)",
             *("number above 0", "T", _words("none")),
         ),
     ),
@@ -285,7 +288,7 @@ PARAMETERS = (
         "batch_size",
         200,
         _positive_integer,
-        Option("steps", "samples of a minibatch (default: 200)", "integer from 1", "N"),
+        Option("steps", "samples per minibatch (default: 200)", "integer from 1", "N"),
     ),
     Parameter(
         "shuffle",
@@ -293,7 +296,7 @@ PARAMETERS = (
         _shuffle,
         Option(
             "steps",
-            "whether each epoch takes the samples in a new order; blocks for files larger than memory "
+            "draw a new order of the samples for each epoch; blocks: for files larger than memory "
             "(default: yes)",
             words=_SHUFFLES,
         ),
@@ -305,7 +308,7 @@ PARAMETERS = (
         _learning_rate,
         Option(
             "steps",
-            "how the step size goes on from --eta0 (default: constant)",
+            "schedule of the step size (default: constant)",
             words=_words(*schedules.NAMES),
         ),
     ),
@@ -315,7 +318,7 @@ PARAMETERS = (
         _eta0,
         Option(
             "steps",
-            "the first step size; auto is a safe one for the data (default: auto)",
+            "first step size; auto: computed from the data (default: auto)",
             *("number above 0", "RATE", _words("auto")),
         ),
         in_search=False,
@@ -328,7 +331,9 @@ PARAMETERS = (
         0.0,
         validation.as_non_negative,
         Option(
-            "steps", "in which the step size rises to --eta0 (default: 0)", "number from 0", "N"
+            "steps",
+            "epochs in which the step size rises to its first value (default: 0)",
+            *("number from 0", "N"),
         ),
     ),
     Parameter(
@@ -337,16 +342,16 @@ PARAMETERS = (
         _momentum,
         Option(
             "steps",
-            "from 0 to less than 1; 0.9 often takes fewer epochs (default: 0)",
+            "from 0 to less than 1; 0.9 often needs fewer epochs (default: 0)",
             *("number from 0", "M"),
         ),
     ),
-    Parameter("nesterov", False, _flag, Option("steps", "Nesterov's momentum", "flag")),
+    Parameter("nesterov", False, _flag, Option("steps", "use Nesterov's momentum", "flag")),
     Parameter(
         "average",
         False,
         _averaged_from,
-        Option("steps", "the model is the mean of the weights of all steps", "flag"),
+        Option("steps", "save the mean of the weights over all steps", "flag"),
         in_search=False,
     ),
     Parameter(
@@ -355,7 +360,7 @@ PARAMETERS = (
         _flag,
         Option(
             "when it ends",
-            "hold out a share of DATA, end by the accuracy on it, and keep the best epoch",
+            "hold out a share of DATA, stop by the accuracy on it, and keep the best epoch",
             "flag",
         ),
         in_search=False,
@@ -365,10 +370,10 @@ PARAMETERS = (
     Parameter(
         "random_state",
         None,
-        _as_it_is,
+        _unchecked,
         Option(
             "the run",
-            "of the order of the samples (default: 0)",
+            "seed of the order of the samples (default: 0)",
             *("integer from 0", "N"),
             name="seed",
         ),
@@ -379,12 +384,12 @@ PARAMETERS = (
         lambda name, value: n_threads_of(value),  # noqa: ARG005 - its messages begin with the name
         Option(
             "the run",
-            "default: as `fastsoftmax info` says",
+            "number of threads (default: see `fastsoftmax info`)",
             *("integer from 1", "N"),
             name="threads",
         ),
         in_checkpoint=False,
-        is_asked_again=True,
+        default_varies=True,
     ),
     Parameter("verbose", 0, _verbosity, in_checkpoint=False, in_search=False),
     Parameter("progress_bar", False, _flag, in_checkpoint=False),

@@ -1,6 +1,6 @@
-"""One epoch over a chunk of a stream, going on from the chunks before it."""
+"""Train one epoch on a chunk of a stream, continuing from the chunks before it."""
 
-from __future__ import annotations  # np.random, imported on first use, stands in them
+from __future__ import annotations  # they name np.random, which is imported on first use
 
 import warnings
 from typing import Any
@@ -15,7 +15,7 @@ from ..exceptions import DivergenceError
 from ..training.config import TrainingConfig
 from ..training.epoch import check_chunk
 from ..training.loop import TrainingRun
-from ..training.new_classes import grown_average, grown_state
+from ..training.new_classes import expand_average, expand_state
 from ..training.problem import problem_of, training_set
 from ..training.standardization import Standardization
 from ..training.targets import Targets
@@ -39,7 +39,7 @@ def trained_on_chunk(
     targets: Targets,
     random: np.random.Generator,
 ) -> TrainingRun:
-    """Continue a complete model by one epoch over these rows; start a new one if `before` is None.
+    """Continue a snapshot by one epoch over these rows; start a new model if `before` is None.
 
     Statistics and step size are those of all chunks so far; the weights in the units of X are carried over.
     The first chunk is forgotten if it was on another scale than the second and the second is at least as
@@ -49,12 +49,12 @@ def trained_on_chunk(
     Raises
     ------
     DivergenceError
-        If the loss is infinite or NaN, or one that no sane model has.
+        If the loss is infinite, NaN, or so large that training must have diverged.
     """
-    run, has_shrunk = _begun(config, before, matrix, targets, random)
+    run, has_shrunk = _prepare_run(config, before, matrix, targets, random)
     of_zeros, penalty = _loss_of_zeros(run), _penalty(run)
-    # Of much larger numbers the weights are next to 0, but the intercept may be anything: a loss that is
-    # clearly above that of zeros is enough then.
+    # After much larger numbers the weights are close to 0, but the intercept is arbitrary: then a loss that
+    # is clearly above that of zeros is enough.
     factor = 1.1 if has_shrunk else _MISLED_LOSS
     misled = has_shrunk or (before is not None and _is_misled(run, before))
     try:
@@ -70,21 +70,21 @@ def trained_on_chunk(
             UserWarning,
             stacklevel=4,
         )
-        (run, _), penalty = _begun(config, None, matrix, targets, run.random), 0.0
+        (run, _), penalty = _prepare_run(config, None, matrix, targets, run.random), 0.0
         objective = run.epoch()
     check_chunk(objective, of_zeros + penalty, len(run.problem.samples), run.schedule)
     run.keep(objective)
     return run
 
 
-def _begun(
+def _prepare_run(
     config: TrainingConfig,
     before: Any,
     matrix: NDArray[Any] | SparseRows,
     targets: Targets,
     random: np.random.Generator,
 ) -> tuple[TrainingRun, bool]:
-    """Return the run before its epoch, and whether the statistics before were of much larger numbers."""
+    """Return the run before its epoch, and whether the previous statistics were of much larger numbers."""
     units = None if before is None else units_of(before)
     samples, has_shrunk = training_set(config, matrix, targets, targets.rows, units), False
     if units is not None and samples.units is not None and _is_second(before, len(samples), config):
@@ -99,8 +99,8 @@ def _begun(
         state = state_of(before, config, units, samples.units)
         average = average_of(before, config, units, samples.units)
         places = encode(before.classes_, targets.classes)
-        state = grown_state(state, places, n_classes)
-        average = average and grown_average(average, places, n_classes)
+        state = expand_state(state, places, n_classes)
+        average = average and expand_average(average, places, n_classes)
     run = TrainingRun.of(problem, state, random, average)
     if before is not None:
         run.curve, run.n_steps = list(before.loss_curve_), before.t_
@@ -148,4 +148,4 @@ def _is_misled(run: TrainingRun, before: Any) -> bool:
     larger = units.scale > _OTHER_SCALE * before.scale_
     return bool(
         (larger & (before._moments.squares > 0)).any()
-    )  # a constant column has taught nothing
+    )  # a constant column says nothing about the scale

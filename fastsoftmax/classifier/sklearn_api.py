@@ -1,4 +1,4 @@
-"""What scikit-learn asks of an estimator, without inheriting from it or importing it before it is there."""
+"""The interface of scikit-learn's estimators, without inheriting from it or importing it needlessly."""
 
 import copyreg
 import sys
@@ -15,7 +15,7 @@ from .._optional import import_optional
 from ..exceptions import ConvergenceWarning, NotFittedError
 
 _MANY = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
-# What scikit-learn's metadata routing may pass to which method.
+# The arguments that scikit-learn's metadata routing may pass to each method.
 _METADATA = {
     "fit": ("coef_init", "intercept_init", "sample_weight"),
     "partial_fit": ("classes", "sample_weight"),
@@ -23,7 +23,7 @@ _METADATA = {
 }
 
 
-# scikit-learn's word for a request that is to stay as it is.
+# scikit-learn's constant for a request that stays unchanged.
 _UNCHANGED = "$UNCHANGED$"
 Request = bool | str | None
 
@@ -31,10 +31,10 @@ Request = bool | str | None
 class Estimator:
     """The conventions of scikit-learn's estimators: parameters by name, tags, metadata routing, HTML."""
 
-    _estimator_type = "classifier"  # what scikit-learn below 1.6 asks for instead of the tags
+    _estimator_type = "classifier"  # scikit-learn below 1.6 reads this instead of the tags
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Return the parameters of the constructor by name; `deep` changes nothing here."""
+        """Return the parameters of the constructor by name; `deep` has no effect."""
         return {name: getattr(self, name) for name in self._parameters()}
 
     def set_params(self, **params: Any) -> Self:
@@ -43,7 +43,7 @@ class Estimator:
         Raises
         ------
         ValueError
-            If a name is not a parameter; none is set then.
+            If a name is not a parameter; then no parameter is set.
         """
         for name in params:
             if name not in self._parameters():
@@ -57,7 +57,7 @@ class Estimator:
 
     @classmethod
     def _parameters(cls) -> dict[str, Parameter]:
-        """Return the parameters of the constructor, and of those that it passes keywords on to."""
+        """Return the parameters of the constructor, and of those to which it passes ``**parameters``."""
         found: dict[str, Parameter] = {}
         for base in cls.__mro__:
             if "__init__" not in vars(base):
@@ -71,7 +71,7 @@ class Estimator:
         return found
 
     def __getstate__(self) -> dict[str, Any]:
-        """Of one moment, for pickle and copy: another thread may train the model."""
+        """Return a consistent copy of the attributes, as another thread may train the model."""
         return self.__dict__.copy()
 
     def __repr__(self) -> str:
@@ -94,11 +94,11 @@ class Estimator:
         )
 
     def __sklearn_is_fitted__(self) -> bool:
-        """Whether `fit` or `partial_fit` has run."""
+        """Return whether the model has weights, from `fit`, `partial_fit` or the user."""
         return hasattr(self, "coef_")
 
     def _repr_html_(self) -> str | None:
-        """In notebooks, as scikit-learn shows its estimators; None where it is not loaded."""
+        """Return scikit-learn's HTML for notebooks; None if scikit-learn is not loaded."""
         if "sklearn" not in sys.modules:
             return None
         from sklearn.utils import estimator_html_repr
@@ -113,12 +113,13 @@ class Estimator:
         intercept_init: Request = _UNCHANGED,
         sample_weight: Request = _UNCHANGED,
     ) -> Self:
-        """Say what scikit-learn's metadata routing passes to `fit`.
+        """Request the metadata that scikit-learn's routing passes to `fit`.
 
         Parameters
         ----------
         coef_init, intercept_init, sample_weight : bool, str or None
-            True: yes. False: no. None: an error where it is given. A str: what has that name.
+            True: pass it. False: do not pass it. None: an error if it is given. A str: pass it under that
+            alias.
 
         Raises
         ------
@@ -135,15 +136,15 @@ class Estimator:
     def set_partial_fit_request(
         self, *, classes: Request = _UNCHANGED, sample_weight: Request = _UNCHANGED
     ) -> Self:
-        """Say the same of `partial_fit`; see `set_fit_request`."""
+        """Request the metadata that is routed to `partial_fit`; see `set_fit_request`."""
         return self._request("partial_fit", classes=classes, sample_weight=sample_weight)
 
     def set_score_request(self, *, sample_weight: Request = _UNCHANGED) -> Self:
-        """Say the same of `score`; see `set_fit_request`."""
+        """Request the metadata that is routed to `score`; see `set_fit_request`."""
         return self._request("score", sample_weight=sample_weight)
 
     def get_metadata_routing(self) -> Any:
-        """Return what is to be routed, as scikit-learn's `MetadataRequest`; for scikit-learn to call."""
+        """Return the requests as scikit-learn's `MetadataRequest`; scikit-learn calls this method."""
         if hasattr(self, "_metadata_request"):
             return deepcopy(self._metadata_request)
         from sklearn.utils.metadata_routing import MetadataRequest
@@ -169,71 +170,73 @@ class Estimator:
         return self
 
 
-def at_one_moment(model: Any) -> Any:
-    """Return a model with the same attributes, all as they are now: another thread may train the model."""
+def shallow_copy(model: Any) -> Any:
+    """Return a consistent shallow copy of the model, as another thread may train it."""
     now = object.__new__(type(model))
-    now.__dict__.update(model.__dict__)  # in one go, as they are set
+    now.__dict__.update(model.__dict__)  # atomic, as publishing is
     return now
 
 
 def not_fitted(message: str) -> NotFittedError:
-    """Return the error, which is scikit-learn's as well where that is loaded."""
-    error: NotFittedError = _also_theirs(NotFittedError)(message)
+    """Return a NotFittedError, which is also scikit-learn's if scikit-learn is loaded."""
+    error: NotFittedError = _joined_with_sklearn(NotFittedError)(message)
     return error
 
 
 def warn_of_max_iter(
-    max_iter: int, what_went_on: str, standardize_may_help: bool, stacklevel: int = 4
+    max_iter: int, reason: str, standardize_may_help: bool, stacklevel: int = 4
 ) -> None:
-    """Say that `fit` has ended before anything else has ended it, and what to do about it."""
+    """Warn that `fit` ended at `max_iter` before it converged, and advise what to change."""
     advice = f"raise max_iter (it is {max_iter}) or tol"
     if standardize_may_help:
-        advice += ", or use standardize=True: with columns on one scale it takes fewer epochs"
+        advice += ", or use standardize=True: with columns on one scale it needs fewer epochs"
     warnings.warn(
-        f"fit ended at max_iter {what_went_on}: {advice}",
-        _also_theirs(ConvergenceWarning),
+        f"fit ended at max_iter {reason}: {advice}",
+        _joined_with_sklearn(ConvergenceWarning),
         stacklevel=stacklevel,
     )
 
 
 def warn_of_small_features(norm: float, n_epochs: int, stacklevel: int) -> None:
-    """Say that `tol` has ended `fit` though the loss may have far to fall, and what to do about it."""
+    """Warn that `tol` ended `fit` although the loss may be far from its minimum, with advice."""
     warnings.warn(
         f"fit stopped by tol after {n_epochs} epochs, but the rows of X are small next to the intercept's "
         f"1 (the root mean square of their norms is {norm:.2g}), so that the weights of the features grow "
         "slowly: use standardize=True, multiply X, or lower tol",
-        _also_theirs(ConvergenceWarning),
+        _joined_with_sklearn(ConvergenceWarning),
         stacklevel=stacklevel,
     )
 
 
-class _OfBoth(type):
-    """The class of classes that are ours and scikit-learn's."""
+class _JoinedClass(type):
+    """The metaclass of classes that are both this package's and scikit-learn's."""
 
 
-def _also_theirs(ours: type[Any]) -> type[Any]:
-    """Return a class of ours, which is scikit-learn's of the same name as well where that is loaded."""
+def _joined_with_sklearn(ours: type[Any]) -> type[Any]:
+    """Return a class that also derives from scikit-learn's of the same name if scikit-learn is loaded."""
     if "sklearn.exceptions" not in sys.modules:
         return ours
     theirs = getattr(sys.modules["sklearn.exceptions"], ours.__name__)
-    if ours not in _of_both:
-        _of_both[ours] = _OfBoth(ours.__name__, (ours, theirs), {"__module__": ours.__module__})
-    return _of_both[ours]
+    if ours not in _joined_classes:
+        _joined_classes[ours] = _JoinedClass(
+            ours.__name__, (ours, theirs), {"__module__": ours.__module__}
+        )
+    return _joined_classes[ours]
 
 
-_of_both: dict[type[Any], type[Any]] = {}  # made once: warnings are told apart by their class
+_joined_classes: dict[type[Any], type[Any]] = {}  # made once: warning filters compare classes
 
 
 def _ours(both: Any) -> Any:
-    """Pickle a class of both as ours, which is joined with theirs again where that is loaded."""
-    return _also_theirs, both.__bases__[:1]
+    """Pickle a joined class as this package's class, which is joined again where it is loaded."""
+    return _joined_with_sklearn, both.__bases__[:1]
 
 
-copyreg.pickle(_OfBoth, _ours)
+copyreg.pickle(_JoinedClass, _ours)
 
 
 def as_vector(y: Any) -> Any:
-    """Return labels as one dimension: a column of them too, which scikit-learn warns of."""
+    """Return labels in one dimension; a column of labels gets scikit-learn's warning."""
     if y is None:
         raise ValueError("y: the classifier requires y to be passed, but the target y is None")
     if hasattr(y, "toarray"):
@@ -250,7 +253,7 @@ def as_vector(y: Any) -> Any:
 
 
 def warn_of_column(stacklevel: int) -> None:
-    """Warn of labels that have two dimensions."""
+    """Warn that labels are a column instead of one dimension, in scikit-learn's words."""
     category: type[Warning] = UserWarning
     if "sklearn.exceptions" in sys.modules:
         category = sys.modules["sklearn.exceptions"].DataConversionWarning
@@ -267,7 +270,7 @@ def _is_column(y: Sequence[Any]) -> bool:
 
 
 def feature_names_of(X: Any) -> NDArray[Any] | None:
-    """Return the columns' names of a frame or an Arrow table, and None where there are none.
+    """Return the column names of a frame or an Arrow table, or None if there are none.
 
     Raises
     ------
@@ -292,12 +295,12 @@ def feature_names_of(X: Any) -> NDArray[Any] | None:
 
 
 def check_feature_names(model: Any, X: Any, stacklevel: int) -> None:
-    """Compare the columns' names with those of the training data.
+    """Check that the column names are those of the training data.
 
     Raises
     ------
     ValueError
-        If they are others, or in another order.
+        If the names or their order differ.
     """
     names, expected = feature_names_of(X), getattr(model, "feature_names_in_", None)
     if names is None or expected is None:

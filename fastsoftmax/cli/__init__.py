@@ -130,7 +130,9 @@ def _parser() -> argparse.ArgumentParser:
         command = commands.add_parser(
             name,
             help=summary,
-            usage=getattr(module, "USAGE", None),  # if all options are too many to read
+            usage=getattr(
+                module, "USAGE", None
+            ),  # argparse's own usage would list too many options
             description=module.DESCRIPTION,
             epilog=module.EXAMPLES,
             formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -125,20 +125,20 @@ def run(arguments: argparse.Namespace) -> int:
     from .report import print_comparison
 
     present, missing = _present(arguments.backends)
-    with ProgressBar() as watcher:
+    with ProgressBar() as listener:
         data = workload.load(arguments.shape, arguments.dtype, arguments.seed, len(present))
         settings = workload.settings(arguments, data)
         # The vectorized backend has no other control over the number of threads.
         with threadpool_limits(settings.n_threads, user_api="blas"):
-            runs, too_slow = prepare(present, data, settings, watcher)
+            runs, too_slow = prepare(present, data, settings, listener)
             if arguments.backends and too_slow:
                 name, _, reason = too_slow[0]
                 raise CommandError(f"argument --backends: {name!r} is too slow here: {reason}")
-            train(runs, settings, watcher)
+            train(runs, settings, listener)
             results = [run.result(data) for run in runs]
             profiles = None
             if arguments.report is not None:
-                profiles = profile_runs(runs, data, settings, watcher)
+                profiles = profile_runs(runs, data, settings, listener)
     comparison = Comparison(results, [*too_slow, *missing], TOLERANCES[arguments.dtype])
     sets = machine.instruction_sets() if "compiled" in present else None
     instruction_set = None if sets is None else sets[0]

@@ -20,7 +20,7 @@ from . import options
 from .error_translation import as_command_error
 from .errors import FAILED, CommandError
 
-_LONGEST_NAME = 24  # of a class, in a table
+_MAX_NAME_LENGTH = 24  # of a class name in a table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,11 +34,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="where the labels are: name or index of a column (CSV, Parquet; -1 is the last), "
         "name of an array (.npz), another file (.npy, IDX)",
     )
-    add.add_argument("--format", choices=tuple(FORMATS), help="of the file")
+    add.add_argument("--format", choices=tuple(FORMATS), help="format of the file")
     add.add_argument(
         "--split",
         choices=("train", "test"),
-        help="which part, if DATA has both (default: train)",
+        help="the part to read, if DATA has both (default: train)",
     )
     add.add_argument(
         "--header",
@@ -67,7 +67,7 @@ def load(
     Raises
     ------
     CommandError
-        If that fails; it names the file or the option.
+        If reading fails; the error names the file or the option.
     """
     names = ("target", "format", "split", "header", "delimiter", "zero_based", "n_features")
     given = {name: getattr(arguments, name) for name in names}
@@ -97,7 +97,7 @@ def load_for(
 
 
 def forget_names(model: SoftmaxClassifier) -> None:
-    """Make the model accept arrays, which have no names: those of the files have been compared."""
+    """Make the model accept arrays without feature names, after those of the files were compared."""
     model.__dict__.pop("feature_names_in_", None)
 
 
@@ -136,7 +136,7 @@ def check_features(
 
 
 def check_labels(path: Path, y: NDArray[Any], classes: NDArray[Any], grows: bool = False) -> None:
-    """Raise unless all labels are among the classes of a model, or of their type if it grows.
+    """Raise unless all labels are among the classes of a model, or of their type if it accepts new ones.
 
     Probabilities have a column for each of the classes.
     """
@@ -166,7 +166,7 @@ def class_names(classes: NDArray[Any], samples: Samples | None) -> list[str]:
     if classes.dtype.kind in "iu" and labels[0] >= 0 and labels[-1] < len(names):
         labels = [names[label] for label in labels]
     texts = [printable(str(label)) for label in labels]
-    return [t if len(t) <= _LONGEST_NAME else f"{t[: _LONGEST_NAME - 1]}…" for t in texts]
+    return [t if len(t) <= _MAX_NAME_LENGTH else f"{t[: _MAX_NAME_LENGTH - 1]}…" for t in texts]
 
 
 def describe(samples: Samples) -> str:

@@ -7,7 +7,7 @@ from ..classifier.parameters import BY_NAME
 from ..datasets.files import UnreadableFile, printable
 from .errors import FAILED, CommandError
 
-# Options that stand for no parameter of the classifier: of `fit`, `search` and `datasets.load`.
+# Options that are not parameters of the classifier, but arguments of `fit`, `search` or `datasets.load`.
 _OTHERS = {
     "n_threads": "--threads",
     "validation": "--validation-fraction",
@@ -31,10 +31,10 @@ def option_of(parameter: str) -> str | None:
 
 
 def as_command_error(error: Exception, sources: Mapping[str, object] | None = None) -> CommandError:
-    """Return an error of one line for what a call has raised.
+    """Return the error of one line for an exception of the library.
 
-    The library's messages begin with the name of an argument. That of a parameter becomes its option;
-    `sources` says which files arguments such as X and y come from.
+    The library's messages begin with the name of an argument, which is replaced by that of its option.
+    `sources` maps arguments such as X and y to the files that they come from.
     """
     if isinstance(error, MemoryError):
         reason = f": {error}" if str(error) else ""

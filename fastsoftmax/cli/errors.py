@@ -2,7 +2,7 @@
 
 FAILED = 1
 BAD_ARGUMENTS = 2
-INTERRUPTED = 130  # as shells report an end by Ctrl-C: 128 + SIGINT
+INTERRUPTED = 130  # the exit code of shells after Ctrl-C: 128 + SIGINT
 
 
 class CommandError(Exception):
@@ -13,4 +13,4 @@ class CommandError(Exception):
     ) -> None:
         super().__init__(message)
         self.exit_code = exit_code
-        self.command = command  # if it is not the one that runs
+        self.command = command  # if it is not the running command

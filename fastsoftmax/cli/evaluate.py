@@ -1,4 +1,4 @@
-"""`fastsoftmax evaluate`: how good a model file is on labelled data."""
+"""`fastsoftmax evaluate`: score a model file on labelled data."""
 
 import argparse
 import json
@@ -35,8 +35,8 @@ examples:
   fastsoftmax evaluate --model m.npz test.npz --plot confusion.png --json scores.json
         the matrix as a picture too, and all numbers for a program
 """
-_MAX_CLASSES = 30  # that have a line each
-_MAX_ERRORS = 10  # that are listed if there is no room for a matrix
+_MAX_CLASSES = 30  # with a line for each class
+_MAX_ERRORS = 10  # listed if the matrix does not fit
 _HEADINGS = (
     16,
     10,
@@ -45,7 +45,7 @@ _HEADINGS = (
     5,
     4,
     3,
-)  # longest names above columns, in the order in which they are tried
+)  # maximum lengths of column headings, in the order in which they are tried
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -95,7 +95,7 @@ def predict(model: SoftmaxClassifier, path: Path, samples: Samples) -> Predictio
     Raises
     ------
     CommandError
-        If one is not, or the data are not finite.
+        If a label is not among the classes, or the data are not finite.
     """
     data.check_labels(path, samples.y, model.classes_)
     try:
@@ -107,7 +107,7 @@ def predict(model: SoftmaxClassifier, path: Path, samples: Samples) -> Predictio
 def print_scores(
     path: Path, scores: Scores, confusion: NDArray[np.int64] | None, names: Sequence[str]
 ) -> None:
-    """Print the scores, as far as the terminal has room for them."""
+    """Print the scores, and the confusion matrix if it fits the terminal."""
     pairs = [
         ("data", f"{path}: {count(scores.n_samples, 'sample')}, {len(names)} classes"),
         ("accuracy", f"{100 * scores.accuracy:.2f} %"),
@@ -171,7 +171,7 @@ def save_confusion(
     names: Sequence[str],
     normalize: bool = False,
 ) -> None:
-    """Draw the confusion matrix."""
+    """Save a picture of the confusion matrix."""
     unique = names if len(set(names)) == len(names) else [str(i) for i in range(len(names))]
     labels = np.array(unique)
     try:

@@ -1,4 +1,4 @@
-"""Output files of a command: checked before the work, written all or nothing after it."""
+"""Output files of a command: checked before the work, written atomically after it."""
 
 import io
 import os
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .._optional import why_missing
-from ..persistence.atomic import write_at_once
+from ..persistence.atomic import write_atomically
 from .errors import FAILED, CommandError
 
 _PAGES = (".html", ".htm")
@@ -21,8 +21,8 @@ def check_target(option: str, path: Path | str | None, instead: str = "") -> Non
     try:
         os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
-        pass  # there is nothing to replace, or no folder
-    except OSError as error:  # a name that is too long, a folder that is closed
+        pass  # nothing to replace; the folder is checked below
+    except OSError as error:  # such as a name that is too long, or a folder without permission
         reason = f"{str(path)!r} cannot be written: {error.strerror}{instead}"
         raise CommandError(f"argument {option}: {reason}") from None
     folder = Path(path).parent
@@ -71,7 +71,7 @@ def check_page(option: str, path: Path | None) -> None:
             raise IsADirectoryError("is a folder, not a file")
         if path.exists() and not os.access(path, os.W_OK):
             raise PermissionError("is write-protected")
-        # Tried, not only asked: file systems are full, or read-only, whatever the permissions say.
+        # Permissions do not tell whether the file system is full or read-only: create a file.
         with tempfile.TemporaryFile(dir=Path(os.path.realpath(path)).parent):
             pass
     except OSError as error:
@@ -82,7 +82,7 @@ def check_page(option: str, path: Path | None) -> None:
 
 
 def write_page(option: str, path: Path, text: str) -> None:
-    """Write to the file, all or nothing."""
+    """Write a page to the file, atomically."""
     write_bytes(option, path, text.encode("utf-8"))
 
 
@@ -93,7 +93,7 @@ def require_matplotlib() -> None:
 
 
 def save_picture(option: str, path: Path, figure: Any) -> None:
-    """Save a matplotlib figure, all or nothing."""
+    """Save a matplotlib figure, atomically."""
     picture = io.BytesIO()
     try:
         figure.savefig(picture, format=path.suffix[1:].lower(), dpi=150)
@@ -104,9 +104,9 @@ def save_picture(option: str, path: Path, figure: Any) -> None:
 
 
 def write_bytes(option: str, path: Path, content: bytes) -> None:
-    """Write a file, all or nothing."""
+    """Write a file, atomically."""
     try:
-        write_at_once(path, content)
+        write_atomically(path, content)
     except OSError as error:
         reason = error.strerror or error
         raise CommandError(

@@ -1,4 +1,4 @@
-"""`fastsoftmax info`: what is installed, and what it runs on. Needs NumPy alone."""
+"""`fastsoftmax info`: versions, backends and the machine. It needs only NumPy."""
 
 import argparse
 import platform

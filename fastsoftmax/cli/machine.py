@@ -12,19 +12,19 @@ from .errors import CommandError
 from .numbers import count
 from .tables import print_note
 
-# The threads of OpenBLAS and of OpenMP continue to spin after their start and their work, the former for
-# more than 0.1 s in some builds. They are asleep when this process's own CPU time stands still.
+# The threads of OpenBLAS and of OpenMP continue to spin after their start and their work, those of OpenBLAS
+# for more than 0.1 s in some builds. They sleep when the CPU time of this process stops growing.
 _PAUSE_SECONDS = 0.02
 _BUSY_SHARE = 0.05
-_LONGEST_PAUSE_SECONDS = 2.0
-# Share of the CPUs: if other programs use more of them, the threads disturb each other.
+_MAX_PAUSE_SECONDS = 2.0
+# If other programs use more than this share of the CPUs, they disturb the measurement.
 _BUSY = 0.5
 
 
 def instruction_sets() -> tuple[str, tuple[str, ...]] | None:
-    """Return the instruction set that the compiled backend uses and those that this CPU can run.
+    """Return the instruction set of the compiled backend and those that this CPU can run.
 
-    None if there is no compiled backend.
+    The result is None if there is no compiled backend.
     """
     if reason_against("compiled") is not None:
         return None
@@ -66,7 +66,7 @@ def cpus() -> int:
 
 
 def load() -> float | None:
-    """Return how many threads wanted a CPU in the last minute, or None if that is unknown."""
+    """Return the mean number of runnable threads over the last minute, or None if that is unknown."""
     try:
         return os.getloadavg()[0]
     except (AttributeError, OSError):  # Windows has no such function
@@ -102,7 +102,7 @@ def available_memory() -> int | None:
 
 def wait_for_sleeping_threads() -> None:
     """Wait until no other thread of this process is still spinning after earlier work."""
-    for _ in range(round(_LONGEST_PAUSE_SECONDS / _PAUSE_SECONDS)):
+    for _ in range(round(_MAX_PAUSE_SECONDS / _PAUSE_SECONDS)):
         start = process_time()
         sleep(_PAUSE_SECONDS)
         if process_time() - start < _BUSY_SHARE * _PAUSE_SECONDS:

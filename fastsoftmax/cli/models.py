@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..backends import NAMES
 from ..classifier.classifier import SoftmaxClassifier
-from ..classifier.classifier import load as load_model
+from ..classifier.model_files import load as load_model
 from ..classifier.model_files.save_load import FORMATS
 from . import files, machine, options
 from .error_translation import as_command_error
@@ -44,7 +44,7 @@ def load(option: str, path: Path) -> SoftmaxClassifier:
     check_name(option, path)
     try:
         with warnings.catch_warnings():
-            # About parameters that a file cannot hold; they do not affect a command.
+            # The warnings are about parameters that a file cannot store, which do not affect a command.
             warnings.simplefilter("ignore", UserWarning)
             return load_model(path)
     except (OSError, ImportError, ValueError, MemoryError) as error:
@@ -68,7 +68,7 @@ def check_backend(name: str) -> None:
 
 
 def save(model: SoftmaxClassifier, path: Path) -> None:
-    """Write a model file, all or nothing."""
+    """Write a model file, atomically."""
     try:
         model.save(path)
     except OSError as error:

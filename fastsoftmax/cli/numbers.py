@@ -1,4 +1,4 @@
-"""Numbers as people read them: three significant digits and a unit."""
+"""Format numbers for people: three significant digits and a unit."""
 
 from math import floor, log10
 

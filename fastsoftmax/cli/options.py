@@ -1,4 +1,4 @@
-"""The values of options: parsed, or refused with what is accepted."""
+"""Parsers for the values of options; their errors say what is accepted."""
 
 from argparse import ArgumentTypeError
 from collections.abc import Callable
@@ -85,7 +85,7 @@ def share(text: str) -> float:
 
 
 def positive_number_or(word: str) -> Callable[[str], float | str]:
-    """Return the type of a number greater than 0, or of a word."""
+    """Return a parser for a number greater than 0 or a word."""
 
     def parse(text: str) -> float | str:
         number = _number(text)

@@ -1,4 +1,4 @@
-"""The same epoch in other installed libraries, for comparison in a picture."""
+"""Time the same epoch in other installed libraries, for comparison."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,12 +15,12 @@ _RUNS = 3
 _RATE = 1e-3
 
 
-def seconds_an_epoch(
+def seconds_per_epoch(
     X: NDArray[Any], y: NDArray[Any], batch_size: int, n_threads: int
 ) -> tuple[dict[str, float], dict[str, str]]:
-    """Return the seconds of one epoch of minibatch SGD by name, the median of three after a first one.
+    """Return the seconds of one epoch of minibatch SGD for each library, and why others are not available.
 
-    And the reasons why others are not available.
+    The time is the median of three epochs after a warm-up.
     """
     try:
         threadpoolctl = import_optional("threadpoolctl", "needs")
@@ -80,7 +80,7 @@ def _torch(
     return epoch
 
 
-# By name: the module that it needs, and the function that prepares an epoch.
+# For each library, the module that it needs and the function that prepares an epoch.
 _PEERS = {
     "NumPy": ("numpy", _numpy),
     "scikit-learn": ("sklearn.neural_network", _sklearn),

@@ -60,9 +60,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def take_data(arguments: argparse.Namespace, rest: list[str]) -> list[str]:
-    """Take DATA from the arguments that have not been parsed, and return the rest of them.
+    """Take DATA from the arguments that were not parsed, and return the rest.
 
-    An option between WHAT and DATA ends argparse's search for positional arguments that may be missing.
+    After an option that follows WHAT, argparse no longer looks for an optional positional argument.
     """
     if arguments.data is None and rest and not rest[0].startswith("-"):
         arguments.data, rest = Path(rest[0]), rest[1:]
@@ -129,7 +129,7 @@ def _save_model(
 
 
 def _image_shape(model: SoftmaxClassifier, samples: Samples | None) -> tuple[int, ...]:
-    """Return the shape in DATA, else a square with that many features, grey or in colours."""
+    """Return the image shape of DATA, else a square, grey or in colours, with as many features."""
     if samples is not None and samples.image_shape is not None:
         return samples.image_shape
     n_features = model.n_features_in_

@@ -96,7 +96,7 @@ def _write_csv(stream: Any, model: SoftmaxClassifier, labels: Any, probabilities
         return
     writer.writerow(["label", *listed(model.classes_)])
     rows = zip(listed(labels), probabilities, strict=True)
-    # The shortest digits that tell a number from its neighbours, in its own dtype.
+    # `str` gives the shortest digits that identify the number in its dtype.
     writer.writerows([label, *map(str, row)] for label, row in rows)
 
 

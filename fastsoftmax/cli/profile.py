@@ -1,4 +1,4 @@
-"""`fastsoftmax profile`: where the time of a training run goes, and how close it is to the limits."""
+"""`fastsoftmax profile`: the time of a training run by phase, compared to the limits of the machine."""
 
 import argparse
 import json
@@ -33,7 +33,7 @@ examples:
         the same for NumPy
 """
 _SHAPE = (60_000, 784, 10)
-_SEED = 0  # of the synthetic data and of the order of the samples
+_SEED = 0  # for the synthetic data and the order of the samples
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -104,7 +104,7 @@ def run(arguments: argparse.Namespace) -> int:
     others: dict[str, float] = {}
     absent: dict[str, str] = {}
     if arguments.peers:
-        others, absent = peers.seconds_an_epoch(X, y, arguments.batch_size, n_threads)
+        others, absent = peers.seconds_per_epoch(X, y, arguments.batch_size, n_threads)
     if arguments.json != "-":
         n, d = X.shape
         algorithm = f" ({p.epochs[0].step_algorithm})" if p.epochs[0].step_algorithm else ""
@@ -123,7 +123,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _settings(arguments: argparse.Namespace, X: NDArray[Any], n_threads: int) -> dict[str, Any]:
-    """Return what was trained, and how, for the files that are saved."""
+    """Return the settings of the training, for the files that are saved."""
     return {
         "data": "made-up" if arguments.data is None else str(arguments.data),
         "n_samples": X.shape[0],
@@ -167,7 +167,7 @@ def _check(arguments: argparse.Namespace) -> None:
 
 def _load(arguments: argparse.Namespace) -> tuple[NDArray[Any], NDArray[Any]]:
     if arguments.data is None:
-        return _made_up(arguments)
+        return _synthetic_data(arguments)
     if arguments.labels is not None:
         return _read_array("--data", arguments.data), _read_array("--labels", arguments.labels)
     try:
@@ -202,7 +202,7 @@ def _unreadable(option: str, path: Path, error: Exception) -> CommandError:
     return CommandError(f"argument {option}: {str(path)!r}: {reason}")
 
 
-def _made_up(arguments: argparse.Namespace) -> tuple[NDArray[Any], NDArray[Any]]:
+def _synthetic_data(arguments: argparse.Namespace) -> tuple[NDArray[Any], NDArray[Any]]:
     dtype = arguments.dtype or "float32"
     wide = "float64" if dtype == "float64" else "float32"
     data = workload.load(arguments.shape, wide, _SEED, n_backends=1)

@@ -8,28 +8,28 @@ from ..datasets import Dataset
 from ..profiling.profiler import profile
 from ..profiling.roofline import Peaks, measure_peaks
 from . import machine
-from .timing import Run, Settings, Watcher
+from .timing import ProgressListener, Run, Settings
 
-# The maximum seconds of epochs under a profile, except for one that takes longer.
+# Maximum seconds of epochs under a profile; at least one epoch is run.
 _SECONDS = 1.0
 
 
 def profile_runs(
-    runs: Sequence[Run], data: Dataset, settings: Settings, watcher: Watcher
+    runs: Sequence[Run], data: Dataset, settings: Settings, listener: ProgressListener
 ) -> list[dict[str, Any]]:
     """Train every backend once more under a profile, and return the records.
 
-    All are compared with the same limits, those of `settings.n_threads` threads, however many a backend
-    uses; there are none without the compiled backend, which measures them.
+    All backends are compared with the same limits, those of `settings.n_threads` threads, regardless of the
+    number that a backend uses. Without the compiled backend, which measures them, there are no limits.
     """
     peaks = None
     if machine.reason_against("compiled") is None:
         machine.wait_for_sleeping_threads()
         peaks = measure_peaks(settings.n_threads)
     n_epochs = [_n_epochs(run, settings) for run in runs]
-    watcher.begins(sum(n_epochs))
+    listener.on_start(sum(n_epochs))
     return [
-        _profile(run, data, settings, count, peaks, watcher)
+        _profile(run, data, settings, count, peaks, listener)
         for run, count in zip(runs, n_epochs, strict=True)
     ]
 
@@ -44,14 +44,14 @@ def _profile(
     settings: Settings,
     n_epochs: int,
     peaks: Peaks | None,
-    watcher: Watcher,
+    listener: ProgressListener,
 ) -> dict[str, Any]:
-    watcher.trains(run.backend)
+    listener.on_turn(run.backend)
     again = Run(run.backend, data, len(run.X), settings)
-    again.run_epoch()  # makes the weights, and brings the rows into the caches
+    again.run_epoch()  # creates the weights and warms the caches
     machine.wait_for_sleeping_threads()
     with profile(settings=settings._asdict()) as p:
         for _ in range(n_epochs):
             again.run_epoch()
-            watcher.has_run_epoch()
+            listener.on_epoch_end()
     return {"backend": run.backend, "n_rows": len(run.X), **p.as_record(peaks)}

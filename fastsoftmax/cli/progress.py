@@ -9,7 +9,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 
 class ProgressBar:
-    """A `Watcher` that draws on standard error, and nothing if that is not a terminal.
+    """A `ProgressListener` that draws on standard error, and nothing if that is not a terminal.
 
     A thread redraws the bar twice per second: rarely enough not to disturb the measurement.
     """
@@ -39,18 +39,18 @@ class ProgressBar:
     ) -> None:
         self._progress.stop()
 
-    def warms_up(self, backend: str) -> None:
+    def on_warm_up(self, backend: str) -> None:
         """Show which backend warms up."""
         self._progress.update(self._task, description=f"warming up {backend:<10}")
 
-    def begins(self, n_epochs: int) -> None:
-        """Show how many epochs there are."""
+    def on_start(self, n_epochs: int) -> None:
+        """Show the total number of epochs."""
         self._progress.update(self._task, total=n_epochs)
 
-    def trains(self, backend: str) -> None:
+    def on_turn(self, backend: str) -> None:
         """Show which backend is running."""
         self._progress.update(self._task, description=f"training   {backend:<10}")
 
-    def has_run_epoch(self) -> None:
+    def on_epoch_end(self) -> None:
         """Advance by one epoch."""
         self._progress.advance(self._task)

@@ -1,4 +1,4 @@
-"""A comparison in a form for programs."""
+"""The JSON record of a comparison."""
 
 from typing import Any
 
@@ -15,9 +15,9 @@ def as_record(
     settings: Settings,
     load: float | None,
 ) -> dict[str, Any]:
-    """Return everything in the types of JSON; times are in seconds, losses in nats.
+    """Return the comparison in the types of JSON; times are in seconds, losses in nats.
 
-    `load` is that of the machine before training.
+    `load` is the load of the machine before training.
     """
     n_train, n_features = data.X_train.shape
     return {
@@ -45,7 +45,7 @@ def _result(comparison: Comparison, result: Result) -> dict[str, Any]:
         "n_rows_timed": result.n_rows_timed,
         "extrapolated": result.extrapolated,
         "epoch_seconds": list(result.epoch_seconds),
-        "median_epoch_seconds": result.seconds_an_epoch,
+        "median_epoch_seconds": result.seconds_per_epoch,
         "samples_per_second": result.samples_per_second,
         "speed_over_naive": comparison.speedup(result, "naive"),
         "speed_over_vectorized": comparison.speedup(result, "vectorized"),

@@ -14,9 +14,9 @@ _EPOCH, _SPEED = "median\nepoch", "samples\nper s"
 _OVER_NAIVE, _OVER_VECTORIZED = "speed\nover\nnaive", "speed\nover\nvectorized"
 _LOSS, _ACCURACY, _AGREEMENT = "final\nloss", "test\naccuracy", "same\nlosses"
 _COLUMNS = (_EPOCH, _SPEED, _OVER_NAIVE, _OVER_VECTORIZED, _LOSS, _ACCURACY, _AGREEMENT)
-# If the terminal is too narrow.
+# The order in which columns are left out if the terminal is too narrow.
 _FIRST_TO_GO = (_SPEED, _OVER_VECTORIZED, _LOSS, _ACCURACY, _OVER_NAIVE, _AGREEMENT)
-_WIDEST = 1000
+_MAX_WIDTH = 1000
 _NOTHING = "-"
 _TIMING = (
     "Median epoch: the time of partial_fit for one epoch. The backends take turns, after a warm-up "
@@ -31,7 +31,7 @@ def print_comparison(console: Console, comparison: Comparison, heading: Mapping[
         settings.add_row(Text(key), Text(value))
     notes = _notes(comparison)
     titles = list(_COLUMNS)
-    unlimited = console.options.update_width(_WIDEST)
+    unlimited = console.options.update_width(_MAX_WIDTH)
     while len(titles) > 1 and (
         console.measure(_table(comparison, titles), options=unlimited).maximum > console.width
     ):
@@ -67,7 +67,7 @@ def _cells(comparison: Comparison, result: Result) -> dict[str, str | Text]:
     )
     loss, accuracy = result.loss_curve, result.test_accuracy
     return {
-        _EPOCH: about + duration(result.seconds_an_epoch),
+        _EPOCH: about + duration(result.seconds_per_epoch),
         _SPEED: about + with_prefix(result.samples_per_second),
         _OVER_NAIVE: over_naive,
         _OVER_VECTORIZED: over_vectorized,
@@ -99,7 +99,7 @@ def _notes(comparison: Comparison) -> list[str]:
     notes += [
         f"{result.backend}: ~ is extrapolated from {result.n_rows_timed} of {result.n_samples} "
         f"samples; {count(len(result.epoch_seconds), 'whole epoch')} would take about "
-        f"{duration(result.seconds_an_epoch * len(result.epoch_seconds))}."
+        f"{duration(result.seconds_per_epoch * len(result.epoch_seconds))}."
         for result in comparison.results
         if result.extrapolated
     ]

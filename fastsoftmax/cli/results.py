@@ -10,7 +10,7 @@ import numpy as np
 from ..backends import NAMES
 from ..backends.protocol import FloatArray
 
-# From the plainest to the fastest: the first is the one to trust.
+# From the simplest to the fastest; the first is the reference.
 ORDER = tuple(reversed(NAMES))
 # How far the loss curves of two backends may differ, relative to the loss.
 TOLERANCES = {"float32": 1e-5, "float64": 1e-10}
@@ -18,7 +18,7 @@ TOLERANCES = {"float32": 1e-5, "float64": 1e-10}
 
 @dataclass(frozen=True)
 class Result:
-    """The training run of one backend; what a sample of the rows cannot tell is None."""
+    """The training run of one backend; values that need all rows are None after training on a sample."""
 
     backend: str
     n_samples: int
@@ -30,17 +30,17 @@ class Result:
 
     @property
     def extrapolated(self) -> bool:
-        """Whether only a sample of the rows was trained on."""
+        """True if the backend trained on only a sample of the rows."""
         return self.n_rows_timed < self.n_samples
 
     @property
     def samples_per_second(self) -> float:
-        """Samples per second in the median epoch."""
+        """The number of samples per second in the median epoch."""
         return self.n_rows_timed / median(self.epoch_seconds)
 
     @property
-    def seconds_an_epoch(self) -> float:
-        """The median over the epochs, for all samples."""
+    def seconds_per_epoch(self) -> float:
+        """The seconds of the median epoch, extrapolated to all samples."""
         return self.n_samples / self.samples_per_second
 
 
@@ -65,10 +65,10 @@ class Comparison:
         self.reference = complete[0] if complete else None
 
     def speedup(self, result: Result, over: str) -> float | None:
-        """Return how many times faster it is than the backend `over`; None if that was not measured."""
+        """Return the time of the backend `over` divided by that of `result`; None if not measured."""
         for other in self.results:
             if other.backend == over:
-                return other.seconds_an_epoch / result.seconds_an_epoch
+                return other.seconds_per_epoch / result.seconds_per_epoch
         return None
 
     def difference(self, result: Result) -> float | None:

@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json is not None:
         record: dict[str, Any] = {
             **provenance(load),
-            # The shape of the measurement, in which nothing is random.
+            # The settings of the measurement, which uses no random numbers.
             "settings": {
                 "n_threads": [peak.n_threads for peak in peaks],
                 "buffer_bytes": BUFFER_BYTES,
@@ -69,9 +69,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def require_compiled() -> None:
-    """Raise without the compiled backend, which measures."""
+    """Raise unless the compiled backend, which measures the peaks, is available."""
     if (reason := machine.reason_against("compiled")) is not None:
-        raise CommandError(f"the compiled backend is what measures: {reason}", FAILED)
+        raise CommandError(f"measuring needs the compiled backend: {reason}", FAILED)
 
 
 def print_peaks(peaks: list[Peaks]) -> None:

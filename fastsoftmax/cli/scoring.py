@@ -1,4 +1,4 @@
-"""How good a model's predictions are."""
+"""Scores of a model's predictions: accuracy, log loss, and precision and recall of the classes."""
 
 from typing import Any, NamedTuple
 
@@ -41,7 +41,7 @@ class Predictions(NamedTuple):
 
     @classmethod
     def of(cls, model: SoftmaxClassifier, X: Any, y: NDArray[Any]) -> "Predictions":
-        """Predict; the labels are among the model's classes."""
+        """Return the predictions for samples whose labels are among the model's classes."""
         classes = model.classes_
         logarithms = model.predict_log_proba(X)
         predicted = encode(model.predict(X), classes)
@@ -60,7 +60,7 @@ class Predictions(NamedTuple):
         return Scores(len(predicted), float(hits.mean(dtype=np.float64)), float(losses.mean()))
 
     def confusion(self, n_classes: int) -> NDArray[np.int64] | None:
-        """Return how many of each class (rows) were predicted as which; None for probabilities."""
+        """Return the confusion matrix, true classes in rows; None if the targets are probabilities."""
         if self.targets.ndim == 2:
             return None
         cells = self.targets * n_classes + self.predicted
@@ -86,5 +86,5 @@ def most_confused(confusion: NDArray[np.int64], most: int) -> list[tuple[int, in
     return [(row, column, n) for row, column, n in found if n]
 
 
-def _ratio(part: int, whole: int) -> float | None:
-    return part / whole if whole else None
+def _ratio(part: int, total: int) -> float | None:
+    return part / total if total else None

@@ -1,4 +1,4 @@
-"""`fastsoftmax search`: every learning rate with every penalty, side by side."""
+"""`fastsoftmax search`: grid search over learning rates and strengths of the penalty."""
 
 import argparse
 import json
@@ -11,12 +11,11 @@ import numpy as np
 
 from .. import plotting
 from .._optional import why_missing
-from ..backends import NAMES
 from ..classifier.grid_search import AUTOMATIC_FACTORS, DEFAULT_REGS, SearchResult, search
 from ..datasets import Samples
 from ..exceptions import ConvergenceWarning, DivergenceError
 from ..profiling.provenance import provenance
-from . import data, files, machine, models, options, other_samples
+from . import data, files, machine, models, options, parameter_options, validation_data
 from .error_translation import as_command_error
 from .errors import FAILED, CommandError
 from .numbers import count, duration
@@ -42,21 +41,9 @@ examples:
   fastsoftmax search train.csv --validation dev.csv --json search.json
         scored on a separate file, and all numbers for a program
 """
-_AUTO, _NONE = "auto", "none"
+_AUTO = "auto"
 _SHARE = 0.2
 _MAX_ROWS = 20
-# Parameters of `search`, by the names of the options.
-_PARAMETERS = {
-    "max_iter": "epochs",
-    "tol": "tol",
-    "batch_size": "batch_size",
-    "learning_rate": "learning_rate",
-    "momentum": "momentum",
-    "penalty": "penalty",
-    "class_weight": "class_weight",
-    "n_jobs": "threads",
-    "backend": "backend",
-}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -75,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_rates,
         default=_AUTO,
         metavar="A,B,...",
-        help="first step sizes, plain numbers whatever the data, like --eta0 of `train` (default: auto, "
+        help="first step sizes, which are not scaled by the data, like --eta0 of `train` (default: auto, "
         f"{factors} times the one that `train` computes from the data)",
     )
     grid(
@@ -86,45 +73,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="strengths of the penalty, like --alpha of `train`; the lecture's reg is half of it "
         f"(default: {','.join(f'{reg:g}' for reg in DEFAULT_REGS)})",
     )
-    other_samples.add_arguments(
+    validation_data.add_arguments(
         parser,
         "validation: the samples that models are compared on",
         f"hold out this share of DATA, stratified by class (default: {_SHARE:g})",
     )
-    _add_common(parser.add_argument_group("options of all models"))
-
-
-def _add_common(group: Any) -> None:
-    add = group.add_argument
-    add(
-        "--epochs",
-        type=options.positive_integer,
-        metavar="N",
-        help="maximum number of epochs (default: 200)",
-    )
-    add(
-        "--tol",
-        type=options.positive_number_or(_NONE),
-        metavar="T",
-        help="stop when the loss has not fallen by T for 5 epochs; none: never (default: 0.0001)",
-    )
-    add("--batch-size", type=options.positive_integer, metavar="N", help="(default: 200)")
-    add(
-        "--learning-rate",
-        choices=("constant", "invscaling", "step", "cosine"),
-        help="schedule of the step size (default: constant)",
-    )
-    add("--momentum", type=options.non_negative_number, metavar="M", help="(default: 0)")
-    add(
-        "--standardize",
-        action="store_true",
-        help="train on features of mean 0 and deviation 1",
-    )
-    add("--penalty", choices=("l2", "l1", "elasticnet"), help="(default: l2)")
-    add("--class-weight", choices=("balanced",), help="give all classes the same total weight")
-    add("--seed", type=options.seed, default=0, metavar="N", help="(default: %(default)s)")
-    add("--threads", type=options.positive_integer, metavar="N", help="(default: all CPUs)")
-    add("--backend", choices=("auto", *NAMES), help="backend (default: auto)")
+    parameter_options.add_arguments(parser, parameter_options.SEARCH)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -134,7 +88,7 @@ def run(arguments: argparse.Namespace) -> int:
     samples = data.load(arguments.data, arguments)
     others = None
     if arguments.validation is not None:
-        others = other_samples.load(arguments, samples)
+        others = validation_data.load(arguments, samples)
     begun = perf_counter()
     found, notes = _search(arguments, samples, others)
     seconds = perf_counter() - begun
@@ -183,11 +137,9 @@ def _search(
                 learning_rates=arguments.learning_rates,
                 regs=arguments.regs,
                 validation=validation,
-                random_state=arguments.seed,
-                standardize=arguments.standardize,
                 # No bar was requested: without rich there is none.
                 progress_bar=why_missing("rich.progress") is None,
-                **_parameters_of(arguments),
+                **{"random_state": 0} | _parameters_of(arguments),
             )
     except DivergenceError as error:
         raise CommandError(str(as_command_error(error)), FAILED) from None
@@ -205,14 +157,7 @@ def _note(found: SearchResult, warning: warnings.WarningMessage) -> str:
 
 
 def _parameters_of(arguments: argparse.Namespace) -> dict[str, Any]:
-    given = {
-        parameter: getattr(arguments, name)
-        for parameter, name in _PARAMETERS.items()
-        if getattr(arguments, name) is not None
-    }
-    if given.get("tol") == _NONE:
-        given["tol"] = None
-    return given
+    return parameter_options.parameters_of(arguments, parameter_options.SEARCH)
 
 
 def _scored_on(arguments: argparse.Namespace, others: Samples | None) -> str:
@@ -224,7 +169,7 @@ def _scored_on(arguments: argparse.Namespace, others: Samples | None) -> str:
 def _check(arguments: argparse.Namespace) -> None:
     """Check the arguments before training."""
     models.check_backend(arguments.backend or "auto")
-    other_samples.check(arguments)
+    validation_data.check(arguments)
     inputs = {"DATA": arguments.data, "that of --validation": arguments.validation}
     if arguments.model is not None:
         models.check_name("--model", arguments.model)
@@ -290,6 +235,8 @@ def _record(
     ]
     validation = arguments.validation
     parameters = found.best_model.get_params()
+    # Those of the machine and of the random numbers have names of their own.
+    names = {row.name for row in parameter_options.SEARCH} - {"n_jobs", "random_state"}
     return {
         "settings": {
             "data": str(arguments.data),
@@ -299,9 +246,8 @@ def _record(
             "dtype": str(samples.X.dtype),
             "validation": str(validation) if validation else None,
             "validation_fraction": None if validation else arguments.validation_fraction or _SHARE,
-            "seed": arguments.seed,
-            "standardize": arguments.standardize,
-            **{name: parameters[name] for name in _PARAMETERS if name != "n_jobs"},
+            **{name: parameters[name] for name in names},
+            "seed": parameters["random_state"],
             "n_threads": arguments.threads or machine.threads()[0],
         },
         "learning_rates": found.learning_rates.tolist(),
@@ -316,9 +262,9 @@ def _record(
 def _save(
     arguments: argparse.Namespace, found: SearchResult, record: dict[str, Any]
 ) -> tuple[list[tuple[str, str]], CommandError | None]:
-    """Write the files before anything is printed, and return what was saved, and what has failed.
+    """Write the files before anything is printed; return those that were saved, and the first error.
 
-    A closed terminal or pipe prevents none of them, and a file that cannot be written no other.
+    So neither a closed terminal or pipe nor a failure of one file prevents the others from being written.
     """
     saved, failed = [], None
     if arguments.model is not None:
@@ -344,12 +290,12 @@ def _save(
 
 
 def _rates(text: str) -> list[float] | str:
-    """Return the numbers greater than 0 of a list with commas, or "auto"."""
+    """Return the numbers, greater than 0, of a comma-separated list, or "auto"."""
     if text == _AUTO:
         return text
     return [options.positive_number(part) for part in text.split(",")]
 
 
 def _numbers(text: str) -> list[float]:
-    """Return the numbers of a list with commas."""
+    """Return the numbers of a comma-separated list."""
     return [options.non_negative_number(part) for part in text.split(",")]

@@ -1,4 +1,4 @@
-"""Tables of text, as wide as their content: no escape codes, no dependencies."""
+"""Plain-text tables, as wide as their content, without escape codes or dependencies."""
 
 import shutil
 import sys
@@ -8,7 +8,7 @@ from typing import TextIO
 
 _GAP = 2  # spaces between columns
 _UNLIMITED = 1 << 20
-_WIDEST_NOTE = 88
+_MAX_NOTE_WIDTH = 88
 
 
 def print_pairs(pairs: Sequence[tuple[str, str]]) -> None:
@@ -19,7 +19,7 @@ def print_pairs(pairs: Sequence[tuple[str, str]]) -> None:
 
 
 def lines_of(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return a line for each row: the first column begins at the left, the others end at the right."""
+    """Return a line for each row: the first column is left-aligned, the others are right-aligned."""
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
     return [
         (" " * _GAP)
@@ -33,20 +33,20 @@ def lines_of(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def width_of_output() -> int:
-    """Return the columns of the terminal; there is no limit if output goes elsewhere."""
+    """Return the width of the terminal; it is unlimited if output goes elsewhere."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else _UNLIMITED
 
 
 def print_note(text: str, file: TextIO | None = None) -> None:
     """Print a paragraph, with an empty line before it."""
-    print("", textwrap.fill(text, min(width_of_output(), _WIDEST_NOTE)), sep="\n", file=file)
+    print("", textwrap.fill(text, min(width_of_output(), _MAX_NOTE_WIDTH)), sep="\n", file=file)
 
 
 def percent(share: float | None) -> str:
-    """Return "97.8 %", or "-" for nothing."""
+    """Return a share as "97.8 %", and None as "-"."""
     return "-" if share is None else f"{100 * share:.1f} %"
 
 
 def shortened(text: str, most: int) -> str:
-    """Return the first characters."""
+    """Return the text, shortened to at most `most` characters."""
     return text if len(text) <= most else f"{text[: most - 1]}…"

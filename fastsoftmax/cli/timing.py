@@ -1,9 +1,9 @@
 """Time several contenders fairly, side by side; those of `bench` are backends that train the same model.
 
-Other programs disturb a machine for seconds at a time, so the contenders take turns: there are rounds, in
-each of which everyone has a turn, so that a disturbance affects all of them. The order is shuffled every
-time, so that no contender always follows the same neighbour, and a turn begins when no thread of the one
-before is still busy waiting.
+Other programs disturb a machine for seconds at a time. Therefore the contenders take turns, in rounds in
+which each has one turn, so that a disturbance affects all of them. Every round has a new random order, so
+that no contender always follows the same one. A turn begins when no thread of the previous turn is still
+spinning.
 
 `bench` measures the wall-clock time of `SoftmaxClassifier.partial_fit`, which runs one epoch; in each of up
 to ten rounds every backend runs its share of the epochs.
@@ -32,13 +32,13 @@ T = TypeVar("T")
 
 _ROUNDS = 10
 _SLOW = "naive"
-# If all epochs would take more than the first number of seconds, the naive backend trains on a sample of
-# the rows instead, chosen to take the second number.
+# If all epochs of the naive backend would take more than _MAX_SECONDS, it trains on a sample of the rows,
+# whose size is chosen for _SAMPLE_SECONDS.
 _MAX_SECONDS, _SAMPLE_SECONDS = 30.0, 10.0
-# A warm-up that takes less than this is repeated with more rows, as too short to estimate from.
+# A warm-up shorter than this is repeated with more rows, as it is too short for an estimate.
 _WARM_SECONDS = 0.05
-# One that takes less than this is repeated as it is: another program may have disturbed it, and that
-# would count for every row.
+# A warm-up shorter than this is timed twice: another program may have disturbed it, which would affect the
+# estimate for every row.
 _CHECKED_SECONDS = 3.0
 
 
@@ -68,7 +68,7 @@ class Timing:
 
 
 def turns(contenders: Sequence[T], n_rounds: int, seed: int = 0) -> Iterator[tuple[int, T]]:
-    """Yield the number of the round and whose turn it is, when the threads of the turn before sleep."""
+    """Yield the number of the round and the next contender, once the threads of the previous turn sleep."""
     order = list(contenders)
     shuffle = Random(seed).shuffle
     for i in range(n_rounds):
@@ -81,7 +81,7 @@ def turns(contenders: Sequence[T], n_rounds: int, seed: int = 0) -> Iterator[tup
 def warmed_up(
     run: Callable[[], object], seconds: float, clock: Callable[[], float] = perf_counter
 ) -> Callable[[], float]:
-    """Warm `run` up, and return what times a turn of it: the mean of runs of about `seconds` in all."""
+    """Warm `run` up, and return a timer of one turn: the mean of runs that take about `seconds`."""
     run()
     timer, n_runs = Timer(run, timer=clock), 1
     if seconds:
@@ -98,21 +98,21 @@ def measure(
     begin_turn: Callable[[int], object] = lambda _: None,
     clock: Callable[[], float] = perf_counter,
 ) -> dict[str, Timing]:
-    """Return the time of one run of each, from rounds in which all take turns.
+    """Return the time of one run of each contender, from rounds in which all take turns.
 
     Parameters
     ----------
     runs : mapping of callables
-        What is timed, by name, after a warm-up.
+        The contenders by name; each is timed after a warm-up.
     n_rounds : int
     seconds_a_turn : float, optional
-        A turn repeats a run for about this long, and counts the mean: long enough that neither the clock
-        nor a switch of tasks matters. By default a turn is one run.
+        A turn repeats the run for about this long and counts the mean, so that neither the resolution of
+        the clock nor a context switch matters. By default a turn is one run.
     begin_turn : callable, optional
         Called, untimed, with the number of the round before each turn, and with 0 for the warm-up.
     clock : callable, optional
-        What tells the seconds: `time.process_time` counts those of the CPUs alone, so that of work on one
-        thread others on the machine change little.
+        The clock, in seconds. `time.process_time` counts CPU time only, so that other programs hardly
+        affect work on one thread.
     """
     begin_turn(0)
     turn_of = {name: warmed_up(run, seconds_a_turn, clock) for name, run in runs.items()}
@@ -124,7 +124,7 @@ def measure(
 
 
 class Settings(NamedTuple):
-    """How to train, the same for all backends."""
+    """The settings of training, the same for all backends."""
 
     batch_size: int
     epochs: int
@@ -133,20 +133,20 @@ class Settings(NamedTuple):
     seed: int
 
 
-class Watcher(Protocol):
-    """An observer of the progress."""
+class ProgressListener(Protocol):
+    """An object that is told about the progress of a comparison."""
 
-    def warms_up(self, backend: str) -> None: ...
+    def on_warm_up(self, backend: str) -> None: ...
 
-    def begins(self, n_epochs: int) -> None: ...
+    def on_start(self, n_epochs: int) -> None: ...
 
-    def trains(self, backend: str) -> None: ...
+    def on_turn(self, backend: str) -> None: ...
 
-    def has_run_epoch(self) -> None: ...
+    def on_epoch_end(self) -> None: ...
 
 
 class Run:
-    """One backend in training."""
+    """The training of one backend, with the time of each epoch."""
 
     def __init__(self, backend: str, data: Dataset, n_rows: int, settings: Settings) -> None:
         self.backend = backend
@@ -168,7 +168,7 @@ class Run:
         self.seconds.append(perf_counter() - start)
 
     def result(self, data: Dataset) -> Result:
-        """Return the result; a sample of the rows tells only the time."""
+        """Return the result; after training on a sample of the rows it has only the time."""
         n_rows, n_samples = len(self.X), len(data.X_train)
         if n_rows < n_samples:
             return Result(self.backend, n_samples, n_rows, self.seconds)
@@ -184,7 +184,7 @@ class Run:
 
 
 def prepare(
-    backends: Sequence[str], data: Dataset, settings: Settings, watcher: Watcher
+    backends: Sequence[str], data: Dataset, settings: Settings, listener: ProgressListener
 ) -> tuple[list[Run], list[LeftOut]]:
     """Warm every backend up.
 
@@ -193,12 +193,12 @@ def prepare(
     runs : list of Run
         Ready to train, in the order of `backends`.
     left_out : list of LeftOut
-        Those that would take too long.
+        The backends that would take too long.
     """
-    watcher.begins(settings.epochs * len(backends))
+    listener.on_start(settings.epochs * len(backends))
     runs, left_out = [], []
     for backend in backends:
-        watcher.warms_up(backend)
+        listener.on_warm_up(backend)
         n_rows = len(data.X_train)
         seconds_a_row = _warm_up(backend, data, settings)
         if backend == _SLOW:
@@ -211,15 +211,15 @@ def prepare(
     return runs, left_out
 
 
-def train(runs: Sequence[Run], settings: Settings, watcher: Watcher) -> None:
+def train(runs: Sequence[Run], settings: Settings, listener: ProgressListener) -> None:
     """Run the epochs of all backends, which take turns."""
-    watcher.begins(settings.epochs * len(runs))
+    listener.on_start(settings.epochs * len(runs))
     rounds = min(_ROUNDS, settings.epochs)
     for i, run in turns(runs, rounds, settings.seed):
-        watcher.trains(run.backend)
+        listener.on_turn(run.backend)
         for _ in range(settings.epochs * i // rounds, settings.epochs * (i + 1) // rounds):
             run.run_epoch()
-            watcher.has_run_epoch()
+            listener.on_epoch_end()
 
 
 def _model(backend: str, settings: Settings) -> SoftmaxClassifier:

@@ -17,7 +17,7 @@ from ..datasets import Samples
 from ..exceptions import ConvergenceWarning, DivergenceError
 from ..training.holdout import hold_out
 from ..training.targets import targets_of
-from . import data, models, options, other_samples, train_options
+from . import data, models, options, parameter_options, validation_data
 from .error_translation import as_command_error
 from .errors import FAILED, CommandError
 from .evaluate import predict
@@ -51,10 +51,10 @@ _CHECKPOINT_SUFFIX = ".npz"
 
 
 class Task(NamedTuple):
-    """The samples to train on, and those to score with."""
+    """The samples to train on, and the validation samples."""
 
     samples: Samples
-    held_out: NDArray[np.bool_] | None  # rows of the samples that are not trained on
+    held_out: NDArray[np.bool_] | None  # mask of the rows that are not trained on
     validation: Samples | None
 
 
@@ -72,12 +72,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--force", action="store_true", help="replace an existing model file, and a checkpoint")
     add("--warm-start-from", type=Path, metavar="MODEL", help="start from this model's weights")
     data.add_arguments(parser)
-    other_samples.add_arguments(
+    validation_data.add_arguments(
         parser,
         "validation: accuracy and loss on other samples, at the end",
         "hold out this share of DATA, stratified by class (with --early-stopping: 0.1)",
     )
-    train_options.add_arguments(parser)
+    groups = parameter_options.add_arguments(parser, parameter_options.TRAIN)
+    groups["the run"].add_argument(
+        "--verbose",
+        action="store_true",
+        help="print the loss of every epoch instead of drawing a bar",
+    )
     kept = parser.add_argument_group("long runs")
     kept.add_argument(
         "--checkpoint",
@@ -89,7 +94,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--checkpoint-every",
         type=options.positive_integer,
         metavar="K",
-        help="write it after every K epochs",
+        help="save it after every K epochs",
     )
     kept.add_argument(
         "--resume", action="store_true", help="continue from the checkpoint, if there is one"
@@ -113,7 +118,7 @@ def run(arguments: argparse.Namespace) -> int:
     data.forget_names(model)
     try:
         summary = _summary(arguments, model, task, seconds)
-    except CommandError as error:  # rows that were not trained on are not finite
+    except CommandError as error:  # held-out rows may not be finite
         text = f"the model is saved in {arguments.model}, but cannot be scored: {error}"
         raise CommandError(text, FAILED) from None
     print_pairs(summary)
@@ -132,7 +137,7 @@ def _check(arguments: argparse.Namespace) -> None:
         raise CommandError(
             f"argument --model: {str(arguments.model)!r} already exists; --force replaces it"
         )
-    other_samples.check(arguments)
+    validation_data.check(arguments)
     if arguments.checkpoint is None:
         for name in ("checkpoint_every", "resume"):
             if getattr(arguments, name):
@@ -155,7 +160,7 @@ def _check(arguments: argparse.Namespace) -> None:
 
 def _new_model(arguments: argparse.Namespace) -> SoftmaxClassifier:
     """Return the classifier to fit, its parameters checked."""
-    parameters = train_options.parameters_of(arguments)
+    parameters = parameter_options.parameters_of(arguments, parameter_options.TRAIN)
     if arguments.warm_start_from is None:
         model = SoftmaxClassifier(random_state=0)
     else:
@@ -185,7 +190,7 @@ def _load(arguments: argparse.Namespace, model: SoftmaxClassifier) -> Task:
     validation = None
     if arguments.validation is not None:
         known = model.classes_ if is_fitted else None
-        validation = other_samples.load(arguments, samples, known)
+        validation = validation_data.load(arguments, samples, known)
     held_out = None
     if arguments.validation_fraction is not None and not model.early_stopping:
         held_out = _held_out(arguments, model, samples)
@@ -214,9 +219,9 @@ def _fit(arguments: argparse.Namespace, model: SoftmaxClassifier, task: Task) ->
     Raises
     ------
     CommandError
-        If that fails.
+        If training fails.
     KeyboardInterrupt
-        With what remains to continue from.
+        On Ctrl-C; the message names the checkpoint to continue from, if there is one.
     """
     given: dict[str, Any] = {}
     if task.held_out is not None:

@@ -23,7 +23,7 @@ def load(shape: Shape | None, dtype: str, seed: int, n_backends: int) -> Dataset
     n_samples, n_features, n_classes = shape
     n_test = max(1, min(n_samples // 10, _MAX_TEST_SAMPLES))
     itemsize = 4 if dtype == "float32" else 8
-    # The rows once, and for each model its weights, their gradient and the copies of an update.
+    # Memory: the rows once, and for each model its weights, their gradient and the copies of an update.
     numbers = (n_samples + n_test) * n_features + (4 * n_backends + 1) * n_features * n_classes
     available = machine.available_memory()
     if available is not None and numbers * itemsize > available:

@@ -1,8 +1,8 @@
-"""Data-parallel training on Dask: the estimator, for data that lie on several machines.
+"""Data-parallel training on Dask: the estimator for data on several machines.
 
-Needs ``pip install "dask[array,dataframe,distributed]"``. Imports go one way: rows, sharing, partitions and
-groups know where the data are, the statistics summarise all rows, the two kinds of rounds say how
-they are trained on; training and the classifier put it together.
+It needs ``pip install "dask[array,dataframe,distributed]"``. Imports go one way: rows, sharing, partitions
+and groups know where the data are; the statistics summarise all rows; local and synchronous rounds train on
+them; training and the classifier combine these parts.
 """
 
 from .._optional import unavailable

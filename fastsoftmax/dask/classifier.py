@@ -12,63 +12,69 @@ from dask.base import is_dask_collection
 from .._arrays import validation
 from ..backends import State, in_default_float_state
 from ..classifier import classifier, sklearn_api
-from ..classifier.fitted_model import shaped_parameters_of, to_go_on, whole
+from ..classifier.fitted_model import (
+    ATTRIBUTES,
+    shaped_parameters_of,
+    snapshot_for_training,
+    snapshot_of,
+)
 from ..classifier.parameters import config_of
 from ..training.config import TrainingConfig, generator_of
 from ..training.loop import train
 from ..training.state import state_at, zero_state
 from .cluster import Cluster, client_of
-from .partitions import Collection, check_collection, check_rows_are_whole, collection_of, is_array
-from .predictions import predicted
-from .training import DistributedRun, Method, dataset_of, problem_over
+from .partitions import Collection, check_collection, check_whole_rows, collection_of, is_array
+from .predictions import predict_lazily
+from .training import DistributedRun, Method, prepare_dataset, problem_over
 
 _ALGORITHMS = ("local", "synchronous")
 
 
 class SoftmaxClassifier(classifier.SoftmaxClassifier):
-    """`fastsoftmax.SoftmaxClassifier` trained on Dask arrays and dataframes, where their partitions lie.
+    """`fastsoftmax.SoftmaxClassifier` trained on Dask arrays and dataframes, where their partitions are.
 
-    Rows never move: what travels is weights, gradients and sums. `fit` is as that of the local estimator,
-    and so are the attributes; `predict` and its kin return lazy Dask arrays.
+    Rows never move: only weights, gradients and sums are sent. `fit` and the attributes are those of the
+    local estimator; `predict` and the other methods for predictions return lazy Dask arrays.
 
     Parameters
     ----------
     client : distributed.Client or None, default None
-        The cluster; None for the current client.
+        The client of the cluster; None for the current client.
     algorithm : {"local", "synchronous"}, default "local"
         "local" is local SGD: every worker runs whole epochs over its partitions, then the weights are
-        averaged, each worker's counting its rows. It costs little communication, and is another trajectory
-        than that of one process, which depends on where partitions lie. "synchronous" takes every step with
-        the gradient of a minibatch of all rows, summed over the partitions: the steps are those of the
-        local estimator with the same seed, to rounding, whatever the partitions and workers, and the bits
-        do not depend on the workers. A step costs some milliseconds, so that minibatches should be large;
-        ``batch_size=len(X)``, or any number as large, is one step an epoch.
+        averaged, weighted by the number of rows of each worker. It needs little communication; its
+        trajectory is not that of one process, and depends on the placement of the partitions. "synchronous"
+        takes each step with the gradient of a minibatch drawn from all rows, summed over the partitions: up
+        to rounding the steps are those of the local estimator with the same seed, whatever the partitions
+        and workers, and the bits do not depend on the workers. A step costs some milliseconds, so
+        minibatches should be large; ``batch_size=len(X)``, or a larger number, is one step per epoch.
     local_epochs : int, default 1
-        With "local", the epochs between two averages.
+        With "local", the number of epochs between two averages.
     persist : bool or "auto", default "auto"
-        Whether the workers hold the rows in memory while `fit` runs; "auto" if they take at most a third of
-        what the workers have left. Else every worker reads its partitions again, one at a time, in every
-        epoch. What is persisted already stays where it is, and rows that come out of a shuffle are held.
+        Whether the workers keep the rows in memory while `fit` runs; with "auto" they do if the rows take
+        at most a third of the memory that the workers have left. Otherwise every worker reads its
+        partitions again in every epoch, one at a time. Persisted partitions stay where they are, and the
+        rows of a shuffle are always kept in memory.
     **parameters
-        Those of `fastsoftmax.SoftmaxClassifier`; `average` goes with "synchronous" alone. With
-        `early_stopping`, every partition holds out its share of the rows, and scores come once a round.
-        With "local", a `learning_rate` that is callable is called on the workers, and has to be pickled.
-        `n_jobs` is the threads of every worker, by default as many as it has for tasks. `verbose`, `tol`
-        and `n_iter_no_change` look at the last epoch of every round; a line says what bytes it has moved.
+        Those of `fastsoftmax.SoftmaxClassifier`; `average` requires "synchronous". With `early_stopping`,
+        every partition holds out its share of the rows, and a score is computed once per round. With
+        "local", a callable `learning_rate` is called on the workers, and must be picklable. `n_jobs` is the
+        number of threads per worker, by default that of its threads for tasks. `verbose`, `tol` and
+        `n_iter_no_change` use the last epoch of every round; `verbose` also prints the bytes it moved.
 
     Attributes
     ----------
     bytes_moved_ : list of int
-        Of every round, an epoch or with "local" `local_epochs` of them: the bytes of weights, gradients and
-        sums that have travelled between the client and the workers. Where rows are not held, also those
-        of what tells the workers how to read them: of rows in the memory of the client, the rows. They
-        are sent once, which the first round counts, and to workers that come later in theirs.
+        For every round (an epoch, or with "local" `local_epochs` of them), the bytes of weights, gradients
+        and sums sent between the client and the workers. If rows are not kept in memory, the first round
+        also counts the tasks that read them, and with these the rows that are in the client's memory; the
+        round in which a worker joins counts those sent to it.
     client_ : distributed.Client
-        The client that is used.
+        The client that `fit` uses.
     coef_, intercept_, classes_, n_features_in_, mean_, scale_, eta0_, loss_curve_, n_iter_, ...
         As of the local estimator.
     t_ : int
-        Steps taken; with "local", by the worker that has taken most.
+        The number of steps; with "local", of the worker that took the most.
 
     References
     ----------
@@ -114,17 +120,18 @@ class SoftmaxClassifier(classifier.SoftmaxClassifier):
         coef_init: Any = None,
         intercept_init: Any = None,
     ) -> Self:
-        """Train as the local estimator does, on partitions of rows.
+        """Train like the local estimator, on partitions of rows.
 
         Parameters
         ----------
         X : dask.array.Array or dask.dataframe.DataFrame, shape (n_samples, n_features)
-            In chunks of whole rows, which may be NumPy arrays, frames or SciPy's sparse matrices. Their
-            number of rows need not be known, and may be 0.
-        y : dask.array.Array or dask.dataframe.Series of labels, or of probabilities, as in `X`
-            Of a series for a dataframe, every partition has the index of that of `X`, in any order.
+            In chunks of whole rows, which may be NumPy arrays, frames or SciPy sparse matrices. Their
+            numbers of rows may be unknown or 0.
+        y : dask.array.Array, or dask.dataframe.Series or DataFrame
+            Labels, or probabilities as in the local estimator, in partitions of the same rows as `X`. If
+            both are frames or series, every partition has the index of that of `X`, in any order.
         sample_weight : dask.array.Array or dask.dataframe.Series, optional
-            Likewise.
+            The weights of the samples, partitioned like `y`.
         coef_init, intercept_init : array_like, optional
             As of the local estimator.
 
@@ -140,17 +147,16 @@ class SoftmaxClassifier(classifier.SoftmaxClassifier):
         DivergenceError
             As of the local estimator.
         ClusterError
-            If workers, scheduler or data are lost for good, the cluster is restarted, or a worker or the
-            scheduler does not have this package. The attributes are those after the last whole
-            round, or as before the call where there was none. A worker that is lost while others are
-            there only costs time.
+            If all workers, the scheduler or data are lost permanently, the cluster is restarted, or a
+            worker or the scheduler does not have this package. The attributes are those after the last
+            whole round, or unchanged if there was none. The loss of a single worker only costs time.
 
         Warns
         -----
         ConvergenceWarning
             As the local estimator does.
         UserWarning
-            If a worker that has joined meanwhile does not have this package: others have done its part.
+            If a worker that joined during the fit does not have this package: other workers did its part.
         """
         config, method = config_of(self), self._method()
         with Cluster(self.client) as cluster:
@@ -169,15 +175,15 @@ class SoftmaxClassifier(classifier.SoftmaxClassifier):
         coef_init: Any,
         intercept_init: Any,
     ) -> tuple[DistributedRun, bool]:
-        """Train and publish, and return the run and whether that has come to its end."""
+        """Train and publish the attributes; return the run, and whether it converged."""
         random = generator_of(self.random_state, draws=False)
-        # Of a copy: the order of the samples is that of the local estimator.
+        # Drawn from a copy: the order of the samples then is that of the local estimator.
         seed = int(deepcopy(random).integers(1 << 63))
         goes_on = config.warm_start and self.__sklearn_is_fitted__()
-        before = to_go_on(self) if goes_on else None
+        before = snapshot_for_training(self) if goes_on else None
         grows = before is None or before._grows
         known = (None, False) if before is None else (before.classes_, grows)
-        dataset = dataset_of(collection, cluster, config, method, seed, *known)
+        dataset = prepare_dataset(collection, cluster, config, method, seed, *known)
         statistics = dataset.statistics
         classes, names = statistics.context.classes, statistics.names
         if before is not None:
@@ -215,12 +221,12 @@ class SoftmaxClassifier(classifier.SoftmaxClassifier):
                 published(self, run)
             raise
         finally:
-            if run.curve:  # else the caller's generator is as it was
+            if run.curve:  # otherwise the caller's generator stays unchanged
                 generator_of(self.random_state)
         return run, converged
 
     def partial_fit(self, *_: Any, **__: Any) -> Self:
-        """Not of Dask collections: `to_local()` has it, for arrays.
+        """Raise TypeError: Dask collections are not supported; `to_local().partial_fit` takes arrays.
 
         Raises
         ------
@@ -233,28 +239,28 @@ class SoftmaxClassifier(classifier.SoftmaxClassifier):
 
     def decision_function(self, X: Any) -> Any:
         """Return the logits as a lazy array; with two classes, the second minus the first."""
-        return self._lazily("decision_function", X)
+        return self._predict_lazily("decision_function", X)
 
     def predict(self, X: Any) -> Any:
         """Return the most probable label of every sample, shape (n_samples,), as a lazy array.
 
-        Of a frame, its chunks are of unknown sizes; ``frame.assign(label=model.predict(frame))`` takes it
-        as it is.
-        Of rows that are no Dask collection, at once; so do the others.
+        For a frame, the chunks have unknown sizes; ``frame.assign(label=model.predict(frame))`` accepts
+        them. For rows that are not a Dask collection, all methods for predictions compute the result
+        immediately.
         """
-        return self._lazily("predict", X)
+        return self._predict_lazily("predict", X)
 
     def predict_proba(self, X: Any) -> Any:
         """Return the probability of every class as a lazy array."""
-        return self._lazily("predict_proba", X)
+        return self._predict_lazily("predict_proba", X)
 
     def predict_log_proba(self, X: Any) -> Any:
         """Return the natural logarithm of the probabilities as a lazy array."""
-        return self._lazily("predict_log_proba", X)
+        return self._predict_lazily("predict_log_proba", X)
 
     @in_default_float_state
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """Return the accuracy, as the local estimator does: of labels or of probabilities."""
+        """Return the accuracy on labels or probabilities, as the local estimator defines it."""
         if not is_dask_collection(X):
             return super().score(X, y, sample_weight)
         from .scoring import accuracy
@@ -265,15 +271,12 @@ class SoftmaxClassifier(classifier.SoftmaxClassifier):
         return accuracy(self._model_for(X), cluster, collection)
 
     def to_local(self) -> classifier.SoftmaxClassifier:
-        """Return the local estimator with the same parameters and, if it is fitted, attributes."""
+        """Return the local estimator with the same parameters and the same fitted attributes, if any."""
         names = classifier.SoftmaxClassifier._parameters()
         local = classifier.SoftmaxClassifier(**{name: getattr(self, name) for name in names})
-        attributes = {
-            name: value
-            for name, value in vars(self).items()
-            if name not in self._parameters() and name != "bytes_moved_"
-        }
-        local.__dict__.update(deepcopy(attributes))
+        kept = (*ATTRIBUTES, "_metadata_request")  # the latter of scikit-learn's set_fit_request
+        found = {name: vars(self)[name] for name in kept if name in vars(self)}
+        local.__dict__.update(deepcopy(found))
         return local
 
     def save(self, path: Any) -> None:
@@ -282,11 +285,11 @@ class SoftmaxClassifier(classifier.SoftmaxClassifier):
 
     @property
     def client_(self) -> Any:
-        """The client that is used."""
+        """The client that `fit` uses."""
         return client_of(self.client)
 
     def __getstate__(self) -> dict[str, Any]:
-        # A client is a connection of this process.
+        # A client is a connection of this process, and cannot be pickled.
         return vars(self) | {"client": None}
 
     def __copy__(self) -> Self:
@@ -300,7 +303,7 @@ class SoftmaxClassifier(classifier.SoftmaxClassifier):
         return new
 
     def __sklearn_clone__(self) -> Self:
-        """Return an unfitted one with the same parameters, for scikit-learn's `clone`."""
+        """Return an unfitted estimator with the same parameters, for scikit-learn's `clone`."""
         new = type(self)(
             **{
                 name: value if name == "client" else deepcopy(value)
@@ -313,20 +316,21 @@ class SoftmaxClassifier(classifier.SoftmaxClassifier):
 
     def _method(self) -> Method:
         if self.algorithm not in _ALGORITHMS:
-            raise ValueError(
-                f"algorithm: expected one of {', '.join(_ALGORITHMS)}, got {self.algorithm!r}"
-            )
+            accepted, found = ", ".join(_ALGORITHMS), validation.shown(self.algorithm)
+            raise ValueError(f"algorithm: expected one of {accepted}, got {found}")
         if self.algorithm == "local" and self.average:
             raise ValueError(
                 'average: expected False for algorithm="local", which averages weights itself, '
-                f"got {self.average!r}"
+                f"got {validation.shown(self.average)}"
             )
         is_flag = isinstance(self.persist, bool | np.bool_)
         if not is_flag and not (isinstance(self.persist, str) and self.persist == "auto"):
-            raise ValueError(f"persist: expected True, False or 'auto', got {self.persist!r}")
+            raise ValueError(
+                f"persist: expected True, False or 'auto', got {validation.shown(self.persist)}"
+            )
         epochs = validation.as_integer("local_epochs", self.local_epochs, 1)
         if self.algorithm == "local" and callable(self.learning_rate):
-            _check_it_travels(self.learning_rate)
+            _check_picklable(self.learning_rate)
         n_threads = None if self.n_jobs in (None, -1) else int(self.n_jobs)
         return Method(self.algorithm, epochs, self.persist, n_threads)
 
@@ -334,17 +338,17 @@ class SoftmaxClassifier(classifier.SoftmaxClassifier):
         if not self.__sklearn_is_fitted__():
             raise sklearn_api.not_fitted("this SoftmaxClassifier is not fitted: call fit first")
 
-    def _lazily(self, method: str, X: Any) -> Any:
+    def _predict_lazily(self, method: str, X: Any) -> Any:
         self._check_is_fitted()
         if not is_dask_collection(X):
             return getattr(self.to_local(), method)(X)
-        return predicted(self._model_for(X), method, X)
+        return predict_lazily(self._model_for(X), method, X)
 
     def _model_for(self, X: Any) -> classifier.SoftmaxClassifier:
         """Return the local model for the partitions of X: features and weights are checked once, here."""
-        now = whole(self)
+        now = snapshot_of(self)
         check_collection("X", X)
-        check_rows_are_whole(X)
+        check_whole_rows(X)
         sklearn_api.check_feature_names(now, getattr(X, "_meta", None), stacklevel=5)
         n_features = X.shape[1] if is_array(X) else len(X.columns)
         if n_features != now.n_features_in_ and not np.isnan(n_features):
@@ -353,7 +357,7 @@ class SoftmaxClassifier(classifier.SoftmaxClassifier):
                 f"{now.n_features_in_} features as input"
             )
         now.coef_, now.intercept_ = shaped_parameters_of(now)
-        # Tasks run side by side; and of what the model has, no more travels than predictions need.
+        # Tasks run side by side; only the attributes that predictions need are sent.
         n_jobs = 1 if now.n_jobs in (None, -1) else now.n_jobs
         local = classifier.SoftmaxClassifier(backend=now.backend, n_jobs=n_jobs)
         for name in ("coef_", "intercept_", "classes_", "n_features_in_"):
@@ -361,11 +365,11 @@ class SoftmaxClassifier(classifier.SoftmaxClassifier):
         return local
 
 
-def _check_it_travels(learning_rate: Any) -> None:
-    """Raise if workers cannot be sent the function, which they call with the number of a step."""
+def _check_picklable(learning_rate: Any) -> None:
+    """Raise unless the function can be pickled: workers call it with the number of a step."""
     try:
         cloudpickle.dumps(learning_rate)
-    except Exception as error:  # whatever one of its values makes of it
+    except Exception as error:  # pickling runs arbitrary code
         raise TypeError(
             f"learning_rate: expected a function that can be pickled, for workers to call it, "
             f"got {learning_rate!r}: {error}"
@@ -379,7 +383,7 @@ def _collection_on(cluster: Cluster, X: Any, y: Any, sample_weight: Any) -> Coll
 
 
 def _as_vector(y: Any) -> Any:
-    """Return labels in one column as one dimension, with the warning of the local estimator, once."""
+    """Return a single column of labels as a vector, with the local estimator's warning."""
     if not is_dask_collection(y) or getattr(y, "ndim", 1) != 2 or y.shape[1] != 1:
         return y
     sklearn_api.warn_of_column(stacklevel=6)

@@ -1,7 +1,7 @@
-"""What has to be known of all rows before training: counted and summed where they lie.
+"""Statistics over all rows that training needs, counted and summed on the workers.
 
-Each function is what a worker does with the rows that it has; the context of training and the step size
-follow from the sums.
+Functions of a `Source` run on a worker, over its partitions; the client derives the training context and
+the step size from their results.
 """
 
 from collections.abc import Callable, Iterable
@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._arrays.csr import SparseRows
-from .._arrays.labels import as_labels, encode, find_classes, joined
-from .._arrays.validation import as_native, training_dtype
+from .._arrays.labels import as_labels, encode, find_classes, joined, listed
+from .._arrays.validation import as_native, shown, training_dtype
 from ..backends import get_backend
-from ..training.standardization import Moments, explain, from_moments, moments_of
+from ..training.standardization import Moments, from_moments, moments_of, raise_not_standardizable
 from ..training.step_size import (
     Positions,
     RowSample,
@@ -27,15 +27,15 @@ from ..training.step_size import (
 from ..training.targets import balanced_weights, class_weights_of, is_soft
 from .cluster import threads_here
 from .partitions import Recipe, T
-from .rows import Rows, TrainingContext, named, samples_of, split_of
+from .rows import Rows, TrainingContext, naming_partition, samples_of, split_rows
 from .tree import summed
 
-# The rows of a worker: there, or to be made one partition after another.
+# The rows of a worker: in memory, or read one partition after another.
 Source = Iterable[Rows] | Recipe
 
 
 class Counts(NamedTuple):
-    """Of a partition."""
+    """Counts and sums over the rows of a partition."""
 
     number: int
     n_rows: int
@@ -44,70 +44,70 @@ class Counts(NamedTuple):
     is_sparse: bool
     nbytes: int
     names: NDArray[Any] | None
-    classes: NDArray[Any] | None  # the labels, None of probabilities and of no rows
-    n_columns: int | None  # of probabilities
+    classes: NDArray[Any] | None  # the labels; None for probabilities, and without rows
+    n_columns: int | None  # of probabilities; None for labels
     masses: NDArray[np.float64]  # the sum of the weights in every class
-    n_of_class: NDArray[np.int64]  # rows of a weight above 0; of probabilities one number for all
-    least_weight: float
-    largest_weight: float
-    norm: float  # the root mean square of those of some rows of a weight above 0; NaN of none
+    n_of_class: NDArray[np.int64]  # rows with a weight above 0; a single number for probabilities
+    min_weight: float
+    max_weight: float
+    norm: float  # root mean square of the norms of some rows with a weight above 0; NaN without any
 
 
 class DatasetStatistics(NamedTuple):
-    """Of all partitions."""
+    """Statistics over all partitions."""
 
     context: TrainingContext
-    n_counted: NDArray[np.int64]  # rows of every partition that count
+    n_counted: NDArray[np.int64]  # rows of each partition with a weight above 0
     n_features: int
     is_sparse: bool
     bytes_of_row: int
     names: NDArray[Any] | None
-    is_weighted: bool  # whether some rows count more than others
-    norm_of_rows: float  # their root mean square
+    is_weighted: bool  # whether weights differ
+    norm_of_rows: float  # root mean square of the norms of rows
 
     @property
     def n_samples(self) -> int:
-        """Rows that are trained on."""
+        """The number of rows to train on."""
         return int(self.n_counted.sum())
 
     @property
     def firsts(self) -> NDArray[np.int64]:
-        """The number of every partition's first row, counted over all that are trained on."""
+        """The index of every partition's first row among all rows to train on."""
         return np.cumsum(self.n_counted) - self.n_counted
 
 
-def over(source: Source, function: Callable[[Rows], T]) -> list[T]:
-    """Return what a function says of every partition."""
+def map_partitions(source: Source, function: Callable[[Rows], T]) -> list[T]:
+    """Return the results of a function for every partition."""
     if isinstance(source, Recipe):
         return source.each(function)
     return [function(rows) for rows in source]
 
 
 def count(source: Source) -> list[Counts]:
-    """Count labels and weights."""
-    return over(source, counts_of)
+    """Count the labels, and sum the weights, of every partition."""
+    return map_partitions(source, counts_of)
 
 
 def counts_of(rows: Rows) -> Counts:
-    """Count those of a partition."""
+    """Count the labels, and sum the weights, of a partition."""
     X, weights = rows.X, rows.weights
     counted = np.ones(len(X), bool) if weights is None else weights > 0
-    of_rows = counted.astype(np.float64) if weights is None else weights
+    row_weights = counted.astype(np.float64) if weights is None else weights
     classes, n_columns, masses = None, None, np.zeros(0)
     n_of_class = np.array([np.count_nonzero(counted)])
-    with named(rows.number):
+    with naming_partition(rows.number):
         if is_soft(rows.y):
             t = np.asarray(rows.y)
             n_columns = t.shape[1]
             if counted.any():
-                masses = of_rows[counted] @ as_native(t[counted], np.dtype(np.float64))
+                masses = row_weights[counted] @ as_native(t[counted], np.dtype(np.float64))
         elif len(X):
             labels = as_labels(rows.y, "y")
             classes = find_classes(labels)
             places = encode(labels, classes)
-            masses = np.asarray(np.bincount(places, of_rows, len(classes)), np.float64)
+            masses = np.asarray(np.bincount(places, row_weights, len(classes)), np.float64)
             n_of_class = np.bincount(places[counted], minlength=len(classes))
-    some = of_rows[counted]
+    positive = row_weights[counted]
     return Counts(
         rows.number,
         len(X),
@@ -120,8 +120,8 @@ def counts_of(rows: Rows) -> Counts:
         n_columns,
         masses,
         n_of_class,
-        float(some.min(initial=np.inf)),
-        float(some.max(initial=0.0)),
+        float(positive.min(initial=np.inf)),
+        float(positive.max(initial=0.0)),
         root_mean_square(X, np.flatnonzero(counted)) if counted.any() else np.nan,
     )
 
@@ -133,14 +133,14 @@ def statistics_of(
     known: NDArray[Any] | None = None,
     grows: bool = False,
 ) -> DatasetStatistics:
-    """Put the counts of all partitions together.
+    """Combine the counts of all partitions.
 
-    Classes that are known already stay, and labels that are not among them are new ones if it grows.
+    The `known` classes are kept; if `grows`, other labels are added to them as new classes.
 
     Raises
     ------
     ValueError
-        If there is nothing to train on, or the partitions do not fit each other.
+        If there is nothing to train on, or the partitions are inconsistent.
     TypeError
         If their labels are of several types.
     """
@@ -159,8 +159,8 @@ def statistics_of(
             raise ValueError("X: expected partitions that are all dense or all sparse, got both")
         if each.n_columns != first.n_columns:
             raise ValueError(
-                f"y: expected the same in every partition as in partition {first.number}, labels or "
-                f"probabilities of as many classes, got others in partition {each.number}"
+                f"y: expected labels in every partition, or probabilities of as many classes as in "
+                f"partition {first.number}, got others in partition {each.number}"
             )
         if (each.names is None) != (first.names is None) or (
             each.names is not None and each.names.tolist() != first.names.tolist()  # type: ignore[union-attr]
@@ -176,27 +176,27 @@ def statistics_of(
     v = np.ones(len(classes)) if weights is None else np.array([*weights.values()])
     if first.n_columns is not None and not v[masses.any(axis=0)].all():
         raise ValueError("class_weight: expected weights above 0 where y has probabilities, got 0")
-    takes_part = n_of_class if first.n_columns is not None else n_of_class * (v > 0)
-    if not takes_part.sum():
+    n_trained = n_of_class if first.n_columns is not None else n_of_class * (v > 0)
+    if not n_trained.sum():
         name = "class_weight" if n_of_class.sum() else "sample_weight"
         raise ValueError(f"{name}: expected at least one weight that is not zero, got zeros alone")
-    least = min(each.least_weight for each in filled)
-    largest = max(each.largest_weight for each in filled)
-    mean_weight = float((masses.sum(axis=0) * v).sum() / takes_part.sum())
-    is_weighted = not (least == largest and np.ptp(v) == 0)
-    if not is_weighted:  # whose mean may be off by a rounding
-        mean_weight = float(least * v[0])
+    min_weight = min(each.min_weight for each in filled)
+    max_weight = max(each.max_weight for each in filled)
+    mean_weight = float((masses.sum(axis=0) * v).sum() / n_trained.sum())
+    is_weighted = not (min_weight == max_weight and np.ptp(v) == 0)
+    if not is_weighted:  # exactly; the mean may differ by a rounding
+        mean_weight = float(min_weight * v[0])
     n_counted = np.zeros(len(counts), np.int64)
-    for each, n in zip(filled, takes_part.sum(axis=1), strict=True):
+    for each, n in zip(filled, n_trained.sum(axis=1), strict=True):
         n_counted[each.number] = n
     context = TrainingContext(classes, weights, mean_weight, dtype, label_smoothing, None)
     row_bytes = sum(each.nbytes for each in filled) // sum(each.n_rows for each in filled)
-    of_columns = first.n_features, first.is_sparse, row_bytes, first.names
-    return DatasetStatistics(context, n_counted, *of_columns, is_weighted, _norm_of(filled))
+    features = first.n_features, first.is_sparse, row_bytes, first.names
+    return DatasetStatistics(context, n_counted, *features, is_weighted, _norm_of(filled))
 
 
 def _norm_of(counts: list[Counts]) -> float:
-    """Return the root mean square of all norms; rows whose class weighs 0 may be no numbers."""
+    """Return the root mean square of all finite norms: rows of classes with weight 0 may contain NaN."""
     known = [each for each in counts if np.isfinite(each.norm)]
     n = sum(int(each.n_of_class.sum()) for each in known)
     squares = sum(int(each.n_of_class.sum()) * each.norm**2 for each in known)
@@ -222,14 +222,16 @@ def _classes_of(filled: list[Counts], known: NDArray[Any] | None, grows: bool) -
         return known
     classes = reduce(joined, found if known is None else [known, *found])
     if len(classes) < 2:
-        raise ValueError(f"y: expected at least two classes, got one class: {classes[0]!r}")
+        raise ValueError(
+            f"y: expected at least two classes, got one class: {shown(listed(classes)[0])}"
+        )
     return classes
 
 
 def _by_class(
     filled: list[Counts], classes: NDArray[Any]
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Masses (n_partitions, n_classes), and rows likewise or, of probabilities, in one column."""
+    """Return masses (n_partitions, n_classes), and rows likewise or, for probabilities, in one column."""
     masses = np.zeros((len(filled), len(classes)))
     is_soft_y = filled[0].n_columns is not None
     n_of_class = np.zeros((len(filled), 1 if is_soft_y else len(classes)), np.int64)
@@ -246,10 +248,10 @@ def _by_class(
 def _class_weights(
     class_weight: object, classes: NDArray[Any], masses: NDArray[np.float64], grows: bool
 ) -> dict[Any, float] | None:
-    """Return the weight of every class as a mapping, None for ones."""
-    of_class = masses.sum(axis=0)
+    """Return the weight of every class as a mapping; None if all are 1."""
+    class_masses = masses.sum(axis=0)
     if isinstance(class_weight, str) and class_weight == "balanced":
-        return dict(zip(classes, balanced_weights(of_class).tolist(), strict=True))
+        return dict(zip(classes, balanced_weights(class_masses).tolist(), strict=True))
     found = class_weights_of(class_weight, classes, np.zeros(0, np.int64), None, None, grows)
     return None if found is None else dict(zip(classes, found.tolist(), strict=True))
 
@@ -257,7 +259,7 @@ def _class_weights(
 def sum_moments(
     source: Source, context: TrainingContext, backend: str, n_threads: int | None, n_leaves: int
 ) -> dict[tuple[int, int], Any]:
-    """Sum the columns of the rows that count, over all partitions that are here.
+    """Return the column moments of rows with a weight above 0, summed over the partitions of this worker.
 
     Raises
     ------
@@ -272,78 +274,78 @@ def sum_moments(
         if not len(samples):
             return
         weights = None if samples.weights is None else samples.weights.rows
-        with named(rows.number):
+        with naming_partition(rows.number):
             moments = moments_of(
                 get_backend(backend), rows.X, threads_here(n_threads), weights, samples.rows
             )
             if from_moments(moments, context.dtype, is_centred=True) is None:
                 counted = np.arange(len(rows)) if samples.rows is None else samples.rows
-                explain(rows.X, context.dtype, counted)
+                raise_not_standardizable(rows.X, context.dtype, counted)
         nodes[0, rows.number] = moments
 
-    over(source, add)
+    map_partitions(source, add)
     return summed(nodes, n_leaves)
 
 
-class Heavy(NamedTuple):
-    """Rows with large weights, by their places among all that are trained on."""
+class HeaviestRows(NamedTuple):
+    """Rows with large weights, and their indices among all rows to train on."""
 
     weights: NDArray[np.float64]
     places: NDArray[np.int64]
 
 
-def heaviest_of(parts: list[Heavy], n: int) -> Heavy:
-    """Return the n with the largest weights; of equal ones the first."""
+def merge_heaviest(parts: list[HeaviestRows], n: int) -> HeaviestRows:
+    """Return the n rows with the largest weights; of equal ones the first."""
     weights, places = (np.concatenate(each) for each in zip(*parts, strict=True))
     in_order = np.argsort(places)
     weights, places = weights[in_order], places[in_order]
     at = heaviest(weights, n)
-    return Heavy(weights[at], places[at])
+    return HeaviestRows(weights[at], places[at])
 
 
 def find_heaviest(
     source: Source, context: TrainingContext, firsts: NDArray[np.int64], n: int
-) -> list[Heavy]:
-    """Return those of the rows that are here."""
+) -> list[HeaviestRows]:
+    """Return the n rows with the largest weights among the partitions of this worker."""
 
-    def of_partition(rows: Rows) -> Heavy:
+    def of_partition(rows: Rows) -> HeaviestRows:
         samples = samples_of(rows, context)
         among = np.arange(len(rows)) if samples.rows is None else samples.rows
         weights = np.ones(len(rows))
         if samples.weights is not None and samples.weights.rows is not None:
             weights = samples.weights.rows
         at = heaviest(weights[among], n)
-        return Heavy(weights[among][at], firsts[rows.number] + at)
+        return HeaviestRows(weights[among][at], firsts[rows.number] + at)
 
-    return [heaviest_of(over(source, of_partition), n)]
+    return [merge_heaviest(map_partitions(source, of_partition), n)]
 
 
 def count_split(source: Source, context: TrainingContext) -> list[tuple[int, int, int]]:
-    """Return, of every partition, its number, the rows that are trained on, and those held out."""
+    """Return, for every partition, its number, and how many rows are trained on and held out."""
 
     def numbers(rows: Rows) -> tuple[int, int, int]:
-        samples, scored = split_of(rows, context)
+        samples, scored = split_rows(rows, context)
         return rows.number, len(samples), len(scored.rows)
 
-    return over(source, numbers)
+    return map_partitions(source, numbers)
 
 
-class Look(NamedTuple):
-    """At rows of every partition, for the step size; `sample` stays where it is."""
+class StepSizeSample(NamedTuple):
+    """Sampled rows of every partition for the step size; the `sample` stays on the worker."""
 
     squares: dict[int, Squares]
     sample: dict[int, RowSample]
 
 
-def look_at_rows(
+def sample_for_step_size(
     source: Source,
     context: TrainingContext,
     fit_intercept: bool,
     firsts: NDArray[np.int64],
     positions: Positions,
-) -> Look:
-    """Look at those rows, counted over all that are trained on, which are here."""
-    look = Look({}, {})
+) -> StepSizeSample:
+    """Sample the rows at those `positions`, among all rows to train on, that are on this worker."""
+    found = StepSizeSample({}, {})
 
     def add(rows: Rows) -> None:
         samples = samples_of(rows, context)
@@ -352,19 +354,19 @@ def look_at_rows(
         first = firsts[rows.number]
         here = positions.between(first, first + len(among))
         args = context.units, fit_intercept, weights
-        look.squares[rows.number] = squares_of(rows.X, among, here, *args)
-        look.sample[rows.number] = RowSample.of(rows.X, among[here.sampled], *args)
+        found.squares[rows.number] = squares_of(rows.X, among, here, *args)
+        found.sample[rows.number] = RowSample.of(rows.X, among[here.sampled], *args)
 
-    over(source, add)
-    return look
+    map_partitions(source, add)
+    return found
 
 
 def multiply(
-    look: Look, v: NDArray[np.float64], offset: float, n_leaves: int
+    drawn: StepSizeSample, v: NDArray[np.float64], offset: float, n_leaves: int
 ) -> dict[tuple[int, int], Any]:
-    """Return what these rows add to a step of power iteration, its last number that of the intercept."""
+    """Return the sums of these rows for a step of power iteration; the last one is of the intercept."""
     nodes = {
         (0, number): np.append(*sample.multiply(v, offset)) if sample.n_rows else None
-        for number, sample in look.sample.items()
+        for number, sample in drawn.sample.items()
     }
     return summed(nodes, n_leaves)

@@ -1,4 +1,4 @@
-"""Which worker has which partitions: in its memory, or to be read by it."""
+"""Groups of partitions, one per worker: in its memory, or read by it whenever they are needed."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -12,17 +12,17 @@ from dask.sizeof import sizeof
 
 from ..training.epoch import TrainingSet
 from .cluster import Cluster, Worker
-from .dataset_statistics import Counts, counts_of, over
+from .dataset_statistics import Counts, counts_of, map_partitions
 from .partitions import Collection, Recipe, T, delayed_in
-from .rows import Rows, Scored, TrainingContext, rows_of, samples_of, split_of
+from .rows import HeldOutRows, Rows, TrainingContext, rows_of, samples_of, split_rows
 from .sharing import Key
 
 
 class Bundle(list[Any]):
-    """The partitions of a worker, in its memory. Dask is told how many bytes they have of their own."""
+    """The partitions of a worker, in its memory; Dask takes `nbytes` as their size."""
 
     nbytes: int = 0
-    counts: tuple[Counts, ...] = ()  # of those that were counted as they were read
+    counts: tuple[Counts, ...] = ()  # of partitions that were counted while they were read
 
 
 sizeof.register(Bundle, lambda bundle: bundle.nbytes)
@@ -35,11 +35,11 @@ class Group:
     indices: list[int]
     source: Any
     worker: str
-    is_held: bool  # whether the rows are in memory
+    is_in_memory: bool  # on the worker
 
 
-class Reading:
-    """Partitions that workers make whenever they need them."""
+class PartitionReader:
+    """Partitions that workers read whenever they need them."""
 
     def __init__(self, collection: Collection, cluster: Cluster) -> None:
         self._cluster = cluster
@@ -50,11 +50,13 @@ class Reading:
         self._groups: list[Group] = []
 
     def groups(self) -> list[Group]:
-        """Return groups for the workers that there are now; a recipe is sent to a worker once."""
-        there = {(group.worker, *group.indices): group for group in self._groups}
+        """Return groups for the present workers; a recipe is sent to a worker only once."""
+        existing = {(group.worker, *group.indices): group for group in self._groups}
         self._groups = [
-            there.get((worker, *indices)) or self._group(worker, indices)
-            for worker, indices in _shares(len(self._partitions), self._cluster.workers())
+            existing.get((worker, *indices)) or self._group(worker, indices)
+            for worker, indices in _assign_partitions(
+                len(self._partitions), self._cluster.workers()
+            )
         ]
         return self._groups
 
@@ -67,8 +69,8 @@ class Reading:
         return Group(indices, source, worker, False)
 
 
-def _shares(n_partitions: int, workers: list[Worker]) -> list[tuple[str, list[int]]]:
-    """Return partitions that follow each other for every worker, as many as its threads' share."""
+def _assign_partitions(n_partitions: int, workers: list[Worker]) -> list[tuple[str, list[int]]]:
+    """Return consecutive partitions for every worker, in proportion to its threads."""
     n_threads, ends = sum(each.n_threads for each in workers), [0]
     for each in workers:
         ends.append(ends[-1] + each.n_threads)
@@ -80,48 +82,48 @@ def _shares(n_partitions: int, workers: list[Worker]) -> list[tuple[str, list[in
     ]
 
 
-def groups_held(reading: Reading, cluster: Cluster) -> list[Group]:
-    """Have the partitions read, and in the memory of the workers."""
-    return [_held(group, cluster, _read) for group in reading.groups()]
+def read_into_memory(reader: PartitionReader, cluster: Cluster) -> list[Group]:
+    """Read the partitions into the memory of the workers."""
+    return [_read_on_worker(group, cluster, _read) for group in reader.groups()]
 
 
-def groups_held_if_few(
-    groups: list[Group], room: float, cluster: Cluster
+def read_into_memory_if_small(
+    groups: list[Group], max_bytes: float, cluster: Cluster
 ) -> tuple[list[Counts], list[Group] | None]:
-    """Count rows that are read, and have them held if they have at most `room` bytes in all.
+    """Read and count the rows, and keep them in memory if they have at most `max_bytes` in all.
 
-    A worker holds what it reads while all of its rows can be expected to fit into its share of the room: so
-    they are read once. Those that it does not hold are read again if there is room for them after all.
+    A worker keeps what it reads as long as its rows are expected to fit into its share of `max_bytes`, so
+    that they are read once. Rows that it has not kept are read again if all rows fit after all.
     """
-    limit = room / len(groups)
-    tried = [_held(group, cluster, _read_if_few, limit) for group in groups]
+    limit = max_bytes / len(groups)
+    tried = [_read_on_worker(group, cluster, _read_if_small, limit) for group in groups]
     found = cluster.results(
-        [cluster.submit(_counts_in, group.source, worker=group.worker) for group in tried]
+        [cluster.submit(_bundle_counts, group.source, worker=group.worker) for group in tried]
     )
-    counts = [each for of_group, _ in found for each in of_group]
-    if sum(each.nbytes for each in counts) > room:
+    counts = [each for group_counts, _ in found for each in group_counts]
+    if sum(each.nbytes for each in counts) > max_bytes:
         return counts, None
     return counts, [
-        held if is_held else _held(group, cluster, _read)
-        for group, held, (_, is_held) in zip(groups, tried, found, strict=True)
+        kept if is_kept else _read_on_worker(group, cluster, _read)
+        for group, kept, (_, is_kept) in zip(groups, tried, found, strict=True)
     ]
 
 
-def _held(group: Group, cluster: Cluster, read: Callable[..., Any], *args: Any) -> Group:
+def _read_on_worker(group: Group, cluster: Cluster, read: Callable[..., Any], *args: Any) -> Group:
     source = cluster.submit(read, group.source, *args, worker=group.worker)
-    return replace(group, source=source, is_held=True)
+    return replace(group, source=source, is_in_memory=True)
 
 
-def groups_computed(collection: Collection, cluster: Cluster) -> list[Group]:
-    """Have the partitions computed by the scheduler, and in the memory of the workers.
+def compute_into_memory(collection: Collection, cluster: Cluster) -> list[Group]:
+    """Compute the partitions by one graph, into the memory of the workers.
 
-    Where they lie, if they lie there already. For each worker there is one task that takes them: of
-    several, one that has nothing to do would take some, and their rows.
+    Partitions that are on a worker already stay there. For each worker there is one task that collects its
+    partitions: of several tasks an idle worker would steal some, together with their rows.
     """
     if collection.holds_futures:
-        shares = list(_by_holder(collection, cluster).items())
+        shares = list(_partitions_by_holder(collection, cluster).items())
     else:
-        shares = _shares(len(collection.keys), cluster.workers())
+        shares = _assign_partitions(len(collection.keys), cluster.workers())
     owner, graph = collection.sharing.owner, collection.graph
     worker_of = {index: worker for worker, indices in shares for index in indices}
     tasks: dict[str | None, dict[Key, Any]] = {None: {}}
@@ -132,7 +134,7 @@ def groups_computed(collection: Collection, cluster: Cluster) -> list[Group]:
     for worker, indices in shares:
         ends[worker] = f"fastsoftmax-{uuid4()}"
         parts = [list(collection.keys[index]) for index in indices]
-        tasks.setdefault(worker, {})[ends[worker]] = (_together, indices, parts)
+        tasks.setdefault(worker, {})[ends[worker]] = (_make_bundle, indices, parts)
     layers = {
         f"{uuid4()}": MaterializedLayer(
             own,
@@ -149,8 +151,8 @@ def groups_computed(collection: Collection, cluster: Cluster) -> list[Group]:
     ]
 
 
-def _by_holder(collection: Collection, cluster: Cluster) -> dict[str, list[int]]:
-    """Return which partitions each worker has, or gets: those of which none has anything go round."""
+def _partitions_by_holder(collection: Collection, cluster: Cluster) -> dict[str, list[int]]:
+    """Return the partitions of each worker; those that no worker has are distributed evenly."""
     futures = collection.futures()
     cluster.wait([future for of_partition in futures for future in of_partition])
     workers, found = cluster.workers(), dict[str, list[int]]()
@@ -164,38 +166,40 @@ def _by_holder(collection: Collection, cluster: Cluster) -> dict[str, list[int]]
     return found
 
 
-def prepared(group: Group, context: TrainingContext, cluster: Cluster) -> Group:
-    """Return the group with what rows are split in in their place, of those that are held."""
-    if not group.is_held:
+def with_split_rows(group: Group, context: TrainingContext, cluster: Cluster) -> Group:
+    """Return the group with its rows in memory split into training and held-out rows."""
+    if not group.is_in_memory:
         return group
     return replace(
-        group, source=cluster.submit(_prepare, group.source, context, worker=group.worker)
+        group, source=cluster.submit(_split_bundle, group.source, context, worker=group.worker)
     )
 
 
-def where_it_is(group: Group, workers: list[Worker], cluster: Cluster) -> Group:
-    """Return the group with the worker that has it, after the one that had it has gone."""
+def with_current_worker(group: Group, workers: list[Worker], cluster: Cluster) -> Group:
+    """Return the group with a worker that has it now, if its worker is lost."""
     if group.worker in {each.address for each in workers}:
         return group
     return replace(group, worker=cluster.holders_of([group.source])[0] or group.worker)
 
 
-def over_samples(
+def for_each_training_set(
     source: Any, context: TrainingContext, function: Callable[[int, TrainingSet], object]
 ) -> None:
-    """Call a function with the partitions of a group and their numbers, on the worker."""
+    """Call a function with the number and the training set of each partition, on the worker."""
     if isinstance(source, Bundle):
         for number, (samples, _) in source:
             function(number, samples)
     else:
-        over(source, lambda rows: function(rows.number, samples_of(rows, context)))
+        map_partitions(source, lambda rows: function(rows.number, samples_of(rows, context)))
 
 
-def over_scored(source: Any, context: TrainingContext, function: Callable[[Scored], T]) -> list[T]:
-    """Return what a function says of the rows that are held out, on the worker."""
+def map_held_out(
+    source: Any, context: TrainingContext, function: Callable[[HeldOutRows], T]
+) -> list[T]:
+    """Return the results of a function for the held-out rows of each partition, on the worker."""
     if isinstance(source, Bundle):
         return [function(scored) for _, (_, scored) in source]
-    return over(source, lambda rows: function(split_of(rows, context)[1]))
+    return map_partitions(source, lambda rows: function(split_rows(rows, context)[1]))
 
 
 def _with_hubs(recipe: Recipe, keys: list[Key], results: list[Any]) -> Recipe:
@@ -203,15 +207,15 @@ def _with_hubs(recipe: Recipe, keys: list[Key], results: list[Any]) -> Recipe:
 
 
 def _read(recipe: Recipe) -> Bundle:
-    bundle = Bundle(over(recipe, lambda rows: rows))
+    bundle = Bundle(map_partitions(recipe, lambda rows: rows))
     bundle.nbytes = sum(rows.nbytes for rows in bundle)
     return bundle
 
 
-def _read_if_few(recipe: Recipe, limit: float) -> Bundle:
-    """Read and count all, and return none as soon as they can be expected to have more bytes than that.
+def _read_if_small(recipe: Recipe, limit: float) -> Bundle:
+    """Read and count all rows; keep none once they are expected to have more than `limit` bytes.
 
-    From the first partition on: where rows are many, memory may be short.
+    The first partition counts already: with many rows, memory may be short.
     """
     bundle, n_bytes, n_read, n_partitions = Bundle(), 0, 0, len(recipe.partitions)
 
@@ -229,17 +233,17 @@ def _read_if_few(recipe: Recipe, limit: float) -> Bundle:
     return bundle
 
 
-def _counts_in(bundle: Bundle) -> tuple[tuple[Counts, ...], bool]:
-    """Return what has been counted, and whether all of it is held."""
+def _bundle_counts(bundle: Bundle) -> tuple[tuple[Counts, ...], bool]:
+    """Return the counts, and whether all counted rows are in memory."""
     return bundle.counts, len(bundle) == len(bundle.counts)
 
 
-def _together(indices: list[int], partitions: list[list[Any]]) -> Bundle:
-    # Dask knows their bytes as those of the user's collection.
+def _make_bundle(indices: list[int], partitions: list[list[Any]]) -> Bundle:
+    # Its nbytes is 0: Dask counts the bytes in the user's collection.
     return Bundle(rows_of(index, *parts) for index, parts in zip(indices, partitions, strict=True))
 
 
-def _prepare(source: Bundle, context: TrainingContext) -> Bundle:
-    bundle = Bundle((rows.number, split_of(rows, context)) for rows in source)
+def _split_bundle(source: Bundle, context: TrainingContext) -> Bundle:
+    bundle = Bundle((rows.number, split_rows(rows, context)) for rows in source)
     bundle.nbytes = source.nbytes
     return bundle

@@ -1,4 +1,4 @@
-"""What `fit` is given, as partitions: each a small graph that makes its rows, wherever it is run."""
+"""The collections passed to `fit`, as partitions: small graphs that any worker can run."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,43 +32,43 @@ _IN_MEMORY = ", and fastsoftmax.SoftmaxClassifier takes what is in memory"
 
 @dataclass(frozen=True)
 class Partition:
-    """Rows of X, y and sample weights that can be made anywhere, from a file for example.
+    """Rows of X, y and sample weights that any worker can compute, for example from a file.
 
-    No tuple: in one that is an argument, Dask would take the tasks of the graph for tasks of its own.
+    It is not a tuple: Dask looks for tasks in tuples that are arguments, and would run those of the graph.
     """
 
     number: int
     graph: dict[Key, Any]
-    keys: list[Key]  # of X, y and, if there are some, the weights
-    kept: list[Key]  # of the graph: what a later partition needs as well
-    last: list[Key]  # what no later partition needs
+    keys: list[Key]  # of X, y and, if given, the weights
+    kept: list[Key]  # results that a later partition needs as well
+    released: list[Key]  # results that no later partition needs
 
     def read(self, known: dict[Key, Any]) -> Rows:
-        """Make the rows, in the thread that calls, from results that are known, and keep `known` so."""
-        graph = self.graph | {key: (partial(_itself, value),) for key, value in known.items()}
+        """Compute the rows in the calling thread, from the `known` results, and update these."""
+        graph = self.graph | {key: (partial(_identity, value),) for key, value in known.items()}
         wanted = [*self.keys, *self.kept]
         parts = dask.get(cull(graph, wanted)[0], wanted)
         known.update(zip(self.kept, parts[len(self.keys) :], strict=True))
-        for key in self.last:
+        for key in self.released:
             known.pop(key, None)
         return rows_of(self.number, *parts[: len(self.keys)])
 
 
-def _itself(value: Any) -> Any:
+def _identity(value: Any) -> Any:
     return value
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """The partitions of a worker, to be read, and the results of the hubs."""
+    """The partitions that a worker reads, and the results of the hubs."""
 
     partitions: list[Partition]
     hubs: dict[Key, Any]
 
     def each(self, function: Callable[[Rows], T]) -> list[T]:
-        """Return what a function says of every partition.
+        """Return the results of a function for every partition.
 
-        The rows are an argument alone, no variable of a loop: they are let go of before the next are read.
+        No variable refers to the rows, so that they are freed before the next partition is read.
         """
         known = dict(self.hubs)
         return [function(partition.read(known)) for partition in self.partitions]
@@ -79,30 +79,30 @@ class Collection:
     """The partitions of X, y and sample weights."""
 
     graph: dict[Key, Any]  # the tasks of all of them
-    keys: list[list[Key]]  # of each partition: of X, y and, if there are some, the weights
-    holds_futures: bool  # whether some of it lies on workers
-    nbytes: float  # of X, NaN where that is not known
+    keys: list[list[Key]]  # of each partition: of X, y and, if given, the weights
+    holds_futures: bool  # whether some results are on workers already
+    nbytes: float  # of X; NaN if unknown
 
     @cached_property
     def sharing(self) -> Sharing:
-        """What partitions have in common."""
+        """The tasks that partitions share."""
         return sharing_of(self.graph, self.keys)
 
     def lazy(self) -> list[Partition]:
-        """Return partitions that any worker can make by itself, given the hubs."""
+        """Return partitions that any worker can compute by itself, given the hubs."""
         sharing, found = self.sharing, []
         graph = self.graph | dict.fromkeys(sharing.hubs)
         for number, keys in enumerate(self.keys):
             own = cull(graph, keys)[0]
-            kept, last = sharing.kept[number], sharing.last[number]
+            kept, released = sharing.kept[number], sharing.released[number]
             own = {key: task for key, task in own.items() if key not in sharing.hubs}
-            found.append(Partition(number, own, keys, kept, last))
+            found.append(Partition(number, own, keys, kept, released))
         return found
 
     def futures(self) -> list[list[Any]]:
-        """Return, of each partition, the futures that X is made of or, where it has none, the others.
+        """Return, for each partition, the futures of X or, if it has none, those of y or the weights.
 
-        Without those that make hubs.
+        Futures that hubs are computed from are left out.
         """
         graph = self.graph | dict.fromkeys(self.sharing.hubs)
 
@@ -112,30 +112,30 @@ class Collection:
         return [next(filter(None, map(found, keys)), []) for keys in self.keys]
 
     def delayed(self) -> list[list[Delayed]]:
-        """Return the partitions as values of Dask's."""
+        """Return the partitions as Delayed objects."""
         return [delayed_in(self.graph, keys) for keys in self.keys]
 
 
 def collection_of(X: Any, y: Any, sample_weight: Any) -> Collection:
-    """Check what `fit` is given, and bring y and the weights into the partitions of X.
+    """Check the arguments of `fit`, and bring y and the weights into the partitions of X.
 
     Raises
     ------
     TypeError
-        If something is no Dask collection.
+        If an argument is not a Dask collection.
     ValueError
-        If X is cut along its features, or the partitions do not fit each other.
+        If X is chunked along its features, or the partitions do not match.
     """
     named = {"X": X, "y": y}
     if sample_weight is not None:
         named["sample_weight"] = sample_weight
     for name, value in named.items():
         check_collection(name, value)
-    check_rows_are_whole(X)
+    check_whole_rows(X)
     for name in list(named)[1:]:
         if named[name].ndim == 0:
             raise ValueError(f"{name}: expected one for each row of X, got a single number")
-        named[name] = _cut_as(name, named[name], X)
+        named[name] = _rechunk_like(name, named[name], X)
     graphs = dict(zip(named, _graphs_of(list(named.values())), strict=True))
     n_partitions, shuffles = len(graphs["X"][1]), shuffles_of(graphs["X"][0])
     for name, (graph, keys) in graphs.items():
@@ -149,7 +149,7 @@ def collection_of(X: Any, y: Any, sample_weight: Any) -> Collection:
                 f"{name}: expected rows in the order of X, got rows of another shuffle, merge or the like, "
                 "whose order is arbitrary: persist that dataframe, and take X, y and sample_weight from it"
             )
-    # That of an array of sparse chunks counts zeros as well.
+    # The nbytes of an array of sparse chunks includes the zeros.
     knows_bytes = is_array(X) and isinstance(X._meta, np.ndarray)
     nbytes = float(X.nbytes) if knows_bytes else np.nan
     held = bool(futures_of(list(named.values())))
@@ -166,8 +166,8 @@ def _hint_on_files(*values: Any) -> str:
 
 
 def check_collection(name: str, value: Any) -> None:
-    """Raise unless it is a Dask array, frame or series."""
-    # A lazy value of Dask's says that it has any attribute, and a bag has no rows.
+    """Raise unless `value` is a Dask array, frame or series."""
+    # Delayed objects seem to have any attribute, hence the type; a bag has no `ndim`.
     if not all(hasattr(type(value), name) for name in ("to_delayed", "ndim")):
         raise TypeError(
             f"{name}: expected a Dask array or dataframe, got {type(value).__name__}{_advice(name, value)}"
@@ -175,7 +175,7 @@ def check_collection(name: str, value: Any) -> None:
 
 
 def _advice(name: str, value: Any) -> str:
-    """Return how a collection is made of what has been given instead."""
+    """Return how to make a collection from the given value."""
     if dask.is_dask_collection(value):
         maker = (
             "its method to_dataframe"
@@ -191,12 +191,12 @@ def _advice(name: str, value: Any) -> str:
 
 
 def is_array(value: Any) -> bool:
-    """Whether a collection is an array, not a frame or series."""
-    return isinstance(value, da.Array)  # a frame may have a column of any name: it tells nothing
+    """Return whether a collection is an array, not a frame or series."""
+    return isinstance(value, da.Array)  # not by attributes: a frame may have a column of any name
 
 
-def check_rows_are_whole(X: Any) -> None:
-    """Raise if X is no matrix, or the chunks of an array are parts of rows."""
+def check_whole_rows(X: Any) -> None:
+    """Raise unless X has two dimensions, and its chunks consist of whole rows."""
     if X.ndim != 2 or (is_array(X) and len(X.chunks[1]) != 1):
         if X.ndim != 2:
             advice = "" if is_array(X) else ": X.to_frame() has one column"
@@ -207,8 +207,8 @@ def check_rows_are_whole(X: Any) -> None:
         )
 
 
-def _cut_as(name: str, value: Any, X: Any) -> Any:
-    """Return `value` in the chunks of X, where both are known."""
+def _rechunk_like(name: str, value: Any, X: Any) -> Any:
+    """Return `value` in the chunks of X, if both are known."""
     if not (is_array(value) and is_array(X)):
         return value
     if value.ndim == 2 and len(value.chunks[1]) != 1:
@@ -223,30 +223,30 @@ def _cut_as(name: str, value: Any, X: Any) -> Any:
 
 
 def delayed_of(value: Any) -> list[Any]:
-    """Return the partitions of an array, frame or series, lazily."""
+    """Return the partitions of an array, frame or series as Delayed objects."""
     [(graph, keys)] = _graphs_of([value])
     return delayed_in(graph, keys)
 
 
 def delayed_in(graph: Mapping[Key, Any], keys: Sequence[Key]) -> list[Delayed]:
-    """Return results of a graph as values of Dask's."""
+    """Return results of a graph as Delayed objects."""
     layer = f"delayed-{tokenize(*keys)}"
     whole = HighLevelGraph.from_collections(layer, graph, dependencies=())
     return [Delayed(key, whole, layer=layer) for key in keys]
 
 
 def _graphs_of(values: Sequence[Any]) -> list[tuple[dict[Key, Any], list[Key]]]:
-    """Return the tasks that make each collection, and the keys of its partitions.
+    """Return the tasks of each collection, and the keys of its partitions.
 
-    What collections have in common has the same keys.
+    Tasks that collections share have the same keys.
     """
     arrays = [each for each in values if is_array(each)]
     of_arrays = _graph_of_arrays(arrays)
-    # Frames are not optimised: Dask may read several files together where it needs few of their columns, as
-    # of y.
+    # Frames are not optimised: Dask may read several files as one partition if it needs few of their
+    # columns, as for y.
     frames = [each.simplify() for each in values if not is_array(each)]
     if any(shuffles_of(ensure_dict(each.__dask_graph__())) for each in frames):
-        # Each would be shuffled apart, and in another order, with the columns that it needs.
+        # Simplified frames would be shuffled separately, each in another order.
         frames = [each for each in values if not is_array(each)]
     found = []
     for value in values:
@@ -262,7 +262,7 @@ def _graph_of_arrays(arrays: Sequence[Any]) -> dict[Key, Any]:
     if not arrays:
         return {}
     whole: Any = HighLevelGraph.merge(*(each.__dask_graph__() for each in arrays))
-    # Dask's optimisation forgets the futures that arrays are made of.
+    # Dask's optimisation loses the references to futures in arrays.
     if not futures_of(list(arrays)):
         keys = [key for each in arrays for key in flatten(each.__dask_keys__())]
         whole = arrays[0].__dask_optimize__(whole, keys)

@@ -1,4 +1,4 @@
-"""Rounds of training: what travels between the workers, and how much of it."""
+"""Rounds of training: the messages between the workers, and their bytes."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from ..schedules import Schedule
 from ..training.epoch import Sampling
 from .cluster import here
 
-# The origin of what no worker has made.
+# The origin of messages that no worker has created.
 CLIENT = "client"
 
-# Weights to start from are a part of each task, by way of the scheduler, where they have at most that many
-# bytes for all workers. Larger ones are what a task before them returns, for all to fetch: a step more.
-BYTES_OF_STARTS = 1 << 20
+# The largest initial weights, in bytes for all workers together, that are sent within each task, by way of
+# the scheduler. Larger ones are the result of an additional task, from which the workers fetch them.
+MAX_BYTES_IN_TASKS = 1 << 20
 
 
-class Training(NamedTuple):
-    """What a worker needs to know of the settings."""
+class RoundConfig(NamedTuple):
+    """The part of the configuration that workers need."""
 
     backend: str
     rule: Rule
@@ -32,7 +32,7 @@ class Training(NamedTuple):
 
 
 class Round(NamedTuple):
-    """What a round has come to."""
+    """The result of a round."""
 
     state: State
     objectives: list[float]  # of its epochs
@@ -42,24 +42,24 @@ class Round(NamedTuple):
 
 @dataclass
 class TrackedMessage:
-    """Weights, a gradient or sums, and where they come from: who gets them from elsewhere counts bytes."""
+    """Weights, a gradient or sums with their origin: a receiver elsewhere counts the bytes."""
 
     value: Any
     nbytes: int
     origin: str
-    moved: int  # bytes that have travelled for it
+    moved: int  # bytes sent to compute it
 
     def received(self) -> int:
-        """Return the bytes that travel to the worker that calls."""
+        """Return the bytes sent to the worker that calls this method."""
         return self.nbytes if self.origin != here() else 0
 
 
-# By which the scheduler chooses where the next task runs.
+# The scheduler uses the size to place the next task.
 sizeof.register(TrackedMessage, lambda sent: sent.nbytes)
 
 
 def tracked(value: Any, nbytes: int, moved: int) -> TrackedMessage:
-    """Return one that comes from here."""
+    """Return a message with this worker as its origin."""
     return TrackedMessage(value, nbytes, here(), moved)
 
 

@@ -1,4 +1,4 @@
-"""The rows of one partition, on the worker that has them, and what it knows of them."""
+"""The rows of one partition on its worker: their checks, targets and split."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ..training.targets import Targets, is_soft, targets_of
 
 
 class Rows(NamedTuple):
-    """A partition as it came, checked so far as that goes without the others."""
+    """A partition as given, with the checks that need no other partition."""
 
     number: int
     X: NDArray[Any] | SparseRows
@@ -34,21 +34,21 @@ class Rows(NamedTuple):
 
     @property
     def nbytes(self) -> int:
-        """Of the numbers of X and, where it is sparse, their places in the rows."""
+        """The bytes of the numbers of X and, if it is sparse, of their indices."""
         if isinstance(self.X, SparseRows):
             return self.X.values.nbytes + self.X.indices.nbytes
         return int(self.X.nbytes)
 
 
-class Share(NamedTuple):
-    """What every partition holds out to score with: a fraction of its rows, by lot."""
+class HoldOut(NamedTuple):
+    """The rows that every partition holds out for scoring: a random fraction."""
 
     fraction: float
     seed: int
 
 
 class TrainingContext(NamedTuple):
-    """What all partitions together say, and one needs to know to train."""
+    """Facts about all partitions that each partition needs for training."""
 
     classes: NDArray[Any]
     class_weight: dict[Any, float] | None  # in the order of `classes`
@@ -56,11 +56,11 @@ class TrainingContext(NamedTuple):
     dtype: np.dtype[Any]
     label_smoothing: float
     units: Standardization | None
-    held_out: Share | None = None
+    held_out: HoldOut | None = None
 
 
-class Scored(NamedTuple):
-    """Rows that are held out, with the targets and weights of all rows as they were given."""
+class HeldOutRows(NamedTuple):
+    """Held-out rows (`rows`), with X and the given targets and weights of all rows."""
 
     X: NDArray[Any] | SparseRows
     targets: NDArray[Any]
@@ -69,18 +69,17 @@ class Scored(NamedTuple):
 
 
 def rows_of(index: int, X: Any, y: Any, sample_weight: Any = None) -> Rows:
-    """Return a partition as it came.
+    """Return a checked partition.
 
     Raises
     ------
     ValueError, TypeError
-        If X is no matrix of real numbers, y or the weights are not as long, or by their index they are
-        those of other rows.
+        If X is not a matrix of real numbers, or y or the weights have another length or index.
     """
-    with named(index):
-        y = _in_order_of(X, "y", y)
-        sample_weight = _in_order_of(X, "sample_weight", sample_weight)
-        # Rows of a frame lie column by column: they are brought together once.
+    with naming_partition(index):
+        y = _align_index(X, "y", y)
+        sample_weight = _align_index(X, "sample_weight", sample_weight)
+        # A frame stores columns: its rows are made contiguous once.
         matrix, labels = as_samples(X, to_train=X.shape[0] > 0), sklearn_api.as_vector(y)
         if np.ma.is_masked(labels):
             raise TypeError("y: expected labels without masked elements, got a masked array")
@@ -99,8 +98,8 @@ def rows_of(index: int, X: Any, y: Any, sample_weight: Any = None) -> Rows:
         return Rows(index, matrix, labels, weights, sklearn_api.feature_names_of(X))
 
 
-def _in_order_of(X: Any, name: str, values: Any) -> Any:
-    """Return labels or weights in the order of the rows, where both have an index."""
+def _align_index(X: Any, name: str, values: Any) -> Any:
+    """Return labels or weights in the order of the rows, if both have an index."""
     if not (hasattr(type(X), "iloc") and hasattr(type(values), "iloc")):
         return values
     rows, found = X.index, values.index
@@ -109,18 +108,18 @@ def _in_order_of(X: Any, name: str, values: Any) -> Any:
     if rows.is_unique and found.is_unique and rows.isin(found).all():
         return values.reindex(rows)
     raise ValueError(
-        f"{name}: expected the index of X, in any order, got another one, as of other rows: join it to X "
-        "by index, or give its .values if it is in the order of X all the same"
+        f"{name}: expected the index of X, in any order, got another one: join it to X by index, or "
+        "pass its .values if it is in the order of X"
     )
 
 
 def samples_of(rows: Rows, context: TrainingContext) -> TrainingSet:
-    """Return what is trained on; `rows` of it are those that count, and may be none."""
-    return split_of(rows, context)[0]
+    """Return the training set; its `rows` are those with a weight above 0, possibly none."""
+    return split_rows(rows, context)[0]
 
 
-def split_of(rows: Rows, context: TrainingContext) -> tuple[TrainingSet, Scored]:
-    """Return what is trained on, and what is scored with."""
+def split_rows(rows: Rows, context: TrainingContext) -> tuple[TrainingSet, HeldOutRows]:
+    """Return the training set and the held-out rows."""
     targets = targets_in(rows, context)
     weights, trained = None, targets.rows
     if targets.weights is not None or context.label_smoothing:
@@ -128,24 +127,24 @@ def split_of(rows: Rows, context: TrainingContext) -> tuple[TrainingSet, Scored]
     scored = np.zeros(0, np.int64)
     if context.held_out is not None:
         random = np.random.default_rng([context.held_out.seed, rows.number])
-        with suppress(ValueError):  # too few rows: all are trained on
+        with suppress(ValueError):  # too few rows: none are held out
             trained, scored = hold_out(targets, context.held_out.fraction, len(rows), random)
     samples = TrainingSet(rows.X, targets.values, weights, trained, context.units)
-    return samples, Scored(rows.X, targets.given, targets.of_samples, scored)
+    return samples, HeldOutRows(rows.X, targets.given, targets.of_samples, scored)
 
 
 def targets_in(rows: Rows, context: TrainingContext) -> Targets:
-    """Return targets and weights of a partition, in the terms of all of them."""
-    with named(rows.number):
-        if not _some_count(rows, context):
-            return _of_no_rows(rows, context)
+    """Return targets and weights of a partition, with the classes and the mean weight of all."""
+    with naming_partition(rows.number):
+        if not _has_weighted_rows(rows, context):
+            return _empty_targets(rows, context)
         return targets_of(
             *(rows.y, len(rows), context.dtype, rows.weights, context.class_weight),
             *(context.classes, context.mean_weight),
         )
 
 
-def _some_count(rows: Rows, context: TrainingContext) -> bool:
+def _has_weighted_rows(rows: Rows, context: TrainingContext) -> bool:
     counted = slice(None) if rows.weights is None else rows.weights > 0
     y = np.asarray(rows.y)[counted]
     if context.class_weight is None or not len(y) or is_soft(y):
@@ -154,7 +153,7 @@ def _some_count(rows: Rows, context: TrainingContext) -> bool:
     return bool((np.array([*context.class_weight.values()])[places] > 0).any())
 
 
-def _of_no_rows(rows: Rows, context: TrainingContext) -> Targets:
+def _empty_targets(rows: Rows, context: TrainingContext) -> Targets:
     values: NDArray[Any] = np.zeros(len(rows), np.int64)
     if is_soft(rows.y):
         values = np.zeros((len(rows), len(context.classes)), context.dtype)
@@ -163,8 +162,8 @@ def _of_no_rows(rows: Rows, context: TrainingContext) -> Targets:
     return Targets(context.classes, values, weights, none, context.mean_weight, weights, values)
 
 
-class named:  # noqa: N801 - used as a function is
-    """Say in an error which partition it is about."""
+class naming_partition:  # noqa: N801 - used like a function
+    """Add the number of the partition to an error."""
 
     def __init__(self, index: int) -> None:
         self._index = index

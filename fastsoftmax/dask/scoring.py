@@ -1,4 +1,4 @@
-"""The accuracy on Dask collections and on rows held out, counted where the rows lie."""
+"""The accuracy on Dask collections and on held-out rows, counted on the workers."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from .._arrays.validation import FloatArray
 from ..backends import get_backend
 from ..training import prediction
 from .cluster import Cluster, threads_here
-from .groups import over_scored
+from .groups import map_held_out
 from .partitions import Collection
-from .rows import Scored, TrainingContext, named, rows_of
+from .rows import HeldOutRows, TrainingContext, naming_partition, rows_of
 
 
 def accuracy(model: Any, cluster: Cluster, collection: Collection) -> float:
-    """Return the share of the samples that a local model predicts right, each counting its weight.
+    """Return the weighted share of samples that a local model predicts correctly.
 
     Raises
     ------
@@ -26,18 +26,18 @@ def accuracy(model: Any, cluster: Cluster, collection: Collection) -> float:
     """
     lazy_model = dask.delayed(model, pure=False)
     tasks = [
-        dask.delayed(_hits, pure=False)(index, lazy_model, *parts)
+        dask.delayed(_count_hits, pure=False)(index, lazy_model, *parts)
         for index, parts in enumerate(collection.delayed())
     ]
     with cluster:
-        cluster.workers()  # there has to be one
+        cluster.workers()  # raises if there is none
         hits, mass = np.array(cluster.results(cluster.compute(tasks))).sum(axis=0)
     if not mass > 0:
         raise ValueError("X: expected at least one sample to score, of a weight above 0")
     return float(hits / mass)
 
 
-def hits_of(
+def held_out_hits(
     source: Any,
     context: TrainingContext,
     coef: FloatArray,
@@ -45,9 +45,9 @@ def hits_of(
     backend: str,
     n_threads: int | None,
 ) -> list[tuple[float, float]]:
-    """Return the weights of the rows held out that are predicted right, and of all, of every partition."""
+    """Return, for every partition, the weights of correctly predicted held-out rows, and of all of them."""
 
-    def of(scored: Scored) -> tuple[float, float]:
+    def of(scored: HeldOutRows) -> tuple[float, float]:
         if not len(scored.rows):
             return 0.0, 0.0
         share = prediction.accuracy(
@@ -59,14 +59,16 @@ def hits_of(
             mass = float(scored.weights[scored.rows].sum())
         return float(share[0]) * mass, mass
 
-    return over_scored(source, context, of)
+    return map_held_out(source, context, of)
 
 
-def _hits(index: int, model: Any, X: Any, y: Any, sample_weight: Any = None) -> tuple[float, float]:
+def _count_hits(
+    index: int, model: Any, X: Any, y: Any, sample_weight: Any = None
+) -> tuple[float, float]:
     rows = rows_of(index, X, y, sample_weight)
     if not len(rows):
         return 0.0, 0.0
-    with named(index):
+    with naming_partition(index):
         hits, weights = model._hits(rows.X, rows.y, rows.weights)
     if weights is None:
         weights = np.ones(len(rows))

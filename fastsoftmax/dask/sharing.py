@@ -1,8 +1,8 @@
-"""Tasks that several partitions need: which of them are computed once, for all.
+"""Tasks that several partitions need, and that are computed once.
 
-A *hub* is a task, such as the mean of all rows, whose result more than half of the partitions use. The
-scheduler computes hubs once. What partitions share besides is a chunk that has been cut in parts, say,
-which a worker keeps while it makes those partitions one after another.
+A *hub* is a task whose result more than half of the partitions use, such as the mean of all rows. The
+scheduler computes hubs once. Other shared tasks are, for example, chunks that were cut into parts: a worker
+keeps their results while it computes these partitions one after another.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
@@ -14,24 +14,24 @@ from dask.utils import key_split
 
 Key = Hashable
 
-# The maximum number of results that a worker keeps while it makes one partition after another.
+# The maximum number of results that a worker keeps while it computes one partition after another.
 _MAX_KEPT = 16
 # Dask's name of the task between the two halves of a P2P shuffle, which exists on its scheduler alone.
 _BARRIER = "shuffle-barrier-"
 
 
 class Sharing(NamedTuple):
-    """What partitions have in common."""
+    """The tasks that partitions share."""
 
     hubs: list[Key]
     kept: list[list[Key]]  # by partition: results that a later one needs as well
-    last: list[list[Key]]  # by partition: such results that no later one needs
-    owner: dict[Key, int]  # the partition of every task that, given the hubs, no other one needs
-    can_be_read_singly: bool  # whether a worker can make one partition after another
+    released: list[list[Key]]  # by partition: such results that no later one needs
+    owner: dict[Key, int]  # the partition of every task that no other one needs, given the hubs
+    can_be_read_singly: bool  # whether a worker can compute one partition after another
 
     @property
     def is_empty(self) -> bool:
-        """Whether no partition has anything in common with another one."""
+        """Whether no partitions share a task."""
         return self.can_be_read_singly and not self.hubs and not any(self.kept)
 
 
@@ -43,7 +43,7 @@ def sharing_of(graph: Mapping[Key, Any], wanted: Sequence[Sequence[Key]]) -> Sha
     graph : mapping
         The tasks of all partitions.
     wanted : sequence of sequences of keys
-        Those of X, y and the weights, by partition.
+        The keys of X, y and the weights, by partition.
     """
     needs = {key: (set(get_dependencies(graph, key)) & graph.keys()) - {key} for key in graph}
     order = toposort(graph, dependencies=needs)
@@ -62,12 +62,12 @@ def sharing_of(graph: Mapping[Key, Any], wanted: Sequence[Sequence[Key]]) -> Sha
         hubs += found
         needs |= {key: set() for key in found}
     kept: list[list[Key]] = [[] for _ in wanted]
-    last: list[list[Key]] = [[] for _ in wanted]
+    released: list[list[Key]] = [[] for _ in wanted]
     n_kept = np.zeros(len(wanted) + 1, np.int64)
     for key, places in shared.items():
         for place in places[:-1]:
             kept[place].append(key)
-        last[places[-1]].append(key)
+        released[places[-1]].append(key)
         n_kept[places[0]] += 1
         n_kept[places[-1]] -= 1
     owner = {
@@ -75,12 +75,12 @@ def sharing_of(graph: Mapping[Key, Any], wanted: Sequence[Sequence[Key]]) -> Sha
         for key, places in users.items()
         if not places & (places - 1) and key not in shuffled
     }
-    most_kept = len(hubs) + n_kept.cumsum().max()
-    return Sharing(hubs, kept, last, owner, not shuffled and most_kept <= _MAX_KEPT)
+    max_kept = len(hubs) + n_kept.cumsum().max()
+    return Sharing(hubs, kept, released, owner, not shuffled and max_kept <= _MAX_KEPT)
 
 
 def shuffles_of(graph: Mapping[Key, Any]) -> set[Key]:
-    """Return the shuffles of a graph after which rows are in an arbitrary order."""
+    """Return the shuffles in a graph that bring rows into an arbitrary order."""
     return {
         key
         for key in graph
@@ -94,7 +94,7 @@ def _is_barrier(key: Key) -> bool:
 
 
 def _is_task(value: Any) -> bool:
-    return bool(istask(value)) or hasattr(value, "func")  # not data
+    return bool(istask(value)) or hasattr(value, "func")  # and not data
 
 
 def _behind_barriers(needs: Mapping[Key, set[Key]], order: Sequence[Key]) -> set[Key]:
@@ -108,7 +108,10 @@ def _behind_barriers(needs: Mapping[Key, set[Key]], order: Sequence[Key]) -> set
 def _users(
     needs: Mapping[Key, set[Key]], order: Sequence[Key], wanted: Sequence[Sequence[Key]]
 ) -> tuple[dict[Key, int], dict[Key, int]]:
-    """Return the partitions that need each task, as bits, and those of which a task of their own does."""
+    """Return, as bits, the partitions that need each task, and those with an own task that needs it.
+
+    An own task is one that no other partition needs.
+    """
     users: dict[Key, int] = {}
     direct: dict[Key, int] = {}
     for place, keys in enumerate(wanted):

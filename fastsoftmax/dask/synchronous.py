@@ -1,9 +1,9 @@
 """Synchronous SGD: every step takes the gradient of a global minibatch, summed over the partitions.
 
-The minibatches are those that `fastsoftmax.SoftmaxClassifier` takes of the same rows with the same seed: so
-are the steps, to rounding. For a step, a worker sums over the rows that it has of the minibatch; sums are
-added by a tree, and whoever gets the last ones takes the step. The steps of a block are submitted at once
-and run without the client.
+The minibatches, and up to rounding the steps, are those of `fastsoftmax.SoftmaxClassifier` on the same rows
+with the same seed. In a step, each worker sums over its rows of the minibatch; a tree of tasks adds the
+sums, and the task at its root takes the step. The steps of a block are submitted together and run without
+the client.
 """
 
 from __future__ import annotations
@@ -23,47 +23,47 @@ from ..training.gradient_sums import GradientSum, objective_of_step, stepped_by,
 from ..training.state import with_sums
 from .cluster import Cluster, threads_here
 from .dataset_statistics import DatasetStatistics
-from .groups import Group, over_samples
+from .groups import Group, for_each_training_set
 from .rounds import (
-    BYTES_OF_STARTS,
     CLIENT,
+    MAX_BYTES_IN_TASKS,
     Round,
+    RoundConfig,
     TrackedMessage,
-    Training,
     bytes_of,
     rates_of_epoch,
     tracked,
 )
-from .rows import TrainingContext, named
+from .rows import TrainingContext, naming_partition
 from .tree import root, summed
 
-# Steps that are submitted at once.
-_STEPS_OF_A_BLOCK = 100
+# Steps that are submitted together.
+_STEPS_PER_BLOCK = 100
 
 
 class SGDProgress(NamedTuple):
-    """Weights on their way, and the objectives of the steps so far; the last one not finite ends it."""
+    """The weights after some steps, and the objectives of these; one that is not finite is the last."""
 
     state: State
     objectives: tuple[float, ...]
 
     @property
     def has_ended(self) -> bool:
-        """Whether no step follows."""
+        """Whether the last objective was not finite, so that no step follows."""
         return bool(self.objectives) and not np.isfinite(self.objectives[-1])
 
 
-class Plan(NamedTuple):
-    """Of an epoch: the rows of every partition in the order in which minibatches take them.
+class EpochPlan(NamedTuple):
+    """An epoch: the rows of every partition in the order in which minibatches take them.
 
-    Counted over those that are trained on.
+    Rows are indices among those that the partition trains on.
     """
 
     rows: dict[int, NDArray[np.int64]]
-    cuts: dict[int, NDArray[np.int64]]  # where the rows of every step begin, and the last ones end
-    random: np.random.Generator  # after it
+    cuts: dict[int, NDArray[np.int64]]  # where the rows of each step begin, and the end of the last
+    random: np.random.Generator  # after the epoch
 
-    def of_step(self, index: int, step: int) -> NDArray[np.int64]:
+    def rows_of_step(self, index: int, step: int) -> NDArray[np.int64]:
         """Return the rows of a partition that a step takes."""
         return self.rows[index][self.cuts[index][step] : self.cuts[index][step + 1]]
 
@@ -72,14 +72,14 @@ def synchronous_round(
     cluster: Cluster,
     groups: list[Group],
     statistics: DatasetStatistics,
-    training: Training,
+    training: RoundConfig,
     state: State,
     schedule: Schedule,
     epoch: int,
     random: np.random.Generator,
     average: Average | None,
 ) -> tuple[Round, np.random.Generator]:
-    """Run an epoch, changing `average`, and return what it has come to and the generator after it.
+    """Run an epoch, which updates `average`; return its result and the generator after it.
 
     Raises
     ------
@@ -94,25 +94,34 @@ def synchronous_round(
     rates = rates_of_epoch(schedule, epoch, n_steps)
     plans = [
         cluster.submit(
-            _plan_of, group.indices, statistics, training.sampling, random, worker=group.worker
+            _plan_epoch, group.indices, statistics, training.sampling, random, worker=group.worker
         )
         for group in groups
     ]
+    after = cluster.submit(_generator_after, plans[0])  # early: its result is there in the end
     objectives: list[float] = []
     moved = 0
     first_averaged = n_steps if average is None else average.steps_before(size, n_steps)
-    ends = sorted({*range(0, n_steps, _STEPS_OF_A_BLOCK), first_averaged, n_steps})
+    ends = sorted({*range(0, n_steps, _STEPS_PER_BLOCK), first_averaged, n_steps})
     for start, stop in pairwise(ends):
         steps = range(start, stop)
         if start >= first_averaged:
             state = with_sums(state)
         progress = TrackedMessage(SGDProgress(state, ()), bytes_of(state), CLIENT, 0)
-        if len(groups) * progress.nbytes > BYTES_OF_STARTS:
-            progress = cluster.submit(_start, state)
+        if len(groups) * progress.nbytes > MAX_BYTES_IN_TASKS:
+            progress = cluster.submit(_initial_progress, state)
         for step in steps:
             sums = [
                 cluster.submit(
-                    *(_gradients, group.source, plan, step, progress, statistics.context, training),
+                    *(
+                        _sum_gradients,
+                        group.source,
+                        plan,
+                        step,
+                        progress,
+                        statistics.context,
+                        training,
+                    ),
                     *(len(statistics.n_counted),),
                     worker=group.worker,
                 )
@@ -121,7 +130,7 @@ def synchronous_round(
             while len(sums) > 2:
                 pairs = [sums[i : i + 2] for i in range(0, len(sums), 2)]
                 sums = [
-                    cluster.submit(_joined, len(statistics.n_counted), *pair)
+                    cluster.submit(_add_sums, len(statistics.n_counted), *pair)
                     if len(pair) > 1
                     else pair[0]
                     for pair in pairs
@@ -140,25 +149,28 @@ def synchronous_round(
     if average is not None:
         average.n_steps += n_steps - first_averaged
         average.n_samples += n_samples
-    after = cluster.result(cluster.submit(_generator_after, plans[0]))
     mean = float(mean_over(np.array(objectives), size, n_samples))
-    return Round(state, [mean], n_steps, moved), after
+    return Round(state, [mean], n_steps, moved), cluster.result(after)
 
 
-def _plan_of(
+def _plan_epoch(
     indices: list[int],
     statistics: DatasetStatistics,
     sampling: Sampling,
     random: np.random.Generator,
-) -> Plan:
+) -> EpochPlan:
     n, random = statistics.n_samples, deepcopy(random)
     size, n_steps = min(sampling.batch_size, n), sampling.n_steps(n)
-    # Without an order to draw, nothing is as long as all rows together.
+    # If no order is drawn, no array is as long as all rows together.
     in_order = not sampling.replacement and (n_steps == 1 or sampling.shuffle is False)
     order = None if in_order else sampling.order(n, statistics.bytes_of_row, random)
-    plan, firsts, ends = Plan({}, {}, random), statistics.firsts, np.cumsum(statistics.n_counted)
+    plan, firsts, ends = (
+        EpochPlan({}, {}, random),
+        statistics.firsts,
+        np.cumsum(statistics.n_counted),
+    )
     if order is not None:
-        # Partitions of a worker mostly follow each other: what is of none is looked at once, not for each.
+        # The partitions of a worker are mostly consecutive: rows outside all of them are skipped once.
         places = np.flatnonzero((order >= firsts[indices[0]]) & (order < ends[indices[-1]]))
         order = order[places]
     for index in indices:
@@ -173,25 +185,25 @@ def _plan_of(
     return plan
 
 
-def _generator_after(plan: Plan) -> np.random.Generator:
+def _generator_after(plan: EpochPlan) -> np.random.Generator:
     return plan.random
 
 
-def _start(state: State) -> TrackedMessage:
-    # From the client to here.
+def _initial_progress(state: State) -> TrackedMessage:
+    # The client has sent the state to this worker.
     return tracked(SGDProgress(state, ()), bytes_of(state), bytes_of(state))
 
 
-def _gradients(
+def _sum_gradients(
     source: Any,
-    plan: Plan,
+    plan: EpochPlan,
     step: int,
     progress: TrackedMessage,
     context: TrainingContext,
-    training: Training,
+    training: RoundConfig,
     n_leaves: int,
 ) -> TrackedMessage:
-    """Sum over the rows that are here of a minibatch."""
+    """Sum the gradient over this worker's rows of a minibatch."""
     if progress.value.has_ended:
         return tracked({}, 0, 0)
     state, backend = progress.value.state, get_backend(training.backend)
@@ -199,26 +211,28 @@ def _gradients(
     nodes: dict[tuple[int, int], GradientSum | None] = {}
 
     def add(index: int, samples: TrainingSet) -> None:
-        rows = plan.of_step(index, step)
+        rows = plan.rows_of_step(index, step)
         nodes[0, index] = None
         if len(rows):
             rows = rows if samples.rows is None else samples.rows[rows]
             data = data_of(samples, state)
             nodes[0, index], invalid = sum_over_rows(backend, data, rows, state, n_threads)
             if invalid >= 0:
-                with named(index):
+                with naming_partition(index):
                     check_rows(samples.X, np.array([invalid]), state.coef.dtype)
 
-    over_samples(source, context, add)
-    return _message_of(summed(nodes, n_leaves), progress.received())
+    for_each_training_set(source, context, add)
+    return _sums_message(summed(nodes, n_leaves), progress.received())
 
 
-def _joined(n_leaves: int, *sums: TrackedMessage) -> TrackedMessage:
+def _add_sums(n_leaves: int, *sums: TrackedMessage) -> TrackedMessage:
     nodes = {place: value for each in sums for place, value in each.value.items()}
-    return _message_of(summed(nodes, n_leaves), sum(each.moved + each.received() for each in sums))
+    return _sums_message(
+        summed(nodes, n_leaves), sum(each.moved + each.received() for each in sums)
+    )
 
 
-def _message_of(nodes: dict[tuple[int, int], GradientSum | None], moved: int) -> TrackedMessage:
+def _sums_message(nodes: dict[tuple[int, int], GradientSum | None], moved: int) -> TrackedMessage:
     return tracked(nodes, sum(each.nbytes for each in nodes.values() if each is not None), moved)
 
 
@@ -226,7 +240,7 @@ def _take_step(
     n_leaves: int, progress: TrackedMessage, rule: Rule, rate: float, *sums: TrackedMessage
 ) -> TrackedMessage:
     moved = progress.moved + sum(each.moved + each.received() for each in sums)
-    if progress.origin == CLIENT:  # else who runs this has had the weights for its own sum
+    if progress.origin == CLIENT:  # otherwise this worker received the weights for its own sum
         moved += progress.nbytes
     state, objectives = progress.value
     if progress.value.has_ended:

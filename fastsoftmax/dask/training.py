@@ -18,44 +18,50 @@ from ..training.epoch import check_weights, remedy
 from ..training.loop import TrainingRun
 from ..training.problem import Problem, with_step_size
 from ..training.standardization import OUT_OF_RANGE, Standardization, from_moments
-from ..training.step_size import Squares, from_curvature, joined, largest_eigenvalue, positions
+from ..training.step_size import (
+    Squares,
+    from_curvature,
+    largest_eigenvalue,
+    merge_squares,
+    positions,
+)
 from .cluster import Cluster
 from .dataset_statistics import (
     DatasetStatistics,
-    Look,
+    StepSizeSample,
     count,
     count_split,
     find_heaviest,
-    heaviest_of,
-    look_at_rows,
+    merge_heaviest,
     multiply,
+    sample_for_step_size,
     statistics_of,
     sum_moments,
 )
 from .groups import (
     Group,
-    Reading,
-    groups_computed,
-    groups_held,
-    groups_held_if_few,
-    prepared,
-    where_it_is,
+    PartitionReader,
+    compute_into_memory,
+    read_into_memory,
+    read_into_memory_if_small,
+    with_current_worker,
+    with_split_rows,
 )
 from .local_sgd import local_round
 from .partitions import Collection
-from .rounds import Round, Training
-from .rows import Share
-from .scoring import hits_of
+from .rounds import Round, RoundConfig
+from .rows import HoldOut
+from .scoring import held_out_hits
 from .synchronous import synchronous_round
 from .tree import root, summed
 
-# Of the memory that the workers have left, what rows may have that are held there: reading them takes some.
+# The share of the workers' free memory that rows may fill: reading them needs memory as well.
 _SHARE_OF_MEMORY = 1 / 3
 
 
 @dataclass(frozen=True)
 class Method:
-    """How to train, as the parameters of the estimator say."""
+    """The parameters of the estimator that say how to train on a cluster."""
 
     algorithm: str
     local_epochs: int
@@ -65,40 +71,40 @@ class Method:
 
 @dataclass
 class DistributedDataset:
-    """All rows, wherever they are: what `TrainingRun` knows of its samples."""
+    """All rows on all workers, in the place of the samples of a `TrainingRun`."""
 
     cluster: Cluster
-    reading: Reading | None  # None where the rows are held
+    reader: PartitionReader | None  # None if the rows are in memory
     groups: list[Group]
     statistics: DatasetStatistics
     units: Standardization | None = None
-    step_size: float | None = None  # as found, if it was to be
+    step_size: float | None = None  # None unless eta0 is to be estimated
 
     def __len__(self) -> int:
         return self.statistics.n_samples
 
-    def at_hand(self) -> list[Group]:
-        """Return the groups for the workers that there are now."""
-        if self.reading is not None:
-            return self.reading.groups()
+    def current_groups(self) -> list[Group]:
+        """Return the groups for the present workers."""
+        if self.reader is not None:
+            return self.reader.groups()
         workers = self.cluster.workers()
-        return [where_it_is(group, workers, self.cluster) for group in self.groups]
+        return [with_current_worker(group, workers, self.cluster) for group in self.groups]
 
     def score(
         self, coef: FloatArray, intercept: FloatArray | None, backend: str, method: Method
     ) -> tuple[float, int]:
-        """Return the accuracy on the rows that are held out, and the bytes of the weights that it takes."""
+        """Return the accuracy on the held-out rows, and the bytes of the weights sent for it."""
         if intercept is None:
             intercept = np.zeros(len(coef), coef.dtype)
-        groups = self.at_hand()
+        groups = self.current_groups()
         args = self.statistics.context, coef, intercept, backend, method.n_threads
-        hits, mass = np.sum(_gathered(self.cluster, hits_of, groups, *args), axis=0)
+        hits, mass = np.sum(_map_groups(self.cluster, held_out_hits, groups, *args), axis=0)
         return float(hits / mass), len(groups) * (coef.nbytes + intercept.nbytes)
 
 
 @dataclass
 class DistributedRun(TrainingRun):
-    """A training whose epochs run on the workers."""
+    """A training run whose epochs run on the workers."""
 
     method: Method = field(default_factory=lambda: Method("local", 1, "auto", None))
     bytes_moved: list[int] = field(default_factory=list)
@@ -106,15 +112,15 @@ class DistributedRun(TrainingRun):
     next_average: Average | None = None
 
     def epoch(self) -> float:
-        """Run a round, and return the objective of its last epoch; `keep` takes its weights."""
+        """Run a round, and return the objective of its last epoch; `keep` then takes its weights."""
         dataset: Any = self.problem.samples
         config = self.problem.config
         done = len(self.curve)
-        training = Training(
+        training = RoundConfig(
             config.backend.name, config.rule, config.sampling, self.method.n_threads
         )
         try:
-            common = (dataset.cluster, dataset.at_hand(), dataset.statistics, training)
+            common = (dataset.cluster, dataset.current_groups(), dataset.statistics, training)
             if self.method.algorithm == "local":
                 n_epochs = min(self.method.local_epochs, config.max_iter - done)
                 round_ = local_round(
@@ -131,8 +137,8 @@ class DistributedRun(TrainingRun):
         self.last = round_
         return round_.objectives[-1]
 
-    def keep(self, objective: float) -> None:  # noqa: ARG002 - it is the last of them
-        """Take the weights of the round, and add its epochs to the history."""
+    def keep(self, objective: float) -> None:  # noqa: ARG002 - the round has it
+        """Take the weights of the round, and append its epochs to the history."""
         assert self.last is not None
         self.state, self.average = self.last.state, self.next_average
         check_weights(self.weights(), self.last.n_steps - 1, self.schedule)
@@ -148,24 +154,24 @@ class DistributedRun(TrainingRun):
             self.bytes_moved[-1] += moved
 
     def norm_of_rows(self) -> float:
-        """Return the same, as found in the pass that counts rows."""
+        """Return the root mean square of the norms of rows, from the pass that counts rows."""
         dataset: Any = self.problem.samples
         norm: float = dataset.statistics.norm_of_rows
         return norm
 
     @property
     def remark(self) -> str:
-        """How many bytes the last round has moved."""
+        """The bytes that the last round has moved, as text."""
         return f"{format_bytes(self.bytes_moved[-1])} moved this round"
 
     @property
     def steps_of_epoch(self) -> int:
-        """Of the last epoch."""
+        """The number of steps of the last epoch."""
         assert self.last is not None
         return max(self.last.n_steps // len(self.last.objectives), 1)
 
 
-def dataset_of(
+def prepare_dataset(
     collection: Collection,
     cluster: Cluster,
     config: TrainingConfig,
@@ -174,34 +180,33 @@ def dataset_of(
     known: NDArray[Any] | None = None,
     grows: bool = False,
 ) -> DistributedDataset:
-    """Find out what there is to know of all rows, and have them held where they are to be.
+    """Compute the statistics of all rows, and keep the rows in memory if they are to be kept.
 
-    The seed is that of the rows that are held out to score with. For the classes that are known, and for
-    growing, see `statistics_of`.
+    `seed` selects the rows that are held out for scoring. For `known` and `grows`, see `statistics_of`.
 
     Raises
     ------
     ValueError, TypeError
-        If the rows, labels or weights are not what can be trained on.
+        If the rows, labels or weights are invalid.
     ClusterError
         If the cluster fails.
     """
-    holds = _holds(collection, cluster, method.persist, collection.nbytes)
-    reading = None
+    holds = _keeps_in_memory(collection, cluster, method.persist, collection.nbytes)
+    reader = None
     if holds and (collection.holds_futures or not collection.sharing.is_empty):
-        groups = groups_computed(collection, cluster)
+        groups = compute_into_memory(collection, cluster)
     else:
-        reading = Reading(collection, cluster)
-        groups = groups_held(reading, cluster) if holds else reading.groups()
-    if holds is None:  # of a frame, whose size is not known before
-        counts, held = groups_held_if_few(groups, _room(cluster), cluster)
+        reader = PartitionReader(collection, cluster)
+        groups = read_into_memory(reader, cluster) if holds else reader.groups()
+    if holds is None:  # of a frame, whose size is unknown until it is read
+        counts, held = read_into_memory_if_small(groups, _max_bytes_in_memory(cluster), cluster)
         holds, groups = held is not None, held or groups
     else:
-        counts = _gathered(cluster, count, groups)
-    if holds:  # before the first round
+        counts = _map_groups(cluster, count, groups)
+    if holds:  # what was sent to read them belongs to no round
         cluster.take_bytes_sent()
     statistics = statistics_of(counts, config.class_weight, config.label_smoothing, known, grows)
-    dataset = DistributedDataset(cluster, None if holds else reading, groups, statistics)
+    dataset = DistributedDataset(cluster, None if holds else reader, groups, statistics)
     reads_often = method.algorithm == "synchronous" and (
         config.sampling.n_steps(statistics.n_samples) > 1
     )
@@ -212,8 +217,8 @@ def dataset_of(
             else "persist is False"
         )
         raise ValueError(
-            f'X: {why}, and algorithm="synchronous" would read it once a step: take batch_size=len(X) '
-            f'(it is {statistics.n_samples}), which is one step an epoch, or algorithm="local"'
+            f'X: {why}, and algorithm="synchronous" would read it once per step: use batch_size=len(X) '
+            f'(it is {statistics.n_samples}), which is one step per epoch, or algorithm="local"'
         )
     if config.validation_fraction is not None:
         _hold_out(dataset, config.validation_fraction, seed)
@@ -221,13 +226,15 @@ def dataset_of(
         _standardize(dataset, config, method)
     if config.finds_step_size:
         dataset.step_size = _find_step_size(dataset, config)
-    dataset.groups = [prepared(group, dataset.statistics.context, cluster) for group in groups]
-    cluster.wait([group.source for group in dataset.groups if group.is_held])
+    dataset.groups = [
+        with_split_rows(group, dataset.statistics.context, cluster) for group in groups
+    ]
+    cluster.wait([group.source for group in dataset.groups if group.is_in_memory])
     return dataset
 
 
 def problem_over(dataset: DistributedDataset, config: TrainingConfig) -> Problem:
-    """Return what is trained on as a local fit has it."""
+    """Return the problem of a data set, as of a local fit."""
     common, n_samples = dataset.statistics.context, dataset.statistics.n_samples
     schedule, sizes = config.schedule, None
     if dataset.step_size is not None:
@@ -235,26 +242,26 @@ def problem_over(dataset: DistributedDataset, config: TrainingConfig) -> Problem
     return Problem(config, dataset, common.classes, common.mean_weight, schedule, sizes)
 
 
-def _holds(
+def _keeps_in_memory(
     collection: Collection, cluster: Cluster, persist: bool | str, nbytes: float
 ) -> bool | None:
-    """Whether rows are to be held in memory; None where that is not known yet."""
+    """Return whether to keep the rows in memory; None if that is not known yet."""
     if collection.holds_futures or not collection.sharing.can_be_read_singly:
         return True
     if isinstance(persist, str):
         if np.isnan(nbytes):
             return None
-        return nbytes <= _room(cluster)
+        return nbytes <= _max_bytes_in_memory(cluster)
     return bool(persist)
 
 
-def _room(cluster: Cluster) -> float:
-    """Return how many bytes rows may have that are held."""
+def _max_bytes_in_memory(cluster: Cluster) -> float:
+    """Return the maximum number of bytes of rows in memory."""
     return _SHARE_OF_MEMORY * cluster.memory_left()
 
 
-def _gathered(cluster: Cluster, function: Any, groups: list[Group], *args: Any) -> list[Any]:
-    """Return what a function says of the partitions of every group, in one list."""
+def _map_groups(cluster: Cluster, function: Any, groups: list[Group], *args: Any) -> list[Any]:
+    """Return the results of a function for the partitions of all groups, in one list."""
     futures = [
         cluster.submit(function, group.source, *args, worker=group.worker) for group in groups
     ]
@@ -263,14 +270,14 @@ def _gathered(cluster: Cluster, function: Any, groups: list[Group], *args: Any) 
 
 def _hold_out(dataset: DistributedDataset, fraction: float, seed: int) -> None:
     statistics, groups = dataset.statistics, dataset.groups
-    context = statistics.context._replace(held_out=Share(fraction, seed))
+    context = statistics.context._replace(held_out=HoldOut(fraction, seed))
     n_counted, n_held_out = np.zeros_like(statistics.n_counted), 0
-    for number, n_trained, n_scored in _gathered(dataset.cluster, count_split, groups, context):
+    for number, n_trained, n_scored in _map_groups(dataset.cluster, count_split, groups, context):
         n_counted[number] = n_trained
         n_held_out += n_scored
     if not n_held_out:
         raise ValueError(
-            f"validation_fraction: {fraction:g} of the rows of a partition leaves none to score with in any"
+            f"validation_fraction: {fraction:g} of the rows of each partition leaves none to score with"
         )
     dataset.statistics = statistics._replace(context=context, n_counted=n_counted)
 
@@ -282,7 +289,7 @@ def _standardize(dataset: DistributedDataset, config: TrainingConfig, method: Me
     tasks = [
         cluster.submit(sum_moments, group.source, *args, worker=group.worker) for group in groups
     ]
-    moments = root(summed(_all_of(cluster.results(tasks)), n_leaves))
+    moments = root(summed(_merged(cluster.results(tasks)), n_leaves))
     units = from_moments(moments, statistics.context.dtype, not statistics.is_sparse)
     if units is None:
         raise ValueError(OUT_OF_RANGE)
@@ -295,47 +302,50 @@ def _find_step_size(dataset: DistributedDataset, config: TrainingConfig) -> floa
     at = positions(statistics.n_samples, statistics.n_features)
     n = len(at.looked_at)
     if statistics.is_weighted and n < statistics.n_samples:
-        heavy = _gathered(cluster, find_heaviest, groups, statistics.context, statistics.firsts, n)
-        at = at._replace(heaviest=heaviest_of(heavy, n).places)
+        heavy = _map_groups(
+            cluster, find_heaviest, groups, statistics.context, statistics.firsts, n
+        )
+        at = at._replace(heaviest=merge_heaviest(heavy, n).places)
     args = statistics.context, config.fit_intercept, statistics.firsts, at
-    looks = [
-        cluster.submit(look_at_rows, group.source, *args, worker=group.worker) for group in groups
+    samples = [
+        cluster.submit(sample_for_step_size, group.source, *args, worker=group.worker)
+        for group in groups
     ]
 
-    def of_all(function: Any, *args: Any) -> dict[Any, Any]:
-        # Where the rows are that have been looked at: these stay there.
+    def map_samples(function: Any, *args: Any) -> dict[Any, Any]:
+        # On the workers that have the sampled rows.
         tasks = [
-            cluster.submit(function, look, *args, worker=group.worker)
-            for look, group in zip(looks, groups, strict=True)
+            cluster.submit(function, drawn, *args, worker=group.worker)
+            for drawn, group in zip(samples, groups, strict=True)
         ]
-        return _all_of(cluster.results(tasks))
+        return _merged(cluster.results(tasks))
 
-    seen = of_all(_numbers_of)
+    seen = map_samples(_squares_and_masses)
     squares, masses = zip(*(seen[number] for number in sorted(seen)), strict=True)
     n_leaves = len(statistics.n_counted)
 
     def product(v: Any, offset: float) -> tuple[Any, float]:
-        total = root(summed(of_all(multiply, v, offset, n_leaves), n_leaves))
+        total = root(summed(map_samples(multiply, v, offset, n_leaves), n_leaves))
         return total[:-1], float(total[-1])
 
     intercept = config.fit_intercept
     steepest = largest_eigenvalue(product, statistics.n_features, sum(masses), intercept)
     return from_curvature(
         *(statistics.n_samples, config.sampling.batch_size, config.sampling.replacement),
-        *(joined(list(squares)), steepest, config.rule.l2),
+        *(merge_squares(list(squares)), steepest, config.rule.l2),
     )
 
 
-def _numbers_of(look: Look) -> dict[int, tuple[Squares, float]]:
-    return {number: (look.squares[number], look.sample[number].mass) for number in look.squares}
+def _squares_and_masses(drawn: StepSizeSample) -> dict[int, tuple[Squares, float]]:
+    return {number: (drawn.squares[number], drawn.sample[number].mass) for number in drawn.squares}
 
 
-def _all_of(parts: list[dict[Any, Any]]) -> dict[Any, Any]:
+def _merged(parts: list[dict[Any, Any]]) -> dict[Any, Any]:
     return {key: value for part in parts for key, value in part.items()}
 
 
 def _check(objectives: list[float], state: Any, schedule: Schedule) -> None:
-    """Raise if the steps have led nowhere."""
+    """Raise if the loss or the weights are not finite."""
     finite = np.isfinite(objectives).all() and all(
         parameter is None or np.isfinite(parameter).all() for parameter in state[:2]
     )

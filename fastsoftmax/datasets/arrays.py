@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from .dataset import Samples
 from .files import UnreadableFile, as_path, check_is_file, listed, read_up_to, reported
-from .shapes import as_labels, as_rows
+from .shapes import as_file_labels, as_rows
 
 SPLITS = ("train", "test")
 
@@ -26,7 +26,7 @@ def read_npy(path: Path, target: object = None, require_labels: bool = True) -> 
     target : str or os.PathLike
         The `.npy` file with the labels.
     require_labels : bool, default True
-        Whether it is required.
+        Whether labels are required.
     """
     if target is None and not require_labels:
         X, image_shape = _samples(path, _mapped(path))
@@ -35,22 +35,22 @@ def read_npy(path: Path, target: object = None, require_labels: bool = True) -> 
         raise ValueError(f"target: expected the .npy file with the labels of {path}, got None")
     labels = as_path("target", target)
     X, image_shape = _samples(path, _mapped(path))
-    return Samples(X, as_labels(labels, _mapped(labels)), image_shape=image_shape)
+    return Samples(X, as_file_labels(labels, _mapped(labels)), image_shape=image_shape)
 
 
 def read_npz(
     path: Path, target: object = None, split: str | None = None, require_labels: bool = True
 ) -> Samples:
-    """Return the samples `X` and the labels `y` of one file, or `X_train` and `y_train`, or of lower case.
+    """Return the samples `X` (or `x`) and the labels `y` of one file, or `X_train` and `y_train`.
 
     Parameters
     ----------
     path : Path
         The file.
     target : str, optional
-        The name of the labels, in place of those above.
+        The name of the array of labels, in place of those above.
     split : {"train", "test"}, optional
-        Which part, if there are two. By default `X`, or else `X_train`.
+        The part, if there are two. By default `X`, or else `X_train`.
     require_labels : bool, default True
         Whether labels are required.
     """
@@ -70,7 +70,7 @@ def read_npz(
             y = _member(path, archive, _choose(path, present, wanted, "labels"))
         X = _member(path, archive, name_of_X)
     rows, image_shape = _samples(path, X)
-    labels = None if y is None else as_labels(path, y)
+    labels = None if y is None else as_file_labels(path, y)
     return Samples(rows, labels, image_shape=image_shape)
 
 
@@ -91,7 +91,7 @@ def _header(path: Path, stream: IO[bytes]) -> _Header:
             (1, 0): np.lib.format.read_array_header_1_0,
             (2, 0): np.lib.format.read_array_header_2_0,
         }
-        if version not in readers:  # 3.0 is for names of fields
+        if version not in readers:  # 3.0 is for field names, of structured arrays
             raise UnreadableFile(path, f"expected the .npy format 1.0 or 2.0, got {version}")
         shape, fortran_order, dtype = readers[version](stream)
     if dtype.hasobject:
@@ -104,7 +104,7 @@ def _header(path: Path, stream: IO[bytes]) -> _Header:
 
 
 def _mapped(path: Path) -> NDArray[Any]:
-    """Return the array of a file, mapped into memory."""
+    """Return the array of a file, mapped into memory read-only."""
     check_is_file(path, "an .npy file")
     with path.open("rb") as stream:
         header = _header(path, stream)

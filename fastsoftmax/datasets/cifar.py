@@ -19,10 +19,10 @@ from .unpickling import PickledBytes, as_text, unpickled
 
 IMAGE_SHAPE = (32, 32, 3)
 _N_PIXELS = 3 * 32 * 32
-_LARGEST = 1 << 29  # bytes; the largest file, CIFAR-100's training images, has 156 MB
+_MAX_BYTES = 1 << 29  # the largest file, CIFAR-100's training images, has 156 MB
 
-# How many classes the labels of a batch have, by their key in the order of preference, and the key of
-# their names.
+# By the key of labels in a batch, in order of preference: the number of classes, and the key of the
+# classes' names.
 _LABELS = {
     "labels": (10, "label_names"),
     "fine_labels": (100, "fine_label_names"),
@@ -31,7 +31,7 @@ _LABELS = {
 
 
 class _Edition(NamedTuple):
-    """The names of files."""
+    """The names of the files of CIFAR-10 or of CIFAR-100."""
 
     splits: dict[str, tuple[str, ...]]
     names: str  # the file with the names of the classes
@@ -60,7 +60,7 @@ def read_cifar(path: Path, target: object = None, split: str | None = None) -> S
     target : {"labels", "fine_labels", "coarse_labels"}, optional
         The labels, by their name in the file.
     split : {"train", "test"}, optional
-        Which batches of a folder or archive; "train" by default.
+        The part of a folder or archive; "train" by default.
     """
     if target is not None and target not in _LABELS:
         raise ValueError(f"target: expected one of {', '.join(_LABELS)}, got {target!r}")
@@ -73,7 +73,7 @@ def read_cifar(path: Path, target: object = None, split: str | None = None) -> S
     elif split is not None:
         raise ValueError(f"split: expected none if the path is one batch, {path}, got {split!r}")
     else:
-        contents = _batch_alone(path)
+        contents = _single_batch(path)
     return _samples(contents, target)
 
 
@@ -96,7 +96,7 @@ def _edition_of(names: Iterable[str]) -> _Edition | None:
     return None
 
 
-def _batch_alone(path: Path) -> Iterator[tuple[Path, bytes]]:
+def _single_batch(path: Path) -> Iterator[tuple[Path, bytes]]:
     """Yield the batch, and the names of the classes if they are beside it."""
     yield path, _content(path)
     for edition in _EDITIONS:
@@ -116,7 +116,7 @@ def _folder(folder: Path, split: str) -> Iterator[tuple[Path, bytes]]:
 
 
 def _archive(path: Path, split: str) -> Iterator[tuple[Path, bytes]]:
-    """Yield the required files in one pass: seeking back in compressed data means reading it again."""
+    """Yield the required files, read in one pass: to seek back in compressed data is to read it again."""
     check_is_file(path, "an archive of CIFAR's files")
     known = {
         name: edition for edition in _EDITIONS for name in (*edition.splits[split], edition.names)
@@ -133,7 +133,7 @@ def _archive(path: Path, split: str) -> Iterator[tuple[Path, bytes]]:
             if file is not None:
                 _check_length(path / name, member.size)
                 found[name] = file.read()
-        while stream.read(1 << 20):  # to its end, where the checksum is
+        while stream.read(1 << 20):  # to the end of the file, where the checksum is
             pass
     edition = next((known[name] for name in found if name not in ("batches.meta", "meta")), None)
     if edition is None:
@@ -155,14 +155,14 @@ def _content(path: Path) -> bytes:
 
 
 def _check_length(path: Path, n_bytes: int) -> None:
-    if not 0 <= n_bytes <= _LARGEST:
+    if not 0 <= n_bytes <= _MAX_BYTES:
         raise UnreadableFile(
-            path, f"expected a file of CIFAR, at most {_LARGEST} bytes, got {n_bytes}"
+            path, f"expected a file of CIFAR, at most {_MAX_BYTES} bytes, got {n_bytes}"
         )
 
 
 def _samples(contents: Iterable[tuple[Path, bytes]], target: object) -> Samples:
-    """Read the batches and the names of the classes. Only the pixels of each are kept."""
+    """Return the samples of all batches. Of each batch, only pixels and labels are kept."""
     batches, names = [], {}
     for path, content in contents:
         if path.name in (edition.names for edition in _EDITIONS):
@@ -203,7 +203,7 @@ def _labels(path: Path, labels: Any, n_samples: int, n_classes: int) -> LabelArr
     for row, label in enumerate(labels):
         if type(label) is not int or not 0 <= label < n_classes:
             raise UnreadableFile(
-                path, f"expected labels from 0 to {n_classes - 1}, not so in row {row}"
+                path, f"expected labels from 0 to {n_classes - 1}, got another value in row {row}"
             )
     return np.array(labels, np.int64)
 

@@ -23,7 +23,7 @@ class Samples(NamedTuple):
 
     X: Any  # (n_samples, n_features), an array of real numbers, or a CSR matrix of float32
     # (n_samples,), int64, bool or text; (n_samples, n_classes) for probabilities; None if the file has
-    # none and none were required.
+    # no labels and they are not required.
     y: Any
     class_names: tuple[str, ...] | None = None  # of the labels 0, 1, ...
     image_shape: tuple[int, ...] | None = None  # (height, width) or (height, width, 3)
@@ -40,8 +40,8 @@ def as_float_dtype(dtype: object) -> np.dtype[np.float32] | np.dtype[np.float64]
     """
     for accepted in (np.dtype(np.float32), np.dtype(np.float64)):
         try:
-            if np.dtype(dtype) == accepted:  # type: ignore[call-overload]  # anything may come
+            if np.dtype(dtype) == accepted:  # type: ignore[call-overload]  # a dtype, or anything else
                 return accepted
-        except TypeError:  # not the name of a dtype
+        except TypeError:  # not a dtype
             break
     raise ValueError(f"dtype: expected float32 or float64, got {dtype!r}")

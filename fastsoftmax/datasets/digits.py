@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import DTypeLike
 
-from .._arrays.validation import as_integer, as_real
+from .._arrays.validation import as_integer, as_real, shown
 from .._optional import import_optional
 from ..backends.protocol import LabelArray
 from .dataset import Dataset, as_float_dtype
@@ -51,7 +51,7 @@ def load_digits(
     share = as_real("test_size", test_size)
     if not 0 < share < 1:
         raise ValueError(
-            f"test_size: expected a number greater than 0 and less than 1, got {test_size!r}"
+            f"test_size: expected a number greater than 0 and less than 1, got {shown(test_size)}"
         )
     seed = as_integer("random_state", random_state, 0)
     float_dtype = as_float_dtype(dtype)

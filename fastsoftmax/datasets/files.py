@@ -10,14 +10,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, cast
 
-# The first bytes of compressed files, and the suffixes that promise them.
+# The first bytes of compressed files, and their suffixes.
 _SIGNATURES = {"gzip": b"\x1f\x8b", "bzip2": b"BZh"}
-_PROMISES = {".gz": "gzip", ".tgz": "gzip", ".bz2": "bzip2"}
+_SUFFIXES = {".gz": "gzip", ".tgz": "gzip", ".bz2": "bzip2"}
 
-# errno of OSErrors that indicate damage, not a system error: none, and that of an invalid seek.
-_OF_PARSERS = (None, errno.EINVAL)
+# Values of errno with which parsers report damaged data: None, and that of an invalid seek. Others are
+# errors of the system.
+_ERRNOS_OF_DAMAGE = (None, errno.EINVAL)
 
-# Names in a message.
+# The maximum number of names in a message.
 _MAX_LISTED = 10
 
 # Bytes that are decompressed per block.
@@ -25,7 +26,7 @@ _CHUNK_BYTES = 1 << 20
 
 
 class UnreadableFile(ValueError):  # noqa: N818  # to the caller it is a ValueError
-    """An error of a file, whose name comes first."""
+    """An error that begins with the name of the file."""
 
     def __init__(self, path: Path | str, problem: str) -> None:
         super().__init__(f"{path}: {printable(problem)}")
@@ -43,7 +44,7 @@ def listed(names: Sequence[str]) -> str:
 
 
 def as_path(name: str, path: object) -> Path:
-    """Return the path of something that exists.
+    """Return the path of an existing file or folder.
 
     Raises
     ------
@@ -77,14 +78,14 @@ def compression_of(path: Path) -> str | None:
     Raises
     ------
     ValueError
-        If the name promises a compression that the content does not have.
+        If the suffix names a compression that the content does not have.
     """
     with path.open("rb") as file:
         start = file.read(3)
     found = next((kind for kind, magic in _SIGNATURES.items() if start.startswith(magic)), None)
-    promised = _PROMISES.get(path.suffix.lower())
-    if promised not in (None, found):
-        raise UnreadableFile(path, f"expected {promised} data, as the name says, got {start!r} ...")
+    expected = _SUFFIXES.get(path.suffix.lower())
+    if expected not in (None, found):
+        raise UnreadableFile(path, f"expected {expected} data, as the name says, got {start!r} ...")
     return found
 
 
@@ -105,7 +106,7 @@ def open_binary(path: Path) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def reported(path: Path | str, what: str, *errors: type[Exception]) -> Iterator[None]:
-    """Turn the errors of a parser into a ValueError that names the file.
+    """Convert the errors of a parser to a ValueError that names the file.
 
     Use `Exception` for parsers that raise arbitrary errors on damaged bytes.
     """
@@ -114,7 +115,7 @@ def reported(path: Path | str, what: str, *errors: type[Exception]) -> Iterator[
     except UnreadableFile:
         raise
     except errors as error:
-        if isinstance(error, OSError) and error.errno not in _OF_PARSERS:
+        if isinstance(error, OSError) and error.errno not in _ERRNOS_OF_DAMAGE:
             raise
         lines = str(error).splitlines() or [""]
         reason = ": ".join(filter(None, [type(error).__name__, lines[0]]))
@@ -126,7 +127,7 @@ def reported(path: Path | str, what: str, *errors: type[Exception]) -> Iterator[
 def read_up_to(stream: IO[bytes], n_bytes: int) -> bytearray:
     """Return the rest of a stream, or the first `n_bytes` + 1 bytes of it.
 
-    Memory grows with the actual content: a header that promises more costs nothing.
+    Memory grows with the actual content, whatever size a header states.
     """
     content = bytearray()
     while chunk := stream.read(min(_CHUNK_BYTES, n_bytes + 1 - len(content))):

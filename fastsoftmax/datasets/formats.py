@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from .._arrays.validation import shown
 from .arrays import read_npy, read_npz
 from .cifar import has_cifar, is_archive, read_cifar
 from .dataset import Samples
@@ -21,7 +22,7 @@ _REQUIRE_LABELS = "require_labels"
 class _Format(NamedTuple):
     read: Callable[..., Samples]
     suffixes: tuple[str, ...] = ()
-    signatures: tuple[bytes, ...] = ()  # how files of it begin
+    signatures: tuple[bytes, ...] = ()  # the first bytes of its files
     has_folders: bool = False
 
     @property
@@ -30,7 +31,7 @@ class _Format(NamedTuple):
 
     @property
     def has_labels(self) -> bool:
-        """Whether samples and labels are in one file, so that no file is without labels."""
+        """Whether every file contains labels."""
         return _REQUIRE_LABELS not in self._parameters
 
     @property
@@ -53,13 +54,13 @@ FORMATS = {
     "parquet": _Format(read_parquet, (".parquet", ".pq"), (b"PAR1",)),
 }
 _COMPRESSED = (".gz", ".bz2")
-_LONGEST_LINE = 1 << 16  # bytes of a first line that determines the format
+_MAX_FIRST_LINE_BYTES = 1 << 16  # of the line that determines the format
 
 
 def load(
     path: str | os.PathLike[str],
     *,
-    format: str | None = None,  # noqa: A002  # the word that everyone uses
+    format: str | None = None,  # noqa: A002  # the usual name of this parameter
     target: str | int | os.PathLike[str] | None = None,
     split: str | None = None,
     header: bool | None = None,
@@ -80,12 +81,12 @@ def load(
     format : {"cifar", "svhn", "idx", "libsvm", "npy", "npz", "csv", "parquet"}, optional
         By default determined by the suffix, else by the content.
     target : str, int or os.PathLike, optional
-        Where the labels are. "csv", "parquet": the name or the index of a column, by default the one
+        The place of the labels. "csv", "parquet": the name or the index of a column, by default the one
         called label, labels, target, class or y. "npz": the name of an array, by default the one that
         belongs to X. "npy": the file of the labels. "idx": the same, by default by its name. "cifar":
         "fine_labels" (the default) or "coarse_labels" of CIFAR-100.
     split : {"train", "test"}, optional
-        Which part, if the path has both: folders and archives ("cifar", "idx") and "npz". "train"
+        The part, if the path has both: folders and archives ("cifar", "idx") and "npz". "train"
         by default.
     header, delimiter
         For "csv": whether the first row names columns, by default guessed (ValueError if that is
@@ -112,7 +113,7 @@ def load(
     ImportError
         If a library that reads the format is not installed; it names the extra to install.
     ValueError
-        If the file is damaged or holds something else, or an option is wrong or not one of the format.
+        If the file is damaged or contains something else, or an option is invalid or not one of the format.
     TypeError
         If an option has the wrong type.
 
@@ -130,7 +131,7 @@ def load(
     if format is not None and format not in FORMATS:
         raise ValueError(f"format: expected one of {', '.join(FORMATS)}, got {format!r}")
     if not isinstance(require_labels, bool):
-        raise TypeError(f"require_labels: expected True or False, got {require_labels!r}")
+        raise TypeError(f"require_labels: expected True or False, got {shown(require_labels)}")
     name = format or format_of(file)
     chosen = FORMATS[name]
     if file.is_dir() and not chosen.has_folders:
@@ -190,7 +191,7 @@ def _by_content(path: Path) -> str | None:
     if not path.is_file():
         return None
     with open_binary(path) as stream:
-        line = stream.readline(_LONGEST_LINE)
+        line = stream.readline(_MAX_FIRST_LINE_BYTES)
     for name, known in FORMATS.items():
         if line.startswith(known.signatures):
             return name

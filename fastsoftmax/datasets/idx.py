@@ -2,8 +2,8 @@
 
 Either may be compressed.
 
-Bytes 0 and 1 are 0, byte 2 is the type of the numbers, byte 3 how many dimensions there are. Their
-sizes follow as big-endian 32-bit integers, then the numbers, the last index varying fastest.
+Bytes 0 and 1 are 0, byte 2 is the type of the numbers, byte 3 the number of dimensions. The sizes of the
+dimensions follow as big-endian 32-bit integers, then the numbers, the last index varying fastest.
 
 LeCun, Cortes, Burges: The MNIST database of handwritten digits.
 """
@@ -25,12 +25,12 @@ from .files import (
     read_up_to,
     reported,
 )
-from .shapes import as_labels, as_rows
+from .shapes import as_file_labels, as_rows
 
 _DTYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _MAX_DIMENSIONS = 4  # samples, height, width, channels
 
-# The names of MNIST's files begin like this.
+# The prefixes of the names of MNIST's files.
 SPLITS = {"train": "train", "test": "t10k"}
 
 
@@ -42,12 +42,12 @@ def read_idx(
     Parameters
     ----------
     path : Path
-        The file of the images, or a folder of MNIST's files, with its names.
+        The file of the images, or a folder of files with MNIST's names.
     target : str or os.PathLike, optional
-        The file of the labels; by default that whose name has ``labels`` for ``images`` and ``idx1``
-        for ``idx3``, compressed or not.
+        The file of the labels. By default its name is that of the images with ``labels`` for ``images`` and
+        ``idx1`` for ``idx3``; it may be compressed.
     split : {"train", "test"}, optional
-        Which images of a folder; "train" by default.
+        The part of a folder; "train" by default.
     require_labels : bool, default True
         Whether a file of labels is required.
     """
@@ -60,7 +60,7 @@ def read_idx(
     if images.ndim < 2:
         raise UnreadableFile(path, f"expected images, got an array of shape {images.shape}")
     X, image_shape = as_rows(images)
-    y = None if labels is None else as_labels(labels, read_array(labels))
+    y = None if labels is None else as_file_labels(labels, read_array(labels))
     return Samples(X, y, image_shape=image_shape)
 
 

@@ -5,17 +5,17 @@ from pathlib import Path
 
 import numpy as np
 
-from .._arrays.validation import as_integer
+from .._arrays.validation import as_integer, shown
 from .._optional import import_optional
 from .dataset import Samples
 from .files import UnreadableFile, check_is_file, open_binary, reported
-from .shapes import as_labels
+from .shapes import as_file_labels
 
 _NUMBER = rb"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 _LINE = re.compile(
     rb"(?:%b(?:\s+qid:\d+)?(?P<pairs>(?:\s+\d+:%b)*))?\s*(?:#.*)?" % (_NUMBER, _NUMBER), re.DOTALL
 )
-_SHOWN = 60  # bytes of a line in a message
+_MAX_SHOWN_BYTES = 60  # of a line, in a message
 
 
 def read_libsvm(
@@ -30,12 +30,12 @@ def read_libsvm(
     zero_based : {"auto", True, False}, optional
         Whether the first feature has the index 0; by default, "auto", if that index occurs.
     n_features : int, optional
-        By default given by the largest index. Files that belong together need the same number.
+        By default the largest index. Give the same number for files that belong together.
     """
     if zero_based is None:
         zero_based = "auto"
     if zero_based not in ("auto", True, False):
-        raise ValueError(f"zero_based: expected True, False or 'auto', got {zero_based!r}")
+        raise ValueError(f"zero_based: expected True, False or 'auto', got {shown(zero_based)}")
     if n_features is not None:
         n_features = as_integer("n_features", n_features, 1)
     what = "LIBSVM lines, 'label index:value index:value ...'"
@@ -54,8 +54,10 @@ def read_libsvm(
     finite = np.isfinite(X.data)
     if not finite.all():
         row = int(np.searchsorted(X.indptr, int(np.argmin(finite)), side="right")) - 1
-        raise UnreadableFile(path, f"expected finite numbers that fit float32, not so in row {row}")
-    return Samples(X, as_labels(path, y))
+        raise UnreadableFile(
+            path, f"expected finite numbers that fit float32, got another one in row {row}"
+        )
+    return Samples(X, as_file_labels(path, y))
 
 
 def is_libsvm(line: bytes) -> bool:
@@ -68,6 +70,6 @@ def _first_bad_line(path: Path) -> str | None:
     with open_binary(path) as stream:
         for number, line in enumerate(stream, 1):
             if not _LINE.fullmatch(line.strip()):
-                shown = line.strip()[:_SHOWN].decode("latin1")
-                return f"{shown!r}{' ...' if len(line.strip()) > _SHOWN else ''} in line {number}"
+                shown = line.strip()[:_MAX_SHOWN_BYTES].decode("latin1")
+                return f"{shown!r}{' ...' if len(line.strip()) > _MAX_SHOWN_BYTES else ''} in line {number}"
     return None

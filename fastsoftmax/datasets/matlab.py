@@ -1,8 +1,10 @@
-"""Numeric arrays in MATLAB's MAT-files of level 5, what ``save`` writes by default.
+"""Numeric arrays in MATLAB's MAT-files of level 5, which ``save`` writes by default.
 
-After a header of 128 bytes come elements: a tag, type and number of bytes, and the data. An array is an
-element (or one compressed by zlib) of elements: flags, sizes, name, numbers, the first index varying
-fastest. Every length is checked before it is used; SciPy's reader aborts the process on some damaged
+After a header of 128 bytes come elements. An element is a tag (type and number of bytes) and data. An
+array is an element, perhaps compressed by zlib, that contains elements: flags, sizes, name and numbers,
+the first index varying fastest.
+
+Every length is checked before it is used; SciPy's reader aborts the process on some damaged
 files.
 
 The MathWorks: MAT-File Format.
@@ -37,7 +39,7 @@ _STORED = {
     12: "i8",
     13: "u8",
 }
-# What MATLAB calls the class of an array. Its numbers may be stored in fewer bytes, where they fit.
+# MATLAB's classes of arrays. Numbers may be stored in a smaller type if they fit.
 _CLASSES = {
     6: "f8",
     7: "f4",
@@ -97,7 +99,7 @@ def _damaged(path: Path, what: str) -> UnreadableFile:
 
 
 def _decompressed(path: Path, content: bytes, order: str) -> bytes:
-    """Return the content of the one array in compressed data."""
+    """Return the content of the array in compressed data."""
     with reported(path, f"{WHAT}, compressed", zlib.error):
         whole = zlib.decompress(content)
     if len(whole) < 8 or struct.unpack(f"{order}II", whole[:8]) != (_ARRAY, len(whole) - 8):

@@ -1,4 +1,4 @@
-"""Samples as rows and labels as one array, whatever their shape in the file."""
+"""Bring the samples of a file into rows, and its labels into one array."""
 
 from pathlib import Path
 from typing import Any
@@ -10,9 +10,9 @@ from .files import UnreadableFile
 
 
 def as_rows(samples: NDArray[Any]) -> tuple[NDArray[Any], tuple[int, ...] | None]:
-    """Return (n_samples, n_features), and the shape of an image if samples have one.
+    """Return the samples as (n_samples, n_features), and the shape of an image if samples have one.
 
-    A view if the samples are C-contiguous.
+    The rows are a view if the samples are C-contiguous.
     """
     shape = samples.shape[1:]
     if len(shape) < 2:
@@ -23,13 +23,13 @@ def as_rows(samples: NDArray[Any]) -> tuple[NDArray[Any], tuple[int, ...] | None
     return samples.reshape(len(samples), n_features), image_shape if is_image else None
 
 
-def as_labels(path: Path, labels: NDArray[Any]) -> NDArray[Any]:
-    """Return whole numbers as int64 (n_samples,), text, booleans and rows of probabilities unchanged.
+def as_file_labels(path: Path, labels: NDArray[Any]) -> NDArray[Any]:
+    """Return labels: whole numbers as int64 (n_samples,); text, booleans and probabilities unchanged.
 
     Raises
     ------
     ValueError
-        If they are something else, or numbers that are not whole.
+        If they are anything else, such as numbers with a fraction.
     """
     if labels.ndim == 2 and labels.shape[1] == 1:  # a column
         labels = labels[:, 0]

@@ -1,4 +1,6 @@
-"""SVHN, cropped digits: a MATLAB file with images X (32, 32, 3, n) and labels y from 1 to 10 for 0.
+"""SVHN, cropped digits: a MATLAB file with images X (32, 32, 3, n) and labels y from 1 to 10.
+
+The label of the digit 0 is 10.
 
 Netzer et al.: Reading Digits in Natural Images with Unsupervised Feature Learning (2011).
 """
@@ -12,7 +14,7 @@ from .files import UnreadableFile
 from .matlab import read_matlab
 
 IMAGE_SHAPE = (32, 32, 3)
-_TEN = 10  # the label of the digit 0
+_LABEL_OF_ZERO = 10
 
 
 def read_svhn(path: Path) -> Samples:
@@ -32,11 +34,11 @@ def read_svhn(path: Path) -> Samples:
         raise UnreadableFile(
             path, f"expected {n_samples} labels in y, one for each image of X, got {len(labels)}"
         )
-    known = np.isin(labels, np.arange(1, _TEN + 1))
+    known = np.isin(labels, np.arange(1, _LABEL_OF_ZERO + 1))
     if not known.all():
         row = int(np.argmin(known))
         raise UnreadableFile(
-            path, f"expected labels from 1 to {_TEN}, got {labels[row]} in row {row}"
+            path, f"expected labels from 1 to {_LABEL_OF_ZERO}, got {labels[row]} in row {row}"
         )
     rows = X.transpose(3, 0, 1, 2).reshape(n_samples, 3072)
-    return Samples(rows, labels.astype(np.int64) % _TEN, image_shape=IMAGE_SHAPE)
+    return Samples(rows, labels.astype(np.int64) % _LABEL_OF_ZERO, image_shape=IMAGE_SHAPE)

@@ -3,10 +3,10 @@
 import numpy as np
 from numpy.typing import DTypeLike
 
-from .._arrays.validation import as_integer, as_non_negative
+from .._arrays.validation import as_integer, as_non_negative, shown
 from .dataset import Dataset, as_float_dtype
 
-# The teacher's logits are computed in blocks of rows of about this many bytes.
+# Target size of the blocks of rows in which the teacher's logits are computed.
 _BLOCK_BYTES = 1 << 24
 
 
@@ -65,18 +65,18 @@ def make_linear_teacher(
     n_rows = n_train + as_integer("n_test", n_test, 0)
     share = as_non_negative("noise", noise)
     if share > 1:
-        raise ValueError(f"noise: expected a number from 0 to 1, got {noise!r}")
+        raise ValueError(f"noise: expected a number from 0 to 1, got {shown(noise)}")
     float_dtype = as_float_dtype(dtype)
     random = np.random.default_rng(as_integer("random_state", random_state, 0))
 
     teacher = random.standard_normal((n_columns, n_labels), dtype=float_dtype.type)
     X = np.empty((n_rows, n_columns), float_dtype)
     y = np.empty(n_rows, np.int64)
-    per_block = max(1, _BLOCK_BYTES // (float_dtype.itemsize * max(n_columns, n_labels)))
-    for start in range(0, n_rows, per_block):
-        block = X[start : start + per_block]
+    rows_per_block = max(1, _BLOCK_BYTES // (float_dtype.itemsize * max(n_columns, n_labels)))
+    for start in range(0, n_rows, rows_per_block):
+        block = X[start : start + rows_per_block]
         random.standard_normal(out=block, dtype=float_dtype.type)
-        y[start : start + per_block] = (block @ teacher).argmax(axis=1)
-    anyhow = random.random(n_rows) < share
-    y[anyhow] = random.integers(n_labels, size=np.count_nonzero(anyhow))
+        y[start : start + rows_per_block] = (block @ teacher).argmax(axis=1)
+    is_random = random.random(n_rows) < share
+    y[is_random] = random.integers(n_labels, size=np.count_nonzero(is_random))
     return Dataset(X[:n_train], y[:n_train], X[n_train:], y[n_train:], n_labels, image_shape=None)

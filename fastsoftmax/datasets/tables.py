@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._arrays.validation import as_integer
+from .._arrays.validation import as_integer, shown
 from .._optional import import_optional
 from .dataset import Samples
 from .files import UnreadableFile, check_is_file, listed, open_binary, reported
-from .shapes import as_labels
+from .shapes import as_file_labels
 
 # The names of the column of labels if `target` is not given; case does not matter.
 TARGET_NAMES = ("label", "labels", "target", "class", "y")
-_LONGEST_LINE = 1 << 24  # bytes
+_MAX_LINE_BYTES = 1 << 24
 
 
 def read_csv(
@@ -36,7 +36,7 @@ def read_csv(
     path : Path
         The file, plain, gzip or bzip2.
     target : str or int, optional
-        The column of the labels: its name, or its index, where -1 is the last; the text "-1" is the same,
+        The column of the labels: its name or its index; -1 is the last one. Text such as "-1" is an index
         unless it is a name.
     header : bool, optional
         Whether the first row contains the names of the columns. By default it does if `target` is a name,
@@ -48,7 +48,7 @@ def read_csv(
         `TARGET_NAMES`, all columns are features.
     """
     if header not in (None, True, False):
-        raise TypeError(f"header: expected True, False or None, got {header!r}")
+        raise TypeError(f"header: expected True, False or None, got {shown(header)}")
     if delimiter is None:
         delimiter = "\t" if ".tsv" in path.suffixes[-2:] else ","
     if not isinstance(delimiter, str) or len(delimiter) != 1 or delimiter in '"\r\n':
@@ -73,14 +73,14 @@ def read_csv(
 
 
 def read_parquet(path: Path, target: object = None, require_labels: bool = True) -> Samples:
-    """Return the samples and labels of a Parquet file, in the dtype that can represent all features.
+    """Return the samples and labels of a Parquet file, in a dtype that can represent all features.
 
     Parameters
     ----------
     path : Path
         The file.
     target : str or int, optional
-        The column of the labels: its name, or its index, where -1 is the last.
+        The column of the labels: its name or its index; -1 is the last one.
     require_labels : bool, default True
         As in `read_csv`.
     """
@@ -108,7 +108,7 @@ def _first_row(path: Path, delimiter: str) -> list[str]:
     with open_binary(path) as stream, reported(path, "CSV text in UTF-8", ValueError, csv.Error):
         line = b"\n"
         while line in (b"\n", b"\r\n"):
-            line = stream.readline(_LONGEST_LINE).removeprefix(codecs.BOM_UTF8)
+            line = stream.readline(_MAX_LINE_BYTES).removeprefix(codecs.BOM_UTF8)
         return next(csv.reader([line.decode()], delimiter=delimiter), [])
 
 
@@ -118,7 +118,7 @@ def _has_header(path: Path, fields: Sequence[str], target: object) -> bool:
     are_numbers = [_is_number(field) for field in fields]
     if any(are_numbers) and not all(are_numbers):
         raise ValueError(
-            f"header: expected True or False, as {path} begins with numbers and words in one row: "
+            f"header: expected True or False, as the first row of {path} has numbers and words: "
             f"{listed(fields)}"
         )
     return not any(are_numbers)
@@ -143,7 +143,7 @@ def _samples(path: Path, table: Any, target: object, named: bool, require_labels
             f"got {table.num_rows} rows and {len(names)} columns",
         )
     called = [f"column {names[i]!r}" if named else f"column {i}" for i in range(len(names))]
-    # Parquet decodes text only now.
+    # Parquet text is decoded only here.
     with reported(path, "numbers, and texts in UTF-8", Exception):
         columns = [_numbers(path, called[column], table.column(column)) for column in features]
         y = None if place is None else _labels(path, called[place], table.column(place))
@@ -151,7 +151,7 @@ def _samples(path: Path, table: Any, target: object, named: bool, require_labels
     for index, column in enumerate(columns):
         X[:, index] = column
     kept = tuple(names[column] for column in features) if named else None
-    return Samples(X, None if y is None else as_labels(path, y), feature_names=kept)
+    return Samples(X, None if y is None else as_file_labels(path, y), feature_names=kept)
 
 
 def _place_of_target(
@@ -173,7 +173,7 @@ def _place_of_target(
         index = as_integer("target", target, -len(names), f"an index of the {columns}, in {path}")
         if index >= len(names):
             raise ValueError(
-                f"target: expected an index of the {columns}, in {path}, got {target!r}"
+                f"target: expected an index of the {columns}, in {path}, got {shown(target)}"
             )
         return index % len(names)
     if len(found) != 1:
@@ -216,7 +216,7 @@ def _labels(path: Path, called: str, column: Any) -> NDArray[Any]:
 
 
 def _as_numpy(column: Any) -> NDArray[Any]:
-    if str(column.type).startswith("dictionary"):  # what pandas and polars call categorical
+    if str(column.type).startswith("dictionary"):  # categorical in pandas and polars
         column = column.cast(column.type.value_type)
     return np.asarray(column.to_numpy())
 

@@ -45,7 +45,7 @@ class _PickledDtype:
             raise pickle.UnpicklingError(f"an array has the dtype {shown!r}, not uint8")
 
     def __setstate__(self, state: object) -> None:
-        """Byte order and fields, of which bytes have none."""
+        """Ignore the state, byte order and fields: bytes have neither."""
 
 
 class _Name:
@@ -67,12 +67,12 @@ def _new_array(*_: object) -> PickledBytes:
     return PickledBytes()
 
 
-def _nothing(*_: object) -> None:
+def _refuse_call(*_: object) -> None:
     raise pickle.UnpicklingError("it calls numpy.ndarray")
 
 
 def _as_bytes(text: str, encoding: str) -> bytes:
-    """Bytes in the pickles of protocol 2 that Python 3 writes."""
+    """Return the bytes that Python 3 writes as text into pickles of protocol 2."""
     if encoding != "latin1":
         raise pickle.UnpicklingError("its bytes are not encoded as latin1")
     return text.encode("latin1")
@@ -83,7 +83,7 @@ _NAMES = {
         (f"numpy.{core}.multiarray", "_reconstruct"): _Name(_new_array)
         for core in ("core", "_core")
     },
-    ("numpy", "ndarray"): _Name(_nothing),
+    ("numpy", "ndarray"): _Name(_refuse_call),
     ("numpy", "dtype"): _Name(_PickledDtype),
     ("_codecs", "encode"): _Name(_as_bytes),
 }
@@ -123,7 +123,7 @@ def unpickled(path: object, content: bytes, what: str) -> dict[str, Any]:
 
 
 def as_text(value: str | bytes) -> str:
-    """Return text of Python 3, or what Python 2 called str, as str."""
+    """Return text of Python 3, or the str of Python 2, as str."""
     return value.decode("latin1") if isinstance(value, bytes) else value
 
 

@@ -8,9 +8,9 @@ and of dlcourse.ai), so that a notebook runs on this module with nothing changed
 
 Shapes: `X` (n_samples, n_features), `W` (n_features, n_classes), labels from 0 to n_classes - 1. The
 loss is the mean over the samples, and the penalty is ``reg * sum(W**2)`` with the gradient
-``2 * reg * W``. `SoftmaxClassifier` and `fastsoftmax.search` count it as scikit-learn does, with
-``alpha / 2 * sum(coef_**2)``: ``alpha = 2 * reg``. Training draws from NumPy's global generator, so that
-``np.random.seed`` reproduces a notebook.
+``2 * reg * W``. `SoftmaxClassifier` and `fastsoftmax.search` define it as scikit-learn does, as
+``alpha / 2 * sum(coef_**2)``, so that ``alpha = 2 * reg``. Training draws from NumPy's global
+generator: ``np.random.seed`` reproduces a notebook.
 """
 
 from .classifiers import LinearClassifier, LinearSoftmaxClassifier, Softmax

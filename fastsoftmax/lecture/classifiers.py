@@ -12,7 +12,7 @@ from .._arrays import validation
 from .._arrays.validation import FloatArray
 from ..backends import in_default_float_state
 from .linear_model import LinearModel, warn_of_divergence
-from .losses import course_words, softmax_loss
+from .losses import course_names, softmax_loss
 
 
 class LinearClassifier(LinearModel):
@@ -21,12 +21,12 @@ class LinearClassifier(LinearModel):
     Parameters
     ----------
     backend : {"auto", "compiled", "vectorized", "numba", "naive"}, default "auto"
-        What computes the loss; the same seed gives the same training on all, to rounding.
+        What computes the loss. The same seed gives the same training on all of them, up to rounding.
 
     Attributes
     ----------
     W : ndarray, shape (n_features, n_classes), or None
-        The weights, None before the training.
+        The weights; None before training.
     """
 
     def __init__(self, backend: str = "auto") -> None:
@@ -44,7 +44,7 @@ class LinearClassifier(LinearModel):
         batch_size: int = 200,
         verbose: bool = False,
     ) -> list[float]:
-        """Train by SGD; a further call goes on from the weights that there are.
+        """Train by SGD; a further call continues from the current weights.
 
         The first call draws `W` from a normal distribution of standard deviation 0.001. Minibatches are
         drawn with replacement. Both use NumPy's global generator.
@@ -53,7 +53,7 @@ class LinearClassifier(LinearModel):
         ----------
         X : array_like of real numbers, shape (n_samples, n_features)
         y : array_like of int, shape (n_samples,)
-            Labels from 0 to n_classes - 1; the first call takes n_classes from the largest.
+            Labels from 0 to n_classes - 1; the first call derives n_classes from the largest one.
         learning_rate : float, default 1e-3
             The step is ``W - learning_rate * dW``.
         reg : float, default 1e-5
@@ -68,13 +68,13 @@ class LinearClassifier(LinearModel):
         Returns
         -------
         list of float
-            The loss of every minibatch before its step.
+            The loss of every minibatch, before its step.
 
         Warns
         -----
         RuntimeWarning
             If the loss becomes infinite or NaN, as it does for a learning rate or penalty that is too
-            large: the training stops there, with the weights of the last finite loss.
+            large. Training stops there and keeps the weights of the last finite loss.
 
         Raises
         ------
@@ -102,7 +102,7 @@ class LinearClassifier(LinearModel):
     def loss(self, X_batch: ArrayLike, y_batch: ArrayLike, reg: float) -> tuple[float, FloatArray]:
         """Return the softmax loss of a minibatch with the penalty, and its gradient.
 
-        Subclasses may define another.
+        Subclasses may override it with another loss.
 
         Parameters
         ----------
@@ -126,16 +126,16 @@ class LinearClassifier(LinearModel):
             As `softmax_loss_naive` does, or if the backend is not available.
         """
         W = self._weights()
-        with course_words(X="X_batch", y="y_batch"):
+        with course_names(X="X_batch", y="y_batch"):
             return softmax_loss(W, X_batch, y_batch, reg, self.backend)
 
     def save(self, fname: str | PathLike[str]) -> None:
-        """Write `W` as a ``.npy`` file; the suffix is added where it is missing.
+        """Write `W` to a ``.npy`` file; the suffix is added if it is missing.
 
         Parameters
         ----------
         fname : str or path
-            As given, so relative to the working directory.
+            The path, relative to the working directory.
         """
         np.save(_npy(fname), self._weights(), allow_pickle=False)
         print(fname, "saved.")
@@ -150,13 +150,13 @@ class LinearClassifier(LinearModel):
         Returns
         -------
         bool
-            False, with `W` as before, where there is no such file.
+            True if the file was read; False, with `W` unchanged, if there is no such file.
 
         Raises
         ------
         ValueError
-            If the file holds something else than one matrix of floats. Pickled objects, as in the files
-            of the course's own `save`, are not read: they could run any code.
+            If the file contains anything but one matrix of floats. Pickled objects, as in the files of
+            the course's own `save`, are refused: they could run any code.
         """
         path = _npy(fname)
         if not path.exists():
@@ -177,7 +177,7 @@ class LinearClassifier(LinearModel):
 
 
 class Softmax(LinearClassifier):
-    """`LinearClassifier` with its softmax loss and L2 penalty, by the course's name.
+    """`LinearClassifier` with its softmax loss and L2 penalty, under the course's name.
 
     Examples
     --------
@@ -197,12 +197,12 @@ class LinearSoftmaxClassifier(LinearModel):
     Parameters
     ----------
     backend : {"auto", "compiled", "vectorized", "numba", "naive"}, default "auto"
-        What computes the loss; the same seed gives the same training on all, to rounding.
+        What computes the loss. The same seed gives the same training on all of them, up to rounding.
 
     Attributes
     ----------
     W : ndarray, shape (n_features, n_classes), or None
-        The weights, None before the training.
+        The weights; None before training.
 
     Examples
     --------
@@ -231,16 +231,16 @@ class LinearSoftmaxClassifier(LinearModel):
         reg: float = 1e-5,
         epochs: int = 1,
     ) -> list[float]:
-        """Train by SGD, and print the loss of every epoch; a further call goes on from the weights.
+        """Train by SGD and print the loss of every epoch; a further call continues from the weights.
 
-        The first call draws `W` from a normal distribution of standard deviation 0.001. Every epoch takes
+        The first call draws `W` from a normal distribution of standard deviation 0.001. Every epoch visits
         all samples in a new random order. Both use NumPy's global generator.
 
         Parameters
         ----------
         X : array_like of real numbers, shape (n_samples, n_features)
         y : array_like of int, shape (n_samples,)
-            Labels from 0 to n_classes - 1; the first call takes n_classes from the largest.
+            Labels from 0 to n_classes - 1; the first call derives n_classes from the largest one.
         batch_size : int, default 100
             Samples of a minibatch; the last of an epoch may have fewer.
         learning_rate : float, default 1e-7
@@ -248,18 +248,19 @@ class LinearSoftmaxClassifier(LinearModel):
         reg : float, default 1e-5
             The strength of the penalty ``reg * sum(W**2)``.
         epochs : int, default 1
+            The number of passes over the samples.
 
         Returns
         -------
         list of float
-            The loss of every epoch, penalty included: the mean over its samples, each taken with its
-            minibatch before the step.
+            The loss of every epoch, penalty included: the mean over its samples, each computed with its
+            minibatch, before the step.
 
         Warns
         -----
         RuntimeWarning
             If the loss becomes infinite or NaN, as it does for a learning rate or penalty that is too
-            large: the training stops there, with the weights of the last finite loss.
+            large. Training stops there and keeps the weights of the last finite loss.
 
         Raises
         ------

@@ -1,8 +1,8 @@
 """The lecture's gradient checks, over `fastsoftmax.gradcheck`.
 
-`eval_numerical_gradient` and `grad_check_sparse` move the elements of the caller's own array, one at a
+`eval_numerical_gradient` and `grad_check_sparse` perturb the elements of the caller's own array, one at a
 time, and restore it: the functions that notebooks pass to them often ignore their argument and read
-that array, or a model that holds it.
+that array, or a model that refers to it.
 """
 
 import random
@@ -19,7 +19,7 @@ from ..loss import gradcheck
 def eval_numerical_gradient(
     f: Callable[[NDArray[Any]], Any], x: NDArray[Any], verbose: bool = True, h: float = 1e-5
 ) -> NDArray[np.float64]:
-    """Gradient of a scalar function by central differences, one element after another.
+    """Return the gradient of a scalar function by central differences, one element after another.
 
     ``(f(x + h e_j) - f(x - h e_j)) / (2 h)``, whose error shrinks with h**2.
 
@@ -28,8 +28,8 @@ def eval_numerical_gradient(
     f : callable
         ``f(x) -> value``; it may ignore its argument and read the array itself.
     x : ndarray of float
-        Where to take the gradient; of any shape. It is changed in place, and as before when the function
-        returns or raises.
+        The point at which to take the gradient; of any shape. It is changed in place, and restored before
+        the function returns or raises.
     verbose : bool, default True
         Whether to print every index with its derivative.
     h : float, default 1e-5
@@ -38,13 +38,13 @@ def eval_numerical_gradient(
     Returns
     -------
     ndarray of float64
-        The shape of `x`.
+        Same shape as `x`.
 
     Raises
     ------
     ValueError
-        If `x` is read-only or not finite, `h` is not positive or lost in rounding next to an element of
-        `x`, or `f` does not return one number or itself changes `x`.
+        If `x` is read-only or not finite, `h` is not positive or is lost in rounding when it is added to an
+        element of `x`, or `f` does not return one number or changes `x` itself.
     TypeError
         If `x` is not an array of floats, or `f` does not return real numbers.
 
@@ -56,7 +56,7 @@ def eval_numerical_gradient(
     >>> eval_numerical_gradient(lambda _: float(x @ x), x, verbose=False).round(6)
     array([2., 4.])
     """
-    _check_movable(x)
+    _check_can_be_perturbed(x)
     step = gradcheck.as_step("h", h)
     before = x.copy()
     gradient = np.empty(x.shape)
@@ -89,8 +89,8 @@ def grad_check_sparse(
     analytic_grad : array_like of real numbers
         The gradient to check, of the shape of `x`.
     num_checks : int, default 10
-        How many elements to draw, by the module `random`, as the course does: NumPy's generator, from
-        which the training draws, stays where it is.
+        The number of elements to draw, by the module `random`, as in the course: NumPy's generator, from
+        which training draws, is not advanced.
 
     Returns
     -------
@@ -109,7 +109,7 @@ def grad_check_sparse(
     >>> errors = grad_check_sparse(lambda x: float(3 * x[0]), np.zeros(1), [3.0], num_checks=1)
     numerical: 3.000000 analytic: 3.000000, relative error: 0.000000e+00
     """
-    _check_movable(x)
+    _check_can_be_perturbed(x)
     if not x.size:
         raise ValueError(f"x: expected at least one element, got shape {x.shape}")
     analytic = validation.as_array("analytic_grad", analytic_grad)
@@ -140,16 +140,16 @@ def check_gradient(
     delta: float = 1e-5,
     tol: float = 1e-4,
 ) -> bool:
-    """Check the gradient that a function returns, all elements of it, and print the outcome.
+    """Check all elements of the gradient that a function returns, and print the outcome.
 
-    As `fastsoftmax.check_gradient`, whose result says the same as an object.
+    `fastsoftmax.check_gradient` does the same and returns the outcome as an object.
 
     Parameters
     ----------
     f : callable
         ``f(x) -> (value, gradient)`` with a scalar value and a gradient of the shape of `x`.
     x : array_like of real numbers
-        Where to check. `f` is called with copies of it.
+        The point at which to check. `f` is called with copies of it.
     delta : float, default 1e-5
         The step of the central differences, in units of `x`.
     tol : float, default 1e-4
@@ -184,10 +184,12 @@ def check_gradient(
     return outcome.passed
 
 
-def _check_movable(x: object) -> None:
+def _check_can_be_perturbed(x: object) -> None:
     if not isinstance(x, np.ndarray) or x.dtype.kind != "f":
-        came = f"dtype {x.dtype}" if isinstance(x, np.ndarray) else type(x).__name__
-        raise TypeError(f"x: expected a numpy array of floats, which is moved in place, got {came}")
+        found = f"dtype {x.dtype}" if isinstance(x, np.ndarray) else type(x).__name__
+        raise TypeError(
+            f"x: expected a numpy array of floats, which is changed in place, got {found}"
+        )
     if not x.flags.writeable:
-        raise ValueError("x: expected an array that can be written, got a read-only one")
+        raise ValueError("x: expected a writeable array, got a read-only one")
     gradcheck.check_finite("x", x)

@@ -1,4 +1,4 @@
-"""What the classifiers of both courses share: the scores, and the steps that train the weights."""
+"""The base of both courses' classifiers: the scores, and the SGD steps."""
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -12,16 +12,16 @@ from .._arrays.validation import FloatArray
 from ..backends.minibatches import descend
 from ..exceptions import NotFittedError
 from ..loss.gradcheck import check_finite
-from .losses import as_labels, as_matrix
+from .losses import as_class_indices, as_matrix
 
 Loss = Callable[[NDArray[Any], NDArray[Any], float], tuple[float, FloatArray]]
 
-# Scores are computed by that many rows at a time, so that an X of another dtype is never copied whole.
-_ROWS_AT_A_TIME = 1024
+# Rows whose scores are computed together: an X of another dtype is never converted as a whole.
+_ROWS_PER_BLOCK = 1024
 
 
 class LinearModel:
-    """What both courses' classifiers share: scores X @ W, and the steps that train W."""
+    """The base class of both courses' classifiers: the scores X @ W, and the SGD steps on W."""
 
     def __init__(self) -> None:
         self.W: FloatArray | None = None
@@ -51,20 +51,20 @@ class LinearModel:
         if matrix.ndim != 2 or matrix.shape[1] != len(W):
             raise ValueError(f"X: expected shape (n_samples, {len(W)}), got {matrix.shape}")
         labels = np.empty(len(matrix), np.int64)
-        for start in range(0, len(matrix), _ROWS_AT_A_TIME):
-            block = matrix[start : start + _ROWS_AT_A_TIME]
-            with np.errstate(over="ignore", invalid="ignore"):  # named below
+        for start in range(0, len(matrix), _ROWS_PER_BLOCK):
+            block = matrix[start : start + _ROWS_PER_BLOCK]
+            with np.errstate(over="ignore", invalid="ignore"):  # reported below
                 scores = block @ W
             invalid = ~np.isfinite(scores).all(axis=1)
             if invalid.any():
                 i = int(np.argmax(invalid))
                 validation.check_finite("W", W)
                 raise ValueError(validation.why_row_is_invalid(start + i, block[i], scores.dtype))
-            labels[start : start + _ROWS_AT_A_TIME] = scores.argmax(axis=1)
+            labels[start : start + _ROWS_PER_BLOCK] = scores.argmax(axis=1)
         return labels
 
     def _weights(self) -> FloatArray:
-        """Return `W`, which the caller may have set, checked to be a matrix."""
+        """Return `W`, which the caller may have set, after checking that it is a matrix."""
         if self.W is None:
             raise NotFittedError(f"this {type(self).__name__} has no weights W yet: train it first")
         W = validation.as_array("W", self.W)
@@ -75,10 +75,10 @@ class LinearModel:
         return W
 
     def _prepare(self, X: ArrayLike, y: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Check the training data, and draw the first weights where there are none."""
+        """Check the training data, and draw initial weights if there are none."""
         matrix = as_matrix("X", X)
         if self.W is None:
-            labels = as_labels("y", y, len(matrix))
+            labels = as_class_indices("y", y, len(matrix))
             shape = matrix.shape[1], int(labels.max()) + 1
             self.W = 0.001 * np.random.randn(*shape)  # noqa: NPY002  # the notebooks seed this one
             return matrix, labels
@@ -86,7 +86,7 @@ class LinearModel:
         check_finite("W", W)
         if matrix.shape[1] != len(W):
             raise ValueError(f"X: expected {len(W)} features, the rows of W, got {matrix.shape[1]}")
-        return matrix, as_labels("y", y, len(matrix), W.shape[1])
+        return matrix, as_class_indices("y", y, len(matrix), W.shape[1])
 
     def _descend(
         self,
@@ -97,17 +97,16 @@ class LinearModel:
         learning_rate: float,
         reg: float,
     ) -> Iterator[float]:
-        """Take a step ``W - learning_rate * dW`` for each minibatch of rows, and yield its loss before.
+        """Take a step ``W - learning_rate * dW`` for each minibatch of rows, and yield the loss before it.
 
-        Ends with a loss that is not finite, should one come, and then puts W back to where the loss was
-        finite last.
+        A loss that is not finite is the last one, and resets W to the weights of the last finite loss.
         """
 
         def gradient_of(W: FloatArray, rows: NDArray[np.int64]) -> tuple[float, FloatArray]:
             return _loss_of_rows(loss, X, y, rows, W, reg)
 
         def step(W: FloatArray, gradient: FloatArray, rate: float) -> FloatArray:
-            with np.errstate(over="ignore", invalid="ignore"):  # the next loss shows it
+            with np.errstate(over="ignore", invalid="ignore"):  # shows in the next loss
                 after: FloatArray = W - rate * gradient
             return after
 
@@ -124,13 +123,16 @@ class LinearModel:
 def _loss_of_rows(
     loss: Loss, X: NDArray[Any], y: NDArray[Any], rows: NDArray[np.int64], W: FloatArray, reg: float
 ) -> tuple[float, FloatArray]:
-    """Return the loss of a minibatch; +inf if the scores overflow, which the loss core refuses."""
+    """Return the loss of a minibatch and its gradient; +inf and zeros if the scores overflow.
+
+    The loss core raises an error in that case.
+    """
     minibatch = X[rows]
     try:
         return loss(minibatch, y[rows], reg)
     except ValueError:
         finite = np.isfinite(minibatch).all(axis=1)
-        if not finite.all():  # the loss knows the row's place in the minibatch, not in X
+        if not finite.all():  # the loss names the row of the minibatch, not that of X
             row = int(rows[int(np.argmin(finite))])
             raise ValueError(validation.why_row_is_invalid(row, X[row], W.dtype)) from None
         with np.errstate(over="ignore", invalid="ignore"):
@@ -140,9 +142,9 @@ def _loss_of_rows(
 
 
 def warn_of_divergence(history: list[float], what: str, learning_rate: float, reg: float) -> None:
-    """Say where and why the training ended early, if it did, to the caller of `train` or `fit`.
+    """Warn the caller of `train` or `fit` if training ended early: where, and why.
 
-    A warning, not an error: notebooks try learning rates in a loop, of which some are too large.
+    It is not an error, because notebooks try learning rates in a loop, some of which are too large.
     """
     if history and not np.isfinite(history[-1]):
         warnings.warn(

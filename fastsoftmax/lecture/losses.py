@@ -1,4 +1,4 @@
-"""The lecture's loss functions: the loss core, in the arguments and the words of the course."""
+"""The lecture's loss functions: the loss core under the course's names and arguments."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,27 +12,27 @@ from .._arrays.validation import FloatArray
 from ..backends import in_default_float_state
 from ..loss import functional, linear
 
-# A probability may exceed 1 by its rounding; what exceeds it by more is a score.
+# A probability may exceed 1 by rounding; a number that exceeds it by more is a score.
 _ROUNDING = 1e-6
 
 
 def softmax(predictions: ArrayLike) -> FloatArray:
-    """Probabilities from scores, ``exp(z_k) / sum_j exp(z_j)`` in every row.
+    """Return probabilities from scores, ``exp(z_k) / sum_j exp(z_j)`` in every row.
 
     Parameters
     ----------
     predictions : array_like of real numbers, shape (n_classes,) or (n_samples, n_classes)
-        The scores; integers are computed with in float64.
+        The scores; integers are converted to float64.
 
     Returns
     -------
     ndarray
-        The shape of `predictions`, float32 or float64; every row sums to 1.
+        Same shape as `predictions`, float32 or float64; every row sums to 1.
 
     Raises
     ------
     ValueError
-        If the shape is another, or a row holds a NaN, +inf or nothing but -inf.
+        If the shape is another one, or a row contains a NaN, a +inf or nothing but -inf.
     TypeError
         If `predictions` are not real numbers.
 
@@ -42,13 +42,13 @@ def softmax(predictions: ArrayLike) -> FloatArray:
     >>> softmax([1000, 0, 0])
     array([1., 0., 0.])
     """
-    with course_words(logits="predictions"):
+    with course_names(logits="predictions"):
         return functional.softmax(_rows("predictions", predictions))
 
 
 @in_default_float_state
 def cross_entropy_loss(probs: ArrayLike, target_index: ArrayLike) -> float:
-    """Mean cross-entropy of probabilities, ``mean_i -log(probs[i, target_index[i]])``.
+    """Return the mean cross-entropy of probabilities, ``mean_i -log(probs[i, target_index[i]])``.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ def cross_entropy_loss(probs: ArrayLike, target_index: ArrayLike) -> float:
     0.6931471805599453
     """
     array = np.atleast_2d(_rows("probs", probs))
-    labels = as_labels("target_index", target_index, len(array), array.shape[1])
+    labels = as_class_indices("target_index", target_index, len(array), array.shape[1])
     valid = (array >= 0) & (array <= 1 + _ROUNDING)  # False for NaN as well
     if not valid.all():
         row, column = np.unravel_index(int(np.argmin(valid)), valid.shape)
@@ -94,7 +94,7 @@ def cross_entropy_loss(probs: ArrayLike, target_index: ArrayLike) -> float:
 def softmax_with_cross_entropy(
     predictions: ArrayLike, target_index: ArrayLike
 ) -> tuple[float, FloatArray]:
-    """Mean cross-entropy of softmax(predictions), and its gradient with respect to the predictions.
+    """Return the mean cross-entropy of softmax(predictions), and its gradient in the predictions.
 
     ``dprediction_ik = (softmax(z_i)_k - [k = target_i]) / n`` with n samples.
 
@@ -110,7 +110,7 @@ def softmax_with_cross_entropy(
     loss : float
         In nats.
     dprediction : ndarray
-        The shape of `predictions`, float32 or float64.
+        Same shape as `predictions`, float32 or float64.
 
     Raises
     ------
@@ -130,15 +130,15 @@ def softmax_with_cross_entropy(
     """
     array = _rows("predictions", predictions)
     rows = np.atleast_2d(array)
-    labels = as_labels("target_index", target_index, len(rows), rows.shape[1])
-    with course_words(logits="predictions"):
+    labels = as_class_indices("target_index", target_index, len(rows), rows.shape[1])
+    with course_names(logits="predictions"):
         loss, gradient = functional.softmax_cross_entropy(rows, labels)
     return loss, gradient.reshape(array.shape)
 
 
 @in_default_float_state
 def l2_regularization(W: ArrayLike, reg_strength: float) -> tuple[float, FloatArray]:
-    """L2 penalty ``reg_strength * sum(W**2)`` and its gradient ``2 * reg_strength * W``.
+    """Return the L2 penalty ``reg_strength * sum(W**2)`` and its gradient ``2 * reg_strength * W``.
 
     Parameters
     ----------
@@ -151,7 +151,7 @@ def l2_regularization(W: ArrayLike, reg_strength: float) -> tuple[float, FloatAr
     -------
     loss : float
     gradient : ndarray
-        The shape of `W`, float32 or float64.
+        Same shape as `W`, float32 or float64.
 
     Raises
     ------
@@ -166,12 +166,12 @@ def l2_regularization(W: ArrayLike, reg_strength: float) -> tuple[float, FloatAr
     >>> l2_regularization([1.0, -2.0], 0.5)
     (2.5, array([ 1., -2.]))
     """
-    with course_words(l2="reg_strength"):
+    with course_names(l2="reg_strength"):
         return linear.penalty(W, l2=reg_strength)
 
 
 def linear_softmax(X: ArrayLike, W: ArrayLike, target_index: ArrayLike) -> tuple[float, FloatArray]:
-    """Mean cross-entropy of softmax(X @ W), and its gradient with respect to `W`; no penalty.
+    """Return the mean cross-entropy of softmax(X @ W), without penalty, and its gradient in `W`.
 
     Parameters
     ----------
@@ -185,7 +185,7 @@ def linear_softmax(X: ArrayLike, W: ArrayLike, target_index: ArrayLike) -> tuple
     loss : float
         In nats.
     dW : ndarray
-        The shape of `W`; float32 where `X` and `W` are, else float64.
+        Same shape as `W`; float32 if `X` and `W` are, else float64.
 
     Raises
     ------
@@ -209,7 +209,7 @@ def linear_softmax(X: ArrayLike, W: ArrayLike, target_index: ArrayLike) -> tuple
 def softmax_loss_naive(
     W: ArrayLike, X: ArrayLike, y: ArrayLike, reg: float
 ) -> tuple[float, FloatArray]:
-    """Softmax loss with penalty, and its gradient, in plain Python loops.
+    """Return the softmax loss with penalty, and its gradient, computed by plain Python loops.
 
     ``mean_i (lse(z_i) - z_i[y_i]) + reg * sum(W**2)`` with the scores ``z = X @ W``.
 
@@ -227,7 +227,7 @@ def softmax_loss_naive(
     loss : float
         In nats.
     dW : ndarray
-        The shape of `W`; float32 where `X` and `W` are, else float64.
+        Same shape as `W`; float32 if `X` and `W` are, else float64.
 
     Raises
     ------
@@ -255,16 +255,16 @@ def softmax_loss_naive(
 def softmax_loss_vectorized(
     W: ArrayLike, X: ArrayLike, y: ArrayLike, reg: float
 ) -> tuple[float, FloatArray]:
-    """`softmax_loss_naive` in NumPy, all samples at a time."""
+    """Return the result of `softmax_loss_naive`, computed by NumPy on all samples together."""
     return softmax_loss(W, X, y, reg, "vectorized")
 
 
 def softmax_loss_numba(
     W: ArrayLike, X: ArrayLike, y: ArrayLike, reg: float
 ) -> tuple[float, FloatArray]:
-    """`softmax_loss_naive` with its loops compiled by Numba, in parallel; the first call compiles.
+    """Return the result of `softmax_loss_naive`, computed by parallel loops that Numba compiles.
 
-    ImportError where Numba is not installed; the message says how to install it.
+    The first call compiles them. Without Numba it raises ImportError, which says how to install it.
     """
     return softmax_loss(W, X, y, reg, "numba")
 
@@ -272,9 +272,9 @@ def softmax_loss_numba(
 def softmax_loss_compiled(
     W: ArrayLike, X: ArrayLike, y: ArrayLike, reg: float
 ) -> tuple[float, FloatArray]:
-    """`softmax_loss_naive` by the package's compiled kernels.
+    """Return the result of `softmax_loss_naive`, computed by the package's compiled kernels.
 
-    ImportError where the package was installed without them; the message says what to do.
+    If the package was installed without them, it raises ImportError, which says what to do.
     """
     return softmax_loss(W, X, y, reg, "compiled")
 
@@ -284,7 +284,7 @@ def softmax_loss(
     W: ArrayLike, X: ArrayLike, y: ArrayLike, reg: float, backend: str
 ) -> tuple[float, FloatArray]:
     """Return the loss and gradient of `softmax_loss_naive`, computed by `backend`."""
-    with course_words(l2="reg"):
+    with course_names(l2="reg"):
         penalty, dpenalty = linear.penalty(W, l2=reg, backend=backend)
     loss, dW = _linear_loss(X, W, "y", y, backend)
     dW += dpenalty
@@ -292,7 +292,7 @@ def softmax_loss(
 
 
 def as_matrix(name: str, X: ArrayLike) -> NDArray[Any]:
-    """Return `X` as it came, checked to be numbers in rows, at least one of them."""
+    """Return `X` as an array in its own dtype: two dimensions, at least one row."""
     matrix = validation.as_array(name, X)
     if matrix.ndim != 2:
         raise ValueError(f"{name}: expected shape (n_samples, n_features), got {matrix.shape}")
@@ -301,10 +301,10 @@ def as_matrix(name: str, X: ArrayLike) -> NDArray[Any]:
     return matrix
 
 
-def as_labels(
+def as_class_indices(
     name: str, labels: ArrayLike, n_samples: int, n_classes: int | None = None
 ) -> NDArray[Any]:
-    """Return one label for each sample, int64 (n_samples,), checked to be below `n_classes`, if given."""
+    """Return the labels as int64 (n_samples,), checked to be less than `n_classes` if that is given."""
     array = validation.as_array(name, labels)
     if array.dtype.kind not in "iu":
         raise TypeError(f"{name}: expected integer labels, got dtype {array.dtype}")
@@ -319,13 +319,13 @@ def as_labels(
     array = array.reshape(n_samples)
     if n_classes is None:
         n_classes = max(int(array.max()), 0) + 1
-    with course_words(targets=name):
+    with course_names(targets=name):
         return validation.as_targets(array, array.shape, n_classes, np.dtype(np.float64))
 
 
 @contextmanager
-def course_words(**names: str) -> Iterator[None]:
-    """Name arguments as the course does in the errors of the loss core, which start with the name."""
+def course_names(**names: str) -> Iterator[None]:
+    """Name arguments as the course does in the errors of the loss core, which begin with the name."""
     try:
         yield
     except (TypeError, ValueError) as error:
@@ -349,8 +349,8 @@ def _linear_loss(
     X: ArrayLike, W: ArrayLike, label_name: str, labels: ArrayLike, backend: str
 ) -> tuple[float, FloatArray]:
     matrix = as_matrix("X", X)
-    targets = as_labels(label_name, labels, len(matrix))
-    with course_words(targets=label_name):
+    targets = as_class_indices(label_name, labels, len(matrix))
+    with course_names(targets=label_name):
         loss, gradients = linear.linear_cross_entropy(
             matrix, W, targets, wrt=("W",), backend=backend
         )

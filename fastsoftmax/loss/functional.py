@@ -1,6 +1,6 @@
 """The functional loss core: validate, allocate, call the backend, return.
 
-Notation: z are logits, one row a sample, with c classes; lse(z) = log(sum_k exp(z_k)); p = softmax(z)
+Notation: z are logits, one row per sample, with c classes; lse(z) = log(sum_k exp(z_k)); p = softmax(z)
 = exp(z - lse(z)); t is a target, a row of probabilities, or for a label y the one-hot row of y.
 All logarithms are natural; losses are in nats and summed in float64.
 """
@@ -24,7 +24,7 @@ Axis = int | tuple[int, ...] | None
 def softmax(
     logits: ArrayLike, axis: Axis = -1, *, backend: str = "auto", n_threads: int | None = None
 ) -> FloatArray:
-    """Probabilities from logits.
+    """Return the probabilities of logits.
 
     ``softmax(z)_k = exp(z_k - m) / sum_j exp(z_j - m)`` with ``m = max_j z_j``, which only prevents
     overflow.
@@ -32,7 +32,7 @@ def softmax(
     Parameters
     ----------
     logits : array_like of real numbers
-        Any shape. float32 and float16 are computed in float32, all else in float64.
+        Any shape. float32 and float16 are computed in float32, other dtypes in float64.
         -inf is a masked class and gets the probability 0.
     axis : int, tuple of int or None, default -1
         The axes to sum over; None for all.
@@ -72,7 +72,7 @@ def softmax(
 def log_softmax(
     logits: ArrayLike, axis: Axis = -1, *, backend: str = "auto", n_threads: int | None = None
 ) -> FloatArray:
-    """Logarithms of the probabilities, ``z_k - lse(z)``, accurate even if the probability underflows.
+    """Return the logarithms of the probabilities, ``z_k - lse(z)``, accurate even if these underflow.
 
     Parameters
     ----------
@@ -107,7 +107,7 @@ def logsumexp(
     backend: str = "auto",
     n_threads: int | None = None,
 ) -> Any:
-    """Logarithm of the sum of exponentials, ``m + log(sum_k exp(z_k - m))`` with ``m = max_k z_k``.
+    """Return the logarithm of the sum of exponentials, ``m + log(sum_k exp(z_k - m))``, ``m = max_k z_k``.
 
     Parameters
     ----------
@@ -167,7 +167,7 @@ def cross_entropy(
     backend: str = "auto",
     n_threads: int | None = None,
 ) -> Any:
-    """Cross-entropy of softmax(logits) against the targets.
+    """Return the cross-entropy of softmax(logits) against the targets.
 
     Without options ``mean_i -sum_k t_ik * log(p_ik)``; for labels, ``mean_i (lse(z_i) - z_i[y_i])``.
     With weights s_i of the rows and v_k of the classes and the label smoothing e, the targets t become
@@ -254,7 +254,7 @@ def softmax_cross_entropy(
     backend: str = "auto",
     n_threads: int | None = None,
 ) -> tuple[Any, FloatArray]:
-    """Cross-entropy of softmax(logits) and its gradient with respect to the logits, in one pass.
+    """Return the cross-entropy of softmax(logits) and its gradient for the logits, from one pass.
 
     ``dlogits_ik = (p_ik * sum_j u_ij - u_ik) / d`` with u of `cross_entropy` (without options the targets
     t) and d the denominator of the mean, or 1; for labels without options ``(p_ik - [k = y_i]) / n`` with
@@ -277,7 +277,7 @@ def softmax_cross_entropy(
     loss : float or ndarray
         As `cross_entropy` returns.
     dlogits : ndarray
-        The shape of `logits`; `out` where given. float16 or bfloat16 if `logits` are, else the compute
+        The shape of `logits`; `out` if given. float16 or bfloat16 if `logits` are, else the compute
         dtype, float32 or float64.
 
     Raises
@@ -329,7 +329,7 @@ def _softmax_cross_entropy(
     backend: str,
     n_threads: int | None,
 ) -> tuple[Any, FloatArray]:
-    """Take the general path of `softmax_cross_entropy`."""
+    """Return the result of `softmax_cross_entropy` by its general path."""
     array = validation.as_array("logits", logits)
     dtype = validation.gradient_dtype(array.dtype)
     rows, leading_shape = _class_rows(_float_logits(array))
@@ -407,7 +407,7 @@ def _axes_of(logits: FloatArray, axis: Axis) -> tuple[int, ...]:
 
 
 def _as_rows(array: FloatArray, axes: tuple[int, ...]) -> tuple[FloatArray, tuple[int, ...]]:
-    """Move `axes` to the end and flatten to (n, c); also the shape between the two."""
+    """Return the array with `axes` moved to the end, flattened to (n, c), and the shape before that."""
     if axes == (array.ndim - 1,) and array.size:  # nothing moves
         return validation.as_native(array.reshape(-1, array.shape[-1]), array.dtype), array.shape
     array = np.atleast_1d(array)
@@ -440,7 +440,7 @@ def _check_rows(
 
 
 def _overlaps_itself(array: NDArray[Any]) -> bool:
-    """Return whether two elements may share memory: an axis strides less than those inside it reach."""
+    """Return whether elements may share memory: a stride is smaller than the extent of the inner axes."""
     axes = [(abs(s), n) for s, n in zip(array.strides, array.shape, strict=True) if n > 1]
     reach = array.itemsize
     for stride, length in sorted(axes):

@@ -14,7 +14,7 @@ Index = tuple[int, ...]
 class GradientCheck(NamedTuple):
     """The outcome of `check_gradient`; true if the gradient is correct.
 
-    It reports the element that exceeds the tolerance by most, or comes closest to it.
+    It reports the element that exceeds the tolerance by most, or comes closest to it if all are correct.
     """
 
     passed: bool
@@ -36,7 +36,7 @@ class GradientCheck(NamedTuple):
 def numerical_gradient(
     f: Callable[[NDArray[Any]], Any], x: ArrayLike, h: float = 1e-5, scheme: str = "central"
 ) -> NDArray[np.float64]:
-    """Gradient of a scalar function by finite differences, one element after another.
+    """Return the gradient of a scalar function by finite differences, one element after another.
 
     central: ``(f(x + h e_j) - f(x - h e_j)) / (2 h)``, whose error shrinks with h**2;
     forward: ``(f(x + h e_j) - f(x)) / h``, whose error shrinks with h.
@@ -46,7 +46,7 @@ def numerical_gradient(
     f : callable
         ``f(x) -> value`` or ``f(x) -> (value, gradient)``, whose gradient is then ignored.
     x : array_like of real numbers
-        Where to take the gradient; finite, of any shape. `f` is called with a float64 copy of it.
+        The point of the gradient: finite, of any shape. `f` is called with a float64 copy of it.
     h : float, default 1e-5
         The step, in units of `x`.
     scheme : {"central", "forward"}, default "central"
@@ -101,7 +101,7 @@ def check_gradient(
     f : callable
         ``f(x) -> (value, gradient)`` with a scalar value and a gradient of the shape of `x`.
     x : array_like of real numbers
-        Where to check; finite. `f` is called with float64 copies of it.
+        The point of the check: finite. `f` is called with float64 copies of it.
     delta : float, default 1e-5
         The step of the differences, in units of `x`.
     tol : float, default 1e-4
@@ -110,7 +110,7 @@ def check_gradient(
     Returns
     -------
     GradientCheck
-        True or false; as text, where it differs and by how much:
+        It is true or false, and prints the position and the size of the difference:
         ``(passed, position, analytic, numeric)``.
 
     Raises
@@ -162,7 +162,7 @@ def derivatives(
 ) -> Iterator[tuple[Index, float]]:
     """Yield each index with the partial derivative of `f` there.
 
-    The elements of `point`, an array of floats, are changed in place, and restored whatever `f` does.
+    The elements of `point`, an array of floats, are changed in place and restored, even if `f` raises.
     """
     _check_callable(f)
     here = _value(f(point)) if scheme == "forward" else 0.0

@@ -39,7 +39,7 @@ def linear_cross_entropy(
     backend: str = "auto",
     n_threads: int | None = None,
 ) -> tuple[Any, LinearGradients]:
-    """Cross-entropy of the linear classifier ``softmax(X @ W + intercept)``, and its gradients.
+    """Return the cross-entropy of the linear classifier ``softmax(X @ W + intercept)`` and its gradients.
 
     With ``G = dlogits`` of `softmax_cross_entropy`: ``dW = X.T @ G``, ``dintercept = sum_i G_i``,
     ``dX = G @ W.T``.
@@ -147,7 +147,10 @@ def linear_cross_entropy(
         if gradients.X is not None:
             gradients.X[undefined] = np.nan
     return objective.reduce(losses, losses.shape), LinearGradients(
-        *(_as_came(gradient, dtype) for gradient, dtype in zip(gradients, came, strict=True))
+        *(
+            _in_argument_dtype(gradient, dtype)
+            for gradient, dtype in zip(gradients, came, strict=True)
+        )
     )
 
 
@@ -167,7 +170,7 @@ def penalty(
     Parameters
     ----------
     W : array_like of real numbers
-        Weights of any shape. float32 and float16 are computed in float32, all else in float64; sums
+        Weights of any shape. float32 and float16 are computed in float32, other dtypes in float64; sums are
         in float64.
     l2, l1 : float, default 0.0
         The strengths, finite and not negative.
@@ -207,7 +210,7 @@ def penalty(
     return value, gradient
 
 
-def _as_came(gradient: FloatArray | None, dtype: np.dtype[Any]) -> FloatArray | None:
+def _in_argument_dtype(gradient: FloatArray | None, dtype: np.dtype[Any]) -> FloatArray | None:
     """Return the gradient in the dtype of its argument, if that is float16 or bfloat16."""
     if gradient is None or not validation.is_half(dtype):
         return gradient

@@ -25,10 +25,10 @@ from ..backends import TargetWeights
 from ..backends.sample_weights import weighted_targets
 
 REDUCTIONS = ("mean", "sum", "none")
-# Weights beyond 2**-64 .. 2**64, or with such a sum, are divided by a power of 2, which is exact: then
-# neither they nor their products nor the inverse of their sum leave the range of float32.
-_LARGEST_POWER = 64
-_SMALLEST_POWER = -(1 << 20)  # below that of any float64, and of any product
+# Weights outside of 2**-64 .. 2**64, or with a sum outside, are divided by a power of 2, which is exact:
+# then neither the weights nor their products nor the inverse of their sum overflow or underflow float32.
+_MAX_POWER = 64
+_MIN_POWER = -(1 << 20)  # below that of any float64, and of any product
 
 
 class LossOptions(NamedTuple):
@@ -71,13 +71,13 @@ class Objective(NamedTuple):
         return total / self.total if self.total > 0 else float("nan")
 
     def undefined(self) -> NDArray[np.bool_] | None:
-        """Return which rows have a NaN gradient because the mean divides by 0; None if it does not."""
+        """Return the rows whose gradient is NaN because the mean divides by 0; None if it does not."""
         if self.reduction != "mean" or self.total > 0:
             return None
         return np.ones(len(self.targets), bool) if self.ignored is None else ~self.ignored
 
     def counted(self) -> NDArray[np.bool_]:
-        """Return which rows have a target with weight; the others are not read."""
+        """Return the rows that have a target with weight; the others are not read."""
         counted = np.ones(len(self.targets), bool)
         if self.weights is None:
             return counted
@@ -103,7 +103,7 @@ def objective_of(
     dtype: np.dtype[Any],
     options: LossOptions,
 ) -> Objective:
-    """Check targets and options for logits of the shape (*leading_shape, n_classes)."""
+    """Return the objective for logits of shape (*leading_shape, n_classes); check targets and options."""
     reduction = options.reduction
     if not isinstance(reduction, str) or reduction not in REDUCTIONS:
         raise ValueError(f"reduction: expected one of {', '.join(REDUCTIONS)}, got {reduction!r}")
@@ -127,7 +127,7 @@ def objective_of(
     if classes is not None:
         classes = classes.astype(dtype)
     total = _total(rows, samples, classes)
-    if abs(math.frexp(total)[1]) > _LARGEST_POWER:
+    if abs(math.frexp(total)[1]) > _MAX_POWER:
         return _scaled(rows, samples, classes, smoothing, dtype, reduction, ignored)
     weights = None
     if samples is not None or classes is not None or smoothing > 0:
@@ -139,7 +139,7 @@ def _has_extremes(weights: NDArray[np.float64] | None) -> bool:
     if weights is None:
         return False
     counted = weights[weights > 0]
-    limit = 2.0**_LARGEST_POWER
+    limit = 2.0**_MAX_POWER
     return bool(counted.size and not (counted.min() > 1 / limit and counted.max() < limit))
 
 
@@ -152,10 +152,10 @@ def _scaled(
     reduction: str,
     ignored: NDArray[np.bool_] | None,
 ) -> Objective:
-    """Return the objective of weights of any size, divided by the power of 2 of the largest row's.
+    """Return the objective for weights of any size, divided by the power of 2 of the largest row weight.
 
-    Numbers and powers are kept apart, so that no product of weights leaves the range of float64. The
-    weights of classes become part of the rows', and where several classes of a row count, of its targets.
+    Mantissas and exponents are kept apart, so that no product of weights leaves the range of float64. Class
+    weights become part of the row weights or, if several classes of a row count, of its targets.
     """
     rows, powers = np.frexp(np.ones(len(targets)) if samples is None else samples)
     parts, part_powers = rows, powers  # of the denominator of the mean
@@ -171,13 +171,13 @@ def _scaled(
             mixed = weighted_targets(targets, plain, len(classes), np.dtype(np.float64))
             mixed, mixed_powers = np.frexp(mixed * of_classes)
             mixed_powers += class_powers
-            largest = np.max(mixed_powers, axis=1, where=mixed > 0, initial=_SMALLEST_POWER)
-            counts = largest > _SMALLEST_POWER
+            largest = np.max(mixed_powers, axis=1, where=mixed > 0, initial=_MIN_POWER)
+            counts = largest > _MIN_POWER
             rows, largest = np.where(counts, rows, 0.0), np.where(counts, largest, 0)
             targets = np.ldexp(mixed, mixed_powers - largest[:, np.newaxis]).astype(dtype)
             powers, smoothing = powers + largest, 0.0
-    power = int(np.max(powers, where=rows > 0, initial=_SMALLEST_POWER)) - 1
-    if power < _SMALLEST_POWER:  # no row counts
+    power = int(np.max(powers, where=rows > 0, initial=_MIN_POWER)) - 1
+    if power < _MIN_POWER:  # no row counts
         power = 0
     if reduction != "mean" and power >= np.finfo(np.float64).maxexp:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""A file that is there as a whole, or as it was before."""
+"""Replace files atomically: a reader finds the old file or the new one, never a part."""
 
 import errno
 import os
@@ -9,15 +9,15 @@ from hashlib import sha256
 from pathlib import Path
 
 
-def write_at_once(file: Path, data: bytes) -> None:
-    """Write `data` beside the file and let it take its place, with the permissions of a new file.
+def write_atomically(file: Path, data: bytes) -> None:
+    """Write `data` beside the file and replace it atomically, with the permissions of a new file.
 
-    What is no regular file, as a pipe or a device, is written to as it is.
+    A file that is not a regular one, such as a pipe or a device, is written directly.
 
     Raises
     ------
     OSError
-        If that fails; it names the file. That is as it was then, and nothing is left beside it.
+        If writing fails; it names the file, which is then unchanged, and nothing is left beside it.
     """
     try:
         if file.exists() and not (file.is_file() or file.is_dir()):
@@ -28,18 +28,18 @@ def write_at_once(file: Path, data: bytes) -> None:
     except OSError as error:
         if error.errno is None or error.strerror is None:
             raise
-        # Of the file that was asked for: a failed write names none, and others that beside it.
+        # Name the requested file: a failed write names none, other failures the temporary file.
         raise type(error)(error.errno, error.strerror, str(file)) from None
 
 
 def _replace(file: Path, data: bytes) -> None:
-    target = Path(os.path.realpath(file))  # a link goes on to lead to what is written
+    target = Path(os.path.realpath(file))  # a link keeps pointing to the file
     if target.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-    # Of this process: who comes after it may tell what it has left behind when it was killed.
+    # The name contains the process id, so that a later process can remove what a killed one has left.
     beside = target.with_name(f"{_prefix(target)}{os.getpid()}-{secrets.token_hex(8)}.tmp")
     try:
-        # Not by tempfile, whose files are the owner's alone: open leaves what the umask does.
+        # tempfile would make a file that only its owner may read; open applies the umask.
         with open(beside, "xb") as stream:
             stream.write(data)
             stream.flush()
@@ -52,7 +52,7 @@ def _replace(file: Path, data: bytes) -> None:
 
 
 def remove_leftovers(file: Path) -> None:
-    """Remove what processes that are no more have begun to write beside `file`."""
+    """Remove the temporary files beside `file` whose processes no longer exist."""
     target = Path(os.path.realpath(file))
     pattern = re.compile(rf"{re.escape(_prefix(target))}(\d+)-[0-9a-f]{{16}}\.tmp")
     for beside in target.parent.iterdir():
@@ -63,7 +63,7 @@ def remove_leftovers(file: Path) -> None:
 
 
 def _prefix(target: Path) -> str:
-    """Of the files beside it: a name of its own may be as long as names can be."""
+    """Return the prefix of temporary files: a digest, since `target` may have the longest possible name."""
     return f".fastsoftmax-{sha256(os.fsencode(target.name)).hexdigest()[:16]}-"
 
 
@@ -72,6 +72,6 @@ def _is_running(process: int) -> bool:
         os.kill(process, 0)
     except (ProcessLookupError, OverflowError):
         return False
-    except OSError:  # another user's
+    except OSError:  # a process of another user
         return True
     return True

@@ -1,7 +1,8 @@
 """The serialiser of model files and checkpoints: scalars in JSON and tensors, each described by one entry.
 
-An entry that a later version of a format brings (a solver, a path of strengths, running statistics, a
-temperature) is a row with `since` that version, and with what its absence from older files stands for.
+A scalar that a later version of a format added has that version as `since`, and as `before` the value that
+files of earlier versions, which lack it, stand for. Tensors need neither: they may be missing.
+docs/decisions/0025-next-version-of-files.md describes the entries that are planned.
 """
 
 import math
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._arrays.validation import check_finite
+from .._version import __version__
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,25 +22,27 @@ class Tensor:
     """An array of floats."""
 
     name: str
-    shape: tuple[str, ...]  # names of sizes; one that is not known may be any number
-    is_double: bool = False  # whether it is float64; else that or float32
-    only_with: str = ""  # the tensor without which this one is not there
+    shape: tuple[
+        str, ...
+    ]  # names of sizes; a vector of a size that is not known may have any length
+    is_double: bool = False  # whether it has to be float64; else float32 is accepted too
+    only_with: str = ""  # the tensor that must be present if this one is
     is_needed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Scalar:
-    """A value in JSON: `write(value)` returns it, and `read(name, written)` the value again, or raises."""
+    """A value in JSON: `write(value)` returns the JSON, and `read(name, written)` the value, or raises."""
 
     name: str
     write: Callable[[Any], Any]
     read: Callable[[str, Any], Any]
-    since: int = 1  # the version of the format that has it first
-    before: Any = None  # what is written for those before
+    since: int = 1  # the first version of the format that has it
+    before: Any = None  # the JSON that files of earlier versions stand for
 
 
 def as_stored(entry: Tensor, value: Any) -> NDArray[Any]:
-    """Return a tensor as it lies in a file: little-endian, and C-contiguous."""
+    """Return a tensor as files store it: little-endian and C-contiguous."""
     array = np.asarray(value, np.float64 if entry.is_double else None)
     return np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
 
@@ -49,22 +53,46 @@ def read_scalars(entries: Iterable[Scalar], written: Mapping[str, Any]) -> dict[
     Raises
     ------
     ValueError
-        If one is not what its entry says; the message begins with its name.
+        If a value contradicts its entry; the message begins with its name.
     """
     return {entry.name: entry.read(entry.name, written[entry.name]) for entry in entries}
+
+
+def check_version(written: Mapping[str, Any], newest: int, alternative: str) -> None:
+    """Check the version of a file's format, of which this package reads those up to `newest`.
+
+    A newer file is refused as a whole: ignoring an unknown entry might silently change predictions.
+    `alternative` completes the advice in the message.
+
+    Raises
+    ------
+    ValueError
+        If the version is newer or invalid; the message says which package wrote the file.
+    """
+    version, package = written.get("version"), written.get("package", "of an unknown version")
+    if type(version) is not int or version < 1 or not isinstance(package, str):
+        raise ValueError(
+            f"version: expected an integer >= 1, got {str(version)[:80]!r}, of the package "
+            f"{str(package)[:80]!r}"
+        )
+    if version > newest:
+        raise ValueError(
+            f"has version {version} of the format, written by fastsoftmax {package[:80]}; "
+            f"fastsoftmax {__version__} reads versions up to {newest}: upgrade it, {alternative}"
+        )
 
 
 def with_later_entries(
     entries: Iterable[Scalar], written: Mapping[str, Any], version: int
 ) -> dict[str, Any]:
-    """Return what a file of an older version holds as one of the newest would hold it."""
+    """Return the content of an older file, completed with the entries that were added since."""
     return {entry.name: entry.before for entry in entries if entry.since > version} | dict(written)
 
 
 def read_tensors(
     entries: Iterable[Tensor], tensors: Mapping[str, NDArray[Any]], sizes: Mapping[str, int]
 ) -> dict[str, NDArray[Any]]:
-    """Return the tensors of a file as native copies, all looked at before the first is made.
+    """Return copies of a file's tensors in native byte order; all are checked before the first copy.
 
     Raises
     ------
@@ -77,11 +105,11 @@ def read_tensors(
             raise ValueError(f"lacks the tensor {entry.name!r}")
     for name in tensors:
         if name not in by_name:
-            raise ValueError(f"holds a tensor {name[:80]!r}, which its format does not have")
+            raise ValueError(f"contains a tensor {name[:80]!r}, which its format does not have")
     for name in filter(tensors.__contains__, by_name):
         only_with = by_name[name].only_with
         if only_with and only_with not in tensors:
-            raise ValueError(f"holds the tensor {name!r} without {only_with!r}")
+            raise ValueError(f"contains the tensor {name!r} without {only_with!r}")
         _check_tensor(by_name[name], tensors[name], sizes)
     return {
         name: np.array(array, array.dtype.newbyteorder("="), order="C")
@@ -101,12 +129,12 @@ def _check_tensor(entry: Tensor, array: NDArray[Any], sizes: Mapping[str, int]) 
 
 
 def or_none(convert: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a `write` or a `read` that leaves None as it is."""
+    """Return a `write` or a `read` that passes None through."""
     return lambda *args: None if args[-1] is None else convert(*args)
 
 
 def integer(minimum: int) -> Callable[[str, Any], int]:
-    """Return the `read` of an integer of at least `minimum`."""
+    """Return a `read` that accepts integers of at least `minimum`."""
 
     def read(name: str, value: Any) -> int:
         if type(value) is not int or not minimum <= value < 1 << 63:
@@ -142,5 +170,5 @@ def flag(name: str, value: Any) -> bool:
 def texts(name: str, value: Any) -> list[str]:
     """Read a list of strings."""
     if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
-        raise ValueError(f"{name}: expected strings")
+        raise ValueError(f"{name}: expected a list of strings")
     return value

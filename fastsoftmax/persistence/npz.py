@@ -1,7 +1,7 @@
-"""Model files as NumPy's archives: a ZIP of arrays, not compressed, with the digest as its comment.
+"""Model files as NumPy archives: an uncompressed ZIP of arrays, with the digest as its comment.
 
-`numpy.load(path, allow_pickle=False)` reads one, too. Here members are read without NumPy's parser of
-headers, which evaluates them, and only of the three dtypes that are written.
+`numpy.load(path, allow_pickle=False)` can read them too. This module does not use NumPy's parser of
+headers, which evaluates them, and accepts only the three dtypes that it writes.
 """
 
 import io
@@ -18,7 +18,7 @@ from .checksum import ZEROS, check_seal, sealed
 
 _METADATA = "metadata"
 _SEAL = b"fastsoftmax sha256 "
-_EPOCH = (1980, 1, 1, 0, 0, 0)  # the first that a ZIP knows: the same model is the same bytes
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date of a ZIP: equal models give equal bytes
 _HEADER = re.compile(
     rb"\{'descr': '(<f4|<f8|\|u1)', 'fortran_order': False, 'shape': "
     rb"\(((?:\d{1,19}, )*(?:\d{1,19},?)?)\), \} *\n"
@@ -26,7 +26,7 @@ _HEADER = re.compile(
 
 
 def require() -> None:
-    """NumPy is there."""
+    """Do nothing, as this format needs only NumPy."""
 
 
 def pack(metadata: str, tensors: Mapping[str, NDArray[Any]]) -> bytes:
@@ -44,7 +44,7 @@ def pack(metadata: str, tensors: Mapping[str, NDArray[Any]]) -> bytes:
 
 
 def unpack(data: bytes) -> tuple[bytes, dict[str, NDArray[Any]]]:
-    """Return the metadata and the tensors of a file; these are read-only.
+    """Return the metadata and the tensors of a file; the tensors are read-only.
 
     Raises
     ------
@@ -61,7 +61,7 @@ def unpack(data: bytes) -> tuple[bytes, dict[str, NDArray[Any]]]:
     check_seal(data, end)
     arrays = {name.removesuffix(".npy"): _array(name, array) for name, array in _members_of(data)}
     if _METADATA not in arrays or arrays[_METADATA].dtype != np.uint8:
-        raise ValueError(f"holds no bytes named {_METADATA}.npy")
+        raise ValueError(f"contains no bytes named {_METADATA}.npy")
     return arrays.pop(_METADATA).tobytes(), arrays
 
 
@@ -69,7 +69,7 @@ def _members_of(data: bytes) -> Iterator[tuple[str, bytes]]:
     try:
         archive = zipfile.ZipFile(io.BytesIO(data))
         members = archive.infolist()
-    except Exception as error:  # zipfile has many for archives that are none
+    except Exception as error:  # zipfile raises many types for invalid archives
         raise ValueError(f"its archive is damaged: {error}") from None
     _check_members(members, len(data))
     for member in members:
@@ -81,14 +81,14 @@ def _members_of(data: bytes) -> Iterator[tuple[str, bytes]]:
 
 
 def _check_members(members: list[zipfile.ZipInfo], n_bytes: int) -> None:
-    """Look at what the archive says of its members, before any is read."""
+    """Check the directory of the archive before any member is read."""
     seen: set[str] = set()
     for member in members:
-        name = member.orig_filename  # as it stands there
+        name = member.orig_filename  # as written in the archive
         if not re.fullmatch(r"[a-z_]{1,64}\.npy", name):
-            raise ValueError(f"holds a member named {name[:80]!r}, which no model has")
+            raise ValueError(f"contains a member named {name[:80]!r}, which no model has")
         if name in seen:
-            raise ValueError(f"holds two members named {name!r}")
+            raise ValueError(f"contains two members named {name!r}")
         seen.add(name)
         if member.compress_type != zipfile.ZIP_STORED or member.file_size != member.compress_size:
             raise ValueError(f"{name}: is compressed; a model file is not")
@@ -97,19 +97,19 @@ def _check_members(members: list[zipfile.ZipInfo], n_bytes: int) -> None:
 
 
 def _array(name: str, data: bytes) -> NDArray[Any]:
-    """Return the array in the bytes of an .npy file, where it lies."""
+    """Return a view of the array in the bytes of an .npy file."""
     length = int.from_bytes(data[8:10], "little")
     if data[:8] != b"\x93NUMPY\x01\x00":
         raise ValueError(f"{name}: is not an array of version 1.0 of NumPy's format")
     header = data[10 : 10 + length]
     if b"'|O'" in header:
-        raise ValueError(f"{name}: holds Python objects (a pickle), which are never read")
+        raise ValueError(f"{name}: contains Python objects (a pickle), which are never read")
     match = _HEADER.fullmatch(header)
     if match is None:
-        raise ValueError(f"{name}: is no C-ordered array of float32, float64 or bytes")
+        raise ValueError(f"{name}: is not a C-ordered array of float32, float64 or bytes")
     dtype = np.dtype(match[1].decode())
     shape = tuple(int(size) for size in match[2].decode().split(",") if size.strip())
     if prod(shape) * dtype.itemsize != len(data) - 10 - length or len(shape) > 2:
-        raise ValueError(f"{name}: its shape {shape} is not that of its {len(data)} bytes")
+        raise ValueError(f"{name}: its shape {shape} does not fit its {len(data)} bytes")
     array: NDArray[Any] = np.ndarray(shape, dtype, data, offset=10 + length)
     return array

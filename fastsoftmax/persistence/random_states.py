@@ -1,23 +1,23 @@
 """The state of a random generator as JSON."""
 
-from __future__ import annotations  # np.random, imported on first use, stands in them
+from __future__ import annotations  # they name np.random, which is imported on first use
 
 from typing import Any
 
 import numpy as np
 
-# The one that NumPy's default_rng has, with the bits of its numbers; the increment is odd.
+# The bit generator of NumPy's default_rng, and the number of bits of each part; the increment is odd.
 _NAME = "PCG64"
 _BITS = {"state": 128, "inc": 128, "has_uint32": 1, "uinteger": 32}
 
 
 def generator_state(random: np.random.Generator) -> dict[str, Any]:
-    """Return the state, as `generator_from` takes it.
+    """Return the state of a generator, from which `generator_from` restores it.
 
     Raises
     ------
     TypeError
-        If it is of another kind than a classifier has.
+        If its bit generator is not the classifier's.
     """
     state: Any = random.bit_generator.state
     if state["bit_generator"] != _NAME:
@@ -26,12 +26,12 @@ def generator_state(random: np.random.Generator) -> dict[str, Any]:
 
 
 def generator_from(state: Any) -> np.random.Generator:
-    """Return a generator that goes on from there.
+    """Return a generator with the state that `generator_state` has returned.
 
     Raises
     ------
     ValueError
-        If that is no state.
+        If the state is invalid.
     """
     if not isinstance(state, dict) or state.keys() != _BITS.keys():
         raise ValueError(f"random: expected the state of a {_NAME}")

@@ -1,7 +1,7 @@
 """Model files in the format of the library safetensors.
 
-A length of 8 bytes, a header in JSON, and the numbers. The header's metadata has that of the model as a
-string, and the digest of the file.
+A file consists of a length in 8 bytes, a header in JSON, and the values of the tensors. The header's
+metadata contains the metadata of the model, as a string, and the digest of the file.
 
 https://github.com/huggingface/safetensors#format
 """
@@ -17,12 +17,12 @@ from .checksum import ZEROS, check_seal, sealed
 from .strict_json import parsed
 
 _METADATA = "fastsoftmax"
-_SEAL = b'"sha256":"'  # no string of JSON in a string of JSON looks like it: its quotes are escaped
+_SEAL = b'"sha256":"'  # unique: JSON within a JSON string has escaped quotes
 _ITEMSIZE = {"F32": 4, "F64": 8}
 
 
 def require() -> None:
-    """Raise ImportError unless the library is there."""
+    """Raise ImportError unless the library safetensors is installed."""
     import_optional("safetensors.numpy", "path: files that end in .safetensors need")
 
 
@@ -63,7 +63,7 @@ def unpack(data: bytes) -> tuple[bytes, dict[str, NDArray[Any]]]:
 
 
 def _header_of(data: bytes) -> bytes:
-    """Return the JSON before the numbers."""
+    """Return the JSON header of a file."""
     length = int.from_bytes(data[:8], "little")
     if length > len(data) - 8 or data[8:9] != b"{":
         raise ValueError("is not a .safetensors file, or is truncated")
@@ -72,7 +72,7 @@ def _header_of(data: bytes) -> bytes:
 
 def _place_of_seal(data: bytes, header: bytes) -> int:
     if header.count(_SEAL) != 1:
-        raise ValueError("holds no checksum: it is not a model that fastsoftmax has saved")
+        raise ValueError("contains no checksum: it is not a model that fastsoftmax has saved")
     place = 8 + header.index(_SEAL) + len(_SEAL)
     if place + len(ZEROS) > len(data):
         raise ValueError("is truncated")
@@ -80,21 +80,21 @@ def _place_of_seal(data: bytes, header: bytes) -> int:
 
 
 def _check_tensors(header: dict[str, Any], n_bytes: int) -> None:
-    """Look at what the header says of the tensors, before any is read."""
+    """Check the header's description of the tensors before any is read."""
     ends = [0]
     for name, entry in header.items():
         if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
-            raise ValueError(f"{name[:80]!r}: is not a dtype, a shape and data_offsets")
+            raise ValueError(f"{name[:80]!r}: expected dtype, shape and data_offsets")
         dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
         if not isinstance(dtype, str) or dtype not in _ITEMSIZE:
             raise ValueError(f"{name[:80]!r}: expected F32 or F64, got {str(dtype)[:80]!r}")
         if not _are_sizes(shape) or not _are_sizes(offsets) or len(shape) > 2 or len(offsets) != 2:
-            raise ValueError(f"{name[:80]!r}: its shape or data_offsets are none")
+            raise ValueError(f"{name[:80]!r}: its shape or data_offsets are invalid")
         if prod(shape) * _ITEMSIZE[dtype] != offsets[1] - offsets[0]:
-            raise ValueError(f"{name[:80]!r}: its shape {shape} is not that of its bytes")
+            raise ValueError(f"{name[:80]!r}: its shape {shape} does not fit its bytes")
         ends.append(offsets[1])
     if max(ends) != n_bytes or sum(_length(entry) for entry in header.values()) != n_bytes:
-        raise ValueError("its tensors are not as long as the file")
+        raise ValueError("its tensors do not fill the file")
 
 
 def _are_sizes(value: Any) -> bool:

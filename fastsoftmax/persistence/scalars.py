@@ -1,4 +1,4 @@
-"""Labels and values of parameters as JSON, so that they come back with the types that they had."""
+"""Labels and values of parameters as JSON, from which they are restored with their types."""
 
 import math
 import re
@@ -8,26 +8,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-# Of booleans, integers, floats, strings of a fixed width and of bytes, dates in counts of one unit, objects
+# The dtypes of booleans, integers, floats, fixed-width strings, bytes, dates in counts of one unit, objects
 # and NumPy 2's strings.
 _DTYPES = re.compile(
     r"\|b1|\|[iu]1|[<>][iu][248]|[<>]f(?:2|4|8|12|16)|[<>]U\d{1,10}|\|S\d{1,10}"
     r"|[<>]M8\[(?:[1-9]\d{0,8})?(?:Y|M|W|D|h|m|s|ms|us|ns|ps|fs|as)\]|\|O|T"
 )
 _PLAIN = (bool, int, float, str, type(None))
-# Labels may be so much narrower than their dtype: bytes a character of theirs, and in any case.
+# How much wider than its labels a dtype may be: in bytes per character of the labels, and in total.
 _BYTES_A_CHARACTER = 64
 _BYTES = 1 << 20
 _MAX_BITS = 4096  # of an integer; Python refuses to read numbers of more than 4300 digits
 
 
 def as_json(value: Any) -> Any:
-    """Return a scalar as JSON: one of Python's as it is, one of NumPy's as [dtype, value].
+    """Return a scalar as JSON: a Python scalar unchanged, a NumPy scalar as [dtype, value].
 
     Raises
     ------
     TypeError
-        If it is of another type, or a number that is not finite or has thousands of digits.
+        If it has another type, or is a number that is not finite or has thousands of digits.
     """
     if isinstance(value, np.generic):
         dtype, plain = value.dtype.str, value.item()
@@ -46,17 +46,17 @@ def from_json(value: Any, what: str) -> Any:
     Raises
     ------
     ValueError
-        If it has not written that.
+        If `value` is nothing that `as_json` writes.
     """
     if type(value) in _PLAIN and value not in (math.inf, -math.inf):
         return value
     if not (isinstance(value, list) and len(value) == 2 and isinstance(value[0], str)):
-        raise ValueError(f"{what}: {_shown(value)} is no scalar")
+        raise ValueError(f"{what}: {_shown(value)} is not a scalar")
     dtype, plain = value
     if dtype in ("<U", ">U") and isinstance(plain, str):
         return np.str_(plain)
     if dtype in ("|O", "T") or dtype[1:2] in "USM" or not _DTYPES.fullmatch(dtype):
-        raise ValueError(f"{what}: {dtype[:80]!r} is no dtype of a scalar")
+        raise ValueError(f"{what}: {dtype[:80]!r} is not a dtype of a scalar")
     return _array([plain], _dtype(dtype, [plain], what), what)[0]
 
 
@@ -66,7 +66,7 @@ def labels_as_json(labels: NDArray[Any]) -> dict[str, Any]:
     Raises
     ------
     TypeError
-        If they are of a type of their own, or cannot come back as they are.
+        If they have a user-defined type, or could not be restored exactly.
     """
     kind = labels.dtype.kind
     listed: list[Any] = labels.tolist()
@@ -77,7 +77,7 @@ def labels_as_json(labels: NDArray[Any]) -> dict[str, Any]:
     elif kind == "M":
         listed = labels.astype(np.int64).tolist()
     elif kind == "f":
-        listed = [float(label) for label in listed]  # of long double too
+        listed = [float(label) for label in listed]  # also for long double
     written = {"dtype": "T" if kind == "T" else labels.dtype.str, "labels": listed}
     try:
         again = labels_from_json(written, "classes_")
@@ -97,15 +97,15 @@ def labels_from_json(written: Any, what: str) -> NDArray[Any]:
     Raises
     ------
     ValueError
-        If it has not written that.
+        If `written` is nothing that `labels_as_json` writes.
     """
     if not isinstance(written, dict) or written.keys() != {"dtype", "labels"}:
         raise ValueError(f"{what}: {_shown(written)} is not a dtype and labels")
     name, listed = written["dtype"], written["labels"]
     if not isinstance(name, str) or not _DTYPES.fullmatch(name):
-        raise ValueError(f"{what}: {_shown(name)} is no dtype of labels")
+        raise ValueError(f"{what}: {_shown(name)} is not a dtype of labels")
     if not isinstance(listed, list):
-        raise ValueError(f"{what}: {_shown(listed)} is no list of labels")
+        raise ValueError(f"{what}: {_shown(listed)} is not a list of labels")
     if name[1:2] == "M":  # counted in units of the dtype
         return _array(listed, np.dtype(np.int64), what).view("M8" + name[3:]).astype(name)
     if name == "|O":
@@ -118,17 +118,17 @@ def labels_from_json(written: Any, what: str) -> NDArray[Any]:
 def _object(label: Any, what: str) -> Any:
     value = from_json(label, what)
     if not isinstance(value, str | int | np.integer):
-        raise ValueError(f"{what}: {_shown(label)} is no label")
+        raise ValueError(f"{what}: {_shown(label)} is not a label")
     return value
 
 
 def _dtype(name: str, listed: list[Any], what: str) -> np.dtype[Any]:
-    """Return a dtype, whose strings are not far longer than those of the list."""
+    """Return a dtype, after a check that it is not far wider than the strings in the list."""
     if name[1:2] in ("U", "S"):
         n_bytes = int(name[2:]) * (4 if name[1] == "U" else 1) * len(listed)
         n_characters = sum(len(label) for label in listed if isinstance(label, str))
         if n_bytes > max(_BYTES, _BYTES_A_CHARACTER * (n_characters + len(listed))):
-            raise ValueError(f"{what}: the dtype {name} is far wider than the labels are long")
+            raise ValueError(f"{what}: the dtype {name} is far wider than the labels")
     try:
         return np.dtype(name)
     except TypeError:
@@ -136,7 +136,7 @@ def _dtype(name: str, listed: list[Any], what: str) -> np.dtype[Any]:
 
 
 def _array(listed: list[Any], dtype: np.dtype[Any], what: str) -> NDArray[Any]:
-    """Return an array of exactly these values."""
+    """Return an array of these values, after a check that the dtype represents them exactly."""
     kind = dtype.kind
     expected = {"b": bool, "i": int, "u": int, "f": float}.get(kind, str)
     for value in listed:
@@ -145,21 +145,19 @@ def _array(listed: list[Any], dtype: np.dtype[Any], what: str) -> NDArray[Any]:
     if kind in "iu" and listed:
         limits = np.iinfo(dtype)
         if not (limits.min <= min(listed) and max(listed) <= limits.max):
-            raise ValueError(f"{what}: holds an integer out of the range of {dtype}")
+            raise ValueError(f"{what}: contains an integer out of the range of {dtype}")
     values = listed
     if kind == "S":
         if not all(ord(max(label, default="a")) < 256 for label in listed):
-            raise ValueError(f"{what}: holds a byte above 255")
+            raise ValueError(f"{what}: contains a byte above 255")
         values = [label.encode("latin-1") for label in listed]
-    with np.errstate(over="ignore"):  # shows below
+    with np.errstate(over="ignore"):  # the comparison below reports it
         try:
             array = np.array(values, dtype)
-        except (
-            ValueError
-        ) as error:  # half of a pair of surrogates, in NumPy's strings of any length
+        except ValueError as error:  # an unpaired surrogate in NumPy's variable-width strings
             raise ValueError(f"{what}: {error}") from None
     if array.tolist() != values:
-        raise ValueError(f"{what}: its values are not of {dtype}")
+        raise ValueError(f"{what}: {dtype} does not represent its values exactly")
     return array
 
 
@@ -169,12 +167,14 @@ def _shown(value: Any) -> str:
 
 
 def parameters_as_json(parameters: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Return what can be stored, and the names of the others."""
+    """Return the parameters that JSON can hold, and the names of the others."""
     stored: dict[str, Any] = {}
     left_out = []
     for name, value in parameters.items():
         try:
-            if isinstance(value, Mapping):  # from labels, which JSON's objects have only of strings
+            if isinstance(
+                value, Mapping
+            ):  # keys may be labels of any type; those of JSON objects are strings
                 pairs = [[as_json(label), as_json(weight)] for label, weight in value.items()]
                 stored[name] = {"mapping": pairs}
             else:

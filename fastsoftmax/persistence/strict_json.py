@@ -1,4 +1,4 @@
-"""JSON as model files have it: no member twice, and numbers that are finite."""
+"""Strict JSON for model files: no duplicate members, and only finite numbers."""
 
 import json
 from typing import Any, NoReturn
@@ -10,12 +10,12 @@ def written(value: Any) -> str:
 
 
 def parsed(text: bytes, what: str) -> Any:
-    """Return what JSON says.
+    """Return the value of a JSON text.
 
     Raises
     ------
     ValueError
-        If it is no JSON, nests too deep, or holds a member twice or a constant that JSON has not.
+        If the text is not JSON, nests too deep, or contains a duplicate member, NaN or an infinity.
     """
     try:
         return json.loads(
@@ -31,10 +31,10 @@ def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members: dict[str, Any] = {}
     for name, value in pairs:
         if name in members:
-            raise ValueError(f"holds {name[:80]!r} twice")
+            raise ValueError(f"contains {name[:80]!r} twice")
         members[name] = value
     return members
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"holds {name}, which is no number")
+    raise ValueError(f"contains {name}, which JSON does not allow")

@@ -32,7 +32,7 @@ def plot_bench(
     curves, samples_per_second, extrapolated
         As in `plot_loss_curves` and `plot_speed`.
     coef, image_shape
-        As in `plot_templates`; None if the data are not images: the templates are left out.
+        As in `plot_templates`; None if the data are not images, which leaves the templates out.
     title : str
         The title of the picture.
     templates_title : str

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .._arrays.labels import as_labels, find_classes, joined, listed, positions_of
+from .._arrays.validation import shown
 from ._figure import new_figure, shortened
 
 if TYPE_CHECKING:
@@ -16,16 +17,16 @@ if TYPE_CHECKING:
 
 _MAX_CLASSES = 1000  # a cell is then still about a pixel
 _MAX_CHARACTERS = 24  # of a label
-_POINTS_AN_INCH = 72.0
-_BAR = 0.2  # inches, the width of the colour bar
-_SMALLEST_FONT, _LARGEST_FONT = 6.0, 10.0  # points
-_SMALLEST_NUMBER = 7.0  # between other numbers, rather than alone at an edge
-_WIDTH_OF_A_CHARACTER = 0.6  # of the font's size
-_BRIGHT = 0.5  # the luminance above which black is easier to read
+_POINTS_PER_INCH = 72.0
+_BAR_WIDTH = 0.2  # inches, of the colour bar
+_MIN_FONT, _MAX_FONT = 6.0, 10.0  # points
+_MIN_CELL_FONT = 7.0  # larger than for labels: numbers stand between other numbers
+_CHARACTER_WIDTH = 0.6  # of the font's size
+_BRIGHT = 0.5  # the luminance above which black text is easier to read
 
 
 class _Size(NamedTuple):
-    """How large the parts are, in points."""
+    """The sizes of the parts, in points."""
 
     cell: float
     ticks: float  # font of the labels at the axes
@@ -49,8 +50,8 @@ def plot_confusion_matrix(
     y_true, y_pred : array_like of labels, shape (n_samples,)
         Integers, strings, booleans or dates; as `predict` returns them.
     labels : array_like of labels, shape (n_classes,), optional
-        The classes in the order in which they are to be drawn, all that occur and possibly others; by
-        default those that occur, sorted. At most 1000.
+        The classes in the order in which they are drawn: all that occur, and possibly others. By default
+        those that occur, sorted. At most 1000.
     normalize : bool, default False
         Whether to draw shares of the samples of a true class, rather than numbers of samples. A class
         without samples has none, and its row stays empty.
@@ -64,7 +65,7 @@ def plot_confusion_matrix(
     ImportError
         If matplotlib is not installed.
     ValueError, TypeError
-        If labels are not as described, there are none, or numbers of labels differ.
+        If labels are not as described, there are none, or the numbers of labels differ.
 
     Examples
     --------
@@ -74,12 +75,12 @@ def plot_confusion_matrix(
     [[1, 0], [1, 1]]
     """
     if not isinstance(normalize, bool | np.bool_):
-        raise TypeError(f"normalize: expected True or False, got {normalize!r}")
+        raise TypeError(f"normalize: expected True or False, got {shown(normalize)}")
     classes, counts = _count(y_true, y_pred, labels)
     names = [shortened(label, _MAX_CHARACTERS) for label in classes]
     size = _size(names)
-    side = size.cell * len(names) / _POINTS_AN_INCH
-    room = 0.6 + size.labels / _POINTS_AN_INCH
+    side = size.cell * len(names) / _POINTS_PER_INCH
+    room = 0.6 + size.labels / _POINTS_PER_INCH
     figure = new_figure(side + room + 1.3, side + room)
     axes = figure.add_subplot()
     if normalize:
@@ -87,10 +88,12 @@ def plot_confusion_matrix(
         values = np.ma.masked_invalid(counts / np.where(samples > 0, samples, np.nan))
     else:
         values = np.ma.asarray(counts)
-    most = 1.0 if normalize else max(1, counts.max())
-    drawn = axes.imshow(values, cmap="Blues", vmin=0, vmax=most)
+    vmax = 1.0 if normalize else max(1, counts.max())
+    drawn = axes.imshow(values, cmap="Blues", vmin=0, vmax=vmax)
     what = "share of the true class" if normalize else "samples"
-    figure.colorbar(drawn, ax=axes, label=what, fraction=_BAR / side, aspect=side / _BAR, pad=0.02)
+    figure.colorbar(
+        drawn, ax=axes, label=what, fraction=_BAR_WIDTH / side, aspect=side / _BAR_WIDTH, pad=0.02
+    )
     axes.set(xlabel="predicted class", ylabel="true class")
     _draw_ticks(axes, names, size)
     _draw_numbers(axes, values, drawn.to_rgba(values), size.cell)
@@ -123,12 +126,12 @@ def _count(
     return listed(classes), counts
 
 
-def _places(found: NDArray[Any], in_order: NDArray[Any], name: str) -> NDArray[np.int64]:
-    places = positions_of(found, in_order, name)
-    strangers = found[places < 0]
-    if len(strangers):
+def _places(found: NDArray[Any], classes: NDArray[Any], name: str) -> NDArray[np.int64]:
+    places = positions_of(found, classes, name)
+    unknown = found[places < 0]
+    if len(unknown):
         raise ValueError(
-            f"labels: expected all that occur, but {listed(strangers)[0]!r} of {name} is not among them"
+            f"labels: expected all that occur in {name}, but {listed(unknown)[0]!r} is not among them"
         )
     return places
 
@@ -141,19 +144,19 @@ def _as_classes(labels: ArrayLike) -> NDArray[Any]:
     seen = set()
     for label in listed(classes):
         if label in seen:
-            raise ValueError(f"labels: expected different ones, got {label!r} twice")
+            raise ValueError(f"labels: expected each label once, got {label!r} twice")
         seen.add(label)
     return classes
 
 
 def _size(names: list[str]) -> _Size:
-    """Return sizes for that many classes: large cells while there are few, then a larger picture."""
+    """Return sizes: large cells for few classes, a larger picture for many."""
     n = len(names)
     side = min(max(min(max(0.5 * n, 2.4), 6.0), 0.12 * n), 12.0)  # inches
-    cell = side * _POINTS_AN_INCH / n
-    font = min(max(0.75 * cell, _SMALLEST_FONT), _LARGEST_FONT)
+    cell = side * _POINTS_PER_INCH / n
+    font = min(max(0.75 * cell, _MIN_FONT), _MAX_FONT)
     step = next(k for k in (1, 2, 5, 10) if k * cell >= 1.2 * font)
-    return _Size(cell, font, step, _WIDTH_OF_A_CHARACTER * font * max(map(len, names)))
+    return _Size(cell, font, step, _CHARACTER_WIDTH * font * max(map(len, names)))
 
 
 def _draw_ticks(axes: Axes, names: list[str], size: _Size) -> None:
@@ -168,8 +171,8 @@ def _draw_numbers(axes: Axes, values: NDArray[Any], colours: NDArray[Any], cell:
     """Write the number into each cell, if it is legible: white if the cell is dark, else black."""
     texts = [[_number(value) for value in row] for row in values]
     longest = max(len(text) for row in texts for text in row)
-    font = min(_LARGEST_FONT, 0.9 * cell / (_WIDTH_OF_A_CHARACTER * max(longest, 2)))
-    if font < _SMALLEST_NUMBER:
+    font = min(_MAX_FONT, 0.9 * cell / (_CHARACTER_WIDTH * max(longest, 2)))
+    if font < _MIN_CELL_FONT:
         return
     luminance = colours[..., :3] @ (0.299, 0.587, 0.114)
     style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": font, "clip_on": True}

@@ -62,8 +62,7 @@ def plot_loss_curve(model: object) -> Figure:
 def plot_loss_curves(curves: Mapping[str, Sequence[float]]) -> Figure:
     """Plot the loss of every epoch, one curve for each name.
 
-    Curves that agree lie on top of each other: each is drawn thinner than the one before, so that
-    all can be seen.
+    Equal curves overlap: each is drawn thinner than the one before, so that all of them are visible.
 
     Parameters
     ----------
@@ -99,7 +98,7 @@ def check_curves(curves: Mapping[str, Sequence[float]]) -> None:
 def draw_loss_curves(
     axes: Axes, curves: Mapping[str, Sequence[float]], colours: Mapping[str, str]
 ) -> None:
-    """Draw one curve over another, and a legend."""
+    """Draw the curves over each other, and a legend."""
     for place, (name, curve) in enumerate(curves.items()):
         later = len(curves) - 1 - place
         width, size = 1.5 + 2.5 * later, 4 + 4 * later
@@ -110,7 +109,7 @@ def draw_loss_curves(
 
 
 def _draw_epochs(axes: Axes, values: Sequence[float], **line: Any) -> None:
-    """Draw a value for every epoch, the first being 1; a single one as a dot."""
+    """Draw one value per epoch, from epoch 1; a single value as a dot."""
     marker = "o" if len(values) == 1 else ""
     axes.plot(range(1, len(values) + 1), values, marker=marker, solid_capstyle="round", **line)
 

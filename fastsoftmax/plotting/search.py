@@ -11,8 +11,8 @@ from ._figure import new_figure
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_BRIGHT = 0.6  # of the colour map, above which black numbers are easier to read
-_INCHES_A_CELL = (0.75, 0.5)
+_BRIGHT = 0.6  # of the range of colours, above which black numbers are easier to read
+_INCHES_PER_CELL = (0.75, 0.5)
 _MAX_NUMBERS = 400  # cells; with more, numbers would be too small
 
 
@@ -37,7 +37,7 @@ def plot_search(result: Any) -> Figure:
     ImportError
         If matplotlib is not installed.
     ValueError
-        If there are no scores, or not one for each combination.
+        If there are no scores, or their number is not that of the combinations.
     """
     rates, regs = np.asarray(result.learning_rates), np.asarray(result.regs)
     scores = np.asarray(result.scores, np.float64)
@@ -48,7 +48,7 @@ def plot_search(result: Any) -> Figure:
         )
     rows, columns = np.argsort(rates)[::-1], np.argsort(regs)
     shown = np.ma.masked_invalid(scores[np.ix_(rows, columns)])
-    width, height = _INCHES_A_CELL[0] * len(regs), _INCHES_A_CELL[1] * len(rates)
+    width, height = _INCHES_PER_CELL[0] * len(regs), _INCHES_PER_CELL[1] * len(rates)
     figure = new_figure(max(4.5, width + 2.2), max(2.6, height + 1.4))
     axes = figure.add_subplot()
     axes.set_facecolor("#dddddd")
@@ -57,13 +57,15 @@ def plot_search(result: Any) -> Figure:
     axes.set_xticks(range(len(regs)), [f"{reg:.3g}" for reg in regs[columns]])
     axes.set_yticks(range(len(rates)), [f"{rate:.3g}" for rate in rates[rows]])
     axes.set(xlabel="strength of the penalty (alpha)", ylabel="learning rate")
-    axes.set_title("framed: the best, of equal ones that of the smallest log loss", fontsize=8)
+    axes.set_title(
+        "framed: the best score, of equal ones that with the smallest log loss", fontsize=8
+    )
     axes.tick_params(axis="x", rotation=90 if len(regs) > 8 else 0)
-    least, most = image.get_clim()
+    low, high = image.get_clim()
     if shown.size <= _MAX_NUMBERS:
         for (i, j), score in np.ndenumerate(shown.filled(np.nan)):
             text = "diverged" if np.isnan(score) else f"{score:.1%}"
-            bright = np.isnan(score) or (score - least) > _BRIGHT * (most - least)
+            bright = np.isnan(score) or (score - low) > _BRIGHT * (high - low)
             axes.text(
                 *(j, i, text),
                 ha="center",

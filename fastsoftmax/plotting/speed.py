@@ -6,13 +6,14 @@ from collections.abc import Collection, Mapping
 from math import isfinite
 from typing import TYPE_CHECKING
 
+from .._arrays.validation import shown
 from ._figure import colours_of, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_INCHES_A_BAR = 0.55
+_INCHES_PER_BAR = 0.55
 
 
 def plot_speed(
@@ -39,7 +40,7 @@ def plot_speed(
         If there is no number, or one is not finite and greater than 0.
     """
     check_speed(samples_per_second)
-    figure = new_figure(6.4, 1.2 + _INCHES_A_BAR * len(samples_per_second))
+    figure = new_figure(6.4, 1.2 + _INCHES_PER_BAR * len(samples_per_second))
     colours = colours_of(samples_per_second)
     draw_speed(figure.add_subplot(), samples_per_second, extrapolated, colours)
     return figure
@@ -53,7 +54,7 @@ def check_speed(samples_per_second: Mapping[str, float]) -> None:
         if not (isfinite(speed) and speed > 0):
             raise ValueError(
                 "samples_per_second: expected finite numbers greater than 0, "
-                f"got {speed!r} for {name!r}"
+                f"got {shown(speed)} for {name!r}"
             )
 
 
@@ -63,23 +64,23 @@ def draw_speed(
     extrapolated: Collection[str],
     colours: Mapping[str, str],
 ) -> None:
-    """Draw the bars, and the number of each beside it."""
+    """Draw the bars, each with its number beside it."""
     from matplotlib.ticker import EngFormatter
 
     with_prefix = EngFormatter(sep="")
     names, speeds = list(samples_per_second), list(samples_per_second.values())
     for place, (name, speed) in enumerate(samples_per_second.items()):
-        guessed = name in extrapolated
+        is_extrapolated = name in extrapolated
         axes.barh(
             place,
             speed,
             height=0.6,
-            color="white" if guessed else colours[name],
+            color="white" if is_extrapolated else colours[name],
             edgecolor=colours[name],
-            hatch="///" if guessed else "",
+            hatch="///" if is_extrapolated else "",
         )
         axes.annotate(
-            with_prefix(float(f"{speed:.3g}")) + (" (extrapolated)" if guessed else ""),
+            with_prefix(float(f"{speed:.3g}")) + (" (extrapolated)" if is_extrapolated else ""),
             (speed, place),
             xytext=(4, 0),
             textcoords="offset points",

@@ -17,19 +17,19 @@ from ._figure import WIDTH, new_figure, shortened
 if TYPE_CHECKING:
     from matplotlib.figure import Figure, FigureBase
 
-_TEMPLATES_A_ROW = 10
+_TEMPLATES_PER_ROW = 10
 _MAX_TEMPLATES = 100
 # Inches: the width of the colour bar, the maximum width of an image, and the gap between images.
-_BAR, _IMAGE, _GAP = 1.0, 2.0, 0.2
+_BAR, _MAX_IMAGE, _GAP = 1.0, 2.0, 0.2
 _LINE = 0.17  # inches, the height of a line of text
-# Inches: a picture with the bar and its name upright, and one with a sentence in its place.
-_LOWEST, _NARROWEST = 1.5, 3.6
-# Titles that do not fit over their images on one line are smaller, and get more lines.
-_CHARACTERS_AN_INCH, _SMALL_CHARACTERS_AN_INCH = 10, 12
+# Inches: room for the colour bar with its upright name, and for the sentence in its place.
+_MIN_HEIGHT, _MIN_WIDTH = 1.5, 3.6
+# Titles that do not fit on one line over their images are smaller, and wrapped.
+_CHARACTERS_PER_INCH, _SMALL_CHARACTERS_PER_INCH = 10, 12
 
 
 class Templates(NamedTuple):
-    """The images, and the space that they need."""
+    """The images with their titles, and the space that they need."""
 
     # (n_classes, height, width), or with one more axis for red, green and blue.
     images: NDArray[np.float64]
@@ -45,9 +45,9 @@ def plot_templates(
 ) -> Figure:
     """Plot the weights of every class as an image, all on one scale.
 
-    The logit of a class is the sum of the pixels with these weights: where its template is positive, ink
-    speaks for the class, and where it is negative, against it. In a template with colours a weight of 0 is
-    half of the brightest red, green or blue: what is brighter speaks for the class.
+    The logit of a class is the sum of the pixels with these weights: where its template is positive, a
+    bright pixel is evidence for the class, and where it is negative, against it. In a template with colours
+    a weight of 0 is half of the brightest red, green or blue; brighter means evidence for the class.
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ def as_templates(
     coef: ArrayLike, image_shape: Sequence[int], labels: Sequence[object] | None = None
 ) -> Templates:
     """Return the images and how they are laid out."""
-    weights = as_weights("coef", coef)
+    weights = as_coef("coef", coef)
     shape = _as_image_shape(image_shape, weights.shape[1])
     if labels is None:
         labels = range(len(weights))
@@ -86,13 +86,13 @@ def as_templates(
 
 
 def _laid_out(images: NDArray[np.float64], labels: Sequence[object]) -> Templates:
-    rows = ceil(len(images) / _TEMPLATES_A_ROW)
+    rows = ceil(len(images) / _TEMPLATES_PER_ROW)
     columns = ceil(len(images) / rows)
     bar = _BAR if images.ndim == 3 else 0.0
-    width = min(_IMAGE, (WIDTH - bar) / columns - _GAP)
-    fit = all(len(str(label)) <= width * _CHARACTERS_AN_INCH for label in labels)
-    of_a_line = int(width * _SMALL_CHARACTERS_AN_INCH)
-    titles = [_on_lines(label, of_a_line) for label in labels]
+    width = min(_MAX_IMAGE, (WIDTH - bar) / columns - _GAP)
+    fit = all(len(str(label)) <= width * _CHARACTERS_PER_INCH for label in labels)
+    characters_per_line = int(width * _SMALL_CHARACTERS_PER_INCH)
+    titles = [_wrapped(label, characters_per_line) for label in labels]
     lines = 1 + max(title.count("\n") for title in titles)
     aspect = min(max(images.shape[1] / images.shape[2], 0.25), 3.0)
     return Templates(
@@ -100,8 +100,8 @@ def _laid_out(images: NDArray[np.float64], labels: Sequence[object]) -> Template
         titles,
         fontsize="medium" if fit else "small",
         columns=columns,
-        width=max(_NARROWEST, columns * (width + _GAP) + bar),
-        height=max(_LOWEST, rows * (width * aspect + _LINE * (lines + 1) + _GAP) + 0.3),
+        width=max(_MIN_WIDTH, columns * (width + _GAP) + bar),
+        height=max(_MIN_HEIGHT, rows * (width * aspect + _LINE * (lines + 1) + _GAP) + 0.3),
     )
 
 
@@ -135,8 +135,8 @@ def figure_of(templates: Templates, what: str = "weight") -> Figure:
     return figure
 
 
-def as_weights(name: str, coef: ArrayLike) -> NDArray[np.float64]:
-    """Return a copy of the weights."""
+def as_coef(name: str, coef: ArrayLike) -> NDArray[np.float64]:
+    """Return a checked copy of the weights in float64."""
     weights = as_array(name, coef).astype(np.float64)
     if weights.ndim != 2 or not 1 <= len(weights) <= _MAX_TEMPLATES:
         raise ValueError(
@@ -163,6 +163,6 @@ def _as_image_shape(image_shape: Sequence[int], n_features: int) -> tuple[int, .
     return shape
 
 
-def _on_lines(label: object, width: int) -> str:
-    """Return a title on at most three lines of `width` characters; any two hold more than `width`."""
+def _wrapped(label: object, width: int) -> str:
+    """Return a title on at most three lines of `width` characters."""
     return "\n".join(wrap(shortened(label, 2 * width), width))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ._model import fitted
-from .templates import as_templates, as_weights, figure_of
+from .templates import as_coef, as_templates, figure_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 def plot_weights(model: object, image_shape: Sequence[int] = (32, 32, 3)) -> Figure:
     """Plot the weights of each class as an image: what the model looks for.
 
-    The weights of a class are divided by the largest of them, so that each image has the full contrast.
-    Otherwise as `plot_templates`.
+    The weights of a class are divided by the largest of them, so that each image has full contrast.
+    For the rest see `plot_templates`.
 
     Parameters
     ----------
     model : fitted classifier
         With `coef_` of shape (n_classes, n_features) and `classes_`; at most 100 classes.
     image_shape : (int, int) or (int, int, 3)
-        Height and width, and 3 for colours. The product is n_features, and the features of a sample are
+        Height and width, and 3 for colours. The product is n_features; the features of a sample are
         ``image.ravel()``.
 
     Returns
@@ -48,7 +48,7 @@ def plot_weights(model: object, image_shape: Sequence[int] = (32, 32, 3)) -> Fig
     ['left', 'right']
     """
     coef, classes = fitted(model, "coef_"), fitted(model, "classes_")
-    weights = as_weights("coef_", coef)
+    weights = as_coef("coef_", coef)
     if len(classes) != len(weights):
         raise ValueError(
             f"model: expected a row of coef_ for each of {len(classes)} classes, got {weights.shape}"

@@ -1,4 +1,4 @@
-"""Where the time of a training goes: the profiler, the cost model, the roofline of the machine."""
+"""Profiling of training runs: the profiler, the cost model, and the roofline of the machine."""
 
 from .profiler import profile
 

@@ -1,20 +1,20 @@
-"""What the phases of an epoch have to do, as a profile counts it.
+"""The cost model: floating-point operations and bytes of the phases of an epoch.
 
 For n samples, d features, c classes and s steps:
 
 ===================  ========================================  ============================
 phase                floating-point operations                 bytes
 ===================  ========================================  ============================
-gather and convert   none                                      X, where rows are copied
+gather and convert   none                                      X, if rows are copied
 scores               ``2 * n * d * c``                         X; weights of > 1 MiB
 softmax and loss     ``5 * n * c`` (an exponential is one)     none: in the caches
 gradient and update  ``2 * n * d * c + 4 * s * d * c``         X; weights of > 1 MiB, twice
 ===================  ========================================  ============================
 
-X counts as often as a phase reads it, but only the first to do so, marked by `memory`, has to wait for
-memory: the others find its rows in the caches. Weights count once for every step and direction where they
-do not fit the nearest caches. Of a sparse X, the values stored take the place of n * d, their bytes have
-the index in them, and the penalty's part of the update is not counted.
+Every phase that reads X counts its bytes, but only the first one, in `memory`, loads them from memory: the
+others find the rows in the caches. Weights count once for every step and direction if they do not fit the
+nearest caches. For a sparse X, the number of stored values replaces n * d, their bytes include the index,
+and the penalty's part of the update is not counted.
 """
 
 from typing import NamedTuple
@@ -26,7 +26,7 @@ _CACHED_WEIGHTS = 1 << 20  # bytes
 
 
 class Work(NamedTuple):
-    """Floating-point operations, bytes read and written, and those that have to come from memory."""
+    """Floating-point operations, bytes read and written, and bytes that are loaded from memory."""
 
     flop: float = 0.0
     bytes: float = 0.0
@@ -39,7 +39,7 @@ class Work(NamedTuple):
 
 
 def work_of(epoch: Epoch) -> dict[str, Work]:
-    """Return what the phases of an epoch have to do."""
+    """Return the work of each phase of an epoch."""
     n, d, c = epoch.n_samples, epoch.n_features, epoch.n_classes
     itemsize = 8 if epoch.dtype == "float64" else 4
     is_sparse = epoch.n_values < n * d
@@ -62,5 +62,5 @@ def work_of(epoch: Epoch) -> dict[str, Work]:
 
 
 def _copies_rows(epoch: Epoch) -> bool:
-    """Return whether the rows of a minibatch are copied even where they need no conversion."""
+    """Return whether the rows of a minibatch are copied even if they need no conversion."""
     return epoch.backend != "compiled" or epoch.step_algorithm == "packed"

@@ -1,4 +1,4 @@
-"""`profile`: where the time of a training goes, phase by phase, and how far that is from the limits."""
+"""`profile`: the time of a training run by phase, compared to the limits of the machine."""
 
 from __future__ import annotations
 
@@ -20,64 +20,63 @@ if TYPE_CHECKING:
 
 WAITING, BETWEEN, OUTSIDE = NAMES[recorder.WAIT], "between phases", "Python outside"
 _WIDTH = 79  # of a note, as wide as the table may be
-# As a step takes them.
+# The order in which a step runs the phases.
 _ORDER = (*NAMES[: recorder.UPDATE], TOGETHER, NAMES[recorder.UPDATE], WAITING)
 
 
 class PhaseTime(NamedTuple):
-    """A line of the table."""
+    """The time of a phase: a line of the table."""
 
     name: str
-    seconds: float  # of wall time: that of all threads over their number
-    share: float  # of the whole
-    flops: float | None  # a second; None where nothing is computed
-    bandwidth: float | None  # bytes a second
+    seconds: float  # of wall time: the sum over all threads divided by their number
+    share: float  # of the total
+    flops: float | None  # per second; None if the phase has no arithmetic
+    bandwidth: float | None  # bytes per second
     of_peak: float | None  # of the nearer of the two limits
     limit: str | None  # "compute" or "memory"
 
 
 class profile:  # noqa: N801 - used as a function is: with fastsoftmax.profile() as p
-    """Context that measures what runs in it: training on any backend, and the loss core.
+    """Context manager that measures training on any backend, and the loss core.
 
-    Afterwards `table` and `plot` show it, `as_record` and `save_trace` keep it. One profile can go on at a
-    time; it covers all threads of the process.
+    Afterwards `table` and `plot` show the result, and `as_record` and `save_trace` export it. Only one
+    profile can be active at a time; it covers all threads of the process.
 
     Parameters
     ----------
     trace : bool, default False
-        Whether to keep every single stretch of work, for `save_trace`: some 25 bytes each, at most
-        65536 of a thread.
-    settings : mapping of str to what JSON has, optional
-        What else the files are to say of the run, such as the seed. The date, the versions, the machine and
-        the shapes are in them anyway.
+        Whether to record every interval of work, for `save_trace`: about 25 bytes each, at most 65536 per
+        thread.
+    settings : mapping of str to JSON values, optional
+        Further facts about the run for the files, such as the seed. The date, the versions, the machine and
+        the shapes are always included.
 
     Attributes
     ----------
     seconds : float
-        The wall time from beginning to end.
+        The wall time from entering to leaving the context.
     n_threads : int
-        The threads among which the time is divided: those that the timers saw, and those that they
-        had to help.
+        The number of threads by which the time is divided: those that the timers saw, and their helpers.
     times : list of PhaseTime
-        The phases; what threads waited for each other; what epochs took between phases; and the time in
-        Python outside of them. Their seconds add up to `seconds`.
+        The phases; the time in which threads waited for each other; the time of epochs between phases; and
+        the time in Python outside of epochs. Their seconds add up to `seconds`.
     epochs : list of Epoch
-        The calls of a backend's epoch; a `fit` that converts `X` by blocks makes several of one.
+        The calls of a backend's epoch; a `fit` that converts `X` in blocks makes several calls per epoch.
     n_dropped : int
-        Stretches of work that the trace had no room for.
+        The number of intervals for which the trace had no room.
 
     Raises
     ------
     RuntimeError
-        On entering, if another profile is going on.
+        On entering, if another profile is active.
 
     Notes
     -----
-    `vectorized` and `numba` are timed around their functions for a minibatch, from the thread that calls
-    them, however many theirs use; `naive` takes one sample after another, so that scores, loss and gradient
-    are one phase. Waiting is measured in the compiled backend's thread pool: time in which a thread had no
-    chunk of work while the pool was lent to an epoch. A thread that the system takes off its CPU within
-    a chunk is not waiting: that shows in the phase.
+    For `vectorized` and `numba`, the timers surround the functions for a minibatch in the calling thread,
+    regardless of the threads within; `naive` processes one sample after another, so that scores, loss and
+    gradient are one phase. Waiting is measured in the compiled backend's thread pool: the time in which a
+    thread had no chunk of work while an epoch held the pool. A thread that the system preempts within a
+    chunk is not waiting; that time is part of the phase.
 
     References
     ----------
@@ -109,7 +108,7 @@ class profile:  # noqa: N801 - used as a function is: with fastsoftmax.profile()
 
     def __enter__(self) -> Self:
         if recorder.recorder is not None:
-            raise RuntimeError("profile: another profile is going on in this process")
+            raise RuntimeError("profile: another profile is active in this process")
         self._recorder = recorder.recorder = recorder.Recorder()
         self._provenance = provenance()
         self._kernels: Any = None
@@ -149,13 +148,13 @@ class profile:  # noqa: N801 - used as a function is: with fastsoftmax.profile()
         self.times = self._phase_times(None)
 
     def table(self, peaks: Peaks | None = None) -> str:
-        """Return the phases as a table of text, an epoch's share of the time in each.
+        """Return the phases as a text table, with the time of each per epoch.
 
         Parameters
         ----------
         peaks : Peaks, optional
-            The machine's limits; by default they are measured, which takes a second, where there is the
-            compiled backend to do it.
+            The machine's limits; by default the compiled backend, if available, measures them, which takes
+            about a second.
 
         Returns
         -------
@@ -192,14 +191,14 @@ class profile:  # noqa: N801 - used as a function is: with fastsoftmax.profile()
         return text
 
     def plot(self, peaks: Peaks | None = None, peers: dict[str, float] | None = None) -> Figure:
-        """Return a roofline picture: the machine's limits, and the phases under them.
+        """Return a roofline plot: the machine's limits, and the phases below them.
 
         Parameters
         ----------
         peaks : Peaks, optional
             As for `table`.
         peers : dict of str to float, optional
-            Seconds that others take for the same epoch, by their names.
+            The seconds of the same epoch in other libraries, by name.
 
         Returns
         -------
@@ -209,7 +208,7 @@ class profile:  # noqa: N801 - used as a function is: with fastsoftmax.profile()
         Raises
         ------
         ImportError
-            If matplotlib is not installed, or there is no compiled backend to measure the limits.
+            If matplotlib is not installed, or the compiled backend, which measures the limits, is missing.
         ValueError
             If no epoch was trained.
         """
@@ -224,7 +223,7 @@ class profile:  # noqa: N801 - used as a function is: with fastsoftmax.profile()
             for time in self._phase_times(peaks)
             if time.flops is not None and work.get(time.name, Work()).bytes
         }
-        # A whole epoch has to read X once and to do both products.
+        # A whole epoch has to read X once and to compute both products.
         first = self.epochs[0]
         flop = sum(4.0 * e.n_values * e.n_classes for e in self.epochs)
         stored = sum(e.n_values * e.bytes_of_value for e in self.epochs)
@@ -240,7 +239,7 @@ class profile:  # noqa: N801 - used as a function is: with fastsoftmax.profile()
         return plot_roofline(peaks.flops(self._dtype()), peaks.read, points, wholes, title)
 
     def as_record(self, peaks: Peaks | None = None) -> dict[str, Any]:
-        """Return all numbers, and where they come from, in the types of JSON."""
+        """Return all numbers with their provenance, in the types of JSON."""
         peaks = peaks or self._peaks()
         return {
             **self._provenance,
@@ -255,7 +254,7 @@ class profile:  # noqa: N801 - used as a function is: with fastsoftmax.profile()
         }
 
     def save_trace(self, path: str | Path) -> None:
-        """Write every stretch of work to a JSON file that https://ui.perfetto.dev opens.
+        """Write every interval of work to a JSON file for https://ui.perfetto.dev.
 
         The format is that of Chrome's trace events: "X" events, times in microseconds.
 
@@ -267,7 +266,7 @@ class profile:  # noqa: N801 - used as a function is: with fastsoftmax.profile()
         Path(path).write_text(self.as_trace(), encoding="utf-8")
 
     def as_trace(self) -> str:
-        """Return what `save_trace` writes.
+        """Return the text that `save_trace` writes.
 
         Raises
         ------
@@ -309,14 +308,14 @@ class profile:  # noqa: N801 - used as a function is: with fastsoftmax.profile()
         return json.dumps({"traceEvents": events, "displayTimeUnit": "ns", "otherData": origin})
 
     def _origin(self) -> str:
-        """Return the machine on a line, and version, date and seed on another."""
+        """Return two lines: the machine, and version, date and seed."""
         described = self._provenance
         cpu, package = described["machine"]["cpu"], described["versions"]["fastsoftmax"]
         seed = f", seed {self.settings['seed']}" if "seed" in self.settings else ""
         return f"{cpu}\nfastsoftmax {package}, {described['date']}{seed}"
 
     def _n_epochs(self) -> int:
-        """Whole passes over the data: calls for blocks of one count together."""
+        """Return the number of passes over the data; calls for blocks of one pass count together."""
         return max(1, sum(epoch.is_last for epoch in self.epochs))
 
     def _dtype(self) -> str:
@@ -326,7 +325,7 @@ class profile:  # noqa: N801 - used as a function is: with fastsoftmax.profile()
         return None if self._kernels is None else measure_peaks(self._peak_threads())
 
     def _peak_threads(self) -> int:
-        """Threads that had the chance: those of NumPy and numba are not seen from here."""
+        """Return the number of threads that may have run; timers do not see those of NumPy and numba."""
         others = [epoch.n_threads for epoch in self.epochs if epoch.backend != "compiled"]
         return max(self.n_threads, *others) if others else self.n_threads
 
@@ -340,7 +339,7 @@ class profile:  # noqa: N801 - used as a function is: with fastsoftmax.profile()
     def _phase_times(self, peaks: Peaks | None) -> list[PhaseTime]:
         work = self._work()
         busy = {name: total / self.n_threads for name, total in self._totals.items() if total}
-        # Outside of epochs there may be calls of the loss core alone.
+        # Calls of the loss core may run outside of epochs.
         inside = min(self.seconds, max(_union(self.epochs), sum(busy.values())))
         seconds = {name: busy[name] for name in _ORDER if name in busy}
         seconds[BETWEEN] = max(0.0, inside - sum(busy.values()))
@@ -364,7 +363,7 @@ class profile:  # noqa: N801 - used as a function is: with fastsoftmax.profile()
 
 
 def _union(epochs: list[Epoch]) -> float:
-    """Seconds that at least one epoch was going on: several Python threads may train at once."""
+    """Return the seconds in which at least one epoch ran; several Python threads may train at a time."""
     total, until = 0, 0
     for epoch in sorted(epochs, key=lambda epoch: epoch.start):
         total += max(0, epoch.end - max(epoch.start, until))
@@ -387,7 +386,7 @@ def _short(number: float) -> str:
 
 
 def _aligned(lines: list[tuple[str, ...]]) -> str:
-    """Columns as wide as what is in them, all but the first one to the right."""
+    """Return a table as wide as its content; all columns but the first are right-aligned."""
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     return "".join(
         "  ".join(

@@ -1,4 +1,4 @@
-"""When, with what and on which machine numbers were measured: the head of every file that has some."""
+"""The provenance of measurements: date, versions and machine."""
 
 import platform
 from datetime import UTC, datetime
@@ -21,7 +21,7 @@ def provenance(load: float | None = None) -> dict[str, Any]:
     Parameters
     ----------
     load : float, optional
-        The load of the machine before the run: how many threads wanted a CPU in the last minute.
+        The load of the machine before the run: the mean number of runnable threads over a minute.
     """
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -42,7 +42,7 @@ def provenance(load: float | None = None) -> dict[str, Any]:
 
 
 def cpu_name() -> str:
-    """Return the CPU's model, or the architecture where the system does not tell."""
+    """Return the model of the CPU, or the architecture if the system does not tell."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:  # not Linux
@@ -55,7 +55,7 @@ def cpu_name() -> str:
 
 
 def _instruction_set() -> str | None:
-    """Return that of the compiled backend, or None where there is none."""
+    """Return the instruction set of the compiled backend, or None without one."""
     if why_unavailable("compiled") is not None:
         return None
     compiled: Any = get_backend("compiled")

@@ -1,4 +1,4 @@
-"""The most that this machine can do: multiply-adds, reading and copying, for each number of threads."""
+"""The peak performance of this machine: multiply-adds, reading and copying, by number of threads."""
 
 from collections.abc import Callable
 from functools import partial
@@ -9,7 +9,7 @@ import numpy as np
 from .._arrays.threads import allowed_cpus
 from ..backends import get_backend
 
-# Large against the last level of the cache, whose size the system does not always tell.
+# Large compared to the last-level cache, whose size the system does not always tell.
 BUFFER_BYTES = 1 << 28
 _FIRST_ROUNDS = 1 << 16
 _MIN_FLOP_OF_A_ROUND = 256
@@ -19,14 +19,14 @@ _measured: dict[int, "Peaks"] = {}  # by the number of threads
 
 
 class Peaks(NamedTuple):
-    """What up to `n_threads` threads reach, as the best of some tries."""
+    """The peak performance of up to `n_threads` threads: the best of several measurements."""
 
     n_threads: int
-    float32: float  # floating-point operations a second in multiply-adds, each of which is two
+    float32: float  # floating-point operations per second; a multiply-add counts as two
     float64: float
-    read: float  # bytes a second from memory
-    copy: float  # bytes read plus bytes written a second
-    # The names of those that fewer threads have reached: all of them together were slower.
+    read: float  # bytes per second from memory
+    copy: float  # bytes read plus bytes written, per second
+    # The names of the peaks that fewer threads reached, as all threads together were slower.
     by_fewer: tuple[str, ...] = ()
 
     def flops(self, dtype: str) -> float:
@@ -34,22 +34,22 @@ class Peaks(NamedTuple):
         return self.float64 if dtype == "float64" else self.float32
 
     def note(self) -> str | None:
-        """Return what is to be said of threads that were slower than fewer of them, or None."""
+        """Return a note if all threads were slower than fewer of them, else None."""
         if not self.by_fewer:
             return None
         return (
-            f"{', '.join(self.by_fewer)}: {self.n_threads} threads together were slower than fewer of "
-            "them, whose peak this is. If the machine was busy, measure again."
+            f"{', '.join(self.by_fewer)}: {self.n_threads} threads together were slower than fewer "
+            "threads, whose peak is shown. If the machine was busy, measure again."
         )
 
 
 def measure_peaks(n_threads: int) -> Peaks:
-    """Measure, in about a second or two, and remember for this process.
+    """Measure the peaks in a second or two, and cache them for this process.
 
-    Multiply-adds run in registers alone, with the instruction set that the compiled backend uses; memory
-    is a buffer of 256 MiB. Threads beyond the CPUs that this process may use would only take turns. The
-    peak of several threads is not below that of fewer: where they are slower they are measured once more,
-    and if they still are, `Peaks.by_fewer` says so.
+    Multiply-adds use only registers, with the instruction set of the compiled backend; memory is a buffer
+    of 256 MiB. `n_threads` is limited to the CPUs that this process may use, as more threads would only
+    take turns. The peak of several threads is never below that of fewer: if they are slower, they are
+    measured again, and if they still are, `Peaks.by_fewer` says so.
 
     Raises
     ------
@@ -66,7 +66,7 @@ def measure_peaks(n_threads: int) -> Peaks:
 
 def _measure(n_threads: int) -> Peaks:
     numbers, by_fewer = {}, []
-    for name, try_once in _ways(n_threads).items():
+    for name, try_once in _measurements(n_threads).items():
         least = max((getattr(p, name) for n, p in _measured.items() if n < n_threads), default=0.0)
         number = max(try_once() for _ in range(REPEATS))
         if number < least:
@@ -77,17 +77,17 @@ def _measure(n_threads: int) -> Peaks:
     return Peaks(n_threads, **numbers, by_fewer=tuple(by_fewer))
 
 
-def _ways(n_threads: int) -> dict[str, Callable[[], float]]:
-    """Return what measures each number once."""
+def _measurements(n_threads: int) -> dict[str, Callable[[], float]]:
+    """Return a function for each peak that measures it once."""
     kernels: Any = get_backend("compiled")
-    ways: dict[str, Callable[[], float]] = {}
+    measurements: dict[str, Callable[[], float]] = {}
     for name in ("float32", "float64"):
         is_double = name == "float64"
-        # So many rounds that neither the clock nor the start of a thread matters.
+        # Enough rounds that neither the resolution of the clock nor the start of a thread matters.
         rate = kernels.measure_multiply_adds(is_double, _FIRST_ROUNDS, 1)
         n_rounds = max(_FIRST_ROUNDS, int(_SECONDS * rate / _MIN_FLOP_OF_A_ROUND))
-        ways[name] = partial(kernels.measure_multiply_adds, is_double, n_rounds, n_threads)
+        measurements[name] = partial(kernels.measure_multiply_adds, is_double, n_rounds, n_threads)
     memory = np.ones(BUFFER_BYTES // 4, np.float32)
     for name in ("read", "copy"):
-        ways[name] = partial(kernels.measure_bandwidth, memory, name == "copy", n_threads)
-    return ways
+        measurements[name] = partial(kernels.measure_bandwidth, memory, name == "copy", n_threads)
+    return measurements

@@ -1,4 +1,4 @@
-"""Watching a long fit: lines, a progress bar, and callbacks that may stop it."""
+"""Progress of a fit: printed lines, a progress bar, and callbacks that may stop it."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import numpy as np
 
 from .._optional import import_optional
 
-# What a callback gets and may return: true to stop the fit.
+# A callback gets the state after an epoch, and returns true to stop the fit.
 Callback = Callable[["EpochEnd"], object]
 
 
 class EpochEnd:
-    """The state of a fit after an epoch, as callbacks get it.
+    """The state of a fit after an epoch, which callbacks get.
 
     Attributes
     ----------
@@ -46,12 +46,12 @@ class EpochEnd:
 
     @property
     def learning_rate(self) -> float:
-        """That of the last step; asks a callable schedule for it."""
+        """The learning rate of the last step; a callable schedule is called for it."""
         return self._rate()
 
     @property
     def model(self) -> Any:
-        """A fitted copy of the classifier, with the weights as they are when it is asked for."""
+        """A fitted copy of the classifier, with the current weights."""
         return self._make_model()
 
     def __repr__(self) -> str:
@@ -67,7 +67,7 @@ def callbacks_of(callbacks: object) -> list[Callback]:
     Raises
     ------
     TypeError
-        If one is neither callable nor has a method `on_epoch_end`.
+        If a callback is neither callable nor has a method `on_epoch_end`.
     """
     if callbacks is None:
         return []
@@ -83,32 +83,32 @@ def callbacks_of(callbacks: object) -> list[Callback]:
 
 
 def should_stop(callbacks: Sequence[Callback], make_state: Callable[[], EpochEnd]) -> bool:
-    """Call all of them, and return whether one has returned true."""
+    """Call all callbacks, and return whether one of them has returned true."""
     if not callbacks:
         return False
     state = make_state()
-    wishes = [callback(state) for callback in callbacks]  # each, whatever another one wants
-    for wish in wishes:
-        if wish is not None and not isinstance(wish, bool | int | np.bool_):
+    answers = [callback(state) for callback in callbacks]  # all are called, even if the first stops
+    for answer in answers:
+        if answer is not None and not isinstance(answer, bool | int | np.bool_):
             raise TypeError(
-                "callbacks: expected that they return True to stop the fit, or False or None, "
-                f"got {wish!r}"
+                "callbacks: expected them to return True to stop the fit, or False or None, "
+                f"got {answer!r}"
             )
-    return any(wishes)
+    return any(answers)
 
 
 def line(epoch: int, loss: float, validation_score: float | None, remark: str = "") -> str:
-    """Return what is printed of an epoch."""
+    """Return the line that `verbose` prints for an epoch."""
     score = "" if validation_score is None else f", validation score {validation_score:.4f}"
-    return f"epoch {epoch}: loss {loss:.6g}{score}{_added(remark)}"
+    return f"epoch {epoch}: loss {loss:.6g}{score}{_after_comma(remark)}"
 
 
-def _added(remark: str) -> str:
+def _after_comma(remark: str) -> str:
     return f", {remark}" if remark else ""
 
 
 class Bar:
-    """A progress bar on the standard error stream, where that is a terminal, or in a notebook."""
+    """A progress bar in a notebook or on the standard error stream; it draws nothing without `progress`."""
 
     def __init__(self, progress: Any, task: Any) -> None:
         self._progress, self._task = progress, task
@@ -120,30 +120,28 @@ class Bar:
         if self._progress is not None:
             self._progress.stop()
 
-    def has_run_epoch(
-        self, epoch: int, loss: float, validation_score: float | None, remark: str
-    ) -> None:
-        """Move it to the end of an epoch, counted from 1."""
+    def update(self, epoch: int, loss: float, validation_score: float | None, remark: str) -> None:
+        """Advance the bar to the end of an epoch, counted from 1."""
         if self._progress is None:
             return
         text = f"loss {loss:.4g}"
         if validation_score is not None:
             text += f", validation {validation_score:.1%}"
-        self._progress.update(self._task, completed=epoch, losses=text + _added(remark))
+        self._progress.update(self._task, completed=epoch, losses=text + _after_comma(remark))
 
 
 _NO_BAR = Bar(None, None)
 
 
 def progress_bar(wanted: bool, n_epochs: int, n_done: int) -> Bar:
-    """Show a bar until the `with` block ends, or nothing where it is not wanted or nobody would see it.
+    """Return a bar that is shown until the `with` block ends, with `n_done` of `n_epochs` epochs completed.
 
-    Of `n_epochs`, `n_done` have run before.
+    Nothing is shown unless it is wanted and the output is a terminal or a notebook.
 
     Raises
     ------
     ImportError
-        If it is wanted and rich cannot be imported.
+        If a bar is wanted and rich cannot be imported.
     """
     if not wanted:
         return _NO_BAR
@@ -165,6 +163,6 @@ def progress_bar(wanted: bool, n_epochs: int, n_done: int) -> Bar:
     task = progress.add_task("", total=n_epochs, completed=n_done, losses="")
     try:
         progress.start()
-    except errors.LiveError:  # another fit, of another thread, has the terminal
+    except errors.LiveError:  # a fit in another thread already draws on the terminal
         return _NO_BAR
     return Bar(progress, task)

@@ -1,8 +1,8 @@
-"""Checkpoints: all that a fit needs to go on, in a file, with the bits that it would have had.
+"""Checkpoints: files with the whole state of a fit, from which it resumes with the same bits.
 
-A checkpoint is of one fit: of these parameters, and of these data. Both are compared before it goes on, the
-parameters as JSON and the data by their SHA-256. What is no plain value, as a callable, is not stored and
-has to be given again.
+A checkpoint belongs to one fit, with its parameters and its data. Both are compared before the fit resumes:
+the parameters as JSON, the data by their SHA-256. Values that JSON cannot hold, such as callables, are not
+stored and have to be given again.
 """
 
 from __future__ import annotations
@@ -21,14 +21,16 @@ from numpy.typing import NDArray
 from .._arrays import validation
 from .._arrays.csr import SparseRows
 from .._arrays.memory_mapping import BYTES_HELD, bytes_of_row, release
+from .._version import __version__
 from ..backends import State
 from ..exceptions import ModelFileError
 from ..persistence import npz
-from ..persistence.atomic import remove_leftovers, write_at_once
+from ..persistence.atomic import remove_leftovers, write_atomically
 from ..persistence.entries import (
     Scalar,
     Tensor,
     as_stored,
+    check_version,
     flag,
     integer,
     number,
@@ -36,6 +38,7 @@ from ..persistence.entries import (
     positive,
     read_scalars,
     read_tensors,
+    with_later_entries,
 )
 from ..persistence.random_states import generator_from, generator_state
 from ..persistence.scalars import labels_as_json, parameters_as_json
@@ -48,13 +51,13 @@ _STATE = ("coef", "intercept", "coef_velocity", "intercept_velocity")
 
 
 def _tensors_of(prefix: str, is_needed: bool) -> tuple[Tensor, ...]:
-    of_weights = ("classes", "features")
+    weights_shape = ("classes", "features")
     return (
-        Tensor(f"{prefix}coef", of_weights, is_needed=is_needed),
+        Tensor(f"{prefix}coef", weights_shape, is_needed=is_needed),
         Tensor(f"{prefix}intercept", ("classes",), only_with=f"{prefix}coef"),
-        Tensor(f"{prefix}coef_velocity", of_weights, only_with=f"{prefix}coef"),
+        Tensor(f"{prefix}coef_velocity", weights_shape, only_with=f"{prefix}coef"),
         Tensor(f"{prefix}intercept_velocity", ("classes",), only_with=f"{prefix}coef"),
-        Tensor(f"{prefix}average_coef", of_weights, is_double=True, only_with=f"{prefix}coef"),
+        Tensor(f"{prefix}average_coef", weights_shape, is_double=True, only_with=f"{prefix}coef"),
         Tensor(
             f"{prefix}average_intercept",
             ("classes",),
@@ -78,7 +81,7 @@ def _counts(name: str, value: Any) -> list[int]:
     return [integer(0)(name, count) for count in value]
 
 
-# All that a run changes, and whether it has ended.
+# The state that a run changes, and whether the run has ended.
 _SCALARS = (
     Scalar("random", generator_state, lambda _, state: generator_from(state)),
     Scalar("is_done", bool, flag),
@@ -100,21 +103,21 @@ _TENSORS = (
 
 @dataclass
 class Checkpoint:
-    """Where a fit is saved, how often, and what it is a fit of."""
+    """The file that a fit is saved in, how often, and the identity of the fit."""
 
     file: Path
     every: int
     identity: dict[str, Any]
     random_at_start: dict[str, Any]
-    saved: dict[str, Any] | None  # what the file held, to go on from
+    saved: dict[str, Any] | None  # the metadata of the file to resume from
     tensors: dict[str, NDArray[Any]]
 
     def is_due(self, n_epochs: int) -> bool:
-        """Whether the fit is to be saved after that many epochs."""
+        """Return whether the fit is saved after `n_epochs` epochs."""
         return n_epochs % self.every == 0
 
     def save(self, run: Any, is_done: bool) -> None:
-        """Write all of the fit at once: the file is the one before or this one, whole."""
+        """Write the state of the fit, atomically: the file is the previous checkpoint or this one."""
         values = {
             "random": run.random,
             "is_done": is_done,
@@ -131,6 +134,7 @@ class Checkpoint:
         metadata = {
             "format": _FORMAT,
             "version": _VERSION,
+            "package": __version__,
             "identity": self.identity,
             "random_at_start": self.random_at_start,
             **{entry.name: entry.write(values[entry.name]) for entry in _SCALARS},
@@ -141,20 +145,20 @@ class Checkpoint:
             if values[entry.name] is not None
         }
         try:
-            write_at_once(self.file, npz.pack(written(metadata), tensors))
+            write_atomically(self.file, npz.pack(written(metadata), tensors))
         except OSError as error:
             what = f"checkpoint: {self.file} cannot be written: {error.strerror or error}"
             raise OSError(error.errno, what) from error
 
     def restore(self, run: Any) -> bool:
-        """Let the fit go on from the file, if that is to be; return whether it had come to its end.
+        """Load the state of the file, if the fit resumes from it, and return whether that fit had ended.
 
         Raises
         ------
         ValueError
-            If the file is of another fit; the message says what differs.
+            If the file belongs to another fit; the message says what differs.
         ModelFileError
-            If it is damaged, or is none.
+            If the file is damaged, or is not a checkpoint of this fit.
         """
         if self.saved is None:
             return False
@@ -162,7 +166,7 @@ class Checkpoint:
         try:
             return self._restored(run, self.saved)
         except (KeyError, TypeError, ValueError) as error:
-            raise ModelFileError(f"{self.file}: is no checkpoint of this fit: {error}") from None
+            raise ModelFileError(f"{self.file}: is not a checkpoint of this fit: {error}") from None
 
     def _restored(self, run: Any, saved: dict[str, Any]) -> bool:
         n_classes, n_features = run.state.coef.shape
@@ -188,19 +192,19 @@ class Checkpoint:
 def checkpoint_of(
     path: str | PathLike[str] | None, every: object, resume: object, random: np.random.Generator
 ) -> tuple[Checkpoint | None, np.random.Generator]:
-    """Check where and how often to save, and read what is there to go on from.
+    """Check the arguments `checkpoint`, `checkpoint_every` and `resume`, and read the file to resume from.
 
     Returns
     -------
     tuple
-        The checkpoint, which does not know yet what it is of, and the generator that the fit began with.
+        The checkpoint, whose identity is still empty, and the generator that the fit began with.
 
     Raises
     ------
     ValueError, TypeError
         If an argument is not as described in `SoftmaxClassifier.fit`.
     ModelFileError
-        If the file is damaged, or no checkpoint.
+        If the file is damaged, or is not a checkpoint.
     """
     if type(every) is not int or every < 1:
         every = validation.as_integer("checkpoint_every", every, 1)
@@ -216,7 +220,7 @@ def checkpoint_of(
     if file.suffix.lower() != ".npz":
         raise ValueError(f"checkpoint: expected a name that ends in .npz, got {path!r}")
     if not file.absolute().parent.is_dir():
-        raise ValueError(f"checkpoint: expected a file in a folder that is there, got {path!r}")
+        raise ValueError(f"checkpoint: expected a file in an existing folder, got {path!r}")
     if file.exists() and not file.is_file():
         raise ValueError(f"checkpoint: expected a regular file, got {path!r}")
     if not os.access(file.absolute().parent, os.W_OK):
@@ -239,17 +243,14 @@ def _read(file: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         saved = parsed(text, "its metadata")
         if not isinstance(saved, dict) or saved.get("format") != _FORMAT:
             raise ValueError(f"is not a {_FORMAT}")
-        if saved.get("version") != _VERSION:
-            raise ValueError(
-                f"has version {str(saved.get('version'))[:80]} of the format, of which this "
-                f"fastsoftmax reads {_VERSION}"
-            )
+        check_version(saved, _VERSION, "or start the fit again without resume")
+        saved = with_later_entries(_SCALARS, saved, saved["version"])
         generator_from(saved.get("random_at_start"))
     except ValueError as error:
         raise ModelFileError(f"{file}: {error}") from None
     for name, array in tensors.items():
         if not np.isfinite(array).all():
-            raise ModelFileError(f"{file}: {name} holds numbers that are not finite")
+            raise ModelFileError(f"{file}: {name} contains numbers that are not finite")
     return saved, {
         name: array.astype(array.dtype.newbyteorder("=")) for name, array in tensors.items()
     }
@@ -263,7 +264,7 @@ def identity_of(
     coef: Any,
     intercept: Any,
 ) -> dict[str, Any]:
-    """Return what a fit is of: the parameters that matter, and digests of its data. Reads X once."""
+    """Return the identity of a fit: its parameters and digests of its data; read X once."""
     plain, left_out = parameters_as_json({n: _plain(value) for n, value in parameters.items()})
     values = targets.values if targets.rows is None else targets.values[targets.rows]
     return {
@@ -283,7 +284,7 @@ def identity_of(
 
 
 def _plain(value: Any) -> Any:
-    """Return a number of Python's for one of NumPy's, and weights of classes in one order."""
+    """Return NumPy scalars as Python numbers, and mappings sorted by their keys."""
     if isinstance(value, Mapping):
         return dict(sorted(value.items(), key=lambda item: repr(item[0])))
     return value.item() if isinstance(value, np.generic) else value
@@ -310,7 +311,7 @@ def _digest(arrays: list[NDArray[Any]]) -> str:
 
 def _check_same(file: Path, saved: Any, expected: dict[str, Any]) -> None:
     if not isinstance(saved, dict) or not isinstance(saved.get("parameters"), dict):
-        raise ModelFileError(f"{file}: does not say what it is a checkpoint of")
+        raise ModelFileError(f"{file}: does not name the fit that it belongs to")
     ours, theirs = expected["parameters"], saved["parameters"]
     differing = [
         f"{name!s:.40} (there {_shown(theirs.get(name))}, here {_shown(ours.get(name))})"
@@ -332,7 +333,7 @@ def _shown(value: Any) -> str:
 
 
 def _values_of(prefix: str, state: State | None, average: Average | None) -> dict[str, Any]:
-    """Return the values of the entries of `_tensors_of` and of the average's counts."""
+    """Return the values for the entries of `_tensors_of` and for the counts of the average."""
     values = {name: None if state is None else getattr(state, name) for name in _STATE}
     values["average_coef"] = None if average is None else average.coef
     values["average_intercept"] = None if average is None else average.intercept
@@ -341,12 +342,12 @@ def _values_of(prefix: str, state: State | None, average: Average | None) -> dic
 
 
 def _weights_from(prefix: str, values: dict[str, Any], like: Any) -> tuple[State, Average | None]:
-    """Return a state and an average with the arrays that those of the run have.
+    """Return a state and an average with the same arrays as those of the run `like`.
 
     Raises
     ------
     ValueError
-        If one is missing, or of another dtype.
+        If an array is missing or has another dtype.
     """
 
     def read(name: str, array: Any) -> Any:

@@ -1,10 +1,10 @@
-"""What the training loop is told: the classifier's parameters, checked, in the loop's terms."""
+"""`TrainingConfig`: the checked parameters of the classifier in the terms of the training loop."""
 
 from __future__ import annotations  # np.random, imported on first use, stands in them
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Self
 
 import numpy as np
@@ -19,19 +19,19 @@ from .epoch import Sampling
 
 @dataclass(frozen=True, slots=True)
 class TrainingConfig:
-    """How to train. Nothing in it depends on the data."""
+    """The configuration of a training run, which does not depend on the data."""
 
     backend: Backend
     n_threads: int
     rule: Rule
     sampling: Sampling
-    schedule: Schedule  # its eta0 is 1 where that is to be found from the data
+    schedule: Schedule  # its eta0 is 1 if the step size comes from the data
     finds_step_size: bool
     fit_intercept: bool
     standardize: bool
     label_smoothing: float
     class_weight: Any  # checked together with the labels
-    averaged_from: int | None  # the sample that averaging begins with, counted from 0
+    averaged_from: int | None  # the first sample whose step is averaged, counted from 0
     max_iter: int
     tol: float | None
     n_iter_no_change: int
@@ -44,12 +44,12 @@ class TrainingConfig:
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Self:
-        """Return the configuration that checked values of the classifier's parameters stand for.
+        """Return the configuration for checked values of the classifier's parameters.
 
         Raises
         ------
         ValueError, TypeError
-            If two of them do not go together.
+            If two values contradict each other.
         """
         v = values
         if v["nesterov"]:
@@ -60,48 +60,45 @@ class TrainingConfig:
         alpha, share = v["alpha"], {"l1": 1.0, "elasticnet": v["l1_ratio"]}.get(v["penalty"], 0.0)
         l2 = 0.0 if v["penalty"] is None else alpha * (1 - share) / 2
         l1 = alpha * share
-        eta0 = v["eta0"]
-        return cls(
-            v["backend"],
-            v["n_jobs"],
-            Rule(l2, l1, v["momentum"], v["nesterov"], v["l1_step"]),
-            Sampling(v["batch_size"], v["shuffle"], v["replacement"]),
-            Schedule(
-                v["learning_rate"],
-                1.0 if eta0 == "auto" else eta0,
-                v["power_t"],
-                v["step_every"],
-                v["step_factor"],
-                v["warmup_epochs"],
-                v["max_iter"],
+        eta0, early_stopping = v["eta0"], v["early_stopping"]
+        derived = {
+            "n_threads": v["n_jobs"],
+            "rule": Rule(
+                l2=l2,
+                l1=l1,
+                momentum=v["momentum"],
+                nesterov=v["nesterov"],
+                subgradient=v["l1_step"],
             ),
-            eta0 == "auto",
-            v["fit_intercept"],
-            v["standardize"],
-            v["label_smoothing"],
-            v["class_weight"],
-            v["average"],
-            v["max_iter"],
-            v["tol"],
-            v["n_iter_no_change"],
-            v["early_stopping"],
-            v["validation_fraction"] if v["early_stopping"] else None,
-            v["warm_start"],
-            v["verbose"],
-            v["progress_bar"],
-            v["callbacks"],
-        )
+            "sampling": Sampling(
+                batch_size=v["batch_size"], shuffle=v["shuffle"], replacement=v["replacement"]
+            ),
+            "schedule": Schedule(
+                learning_rate=v["learning_rate"],
+                eta0=1.0 if eta0 == "auto" else eta0,
+                power_t=v["power_t"],
+                step_every=v["step_every"],
+                step_factor=v["step_factor"],
+                warmup=v["warmup_epochs"],
+                n_epochs=v["max_iter"],
+            ),
+            "finds_step_size": eta0 == "auto",
+            "averaged_from": v["average"],
+            "validation_fraction": v["validation_fraction"] if early_stopping else None,
+        }
+        # All other fields are parameters of the same names.
+        return cls(**{name: v[name] for name in _FIELDS if name not in derived}, **derived)
 
     @property
-    def what_goes_on(self) -> str:
-        """What has not come to its end where `fit` ends at `max_iter`."""
+    def reason_not_converged(self) -> str:
+        """The reason, for a warning, why `fit` had not converged at `max_iter`."""
         if self.schedule.learning_rate == "adaptive":
             return "while the learning rate was still to be lowered"
         what = "validation score" if self.early_stopping else "loss"
         return f"before the {what} went {self.n_iter_no_change} epochs without improving by tol"
 
     def check_rule(self, is_sparse: bool) -> None:
-        """Raise if X is sparse and the rule is one that sparse rows do not take."""
+        """Raise if X is sparse and the update rule does not support sparse rows."""
         if not is_sparse or not self.rule.l1:
             return
         if self.rule.subgradient:
@@ -109,13 +106,16 @@ class TrainingConfig:
         if self.rule.momentum:
             raise ValueError(
                 f"momentum: expected 0 for a sparse X with an L1 penalty, got {self.rule.momentum:g}: "
-                "what thresholds and velocities do to a weight over many steps has no closed form. "
-                "penalty='l2' and penalty=None go with momentum"
+                "over several steps, soft thresholding with momentum has no closed form. Use momentum with "
+                "penalty='l2' or penalty=None"
             )
 
 
+_FIELDS = tuple(each.name for each in fields(TrainingConfig))
+
+
 def check_nesterov(nesterov: Any, momentum: float) -> None:
-    """Raise unless `nesterov` is a flag, and False where there is no momentum for it to change."""
+    """Raise unless `nesterov` is a flag, which is False without momentum."""
     if not isinstance(nesterov, bool | np.bool_):
         raise TypeError(f"nesterov: expected True or False, got {nesterov!r}")
     if nesterov and not momentum:
@@ -123,7 +123,7 @@ def check_nesterov(nesterov: Any, momentum: float) -> None:
 
 
 def uses_subgradient(l1_step: Any) -> bool:
-    """Return what `l1_step` means for a `Rule`."""
+    """Return whether `l1_step` selects the subgradient, after a check."""
     if not isinstance(l1_step, str) or l1_step not in ("proximal", "subgradient"):
         raise ValueError(f"l1_step: expected 'proximal' or 'subgradient', got {l1_step!r}")
     return l1_step == "subgradient"
@@ -139,9 +139,10 @@ def n_threads_of(n_jobs: int | None) -> int:
 
 
 def generator_of(random_state: Any, *, draws: bool = True) -> np.random.Generator:
-    """Return a generator of the model's own, seeded by `random_state`.
+    """Return a new generator for the model, seeded by `random_state`.
 
-    An instance is drawn from, or with `draws=False` a copy of it: what the next call will return.
+    The seed is drawn from a generator that is given or, with `draws=False`, from a copy of it, so that the
+    next call returns the same.
     """
     if random_state is np.random:  # NumPy's global state, as in scikit-learn
         random_state = np.random.mtrand._rand

@@ -1,6 +1,6 @@
 """One epoch of minibatch SGD, over any backend."""
 
-from __future__ import annotations  # np.random, imported on first use, stands in them
+from __future__ import annotations  # they name np.random, which is imported on first use
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,22 +24,23 @@ from .state import with_sums
 
 # Target size of a block of rows that are converted for a backend that cannot read them in place.
 _BLOCK_BYTES = 1 << 22
-# With shuffle="blocks", blocks of about this size come in random order, and the rows of that many
-# consecutive ones are mixed.
-_BYTES_OF_A_BLOCK = 1 << 22
+# With shuffle="blocks", blocks of about this size come in random order, and the rows of _MIXED_BLOCKS
+# consecutive blocks are mixed.
+_SHUFFLED_BLOCK_BYTES = 1 << 22
 _MIXED_BLOCKS = 16
-# Weights are added up in their own dtype over at most that many steps, and then in float64.
-_STEPS_OF_A_SUM = 1024
-# An epoch has diverged if its loss is above that many times the loss of the starting weights.
+# The averaged weights are summed in their own dtype over at most this number of steps, and then in float64.
+_STEPS_PER_SUM = 1024
+# An epoch has diverged if its loss is above this multiple of the loss of the starting weights.
 _MAX_LOSS = 10
-# An epoch over a chunk, whose samples may be of new kinds, has diverged if its loss is above that many
-# times the loss of zero weights, as a mean over at least that many samples: a single one may be far off.
+# An epoch over a chunk of a stream, whose distribution may change, has diverged if its loss is above
+# _MAX_LOSS_OF_CHUNK times the loss of zero weights. The loss of fewer than _MIN_SAMPLES_TO_JUDGE samples
+# counts in proportion, since a single sample may be an outlier.
 _MAX_LOSS_OF_CHUNK = 100
-_FEWEST_TO_JUDGE = 32
+_MIN_SAMPLES_TO_JUDGE = 32
 
 
 class Sampling(NamedTuple):
-    """How the minibatches of an epoch are drawn."""
+    """The settings by which the minibatches of an epoch are drawn."""
 
     batch_size: int
     shuffle: bool | str
@@ -47,7 +48,7 @@ class Sampling(NamedTuple):
 
     @property
     def reads_at_random(self) -> bool:
-        """Whether rows come from anywhere, one by one."""
+        """True if single rows are read in random order."""
         return self.replacement or self.shuffle is True
 
     def order(
@@ -57,22 +58,22 @@ class Sampling(NamedTuple):
         if self.replacement:
             return random.integers(n_samples, size=n_samples)
         if self.shuffle == "blocks":
-            rows_of_block = max(1, _BYTES_OF_A_BLOCK // max(1, row_bytes))
+            rows_of_block = max(1, _SHUFFLED_BLOCK_BYTES // max(1, row_bytes))
             return permutation_by_blocks(n_samples, rows_of_block, _MIXED_BLOCKS, random)
         if self.shuffle:
             return permutation(n_samples, random)
         return np.arange(n_samples)
 
     def n_steps(self, n_samples: int) -> int:
-        """Minibatches in an epoch; the last may be smaller."""
+        """Return the number of minibatches in an epoch; the last one may be smaller."""
         return -(-n_samples // self.batch_size)
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingSet:
-    """What is trained on: the rows of X at `rows`, all where that is None.
+    """The samples to train on: the rows of X at `rows`, or all rows if that is None.
 
-    With `units`, of X as that makes it, and of weights for that.
+    With `units`, training is on the standardised X, and its weights are in those units.
     """
 
     X: NDArray[Any] | SparseRows
@@ -85,7 +86,7 @@ class TrainingSet:
         return len(self.X) if self.rows is None else len(self.rows)
 
 
-def run_epoch(
+def train_epoch(
     backend: Backend,
     samples: TrainingSet,
     state: State,
@@ -98,25 +99,25 @@ def run_epoch(
     average: Average | None = None,
     steps_of_epoch: int | None = None,
 ) -> float:
-    """Run one epoch, changing `state` and `average`, and return the mean objective of its minibatches.
+    """Train for one epoch, changing `state` and `average`, and return the mean objective.
 
-    The objective of a minibatch is taken before its update: its mean loss plus the penalty. An epoch of
-    the schedule has `steps_of_epoch`, where that is more than these samples.
+    The objective of a minibatch is its mean loss plus the penalty, before its update. `steps_of_epoch` is
+    the length of the schedule's epoch if these samples are only a part of it.
 
     Raises
     ------
     ValueError
         If a row of `X` is not finite; the message names the row.
     DivergenceError
-        If the objective is not finite though the data are.
+        If the objective is not finite although the data are.
     """
     order, dtype = order_of(samples, sampling, random), state.coef.dtype
     n_samples = len(order)
     n_steps, size = sampling.n_steps(n_samples), min(sampling.batch_size, n_samples)
     rates = schedule.rates(first_step, n_steps, steps_of_epoch or n_steps)
     first_averaged = n_steps if average is None else average.steps_before(size, n_steps)
-    # Sums end at the same steps, whatever the blocks are: they have a part in the bits.
-    sums_end = {*range(0, n_steps, _STEPS_OF_A_SUM), n_steps} if average is not None else set()
+    # The sums end at fixed steps, so that the bits of the mean do not depend on the blocks.
+    sums_end = {*range(0, n_steps, _STEPS_PER_SUM), n_steps} if average is not None else set()
     summing = state if average is None else with_sums(state)
     objectives = np.empty(n_steps)
     cuts = sums_end if average is None else sums_end | {first_averaged}
@@ -134,7 +135,7 @@ def run_epoch(
         if average is not None and stop in sums_end and stop > first_averaged:
             average.add(summing)
             summing = with_sums(state)
-    # No loss comes after the last update to tell.
+    # No later loss shows whether the last update diverged.
     check_weights((state.coef, state.intercept), n_steps - 1, schedule)
     if average is not None:
         average.n_steps += n_steps - first_averaged
@@ -145,7 +146,7 @@ def run_epoch(
 def order_of(
     samples: TrainingSet, sampling: Sampling, random: np.random.Generator
 ) -> NDArray[np.int64]:
-    """Draw the rows of X of an epoch, in the order in which the minibatches take them."""
+    """Return the rows of X for an epoch, drawn in the order in which the minibatches take them."""
     order = sampling.order(len(samples), bytes_of_row(samples.X), random)
     return order if samples.rows is None else samples.rows[order]
 
@@ -157,16 +158,16 @@ def blocks_of(
     order: NDArray[np.int64],
     cuts: set[int],
 ) -> Iterator[tuple[int, int, Data, NDArray[np.int64]]]:
-    """Yield the first step, the end, the data and the order of blocks of steps.
+    """Yield blocks of steps: the first step, the end, the data, and the rows in order.
 
-    There is one block, unless rows have to be converted, or given back to the file that they are mapped
-    from; a block ends at each of `cuts`.
+    There is more than one block only if rows have to be converted, or are mapped from a file, whose pages
+    are released after each block. A block ends at each of `cuts`.
     """
     X, size, dtype = samples.X, min(sampling.batch_size, len(order)), state.coef.dtype
     n_steps = sampling.n_steps(len(order))
     per_block, stored, mapped = n_steps, data_of(samples, state), is_mapped(X)
-    as_it_lies = isinstance(X, SparseRows) or reads_as(X, dtype)
-    if not as_it_lies:
+    is_read_in_place = isinstance(X, SparseRows) or reads_as(X, dtype)
+    if not is_read_in_place:
         row_bytes = max(1, X.shape[1]) * dtype.itemsize
         per_block = max(1, _BLOCK_BYTES // (row_bytes * size))
     if mapped:
@@ -176,8 +177,8 @@ def blocks_of(
         ends = sorted({*range(0, n_steps, per_block), n_steps} | cuts)
     for start, stop in pairwise(ends):
         rows, data = order[start * size : stop * size], stored
-        if not as_it_lies:
-            # The same rows in the same order, only converted: the trajectory does not change.
+        if not is_read_in_place:
+            # These are the same rows in the same order: the trajectory does not change.
             begun = recorder.begin()
             data, rows = _converted(data, rows, dtype), np.arange(len(rows))
             recorder.add(recorder.NAMES[recorder.CONVERT], begun)
@@ -187,28 +188,28 @@ def blocks_of(
 
 
 def mean_over(objectives: NDArray[np.float64], size: int, n_samples: int) -> NDArray[np.float64]:
-    """Return the mean over the samples of an epoch, from the means over its minibatches (..., n_steps)."""
-    of_last = n_samples - size * (objectives.shape[-1] - 1)
-    total = size * objectives[..., :-1].sum(axis=-1) + of_last * objectives[..., -1]
+    """Return the mean over the samples of an epoch from the means of its minibatches, (..., n_steps)."""
+    n_last = n_samples - size * (objectives.shape[-1] - 1)
+    total = size * objectives[..., :-1].sum(axis=-1) + n_last * objectives[..., -1]
     mean: NDArray[np.float64] = total / n_samples
     return mean
 
 
 def data_of(samples: TrainingSet, state: State) -> Data:
-    """Return the samples as the backends take them."""
+    """Return the samples in the form that backends take."""
     dtype = state.coef.dtype
     folded: tuple[FloatArray | None, FloatArray | None] = (None, None)
     if samples.units is not None:
         folded = samples.units.folded(dtype, state.intercept is not None)
     X = samples.X.astype(dtype) if isinstance(samples.X, SparseRows) else samples.X
     targets = samples.targets
-    if targets.ndim == 2:  # of another chunk than the weights, maybe
+    if targets.ndim == 2:  # the weights may come from a chunk of another dtype
         targets = targets.astype(dtype, copy=False)
     return Data(X, targets, *folded, samples.weights)
 
 
 def _converted(data: Data, rows: NDArray[np.int64], dtype: np.dtype[Any]) -> Data:
-    """Return some rows as arrays of their own, those of X in `dtype`."""
+    """Return copies of some rows, those of X in `dtype`."""
     weights = data.weights
     if weights is not None and weights.rows is not None:
         weights = weights._replace(rows=weights.rows[rows])
@@ -226,7 +227,7 @@ def _note(
     is_last: bool,
     n_threads: int,
 ) -> None:
-    """Tell the profile that is going on of an epoch, or of a block of one."""
+    """Report an epoch, or a block of one, to the active profile."""
     if recorder.recorder is not None:
         n_classes, n_features = state.coef.shape
         n_values, bytes_of_value = float(n_samples * n_features), data.X.dtype.itemsize
@@ -258,27 +259,27 @@ def _note(
 
 
 def check_rows(X: NDArray[Any] | SparseRows, rows: NDArray[np.int64], dtype: np.dtype[Any]) -> None:
-    """Raise if one of these rows is what makes an objective not finite.
+    """Check whether one of these rows explains an objective that is not finite.
 
     Raises
     ------
     ValueError
-        If it is not finite in `dtype`.
+        If a row is not finite in `dtype`.
     """
     if isinstance(X, SparseRows):
-        check_indices("X", X)  # they may have changed since
+        check_indices("X", X)  # the caller may have changed them
     for row in rows:
         if not np.isfinite(as_native(X[row], dtype)).all():
             raise ValueError(why_row_is_invalid(int(row), X[row], dtype))
 
 
 def check_progress(objective: float, starting_loss: float, epoch: int, schedule: Schedule) -> None:
-    """Raise the error for an epoch that is far worse than the weights before the first one were.
+    """Raise if an epoch is far worse than the weights before the first epoch were.
 
     Raises
     ------
     DivergenceError
-        If the objective is above `_MAX_LOSS` times the loss at the start.
+        If the objective is above `_MAX_LOSS` times the loss of the starting weights.
     """
     if objective > _MAX_LOSS * starting_loss:
         raise DivergenceError(
@@ -288,31 +289,31 @@ def check_progress(objective: float, starting_loss: float, epoch: int, schedule:
 
 
 def check_chunk(objective: float, loss_of_zeros: float, n_samples: int, schedule: Schedule) -> None:
-    """Raise the error for a chunk of a stream whose loss no sane model has.
+    """Raise if the loss of a chunk of a stream shows that training has diverged.
 
     Raises
     ------
     DivergenceError
-        If it is above `_MAX_LOSS_OF_CHUNK` times that of zeros.
+        If it is above `_MAX_LOSS_OF_CHUNK` times the loss of zero weights.
     """
-    share = min(n_samples / _FEWEST_TO_JUDGE, 1)
+    share = min(n_samples / _MIN_SAMPLES_TO_JUDGE, 1)
     if share * objective > _MAX_LOSS_OF_CHUNK * loss_of_zeros:
         raise DivergenceError(
-            f"the loss of these samples is {objective:.3g}, that of weights of zeros {loss_of_zeros:.3g}: "
-            "they are on another scale than those before, or the weights have gone astray in an earlier "
-            f"call, and have to start again: {remedy(schedule)}"
+            f"the loss of these samples is {objective:.3g}, that of zero weights {loss_of_zeros:.3g}: the "
+            "samples are on another scale than those before, or the weights diverged in an earlier call "
+            f"and training has to start again: {remedy(schedule)}"
         )
 
 
 def check_weights(
     weights: tuple[FloatArray, FloatArray | None], step: int, schedule: Schedule
 ) -> None:
-    """Raise the error for weights of which one is not finite after this step of the epoch.
+    """Raise if a weight is not finite after this step of the epoch.
 
     Raises
     ------
     DivergenceError
-        If there is one.
+        If a weight is infinite or NaN.
     """
     for parameter in weights:
         if parameter is not None and not np.isfinite(parameter).all():
@@ -324,7 +325,7 @@ def _divergence(what: str, step: int, schedule: Schedule) -> DivergenceError:
 
 
 def remedy(schedule: Schedule) -> str:
-    """Return what to do about steps that are too long."""
+    """Return the advice for steps that are too long."""
     rate = f"eta0 (it is {schedule.eta0:g})"
     if callable(schedule.learning_rate):
         rate = "the learning rates"

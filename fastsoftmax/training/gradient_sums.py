@@ -1,7 +1,7 @@
-"""The gradient of the loss as sums over samples, which add up, and the step that takes them.
+"""The gradient of the loss as sums over samples, which can be added, and the step that uses the total.
 
-What a training on several machines is made of: each sums over its own samples, the sums are added up, and
-every one takes the same step.
+They are the building blocks of data-parallel training: each machine sums over its own samples, the sums are
+added, and all machines take the same step.
 """
 
 from collections.abc import Iterator
@@ -34,28 +34,28 @@ from .state import weights_as
 
 RowNumbers: TypeAlias = NDArray[np.int64] | slice
 
-# Rows that are converted and looked at at once have about that many bytes.
+# Target size of the block of rows that is converted and validated together.
 _BLOCK_BYTES = 1 << 22
-# And there are that many at least, however long they are: each block adds up as many numbers as weights.
-_FEWEST_ROWS = 32
+# Minimum number of rows of a block, however long they are: a block costs a sum over all weights.
+_MIN_ROWS = 32
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GradientSum:
-    """Sums over samples; those of other samples are added with ``+``.
+    """Sums over samples; ``+`` adds those of other samples.
 
     Adding anything else, or sums of models of another shape, raises TypeError or ValueError.
 
     Attributes
     ----------
     loss : float
-        The sum of the samples' losses, each times its weight, in nats.
+        The weighted sum of the losses of the samples, in nats.
     weight : float
-        The sum of their weights; their number where they have none.
+        The sum of their weights; without weights, their number.
     coef : ndarray, shape (n_classes, n_features)
         The gradient of `loss` with respect to the weights.
     intercept : ndarray, shape (n_classes,), or None
-        That with respect to the intercept.
+        The gradient of `loss` with respect to the intercept.
     """
 
     loss: float
@@ -63,7 +63,7 @@ class GradientSum:
     coef: FloatArray
     intercept: FloatArray | None
 
-    __array_ufunc__ = None  # an array plus it is a TypeError, not an array of sums
+    __array_ufunc__ = None  # array + GradientSum is a TypeError, not an array of sums
 
     def __add__(self, other: object) -> "GradientSum":
         if not isinstance(other, GradientSum):
@@ -73,9 +73,7 @@ class GradientSum:
                 f"coef: expected sums of models of one shape, got {self.coef.shape} and {other.coef.shape}"
             )
         if (self.intercept is None) != (other.intercept is None):
-            raise ValueError(
-                "intercept: expected it in both of the sums that are added, or in none"
-            )
+            raise ValueError("intercept: expected one in both of the sums, or in neither")
         intercept = None
         if self.intercept is not None and other.intercept is not None:
             intercept = self.intercept + other.intercept
@@ -88,17 +86,17 @@ class GradientSum:
 
     @property
     def nbytes(self) -> int:
-        """The bytes of its arrays."""
+        """The size of the arrays in bytes."""
         return self.coef.nbytes + (0 if self.intercept is None else self.intercept.nbytes)
 
     @property
     def mean_loss(self) -> float:
-        """The mean of the losses; NaN of no samples."""
+        """The weighted mean of the losses; NaN without samples."""
         return self.loss / self.weight if self.weight > 0 else float("nan")
 
 
 class Step(NamedTuple):
-    """What `apply_gradient` returns: the weights after a step, and the velocities for the next one."""
+    """The result of `apply_gradient`: the weights after a step, and the velocities for the next one."""
 
     coef: FloatArray
     intercept: FloatArray | None
@@ -129,21 +127,21 @@ def loss_gradient_sum(
     Parameters
     ----------
     X : array_like of real numbers or CSR matrix, shape (n_samples, n_features)
-        Computed in float32 where it is float32, float16 or uint8, else in float64; rows are converted a
-        few at a time. There may be no rows.
+        Computed in float32 if it is float32, float16 or uint8, else in float64; rows are converted in
+        small blocks. There may be no rows.
     targets : array_like
         Integer labels from 0 on (n_samples,) or probabilities (n_samples, n_classes).
     coef : array_like of real numbers, shape (n_classes, n_features)
     intercept : array_like of real numbers, shape (n_classes,), optional
     sample_weight, class_weight, label_smoothing
-        As in `cross_entropy`. A row of `X` whose sample weight is 0 is not looked at.
+        As in `cross_entropy`. A row of `X` whose sample weight is 0 is not read.
     backend, n_threads
         As in `softmax`.
 
     Returns
     -------
     GradientSum
-        Its arrays are of the dtype computed in.
+        Its arrays have the dtype of the computation.
 
     Raises
     ------
@@ -191,15 +189,15 @@ def loss_gradient_sum(
 
 
 def _times_power_of_2(total: GradientSum, power: int) -> GradientSum:
-    """Undo that the weights of the samples have been divided by ``2**power``."""
+    """Return the sums for weights of the samples that are not divided by ``2**power``."""
     if power == 0:
         return total
     dtype = total.coef.dtype
-    # Beyond, gradients that are small beside the weights would be lost, and large ones infinite.
+    # Beyond this range small gradients would underflow and large ones overflow.
     most = 3 * int(np.finfo(dtype).maxexp) // 4
     if abs(power) > most:
         raise ValueError(
-            f"sample_weight: expected weights, times those of classes, whose sums {dtype} holds: the "
+            f"sample_weight: expected weights, times class weights, whose sums fit into {dtype}: the "
             f"largest from {2.0**-most:.2g} to {2.0**most:.2g}, got 2**{power}; divide them by their mean"
         )
     intercept = None if total.intercept is None else np.ldexp(total.intercept, power)
@@ -225,7 +223,7 @@ def apply_gradient(
     nesterov: bool = False,
     velocity: tuple[FloatArray, FloatArray | None] | None = None,
 ) -> Step:
-    """Take a step of gradient descent along the mean over samples, which `gradient` has the sums of.
+    """Take a step of gradient descent along the mean gradient, whose sums over samples are in `gradient`.
 
     With g the mean, r the learning rate, m the momentum and v the velocity::
 
@@ -234,34 +232,34 @@ def apply_gradient(
         w <- w + v                  (nesterov: w + m * v - r * g)
         w <- sign(w) * max(|w| - r * l1, 0)          (not with "subgradient")
 
-    The intercept takes part without `l2` and `l1`. No argument is changed.
+    The intercept is updated without `l2` and `l1`. No argument is changed.
 
     Parameters
     ----------
     coef : array_like of real numbers, shape (n_classes, n_features)
     intercept : array_like of real numbers, shape (n_classes,), or None
     gradient : GradientSum
-        Of all samples of the step.
+        The sums over all samples of the step.
     learning_rate, l2, l1 : float
-        0 or more. `alpha` of `SoftmaxClassifier` is ``2 * l2`` for its penalty "l2", `l1` for "l1".
+        0 or more. The `alpha` of `SoftmaxClassifier` is ``2 * l2`` for its penalty "l2", and `l1` for "l1".
     l1_step : {"proximal", "subgradient"}, default "proximal"
     momentum : float, default 0.0
         From 0 to less than 1.
     nesterov : bool, default False
-        With momentum only.
+        Whether to use Nesterov's momentum; needs `momentum`.
     velocity : tuple of two arrays, optional
-        That of the step before; with momentum, the first step has none.
+        The velocity that the previous step returned; None for the first step, which begins with 0.
 
     Returns
     -------
     Step
-        The named tuple ``(coef, intercept, velocity)``, in the dtype of the gradient; the velocity is None
-        without momentum.
+        The named tuple ``(coef, intercept, velocity)``, in the dtype of the gradient; without momentum the
+        velocity is None.
 
     Raises
     ------
     ValueError, TypeError
-        If an argument is not as described, or `gradient` is of no samples.
+        If an argument is not as described, or `gradient` has no samples.
 
     Examples
     --------
@@ -275,7 +273,7 @@ def apply_gradient(
     if not isinstance(gradient, GradientSum):
         raise TypeError(f"gradient: expected a GradientSum, got {gradient!r}")
     if not gradient.weight > 0:
-        raise ValueError("gradient: expected sums over at least one sample, got those of none")
+        raise ValueError("gradient: expected sums over at least one sample, got none")
     numbers = {"learning_rate": learning_rate, "l2": l2, "l1": l1, "momentum": momentum}
     checked = {name: validation.as_non_negative(name, value) for name, value in numbers.items()}
     if checked["momentum"] >= 1:
@@ -286,14 +284,16 @@ def apply_gradient(
     state = State(_weights_like("coef", coef, gradient.coef), None, None, None)
     if (intercept is None) != (gradient.intercept is None):
         has = "has none" if gradient.intercept is None else "has one"
-        raise ValueError(f"intercept: expected it where the gradient has one; the gradient {has}")
+        raise ValueError(
+            f"intercept: expected one if and only if the gradient has one; the gradient {has}"
+        )
     if gradient.intercept is not None:
         offsets = _weights_like("intercept", intercept, gradient.intercept)
         state = state._replace(intercept=offsets)
     if rule.momentum:
         of_coef, of_intercept = _velocity(velocity, gradient)
         state = state._replace(coef_velocity=of_coef, intercept_velocity=of_intercept)
-    with np.errstate(over="ignore", invalid="ignore"):  # shows in the weights
+    with np.errstate(over="ignore", invalid="ignore"):  # the weights become infinite or NaN
         after = stepped_by(state, gradient, rule, checked["learning_rate"])
     kept = None if after.coef_velocity is None else (after.coef_velocity, after.intercept_velocity)
     return Step(after.coef, after.intercept, kept)
@@ -304,8 +304,8 @@ def sum_over_rows(
 ) -> tuple[GradientSum, int]:
     """Return the sums over the rows at `rows`, all where that is None, and the first row without a loss, or -1.
 
-    Rows are taken a few at a time; blocks are added up in float64, so that their number has no part in the
-    error. `weight` is the number of rows.
+    Rows are taken in blocks, whose sums are added in float64, so that the error does not grow with their
+    number. `weight` is the number of rows.
     """
     dtype, total = state.coef.dtype, len(data.X) if rows is None else len(rows)
     n_rows = rows_per_block(data.X, state.coef)
@@ -355,10 +355,10 @@ def rows_per_block(X: NDArray[Any] | SparseRows, coef: FloatArray) -> int:
     n_classes, n_features = coef.shape
     if not isinstance(X, SparseRows):
         n_bytes: int = n_features * coef.itemsize
-        return max(_FEWEST_ROWS, _BLOCK_BYTES // n_bytes)
-    # Short as they are, they have all their logits, and a block costs as much as a value of each column.
-    n_numbers = max(n_features, _BLOCK_BYTES // coef.itemsize)
-    return max(_FEWEST_ROWS, int(n_numbers / max(n_classes, len(X.values) / max(1, len(X)))))
+        return max(_MIN_ROWS, _BLOCK_BYTES // n_bytes)
+    # Even a short row has all its logits, and a block costs as much as one value per column.
+    n_values = max(n_features, _BLOCK_BYTES // coef.itemsize)
+    return max(_MIN_ROWS, int(n_values / max(n_classes, len(X.values) / max(1, len(X)))))
 
 
 def stepped_by(state: State, gradient: GradientSum, rule: Rule, rate: float) -> State:
@@ -369,7 +369,7 @@ def stepped_by(state: State, gradient: GradientSum, rule: Rule, rate: float) -> 
 
 
 def objective_of_step(state: State, gradient: GradientSum, rule: Rule) -> float:
-    """Return the mean loss plus the penalty, before the step."""
+    """Return the objective before the step: the mean loss plus the penalty."""
     return gradient.mean_loss + penalties.value(state.coef, rule.l2, rule.l1)
 
 
@@ -400,7 +400,7 @@ def _sums_of_sparse(
     dintercept: FloatArray | None,
     n_threads: int,
 ) -> int:
-    """At the cost of the values stored."""
+    """Compute the sums of some sparse rows at the cost of their stored values."""
     x = read_sparse_rows(data, rows, state.coef.dtype)
     logits = x.product(state.coef.T)
     if state.intercept is not None:
@@ -412,7 +412,9 @@ def _sums_of_sparse(
     if invalid < 0:
         x.transposed_product(logits, dcoef)
         if dintercept is not None:
-            dintercept[:] = logits.sum(axis=0, dtype=np.float64)  # one after another, of many rows
+            dintercept[:] = logits.sum(
+                axis=0, dtype=np.float64
+            )  # NumPy adds the rows one after another
     return invalid
 
 
@@ -428,7 +430,7 @@ def read_sparse_rows(data: Data, rows: RowNumbers, dtype: np.dtype[Any]) -> Spar
 def _velocity(
     velocity: tuple[FloatArray, FloatArray | None] | None, gradient: GradientSum
 ) -> tuple[FloatArray, FloatArray | None]:
-    """Return the velocity, checked; that of the first step is 0."""
+    """Return the velocity, checked; it is 0 in the first step."""
     like = gradient.coef, gradient.intercept
     if velocity is None:
         return np.zeros_like(like[0]), None if like[1] is None else np.zeros_like(like[1])
@@ -438,7 +440,9 @@ def _velocity(
     if len(velocity) != 2:
         raise ValueError(f"{accepted}, got {len(velocity)}")
     if (velocity[1] is None) != (like[1] is None):
-        raise ValueError("velocity: expected that of an intercept where the gradient has one")
+        raise ValueError(
+            "velocity: expected one for the intercept if and only if the gradient has one"
+        )
     of_coef = _weights_like("velocity", velocity[0], like[0])
     return of_coef, None if like[1] is None else _weights_like("velocity", velocity[1], like[1])
 

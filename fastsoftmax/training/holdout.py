@@ -1,6 +1,6 @@
-"""Samples that a fit holds out to score with, drawn from every class alike."""
+"""Validation samples that a fit holds out, stratified by class."""
 
-from __future__ import annotations  # np.random, imported on first use, stands in them
+from __future__ import annotations  # they name np.random, which is imported on first use
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from .targets import Targets
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Samples that are not trained on, to score with."""
+    """Samples that are held out from training, for validation scores."""
 
     backend: Backend
     n_threads: int
@@ -36,7 +36,7 @@ class HeldOut:
         fraction: float,
         random: np.random.Generator,
     ) -> tuple[NDArray[np.int64], Self]:
-        """Return the rows that are left to train on, and those that are held out; see `hold_out`."""
+        """Return the rows to train on, and the samples that are held out; see `hold_out`."""
         rows, scored = hold_out(targets, fraction, len(X), random)
         return rows, cls(backend, n_threads, X, targets, scored)
 
@@ -47,25 +47,25 @@ class HeldOut:
         return float(self.scores(coef, intercept, 1)[0])
 
     def scores(self, coef: FloatArray, intercept: FloatArray, n_models: int) -> NDArray[np.float64]:
-        """Return the accuracy of each of several models, whose classes lie one after another."""
+        """Return the accuracy of each of several models, whose classes follow one another."""
         return self._mean(accuracy, coef, intercept, n_models)
 
     def log_losses(
         self, coef: FloatArray, intercept: FloatArray, n_models: int
     ) -> NDArray[np.float64]:
-        """Return the mean cross-entropy in nats of each of them."""
+        """Return the mean cross-entropy in nats of each of several models, stored as in `scores`."""
         return self._mean(log_loss, coef, intercept, n_models)
 
     def _mean(
         self,
-        of: Callable[..., NDArray[np.float64]],
+        score: Callable[..., NDArray[np.float64]],
         coef: FloatArray,
         intercept: FloatArray,
         n_models: int,
     ) -> NDArray[np.float64]:
-        """Return what a function of `scores` says of each model."""
+        """Return the mean of a score, `accuracy` or `log_loss`, for each model."""
         targets = self.targets
-        return of(
+        return score(
             *(self.backend, self.X, targets.given, targets.of_samples, self.rows),
             *(coef, intercept, self.n_threads, n_models),
         )
@@ -74,14 +74,14 @@ class HeldOut:
 def hold_out(
     targets: Targets, fraction: float, n_samples: int, random: np.random.Generator
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Draw the rows to train on and those to score with; of labels, a like share of every class.
+    """Draw the rows to train on and the rows to score with, stratified by class if there are labels.
 
     A class keeps at least one row to train on.
 
     Raises
     ------
     ValueError
-        If one of both would be empty.
+        If either set would be empty.
     """
     rows = np.arange(n_samples) if targets.rows is None else targets.rows
     n_held_out = round(fraction * len(rows))
@@ -97,7 +97,7 @@ def hold_out(
         counts = np.bincount(labels)
         share = _shares(counts, n_held_out, random)
         by_class = np.argsort(labels, kind="stable")
-        within = np.empty(len(rows), np.int64)  # which of its class a row is
+        within = np.empty(len(rows), np.int64)  # the rank of a row within its class
         within[by_class] = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
         held_out = mixed[within < share[labels]]
     if not len(held_out):
@@ -112,10 +112,10 @@ def hold_out(
 def _shares(
     counts: NDArray[np.int64], n_held_out: int, random: np.random.Generator
 ) -> NDArray[np.int64]:
-    """Return how many of each class are held out: in proportion, rounded at random, and never all."""
+    """Return the number of held-out rows of each class: proportional, ties broken at random, never all."""
     quotas = counts * (n_held_out / counts.sum())
     shares = quotas.astype(np.int64)
-    # The largest remainders are rounded up; ties, as of classes of the same size, by lot.
+    # The largest remainders are rounded up; ties, such as classes of equal size, are broken at random.
     remainders = np.where(counts > 0, quotas - shares, -1.0)
     order = np.lexsort((random.random(len(counts)), -remainders))
     shares[order[: n_held_out - shares.sum()]] += 1

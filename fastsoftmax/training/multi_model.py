@@ -1,6 +1,6 @@
-"""Epochs of several models at once, over one reading of the data."""
+"""Epochs of several models, trained together in one pass over the data."""
 
-from __future__ import annotations  # np.random, imported on first use, stands in them
+from __future__ import annotations  # they name np.random, which is imported on first use
 
 from typing import Any, NamedTuple
 
@@ -13,37 +13,38 @@ from ..schedules import Schedule
 from .epoch import blocks_of, check_rows, mean_over, order_of
 from .problem import Problem
 
-# The weights of that many bytes are trained at once: with more they are read again in every step.
+# Models are trained together while their weights fit this size: more would be read from memory in every
+# step.
 _BYTES_OF_WEIGHTS = 1 << 28
 
 
 class Penalties(NamedTuple):
-    """Of every model, (n_models,)."""
+    """The penalties of the models, each of shape (n_models,)."""
 
     l2s: NDArray[np.float64]
     l1s: NDArray[np.float64]
 
 
-def models_at_once(problem: Problem, state: State) -> int:
-    """Return how many models go together; 1 where the backend or the data have no way for more."""
+def models_per_pass(problem: Problem, state: State) -> int:
+    """Return how many models train together; 1 if the backend or the data do not support more."""
     fast_paths = fast_paths_of(problem.config.backend.name)
     if fast_paths is None or not hasattr(fast_paths, "sgd_epoch_of_models"):
         return 1
     if isinstance(problem.samples.X, SparseRows) or problem.config.rule.subgradient:
         return 1
-    of_a_model = state.coef.nbytes * (1 if state.coef_velocity is None else 2)
-    return max(1, _BYTES_OF_WEIGHTS // max(1, of_a_model))
+    model_bytes = state.coef.nbytes * (1 if state.coef_velocity is None else 2)
+    return max(1, _BYTES_OF_WEIGHTS // max(1, model_bytes))
 
 
-def state_of_models(state: State, n_models: int) -> State:
-    """Return the state of that many models that all begin as `state`, their classes one after another."""
+def repeat_state(state: State, n_models: int) -> State:
+    """Return the state of `n_models` equal models, their classes one model after another."""
     return State(
         *(None if array is None else np.concatenate([array] * n_models) for array in state)  # type: ignore[arg-type]
     )
 
 
-def state_of_model(states: State, model: int, n_models: int) -> State:
-    """Return the state of one of them, in arrays of its own."""
+def extract_state(states: State, model: int, n_models: int) -> State:
+    """Return a copy of the state of one of several models."""
     parts: list[Any] = [
         None if array is None else array.reshape(n_models, -1, *array.shape[1:])[model].copy()
         for array in states
@@ -51,8 +52,8 @@ def state_of_model(states: State, model: int, n_models: int) -> State:
     return State(*parts)
 
 
-def kept_models(states: State, models: list[int], n_models: int) -> State:
-    """Return the state of some of them, in that order."""
+def select_states(states: State, models: list[int], n_models: int) -> State:
+    """Return the state of some of the models, in the order of `models`."""
     return State(
         *(  # type: ignore[arg-type]
             None
@@ -63,7 +64,7 @@ def kept_models(states: State, models: list[int], n_models: int) -> State:
     )
 
 
-def epoch_of_models(
+def train_epoch_of_models(
     problem: Problem,
     states: State,
     penalties: Penalties,
@@ -71,9 +72,9 @@ def epoch_of_models(
     first_step: int,
     random: np.random.Generator,
 ) -> NDArray[np.float64]:
-    """Run one epoch of all models, changing `states`, and return their mean objectives, (n_models,).
+    """Train all models for one epoch, changing `states`, and return their mean objectives, (n_models,).
 
-    One that is not finite is of a model that has diverged; the others go on.
+    The objective of a model that has diverged is not finite; it does not affect the others.
 
     Raises
     ------
@@ -89,14 +90,16 @@ def epoch_of_models(
     rates = np.stack([schedule.rates(first_step, n_steps, n_steps) for schedule in schedules])
     objectives = np.empty((len(schedules), n_steps))
     for start, stop, data, rows in blocks_of(samples, states, sampling, order, set()):
-        of_block = np.ascontiguousarray(rates[:, start:stop])
+        block_rates = np.ascontiguousarray(rates[:, start:stop])
         done = backend.sgd_epoch_of_models(
-            data, states, config.rule, *penalties, rows, size, of_block, config.n_threads
+            data, states, config.rule, *penalties, rows, size, block_rates, config.n_threads
         )
         objectives[:, start:stop] = done
-        lost = ~np.isfinite(done).any(axis=0)
-        if lost.any():  # of all models at once: a row's fault, or that of all rates
-            step = start + int(np.argmax(lost))
+        diverged = ~np.isfinite(done).any(axis=0)
+        if (
+            diverged.any()
+        ):  # all models in one step: because of a row, or because all rates are too large
+            step = start + int(np.argmax(diverged))
             check_rows(samples.X, order[step * size : (step + 1) * size], dtype)
             break
     else:

@@ -1,4 +1,4 @@
-"""Room for classes that were not there when training began."""
+"""Add classes to a training that has begun."""
 
 from dataclasses import replace
 from typing import Any
@@ -10,27 +10,27 @@ from ..backends import State
 from .averaging import Average
 
 
-def grown_state(state: State, places: NDArray[np.int64], n_classes: int) -> State:
-    """Return the state of more classes: the old ones at `places`, and zeros for the others."""
+def expand_state(state: State, places: NDArray[np.int64], n_classes: int) -> State:
+    """Return the state for `n_classes` classes: the old ones at `places`, zeros for new ones."""
     return State(
-        *(None if array is None else grown(array, places, n_classes) for array in state)  # type: ignore[arg-type]
+        *(None if array is None else expand_rows(array, places, n_classes) for array in state)  # type: ignore[arg-type]
     )
 
 
-def grown_average(average: Average, places: NDArray[np.int64], n_classes: int) -> Average:
-    """Return the average of more classes: new ones have been 0 in all steps."""
+def expand_average(average: Average, places: NDArray[np.int64], n_classes: int) -> Average:
+    """Return the average for `n_classes` classes: the weights of new ones were 0 in all steps."""
     intercept = average.intercept
     return replace(
         average,
-        coef=grown(average.coef, places, n_classes),
-        intercept=None if intercept is None else grown(intercept, places, n_classes),
+        coef=expand_rows(average.coef, places, n_classes),
+        intercept=None if intercept is None else expand_rows(intercept, places, n_classes),
     )
 
 
-def grown(array: NDArray[Any], places: NDArray[np.int64], n_classes: int) -> NDArray[Any]:
-    """Return one of the arrays with a row a class; the same where no class is new."""
+def expand_rows(array: NDArray[Any], places: NDArray[np.int64], n_classes: int) -> NDArray[Any]:
+    """Return an array with a row for each class; the array itself if no class is new."""
     if len(places) == n_classes:
         return array
-    more = np.zeros((n_classes, *array.shape[1:]), array.dtype)
-    more[places] = array
-    return more
+    expanded = np.zeros((n_classes, *array.shape[1:]), array.dtype)
+    expanded[places] = array
+    return expanded

@@ -1,4 +1,4 @@
-"""Logits and accuracy of a linear model, by blocks of rows: little of X is converted at once."""
+"""Logits and scores of a linear model, in blocks of rows, so that little of X is converted at a time."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -18,10 +18,10 @@ from .._arrays.validation import (
 )
 from ..backends import Backend
 
-# Rows that a backend does not read where they lie are converted by blocks of about that many bytes, and of
-# others that many are scored between two looks for a signal.
+# Size of a block of rows that the backend cannot read in place, and of other blocks: between two of these,
+# Python handles signals.
 _BLOCK_BYTES = 1 << 22
-_BYTES_AS_THEY_LIE = 1 << 27
+_BYTES_IN_PLACE = 1 << 27
 
 
 def logits_of(
@@ -36,20 +36,20 @@ def logits_of(
     Raises
     ------
     ValueError
-        If a row has logits that are not finite; the message names it, or the weights where these are not
-        finite. No pass over the weights looks for that: it would take longer than few sparse rows do.
+        If a row has logits that are not finite; the message names the row, or the weights if these are not
+        finite. Weights are checked only then: a pass over them would take longer than a few sparse rows.
     """
     dtype = coef.dtype
     logits = np.empty((len(X), len(coef)), dtype)
     if isinstance(X, SparseRows):
         backend.linear_scores(X.astype(dtype), coef, intercept, logits, n_threads)
     else:
-        as_it_lies = reads_as(X, dtype)
-        n_bytes = _BYTES_AS_THEY_LIE if as_it_lies else _BLOCK_BYTES
+        is_read_in_place = reads_as(X, dtype)
+        n_bytes = _BYTES_IN_PLACE if is_read_in_place else _BLOCK_BYTES
         n_rows = max(1, n_bytes // (coef.shape[1] * dtype.itemsize))
         for start in range(0, len(X), n_rows):
             here = slice(start, start + n_rows)
-            block = X[here] if as_it_lies else as_native(X[here], dtype)
+            block = X[here] if is_read_in_place else as_native(X[here], dtype)
             backend.linear_scores(block, coef, intercept, logits[here], n_threads)
             release(X)
     invalid = ~np.isfinite(logits).all(axis=1)
@@ -62,7 +62,7 @@ def logits_of(
 
 
 def hits_of(predicted: NDArray[np.int64], targets: NDArray[Any]) -> NDArray[Any]:
-    """Return how right predictions are: for a label 1 or 0, for probabilities that of the predicted class.
+    """Return the accuracy of each prediction: 1 or 0, or the target's probability of that class.
 
     Parameters
     ----------
@@ -89,11 +89,9 @@ def accuracy(
     n_threads: int,
     n_models: int = 1,
 ) -> NDArray[np.float64]:
-    """Return the share of the samples at `rows` that each model predicts right, (n_models,).
+    """Return the weighted mean of `hits_of` over the samples at `rows`, for each model: (n_models,).
 
     `coef` and `intercept` have the classes of all models, one model after another.
-
-    Each counts its weight, and as right by what `hits_of` says.
 
     Raises
     ------
@@ -120,19 +118,22 @@ def log_loss(
 ) -> NDArray[np.float64]:
     """Return the mean cross-entropy in nats of each model over the samples at `rows`, (n_models,).
 
-    ``-sum_k t_k * log(p_k)`` of each sample, with its weight; arguments and errors are those of `accuracy`.
+    Averages ``-sum_k t_k * log(p_k)`` with the weights of the samples. Arguments and errors are those of
+    `accuracy`.
     """
     losses = np.empty((len(rows), n_models))
     for here, logits in _logits_by_block(backend, X, rows, coef, intercept, n_threads):
         z = logits.reshape(len(logits), n_models, -1).astype(np.float64)
         z -= z.max(axis=2, keepdims=True)
-        of_rows = targets[rows[here]]
-        if of_rows.ndim == 1:
-            of_targets = np.take_along_axis(z, of_rows[:, np.newaxis, np.newaxis], axis=2)[..., 0]
+        rows_targets = targets[rows[here]]
+        if rows_targets.ndim == 1:
+            of_targets = np.take_along_axis(z, rows_targets[:, np.newaxis, np.newaxis], axis=2)[
+                ..., 0
+            ]
             mass = np.ones((len(z), 1))
         else:
-            of_targets = np.einsum("smk,sk->sm", z, of_rows.astype(np.float64))
-            mass = of_rows.sum(axis=1, dtype=np.float64, keepdims=True)
+            of_targets = np.einsum("smk,sk->sm", z, rows_targets.astype(np.float64))
+            mass = rows_targets.sum(axis=1, dtype=np.float64, keepdims=True)
         losses[here] = mass * np.log(np.exp(z).sum(axis=2)) - of_targets
     return _mean_over_rows(losses, weights, rows)
 
@@ -153,7 +154,7 @@ def _logits_by_block(
     intercept: FloatArray,
     n_threads: int,
 ) -> Iterator[tuple[slice, FloatArray]]:
-    """Yield places among `rows`, and the logits of the samples there."""
+    """Yield slices of `rows` with the logits of their samples."""
     row_bytes = bytes_of_row(X) if isinstance(X, SparseRows) else coef.shape[1] * coef.itemsize
     n_rows = max(1, _BLOCK_BYTES // max(row_bytes, coef.shape[0] * coef.itemsize))
     for start in range(0, len(rows), n_rows):

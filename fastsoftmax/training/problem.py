@@ -1,4 +1,4 @@
-"""What a fit minimises: configuration, samples, statistics and step size, prepared once."""
+"""The problem that a fit solves: configuration, samples, statistics and step size, prepared once."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from .targets import Targets
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """All that training reads, and what the fitted model is told of it."""
+    """Everything that training reads, and the values that the fitted model takes from there."""
 
     config: TrainingConfig
-    samples: TrainingSet | Any  # or what Dask has in its place
+    samples: TrainingSet | Any  # or the data set of Dask
     classes: NDArray[Any]
-    mean_weight: float  # what the samples' weights have been divided by
-    schedule: Schedule  # with the step size of these samples
-    step_sizes: StepSizes | None = None  # which that is the mean of, over the chunks of a stream
+    mean_weight: float  # the divisor of the samples' weights
+    schedule: Schedule  # with the step size for these samples
+    step_sizes: StepSizes | None = None  # of the chunks of a stream, whose mean that is
     held_out: HeldOut | None = None
 
     def with_config(self, config: TrainingConfig) -> Problem:
-        """Return the same samples trained on in another way, whose step size is given."""
+        """Return the problem with another configuration, whose step size is given."""
         return replace(self, config=config, schedule=config.schedule, step_sizes=None)
 
     def zero_state(self) -> State:
@@ -53,12 +53,12 @@ def prepare(
     rows: NDArray[np.int64] | None,
     held_out: HeldOut | None = None,
 ) -> Problem:
-    """Return the problem of the samples at `rows`, all where that is None.
+    """Return the problem for the samples at `rows`, or for all if that is None.
 
     Raises
     ------
     ValueError
-        If features are to be standardised, and a number in `X` is not finite or too large for that.
+        If features are standardised, and a number in `X` is not finite or too large to be squared.
     """
     return problem_of(config, training_set(config, X, targets, rows), targets, held_out=held_out)
 
@@ -70,7 +70,7 @@ def problem_of(
     step_sizes: StepSizes | None = None,
     held_out: HeldOut | None = None,
 ) -> Problem:
-    """Return the problem of these samples, with the step size of them and of the chunks before, if any."""
+    """Return the problem for these samples, whose step size accounts for the chunks before, if any."""
     schedule = config.schedule
     if config.finds_step_size:
         found = step_size(
@@ -97,12 +97,12 @@ def training_set(
     rows: NDArray[np.int64] | None,
     before: Standardization | None = None,
 ) -> TrainingSet:
-    """Return what is trained on, with the standardisation of these rows and those that `before` is of.
+    """Return the samples to train on, with the statistics of these rows and of those in `before`.
 
     Raises
     ------
     ValueError
-        As `prepare`, and if means that `before` has would have to be subtracted from a sparse `X`.
+        As `prepare`, and if the means in `before` would have to be subtracted from a sparse `X`.
     """
     weights = None
     if targets.weights is not None or config.label_smoothing:
@@ -110,14 +110,14 @@ def training_set(
     units = None
     if config.standardize:
         dtype = validation.training_dtype(X.dtype)
-        units = standardization.of_columns(
+        units = standardization.column_statistics(
             config.backend, X, dtype, config.n_threads, targets.weights, rows, before
         )
         if isinstance(X, SparseRows) and units.is_centred and config.fit_intercept:
             raise ValueError(
-                "X: expected a dense X, got a sparse one: standardize=True goes on with the means "
-                "of the dense X that came first, and with these subtracted no zero would be left. "
-                "Where a sparse X comes first, features are scaled only"
+                "X: expected a dense X, got a sparse one: standardize=True continues with the means "
+                "of the dense X that came first, and subtracting them would leave no zeros. "
+                "If a sparse X comes first, features are only scaled"
             )
     return TrainingSet(X, targets.values, weights, rows, units)
 
@@ -125,10 +125,10 @@ def training_set(
 def with_step_size(
     schedule: Schedule, found: float, n_samples: int, before: StepSizes | None
 ) -> tuple[Schedule, StepSizes]:
-    """Return a schedule with what has been found of that many samples, or the mean of all so far if less.
+    """Return the schedule with the step size `found` or, if smaller, the mean over all chunks so far.
 
-    So a chunk that is unlike the others makes no steps that are too long for it, nor for them, and
-    those after it are no shorter for long.
+    So an unusual chunk causes no steps that are too long for itself or for the others, and does not shorten
+    the steps after it for long.
     """
     found = max(found, sys.float_info.min)
     sizes = StepSizes(found, n_samples) if before is None else before.with_chunk(found, n_samples)

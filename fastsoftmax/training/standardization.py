@@ -1,4 +1,4 @@
-"""Mean and standard deviation of every feature, and weights in the units of either side."""
+"""Standardisation: mean and standard deviation of every feature, and conversion of weights."""
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple, NoReturn
@@ -11,20 +11,20 @@ from .._arrays.memory_mapping import release
 from .._arrays.validation import FloatArray, as_native, blocks_of_rows, reads_as, why_row_is_invalid
 from ..backends import Backend
 
-# Rows that the backends do not read where they lie are converted by blocks of about that many bytes.
+# Size of a block of rows that the backends cannot read in place, and number of values of other blocks.
 _BLOCK_BYTES = 1 << 22
-_NUMBERS_AS_THEY_LIE = 1 << 24
-# Values of sparse rows that are summed at once, where there are no more features.
+_NUMBERS_IN_PLACE = 1 << 24
+# Number of stored values of a block of sparse rows, unless there are more features.
 _VALUES_PER_BLOCK = 1 << 18
 
-OUT_OF_RANGE = "X: its columns have no standard deviation within the range of numbers; scale X down"
+OUT_OF_RANGE = "X: the mean or the standard deviation of a column overflows; scale X down"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Moments:
-    """Of every column the first row's number, and sums and sums of squares of what is left without it.
+    """Sums and sums of squares of every column, relative to an origin, the first row.
 
-    Those of other rows are added with ``+``.
+    ``+`` adds those of other rows.
     """
 
     origin: NDArray[np.float64]
@@ -33,7 +33,7 @@ class Moments:
     mass: float  # the sum of the rows' weights
 
     def __add__(self, other: "Moments") -> "Moments":
-        with np.errstate(over="ignore", invalid="ignore"):  # shows in the sums
+        with np.errstate(over="ignore", invalid="ignore"):  # the sums become infinite or NaN
             shift = other.origin - self.origin
             squares = other.squares + shift * (2 * other.sums + other.mass * shift)
             sums = other.sums + other.mass * shift
@@ -42,11 +42,13 @@ class Moments:
             )
 
     def about_mean(self) -> "Moments":
-        """Return the same with the mean for the origin, so that the sums are 0.
+        """Return the moments relative to the mean, so that the sums are 0.
 
-        Moments to which others are added for long are kept like this: then no origin is far away.
+        Moments that accumulate over a stream are kept in this form, so that the origin stays near the data.
         """
-        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # shows in the squares
+        with np.errstate(
+            over="ignore", invalid="ignore", divide="ignore"
+        ):  # the squares become infinite or NaN
             mean = self.origin + self.sums / self.mass
             squares = np.maximum(self.squares - self.sums * self.sums / self.mass, 0)
         return Moments(mean, np.zeros_like(mean), squares, self.mass)
@@ -56,18 +58,18 @@ class Standardization(NamedTuple):
     """x' = (x - mean) / scale; training folds it into the kernels and never makes x' for all of X."""
 
     mean: NDArray[np.float64]  # (n_features,)
-    scale: NDArray[np.float64]  # (n_features,): the standard deviation, or 1 where there is none
-    is_centred: bool = True  # else x' = x / scale, so that the zeros of sparse rows stay zeros
+    scale: NDArray[np.float64]  # (n_features,): the standard deviation, or 1 for a constant feature
+    is_centred: bool = True  # else x' = x / scale, which keeps the zeros of sparse rows
     moments: Moments | None = (
-        None  # about the mean, of all rows so far; None where they are unknown
+        None  # relative to the mean, of all rows so far; None if they are unknown
     )
 
     def folded(
         self, dtype: np.dtype[Any], has_intercept: bool
     ) -> tuple[FloatArray | None, FloatArray]:
-        """Return what the kernels subtract and multiply by.
+        """Return the mean that the kernels subtract and the factor by which they multiply.
 
-        Without an intercept nothing is subtracted: the model in the original units would need one.
+        Without an intercept no mean is subtracted: the model in the original units would need an intercept.
         """
         mean = self.mean.astype(dtype) if has_intercept and self.is_centred else None
         return mean, (1 / self.scale).astype(dtype)
@@ -78,12 +80,12 @@ class Standardization(NamedTuple):
         intercept: FloatArray | None,
         trained: np.dtype[Any] | None = None,
     ) -> tuple[FloatArray, FloatArray | None]:
-        """Return the weights for x that do what `coef` and `intercept` do for x'.
+        """Return the weights for x that give the logits of `coef` and `intercept` for x'.
 
-        `trained` is the dtype of the training, that of `coef` unless told otherwise.
+        `trained` is the dtype of the training, by default that of `coef`.
         """
         mean, factor = self._as_trained(trained or coef.dtype)
-        with np.errstate(over="ignore", invalid="ignore"):  # told by who looks at the weights
+        with np.errstate(over="ignore", invalid="ignore"):  # the caller checks the weights
             original = coef * factor
             if intercept is not None and mean is not None:
                 intercept = (intercept - _products(original, mean)).astype(coef.dtype)
@@ -95,9 +97,9 @@ class Standardization(NamedTuple):
         intercept: FloatArray | None,
         trained: np.dtype[Any] | None = None,
     ) -> tuple[FloatArray, FloatArray | None]:
-        """Return the weights for x' that do what `coef` and `intercept` do for x."""
+        """Return the weights for x' that give the logits of `coef` and `intercept` for x."""
         mean, factor = self._as_trained(trained or coef.dtype)
-        with np.errstate(over="ignore", invalid="ignore"):  # told by the first step
+        with np.errstate(over="ignore", invalid="ignore"):  # the first step reports it
             if intercept is not None and mean is not None:
                 intercept = (intercept + _products(coef, mean)).astype(coef.dtype)
             return (coef / factor).astype(coef.dtype), intercept
@@ -105,21 +107,22 @@ class Standardization(NamedTuple):
     def _as_trained(
         self, dtype: np.dtype[Any]
     ) -> tuple[NDArray[np.float64] | None, NDArray[np.float64]]:
-        """Mean and inverse scale with the rounding that they have in training, as float64."""
+        """Return mean and inverse scale in float64, rounded as in training."""
         mean, factor = self.folded(dtype, has_intercept=True)
         return None if mean is None else mean.astype(np.float64), factor.astype(np.float64)
 
 
-def carried(
+def convert_units(
     coef: FloatArray,
     intercept: FloatArray | None,
     before: Standardization | None,
     after: Standardization | None,
     trained: np.dtype[Any],
 ) -> tuple[FloatArray, FloatArray | None]:
-    """Return velocities, or sums of weights, of a training in the units of `before` in those of `after`.
+    """Return velocities, or sums of weights, converted from the units of `before` to those of `after`.
 
-    None stands for the units of X. What they do for x stays the same, as that of the weights does.
+    None stands for the units of X. The conversion is that of the weights, so that logits of x do not
+    change.
     """
     if before is after:
         return coef, intercept
@@ -133,11 +136,11 @@ def carried(
 
 
 def _products(coef: NDArray[Any], mean: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return coef @ mean without a BLAS library, whose order of the sum follows the CPU."""
+    """Return coef @ mean without a BLAS library, whose order of summation depends on the CPU."""
     return np.asarray((coef * mean).sum(axis=1))
 
 
-def of_columns(
+def column_statistics(
     backend: Backend,
     X: NDArray[Any] | SparseRows,
     dtype: np.dtype[Any],
@@ -148,13 +151,13 @@ def of_columns(
 ) -> Standardization:
     """Return the mean and the standard deviation of the columns of `X`, from one pass over it.
 
-    Of the rows at `rows`, all where that is None, each counting its weight, and of those that `before` is
-    of. Where it does not know how many these were, it stays as it is.
+    The statistics are weighted ones of the rows at `rows` (all if that is None) and of the rows that
+    `before` describes. If `before` has no moments, it is returned unchanged.
 
     The sums are of x - origin, the first row: (origin - mean)**2 is at most n * variance, so that the
     variance has a relative error of at most about n * eps of float64, and that of a constant column
-    is exactly 0. Scale is 1 there, and where 1 / scale is no number of `dtype`. Of sparse rows that is the
-    same over their values, and what is not stored is counted in as that many zeros.
+    is exactly 0. The scale is then 1, as it is if 1 / scale overflows `dtype`. Sums over sparse rows are of
+    their stored values, and account for the zeros by their number.
 
     Raises
     ------
@@ -168,7 +171,7 @@ def of_columns(
     if before is not None and before.moments is not None:
         moments, is_centred = before.moments + moments.about_mean(), before.is_centred
     units = from_moments(moments, dtype, is_centred)
-    return units or explain(X, dtype, np.arange(len(X)) if rows is None else rows)
+    return units or raise_not_standardizable(X, dtype, np.arange(len(X)) if rows is None else rows)
 
 
 def moments_of(
@@ -178,7 +181,7 @@ def moments_of(
     weights: NDArray[np.float64] | None,
     rows: NDArray[np.int64] | None,
 ) -> Moments:
-    """Return the moments of the rows at `rows`, all where that is None; the weights are of all rows."""
+    """Return the moments of the rows at `rows`, by default of all; `weights` has one for each row of X."""
     of_rows = weights if weights is None or rows is None else weights[rows]
     mass = float(len(X if rows is None else rows)) if of_rows is None else float(of_rows.sum())
     if isinstance(X, SparseRows):
@@ -189,7 +192,7 @@ def moments_of(
 def from_moments(
     moments: Moments, dtype: np.dtype[Any], is_centred: bool
 ) -> Standardization | None:
-    """Return None where something is not finite, or too large to be squared."""
+    """Return the standardisation by these moments; None if a statistic is not finite."""
     moments = moments.about_mean()
     mean = moments.origin
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
@@ -207,24 +210,24 @@ def _sums_of_rows(
     weights: NDArray[np.float64] | None,
     rows: NDArray[np.int64] | None,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Of the rows at `rows`, which the weights are of."""
+    """Return origin, sums and sums of squares of the rows at `rows`; `weights` has one for each of them."""
     n_samples, n_features = len(X if rows is None else rows), X.shape[1]
-    with np.errstate(invalid="ignore"):  # of a NaN that signals; shows in the sums
+    with np.errstate(invalid="ignore"):  # a signalling NaN; the sums become NaN
         origin = X[0 if rows is None else rows[0]].astype(np.float64)
     sums, squares = np.zeros(n_features), np.zeros(n_features)
-    # By blocks: a signal is answered between two of them, and only one is ever converted.
-    as_it_lies = reads_as(X, np.dtype(np.float64)) and rows is None and weights is None
-    n_rows = max(1, (_NUMBERS_AS_THEY_LIE if as_it_lies else _BLOCK_BYTES // 8) // n_features)
+    # In blocks: Python handles signals between them, and at most one block is converted at a time.
+    is_read_in_place = reads_as(X, np.dtype(np.float64)) and rows is None and weights is None
+    n_rows = max(1, (_NUMBERS_IN_PLACE if is_read_in_place else _BLOCK_BYTES // 8) // n_features)
     for start in range(0, n_samples, n_rows):
         here = slice(start, start + n_rows)
         block = X[here if rows is None else rows[here]]
-        if not as_it_lies:
+        if not is_read_in_place:
             block = as_native(block, np.dtype(np.float64))
         sums_of_block, squares_of_block = np.empty(n_features), np.empty(n_features)
         if weights is None:
             backend.column_moments(block, origin, sums_of_block, squares_of_block, n_threads)
         else:
-            with np.errstate(over="ignore", invalid="ignore"):  # shows in the sums
+            with np.errstate(over="ignore", invalid="ignore"):  # the sums become infinite or NaN
                 x = block - origin
                 weighted = x * weights[here, np.newaxis]
                 sums_of_block, squares_of_block = weighted.sum(axis=0), (weighted * x).sum(axis=0)
@@ -237,7 +240,7 @@ def _sums_of_rows(
 def _sums_of_places(
     X: SparseRows, weights: NDArray[np.float64] | None, rows: NDArray[np.int64] | None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Of the rows at `rows`; the weights are of all."""
+    """Return origin, sums and sums of squares of sparse rows; `weights` has one for each row of X."""
     n_features = X.shape[1]
     origin, sums, squares, stored = np.zeros((4, n_features))
     n_stored = np.zeros(n_features, np.int64)
@@ -246,8 +249,8 @@ def _sums_of_places(
     first = int(np.argmax(counts))
     _, columns, values = X.places(first, first + 1)
     origin[columns] = values
-    with np.errstate(over="ignore", invalid="ignore"):  # shows in the sums
-        # No fewer values than features: sums are made for all of these, in every block.
+    with np.errstate(over="ignore", invalid="ignore"):  # the sums become infinite or NaN
+        # A block has at least as many values as there are features, since it makes a sum for each feature.
         for start, stop in X.blocks(max(_VALUES_PER_BLOCK, n_features)):
             of_row, columns, values = X.places(start, stop)
             if rows is not None:
@@ -263,15 +266,15 @@ def _sums_of_places(
                 stored += np.bincount(columns, of_values, n_features)
         zeros: NDArray[Any] = np.count_nonzero(counts) - n_stored
         if weights is not None:
-            # A column without zeros has none to rounding, too: it may be constant.
+            # A column without zeros gets a weight of exactly 0 for them: it may be constant.
             zeros = np.where(zeros > 0, weights[counts].sum() - stored, 0)
         return origin, sums - zeros * origin, squares + zeros * (origin * origin)
 
 
-def explain(
+def raise_not_standardizable(
     X: NDArray[Any] | SparseRows, dtype: np.dtype[Any], rows: NDArray[np.int64]
 ) -> NoReturn:
-    """Raise the error for columns without a mean or a standard deviation."""
+    """Raise the error for columns whose mean or standard deviation is not finite."""
     if isinstance(X, SparseRows):
         at = _sparse_row_that_is_not_finite(X.take(rows), dtype)
     else:

@@ -1,4 +1,4 @@
-"""The arrays that training changes, `State`: made of zeros or of weights that are given, and copied."""
+"""Make and copy `State`, the arrays that training changes."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from .standardization import Standardization
 def zero_state(
     shape: tuple[int, int], dtype: np.dtype[Any], fit_intercept: bool, momentum: float
 ) -> State:
-    """Return weights and velocities of zeros, the weights of a shape (n_classes, n_features)."""
+    """Return zero weights of shape (n_classes, n_features), and zero velocities if there is momentum."""
     coef = np.zeros(shape, dtype)
     return with_velocities(coef, np.zeros(shape[0], dtype) if fit_intercept else None, momentum)
 
@@ -26,7 +26,7 @@ def with_velocities(
     coef_velocity: FloatArray | None = None,
     intercept_velocity: FloatArray | None = None,
 ) -> State:
-    """Return a state of these weights; velocities that momentum needs and that are None are zeros."""
+    """Return a state with these weights; with momentum, velocities that are None become zeros."""
     if not momentum:
         return State(coef, intercept, None, None)
     if coef_velocity is None:
@@ -39,12 +39,12 @@ def with_velocities(
 
 
 def state_at(coef: Any, intercept: Any, state: State, units: Standardization | None) -> State:
-    """Return `state` with other weights, given in the units of X, checked; None keeps its own.
+    """Return `state` with these weights, checked and in the units of X; None keeps those of `state`.
 
     Raises
     ------
     ValueError, TypeError
-        If they are not finite numbers of the right shape.
+        If they are not finite numbers of the right shapes.
     """
     if coef is None and intercept is None:
         return state
@@ -62,27 +62,27 @@ def state_at(coef: Any, intercept: Any, state: State, units: Standardization | N
 
 
 def copy_of(state: State) -> State:
-    """Return the state in arrays of its own."""
+    """Return a copy of the state that shares no arrays."""
     coef, *others = state
     copies = [None if array is None else array.copy() for array in others]
     return State(coef.copy(), *copies)
 
 
 def with_sums(state: State) -> State:
-    """Return the state itself, with sums of 0 that the weights after each step are added to."""
+    """Return the state with zero sums, to which each step adds its weights; other arrays are shared."""
     intercept = None if state.intercept is None else np.zeros_like(state.intercept)
     return state._replace(coef_sum=np.zeros_like(state.coef), intercept_sum=intercept)
 
 
 def weights_as(name: str, value: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> FloatArray:
-    """Return weights that are given, checked to be finite numbers of this shape."""
+    """Return weights in `dtype`, checked to be finite and of this shape."""
     weights = shaped(name, value, shape, dtype)
     validation.check_finite(name, weights)
     return weights
 
 
 def shaped(name: str, value: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Return an array of this shape, in `dtype`.
+    """Return an array in `dtype`, checked to have this shape.
 
     Raises
     ------

@@ -12,16 +12,17 @@ from .._arrays.csr import SparseRows
 from .._arrays.memory_mapping import release
 from .standardization import Standardization
 
-# Rows that are looked at, evenly spread over all, or as many as have that many numbers, and the numbers of
-# those that a matrix is made of.
-_ROWS, _FEWEST_ROWS = 4096, 32
-_NUMBERS_LOOKED_AT, _NUMBERS = 1 << 22, 1 << 16
-# Power iteration ends when the eigenvalue grows by less, and is taken for so much more than it has found.
+# At most _MAX_ROWS evenly spaced rows are read, or fewer if they have more than _NUMBERS_READ values; the
+# eigenvalue is that of rows with _NUMBERS_SAMPLED values. Each is at least _MIN_ROWS rows.
+_MAX_ROWS, _MIN_ROWS = 4096, 32
+_NUMBERS_READ, _NUMBERS_SAMPLED = 1 << 22, 1 << 16
+# Power iteration ends when the eigenvalue grows by less than the share _CLOSE; _MARGIN corrects for the
+# rest.
 _MAX_ITERATIONS, _CLOSE, _MARGIN = 20, 0.02, 1.1
-# Of that eigenvalue, and of means: the last digits hang on the order of NumPy's sums, and on the C library,
-# which follow the CPU.
+# Significant digits of the eigenvalue and of means: further ones depend on the order of NumPy's sums and on
+# the C library, and these on the CPU.
 _DIGITS = 6
-# Values of sparse rows that are looked at at once.
+# Number of stored values of a block of sparse rows.
 _VALUES_PER_BLOCK = 1 << 18
 
 
@@ -46,9 +47,9 @@ def step_size(
 
         n * (b - 1) / (b * (n - 1)) * s + (n - b) / (b * (n - 1)) * (largest |x|**2)
 
-    With `replacement`, n is infinite. Of the rows `of` X, or all, up to 4096, evenly spread, give the
-    largest |x|**2, and as many with the largest weights; s is that of some of them, from power iteration,
-    and is no more than the mean of |x|**2. 2 * l2 is the penalty's.
+    With `replacement`, n is infinite. The largest |x|**2 is that of up to 4096 evenly spaced rows among
+    those at `of` (by default all), and of as many rows with the largest weights. s comes from power
+    iteration on some of these rows, and is at most the mean of |x|**2. The penalty adds 2 * l2.
 
     References
     ----------
@@ -67,7 +68,7 @@ def step_size(
 
 
 def root_mean_square(X: NDArray[Any] | SparseRows, among: NDArray[np.int64] | None) -> float:
-    """Return the root of the mean of |x|**2 over up to 4096 rows `among` others, all where it is None."""
+    """Return the root mean square of |x| over up to 4096 of the rows at `among`, by default of all."""
     rows = np.arange(len(X)) if among is None else among
     at = positions(len(rows), X.shape[1])
     with np.errstate(over="ignore", invalid="ignore"):
@@ -75,13 +76,13 @@ def root_mean_square(X: NDArray[Any] | SparseRows, among: NDArray[np.int64] | No
 
 
 class StepSizes(NamedTuple):
-    """Those of the chunks so far: their geometric mean, each counting its samples."""
+    """The step sizes of the chunks so far: their geometric mean, weighted by numbers of samples."""
 
     mean: float
     n_samples: int
 
     def with_chunk(self, found: float, n_samples: int) -> "StepSizes":
-        """Return the same with another chunk; the mean of equal ones has their bits."""
+        """Return the mean with another chunk; the mean of equal step sizes is exactly that step size."""
         together = self.n_samples + n_samples
         mean = self.mean
         if found != mean:
@@ -92,41 +93,41 @@ class StepSizes(NamedTuple):
 
 
 class Squares(NamedTuple):
-    """Of |x|**2 over the rows that are looked at; those of other rows are put together by `joined`."""
+    """Sums and maximum of |x|**2 over the rows that are read; `merge_squares` combines several of them."""
 
     weighted: float  # the sum of weight * |x|**2
     mass: float  # the sum of the weights
     largest: float  # the largest weight * |x|**2
 
 
-def joined(parts: list[Squares]) -> Squares:
-    """Return those of all."""
+def merge_squares(parts: list[Squares]) -> Squares:
+    """Return the sums and the maximum over all parts."""
     weighted, mass = (sum(part[i] for part in parts) for i in range(2))
     return Squares(weighted, mass, max(part.largest for part in parts))
 
 
 class Positions(NamedTuple):
-    """Samples by their place among those that are trained on."""
+    """Indices of samples among those that are trained on."""
 
     looked_at: NDArray[np.int64]
-    sampled: NDArray[np.int64]  # of these, what the matrix is made of
-    heaviest: NDArray[np.int64]  # with the largest weights: one makes a step as large as it is
+    sampled: NDArray[np.int64]  # of these, the rows for the eigenvalue
+    heaviest: NDArray[np.int64]  # those of largest weight, which scales the gradient
 
     def between(self, first: int, end: int) -> "Positions":
-        """Return those of a part of the samples, counted from its first one."""
+        """Return the indices within the samples `first` to `end`, counted from `first`."""
         return Positions(*(each[(each >= first) & (each < end)] - first for each in self))
 
 
 def positions(n_samples: int, n_features: int) -> Positions:
-    """Return which samples to look at where none has a weight."""
-    most = min(_ROWS, max(_FEWEST_ROWS, _NUMBERS_LOOKED_AT // n_features))
+    """Return the samples to read if they have no weights."""
+    most = min(_MAX_ROWS, max(_MIN_ROWS, _NUMBERS_READ // n_features))
     looked_at = _evenly(n_samples, most)
-    sampled = looked_at[_evenly(len(looked_at), max(_FEWEST_ROWS, _NUMBERS // n_features))]
+    sampled = looked_at[_evenly(len(looked_at), max(_MIN_ROWS, _NUMBERS_SAMPLED // n_features))]
     return Positions(looked_at, sampled, np.zeros(0, np.int64))
 
 
 def heaviest(weights: NDArray[np.float64], n: int) -> NDArray[np.int64]:
-    """Return where the n largest weights are or, where there are fewer, all; of equal ones the first."""
+    """Return the indices of the n largest weights, or of all if there are fewer; ties go to the first."""
     if len(weights) <= n:
         return np.arange(len(weights))
     least = np.partition(weights, -n)[-n]
@@ -148,7 +149,7 @@ def squares_of(
     fit_intercept: bool,
     weights: NDArray[np.float64] | None,
 ) -> Squares:
-    """Return the squares of rows `among` others, of which there may be none; weights are of all of X."""
+    """Return the squares of the rows at `among`, maybe none; `weights` has one for each row of X."""
     with np.errstate(over="ignore", invalid="ignore"):
         squares, mass = _weighted_squares(X, among[at.looked_at], units, fit_intercept, weights)
         weighted, largest = np.add.reduce(squares), np.maximum.reduce(squares, initial=0.0)
@@ -181,20 +182,20 @@ def from_curvature(
     steepest: float,
     l2: float,
 ) -> float:
-    """Return the formula of `step_size`; `steepest` is s as found."""
+    """Return the step size by the formula of `step_size`; `steepest` is the s that was found."""
     b = min(batch_size, n_samples)
     of_largest = 1 / b if replacement else (n_samples - b) / (b * max(n_samples - 1, 1))
     with np.errstate(over="ignore", invalid="ignore"):
         together = min(squares.weighted / squares.mass, _MARGIN * steepest)
         curvature = ((1 - of_largest) * together + of_largest * squares.largest) / 2 + 2 * l2
     if not np.isfinite(curvature):
-        return 1.0 if np.isnan(curvature) else 0.0  # the first step finds the row
+        return 1.0 if np.isnan(curvature) else 0.0  # the first step reports the row
     return float(1 / curvature) if curvature > 0 else 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class RowSample:
-    """Rows as training sees them, and their weights: the factor of the mean of x x'."""
+    """Rows in the units of training, and their weights: the factor of the mean of x x'."""
 
     x: NDArray[np.float64] | None  # dense ones
     places: tuple[NDArray[np.int64], NDArray[Any], NDArray[np.float64]] | None  # of sparse ones
@@ -212,7 +213,7 @@ class RowSample:
         fit_intercept: bool,
         weights: NDArray[np.float64] | None,
     ) -> Self:
-        """Return the rows of X at `rows`; the weights are of all rows."""
+        """Return the sample of the rows at `rows`; `weights` has one for each row of X."""
         of_rows = None if weights is None else weights[rows]
         mass = float(len(rows)) if of_rows is None else float(np.add.reduce(of_rows))
         if not isinstance(X, SparseRows):
@@ -227,8 +228,8 @@ class RowSample:
     def multiply(self, v: NDArray[np.float64], offset: float) -> tuple[NDArray[np.float64], float]:
         """Return the sum of weight * (x, 1) (x, 1)' over the rows, times (v, offset).
 
-        Without a BLAS library, whose sums may depend on its threads, and a part of the rows at a time, so
-        that the products take little memory.
+        It uses no BLAS library, whose sums may depend on its threads, and takes rows in blocks, so that the
+        products need little memory.
         """
         if self.places is not None:
             of_row, columns, values = self.places
@@ -240,7 +241,7 @@ class RowSample:
         assert self.x is not None
         back: NDArray[np.float64] = np.zeros(self.n_features)
         of_intercept = 0.0
-        n_rows = max(1, _NUMBERS // self.n_features)
+        n_rows = max(1, _NUMBERS_SAMPLED // self.n_features)
         for i in range(0, len(self.x), n_rows):
             x = self.x[i : i + n_rows]
             u = np.add.reduce(x * v, axis=1) + offset
@@ -257,14 +258,16 @@ def largest_eigenvalue(
     mass: float,
     fit_intercept: bool,
 ) -> float:
-    """Return that of the mean of x x' by power iteration, from the sums that `multiply` returns."""
-    v = np.random.default_rng(0).normal(size=n_features)  # no direction that data single out
+    """Return the largest eigenvalue of the mean of x x', by power iteration with the sums of `multiply`."""
+    v = np.random.default_rng(0).normal(
+        size=n_features
+    )  # almost surely not orthogonal to the eigenvector
     offset, value = float(fit_intercept), 0.0
     with np.errstate(over="ignore", invalid="ignore"):
         size = float(np.sqrt(np.add.reduce(np.square(v)) + offset * offset))
         for _ in range(_MAX_ITERATIONS):
             if not (0 < size < np.inf):
-                return size * size  # nothing but zeros, or numbers that have no squares
+                return size * size  # all zeros, or numbers whose squares overflow
             v, of_intercept = multiply(v / size, offset / size)
             v, offset = v / mass, of_intercept / mass if fit_intercept else 0.0
             before, value = value, float(np.sqrt(np.add.reduce(np.square(v)) + offset * offset))
@@ -280,14 +283,14 @@ def squares_at(
     units: Standardization | None,
     fit_intercept: bool,
 ) -> NDArray[np.float64]:
-    """Return |x|**2 of these rows, as training sees them, and 1 for the intercept.
+    """Return |x|**2 of these rows in the units of training, plus 1 if there is an intercept.
 
-    What overflows is infinite; the caller has NumPy silent about it.
+    An overflow gives infinity; the caller silences NumPy's warning.
     """
     if isinstance(X, SparseRows):
         return _squares_of_sparse(X.take(rows), units) + float(fit_intercept)
     squares = np.empty(len(rows))
-    n_rows = max(_FEWEST_ROWS, _NUMBERS // X.shape[1])
+    n_rows = max(_MIN_ROWS, _NUMBERS_SAMPLED // X.shape[1])
     for i in range(0, len(rows), n_rows):
         x = _as_trained(X[rows[i : i + n_rows]], units, fit_intercept)
         squares[i : i + n_rows] = np.add.reduce(np.square(x), axis=1)
@@ -298,7 +301,7 @@ def squares_at(
 def _as_trained(
     X: NDArray[Any], units: Standardization | None, fit_intercept: bool
 ) -> NDArray[np.float64]:
-    """Return rows as training sees them."""
+    """Return rows in the units of training."""
     x = X.astype(np.float64, copy=False)
     if units is None:
         return x
@@ -307,7 +310,7 @@ def _as_trained(
 
 
 def _squares_of_sparse(X: SparseRows, units: Standardization | None) -> NDArray[np.float64]:
-    """Return the same at the cost of the values stored."""
+    """Return |x|**2 of sparse rows, at a cost proportional to the stored values."""
     squares = np.zeros(len(X))
     for start, stop in X.blocks(_VALUES_PER_BLOCK):
         rows, columns, x = X.places(start, stop)

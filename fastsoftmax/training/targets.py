@@ -1,4 +1,4 @@
-"""What `y` may be, labels or rows of probabilities, and how much every sample counts."""
+"""Targets, which are labels or rows of probabilities, and the weights of samples and classes."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -10,23 +10,23 @@ from .._arrays import validation
 from .._arrays.labels import as_labels, classes_of, indices_of, joined, listed, positions_of
 from .._arrays.validation import FloatArray
 
-# Rows of probabilities sum to 1 within this: float16 is no better with many classes.
+# Tolerance for the sum of a row of probabilities: that of float16 with many classes.
 _TOLERANCE = 0.01
 
 
 class Targets(NamedTuple):
     """The targets of the samples, and their weights, which are 1 on average.
 
-    `rows` are the samples that take part, those of a weight above 0. The others have a class, too, but
-    their probabilities mean nothing.
+    `rows` are the samples with a weight above 0, on which training and scores are based. The others have a
+    class too, but their probabilities are undefined.
     """
 
     classes: NDArray[Any]
     values: NDArray[Any]  # int64 labels (n_samples,) or probabilities (n_samples, n_classes)
-    weights: NDArray[np.float64] | None  # (n_samples,); None where all that take part are 1
+    weights: NDArray[np.float64] | None  # (n_samples,); None if all those at `rows` are 1
     rows: NDArray[np.int64] | None  # ascending; None for all
-    mean_weight: float  # what the weights have been divided by
-    # As given, without the weights of classes: what scores take.
+    mean_weight: float  # the divisor of the weights
+    # As given, without class weights: the weights for scores.
     of_samples: NDArray[np.float64] | None
     given: NDArray[Any]
 
@@ -41,34 +41,34 @@ def targets_of(
     mean_weight: float | None = None,
     grows: bool = False,
 ) -> Targets:
-    """Check targets and weights, and take them together.
+    """Return the targets with the weights of samples and classes applied, all checked.
 
     A row of probabilities t stands for t_k samples of class k each, with the weight of that class. So
     with class weights v a sample of weight w has the targets ``v * t / sum(v * t)`` and the weight
     ``w * sum(v * t)``; that of a label k is ``w * v_k``. "balanced" is v_k = (sum of weights) / (number of
     classes * sum of weights in class k), and 0 for a class without weight.
 
-    Labels are read whatever their samples weigh: one whose samples all weigh 0 is a class as well. A row
-    of probabilities of weight 0 names no class, and may hold anything.
+    Labels are read regardless of weights: one whose samples all have weight 0 is a class too. A row of
+    probabilities of weight 0 is not read.
 
     Parameters
     ----------
     y : array_like, shape (n_samples,) or (n_samples, n_classes)
     dtype : numpy.dtype
-        That of the probabilities.
+        The dtype of the probabilities.
     sample_weight : array_like of real numbers, shape (n_samples,), or None
     class_weight : mapping from label to real number, "balanced" or None
     classes : ndarray, optional
-        The classes, if they are known; else they are found in `y`.
+        The classes, if they are known; by default those in `y`.
     grows : bool, default False
         Whether labels that are not among `classes` are new classes.
     mean_weight : float, optional
-        What the weights are divided by; else their mean over the samples that take part.
+        The divisor of the weights; by default their mean over the samples with a weight above 0.
 
     Raises
     ------
     ValueError, TypeError
-        If something is not as described; the message names it.
+        If an argument is not as described; the message names it.
     """
     weights = rows = of_samples = None
     if sample_weight is not None:
@@ -107,7 +107,7 @@ def targets_of(
     counted = weights if rows is None else weights[rows]
     with np.errstate(over="ignore"):
         if mean_weight is None:
-            is_one_number = counted.min() == counted.max()  # whose mean may be off by a rounding
+            is_one_number = counted.min() == counted.max()  # whose mean could differ by rounding
             scaled, power = validation.scaled_weights(counted)
             mean_weight = float(counted[0] if is_one_number else np.ldexp(scaled.mean(), power))
         all_one = bool((counted == mean_weight).all())
@@ -119,7 +119,7 @@ def targets_of(
 
 
 def is_soft(y: Any) -> bool:
-    """Whether `y` has rows: of probabilities."""
+    """Return whether `y` has two dimensions: rows of probabilities."""
     shape = getattr(y, "shape", None)
     if shape is not None:
         return len(shape) == 2
@@ -129,7 +129,7 @@ def is_soft(y: Any) -> bool:
 
 
 def check_sorted(classes: ArrayLike) -> None:
-    """Raise unless the classes are in the order that columns of probabilities have.
+    """Raise unless the classes are in the order of the columns of probabilities, sorted.
 
     Raises
     ------
@@ -139,7 +139,7 @@ def check_sorted(classes: ArrayLike) -> None:
     given = as_labels(classes, "classes")
     if (given[:-1] > given[1:]).any():
         raise ValueError(
-            "classes: expected them sorted where y has a column of probabilities for each, "
+            "classes: expected them sorted, as y has a column of probabilities for each, "
             f"got {listed(given)}"
         )
 
@@ -149,7 +149,7 @@ def _rows_that_count(weights: NDArray[np.float64], name: str) -> NDArray[np.int6
         return None
     rows = np.flatnonzero(weights > 0)
     if not len(rows):
-        raise ValueError(f"{name}: expected at least one weight that is not zero, got zeros alone")
+        raise ValueError(f"{name}: expected at least one weight that is not zero, got only zeros")
     return rows
 
 
@@ -162,13 +162,13 @@ def as_probabilities(
 ) -> FloatArray:
     """Return `y` as rows of probabilities, (n_samples, n_classes), checked.
 
-    Only those at `rows` are read, where that is not None: the others may hold anything.
+    Only the rows at `rows` are read; all if that is None.
 
     Raises
     ------
     ValueError, TypeError
-        If it does not have that many rows and a column for each of the classes (at least two where they
-        are not known), or a row is not finite, has a number below 0 or does not sum to 1.
+        If it does not have `n_samples` rows and a column for each class (at least two if the classes are
+        not known), or a row is not finite, has a negative number or does not sum to 1.
     """
     array = validation.as_array("y", y)
     if array.ndim != 2 or len(array) != n_samples:
@@ -195,7 +195,7 @@ def as_probabilities(
         row = int(np.argmax(wrong))
         raise ValueError(
             f"y: expected rows of probabilities, which sum to 1, got the sum {sums[row]:.6g} in row {row}; "
-            "how much a row counts is for sample_weight to say"
+            "use sample_weight for the weight of a row"
         )
     return values
 
@@ -208,7 +208,7 @@ def class_weights_of(
     rows: NDArray[np.int64] | None,
     grows: bool,
 ) -> NDArray[np.float64] | None:
-    """Return the weight of every class; None for ones. `values` and `weights` are for "balanced" alone."""
+    """Return the weight of every class, or None for ones; "balanced" computes them from the samples."""
     if class_weight is None:
         return None
     if isinstance(class_weight, str) and class_weight == "balanced":
@@ -235,7 +235,7 @@ def class_weights_of(
     found[places[places >= 0]] = np.array(given)[places >= 0]
     strangers = labels[places < 0]
     left_out = np.delete(classes, places[places >= 0])
-    # Misspelt, rather than a class that these samples do not have.
+    # A label is misspelt, rather than missing in these samples.
     if len(strangers) and len(left_out) and not grows:
         raise ValueError(
             f"class_weight: {listed(strangers)[0]!r} is not among the classes, and "
@@ -245,7 +245,7 @@ def class_weights_of(
 
 
 def balanced_weights(mass: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the "balanced" weights of classes whose samples' weights have these sums; 0 for a sum of 0."""
+    """Return the "balanced" weights for classes with these sums of sample weights; 0 for a sum of 0."""
     balanced = np.zeros_like(mass)
     np.divide(mass.sum(), len(mass) * mass, out=balanced, where=mass > 0)
     return balanced

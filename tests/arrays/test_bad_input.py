@@ -8,6 +8,7 @@ from scipy.sparse import csr_array
 
 import fastsoftmax
 from fastsoftmax import penalty, softmax, softmax_cross_entropy
+from fastsoftmax._arrays import validation
 
 NAN, INF = np.nan, np.inf
 Z = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])  # logits, or X
@@ -15,7 +16,7 @@ T = np.array([0, 2])
 SOFT = np.array([[0.2, 0.8, 0.0], [0.0, 0.0, 1.0]])
 X, W, B = Z, np.arange(12.0).reshape(3, 4) / 10, np.arange(4.0)
 
-# No arrays of real numbers, in any argument that is to be one: (value, what the message says came).
+# Values that are not arrays of real numbers, and what the message calls them.
 NOT_NUMBERS = {
     "object": (np.array([[1, None]], object), "object"),
     "None": (None, "NoneType"),
@@ -38,7 +39,7 @@ if np.finfo(np.longdouble).nmant == np.finfo(np.float64).nmant:
 
 
 class OfAnotherDevice:
-    """As the tensors of a GPU, or those with a gradient."""
+    """An array that NumPy cannot read, such as a tensor on a GPU or one with a gradient."""
 
     def __array__(self, dtype=None, copy=None):
         raise RuntimeError("is not in memory")
@@ -65,7 +66,7 @@ ARRAYS = [(name, argument) for name, arguments in VALID.items() for argument in 
 
 
 def assert_fails(backend, name, changed, error, message):
-    """The call with some arguments changed raises, and has changed no array that it was given."""
+    """Assert that a call with some arguments changed raises, and changes no array that it is given."""
     arguments = VALID[name] | changed
     given = [a for a in arguments.values() if isinstance(a, np.ndarray)]
     before = [array.copy() for array in given]
@@ -372,6 +373,27 @@ def test_strengths_of_the_penalty(backend, strength, value, error):
 def test_strengths_whose_gradient_overflows(backend, strength, value, W):
     message = rf"^{strength}: the gradient's factor .* overflows {W.dtype}"
     assert_fails(backend, "penalty", {"W": W, strength: value}, ValueError, message)
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (np.float64(-1.5), "-1.5"),
+        (np.int64(-1), "-1"),
+        (np.str_("a"), "'a'"),
+        (np.True_, "True"),
+        (np.timedelta64(1, "D"), repr(np.timedelta64(1, "D"))),
+        (None, "None"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_numpy_scalars_are_shown_as_plain_values(value, shown):
+    for check in (
+        lambda: validation.as_non_negative("alpha", value),
+        lambda: validation.as_integer("alpha", value, 0),
+    ):
+        with pytest.raises((TypeError, ValueError), match=rf"^alpha: .*, got {re.escape(shown)}$"):
+            check()
 
 
 def test_a_penalty_beyond_the_largest_number_is_infinite(backend):

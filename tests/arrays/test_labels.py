@@ -1,4 +1,4 @@
-"""Labels become classes and indices: whatever way is taken, what `numpy.unique` finds."""
+"""Classes of labels and indices into them: by every path the result of `numpy.unique`."""
 
 from fractions import Fraction
 
@@ -167,6 +167,26 @@ def test_large_integers_are_not_compared_as_floats():
         with pytest.raises(ValueError, match=r"^y: the label .* is not among the classes"):
             encode(other, classes)
         assert not are_equal(np.repeat(other, len(classes)), classes).any()
+
+
+@pytest.mark.parametrize(
+    ("label", "classes", "shown"),
+    [
+        (np.int64(4), np.arange(3), "4"),
+        (np.uint8(4), np.arange(3), "4"),
+        (np.float64(4), np.arange(3), "4.0"),
+        (True, np.array([False]), "True"),
+        ("d", np.array(["a", "b"]), "'d'"),
+        (np.str_("d"), np.array(["a", "b"], object), "'d'"),
+        (b"d", np.array([b"a", b"b"]), "b'd'"),
+        (DAYS[0], DAYS[1:], "'2020-02-29'"),
+    ],
+    ids=lambda value: None if isinstance(value, str) else type(value).__name__,
+)
+def test_an_unknown_label_is_shown_as_a_plain_value(label, classes, shown):
+    given = np.array([label], object if classes.dtype == object else np.asarray(label).dtype)
+    with pytest.raises(ValueError, match=rf"^y: the label {shown} is not among the classes \["):
+        encode(given, classes)
 
 
 def test_dates_are_compared_in_one_unit():

@@ -1,4 +1,4 @@
-"""Files larger than memory: the block shuffle, and pages that are given back."""
+"""Files larger than memory: the block shuffle, and pages that are released."""
 
 import subprocess
 import sys
@@ -17,16 +17,16 @@ OPTIONS = {"max_iter": 2, "tol": None, "random_state": 0, "batch_size": 32}
 
 @pytest.mark.parametrize("n", [1, 5, 100, 1003])
 @pytest.mark.parametrize("rows_of_block", [1, 7, 2000])
-@pytest.mark.parametrize("blocks_at_once", [1, 4])
-def test_blocks_are_shuffled_and_their_rows_mixed(n, rows_of_block, blocks_at_once):
-    order = permutation_by_blocks(n, rows_of_block, blocks_at_once, np.random.default_rng(0))
+@pytest.mark.parametrize("n_mixed_blocks", [1, 4])
+def test_blocks_are_shuffled_and_their_rows_mixed(n, rows_of_block, n_mixed_blocks):
+    order = permutation_by_blocks(n, rows_of_block, n_mixed_blocks, np.random.default_rng(0))
     assert sorted(order) == list(range(n))
     # Blocks, numbered as they first come: each group of them is done before the next one begins.
     blocks = order // rows_of_block
     rank = {block: place for place, block in enumerate(dict.fromkeys(blocks.tolist()))}
-    groups = np.array([rank[block] // blocks_at_once for block in blocks.tolist()])
+    groups = np.array([rank[block] // n_mixed_blocks for block in blocks.tolist()])
     assert (np.diff(groups) >= 0).all()
-    other = permutation_by_blocks(n, rows_of_block, blocks_at_once, np.random.default_rng(1))
+    other = permutation_by_blocks(n, rows_of_block, n_mixed_blocks, np.random.default_rng(1))
     assert n < 3 or (order != other).any()
 
 
@@ -38,13 +38,14 @@ def saved(rng, tmp_path):
     return X, rng.integers(4, size=2000), tmp_path / "X.npy"
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("shuffle", [True, False, "blocks"])
 def test_a_mapped_file_trains_as_memory_does(backend, saved, monkeypatch, shuffle):
     X, y, path = saved
     monkeypatch.setattr(
         "fastsoftmax._arrays.memory_mapping.BYTES_HELD", 50_000
     )  # pages go back every few steps
-    monkeypatch.setattr("fastsoftmax.training.epoch._BYTES_OF_A_BLOCK", 3000)
+    monkeypatch.setattr("fastsoftmax.training.epoch._SHUFFLED_BLOCK_BYTES", 3000)
     options = OPTIONS | {
         "backend": backend,
         "shuffle": shuffle,
@@ -121,6 +122,7 @@ print((resident() - before) // 1024)
 """
 
 
+@pytest.mark.costly
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 @pytest.mark.parametrize("early_stopping", [False, True])
 @pytest.mark.parametrize("shuffle", [True, False, "blocks"])

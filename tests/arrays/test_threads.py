@@ -1,4 +1,4 @@
-"""How many threads are used where the caller does not say."""
+"""The default number of threads, and the environment that changes it."""
 
 import os
 
@@ -98,7 +98,7 @@ def test_the_argument_is_named(value, error):
         threads.resolve_n_threads(value, "n_jobs")
 
 
-# What the files of a control group hold, by their names, and how many CPUs that is.
+# The files of a control group by name, and the number of CPUs that they grant.
 GROUPS = [
     ({"cpu.max": "200000 100000\n"}, 2),
     ({"cpu.max": "150000 100000\n"}, 2),

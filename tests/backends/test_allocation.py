@@ -27,7 +27,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def tried(tmp_path_factory):
-    """What `fault_injection.py` has printed."""
+    """Return the output of `fault_injection.py`."""
     library = tmp_path_factory.mktemp("system") / "fault_injection.so"
     compiler = os.environ.get("CC", "cc").split()
     flags = ["-O2", "-Wall", "-Werror", "-shared", "-fPIC"]
@@ -62,7 +62,7 @@ def test_without_threads_the_caller_does_the_work_with_the_same_bits(tried):
     assert n_denied > 0 or os.cpu_count() == 1
 
 
-# Its threads take addresses, the more of them the more CPUs there are.
+# OpenBLAS reserves address space for each of its threads.
 WITHOUT_BLAS = os.environ | {"OPENBLAS_NUM_THREADS": "1"}
 IN_LITTLE_MEMORY = """
 import resource

@@ -1,4 +1,4 @@
-"""What the caller's thread is set to decides no bit, in its thread or in those of the pool, and stays."""
+"""No bit depends on the floating-point state of the caller's thread, in any thread, and it is restored."""
 
 import subprocess
 import sys
@@ -89,7 +89,7 @@ def of_the_lecture(_):
     return lecture.softmax_loss_vectorized(np.full((12, 5), 0.3), X, y, 0.01)
 
 
-# Each returns arrays and numbers, computed on that many threads.
+# Each returns arrays and numbers, computed on n threads.
 CALLS = {
     "softmax": lambda n: [fs.softmax(LOGITS, n_threads=n)],
     "log_softmax": lambda n: [fs.log_softmax(LOGITS, n_threads=n)],
@@ -155,7 +155,7 @@ def test_on_every_backend(backend, name):
 
 
 def test_the_compiled_backend_alone():
-    """Its own functions too, which a thread may call without one of the public ones above it."""
+    """Its own functions set the state too: a thread may call them without a public one."""
     kernels = get_backend("compiled")
 
     def found():
@@ -184,7 +184,7 @@ def test_an_order_is_within_bounds_also_where_products_are_rounded_up():
 
 
 def test_an_error_leaves_the_state_and_no_flag():
-    """Rows without a softmax are told by an index: nobody who asks for FE_INVALID sees them."""
+    """Rows without a softmax are reported by their index, and raise no FE_INVALID."""
     with state("up"):
         before = control()
         with pytest.raises(ValueError, match="finite log-sum-exp"):

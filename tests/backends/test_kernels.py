@@ -55,7 +55,7 @@ RISES = [(5,), (41,), (60,), (300,), (5000,), (30, 80), (36, 72), (30, 720), (60
 @pytest.mark.parametrize("rises", RISES, ids=str)
 @pytest.mark.parametrize("n_classes", [300, 603])
 def test_logits_that_rise_along_a_row(kernels, dtype, rng, n_classes, rises):
-    """Far above the first ones, whose power of 2 terms are relative to till then; in each row elsewhere."""
+    """Far above the power of 2 that earlier terms are relative to, elsewhere in each row."""
     starts = np.array([100, 128, 129, 255, 256, 290])
     logits = rng.normal(size=(len(starts), n_classes))
     for rise, places in zip(rises, (starts, (starts + n_classes) // 2), strict=False):
@@ -73,7 +73,7 @@ def test_logits_that_rise_along_a_row(kernels, dtype, rng, n_classes, rises):
 
 
 def call(kernels, name, logits, n_threads, soft=False):
-    """Call a function over rows with outputs of its own; return what it returns and wrote."""
+    """Call a function over rows with new outputs; return its result and the outputs."""
     n, c = logits.shape
     targets = np.full((n, c), 1 / c, logits.dtype) if soft else np.arange(n) % c
     losses, out = np.empty(n), np.empty_like(logits)

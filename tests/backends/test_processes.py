@@ -1,4 +1,4 @@
-"""Forked, started anew, in threads by the dozen: the same bits, and nothing hangs or is left behind."""
+"""Forked and spawned processes, and many threads: the same bits, and nothing hangs or is left behind."""
 
 import json
 import os
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.timeout(LIMIT + 20)
 
 @pytest.fixture(scope="module")
 def found():
-    """What `processes.py` has printed."""
+    """Return the output of `processes.py`."""
     ran = subprocess.run([sys.executable, PROGRAM, str(LIMIT)], stdout=subprocess.PIPE, check=True)
     return json.loads(ran.stdout)
 
@@ -233,6 +233,7 @@ os._exit(0)
 """
 
 
+@pytest.mark.costly
 @pytest.mark.skipif("numba" not in BACKENDS, reason="needs numba")
 @pytest.mark.parametrize("first_use", [False, True])
 @pytest.mark.parametrize("layer", ["workqueue", "omp"])

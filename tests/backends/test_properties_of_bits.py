@@ -1,4 +1,4 @@
-"""What does not depend on how it is computed: threads, layouts, backends and instruction sets."""
+"""Results do not depend on threads, layouts, backends or instruction sets."""
 
 import os
 import pickle
@@ -47,7 +47,7 @@ def test_threads_change_no_bit_of_the_linear_classifier(problem, n_threads):
 
 @given(trainings(among=("compiled",)), thread_counts, st.sampled_from((1, 10, 40)))
 def test_threads_change_no_bit_of_a_fit(case, n_threads, times):
-    """Also with minibatches of that many samples that threads have something to do."""
+    """Also with minibatches that are large enough for several threads."""
     case = replace(case, n_samples=times * case.n_samples, batch_size=times * case.batch_size)
     for standardize in (False, True):
         how = {"standardize": standardize, "momentum": 0.9 if standardize else 0.0}
@@ -121,7 +121,7 @@ def assert_within(bounds, actual, expected):
 
 @given(rows_of_logits() | linear_problems(), layouts)
 def test_where_arrays_lie_changes_no_bit(case, layout):
-    """But where BLAS multiplies, which has other ways for other strides."""
+    """Except where BLAS multiplies, whose algorithm depends on the strides."""
     actual, expected = of_case(case, layout=layout), of_case(case)
     if case.backend == "vectorized" and case.total:
         assert_close_results(case, actual, expected)
@@ -159,7 +159,7 @@ def by_instruction_set(tmp_path_factory):
 
 @pytest.mark.parametrize("name", SETS)
 def test_instruction_sets_agree(by_instruction_set, name):
-    """Those with FMA in every bit; the portable one, whose products are rounded, to rounding."""
+    """Those with FMA agree in every bit; the portable one, which rounds products, up to rounding."""
     cases, results = by_instruction_set
     assert len(cases) >= 100
     assert {hasattr(case, "epochs") for case in cases} == {False, True}

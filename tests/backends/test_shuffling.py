@@ -12,7 +12,7 @@ from fastsoftmax.backends import get_backend, shuffling
 
 
 class Largest:
-    """Draws the largest number below one, always."""
+    """A generator that always draws the largest number below one."""
 
     def random(self, out):
         out[:] = np.nextafter(1, 0)
@@ -20,7 +20,7 @@ class Largest:
 
 @pytest.fixture(params=["compiled", "python"])
 def permutation(request, monkeypatch):
-    """The function, with compiled code or where there is none."""
+    """The function with and without compiled code."""
     if request.param == "python":
         monkeypatch.setitem(sys.modules, "fastsoftmax.backends.compiled._core", None)
     else:

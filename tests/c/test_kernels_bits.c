@@ -238,14 +238,14 @@ static const struct target_weights *weights_of(size_t n, size_t c, size_t number
 static void cross_entropy_case(size_t n, size_t c, const int64_t *labels, const void *probabilities,
                                size_t number) {
     const struct target_weights *weights = weights_of(n, c, number / LENGTH(N_ROWS));
+    struct targets_view targets = {labels, probabilities, weights, c};
     double *losses = array_of(LOSSES, n, sizeof *losses);
     for (size_t gradient = 0; gradient < 3; ++gradient) {
         size_t stride = c + gradient, out_stride = gradient == 1 ? c : stride;
         void *logits = logits_of(n, c, stride);
         void *dlogits = (void *[]){NULL, stale(OUT, n * c), logits}[gradient];
-        hash_word((uint64_t)kernels->cross_entropy(logits, stride, n, c, labels, probabilities,
-                                                   weights, 1.0 / (double)n, losses, dlogits,
-                                                   out_stride));
+        hash_word((uint64_t)kernels->cross_entropy(logits, stride, n, &targets, 1.0 / (double)n,
+                                                   losses, dlogits, out_stride));
         for (size_t i = 0; i < n; ++i) hash_double(losses[i]);
         if (dlogits) hash_reals(dlogits, n * out_stride);
     }
@@ -370,12 +370,16 @@ static void packed_case(const struct shape *s) {
                             velocities + k / lanes * slab_bytes);
     }
     size_t at_once = option(s, 7) ? columns : lanes;
+    struct blocks_view samples = {blocks, block_stride, s->n};
     for (size_t k = 0; k < s->c; k += at_once) {
-        size_t width = s->c - k < at_once ? s->c - k : at_once;
-        kernels->packed_scores(blocks, block_stride, s->n, s->stride,
-                               slabs + k / lanes * slab_bytes, s->stride * lanes,
-                               option(s, 4) ? intercept + k * size : NULL, width, option(s, 5),
-                               logits + k * size, columns);
+        struct weights_view weights = {
+            .coef = slabs + k / lanes * slab_bytes,
+            .intercept = option(s, 4) ? intercept + k * size : NULL,
+            .stride = s->stride * lanes,
+            .n_features = s->stride,
+            .n_classes = s->c - k < at_once ? s->c - k : at_once,
+        };
+        kernels->packed_scores(&samples, &weights, option(s, 5), logits + k * size, columns);
     }
     hash_reals(logits, s->n * columns);
     kernels->pack_dlogits(logits, columns, 0, s->n, s->c, dlogits, s->n * lanes);
@@ -386,14 +390,19 @@ static void packed_case(const struct shape *s) {
     double *squares = malloc(2 * n_slabs * n_sums * sizeof(double));
     double *magnitudes = squares + n_slabs * n_sums;
     for (size_t k = 0; k < s->c; k += at_once) {
-        size_t width = s->c - k < at_once ? s->c - k : at_once, sums = k / lanes * n_sums;
-        char *v = rule.momentum != 0 ? velocities + k / lanes * slab_bytes : NULL;
+        size_t sums = k / lanes * n_sums;
+        struct update_view update = {
+            .weights = slabs + k / lanes * slab_bytes,
+            .velocity = rule.momentum != 0 ? velocities + k / lanes * slab_bytes : NULL,
+            .stride = s->stride * lanes,
+            .n_classes = s->c - k < at_once ? s->c - k : at_once,
+            .squares = squares + sums,
+            .magnitudes = magnitudes + sums,
+        };
         if (of_classes) rule.negative_rates = rules + k * size;
         if (of_classes) rule.twice_l2s = rules + (columns + k) * size;
         if (of_classes) rule.thresholds = rules + (2 * columns + k) * size;
-        kernels->packed_update(blocks, block_stride, s->n, 0, s->stride, dlogits + k * s->n * size,
-                               &rule, width, slabs + k / lanes * slab_bytes, s->stride * lanes, v,
-                               squares + sums, magnitudes + sums);
+        kernels->packed_update(&samples, 0, s->stride, dlogits + k * s->n * size, &rule, &update);
     }
     for (size_t i = 0; i < n_slabs * n_sums; ++i) {
         if (rule.l2 != 0) hash_double(squares[i]);
@@ -436,7 +445,8 @@ static void packed_gradient_case(const struct shape *s) {
     kernels->pack_slab(dlogits, depth[way] * bytes, across[way] * bytes, s->n, width, slab);
     hash_reals(slab, s->n * lanes);
     void *out = add ? uniforms(OUT, s->d * width) : stale(OUT, s->d * width);
-    kernels->packed_gradient(blocks, block_stride, s->n, s->d, slab, width, add, out, width);
+    struct blocks_view samples = {blocks, block_stride, s->n};
+    kernels->packed_gradient(&samples, s->d, slab, width, add, out, width);
     hash_reals(out, s->d * width);
 }
 
@@ -448,27 +458,30 @@ static void panels_case(const struct shape *s) {
     size_t n_blocks = (s->n + lanes - 1) / lanes, block = lanes * s->c;
     size_t cut = n_vectors / 2 * lanes, n_panels = cut ? 2 : 1;
     const void *const *rows = rows_of(s);
-    const struct target_weights *weights = weights_of(s->n, s->c, s->number);
-    if (weights && weights->classes) weights = NULL;
+    const struct target_weights *target_weights = weights_of(s->n, s->c, s->number);
+    if (target_weights && target_weights->classes) target_weights = NULL;
     void *coef = padded_weights(WEIGHTS, s);
     void *velocity = rule.momentum != 0 ? padded_weights(VELOCITY, s) : NULL;
     void *intercept = uniforms(INTERCEPT, s->c), *dlogits = stale(OUT, n_blocks * block);
     char *scores = stale(LOGITS, n_panels * n_blocks * block);
     int64_t labels[64];
-    double losses[64], squares[64] = {0}, magnitudes[64] = {0};
+    double losses[64], squares[MANY_FEATURES] = {0}, magnitudes[MANY_FEATURES] = {0};
     for (size_t i = 0; i < s->n; ++i) labels[i] = (int64_t)below(s->c);
+    struct weights_view weights = {coef, NULL, s->stride, s->d, s->c};
+    struct parts_view parts = {scores, n_panels, n_blocks * block};
+    struct targets_view targets = {labels, NULL, target_weights, s->c};
+    struct update_view update = {coef, velocity, s->stride, s->c, squares, magnitudes};
     size_t starts[] = {0, cut ? cut : s->d, s->d};
     for (size_t p = 0; p < n_panels; ++p) {
         kernels->panel_scores(rows, s->n, starts[p], starts[p + 1] - starts[p],
-                              (enum ahead)below(3), coef, s->stride, s->c,
+                              (enum ahead)below(3), &weights,
                               scores + p * n_blocks * block * kernels->element_size);
     }
-    kernels->panel_cross_entropy(scores, n_panels, n_blocks * block, s->n, s->c, intercept, labels,
-                                 NULL, weights, 0.5, losses, dlogits);
+    kernels->panel_cross_entropy(&parts, s->n, intercept, &targets, 0.5, losses, dlogits);
     struct rows_to_fetch fetch = {rows, s->n, 0, s->d};
     for (size_t p = 0; p < n_panels; ++p) {
         kernels->panel_update(rows, s->n, &fetch, starts[p], starts[p + 1] - starts[p], dlogits,
-                              s->c, &rule, coef, velocity, s->stride, squares, magnitudes);
+                              &rule, &update);
     }
     kernels->panel_update_intercept(dlogits, s->n, s->c, &rule, intercept, NULL);
     for (size_t i = 0; i < s->n; ++i) hash_double(losses[i]);
@@ -512,8 +525,9 @@ static void short_rows_case(const struct shape *s) {
         if (half) kernels->short_gradient(rows + starts[p], half, s->d, scores, s->c, 1, out);
         hash_reals(out, stride);
     }
-    kernels->short_update(gradients, n_chunks, stride, s->d, s->c, &rule, strips, velocity,
-                          intercept, NULL, squares, magnitudes);
+    struct parts_view parts = {gradients, n_chunks, stride};
+    struct update_view update = {strips, velocity, 0, s->c, squares, magnitudes};
+    kernels->short_update(&parts, s->d, &rule, &update, intercept, NULL);
     for (size_t i = 0; i < s->stride / lanes; ++i) {
         if (rule.l2 != 0) hash_double(squares[i]);
         if (rule.l1 != 0) hash_double(magnitudes[i]);
@@ -537,10 +551,11 @@ static void convert_case(const struct shape *s) {
         if (number == REAL) put(X, i, uniform());
     }
     for (size_t i = 0; i < s->n + ROWS_AHEAD; ++i) rows[i] = X + (i < s->n ? i : 0) * s->d * size;
-    const void *mean = option(s, 2) ? uniforms(INTERCEPT, s->d) : NULL;
-    const void *scale = option(s, 3) ? uniforms(VELOCITY, s->d) : NULL;
+    struct scaling_view scaling;
+    scaling.mean = option(s, 2) ? uniforms(INTERCEPT, s->d) : NULL;
+    scaling.inverse_scale = option(s, 3) ? uniforms(VELOCITY, s->d) : NULL;
     char *out = stale(OUT, s->n * s->stride);
-    kernels->convert(rows, s->n, number, 0, s->d, mean, scale, out, s->stride);
+    kernels->convert(rows, s->n, number, 0, s->d, &scaling, out, s->stride);
     hash_reals(out, s->n * s->stride);
     if (number != UINT8 && kernels->element_size == sizeof(float)) return;
     double *sums = array_of(LOSSES, 3 * s->d, sizeof(double));

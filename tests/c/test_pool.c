@@ -31,10 +31,10 @@ enum { N_THREADS = 6 };
 
 /* ---- Loops ---- */
 
-enum { MAX_CHUNKS = 200, STEPS = 2000 };
+enum { MAX_COUNTED_CHUNKS = 200, STEPS = 2000 };
 
 struct counts {
-    long done[MAX_CHUNKS], sum[MAX_CHUNKS];
+    long done[MAX_COUNTED_CHUNKS], sum[MAX_COUNTED_CHUNKS];
     size_t n_chunks;
 };
 
@@ -57,7 +57,7 @@ static void run_loops(int n_threads) {
     struct pool *pool = pool_begin(n_threads);
     long expected = 0;
     for (int step = 0; step < STEPS; ++step) {
-        counts.n_chunks = 1 + (size_t)(step * 7 % MAX_CHUNKS);
+        counts.n_chunks = 1 + (size_t)(step * 7 % MAX_COUNTED_CHUNKS);
         memset(counts.done, 0, sizeof counts.done);
         pool_for(pool, count, &counts, counts.n_chunks);
         pool_for(pool, sum_all, &counts, counts.n_chunks);
@@ -107,7 +107,7 @@ static void there_is_one_pool(void) {
 
 /* ---- Kernels ---- */
 
-enum { ROWS = 640, CLASSES = 37, ROWS_OF_A_CHUNK = 16 };
+enum { ROWS = 640, CLASSES = 37, ROWS_PER_CHUNK = 16 };
 
 struct rows {
     const struct kernels *kernels;
@@ -118,10 +118,11 @@ struct rows {
 
 static void cross_entropy_of_chunk(void *context, size_t chunk) {
     struct rows *rows = context;
-    size_t first = chunk * ROWS_OF_A_CHUNK, bytes = CLASSES * rows->kernels->element_size;
+    size_t first = chunk * ROWS_PER_CHUNK, bytes = CLASSES * rows->kernels->element_size;
+    struct targets_view targets = {rows->labels + first, NULL, NULL, CLASSES};
     ptrdiff_t bad = rows->kernels->cross_entropy(
-        rows->logits + first * bytes, CLASSES, ROWS_OF_A_CHUNK, CLASSES, rows->labels + first, NULL,
-        NULL, 1.0 / ROWS, rows->losses + first, rows->out + first * bytes, CLASSES);
+        rows->logits + first * bytes, CLASSES, ROWS_PER_CHUNK, &targets, 1.0 / ROWS,
+        rows->losses + first, rows->out + first * bytes, CLASSES);
     REQUIRE(bad == -1);
 }
 
@@ -157,8 +158,8 @@ static void run_kernels(const struct kernels *kernels) {
             REQUIRE(rows->logits && rows->out);
             put_logits(rows);
             struct pool *pool = pool_begin(i ? N_THREADS : 1);
-            pool_for(pool, cross_entropy_of_chunk, rows, ROWS / ROWS_OF_A_CHUNK);
-            pool_for(pool, sum_of_columns, rows, ROWS / ROWS_OF_A_CHUNK);
+            pool_for(pool, cross_entropy_of_chunk, rows, ROWS / ROWS_PER_CHUNK);
+            pool_for(pool, sum_of_columns, rows, ROWS / ROWS_PER_CHUNK);
             pool_end(pool);
         }
         REQUIRE(!memcmp(alone.losses, shared.losses, sizeof alone.losses));

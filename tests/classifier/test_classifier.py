@@ -279,6 +279,7 @@ for name, shape in (("coef_", (3, 2)), ("coef_", (2, 6)), ("coef_", (6,)), ("int
 """
 
 
+@pytest.mark.costly
 def test_attributes_of_a_wrong_shape_are_named(backend):
     command = [sys.executable, "-c", WRONG_SHAPES, backend]
     result = subprocess.run(command, capture_output=True, text=True)

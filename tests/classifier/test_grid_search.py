@@ -158,7 +158,7 @@ def test_the_lectures_reg_is_half_of_a_reg(data):
 
 def test_a_bar_counts_the_epochs_of_all(data, monkeypatch):
     class Bar:
-        def has_run_epoch(self, epoch, *_):
+        def update(self, epoch, *_):
             seen.append(epoch)
 
     @contextmanager
@@ -286,7 +286,7 @@ def test_frames_to_score_with_have_the_same_columns(data):
     given = {"learning_rates": [0.1], "regs": [0.0]} | FIXED
     found = search(frame, y, validation=(frame, y), **given)
     assert found.best_model.feature_names_in_.tolist() == list(frame.columns)
-    with pytest.raises(ValueError, match=r"^validation: X: expected the columns of the other X"):
+    with pytest.raises(ValueError, match=r"^validation: X: expected the columns of the training X"):
         search(frame, y, validation=(frame[frame.columns[::-1]], y), **given)
 
 

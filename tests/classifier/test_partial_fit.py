@@ -53,6 +53,7 @@ def test_a_first_chunk_that_says_nothing(first, table, momentum):
     assert max(model.loss_curve_) < 4
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize(("factor", "standardize"), [(1e-2, True), (1e-3, True), (1e-3, False)])
 def test_a_first_chunk_on_another_scale_is_forgotten(backend, factor, standardize):
     X, y = mixed(load_wine)
@@ -72,6 +73,7 @@ def test_a_first_chunk_on_another_scale_is_forgotten(backend, factor, standardiz
     assert model.score(X, y) > plain.score(X, y) - 0.02
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("convert", [np.asarray, csr_array], ids=["dense", "sparse"])
 @pytest.mark.parametrize("columns", [slice(None), slice(2)], ids=["all columns", "two columns"])
 def test_the_statistics_of_a_first_chunk_of_much_larger_numbers_are_forgotten(
@@ -117,7 +119,9 @@ def test_a_loss_that_no_sane_model_has_is_a_divergence(backend, convert, rng):
     for _ in range(3):
         model.partial_fit(convert(X), y)
     before = pickle.dumps(model.__dict__)
-    message = r"^the loss of these samples is .*, that of weights of zeros 1\.1: .*start again: lower eta0"
+    message = (
+        r"^the loss of these samples is .*, that of zero weights 1\.1: .*start again: lower eta0"
+    )
     with pytest.raises(DivergenceError, match=message):
         model.partial_fit(convert(1e6 * X), y)
     assert pickle.dumps(model.__dict__) == before

@@ -243,6 +243,7 @@ sys.stdout.buffer.write(pickle.dumps([error, noted[0].message, noted[0].category
 """
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("before", ["", "import sklearn.exceptions"])
 @pytest.mark.parametrize("between", ["", "import sklearn.exceptions"])
 def test_errors_and_warnings_are_pickled_however_scikit_learn_was_loaded(before, between):

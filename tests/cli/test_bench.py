@@ -321,7 +321,7 @@ def test_a_default_picture_that_could_not_be_saved_can_be_avoided(capsys, monkey
         raise OSError(28, "No space left on device")
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(files, "write_at_once", full_disk)
+    monkeypatch.setattr(files, "write_atomically", full_disk)
     code, _, err = run(capsys, *SMALL[:-1], "--backends", "vectorized")
     assert code == 1
     assert err == (
@@ -392,23 +392,23 @@ def test_the_backends_take_turns(epochs):
         def run_epoch(self):
             order.append(self.backend)
 
-    class Watcher:
+    class Listener:
         total = shown = done = 0
 
-        def begins(self, n_epochs):
+        def on_start(self, n_epochs):
             self.total = n_epochs
 
-        def trains(self, backend):
+        def on_turn(self, backend):
             self.shown = backend
 
-        def has_run_epoch(self):
+        def on_epoch_end(self):
             assert order[-1] == self.shown
             self.done += 1
 
-    watcher = Watcher()
+    listener = Listener()
     settings = Settings(1, epochs, 0.1, 1, seed=0)
-    timing.train([FakeRun(name) for name in "abc"], settings, watcher)
-    assert watcher.total == watcher.done == 3 * epochs
+    timing.train([FakeRun(name) for name in "abc"], settings, listener)
+    assert listener.total == listener.done == 3 * epochs
     assert all(order.count(name) == epochs for name in "abc")
     # After any number of epochs no backend is ahead of another by more than its turn.
     turn = -(-epochs // 10)

@@ -383,7 +383,7 @@ def test_a_busy_machine_is_named_on_the_page(run):
 
 def test_a_peak_that_fewer_threads_have_reached_is_named_on_the_page(run):
     record = copy.deepcopy(run[1])
-    text = "read: 2 threads together were slower than fewer of them"
+    text = "read: 2 threads together were slower than fewer threads"
     assert text not in render(record)
     for of_backend in record["profiles"]:
         of_backend["peaks"] |= {"n_threads": 2, "by_fewer": ["read"]}

@@ -315,6 +315,7 @@ def test_predictions_next_to_labels():
     assert most_confused(confusion, 1) == [(0, 1, 1)]
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("kind", ["loss", "weights", "confusion"])
 def test_pictures_of_a_model(capsys, here, kind):
     data = ["test.npz"] if kind == "confusion" else []

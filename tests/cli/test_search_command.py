@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from fastsoftmax import __version__, load, search
+from fastsoftmax.classifier.parameters import PARAMETERS
 from fastsoftmax.cli import main
 from fastsoftmax.cli import search as search_module
 from fastsoftmax.profiling.provenance import cpu_name
@@ -237,3 +238,43 @@ def test_a_bar_is_asked_for_where_rich_is_there(flowers, monkeypatch):
 def test_a_best_one_that_still_learns_is_said(flowers, capsys):
     assert searched("--learning-rates 1e-3 --regs 0 --epochs 3") == 0
     assert "had not converged after 3 epochs" in " ".join(capsys.readouterr().out.split())
+
+
+def test_parameters_of_all_models_are_those_that_were_given(flowers, monkeypatch):
+    def seen(*_, learning_rates, regs, validation, progress_bar, **parameters):
+        given.append(parameters)
+        raise ValueError
+
+    given = []
+    monkeypatch.setattr(search_module, "search", seen)
+    searched("")
+    searched(
+        "--no-intercept --nesterov --momentum 0.5 --penalty none --class-weight balanced --tol none "
+        "--shuffle blocks --label-smoothing 0.1 --warmup-epochs 2 --learning-rate adaptive --seed 7"
+    )
+    assert given[0] == {"random_state": 0}
+    assert given[1] == {
+        "fit_intercept": False,
+        "nesterov": True,
+        "momentum": 0.5,
+        "penalty": None,
+        "class_weight": "balanced",
+        "tol": None,
+        "shuffle": "blocks",
+        "label_smoothing": 0.1,
+        "warmup_epochs": 2.0,
+        "learning_rate": "adaptive",
+        "random_state": 7,
+    }
+
+
+def test_the_settings_of_the_record_name_every_parameter(flowers):
+    options = (
+        "--epochs 1 --label-smoothing 0.2 --nesterov --momentum 0.5 --penalty l1 --json s.json"
+    )
+    assert searched(options) == 0
+    settings = json.loads(Path("s.json").read_text())["settings"]
+    names = {row.name for row in PARAMETERS if row.option is not None and row.in_search}
+    assert names - {"n_jobs", "random_state"} <= settings.keys()
+    assert (settings["label_smoothing"], settings["nesterov"]) == (0.2, True)
+    assert settings["penalty"] == "l1"

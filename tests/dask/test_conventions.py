@@ -29,6 +29,7 @@ from sklearn import config_context
 from sklearn.base import clone, is_classifier
 
 import fastsoftmax
+from fastsoftmax.classifier.fitted_model import ATTRIBUTES
 from fastsoftmax.dask import SoftmaxClassifier
 
 OWN = {"client": None, "algorithm": "local", "local_epochs": 1, "persist": "auto"}
@@ -82,10 +83,11 @@ def test_clones_have_the_client_and_are_not_fitted(model):
     new.fit(cut(X), cut(y))
 
 
-def test_clones_have_the_requests_for_metadata(client):
+def test_clones_and_local_ones_have_the_requests_for_metadata(client):
     with config_context(enable_metadata_routing=True):
         model = SoftmaxClassifier(client=client).set_fit_request(sample_weight="importance")
-        assert clone(model).get_metadata_routing().fit.requests["sample_weight"] == "importance"
+        for new in (clone(model), model.to_local()):
+            assert new.get_metadata_routing().fit.requests["sample_weight"] == "importance"
 
 
 def test_without_dask_the_error_says_what_to_install(monkeypatch):
@@ -140,6 +142,17 @@ def test_local_ones(model):
     assert not hasattr(unfitted, "coef_")
 
 
+def test_local_ones_have_all_fitted_attributes_and_no_others(client):
+    X, y = made_up()
+    model = synchronous(client, batch_size=20, average=True, momentum=0.5, standardize=True)
+    model.fit(cut_frame(frame_of(X)), cut_frame(pd.Series(y)))
+    model.note = "of the user"
+    local = model.to_local()
+    assert vars(local).keys() == ATTRIBUTES.keys() | local.get_params().keys()
+    for name in ATTRIBUTES:
+        assert pickle.dumps(getattr(local, name)) == pickle.dumps(deepcopy(getattr(model, name)))
+
+
 @pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
 def test_files_hold_the_local_one(model, tmp_path, suffix):
     X, y = made_up()
@@ -173,9 +186,9 @@ def test_the_client_that_is_used(clients, monkeypatch):
     X, y = made_up()
     one, two = clients(1), clients(2)
     model = SoftmaxClassifier(max_iter=1, tol=None)
-    with pytest.raises(ValueError, match=r"^client: no Dask client is there"):
+    with pytest.raises(ValueError, match=r"^client: there is no current Dask client"):
         _ = model.client_
-    with pytest.raises(ValueError, match=r"^client: no Dask client is there"):
+    with pytest.raises(ValueError, match=r"^client: there is no current Dask client"):
         model.fit(cut(X), cut(y))
     assert not hasattr(model, "coef_")
     with two.as_current():
@@ -314,6 +327,7 @@ def by_hand(make, client, trained, **parameters):
     return model
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("make", [local_sgd, synchronous])
 def test_weights_set_by_hand(client, make, tmp_path):
     X, y = made_up()
@@ -336,7 +350,7 @@ def test_weights_set_by_hand(client, make, tmp_path):
         goes_on.set_params(client=client, warm_start=True).fit(cut(X), cut(y))
         assert_same_bits(goes_on, expected)
     again = by_hand(make, client, trained, warm_start=True)
-    with pytest.raises(ValueError, match=r"^y: the label .*4.* is not among the classes"):
+    with pytest.raises(ValueError, match=r"^y: the label 4 is not among the classes"):
         again.fit(cut(X), cut(y + 1))
 
 
@@ -412,7 +426,7 @@ def test_max_iter_warns_as_the_local_one_does(client):
 def test_small_features_are_warned_of_as_by_the_local_one(client, make, convert):
     X, y = made_up()
     X[0] = np.nan
-    weight = np.arange(N) != 0.0  # of a weight of 0, what is not looked at
+    weight = np.arange(N) != 0.0  # rows with weight 0 are ignored
     options = {"tol": 1e-4, "max_iter": 30, "batch_size": N, "eta0": 1e-3}
     message = r"^fit stopped by tol after \d+ epochs, but .*\(.* is 2\.\de-06\).*: use standardize"
 

@@ -156,12 +156,13 @@ def test_the_seed_decides_the_bits(client, shuffle):
     assert (fits[2].coef_ == fits[0].coef_).all() == (shuffle is False)
 
 
+@pytest.mark.costly
 def test_large_weights_to_start_from_are_what_a_task_returns(clients, monkeypatch):
     X, y = made_up()
     for n_workers in (1, 2, 3):
         expected = local_sgd(clients(n_workers), momentum=0.5).fit(cut(X, FOUR), cut(y, FOUR))
         with monkeypatch.context() as patch:
-            patch.setattr("fastsoftmax.dask.local_sgd.BYTES_OF_STARTS", 0)
+            patch.setattr("fastsoftmax.dask.local_sgd.MAX_BYTES_IN_TASKS", 0)
             model = local_sgd(clients(n_workers), momentum=0.5).fit(cut(X, FOUR), cut(y, FOUR))
         assert_same_bits(model, expected)
 

@@ -177,6 +177,7 @@ def test_arrays_after_frames_warn_once_and_here(of_frame, method):
     lazy.compute(scheduler="sync")
 
 
+@pytest.mark.costly
 def test_frames_with_other_names_are_refused_before_they_are_computed(of_frame, method):
     model, X, y = of_frame
     others = frame_of(X, [*"abcdef"])

@@ -145,7 +145,7 @@ BAD_DATA = {
     "one class": (
         (cut(X), cut(np.full(N, 3))),
         ValueError,
-        "^y: .*two classes, got one class: .*3",
+        "^y: .*two classes, got one class: 3$",
     ),
     "no columns": (
         (cut(X), cut(np.zeros((N, 0)))),
@@ -241,8 +241,14 @@ NOT_TO_STANDARDIZE = {
         changed(X, (34, 2), np.nan),
         r"expected finite numbers, got NaN in row 4 \(partition 1",
     ),
-    "a partition": (changed(X, (34, 2), 1e200), r"its columns .* scale X down \(partition 1\)"),
-    "all partitions": (changed(X, (slice(None), [2]), OPPOSITE), "its columns .* scale X down$"),
+    "a partition": (
+        changed(X, (34, 2), 1e200),
+        r"the mean or the standard deviation .* scale X down \(partition 1\)",
+    ),
+    "all partitions": (
+        changed(X, (slice(None), [2]), OPPOSITE),
+        "the mean or the standard deviation .* scale X down$",
+    ),
 }
 
 
@@ -351,7 +357,7 @@ def test_warm_starts_of_another_problem(client):
         model.fit(cut(X), cut(Y.astype(str)))
     named = local_sgd(client, warm_start=True)
     named.__dict__.update(model.to_local().partial_fit(X, Y, classes=range(C)).__dict__)
-    with pytest.raises(ValueError, match=r"^y: the label .*4.* is not among .*\[0, 1, 2, 3\]"):
+    with pytest.raises(ValueError, match=r"^y: the label 4 is not among .*\[0, 1, 2, 3\]"):
         named.fit(cut(X), cut(Y + 1))
     with pytest.raises(ValueError, match=r"^X: expected 6 features, as before, got 5"):
         model.fit(cut(X[:, 1:]), cut(Y))
@@ -379,7 +385,9 @@ def test_a_client_that_does_not_wait():
         ):
             local_sgd(client).fit(cut(X), cut(Y))
 
-    with pytest.raises(ValueError, match=r"^client: .*waits for results, got an asynchronous one"):
+    with pytest.raises(
+        ValueError, match=r"^client: expected a synchronous client, got an asynchronous one"
+    ):
         asyncio.run(fit())
 
 

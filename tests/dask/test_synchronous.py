@@ -201,7 +201,7 @@ def test_sparse_rows(client, rng, parameters, dtype):
 
 
 def test_blocks_of_sparse_rows_are_those_of_all_rows(client, rng, monkeypatch):
-    monkeypatch.setattr("fastsoftmax.training.epoch._BYTES_OF_A_BLOCK", 256)
+    monkeypatch.setattr("fastsoftmax.training.epoch._SHUFFLED_BLOCK_BYTES", 256)
     X, y = made_up()
     X[:21][rng.random((21, X.shape[1])) < 0.9] = 0  # the first partitions' rows are shorter
     sparse, parameters = scipy.sparse.csr_matrix(X), {"batch_size": 20, "shuffle": "blocks"}
@@ -293,16 +293,17 @@ def test_minibatches_of_rows_that_are_not_held_are_refused(client):
 
 
 def test_more_steps_than_are_submitted_at_once(client, monkeypatch):
-    monkeypatch.setattr("fastsoftmax.dask.synchronous._STEPS_OF_A_BLOCK", 3)
+    monkeypatch.setattr("fastsoftmax.dask.synchronous._STEPS_PER_BLOCK", 3)
     X, y = made_up()
     assert_same_model(synchronous(client).fit(cut(X), cut(y)), alone().fit(X, y))
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("parameters", [{}, {"average": True}], ids=["plain", "average"])
 def test_large_weights_to_start_from_are_what_a_task_returns(client, monkeypatch, parameters):
     X, y = made_up()
     expected = synchronous(client, **parameters).fit(cut(X), cut(y))
-    monkeypatch.setattr("fastsoftmax.dask.synchronous.BYTES_OF_STARTS", 0)
+    monkeypatch.setattr("fastsoftmax.dask.synchronous.MAX_BYTES_IN_TASKS", 0)
     assert_same_bits(synchronous(client, **parameters).fit(cut(X), cut(y)), expected)
 
 

@@ -179,9 +179,9 @@ def test_a_name_in_a_pickle_stays_what_it_is(tmp_path, rng):
         ({b"data": [1, 2]}, "with data and labels or"),
         ({b"labels": [0] * (N - 1)}, "a list of 6 labels"),
         ({b"labels": b"012345"}, "a list of 6 labels"),
-        ({b"labels": [0, 1, 10, 3, 4, 5]}, "from 0 to 9, not so in row 2"),
-        ({b"labels": [0, 1, -1, 3, 4, 5]}, "from 0 to 9, not so in row 2"),
-        ({b"labels": [0, 1, 2.0, 3, 4, 5]}, "from 0 to 9, not so in row 2"),
+        ({b"labels": [0, 1, 10, 3, 4, 5]}, "from 0 to 9, got another value in row 2"),
+        ({b"labels": [0, 1, -1, 3, 4, 5]}, "from 0 to 9, got another value in row 2"),
+        ({b"labels": [0, 1, 2.0, 3, 4, 5]}, "from 0 to 9, got another value in row 2"),
     ],
 )
 def test_a_batch_of_something_else(change, match, tmp_path, rng):

@@ -1,4 +1,4 @@
-"""Readers of files of all formats: whole ones, and damaged ones, which are errors fit to print."""
+"""Readers of all formats: valid files, and damaged ones, whose errors are printable."""
 
 import bz2
 import gzip

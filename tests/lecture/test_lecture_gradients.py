@@ -1,4 +1,4 @@
-"""`fastsoftmax.lecture`: the numerical gradients, which move the caller's own array and restore it."""
+"""`fastsoftmax.lecture`: the numerical gradients, which perturb the caller's own array and restore it."""
 
 import random
 

@@ -241,6 +241,7 @@ def test_every_gradient_alone_with_many_classes(rng, dtype):
 MASKED = [(5, 7, 3), (300, 4, 10), (20, 40, 50)]
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("shape", MASKED, ids=str)
 @pytest.mark.parametrize("soft", [False, True], ids=["labels", "probabilities"])
 def test_an_intercept_of_minus_infinity_masks_a_class(backend, dtype, shape, soft):

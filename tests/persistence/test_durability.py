@@ -59,6 +59,7 @@ while n_killed < 20 or n_half_written < 3:
 """
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
 def test_killed_while_it_saves_it_leaves_one_of_both_models(tmp_path, suffix):
     ran = ended(["-c", SAVING, tmp_path / f"model{suffix}"])

@@ -1,4 +1,4 @@
-"""Pictures: what is drawn is what was given, and nothing global is touched."""
+"""Pictures show the given numbers, and change no global state."""
 
 import subprocess
 import sys
@@ -74,6 +74,7 @@ def test_speed_is_drawn_as_bars_on_a_logarithmic_axis():
     assert "per second" in axes.get_xlabel()
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("slowest", [1e-3, 1e4, 4e6])
 def test_every_bar_and_its_label_are_inside_the_axes(slowest):
     figure = plot_bench(CURVES, {**SPEEDS, "naive": slowest}, ["naive"])
@@ -127,7 +128,7 @@ def test_there_is_one_template_for_each_class(n_classes):
 
 
 def fitted(**attributes):
-    """What a picture asks of a model."""
+    """Return a model with the attributes that pictures read."""
     return SimpleNamespace(**attributes)
 
 

@@ -179,6 +179,7 @@ def test_the_committed_table_has_all_ratios(monkeypatch):
     assert names == {"at_least": table.at_least.keys(), "at_most": table.at_most.keys()}
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize(
     ("figure", "section", "code"),
     [(1e-6, "at_least", 0), (1e6, "at_least", 1), (1e6, "at_most", 0), (1e-6, "at_most", 1)],
@@ -213,6 +214,7 @@ def test_a_ratio_beyond_its_bound_is_measured_once_more(monkeypatch, table):
     )
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -156,6 +156,7 @@ def test_memory(tmp_path):
     assert 8 * 100_000 <= row["peak_over_inputs"] <= row["bound"]
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -4,6 +4,7 @@ import importlib
 import re
 import subprocess
 import sys
+from functools import cache
 from types import SimpleNamespace
 
 import pytest
@@ -36,9 +37,10 @@ def test_long():
 """
 
 
-@pytest.fixture
-def run(tmp_path):
-    """A function that runs pytest on SUITE, and returns the names of the tests that ran."""
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A function that runs pytest on SUITE, once for each list of arguments, and returns what ran."""
+    tmp_path = tmp_path_factory.mktemp("suite")
     support = ROOT / "tests" / "support"
     (tmp_path / "test_suite.py").write_text(SUITE)
     (tmp_path / "conftest.py").symlink_to(ROOT / "tests" / "conftest.py")
@@ -47,6 +49,7 @@ def run(tmp_path):
         "markers =\n  slow\n  costly\n"
     )
 
+    @cache
     def run(*arguments):
         command = [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", *arguments]
         ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=110)
@@ -58,11 +61,11 @@ def run(tmp_path):
 
 
 def test_the_rest_is_what_was_not_quick(run):
-    quick, rest = run("--quick=unnamed"), run("--pairs", "-m", "", "--rest")
+    quick, rest = run("--quick=unnamed", "-n0"), run("--pairs", "-m", "", "--rest", "-n0")
     assert quick
     assert rest
     assert not quick & rest
-    assert quick | rest == run("--pairs", "-m", "") | quick
+    assert quick | rest == run("--pairs", "-m", "", "-n0") | quick
 
 
 def test_every_value_of_every_argument_is_there(run):
@@ -82,6 +85,7 @@ def test_every_value_of_every_argument_is_there(run):
     assert 4 <= len(products) < 12
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize(
     ("arguments", "n_tests"),
     [

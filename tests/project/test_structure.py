@@ -23,6 +23,7 @@ from fastsoftmax.backends import (
 )
 
 PACKAGE = Path(fastsoftmax.__file__).parent
+COMPILED = PACKAGE / "backends" / "compiled"
 
 
 def functions_of(protocol):
@@ -201,6 +202,28 @@ def test_imports_point_down(file):
         if parts[0] == "fastsoftmax":
             imported = parts[1] if len(parts) > 1 and parts[1] in LEVEL else "__init__"
             assert imported == room or LEVEL[imported] < LEVEL[room], f"{room} imports {module}"
+
+
+def test_kernels_take_at_most_eight_parameters():
+    table = (ROOT / "csrc" / "kernels" / "kernel_table.h").read_text("utf-8")
+    kernels = dict(re.findall(r"\(\*(\w+)\)\(([^)]*)\);", table))
+    assert {"softmax", "panel_update", "sparse_update", "copy_memory"} <= kernels.keys()
+    assert {name for name, parameters in kernels.items() if parameters.count(",") >= 8} == set()
+
+
+def test_thresholds_are_in_one_file_with_the_command_that_tests_them():
+    tuning = (ROOT / "csrc" / "kernels" / "tuning.h").read_text("utf-8")
+    enums = re.findall(r"/\*((?:(?!/\*).)*)\*/\nenum \{(.*?)\};", tuning, re.DOTALL)
+    assert len(enums) == tuning.count("enum {") > 20
+    assert [names for comment, names in enums if "python -m " not in comment] == []
+    # What is left in the drivers has no effect on speed: sizes of arrays.
+    drivers = "".join(file.read_text("utf-8") for file in COMPILED.glob("*.p[yx][xi]"))
+    left = re.findall(r"^cdef enum:\n((?: +.*\n)+)", drivers, re.MULTILINE)
+    assert set(re.findall(r"\w+(?= = )", "".join(left))) == {
+        "N_STEP_ALGORITHMS",
+        "MAX_LANES",
+        "MAX_BUFFERS",
+    }
 
 
 def test_the_oracle_imports_nothing_of_the_package():

@@ -1,4 +1,4 @@
-"""What the tests of Dask share: rows in partitions, and both estimators on them."""
+"""Shared by the tests of Dask: rows in partitions, and both estimators on them."""
 
 from itertools import pairwise
 
@@ -16,6 +16,7 @@ from fastsoftmax.dask import SoftmaxClassifier
 AGREEMENT = {np.float32: 1e-5, np.float64: 1e-10}
 N, D, C = 61, 6, 4
 SIZES = (20, 1, 0, 27, 13)
+NAMES = np.array(["oak", "ash", "elm", "yew"])
 COMMON = {"eta0": 0.2, "batch_size": 8, "max_iter": 3, "tol": None, "random_state": 7, "n_jobs": 1}
 
 
@@ -27,7 +28,7 @@ def made_up(n=N, d=D, c=C, dtype=np.float64):
 
 
 def cut(array, sizes=SIZES):
-    """The array in partitions of that many rows; of sparse rows, chunks are sparse too."""
+    """Return the array in partitions of these sizes; sparse rows in sparse chunks."""
     if scipy.sparse.issparse(array):
         return cut(array.toarray(), sizes).map_blocks(scipy.sparse.csr_matrix)
     return da.from_array(array, chunks=(tuple(sizes), *array.shape[1:]))
@@ -46,7 +47,7 @@ def frame_of(X, names=None):
 
 
 def cut_frame(frame, sizes=SIZES):
-    """A pandas frame or series in partitions of that many rows."""
+    """Return a pandas frame or series in partitions of these sizes."""
     cuts = np.cumsum([0, *sizes])
     parts = [frame.iloc[i:j] for i, j in pairwise(cuts)]
     return dd.from_map(_itself, parts, meta=frame.iloc[:0])

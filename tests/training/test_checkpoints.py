@@ -16,7 +16,9 @@ from scipy.sparse import csr_array
 
 from fastsoftmax import ModelFileError, SoftmaxClassifier
 from fastsoftmax.persistence import npz
-from fastsoftmax.persistence.atomic import _prefix, write_at_once
+from fastsoftmax.persistence.atomic import _prefix, write_atomically
+from fastsoftmax.persistence.entries import Scalar
+from fastsoftmax.training import checkpoints
 
 OPTIONS = {"batch_size": 16, "max_iter": 6, "tol": None, "random_state": 3, "eta0": 0.1}
 FITS = {
@@ -191,7 +193,7 @@ def test_another_fit_is_refused(data, tmp_path, change, differing):
     [
         ({"checkpoint": "fit.pkl"}, ValueError, r"^checkpoint: expected a name that ends in \.npz"),
         ({"checkpoint": 3}, TypeError, "^checkpoint: expected a str or a path-like"),
-        ({"checkpoint": "nowhere/fit.npz"}, ValueError, "^checkpoint: .*folder that is there"),
+        ({"checkpoint": "nowhere/fit.npz"}, ValueError, "^checkpoint: .*existing folder"),
         ({"checkpoint": "fit.npz", "checkpoint_every": 0}, ValueError, "^checkpoint_every: "),
         ({"checkpoint": "fit.npz", "checkpoint_every": 1.5}, TypeError, "^checkpoint_every: "),
         ({"checkpoint": "fit.npz", "resume": "yes"}, TypeError, "^resume: expected True or False"),
@@ -240,38 +242,54 @@ def test_damaged_files_are_refused(data, tmp_path):
 
 # Of a file whose digest is right, made by hand: other metadata and tensors, and what is said of them.
 BREAKS = {
-    "a newer version": ({"version": 2}, {}, "has version 2 of the format, of which .* reads 1"),
-    "a version of text": ({"version": "1" * 99}, {}, "has version 1{80} of the format"),
-    "no numbers": ({}, {"coef": np.full((3, 7), np.nan, "<f4")}, "coef holds numbers that are not"),
-    "no identity": ({"identity": None}, {}, "does not say what it is a checkpoint of"),
-    "no parameters": ({"identity": {}}, {}, "does not say what it is a checkpoint of"),
-    "no end": ({"is_done": 1}, {}, "is no checkpoint of this fit: is_done: expected true or false"),
-    "negative steps": ({"n_steps": -1}, {}, "is no checkpoint of this fit: n_steps"),
-    "a step size of text": ({"eta0": "auto"}, {}, "is no checkpoint of this fit: eta0"),
+    "a newer version": (
+        {"version": 2, "package": "9.9"},
+        {},
+        r"has version 2 of the format, written by fastsoftmax 9\.9; .* reads versions up to 1: upgrade it",
+    ),
+    "a version of text": (
+        {"version": "1" * 99},
+        {},
+        "version: expected an integer >= 1, got '1{80}',",
+    ),
+    "no numbers": (
+        {},
+        {"coef": np.full((3, 7), np.nan, "<f4")},
+        "coef contains numbers that are not",
+    ),
+    "no identity": ({"identity": None}, {}, "does not name the fit that it belongs to"),
+    "no parameters": ({"identity": {}}, {}, "does not name the fit that it belongs to"),
+    "no end": (
+        {"is_done": 1},
+        {},
+        "is not a checkpoint of this fit: is_done: expected true or false",
+    ),
+    "negative steps": ({"n_steps": -1}, {}, "is not a checkpoint of this fit: n_steps"),
+    "a step size of text": ({"eta0": "auto"}, {}, "is not a checkpoint of this fit: eta0"),
     "no average": (
         {"average": None},
         {},
-        "is no checkpoint of this fit: average: expected two counts",
+        "is not a checkpoint of this fit: average: expected two counts",
     ),
     "too many epochs": (
         {},
         {"loss_curve": np.ones(7)},
-        "is no checkpoint of this fit: more epochs than max_iter",
+        "is not a checkpoint of this fit: more epochs than max_iter",
     ),
     "losses in rows": (
         {},
         {"loss_curve": np.ones((1, 6))},
-        r"is no checkpoint of this fit: loss_curve: expected shape \(6,\)",
+        r"is not a checkpoint of this fit: loss_curve: expected shape \(6,\)",
     ),
     "other weights": (
         {},
         {"coef": np.zeros((3, 8), "<f4")},
-        r"is no checkpoint of this fit: coef: .*\(3, 7\)",
+        r"is not a checkpoint of this fit: coef: .*\(3, 7\)",
     ),
     "wider weights": (
         {},
         {"coef": np.zeros((3, 7))},
-        "is no checkpoint of this fit: coef: expected float32",
+        "is not a checkpoint of this fit: coef: expected float32",
     ),
 }
 
@@ -286,6 +304,21 @@ def test_files_that_are_no_checkpoint_of_this_fit(data, tmp_path, metadata, tens
     with pytest.raises(ModelFileError, match=rf"fit\.npz: {message}"):
         model.fit(*data, checkpoint=path, resume=True)
     assert not hasattr(model, "coef_")
+
+
+def test_a_checkpoint_of_an_earlier_version_is_resumed(data, tmp_path, monkeypatch):
+    def read(name, value):
+        seen.append((name, value))
+        return value
+
+    path, seen = tmp_path / "fit.npz", []
+    model = SoftmaxClassifier(**OPTIONS).fit(*data, checkpoint=path)
+    later = Scalar("solver", str, read, since=2, before="sgd")
+    monkeypatch.setattr(checkpoints, "_VERSION", 2)
+    monkeypatch.setattr(checkpoints, "_SCALARS", (*checkpoints._SCALARS, later))
+    again = SoftmaxClassifier(**OPTIONS).fit(*data, checkpoint=path, resume=True)
+    assert_same_bits(again, model)
+    assert seen == [("solver", "sgd")]
 
 
 def test_a_warm_start_goes_on_from_its_checkpoint(data, tmp_path):
@@ -305,7 +338,7 @@ def test_a_warm_start_goes_on_from_its_checkpoint(data, tmp_path):
 def test_what_killed_processes_have_left_is_removed(data, tmp_path):
     path, process = tmp_path / "fit.npz", subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
-    write_at_once(path, b"")
+    write_atomically(path, b"")
     names = []
     for name, pid in (("fit.npz", process.pid), ("fit.npz", os.getpid()), ("other", process.pid)):
         names.append(f"{_prefix(tmp_path / name)}{pid}-{'0' * 16}.tmp")

@@ -178,7 +178,7 @@ def test_blocks_of_rows_add_up(backend, dtype, rng, monkeypatch, kind):
     whole = loss_gradient_sum(came, y, coef, intercept, **options)
     monkeypatch.setattr("fastsoftmax.training.gradient_sums._BLOCK_BYTES", 1)
     for n_rows in (1, 4):
-        monkeypatch.setattr("fastsoftmax.training.gradient_sums._FEWEST_ROWS", n_rows)
+        monkeypatch.setattr("fastsoftmax.training.gradient_sums._MIN_ROWS", n_rows)
         blocks = loss_gradient_sum(came, y, coef, intercept, **options)
         assert_close(blocks, whole, bound(X, coef))
         assert blocks.coef.dtype == dtype
@@ -195,7 +195,7 @@ def test_more_than_a_block(backend, rng):
 
 def test_the_number_of_blocks_has_no_part_in_the_error(backend, monkeypatch):
     monkeypatch.setattr("fastsoftmax.training.gradient_sums._BLOCK_BYTES", 1)
-    monkeypatch.setattr("fastsoftmax.training.gradient_sums._FEWEST_ROWS", 1)
+    monkeypatch.setattr("fastsoftmax.training.gradient_sums._MIN_ROWS", 1)
     n, x = 5000, np.float32(0.1)
     X = np.full((n, 1), x)
     total = loss_gradient_sum(X, [0] * n, np.zeros((2, 1)), [0, 0], backend=backend)
@@ -221,7 +221,7 @@ def test_many_sparse_rows_of_a_block_have_no_part_in_it_either(backend):
 def test_wide_sparse_rows_come_in_few_blocks(rng, monkeypatch):
     """Each costs a pass over the columns, so that it has about as many values."""
     monkeypatch.setattr("fastsoftmax.training.gradient_sums._BLOCK_BYTES", 1)
-    monkeypatch.setattr("fastsoftmax.training.gradient_sums._FEWEST_ROWS", 1)
+    monkeypatch.setattr("fastsoftmax.training.gradient_sums._MIN_ROWS", 1)
     n, d = 200, 200
     indices = rng.integers(d, size=2 * n)
     X = as_sparse_rows(
@@ -511,7 +511,7 @@ def test_backends_by_name():
 def test_the_row_to_blame_is_that_of_the_caller(backend, monkeypatch):
     """Whatever block it is in, and however many rows before it do not count."""
     monkeypatch.setattr("fastsoftmax.training.gradient_sums._BLOCK_BYTES", 1)
-    monkeypatch.setattr("fastsoftmax.training.gradient_sums._FEWEST_ROWS", 2)
+    monkeypatch.setattr("fastsoftmax.training.gradient_sums._MIN_ROWS", 2)
     X = np.ones((9, 2))
     X[[2, 7]] = NAN
     for kind in (np.asarray, scipy.sparse.csr_array):

@@ -164,7 +164,7 @@ def test_sparse_rows_are_scored_as_they_are(data):
 
 
 def test_what_a_callback_returns_is_checked(data):
-    with pytest.raises(TypeError, match=r"^callbacks: expected that they return True"):
+    with pytest.raises(TypeError, match=r"^callbacks: expected them to return True"):
         SoftmaxClassifier(callbacks=lambda state: np.zeros(2)).fit(*data)
 
 

@@ -73,6 +73,7 @@ def test_the_end_of_a_cosine_is_0():
     np.testing.assert_array_equal(schedule.rates(5 * STEPS, 3, STEPS), 0)
 
 
+@pytest.mark.costly
 def test_adaptive_falls_where_the_fit_would_end(backend, data):
     X, y = data
     options = {"backend": backend, "max_iter": 400, "n_iter_no_change": 2, "tol": 1e-3}

@@ -789,6 +789,7 @@ def test_an_epoch_stops_before_a_step_whose_loss_is_not_finite(kernels, dtype, l
     np.testing.assert_array_equal(state.intercept, twelve_steps.intercept)
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
 @pytest.mark.parametrize("l2", [0.0, 1e-3])
 def test_a_signal_in_an_epoch_leaves_a_whole_step(dtype, l2, momentum):

@@ -180,7 +180,9 @@ def test_every_float16_is_converted(kernels):
     """All of them in one column, each in a minibatch of its own with a weight of 1."""
     from fastsoftmax.backends import Data, Rule, State
 
-    every = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
+    # The compiled backend converts them itself, the others by NumPy.
+    step = 1 if kernels.name == "compiled" else 331
+    every = np.arange(0, 1 << 16, step, dtype=np.uint16).view(np.float16)
     every = every[np.isfinite(every)]
     # One step a sample; the loss is log(1 + exp(x)) before it, and the rate moves nothing.
     X, n = np.repeat(every[:, np.newaxis], 3, axis=1), len(every)
@@ -360,7 +362,9 @@ def test_columns_without_a_standard_deviation(backend):
     X = np.array([[1e200, 0], [-1e200, 1], [0, 0], [1, 1]])
     model = SoftmaxClassifier(backend=backend, standardize=True)
     for came in (X, scipy.sparse.csr_array(X)):
-        with pytest.raises(ValueError, match=r"^X: its columns have no standard deviation"):
+        with pytest.raises(
+            ValueError, match=r"^X: the mean or the standard deviation of a column overflows"
+        ):
             model.fit(came, [0, 1, 0, 1])
 
 

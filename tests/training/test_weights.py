@@ -241,7 +241,7 @@ def test_soft_labels_in_chunks(backend, data):
     model = SoftmaxClassifier(backend=backend, **FAST)
     model.partial_fit(X, np.eye(3)[y], classes=["a", "b", "c"])
     assert set(model.predict(X)) <= {"a", "b", "c"}
-    with pytest.raises(ValueError, match=r"^classes: expected them sorted .*got \['c', 'b', 'a'\]"):
+    with pytest.raises(ValueError, match=r"^classes: expected them sorted.*got \['c', 'b', 'a'\]"):
         model.partial_fit(X, np.eye(3)[y], classes=["c", "b", "a"])
 
 
@@ -376,7 +376,7 @@ def test_soft_labels_that_cannot_be_scored(data, targets, message):
     for weights in (None, np.ones(60)):
         with pytest.raises(ValueError, match=f"^y: {message}"):
             model.score(X, targets, weights)
-    with pytest.raises(ValueError, match=r"^sample_weight: .*zeros alone"):
+    with pytest.raises(ValueError, match=r"^sample_weight: .*only zeros"):
         model.score(X, np.eye(3)[y], np.zeros(60))
     with pytest.raises(ValueError, match=r"^X: expected at least one sample to score"):
         model.score(X[:0], np.eye(3)[:0])
@@ -411,6 +411,7 @@ def test_balanced_needs_all_samples(data):
         SoftmaxClassifier(class_weight="balanced").partial_fit(*data, [0, 1, 2])
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("weight", [1e-300, 1e308])
 def test_extreme_weights_are_as_good_as_ones(backend, data, weight):
     X, y = data

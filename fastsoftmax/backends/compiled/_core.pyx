@@ -26,37 +26,23 @@ from fastsoftmax.c_api cimport (
     fastsoftmax_weights,
 )
 from fastsoftmax.backends.compiled.kernels cimport (
-    CACHE_LINE, FEW_CLASSES, FLOAT16, FLOAT32, MAX_PANELS, N_PHASES, NO_ROWS, PANEL_VECTORS,
-    PHASE_CONVERT, PHASE_LOSS, PHASE_SCORES, PHASE_UPDATE, REAL, ROWS_AHEAD, SECOND_HALVES,
-    SLABS_PER_TILE, SPARSE_ROWS_AHEAD, SPARSE_SLAB_VECTORS, UINT8, WHOLE_ROWS,
-    float_state, float_state_enter, float_state_leave,
-    instruction_set_row, kernel_table, momentum_map, input_dtype, penalty_prefix, phase_begin,
-    phase_next, phase_totals, phases_of_thread, phases_start, phases_stop, platform_allocate,
-    platform_fetch, platform_free, platform_nanoseconds, platform_seconds, pool, pool_begin,
-    pool_end, pool_for, pool_threads, rows_ahead, rows_of_sets, rows_to_fetch, sparse_row,
-    sparse_weights, sgd_rule, target_weights,
+    CACHE_BYTES_PER_THREAD, CACHE_LINE, CHUNKS_PER_THREAD, CLASSES_PER_PASS, FEW_CLASSES,
+    FLOAT16, FLOAT32, LOSS_ROWS_PER_BLOCK, MAX_CATCH_UP_STEPS, MAX_CHUNKS, MAX_LOSSES_ON_STACK,
+    MAX_MOMENTS, MAX_MOMENT_CHUNKS, MAX_PACKED_LOSS_ROWS, MAX_PANELS, MAX_PREDICTED_BYTES,
+    MAX_SAMPLE_CHUNKS, MAX_SHORT_ROW_BYTES, MIN_ELEMENTS_FOR_THREADS, MIN_LOGITS_FOR_THREADS,
+    MIN_PRODUCTS_FOR_THREADS, MIN_ROWS_PER_CHUNK, MIN_ROWS_PER_MOMENT_CHUNK, NO_ROWS, N_PHASES,
+    PACKED_LOGITS_BYTES, PANEL_VECTORS, PHASE_CONVERT, PHASE_LOSS, PHASE_SCORES, PHASE_UPDATE,
+    PREDICTED_ROWS_PER_BLOCK, PRODUCTS_PER_CHUNK, REAL, ROWS_AHEAD, SAMPLES_AHEAD,
+    SAMPLES_PER_PASS, SAMPLES_PER_SLAB, SECOND_HALVES, SLABS_PER_TILE, SPARSE_ROWS_AHEAD,
+    SPARSE_SLAB_VECTORS, UINT8, WHOLE_ROWS, blocks_view, float_state, float_state_enter,
+    float_state_leave, input_dtype, instruction_set_row, kernel_table, matrix_view,
+    momentum_map, parts_view, penalty_prefix, phase_begin, phase_next, phase_totals,
+    phases_of_thread, phases_start, phases_stop, platform_allocate, platform_fetch,
+    platform_free, platform_nanoseconds, platform_seconds, pool, pool_begin, pool_end, pool_for,
+    pool_threads, rows_ahead, rows_of_sets, rows_to_fetch, scaling_view, sgd_rule, sparse_row,
+    sparse_weights, target_weights, targets_view, update_view, weights_view,
 )
 
-
-# Rows of X that `linear_cross_entropy` takes per block: their logits stay in the cache.
-cdef enum:
-    ROWS_PER_BLOCK = 256
-
-# How work is cut: chunks a thread, chunks at the most, and rows that a chunk of scores is a multiple of.
-cdef enum:
-    CHUNKS_PER_THREAD = 8
-    MAX_CHUNKS = 64
-    ROWS_OF_A_CHUNK = 16
-
-# Below these, one thread alone is done before a second one has begun.
-cdef enum:
-    MIN_ELEMENTS_FOR_THREADS = 20000
-    MIN_PRODUCTS_FOR_THREADS = 90000
-    MIN_LOGITS_FOR_THREADS = 4000
-
-# What a thread may count on of the second level of its core's cache.
-cdef enum:
-    BYTES_IN_CACHE = 820000
 
 # No vector has more lanes.
 cdef enum:
@@ -65,10 +51,6 @@ cdef enum:
 # No step algorithm has more buffers.
 cdef enum:
     MAX_BUFFERS = 32
-
-# The losses of that many rows are kept on the stack.
-cdef enum:
-    FEW_LOSSES = 256
 
 # An epoch is left so often to look for a pending signal, at the end of a step.
 cdef double SECONDS_BETWEEN_SIGNALS = 0.03
@@ -172,48 +154,49 @@ cdef class View:
 
 
 cdef class Targets:
-    """Labels or rows of probabilities, whichever there are; the other is NULL."""
+    """Labels or rows of probabilities, and the arrays of a `TargetWeights`, or None."""
 
-    cdef View view
-    cdef const int64_t *labels
-    cdef const char *probabilities
-
-    def __cinit__(self, targets):
-        self.view = View(targets)
-        self.labels = NULL
-        self.probabilities = NULL
-        if self.view.buffer.ndim == 1:
-            self.labels = <const int64_t *>self.view.start
-        else:
-            self.probabilities = self.view.start
-
-
-cdef class Weights:
-    """The arrays of a `TargetWeights`; of None, a NULL pointer."""
-
-    cdef View rows, classes
+    cdef View targets, rows, classes
     cdef target_weights weights
-    cdef const target_weights *start
+    cdef targets_view view
 
-    def __cinit__(self, weights):
-        self.start = NULL
+    def __cinit__(self, targets, weights, size_t n_classes):
+        self.targets = View(targets)
+        self.view.labels, self.view.probabilities, self.view.weights = NULL, NULL, NULL
+        self.view.n_classes = n_classes
+        if self.targets.buffer.ndim == 1:
+            self.view.labels = <const int64_t *>self.targets.start
+        else:
+            self.view.probabilities = self.targets.start
         if weights is not None:
             self.rows, self.classes = View(weights.rows), View(weights.classes)
             self.weights.rows = <const double *>self.rows.start
             self.weights.classes = self.classes.start
             self.weights.smoothing = weights.smoothing
-            self.start = &self.weights
+            self.view.weights = &self.weights
 
 
-cdef const target_weights *weights_from(
-    const target_weights *weights, size_t first, target_weights *shifted
+cdef struct RowTargets:
+    # the targets of some of the rows, and the weights that they point at
+    targets_view view
+    target_weights weights
+
+
+cdef const targets_view *targets_from(
+    const targets_view *targets, size_t first, size_t element_size, RowTargets *shifted
 ) noexcept nogil:
-    """The weights of the rows from `first` on."""
-    if weights == NULL or weights.rows == NULL:
-        return weights
-    shifted[0] = weights[0]
-    shifted.rows += first
-    return shifted
+    """Return the targets of the rows from `first` on."""
+    shifted.view = targets[0]
+    if targets.labels != NULL:
+        shifted.view.labels += first
+    else:
+        shifted.view.probabilities = (
+            <const char *>targets.probabilities + first * targets.n_classes * element_size)
+    if targets.weights != NULL and targets.weights.rows != NULL:
+        shifted.weights = targets.weights[0]
+        shifted.weights.rows += first
+        shifted.view.weights = &shifted.weights
+    return &shifted.view
 
 
 cdef no_memory(size_t n_rows, size_t n_columns, size_t item_size):

@@ -59,12 +59,13 @@ cdef ptrdiff_t api_cross_entropy(
     rows.function = cross_entropy_rows
     set_rows(&rows, kernels_of(type), <const char *>logits, n_classes, <char *>dlogits)
     rows.logits_stride, rows.out_stride = logits_stride, dlogits_stride
-    rows.labels, rows.probabilities = labels, <const char *>probabilities
-    rows.scale, rows.losses, rows.weights = scale, losses, NULL
+    rows.targets.labels, rows.targets.probabilities = labels, probabilities
+    rows.targets.weights, rows.targets.n_classes = NULL, n_classes
+    rows.scale, rows.losses = scale, losses
     if weights != NULL:
         of_targets.rows, of_targets.classes = weights.rows, weights.classes
         of_targets.smoothing = weights.smoothing
-        rows.weights = &of_targets
+        rows.targets.weights = &of_targets
     return api_over_rows(&rows, n_rows, n_threads)
 
 

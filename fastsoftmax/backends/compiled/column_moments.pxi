@@ -1,13 +1,6 @@
 """Sums over the columns of X, for their mean and spread."""
 
 
-cdef enum:
-    # Chunks of rows have sums of their own, added up in order: that many at the most, and numbers in all
-    MAX_MOMENT_CHUNKS = 64
-    NUMBERS_OF_MOMENTS = 1 << 20
-    MIN_ROWS_PER_CHUNK = 256
-
-
 cdef input_dtype input_dtype_of(View x, size_t real_size) noexcept:
     """What the elements of X are, by their size: validated to be one of these."""
     cdef size_t size = x.buffer.itemsize
@@ -42,10 +35,10 @@ def column_moments(X, origin, sums, squares, int n_threads):
     m.X, m.row_stride, m.number = x.start, x.buffer.strides[0], input_dtype_of(x, sizeof(double))
     m.n_features, m.origin = x.length(1), <const double *>start.start
     # The chunks follow from the shape alone, and so do the bits.
-    cdef size_t wanted = NUMBERS_OF_MOMENTS // (2 * m.n_features)
+    cdef size_t wanted = MAX_MOMENTS // (2 * m.n_features)
     wanted = min(max(wanted, <size_t>4), <size_t>MAX_MOMENT_CHUNKS)
     m.rows.n_items = x.length(0)
-    m.rows.size = max((m.rows.n_items + wanted - 1) // wanted, <size_t>MIN_ROWS_PER_CHUNK)
+    m.rows.size = max((m.rows.n_items + wanted - 1) // wanted, <size_t>MIN_ROWS_PER_MOMENT_CHUNK)
     m.rows.n_chunks = (m.rows.n_items + m.rows.size - 1) // m.rows.size
     cdef Scratch scratch = Scratch(2 * m.rows.n_chunks, m.n_features, sizeof(double))
     m.sums = <double *>scratch.start

@@ -68,7 +68,6 @@ cdef class EpochArrays:
     cdef View X, values, indices, indptr, mean, inverse_scale, order, rates, objectives, l2s, l1s
     cdef View coef, intercept, coef_velocity, intercept_velocity, coef_sum, intercept_sum
     cdef Targets targets
-    cdef Weights weights
     cdef TrainingShape shape
     cdef Epoch epoch
 
@@ -76,7 +75,6 @@ cdef class EpochArrays:
         self.order, self.rates, self.objectives = View(order), View(rates), View(objectives, True)
         self.l2s, self.l1s = View(l2s), View(l1s)
         self.mean, self.inverse_scale = View(data.mean), View(data.inverse_scale)
-        self.targets, self.weights = Targets(data.targets), Weights(data.weights)
         coef, intercept, coef_velocity, intercept_velocity, coef_sum, intercept_sum = state
         self.coef, self.intercept = View(coef, True), View(intercept, True)
         self.coef_velocity = View(coef_velocity, True)
@@ -86,7 +84,7 @@ cdef class EpochArrays:
         self.shape.element_size = self.coef.buffer.itemsize
         self.shape.is_sparse, self.shape.has_models = isinstance(data.X, SparseRows), self.l2s.held
         self.describe_model(rule)
-        self.describe_steps(batch_size)
+        self.describe_steps(data, batch_size)
         if self.shape.is_sparse:
             self.describe_sparse_rows(data.X, batch_size)
         else:
@@ -105,21 +103,21 @@ cdef class EpochArrays:
         model.coef_sum, model.intercept_sum = self.coef_sum.start, self.intercept_sum.start
         to.l2, to.l1, to.momentum, to.nesterov, to.subgradient = rule
 
-    cdef describe_steps(self, size_t batch_size):
+    cdef describe_steps(self, data, size_t batch_size):
         cdef Epoch *e = &self.epoch
+        cdef size_t n_outputs = e.minibatch.n_classes  # of one model
         e.order, e.n_samples = <const int64_t *>self.order.start, self.order.length(0)
         e.batch_size = min(batch_size, e.n_samples)
         e.rates = <const double *>self.rates.start
         e.n_steps = self.rates.length(self.rates.buffer.ndim - 1)
         e.objectives = <double *>self.objectives.start
-        e.labels, e.probabilities = self.targets.labels, self.targets.probabilities
-        e.weights = self.weights.start
-        e.n_outputs = e.minibatch.n_classes
         if self.shape.has_models:
             e.models.n_models = self.l2s.length(0)
             e.models.l2s = <const double *>self.l2s.start
             e.models.l1s = <const double *>self.l1s.start
-            e.n_outputs //= e.models.n_models
+            n_outputs //= e.models.n_models
+        self.targets = Targets(data.targets, data.weights, n_outputs)
+        e.targets = self.targets.view
 
     cdef describe_dense_rows(self, X):
         cdef Epoch *e = &self.epoch
@@ -128,7 +126,7 @@ cdef class EpochArrays:
         e.dense.start, e.dense.stride = self.X.start, self.X.buffer.strides[0]
         e.dense.dtype = input_dtype_of(self.X, m.kernels.element_size)
         e.dense.item_size = self.X.buffer.itemsize
-        e.mean, e.inverse_scale = self.mean.start, self.inverse_scale.start
+        e.scaling.mean, e.scaling.inverse_scale = self.mean.start, self.inverse_scale.start
         e.converts_rows = (
             e.dense.dtype != REAL or self.mean.held or self.inverse_scale.held)
         e.uses_threads = uses_threads(e.batch_size, m.n_features, m.n_classes)
@@ -137,7 +135,7 @@ cdef class EpochArrays:
         cdef Epoch *e = &self.epoch
         self.values, self.indices, self.indptr = View(X.values), View(X.indices), View(X.indptr)
         e.sparse = sparse_matrix(self.values, self.indices, self.indptr)
-        e.inverse_scale = self.inverse_scale.start
+        e.scaling.inverse_scale = self.inverse_scale.start
         e.steps_between_penalties = steps_between_penalties(X, batch_size)
 
 

@@ -92,27 +92,27 @@ cdef double pairwise_sum(const double *values, size_t n) noexcept nogil:
 cdef object mean_of_usual(Arrays *arrays, dlogits, n_threads):
     """`mean_cross_entropy` of arrays that have been looked at; None where a label is out of range."""
     cdef size_t n = arrays.logits.shape[0], n_classes = arrays.logits.shape[1]
-    cdef double[FEW_LOSSES] few
+    cdef double[MAX_LOSSES_ON_STACK] few
     cdef Scratch many
     cdef Rows rows
     cdef ptrdiff_t invalid
     cdef double mean
     cdef int threads = 1
     cdef float_state caller
-    rows.labels = <const int64_t *>arrays.labels.buf
-    if not all_below(rows.labels, n, n_classes):
+    rows.targets.labels = <const int64_t *>arrays.labels.buf
+    if not all_below(rows.targets.labels, n, n_classes):
         return None
     if uses_threads_for_rows(n, n_classes):
         threads = resolve_n_threads(n_threads)
     rows.losses = few
-    if n > FEW_LOSSES:
+    if n > MAX_LOSSES_ON_STACK:
         many = Scratch(n, 1, sizeof(double))
         rows.losses = <double *>many.start
     rows.function = cross_entropy_rows
     set_rows(
         &rows, chosen.float32 if arrays.logits.itemsize == 4 else chosen.float64,
         <const char *>arrays.logits.buf, n_classes, <char *>arrays.out.buf)
-    rows.probabilities, rows.weights = NULL, NULL
+    rows.targets.probabilities, rows.targets.weights, rows.targets.n_classes = NULL, NULL, n_classes
     with nogil:
         caller = float_state_enter()
         rows.scale = 1.0 / n

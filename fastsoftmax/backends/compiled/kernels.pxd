@@ -20,16 +20,42 @@ cdef extern from "runtime/float_state.h" nogil:
     void float_state_leave(const float_state *caller)
 
 
-cdef extern from "kernels/kernel_table.h" nogil:
+cdef extern from "kernels/tuning.h" nogil:
     enum:
-        ROWS_AHEAD
+        CACHE_BYTES_PER_THREAD
+        CHUNKS_PER_THREAD
+        CLASSES_PER_PASS
         FEW_CLASSES
-        PANEL_VECTORS
+        LOSS_ROWS_PER_BLOCK
+        MAX_CATCH_UP_STEPS
+        MAX_CHUNKS
+        MAX_LOSSES_ON_STACK
+        MAX_MOMENTS
+        MAX_MOMENT_CHUNKS
+        MAX_PACKED_LOSS_ROWS
         MAX_PANELS
+        MAX_PREDICTED_BYTES
+        MAX_SAMPLE_CHUNKS
+        MAX_SHORT_ROW_BYTES
+        MIN_ELEMENTS_FOR_THREADS
+        MIN_LOGITS_FOR_THREADS
+        MIN_PRODUCTS_FOR_THREADS
+        MIN_ROWS_PER_CHUNK
+        MIN_ROWS_PER_MOMENT_CHUNK
+        PACKED_LOGITS_BYTES
+        PANEL_VECTORS
+        PREDICTED_ROWS_PER_BLOCK
+        PRODUCTS_PER_CHUNK
+        ROWS_AHEAD
+        SAMPLES_AHEAD
+        SAMPLES_PER_PASS
+        SAMPLES_PER_SLAB
         SLABS_PER_TILE
         SPARSE_ROWS_AHEAD
         SPARSE_SLAB_VECTORS
 
+
+cdef extern from "kernels/kernel_table.h" nogil:
     struct sgd_rule:
         double rate, l2, l1, momentum
         int nesterov, subgradient
@@ -80,10 +106,35 @@ cdef extern from "kernels/kernel_table.h" nogil:
         const void *classes
         double smoothing
 
-    struct linear_weights "weights_view":
+    struct targets_view:
+        const int64_t *labels
+        const void *probabilities
+        const target_weights *weights
+        size_t n_classes
+
+    struct scaling_view:
+        const void *mean
+        const void *inverse_scale
+
+    struct weights_view:
         const void *coef
         const void *intercept
         size_t stride, n_features, n_classes
+
+    struct update_view:
+        void *weights
+        void *velocity
+        size_t stride, n_classes
+        double *squares
+        double *magnitudes
+
+    struct blocks_view:
+        const void *start
+        size_t stride, n_samples
+
+    struct parts_view:
+        const void *start
+        size_t n_parts, stride
 
     struct matrix_view:
         const void *start
@@ -98,8 +149,7 @@ cdef extern from "kernels/kernel_table.h" nogil:
         void (*logsumexp)(
             const void *logits, size_t n_rows, size_t n_classes, void *out) noexcept nogil
         ptrdiff_t (*cross_entropy)(
-            const void *logits, size_t stride, size_t n_rows, size_t n_classes,
-            const int64_t *labels, const void *probabilities, const target_weights *weights,
+            const void *logits, size_t stride, size_t n_rows, const targets_view *targets,
             double scale, double *losses, void *dlogits, size_t dlogits_stride) noexcept nogil
         void (*pack)(
             const void *W, ptrdiff_t feature_stride, ptrdiff_t class_stride, size_t n_features,
@@ -108,31 +158,28 @@ cdef extern from "kernels/kernel_table.h" nogil:
             const void *coef, size_t coef_stride, size_t n_features, size_t n_classes, void *W,
             ptrdiff_t feature_stride, ptrdiff_t class_stride) noexcept nogil
         void (*scores)(
-            const void **rows, size_t n_rows, const linear_weights *weights, void *logits,
+            const void **rows, size_t n_rows, const weights_view *weights, void *logits,
             size_t logits_stride) noexcept nogil
         void (*outer_sum)(
             const void **rows, size_t n_rows, size_t first, size_t n_features,
             const matrix_view *g, int add_to_out, void *out, size_t out_stride) noexcept nogil
         void (*convert)(
-            const void **rows, size_t n_rows, input_dtype number, size_t first, size_t n_features,
-            const void *mean, const void *inverse_scale, void *out,
-            size_t out_stride) noexcept nogil
+            const void **rows, size_t n_rows, input_dtype dtype, size_t first, size_t n_features,
+            const scaling_view *scaling, void *out, size_t out_stride) noexcept nogil
         void (*moments)(
-            const void *rows, size_t stride, size_t n_rows, size_t n_features, input_dtype number,
+            const void *rows, size_t stride, size_t n_rows, size_t n_features, input_dtype dtype,
             const double *origin, double *sums, double *squares) noexcept nogil
         void (*panel_scores)(
             const void **rows, size_t n_rows, size_t first, size_t n_features, rows_ahead ahead,
-            const void *coef, size_t coef_stride, size_t n_classes, void *scores) noexcept nogil
+            const weights_view *weights, void *scores) noexcept nogil
         void (*panel_cross_entropy)(
-            const void *scores, size_t n_panels, size_t panel_stride, size_t n_rows,
-            size_t n_classes, const void *intercept, const int64_t *labels,
-            const void *probabilities, const target_weights *weights, double scale, double *losses,
+            const parts_view *scores, size_t n_rows, const void *intercept,
+            const targets_view *targets, double scale, double *losses,
             void *dlogits) noexcept nogil
         void (*panel_update)(
             const void **rows, size_t n_rows, const rows_to_fetch *fetch, size_t first,
-            size_t n_features, const void *dlogits, size_t n_classes, const sgd_rule *rule,
-            void *coef, void *velocity, size_t coef_stride, double *squares,
-            double *magnitudes) noexcept nogil
+            size_t n_features, const void *dlogits, const sgd_rule *rule,
+            const update_view *update) noexcept nogil
         void (*panel_update_intercept)(
             const void *dlogits, size_t n_rows, size_t n_classes, const sgd_rule *rule,
             void *intercept, void *velocity) noexcept nogil
@@ -146,30 +193,24 @@ cdef extern from "kernels/kernel_table.h" nogil:
             const void **rows, size_t n_rows, size_t n_features, const void *dlogits,
             size_t n_classes, int add_to_out, void *out) noexcept nogil
         void (*short_update)(
-            const void *gradients, size_t n_chunks, size_t stride, size_t n_features,
-            size_t n_classes, const sgd_rule *rule, void *strips, void *velocity,
-            void *intercept, void *intercept_velocity, double *squares,
-            double *magnitudes) noexcept nogil
+            const parts_view *gradients, size_t n_features, const sgd_rule *rule,
+            const update_view *update, void *intercept, void *intercept_velocity) noexcept nogil
         void (*pack_block)(
             const void **rows, size_t n_rows, size_t n_features, void *block) noexcept nogil
         void (*unpack_block)(
             const void *block, size_t n_rows, size_t n_features, void **rows) noexcept nogil
         void (*packed_scores)(
-            const void *blocks, size_t block_stride, size_t n_rows, size_t n_features,
-            const void *slabs, size_t slab_stride, const void *intercept, size_t n_classes,
-            int add_to_logits, void *logits, size_t logits_stride) noexcept nogil
+            const blocks_view *samples, const weights_view *weights, int add_to_logits,
+            void *logits, size_t logits_stride) noexcept nogil
         void (*pack_dlogits)(
             const void *dlogits, size_t stride, size_t first_row, size_t n_rows, size_t n_classes,
             void *slabs, size_t slab_stride) noexcept nogil
         void (*packed_update)(
-            const void *blocks, size_t block_stride, size_t n_samples, size_t first,
-            size_t n_features, const void *dlogits, const sgd_rule *rule, size_t n_classes,
-            void *slabs, size_t slab_stride, void *velocity, double *squares,
-            double *magnitudes) noexcept nogil
+            const blocks_view *samples, size_t first, size_t n_features, const void *dlogits,
+            const sgd_rule *rule, const update_view *update) noexcept nogil
         void (*packed_gradient)(
-            const void *blocks, size_t block_stride, size_t n_samples, size_t n_features,
-            const void *dlogits, size_t n_classes, int add_to_out, void *out,
-            size_t out_stride) noexcept nogil
+            const blocks_view *samples, size_t n_features, const void *dlogits, size_t n_classes,
+            int add_to_out, void *out, size_t out_stride) noexcept nogil
         void (*pack_slab)(
             const void *start, ptrdiff_t depth_stride, ptrdiff_t lane_stride, size_t depth,
             size_t n_lanes, void *slab) noexcept nogil

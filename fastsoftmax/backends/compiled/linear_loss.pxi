@@ -1,16 +1,12 @@
 """Minibatches of the linear classifier, and `linear_cross_entropy` over them."""
 
-from fastsoftmax.backends.compiled.kernels cimport linear_weights, matrix_view
-
 
 cdef struct Minibatch:
     # Some rows of X with their targets, and what becomes of them
     const kernel_table *kernels
     size_t n_features, n_classes
     const void **rows
-    const int64_t *labels
-    const char *probabilities
-    const target_weights *weights  # from the first of the rows on
+    targets_view targets  # from the first of the rows on
     char *coef
     size_t coef_stride
     char *intercept
@@ -22,13 +18,13 @@ cdef struct Minibatch:
 
 
 cdef void split_minibatch(Minibatch *m, size_t n, int n_threads) noexcept nogil:
-    m.samples = split(n, ROWS_OF_A_CHUNK, n_threads)
+    m.samples = split(n, MIN_ROWS_PER_CHUNK, n_threads)
     m.strips = split(m.coef_stride // m.kernels.lanes, 1, n_threads)
 
 
-cdef linear_weights weights_of(const Minibatch *m) noexcept nogil:
+cdef weights_view weights_of(const Minibatch *m) noexcept nogil:
     """View the padded weights of a minibatch, class by class."""
-    cdef linear_weights weights
+    cdef weights_view weights
     weights.coef, weights.intercept, weights.stride = m.coef, m.intercept, m.coef_stride
     weights.n_features, weights.n_classes = m.n_features, m.n_classes
     return weights
@@ -39,17 +35,15 @@ cdef void forward_chunk(void *context, size_t chunk) noexcept nogil:
     cdef Minibatch *m = <Minibatch *>context
     cdef size_t first = chunk * m.samples.size, n = length_of(&m.samples, chunk)
     cdef size_t offset = first * m.n_classes * m.kernels.element_size
-    cdef target_weights shifted
+    cdef RowTargets shifted
     cdef uint64_t start = phase_begin()
-    cdef linear_weights weights = weights_of(m)
+    cdef weights_view weights = weights_of(m)
     m.kernels.scores(m.rows + first, n, &weights, m.dlogits + offset, m.n_classes)
     start = phase_next(PHASE_SCORES, start)
     m.kernels.cross_entropy(
-        m.dlogits + offset, m.n_classes, n, m.n_classes,
-        m.labels + first if m.labels != NULL else NULL,
-        m.probabilities + offset if m.probabilities != NULL else NULL,
-        weights_from(m.weights, first, &shifted), m.scale, m.losses + first, m.dlogits + offset,
-        m.n_classes)
+        m.dlogits + offset, m.n_classes, n,
+        targets_from(&m.targets, first, m.kernels.element_size, &shifted), m.scale,
+        m.losses + first, m.dlogits + offset, m.n_classes)
     phase_next(PHASE_LOSS, start)
 
 
@@ -111,9 +105,8 @@ def linear_cross_entropy(
             X, W, intercept, targets, scale, losses, dW, dintercept, dX, n_threads, weights)
     cdef View x = View(X), w = View(W), b = View(intercept), loss = View(losses, True)
     cdef View dw = View(dW, True), db = View(dintercept, True), dx = View(dX, True)
-    cdef Targets t = Targets(targets)
-    cdef Weights weights_view = Weights(weights)
-    cdef target_weights shifted
+    cdef Targets t = Targets(targets, weights, w.length(1))
+    cdef RowTargets shifted
     cdef Minibatch m
     m.kernels, m.n_features, m.n_classes = x.kernels(), x.length(1), w.length(1)
     m.coef_stride = padded(m.n_features, m.kernels.lanes)
@@ -121,8 +114,8 @@ def linear_cross_entropy(
     cdef size_t size = m.kernels.element_size, n_rows = x.length(0)
     cdef Scratch coef = Scratch(m.n_classes, m.coef_stride, size)
     cdef Scratch dcoef = Scratch(m.n_classes if dw.held else 0, m.coef_stride, size)
-    cdef Scratch dlogits = Scratch(ROWS_PER_BLOCK, m.n_classes, size)
-    cdef Scratch rows = Scratch(ROWS_PER_BLOCK + ROWS_AHEAD, 1, sizeof(void *))
+    cdef Scratch dlogits = Scratch(LOSS_ROWS_PER_BLOCK, m.n_classes, size)
+    cdef Scratch rows = Scratch(LOSS_ROWS_PER_BLOCK + ROWS_AHEAD, 1, sizeof(void *))
     cdef Scratch coef_rows = Scratch(m.n_classes, 1, sizeof(void *))
     m.coef, m.dlogits, m.rows = coef.start, dlogits.start, <const void **>rows.start
     cdef Gradients gradients
@@ -142,19 +135,15 @@ def linear_cross_entropy(
             m.coef_stride)
         for i in range(m.n_classes):
             gradients.coef_rows[i] = m.coef + i * m.coef_stride * size
-        if uses_threads(min(n_rows, <size_t>ROWS_PER_BLOCK), m.n_features, m.n_classes):
+        if uses_threads(min(n_rows, <size_t>LOSS_ROWS_PER_BLOCK), m.n_features, m.n_classes):
             helpers = pool_begin(n_threads)
-        for block in range((n_rows + ROWS_PER_BLOCK - 1) // ROWS_PER_BLOCK):
-            first = block * ROWS_PER_BLOCK
-            n = min(<size_t>ROWS_PER_BLOCK, n_rows - first)
+        for block in range((n_rows + LOSS_ROWS_PER_BLOCK - 1) // LOSS_ROWS_PER_BLOCK):
+            first = block * LOSS_ROWS_PER_BLOCK
+            n = min(<size_t>LOSS_ROWS_PER_BLOCK, n_rows - first)
             split_minibatch(&m, n, n_threads)
             for i in range(n + ROWS_AHEAD):
                 m.rows[i] = x.start + min(first + i, n_rows - 1) * m.n_features * size
-            m.labels = t.labels + first if t.labels != NULL else NULL
-            m.probabilities = NULL
-            if t.probabilities != NULL:
-                m.probabilities = t.probabilities + first * m.n_classes * size
-            m.weights = weights_from(weights_view.start, first, &shifted)
+            m.targets = targets_from(&t.view, first, size, &shifted)[0]
             m.losses = <double *>loss.start + first
             pool_for(helpers, forward_chunk, &m, m.samples.n_chunks)
             for i in range(n):

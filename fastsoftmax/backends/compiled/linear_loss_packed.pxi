@@ -12,14 +12,6 @@ its logits allow. All sums are in an order that the sizes alone decide. See csrc
 """
 
 
-cdef enum:
-    # Target size of the logits of a block, and the most rows that it has.
-    BYTES_OF_LOGITS = 24 << 20
-    MAX_ROWS_PER_BLOCK = 256
-    # dX is summed over that many classes at a time.
-    CLASSES_PER_PASS = 1024
-
-
 cdef struct Products:
     Minibatch *minibatch
     const char *W
@@ -65,6 +57,13 @@ cdef void pack_many_slabs(
         i += lanes
 
 
+cdef blocks_view rows_of_block(const Products *p) noexcept nogil:
+    """View the packed rows of X."""
+    cdef blocks_view rows
+    rows.start, rows.stride, rows.n_samples = p.blocks, p.block_stride, p.minibatch.samples.n_items
+    return rows
+
+
 cdef void slab_logits_chunk(void *context, size_t chunk) noexcept nogil:
     """Logits of all rows and some slabs of classes."""
     cdef Products *p = <Products *>context
@@ -72,19 +71,22 @@ cdef void slab_logits_chunk(void *context, size_t chunk) noexcept nogil:
     cdef size_t size = m.kernels.element_size, lanes = m.kernels.lanes, width
     cdef size_t slab_stride = lanes * m.coef_stride, k = chunk * p.slabs.size * lanes
     cdef size_t end = min(k + length_of(&p.slabs, chunk) * lanes, m.n_classes)
-    cdef char *weights = p.buffers + chunk * p.buffer_stride * size
+    cdef char *slabs = p.buffers + chunk * p.buffer_stride * size
+    cdef blocks_view samples = rows_of_block(p)
+    cdef weights_view weights
     cdef uint64_t begun
+    weights.coef, weights.stride, weights.n_features = slabs, slab_stride, m.n_features
     while k < end:
         begun = phase_begin()
         width = min(SLABS_PER_TILE * lanes, end - k)
         pack_many_slabs(
             m.kernels, p.W + <ptrdiff_t>k * p.class_stride, p.feature_stride, p.class_stride,
-            m.n_features, width, weights, slab_stride)
+            m.n_features, width, slabs, slab_stride)
         begun = phase_next(PHASE_CONVERT, begun)
+        weights.intercept = m.intercept + k * size if m.intercept != NULL else NULL
+        weights.n_classes = width
         m.kernels.packed_scores(
-            p.blocks, p.block_stride, m.samples.n_items, m.n_features, weights, slab_stride,
-            m.intercept + k * size if m.intercept != NULL else NULL, width, False,
-            m.dlogits + k * size, p.logits_stride)
+            &samples, &weights, False, m.dlogits + k * size, p.logits_stride)
         phase_next(PHASE_SCORES, begun)
         k += width
 
@@ -94,13 +96,12 @@ cdef void row_losses_chunk(void *context, size_t chunk) noexcept nogil:
     cdef Minibatch *m = p.minibatch
     cdef size_t size = m.kernels.element_size, first = chunk * m.samples.size
     cdef char *rows = m.dlogits + first * p.logits_stride * size
-    cdef target_weights shifted
+    cdef RowTargets shifted
     cdef uint64_t begun = phase_begin()
     m.kernels.cross_entropy(
-        rows, p.logits_stride, length_of(&m.samples, chunk), m.n_classes,
-        m.labels + first if m.labels != NULL else NULL,
-        m.probabilities + first * m.n_classes * size if m.probabilities != NULL else NULL,
-        weights_from(m.weights, first, &shifted), m.scale, m.losses + first, rows, p.logits_stride)
+        rows, p.logits_stride, length_of(&m.samples, chunk),
+        targets_from(&m.targets, first, size, &shifted), m.scale, m.losses + first, rows,
+        p.logits_stride)
     phase_next(PHASE_LOSS, begun)
 
 
@@ -136,9 +137,10 @@ cdef void slab_gradients(
     """dW of `width` classes, from slabs of dlogits; `gathered` has room for it in rows of one slab."""
     cdef Minibatch *m = p.minibatch
     cdef size_t size = m.kernels.element_size, lanes = m.kernels.lanes, n = m.samples.n_items, some
+    cdef blocks_view samples = rows_of_block(p)
     if p.dW_class_stride == <ptrdiff_t>size and p.dW_feature_stride % <ptrdiff_t>size == 0:
         m.kernels.packed_gradient(
-            p.blocks, p.block_stride, n, m.n_features, dlogits, width, p.add, out,
+            &samples, m.n_features, dlogits, width, p.add, out,
             p.dW_feature_stride // <ptrdiff_t>size)
         return
     while width > 0:
@@ -147,7 +149,7 @@ cdef void slab_gradients(
             m.kernels.pack_slab(
                 out, p.dW_feature_stride, p.dW_class_stride, m.n_features, some, gathered)
         m.kernels.packed_gradient(
-            p.blocks, p.block_stride, n, m.n_features, dlogits, some, p.add, gathered, lanes)
+            &samples, m.n_features, dlogits, some, p.add, gathered, lanes)
         m.kernels.unpack(
             gathered, lanes, some, m.n_features, out, p.dW_class_stride, p.dW_feature_stride)
         dlogits += n * lanes * size
@@ -181,17 +183,23 @@ cdef void strips_of_x_chunk(void *context, size_t chunk) noexcept nogil:
     cdef size_t size = m.kernels.element_size, lanes = m.kernels.lanes, width
     cdef size_t slab_stride = lanes * CLASSES_PER_PASS, j = chunk * m.strips.size * lanes
     cdef size_t end = min(j + length_of(&m.strips, chunk) * lanes, m.n_features)
-    cdef char *weights = p.buffers + chunk * p.buffer_stride * size
+    cdef char *slabs = p.buffers + chunk * p.buffer_stride * size
+    cdef blocks_view dlogits
+    cdef weights_view weights
     cdef uint64_t begun = phase_begin()
+    dlogits.start, dlogits.stride = p.dlogits_blocks, CLASSES_PER_PASS * lanes
+    dlogits.n_samples = m.samples.n_items
+    weights.coef, weights.intercept, weights.stride = slabs, NULL, slab_stride
+    weights.n_features = p.n_pass_classes  # the product runs over the classes
     while j < end:
         width = min(SLABS_PER_TILE * lanes, end - j)
         pack_many_slabs(
             m.kernels,
             p.W + <ptrdiff_t>j * p.feature_stride + <ptrdiff_t>p.first_class * p.class_stride,
-            p.class_stride, p.feature_stride, p.n_pass_classes, width, weights, slab_stride)
+            p.class_stride, p.feature_stride, p.n_pass_classes, width, slabs, slab_stride)
+        weights.n_classes = width
         m.kernels.packed_scores(
-            p.dlogits_blocks, CLASSES_PER_PASS * lanes, m.samples.n_items, p.n_pass_classes,
-            weights, slab_stride, NULL, width, p.first_class > 0, p.dX + j * size, m.n_features)
+            &dlogits, &weights, p.first_class > 0, p.dX + j * size, m.n_features)
         j += width
     phase_next(PHASE_UPDATE, begun)
 
@@ -222,9 +230,8 @@ cdef packed_linear_cross_entropy(
 ):
     cdef View x = View(X), w = View(W), b = View(intercept), loss = View(losses, True)
     cdef View dw = View(dW, True), db = View(dintercept, True), dx = View(dX, True)
-    cdef Targets t = Targets(targets)
-    cdef Weights weights_view = Weights(weights)
-    cdef target_weights shifted
+    cdef Targets t = Targets(targets, weights, w.length(1))
+    cdef RowTargets shifted
     cdef Minibatch m
     cdef Products p
     m.kernels, m.n_features, m.n_classes = x.kernels(), x.length(1), w.length(1)
@@ -232,8 +239,8 @@ cdef packed_linear_cross_entropy(
     cdef size_t size = m.kernels.element_size, lanes = m.kernels.lanes, n_rows = x.length(0)
     m.coef_stride = padded(m.n_features, lanes)
     p.logits_stride = padded(m.n_classes, lanes)
-    cdef size_t rows_per_block = BYTES_OF_LOGITS // (p.logits_stride * size) // lanes * lanes
-    rows_per_block = min(max(rows_per_block, lanes), <size_t>MAX_ROWS_PER_BLOCK)
+    cdef size_t rows_per_block = PACKED_LOGITS_BYTES // (p.logits_stride * size) // lanes * lanes
+    rows_per_block = min(max(rows_per_block, lanes), <size_t>MAX_PACKED_LOSS_ROWS)
     rows_per_block = min(rows_per_block, padded(n_rows, lanes))
     p.minibatch, p.W = &m, w.start
     p.feature_stride, p.class_stride = w.buffer.strides[0], w.buffer.strides[1]
@@ -267,11 +274,7 @@ cdef packed_linear_cross_entropy(
             split_minibatch(&m, n, n_threads)
             for i in range(n):
                 m.rows[i] = x.start + (first + i) * m.n_features * size
-            m.labels = t.labels + first if t.labels != NULL else NULL
-            m.probabilities = NULL
-            if t.probabilities != NULL:
-                m.probabilities = t.probabilities + first * m.n_classes * size
-            m.weights = weights_from(weights_view.start, first, &shifted)
+            m.targets = targets_from(&t.view, first, size, &shifted)[0]
             m.losses = <double *>loss.start + first
             p.add = first > 0
             helpers = NULL

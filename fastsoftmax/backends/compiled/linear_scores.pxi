@@ -1,13 +1,6 @@
 """Logits of rows, for predictions: the forward pass alone, on rows as they lie."""
 
 
-cdef enum:
-    # Rows that a thread scores at once: of many classes, weights come once for all of them.
-    ROWS_TO_SCORE = 64
-    # ... or as many as have no more bytes, where they are converted or packed
-    BYTES_TO_SCORE = 1 << 20
-
-
 cdef struct Scores:
     Minibatch minibatch  # its weights: padded, or in slabs
     const char *X
@@ -24,21 +17,23 @@ cdef void score_rows(const Scores *s, size_t chunk, size_t first, size_t n) noex
     """The logits of at most `rows_at_once` rows."""
     cdef const Minibatch *m = &s.minibatch
     cdef size_t size = m.kernels.element_size, lanes = m.kernels.lanes, i
-    cdef const void *rows[ROWS_TO_SCORE + ROWS_AHEAD]
-    cdef linear_weights weights
+    cdef const void *rows[PREDICTED_ROWS_PER_BLOCK + ROWS_AHEAD]
+    cdef weights_view weights = weights_of(m)
+    cdef blocks_view samples
+    cdef scaling_view unscaled
     cdef char *converted = s.converted
     cdef char *blocks = s.blocks
     cdef char *logits = s.logits + first * m.n_classes * size
-    for i in range(ROWS_TO_SCORE + ROWS_AHEAD):
+    for i in range(<size_t>PREDICTED_ROWS_PER_BLOCK + ROWS_AHEAD):
         rows[i] = s.X + <ptrdiff_t>(first + min(i, n - 1)) * s.row_stride
     if converted != NULL:
         converted += chunk * s.rows_at_once * s.row_stride_converted * size
+        unscaled.mean = unscaled.inverse_scale = NULL
         m.kernels.convert(
-            rows, n, s.dtype, 0, m.n_features, NULL, NULL, converted, s.row_stride_converted)
-        for i in range(ROWS_TO_SCORE + ROWS_AHEAD):
+            rows, n, s.dtype, 0, m.n_features, &unscaled, converted, s.row_stride_converted)
+        for i in range(<size_t>PREDICTED_ROWS_PER_BLOCK + ROWS_AHEAD):
             rows[i] = converted + min(i, n - 1) * s.row_stride_converted * size
     if not s.many_classes:
-        weights = weights_of(m)
         m.kernels.scores(rows, n, &weights, logits, m.n_classes)
         return
     blocks += chunk * (s.rows_at_once // lanes) * s.block_stride * size
@@ -47,9 +42,9 @@ cdef void score_rows(const Scores *s, size_t chunk, size_t first, size_t n) noex
         m.kernels.pack_block(
             rows + i, min(lanes, n - i), m.n_features, blocks + i // lanes * s.block_stride * size)
         i += lanes
-    m.kernels.packed_scores(
-        blocks, s.block_stride, n, m.n_features, m.coef, m.coef_stride * lanes, m.intercept,
-        m.n_classes, False, logits, m.n_classes)
+    samples.start, samples.stride, samples.n_samples = blocks, s.block_stride, n
+    weights.stride = m.coef_stride * lanes
+    m.kernels.packed_scores(&samples, &weights, False, logits, m.n_classes)
 
 
 cdef void scores_chunk(void *context, size_t chunk) noexcept nogil:
@@ -79,9 +74,9 @@ cdef dense_linear_scores(X, coef, intercept, logits, int n_threads):
     cdef size_t size = m.kernels.element_size, lanes = m.kernels.lanes, n = x.length(0)
     s.X, s.row_stride, s.dtype = x.start, x.buffer.strides[0], input_dtype_of(x, size)
     s.many_classes, s.logits = m.n_classes > FEW_CLASSES, z.start
-    s.rows_at_once = ROWS_TO_SCORE
+    s.rows_at_once = PREDICTED_ROWS_PER_BLOCK
     if (s.many_classes or s.dtype != REAL) and (
-            ROWS_TO_SCORE * m.coef_stride * size > BYTES_TO_SCORE):
+            PREDICTED_ROWS_PER_BLOCK * m.coef_stride * size > MAX_PREDICTED_BYTES):
         s.rows_at_once = lanes
     m.samples = split(n, s.rows_at_once, n_threads)
     s.row_stride_converted = m.coef_stride + CACHE_LINE // size
@@ -123,11 +118,11 @@ cdef void sparse_rows_chunk(void *context, size_t chunk) noexcept nogil:
     cdef const Minibatch *m = &s.minibatch
     cdef size_t size = m.kernels.element_size, n_classes = m.n_classes, slab, i, n
     cdef size_t first = chunk * m.samples.size, end = first + length_of(&m.samples, chunk)
-    cdef char *padded_logits = s.padded_logits + chunk * ROWS_TO_SCORE * s.stride * size
+    cdef char *padded_logits = s.padded_logits + chunk * PREDICTED_ROWS_PER_BLOCK * s.stride * size
     cdef char *logits
-    cdef sparse_row rows[ROWS_TO_SCORE + SPARSE_ROWS_AHEAD]
+    cdef sparse_row rows[PREDICTED_ROWS_PER_BLOCK + SPARSE_ROWS_AHEAD]
     while first < end:
-        n = min(<size_t>ROWS_TO_SCORE, end - first)
+        n = min(<size_t>PREDICTED_ROWS_PER_BLOCK, end - first)
         for i in range(n + SPARSE_ROWS_AHEAD):
             point_at_row(&s.matrix, <int64_t>min(first + i, m.samples.n_items - 1), rows + i)
         logits = s.logits + first * n_classes * size
@@ -156,13 +151,13 @@ cdef sparse_linear_scores(X, coef, intercept, logits, int n_threads):
     s.matrix = sparse_matrix(values, indices, indptr)
     m.kernels, m.n_features, m.n_classes = w.kernels(), w.length(1), w.length(0)
     m.intercept, s.logits = b.start, z.start
-    m.samples = split(s.matrix.n_rows, ROWS_TO_SCORE, n_threads)
+    m.samples = split(s.matrix.n_rows, PREDICTED_ROWS_PER_BLOCK, n_threads)
     s.n_slabs, s.stride = sparse_slabs(m.kernels, m.n_classes), padded(m.n_classes, m.kernels.lanes)
     cdef size_t size = m.kernels.element_size
     cdef bint packs = X.has_many_values
     s.coef = NULL if packs else w.start
     cdef Scratch weights = Scratch(m.n_features if packs else 0, s.stride, size)
-    cdef Scratch padded_logits = Scratch(m.samples.n_chunks * ROWS_TO_SCORE, s.stride, size)
+    cdef Scratch padded_logits = Scratch(m.samples.n_chunks * PREDICTED_ROWS_PER_BLOCK, s.stride, size)
     s.weights, s.padded_logits = plain_weights(m, weights.start), padded_logits.start
     s.weights.wide_indices = s.matrix.index_size == sizeof(int64_t)
     with nogil:

@@ -9,9 +9,7 @@ cdef struct Rows:
     char *out
     size_t n_classes
     ptrdiff_t logits_stride, out_stride  # of rows, in elements
-    const int64_t *labels
-    const char *probabilities
-    const target_weights *weights
+    targets_view targets
     double scale
     double *losses
     Split split
@@ -104,14 +102,11 @@ cdef ptrdiff_t logsumexp_rows(const Rows *r, size_t first, size_t n) noexcept no
 
 
 cdef ptrdiff_t cross_entropy_rows(const Rows *r, size_t first, size_t n) noexcept nogil:
-    cdef size_t offset = first * r.n_classes * r.kernels.element_size
-    cdef target_weights shifted
+    cdef RowTargets shifted
     return r.kernels.cross_entropy(
-        row_of_logits(r, first), r.logits_stride, n, r.n_classes,
-        r.labels + first if r.labels != NULL else NULL,
-        r.probabilities + offset if r.probabilities != NULL else NULL,
-        weights_from(r.weights, first, &shifted), r.scale, r.losses + first, row_of_out(r, first),
-        r.out_stride)
+        row_of_logits(r, first), r.logits_stride, n,
+        targets_from(&r.targets, first, r.kernels.element_size, &shifted), r.scale,
+        r.losses + first, row_of_out(r, first), r.out_stride)
 
 
 cdef void set_rows(
@@ -163,16 +158,13 @@ def softmax_cross_entropy(
     logits, targets, double scale, losses, dlogits, int n_threads, weights=None
 ):
     cdef View z = View(logits), loss = View(losses, True), dz = View(dlogits, True)
-    cdef Targets t = Targets(targets)
-    cdef Weights of_targets = Weights(weights)
+    cdef Targets t = Targets(targets, weights, z.length(1))
     cdef Rows rows
     cdef ptrdiff_t invalid
     cdef FloatState floats = FloatState()
     rows.function = cross_entropy_rows
     set_rows(&rows, z.kernels(), z.start, z.length(1), dz.start)
-    rows.labels, rows.probabilities = t.labels, t.probabilities
-    rows.weights = of_targets.start
-    rows.scale, rows.losses = scale, <double *>loss.start
+    rows.targets, rows.scale, rows.losses = t.view, scale, <double *>loss.start
     with nogil:
         floats.set()
         invalid = over_rows(&rows, z.length(0), n_threads)

@@ -45,16 +45,12 @@ cdef struct Epoch:
     # X in one of two forms, and what its features are shifted and scaled by; NULL for nothing
     DenseRows dense
     SparseMatrix sparse
-    const char *mean
-    const char *inverse_scale
+    scaling_view scaling
     # dense rows are converted, by their dtype, mean or scale; else the kernels read them where they lie
     bint converts_rows
-    size_t steps_between_penalties  # with sparse rows, that many steps have one penalty in their objectives
-    # targets and weights of all samples; `n_outputs` is the number of classes of one model
-    const int64_t *labels
-    const char *probabilities
-    const target_weights *weights  # NULL for none
-    size_t n_outputs
+    size_t steps_between_penalties  # with sparse rows: they have one penalty in their objectives
+    # targets of all samples, with the number of classes of one model
+    targets_view targets
     # the steps, of which step i has the rate and the objective [i]; with models (n_models, n_steps)
     const int64_t *order
     size_t n_samples, batch_size, n_steps
@@ -102,7 +98,7 @@ cdef void nothing_to_finish(void *plan) noexcept nogil:
 
 
 cdef const char *few_classes_obstacle(const TrainingShape *shape) noexcept nogil:
-    """The kernels of short_rows and panels keep that many classes in registers and on the stack."""
+    """The kernels of short_rows and panels keep FEW_CLASSES in registers and on the stack."""
     if shape.is_sparse:
         return "takes dense rows"
     if shape.has_models:
@@ -147,11 +143,12 @@ cdef int plan_targets(Epoch *e, Buffers buffers, Batch *batch) except -1:
     cdef size_t n = e.batch_size
     batch.rows = batch.sources = NULL
     batch.labels, batch.probabilities, batch.weights = NULL, NULL, NULL
-    if e.labels != NULL:
+    if e.targets.labels != NULL:
         batch.labels = <int64_t *>buffers.take(n, 1, sizeof(int64_t))
     else:
-        batch.probabilities = buffers.take(n, e.n_outputs, e.minibatch.kernels.element_size)
-    if e.weights != NULL and e.weights.rows != NULL:
+        batch.probabilities = buffers.take(
+            n, e.targets.n_classes, e.minibatch.kernels.element_size)
+    if e.targets.weights != NULL and e.targets.weights.rows != NULL:
         batch.weights = <double *>buffers.take(n, 1, sizeof(double))
     return 0
 
@@ -180,13 +177,16 @@ cdef inline void copy_targets(
     const Epoch *e, const Batch *batch, size_t i, int64_t sample
 ) noexcept nogil:
     """Copy what is known of a sample beside its row, as the i-th of the batch."""
-    cdef size_t row_size = e.n_outputs * e.minibatch.kernels.element_size
+    cdef const targets_view *targets = &e.targets
+    cdef size_t row_size = targets.n_classes * e.minibatch.kernels.element_size
     if batch.weights != NULL:
-        batch.weights[i] = e.weights.rows[sample]
-    if e.labels != NULL:
-        batch.labels[i] = e.labels[sample]
+        batch.weights[i] = targets.weights.rows[sample]
+    if targets.labels != NULL:
+        batch.labels[i] = targets.labels[sample]
     else:
-        memcpy(batch.probabilities + i * row_size, e.probabilities + sample * row_size, row_size)
+        memcpy(
+            batch.probabilities + i * row_size,
+            <const char *>targets.probabilities + sample * row_size, row_size)
 
 
 cdef void gather(const Epoch *e, size_t step, Batch *batch) noexcept nogil:
@@ -214,8 +214,7 @@ cdef void convert(
     cdef char *out = <char *>rows[first]
     cdef size_t stride = (<char *>rows[1] - <char *>rows[0]) // m.kernels.element_size
     m.kernels.convert(
-        batch.sources + first, n, e.dense.dtype, start, end - start, e.mean, e.inverse_scale, out,
-        stride)
+        batch.sources + first, n, e.dense.dtype, start, end - start, &e.scaling, out, stride)
     phase_next(PHASE_CONVERT, begun)
 
 
@@ -225,12 +224,12 @@ cdef void begin_minibatch(Epoch *e, const Batch *batch, int n_threads) noexcept 
     split_minibatch(m, batch.n, n_threads)
     m.scale = 1.0 / batch.n
     m.rows = batch.rows
-    m.labels = batch.labels
-    m.probabilities = batch.probabilities
-    if e.weights != NULL:
-        e.batch_weights = e.weights[0]
+    m.targets = e.targets
+    m.targets.labels, m.targets.probabilities = batch.labels, batch.probabilities
+    if e.targets.weights != NULL:
+        e.batch_weights = e.targets.weights[0]
         e.batch_weights.rows = batch.weights
-        m.weights = &e.batch_weights
+        m.targets.weights = &e.batch_weights
 
 
 cdef struct PenaltySums:
@@ -245,6 +244,16 @@ cdef int plan_penalty(Buffers buffers, PenaltySums *sums, size_t n) except -1:
     sums.squares = <double *>buffers.take(n, 1, sizeof(double))
     sums.magnitudes = <double *>buffers.take(n, 1, sizeof(double))
     return 0
+
+
+cdef update_view update_of(const Epoch *e, const PenaltySums *sums) noexcept nogil:
+    """View the packed weights, class by class, for the update; `plan_model` has made room for them."""
+    cdef const Minibatch *m = &e.minibatch
+    cdef update_view update
+    update.weights, update.velocity = m.coef, e.velocity
+    update.stride, update.n_classes = m.coef_stride, m.n_classes
+    update.squares, update.magnitudes = sums.squares, sums.magnitudes
+    return update
 
 
 cdef double sum_in_four(const double *values, size_t n) noexcept nogil:

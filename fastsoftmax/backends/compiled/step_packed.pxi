@@ -5,11 +5,6 @@ the rate and the penalty of its model, and the softmax alone is taken model by m
 """
 
 
-cdef enum:
-    # Samples that are scored with one slab of classes after another: a slab is loaded once for all of them.
-    SAMPLES_PER_SLAB = 64
-
-
 cdef struct Packed:
     Epoch *epoch
     Batch batch
@@ -19,6 +14,9 @@ cdef struct Packed:
     char *dlogits_slabs
     size_t block_stride, logits_stride
     Split slabs
+    # views of all slabs
+    weights_view weights
+    update_view update
     PenaltySums penalty  # a number for every strip of features of a slab; with models for each of its lanes
     # models side by side; else there is one, with the rule of the epoch
     bint has_models
@@ -47,6 +45,9 @@ cdef void *packed_plan(Epoch *e, Buffers buffers) except NULL:
     plan_model(e, buffers, p.logits_stride, m.coef_stride)
     plan_penalty(
         buffers, &p.penalty, n_strips * (p.logits_stride // lanes) * (lanes if p.has_models else 1))
+    p.weights, p.update = weights_of(m), update_of(e, &p.penalty)
+    p.weights.stride = p.update.stride = m.coef_stride * lanes
+    p.weights.n_features = m.coef_stride
     plan_targets(e, buffers, &p.batch)
     plan_rows(
         e, buffers, &p.batch,
@@ -116,38 +117,46 @@ cdef size_t n_classes_of_slabs(const Packed *p, size_t slab, size_t n_slabs) noe
     return min(n_slabs * m.kernels.lanes, m.n_classes - slab * m.kernels.lanes)
 
 
+cdef blocks_view samples_from(const Packed *p, size_t first, size_t n) noexcept nogil:
+    """View the blocks of the samples [first, first + n), first a multiple of lanes."""
+    cdef const kernel_table *kernels = p.epoch.minibatch.kernels
+    cdef blocks_view samples
+    samples.start = p.blocks + first // kernels.lanes * p.block_stride * kernels.element_size
+    samples.stride, samples.n_samples = p.block_stride, n
+    return samples
+
+
 cdef void slab_scores(
     const Packed *p, size_t slab, size_t n_slabs, size_t first, size_t n
 ) noexcept nogil:
     """Scores of these samples and some slabs of classes."""
     cdef const Minibatch *m = &p.epoch.minibatch
     cdef size_t size = m.kernels.element_size, lanes = m.kernels.lanes, k = slab * lanes
+    cdef blocks_view samples = samples_from(p, first, n)
+    cdef weights_view weights = p.weights
     cdef uint64_t begun = phase_begin()
+    weights.coef = m.coef + k * m.coef_stride * size
+    weights.intercept = m.intercept + k * size if m.intercept != NULL else NULL
+    weights.n_classes = n_classes_of_slabs(p, slab, n_slabs)
     m.kernels.packed_scores(
-        p.blocks + first // lanes * p.block_stride * size, p.block_stride, n, m.coef_stride,
-        m.coef + k * m.coef_stride * size, m.coef_stride * lanes,
-        m.intercept + k * size if m.intercept != NULL else NULL,
-        n_classes_of_slabs(p, slab, n_slabs), False,
-        m.dlogits + (first * p.logits_stride + k) * size, p.logits_stride)
+        &samples, &weights, False, m.dlogits + (first * p.logits_stride + k) * size,
+        p.logits_stride)
     phase_next(PHASE_SCORES, begun)
 
 
 cdef void slab_losses(const Packed *p, size_t first, size_t n) noexcept nogil:
     """Losses of these samples, and the gradient of their logits into the slabs."""
-    cdef const Epoch *e = p.epoch
-    cdef const Minibatch *m = &e.minibatch
+    cdef const Minibatch *m = &p.epoch.minibatch
     cdef size_t size = m.kernels.element_size, model
     cdef char *rows = m.dlogits + first * p.logits_stride * size
     cdef char *model_rows
-    cdef target_weights shifted
+    cdef RowTargets shifted
+    cdef const targets_view *targets = targets_from(&m.targets, first, size, &shifted)
     cdef uint64_t begun = phase_begin()
     for model in range(p.n_models):
-        model_rows = rows + model * e.n_outputs * size
+        model_rows = rows + model * targets.n_classes * size
         m.kernels.cross_entropy(
-            model_rows, p.logits_stride, n, e.n_outputs,
-            m.labels + first if m.labels != NULL else NULL,
-            m.probabilities + first * e.n_outputs * size if m.probabilities != NULL else NULL,
-            weights_from(m.weights, first, &shifted), m.scale,
+            model_rows, p.logits_stride, n, targets, m.scale,
             m.losses + model * p.losses_stride + first, model_rows, p.logits_stride)
     m.kernels.pack_dlogits(
         rows, p.logits_stride, first, n, m.n_classes, p.dlogits_slabs,
@@ -207,18 +216,22 @@ cdef void slab_update_chunk(void *context, size_t chunk) noexcept nogil:
     cdef size_t size = m.kernels.element_size, lanes = m.kernels.lanes
     cdef size_t part = chunk // p.slabs.n_chunks, slab_chunk = chunk % p.slabs.n_chunks
     cdef size_t slab = slab_chunk * p.slabs.size, n_slabs = length_of(&p.slabs, slab_chunk)
-    cdef size_t n = m.samples.n_items, weights = slab * lanes * m.coef_stride * size
+    cdef size_t n = m.samples.n_items, offset = slab * lanes * m.coef_stride * size
     cdef size_t strips = slab * m.strips.n_items * (lanes if p.has_models else 1)
     cdef char *dlogits = p.dlogits_slabs + slab * n * lanes * size
+    cdef blocks_view samples = samples_from(p, 0, n)
     cdef sgd_rule rule = rule_of_slab(p, slab)
+    cdef update_view update = p.update
     cdef uint64_t begun = phase_begin()
+    update.weights = m.coef + offset
+    update.velocity = e.velocity + offset if e.velocity != NULL else NULL
+    update.n_classes = n_classes_of_slabs(p, slab, n_slabs)
+    update.squares += strips
+    update.magnitudes += strips
     fetch_next_samples(p, chunk, m.strips.n_chunks * p.slabs.n_chunks)
     m.kernels.packed_update(
-        p.blocks, p.block_stride, n, part * m.strips.size * lanes,
-        length_of(&m.strips, part) * lanes, dlogits, &rule, n_classes_of_slabs(p, slab, n_slabs),
-        m.coef + weights, m.coef_stride * lanes,
-        e.velocity + weights if e.velocity != NULL else NULL, p.penalty.squares + strips,
-        p.penalty.magnitudes + strips)
+        &samples, part * m.strips.size * lanes, length_of(&m.strips, part) * lanes, dlogits, &rule,
+        &update)
     if part == 0 and m.intercept != NULL:
         while n_slabs > 0:
             update_intercept_of_slab(p, slab)
@@ -306,7 +319,7 @@ cdef void set_rules(Packed *p, size_t step) noexcept nogil:
     cdef size_t size = e.minibatch.kernels.element_size, k, model, row
     cdef double rate
     for k in range(e.minibatch.n_classes):
-        model = k // e.n_outputs
+        model = k // e.targets.n_classes
         rate = e.rates[model * e.n_steps + step]
         set_element(p.rules, k, size, -rate)
         set_element(p.rules, p.logits_stride + k, size, 2 * e.models.l2s[model])
@@ -336,11 +349,11 @@ cdef double objective_of_model(const Packed *p, size_t model) noexcept nogil:
     """The loss of the step, and the penalty of the weights before it."""
     cdef const Epoch *e = p.epoch
     cdef const Minibatch *m = &e.minibatch
-    cdef size_t lanes = m.kernels.lanes, k, slab, strip
+    cdef size_t lanes = m.kernels.lanes, n_outputs = e.targets.n_classes, k, slab, strip
     cdef size_t n = p.batch.n, n_strips = m.strips.n_items
     cdef double squares = 0, magnitudes = 0
     cdef double loss = sum_in_four(m.losses + model * p.losses_stride, n) / n
-    for k in range(model * e.n_outputs, (model + 1) * e.n_outputs):
+    for k in range(model * n_outputs, (model + 1) * n_outputs):
         slab = k // lanes
         for strip in range(slab * n_strips, (slab + 1) * n_strips):
             squares += p.penalty.squares[strip * lanes + k % lanes]

@@ -9,8 +9,12 @@ cdef struct Panels:
     size_t n_first_halves[2]
     # how many steps have their rows and their scores
     size_t n_gathered, n_scored
-    size_t n_panels, panel_stride
-    char *scores  # by panels
+    size_t n_panels
+    char *scores
+    # views of all features: the weights for both directions, and the scores by panels
+    weights_view weights
+    update_view update
+    parts_view parts
     # rows that have to be converted: where they go, and as a thread that has a panel to itself sees them
     char *converted
     const void **panel_rows
@@ -30,9 +34,9 @@ cdef void *panels_plan(Epoch *e, Buffers buffers) except NULL:
     cdef size_t n_rows = padded(e.batch_size, m.kernels.lanes), converted_stride = 0
     p.epoch = e
     p.n_panels = min((n_strips + PANEL_VECTORS - 1) // PANEL_VECTORS, <size_t>MAX_PANELS)
-    p.panel_stride = n_rows * m.n_classes
     plan_model(e, buffers, m.n_classes, m.coef_stride)
     plan_penalty(buffers, &p.penalty, n_strips)
+    p.weights, p.update = weights_of(m), update_of(e, &p.penalty)
     if e.converts_rows:
         # Rows a multiple of some KiB apart would share few places of the cache: so there is a gap.
         converted_stride = m.coef_stride + CACHE_LINE // size * p.n_panels
@@ -45,6 +49,7 @@ cdef void *panels_plan(Epoch *e, Buffers buffers) except NULL:
         plan_rows(e, buffers, &p.batches[i], p.converted, converted_stride)
         p.first_halves[i] = <const void **>buffers.take(e.batch_size, 1, sizeof(void *))
     p.scores = buffers.take(p.n_panels * n_rows, m.n_classes, size)
+    p.parts.n_parts, p.parts.stride = p.n_panels, n_rows * m.n_classes
     m.dlogits = buffers.take(n_rows, m.n_classes, size)
     m.losses = <double *>buffers.take(n_rows, 1, sizeof(double))
     return p
@@ -95,8 +100,8 @@ cdef void score_panel(
         convert(e, batch, rows, first, n, start, end)
     begun = phase_begin()
     m.kernels.panel_scores(
-        rows + first, n, start, end - start, p.ahead, m.coef, m.coef_stride, m.n_classes,
-        p.scores + (panel * p.panel_stride + first * m.n_classes) * m.kernels.element_size)
+        rows + first, n, start, end - start, p.ahead, &p.weights,
+        p.scores + (panel * p.parts.stride + first * m.n_classes) * m.kernels.element_size)
     phase_next(PHASE_SCORES, begun)
 
 
@@ -118,8 +123,7 @@ cdef void update_strips(
     cdef size_t end = min((first + n) * m.kernels.lanes, m.n_features)
     cdef uint64_t begun = phase_begin()
     m.kernels.panel_update(
-        rows, p.to_update.n, fetch, start, end - start, m.dlogits, m.n_classes, &e.rule, m.coef,
-        e.velocity, m.coef_stride, p.penalty.squares + first, p.penalty.magnitudes + first)
+        rows, p.to_update.n, fetch, start, end - start, m.dlogits, &e.rule, &p.update)
     phase_next(PHASE_UPDATE, begun)
 
 
@@ -178,13 +182,14 @@ cdef void loss_of_samples(const Panels *p, size_t first, size_t n) noexcept nogi
     """Losses and gradient of the logits, from the scores of the panels; first a multiple of lanes."""
     cdef const Minibatch *m = &p.epoch.minibatch
     cdef size_t offset = first * m.n_classes * m.kernels.element_size
-    cdef target_weights shifted
+    cdef parts_view scores = p.parts
+    cdef RowTargets shifted
     cdef uint64_t begun = phase_begin()
+    scores.start = p.scores + offset
     m.kernels.panel_cross_entropy(
-        p.scores + offset, p.n_panels, p.panel_stride, n, m.n_classes, m.intercept,
-        m.labels + first if m.labels != NULL else NULL,
-        m.probabilities + offset if m.probabilities != NULL else NULL,
-        weights_from(m.weights, first, &shifted), m.scale, m.losses + first, m.dlogits + offset)
+        &scores, n, m.intercept,
+        targets_from(&m.targets, first, m.kernels.element_size, &shifted), m.scale,
+        m.losses + first, m.dlogits + offset)
     phase_next(PHASE_LOSS, begun)
 
 
@@ -223,7 +228,7 @@ cdef void choose_schedule(Panels *p, int n_threads) noexcept nogil:
     cdef const Epoch *e = p.epoch
     cdef size_t row_bytes = e.minibatch.n_features * e.minibatch.kernels.element_size
     cdef bint stays_in_cache = (
-        2 * e.batch_size * row_bytes <= <size_t>n_threads * BYTES_IN_CACHE)
+        2 * e.batch_size * row_bytes <= <size_t>n_threads * CACHE_BYTES_PER_THREAD)
     p.owns_panels = stays_in_cache and 1 < n_threads <= <int>p.n_panels
     if e.converts_rows:
         p.ahead = NO_ROWS

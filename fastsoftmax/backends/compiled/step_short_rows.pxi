@@ -1,18 +1,6 @@
 """The step algorithm short_rows, by chunks of samples: see csrc/kernels/step_short_rows.h."""
 
 
-cdef enum:
-    # Longer rows go by panels of features, which are faster there.
-    MAX_BYTES_OF_A_SHORT_ROW = 1024
-    # A chunk is worth a thread, and there are only that many, as each has a gradient.
-    PRODUCTS_OF_A_CHUNK = 40000
-    MAX_CHUNKS_OF_SAMPLES = 16
-    # It takes its samples some at a time, which stay in the first level of the cache ...
-    SAMPLES_PER_PASS = 64
-    # ... and fetches rows that many samples before they are used, a block at a time.
-    SAMPLES_AHEAD = 32
-
-
 cdef struct ShortRows:
     # chunks of a minibatch, each with its gradient, dlogits and converted rows; strides in elements
     Epoch *epoch
@@ -23,6 +11,7 @@ cdef struct ShortRows:
     size_t gradient_stride, dlogits_stride, converted_stride, row_stride
     double *losses  # sum of each chunk
     PenaltySums penalty
+    update_view update
     size_t n  # samples of the step in work, and where they begin in the order
     size_t first_sample
     int n_threads
@@ -30,7 +19,7 @@ cdef struct ShortRows:
 
 
 cdef bint short_rows_applies(const TrainingShape *shape) noexcept nogil:
-    return shape.n_features * shape.element_size <= MAX_BYTES_OF_A_SHORT_ROW
+    return shape.n_features * shape.element_size <= MAX_SHORT_ROW_BYTES
 
 
 cdef void *short_rows_plan(Epoch *e, Buffers buffers) except NULL:
@@ -38,20 +27,21 @@ cdef void *short_rows_plan(Epoch *e, Buffers buffers) except NULL:
     cdef ShortRows *s = <ShortRows *>buffers.take_zeros(sizeof(ShortRows))
     cdef size_t size = m.kernels.element_size, n_strips = m.coef_stride // m.kernels.lanes
     cdef size_t samples = max(
-        (e.batch_size + MAX_CHUNKS_OF_SAMPLES - 1) // MAX_CHUNKS_OF_SAMPLES,
-        PRODUCTS_OF_A_CHUNK // (m.n_features * m.n_classes))
+        (e.batch_size + MAX_SAMPLE_CHUNKS - 1) // MAX_SAMPLE_CHUNKS,
+        PRODUCTS_PER_CHUNK // (m.n_features * m.n_classes))
     # Chunks write so far apart that no line next to theirs is fetched along: no false sharing.
     cdef size_t gap = 4 * CACHE_LINE // size
     s.epoch = e
     s.samples_per_chunk = max(padded(samples, SAMPLES_PER_PASS), <size_t>SAMPLES_PER_PASS)
     s.n_chunks = (e.batch_size + s.samples_per_chunk - 1) // s.samples_per_chunk
-    s.fetches = e.n_samples * m.n_features * e.dense.item_size > BYTES_IN_CACHE
+    s.fetches = e.n_samples * m.n_features * e.dense.item_size > CACHE_BYTES_PER_THREAD
     s.gradient_stride = (m.coef_stride + m.kernels.lanes) * m.n_classes + gap
-    s.dlogits_stride = (1 if e.labels != NULL else 2) * SAMPLES_PER_PASS * m.n_classes + gap
+    s.dlogits_stride = (1 if e.targets.labels != NULL else 2) * SAMPLES_PER_PASS * m.n_classes + gap
     s.row_stride = m.coef_stride + CACHE_LINE // size
     s.converted_stride = SAMPLES_PER_PASS * s.row_stride + gap
     plan_model(e, buffers, m.n_classes, m.coef_stride)
     plan_penalty(buffers, &s.penalty, n_strips)
+    s.update = update_of(e, &s.penalty)
     s.losses = <double *>buffers.take(s.n_chunks, 1, sizeof(double))
     s.gradients = buffers.take(s.n_chunks, s.gradient_stride, size)
     s.dlogits = buffers.take(s.n_chunks, s.dlogits_stride, size)
@@ -78,7 +68,7 @@ cdef void convert_samples(
     cdef size_t size = m.kernels.element_size, i
     cdef char *out = s.converted + chunk * s.converted_stride * size
     m.kernels.convert(
-        rows, n, e.dense.dtype, 0, m.n_features, e.mean, e.inverse_scale, out, s.row_stride)
+        rows, n, e.dense.dtype, 0, m.n_features, &e.scaling, out, s.row_stride)
     for i in range(n):
         rows[i] = out + i * s.row_stride * size
 
@@ -98,20 +88,25 @@ cdef double forward_and_gradient(
     cdef int64_t labels[SAMPLES_PER_PASS]
     cdef double sample_weights[SAMPLES_PER_PASS]
     cdef double losses[SAMPLES_PER_PASS]
-    cdef target_weights weights
     cdef char *dlogits = s.dlogits + chunk * s.dlogits_stride * size
+    cdef parts_view scores
+    cdef targets_view targets = e.targets
+    cdef target_weights weights
     cdef Batch batch
-    cdef bint is_weighted = e.weights != NULL, fetches = s.fetches and not e.converts_rows
+    cdef bint has_labels = e.targets.labels != NULL, fetches = s.fetches and not e.converts_rows
     cdef const int64_t *order = e.order + first
     cdef const char *start = e.dense.start
     cdef ptrdiff_t stride = e.dense.stride
     cdef int64_t sample
     cdef uint64_t begun = phase_begin()
-    batch.labels = labels if e.labels != NULL else NULL
-    batch.probabilities = dlogits + SAMPLES_PER_PASS * row_size if e.labels == NULL else NULL
+    scores.start, scores.n_parts, scores.stride = dlogits, 1, 0
+    batch.labels = labels if has_labels else NULL
+    batch.probabilities = dlogits + SAMPLES_PER_PASS * row_size if not has_labels else NULL
     batch.weights = NULL
-    if is_weighted:
-        weights = e.weights[0]
+    targets.labels, targets.probabilities = batch.labels, batch.probabilities
+    if e.targets.weights != NULL:
+        weights = e.targets.weights[0]
+        targets.weights = &weights
         if weights.rows != NULL:
             weights.rows = batch.weights = sample_weights
     for i in range(n):
@@ -121,9 +116,9 @@ cdef double forward_and_gradient(
     # The kernels fetch rows from as far on as this, or find a row that is in the cache already.
     for i in range(<size_t>SAMPLES_AHEAD + MAX_LANES):
         rows[n + i] = start + e.order[min(after + i, last)] * stride if s.fetches else rows[0]
-    if s.fetches and e.labels != NULL:
+    if s.fetches and has_labels:
         for i in range(<size_t>SAMPLES_PER_PASS):
-            platform_fetch(e.labels + e.order[min(after + i, last)], sizeof(int64_t))
+            platform_fetch(e.targets.labels + e.order[min(after + i, last)], sizeof(int64_t))
     if e.converts_rows:
         convert_samples(s, chunk, rows, n)
     begun = phase_next(PHASE_CONVERT, begun)
@@ -136,8 +131,7 @@ cdef double forward_and_gradient(
         i += lanes
     begun = phase_next(PHASE_SCORES, begun)
     m.kernels.panel_cross_entropy(
-        dlogits, 1, 0, n, m.n_classes, m.intercept, batch.labels, batch.probabilities,
-        &weights if is_weighted else NULL, m.scale, losses, dlogits)
+        &scores, n, m.intercept, &targets, m.scale, losses, dlogits)
     begun = phase_next(PHASE_LOSS, begun)
     m.kernels.short_gradient(
         rows, n, m.n_features, dlogits, m.n_classes, add,
@@ -168,6 +162,7 @@ cdef bint short_rows_step(void *plan, size_t step, pool *helpers) noexcept nogil
     cdef ShortRows *s = <ShortRows *>plan
     cdef Epoch *e = s.epoch
     cdef Minibatch *m = &e.minibatch
+    cdef parts_view gradients
     cdef size_t n_chunks
     cdef double loss
     cdef uint64_t begun
@@ -180,10 +175,10 @@ cdef bint short_rows_step(void *plan, size_t step, pool *helpers) noexcept nogil
     if isfinite(loss):
         e.rule.rate = e.rates[step]
         begun = phase_begin()
+        gradients.start, gradients.n_parts, gradients.stride = (
+            s.gradients, n_chunks, s.gradient_stride)
         m.kernels.short_update(
-            s.gradients, n_chunks, s.gradient_stride, m.n_features, m.n_classes, &e.rule, m.coef,
-            e.velocity, m.intercept, e.model.intercept_velocity, s.penalty.squares,
-            s.penalty.magnitudes)
+            &gradients, m.n_features, &e.rule, &s.update, m.intercept, e.model.intercept_velocity)
         phase_next(PHASE_UPDATE, begun)
     return end_step(e, step, loss, &s.penalty)
 

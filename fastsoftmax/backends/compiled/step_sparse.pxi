@@ -13,8 +13,6 @@ cdef double MIN_PRODUCT = 1e-100
 cdef double MAX_GROWTH = 2
 # ... and where that sum is close to overflow.
 cdef double MAX_THRESHOLDS = 1e100
-# With momentum all weights are brought up to date after that many steps: the maps stay in the cache.
-cdef size_t MAX_STEPS_TO_CATCH_UP = 1 << 16
 
 
 cdef struct Sparse:
@@ -87,7 +85,7 @@ cdef void *sparse_plan(Epoch *e, Buffers buffers) except NULL:
     s.epoch = e
     s.n_slabs = sparse_slabs(m.kernels, m.n_classes)
     s.stride = padded(m.n_classes, m.kernels.lanes)
-    s.max_steps = min(e.n_steps, MAX_STEPS_TO_CATCH_UP)
+    s.max_steps = min(e.n_steps, <size_t>MAX_CATCH_UP_STEPS)
     s.has_momentum = e.model.coef_velocity != NULL
     s.catches_up = s.has_momentum or is_penalised(&e.rule)
     e.uses_threads = s.n_slabs > 1 and uses_threads(values_of_a_step, 1, m.n_classes)
@@ -95,7 +93,7 @@ cdef void *sparse_plan(Epoch *e, Buffers buffers) except NULL:
     plan_targets(e, buffers, &s.batch)
     s.weights = plain_weights(m, m.coef)
     s.weights.wide_indices = e.sparse.index_size == sizeof(int64_t)
-    s.weights.inverse_scale = e.inverse_scale
+    s.weights.inverse_scale = e.scaling.inverse_scale
     s.prefixes = <penalty_prefix *>buffers.take(n_steps + 2, 1, sizeof(penalty_prefix))
     s.prefixes[0].scale, s.prefixes[0].inverse_scale, s.prefixes[0].shrinkage = 1, 1, 0
     s.weights.prefixes = s.prefixes
@@ -193,13 +191,12 @@ cdef void sparse_losses_chunk(void *context, size_t chunk) noexcept nogil:
     cdef const Minibatch *m = &s.epoch.minibatch
     cdef size_t size = m.kernels.element_size, first = chunk * m.samples.size
     cdef char *logits = m.dlogits + first * s.stride * size
-    cdef target_weights shifted
+    cdef RowTargets shifted
     cdef uint64_t begun = phase_begin()
     m.kernels.cross_entropy(
-        logits, s.stride, length_of(&m.samples, chunk), m.n_classes,
-        m.labels + first if m.labels != NULL else NULL,
-        m.probabilities + first * m.n_classes * size if m.probabilities != NULL else NULL,
-        weights_from(m.weights, first, &shifted), m.scale, m.losses + first, logits, s.stride)
+        logits, s.stride, length_of(&m.samples, chunk),
+        targets_from(&m.targets, first, size, &shifted), m.scale, m.losses + first, logits,
+        s.stride)
     phase_next(PHASE_LOSS, begun)
 
 

@@ -1,30 +1,32 @@
 """Model files: a fitted classifier as tensors and JSON, never as code, and as an ONNX graph.
 
-What writes and reads them is imported when it is first used.
+The modules that write and read them are imported when they are first used.
 """
 
 from __future__ import annotations
 
 from os import PathLike
-from typing import Self
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from ..classifier import SoftmaxClassifier
 
 
 class ModelFiles:
     """The methods of a classifier that write it to files and read it from them."""
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write the fitted model to a file, from which `load` makes one that goes on with the same bits.
+        """Write the fitted model to a file, from which `load` restores it to continue with the same bits.
 
         The file holds tensors and JSON: the parameters of the constructor, the classes, the names of the
-        features, the weights, and what `partial_fit` goes on with (velocities, averages, the state of
-        the random generator). It is written beside `path` and then takes its place, at once: where
-        writing fails, what was there before is as it was.
+        features, the weights, and the state from which `partial_fit` continues (velocities, averages, the
+        random generator). It is written beside `path` and then replaces it atomically: if writing fails,
+        an existing file is unchanged.
 
-        Some parameters cannot be data: a callable `learning_rate`, `callbacks`, and a
-        `random_state` that is an instance. These are left out with a warning, and `load`, which warns
-        as well, gives them their defaults. (`partial_fit` draws from the fitted model's own generator,
-        which is stored in any case.) Attributes that a user has added are not stored, nor requests for
-        scikit-learn's metadata routing.
+        Some parameters cannot be stored: a callable `learning_rate`, `callbacks`, and a `random_state` that
+        is an instance. These are left out with a warning; `load` warns too, and gives them their defaults.
+        (`partial_fit` draws from the fitted model's own generator, which is always stored.) Neither
+        attributes that a user has added nor requests for scikit-learn's metadata routing are stored.
 
         Parameters
         ----------
@@ -34,8 +36,8 @@ class ModelFiles:
         Raises
         ------
         ValueError, TypeError
-            If `path` ends in something else, or an attribute is not what a file may hold: weights
-            that are not finite, labels of a type of their own. The message names it.
+            If `path` has another suffix, or a file cannot hold an attribute: weights that are not finite,
+            labels of a user-defined type. The message names it.
         NotFittedError
             If the model is not fitted.
         ImportError
@@ -67,8 +69,9 @@ class ModelFiles:
     def load(cls, path: str | PathLike[str]) -> Self:
         """Return the model that `save` has written to a file.
 
-        Nothing in a file is ever executed, and no more is allocated than its size accounts for.
-        Predictions, scores, `partial_fit` and warm starts have the bits that those of the saved model have.
+        Nothing in a file is ever executed, and the memory that is allocated is bounded by the size of the
+        file. Predictions, scores, `partial_fit` and warm starts have the same bits as those of the saved
+        model.
 
         Parameters
         ----------
@@ -78,24 +81,24 @@ class ModelFiles:
         Returns
         -------
         SoftmaxClassifier
-            Of the class that `load` is called on.
+            An object of the class on which `load` is called.
 
         Raises
         ------
         ValueError
-            If `path` ends in something else.
+            If `path` has another suffix.
         ModelFileError
-            If the file is no model file, is truncated or changed, is of a newer version of the format or
-            holds what cannot be a model; the message names the file and the reason.
+            If the file is not a model file, was truncated or changed, has a newer version of the format, or
+            its content is not a valid model; the message names the file and the reason.
         ImportError
             If safetensors is needed and not installed.
         OSError
-            If there is no such file, or it cannot be read.
+            If the file does not exist or cannot be read.
 
         Warns
         -----
         UserWarning
-            If `save` left out a parameter, which has its default now; the message names it.
+            If `save` left out a parameter, which now has its default; the message names it.
         """
         from .save_load import load_model
 
@@ -109,11 +112,11 @@ class ModelFiles:
 
             z = X @ coef.T + intercept;  probabilities = softmax(z);  label = classes[argmax(z)]
 
-        The input is `X`, float32 (N, n_features). The outputs are `label` (N,), strings where the classes
-        are strings and int64 where they are integers, booleans or floats, and `probabilities`, float32
-        (N, n_classes) in the order of `classes_`. They are computed in the dtype of the weights; of
-        float64 ones only the probabilities are rounded. Numbers that are not finite, an error of
-        `predict`, are none of the graph.
+        The input is `X`, float32 (N, n_features). The outputs are `label` (N,), strings if the classes are
+        strings and int64 if they are integers, booleans or floats, and `probabilities`, float32 (N,
+        n_classes) in the order of `classes_`. The graph computes in the dtype of the weights; if that is
+        float64, only the probabilities are rounded to float32. Inputs that are not finite, for which
+        `predict` raises an error, are not detected by the graph.
 
         Parameters
         ----------
@@ -123,15 +126,58 @@ class ModelFiles:
         Raises
         ------
         ValueError, TypeError
-            If `path` ends in something else, the weights are not finite, or a label is neither an int64
-            nor a string of Unicode.
+            If `path` has another suffix, the weights are not finite, or a label is neither an int64 nor a
+            Unicode string.
         NotFittedError
             If the model is not fitted.
         ImportError
             If onnx is not installed.
         OSError
-            If the file cannot be written; what was there before is as it was.
+            If the file cannot be written; an existing file is unchanged.
         """
         from .onnx_export import export_onnx
 
         export_onnx(self, path)
+
+
+def load(path: str | PathLike[str]) -> SoftmaxClassifier:
+    """Return the model in a file that `SoftmaxClassifier.save` has written.
+
+    Predictions, scores, `partial_fit` and warm starts have the same bits as those of the saved model.
+    Loading never executes anything in the file.
+
+    Parameters
+    ----------
+    path : str or path-like
+        A file whose name ends in .npz or .safetensors.
+
+    Returns
+    -------
+    SoftmaxClassifier
+
+    Raises
+    ------
+    ModelFileError
+        If the file is damaged, has a newer version, or is not a model; the message names it and the reason.
+    ValueError, TypeError
+        If `path` has another suffix or is not a path.
+    ImportError
+        If the file is a .safetensors file, and safetensors is not installed.
+    OSError
+        If the file cannot be read.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from fastsoftmax import SoftmaxClassifier, load
+    >>> model = SoftmaxClassifier(eta0=0.5).fit([[0.0], [1.0]], ["no", "yes"])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     model.save(f"{folder}/model.npz")
+    ...     load(f"{folder}/model.npz").predict([[2.0]]).tolist()
+    ['yes']
+    """
+    from ..classifier import SoftmaxClassifier
+    from .save_load import load_model
+
+    model: SoftmaxClassifier = load_model(SoftmaxClassifier, path)
+    return model

@@ -1,4 +1,4 @@
-"""A fitted model's predictions as an ONNX graph, for runtimes that know nothing of this package."""
+"""Export the predictions of a fitted model as an ONNX graph, for other runtimes."""
 
 from os import PathLike
 from typing import Any
@@ -8,20 +8,20 @@ from numpy.typing import NDArray
 
 from ..._optional import import_optional
 from ..._version import __version__
-from ...persistence.atomic import write_at_once
-from ..fitted_model import parameters_of, whole
+from ...persistence.atomic import write_atomically
+from ..fitted_model import parameters_of, snapshot_of
 from .save_load import path_of
 
-# Old enough for runtimes of 2022: the operators here have not changed their meaning since opset 13.
+# Runtimes since 2022 support this opset; the operators used here have not changed since opset 13.
 _OPSET, _IR_VERSION = 17, 8
 
 
 def export_onnx(model: Any, path: str | PathLike[str]) -> None:
-    """See `ModelFiles.to_onnx`."""
-    model = whole(model)
+    """Write the ONNX file of a model; see `ModelFiles.to_onnx`."""
+    model = snapshot_of(model)
     file = path_of(path, (".onnx",))
     onnx = import_optional("onnx", "path: ONNX files need")
-    write_at_once(file, _model(onnx, model).SerializeToString())
+    write_atomically(file, _model(onnx, model).SerializeToString())
 
 
 def _model(onnx: Any, model: Any) -> Any:
@@ -62,10 +62,10 @@ def _model(onnx: Any, model: Any) -> Any:
 
 
 def _labels(classes: NDArray[Any], types: Any) -> tuple[list[Any], Any]:
-    """Return the labels as ONNX has them, and their type there."""
+    """Return the labels as ONNX stores them, and their ONNX type."""
     if classes.dtype.kind == "M":
         raise ValueError(
-            f"classes_: expected integers or strings, as ONNX has, got {classes.dtype}"
+            f"classes_: expected integers or strings, the types of ONNX, got {classes.dtype}"
         )
     values = classes.tolist()
     try:
@@ -76,7 +76,7 @@ def _labels(classes: NDArray[Any], types: Any) -> tuple[list[Any], Any]:
             return [value.encode() for value in strings], types.STRING
         integers = [int(value) for value in values]
     except UnicodeError as error:
-        raise ValueError(f"classes_: expected strings of Unicode: {error}") from None
+        raise ValueError(f"classes_: expected Unicode strings: {error}") from None
     if not all(-(1 << 63) <= value < 1 << 63 for value in integers):
         raise ValueError(f"classes_: expected labels within int64, got {values}")
     return integers, types.INT64

@@ -6,26 +6,26 @@ from typing import NamedTuple
 
 from .markup import Markup, element
 
-# As wide as a telephone: its text is then as large as that of the page, and larger in a wide window.
+# The width of a phone screen: there the text of the picture is as large as that of the page.
 WIDTH, HEIGHT = 360, 250
 _LEFT, _RIGHT, _TOP, _BOTTOM = 50, 8, 10, 38
 
 
 class Axis(NamedTuple):
-    """From `low` to `high`, linear or logarithmic."""
+    """An axis from `low` to `high`, linear or logarithmic."""
 
     low: float
     high: float
     is_logarithmic: bool = False
 
     def share(self, value: float) -> float:
-        """Where a value lies, from 0 to 1."""
+        """Return the position of a value on the axis, from 0 to 1."""
         if self.is_logarithmic:
             return log10(value / self.low) / log10(self.high / self.low)
         return (value - self.low) / (self.high - self.low)
 
     def ticks(self) -> list[float]:
-        """Round numbers on the axis, about five."""
+        """Return about five round numbers on the axis."""
         if self.is_logarithmic:
             low, high = ceil(log10(self.low)), floor(log10(self.high))
             step = max(1, round((high - low) / 6))
@@ -38,17 +38,17 @@ class Axis(NamedTuple):
 
 
 class Axes(NamedTuple):
-    """Both axes; `x` and `y` give places in the picture."""
+    """Two axes; `x` and `y` return coordinates in the picture."""
 
     horizontal: Axis
     vertical: Axis
 
     def x(self, value: float) -> float:
-        """Units from the left."""
+        """Return the distance of a value from the left edge."""
         return _LEFT + self.horizontal.share(value) * (WIDTH - _LEFT - _RIGHT)
 
     def y(self, value: float) -> float:
-        """Units from the top."""
+        """Return the distance of a value from the top edge."""
         return HEIGHT - _BOTTOM - self.vertical.share(value) * (HEIGHT - _TOP - _BOTTOM)
 
     def line(self, points: Sequence[tuple[float, float]], class_name: str, **look: str) -> Markup:
@@ -73,13 +73,13 @@ class Axes(NamedTuple):
             "rect", x=left, y=top, width=right - left, height=bottom - top, class_="frame"
         )
         middle = (top + bottom) / 2
-        turned = element(
+        rotated = element(
             "text",
             titles[1],
             transform=f"translate(11 {middle:.2f}) rotate(-90)",
             text_anchor="middle",
         )
-        return [*parts, frame, text((left + right) / 2, HEIGHT - 6, titles[0], "middle"), turned]
+        return [*parts, frame, text((left + right) / 2, HEIGHT - 6, titles[0], "middle"), rotated]
 
 
 def text(x: float, y: float, content: str, anchor: str, class_name: str | None = None) -> Markup:

@@ -1,4 +1,4 @@
-"""A description of each backend, from the plainest to the fastest."""
+"""A description of each backend, from the simplest to the fastest."""
 
 from ..results import ORDER
 from .facts import Facts
@@ -34,7 +34,7 @@ _MISSING = "<strong>Not in this run</strong> ({status}): {reason}"
 
 
 def backends_section(facts: Facts) -> Markup:
-    """Return the section; a backend that did not run is there with the reason."""
+    """Return the section; for a backend that did not run it states the reason."""
     absent = {entry["backend"]: entry for entry in facts.record["left_out"]}
     entries = []
     for name in ORDER:

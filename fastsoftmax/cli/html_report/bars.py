@@ -6,7 +6,7 @@ from math import log10
 from .markup import Markup, element, joined
 
 _WIDTH, _HEIGHT = 1000, 10
-# Between two parts of one bar.
+# The space between two parts of one bar.
 _GAP = 3
 
 
@@ -26,7 +26,7 @@ def logarithmic_lengths(amounts: Sequence[float]) -> list[float]:
 
 
 def bar(parts: Iterable[tuple[str, float]], description: str) -> Markup:
-    """Return a bar of parts: the class of each, which has its colour, and its share of the width."""
+    """Return a bar of parts, each with a CSS class, which sets its colour, and its share of the width."""
     rectangles, left = [], 0.0
     for name, share in parts:
         width = share * _WIDTH
@@ -52,7 +52,7 @@ def bar(parts: Iterable[tuple[str, float]], description: str) -> Markup:
 
 
 def legend(entries: Iterable[tuple[str, str]]) -> Markup:
-    """Return what the colours mean: the class of each, and its name."""
+    """Return the legend of the colours: the CSS class and the name of each."""
     return element(
         "ul",
         joined(element("li", _swatch(class_name), name) for class_name, name in entries),

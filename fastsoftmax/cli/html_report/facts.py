@@ -7,7 +7,7 @@ from ...backends.recorder import NAMES, TOGETHER
 from ...profiling.profiler import BETWEEN, OUTSIDE
 
 Record = Mapping[str, Any]
-# In the order of a step, and the class that has the colour of each.
+# The phases in the order of a step, and the CSS class that sets the colour of each.
 PHASES = {
     **dict(zip(NAMES[:3], ("convert", "scores", "loss"), strict=True)),
     TOGETHER: "together",
@@ -29,7 +29,7 @@ class Facts:
         self.batch_size: int = self.settings["batch_size"]
         self.itemsize = 8 if self.settings["dtype"] == "float64" else 4
         self.steps = -(-self.n // self.batch_size)
-        # Of the scores, and as many of the gradient.
+        # The scores and the gradient have equally many.
         self.multiply_adds = 2 * self.n * self.d * self.c
         self.results: dict[str, Record] = {r["backend"]: r for r in record["results"]}
         self.profiles: dict[str, Record] = {p["backend"]: p for p in record["profiles"]}
@@ -43,16 +43,16 @@ class Facts:
         return "~" if self.results[backend]["extrapolated"] else ""
 
     def whole_epoch(self, backend: str) -> float:
-        """Seconds of an epoch under the profile, of all samples."""
+        """Return the seconds of an epoch of all samples under the profile."""
         return float(self.profiles[backend]["seconds"]) * self._factor(backend)
 
     def phases(self, backend: str) -> dict[str, Record]:
-        """Return the phases of a backend by name, those that took time."""
+        """Return the phases of a backend that took time, by name."""
         phases = self.profiles[backend]["phases"]
         return {phase["name"]: phase for phase in phases if phase["seconds"]}
 
     def phase_seconds(self, backend: str, phase: str) -> float | None:
-        """Seconds of a phase in an epoch, of all samples; None if the backend has no such phase."""
+        """Return the seconds of a phase in an epoch of all samples; None if the backend lacks the phase."""
         found = self.phases(backend).get(phase)
         return None if found is None else float(found["seconds"]) * self._factor(backend)
 
@@ -61,7 +61,7 @@ class Facts:
         return next((p["peaks"] for p in self.profiles.values() if p["peaks"]), None)
 
     def peak_flops(self) -> float:
-        """Return the maximum floating-point operations per second; only if there are `peaks`."""
+        """Return the peak floating-point operations per second; needs `peaks`."""
         peaks = self.peaks()
         assert peaks is not None
         return float(peaks[self.settings["dtype"]])

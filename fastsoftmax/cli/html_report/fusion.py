@@ -1,4 +1,4 @@
-"""Why fusion is faster: what separate operations write and read, and what it costs here."""
+"""Why fusion is faster: the arrays that separate operations write and read, and their cost in this run."""
 
 from ...backends.recorder import NAMES
 from ...profiling.profiler import BETWEEN, OUTSIDE
@@ -75,7 +75,7 @@ def fusion_section(facts: Facts) -> Markup:
 
 
 def _arrays(facts: Facts) -> list[tuple[str, Markup, int, str]]:
-    """Name, size in a step, numbers in an epoch, and what the compiled backend does."""
+    """Return for each array its name, size in a step, numbers in an epoch, and the fused alternative."""
     n, d, c = facts.n, facts.d, facts.c
     by_d, by_c, weights = (
         filled("<var>B</var> &times; <var>D</var>"),

@@ -1,4 +1,4 @@
-"""How much of the machine's peak every backend uses."""
+"""The share of the machine's peak performance that every backend reaches."""
 
 from typing import Any
 

@@ -23,7 +23,7 @@ They do not agree to the last digit: a sum of rounded numbers depends on its ord
 instructions add in a different order from a loop. Differences from {reference} up to {tolerance} of the
 loss are rounding in {dtype}.
 """
-# All lines can be seen where they coincide: later ones are thinner, and have gaps.
+# Later lines are thinner and dashed, so that all lines stay visible where they coincide.
 _LOOKS = {
     "naive": {"stroke_width": "10"},
     "numba": {"stroke_width": "6.5"},

@@ -53,7 +53,7 @@ def machine_section(facts: Facts) -> Markup:
 
 
 def in_a_line(facts: Facts) -> str:
-    """Return what was trained, and on what."""
+    """Return a description of the data, the training and the machine."""
     s, described = facts.settings, facts.record["machine"]
     data = "handwritten digits" if s["data"] == "digits" else "synthetic samples"
     return (

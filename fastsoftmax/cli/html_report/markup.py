@@ -39,7 +39,7 @@ def filled(template: str, **values: Content) -> Markup:
 
 
 def paragraphs(template: str, **values: Content) -> Markup:
-    """As `filled`, an element ``p`` for each part that an empty line ends."""
+    """Return a filled template with an element ``p`` for each of its parts, which empty lines separate."""
     return joined(
         element("p", filled(part.strip(), **values)) for part in template.strip().split("\n\n")
     )
@@ -54,7 +54,7 @@ def section(identifier: str, title: str, *content: Content) -> Markup:
 
 
 def number(value: float | None, text: str) -> Markup:
-    """Return a number as people read it, with all its digits beside it for programs."""
+    """Return a formatted number, with its exact value in the attribute `value` for programs."""
     return (
         element("span", NOTHING, class_="none")
         if value is None

@@ -1,4 +1,4 @@
-"""Where the time of an epoch goes, phase by phase."""
+"""The time of an epoch by phase."""
 
 from ...backends.recorder import NAMES, TOGETHER, WAIT
 from ...profiling.profiler import BETWEEN, OUTSIDE

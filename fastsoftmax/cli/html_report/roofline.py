@@ -7,7 +7,7 @@ from .facts import PHASES, Facts
 from .markup import Markup, element
 
 _TITLES = ("operations per byte of the data", "operations per second")
-# Units between two lines of text.
+# The distance between two lines of text.
 _LINE = 13.0
 _CAPTION = (
     "The roofline of this machine, on logarithmic scales. Squares are whole epochs, dots are phases of "
@@ -17,7 +17,7 @@ _CAPTION = (
 
 
 def roofline(facts: Facts) -> Markup:
-    """Return the picture; only where the limits are known."""
+    """Return the picture; needs the limits of the machine."""
     peaks, peak = facts.peaks(), facts.peak_flops()
     assert peaks is not None
     slope = float(peaks["read"])
@@ -29,7 +29,7 @@ def roofline(facts: Facts) -> Markup:
     dots = _phases(facts)
     lefts = [x for x, _ in dots.values()] + [intensity, ridge]
     lowest = min([*wholes.values(), *(y for _, y in dots.values())])
-    # Space on the right for the names of the squares.
+    # The axis leaves space on the right for the names of the squares.
     axes = Axes(
         Axis(min(lefts) / 10, max(lefts) * 30, True),
         Axis(lowest / 4, max(peak * 4, lowest * 8), True),
@@ -60,7 +60,7 @@ def roofline(facts: Facts) -> Markup:
 
 
 def _phases(facts: Facts) -> dict[str, tuple[float, float]]:
-    """Intensity and speed of the compiled backend's phases that read the data."""
+    """Return intensity and speed of the compiled backend's phases that read the data."""
     if "compiled" not in facts.profiles:
         return {}
     return {
@@ -89,7 +89,7 @@ def _dot(x: float, y: float, name: str) -> Markup:
 
 
 def _apart(heights: list[float]) -> list[float]:
-    """Return the heights, moved up from the lowest one where they are nearer than a line."""
+    """Return the heights, moved up if necessary, so that labels are at least a line apart."""
     moved, last = list(heights), float("inf")
     for i in sorted(range(len(heights)), key=lambda i: -heights[i]):
         moved[i] = last = min(heights[i], last - _LINE)

@@ -1,4 +1,4 @@
-"""How fast every backend trains, side by side."""
+"""The training speed of the backends, side by side."""
 
 from ..numbers import duration, three_digits, with_prefix
 from .bars import bar, bars, logarithmic_lengths

@@ -1,10 +1,10 @@
-"""How the page looks: light and dark, wide and narrow, and on paper."""
+"""The style of the page: light and dark, wide and narrow, and in print."""
 
 from ...backends import NAMES
 from .facts import PHASES
 
-# Colours have a contrast of at least 4.5 to their background as text and 3 as areas. Nothing is told by
-# colour alone: every picture has its numbers in words or in a table.
+# Colours have a contrast to their background of at least 4.5 as text and 3 as areas. No information is in
+# colour alone: the numbers of every picture are also in words or in a table.
 _LIGHT = """
 --back: #ffffff; --box: #f3f5f8; --line: #c9cfd8; --text: #1b1f24; --soft: #525b66; --link: #0b5cad;
 --good: #146c3c; --bad: #b3201f;
@@ -107,7 +107,7 @@ _COLOURED = (*NAMES, *PHASES.values())
 
 
 def style_sheet() -> str:
-    """Return the rules; on paper colours are the light ones."""
+    """Return the style sheet; print uses the light colours."""
     classes = "".join(f".{name} {{ --colour: var(--{name}); }}\n" for name in _COLOURED)
     dark = f"@media screen and (prefers-color-scheme: dark) {{\n:root {{{_DARK}}}\n}}\n"
     return f":root {{ color-scheme: light dark;{_LIGHT}}}\n{dark}{_RULES}{classes}"

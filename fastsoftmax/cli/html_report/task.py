@@ -1,4 +1,4 @@
-"""The formulas that are computed, and the amount of work."""
+"""The formulas of the task, and the amount of work."""
 
 from .facts import Facts
 from .markup import Markup, element, filled, joined, paragraphs, section
@@ -20,7 +20,7 @@ Nearly all of the arithmetic is in two places, the scores and the gradient of th
 2·<var>N</var>·<var>D</var>·<var>C</var> = 2·{n}·{d}·{c} = {multiply_adds} of them. Whatever the
 program, this work is the same; what differs is everything around it.
 """
-# What it is called, and the formula.
+# Each quantity and its formula.
 _FORMULAS = {
     "scores": "<var>z</var> = <var>W</var> <var>x</var> + <var>b</var>",
     "probabilities": "<var>p<sub>k</sub></var> = exp(<var>z<sub>k</sub></var>) / {sum}",

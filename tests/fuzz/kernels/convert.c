@@ -48,9 +48,9 @@ static void convert_case(void) {
     for (size_t i = 0; i < n + ROWS_AHEAD; ++i) rows[i] = i < n ? any_numbers(d, number) : byte;
     const void *mean = below(2) ? fixed(numbers(d)) : NULL,
                *scale = below(2) ? fixed(numbers(d)) : NULL;
+    struct scaling_view scaling = {mean, scale};
     void *out = stale(n * stride);
-    kernels->convert((const void *const *)rows, n, number, first, d - first, mean, scale, out,
-                     stride);
+    kernels->convert((const void *const *)rows, n, number, first, d - first, &scaling, out, stride);
     for (size_t i = 0; i < n; ++i) {
         for (size_t j = 0; j < stride; ++j) {
             double x = get(out, i * stride + j);

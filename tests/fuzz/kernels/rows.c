@@ -158,8 +158,9 @@ static void cross_entropy_case(void) {
     void *in_place = reals((n - 1) * stride + c);
     memcpy(in_place, logits, ((n - 1) * stride + c) * kernels->element_size);
     void *out = stale((n - 1) * out_stride + c);
-    ptrdiff_t invalid = kernels->cross_entropy(logits, stride, n, c, labels, t, w, scale, losses,
-                                               out, out_stride);
+    struct targets_view targets = {labels, t, w, c};
+    ptrdiff_t invalid = kernels->cross_entropy(logits, stride, n, &targets, scale, losses, out,
+                                               out_stride);
     record((double)invalid);
     ptrdiff_t first = -1;
     for (size_t i = 0; i < n; ++i) {
@@ -196,7 +197,7 @@ static void cross_entropy_case(void) {
     }
     if (first != invalid) fail("reports another row", (size_t)first);
     double *again = stale_doubles(n);
-    kernels->cross_entropy(in_place, stride, n, c, labels, t, w, scale, again, in_place, stride);
+    kernels->cross_entropy(in_place, stride, n, &targets, scale, again, in_place, stride);
     is_checked = 0;
     for (size_t i = 0; i < n; ++i) {
         struct expected row = expected_of(logits, i * stride, c);
@@ -207,7 +208,7 @@ static void cross_entropy_case(void) {
                 fail("in place a gradient differs", i * c + k);
         }
     }
-    kernels->cross_entropy(logits, stride, n, c, labels, t, w, scale, again, NULL, 0);
+    kernels->cross_entropy(logits, stride, n, &targets, scale, again, NULL, 0);
     for (size_t i = 0; i < n; ++i) {
         if (!same_bits(again[i], losses[i])) fail("without a gradient a loss differs", i);
     }

@@ -39,19 +39,21 @@ static void panels_case(void) {
     void *dlogits = stale(panel);
     double *losses = stale_doubles(n), *squares = stale_doubles(n_vectors);
     double *magnitudes = stale_doubles(n_vectors);
+    struct weights_view weights_of_scores = {coef, NULL, stride, d, c};
+    struct parts_view parts = {scores, n_panels, panel};
+    struct targets_view targets = {labels, t, w, c};
+    struct update_view update = {coef, velocity, stride, c, squares, magnitudes};
     for (size_t p = 0; p < n_panels; ++p) {
         enum ahead ahead = (enum ahead)below(3);
-        kernels->panel_scores(rows, n, starts[p], starts[p + 1] - starts[p], ahead, coef, stride, c,
-                              scores + p * panel * kernels->element_size);
+        kernels->panel_scores(rows, n, starts[p], starts[p + 1] - starts[p], ahead,
+                              &weights_of_scores, scores + p * panel * kernels->element_size);
     }
-    kernels->panel_cross_entropy(scores, n_panels, panel, n, c, intercept, labels, t, w, 0.5,
-                                 losses, dlogits);
+    kernels->panel_cross_entropy(&parts, n, intercept, &targets, 0.5, losses, dlogits);
     record_doubles(losses, n);
     struct rows_to_fetch fetch = {rows, below(n + 1), 0, d};
     for (size_t p = 0; p < n_panels; ++p) {
-        kernels->panel_update(rows, n, &fetch, starts[p], starts[p + 1] - starts[p], dlogits, c,
-                              &rule, coef, velocity, stride, squares + starts[p] / lanes,
-                              magnitudes + starts[p] / lanes);
+        kernels->panel_update(rows, n, &fetch, starts[p], starts[p + 1] - starts[p], dlogits, &rule,
+                              &update);
     }
     kernels->panel_update_intercept(dlogits, n, c, &rule, intercept, of_intercept);
     record_penalty(&rule, squares, magnitudes, n_vectors);
@@ -96,8 +98,9 @@ static void short_rows_case(void) {
         if (n_rows / 2) kernels->short_gradient(rows + starts[p], n_rows / 2, d, scores, c, 1, out);
         record_reals(out, stride);
     }
-    kernels->short_update(gradients, n_chunks, stride, d, c, &rule, strips, velocity, intercept,
-                          of_intercept, squares, magnitudes);
+    struct parts_view parts = {gradients, n_chunks, stride};
+    struct update_view update = {strips, velocity, 0, c, squares, magnitudes};
+    kernels->short_update(&parts, d, &rule, &update, intercept, of_intercept);
     record_penalty(&rule, squares, magnitudes, wide / lanes);
     record_reals(strips, n_averaged * n_weights);
     if (velocity) record_reals(velocity, n_weights);
@@ -146,11 +149,16 @@ static void packed_case(void) {
     }
     char *logits = add ? numbers(n * columns) : stale(n * columns), *dlogits = stale(n * columns);
     size_t at_once = below(2) ? columns : lanes;
+    struct blocks_view samples = {packed, block_stride, n};
     for (size_t k = 0; k < c; k += at_once) {
-        size_t width = c - k < at_once ? c - k : at_once;
-        kernels->packed_scores(packed, block_stride, n, stride, slabs + k * stride * size, slab,
-                               with_intercept ? intercept + k * size : NULL, width, add,
-                               logits + k * size, columns);
+        struct weights_view of_slabs = {
+            .coef = slabs + k * stride * size,
+            .intercept = with_intercept ? intercept + k * size : NULL,
+            .stride = slab,
+            .n_features = stride,
+            .n_classes = c - k < at_once ? c - k : at_once,
+        };
+        kernels->packed_scores(&samples, &of_slabs, add, logits + k * size, columns);
     }
     if (add) {
         for (size_t i = 0; i < n; ++i) record_reals(logits + i * columns * size, c);
@@ -164,15 +172,20 @@ static void packed_case(void) {
            *magnitudes = stale_doubles(n_slabs * n_sums);
     for (size_t k = 0; k < c; k += at_once) {
         size_t width = c - k < at_once ? c - k : at_once, sums = k / lanes * n_sums;
-        char *v = rule.momentum != 0 ? velocities + k * stride * size : NULL;
+        struct update_view update = {
+            .weights = slabs + k * stride * size,
+            .velocity = rule.momentum != 0 ? velocities + k * stride * size : NULL,
+            .stride = slab,
+            .n_classes = width,
+            .squares = squares + sums,
+            .magnitudes = magnitudes + sums,
+        };
         if (of_classes) {
             rule.negative_rates = rules + k * size;
             rule.twice_l2s = rules + (columns + k) * size;
             rule.thresholds = rules + (2 * columns + k) * size;
         }
-        kernels->packed_update(packed, block_stride, n, 0, stride, dlogits + k * n * size, &rule,
-                               width, slabs + k * stride * size, slab, v, squares + sums,
-                               magnitudes + sums);
+        kernels->packed_update(&samples, 0, stride, dlogits + k * n * size, &rule, &update);
         if (at_once == lanes) {
             kernels->packed_update_intercept(dlogits + k * n * size, n, width, &rule,
                                              intercept + k * size, NULL);
@@ -214,7 +227,8 @@ static void packed_gradient_case(void) {
     for (size_t j = 0; add && j < d; ++j) {
         for (size_t k = 0; k < width; ++k) put(out, j * out_stride + k, get(before, j * width + k));
     }
-    kernels->packed_gradient(packed, block_stride, n, d, slab, width, add, out, out_stride);
+    struct blocks_view samples = {packed, block_stride, n};
+    kernels->packed_gradient(&samples, d, slab, width, add, out, out_stride);
     for (size_t j = 0; j < d; ++j) {
         for (size_t k = 0; k < width; ++k) {
             struct sum sum = sum_from(add ? get(before, j * width + k) : 0);

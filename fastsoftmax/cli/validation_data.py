@@ -1,4 +1,4 @@
-"""Samples to score with: those of another file, or a share of DATA."""
+"""Validation samples: those of another file, or a share of DATA."""
 
 import argparse
 from pathlib import Path
@@ -13,14 +13,14 @@ from . import data, options
 from .errors import CommandError
 
 
-def add_arguments(parser: argparse.ArgumentParser, title: str, of_share: str) -> None:
-    """Declare --validation and related options; `of_share` is the help of --validation-fraction."""
+def add_arguments(parser: argparse.ArgumentParser, title: str, share_help: str) -> None:
+    """Declare --validation and related options; `share_help` is the help of --validation-fraction."""
     scored = parser.add_argument_group(title)
     ways = scored.add_mutually_exclusive_group()
     ways.add_argument(
         "--validation", type=Path, metavar="DATA2", help="samples, read in the same way as DATA"
     )
-    ways.add_argument("--validation-fraction", type=options.share, metavar="SHARE", help=of_share)
+    ways.add_argument("--validation-fraction", type=options.share, metavar="SHARE", help=share_help)
     scored.add_argument(
         "--validation-split", choices=("train", "test"), help="which samples of DATA2"
     )

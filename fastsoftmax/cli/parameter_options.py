@@ -1,0 +1,56 @@
+"""The options of `train` and `search` that are parameters of the classifier, read from their rows."""
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
+from ..classifier.parameters import PARAMETERS, Option, Parameter
+from . import options
+
+# The rows whose parameters each command takes as options.
+TRAIN = tuple(row for row in PARAMETERS if row.option is not None)
+SEARCH = tuple(row for row in TRAIN if row.in_search)
+_GROUPS = ("steps", "objective", "when it ends", "the run")
+_TYPES: dict[str, Any] = {
+    "integer from 0": options.seed,
+    "integer from 1": options.positive_integer,
+    "number from 0": options.non_negative_number,
+}
+
+
+def parameters_of(arguments: argparse.Namespace, rows: Sequence[Parameter]) -> dict[str, Any]:
+    """Return the classifier's parameters that were given as options.
+
+    An option that was not given is None in the parsed arguments. Its parameter then keeps the classifier's
+    default or, with --warm-start-from, the value of that model.
+    """
+    given = {}
+    for row in rows:
+        value = getattr(arguments, row.option_name)
+        if value is not None and row.option is not None:
+            words = row.option.words or {}
+            given[row.name] = words.get(value, value) if isinstance(value, str) else value
+    return given
+
+
+def add_arguments(parser: argparse.ArgumentParser, rows: Sequence[Parameter]) -> dict[str, Any]:
+    """Declare the options of these rows, and return the groups that `--help` shows them in, by title."""
+    groups = {title: parser.add_argument_group(title) for title in _GROUPS}
+    for row in rows:
+        if row.option is not None:
+            name = row.option_name.replace("_", "-")
+            groups[row.option.group].add_argument(f"--{name}", **_argument(row.option))
+    return groups
+
+
+def _argument(option: Option) -> dict[str, Any]:
+    """Return the keywords of argparse's `add_argument` for an option."""
+    if option.kind == "flag":
+        return {"action": argparse.BooleanOptionalAction, "help": option.help}
+    if not option.kind:
+        return {"choices": tuple(option.words or ()), "help": option.help}
+    if option.kind == "number above 0":
+        read = options.positive_number_or(next(iter(option.words or ())))
+    else:
+        read = _TYPES[option.kind]
+    return {"type": read, "metavar": option.metavar, "help": option.help}
