@@ -20,10 +20,12 @@ from ..training.averaging import Average
 from ..training.callbacks import Callback, line
 from ..training.checkpoints import checkpoint_of, identity_of
 from ..training.config import generator_of
+from ..training.duality_gap import Optimality
 from ..training.holdout import HeldOut
 from ..training.loop import TrainingRun, train
 from ..training.new_classes import expand_rows
 from ..training.problem import prepare
+from ..training.solver_run import run_of
 from ..training.standardization import Moments
 from ..training.state import state_at
 from ..training.step_size import StepSizes
@@ -62,6 +64,11 @@ class SoftmaxClassifier(sklearn_api.Estimator, PredictionMethods, ModelFiles):
     ----------
     backend : {"auto", "compiled", "vectorized", "numba", "naive"}, default "auto"
         The backend that computes. "auto" is the first available of compiled, vectorized and naive.
+    solver : {"sgd", "lbfgs"}, default "sgd"
+        "sgd" takes steps along the gradients of minibatches. "lbfgs" goes on to the minimum of the same
+        objective: each iteration passes over all samples once or twice, needs no step size, and draws no
+        random numbers. The parameters of SGD, from `batch_size` to `average`, then keep their defaults, and
+        so do `l1_step`, `n_iter_no_change` and `early_stopping`; `partial_fit` and checkpoints need "sgd".
     penalty : {"l2", "l1", "elasticnet"} or None, default "l2"
         The penalty, as in ``SGDClassifier``: "l2" is ``alpha / 2 * sum(coef_**2)``, "l1" is
         ``alpha * sum(|coef_|)``, "elasticnet" is ``l1_ratio`` of the second plus ``1 - l1_ratio`` of
@@ -94,11 +101,13 @@ class SoftmaxClassifier(sklearn_api.Estimator, PredictionMethods, ModelFiles):
         only scaled too; if they were dense, sparse ones are refused, since no mean can be subtracted from
         them.
     max_iter : int, default 200
-        The maximum number of epochs of `fit`. It warns (`ConvergenceWarning`) if the loss still falls by
-        `tol` then.
+        The maximum number of epochs, or of iterations, of `fit`. It warns (`ConvergenceWarning`) if the
+        loss still falls by `tol` then.
     tol : float or None, default 1e-4
         `fit` stops when the loss of `n_iter_no_change` epochs in a row has not been better than the best
         so far by at least `tol`; None disables this rule.
+        With solver "lbfgs" it is relative: `fit` stops when the bound `optimality_` is at most `tol` times
+        the objective; if there is no bound, when three iterations in a row promise less than a tenth of that.
     n_iter_no_change : int, default 5
         See `tol`.
     batch_size : int, default 200
@@ -178,7 +187,7 @@ class SoftmaxClassifier(sklearn_api.Estimator, PredictionMethods, ModelFiles):
     mean_, scale_ : ndarray of float64, shape (n_features,), or None
         With `standardize`, the weighted mean and standard deviation of every feature over all samples that
         were trained on, zeros of a sparse `X` included; else None. A constant feature has the scale 1.
-    eta0_ : float
+    eta0_ : float, or None with solver "lbfgs"
         The (first) learning rate that was used, the `eta0` in the formulas of `learning_rate`; with "auto",
         that of the last call of `partial_fit`.
     validation_scores_ : list of float, or None
@@ -194,7 +203,11 @@ class SoftmaxClassifier(sklearn_api.Estimator, PredictionMethods, ModelFiles):
         The objective of every epoch, penalty included: the mean over its minibatches, each before its
         update. With a sparse `X` the penalty is computed every m steps, by a pass over all weights, and the
         objective has the last one of the epoch; m is such that the m steps visit the weights of 8 times as
-        many features as there are.
+        many features as there are. With solver "lbfgs" it is the objective after every iteration.
+    optimality_ : tuple (gap, reason)
+        With solver "lbfgs", `gap` is how far, at most, the objective of `coef_` is above its minimum: a
+        duality gap, in nats, computed in float64. It is None with solver "sgd", without a penalty, and if a
+        class has no weight but an intercept; `reason` says so.
 
     Notes
     -----
@@ -237,7 +250,8 @@ class SoftmaxClassifier(sklearn_api.Estimator, PredictionMethods, ModelFiles):
     feature_names_in_: NDArray[Any]
     mean_: NDArray[np.float64] | None
     scale_: NDArray[np.float64] | None
-    eta0_: float
+    eta0_: float | None
+    optimality_: Optimality
     n_iter_: int
     t_: int
     loss_curve_: list[float]
@@ -257,6 +271,7 @@ class SoftmaxClassifier(sklearn_api.Estimator, PredictionMethods, ModelFiles):
         self,
         *,
         backend: str = "auto",
+        solver: str = "sgd",
         penalty: str | None = "l2",
         alpha: float = 1e-4,
         l1_ratio: float | None = 0.15,
@@ -290,6 +305,7 @@ class SoftmaxClassifier(sklearn_api.Estimator, PredictionMethods, ModelFiles):
         callbacks: Callback | Sequence[Callback] | None = None,
     ) -> None:
         self.backend = backend
+        self.solver = solver
         self.penalty = penalty
         self.alpha = alpha
         self.l1_ratio = l1_ratio
@@ -383,6 +399,8 @@ class SoftmaxClassifier(sklearn_api.Estimator, PredictionMethods, ModelFiles):
         config = config_of(self)
         matrix, names = as_samples(X), sklearn_api.feature_names_of(X)
         config.check_rule(isinstance(matrix, SparseRows))
+        if checkpoint is not None:
+            config.check_sgd("checkpoints")
         goes_on = config.warm_start and self.__sklearn_is_fitted__()
         before = snapshot_for_training(self) if goes_on else None
         grows = before is None or before._grows
@@ -417,7 +435,7 @@ class SoftmaxClassifier(sklearn_api.Estimator, PredictionMethods, ModelFiles):
         problem = prepare(config, matrix, targets, rows, held_out)
         zeros = problem.zero_state()
         state = state_at(coef_init, intercept_init, zeros, problem.samples.units)
-        run = TrainingRun.of(problem, state, random)
+        run = run_of(problem, state, random)
 
         def published(model: SoftmaxClassifier, run: TrainingRun) -> SoftmaxClassifier:
             model._publish(run, names, grows)
@@ -487,6 +505,7 @@ class SoftmaxClassifier(sklearn_api.Estimator, PredictionMethods, ModelFiles):
             weights are worse on the second than zeros: training starts again with the second.
         """
         config = config_of(self)
+        config.check_sgd("partial_fit")
         if config.early_stopping:
             raise ValueError("early_stopping: expected False for partial_fit, got True")
         if isinstance(config.class_weight, str) and config.class_weight == "balanced":
@@ -573,6 +592,8 @@ def warn_of_end(run: TrainingRun, converged: bool) -> None:
     config, units = run.problem.config, run.problem.samples.units
     if not converged:
         sklearn_api.warn_of_max_iter(config.max_iter, config.reason_not_converged, units is None, 5)
+    elif (gap := run.gap_left_by_rounding) is not None:
+        sklearn_api.warn_of_rounding(gap, config.tol, run.state.coef.dtype, 5)
     elif units is None and config.fit_intercept and run.stopped_by_tol:
         norm = run.norm_of_rows()
         if norm < _SMALL:

@@ -19,6 +19,7 @@ from ..persistence.random_states import generator_from, generator_state
 from ..persistence.scalars import labels_as_json, labels_from_json
 from ..training.averaging import Average
 from ..training.config import TrainingConfig
+from ..training.duality_gap import Optimality
 from ..training.loop import TrainingRun
 from ..training.standardization import Moments, Standardization, convert_units
 from ..training.state import copy_of, shaped, with_velocities
@@ -107,6 +108,18 @@ def _read_counts(name: str, written: Any) -> list[int]:
     return [integer(0)(f"{name} {i}", count) for i, count in enumerate(written)]
 
 
+_UNKNOWN = [None, "the file is of an earlier version, which did not compute a bound"]
+
+
+def _read_optimality(name: str, written: Any) -> Optimality:
+    if not isinstance(written, list) or len(written) != 2 or not isinstance(written[1], str):
+        raise ValueError(f"{name}: expected a gap or null, and a reason")
+    gap = or_none(entries.number)(f"{name} 0", written[0])
+    if gap is not None and gap < 0:
+        raise ValueError(f"{name} 0: expected a number of 0 or more, got {gap}")
+    return Optimality(gap, written[1])
+
+
 def _read_step_sizes(name: str, written: Any) -> StepSizes:
     if not isinstance(written, list) or len(written) != 2:
         raise ValueError(f"{name}: expected a mean and a number of samples")
@@ -193,6 +206,10 @@ class FittedModel:
     eta0_: float | None = field(
         default=None, metadata=_stored(Scalar("eta0", or_none(float), or_none(entries.positive)))
     )
+    optimality_: Optimality = field(
+        default=Optimality(None, "the weights were set by hand"),
+        metadata=_stored(Scalar("optimality", list, _read_optimality, since=3, before=_UNKNOWN)),
+    )
     _step_sizes: StepSizes | None = field(
         default=None,
         metadata=_stored(Scalar("step_sizes", or_none(list), or_none(_read_step_sizes), since=2)),
@@ -268,7 +285,8 @@ class FittedModel:
             scale_=None if units is None else units.scale,
             _is_centred=units is not None and units.is_centred,
             _moments=None if units is None else units.moments,
-            eta0_=problem.schedule.eta0,
+            eta0_=problem.schedule.eta0 if problem.config.solver == "sgd" else None,
+            optimality_=run.optimality,
             _step_sizes=problem.step_sizes,
             n_iter_=len(run.curve),
             t_=run.n_steps,

@@ -20,7 +20,7 @@ from ..training.callbacks import Bar, progress_bar
 from ..training.config import TrainingConfig, generator_of
 from ..training.epoch import check_progress, check_weights
 from ..training.holdout import HeldOut
-from ..training.loop import TrainingRun, apply_stopping_rules, stops_as_planned
+from ..training.loop import TrainingRun, stops_as_planned
 from ..training.multi_model import (
     Penalties,
     extract_state,
@@ -345,7 +345,7 @@ def _trained_alone(problem: Problem, grid: _Grid, progress: _Progress) -> Traini
             check_progress(objective, _starting_loss(grid), epoch + 1, run.schedule)
             run.keep(objective)
             progress.advance(1, objective)
-            if apply_stopping_rules(run, objective):
+            if run.apply_stopping_rules(objective):
                 break
     except DivergenceError:
         return None
@@ -381,7 +381,7 @@ def _trained_together(
             else:
                 run.curve.append(objective)
                 run.n_steps += run.steps_of_epoch
-                if not apply_stopping_rules(run, objective) and epoch < max_iter:
+                if not run.apply_stopping_rules(objective) and epoch < max_iter:
                     going_on.append(place)
                     continue
                 run.state = extract_state(states, place, len(active))

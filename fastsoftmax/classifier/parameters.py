@@ -45,6 +45,7 @@ class Parameter:
     # Whether it may change the weights: then a checkpoint can be resumed with the same value only.
     in_checkpoint: bool = True
     in_search: bool = True  # whether `search` takes it, for all of its models
+    is_of_sgd: bool = False  # whether another solver than "sgd" takes its default alone
     default_varies: bool = False  # whether the meaning of the default may change within a process
     checked_default: Any = field(init=False)
 
@@ -75,6 +76,13 @@ def config_of(model: Any) -> TrainingConfig:
             values[row.name] = row.checked_default
         else:
             values[row.name] = row.check(row.name, value)
+    if values["solver"] != "sgd":
+        for row in PARAMETERS:
+            if row.is_of_sgd and values[row.name] != row.checked_default:
+                raise ValueError(
+                    f"{row.name}: expected its default, {row.default!r}, with solver={values['solver']!r}, "
+                    f"which does not use it; got {getattr(model, row.name)!r}"
+                )
     return TrainingConfig.of(values)
 
 
@@ -126,6 +134,14 @@ def _penalty(name: str, value: Any) -> str | None:
         return value
     raise (ValueError if isinstance(value, str) else TypeError)(
         f"{name}: expected 'l2', 'l1', 'elasticnet' or None, got {value!r}"
+    )
+
+
+def _solver(name: str, value: Any) -> str:
+    if isinstance(value, str) and value in SOLVERS:
+        return value
+    raise (ValueError if isinstance(value, str) else TypeError)(
+        f"{name}: expected {' or '.join(map(repr, SOLVERS))}, got {value!r}"
     )
 
 
@@ -189,6 +205,8 @@ def _words(*words: str) -> Mapping[str, Any]:
 
 _SHUFFLES = MappingProxyType({"yes": True, "blocks": "blocks", "no": False})
 
+SOLVERS = ("sgd", "lbfgs")
+
 PARAMETERS = (
     Parameter(
         "backend",
@@ -196,6 +214,17 @@ PARAMETERS = (
         lambda name, value: get_backend(value),  # noqa: ARG005 - its messages begin with the name
         Option("the run", "backend (default: auto)", words=_words("auto", *NAMES)),
         default_varies=True,
+    ),
+    Parameter(
+        "solver",
+        "sgd",
+        _solver,
+        Option(
+            "the run",
+            "sgd: steps on minibatches; lbfgs: iterations to the minimum (default: sgd)",
+            words=_words(*SOLVERS),
+        ),
+        in_search=False,
     ),
     Parameter(
         "penalty",
@@ -224,7 +253,7 @@ PARAMETERS = (
             *("number from 0", "R"),
         ),
     ),
-    Parameter("l1_step", "proximal", lambda name, value: uses_subgradient(value)),  # noqa: ARG005
+    Parameter("l1_step", "proximal", lambda name, value: uses_subgradient(value), is_of_sgd=True),  # noqa: ARG005
     Parameter(
         "class_weight",
         None,
@@ -283,12 +312,13 @@ PARAMETERS = (
             *("number above 0", "T", _words("none")),
         ),
     ),
-    Parameter("n_iter_no_change", 5, _positive_integer),
+    Parameter("n_iter_no_change", 5, _positive_integer, is_of_sgd=True),
     Parameter(
         "batch_size",
         200,
         _positive_integer,
         Option("steps", "samples per minibatch (default: 200)", "integer from 1", "N"),
+        is_of_sgd=True,
     ),
     Parameter(
         "shuffle",
@@ -300,8 +330,9 @@ PARAMETERS = (
             "(default: yes)",
             words=_SHUFFLES,
         ),
+        is_of_sgd=True,
     ),
-    Parameter("replacement", False, _flag),
+    Parameter("replacement", False, _flag, is_of_sgd=True),
     Parameter(
         "learning_rate",
         "constant",
@@ -311,6 +342,7 @@ PARAMETERS = (
             "schedule of the step size (default: constant)",
             words=_words(*schedules.NAMES),
         ),
+        is_of_sgd=True,
     ),
     Parameter(
         "eta0",
@@ -322,10 +354,11 @@ PARAMETERS = (
             *("number above 0", "RATE", _words("auto")),
         ),
         in_search=False,
+        is_of_sgd=True,
     ),
-    Parameter("power_t", 0.5, validation.as_non_negative),
-    Parameter("step_every", 30, _positive_integer),
-    Parameter("step_factor", 0.1, validation.as_non_negative),
+    Parameter("power_t", 0.5, validation.as_non_negative, is_of_sgd=True),
+    Parameter("step_every", 30, _positive_integer, is_of_sgd=True),
+    Parameter("step_factor", 0.1, validation.as_non_negative, is_of_sgd=True),
     Parameter(
         "warmup_epochs",
         0.0,
@@ -335,6 +368,7 @@ PARAMETERS = (
             "epochs in which the step size rises to its first value (default: 0)",
             *("number from 0", "N"),
         ),
+        is_of_sgd=True,
     ),
     Parameter(
         "momentum",
@@ -345,14 +379,18 @@ PARAMETERS = (
             "from 0 to less than 1; 0.9 often needs fewer epochs (default: 0)",
             *("number from 0", "M"),
         ),
+        is_of_sgd=True,
     ),
-    Parameter("nesterov", False, _flag, Option("steps", "use Nesterov's momentum", "flag")),
+    Parameter(
+        "nesterov", False, _flag, Option("steps", "use Nesterov's momentum", "flag"), is_of_sgd=True
+    ),
     Parameter(
         "average",
         False,
         _averaged_from,
         Option("steps", "save the mean of the weights over all steps", "flag"),
         in_search=False,
+        is_of_sgd=True,
     ),
     Parameter(
         "early_stopping",
@@ -364,8 +402,9 @@ PARAMETERS = (
             "flag",
         ),
         in_search=False,
+        is_of_sgd=True,
     ),
-    Parameter("validation_fraction", 0.1, _fraction, in_search=False),
+    Parameter("validation_fraction", 0.1, _fraction, in_search=False, is_of_sgd=True),
     Parameter("warm_start", False, _flag, in_search=False),
     Parameter(
         "random_state",

@@ -197,6 +197,17 @@ def warn_of_max_iter(
     )
 
 
+def warn_of_rounding(gap: float, tol: float | None, dtype: Any, stacklevel: int) -> None:
+    """Warn that rounding ended `fit` before `tol`, with advice."""
+    advice = "raise tol" if dtype == np.float64 else "raise tol, or convert X to float64"
+    warnings.warn(
+        f"fit ended where rounding of {dtype} lets no step find a smaller objective, at a gap of at most "
+        f"{gap:.2g} of it, above tol={tol:g}: {advice}",
+        _joined_with_sklearn(ConvergenceWarning),
+        stacklevel=stacklevel,
+    )
+
+
 def warn_of_small_features(norm: float, n_epochs: int, stacklevel: int) -> None:
     """Warn that `tol` ended `fit` although the loss may be far from its minimum, with advice."""
     warnings.warn(

@@ -159,6 +159,7 @@ class SoftmaxClassifier(classifier.SoftmaxClassifier):
             If a worker that joined during the fit does not have this package: other workers did its part.
         """
         config, method = config_of(self), self._method()
+        config.check_sgd("data on several machines")
         with Cluster(self.client) as cluster:
             collection = _collection_on(cluster, X, y, sample_weight)
             end = self._train(cluster, collection, config, method, coef_init, intercept_init)

@@ -22,6 +22,7 @@ class TrainingConfig:
     """The configuration of a training run, which does not depend on the data."""
 
     backend: Backend
+    solver: str
     n_threads: int
     rule: Rule
     sampling: Sampling
@@ -82,7 +83,7 @@ class TrainingConfig:
                 warmup=v["warmup_epochs"],
                 n_epochs=v["max_iter"],
             ),
-            "finds_step_size": eta0 == "auto",
+            "finds_step_size": eta0 == "auto" and v["solver"] == "sgd",
             "averaged_from": v["average"],
             "validation_fraction": v["validation_fraction"] if early_stopping else None,
         }
@@ -92,14 +93,21 @@ class TrainingConfig:
     @property
     def reason_not_converged(self) -> str:
         """The reason, for a warning, why `fit` had not converged at `max_iter`."""
+        if self.solver != "sgd":
+            return "before the gap to the minimum was at most tol times the objective"
         if self.schedule.learning_rate == "adaptive":
             return "while the learning rate was still to be lowered"
         what = "validation score" if self.early_stopping else "loss"
         return f"before the {what} went {self.n_iter_no_change} epochs without improving by tol"
 
+    def check_sgd(self, what: str) -> None:
+        """Raise unless the solver is SGD, which alone does `what`."""
+        if self.solver != "sgd":
+            raise ValueError(f"solver: expected 'sgd' for {what}, got {self.solver!r}")
+
     def check_rule(self, is_sparse: bool) -> None:
         """Raise if X is sparse and the update rule does not support sparse rows."""
-        if not is_sparse or not self.rule.l1:
+        if not is_sparse or not self.rule.l1 or self.solver != "sgd":
             return
         if self.rule.subgradient:
             raise ValueError("l1_step: expected 'proximal' for a sparse X, got 'subgradient'")

@@ -302,7 +302,7 @@ def apply_gradient(
 def sum_over_rows(
     backend: Backend, data: Data, rows: NDArray[np.int64] | None, state: State, n_threads: int
 ) -> tuple[GradientSum, int]:
-    """Return the sums over the rows at `rows`, all where that is None, and the first row without a loss, or -1.
+    """Return the sums over some rows, or all, and the first row whose loss is not defined, or -1.
 
     Rows are taken in blocks, whose sums are added in float64, so that the error does not grow with their
     number. `weight` is the number of rows.

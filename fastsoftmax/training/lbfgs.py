@@ -2,14 +2,15 @@
 
     f(W, b) = mean_i w_i l_i + l2 * sum(W**2),       F = f + l1 * sum(|W|)
 
-With g = grad f, the direction is -H g, where H is the inverse Hessian that the last pairs (s, y) of steps and differences
-of gradients imply, from that of the preconditioner on (Nocedal, Wright: Numerical Optimization, 2006, algorithm 7.4). With
-l1 the method is orthant-wise (Andrew, Gao: Scalable Training of L1-Regularized Log-Linear Models, 2007): the
-pseudo-gradient in the place of g, and a step ends where a weight would change its sign, at an exact zero.
+With g = grad f, the direction is -H g, where H is the inverse Hessian that the last pairs (s, y) of steps
+and differences of gradients imply, beginning with that of the preconditioner (Nocedal, Wright: Numerical
+Optimization, 2006, algorithm 7.4). With l1 the method is orthant-wise (Andrew, Gao: Scalable Training of
+L1-Regularized Log-Linear Models, 2007): the pseudo-gradient takes the place of g, and a step ends where a
+weight would change its sign, at an exact zero.
 
-The step size is 1 if that satisfies the weak Wolfe conditions, else it is found by bisection and extrapolation. Near the
-optimum, where differences of f drown in rounding, the slopes alone decide (Hager, Zhang: A New Conjugate Gradient Method
-with Guaranteed Descent, 2005, section 4).
+The step size is 1 if that satisfies the weak Wolfe conditions, else it is found by bisection and
+extrapolation. Near the optimum, where differences of f are rounding errors, the slopes alone decide (Hager,
+Zhang: A New Conjugate Gradient Method with Guaranteed Descent, 2005, section 4).
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ Doubles = NDArray[np.float64]
 
 # Pairs that are kept. More save few passes, and cost memory: two arrays of the size of the weights each.
 N_PAIRS = 10
-# A step is taken if f falls by that share of what its slope promises, and the slope rises to less than that share.
+# A step is taken if f falls by that share of what its slope promises, and the slope shrinks to that share.
 _DECREASE = 1e-4
 _CURVATURE = 0.9
 _MAX_TRIALS = 30
@@ -48,7 +49,7 @@ class Pairs:
         """Add a pair, and drop the oldest, unless it has no positive curvature."""
         product, square = dot(step, difference), dot(difference, difference)
         least = _MIN_CURVATURE * np.finfo(step.dtype).eps * np.sqrt(dot(step, step) * square)
-        if not product > least:
+        if not product > least or not square > np.finfo(np.float64).tiny:
             return
         for values, new in (
             (self.steps, step),
@@ -121,7 +122,7 @@ class Lbfgs:
     ) -> Point | None:
         """Return a point of a smaller objective, or None where rounding lets no step find one."""
         for has_pairs in (True, False):
-            slopes = self._pseudo_gradient(point)
+            slopes = self.slopes(point)
             direction = -self.pairs.times(slopes, initial)
             if self.l1:
                 direction[direction * slopes >= 0] = 0
@@ -150,7 +151,7 @@ class Lbfgs:
                 return None
             found = self.at(weights)
             promised = dot(slopes, moved)
-            rise = dot(self._pseudo_gradient(found), moved) if promised < 0 else np.inf
+            rise = dot(self.slopes(found), moved) if promised < 0 else np.inf
             falls = found.value <= point.value + _DECREASE * promised
             level = found.value <= point.value + rounding and rise <= (2 * _DECREASE - 1) * promised
             if not np.isfinite(found.value) or not (falls or level):
@@ -174,8 +175,8 @@ class Lbfgs:
             after[np.sign(after) != side] = 0
         return weights
 
-    def _pseudo_gradient(self, point: Point) -> Doubles:
-        """Return the subgradient of F of least norm."""
+    def slopes(self, point: Point) -> Doubles:
+        """Return the subgradient of F of least norm, the gradient where there is one."""
         if not self.l1:
             return point.gradient
         slopes = point.gradient.copy()

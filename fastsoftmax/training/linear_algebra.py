@@ -1,6 +1,7 @@
 """Products, dot products and inverses whose bits do not follow the CPU, as those of BLAS and LAPACK do.
 
-Products of matrices are the backend's scores; all else is NumPy's arithmetic, element by element, and its pairwise sums.
+Products of matrices are the backend's scores; the rest is NumPy's arithmetic, element by element, and its
+pairwise sums.
 """
 
 from __future__ import annotations
@@ -70,4 +71,3 @@ def _inverse_factor(A: Doubles) -> Doubles | None:
         work[j + 1 :, j + 1 :] -= below[:, np.newaxis] * below
         inverse[j + 1 :] -= below[:, np.newaxis] * inverse[j]
     return inverse
-

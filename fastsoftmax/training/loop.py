@@ -15,6 +15,7 @@ from .averaging import Average
 from .callbacks import EpochEnd, line, progress_bar, should_stop
 from .checkpoints import Checkpoint
 from .config import TrainingConfig
+from .duality_gap import NO_BOUND, Optimality
 from .epoch import check_progress, check_weights, train_epoch
 from .problem import Problem
 from .state import copy_of
@@ -46,6 +47,7 @@ class TrainingRun:
     best: float = np.inf
     epochs_without_gain: int = 0
     best_weights: tuple[State, Average | None] | None = None
+    optimality: Optimality = NO_BOUND
 
     @classmethod
     def of(
@@ -126,6 +128,26 @@ class TrainingRun:
         """True after `n_iter_no_change` epochs without improvement."""
         return self.epochs_without_gain >= self.problem.config.n_iter_no_change
 
+    def apply_stopping_rules(self, value: float) -> bool:
+        """Update the stopping rules after an epoch, and return whether one of them ends the fit."""
+        config = self.problem.config
+        if config.early_stopping and value < self.best:
+            self.best_weights = self.copy()
+        gained = config.tol is None or value < self.best - config.tol
+        self.epochs_without_gain = 0 if gained else self.epochs_without_gain + 1
+        self.best = min(self.best, value)
+        if self.stopped_by_tol and self.lower_rate():
+            self.epochs_without_gain = 0
+        return self.stopped_by_tol
+
+    @property
+    def gap_left_by_rounding(self) -> float | None:
+        """The gap, relative to the objective, if rounding kept it above tol; SGD does not compute one."""
+        return None
+
+    def finish(self) -> None:
+        """Complete what is published of a run that no error has ended."""
+
     def norm_of_rows(self) -> float:
         """Return the root mean square of the norms of an evenly spaced subset of the training rows."""
         return root_mean_square(self.problem.samples.X, self.problem.samples.rows)
@@ -174,32 +196,20 @@ def train(
                 print(line(len(run.curve), run.curve[-1], run.score, run.remark))
             bar.update(len(run.curve), run.curve[-1], run.score, run.remark)
             stops = should_stop(config.callbacks, lambda: _epoch_end(run, make_model))
-            is_done = apply_stopping_rules(run, value) or stops
+            is_done = run.apply_stopping_rules(value) or stops
             if checkpoint is not None and (is_done or checkpoint.is_due(len(run.curve))):
                 checkpoint.save(run, is_done)
     if checkpoint is not None and not is_done and not checkpoint.is_due(len(run.curve)):
         checkpoint.save(run, is_done)
     if run.best_weights is not None:
         run.state, run.average = run.best_weights
+    run.finish()
     return is_done or stops_as_planned(config)
 
 
 def stops_as_planned(config: TrainingConfig) -> bool:
     """Return whether the fit is meant to reach `max_iter`: without `tol`, or with "cosine"."""
     return config.tol is None or config.schedule.learning_rate == "cosine"
-
-
-def apply_stopping_rules(run: TrainingRun, value: float) -> bool:
-    """Update the stopping rules after an epoch, and return whether one of them ends the fit."""
-    config = run.problem.config
-    if config.early_stopping and value < run.best:
-        run.best_weights = run.copy()
-    gained = config.tol is None or value < run.best - config.tol
-    run.epochs_without_gain = 0 if gained else run.epochs_without_gain + 1
-    run.best = min(run.best, value)
-    if run.stopped_by_tol and run.lower_rate():
-        run.epochs_without_gain = 0
-    return run.stopped_by_tol
 
 
 def _train_one_epoch(run: TrainingRun) -> float:

@@ -2,16 +2,15 @@
 
     f(W, b) = mean_i w_i l_i(W, b) + l2 * sum(W**2),        F = f + l1 * sum(|W|)
 
-One evaluation is one pass over the rows, by blocks that are converted and standardised as they come, so that memory
-does not depend on their number. Sums over blocks are in float64 and in order: bits depend on neither threads nor,
-among those with FMA, the instruction set.
+One evaluation is one pass over the rows, by blocks that are converted and standardised as they come, so
+that memory does not depend on their number. Sums over blocks are in float64 and in order: bits depend on
+neither threads nor, among those with FMA, the instruction set.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +29,7 @@ Doubles = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Evaluation:
-    """The mean loss at some weights, and its gradient: the intercept's, where there is one, in the last column."""
+    """The mean loss at some weights, and its gradient, with the intercept's in the last column."""
 
     loss: float
     gradient: Doubles  # (n_classes, n_features [+ 1])
@@ -44,14 +43,26 @@ class Objective:
     samples: TrainingSet
     like: State  # for shapes, dtype, and whether there is an intercept
     n_threads: int
+    data: Data = field(default=None)  # type: ignore[assignment]  # the samples, as the backends take them
     n_passes: int = 0
-    data: Data = field(init=False)
 
     def __post_init__(self) -> None:
-        self.data = data_of(self.samples, self.like)
+        if self.data is None:
+            self.data = data_of(self.samples, self.like)
 
     def __len__(self) -> int:
         return len(self.samples)
+
+    def in_float64(self) -> Objective:
+        """Return the same objective of the same rows, as training sees them, evaluated in float64."""
+        double, data = np.dtype(np.float64), self.data
+        if isinstance(data.X, SparseRows):
+            data = data._replace(X=data.X.astype(double))
+        if data.targets.ndim == 2:
+            data = data._replace(targets=data.targets.astype(double))
+        intercept = None if self.like.intercept is None else self.like.intercept.astype(double)
+        like = State(self.like.coef.astype(double), intercept, None, None)
+        return replace(self, like=like, data=data)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -96,7 +107,7 @@ class Objective:
         return Evaluation(total.loss / len(self), gradient)
 
     def blocks(self, max_rows: int | None = None) -> Iterator[FloatArray]:
-        """Yield the rows, dense, as training sees them, a few at a time; `max_rows` of them, evenly spread."""
+        """Yield dense rows as training sees them, in blocks: `max_rows` of them, evenly spread."""
         for rows in self._row_numbers(max_rows):
             yield read_rows(self.data, rows, self.like.coef.dtype)
 

@@ -1,14 +1,18 @@
 """A preconditioner for the loss of a linear softmax classifier: features and classes apart.
 
-The Hessian of the mean loss is the mean over rows of (diag(p) - p p') kron x x'. Where both factors vary independently,
-it is S kron G, with
+The Hessian of the mean loss is the mean over rows of (diag(p) - p p') kron x x'. Where both factors vary
+independently, it is S kron G, with
 
     S = mean(diag(p) - p p')    (n_classes, n_classes)       G = mean(x x')    (n_features, n_features)
 
-so that, with the penalty's curvature alpha and p = sqrt((tr G / n_features) / (tr S / n_classes)), an approximation of
-the inverse Hessian of the objective is V -> inv(S + sqrt(alpha) / p I) V inv(G + sqrt(alpha) p I) (Martens, Grosse:
-Optimizing Neural Networks with Kronecker-factored Approximate Curvature, 2015, section 6.3). L-BFGS starts from it
-instead of from a multiple of the identity. It need not be exact: so G is of some rows only, and S is renewed rarely.
+so that, with the penalty's curvature alpha and r = sqrt((tr G / n_features) / (tr S / n_classes)), an
+approximation of the inverse Hessian of the objective is
+
+    V -> inv(S + sqrt(alpha) / r I) V inv(G + sqrt(alpha) r I)
+
+(Martens, Grosse: Optimizing Neural Networks with Kronecker-factored Approximate Curvature, 2015, section
+6.3). L-BFGS starts from it instead of from a multiple of the identity. It need not be exact: G is of some
+rows only, and S is renewed rarely.
 """
 
 from __future__ import annotations
@@ -19,22 +23,20 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from .._arrays.csr import SparseRows
 from .._arrays.validation import FloatArray
 from .linear_algebra import inverse_of_spd, product
 from .objective import Objective
 
 Doubles = NDArray[np.float64]
 
-# G is of at least that many rows for each feature, as a sample's G is singular in what it has not seen, and of as many
-# more as take no longer than this number of passes over all rows.
+# G is of at least that many rows for each feature, as that of fewer misses directions, and of more as long
+# as they take no longer than this number of passes over all rows.
 _MIN_ROWS_PER_FEATURE = 8
 _PASSES_FOR_FEATURES = 10
 # S is of at most that many rows, evenly spread.
 _ROWS_FOR_CLASSES = 8192
-# Beyond that many features G would cost more than it saves: a diagonal takes its place, or a sketch.
+# With more features, G would cost more than it saves: its diagonal takes its place.
 _MAX_FEATURES = 2048
-_SKETCH = 64
 # S is singular, and small where all rows are classified well: that share of its mean eigenvalue is added.
 _DAMPING = 0.1
 # The intercept has no penalty; this share of the features' damping keeps its pivot positive.
@@ -44,7 +46,9 @@ _INTERCEPT_DAMPING = 1e-3
 class FeatureFactor(Protocol):
     """The features' part of the inverse Hessian."""
 
-    mean_curvature: float  # tr G / n_features
+    @property
+    def mean_curvature(self) -> float:
+        """The mean of the eigenvalues of G."""
 
     def inverse(self, damping: float) -> FeatureInverse | None:
         """Return what multiplies by inv(G + damping I), or None where that cannot be computed."""
@@ -175,11 +179,16 @@ class Preconditioner:
 def preconditioner_of(
     objective: Objective, features: FeatureFactor, weights: FloatArray, curvature: float
 ) -> Preconditioner | None:
-    """Return the preconditioner at these weights for a penalty of this curvature, or None if it cannot be computed."""
+    """Return the preconditioner at these weights, or None if it cannot be computed.
+
+    `curvature` is that of the penalty.
+    """
     S = curvature_of_classes(objective, weights)
     n_classes = len(S)
     of_features, of_classes = features.mean_curvature, float(np.trace(S)) / n_classes
-    if not (np.isfinite(of_features) and np.isfinite(of_classes) and of_features > 0 and of_classes > 0):
+    if not (
+        np.isfinite(of_features) and np.isfinite(of_classes) and of_features > 0 and of_classes > 0
+    ):
         return None
     # A penalty of no curvature is taken for one too small to matter.
     root = np.sqrt(max(curvature, np.finfo(np.float32).eps * of_features * of_classes))

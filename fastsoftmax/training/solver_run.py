@@ -1,0 +1,197 @@
+"""A fit by a solver of the whole objective: an epoch is an iteration, and a bound of the gap ends it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from ..backends import State
+from .duality_gap import Dual, Optimality
+from .lbfgs import Lbfgs, Point
+from .linear_algebra import dot, inverse_of_spd
+from .loop import TrainingRun
+from .objective import Objective
+from .preconditioner import FeatureFactor, Preconditioner, features_of, preconditioner_of
+from .problem import Problem
+
+# The preconditioner is renewed after these numbers of iterations: 0, 5, and twice as many each time.
+_RENEWALS = frozenset([0, *(5 << i for i in range(32))])
+# If no bound exists, a fit ends when that many iterations in a row promise less than this share of tol.
+_PATIENCE = 3
+_SHARE_WITHOUT_BOUND = 0.1
+# Only rounding is left when that many iterations in a row have brought no smaller bound.
+_MAX_WITHOUT_GAIN = 10
+
+
+@dataclass
+class SolverRun(TrainingRun):
+    """A training run by L-BFGS, from the weights of `state`; the first iteration prepares all else."""
+
+    solver: Lbfgs = field(init=False)
+    point: Point | None = None
+    preconditioner: Preconditioner | None = None
+    is_at_rest: bool = False  # no step finds a smaller objective, or one that rounding would show
+    _dual: Dual | None = None
+    _features: FeatureFactor | None = None
+    _calm_iterations: int = 0
+    _best: tuple[Point, Optimality] | None = None  # the point of the smallest bound
+    _n_without_gain: int = 0
+
+    def __post_init__(self) -> None:
+        config = self.problem.config
+        objective = Objective(config.backend, self.problem.samples, self.state, config.n_threads)
+        self.solver = Lbfgs(objective, config.rule.l2, config.rule.l1)
+
+    def epoch(self) -> float:
+        """Run one iteration and return the objective at the new weights."""
+        if self.point is None:
+            self._begin()
+        point = self._point()
+        if self._features is not None and len(self.curve) in _RENEWALS:
+            self.preconditioner = preconditioner_of(
+                self.solver.objective, self._features, point.weights, 2 * self.solver.l2
+            )
+        found = None
+        if not self.meets_tol():  # as a warm start may
+            found = self._intercept_step(point) or self.solver.step(point, self.preconditioner)
+        if found is not None:
+            self._judge(found)
+        # Without a penalty, the loss of separable classes falls forever.
+        negligible = np.finfo(point.weights.dtype).eps * np.log(len(point.weights))
+        self.is_at_rest = found is None or found.value <= negligible or self._is_stalled()
+        if self.is_at_rest and self._best is not None:
+            self.point, self.optimality = self._best
+        self.state = self.solver.objective.state_of(self._point().weights)
+        return self._point().value
+
+    @property
+    def steps_of_epoch(self) -> int:
+        """The number of steps of an iteration: one."""
+        return 1
+
+    @property
+    def remark(self) -> str:
+        """The bound of the gap, for the progress line."""
+        gap = self.optimality.gap
+        return "" if gap is None else f"gap {gap:.2g}"
+
+    def copy(self) -> tuple[State, Any]:
+        """Return the state, which no iteration changes in place, and no average."""
+        return self.state, None
+
+    @property
+    def stopped_by_tol(self) -> bool:
+        """False: small features fool the rule of SGD alone."""
+        return False
+
+    def apply_stopping_rules(self, value: float) -> bool:  # noqa: ARG002 - the bound is the rule
+        """Return whether the gap is small enough, or no step finds a smaller objective."""
+        return self.meets_tol() or self.is_at_rest
+
+    def meets_tol(self) -> bool:
+        """Return whether the gap is at most `tol` times the objective."""
+        tol = self.problem.config.tol
+        if tol is None:
+            return False
+        if self.optimality.gap is not None:
+            return self.optimality.gap <= tol * self._point().value
+        return self._calm_iterations >= _PATIENCE
+
+    @property
+    def gap_left_by_rounding(self) -> float | None:
+        """The gap, relative to the objective, if rounding kept it above tol."""
+        gap, tol = self.optimality.gap, self.problem.config.tol
+        if not self.is_at_rest or gap is None or tol is None or self.meets_tol():
+            return None
+        return gap / self._point().value
+
+    def finish(self) -> None:
+        """Compute the bound in float64, so that the rounding of float32 has no part in it."""
+        objective = self.solver.objective
+        if self.optimality.gap is None or objective.like.coef.dtype == np.float64:
+            return
+        exact = replace(self.solver, objective=objective.in_float64())
+        self.optimality = self._optimality(exact.at(self._point().weights.astype(np.float64)))
+
+    def _begin(self) -> None:
+        objective = self.solver.objective
+        self._dual = Dual.of(objective, self.solver.l2, self.solver.l1)
+        # The orthant-wise method needs a metric that is diagonal.
+        if not self.solver.l1:
+            self._features = features_of(objective)
+        self._judge(self.solver.at(objective.weights_of(self.state)))
+
+    def _point(self) -> Point:
+        assert self.point is not None
+        return self.point
+
+    def _judge(self, point: Point) -> None:
+        """Go to a point, and note how near the minimum it is, and whether it is the nearest so far."""
+        self.point, self.optimality = point, self._optimality(point)
+        gap = self.optimality.gap
+        if gap is None:
+            self._calm_iterations = self._calm_iterations + 1 if self._is_calm(point) else 0
+        elif self._best is None or gap < (self._best[1].gap or 0.0):
+            self._best, self._n_without_gain = (point, self.optimality), 0
+        else:
+            self._n_without_gain += 1
+
+    def _is_stalled(self) -> bool:
+        """Return whether neither the bound nor, beyond its rounding, the objective still falls."""
+        if self._n_without_gain < _MAX_WITHOUT_GAIN or self._best is None:
+            return False
+        best, point = self._best[0].value, self._point()
+        return point.value >= best - float(np.finfo(point.weights.dtype).eps) * abs(best)
+
+    def _optimality(self, point: Point) -> Optimality:
+        dual = self._dual
+        assert dual is not None
+        if reason := dual.why_none:
+            return Optimality(None, reason)
+        gap, _ = dual.gap(point.weights, point.at)
+        if not np.isfinite(gap):
+            return Optimality(None, "the objective is not finite")
+        # The objective is a sum in float64: below its rounding, no gap can be told.
+        rounding = 8 * float(np.finfo(np.float64).eps) * max(1.0, abs(point.value))
+        return Optimality(max(gap, 0.0) + rounding)
+
+    def _intercept_step(self, point: Point) -> Point | None:
+        """Return a point of a smaller bound with another intercept, if the intercept is what is left.
+
+        The bound has the gradient of the intercept in it, the objective only its square: the last digits of
+        the intercept, which L-BFGS would find late, are found by Newton's method.
+        """
+        dual, tol, objective = self._dual, self.problem.config.tol, self.solver.objective
+        if dual is None or tol is None or self.preconditioner is None or dual.why_none:
+            return None
+        gap, of_coef = dual.gap(point.weights, point.at)
+        if not dual.has_intercept or of_coef > tol * point.value / 2:
+            return None
+        S = self.preconditioner.classes
+        # S is singular along ones, where the gradient is 0.
+        regular = S + np.trace(S) / len(S) ** 2
+        inverse = inverse_of_spd(objective.backend, regular, objective.n_threads)
+        if inverse is None:
+            return None
+        weights = point.weights.copy()
+        step = (inverse * point.gradient[:, -1]).sum(axis=1)
+        weights[:, -1] -= step.astype(weights.dtype)
+        found = self.solver.at(weights)
+        return found if dual.gap(found.weights, found.at)[0] < gap else None
+
+    def _is_calm(self, point: Point) -> bool:
+        """Return whether another step promises less than a share of tol."""
+        tol = self.problem.config.tol
+        if tol is None:
+            return False
+        slopes = self.solver.slopes(point)
+        step = self.solver.pairs.times(slopes, self.preconditioner)
+        return dot(slopes, step) / 2 <= _SHARE_WITHOUT_BOUND * tol * abs(point.value)
+
+
+def run_of(problem: Problem, state: State, random: np.random.Generator) -> TrainingRun:
+    """Return a run by the solver of the problem's configuration, which has not begun."""
+    kind = TrainingRun if problem.config.solver == "sgd" else SolverRun
+    return kind.of(problem, state, random)

@@ -1,0 +1,296 @@
+"""Solver "lbfgs": the optimum to 50 digits, the bound of the gap, and what carries over from SGD."""
+
+import mpmath
+import numpy as np
+import pytest
+import scipy.sparse
+
+from fastsoftmax import SoftmaxClassifier
+from fastsoftmax.classifier.parameters import PARAMETERS
+
+OF_SGD = {
+    "l1_step": "subgradient",
+    "n_iter_no_change": 7,
+    "batch_size": 10,
+    "shuffle": False,
+    "replacement": True,
+    "learning_rate": "cosine",
+    "eta0": 0.1,
+    "power_t": 0.4,
+    "step_every": 3,
+    "step_factor": 0.5,
+    "warmup_epochs": 1,
+    "momentum": 0.9,
+    "nesterov": True,
+    "average": True,
+    "early_stopping": True,
+    "validation_fraction": 0.3,
+}
+
+
+def fit(X, y, weights=None, **parameters):
+    return SoftmaxClassifier(solver="lbfgs", **parameters).fit(X, y, sample_weight=weights)
+
+
+@pytest.fixture
+def data(rng):
+    X = rng.normal(size=(60, 5)) @ rng.normal(size=(5, 5))
+    y = (X @ rng.normal(size=(5, 3)) + 2 * rng.gumbel(size=(60, 3))).argmax(axis=1)
+    return X, y
+
+
+def exact_objective(X, targets, weights, coef, intercept, l2, l1):
+    """The objective in mpmath, at these weights."""
+    total = mpmath.mpf(0)
+    for x, t, w in zip(X, targets, weights, strict=True):
+        z = [
+            mpmath.fsum([mpmath.mpf(a) * mpmath.mpf(b) for a, b in zip(row, x, strict=True)])
+            + mpmath.mpf(b)
+            for row, b in zip(coef, intercept, strict=True)
+        ]
+        lse = mpmath.log(mpmath.fsum([mpmath.exp(each) for each in z]))
+        total += mpmath.mpf(w) * mpmath.fsum(
+            [mpmath.mpf(p) * (lse - each) for p, each in zip(t, z, strict=True)]
+        )
+    W = [mpmath.mpf(w) for w in np.ravel(coef).tolist()]
+    penalty = l2 * mpmath.fsum([w * w for w in W]) + l1 * mpmath.fsum([abs(w) for w in W])
+    return total / mpmath.fsum(map(mpmath.mpf, weights)) + penalty
+
+
+def exact_minimum(X, targets, weights, alpha, start):
+    """The minimum with an L2 penalty, to 50 digits, by Newton's method from weights close to it."""
+    n, d, c = len(X), X.shape[1], targets.shape[1]
+    A = mpmath.matrix([[mpmath.mpf(float(v)) for v in [*x, 1]] for x in X])
+    T = mpmath.matrix([[mpmath.mpf(float(v)) for v in t] for t in targets])
+    w = [mpmath.mpf(float(v)) for v in weights]
+    total, size = mpmath.fsum(w), d + 1
+    theta = mpmath.matrix([mpmath.mpf(float(v)) for v in start.ravel()])
+    for _ in range(7):
+        gradient, hessian = mpmath.zeros(c * size, 1), mpmath.zeros(c * size)
+        value = mpmath.mpf(0)
+        for i in range(n):
+            z = [mpmath.fsum(A[i, j] * theta[k * size + j] for j in range(size)) for k in range(c)]
+            lse = mpmath.log(mpmath.fsum(map(mpmath.exp, z)))
+            p = [mpmath.exp(each - lse) for each in z]
+            share, of_row = w[i] / total, mpmath.fsum(T[i, k] for k in range(c))
+            value += share * mpmath.fsum(T[i, k] * (lse - z[k]) for k in range(c))
+            for k in range(c):
+                for j in range(size):
+                    gradient[k * size + j] += share * (of_row * p[k] - T[i, k]) * A[i, j]
+                for m in range(c):
+                    curvature = share * of_row * p[k] * ((k == m) - p[m])
+                    for j in range(size):
+                        for q in range(size):
+                            hessian[k * size + j, m * size + q] += curvature * A[i, j] * A[i, q]
+        for k in range(c):
+            for j in range(size):
+                at = k * size + j
+                if j < d:
+                    value += alpha / 2 * theta[at] ** 2
+                    gradient[at] += alpha * theta[at]
+                    hessian[at, at] += alpha
+                else:  # the intercepts' sum is free: any value of it is as good
+                    for m in range(c):
+                        hessian[at, m * size + d] += 1
+        theta -= mpmath.lu_solve(hessian, gradient)
+    assert mpmath.norm(gradient) < mpmath.mpf(10) ** -30
+    return value
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("case", ["plain", "weights", "soft", "smoothing"])
+def test_the_bound_is_never_below_the_gap(backend, rng, case, dtype):
+    """After every iteration, against the minimum to 50 digits; and it is met at the end."""
+    n, d, c = 9, 2, 3
+    X, y = rng.normal(size=(n, d)).astype(dtype), np.arange(n) % c
+    targets, weights = np.eye(c)[y], np.ones(n)
+    labels, parameters = y, {"alpha": 0.01}
+    if case == "weights":
+        weights = rng.uniform(0.5, 2, size=n)
+    elif case == "soft":
+        targets = labels = rng.dirichlet(np.ones(c), size=n).astype(dtype)
+    elif case == "smoothing":
+        parameters["label_smoothing"] = 0.125
+        targets = 0.875 * targets + 0.125 / c
+    seen = []
+    model = fit(
+        *(X, labels, weights if case == "weights" else None),
+        **parameters,
+        backend=backend,
+        tol=1e-6 if dtype == np.float32 else 1e-11,
+        callbacks=lambda state: seen.append(state.model),
+    )
+    with mpmath.workdps(50):
+        rows = targets.astype(np.float64)
+        start = np.hstack([model.coef_, model.intercept_[:, np.newaxis]]).astype(np.float64)
+        minimum = exact_minimum(X, rows, weights, mpmath.mpf(0.01), start)
+        gaps = []
+        for each in [*seen, model]:
+            at = (each.coef_.tolist(), each.intercept_.tolist())
+            value = exact_objective(
+                X.tolist(), rows.tolist(), weights.tolist(), *at, mpmath.mpf(0.01) / 2, 0
+            )
+            gaps.append(float(value - minimum))
+    bounds = [each.optimality_.gap for each in [*seen, model]]
+    if dtype == np.float64:
+        assert all(bound >= gap for bound, gap in zip(bounds, gaps, strict=True))
+    assert bounds[-1] >= gaps[-1] >= 0
+    assert bounds[-1] <= 2 * (1e-6 if dtype == np.float32 else 1e-11) * float(minimum)
+    assert model.optimality_.reason == ""
+
+
+@pytest.mark.parametrize("penalty", ["l1", "elasticnet"])
+def test_a_penalty_with_corners_leaves_zeros_where_the_conditions_say(backend, data, penalty):
+    """Karush-Kuhn-Tucker: the gradient is -l1 * sign(w), or of at most l1 where w is 0."""
+    X, y = data
+    model = fit(
+        X, y, backend=backend, penalty=penalty, alpha=0.05, l1_ratio=0.6, tol=1e-9, max_iter=2000
+    )
+    l1, l2 = (0.05, 0.0) if penalty == "l1" else (0.03, 0.01)
+    G = model.predict_proba(X)
+    G[np.arange(len(y)), y] -= 1
+    slope = G.T @ X / len(X) + 2 * l2 * model.coef_
+    zero = model.coef_ == 0
+    assert 0 < zero.sum() < zero.size
+    np.testing.assert_allclose(slope[~zero], -l1 * np.sign(model.coef_[~zero]), atol=2e-5)
+    assert np.abs(slope[zero]).max() <= l1 + 2e-5
+    np.testing.assert_allclose(G.mean(axis=0), 0, atol=1e-6)
+    assert model.optimality_.gap <= 1e-9 * model.loss_curve_[-1] + 1e-15
+
+
+def test_sgd_goes_to_the_same_minimum(backend, data):
+    X, y = data
+    solved = fit(X, y, backend=backend, alpha=0.1, tol=1e-10)
+    followed = SoftmaxClassifier(
+        alpha=0.1, tol=None, max_iter=400, batch_size=60, momentum=0.9, backend=backend
+    ).fit(X, y)
+    np.testing.assert_allclose(followed.coef_, solved.coef_, atol=1e-4)
+
+
+def test_backends_agree(data):
+    X, y = data
+    models = [fit(X, y, backend=name, tol=1e-9) for name in ("naive", "vectorized", "compiled")]
+    for model in models[1:]:
+        np.testing.assert_allclose(model.coef_, models[0].coef_, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_number_of_threads_changes_no_bit(rng, dtype):
+    X = rng.normal(size=(3000, 40)).astype(dtype)
+    y = np.arange(3000) % 7
+    one, *others = (fit(X, y, n_jobs=n, standardize=True, backend="compiled") for n in (1, 2, 3))
+    for other in others:
+        assert other.loss_curve_ == one.loss_curve_
+        np.testing.assert_array_equal(other.coef_, one.coef_)
+        assert other.optimality_ == one.optimality_
+
+
+@pytest.mark.parametrize(
+    "kind", ["uint8", "float16", "sparse", "mapped", "standardised", "weights"]
+)
+def test_the_data_may_come_in_any_form(backend, rng, tmp_path, kind):
+    """The minimum is that of the same numbers in float64."""
+    X = rng.integers(0, 9, size=(80, 6)).astype(np.float64)
+    X[rng.random(X.shape) < 0.4] = 0
+    y, weights, standardize = np.arange(80) % 3, None, False
+    given, expected = X, X
+    if kind in ("uint8", "float16"):
+        given = X.astype(kind)
+    elif kind == "sparse":
+        given = scipy.sparse.csr_matrix(X)
+    elif kind == "mapped":
+        np.save(tmp_path / "X.npy", X)
+        given = np.load(tmp_path / "X.npy", mmap_mode="r")
+    elif kind == "standardised":
+        standardize, expected = True, (X - X.mean(axis=0)) / X.std(axis=0)
+    labels = y
+    if kind == "weights":
+        weights = rng.integers(0, 3, size=80)
+        rows = np.repeat(np.arange(80), weights)
+        expected, labels = X[rows], y[rows]
+    options = {"backend": backend, "alpha": 0.01, "tol": 1e-7}
+    reference = fit(expected, labels, **options)
+    model = fit(given, y, weights, standardize=standardize, **options)
+    assert model.loss_curve_[-1] == pytest.approx(reference.loss_curve_[-1], rel=1e-5)
+    scale = model.scale_ if standardize else 1
+    np.testing.assert_allclose(model.coef_ * scale, reference.coef_, rtol=2e-2, atol=2e-3)
+
+
+@pytest.mark.parametrize("name", [row.name for row in PARAMETERS if row.is_of_sgd])
+def test_parameters_of_sgd_are_refused_by_name(data, name):
+    parameters = {name: OF_SGD[name]}
+    if name == "nesterov":
+        parameters["momentum"], name = 0.9, "momentum"
+    with pytest.raises(ValueError, match=rf"^{name}: expected its default, .* solver='lbfgs'"):
+        fit(*data, **parameters)
+
+
+def test_what_needs_sgd_says_so(data, tmp_path):
+    model = SoftmaxClassifier(solver="lbfgs")
+    with pytest.raises(ValueError, match=r"^solver: expected 'sgd' for partial_fit, got 'lbfgs'"):
+        model.partial_fit(*data)
+    with pytest.raises(ValueError, match=r"^solver: expected 'sgd' for checkpoints"):
+        model.fit(*data, checkpoint=tmp_path / "c.npz")
+    assert not hasattr(model, "coef_")
+    with pytest.raises(ValueError, match=r"^solver: expected 'sgd' or 'lbfgs', got 'newton'"):
+        SoftmaxClassifier(solver="newton").fit(*data)
+    with pytest.raises(TypeError, match=r"^solver: expected"):
+        SoftmaxClassifier(solver=1).fit(*data)
+
+
+def test_without_a_bound_there_is_a_reason(data):
+    X, y = data
+    assert "alpha = 0" in fit(X, y, penalty=None).optimality_.reason
+    assert "alpha = 0" in fit(X, y, alpha=0).optimality_.reason
+    weights = np.where(y == 1, 0, 1)
+    assert fit(X, y, weights).optimality_.reason.startswith("class 1 has no weight")
+    assert fit(X, y, weights, fit_intercept=False).optimality_.gap is not None
+    assert SoftmaxClassifier(max_iter=500).fit(X, y).optimality_.reason.startswith("solver='sgd'")
+
+
+def test_separable_classes_without_a_penalty_end(rng):
+    X = np.vstack([rng.normal(size=(20, 2)) + 9, rng.normal(size=(20, 2)) - 9])
+    model = fit(X, np.arange(40) // 20, penalty=None)
+    assert model.score(X, np.arange(40) // 20) == 1
+    assert model.loss_curve_[-1] < 1e-15
+
+
+def test_a_warm_start_from_the_minimum_has_nothing_left_to_do(data):
+    model = fit(*data, tol=1e-6, warm_start=True)
+    coef, n_iter = model.coef_, model.n_iter_
+    model.fit(*data)
+    assert model.n_iter_ <= 2 < n_iter
+    np.testing.assert_allclose(model.coef_, coef, atol=1e-3)
+
+
+def test_rounding_that_keeps_the_gap_above_tol_is_told(data):
+    X, y = data
+    with pytest.warns(UserWarning, match=r"rounding of float32 .* convert X to float64"):
+        fit(X.astype(np.float32), y, tol=1e-15)
+
+
+def test_max_iter_that_ends_it_is_told(data):
+    with pytest.warns(UserWarning, match=r"ended at max_iter before the gap"):
+        model = fit(*data, max_iter=2, tol=1e-8)
+    assert model.n_iter_ == model.t_ == len(model.loss_curve_) == 2
+
+
+def test_the_objective_falls_with_every_iteration(data):
+    seen = []
+    model = fit(*data, alpha=1e-5, callbacks=lambda state: seen.append(state.loss))
+    assert seen == model.loss_curve_
+    assert (np.diff(seen) <= 0).all()
+    assert model.eta0_ is None
+
+
+def test_an_invalid_row_is_named(data):
+    X, y = data
+    X[17, 2] = np.nan
+    with pytest.raises(ValueError, match=r"^X: .*row 17"):
+        fit(X, y)
+
+
+def test_a_file_keeps_how_near_the_minimum_a_model_is(data, tmp_path):
+    model = fit(*data)
+    model.save(tmp_path / "model.npz")
+    assert SoftmaxClassifier.load(tmp_path / "model.npz").optimality_ == model.optimality_
