@@ -107,7 +107,8 @@ class SoftmaxClassifier(sklearn_api.Estimator, PredictionMethods, ModelFiles):
         `fit` stops when the loss of `n_iter_no_change` epochs in a row has not been better than the best
         so far by at least `tol`; None disables this rule.
         With solver "lbfgs" it is relative: `fit` stops when the bound `optimality_` is at most `tol` times
-        the objective; if there is no bound, when three iterations in a row promise less than a tenth of that.
+        the objective, or, if there is no bound, when three iterations in a row promise less than a tenth
+        of that.
     n_iter_no_change : int, default 5
         See `tol`.
     batch_size : int, default 200

@@ -30,7 +30,13 @@ from scipy.sparse import csr_array
 import fastsoftmax
 from fastsoftmax import ModelFileError, NotFittedError, SoftmaxClassifier, load
 from fastsoftmax.classifier.fitted_model import FittedModel, Stored
-from fastsoftmax.classifier.model_files.contents import VERSION, Format, contents_of, model_of
+from fastsoftmax.classifier.model_files.contents import (
+    CURRENT,
+    VERSION,
+    Format,
+    contents_of,
+    model_of,
+)
 from fastsoftmax.persistence import npz, safe_tensors
 from fastsoftmax.persistence.entries import Scalar, Tensor, positive
 from fastsoftmax.persistence.strict_json import written
@@ -425,7 +431,7 @@ def test_numpy_and_safetensors_read_the_files(suffix, tmp_path):
     model.save(path)
     metadata, tensors = contents(path)
     assert metadata["format"] == "fastsoftmax model"
-    assert metadata["version"] == 2
+    assert metadata["version"] == VERSION
     assert metadata["package"] == fastsoftmax.__version__
     assert metadata["parameters"]["momentum"] == 0.9
     np.testing.assert_array_equal(tensors["coef"], model.coef_)
@@ -741,7 +747,10 @@ def test_the_other_format_under_this_suffix(sound, suffix):
 # That of a long double where it has another size.
 ALIEN_FLOAT = "<f16" if np.dtype(np.longdouble).itemsize != 16 else "<f12"
 BREAKS = {
-    "newer": ({"version": 3, "package": "9.1.0"}, r"version 3 .* by fastsoftmax 9\.1\.0.*upgrade"),
+    "newer": (
+        {"version": VERSION + 1, "package": "9.1.0"},
+        rf"version {VERSION + 1} .* by fastsoftmax 9\.1\.0.*upgrade",
+    ),
     "version 0": ({"version": 0}, "version: expected an integer >= 1, got '(0|1|True)',"),
     "version of text": ({"version": "1"}, "version: expected an integer >= 1, got '(0|1|True)',"),
     "version true": ({"version": True}, "version: expected an integer >= 1, got '(0|1|True)',"),
@@ -883,7 +892,7 @@ def test_json_that_is_no_metadata(text, reason, sound, suffix):
 def test_duplicate_members_of_the_metadata(sound, suffix):
     path, _, metadata, tensors = sound
     text = json.dumps(metadata)
-    for twice in ('"version": 2', '"alpha": 0.0001'):
+    for twice in (f'"version": {VERSION}', '"alpha": 0.0001'):
         assert text.count(twice) == 1
         doubled = text.replace(twice, f"{twice}, {twice}")
         refused(path, CODECS[suffix].pack(doubled, tensors), "twice")
@@ -963,6 +972,19 @@ def test_a_file_of_this_version_is_read_by_the_next_one(sound, suffix):
     found = model_of(SoftmaxClassifier, *CODECS[suffix].unpack(data), NEXT)
     assert found.attributes["temperature_"] == 1.0
     assert found.attributes["path_alphas_"] is None
+
+
+@pytest.mark.parametrize("version", range(1, VERSION))
+def test_a_file_of_an_earlier_version_is_completed(sound, suffix, version):
+    path, _, metadata, tensors = sound
+    later = {entry.name for entry in CURRENT.scalars if entry.since > version}
+    older = {name: value for name, value in metadata.items() if name not in later}
+    assert len(older) < len(metadata)
+    path.write_bytes(CODECS[suffix].pack(written(older | {"version": version}), tensors))
+    model = load(path)
+    assert model.optimality_.gap is None
+    assert model.optimality_.reason.startswith("the file is of an earlier version")
+    assert (model._step_sizes is None) == (version == 1)
 
 
 def test_a_file_of_the_next_version_is_refused_by_this_one(suffix, tmp_path):
