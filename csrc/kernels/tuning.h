@@ -23,8 +23,8 @@
 /* ---- Which step algorithm runs ---- */
 
 /* The most classes with which a step of dense training is short_rows or panels; above, it is packed, which wastes what is
- * left of the last vector of classes. It also bounds arrays on the stack of the first two. Measured: packed takes a tenth less
- * time at 48 classes, where it wastes nothing, and a seventh more at 40.
+ * left of the last vector of classes. It also bounds arrays on the stack of the first two. Measured: packed takes a tenth
+ * less time at 48 classes, where it wastes nothing, and a seventh more at 40.
  *   python -m benchmarks.tune FASTSOFTMAX_STEP=packed --shape 20000 784 40 128
  *   python -m benchmarks.tune FEW_CLASSES=48 --shape 20000 784 48 128 */
 enum { FEW_CLASSES = 40 };
