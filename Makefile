@@ -32,7 +32,7 @@ bench: $(VENV)/.bench ## the main job: train on real images with every backend a
 	$(BIN)/fastsoftmax bench $(ARGS)
 
 # The tests of a file share what takes long to set up.
-PYTEST = $(BIN)/python -m pytest --numprocesses=$(JOBS) --dist=loadfile
+PYTEST = $(BIN)/python -m pytest --numprocesses=$(JOBS) --dist=loadfile --no-loadscope-reorder
 
 test: $(VENV)/.test ## every test, with each value of its arguments; make test ARGS="-k gradient" for all items of some
 	$(PYTEST) --quick=unnamed $(ARGS)

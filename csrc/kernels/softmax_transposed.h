@@ -226,7 +226,7 @@ static inline int label_rows_transposed(const real *logits, size_t stride, size_
                                         const double *scales, double *losses, real *dlogits,
                                         size_t dlogits_stride) {
     real columns[MAX_TRANSPOSED_CLASSES][LANES];
-    store(columns[0], broadcast(0)); /* without it GCC warns that with no class it would not be written */
+    store(columns[0], broadcast(0)); /* GCC warns else: it does not know that there is a class */
     gather_transposed(logits, stride, n_rows, n_classes, columns);
     int n_invalid = transposed_cross_entropy(columns, n_rows, n_classes, labels, scales, losses,
                                              dlogits != NULL);

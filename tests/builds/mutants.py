@@ -134,8 +134,8 @@ MUTANTS = [
     Mutant(
         "the mean of another feature",
         "csrc/kernels/convert.h",
-        "const real *m = mean ? (const real *)mean + first : NULL;",
-        "const real *m = mean ? (const real *)mean : NULL;",
+        "    if (mean) mean += first;\n",
+        "",
     ),
     Mutant(
         "a missing barrier: a loop ends with a chunk unfinished",
@@ -188,7 +188,7 @@ MUTANTS = [
     Mutant(
         "weights of the rows of the first chunk for all chunks",
         "fastsoftmax/backends/compiled/_core.pyx",
-        "    shifted.rows += first\n",
+        "        shifted.weights.rows += first\n",
         "",
     ),
     Mutant(

@@ -43,7 +43,7 @@ def test_ctrl_c_within_a_round(site, mode):
         signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
 
     pressed = at_epoch(2, in_a_moment(press, 0.02))
-    model = classifier(site, mode, callbacks=pressed, learning_rate=slow_rate(0.02))
+    model = classifier(site, mode, callbacks=pressed, learning_rate=slow_rate(0.1))
     begun = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         model.fit(*collections())
