@@ -46,8 +46,10 @@ def tests_of(name):
     path = Path(name)
     if path.parts[0] == "tests" and re.fullmatch(r"test_\w+\.py", path.name):
         return [name]
-    if path.parts[0] != "fastsoftmax" or path.suffix != ".py" or len(path.parts) < 3:
+    if path.parts[0] != "fastsoftmax" or path.suffix != ".py":
         return []
+    if len(path.parts) == 2:
+        return [str(each.relative_to(ROOT)) for each in ROOT.glob(f"tests/*/test_{path.stem}.py")]
     room = Path("tests", path.parts[1].lstrip("_"))
     of_module = room / f"test_{path.stem}.py"
     return [str(of_module if (ROOT / of_module).exists() else room)]

@@ -165,7 +165,9 @@ def test_every_source_has_its_tests(quick_loop):
 
 def test_a_module_has_the_tests_of_its_name_or_its_room(quick_loop):
     assert quick_loop.tests_of("tests/loss/test_loss.py") == ["tests/loss/test_loss.py"]
-    schedules = "fastsoftmax/training/schedules.py"
+    step_size = "fastsoftmax/training/step_size.py"
+    assert quick_loop.tests_of(step_size) == ["tests/training/test_step_size.py"]
+    schedules = "fastsoftmax/schedules.py"
     assert quick_loop.tests_of(schedules) == ["tests/training/test_schedules.py"]
     assert quick_loop.tests_of("fastsoftmax/_arrays/validation.py") == ["tests/arrays"]
     assert quick_loop.tests_of("README.md") == []
