@@ -32,6 +32,7 @@ TESTS = [
     "tests/training/test_prediction.py",
     "tests/classifier/test_grid_search.py",
     "tests/training/test_loop.py",
+    "tests/training/test_solver.py",
     "tests/training/test_standardization.py",
     "tests/training/test_interruption.py",
     "tests/backends/test_instruction_sets.py",
@@ -220,6 +221,24 @@ MUTANTS = [
         "fastsoftmax/backends/sample_weights.py",
         "    t *= 1 - weights.smoothing\n",
         "",
+    ),
+    Mutant(
+        "a bound that forgets what the intercept costs",
+        "fastsoftmax/training/duality_gap.py",
+        "            gap = (1 - share) * gap + share * (at.loss - entropy)\n",
+        "            gap = (1 - share) * gap\n",
+    ),
+    Mutant(
+        "the pseudo-gradient of a weight that is not 0",
+        "fastsoftmax/training/lbfgs.py",
+        "g + self.l1 * np.sign(W), shrunk)",
+        "g, shrunk)",
+    ),
+    Mutant(
+        "the mean of a gradient over one row less",
+        "fastsoftmax/training/objective.py",
+        "        gradient /= len(self)\n",
+        "        gradient /= len(self) - 1\n",
     ),
     Mutant(
         "half of the gradient of L2",

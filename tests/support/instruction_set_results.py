@@ -121,6 +121,11 @@ def drawn(dtype, n_threads):
             weighted.intercept_,
             weighted.predict_proba(X),
         )
+        solved = f.SoftmaxClassifier(
+            backend="compiled", solver="lbfgs", n_jobs=n_threads, max_iter=6, standardize=True
+        ).fit(X, labels)
+        result = solved.coef_, solved.intercept_, solved.loss_curve_, solved.optimality_.gap
+        yield f"solver {n}x{d}x{c}", *result
         for kind in (np.uint8, np.float16, np.float32):
             as_read = (X * 40).clip(0, 255).astype(kind)
             yield f"read {n}x{d}x{c} {np.dtype(kind)}", weighted.predict_proba(as_read)
