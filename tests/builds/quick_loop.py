@@ -48,11 +48,13 @@ def tests_of(name):
         return [name]
     if path.parts[0] != "fastsoftmax" or path.suffix != ".py":
         return []
-    if len(path.parts) == 2:
-        return [str(each.relative_to(ROOT)) for each in ROOT.glob(f"tests/*/test_{path.stem}.py")]
-    room = Path("tests", path.parts[1].lstrip("_"))
-    of_module = room / f"test_{path.stem}.py"
-    return [str(of_module if (ROOT / of_module).exists() else room)]
+    # The file of its name; else those whose names have it; else the whole room.
+    room = path.parts[1].lstrip("_") if len(path.parts) > 2 else "*"
+    for pattern in (f"test_{path.stem}.py", f"test_*{path.stem}*.py"):
+        found = sorted(str(each.relative_to(ROOT)) for each in ROOT.glob(f"tests/{room}/{pattern}"))
+        if found:
+            return found
+    return [f"tests/{room}"] if room != "*" else []
 
 
 def chosen_set():

@@ -359,7 +359,9 @@ def test_a_table_without_names(capsys, here):
     Path("flat.csv").write_text("1,2,a\n2,3,b\n3,1,a\n")
     arguments = ("train", "flat.csv", "--model", "m.npz", "--epochs", 3)
     err = error_of(capsys, *arguments)
-    assert "argument --header: expected --header or --no-header, as the first row of flat.csv" in err
+    assert (
+        "argument --header: expected --header or --no-header, as the first row of flat.csv" in err
+    )
     output_of(capsys, *arguments, "--target", 2, "--no-header")
     assert load("m.npz").classes_.tolist() == ["a", "b"]
     output_of(capsys, *arguments, "--target", -1, "--no-header", "--force")

@@ -169,5 +169,7 @@ def test_a_module_has_the_tests_of_its_name_or_its_room(quick_loop):
     assert quick_loop.tests_of(step_size) == ["tests/training/test_step_size.py"]
     schedules = "fastsoftmax/schedules.py"
     assert quick_loop.tests_of(schedules) == ["tests/training/test_schedules.py"]
+    options = "fastsoftmax/loss/options.py"
+    assert quick_loop.tests_of(options) == ["tests/loss/test_loss_options.py"]
     assert quick_loop.tests_of("fastsoftmax/_arrays/validation.py") == ["tests/arrays"]
     assert quick_loop.tests_of("README.md") == []
