@@ -131,7 +131,7 @@ def descend(
 
 def read_rows(data: Data, rows: NDArray[np.int64] | slice, dtype: np.dtype[Any]) -> FloatArray:
     """Return the rows of a minibatch, converted and standardised."""
-    X = data.X[rows].astype(dtype, copy=False)
+    X = data.X[rows].astype(dtype, copy=False)  # type: ignore[index]  # slices are of dense rows
     with np.errstate(over="ignore", invalid="ignore"):  # overflow shows in the loss
         if data.mean is not None:
             X = X - data.mean

@@ -80,7 +80,9 @@ class Dual:
         if self.has_intercept:
             b, of_b = weights[:, -1].astype(np.float64), at.gradient[:, -1]
             means = self.targets + of_b  # of p
-            with np.errstate(divide="ignore"):  # a class whose probabilities underflow needs no share
+            with np.errstate(
+                divide="ignore"
+            ):  # a class whose probabilities underflow needs no share
                 needed = float((1 - self.targets / means).max())
             share = min(1.0, max(0.0, needed) + _MIN_SHARE)
             gap += float((of_b * b).sum())

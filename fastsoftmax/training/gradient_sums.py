@@ -421,6 +421,7 @@ def _sums_of_sparse(
 def read_sparse_rows(data: Data, rows: RowNumbers, dtype: np.dtype[Any]) -> SparseRows:
     """Return some rows of a sparse X, converted and scaled."""
     assert isinstance(data.X, SparseRows)
+    assert isinstance(rows, np.ndarray)
     x = data.X.take(rows).astype(dtype)
     if data.inverse_scale is None:
         return x

@@ -181,8 +181,8 @@ class Objective:
         n_features, dtype = self.like.coef.shape[1], self.like.coef.dtype
         if isinstance(self.data.X, SparseRows):
             out = np.empty((columns.shape[1], n_features), dtype)
-            x = gradient_sums.read_sparse_rows(self.data, rows, dtype)
-            x.transposed_product(columns, out)
+            sparse = gradient_sums.read_sparse_rows(self.data, rows, dtype)
+            sparse.transposed_product(columns, out)
             return out
         x = read_rows(self.data, rows, dtype)
         return product(self.backend, columns.T, x.T, self.n_threads)

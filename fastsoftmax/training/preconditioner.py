@@ -191,7 +191,8 @@ def preconditioner_of(
     ):
         return None
     # A penalty of no curvature is taken for one too small to matter.
-    root = np.sqrt(max(curvature, np.finfo(np.float32).eps * of_features * of_classes))
+    negligible = float(np.finfo(np.float32).eps) * of_features * of_classes
+    root = np.sqrt(max(curvature, negligible))
     ratio = np.sqrt(of_features / of_classes)
     damped = S + np.eye(n_classes) * (root / ratio + _DAMPING * of_classes)
     inverse = inverse_of_spd(objective.backend, damped, objective.n_threads)

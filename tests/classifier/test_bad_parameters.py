@@ -34,6 +34,7 @@ def model(backend, data):
 # (values, exception) by the name of the parameter
 PARAMETERS = {
     "backend": [(["cuda", "", None, 1, b"naive", ["naive"]], ValueError)],
+    "solver": [(["", "newton", "LBFGS"], ValueError), ([0, None, b"sgd", ["sgd"]], TypeError)],
     "penalty": [(["l3", "", "L2"], ValueError), ([0, True, b"l2", ["l2"]], TypeError)],
     "alpha": [([-1, NAN, INF, HUGE], ValueError), (["1", None, True, 1j, [1]], TypeError)],
     "l1_step": [(["", "prox", None, 1, ["proximal"]], ValueError)],

@@ -980,6 +980,8 @@ def test_a_file_of_an_earlier_version_is_completed(sound, suffix, version):
     later = {entry.name for entry in CURRENT.scalars if entry.since > version}
     older = {name: value for name, value in metadata.items() if name not in later}
     assert len(older) < len(metadata)
+    if version == 1:  # which had no mass, without which squares say nothing
+        tensors.pop("squares", None)
     path.write_bytes(CODECS[suffix].pack(written(older | {"version": version}), tensors))
     model = load(path)
     assert model.optimality_.gap is None
