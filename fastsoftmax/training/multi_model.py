@@ -32,6 +32,11 @@ def models_per_pass(problem: Problem, state: State) -> int:
         return 1
     if isinstance(problem.samples.X, SparseRows) or problem.config.rule.subgradient:
         return 1
+    compiled: Any = fast_paths
+    try:
+        compiled.step_algorithm(*state.coef.shape[::-1], state.coef.dtype, has_models=True)
+    except ValueError:  # FASTSOFTMAX_STEP forces one that trains a model at a time
+        return 1
     model_bytes = state.coef.nbytes * (1 if state.coef_velocity is None else 2)
     return max(1, _BYTES_OF_WEIGHTS // max(1, model_bytes))
 
