@@ -68,7 +68,7 @@ class SoftmaxClassifier(sklearn_api.Estimator, PredictionMethods, ModelFiles):
         "sgd" takes steps along the gradients of minibatches. "lbfgs" goes on to the minimum of the same
         objective: each iteration passes over all samples once or twice, needs no step size, and draws no
         random numbers. The parameters of SGD, from `batch_size` to `average`, then keep their defaults, and
-        so do `l1_step`, `n_iter_no_change` and `early_stopping`; `partial_fit` and checkpoints need "sgd".
+        so do `l1_step`, `n_iter_no_change` and `early_stopping`; `partial_fit` needs "sgd".
     penalty : {"l2", "l1", "elasticnet"} or None, default "l2"
         The penalty, as in ``SGDClassifier``: "l2" is ``alpha / 2 * sum(coef_**2)``, "l1" is
         ``alpha * sum(|coef_|)``, "elasticnet" is ``l1_ratio`` of the second plus ``1 - l1_ratio`` of
@@ -400,8 +400,6 @@ class SoftmaxClassifier(sklearn_api.Estimator, PredictionMethods, ModelFiles):
         config = config_of(self)
         matrix, names = as_samples(X), sklearn_api.feature_names_of(X)
         config.check_rule(isinstance(matrix, SparseRows))
-        if checkpoint is not None:
-            config.check_sgd("checkpoints")
         goes_on = config.warm_start and self.__sklearn_is_fitted__()
         before = snapshot_for_training(self) if goes_on else None
         grows = before is None or before._grows

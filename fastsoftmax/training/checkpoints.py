@@ -46,7 +46,7 @@ from ..persistence.strict_json import parsed, written
 from .averaging import Average
 
 _FORMAT = "fastsoftmax checkpoint"
-_VERSION = 1
+_VERSION = 2
 _STATE = ("coef", "intercept", "coef_velocity", "intercept_velocity")
 
 
@@ -92,12 +92,18 @@ _SCALARS = (
     Scalar("starting_loss", _finite_or_none, _number_or_infinity),
     Scalar("average", or_none(list), or_none(_counts)),
     Scalar("best_average", or_none(list), or_none(_counts)),
+    Scalar("solver_counts", or_none(list), or_none(_counts), since=2),
 )
 _TENSORS = (
     Tensor("loss_curve", ("epochs",), is_double=True, is_needed=True),
     Tensor("validation_scores", ("scores",), is_double=True, is_needed=True),
     *_tensors_of("", is_needed=True),
     *_tensors_of("best_", is_needed=False),
+    # Of L-BFGS: the pairs, oldest first, each row the weights of all classes with their intercepts; and the
+    # curvature of the classes that its preconditioner has.
+    Tensor("solver_steps", ("pairs", "parameters"), is_double=True),
+    Tensor("solver_gradients", ("pairs", "parameters"), is_double=True, only_with="solver_steps"),
+    Tensor("solver_classes", ("classes", "classes"), is_double=True),
 )
 
 
@@ -130,6 +136,7 @@ class Checkpoint:
             "validation_scores": run.scores,
             **_values_of("", run.state, run.average),
             **_values_of("best_", *(run.best_weights or (None, None))),
+            **run.solver_values(),
         }
         metadata = {
             "format": _FORMAT,
@@ -171,6 +178,8 @@ class Checkpoint:
     def _restored(self, run: Any, saved: dict[str, Any]) -> bool:
         n_classes, n_features = run.state.coef.shape
         sizes = {"classes": n_classes, "features": n_features}
+        sizes["parameters"] = n_classes * (n_features + (run.state.intercept is not None))
+        sizes["pairs"] = len(self.tensors.get("solver_steps", ()))
         values: dict[str, Any] = read_scalars(_SCALARS, saved)
         values |= read_tensors(_TENSORS, self.tensors, sizes)
         state, average = _weights_from("", values, run)
@@ -185,6 +194,7 @@ class Checkpoint:
         run.schedule = run.schedule._replace(eta0=values["eta0"])
         run.best, run.starting_loss = values["best"], values["starting_loss"]
         run.random = values["random"]
+        run.restore_solver(values)
         is_done: bool = values["is_done"]
         return is_done
 

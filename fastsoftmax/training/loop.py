@@ -2,7 +2,7 @@
 
 from __future__ import annotations  # they name np.random, which is imported on first use
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -144,6 +144,14 @@ class TrainingRun:
     def gap_left_by_rounding(self) -> float | None:
         """The gap, relative to the objective, if rounding kept it above tol; SGD does not compute one."""
         return None
+
+    def solver_values(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps of a solver that has a memory."""
+        names = ("solver_counts", "solver_steps", "solver_gradients", "solver_classes")
+        return dict.fromkeys(names)
+
+    def restore_solver(self, values: Mapping[str, Any]) -> None:
+        """Continue with the values of a checkpoint."""
 
     def finish(self) -> None:
         """Complete what is published of a run that no error has ended."""

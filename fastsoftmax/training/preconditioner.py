@@ -177,13 +177,9 @@ class Preconditioner:
 
 
 def preconditioner_of(
-    objective: Objective, features: FeatureFactor, weights: FloatArray, curvature: float
+    objective: Objective, features: FeatureFactor, S: Doubles, curvature: float
 ) -> Preconditioner | None:
-    """Return the preconditioner at these weights, or None if it cannot be computed.
-
-    `curvature` is that of the penalty.
-    """
-    S = curvature_of_classes(objective, weights)
+    """Return the preconditioner for S and a penalty of this curvature, or None if it cannot be computed."""
     n_classes = len(S)
     of_features, of_classes = features.mean_curvature, float(np.trace(S)) / n_classes
     if not (
@@ -199,4 +195,4 @@ def preconditioner_of(
     of_x = features.inverse(float(root * ratio))
     if inverse is None or of_x is None:
         return None
-    return Preconditioner(objective, of_x, inverse.astype(weights.dtype), S)
+    return Preconditioner(objective, of_x, inverse.astype(objective.like.coef.dtype), S)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..backends import State
 from .duality_gap import Dual, Optimality
@@ -13,7 +15,13 @@ from .lbfgs import Lbfgs, Point
 from .linear_algebra import dot, inverse_of_spd
 from .loop import TrainingRun
 from .objective import Objective
-from .preconditioner import FeatureFactor, Preconditioner, features_of, preconditioner_of
+from .preconditioner import (
+    FeatureFactor,
+    Preconditioner,
+    curvature_of_classes,
+    features_of,
+    preconditioner_of,
+)
 from .problem import Problem
 
 # The preconditioner is renewed after these numbers of iterations: 0, 5, and twice as many each time.
@@ -49,10 +57,8 @@ class SolverRun(TrainingRun):
         if self.point is None:
             self._begin()
         point = self._point()
-        if self._features is not None and len(self.curve) in _RENEWALS:
-            self.preconditioner = preconditioner_of(
-                self.solver.objective, self._features, point.weights, 2 * self.solver.l2
-            )
+        if len(self.curve) in _RENEWALS:
+            self._precondition(curvature_of_classes(self.solver.objective, point.weights))
         found = None
         if not self.meets_tol():  # as a warm start may
             found = self._intercept_step(point) or self.solver.step(point, self.preconditioner)
@@ -107,6 +113,42 @@ class SolverRun(TrainingRun):
             return None
         return gap / self._point().value
 
+    def solver_values(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps: the pairs, the preconditioner, counts, and the best point."""
+        values = super().solver_values()
+        values["solver_counts"] = [self._calm_iterations, self._n_without_gain]
+        pairs = self.solver.pairs
+        if pairs.steps:
+            values["solver_steps"] = np.stack([step.ravel() for step in pairs.steps])
+            values["solver_gradients"] = np.stack([each.ravel() for each in pairs.differences])
+        if self.preconditioner is not None:
+            values["solver_classes"] = self.preconditioner.classes
+        if self._best is not None:
+            best = self.solver.objective.state_of(self._best[0].weights)
+            values |= {"best_coef": best.coef, "best_intercept": best.intercept}
+        return values
+
+    def restore_solver(self, values: Mapping[str, Any]) -> None:
+        """Continue with the values of a checkpoint; what the data give is computed again."""
+        if values["solver_counts"] is None:
+            raise ValueError("solver_counts: expected two counts, got null")
+        best, self.best_weights = self.best_weights, None
+        self._begin()
+        weights = self._point().weights
+        if best is not None:
+            point = self.solver.at(self.solver.objective.weights_of(best[0]))
+            self._best = (point, self._optimality(point))
+        for step, difference in zip(
+            values.get("solver_steps", ()), values.get("solver_gradients", ()), strict=True
+        ):
+            shaped = (
+                each.reshape(weights.shape).astype(weights.dtype) for each in (step, difference)
+            )
+            self.solver.pairs.add(*shaped)
+        if "solver_classes" in values:
+            self._precondition(values["solver_classes"])
+        self._calm_iterations, self._n_without_gain = values["solver_counts"]
+
     def finish(self) -> None:
         """Compute the bound in float64, so that the rounding of float32 has no part in it."""
         objective = self.solver.objective
@@ -122,6 +164,12 @@ class SolverRun(TrainingRun):
         if not self.solver.l1:
             self._features = features_of(objective)
         self._judge(self.solver.at(objective.weights_of(self.state)))
+
+    def _precondition(self, curvature: NDArray[np.float64]) -> None:
+        if self._features is not None:
+            self.preconditioner = preconditioner_of(
+                self.solver.objective, self._features, curvature, 2 * self.solver.l2
+            )
 
     def _point(self) -> Point:
         assert self.point is not None

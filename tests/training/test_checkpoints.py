@@ -243,9 +243,9 @@ def test_damaged_files_are_refused(data, tmp_path):
 # Of a file whose digest is right, made by hand: other metadata and tensors, and what is said of them.
 BREAKS = {
     "a newer version": (
-        {"version": 2, "package": "9.9"},
+        {"version": 3, "package": "9.9"},
         {},
-        r"has version 2 of the format, written by fastsoftmax 9\.9; .* reads versions up to 1: upgrade it",
+        r"has version 3 of the format, written by fastsoftmax 9\.9; .* reads versions up to 2: upgrade it",
     ),
     "a version of text": (
         {"version": "1" * 99},
@@ -313,12 +313,12 @@ def test_a_checkpoint_of_an_earlier_version_is_resumed(data, tmp_path, monkeypat
 
     path, seen = tmp_path / "fit.npz", []
     model = SoftmaxClassifier(**OPTIONS).fit(*data, checkpoint=path)
-    later = Scalar("solver", str, read, since=2, before="sgd")
-    monkeypatch.setattr(checkpoints, "_VERSION", 2)
+    later = Scalar("forgetting", str, read, since=3, before="none")
+    monkeypatch.setattr(checkpoints, "_VERSION", 3)
     monkeypatch.setattr(checkpoints, "_SCALARS", (*checkpoints._SCALARS, later))
     again = SoftmaxClassifier(**OPTIONS).fit(*data, checkpoint=path, resume=True)
     assert_same_bits(again, model)
-    assert seen == [("solver", "sgd")]
+    assert seen == [("forgetting", "none")]
 
 
 def test_a_warm_start_goes_on_from_its_checkpoint(data, tmp_path):

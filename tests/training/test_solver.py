@@ -225,12 +225,10 @@ def test_parameters_of_sgd_are_refused_by_name(data, name):
         fit(*data, **parameters)
 
 
-def test_what_needs_sgd_says_so(data, tmp_path):
+def test_what_needs_sgd_says_so(data):
     model = SoftmaxClassifier(solver="lbfgs")
     with pytest.raises(ValueError, match=r"^solver: expected 'sgd' for partial_fit, got 'lbfgs'"):
         model.partial_fit(*data)
-    with pytest.raises(ValueError, match=r"^solver: expected 'sgd' for checkpoints"):
-        model.fit(*data, checkpoint=tmp_path / "c.npz")
     assert not hasattr(model, "coef_")
     with pytest.raises(ValueError, match=r"^solver: expected 'sgd' or 'lbfgs', got 'newton'"):
         SoftmaxClassifier(solver="newton").fit(*data)
@@ -288,6 +286,36 @@ def test_an_invalid_row_is_named(data):
     X[17, 2] = np.nan
     with pytest.raises(ValueError, match=r"^X: .*row 17"):
         fit(X, y)
+
+
+class StopError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("penalty", ["l2", "l1", None])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("n_before", [1, 7, 10])
+def test_a_fit_that_is_resumed_has_the_bits_of_one_that_was_not(
+    data, tmp_path, dtype, penalty, n_before
+):
+    def stop(state):
+        if state.epoch == n_before:
+            raise StopError
+
+    X, y = data[0].astype(dtype), data[1]
+    options = {"penalty": penalty, "solver": "lbfgs", "tol": 1e-5, "alpha": 1e-3, "max_iter": 20}
+    whole = SoftmaxClassifier(**options, callbacks=[]).fit(X, y)
+    assert whole.n_iter_ > n_before
+    path = tmp_path / "fit.npz"
+    with pytest.raises(StopError):
+        SoftmaxClassifier(**options, callbacks=stop).fit(X, y, checkpoint=path)
+    resumed = SoftmaxClassifier(**options).fit(X, y, checkpoint=path, resume=True)
+    again = SoftmaxClassifier(**options).fit(X, y, checkpoint=path, resume=True)
+    for model in (resumed, again):
+        np.testing.assert_array_equal(model.coef_, whole.coef_)
+        np.testing.assert_array_equal(model.intercept_, whole.intercept_)
+        assert model.loss_curve_ == whole.loss_curve_
+        assert model.optimality_ == whole.optimality_
 
 
 def test_a_file_keeps_how_near_the_minimum_a_model_is(data, tmp_path):
