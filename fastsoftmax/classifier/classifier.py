@@ -66,9 +66,9 @@ class SoftmaxClassifier(sklearn_api.Estimator, PredictionMethods, ModelFiles):
         The backend that computes. "auto" is the first available of compiled, vectorized and naive.
     solver : {"sgd", "lbfgs"}, default "sgd"
         "sgd" takes steps along the gradients of minibatches. "lbfgs" goes on to the minimum of the same
-        objective: each iteration passes over all samples once or twice, needs no step size, and draws no
-        random numbers. The parameters of SGD, from `batch_size` to `average`, then keep their defaults, and
-        so do `l1_step`, `n_iter_no_change` and `early_stopping`; `partial_fit` needs "sgd".
+        objective: each iteration passes over all samples once or twice, needs no step size, and depends on
+        no random numbers. The parameters of SGD, from `batch_size` to `average`, then keep their defaults,
+        and so do `l1_step`, `n_iter_no_change` and `early_stopping`; `partial_fit` needs "sgd".
     penalty : {"l2", "l1", "elasticnet"} or None, default "l2"
         The penalty, as in ``SGDClassifier``: "l2" is ``alpha / 2 * sum(coef_**2)``, "l1" is
         ``alpha * sum(|coef_|)``, "elasticnet" is ``l1_ratio`` of the second plus ``1 - l1_ratio`` of
@@ -207,8 +207,8 @@ class SoftmaxClassifier(sklearn_api.Estimator, PredictionMethods, ModelFiles):
         many features as there are. With solver "lbfgs" it is the objective after every iteration.
     optimality_ : tuple (gap, reason)
         With solver "lbfgs", `gap` is how far, at most, the objective of `coef_` is above its minimum: a
-        duality gap, in nats, computed in float64. It is None with solver "sgd", without a penalty, and if a
-        class has no weight but an intercept; `reason` says so.
+        duality gap, in nats, computed in float64. It is None with solver "sgd", without a penalty, and with
+        an intercept if a class has the total weight 0; `reason` says so.
 
     Notes
     -----

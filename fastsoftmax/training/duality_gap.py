@@ -30,7 +30,7 @@ from .objective import Evaluation, Objective
 
 Doubles = NDArray[np.float64]
 
-# Share of the constant row that is mixed in at least: q is a difference divided by the share.
+# A lower limit of the share e of the constant row, so that the division by it stays accurate.
 _MIN_SHARE = 1e-14
 
 

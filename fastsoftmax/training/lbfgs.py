@@ -1,4 +1,4 @@
-"""L-BFGS on the whole objective: from weights to weights of a smaller one, an iteration at a time.
+"""L-BFGS on the whole objective: each iteration lowers it.
 
     f(W, b) = mean_i w_i l_i + l2 * sum(W**2),       F = f + l1 * sum(|W|)
 
@@ -8,9 +8,9 @@ Optimization, 2006, algorithm 7.4). With l1 the method is orthant-wise (Andrew, 
 L1-Regularized Log-Linear Models, 2007): the pseudo-gradient takes the place of g, and a step ends where a
 weight would change its sign, at an exact zero.
 
-The step size is 1 if that satisfies the weak Wolfe conditions, else it is found by bisection and
-extrapolation. Near the optimum, where differences of f are rounding errors, the slopes alone decide (Hager,
-Zhang: A New Conjugate Gradient Method with Guaranteed Descent, 2005, section 4).
+The step size is 1 if that satisfies the weak Wolfe conditions, else it is found by quadratic
+interpolation, bisection and doubling. Near the optimum, where differences of f are rounding errors, the
+slopes alone decide (Hager, Zhang: A New Conjugate Gradient Method with Guaranteed Descent, 2005, section 4).
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ Doubles = NDArray[np.float64]
 
 # Pairs that are kept. More save few passes, and cost memory: two arrays of the size of the weights each.
 N_PAIRS = 10
-# A step is taken if f falls by that share of what its slope promises, and the slope shrinks to that share.
+# The constants of the weak Wolfe conditions: sufficient decrease (Armijo), and curvature.
 _DECREASE = 1e-4
 _CURVATURE = 0.9
 _MAX_TRIALS = 30
-# A pair whose curvature, relative to the lengths, is below this many roundings says nothing.
+# A pair whose curvature, relative to the lengths, is below this many roundings is dropped.
 _MIN_CURVATURE = 10
 
 
@@ -46,7 +46,7 @@ class Pairs:
     products: list[float] = field(default_factory=list)  # s . y
 
     def add(self, step: FloatArray, difference: FloatArray) -> None:
-        """Add a pair, and drop the oldest, unless it has no positive curvature."""
+        """Add a pair of positive curvature, and drop the oldest; ignore any other."""
         product, square = dot(step, difference), dot(difference, difference)
         least = _MIN_CURVATURE * np.finfo(step.dtype).eps * np.sqrt(dot(step, step) * square)
         if not product > least or not square > np.finfo(np.float64).tiny:
@@ -89,7 +89,7 @@ class Pairs:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Point:
-    """Weights, the loss and its gradient there, and the objective F with the gradient of f."""
+    """Weights, the loss and its gradient there; `value` is F, and `gradient` that of f, without l1."""
 
     weights: FloatArray
     at: Evaluation
@@ -143,6 +143,7 @@ class Lbfgs:
         if not slope < 0:
             return None
         low, high, size = 0.0, np.inf, 1.0
+        lowest: Point | None = None  # of those with sufficient decrease
         rounding = 4 * float(np.finfo(point.weights.dtype).eps) * abs(point.value)
         for _ in range(_MAX_TRIALS):
             weights = self._moved(point, slopes, size * direction)
@@ -157,14 +158,14 @@ class Lbfgs:
             if not np.isfinite(found.value) or not (falls or level):
                 high = size
                 over = found.value - point.value - size * slope
-                shorter = -slope * size / (2 * over) if np.isfinite(over) and over > 0 else 0.5
-                size = low + (high - low) * min(0.5, max(0.1, shorter))
+                vertex = -slope * size**2 / (2 * over) if np.isfinite(over) and over > 0 else 0.0
+                size = min((low + high) / 2, max(low + (high - low) / 10, vertex))
             elif rise < _CURVATURE * promised and not self.l1:
-                low = size
+                low, lowest = size, found
                 size = 2 * size if np.isinf(high) else (low + high) / 2
             else:
                 return found
-        return None
+        return lowest
 
     def _moved(self, point: Point, slopes: Doubles, step: Doubles) -> FloatArray:
         """Return the weights after a step; with l1 those that would change their sign are 0."""

@@ -4,7 +4,7 @@ from __future__ import annotations  # they name np.random, which is imported on 
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -32,6 +32,8 @@ class TrainingRun:
 
     `is_publishable` says whether the run holds a result to publish after an error.
     """
+
+    keeps_completed_steps: ClassVar[bool] = True  # of an epoch that Ctrl-C interrupts
 
     problem: Problem
     state: State
@@ -122,6 +124,14 @@ class TrainingRun:
     def copy(self) -> tuple[State, Average | None]:
         """Return copies of the state and the average."""
         return copy_of(self.state), None if self.average is None else self.average.copy()
+
+    def snapshot(self) -> Any:
+        """Return what `restore` needs to undo an epoch."""
+        return self.copy()
+
+    def restore(self, before: Any) -> None:
+        """Return to a snapshot."""
+        self.state, self.average = before
 
     @property
     def stopped_by_tol(self) -> bool:
@@ -226,7 +236,7 @@ def _train_one_epoch(run: TrainingRun) -> float:
     If an error ends it early, `run` is as after the epoch before; after Ctrl-C it keeps the completed
     steps.
     """
-    before, n_epochs, n_steps = run.copy(), len(run.curve), run.n_steps
+    before, n_epochs, n_steps = run.snapshot(), len(run.curve), run.n_steps
     run.is_publishable = False
     try:
         objective = run.epoch()
@@ -235,8 +245,8 @@ def _train_one_epoch(run: TrainingRun) -> float:
     except BaseException as error:
         del run.curve[n_epochs:], run.scores[n_epochs:]
         run.n_steps, run.is_publishable = n_steps, True
-        if not isinstance(error, KeyboardInterrupt):
-            run.state, run.average = before
+        if not (run.keeps_completed_steps and isinstance(error, KeyboardInterrupt)):
+            run.restore(before)
             run.is_publishable = bool(run.curve)
         raise
     run.is_publishable = True

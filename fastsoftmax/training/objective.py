@@ -54,7 +54,7 @@ class Objective:
         return len(self.samples)
 
     def in_float64(self) -> Objective:
-        """Return the same objective of the same rows, as training sees them, evaluated in float64."""
+        """Return the objective of the same rows, converted, standardised and evaluated in float64."""
         double, data = np.dtype(np.float64), self.data
         if isinstance(data.X, SparseRows):
             data = data._replace(X=data.X.astype(double))

@@ -11,8 +11,9 @@ approximation of the inverse Hessian of the objective is
     V -> inv(S + sqrt(alpha) / r I) V inv(G + sqrt(alpha) r I)
 
 (Martens, Grosse: Optimizing Neural Networks with Kronecker-factored Approximate Curvature, 2015, section
-6.3). L-BFGS starts from it instead of from a multiple of the identity. It need not be exact: G is of some
-rows only, and S is renewed rarely.
+6.3). L-BFGS starts from it instead of from a multiple of the identity. It need not be exact: G is that of
+a subset of the rows, without their weights, and S is renewed rarely. _DAMPING adds to S, and the intercept
+has a smaller damping than the features.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ from .objective import Objective
 
 Doubles = NDArray[np.float64]
 
-# G is of at least that many rows for each feature, as that of fewer misses directions, and of more as long
-# as they take no longer than this number of passes over all rows.
+# The smallest number of rows per feature in G: fewer miss directions. Beyond, G takes as many rows as this
+# number of passes over all rows allows.
 _MIN_ROWS_PER_FEATURE = 8
 _PASSES_FOR_FEATURES = 10
 # S is of at most that many rows, evenly spread.
@@ -44,7 +45,7 @@ _INTERCEPT_DAMPING = 1e-3
 
 
 class FeatureFactor(Protocol):
-    """The features' part of the inverse Hessian."""
+    """G, the features' factor of the Hessian, or an approximation of it."""
 
     @property
     def mean_curvature(self) -> float:

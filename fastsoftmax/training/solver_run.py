@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,19 +29,35 @@ _RENEWALS = frozenset([0, *(5 << i for i in range(32))])
 # If no bound exists, a fit ends when that many iterations in a row promise less than this share of tol.
 _PATIENCE = 3
 _SHARE_WITHOUT_BOUND = 0.1
-# Only rounding is left when that many iterations in a row have brought no smaller bound.
+# After that many iterations in a row without a smaller bound, rounding dominates.
 _MAX_WITHOUT_GAIN = 10
+# In float32 the bound is checked in float64 when it meets tol; if it does not there, again when it has
+# fallen to this share, and that often at most.
+_SHARE_OF_NEXT_CHECK = 0.1
+_MAX_CHECKS = 4
+
+
+# What an iteration changes.
+_CHANGED = (
+    *("state", "point", "optimality", "preconditioner", "is_at_rest", "_is_exact", "_check_below"),
+    *("_n_checks", "_calm_iterations", "_best", "_n_without_gain"),
+)
 
 
 @dataclass
 class SolverRun(TrainingRun):
-    """A training run by L-BFGS, from the weights of `state`; the first iteration prepares all else."""
+    """A training run by L-BFGS from the weights of `state`; the first iteration sets up everything else."""
+
+    keeps_completed_steps: ClassVar[bool] = False
 
     solver: Lbfgs = field(init=False)
     point: Point | None = None
     preconditioner: Preconditioner | None = None
-    is_at_rest: bool = False  # no step finds a smaller objective, or one that rounding would show
+    is_at_rest: bool = False  # no step lowers the objective by more than rounding
     _dual: Dual | None = None
+    _is_exact: bool = False  # whether `optimality` was computed in float64
+    _check_below: float = np.inf  # relative bounds up to this one are checked in float64
+    _n_checks: int = 0
     _features: FeatureFactor | None = None
     _calm_iterations: int = 0
     _best: tuple[Point, Optimality] | None = None  # the point of the smallest bound
@@ -57,20 +73,29 @@ class SolverRun(TrainingRun):
         if self.point is None:
             self._begin()
         point = self._point()
-        if len(self.curve) in _RENEWALS:
-            self._precondition(curvature_of_classes(self.solver.objective, point.weights))
-        found = None
         if not self.meets_tol():  # as a warm start may
+            if len(self.curve) in _RENEWALS:
+                self._precondition(curvature_of_classes(self.solver.objective, point.weights))
             found = self._intercept_step(point) or self.solver.step(point, self.preconditioner)
-        if found is not None:
-            self._judge(found)
-        # Without a penalty, the loss of separable classes falls forever.
-        negligible = np.finfo(point.weights.dtype).eps * np.log(len(point.weights))
-        self.is_at_rest = found is None or found.value <= negligible or self._is_stalled()
-        if self.is_at_rest and self._best is not None:
-            self.point, self.optimality = self._best
+            if found is not None:
+                self._judge(found)
+            # Without a penalty, the loss of separable classes falls forever.
+            negligible = np.finfo(point.weights.dtype).eps * np.log(len(point.weights))
+            has_vanished = self.optimality.gap is None and self._point().value <= negligible
+            self.is_at_rest = found is None or has_vanished or self._is_stalled()
+            if self.is_at_rest and self._best is not None:
+                self.point, self.optimality = self._best
         self.state = self.solver.objective.state_of(self._point().weights)
         return self._point().value
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return all that an iteration changes; the pairs may lose one, which costs passes alone."""
+        return {name: getattr(self, name) for name in _CHANGED}
+
+    def restore(self, before: dict[str, Any]) -> None:
+        """Return to a snapshot."""
+        for name, value in before.items():
+            setattr(self, name, value)
 
     @property
     def steps_of_epoch(self) -> int:
@@ -93,8 +118,21 @@ class SolverRun(TrainingRun):
         return False
 
     def apply_stopping_rules(self, value: float) -> bool:  # noqa: ARG002 - the bound is the rule
-        """Return whether the gap is small enough, or no step finds a smaller objective."""
-        return self.meets_tol() or self.is_at_rest
+        """Return whether the gap is small enough, in float64, or no step lowers the objective."""
+        if self.is_at_rest or not self.meets_tol() or self._is_exact:
+            return self.is_at_rest or self.meets_tol()
+        gap, point = self.optimality.gap, self._point()
+        if gap is None or point.weights.dtype == np.float64:
+            return True
+        if gap > self._check_below * point.value:
+            return False
+        self.finish()
+        if self.meets_tol():
+            return True
+        self._n_checks += 1
+        self._check_below = _SHARE_OF_NEXT_CHECK * gap / point.value
+        self.is_at_rest = self._n_checks == _MAX_CHECKS
+        return self.is_at_rest
 
     def meets_tol(self) -> bool:
         """Return whether the gap is at most `tol` times the objective."""
@@ -137,7 +175,8 @@ class SolverRun(TrainingRun):
         weights = self._point().weights
         if best is not None:
             point = self.solver.at(self.solver.objective.weights_of(best[0]))
-            self._best = (point, self._optimality(point))
+            assert self._dual is not None
+            self._best = (point, self._optimality(point, self._dual))
         for step, difference in zip(
             values.get("solver_steps", ()), values.get("solver_gradients", ()), strict=True
         ):
@@ -152,24 +191,26 @@ class SolverRun(TrainingRun):
     def finish(self) -> None:
         """Compute the bound in float64, so that the rounding of float32 has no part in it."""
         objective = self.solver.objective
-        if self.optimality.gap is None or objective.like.coef.dtype == np.float64:
+        if self._is_exact or self.optimality.gap is None or objective.like.coef.dtype == np.float64:
             return
         exact = replace(self.solver, objective=objective.in_float64())
-        self.optimality = self._optimality(exact.at(self._point().weights.astype(np.float64)))
+        point = exact.at(self._point().weights.astype(np.float64))
+        dual = Dual.of(exact.objective, self.solver.l2, self.solver.l1)
+        self.optimality, self._is_exact = self._optimality(point, dual), True
 
     def _begin(self) -> None:
         objective = self.solver.objective
         self._dual = Dual.of(objective, self.solver.l2, self.solver.l1)
-        # The orthant-wise method needs a metric that is diagonal.
-        if not self.solver.l1:
-            self._features = features_of(objective)
         self._judge(self.solver.at(objective.weights_of(self.state)))
 
     def _precondition(self, curvature: NDArray[np.float64]) -> None:
-        if self._features is not None:
-            self.preconditioner = preconditioner_of(
-                self.solver.objective, self._features, curvature, 2 * self.solver.l2
-            )
+        if self.solver.l1:  # the orthant-wise method needs a metric that is diagonal
+            return
+        if self._features is None:
+            self._features = features_of(self.solver.objective)
+        self.preconditioner = preconditioner_of(
+            self.solver.objective, self._features, curvature, 2 * self.solver.l2
+        )
 
     def _point(self) -> Point:
         assert self.point is not None
@@ -177,7 +218,12 @@ class SolverRun(TrainingRun):
 
     def _judge(self, point: Point) -> None:
         """Go to a point, and note how near the minimum it is, and whether it is the nearest so far."""
-        self.point, self.optimality = point, self._optimality(point)
+        assert self._dual is not None
+        self.point, self.optimality, self._is_exact = (
+            point,
+            self._optimality(point, self._dual),
+            False,
+        )
         gap = self.optimality.gap
         if gap is None:
             self._calm_iterations = self._calm_iterations + 1 if self._is_calm(point) else 0
@@ -193,9 +239,7 @@ class SolverRun(TrainingRun):
         best, point = self._best[0].value, self._point()
         return point.value >= best - float(np.finfo(point.weights.dtype).eps) * abs(best)
 
-    def _optimality(self, point: Point) -> Optimality:
-        dual = self._dual
-        assert dual is not None
+    def _optimality(self, point: Point, dual: Dual) -> Optimality:
         if reason := dual.why_none:
             return Optimality(None, reason)
         gap, _ = dual.gap(point.weights, point.at)
