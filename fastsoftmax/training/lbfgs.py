@@ -10,7 +10,7 @@ weight would change its sign, at an exact zero.
 
 The step size is 1 if that satisfies the weak Wolfe conditions, else it is found by quadratic
 interpolation, bisection and doubling. Near the optimum, where differences of f are rounding errors, the
-slopes alone decide (Hager, Zhang: A New Conjugate Gradient Method with Guaranteed Descent, 2005, section 4).
+slopes alone decide (Hager, Zhang: A New Conjugate Gradient Method with Guaranteed Descent, 2005, sect. 4).
 """
 
 from __future__ import annotations
