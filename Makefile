@@ -7,8 +7,8 @@ PEERS_VENV ?= .venv-peers
 FUZZ_VENV ?= .venv-fuzz
 # Further arguments of the command: make bench ARGS="--epochs 5", make test ARGS="-k gradient"
 ARGS ?=
-# Number of pytest-xdist processes: two for each CPU, as many tests wait for processes of their own.
-JOBS ?= $(shell expr 2 \* $$(nproc 2>/dev/null || echo 1))
+# Number of pytest-xdist processes: one more than CPUs, as many tests wait for processes of their own.
+JOBS ?= $(shell expr 1 + $$(nproc 2>/dev/null || echo 1))
 
 BIN := $(VENV)/bin
 C_FILES := $(sort $(shell find csrc tests/c tests/fuzz -name '*.[ch]'))
@@ -32,7 +32,7 @@ bench: $(VENV)/.bench ## the main job: train on real images with every backend a
 	$(BIN)/fastsoftmax bench $(ARGS)
 
 # The tests of a file share what takes long to set up.
-PYTEST = $(BIN)/python -m pytest --numprocesses=$(JOBS) --dist=loadfile --no-loadscope-reorder
+PYTEST = $(BIN)/python -m pytest --numprocesses=$(JOBS) --dist=loadfile
 
 test: $(VENV)/.test ## every test, with each value of its arguments; make test ARGS="-k gradient" for all items of some
 	$(PYTEST) --quick=unnamed $(ARGS)
