@@ -44,7 +44,6 @@ class Objective:
     like: State  # for shapes, dtype, and whether there is an intercept
     n_threads: int
     data: Data = field(default=None)  # type: ignore[assignment]  # the samples, as the backends take them
-    n_passes: int = 0
 
     def __post_init__(self) -> None:
         if self.data is None:
@@ -95,7 +94,6 @@ class Objective:
         total, invalid = gradient_sums.sum_over_rows(
             self.backend, self.data, self.samples.rows, self.state_of(weights), self.n_threads
         )
-        self.n_passes += 1
         if invalid >= 0:
             check_rows(self.samples.X, np.array([invalid]), self.like.coef.dtype)
             return Evaluation(np.inf, np.zeros(self.shape))

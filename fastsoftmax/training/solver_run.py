@@ -85,6 +85,7 @@ class SolverRun(TrainingRun):
             self.is_at_rest = found is None or has_vanished or self._is_stalled()
             if self.is_at_rest and self._best is not None:
                 self.point, self.optimality = self._best
+                self._is_exact = False
         self.state = self.solver.objective.state_of(self._point().weights)
         return self._point().value
 
@@ -219,11 +220,8 @@ class SolverRun(TrainingRun):
     def _judge(self, point: Point) -> None:
         """Go to a point, and note how near the minimum it is, and whether it is the nearest so far."""
         assert self._dual is not None
-        self.point, self.optimality, self._is_exact = (
-            point,
-            self._optimality(point, self._dual),
-            False,
-        )
+        self.point, self.optimality = point, self._optimality(point, self._dual)
+        self._is_exact = False
         gap = self.optimality.gap
         if gap is None:
             self._calm_iterations = self._calm_iterations + 1 if self._is_calm(point) else 0

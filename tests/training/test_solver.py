@@ -6,10 +6,13 @@ import mpmath
 import numpy as np
 import pytest
 import scipy.sparse
-from sklearn.datasets import load_wine
+from sklearn.datasets import load_iris, load_wine
 
 from fastsoftmax import SoftmaxClassifier
 from fastsoftmax.classifier.parameters import PARAMETERS
+from fastsoftmax.training.lbfgs import Lbfgs
+from fastsoftmax.training.objective import Objective
+from fastsoftmax.training.solver_run import SolverRun
 
 OF_SGD = {
     "l1_step": "subgradient",
@@ -299,6 +302,21 @@ def test_a_bound_that_only_float32_meets_does_not_end_a_fit():
         warnings.simplefilter("always")
         model = fit(X.astype(np.float32), y, alpha=1e-4, standardize=True, tol=1e-6)
     assert model.optimality_.gap <= 1e-6 * model.loss_curve_[-1] * 1.001 or caught
+
+
+def test_a_float32_fit_at_rest_publishes_the_bound_of_float64(monkeypatch):
+    """Even if its bound in float32, which meets tol, is the best one that it has."""
+    X, y = load_iris(return_X_y=True)
+    checked = []
+    step, in_float64 = Lbfgs.step, Objective.in_float64
+    monkeypatch.setattr(
+        Objective, "in_float64", lambda self: checked.append(True) or in_float64(self)
+    )
+    monkeypatch.setattr(Lbfgs, "step", lambda *a: None if checked else step(*a))
+    monkeypatch.setattr(SolverRun, "_intercept_step", lambda *_: None)
+    with pytest.warns(UserWarning, match="rounding of float32"):
+        model = fit(X.astype(np.float32), y, alpha=1e-4, standardize=True, tol=3e-6, max_iter=999)
+    assert model.optimality_.gap > 3e-6 * model.loss_curve_[-1]
 
 
 def test_an_error_after_an_iteration_leaves_weights_and_bound_together(data, monkeypatch):
