@@ -15,11 +15,15 @@ from cases import case
 from instruction_set_arrays import SHAPES, write
 from paths import SUPPORT
 
+from fastsoftmax._arrays.threads import allowed_cpus
 from fastsoftmax.backends import get_backend
 
 PROGRAM = SUPPORT / "instruction_set_results.py"
 SETS = get_backend("compiled").instruction_sets()
 WITH_FMA = [name for name in SETS if name != "portable"]
+
+# Setting up means thousands of fits, beside which other processes may run.
+pytestmark = pytest.mark.timeout(1200)
 
 
 class Run(NamedTuple):
@@ -87,7 +91,7 @@ def test_instruction_sets_with_fma_give_the_same_bits(runs, name):
 @pytest.mark.parametrize("name", SETS)
 def test_the_number_of_threads_changes_no_bit(runs, name):
     by_threads = runs[name].digests
-    assert by_threads.keys() == {"1", "2", "3", "8"}
+    assert len(by_threads) == min(allowed_cpus(), 4)
     for n_threads, digests in by_threads.items():
         assert digests == by_threads["1"], f"with {n_threads} threads"
 

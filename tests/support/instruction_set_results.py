@@ -5,7 +5,7 @@ An instruction set is chosen at import, so each needs an interpreter of its own,
     python instruction_set_results.py GIVEN.npz RESULTS.npz [N_THREADS ...]
 
 The results for the given arrays go to a file. Printed is a JSON object with the SHA-256 of those for larger
-arrays, by the number of threads (1, 2, 3 and 8 if none is named) and by name.
+arrays, by the number of threads (1, 2, 3 and 8, as far as there are CPUs, if none is named) and by name.
 """
 
 import hashlib
@@ -17,9 +17,11 @@ import numpy as np
 import scipy.sparse
 
 import fastsoftmax as f
+from fastsoftmax._arrays.threads import allowed_cpus
 from fastsoftmax.backends import get_backend
 
-THREADS = (1, 2, 3, 8)
+# A pool has no more threads than CPUs.
+THREADS = sorted({min(n_threads, allowed_cpus()) for n_threads in (1, 2, 3, 8)})
 # Classes that do and do not fill vectors; rows enough for the threads, but in the last.
 ROWS = [(2100, 10), (700, 40), (25, 1000), (3, 7)]
 # With few classes: one chunk of samples and several; one panel of features, two for the caches of two
