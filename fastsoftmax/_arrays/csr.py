@@ -107,6 +107,14 @@ class SparseRows:
         shape = (len(rows), self.shape[1])
         return SparseRows(self.values[stored], self.indices[stored], indptr, shape)
 
+    def between(self, start: int, stop: int) -> "SparseRows":
+        """Return the rows from `start` to before `stop`, which share the values."""
+        begin = self.indptr[start]
+        stored = slice(int(begin), int(self.indptr[stop]))
+        indptr = self.indptr[start : stop + 1] - begin
+        shape = (len(indptr) - 1, self.shape[1])
+        return SparseRows(self.values[stored], self.indices[stored], indptr, shape)
+
     def places(
         self, start: int, stop: int
     ) -> tuple[NDArray[np.int64], IndexArray, NDArray[np.float64]]:

@@ -21,6 +21,7 @@ from ..training.averaging import Average
 from ..training.config import TrainingConfig
 from ..training.duality_gap import Optimality
 from ..training.loop import TrainingRun
+from ..training.prediction import Scores
 from ..training.standardization import Moments, Standardization, convert_units
 from ..training.state import copy_of, shaped, with_velocities
 from ..training.step_size import StepSizes
@@ -120,6 +121,27 @@ def _read_optimality(name: str, written: Any) -> Optimality:
     return Optimality(gap, written[1])
 
 
+def _read_strength(name: str, written: Any) -> float:
+    number = entries.number(name, written)
+    if number < 0:
+        raise ValueError(f"{name}: expected a number of 0 or more, got {number}")
+    return number
+
+
+_PATH_COLUMNS = {"alpha", *Scores._fields}
+
+
+def _read_path(name: str, written: Any) -> list[dict[str, float]]:
+    if not isinstance(written, list):
+        raise ValueError(f"{name}: expected a list of rows")
+    for i, row in enumerate(written):
+        if not isinstance(row, dict) or row.keys() != _PATH_COLUMNS:
+            raise ValueError(f"{name} {i}: expected a row with {', '.join(sorted(_PATH_COLUMNS))}")
+        for column, number in row.items():
+            _read_strength(f"{name} {i} {column}", number)
+    return written
+
+
 def _read_step_sizes(name: str, written: Any) -> StepSizes:
     if not isinstance(written, list) or len(written) != 2:
         raise ValueError(f"{name}: expected a mean and a number of samples")
@@ -210,6 +232,14 @@ class FittedModel:
         default=Optimality(None, "the weights were set by hand"),
         metadata=_stored(Scalar("optimality", list, _read_optimality, since=3, before=_UNKNOWN)),
     )
+    alpha_: float | None = field(
+        default=None,
+        metadata=_stored(Scalar("fitted_alpha", or_none(float), or_none(_read_strength), since=3)),
+    )
+    alpha_path_: list[dict[str, float]] | None = field(
+        default=None,
+        metadata=_stored(Scalar("alpha_path", or_none(list), or_none(_read_path), since=3)),
+    )
     _step_sizes: StepSizes | None = field(
         default=None,
         metadata=_stored(Scalar("step_sizes", or_none(list), or_none(_read_step_sizes), since=2)),
@@ -286,6 +316,8 @@ class FittedModel:
             _is_centred=units is not None and units.is_centred,
             _moments=None if units is None else units.moments,
             eta0_=problem.schedule.eta0 if problem.config.solver == "sgd" else None,
+            alpha_=problem.config.alpha,
+            alpha_path_=problem.alpha_path,
             optimality_=run.optimality,
             _step_sizes=problem.step_sizes,
             n_iter_=len(run.curve),

@@ -29,6 +29,8 @@ from ..training.multi_model import (
     select_states,
     train_epoch_of_models,
 )
+from ..training.path import solve_path
+from ..training.prediction import Scores
 from ..training.problem import Problem, prepare
 from ..training.state import copy_of
 from ..training.targets import Targets, targets_of
@@ -49,7 +51,8 @@ class SearchResult:
     Attributes
     ----------
     learning_rates, regs : ndarray, shapes (n_rates,) and (n_regs,)
-        The grid: values of the classifier's `eta0` and `alpha`.
+        The grid: values of the classifier's `eta0` and `alpha`. With solver "lbfgs", which has no learning
+        rate, `learning_rates` is one NaN.
     scores : ndarray, shape (n_rates, n_regs)
         The accuracy on the validation samples; NaN if training diverged.
     validation_losses : ndarray, shape (n_rates, n_regs)
@@ -58,6 +61,9 @@ class SearchResult:
     losses : ndarray, shape (n_rates, n_regs)
         The objective of the last epoch on the training samples, penalty included; NaN if training
         diverged.
+    balanced_accuracies, top_5_accuracies : ndarray, shape (n_rates, n_regs)
+        The mean of the classes' accuracies, and the accuracy of the five most probable classes, on the
+        validation samples; NaN if training diverged.
     best_index : tuple of two int
         The index of the best combination in these arrays: that of the largest score; among ties, that of
         the smallest validation loss; among ties again, the first.
@@ -72,6 +78,8 @@ class SearchResult:
     scores: NDArray[np.float64]
     validation_losses: NDArray[np.float64]
     losses: NDArray[np.float64]
+    balanced_accuracies: NDArray[np.float64]
+    top_5_accuracies: NDArray[np.float64]
     best_index: tuple[int, int]
     best_model: SoftmaxClassifier = field(repr=False)
 
@@ -88,7 +96,7 @@ class SearchResult:
         return float(self.scores[self.best_index])
 
     def rows(self) -> list[dict[str, float]]:
-        """Return a row for each combination, best first."""
+        """Return a row for each combination, best first; ``pandas.DataFrame(found.rows())`` shows them."""
         table = [
             {
                 "learning_rate": float(rate),
@@ -96,6 +104,8 @@ class SearchResult:
                 "score": float(self.scores[i, j]),
                 "validation_loss": float(self.validation_losses[i, j]),
                 "loss": float(self.losses[i, j]),
+                "balanced_accuracy": float(self.balanced_accuracies[i, j]),
+                "top_5_accuracy": float(self.top_5_accuracies[i, j]),
             }
             for i, rate in enumerate(self.learning_rates)
             for j, reg in enumerate(self.regs)
@@ -110,7 +120,8 @@ class SearchResult:
             f"{'learning rate':>13}  {'alpha':>9}  {'validation':>10}  {'log loss':>9}  {'objective':>9}"
         ]
         for row in self.rows():
-            line = f"{row['learning_rate']:>13.4g}  {row['reg']:>9.4g}  "
+            rate = "-" if np.isnan(row["learning_rate"]) else f"{row['learning_rate']:.4g}"
+            line = f"{rate:>13}  {row['reg']:>9.4g}  "
             if np.isnan(row["score"]):
                 line += f"{'diverged':>10}"
             else:
@@ -150,13 +161,17 @@ def search(
     rounding, and so is the epoch at which `tol` or `max_iter` ends each model. The classifier's defaults
     are among the default values, so that the best model scores no worse.
 
+    With ``solver="lbfgs"`` there are no learning rates. The strengths are a path: each minimum is found
+    from those before, the strongest penalty first, so that all take about as long as the weakest alone.
+
     Parameters
     ----------
     X, y
         As in `SoftmaxClassifier.fit`.
     learning_rates : sequence of float or "auto", default "auto"
         Values of `eta0`, greater than 0, which are not scaled by the data. "auto" is 0.3, 1, 3, 10 and 30
-        times the rate of ``eta0="auto"`` for these samples (with the default of `alpha`).
+        times the rate of ``eta0="auto"`` for these samples (with the default of `alpha`). Solver "lbfgs"
+        takes "auto" alone.
     regs : sequence of float, default (1e-5, 1e-4, 1e-3, 1e-2)
         Values of `alpha`, 0 or more: strengths of the classifier's penalty, by default
         ``alpha / 2 * sum(coef_**2)``. The lecture's `reg`, of ``reg * sum(W**2)``, is half of it:
@@ -168,7 +183,7 @@ def search(
         As in `SoftmaxClassifier.fit`; they also weight the scores of held-out samples, which ignore
         `class_weight`.
     **parameters
-        Other parameters of `SoftmaxClassifier`, with its defaults: `max_iter`, `tol`, `momentum`,
+        Other parameters of `SoftmaxClassifier`, with its defaults: `solver`, `max_iter`, `tol`, `momentum`,
         `learning_rate` (the schedule), `standardize`, `penalty`, `batch_size`, `random_state`, `n_jobs`,
         `backend`, ... `progress_bar` shows one bar for all models, which counts all of their epochs.
 
@@ -205,15 +220,25 @@ def search(
         if name in BY_NAME and not BY_NAME[name].in_search:
             raise ValueError(f"{name}: not a parameter of search")
     model = SoftmaxClassifier(**parameters)
-    common = replace(config_of(model), finds_step_size=rates is None)
+    common = config_of(model)
+    common = replace(common, finds_step_size=common.finds_step_size and rates is None)
+    if common.solver != "sgd" and rates is not None:
+        raise ValueError(
+            f"learning_rates: expected 'auto' with solver={common.solver!r}, which has none, "
+            f"got {learning_rates!r}"
+        )
     grid = _grid_of(model, common, X, y, sample_weight, validation)
-    if rates is None:
+    if common.solver != "sgd":
+        rates = np.array([np.nan])
+    elif rates is None:
         rates = grid.problem.schedule.eta0 * np.array(AUTOMATIC_FACTORS)
     # Score once before training: a row that cannot be scored would waste it.
     _scores_of(grid.start.coef, np.zeros_like(grid.start.coef[:, 0]), 1, grid)
     given = model.get_params()
     models = [
-        SoftmaxClassifier(**given | {"eta0": float(rate), "alpha": float(reg)})
+        SoftmaxClassifier(
+            **given | {"alpha": float(reg), "eta0": "auto" if np.isnan(rate) else float(rate)}
+        )
         for rate in rates
         for reg in strengths
     ]
@@ -226,17 +251,22 @@ def search(
             f"training diverged with every learning rate, the smallest being {rates.min():g}: lower them, "
             "or bring the columns of X to a common range, with standardize=True for example"
         )
-    scores, validation_losses, losses = np.full((3, len(runs)), np.nan)
-    scores[good], validation_losses[good] = _scores([runs[i] for i in good], grid)
+    losses = np.full(len(runs), np.nan)
     losses[good] = [runs[i].curve[-1] for i in good]
+    all_scores = Scores(*np.full((len(Scores._fields), len(runs)), np.nan))
+    for values, found in zip(all_scores, _scores([runs[i] for i in good], grid), strict=True):
+        values[good] = found
+    scores, validation_losses = all_scores.accuracy, all_scores.log_loss
     best = min(good, key=lambda i: (-scores[i], validation_losses[i]))
     generator_of(model.random_state)  # as fit draws from a caller's generator
     models[best]._publish(runs[best], sklearn_api.feature_names_of(X), True)
-    warn_of_end(runs[best], runs[best].stopped_by_tol or stops_as_planned(common))
+    warn_of_end(runs[best], runs[best].has_converged or stops_as_planned(common))
     shape = (len(rates), len(strengths))
     return SearchResult(
         *(rates, strengths),
         *(scores.reshape(shape), validation_losses.reshape(shape), losses.reshape(shape)),
+        all_scores.balanced_accuracy.reshape(shape),
+        all_scores.top_5_accuracy.reshape(shape),
         divmod(best, len(strengths)),
         models[best],
     )
@@ -327,6 +357,8 @@ class _Progress:
 
 def _trained(problems: list[Problem], grid: _Grid, progress: _Progress) -> list[Any]:
     """Return the run of each combination, or None if it diverged."""
+    if problems[0].config.solver != "sgd":
+        return _trained_along_a_path(problems, progress)
     n_together = models_per_pass(problems[0], grid.start)
     if n_together == 1:
         return [_trained_alone(each, grid, progress) for each in problems]
@@ -334,6 +366,16 @@ def _trained(problems: list[Problem], grid: _Grid, progress: _Progress) -> list[
     for first in range(0, len(problems), n_together):
         runs += _trained_together(problems[first : first + n_together], grid, progress)
     return runs
+
+
+def _trained_along_a_path(problems: list[Problem], progress: _Progress) -> list[TrainingRun]:
+    """Return the runs of problems with different strengths, which are solved from strong to weak."""
+    runs: dict[int, TrainingRun] = {}
+    order = sorted(range(len(problems)), key=lambda i: -(problems[i].config.alpha or 0.0))
+    for i, run in zip(order, solve_path(problems[i] for i in order), strict=True):
+        runs[i] = run
+        progress.advance(problems[i].config.max_iter, run.curve[-1])
+    return [runs[i] for i in range(len(problems))]
 
 
 def _trained_alone(problem: Problem, grid: _Grid, progress: _Progress) -> TrainingRun | None:
@@ -422,10 +464,8 @@ def _starting_loss(grid: _Grid) -> float:
     return float(np.log(len(grid.problem.classes)))
 
 
-def _scores(
-    runs: list[TrainingRun], grid: _Grid
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the accuracy and the log loss of each run on the held-out samples."""
+def _scores(runs: list[TrainingRun], grid: _Grid) -> Scores:
+    """Return the scores of each run on the held-out samples."""
     weights = [run.weights() for run in runs]
     coef = np.concatenate([coef for coef, _ in weights])
     intercept = np.concatenate(
@@ -434,14 +474,8 @@ def _scores(
     return _scores_of(coef, intercept, len(runs), grid)
 
 
-def _scores_of(
-    coef: FloatArray, intercept: FloatArray, n_models: int, grid: _Grid
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    held_out = grid.held_out
+def _scores_of(coef: FloatArray, intercept: FloatArray, n_models: int, grid: _Grid) -> Scores:
     try:
-        return (
-            held_out.scores(coef, intercept, n_models),
-            held_out.log_losses(coef, intercept, n_models),
-        )
+        return grid.held_out.scores(coef, intercept, n_models)
     except ValueError as error:
         raise ValueError(f"{grid.held_out_name}{error}") from None

@@ -172,6 +172,14 @@ def _eta0(name: str, value: Any) -> float | str:
     return number
 
 
+def _alpha(name: str, value: Any) -> float | str:
+    if isinstance(value, str):
+        if value == "auto":
+            return value
+        raise ValueError(f"{name}: expected 'auto' or a number, got {value!r}")
+    return validation.as_non_negative(name, value)
+
+
 def _momentum(name: str, value: Any) -> float:
     number = validation.as_non_negative(name, value)
     if number >= 1:
@@ -224,7 +232,6 @@ PARAMETERS = (
             "sgd: steps on minibatches; lbfgs: iterations to the minimum (default: sgd)",
             words=_words(*SOLVERS),
         ),
-        in_search=False,
     ),
     Parameter(
         "penalty",
@@ -239,8 +246,12 @@ PARAMETERS = (
     Parameter(
         "alpha",
         1e-4,
-        validation.as_non_negative,
-        Option("objective", "strength of the penalty (default: 0.0001)", "number from 0", "A"),
+        _alpha,
+        Option(
+            "objective",
+            "strength of the penalty; auto: the best on held-out samples (default: 0.0001)",
+            *("number from 0", "A", _words("auto")),
+        ),
         in_search=False,
     ),
     Parameter(

@@ -84,14 +84,17 @@ def share(text: str) -> float:
     return number
 
 
-def positive_number_or(word: str) -> Callable[[str], float | str]:
-    """Return a parser for a number greater than 0 or a word."""
+def or_word(word: str, read: Callable[[str], float]) -> Callable[[str], float | str]:
+    """Return a parser for a word or what `read` accepts."""
 
     def parse(text: str) -> float | str:
-        number = _number(text)
-        if text != word and not (isfinite(number) and number > 0):
-            raise ArgumentTypeError(f"expected a number greater than 0, or {word}, got {text!r}")
-        return text if text == word else number
+        if text == word:
+            return text
+        try:
+            return read(text)
+        except ArgumentTypeError as error:
+            expected, got = str(error).rsplit(", got ", 1)
+            raise ArgumentTypeError(f"{expected}, or {word}, got {got}") from None
 
     return parse
 

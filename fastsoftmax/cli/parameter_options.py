@@ -15,6 +15,7 @@ _TYPES: dict[str, Any] = {
     "integer from 0": options.seed,
     "integer from 1": options.positive_integer,
     "number from 0": options.non_negative_number,
+    "number above 0": options.positive_number,
 }
 
 
@@ -49,8 +50,7 @@ def _argument(option: Option) -> dict[str, Any]:
         return {"action": argparse.BooleanOptionalAction, "help": option.help}
     if not option.kind:
         return {"choices": tuple(option.words or ()), "help": option.help}
-    if option.kind == "number above 0":
-        read = options.positive_number_or(next(iter(option.words or ())))
-    else:
-        read = _TYPES[option.kind]
+    read = _TYPES[option.kind]
+    for word in option.words or ():
+        read = options.or_word(word, read)
     return {"type": read, "metavar": option.metavar, "help": option.help}

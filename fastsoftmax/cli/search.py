@@ -195,7 +195,7 @@ def _print_table(found: SearchResult) -> None:
         rows.append(
             [
                 "best" if place == 0 else "",
-                f"{row['learning_rate']:.4g}",
+                "-" if np.isnan(row["learning_rate"]) else f"{row['learning_rate']:.4g}",
                 f"{row['reg']:.4g}",
                 "diverged" if diverged else f"{100 * row['score']:.2f} %",
                 "-" if diverged else f"{row['validation_loss']:.4f}",
@@ -250,7 +250,7 @@ def _record(
             "seed": parameters["random_state"],
             "n_threads": arguments.threads or machine.threads()[0],
         },
-        "learning_rates": found.learning_rates.tolist(),
+        "learning_rates": found.learning_rates[~np.isnan(found.learning_rates)].tolist(),
         "regs": found.regs.tolist(),
         "best": rows[0],
         "results": rows,

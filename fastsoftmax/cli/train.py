@@ -254,9 +254,12 @@ def _note(model: SoftmaxClassifier, samples: Samples, warning: warnings.WarningM
     ended_at_the_last = model.n_iter_ >= model.max_iter
     if not (issubclass(warning.category, ConvergenceWarning) and ended_at_the_last):
         return str(warning.message)
-    ways = ["more --epochs", "a larger --eta0"]
+    ways = ["more --epochs"]
     is_sparse = not isinstance(samples.X, np.ndarray)
-    if not model.momentum and not (is_sparse and model.penalty in ("l1", "elasticnet")):
+    is_sgd = model.solver == "sgd"
+    if is_sgd:
+        ways.append("a larger --eta0")
+    if is_sgd and not model.momentum and not (is_sparse and model.penalty in ("l1", "elasticnet")):
         ways.append("--momentum 0.9")
     if not model.standardize:
         ways.append("--standardize, if features are on different scales")
@@ -269,13 +272,17 @@ def _note(model: SoftmaxClassifier, samples: Samples, warning: warnings.WarningM
 def _summary(
     arguments: argparse.Namespace, model: SoftmaxClassifier, task: Task, seconds: float
 ) -> list[tuple[str, str]]:
-    epochs = count(model.n_iter_, "epoch")
+    unit = "epoch" if model.solver == "sgd" else "iteration"
+    epochs = count(model.n_iter_, unit)
     n_classes = len(model.classes_)
     pairs = [
         ("data", f"{arguments.data}: {data.describe(task.samples)}, {n_classes} classes"),
-        ("training", f"{epochs} in {duration(seconds)}, eta0 {model.eta0_:.3g}"),
-        ("loss", f"{model.loss_curve_[-1]:.4f} in the last epoch, penalty included"),
+        ("training", f"{epochs} in {duration(seconds)}{_end(model)}"),
+        ("loss", f"{model.loss_curve_[-1]:.4f} in the last {unit}, penalty included"),
     ]
+    if model.alpha_path_ is not None:
+        tried = count(len(model.alpha_path_), "strength")
+        pairs.append(("alpha", f"{model.alpha_:.3g}, the best of {tried} on held-out samples"))
     predictions = predict(model, arguments.data, task.samples)
     pairs += _scores(arguments, model, task, predictions)
     if task.validation is not None:
@@ -285,6 +292,13 @@ def _summary(
     if arguments.checkpoint is not None:
         pairs.append(("checkpoint", str(arguments.checkpoint)))
     return pairs
+
+
+def _end(model: SoftmaxClassifier) -> str:
+    if model.eta0_ is not None:
+        return f", eta0 {model.eta0_:.3g}"
+    gap = model.optimality_.gap
+    return "" if gap is None else f", at most {gap:.2g} above the minimum"
 
 
 def _scores(

@@ -160,6 +160,7 @@ class SoftmaxClassifier(classifier.SoftmaxClassifier):
         """
         config, method = config_of(self), self._method()
         config.check_sgd("data on several machines")
+        config.check_alpha("data on several machines")
         with Cluster(self.client) as cluster:
             collection = _collection_on(cluster, X, y, sample_weight)
             end = self._train(cluster, collection, config, method, coef_init, intercept_init)

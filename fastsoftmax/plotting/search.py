@@ -55,8 +55,12 @@ def plot_search(result: Any) -> Figure:
     image = axes.imshow(shown, cmap="viridis", aspect="auto")
     figure.colorbar(image, ax=axes, label="validation accuracy")
     axes.set_xticks(range(len(regs)), [f"{reg:.3g}" for reg in regs[columns]])
-    axes.set_yticks(range(len(rates)), [f"{rate:.3g}" for rate in rates[rows]])
-    axes.set(xlabel="strength of the penalty (alpha)", ylabel="learning rate")
+    axes.set_xlabel("strength of the penalty (alpha)")
+    if np.isnan(rates).any():  # of a solver that has none
+        axes.set_yticks([])
+    else:
+        axes.set_yticks(range(len(rates)), [f"{rate:.3g}" for rate in rates[rows]])
+        axes.set_ylabel("learning rate")
     axes.set_title(
         "framed: the best score, of equal ones that with the smallest log loss", fontsize=8
     )

@@ -4,7 +4,7 @@ from __future__ import annotations  # np.random, imported on first use, stands i
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
 import numpy as np
@@ -24,7 +24,9 @@ class TrainingConfig:
     backend: Backend
     solver: str
     n_threads: int
-    rule: Rule
+    alpha: float | None  # None if the data are to choose it
+    penalty_of_unit: tuple[float, float]  # the rule's l2 and l1 for alpha = 1
+    rule: Rule  # with alpha = 1 if that is to be chosen
     sampling: Sampling
     schedule: Schedule  # its eta0 is 1 if the step size comes from the data
     finds_step_size: bool
@@ -58,15 +60,19 @@ class TrainingConfig:
         if v["penalty"] == "elasticnet" and v["l1_ratio"] is None:
             validation.as_non_negative("l1_ratio", None)
         # As l2 and l1 of l2 * sum(w**2) + l1 * sum(|w|).
-        alpha, share = v["alpha"], {"l1": 1.0, "elasticnet": v["l1_ratio"]}.get(v["penalty"], 0.0)
-        l2 = 0.0 if v["penalty"] is None else alpha * (1 - share) / 2
-        l1 = alpha * share
+        share = {"l1": 1.0, "elasticnet": v["l1_ratio"]}.get(v["penalty"], 0.0)
+        l2, l1 = 0.0 if v["penalty"] is None else (1 - share) / 2, share
+        alpha = None if isinstance(v["alpha"], str) else v["alpha"]
+        if alpha is None and v["penalty"] is None:
+            raise ValueError("alpha: expected a number with penalty=None, got 'auto'")
         eta0, early_stopping = v["eta0"], v["early_stopping"]
         derived = {
             "n_threads": v["n_jobs"],
+            "alpha": alpha,
+            "penalty_of_unit": (l2, l1),
             "rule": Rule(
-                l2=l2,
-                l1=l1,
+                l2=l2 if alpha is None else alpha * l2,
+                l1=l1 if alpha is None else alpha * l1,
                 momentum=v["momentum"],
                 nesterov=v["nesterov"],
                 subgradient=v["l1_step"],
@@ -90,6 +96,11 @@ class TrainingConfig:
         # All other fields are parameters of the same names.
         return cls(**{name: v[name] for name in _FIELDS if name not in derived}, **derived)
 
+    def with_alpha(self, alpha: float) -> Self:
+        """Return the configuration with this strength of the penalty."""
+        l2, l1 = self.penalty_of_unit
+        return replace(self, alpha=alpha, rule=self.rule._replace(l2=alpha * l2, l1=alpha * l1))
+
     @property
     def reason_not_converged(self) -> str:
         """The reason, for a warning, why `fit` had not converged at `max_iter`."""
@@ -104,6 +115,11 @@ class TrainingConfig:
         """Raise unless the solver is SGD, which alone does `what`."""
         if self.solver != "sgd":
             raise ValueError(f"solver: expected 'sgd' for {what}, got {self.solver!r}")
+
+    def check_alpha(self, what: str) -> None:
+        """Raise if the data are to choose the strength of the penalty, which they cannot in `what`."""
+        if self.alpha is None:
+            raise ValueError(f"alpha: expected a number for {what}, got 'auto'")
 
     def check_rule(self, is_sparse: bool) -> None:
         """Raise if X is sparse and the update rule does not support sparse rows."""

@@ -340,12 +340,7 @@ def row_blocks(
     total = len(X) if rows is None else len(rows)
     for start in range(0, total, n_rows):
         block = slice(start, min(start + n_rows, total))
-        if rows is not None:
-            yield start, rows[block]
-        elif isinstance(X, SparseRows):
-            yield start, np.arange(block.start, block.stop)
-        else:
-            yield start, block
+        yield start, block if rows is None else rows[block]
         if is_mapped(X):
             release(X)
 
@@ -421,8 +416,8 @@ def _sums_of_sparse(
 def read_sparse_rows(data: Data, rows: RowNumbers, dtype: np.dtype[Any]) -> SparseRows:
     """Return some rows of a sparse X, converted and scaled."""
     assert isinstance(data.X, SparseRows)
-    assert isinstance(rows, np.ndarray)
-    x = data.X.take(rows).astype(dtype)
+    some = data.X.between(rows.start, rows.stop) if isinstance(rows, slice) else data.X.take(rows)
+    x = some.astype(dtype)
     if data.inverse_scale is None:
         return x
     return x.with_values(x.values * data.inverse_scale[x.indices])

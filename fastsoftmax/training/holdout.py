@@ -2,7 +2,7 @@
 
 from __future__ import annotations  # they name np.random, which is imported on first use
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from .._arrays.csr import SparseRows
 from .._arrays.validation import FloatArray
 from ..backends import Backend
-from .prediction import accuracy, log_loss
+from .prediction import Scores, accuracy, scores
 from .targets import Targets
 
 
@@ -44,28 +44,18 @@ class HeldOut:
         """Return the accuracy of these weights."""
         if intercept is None:
             intercept = np.zeros(len(coef), coef.dtype)
-        return float(self.scores(coef, intercept, 1)[0])
-
-    def scores(self, coef: FloatArray, intercept: FloatArray, n_models: int) -> NDArray[np.float64]:
-        """Return the accuracy of each of several models, whose classes follow one another."""
-        return self._mean(accuracy, coef, intercept, n_models)
-
-    def log_losses(
-        self, coef: FloatArray, intercept: FloatArray, n_models: int
-    ) -> NDArray[np.float64]:
-        """Return the mean cross-entropy in nats of each of several models, stored as in `scores`."""
-        return self._mean(log_loss, coef, intercept, n_models)
-
-    def _mean(
-        self,
-        score: Callable[..., NDArray[np.float64]],
-        coef: FloatArray,
-        intercept: FloatArray,
-        n_models: int,
-    ) -> NDArray[np.float64]:
-        """Return the mean of a score, `accuracy` or `log_loss`, for each model."""
         targets = self.targets
-        return score(
+        return float(
+            accuracy(
+                *(self.backend, self.X, targets.given, targets.of_samples, self.rows),
+                *(coef, intercept, self.n_threads),
+            )[0]
+        )
+
+    def scores(self, coef: FloatArray, intercept: FloatArray, n_models: int) -> Scores:
+        """Return the scores of each of several models, whose classes follow one another."""
+        targets = self.targets
+        return scores(
             *(self.backend, self.X, targets.given, targets.of_samples, self.rows),
             *(coef, intercept, self.n_threads, n_models),
         )
@@ -121,3 +111,32 @@ def _shares(
     shares[order[: n_held_out - shares.sum()]] += 1
     fewer: NDArray[np.int64] = np.minimum(shares, np.maximum(counts - 1, 0))
     return fewer
+
+
+def folds(
+    targets: Targets, n_folds: int, n_samples: int, random: np.random.Generator
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Yield the rows to train on and the rows to score with, those of each class spread over all folds.
+
+    The only row of a class is always trained on.
+
+    Raises
+    ------
+    ValueError
+        If there are no rows to score with.
+    """
+    rows = np.arange(n_samples) if targets.rows is None else targets.rows
+    mixed = random.permutation(rows)
+    if targets.values.ndim == 1:
+        labels = targets.values[mixed]
+        mixed = mixed[np.argsort(labels, kind="stable")]
+        mixed = mixed[np.bincount(labels)[targets.values[mixed]] > 1]
+    if len(mixed) < n_folds:
+        raise ValueError(
+            f"alpha: 'auto' needs {n_folds} samples to score with, besides one of each class to train on; "
+            f"got {len(mixed)}"
+        )
+    for first in range(n_folds):
+        taken = np.zeros(n_samples, bool)
+        taken[mixed[first::n_folds]] = True
+        yield rows[~taken[rows]], np.flatnonzero(taken)

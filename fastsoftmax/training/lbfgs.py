@@ -44,6 +44,7 @@ class Pairs:
     steps: list[FloatArray] = field(default_factory=list)
     differences: list[FloatArray] = field(default_factory=list)
     products: list[float] = field(default_factory=list)  # s . y
+    limit: int = N_PAIRS  # of their number
 
     def add(self, step: FloatArray, difference: FloatArray) -> None:
         """Add a pair of positive curvature, and drop the oldest; ignore any other."""
@@ -57,7 +58,16 @@ class Pairs:
             (self.products, product),
         ):
             values.append(new)  # type: ignore[arg-type]
-            del values[:-N_PAIRS]
+            del values[: -self.limit]
+
+    def with_curvature(self, change: float, n_columns: int) -> Pairs:
+        """Return the pairs of an objective with `change / 2 * sum(weights**2)` of these columns added."""
+        pairs = Pairs(limit=self.limit)
+        for s, y in zip(self.steps, self.differences, strict=True):
+            changed = y.copy()
+            changed[:, :n_columns] += change * s[:, :n_columns]
+            pairs.add(s, changed)
+        return pairs
 
     def clear(self) -> None:
         """Forget all pairs."""
@@ -108,7 +118,16 @@ class Lbfgs:
 
     def at(self, weights: FloatArray) -> Point:
         """Evaluate the objective at some weights."""
-        at, W = self.objective(weights), self._coef(weights)
+        return self.point(weights, self.objective(weights))
+
+    def with_penalty(self, l2: float, l1: float) -> Lbfgs:
+        """Return a solver of the same rows with another penalty, and the pairs that hold for it."""
+        pairs = self.pairs.with_curvature(2 * (l2 - self.l2), self.objective.like.coef.shape[1])
+        return Lbfgs(self.objective, l2, l1, pairs)
+
+    def point(self, weights: FloatArray, at: Evaluation) -> Point:
+        """Add the penalty to the mean loss at some weights."""
+        W = self._coef(weights)
         gradient, value = at.gradient.copy(), at.loss
         if self.l2:
             self._coef(gradient)[...] += 2 * self.l2 * W
@@ -128,15 +147,17 @@ class Lbfgs:
                 direction[direction * slopes >= 0] = 0
             found = self._along(point, slopes, direction)
             if found is not None:
-                self.pairs.add(
-                    found.weights - point.weights,
-                    (found.gradient - point.gradient).astype(point.weights.dtype),
-                )
+                self.remember(point, found)
                 return found
             if has_pairs and not self.pairs.steps:
                 return None
             self.pairs.clear()
         return None
+
+    def remember(self, point: Point, found: Point) -> None:
+        """Keep the pair of the step from one point to another."""
+        difference = (found.gradient - point.gradient).astype(point.weights.dtype)
+        self.pairs.add(found.weights - point.weights, difference)
 
     def _along(self, point: Point, slopes: Doubles, direction: Doubles) -> Point | None:
         slope = dot(slopes, direction)

@@ -138,6 +138,11 @@ class TrainingRun:
         """True after `n_iter_no_change` epochs without improvement."""
         return self.epochs_without_gain >= self.problem.config.n_iter_no_change
 
+    @property
+    def has_converged(self) -> bool:
+        """True once a stopping rule has ended the run."""
+        return self.stopped_by_tol
+
     def apply_stopping_rules(self, value: float) -> bool:
         """Update the stopping rules after an epoch, and return whether one of them ends the fit."""
         config = self.problem.config

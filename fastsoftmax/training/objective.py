@@ -3,19 +3,22 @@
     f(W, b) = mean_i w_i l_i(W, b) + l2 * sum(W**2),        F = f + l1 * sum(|W|)
 
 One evaluation is one pass over the rows, by blocks that are converted and standardised as they come, so
-that memory does not depend on their number. Sums over blocks are in float64 and in order: bits depend on
-neither threads nor, among those with FMA, the instruction set.
+that memory does not depend on their number; of few rows, which the kernels could not read in place, a
+converted copy is kept. Sums over blocks are in float64 and in order: bits depend on neither threads nor,
+among those with FMA, the instruction set, nor on whether there is a copy.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .._arrays.csr import SparseRows
+from .._arrays.memory_mapping import is_mapped
 from .._arrays.validation import FloatArray
 from ..backends import Backend, Data, State
 from ..backends.minibatches import read_rows, weights_of_rows
@@ -25,6 +28,9 @@ from .gradient_sums import RowNumbers
 from .linear_algebra import product
 
 Doubles = NDArray[np.float64]
+
+# Up to that size a copy of the rows is kept: NumPy converts more slowly than the kernels compute.
+_MAX_KEPT_BYTES = 1 << 28
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,11 +49,17 @@ class Objective:
     samples: TrainingSet
     like: State  # for shapes, dtype, and whether there is an intercept
     n_threads: int
-    data: Data = field(default=None)  # type: ignore[assignment]  # the samples, as the backends take them
+    data: Data = field(default=None)  # type: ignore[assignment]  # as the backends take the samples
+    _data: Data = field(init=False)  # what passes read: `data`, or a copy of its rows
+    _rows: NDArray[np.int64] | None = field(init=False)  # of it
 
     def __post_init__(self) -> None:
         if self.data is None:
             self.data = data_of(self.samples, self.like)
+        self._data, self._rows = self.data, self.samples.rows
+        kept = _kept(self.data, self._rows, self.like.coef.dtype)
+        if kept is not None:
+            self._data, self._rows = kept, None
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -92,9 +104,11 @@ class Objective:
             If a row of X is not finite; the message names it.
         """
         total, invalid = gradient_sums.sum_over_rows(
-            self.backend, self.data, self.samples.rows, self.state_of(weights), self.n_threads
+            self.backend, self._data, self._rows, self.state_of(weights), self.n_threads
         )
         if invalid >= 0:
+            if self._rows is None and self.samples.rows is not None:
+                invalid = int(self.samples.rows[invalid])
             check_rows(self.samples.X, np.array([invalid]), self.like.coef.dtype)
             return Evaluation(np.inf, np.zeros(self.shape))
         gradient = np.empty(self.shape)
@@ -106,20 +120,20 @@ class Objective:
 
     def blocks(self, max_rows: int | None = None) -> Iterator[FloatArray]:
         """Yield dense rows as training sees them, in blocks: `max_rows` of them, evenly spread."""
-        for rows in self._row_numbers(max_rows):
-            yield read_rows(self.data, rows, self.like.coef.dtype)
+        for x, _ in self.row_blocks(max_rows):
+            yield x[np.arange(len(x))] if isinstance(x, SparseRows) else x
 
     def row_blocks(
         self, max_rows: int | None = None
     ) -> Iterator[tuple[FloatArray | SparseRows, RowNumbers]]:
         """Yield the same with the rows' numbers, and sparse rows as such."""
-        read = gradient_sums.read_sparse_rows if isinstance(self.data.X, SparseRows) else read_rows
+        read = gradient_sums.read_sparse_rows if isinstance(self._data.X, SparseRows) else read_rows
         for rows in self._row_numbers(max_rows):
-            yield read(self.data, rows, self.like.coef.dtype), rows
+            yield read(self._data, rows, self.like.coef.dtype), rows
 
     def masses(self, rows: RowNumbers) -> Doubles | None:
         """Return the weights of some rows, (n_rows, 1), or None if all are 1."""
-        weights = self.data.weights
+        weights = self._data.weights
         return None if weights is None or weights.rows is None else weights.rows[rows, np.newaxis]
 
     def mean_squares(self) -> Doubles:
@@ -177,23 +191,23 @@ class Objective:
         return masses / len(self), sums[:-1] / len(self), sums[-1] / len(self)
 
     def _row_numbers(self, max_rows: int | None = None) -> Iterator[RowNumbers]:
-        n_rows, some = len(self), self.samples.rows
+        n_rows, some = len(self), self._rows
         if max_rows is not None and max_rows < n_rows:
             spread = np.arange(max_rows) * n_rows // max_rows
             some = spread if some is None else some[spread]
-        size = gradient_sums.rows_per_block(self.data.X, self.like.coef)
-        for _, rows in gradient_sums.row_blocks(self.data.X, some, size):
+        size = gradient_sums.rows_per_block(self._data.X, self.like.coef)
+        for _, rows in gradient_sums.row_blocks(self._data.X, some, size):
             yield rows
 
     def _targets(self, rows: RowNumbers) -> Doubles:
         """Return the targets of some rows as probabilities, times the rows' weights, and smoothed."""
-        n_classes, targets = len(self.like.coef), self.data.targets[rows]
+        n_classes, targets = len(self.like.coef), self._data.targets[rows]
         if targets.ndim == 1:
             t = np.zeros((len(targets), n_classes))
             t[np.arange(len(targets)), targets] = 1
         else:
             t = targets.astype(np.float64)
-        weights = weights_of_rows(self.data, rows)
+        weights = weights_of_rows(self._data, rows)
         if weights is not None:
             if weights.smoothing:
                 t = (1 - weights.smoothing) * t + weights.smoothing / n_classes
@@ -204,10 +218,37 @@ class Objective:
     def _transposed_product(self, rows: RowNumbers, columns: FloatArray) -> FloatArray:
         """Return columns' @ X over some rows, (n_columns, n_features)."""
         n_features, dtype = self.like.coef.shape[1], self.like.coef.dtype
-        if isinstance(self.data.X, SparseRows):
+        if isinstance(self._data.X, SparseRows):
             out = np.empty((columns.shape[1], n_features), dtype)
-            sparse = gradient_sums.read_sparse_rows(self.data, rows, dtype)
+            sparse = gradient_sums.read_sparse_rows(self._data, rows, dtype)
             sparse.transposed_product(columns, out)
             return out
-        x = read_rows(self.data, rows, dtype)
+        x = read_rows(self._data, rows, dtype)
         return product(self.backend, columns.T, x.T, self.n_threads)
+
+
+def _kept(data: Data, rows: NDArray[np.int64] | None, dtype: np.dtype[Any]) -> Data | None:
+    """Return the data with a copy of some rows, converted and standardised, if that is small and helps."""
+    X, n_rows = data.X, len(data.X) if rows is None else len(rows)
+    is_read_in_place = rows is None and data.mean is None and data.inverse_scale is None
+    if isinstance(X, SparseRows):
+        n_stored = X.indptr[-1] if rows is None else (X.indptr[rows + 1] - X.indptr[rows]).sum()
+        n_bytes = int(n_stored) * (dtype.itemsize + X.indices.itemsize)
+        if is_read_in_place or n_bytes > _MAX_KEPT_BYTES:
+            return None
+        some = slice(0, n_rows) if rows is None else rows
+        kept: FloatArray | SparseRows = gradient_sums.read_sparse_rows(data, some, dtype)
+    else:
+        is_read_in_place = is_read_in_place and X.dtype == dtype and X.flags.c_contiguous
+        if (is_read_in_place and not is_mapped(X)) or (
+            n_rows * X.shape[1] * dtype.itemsize > _MAX_KEPT_BYTES
+        ):
+            return None
+        kept = np.empty((n_rows, X.shape[1]), dtype)
+        size = gradient_sums.rows_per_block(X, kept[:1])
+        for start, block in gradient_sums.row_blocks(X, rows, size):
+            kept[start : start + size] = read_rows(data, block, dtype)
+    weights, targets = data.weights, data.targets
+    if rows is not None:
+        weights, targets = weights_of_rows(data, rows), targets[rows]
+    return Data(kept, targets, weights=weights)

@@ -1,7 +1,7 @@
 """Logits and scores of a linear model, in blocks of rows, so that little of X is converted at a time."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,8 @@ from ..backends import Backend
 # Python handles signals.
 _BLOCK_BYTES = 1 << 22
 _BYTES_IN_PLACE = 1 << 27
+# Classes that `top_5_accuracy` counts.
+_N_BEST = 5
 
 
 def logits_of(
@@ -105,7 +107,16 @@ def accuracy(
     return _mean_over_rows(hits, weights, rows)
 
 
-def log_loss(
+class Scores(NamedTuple):
+    """Scores of several models on the same samples, each of shape (n_models,)."""
+
+    accuracy: NDArray[np.float64]
+    log_loss: NDArray[np.float64]  # mean cross-entropy, in nats
+    balanced_accuracy: NDArray[np.float64]  # mean of the classes' accuracies
+    top_5_accuracy: NDArray[np.float64]  # of the five most probable classes
+
+
+def scores(
     backend: Backend,
     X: NDArray[Any] | SparseRows,
     targets: NDArray[Any],
@@ -115,27 +126,49 @@ def log_loss(
     intercept: FloatArray,
     n_threads: int,
     n_models: int = 1,
-) -> NDArray[np.float64]:
-    """Return the mean cross-entropy in nats of each model over the samples at `rows`, (n_models,).
+) -> Scores:
+    """Return all scores of each model over the samples at `rows`.
 
-    Averages ``-sum_k t_k * log(p_k)`` with the weights of the samples. Arguments and errors are those of
-    `accuracy`.
+    The log loss averages ``-sum_k t_k * log(p_k)``; a row of probabilities t counts as t_k samples of class
+    k each. Arguments and errors are those of `accuracy`.
     """
-    losses = np.empty((len(rows), n_models))
+    n_classes = len(coef) // n_models
+    hits, top, losses = np.empty((3, len(rows), n_models))
+    mass = np.ones(len(rows)) if weights is None else scaled_weights(weights[rows])[0]
+    mass_of, hits_in = np.zeros(n_classes), np.zeros((n_models, n_classes))
     for here, logits in _logits_by_block(backend, X, rows, coef, intercept, n_threads):
         z = logits.reshape(len(logits), n_models, -1).astype(np.float64)
         z -= z.max(axis=2, keepdims=True)
-        rows_targets = targets[rows[here]]
-        if rows_targets.ndim == 1:
-            of_targets = np.take_along_axis(z, rows_targets[:, np.newaxis, np.newaxis], axis=2)[
-                ..., 0
-            ]
-            mass = np.ones((len(z), 1))
+        t, w = targets[rows[here]], mass[here]
+        predicted = z.argmax(axis=2)
+        hits[here] = hits_of(predicted, t)
+        top[here] = _hits_of_best(z, t, _N_BEST)
+        if t.ndim == 1:
+            z_of_targets = np.take_along_axis(z, t[:, np.newaxis, np.newaxis], axis=2)[..., 0]
+            of_rows = np.ones((len(z), 1))
+            mass_of += np.bincount(t, w, n_classes)
         else:
-            of_targets = np.einsum("smk,sk->sm", z, rows_targets.astype(np.float64))
-            mass = rows_targets.sum(axis=1, dtype=np.float64, keepdims=True)
-        losses[here] = mass * np.log(np.exp(z).sum(axis=2)) - of_targets
-    return _mean_over_rows(losses, weights, rows)
+            z_of_targets = np.einsum("smk,sk->sm", z, t.astype(np.float64))
+            of_rows = t.sum(axis=1, dtype=np.float64, keepdims=True)
+            mass_of += w @ t
+        losses[here] = of_rows * np.log(np.exp(z).sum(axis=2)) - z_of_targets
+        for of_model, classes, hit in zip(hits_in, predicted.T, hits[here].T, strict=True):
+            of_model += np.bincount(classes, w * hit, n_classes)
+    of_classes = hits_in[:, mass_of > 0] / mass_of[mass_of > 0]
+    means = (np.average(values, axis=0, weights=mass) for values in (hits, losses, top))
+    accuracies, log_losses, best = means
+    return Scores(accuracies, log_losses, of_classes.mean(axis=1), best)
+
+
+def _hits_of_best(
+    z: NDArray[np.float64], targets: NDArray[Any], n_best: int
+) -> NDArray[np.float64]:
+    """Return, for each sample and model, the target's share of the `n_best` largest of the logits z."""
+    if z.shape[2] <= n_best:
+        mass = np.ones(len(z)) if targets.ndim == 1 else targets.sum(axis=1, dtype=np.float64)
+        return np.repeat(mass[:, np.newaxis], z.shape[1], axis=1)
+    best = np.argpartition(z, -n_best, axis=2)[..., -n_best:]
+    return sum(hits_of(best[..., i], targets).astype(np.float64) for i in range(n_best))  # type: ignore[return-value]
 
 
 def _mean_over_rows(

@@ -34,6 +34,7 @@ class Problem:
     schedule: Schedule  # with the step size for these samples
     step_sizes: StepSizes | None = None  # of the chunks of a stream, whose mean that is
     held_out: HeldOut | None = None
+    alpha_path: list[dict[str, float]] | None = None  # the strengths that were tried, with scores
 
     def with_config(self, config: TrainingConfig) -> Problem:
         """Return the problem with another configuration, whose step size is given."""

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from .._arrays.validation import FloatArray
 from ..backends import State
 from .duality_gap import Dual, Optimality
 from .lbfgs import Lbfgs, Point
@@ -68,12 +69,38 @@ class SolverRun(TrainingRun):
         objective = Objective(config.backend, self.problem.samples, self.state, config.n_threads)
         self.solver = Lbfgs(objective, config.rule.l2, config.rule.l1)
 
+    def for_problem(self, problem: Problem) -> SolverRun:
+        """Return a run on the same rows from these weights, with another penalty and this one's memory."""
+        run = SolverRun.of(problem, self.state, self.random)
+        before, point = self.solver, self._point()
+        assert self._dual is not None
+        run.solver = before.with_penalty(problem.config.rule.l2, problem.config.rule.l1)
+        run._dual = replace(self._dual, l2=run.solver.l2, l1=run.solver.l1)
+        run._features = self._features
+        run._judge(run.solver.point(point.weights, point.at))
+        before.pairs.clear()  # what this run keeps is for its caller, who may keep many
+        self.preconditioner = None
+        return run
+
+    def weights_of_point(self) -> FloatArray:
+        """Return the weights with the intercept as their last column, which nothing changes in place."""
+        return self._point().weights
+
+    def try_weights(self, weights: FloatArray) -> None:
+        """Go to some weights if the objective is smaller there, as a step of the solver."""
+        before = self._point()
+        found = self.solver.at(weights.astype(before.weights.dtype))
+        if found.value < before.value:
+            self.solver.remember(before, found)
+            self._judge(found)
+
     def epoch(self) -> float:
         """Run one iteration and return the objective at the new weights."""
         if self.point is None:
             self._begin()
         point = self._point()
-        if not self.meets_tol():  # as a warm start may
+        # A warm start may meet tol at once; where float64 has contradicted the bound, it is not enough.
+        if self._n_checks or not self.meets_tol():
             if len(self.curve) in _RENEWALS:
                 self._precondition(curvature_of_classes(self.solver.objective, point.weights))
             found = self._intercept_step(point) or self.solver.step(point, self.preconditioner)
@@ -117,6 +144,11 @@ class SolverRun(TrainingRun):
     def stopped_by_tol(self) -> bool:
         """False: small features fool the rule of SGD alone."""
         return False
+
+    @property
+    def has_converged(self) -> bool:
+        """True once the gap is small enough, or no step lowers the objective."""
+        return self.is_at_rest or self.meets_tol()
 
     def apply_stopping_rules(self, value: float) -> bool:  # noqa: ARG002 - the bound is the rule
         """Return whether the gap is small enough, in float64, or no step lowers the objective."""

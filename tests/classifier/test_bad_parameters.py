@@ -36,7 +36,7 @@ PARAMETERS = {
     "backend": [(["cuda", "", None, 1, b"naive", ["naive"]], ValueError)],
     "solver": [(["", "newton", "LBFGS"], ValueError), ([0, None, b"sgd", ["sgd"]], TypeError)],
     "penalty": [(["l3", "", "L2"], ValueError), ([0, True, b"l2", ["l2"]], TypeError)],
-    "alpha": [([-1, NAN, INF, HUGE], ValueError), (["1", None, True, 1j, [1]], TypeError)],
+    "alpha": [([-1, NAN, INF, HUGE, "1", "best"], ValueError), ([None, True, 1j, [1]], TypeError)],
     "l1_step": [(["", "prox", None, 1, ["proximal"]], ValueError)],
     "class_weight": [
         (["", "uniform"], ValueError),

@@ -385,7 +385,7 @@ def test_the_frame_is_around_the_best_of_equal_ones(best):
     losses = np.where(np.isnan(scores), np.nan, 2.0)
     losses[best] = 1.0
     rates, regs = np.array([0.1, 10.0, 1.0]), np.array([1.0, 0.0])
-    found = SearchResult(rates, regs, scores, losses, -losses, best, None)
+    found = SearchResult(rates, regs, scores, losses, -losses, scores, scores, best, None)
     frame = plotting.plot_search(found).axes[0].patches[-1]
     assert cell_of(frame) == ([1, 2, 0].index(best[0]), [1, 0].index(best[1]))
     row = found.rows()[0]
