@@ -87,14 +87,18 @@ class Pairs:
         return q
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Point:
-    """Weights, the loss and its gradient there; `value` is F, and `gradient` that of f, without l1."""
+    """Weights, the loss and its gradient there; `value` is F, and `gradient` that of f, without l1.
+
+    `bound` is what `Dual.gap` returns for it, once that has been computed.
+    """
 
     weights: FloatArray
     at: Evaluation
     value: float
     gradient: Doubles
+    bound: tuple[float, float] | None = None
 
 
 @dataclass(eq=False)
@@ -118,7 +122,9 @@ class Lbfgs:
         return Point(weights, at, value, gradient)
 
     def step(
-        self, point: Point, initial: Callable[[FloatArray], FloatArray] | None
+        self,
+        point: Point,
+        initial: Callable[[FloatArray], FloatArray] | None,
     ) -> Point | None:
         """Return a point of a smaller objective, or None where rounding lets no step find one."""
         for has_pairs in (True, False):
@@ -126,7 +132,7 @@ class Lbfgs:
             direction = -self.pairs.times(slopes, initial)
             if self.l1:
                 direction[direction * slopes >= 0] = 0
-            found = self._along(point, slopes, direction)
+            found = self.along(point, slopes, direction)
             if found is not None:
                 self.pairs.add(
                     found.weights - point.weights,
@@ -138,7 +144,8 @@ class Lbfgs:
             self.pairs.clear()
         return None
 
-    def _along(self, point: Point, slopes: Doubles, direction: Doubles) -> Point | None:
+    def along(self, point: Point, slopes: Doubles, direction: Doubles) -> Point | None:
+        """Return a point of a smaller objective in this direction, or None if there is none."""
         slope = dot(slopes, direction)
         if not slope < 0:
             return None

@@ -44,6 +44,7 @@ class Objective:
     like: State  # for shapes, dtype, and whether there is an intercept
     n_threads: int
     data: Data = field(default=None)  # type: ignore[assignment]  # the samples, as the backends take them
+    _whole: Data | None = field(default=None, init=False)  # `whole`, once it has been read
 
     def __post_init__(self) -> None:
         if self.data is None:
@@ -91,6 +92,11 @@ class Objective:
         ValueError
             If a row of X is not finite; the message names it.
         """
+        whole = self.whole
+        if whole is not None:
+            found = self._of_one_block(whole, weights)
+            if found is not None:
+                return found
         total, invalid = gradient_sums.sum_over_rows(
             self.backend, self.data, self.samples.rows, self.state_of(weights), self.n_threads
         )
@@ -103,6 +109,38 @@ class Objective:
             gradient[:, -1] = total.intercept
         gradient /= len(self)
         return Evaluation(total.loss / len(self), gradient)
+
+    @property
+    def whole(self) -> Data | None:
+        """All rows as training sees them, converted once, if they are dense and make one block."""
+        if self._whole is not None or isinstance(self.data.X, SparseRows):
+            return self._whole
+        dtype = self.like.coef.dtype
+        if len(self) <= gradient_sums.rows_per_block(self.data.X, self.like.coef):
+            (rows,) = self._row_numbers()
+            x = np.ascontiguousarray(read_rows(self.data, rows, dtype))
+            weights = weights_of_rows(self.data, rows)
+            self._whole = Data(x, self.data.targets[rows], None, None, weights)
+        return self._whole
+
+    def _of_one_block(self, whole: Data, weights: FloatArray) -> Evaluation | None:
+        """Evaluate it without what the sum over many blocks needs; None if a row is invalid."""
+        n_features, dtype = self.like.coef.shape[1], weights.dtype
+        losses, sums = np.empty(len(self)), np.empty(self.shape, dtype)
+        intercept = of_intercept = None
+        if self.like.intercept is not None:
+            intercept, of_intercept = weights[:, -1].copy(), np.empty(len(weights), dtype)
+        with np.errstate(over="ignore", invalid="ignore"):
+            invalid = self.backend.linear_cross_entropy(
+                *(whole.X, weights[:, :n_features].T, intercept, whole.targets, 1.0, losses),
+                *(sums[:, :n_features].T, of_intercept, None, self.n_threads, whole.weights),
+            )
+            if invalid >= 0:
+                return None
+            if of_intercept is not None:
+                sums[:, -1] = of_intercept
+            loss = float(np.add.reduce(losses))
+        return Evaluation(loss / len(self), np.divide(sums, len(self), dtype=np.float64))
 
     def blocks(self, max_rows: int | None = None) -> Iterator[FloatArray]:
         """Yield dense rows as training sees them, in blocks: `max_rows` of them, evenly spread."""

@@ -14,6 +14,7 @@ from .duality_gap import Dual, Optimality
 from .lbfgs import Lbfgs, Point
 from .linear_algebra import dot, inverse_of_spd
 from .loop import TrainingRun
+from .newton import Newton, pays
 from .objective import Objective
 from .preconditioner import (
     FeatureFactor,
@@ -59,6 +60,7 @@ class SolverRun(TrainingRun):
     _check_below: float = np.inf  # relative bounds up to this one are checked in float64
     _n_checks: int = 0
     _features: FeatureFactor | None = None
+    _newton: Newton | None = None  # of a small problem
     _calm_iterations: int = 0
     _best: tuple[Point, Optimality] | None = None  # the point of the smallest bound
     _n_without_gain: int = 0
@@ -73,10 +75,12 @@ class SolverRun(TrainingRun):
         if self.point is None:
             self._begin()
         point = self._point()
-        if not self.meets_tol():  # as a warm start may
-            if len(self.curve) in _RENEWALS:
-                self._precondition(curvature_of_classes(self.solver.objective, point.weights))
-            found = self._intercept_step(point) or self.solver.step(point, self.preconditioner)
+        if not self.meets_tol() or self._waits_for_next_check():  # as a warm start may
+            found = self._newton_step(point)
+            if found is None:
+                if self._newton is not None or len(self.curve) in _RENEWALS:
+                    self._precondition(curvature_of_classes(self.solver.objective, point.weights))
+                found = self._intercept_step(point) or self.solver.step(point, self.preconditioner)
             if found is not None:
                 self._judge(found)
             # Without a penalty, the loss of separable classes falls forever.
@@ -125,7 +129,7 @@ class SolverRun(TrainingRun):
         gap, point = self.optimality.gap, self._point()
         if gap is None or point.weights.dtype == np.float64:
             return True
-        if gap > self._check_below * point.value:
+        if self._waits_for_next_check():
             return False
         self.finish()
         if self.meets_tol():
@@ -143,6 +147,13 @@ class SolverRun(TrainingRun):
         if self.optimality.gap is not None:
             return self.optimality.gap <= tol * self._point().value
         return self._calm_iterations >= _PATIENCE
+
+    def _waits_for_next_check(self) -> bool:
+        """Return whether a bound in float32 is no smaller than one that float64 has not confirmed."""
+        gap = self.optimality.gap
+        return (
+            gap is not None and not self._is_exact and gap > self._check_below * self._point().value
+        )
 
     @property
     def gap_left_by_rounding(self) -> float | None:
@@ -202,6 +213,8 @@ class SolverRun(TrainingRun):
     def _begin(self) -> None:
         objective = self.solver.objective
         self._dual = Dual.of(objective, self.solver.l2, self.solver.l1)
+        if not self.solver.l1 and pays(objective):
+            self._newton = Newton.of(objective, 2 * self.solver.l2)
         self._judge(self.solver.at(objective.weights_of(self.state)))
 
     def _precondition(self, curvature: NDArray[np.float64]) -> None:
@@ -240,12 +253,22 @@ class SolverRun(TrainingRun):
     def _optimality(self, point: Point, dual: Dual) -> Optimality:
         if reason := dual.why_none:
             return Optimality(None, reason)
-        gap, _ = dual.gap(point.weights, point.at)
+        gap, _ = _bound_of(point, dual)
         if not np.isfinite(gap):
             return Optimality(None, "the objective is not finite")
         # The objective is a sum in float64: below its rounding, no gap can be told.
         rounding = 8 * float(np.finfo(np.float64).eps) * max(1.0, abs(point.value))
         return Optimality(max(gap, 0.0) + rounding)
+
+    def _newton_step(self, point: Point) -> Point | None:
+        """Return a point of a smaller objective, or None if the problem is not small, or the step fails."""
+        direction = self._newton_direction(point)
+        return None if direction is None else self.solver.along(point, point.gradient, direction)
+
+    def _newton_direction(self, point: Point) -> NDArray[np.float64] | None:
+        if self._newton is None:
+            return None
+        return self._newton.direction(point.weights, point.gradient)
 
     def _intercept_step(self, point: Point) -> Point | None:
         """Return a point of a smaller bound with another intercept, if the intercept is what is left.
@@ -256,7 +279,7 @@ class SolverRun(TrainingRun):
         dual, tol, objective = self._dual, self.problem.config.tol, self.solver.objective
         if dual is None or tol is None or self.preconditioner is None or dual.why_none:
             return None
-        gap, of_coef = dual.gap(point.weights, point.at)
+        gap, of_coef = _bound_of(point, dual)
         if not dual.has_intercept or of_coef > tol * point.value / 2:
             return None
         S = self.preconditioner.classes
@@ -269,7 +292,7 @@ class SolverRun(TrainingRun):
         step = (inverse * point.gradient[:, -1]).sum(axis=1)
         weights[:, -1] -= step.astype(weights.dtype)
         found = self.solver.at(weights)
-        return found if dual.gap(found.weights, found.at)[0] < gap else None
+        return found if _bound_of(found, dual)[0] < gap else None
 
     def _is_calm(self, point: Point) -> bool:
         """Return whether another step promises less than a share of tol."""
@@ -277,8 +300,17 @@ class SolverRun(TrainingRun):
         if tol is None:
             return False
         slopes = self.solver.slopes(point)
-        step = self.solver.pairs.times(slopes, self.preconditioner)
-        return dot(slopes, step) / 2 <= _SHARE_WITHOUT_BOUND * tol * abs(point.value)
+        step = self._newton_direction(point)
+        if step is None:
+            step = -self.solver.pairs.times(slopes, self.preconditioner)
+        return -dot(slopes, step) / 2 <= _SHARE_WITHOUT_BOUND * tol * abs(point.value)
+
+
+def _bound_of(point: Point, dual: Dual) -> tuple[float, float]:
+    """Return the gap of a point, which is computed once."""
+    if point.bound is None:
+        point.bound = dual.gap(point.weights, point.at)
+    return point.bound
 
 
 def run_of(problem: Problem, state: State, random: np.random.Generator) -> TrainingRun:
