@@ -132,7 +132,8 @@ class Objective:
             intercept, of_intercept = weights[:, -1].copy(), np.empty(len(weights), dtype)
         with np.errstate(over="ignore", invalid="ignore"):
             invalid = self.backend.linear_cross_entropy(
-                *(whole.X, weights[:, :n_features].T, intercept, whole.targets, 1.0, losses),
+                whole.X,  # type: ignore[arg-type]  # dense
+                *(weights[:, :n_features].T, intercept, whole.targets, 1.0, losses),
                 *(sums[:, :n_features].T, of_intercept, None, self.n_threads, whole.weights),
             )
             if invalid >= 0:

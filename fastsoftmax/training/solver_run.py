@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from math import isfinite, log
 from typing import Any, ClassVar
 
 import numpy as np
@@ -84,7 +85,7 @@ class SolverRun(TrainingRun):
             if found is not None:
                 self._judge(found)
             # Without a penalty, the loss of separable classes falls forever.
-            negligible = np.finfo(point.weights.dtype).eps * np.log(len(point.weights))
+            negligible = np.finfo(point.weights.dtype).eps * log(len(point.weights))
             has_vanished = self.optimality.gap is None and self._point().value <= negligible
             self.is_at_rest = found is None or has_vanished or self._is_stalled()
             if self.is_at_rest and self._best is not None:
@@ -214,7 +215,7 @@ class SolverRun(TrainingRun):
         objective = self.solver.objective
         self._dual = Dual.of(objective, self.solver.l2, self.solver.l1)
         if not self.solver.l1 and pays(objective):
-            self._newton = Newton.of(objective, 2 * self.solver.l2)
+            self._newton = Newton.of(objective, self.solver.l2)
         self._judge(self.solver.at(objective.weights_of(self.state)))
 
     def _precondition(self, curvature: NDArray[np.float64]) -> None:
@@ -253,8 +254,8 @@ class SolverRun(TrainingRun):
     def _optimality(self, point: Point, dual: Dual) -> Optimality:
         if reason := dual.why_none:
             return Optimality(None, reason)
-        gap, _ = _bound_of(point, dual)
-        if not np.isfinite(gap):
+        gap = _gap_of(point, dual)
+        if not isfinite(gap):
             return Optimality(None, "the objective is not finite")
         # The objective is a sum in float64: below its rounding, no gap can be told.
         rounding = 8 * float(np.finfo(np.float64).eps) * max(1.0, abs(point.value))
@@ -279,8 +280,8 @@ class SolverRun(TrainingRun):
         dual, tol, objective = self._dual, self.problem.config.tol, self.solver.objective
         if dual is None or tol is None or self.preconditioner is None or dual.why_none:
             return None
-        gap, of_coef = _bound_of(point, dual)
-        if not dual.has_intercept or of_coef > tol * point.value / 2:
+        of_coef = dual.gap_of_coef(point.weights, point.at) if dual.has_intercept else None
+        if of_coef is None or of_coef > tol * point.value / 2:
             return None
         S = self.preconditioner.classes
         # S is singular along ones, where the gradient is 0.
@@ -292,7 +293,7 @@ class SolverRun(TrainingRun):
         step = (inverse * point.gradient[:, -1]).sum(axis=1)
         weights[:, -1] -= step.astype(weights.dtype)
         found = self.solver.at(weights)
-        return found if _bound_of(found, dual)[0] < gap else None
+        return found if _gap_of(found, dual) < _gap_of(point, dual) else None
 
     def _is_calm(self, point: Point) -> bool:
         """Return whether another step promises less than a share of tol."""
@@ -306,11 +307,11 @@ class SolverRun(TrainingRun):
         return -dot(slopes, step) / 2 <= _SHARE_WITHOUT_BOUND * tol * abs(point.value)
 
 
-def _bound_of(point: Point, dual: Dual) -> tuple[float, float]:
+def _gap_of(point: Point, dual: Dual) -> float:
     """Return the gap of a point, which is computed once."""
-    if point.bound is None:
-        point.bound = dual.gap(point.weights, point.at)
-    return point.bound
+    if point.gap is None:
+        point.gap = dual.gap(point.weights, point.at)
+    return point.gap
 
 
 def run_of(problem: Problem, state: State, random: np.random.Generator) -> TrainingRun:
