@@ -10,12 +10,13 @@ from math import exp, isnan, log, nan
 import numpy as np
 from numpy.typing import NDArray
 
-from . import minibatches, recorder
+from . import factorization, minibatches, recorder
 from .protocol import Data, FloatArray, LabelArray, Rule, State, TargetWeights
 from .sample_weights import weighted, weighted_targets
 
 name = "naive"
 column_moments = minibatches.column_moments
+inverse_factor = factorization.inverse_factor
 linear_scores = minibatches.linear_scores
 
 

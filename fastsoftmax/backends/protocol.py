@@ -172,6 +172,13 @@ class Backend(Protocol):
         `X` is as in `Data` for the compute dtype float64.
         """
 
+    def inverse_factor(self, A: NDArray[np.float64], out: NDArray[np.float64]) -> bool:
+        """Compute out = inv(L) of A = L @ L.T, with L lower triangular.
+
+        Returns False, and `out` has no meaning, unless A is positive definite to rounding. Both are (n, n)
+        and contiguous; A is symmetric, only its upper triangle is read, and it is overwritten.
+        """
+
     def sgd_epoch(
         self,
         data: Data,

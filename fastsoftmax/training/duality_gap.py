@@ -20,11 +20,13 @@ Where a = 0, G* must be at most l1 everywhere: then p* goes as far towards t as 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf, log
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .._arrays.validation import FloatArray
 from .linear_algebra import dot
 from .objective import Evaluation, Objective
 
@@ -72,41 +74,56 @@ class Dual:
             )
         return ""
 
-    def gap(self, weights: Doubles, at: Evaluation) -> tuple[float, float]:
-        """Return the gap, and the part of it that is there even for an intercept at its optimum."""
-        n_features = self.target_features.shape[1]
-        W, slope = weights[:, :n_features].astype(np.float64), at.gradient[:, :n_features]
-        share, gap, G = 0.0, dot(slope, W), slope
+    def gap(self, weights: FloatArray, at: Evaluation) -> float:
+        """Return the gap."""
+        W, slope = self._coef(weights), at.gradient[:, : self.target_features.shape[1]]
+        gap, G = dot(slope, W), slope
         if self.has_intercept:
-            b, of_b = weights[:, -1].astype(np.float64), at.gradient[:, -1]
-            means = self.targets + of_b  # of p
-            with np.errstate(
-                divide="ignore"
-            ):  # a class whose probabilities underflow needs no share
-                needed = float((1 - self.targets / means).max())
-            share = min(1.0, max(0.0, needed) + _MIN_SHARE)
-            gap += float((of_b * b).sum())
-            q = np.maximum((self.targets - (1 - share) * means) / share, 0)
-            q /= q.sum()
-            entropy = -float((q * np.log(np.where(q > 0, q, 1))).sum())
-            offset = q[:, np.newaxis] * self.features - self.target_features
-            G = (1 - share) * slope + share * offset
+            of_b = at.gradient[:, -1]
+            share, q, entropy = _repaired(self.targets.tolist(), (self.targets + of_b).tolist())
+            gap += dot(of_b, weights[:, -1])
             gap = (1 - share) * gap + share * (at.loss - entropy)
+            G = np.multiply.outer(share * np.array(q), self.features)
+            G -= share * self.target_features
+            G += (1 - share) * slope
         # gap is loss - mean(entropy); what is left is the penalty and its conjugate, without cancellation.
-        entropy_of_rows = at.loss - gap
         curvature = 2 * self.l2
         if not curvature:
             largest = float(np.abs(G).max(initial=0))
             scale = 1.0 if largest <= self.l1 else self.l1 / largest
-            total = at.loss - scale * entropy_of_rows + self.l1 * float(np.abs(W).sum())
-            return total, total
-        magnitudes = np.abs(G)
-        best = -np.copysign(np.maximum(magnitudes - self.l1, 0), G) / curvature
+            return at.loss - scale * (at.loss - gap) + self.l1 * float(np.abs(W).sum())
+        if not self.l1:
+            return self._distance(W, G) + gap - dot(G, W)
+        best = -np.copysign(np.maximum(np.abs(G) - self.l1, 0), G) / curvature
         parts = curvature / 2 * np.square(W - best)
-        if self.l1:
-            parts += self.l1 * np.abs(W) + W * np.clip(G, -self.l1, self.l1)
-        total = float(parts.sum()) + gap - dot(G, W)
-        of_coef = (
-            curvature / 2 * float(np.square(W + slope / curvature).sum()) if not self.l1 else total
-        )
-        return total, of_coef
+        parts += self.l1 * np.abs(W) + W * np.clip(G, -self.l1, self.l1)
+        return float(parts.sum()) + gap - dot(G, W)
+
+    def gap_of_coef(self, weights: FloatArray, at: Evaluation) -> float | None:
+        """Return the part of the gap that is there for any intercept, or None if it is not known."""
+        if not self.l2 or self.l1:
+            return None
+        return self._distance(self._coef(weights), at.gradient[:, : self.target_features.shape[1]])
+
+    def _coef(self, weights: FloatArray) -> Doubles:
+        return weights[:, : self.target_features.shape[1]].astype(np.float64, copy=False)
+
+    def _distance(self, W: Doubles, G: Doubles) -> float:
+        """Return l2 * |W - best|**2, where `best` are the weights that G would be the gradient for."""
+        difference = G / (2 * self.l2)
+        difference += W
+        return self.l2 * dot(difference, difference)
+
+
+def _repaired(targets: list[float], means: list[float]) -> tuple[float, list[float], float]:
+    """Return a share of a constant row, that row, and its entropy: with it, `means` become `targets`.
+
+    There are few numbers, and Python's own are faster than arrays of them.
+    """
+    # A class whose probabilities underflow needs no share.
+    needed = max(1 - t / p if p else -inf for t, p in zip(targets, means, strict=True))
+    share = min(1.0, max(0.0, needed) + _MIN_SHARE)
+    q = [max((t - (1 - share) * p) / share, 0.0) for t, p in zip(targets, means, strict=True)]
+    total = sum(q)
+    q = [each / total for each in q]
+    return share, q, -sum(each * log(each) for each in q if each)

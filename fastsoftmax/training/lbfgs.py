@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import inf, isfinite, isinf
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,14 +98,18 @@ class Pairs:
         return q
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Point:
-    """Weights, the loss and its gradient there; `value` is F, and `gradient` that of f, without l1."""
+    """Weights, the loss and its gradient there; `value` is F, and `gradient` that of f, without l1.
+
+    `gap` is what `Dual.gap` returns for it, once that has been computed.
+    """
 
     weights: FloatArray
     at: Evaluation
     value: float
     gradient: Doubles
+    gap: float | None = None
 
 
 @dataclass(eq=False)
@@ -137,7 +142,9 @@ class Lbfgs:
         return Point(weights, at, value, gradient)
 
     def step(
-        self, point: Point, initial: Callable[[FloatArray], FloatArray] | None
+        self,
+        point: Point,
+        initial: Callable[[FloatArray], FloatArray] | None,
     ) -> Point | None:
         """Return a point of a smaller objective, or None where rounding lets no step find one."""
         for has_pairs in (True, False):
@@ -145,7 +152,7 @@ class Lbfgs:
             direction = -self.pairs.times(slopes, initial)
             if self.l1:
                 direction[direction * slopes >= 0] = 0
-            found = self._along(point, slopes, direction)
+            found = self.along(point, slopes, direction)
             if found is not None:
                 self.remember(point, found)
                 return found
@@ -159,38 +166,39 @@ class Lbfgs:
         difference = (found.gradient - point.gradient).astype(point.weights.dtype)
         self.pairs.add(found.weights - point.weights, difference)
 
-    def _along(self, point: Point, slopes: Doubles, direction: Doubles) -> Point | None:
+    def along(self, point: Point, slopes: Doubles, direction: Doubles) -> Point | None:
+        """Return a point of a smaller objective in this direction, or None if there is none."""
         slope = dot(slopes, direction)
         if not slope < 0:
             return None
-        low, high, size = 0.0, np.inf, 1.0
+        low, high, size = 0.0, inf, 1.0
         lowest: Point | None = None  # of those with sufficient decrease
         rounding = 4 * float(np.finfo(point.weights.dtype).eps) * abs(point.value)
         for _ in range(_MAX_TRIALS):
-            weights = self._moved(point, slopes, size * direction)
+            weights = self._moved(point, slopes, direction if size == 1 else size * direction)
             moved = weights - point.weights
-            if not moved.any():
+            promised = dot(slopes, moved)
+            if not promised and not moved.any():
                 return None
             found = self.at(weights)
-            promised = dot(slopes, moved)
-            rise = dot(self.slopes(found), moved) if promised < 0 else np.inf
+            rise = dot(self.slopes(found), moved) if promised < 0 else inf
             falls = found.value <= point.value + _DECREASE * promised
             level = found.value <= point.value + rounding and rise <= (2 * _DECREASE - 1) * promised
-            if not np.isfinite(found.value) or not (falls or level):
+            if not isfinite(found.value) or not (falls or level):
                 high = size
                 over = found.value - point.value - size * slope
-                vertex = -slope * size**2 / (2 * over) if np.isfinite(over) and over > 0 else 0.0
+                vertex = -slope * size**2 / (2 * over) if isfinite(over) and over > 0 else 0.0
                 size = min((low + high) / 2, max(low + (high - low) / 10, vertex))
             elif rise < _CURVATURE * promised and not self.l1:
                 low, lowest = size, found
-                size = 2 * size if np.isinf(high) else (low + high) / 2
+                size = 2 * size if isinf(high) else (low + high) / 2
             else:
                 return found
         return lowest
 
     def _moved(self, point: Point, slopes: Doubles, step: Doubles) -> FloatArray:
         """Return the weights after a step; with l1 those that would change their sign are 0."""
-        weights = (point.weights + step).astype(point.weights.dtype)
+        weights = (point.weights + step).astype(point.weights.dtype, copy=False)
         if self.l1:
             before, after = self._coef(point.weights), self._coef(weights)
             side = np.where(before != 0, np.sign(before), -np.sign(self._coef(slopes)))

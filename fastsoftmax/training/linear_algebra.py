@@ -15,7 +15,7 @@ from ..backends import Backend
 Doubles = NDArray[np.float64]
 
 # Columns that are factored one by one before a product takes them to the rest.
-_COLUMNS_PER_PANEL = 48
+_COLUMNS_PER_PANEL = 64
 
 
 def product(backend: Backend, A: FloatArray, B: FloatArray, n_threads: int) -> FloatArray:
@@ -28,7 +28,7 @@ def product(backend: Backend, A: FloatArray, B: FloatArray, n_threads: int) -> F
 
 def dot(a: FloatArray, b: FloatArray) -> float:
     """Return the sum of a * b over all elements, in float64."""
-    return float(np.multiply(a, b, dtype=np.float64).sum())
+    return float(np.add.reduce(np.multiply(a, b, dtype=np.float64), axis=None))
 
 
 def inverse_of_spd(backend: Backend, A: Doubles, n_threads: int) -> Doubles | None:
@@ -41,7 +41,7 @@ def inverse_of_spd(backend: Backend, A: Doubles, n_threads: int) -> Doubles | No
     inverse = np.zeros_like(A)  # of L, transposed: row j is column j of inv(L)
     for start in range(0, n, _COLUMNS_PER_PANEL):
         end = min(n, start + _COLUMNS_PER_PANEL)
-        diagonal = _inverse_factor(lower[start:end, start:end])
+        diagonal = _inverse_factor(backend, lower[start:end, start:end])
         if diagonal is None:
             return None
         # inv(L) of the rows of this panel: diagonal @ [-L[panel, :start] @ inv(L)[:start], I]
@@ -56,18 +56,21 @@ def inverse_of_spd(backend: Backend, A: Doubles, n_threads: int) -> Doubles | No
     return product(backend, inverse, inverse, n_threads)
 
 
-def _inverse_factor(A: Doubles) -> Doubles | None:
-    """Return inv(L) of A = L L', or None, column by column."""
-    work, inverse = A.copy(), np.eye(len(A))
-    for j in range(len(A)):
-        pivot = work[j, j]
-        if not pivot > 0 or not np.isfinite(pivot):
-            return None
-        root = np.sqrt(pivot)
-        # Gaussian elimination of [A, I]: what is right becomes inv(L).
-        inverse[j] /= root
-        work[j, j:] /= root
-        below = work[j, j + 1 :].copy()
-        work[j + 1 :, j + 1 :] -= below[:, np.newaxis] * below
-        inverse[j + 1 :] -= below[:, np.newaxis] * inverse[j]
-    return inverse
+def solution_of_spd(backend: Backend, A: Doubles, b: Doubles, n_threads: int) -> Doubles | None:
+    """Return inv(A) @ b of a symmetric matrix, or None unless it is positive definite to rounding."""
+    if len(A) > _COLUMNS_PER_PANEL:
+        inverse = inverse_of_spd(backend, A, n_threads)
+        return (
+            None if inverse is None else product(backend, inverse, b[np.newaxis], n_threads)[:, 0]
+        )
+    factor = _inverse_factor(backend, A)
+    if factor is None:
+        return None
+    half = product(backend, factor, b[np.newaxis], n_threads)
+    return product(backend, factor.T, half.T, n_threads)[:, 0]
+
+
+def _inverse_factor(backend: Backend, A: Doubles) -> Doubles | None:
+    """Return inv(L) of A = L L', or None."""
+    inverse = np.empty(A.shape)
+    return inverse if backend.inverse_factor(A.copy(), inverse) else None

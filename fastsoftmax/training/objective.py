@@ -103,6 +103,11 @@ class Objective:
         ValueError
             If a row of X is not finite; the message names it.
         """
+        whole = self.whole
+        if whole is not None:
+            found = self._of_one_block(whole, weights)
+            if found is not None:
+                return found
         total, invalid = gradient_sums.sum_over_rows(
             self.backend, self._data, self._rows, self.state_of(weights), self.n_threads
         )
@@ -117,6 +122,36 @@ class Objective:
             gradient[:, -1] = total.intercept
         gradient /= len(self)
         return Evaluation(total.loss / len(self), gradient)
+
+    @property
+    def whole(self) -> Data | None:
+        """The data, if the kernels read them in place, and as one block."""
+        X = self._data.X
+        if isinstance(X, SparseRows) or self._rows is not None or self._data.mean is not None:
+            return None
+        is_read_in_place = X.dtype == self.like.coef.dtype and X.flags.c_contiguous
+        n_rows = gradient_sums.rows_per_block(X, self.like.coef)
+        return self._data if is_read_in_place and len(X) <= n_rows else None
+
+    def _of_one_block(self, whole: Data, weights: FloatArray) -> Evaluation | None:
+        """Evaluate it without what the sum over many blocks needs; None if a row is invalid."""
+        n_features, dtype = self.like.coef.shape[1], weights.dtype
+        losses, sums = np.empty(len(self)), np.empty(self.shape, dtype)
+        intercept = of_intercept = None
+        if self.like.intercept is not None:
+            intercept, of_intercept = weights[:, -1].copy(), np.empty(len(weights), dtype)
+        with np.errstate(over="ignore", invalid="ignore"):
+            invalid = self.backend.linear_cross_entropy(
+                whole.X,  # type: ignore[arg-type]  # dense
+                *(weights[:, :n_features].T, intercept, whole.targets, 1.0, losses),
+                *(sums[:, :n_features].T, of_intercept, None, self.n_threads, whole.weights),
+            )
+            if invalid >= 0:
+                return None
+            if of_intercept is not None:
+                sums[:, -1] = of_intercept
+            loss = float(np.add.reduce(losses))
+        return Evaluation(loss / len(self), np.divide(sums, len(self), dtype=np.float64))
 
     def blocks(self, max_rows: int | None = None) -> Iterator[FloatArray]:
         """Yield dense rows as training sees them, in blocks: `max_rows` of them, evenly spread."""

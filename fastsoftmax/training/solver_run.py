@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from math import isfinite, log
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,6 +16,7 @@ from .duality_gap import Dual, Optimality
 from .lbfgs import Lbfgs, Point
 from .linear_algebra import dot, inverse_of_spd
 from .loop import TrainingRun
+from .newton import Newton, pays
 from .objective import Objective
 from .preconditioner import (
     FeatureFactor,
@@ -60,6 +62,7 @@ class SolverRun(TrainingRun):
     _check_below: float = np.inf  # relative bounds up to this one are checked in float64
     _n_checks: int = 0
     _features: FeatureFactor | None = None
+    _newton: Newton | None = None  # of a small problem
     _calm_iterations: int = 0
     _best: tuple[Point, Optimality] | None = None  # the point of the smallest bound
     _n_without_gain: int = 0
@@ -77,6 +80,8 @@ class SolverRun(TrainingRun):
         run.solver = before.with_penalty(problem.config.rule.l2, problem.config.rule.l1)
         run._dual = replace(self._dual, l2=run.solver.l2, l1=run.solver.l1)
         run._features = self._features
+        if self._newton is not None and not run.solver.l1:
+            run._newton = Newton.of(run.solver.objective, run.solver.l2)
         run._judge(run.solver.point(point.weights, point.at))
         before.pairs.clear()  # what this run keeps is for its caller, who may keep many
         self.preconditioner = None
@@ -99,15 +104,16 @@ class SolverRun(TrainingRun):
         if self.point is None:
             self._begin()
         point = self._point()
-        # A warm start may meet tol at once; where float64 has contradicted the bound, it is not enough.
-        if self._n_checks or not self.meets_tol():
-            if len(self.curve) in _RENEWALS:
-                self._precondition(curvature_of_classes(self.solver.objective, point.weights))
-            found = self._intercept_step(point) or self.solver.step(point, self.preconditioner)
+        if not self.meets_tol() or self._waits_for_next_check():  # as a warm start may
+            found = self._newton_step(point)
+            if found is None:
+                if self._newton is not None or len(self.curve) in _RENEWALS:
+                    self._precondition(curvature_of_classes(self.solver.objective, point.weights))
+                found = self._intercept_step(point) or self.solver.step(point, self.preconditioner)
             if found is not None:
                 self._judge(found)
             # Without a penalty, the loss of separable classes falls forever.
-            negligible = np.finfo(point.weights.dtype).eps * np.log(len(point.weights))
+            negligible = np.finfo(point.weights.dtype).eps * log(len(point.weights))
             has_vanished = self.optimality.gap is None and self._point().value <= negligible
             self.is_at_rest = found is None or has_vanished or self._is_stalled()
             if self.is_at_rest and self._best is not None:
@@ -157,7 +163,7 @@ class SolverRun(TrainingRun):
         gap, point = self.optimality.gap, self._point()
         if gap is None or point.weights.dtype == np.float64:
             return True
-        if gap > self._check_below * point.value:
+        if self._waits_for_next_check():
             return False
         self.finish()
         if self.meets_tol():
@@ -175,6 +181,13 @@ class SolverRun(TrainingRun):
         if self.optimality.gap is not None:
             return self.optimality.gap <= tol * self._point().value
         return self._calm_iterations >= _PATIENCE
+
+    def _waits_for_next_check(self) -> bool:
+        """Return whether a bound in float32 is no smaller than one that float64 has not confirmed."""
+        gap = self.optimality.gap
+        return (
+            gap is not None and not self._is_exact and gap > self._check_below * self._point().value
+        )
 
     @property
     def gap_left_by_rounding(self) -> float | None:
@@ -234,6 +247,8 @@ class SolverRun(TrainingRun):
     def _begin(self) -> None:
         objective = self.solver.objective
         self._dual = Dual.of(objective, self.solver.l2, self.solver.l1)
+        if not self.solver.l1 and pays(objective):
+            self._newton = Newton.of(objective, self.solver.l2)
         self._judge(self.solver.at(objective.weights_of(self.state)))
 
     def _precondition(self, curvature: NDArray[np.float64]) -> None:
@@ -272,12 +287,22 @@ class SolverRun(TrainingRun):
     def _optimality(self, point: Point, dual: Dual) -> Optimality:
         if reason := dual.why_none:
             return Optimality(None, reason)
-        gap, _ = dual.gap(point.weights, point.at)
-        if not np.isfinite(gap):
+        gap = _gap_of(point, dual)
+        if not isfinite(gap):
             return Optimality(None, "the objective is not finite")
         # The objective is a sum in float64: below its rounding, no gap can be told.
         rounding = 8 * float(np.finfo(np.float64).eps) * max(1.0, abs(point.value))
         return Optimality(max(gap, 0.0) + rounding)
+
+    def _newton_step(self, point: Point) -> Point | None:
+        """Return a point of a smaller objective, or None if the problem is not small, or the step fails."""
+        direction = self._newton_direction(point)
+        return None if direction is None else self.solver.along(point, point.gradient, direction)
+
+    def _newton_direction(self, point: Point) -> NDArray[np.float64] | None:
+        if self._newton is None:
+            return None
+        return self._newton.direction(point.weights, point.gradient)
 
     def _intercept_step(self, point: Point) -> Point | None:
         """Return a point of a smaller bound with another intercept, if the intercept is what is left.
@@ -288,8 +313,8 @@ class SolverRun(TrainingRun):
         dual, tol, objective = self._dual, self.problem.config.tol, self.solver.objective
         if dual is None or tol is None or self.preconditioner is None or dual.why_none:
             return None
-        gap, of_coef = dual.gap(point.weights, point.at)
-        if not dual.has_intercept or of_coef > tol * point.value / 2:
+        of_coef = dual.gap_of_coef(point.weights, point.at) if dual.has_intercept else None
+        if of_coef is None or of_coef > tol * point.value / 2:
             return None
         S = self.preconditioner.classes
         # S is singular along ones, where the gradient is 0.
@@ -301,7 +326,7 @@ class SolverRun(TrainingRun):
         step = (inverse * point.gradient[:, -1]).sum(axis=1)
         weights[:, -1] -= step.astype(weights.dtype)
         found = self.solver.at(weights)
-        return found if dual.gap(found.weights, found.at)[0] < gap else None
+        return found if _gap_of(found, dual) < _gap_of(point, dual) else None
 
     def _is_calm(self, point: Point) -> bool:
         """Return whether another step promises less than a share of tol."""
@@ -309,8 +334,17 @@ class SolverRun(TrainingRun):
         if tol is None:
             return False
         slopes = self.solver.slopes(point)
-        step = self.solver.pairs.times(slopes, self.preconditioner)
-        return dot(slopes, step) / 2 <= _SHARE_WITHOUT_BOUND * tol * abs(point.value)
+        step = self._newton_direction(point)
+        if step is None:
+            step = -self.solver.pairs.times(slopes, self.preconditioner)
+        return -dot(slopes, step) / 2 <= _SHARE_WITHOUT_BOUND * tol * abs(point.value)
+
+
+def _gap_of(point: Point, dual: Dual) -> float:
+    """Return the gap of a point, which is computed once."""
+    if point.gap is None:
+        point.gap = dual.gap(point.weights, point.at)
+    return point.gap
 
 
 def run_of(problem: Problem, state: State, random: np.random.Generator) -> TrainingRun:

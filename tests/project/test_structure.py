@@ -53,6 +53,7 @@ def test_the_protocol_has_the_functions_of_the_plan():
         "linear_scores",
         "penalty",
         "column_moments",
+        "inverse_factor",
         "sgd_epoch",
     }
 

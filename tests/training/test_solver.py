@@ -10,6 +10,7 @@ from sklearn.datasets import load_iris, load_wine
 
 from fastsoftmax import SoftmaxClassifier
 from fastsoftmax.classifier.parameters import PARAMETERS
+from fastsoftmax.training import solver_run
 from fastsoftmax.training.lbfgs import Lbfgs
 from fastsoftmax.training.objective import Objective
 from fastsoftmax.training.solver_run import SolverRun
@@ -36,6 +37,17 @@ OF_SGD = {
 
 def fit(X, y, weights=None, **parameters):
     return SoftmaxClassifier(solver="lbfgs", **parameters).fit(X, y, sample_weight=weights)
+
+
+@pytest.fixture
+def without_newton(monkeypatch):
+    monkeypatch.setattr(solver_run, "pays", lambda _: False)
+
+
+@pytest.fixture(params=["newton", "lbfgs"])
+def method(request):
+    if request.param == "lbfgs":
+        request.getfixturevalue("without_newton")
 
 
 @pytest.fixture
@@ -105,6 +117,7 @@ def exact_minimum(X, targets, weights, alpha, start):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("case", ["plain", "weights", "soft", "smoothing"])
+@pytest.mark.usefixtures("method")
 def test_the_bound_is_never_below_the_gap(backend, rng, case, dtype):
     """After every iteration, against the minimum to 50 digits; and it is met at the end."""
     n, d, c = 9, 2, 3
@@ -173,6 +186,7 @@ def test_sgd_goes_to_the_same_minimum(backend, data):
     np.testing.assert_allclose(followed.coef_, solved.coef_, atol=1e-4)
 
 
+@pytest.mark.usefixtures("method")
 def test_backends_agree(data):
     X, y = data
     models = [fit(X, y, backend=name, tol=1e-9) for name in ("naive", "vectorized", "compiled")]
@@ -253,6 +267,7 @@ def test_without_a_bound_there_is_a_reason(data):
     assert SoftmaxClassifier(max_iter=500).fit(X, y).optimality_.reason.startswith("solver='sgd'")
 
 
+@pytest.mark.usefixtures("method")
 def test_separable_classes_without_a_penalty_end(rng):
     X = np.vstack([rng.normal(size=(20, 2)) + 9, rng.normal(size=(20, 2)) - 9])
     model = fit(X, np.arange(40) // 20, penalty=None)
@@ -260,6 +275,7 @@ def test_separable_classes_without_a_penalty_end(rng):
     assert model.loss_curve_[-1] < 1e-15
 
 
+@pytest.mark.usefixtures("method")
 def test_a_warm_start_from_the_minimum_has_nothing_left_to_do(data):
     model = fit(*data, tol=1e-6, warm_start=True)
     coef, n_iter = model.coef_, model.n_iter_
@@ -280,6 +296,7 @@ def test_max_iter_that_ends_it_is_told(data):
     assert model.n_iter_ == model.t_ == len(model.loss_curve_) == 2
 
 
+@pytest.mark.usefixtures("method")
 def test_the_objective_falls_with_every_iteration(data):
     seen = []
     model = fit(*data, alpha=1e-5, callbacks=lambda state: seen.append(state.loss))
@@ -304,6 +321,7 @@ def test_a_bound_that_only_float32_meets_does_not_end_a_fit():
     assert model.optimality_.gap <= 1e-6 * model.loss_curve_[-1] * 1.001 or caught
 
 
+@pytest.mark.usefixtures("without_newton")
 def test_a_float32_fit_at_rest_publishes_the_bound_of_float64(monkeypatch):
     """Even if its bound in float32, which meets tol, is the best one that it has."""
     X, y = load_iris(return_X_y=True)
@@ -341,11 +359,12 @@ class StopError(Exception):
     pass
 
 
+@pytest.mark.usefixtures("method")
 @pytest.mark.parametrize("penalty", ["l2", "l1", None])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("n_before", [1, 7, 10])
+@pytest.mark.parametrize("n_before", [1, 3, 7, 10])
 def test_a_fit_that_is_resumed_has_the_bits_of_one_that_was_not(
-    data, tmp_path, dtype, penalty, n_before
+    data, tmp_path, dtype, penalty, n_before, request
 ):
     def stop(state):
         if state.epoch == n_before:
@@ -354,7 +373,10 @@ def test_a_fit_that_is_resumed_has_the_bits_of_one_that_was_not(
     X, y = data[0].astype(dtype), data[1]
     options = {"penalty": penalty, "solver": "lbfgs", "tol": 1e-5, "alpha": 1e-3, "max_iter": 20}
     whole = SoftmaxClassifier(**options, callbacks=[]).fit(X, y)
-    assert whole.n_iter_ > n_before
+    if whole.n_iter_ <= n_before:  # Newton's method needs few iterations
+        assert n_before > 3
+        assert "newton" in request.node.name
+        return
     path = tmp_path / "fit.npz"
     with pytest.raises(StopError):
         SoftmaxClassifier(**options, callbacks=stop).fit(X, y, checkpoint=path)
@@ -371,3 +393,42 @@ def test_a_file_keeps_how_near_the_minimum_a_model_is(data, tmp_path):
     model = fit(*data)
     model.save(tmp_path / "model.npz")
     assert SoftmaxClassifier.load(tmp_path / "model.npz").optimality_ == model.optimality_
+
+
+@pytest.mark.parametrize("n_classes", [2, 3, 6])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_few_iterations_end_a_small_problem(backend, rng, n_classes, dtype):
+    """The steps of Newton's method: the gap is squared; in float64 that of 1e-4 becomes one of 1e-8."""
+    X = (rng.normal(size=(150, 12)) @ rng.normal(size=(12, 12))).astype(dtype)
+    y = (X[:, :n_classes] + 3 * rng.gumbel(size=(150, n_classes))).argmax(axis=1)
+    tol = 1e-5 if dtype == np.float32 else 1e-9
+    model = fit(X, y, backend=backend, alpha=1e-3, tol=tol, max_iter=12)
+    assert model.optimality_.gap <= tol * model.loss_curve_[-1]
+
+
+@pytest.mark.usefixtures("method")
+def test_weights_that_all_classes_share_go_to_zero(data):
+    """No loss sees them, the penalty alone does."""
+    X, y = data
+    model = SoftmaxClassifier(solver="lbfgs", alpha=1e-3, tol=1e-9)
+    model.fit(X, y, coef_init=np.full((3, 5), 100.0))
+    np.testing.assert_allclose(model.coef_.sum(axis=0), 0, atol=1e-3)
+    np.testing.assert_allclose(model.coef_, fit(X, y, tol=1e-9, alpha=1e-3).coef_, atol=1e-3)
+
+
+@pytest.mark.parametrize("penalty", ["l2", None])
+def test_features_that_depend_on_each_other(data, penalty):
+    """The Hessian is singular without a penalty."""
+    X, y = data
+    X = np.hstack([X, X, np.zeros((60, 1)), np.ones((60, 1))])
+    model = fit(X, y, penalty=penalty, alpha=1e-6, tol=1e-8, max_iter=60)
+    assert model.n_iter_ < 20
+    assert np.abs(model.coef_).max() < 1e3
+
+
+def test_a_hessian_that_cannot_be_factored_gives_way_to_lbfgs(data, monkeypatch):
+    expected = fit(*data, tol=1e-8)
+    monkeypatch.setattr(solver_run.Newton, "direction", lambda *_: None)
+    model = fit(*data, tol=1e-8)
+    assert model.n_iter_ > expected.n_iter_
+    np.testing.assert_allclose(model.coef_, expected.coef_, atol=1e-3)

@@ -14,7 +14,7 @@ from cpython.buffer cimport (
 )
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.pycapsule cimport PyCapsule_New
-from libc.math cimport fabs, isfinite, isnan
+from libc.math cimport fabs, isfinite, isnan, sqrt
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset, strchr
 
@@ -286,6 +286,7 @@ include "fast_path.pxi"
 include "c_api.pxi"
 include "linear_loss.pxi"
 include "column_moments.pxi"
+include "inverse_factor.pxi"
 include "step_algorithm.pxi"
 include "step_short_rows.pxi"
 include "step_panels.pxi"

@@ -1,0 +1,135 @@
+"""Newton's method for small problems: the Hessian itself, at every iteration.
+
+The Hessian of the mean loss is the mean over rows of w (diag(p) - p p') kron x x'. It is 0 along steps in
+which the weights of all classes move alike: only the penalty sees those, and takes them to 0 at once. What
+is left is steps d whose sum over the classes is 0. With those of all classes but the last as unknowns, the
+Hessian is made of symmetric blocks, one for each pair of these classes:
+
+    H_kl = mean(w v_kl x x'),        v_kl = [k = l] p_k + p_c - (p_k - p_c) (p_l - p_c)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._arrays.validation import FloatArray
+from .linear_algebra import product, solution_of_spd
+from .objective import Objective
+
+Doubles = NDArray[np.float64]
+
+# An iteration of Newton's method may take that many multiply-adds: as many as the others take in so many
+# passes (it saves about five iterations of six), and in the time of so many iterations in Python.
+_PASSES, _PRODUCTS_IN_PYTHON = 4, 3_000_000
+# The numbers, of 8 bytes, that the Hessian is computed from.
+_MAX_NUMBERS = 1 << 20
+# The share that is added to the diagonal, in roundings of the weights' type and at least: where features
+# are linearly dependent, and there is no penalty, rounding must not become a step.
+_ROUNDINGS, _MIN_DAMPING = 64, 1e-12
+
+
+def pays(objective: Objective) -> bool:
+    """Return whether iterations by the Hessian are few enough to be worth what each takes."""
+    (n_classes, n_features), n_rows = objective.shape, len(objective)
+    n_blocks = n_classes * (n_classes - 1) // 2
+    of_hessian = n_blocks * n_rows * n_features**2 + ((n_classes - 1) * n_features) ** 3
+    of_pass = 2 * n_rows * n_features * n_classes
+    return (
+        objective.whole is not None
+        and n_blocks * n_rows * n_features <= _MAX_NUMBERS
+        and of_hessian <= _PASSES * of_pass + _PRODUCTS_IN_PYTHON
+    )
+
+
+@dataclass(eq=False)
+class Newton:
+    """The rows in float64, as the Hessian needs them, and what is the same in every iteration."""
+
+    objective: Objective
+    has_penalty: bool
+    x: Doubles  # (n_rows, n_features [+ 1]), with 1 for the intercept
+    columns: Doubles  # x, transposed
+    shares: Doubles | float  # of the rows in the mean
+    penalty: Doubles  # its Hessian, and 1 for features that are 0 everywhere
+    first: NDArray[np.int64]  # the classes of each block
+    second: NDArray[np.int64]
+    own: NDArray[np.int64]  # the blocks of one class
+    block_of: NDArray[np.int64]  # the block of each pair of classes
+
+    @classmethod
+    def of(cls, objective: Objective, l2: float) -> Newton:
+        """Read the rows, all at once."""
+        whole = objective.whole
+        assert whole is not None
+        n_features = objective.like.coef.shape[1]
+        x = np.ones((len(objective), objective.shape[1]))
+        x[:, :n_features] = whole.X  # type: ignore[assignment]  # dense
+        shares: Doubles | float = 1 / len(objective)
+        if whole.weights is not None and whole.weights.rows is not None:
+            shares = whole.weights.rows * shares
+        n_unknown, size = len(objective.like.coef) - 1, objective.shape[1]
+        pairs = [(k, m) for k in range(n_unknown) for m in range(k, n_unknown)]
+        first, second = np.array(pairs).T
+        block_of = np.empty((n_unknown, n_unknown), np.int64)
+        block_of[first, second] = block_of[second, first] = np.arange(len(pairs))
+        by_class, features = np.zeros((n_unknown, size, n_unknown, size)), np.arange(n_features)
+        by_class[:, features, :, features] = 2 * l2
+        penalty = by_class.reshape(n_unknown * size, -1)
+        diagonal = penalty.reshape(-1)[:: len(penalty) + 1].reshape(n_unknown, size)
+        diagonal *= 2
+        diagonal += ~x.any(axis=0)
+        return cls(
+            objective=objective,
+            has_penalty=l2 > 0,
+            x=x,
+            columns=np.ascontiguousarray(x.T),
+            shares=shares,
+            penalty=penalty,
+            first=first,
+            second=second,
+            own=np.flatnonzero(first == second),
+            block_of=block_of,
+        )
+
+    def direction(self, weights: FloatArray, gradient: Doubles) -> Doubles | None:
+        """Return the step at these weights, or None if the Hessian is not positive definite to rounding."""
+        backend, n_threads = self.objective.backend, self.objective.n_threads
+        (n_rows, size), n_unknown = self.x.shape, len(weights) - 1
+        p = self._probabilities(weights)
+        if p is None:
+            return None
+        beyond = p[:-1] - p[-1]
+        v = p[-1] - beyond[self.first] * beyond[self.second]
+        v[self.own] += p[:-1]
+        v *= self.shares
+        rows = (v[:, np.newaxis] * self.columns).reshape(-1, n_rows)
+        blocks = product(backend, rows, self.columns, n_threads).reshape(-1, size, size)
+        H = blocks[self.block_of].transpose(0, 2, 1, 3).reshape(self.penalty.shape) + self.penalty
+        damping = max(_ROUNDINGS * float(np.finfo(weights.dtype).eps), _MIN_DAMPING)
+        H.reshape(-1)[:: len(H) + 1] *= 1 + damping
+        slopes = (gradient[-1] - gradient[:-1]).ravel()
+        solution = solution_of_spd(backend, H, slopes, n_threads)
+        if solution is None:
+            return None
+        direction = np.empty(weights.shape)
+        direction[:-1] = solution.reshape(n_unknown, size)
+        np.negative(np.add.reduce(direction[:-1]), out=direction[-1])
+        if self.has_penalty:
+            n_features = self.objective.like.coef.shape[1]
+            direction[:, :n_features] -= weights[:, :n_features].mean(axis=0, dtype=np.float64)
+        return direction
+
+    def _probabilities(self, weights: FloatArray) -> Doubles | None:
+        """Return those of all rows, (n_classes, n_rows), or None if one has none."""
+        backend, n_threads = self.objective.backend, self.objective.n_threads
+        p = product(backend, self.x, weights.astype(np.float64, copy=False), n_threads)
+        # As a gradient, of losses whose targets are class 0: for few classes faster than softmax.
+        labels, losses = np.zeros(len(p), np.int64), np.empty(len(p))
+        if backend.softmax_cross_entropy(p, labels, 1.0, losses, p, n_threads) >= 0:
+            return None
+        p = np.ascontiguousarray(p.T)
+        p[0] += 1
+        return p
