@@ -110,10 +110,12 @@ class Lbfgs:
     l2: float
     l1: float
     pairs: Pairs = field(default_factory=Pairs)
+    # Evaluates the mean loss in place of the objective; None where the objective has to name what is wrong.
+    evaluate: Callable[[FloatArray], Evaluation | None] = lambda _: None
 
     def at(self, weights: FloatArray) -> Point:
         """Evaluate the objective at some weights."""
-        at, W = self.objective(weights), self._coef(weights)
+        at, W = self.evaluate(weights) or self.objective(weights), self._coef(weights)
         gradient, value = at.gradient.copy(), at.loss
         if self.l2:
             self._coef(gradient)[...] += 2 * self.l2 * W

@@ -90,7 +90,7 @@ class SolverRun(TrainingRun):
             self.is_at_rest = found is None or has_vanished or self._is_stalled()
             if self.is_at_rest and self._best is not None:
                 self.point, self.optimality = self._best
-                self._is_exact = False
+                self._is_exact = self._newton is not None
         self.state = self.solver.objective.state_of(self._point().weights)
         return self._point().value
 
@@ -213,9 +213,11 @@ class SolverRun(TrainingRun):
 
     def _begin(self) -> None:
         objective = self.solver.objective
-        self._dual = Dual.of(objective, self.solver.l2, self.solver.l1)
         if not self.solver.l1 and pays(objective):
+            objective = objective.in_float64()
             self._newton = Newton.of(objective, self.solver.l2)
+            self.solver.evaluate = self._newton.evaluate
+        self._dual = Dual.of(objective, self.solver.l2, self.solver.l1)
         self._judge(self.solver.at(objective.weights_of(self.state)))
 
     def _precondition(self, curvature: NDArray[np.float64]) -> None:
@@ -235,7 +237,7 @@ class SolverRun(TrainingRun):
         """Go to a point, and note how near the minimum it is, and whether it is the nearest so far."""
         assert self._dual is not None
         self.point, self.optimality = point, self._optimality(point, self._dual)
-        self._is_exact = False
+        self._is_exact = self._newton is not None
         gap = self.optimality.gap
         if gap is None:
             self._calm_iterations = self._calm_iterations + 1 if self._is_calm(point) else 0
@@ -269,7 +271,7 @@ class SolverRun(TrainingRun):
     def _newton_direction(self, point: Point) -> NDArray[np.float64] | None:
         if self._newton is None:
             return None
-        return self._newton.direction(point.weights, point.gradient)
+        return self._newton.direction(point.weights, point.at, point.gradient)
 
     def _intercept_step(self, point: Point) -> Point | None:
         """Return a point of a smaller bound with another intercept, if the intercept is what is left.
