@@ -15,7 +15,7 @@ from .duality_gap import Dual, Optimality
 from .lbfgs import Lbfgs, Point
 from .linear_algebra import dot, inverse_of_spd
 from .loop import TrainingRun
-from .newton import Newton, pays
+from .newton import FLATTENED, Newton, pays
 from .objective import Objective
 from .preconditioner import (
     FeatureFactor,
@@ -266,7 +266,9 @@ class SolverRun(TrainingRun):
     def _newton_step(self, point: Point) -> Point | None:
         """Return a point of a smaller objective, or None if the problem is not small, or the step fails."""
         direction = self._newton_direction(point)
-        return None if direction is None else self.solver.along(point, point.gradient, direction)
+        if direction is None:
+            return None
+        return self.solver.along(point, point.gradient, direction, FLATTENED)
 
     def _newton_direction(self, point: Point) -> NDArray[np.float64] | None:
         if self._newton is None:
