@@ -116,8 +116,8 @@ class Newton:
         if invalid >= 0:
             return None
         of_logits = np.ascontiguousarray(logits.T)
-        gradient = self._product(of_logits, self.columns)
-        gradient /= n_rows
+        by_feature = self._product(self.columns, of_logits)  # fewer classes than features: faster
+        gradient = np.divide(by_feature.T, n_rows, order="C")
         return Evaluation(float(np.add.reduce(losses)) / n_rows, gradient, of_logits)
 
     def direction(self, weights: FloatArray, at: Evaluation, gradient: Doubles) -> Doubles | None:
