@@ -22,9 +22,10 @@ from .objective import Evaluation, Objective, targets_of
 
 Doubles = NDArray[np.float64]
 
-# An iteration of Newton's method may take that many multiply-adds: as many as the others take in so many
-# passes (it saves about five iterations of six), and in the time of so many iterations in Python.
-_PASSES, _PRODUCTS_IN_PYTHON = 4, 3_000_000
+# The cost of an iteration, in multiply-adds: so many for each of the numbers that the Hessian is computed
+# from. It may be that of some passes (one of Newton's iterations saves one to five others), and of what
+# Python takes for those.
+_PER_NUMBER, _PASSES, _IN_PYTHON = 10, 4, 2_500_000
 # The numbers that the Hessian is computed from: at most as many, in float64, as a block of rows has.
 _MAX_NUMBERS = 1 << 19
 # Steps far from the minimum are too short: they grow until this share of the slope is left. An evaluation
@@ -38,14 +39,11 @@ _ROUNDINGS, _MIN_DAMPING = 64, 1e-12
 def pays(objective: Objective) -> bool:
     """Return whether iterations by the Hessian are few enough to be worth what each takes."""
     (n_classes, n_features), n_rows = objective.shape, len(objective)
-    n_blocks = n_classes * (n_classes - 1) // 2
-    of_hessian = n_blocks * n_rows * n_features**2 + ((n_classes - 1) * n_features) ** 3
+    n_numbers = n_classes * (n_classes - 1) // 2 * n_rows * n_features
+    cost = n_numbers * (n_features + _PER_NUMBER) + ((n_classes - 1) * n_features) ** 3 // 2
     of_pass = 2 * n_rows * n_features * n_classes
-    return (
-        objective.whole is not None
-        and n_blocks * n_rows * n_features <= _MAX_NUMBERS
-        and of_hessian <= _PASSES * of_pass + _PRODUCTS_IN_PYTHON
-    )
+    is_small = n_numbers <= _MAX_NUMBERS and cost <= _PASSES * of_pass + _IN_PYTHON
+    return is_small and objective.whole is not None
 
 
 @dataclass(eq=False)

@@ -322,6 +322,16 @@ def test_a_bound_that_only_float32_meets_does_not_end_a_fit():
 
 
 @pytest.mark.usefixtures("without_newton")
+def test_a_bound_that_float64_does_not_confirm_lets_the_iterations_go_on():
+    """On wine, to 1e-6: an iteration that changes nothing would be followed by others until max_iter."""
+    X, y = load_wine(return_X_y=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = fit(X.astype(np.float32), y, alpha=1e-4, standardize=True, tol=1e-6, max_iter=1000)
+    assert model.n_iter_ < 500
+
+
+@pytest.mark.usefixtures("without_newton")
 def test_a_float32_fit_at_rest_publishes_the_bound_of_float64(monkeypatch):
     """Even if its bound in float32, which meets tol, is the best one that it has."""
     X, y = load_iris(return_X_y=True)
