@@ -9,7 +9,7 @@ L1-Regularized Log-Linear Models, 2007): the pseudo-gradient takes the place of 
 weight would change its sign, at an exact zero.
 
 The step size is 1 if that satisfies the weak Wolfe conditions, else it is found by quadratic
-interpolation, bisection and doubling. Near the optimum, where differences of f are rounding errors, the
+interpolation, halving and doubling. Near the optimum, where differences of f are rounding errors, the
 slopes alone decide (Hager, Zhang: A New Conjugate Gradient Method with Guaranteed Descent, 2005, sect. 4).
 """
 
@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from math import inf, isfinite, isinf
+from math import inf, isfinite
 
 import numpy as np
 from numpy.typing import NDArray
@@ -120,10 +120,12 @@ class Lbfgs:
     l2: float
     l1: float
     pairs: Pairs = field(default_factory=Pairs)
+    # Evaluates the mean loss in place of the objective; None where the objective has to name what is wrong.
+    evaluate: Callable[[FloatArray], Evaluation | None] = lambda _: None
 
     def at(self, weights: FloatArray) -> Point:
         """Evaluate the objective at some weights."""
-        return self.point(weights, self.objective(weights))
+        return self.point(weights, self.evaluate(weights) or self.objective(weights))
 
     def with_penalty(self, l2: float, l1: float) -> Lbfgs:
         """Return a solver of the same rows with another penalty, and the pairs that hold for it."""
@@ -166,12 +168,17 @@ class Lbfgs:
         difference = (found.gradient - point.gradient).astype(point.weights.dtype)
         self.pairs.add(found.weights - point.weights, difference)
 
-    def along(self, point: Point, slopes: Doubles, direction: Doubles) -> Point | None:
-        """Return a point of a smaller objective in this direction, or None if there is none."""
+    def along(
+        self, point: Point, slopes: Doubles, direction: Doubles, flattened: float = _CURVATURE
+    ) -> Point | None:
+        """Return a point of a smaller objective in this direction, or None if there is none.
+
+        Steps grow until the slope is at most the share `flattened` of what it was.
+        """
         slope = dot(slopes, direction)
         if not slope < 0:
             return None
-        low, high, size = 0.0, inf, 1.0
+        size = 1.0
         lowest: Point | None = None  # of those with sufficient decrease
         rounding = 4 * float(np.finfo(point.weights.dtype).eps) * abs(point.value)
         for _ in range(_MAX_TRIALS):
@@ -181,17 +188,18 @@ class Lbfgs:
             if not promised and not moved.any():
                 return None
             found = self.at(weights)
+            if lowest is not None and not found.value <= lowest.value:
+                return lowest
             rise = dot(self.slopes(found), moved) if promised < 0 else inf
             falls = found.value <= point.value + _DECREASE * promised
             level = found.value <= point.value + rounding and rise <= (2 * _DECREASE - 1) * promised
             if not isfinite(found.value) or not (falls or level):
-                high = size
                 over = found.value - point.value - size * slope
                 vertex = -slope * size**2 / (2 * over) if isfinite(over) and over > 0 else 0.0
-                size = min((low + high) / 2, max(low + (high - low) / 10, vertex))
-            elif rise < _CURVATURE * promised and not self.l1:
-                low, lowest = size, found
-                size = 2 * size if isinf(high) else (low + high) / 2
+                size = min(size / 2, max(size / 10, vertex))
+            elif rise < flattened * promised and not self.l1:
+                lowest, left = found, rise / promised
+                size *= 2 if left > 0.5 else 1 / (1 - left)  # to where a parabola has no slope
             else:
                 return found
         return lowest

@@ -16,16 +16,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._arrays.validation import FloatArray
+from ..backends import Data
 from .linear_algebra import product, solution_of_spd
-from .objective import Objective
+from .objective import Evaluation, Objective, targets_of
 
 Doubles = NDArray[np.float64]
 
-# An iteration of Newton's method may take that many multiply-adds: as many as the others take in so many
-# passes (it saves about five iterations of six), and in the time of so many iterations in Python.
-_PASSES, _PRODUCTS_IN_PYTHON = 4, 3_000_000
-# The numbers, of 8 bytes, that the Hessian is computed from.
-_MAX_NUMBERS = 1 << 20
+# The cost of an iteration, in multiply-adds: so many for each of the numbers that the Hessian is computed
+# from. It may be that of some passes (one of Newton's iterations saves one to five others), and of what
+# Python takes for those.
+_PER_NUMBER, _PASSES, _IN_PYTHON = 10, 4, 2_500_000
+# The numbers that the Hessian is computed from: at most as many, in float64, as a block of rows has.
+_MAX_NUMBERS = 1 << 19
+# Steps far from the minimum are too short: they grow until this share of the slope is left. An evaluation
+# more takes a fifth of an iteration.
+FLATTENED = 0.3
 # The share that is added to the diagonal, in roundings of the weights' type and at least: where features
 # are linearly dependent, and there is no penalty, rounding must not become a step.
 _ROUNDINGS, _MIN_DAMPING = 64, 1e-12
@@ -34,26 +39,25 @@ _ROUNDINGS, _MIN_DAMPING = 64, 1e-12
 def pays(objective: Objective) -> bool:
     """Return whether iterations by the Hessian are few enough to be worth what each takes."""
     (n_classes, n_features), n_rows = objective.shape, len(objective)
-    n_blocks = n_classes * (n_classes - 1) // 2
-    of_hessian = n_blocks * n_rows * n_features**2 + ((n_classes - 1) * n_features) ** 3
+    n_numbers = n_classes * (n_classes - 1) // 2 * n_rows * n_features
+    cost = n_numbers * (n_features + _PER_NUMBER) + ((n_classes - 1) * n_features) ** 3 // 2
     of_pass = 2 * n_rows * n_features * n_classes
-    return (
-        objective.whole is not None
-        and n_blocks * n_rows * n_features <= _MAX_NUMBERS
-        and of_hessian <= _PASSES * of_pass + _PRODUCTS_IN_PYTHON
-    )
+    is_small = n_numbers <= _MAX_NUMBERS and cost <= _PASSES * of_pass + _IN_PYTHON
+    return is_small and objective.whole is not None
 
 
 @dataclass(eq=False)
 class Newton:
-    """The rows in float64, as the Hessian needs them, and what is the same in every iteration."""
+    """A small problem in float64: what the loss and the Hessian are computed from."""
 
     objective: Objective
     has_penalty: bool
+    data: Data
     x: Doubles  # (n_rows, n_features [+ 1]), with 1 for the intercept
     columns: Doubles  # x, transposed
-    shares: Doubles | float  # of the rows in the mean
-    penalty: Doubles  # its Hessian, and 1 for features that are 0 everywhere
+    targets: Doubles  # (n_classes, n_rows), times the weights of the rows
+    factor: Doubles | float  # -1 / weight of each row
+    penalty: Doubles  # n_rows times its Hessian, and 1 for features that are 0 everywhere
     first: NDArray[np.int64]  # the classes of each block
     second: NDArray[np.int64]
     own: NDArray[np.int64]  # the blocks of one class
@@ -64,19 +68,21 @@ class Newton:
         """Read the rows, all at once."""
         whole = objective.whole
         assert whole is not None
-        n_features = objective.like.coef.shape[1]
-        x = np.ones((len(objective), objective.shape[1]))
+        n_rows, (n_classes, n_features) = len(objective), objective.like.coef.shape
+        n_unknown, size = n_classes - 1, objective.shape[1]
+        x = np.ones((n_rows, size))
         x[:, :n_features] = whole.X  # type: ignore[assignment]  # dense
-        shares: Doubles | float = 1 / len(objective)
+        targets = np.ascontiguousarray(targets_of(whole, slice(None), n_classes).T)
+        factor: Doubles | float = -1.0
         if whole.weights is not None and whole.weights.rows is not None:
-            shares = whole.weights.rows * shares
-        n_unknown, size = len(objective.like.coef) - 1, objective.shape[1]
+            masses = targets.sum(axis=0)
+            factor = -1 / np.where(masses > 0, masses, np.inf)
         pairs = [(k, m) for k in range(n_unknown) for m in range(k, n_unknown)]
         first, second = np.array(pairs).T
         block_of = np.empty((n_unknown, n_unknown), np.int64)
         block_of[first, second] = block_of[second, first] = np.arange(len(pairs))
         by_class, features = np.zeros((n_unknown, size, n_unknown, size)), np.arange(n_features)
-        by_class[:, features, :, features] = 2 * l2
+        by_class[:, features, :, features] = 2 * l2 * n_rows
         penalty = by_class.reshape(n_unknown * size, -1)
         diagonal = penalty.reshape(-1)[:: len(penalty) + 1].reshape(n_unknown, size)
         diagonal *= 2
@@ -84,9 +90,11 @@ class Newton:
         return cls(
             objective=objective,
             has_penalty=l2 > 0,
+            data=whole,
             x=x,
             columns=np.ascontiguousarray(x.T),
-            shares=shares,
+            targets=targets,
+            factor=factor,
             penalty=penalty,
             first=first,
             second=second,
@@ -94,42 +102,51 @@ class Newton:
             block_of=block_of,
         )
 
-    def direction(self, weights: FloatArray, gradient: Doubles) -> Doubles | None:
-        """Return the step at these weights, or None if the Hessian is not positive definite to rounding."""
-        backend, n_threads = self.objective.backend, self.objective.n_threads
-        (n_rows, size), n_unknown = self.x.shape, len(weights) - 1
-        p = self._probabilities(weights)
-        if p is None:
+    def evaluate(self, weights: FloatArray) -> Evaluation | None:
+        """Evaluate the mean loss and its gradients, or return None if a row has no loss."""
+        n_rows, n_threads = len(self.x), self.objective.n_threads
+        losses, targets = np.empty(n_rows), self.data.targets
+        with np.errstate(over="ignore", invalid="ignore"):
+            logits = self._product(self.x, weights.astype(np.float64, copy=False))
+            invalid = self.objective.backend.softmax_cross_entropy(
+                logits, targets, 1.0, losses, logits, n_threads, self.data.weights
+            )
+        if invalid >= 0:
             return None
+        of_logits = np.ascontiguousarray(logits.T)
+        by_feature = self._product(self.columns, of_logits)  # fewer classes than features: faster
+        gradient = np.divide(by_feature.T, n_rows, order="C")
+        return Evaluation(float(np.add.reduce(losses)) / n_rows, gradient, of_logits)
+
+    def direction(self, weights: FloatArray, at: Evaluation, gradient: Doubles) -> Doubles | None:
+        """Return the step at these weights, or None if the Hessian is not positive definite to rounding."""
+        if at.of_logits is None:
+            return None
+        n_rows, size = self.x.shape
+        p = at.of_logits + self.targets  # times the weights of the rows, as v will be
         beyond = p[:-1] - p[-1]
-        v = p[-1] - beyond[self.first] * beyond[self.second]
+        v = beyond[self.first] * beyond[self.second]
+        v *= self.factor
+        v += p[-1]
         v[self.own] += p[:-1]
-        v *= self.shares
         rows = (v[:, np.newaxis] * self.columns).reshape(-1, n_rows)
-        blocks = product(backend, rows, self.columns, n_threads).reshape(-1, size, size)
+        blocks = self._product(rows, self.columns).reshape(-1, size, size)
         H = blocks[self.block_of].transpose(0, 2, 1, 3).reshape(self.penalty.shape) + self.penalty
         damping = max(_ROUNDINGS * float(np.finfo(weights.dtype).eps), _MIN_DAMPING)
         H.reshape(-1)[:: len(H) + 1] *= 1 + damping
-        slopes = (gradient[-1] - gradient[:-1]).ravel()
-        solution = solution_of_spd(backend, H, slopes, n_threads)
+        slopes = n_rows * (gradient[-1] - gradient[:-1]).ravel()
+        solution = solution_of_spd(self.objective.backend, H, slopes, self.objective.n_threads)
         if solution is None:
             return None
         direction = np.empty(weights.shape)
-        direction[:-1] = solution.reshape(n_unknown, size)
+        direction[:-1] = solution.reshape(-1, size)
         np.negative(np.add.reduce(direction[:-1]), out=direction[-1])
         if self.has_penalty:
             n_features = self.objective.like.coef.shape[1]
-            direction[:, :n_features] -= weights[:, :n_features].mean(axis=0, dtype=np.float64)
+            means = np.add.reduce(weights[:, :n_features], dtype=np.float64)
+            direction[:, :n_features] -= means / len(weights)
         return direction
 
-    def _probabilities(self, weights: FloatArray) -> Doubles | None:
-        """Return those of all rows, (n_classes, n_rows), or None if one has none."""
-        backend, n_threads = self.objective.backend, self.objective.n_threads
-        p = product(backend, self.x, weights.astype(np.float64, copy=False), n_threads)
-        # As a gradient, of losses whose targets are class 0: for few classes faster than softmax.
-        labels, losses = np.zeros(len(p), np.int64), np.empty(len(p))
-        if backend.softmax_cross_entropy(p, labels, 1.0, losses, p, n_threads) >= 0:
-            return None
-        p = np.ascontiguousarray(p.T)
-        p[0] += 1
-        return p
+    def _product(self, A: Doubles, B: Doubles) -> Doubles:
+        """Return A @ B'."""
+        return product(self.objective.backend, A, B, self.objective.n_threads)

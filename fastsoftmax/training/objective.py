@@ -39,6 +39,9 @@ class Evaluation:
 
     loss: float
     gradient: Doubles  # (n_classes, n_features [+ 1])
+    of_logits: Doubles | None = (
+        None  # the gradient of the sum in the logits, if Newton's method needs it
+    )
 
 
 @dataclass
@@ -67,6 +70,8 @@ class Objective:
     def in_float64(self) -> Objective:
         """Return the objective of the same rows, converted, standardised and evaluated in float64."""
         double, data = np.dtype(np.float64), self.data
+        if self.like.coef.dtype == double:
+            return self
         if isinstance(data.X, SparseRows):
             data = data._replace(X=data.X.astype(double))
         if data.targets.ndim == 2:
@@ -219,7 +224,7 @@ class Objective:
         masses = np.zeros(n_classes)
         dtype = self.like.coef.dtype
         for rows in self._row_numbers():
-            targets = self._targets(rows)
+            targets = targets_of(self._data, rows, n_classes)
             masses += targets.sum(axis=0)
             columns = np.hstack([targets, targets.sum(axis=1, keepdims=True)]).astype(dtype)
             sums += self._transposed_product(rows, columns)
@@ -233,22 +238,6 @@ class Objective:
         size = gradient_sums.rows_per_block(self._data.X, self.like.coef)
         for _, rows in gradient_sums.row_blocks(self._data.X, some, size):
             yield rows
-
-    def _targets(self, rows: RowNumbers) -> Doubles:
-        """Return the targets of some rows as probabilities, times the rows' weights, and smoothed."""
-        n_classes, targets = len(self.like.coef), self._data.targets[rows]
-        if targets.ndim == 1:
-            t = np.zeros((len(targets), n_classes))
-            t[np.arange(len(targets)), targets] = 1
-        else:
-            t = targets.astype(np.float64)
-        weights = weights_of_rows(self._data, rows)
-        if weights is not None:
-            if weights.smoothing:
-                t = (1 - weights.smoothing) * t + weights.smoothing / n_classes
-            if weights.rows is not None:
-                t *= weights.rows[:, np.newaxis]
-        return t
 
     def _transposed_product(self, rows: RowNumbers, columns: FloatArray) -> FloatArray:
         """Return columns' @ X over some rows, (n_columns, n_features)."""
@@ -287,3 +276,20 @@ def _kept(data: Data, rows: NDArray[np.int64] | None, dtype: np.dtype[Any]) -> D
     if rows is not None:
         weights, targets = weights_of_rows(data, rows), targets[rows]
     return Data(kept, targets, weights=weights)
+
+
+def targets_of(data: Data, rows: RowNumbers, n_classes: int) -> Doubles:
+    """Return the targets of some rows as probabilities, times the rows' weights, and smoothed."""
+    targets = data.targets[rows]
+    if targets.ndim == 1:
+        t = np.zeros((len(targets), n_classes))
+        t[np.arange(len(targets)), targets] = 1
+    else:
+        t = targets.astype(np.float64)
+    weights = weights_of_rows(data, rows)
+    if weights is not None:
+        if weights.smoothing:
+            t = (1 - weights.smoothing) * t + weights.smoothing / n_classes
+        if weights.rows is not None:
+            t *= weights.rows[:, np.newaxis]
+    return t

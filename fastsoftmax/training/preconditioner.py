@@ -42,6 +42,9 @@ _MAX_FEATURES = 2048
 _DAMPING = 0.1
 # The intercept has no penalty; this share of the features' damping keeps its pivot positive.
 _INTERCEPT_DAMPING = 1e-3
+# The damping is rounded to a power of this, so that renewals and neighbours on a path have the same one:
+# with hundreds of features, the inverse takes as long as many passes.
+_DAMPING_STEP = 3.0
 
 
 class FeatureFactor(Protocol):
@@ -68,6 +71,7 @@ class Dense:
 
     objective: Objective
     G: Doubles
+    _last: tuple[float, FeatureInverse] | None = None  # a damping and its inverse
 
     @classmethod
     def of(cls, objective: Objective) -> Dense:
@@ -85,7 +89,10 @@ class Dense:
         return float(np.trace(self.G)) / len(self.G)
 
     def inverse(self, damping: float) -> FeatureInverse | None:
-        """Invert G + damping I."""
+        """Invert G + damping I, with the damping rounded to a power of `_DAMPING_STEP`."""
+        damping = float(_DAMPING_STEP ** np.round(np.log(damping) / np.log(_DAMPING_STEP)))
+        if self._last is not None and self._last[0] == damping:
+            return self._last[1]
         objective, of_features = self.objective, np.full(len(self.G), damping)
         if objective.like.intercept is not None:
             of_features[-1] *= _INTERCEPT_DAMPING
@@ -94,8 +101,12 @@ class Dense:
         )
         if inverse is None:
             return None
-        inverse = inverse.astype(objective.like.coef.dtype)
-        return lambda V: product(objective.backend, inverse, V, objective.n_threads)
+        rounded = inverse.astype(objective.like.coef.dtype)
+        self._last = (
+            damping,
+            lambda V: product(objective.backend, rounded, V, objective.n_threads),
+        )
+        return self._last[1]
 
 
 @dataclass(eq=False)

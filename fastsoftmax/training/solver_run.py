@@ -16,7 +16,7 @@ from .duality_gap import Dual, Optimality
 from .lbfgs import Lbfgs, Point
 from .linear_algebra import dot, inverse_of_spd
 from .loop import TrainingRun
-from .newton import Newton, pays
+from .newton import FLATTENED, Newton, pays
 from .objective import Objective
 from .preconditioner import (
     FeatureFactor,
@@ -80,8 +80,8 @@ class SolverRun(TrainingRun):
         run.solver = before.with_penalty(problem.config.rule.l2, problem.config.rule.l1)
         run._dual = replace(self._dual, l2=run.solver.l2, l1=run.solver.l1)
         run._features = self._features
-        if self._newton is not None and not run.solver.l1:
-            run._newton = Newton.of(run.solver.objective, run.solver.l2)
+        if self._newton is not None:
+            run._use_newton(self._newton.objective)
         run._judge(run.solver.point(point.weights, point.at))
         before.pairs.clear()  # what this run keeps is for its caller, who may keep many
         self.preconditioner = None
@@ -118,7 +118,7 @@ class SolverRun(TrainingRun):
             self.is_at_rest = found is None or has_vanished or self._is_stalled()
             if self.is_at_rest and self._best is not None:
                 self.point, self.optimality = self._best
-                self._is_exact = False
+                self._is_exact = self._newton is not None
         self.state = self.solver.objective.state_of(self._point().weights)
         return self._point().value
 
@@ -246,10 +246,15 @@ class SolverRun(TrainingRun):
 
     def _begin(self) -> None:
         objective = self.solver.objective
-        self._dual = Dual.of(objective, self.solver.l2, self.solver.l1)
         if not self.solver.l1 and pays(objective):
-            self._newton = Newton.of(objective, self.solver.l2)
+            objective = objective.in_float64()
+            self._use_newton(objective)
+        self._dual = Dual.of(objective, self.solver.l2, self.solver.l1)
         self._judge(self.solver.at(objective.weights_of(self.state)))
+
+    def _use_newton(self, objective: Objective) -> None:
+        self._newton = Newton.of(objective, self.solver.l2)
+        self.solver.evaluate = self._newton.evaluate
 
     def _precondition(self, curvature: NDArray[np.float64]) -> None:
         if self.solver.l1:  # the orthant-wise method needs a metric that is diagonal
@@ -268,7 +273,7 @@ class SolverRun(TrainingRun):
         """Go to a point, and note how near the minimum it is, and whether it is the nearest so far."""
         assert self._dual is not None
         self.point, self.optimality = point, self._optimality(point, self._dual)
-        self._is_exact = False
+        self._is_exact = self._newton is not None
         gap = self.optimality.gap
         if gap is None:
             self._calm_iterations = self._calm_iterations + 1 if self._is_calm(point) else 0
@@ -297,12 +302,14 @@ class SolverRun(TrainingRun):
     def _newton_step(self, point: Point) -> Point | None:
         """Return a point of a smaller objective, or None if the problem is not small, or the step fails."""
         direction = self._newton_direction(point)
-        return None if direction is None else self.solver.along(point, point.gradient, direction)
+        if direction is None:
+            return None
+        return self.solver.along(point, point.gradient, direction, FLATTENED)
 
     def _newton_direction(self, point: Point) -> NDArray[np.float64] | None:
         if self._newton is None:
             return None
-        return self._newton.direction(point.weights, point.gradient)
+        return self._newton.direction(point.weights, point.at, point.gradient)
 
     def _intercept_step(self, point: Point) -> Point | None:
         """Return a point of a smaller bound with another intercept, if the intercept is what is left.

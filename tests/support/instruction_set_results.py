@@ -38,6 +38,8 @@ PRODUCTS = [
     (30, 90, 1000),
     (270, 20, 1100),
 ]
+# Small enough for Newton's method: one panel of the factor, and several.
+SMALL = [(90, 7, 2), (150, 30, 4)]
 PENALTIES = [(0.3, 0.0), (0.0, 0.2), (0.3, 0.2)]
 TRAINING = [
     {"penalty": "elasticnet", "alpha": 0.01, "momentum": 0.9, "nesterov": True},
@@ -156,6 +158,14 @@ def drawn(dtype, n_threads):
             result = model.coef_, model.intercept_, model.loss_curve_
             few = model.decision_function(sparse[:1]), model.decision_function(sparse)
             yield f"fit sparse {n}x{d}x{c} {rule}", *result, *few
+    for n, d, c in SMALL:
+        X, labels = rng.normal(size=(n, d)).astype(dtype), rng.integers(c, size=n)
+        solved = f.SoftmaxClassifier(
+            backend="compiled", solver="lbfgs", n_jobs=n_threads, max_iter=6
+        )
+        solved.fit(X, labels, sample_weight=rng.integers(0, 3, n))
+        result = solved.coef_, solved.intercept_, solved.loss_curve_, solved.optimality_.gap
+        yield f"solver, small {n}x{d}x{c}", *result
 
 
 def digests(n_threads):
