@@ -133,6 +133,33 @@ class Objective:
                 squares += np.square(x, dtype=np.float64).sum(axis=0)
         return squares / len(self)
 
+    def second_moments(self, max_rows: int | None = None) -> Doubles:
+        """Return the mean of x x' over some rows, each counted once; x ends with 1 for the intercept."""
+        n_features = self.shape[1]
+        total, n_rows = np.zeros((n_features, n_features)), 0
+        for x in self.blocks(max_rows):
+            if self.like.intercept is not None:
+                x = np.hstack([x, np.ones((len(x), 1), x.dtype)])
+            total += product(self.backend, x.T, x.T, self.n_threads)
+            n_rows += len(x)
+        return total / n_rows
+
+    def class_curvature(self, weights: FloatArray, max_rows: int | None = None) -> Doubles:
+        """Return the mean of diag(p) - p p' over some rows, with their weights; p are probabilities."""
+        state, n_classes = self.state_of(weights), len(weights)
+        shares, products, n_rows = np.zeros(n_classes), np.zeros((n_classes, n_classes)), 0
+        zeros = np.zeros(n_classes, weights.dtype) if state.intercept is None else state.intercept
+        for x, rows in self.row_blocks(max_rows):
+            logits = np.empty((len(x), n_classes), weights.dtype)
+            self.backend.linear_scores(x, state.coef, zeros, logits, self.n_threads)
+            self.backend.softmax(logits, logits, self.n_threads)
+            mass = self.masses(rows)
+            weighted = logits if mass is None else logits * mass.astype(logits.dtype)
+            products += product(self.backend, logits.T, weighted.T, self.n_threads)
+            shares += weighted.sum(axis=0, dtype=np.float64)
+            n_rows += len(x)
+        return (np.diag(shares) - products) / n_rows
+
     def target_sums(self) -> tuple[Doubles, Doubles, Doubles]:
         """Return the means of t (n_classes,), of t x' (n_classes, n_features) and of x (n_features,).
 

@@ -77,14 +77,7 @@ class Dense:
             _MIN_ROWS_PER_FEATURE * n_features,
             _PASSES_FOR_FEATURES * 2 * n_classes * len(objective) // n_features,
         )
-        has_intercept = objective.like.intercept is not None
-        G, total = np.zeros((n_features, n_features)), 0
-        for x in objective.blocks(n_rows):
-            if has_intercept:
-                x = np.hstack([x, np.ones((len(x), 1), x.dtype)])
-            G += product(objective.backend, x.T, x.T, objective.n_threads)
-            total += len(x)
-        return cls(objective, G / total)
+        return cls(objective, objective.second_moments(n_rows))
 
     @property
     def mean_curvature(self) -> float:
@@ -144,20 +137,7 @@ def features_of(objective: Objective) -> FeatureFactor:
 
 def curvature_of_classes(objective: Objective, weights: FloatArray) -> Doubles:
     """Return S at these weights, from some rows."""
-    state, backend, n_threads = objective.state_of(weights), objective.backend, objective.n_threads
-    n_classes = len(weights)
-    shares, products, total = np.zeros(n_classes), np.zeros((n_classes, n_classes)), 0.0
-    zeros = np.zeros(n_classes, weights.dtype) if state.intercept is None else state.intercept
-    for x, rows in objective.row_blocks(_ROWS_FOR_CLASSES):
-        logits = np.empty((len(x), n_classes), weights.dtype)
-        backend.linear_scores(x, state.coef, zeros, logits, n_threads)
-        backend.softmax(logits, logits, n_threads)
-        mass = objective.masses(rows)
-        weighted = logits if mass is None else logits * mass.astype(logits.dtype)
-        products += product(backend, logits.T, weighted.T, n_threads)
-        shares += weighted.sum(axis=0, dtype=np.float64)
-        total += len(x)
-    return (np.diag(shares) - products) / total
+    return objective.class_curvature(weights, _ROWS_FOR_CLASSES)
 
 
 @dataclass(eq=False)
