@@ -49,9 +49,9 @@ class SoftmaxClassifier(classifier.SoftmaxClassifier):
         to rounding the steps are those of the local estimator with the same seed, whatever the partitions
         and workers, and the bits do not depend on the workers. A step costs some milliseconds, so
         minibatches should be large; ``batch_size=len(X)``, or a larger number, is one step per epoch.
-        With ``solver="lbfgs"`` it must be the default, and so must `local_epochs`: an iteration is one or two
-        passes over all rows, whose sums are added in the order of the partitions. Its iterations are those
-        of the local estimator up to rounding, and the bits do not depend on the workers.
+        With ``solver="lbfgs"`` it must be the default, and so must `local_epochs`: an iteration is one or
+        two passes over all rows, whose sums are added in the order of the partitions. Its iterations are
+        those of the local estimator up to rounding, and the bits do not depend on the workers.
     local_epochs : int, default 1
         With "local", the number of epochs between two averages.
     persist : bool or "auto", default "auto"

@@ -70,10 +70,12 @@ class SolverRun(TrainingRun):
 
     def epoch(self) -> float:
         """Run one iteration and return the objective at the new weights."""
-        if self.point is None:
+        is_first = self.point is None
+        if is_first:
             self._begin()
         point = self._point()
-        if not self.meets_tol():  # as a warm start may
+        # A warm start may be at the minimum. Later, a bound of float32 that meets tol ends nothing.
+        if not (is_first and self.meets_tol()):
             if len(self.curve) in _RENEWALS:
                 self._precondition(curvature_of_classes(self.solver.objective, point.weights))
             found = self._intercept_step(point) or self.solver.step(point, self.preconditioner)
