@@ -25,6 +25,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ..backends.recorder import BOUND, timed
 from .linear_algebra import dot
 from .objective import Evaluation, Objective
 
@@ -72,6 +73,7 @@ class Dual:
             )
         return ""
 
+    @timed(BOUND)
     def gap(self, weights: Doubles, at: Evaluation) -> tuple[float, float]:
         """Return the gap, and the part of it that is there even for an intercept at its optimum."""
         n_features = self.target_features.shape[1]

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._arrays.validation import FloatArray
+from ..backends.recorder import STEP, timed
 from .linear_algebra import dot
 from .objective import Evaluation, Objective
 
@@ -117,6 +118,7 @@ class Lbfgs:
             value += self.l1 * float(np.abs(W).sum(dtype=np.float64))
         return Point(weights, at, value, gradient)
 
+    @timed(STEP)
     def step(
         self, point: Point, initial: Callable[[FloatArray], FloatArray] | None
     ) -> Point | None:

@@ -19,6 +19,7 @@ from .._arrays.csr import SparseRows
 from .._arrays.validation import FloatArray
 from ..backends import Backend, Data, State
 from ..backends.minibatches import read_rows, weights_of_rows
+from ..backends.recorder import BOUND, PASS, PRECONDITIONER, timed
 from . import gradient_sums
 from .epoch import TrainingSet, check_rows, data_of
 from .gradient_sums import RowNumbers
@@ -83,6 +84,7 @@ class Objective:
             return state.coef.copy()
         return np.hstack([state.coef, state.intercept[:, np.newaxis]])
 
+    @timed(PASS)
     def __call__(self, weights: FloatArray) -> Evaluation:
         """Evaluate the mean loss and its gradient.
 
@@ -122,6 +124,7 @@ class Objective:
         weights = self.data.weights
         return None if weights is None or weights.rows is None else weights.rows[rows, np.newaxis]
 
+    @timed(PRECONDITIONER)
     def mean_squares(self) -> Doubles:
         """Return the means of the squares of the features, (n_features,)."""
         squares = np.zeros(self.like.coef.shape[1])
@@ -133,6 +136,7 @@ class Objective:
                 squares += np.square(x, dtype=np.float64).sum(axis=0)
         return squares / len(self)
 
+    @timed(PRECONDITIONER)
     def second_moments(self, max_rows: int | None = None) -> Doubles:
         """Return the mean of x x' over some rows, each counted once; x ends with 1 for the intercept."""
         n_features = self.shape[1]
@@ -144,6 +148,7 @@ class Objective:
             n_rows += len(x)
         return total / n_rows
 
+    @timed(PRECONDITIONER)
     def class_curvature(self, weights: FloatArray, max_rows: int | None = None) -> Doubles:
         """Return the mean of diag(p) - p p' over some rows, with their weights; p are probabilities."""
         state, n_classes = self.state_of(weights), len(weights)
@@ -160,6 +165,7 @@ class Objective:
             n_rows += len(x)
         return (np.diag(shares) - products) / n_rows
 
+    @timed(BOUND)
     def target_sums(self) -> tuple[Doubles, Doubles, Doubles]:
         """Return the means of t (n_classes,), of t x' (n_classes, n_features) and of x (n_features,).
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..backends import State
+from ..backends.recorder import REST, timed
 from .duality_gap import Dual, Optimality
 from .lbfgs import Lbfgs, Point
 from .linear_algebra import dot, inverse_of_spd
@@ -68,6 +69,7 @@ class SolverRun(TrainingRun):
         objective = Objective(config.backend, self.problem.samples, self.state, config.n_threads)
         self.solver = Lbfgs(objective, config.rule.l2, config.rule.l1)
 
+    @timed(REST)
     def epoch(self) -> float:
         """Run one iteration and return the objective at the new weights."""
         is_first = self.point is None
