@@ -42,6 +42,8 @@ _LOSSES = ((128, 10), (60_000, 10), (128, 1000), (64, 32_768))
 _LINEAR = ((32, 64, 10), (256, 3073, 10), (256, 2048, 1000))
 _THREADS = ((60_000, 784, 10, 128), (100_000, 54, 7, 256), (4000, 2048, 1000, 256))
 _BUSY = (60_000, 784, 10, 128)
+_SOLVER = (60_000, 784, 10, 128)
+_ITERATIONS = 5
 
 # Sizes that a test can wait for, with the same names of what is measured.
 TINY: dict[str, Any] = {
@@ -52,6 +54,7 @@ TINY: dict[str, Any] = {
     "_LINEAR": ((16, 8, 3),),
     "_THREADS": ((300, 20, 3, 32),),
     "_BUSY": (300, 20, 3, 32),
+    "_SOLVER": (300, 20, 3, 32),
 }
 
 
@@ -70,6 +73,8 @@ def groups() -> Iterator[tuple[tuple[str, ...], str, Callable[[int], Ratios]]]:
         for shape in _THREADS:
             name = f"epoch {_name(shape)} threads"
             yield (name,), "at_least", partial(_of_threads, name, shape)
+    name = f"iteration of lbfgs {_name(_SOLVER)} over an epoch"
+    yield (name,), "at_most", partial(_of_iterations, name, _SOLVER)
     names = {load: f"epoch {_name(_BUSY)} beside {load} busy" for load in LOADS if load}
     yield tuple(names.values()), "at_most", partial(_beside_others, names, _BUSY)
 
@@ -154,6 +159,19 @@ def _of_threads(name: str, shape: tuple[int, ...], n_rounds: int) -> Ratios:
     }
     timings = measure(runs, n_rounds, _SECONDS_A_TURN)
     return {name: ratio_of(timings["1"], timings["2"])}
+
+
+def _of_iterations(name: str, shape: tuple[int, ...], n_rounds: int) -> Ratios:
+    """Return the time of the first iterations, and of what they start from, over that of epochs."""
+    X, y = _samples(shape, np.float32)
+    common = {"backend": "compiled", "n_jobs": 1, "max_iter": _ITERATIONS, "tol": None}
+    runs = {
+        "lbfgs": partial(SoftmaxClassifier(solver="lbfgs", **common).fit, X, y),
+        "sgd": partial(_model(shape[-1], **common).fit, X, y),
+    }
+    with limited(1):
+        timings = measure(runs, n_rounds, _SECONDS_A_TURN, clock=process_time)
+    return {name: ratio_of(timings["lbfgs"], timings["sgd"])}
 
 
 def _beside_others(names: Mapping[int, str], shape: tuple[int, ...], n_rounds: int) -> Ratios:

@@ -4,15 +4,25 @@ The compiled backend has its own timers within its kernels; these are the timers
 a running profile, a timer only reads one variable.
 """
 
+from collections.abc import Callable
+from functools import wraps
 from threading import get_ident
 from time import perf_counter_ns
-from typing import NamedTuple
+from typing import NamedTuple, ParamSpec, TypeVar
 
 # In the order of csrc/runtime/timers.h.
 CONVERT, SCORES, LOSS, UPDATE, WAIT = range(5)
 NAMES = ("gather and convert", "scores", "softmax and loss", "gradient and update", "waiting")
 # The phase of a backend that computes scores, loss and gradient sample by sample, not one after the other.
 TOGETHER = "scores to gradient"
+
+# The parts of a solver's fit, each without the parts within it.
+PARTS = ("loss and gradient", "preconditioner", "directions and steps", "bound of the gap")
+PASS, PRECONDITIONER, STEP, BOUND = PARTS
+REST = "rest of an iteration"
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Epoch(NamedTuple):
@@ -49,6 +59,7 @@ class Recorder:
     def __init__(self) -> None:
         self.epochs: list[Epoch] = []
         self.spans: list[Span] = []
+        self.parts: list[Span] = []  # of a solver's fit: these nest, and contain spans of phases
 
 
 recorder: Recorder | None = None
@@ -67,3 +78,21 @@ def add(phase: str, start: int) -> int:
     now = perf_counter_ns()
     current.spans.append(Span(phase, start, now, get_ident()))
     return now
+
+
+def timed(part: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Return a decorator of a function that is a part of a solver's fit."""
+
+    def decorate(function: Callable[P, T]) -> Callable[P, T]:
+        @wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> T:
+            start = begin()
+            try:
+                return function(*args, **kwargs)
+            finally:
+                if start and (current := recorder) is not None:
+                    current.parts.append(Span(part, start, perf_counter_ns(), get_ident()))
+
+        return call
+
+    return decorate

@@ -25,6 +25,7 @@ from ..training.state import state_at, zero_state
 from .cluster import Cluster, client_of
 from .partitions import Collection, check_collection, check_whole_rows, collection_of, is_array
 from .predictions import predict_lazily
+from .solver import DistributedSolverRun, run_on_cluster
 from .training import DistributedRun, Method, prepare_dataset, problem_over
 
 _ALGORITHMS = ("local", "synchronous")
@@ -48,6 +49,9 @@ class SoftmaxClassifier(classifier.SoftmaxClassifier):
         to rounding the steps are those of the local estimator with the same seed, whatever the partitions
         and workers, and the bits do not depend on the workers. A step costs some milliseconds, so
         minibatches should be large; ``batch_size=len(X)``, or a larger number, is one step per epoch.
+        With ``solver="lbfgs"`` it must be the default, and so must `local_epochs`: an iteration is one or
+        two passes over all rows, whose sums are added in the order of the partitions. Its iterations are
+        those of the local estimator up to rounding, and the bits do not depend on the workers.
     local_epochs : int, default 1
         With "local", the number of epochs between two averages.
     persist : bool or "auto", default "auto"
@@ -159,7 +163,6 @@ class SoftmaxClassifier(classifier.SoftmaxClassifier):
             If a worker that joined during the fit does not have this package: other workers did its part.
         """
         config, method = config_of(self), self._method()
-        config.check_sgd("data on several machines")
         config.check_alpha("data on several machines")
         with Cluster(self.client) as cluster:
             collection = _collection_on(cluster, X, y, sample_weight)
@@ -176,7 +179,7 @@ class SoftmaxClassifier(classifier.SoftmaxClassifier):
         method: Method,
         coef_init: Any,
         intercept_init: Any,
-    ) -> tuple[DistributedRun, bool]:
+    ) -> tuple[DistributedRun | DistributedSolverRun, bool]:
         """Train and publish the attributes; return the run, and whether it converged."""
         random = generator_of(self.random_state, draws=False)
         # Drawn from a copy: the order of the samples then is that of the local estimator.
@@ -203,9 +206,9 @@ class SoftmaxClassifier(classifier.SoftmaxClassifier):
         config.check_rule(statistics.is_sparse)
         state: State = state_at(coef_init, intercept_init, zeros, dataset.units)
         problem = problem_over(dataset, config)
-        run = DistributedRun.of(problem, state, random, method=method)
+        run = run_on_cluster(problem, state, random, method)
 
-        def published(model: SoftmaxClassifier, run: DistributedRun) -> SoftmaxClassifier:
+        def published(model: SoftmaxClassifier, run: Any) -> SoftmaxClassifier:
             model._publish(run, names, grows)
             model.bytes_moved_ = list(run.bytes_moved)
             return model
@@ -331,6 +334,13 @@ class SoftmaxClassifier(classifier.SoftmaxClassifier):
                 f"persist: expected True, False or 'auto', got {validation.shown(self.persist)}"
             )
         epochs = validation.as_integer("local_epochs", self.local_epochs, 1)
+        if self.solver != "sgd":
+            for name, default in (("algorithm", "local"), ("local_epochs", 1)):
+                if (given := getattr(self, name)) != default:
+                    raise ValueError(
+                        f"{name}: expected its default, {default!r}, with solver={self.solver!r}, "
+                        f"which does not use it; got {given!r}"
+                    )
         if self.algorithm == "local" and callable(self.learning_rate):
             _check_picklable(self.learning_rate)
         n_threads = None if self.n_jobs in (None, -1) else int(self.n_jobs)

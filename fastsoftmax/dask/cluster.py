@@ -189,6 +189,10 @@ class Cluster:
         self._bytes_sent += len(pickled) + sum(each.raw().nbytes for each in buffers)
         return self.submit(_identity, value, worker=worker)
 
+    def count_bytes_sent(self, n_bytes: int) -> None:
+        """Count bytes that tasks have sent."""
+        self._bytes_sent += n_bytes
+
     def take_bytes_sent(self) -> int:
         """Return the bytes sent since the last call."""
         taken, self._bytes_sent = self._bytes_sent, 0

@@ -13,6 +13,7 @@ from ..backends import Rule, State
 from ..schedules import Schedule
 from ..training.epoch import Sampling
 from .cluster import here
+from .tree import Nodes, summed
 
 # The origin of messages that no worker has created.
 CLIENT = "client"
@@ -61,6 +62,17 @@ sizeof.register(TrackedMessage, lambda sent: sent.nbytes)
 def tracked(value: Any, nbytes: int, moved: int) -> TrackedMessage:
     """Return a message with this worker as its origin."""
     return TrackedMessage(value, nbytes, here(), moved)
+
+
+def sums_message(nodes: Nodes, moved: int) -> TrackedMessage:
+    """Return sums over partitions as a message."""
+    return tracked(nodes, sum(each.nbytes for each in nodes.values() if each is not None), moved)
+
+
+def add_sums(n_leaves: int, *sums: TrackedMessage) -> TrackedMessage:
+    """Add the sums of several workers, as far as they are siblings in the tree of the partitions."""
+    nodes = {place: value for each in sums for place, value in each.value.items()}
+    return sums_message(summed(nodes, n_leaves), sum(each.moved + each.received() for each in sums))
 
 
 def bytes_of(state: State) -> int:

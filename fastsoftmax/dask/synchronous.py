@@ -30,8 +30,10 @@ from .rounds import (
     Round,
     RoundConfig,
     TrackedMessage,
+    add_sums,
     bytes_of,
     rates_of_epoch,
+    sums_message,
     tracked,
 )
 from .rows import TrainingContext, naming_partition
@@ -130,7 +132,7 @@ def synchronous_round(
             while len(sums) > 2:
                 pairs = [sums[i : i + 2] for i in range(0, len(sums), 2)]
                 sums = [
-                    cluster.submit(_add_sums, len(statistics.n_counted), *pair)
+                    cluster.submit(add_sums, len(statistics.n_counted), *pair)
                     if len(pair) > 1
                     else pair[0]
                     for pair in pairs
@@ -222,18 +224,7 @@ def _sum_gradients(
                     check_rows(samples.X, np.array([invalid]), state.coef.dtype)
 
     for_each_training_set(source, context, add)
-    return _sums_message(summed(nodes, n_leaves), progress.received())
-
-
-def _add_sums(n_leaves: int, *sums: TrackedMessage) -> TrackedMessage:
-    nodes = {place: value for each in sums for place, value in each.value.items()}
-    return _sums_message(
-        summed(nodes, n_leaves), sum(each.moved + each.received() for each in sums)
-    )
-
-
-def _sums_message(nodes: dict[tuple[int, int], GradientSum | None], moved: int) -> TrackedMessage:
-    return tracked(nodes, sum(each.nbytes for each in nodes.values() if each is not None), moved)
+    return sums_message(summed(nodes, n_leaves), progress.received())
 
 
 def _take_step(

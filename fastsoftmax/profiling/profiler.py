@@ -36,6 +36,15 @@ class PhaseTime(NamedTuple):
     limit: str | None  # "compute" or "memory"
 
 
+class PartTime(NamedTuple):
+    """The time of a part of a solver's fit, without the parts within it."""
+
+    name: str
+    seconds: float
+    share: float  # of the total
+    calls: int
+
+
 class profile:  # noqa: N801 - used as a function is: with fastsoftmax.profile() as p
     """Context manager that measures training on any backend, and the loss core.
 
@@ -62,6 +71,10 @@ class profile:  # noqa: N801 - used as a function is: with fastsoftmax.profile()
         the time in Python outside of epochs. Their seconds add up to `seconds`.
     epochs : list of Epoch
         The calls of a backend's epoch; a `fit` that converts `X` in blocks makes several calls per epoch.
+    parts : list of PartTime
+        The parts of fits with solver "lbfgs": passes for the loss and its gradient, the preconditioner,
+        directions and steps, the bound of the gap, and the rest of the iterations. The phases of `times`
+        are within them.
     n_dropped : int
         The number of intervals for which the trace had no room.
 
@@ -96,6 +109,7 @@ class profile:  # noqa: N801 - used as a function is: with fastsoftmax.profile()
     n_threads: int
     times: list[PhaseTime]
     epochs: list[Epoch]
+    parts: list[PartTime]
     n_dropped: int
 
     def __init__(self, trace: bool = False, settings: Mapping[str, Any] | None = None) -> None:
@@ -130,6 +144,7 @@ class profile:  # noqa: N801 - used as a function is: with fastsoftmax.profile()
         self.epochs = list(self._recorder.epochs)
         self.n_dropped = sum(dropped for *_, dropped, _ in threads)
         self._spans = list(self._recorder.spans)
+        self.parts = self._part_times()
         for number, (_, _, events, _, _) in enumerate(threads):
             self._spans += [
                 Span(NAMES[phase], start + offset, stop + offset, -1 - number)
@@ -180,6 +195,8 @@ class profile:  # noqa: N801 - used as a function is: with fastsoftmax.profile()
         ]
         lines.append(("total", f"{1e3 * self.seconds / n_epochs:.3f}", "100.0 %", *("",) * 4))
         text = _aligned(lines)
+        if self.parts:
+            text += "\n" + self._table_of_parts()
         if peaks is not None:
             text += (
                 f"\npeak of {_count(peaks.n_threads, 'thread')}: "
@@ -248,6 +265,7 @@ class profile:  # noqa: N801 - used as a function is: with fastsoftmax.profile()
             "n_threads": self.n_threads,
             "n_epochs": self._n_epochs() if self.epochs else 0,
             "phases": [time._asdict() for time in self._phase_times(peaks)],
+            "parts": [part._asdict() for part in self.parts],
             "epochs": [epoch._asdict() for epoch in self.epochs],
             "peaks": None if peaks is None else peaks._asdict(),
             "n_dropped": self.n_dropped,
@@ -348,6 +366,43 @@ class profile:  # noqa: N801 - used as a function is: with fastsoftmax.profile()
             self._phase_time(name, taken, work.get(name, Work()), peaks)
             for name, taken in seconds.items()
         ]
+
+    def _part_times(self) -> list[PartTime]:
+        """Return the parts of solvers' fits, of which each span within another one is taken out of that."""
+        seconds: dict[str, float] = defaultdict(float)
+        calls: dict[str, int] = defaultdict(int)
+        around: dict[int, list[Span]] = defaultdict(list)  # by thread
+        for span in sorted(self._recorder.parts, key=lambda span: (span.start, -span.end)):
+            within = around[span.thread]
+            while within and within[-1].end <= span.start:
+                within.pop()
+            taken = (span.end - span.start) * 1e-9
+            seconds[span.phase] += taken
+            calls[span.phase] += 1
+            if within:
+                seconds[within[-1].phase] -= taken
+            within.append(span)
+        return [
+            PartTime(name, seconds[name], seconds[name] / self.seconds, calls[name])
+            for name in (*recorder.PARTS, recorder.REST)
+            if name in calls
+        ]
+
+    def _table_of_parts(self) -> str:
+        n = next((part.calls for part in self.parts if part.name == recorder.REST), 1)
+        lines: list[tuple[str, ...]] = [
+            ("part of the solver", "ms per iteration", "share", "calls")
+        ]
+        lines += [
+            (
+                part.name,
+                f"{1e3 * part.seconds / n:.3f}",
+                f"{100 * part.share:.1f} %",
+                f"{part.calls}",
+            )
+            for part in self.parts
+        ]
+        return _aligned(lines)
 
     def _phase_time(self, name: str, seconds: float, work: Work, peaks: Peaks | None) -> PhaseTime:
         share = seconds / self.seconds if self.seconds else 0.0

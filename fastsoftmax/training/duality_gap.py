@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._arrays.validation import FloatArray
+from ..backends.recorder import BOUND, timed
 from .linear_algebra import dot
 from .objective import Evaluation, Objective
 
@@ -74,6 +75,7 @@ class Dual:
             )
         return ""
 
+    @timed(BOUND)
     def gap(self, weights: FloatArray, at: Evaluation) -> float:
         """Return the gap."""
         W, slope = self._coef(weights), at.gradient[:, : self.target_features.shape[1]]

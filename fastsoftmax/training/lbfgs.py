@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._arrays.validation import FloatArray
+from ..backends.recorder import STEP, timed
 from .linear_algebra import dot
 from .objective import Evaluation, Objective
 
@@ -143,6 +144,7 @@ class Lbfgs:
             value += self.l1 * float(np.abs(W).sum(dtype=np.float64))
         return Point(weights, at, value, gradient)
 
+    @timed(STEP)
     def step(
         self,
         point: Point,

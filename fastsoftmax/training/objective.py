@@ -22,6 +22,7 @@ from .._arrays.memory_mapping import is_mapped
 from .._arrays.validation import FloatArray
 from ..backends import Backend, Data, State
 from ..backends.minibatches import read_rows, weights_of_rows
+from ..backends.recorder import BOUND, PASS, PRECONDITIONER, timed
 from . import gradient_sums
 from .epoch import TrainingSet, check_rows, data_of
 from .gradient_sums import RowNumbers
@@ -52,6 +53,7 @@ class Objective:
     samples: TrainingSet
     like: State  # for shapes, dtype, and whether there is an intercept
     n_threads: int
+    keeps: bool = True  # whether a copy of few rows may be kept, for more than one pass
     data: Data = field(default=None)  # type: ignore[assignment]  # as the backends take the samples
     _data: Data = field(init=False)  # what passes read: `data`, or a copy of its rows
     _rows: NDArray[np.int64] | None = field(init=False)  # of it
@@ -60,14 +62,14 @@ class Objective:
         if self.data is None:
             self.data = data_of(self.samples, self.like)
         self._data, self._rows = self.data, self.samples.rows
-        kept = _kept(self.data, self._rows, self.like.coef.dtype)
+        kept = _kept(self.data, self._rows, self.like.coef.dtype) if self.keeps else None
         if kept is not None:
             self._data, self._rows = kept, None
 
     def __len__(self) -> int:
         return len(self.samples)
 
-    def in_float64(self) -> Objective:
+    def in_float64(self, keeps: bool = False) -> Objective:
         """Return the objective of the same rows, converted, standardised and evaluated in float64."""
         double, data = np.dtype(np.float64), self.data
         if self.like.coef.dtype == double:
@@ -78,7 +80,7 @@ class Objective:
             data = data._replace(targets=data.targets.astype(double))
         intercept = None if self.like.intercept is None else self.like.intercept.astype(double)
         like = State(self.like.coef.astype(double), intercept, None, None)
-        return replace(self, like=like, data=data)
+        return replace(self, like=like, data=data, keeps=keeps)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -100,6 +102,7 @@ class Objective:
             return state.coef.copy()
         return np.hstack([state.coef, state.intercept[:, np.newaxis]])
 
+    @timed(PASS)
     def __call__(self, weights: FloatArray) -> Evaluation:
         """Evaluate the mean loss and its gradient.
 
@@ -176,6 +179,7 @@ class Objective:
         weights = self._data.weights
         return None if weights is None or weights.rows is None else weights.rows[rows, np.newaxis]
 
+    @timed(PRECONDITIONER)
     def mean_squares(self) -> Doubles:
         """Return the means of the squares of the features, (n_features,)."""
         squares = np.zeros(self.like.coef.shape[1])
@@ -187,6 +191,7 @@ class Objective:
                 squares += np.square(x, dtype=np.float64).sum(axis=0)
         return squares / len(self)
 
+    @timed(PRECONDITIONER)
     def second_moments(self, max_rows: int | None = None) -> Doubles:
         """Return the mean of x x' over some rows, each counted once; x ends with 1 for the intercept."""
         n_features = self.shape[1]
@@ -198,6 +203,7 @@ class Objective:
             n_rows += len(x)
         return total / n_rows
 
+    @timed(PRECONDITIONER)
     def class_curvature(self, weights: FloatArray, max_rows: int | None = None) -> Doubles:
         """Return the mean of diag(p) - p p' over some rows, with their weights; p are probabilities."""
         state, n_classes = self.state_of(weights), len(weights)
@@ -214,6 +220,7 @@ class Objective:
             n_rows += len(x)
         return (np.diag(shares) - products) / n_rows
 
+    @timed(BOUND)
     def target_sums(self) -> tuple[Doubles, Doubles, Doubles]:
         """Return the means of t (n_classes,), of t x' (n_classes, n_features) and of x (n_features,).
 

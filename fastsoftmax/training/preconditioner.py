@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._arrays.validation import FloatArray
+from ..backends.recorder import PRECONDITIONER, timed
 from .linear_algebra import inverse_of_spd, product
 from .objective import Objective
 
@@ -160,6 +161,7 @@ class Preconditioner:
     inverse: FloatArray  # of the classes
     classes: Doubles
 
+    @timed(PRECONDITIONER)
     def __call__(self, V: FloatArray) -> FloatArray:
         """Return it times V, (n_classes, n_features [+ 1])."""
         dtype = self.inverse.dtype
@@ -168,6 +170,7 @@ class Preconditioner:
         return both.T
 
 
+@timed(PRECONDITIONER)
 def preconditioner_of(
     objective: Objective, features: FeatureFactor, S: Doubles, curvature: float
 ) -> Preconditioner | None:

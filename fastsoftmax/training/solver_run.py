@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from .._arrays.validation import FloatArray
 from ..backends import State
+from ..backends.recorder import REST, timed
 from .duality_gap import Dual, Optimality
 from .lbfgs import Lbfgs, Point
 from .linear_algebra import dot, inverse_of_spd
@@ -99,6 +100,7 @@ class SolverRun(TrainingRun):
             self.solver.remember(before, found)
             self._judge(found)
 
+    @timed(REST)
     def epoch(self) -> float:
         """Run one iteration and return the objective at the new weights."""
         if self.point is None:
@@ -247,7 +249,7 @@ class SolverRun(TrainingRun):
     def _begin(self) -> None:
         objective = self.solver.objective
         if not self.solver.l1 and pays(objective):
-            objective = objective.in_float64()
+            objective = objective.in_float64(keeps=True)
             self._use_newton(objective)
         self._dual = Dual.of(objective, self.solver.l2, self.solver.l1)
         self._judge(self.solver.at(objective.weights_of(self.state)))

@@ -72,6 +72,27 @@ def test_every_profile_starts_from_nothing(rng):
     assert len(long._spans) == 20 * len(short._spans)
 
 
+@pytest.mark.parametrize("penalty", ["l2", "l1"])
+def test_the_parts_of_a_solver(backend, rng, penalty):
+    """They do not overlap, and the phases of their kernels are within them."""
+    X, y = problem(rng, dtype=np.float64)
+    parameters = {"solver": "lbfgs", "backend": backend, "alpha": 0.05, "penalty": penalty}
+    plain = SoftmaxClassifier(**parameters).fit(X, y)
+    with profile() as p:
+        model = SoftmaxClassifier(**parameters).fit(X, y)
+    np.testing.assert_array_equal(model.coef_, plain.coef_)
+    parts = {part.name: part for part in p.parts}
+    assert [*parts] == [*recorder.PARTS, recorder.REST]
+    assert all(part.seconds > 0 for part in p.parts)
+    assert sum(part.seconds for part in p.parts) <= p.seconds
+    assert parts[recorder.REST].calls == model.n_iter_
+    assert parts["loss and gradient"].calls > model.n_iter_
+    assert sum(part.share for part in p.parts) <= 1
+    lines = [line for line in p.table(PEAKS).splitlines() if line.startswith("loss and gradient")]
+    assert int(lines[0].split()[-1]) == parts["loss and gradient"].calls
+    assert p.as_record(PEAKS)["parts"] == [part._asdict() for part in p.parts]
+
+
 def test_the_loss_core_alone(rng):
     logits, y = rng.normal(size=(2000, 50)), rng.integers(50, size=2000)
     with profile() as p:

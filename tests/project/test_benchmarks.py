@@ -162,7 +162,8 @@ def test_the_guard_measures_what_its_table_knows(table):
         ratio > 0 for section in ("at_least", "at_most") for ratio in figures[section].values()
     )
     epoch = "epoch 300x20x3x32"
-    assert list(figures["at_most"]) == [f"{epoch} beside {n} busy" for n in (1, 2, 4)]
+    beside = [f"{epoch} beside {n} busy" for n in (1, 2, 4)]
+    assert list(figures["at_most"]) == ["iteration of lbfgs 300x20x3x32 over an epoch", *beside]
     names = [epoch, f"{epoch} uint8", "epoch 200x300x3x32 sparse", "softmax_cross_entropy 16x10"]
     names += ["linear_cross_entropy 16x8x3"]
     assert list(figures["at_least"])[:5] == names

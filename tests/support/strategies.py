@@ -359,3 +359,99 @@ def trainings(draw, among=_AMONG):
         seed=seed,
         algorithm=choose(("", *DENSE)),
     )
+
+
+@dataclass(frozen=True)
+class Optimum:
+    """A problem with a minimum that solvers are to find, with a penalty."""
+
+    backend: str
+    n_samples: int
+    n_features: int
+    n_classes: int
+    dtype: str
+    penalty: str
+    alpha: float
+    smoothing: float
+    fit_intercept: bool
+    standardize: bool
+    sparse: bool
+    soft: bool
+    weights: bool
+    seed: int
+
+    def rng(self, purpose):
+        return np.random.default_rng([self.seed, self.n_samples, self.n_features, purpose])
+
+    @cached_property
+    def X(self):
+        """Features of unequal sizes that depend on each other; with `sparse`, a third is not 0."""
+        rng, d = self.rng(0), self.n_features
+        X = rng.normal(size=(self.n_samples, d)) @ rng.normal(size=(d, d))
+        X *= 4.0 ** rng.integers(-2, 3, size=d)
+        return np.where(rng.random(X.shape) < 1 / 3, X, 0 if self.sparse else X).astype(self.dtype)
+
+    @cached_property
+    def labels(self):
+        """Every class occurs."""
+        return self.rng(1).permutation(np.arange(self.n_samples) % self.n_classes)
+
+    @cached_property
+    def y(self):
+        if not self.soft:
+            return self.labels
+        return self.rng(2).dirichlet(np.ones(self.n_classes), self.n_samples).astype(self.dtype)
+
+    @cached_property
+    def sample_weight(self):
+        """Integers, or None; no class is without weight."""
+        if not self.weights:
+            return None
+        weights = self.rng(3).integers(0, 4, self.n_samples)
+        weights[np.unique(self.labels, return_index=True)[1]] = 2
+        return weights
+
+    @property
+    def parameters(self):
+        return {
+            "solver": "lbfgs",
+            "backend": self.backend,
+            "penalty": self.penalty,
+            "alpha": self.alpha,
+            "l1_ratio": 0.5,
+            "label_smoothing": self.smoothing,
+            "fit_intercept": self.fit_intercept,
+            "standardize": self.standardize,
+            "max_iter": 300,
+        }
+
+    @property
+    def l1(self):
+        return {"l2": 0, "l1": self.alpha, "elasticnet": self.alpha / 2}[self.penalty]
+
+    @property
+    def l2(self):
+        return {"l2": self.alpha / 2, "l1": 0, "elasticnet": self.alpha / 4}[self.penalty]
+
+
+@st.composite
+def optima(draw, soft=(False, True), weights=(False, True)):
+    seed, n = draw(seeds), draw(st.integers(4, 40))
+    choose = Random(f"{seed} {n} optimum").choice
+    return Optimum(
+        # Without the naive backend: with L1 there may be hundreds of iterations.
+        backend=choose(("compiled", "compiled", "vectorized", "numba")),
+        n_samples=n,
+        n_features=choose((1, 2, 5, 8)),
+        n_classes=choose((2, 3, 4)),
+        dtype=choose(DTYPES),
+        penalty=choose(("l2", "l2", "l1", "elasticnet")),
+        alpha=choose((1e-3, 0.02, 1.0)),
+        smoothing=choose((0.0, 0.0, 0.125)),
+        fit_intercept=choose((False, True)),
+        standardize=choose((False, True)),
+        sparse=choose((False, True)),
+        soft=choose(soft),
+        weights=choose(weights),
+        seed=seed,
+    )

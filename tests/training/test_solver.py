@@ -442,3 +442,14 @@ def test_a_hessian_that_cannot_be_factored_gives_way_to_lbfgs(data, monkeypatch)
     model = fit(*data, tol=1e-8)
     assert model.n_iter_ > expected.n_iter_
     np.testing.assert_allclose(model.coef_, expected.coef_, atol=1e-3)
+
+
+def test_a_fit_goes_on_while_only_the_bound_of_float32_meets_tol(backend):
+    """It is checked in float64 when it has fallen further: until then there are steps to take."""
+    for seed in (13, 19, 20, 28):
+        rng = np.random.default_rng(seed)
+        X, y = rng.normal(size=(12, 5)).astype(np.float32) * 4, np.arange(12) % 4
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "fit ended where rounding")
+            model = fit(X, y, alpha=1e-3, tol=1e-5, max_iter=300, backend=backend)
+        assert model.n_iter_ < model.max_iter
