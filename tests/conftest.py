@@ -98,6 +98,12 @@ def rng():
     return np.random.default_rng(20)
 
 
+@pytest.fixture
+def without_newton(monkeypatch):
+    """Solver "lbfgs" as it is where the data are not so small."""
+    monkeypatch.setattr("fastsoftmax.training.solver_run.pays", lambda _: False)
+
+
 @pytest.hookimpl(wrapper=True)
 def skip_without_its_backend(item):
     """Skip what asks by name for a backend that FASTSOFTMAX_TEST_BACKENDS leaves out, no other failure."""

@@ -48,6 +48,7 @@ def assert_same_optimum(model, expected, rtol=1e-9):
     assert model.eta0_ is None
 
 
+@pytest.mark.usefixtures("without_newton")
 @pytest.mark.parametrize("sizes", PARTITIONS.values(), ids=PARTITIONS.keys())
 def test_the_optimum_is_that_of_one_process(client, sizes):
     X, y = made_up()
@@ -120,6 +121,7 @@ def test_the_rows_may_come_in_any_form(client, kind):
     assert model.optimality_.gap <= 1.001 * options["tol"] * model.loss_curve_[-1]
 
 
+@pytest.mark.usefixtures("without_newton")
 def test_many_features_have_the_diagonal_in_the_preconditioner(client, monkeypatch):
     monkeypatch.setattr(preconditioner, "_MAX_FEATURES", 2)
     X, y = made_up()
@@ -128,6 +130,7 @@ def test_many_features_have_the_diagonal_in_the_preconditioner(client, monkeypat
     np.testing.assert_allclose(model.loss_curve_[:5], expected.loss_curve_[:5], rtol=1e-9)
 
 
+@pytest.mark.usefixtures("without_newton")
 def test_sums_are_of_some_evenly_spread_rows(client, monkeypatch):
     """The same rows as in one process, though partitions have different shares of them."""
     X, y = made_up(n=200)

@@ -8,20 +8,12 @@ from fastsoftmax import SoftmaxClassifier, search
 from fastsoftmax.backends import State
 from fastsoftmax.classifier.parameters import config_of
 from fastsoftmax.training import objective as objective_module
-from fastsoftmax.training import solver_run
 from fastsoftmax.training.lbfgs import Pairs
 from fastsoftmax.training.objective import Objective
 from fastsoftmax.training.path import solve, solve_path
 from fastsoftmax.training.problem import prepare
 from fastsoftmax.training.solver_run import SolverRun
 from fastsoftmax.training.targets import targets_of
-
-
-@pytest.fixture
-def _no_newton(monkeypatch):
-    """The data are small enough for Newton's method, which has no memory."""
-    monkeypatch.setattr(solver_run, "pays", lambda objective: False)
-
 
 ALPHAS = np.logspace(0, -4, 9)
 
@@ -51,7 +43,7 @@ def cold(problem):
 @pytest.mark.parametrize("penalty", ["l2", "l2, newton", "l1", "elasticnet"])
 def test_every_minimum_is_that_of_a_fit_alone(backend, data, penalty, request):
     if penalty == "l2":
-        request.getfixturevalue("_no_newton")
+        request.getfixturevalue("without_newton")
     penalty = penalty.split(",")[0]
     # L1 has no preconditioner, which these columns need.
     tol, alphas = (1e-6, ALPHAS) if penalty == "l2" else (1e-3, ALPHAS[:5])
@@ -73,7 +65,7 @@ def test_a_path_may_take_any_order(data, order):
             assert run.optimality.gap <= 1e-5 * run.curve[-1]
 
 
-@pytest.mark.usefixtures("_no_newton")
+@pytest.mark.usefixtures("without_newton")
 def test_a_path_takes_fewer_passes_than_its_fits(data, monkeypatch):
     n_passes = 0
     evaluate = Objective.__call__
@@ -92,7 +84,7 @@ def test_a_path_takes_fewer_passes_than_its_fits(data, monkeypatch):
     assert along < 0.7 * n_passes
 
 
-@pytest.mark.usefixtures("_no_newton")
+@pytest.mark.usefixtures("without_newton")
 def test_pairs_hold_for_the_new_strength(data):
     """Their differences are those of the new objective's gradients: exact, not approximate."""
     first, second = problems_of(*data, [0.1, 0.003], tol=1e-3)
@@ -106,14 +98,14 @@ def test_pairs_hold_for_the_new_strength(data):
     assert not np.allclose(after.pairs.differences[0], points[1].gradient - points[0].gradient)
 
 
-@pytest.mark.usefixtures("_no_newton")
+@pytest.mark.usefixtures("without_newton")
 def test_runs_of_a_path_keep_no_memory(data):
     problems = problems_of(*data, ALPHAS[:4])
     runs = list(solve_path(problems))
     assert [len(run.solver.pairs.steps) > 0 for run in runs] == [False, False, False, True]
 
 
-@pytest.mark.usefixtures("_no_newton")  # which needs the copy
+@pytest.mark.usefixtures("without_newton")  # which needs the copy
 @pytest.mark.parametrize("kind", ["standardized", "bytes", "some rows", "sparse", "weights"])
 def test_a_copy_of_the_rows_changes_no_bit(backend, data, rng, kind, monkeypatch):
     X, y = data

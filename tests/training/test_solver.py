@@ -39,11 +39,6 @@ def fit(X, y, weights=None, **parameters):
     return SoftmaxClassifier(solver="lbfgs", **parameters).fit(X, y, sample_weight=weights)
 
 
-@pytest.fixture
-def without_newton(monkeypatch):
-    monkeypatch.setattr(solver_run, "pays", lambda _: False)
-
-
 @pytest.fixture(params=["newton", "lbfgs"])
 def method(request):
     if request.param == "lbfgs":
