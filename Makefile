@@ -73,7 +73,7 @@ fuzz: ## feed kernels, readers and model files what a fuzzer makes; ARGS="--targ
 	@$(MAKE) --no-print-directory VENV=$(FUZZ_VENV) $(FUZZ_VENV)/.fuzz
 	$(FUZZ_VENV)/bin/python -m tests.fuzz.fuzz $(ARGS)
 
-peers: ## compare with NumPy, PyTorch, JAX and scikit-learn; make peers ARGS="loss" for the loss core
+peers: ## compare with NumPy, PyTorch, JAX and scikit-learn; make peers ARGS="loss" for the loss core, "optimum" for the time to the minimum
 	@$(MAKE) --no-print-directory VENV=$(PEERS_VENV) $(PEERS_VENV)/.peers
 	$(PEERS_VENV)/bin/python -m benchmarks.peers $(or $(ARGS),epochs)
 

@@ -10,7 +10,7 @@ from fastsoftmax.cli.errors import FAILED, INTERRUPTED, CommandError
 from fastsoftmax.cli.options import positive_integer
 
 try:
-    from . import busy, epochs, loss, memory, tables, text
+    from . import busy, epochs, loss, memory, optimum, tables, text
     from .threads import confine
 except ModuleNotFoundError as error:  # rich or threadpoolctl
     sys.exit(f'benchmarks.peers: error: needs {error.name}: pip install -e ".[peers]"')
@@ -21,6 +21,7 @@ examples:
   make peers                                     install the peers, then: epochs
   make peers ARGS="loss"                         another command, with its options
   python -m benchmarks.peers epochs --shapes 60000x784x10x128,5000x300x20x64
+  make peers ARGS="optimum --plot optimum.png"   time to the minimum, and a picture
   python -m benchmarks.peers epochs --contenders numpy,jax --threads 1 --json epochs.json
 """
 
@@ -62,11 +63,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(metavar="COMMAND", title="commands", required=True)
 
+    def new_command(module: object, name: str, summary: str) -> argparse.ArgumentParser:
+        options = commands.add_parser(name, help=summary, description=f"{summary}.")
+        options.set_defaults(run=module.run)  # type: ignore[attr-defined]
+        options.add_argument(
+            "--json", metavar="FILE", help="save all numbers; - for standard output"
+        )
+        return options
+
     def command(
         module: object, name: str, summary: str, n_sizes: int, default: Mapping[str, object]
     ) -> argparse.ArgumentParser:
-        options = commands.add_parser(name, help=summary, description=f"{summary}.")
-        options.set_defaults(run=module.run)  # type: ignore[attr-defined]
+        options = new_command(module, name, summary)
         words = ("N", "D", "C", "BATCH") if n_sizes == 4 else ("N", "C")
         options.add_argument(
             "--shapes" if name != "busy" else "--shape",
@@ -79,9 +87,6 @@ def _parser() -> argparse.ArgumentParser:
             default=",".join(default),
             metavar="x".join(words) + (",..." if name != "busy" else ""),
             help="default: %(default)s",
-        )
-        options.add_argument(
-            "--json", metavar="FILE", help="save all numbers; - for standard output"
         )
         return options
 
@@ -139,6 +144,11 @@ def _parser() -> argparse.ArgumentParser:
     }
     options = command(memory, "memory", "what a second fit takes over its inputs", 4, of_floats)
     add_threads(options)
+    options = new_command(optimum, "optimum", "time until the objective is near its minimum")
+    add_threads(options)
+    add_rounds(options, 3)
+    add_contenders(options, optimum.NAMES, optimum.NAMES)
+    optimum.add_options(options)
     return parser
 
 

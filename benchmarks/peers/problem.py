@@ -1,6 +1,6 @@
-"""What an epoch trains on, and the loss that tells whether everybody trained the same."""
+"""What an epoch trains on, and the objective that tells whether everybody trained the same."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,16 +43,26 @@ class Problem(NamedTuple):
 
     def loss(self, coef: Floats, intercept: Floats) -> float:
         """Return the objective over all data; the logits in float32, the rest in float64."""
-        total = 0.0
-        for start in range(0, len(self.X), _BLOCK_ROWS):
-            block = slice(start, start + _BLOCK_ROWS)
-            logits = (self.X[block] @ coef.T + intercept).astype(np.float64)
-            logits -= logits.max(axis=1, keepdims=True)
-            labels = self.y[block]
-            total += np.log(np.exp(logits).sum(axis=1)).sum()
-            total -= logits[np.arange(len(labels)), labels].sum()
-        penalty = self.alpha / 2 * np.square(coef, dtype=np.float64).sum()
-        return float(total / len(self.X) + penalty)
+        return objective(self.X, self.y, coef, intercept, self.alpha)
+
+
+def objective(
+    X: Any, y: NDArray[np.int64], coef: NDArray[Any], intercept: NDArray[Any], alpha: float
+) -> float:
+    """Return the objective of `Problem`, block by block; `X` may be a CSR matrix.
+
+    The logits are in the dtype of the products, the rest is in float64.
+    """
+    total = 0.0
+    for start in range(0, len(y), _BLOCK_ROWS):
+        block = slice(start, start + _BLOCK_ROWS)
+        logits = (X[block] @ coef.T + intercept).astype(np.float64)
+        logits -= logits.max(axis=1, keepdims=True)
+        labels = y[block]
+        total += np.log(np.exp(logits).sum(axis=1)).sum()
+        total -= logits[np.arange(len(labels)), labels].sum()
+    penalty = alpha / 2 * np.square(coef, dtype=np.float64).sum()
+    return float(total / len(y) + penalty)
 
 
 def digits(batch_size: int) -> Problem:

@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from signal import SIGKILL
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -156,6 +157,95 @@ def test_memory(tmp_path):
     assert 8 * 100_000 <= row["peak_over_inputs"] <= row["bound"]
 
 
+def test_optimum(tmp_path):
+    random = np.random.default_rng(0)
+    X = random.normal(size=(90, 4)).astype(np.float32)
+    file, picture = tmp_path / "samples.npz", tmp_path / "gaps.png"
+    np.savez(file, X=X, y=np.array(["a", "b"])[(X @ [1, 2, 0, 1] + random.normal(size=90) > 0) * 1])
+    contenders = "sklearn-lbfgs,sklearn-newton-cholesky,fastsoftmax-sgd,torch-lbfgs"
+    arguments = ("--sets", "iris,text=60x80x3", "--files", str(file), "--contenders", contenders)
+    limits = ("--threads", "1", "--rounds", "2", "--budget", "0.05", "--plot", str(picture))
+    output, record = record_of(tmp_path, "optimum", *arguments, *limits)
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert record["missing"].keys() == {"torch-lbfgs"}
+    sets = record["sets"]
+    assert [found["set"] for found in sets] == ["iris", "text", str(file)]
+    assert [found["least_times"] for found in sets] == [2, 2, 2]
+    assert [found["alpha"] for found in sets] == [1e-3, 1e-4, 1e-4]
+    for found in sets:
+        assert f"{found['set']}: {found['samples']} x {found['features']} x " in output
+        assert found["agrees"] is True
+        assert 0 <= found["bound"] <= 1e-9 * found["minimum"]
+        names = ["fastsoftmax", "fastsoftmax-f64", "fastsoftmax-sgd", "sklearn-lbfgs"]
+        assert list(found["contenders"]) == [*names, "sklearn-newton-cholesky"]
+        # What reaches a gap is timed in every round, and of the fits that do it is the shortest.
+        for name in ("fastsoftmax", "fastsoftmax-f64"):
+            climb = found["contenders"][name]
+            for fit in climb["fits"]:
+                assert fit["gap"] <= 10.0 ** (1 - fit["limit"]) * (1 + 1e-6)
+            for gap, seconds in climb["seconds_to"].items():
+                first = next(fit for fit in climb["fits"] if fit["gap"] <= float(gap))
+                assert first["median_seconds"] == seconds
+                assert len(first["seconds"]) == 2
+        for name, climb in found["contenders"].items():
+            assert name in output
+            limits = [fit["limit"] for fit in climb["fits"]]
+            assert limits == sorted(set(limits))
+            assert all(fit["gap"] > -1e-9 for fit in climb["fits"])
+
+
+@pytest.mark.parametrize("name", ["iris", "breast-cancer"])
+@pytest.mark.parametrize(
+    ("contender", "limit", "gap"),
+    [
+        ("ScikitLearnLbfgs", 1000, 1e-6),
+        ("ScikitLearnLbfgs64", 1000, 1e-8),
+        ("ScikitLearnNewtonCholesky", 50, 1e-8),
+        ("ScikitLearnNewtonCG", 50, 1e-8),
+        ("ScikitLearnSaga", 3000, 1e-2),
+        ("FastSoftmax", 6, 1e-5),
+        ("FastSoftmax64", 6, 1e-5),
+    ],
+)
+def test_solvers_have_the_same_minimum(monkeypatch, name, contender, limit, gap):
+    monkeypatch.syspath_prepend(ROOT)
+    from benchmarks.peers import ladder, minimizers, optimum_sets
+    from benchmarks.peers.problem import objective
+
+    problem = optimum_sets.SETS[name].problem(None, quick=False, alpha=None)
+    weights, _ = minimizers.FastSoftmax64(problem, 1).minimum(1e-9)
+    minimum = objective(problem.X64, problem.y, *weights, problem.alpha)
+    solver = getattr(minimizers, contender)(problem, 1)
+    ladder.timed_fit(solver, limit)
+    found = objective(problem.X64, problem.y, *solver.weights(), problem.alpha)
+    assert -1e-9 <= found / minimum - 1 <= gap
+
+
+def test_a_value_below_the_minimum_is_found(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT)
+    from benchmarks.peers.ladder import Climb, Outcome, Rung
+    from benchmarks.peers.optimum_sets import OptimumProblem
+
+    X = np.zeros((10, 2))
+    problem = OptimumProblem(X.astype(np.float32), X, np.arange(10) % 2, 2, 1e-3)
+    climb = Climb(None, [Rung(1, 0.9, [0.1])])
+    assert Outcome("made up", problem, 1.0, 0.11, [climb], {}).agrees
+    assert not Outcome("made up", problem, 1.0, 0.09, [climb], {}).agrees
+
+
+def test_the_time_of_a_contender_that_does_not_arrive(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT)
+    from benchmarks.peers.ladder import Climb, Rung
+
+    contender = SimpleNamespace(has_other_objective=False)
+    climb = Climb(contender, [Rung(1, 9.0, [0.1]), Rung(2, 3.0, [0.3, 0.2])])
+    assert climb.seconds_to(5.0) == climb.at_least_to(5.0) == 0.25
+    assert climb.seconds_to(1.0) is None
+    assert climb.at_least_to(1.0) == 0.2
+    climb.has_stopped = True
+    assert climb.at_least_to(1.0) == np.inf
+
+
 @pytest.mark.costly
 @pytest.mark.parametrize(
     ("arguments", "message"),
@@ -166,6 +256,12 @@ def test_memory(tmp_path):
         (["busy", "--shape", "9x9x9x9,8x8x8x8"], "--shape: expected one shape"),
         (["epochs", "--contenders", "numpi"], "--contenders: expected names out of numpy, torch"),
         (["epochs", "--rounds", "0"], "--rounds: expected a whole number of at least 1"),
+        (["optimum", "--sets", "irises"], "--sets: expected none or names out of iris, wine"),
+        (["optimum", "--sets", "wide=9x9"], "--sets: expected three whole numbers of at least 2"),
+        (["optimum", "--sets", "iris=9x9x9"], "--sets: iris has a size of its own"),
+        (["optimum", "--sets", "none"], "--sets: expected a set, or --files, got none"),
+        (["optimum", "--files", "no/such"], "--files: there is no file 'no/such'"),
+        (["optimum", "--budget", "0"], "--budget: expected a number greater than 0, got '0'"),
         (["memory", "--json", "no/such/folder/file"], "--json: 'no/such/folder/file' cannot be"),
     ],
 )
