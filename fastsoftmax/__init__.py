@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from . import datasets, lecture, plotting, schedules
     from .classifier import SoftmaxClassifier, load
     from .classifier.grid_search import SearchResult, search
+    from .classifier.logistic_regression import LogisticRegression
     from .exceptions import (
         ClusterError,
         ConvergenceWarning,
@@ -39,6 +40,7 @@ __all__ = [
     "GradientCheck",
     "GradientSum",
     "LinearGradients",
+    "LogisticRegression",
     "ModelFileError",
     "NotFittedError",
     "SearchResult",
@@ -70,6 +72,7 @@ __all__ = [
 _NAMES = {
     "classifier": ["SoftmaxClassifier", "load"],
     "classifier.grid_search": ["SearchResult", "search"],
+    "classifier.logistic_regression": ["LogisticRegression"],
     "exceptions": [
         *("ClusterError", "ConvergenceWarning", "DivergenceError", "ModelFileError"),
         "NotFittedError",

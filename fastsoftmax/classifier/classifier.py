@@ -50,7 +50,7 @@ from .prediction_methods import PredictionMethods
 _SMALL = 0.1
 
 
-class SoftmaxClassifier(sklearn_api.Estimator, PredictionMethods, ModelFiles):
+class SoftmaxClassifier(sklearn_api.IncrementalEstimator, PredictionMethods, ModelFiles):
     """Linear classifier trained by minibatch SGD on the softmax cross-entropy.
 
     With logits ``z = coef_ @ x + intercept_``, minimises over the training data::

@@ -126,7 +126,7 @@ class PredictionMethods:
     def _logits_and_classes(
         self, X: ArrayLike, stacklevel: int = 5
     ) -> tuple[FloatArray, NDArray[Any]]:
-        now = snapshot_of(self)
+        now = self._snapshot()
         sklearn_api.check_feature_names(now, X, stacklevel)
         matrix = as_samples(X, to_train=False)
         check_n_features(now, matrix)
@@ -134,3 +134,7 @@ class PredictionMethods:
         logits = logits_of(get_backend(now.backend), matrix, *shaped_parameters_of(now), n_threads)
         classes: NDArray[Any] = now.classes_
         return logits, classes
+
+    def _snapshot(self) -> Any:
+        """Return a consistent copy of the model, with a row of weights for each class."""
+        return snapshot_of(self)

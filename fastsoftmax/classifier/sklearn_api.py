@@ -3,10 +3,10 @@
 import copyreg
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from inspect import Parameter, signature
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,14 +15,6 @@ from .._optional import import_optional
 from ..exceptions import ConvergenceWarning, NotFittedError
 
 _MANY = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
-# The arguments that scikit-learn's metadata routing may pass to each method.
-_METADATA = {
-    "fit": ("coef_init", "intercept_init", "sample_weight"),
-    "partial_fit": ("classes", "sample_weight"),
-    "score": ("sample_weight",),
-}
-
-
 # scikit-learn's constant for a request that stays unchanged.
 _UNCHANGED = "$UNCHANGED$"
 Request = bool | str | None
@@ -32,6 +24,11 @@ class Estimator:
     """The conventions of scikit-learn's estimators: parameters by name, tags, metadata routing, HTML."""
 
     _estimator_type = "classifier"  # scikit-learn below 1.6 reads this instead of the tags
+    # The arguments that scikit-learn's metadata routing may pass to each method.
+    _METADATA: ClassVar[Mapping[str, Sequence[str]]] = {
+        "fit": ("sample_weight",),
+        "score": ("sample_weight",),
+    }
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the parameters of the constructor by name; `deep` has no effect."""
@@ -106,6 +103,62 @@ class Estimator:
         html: str = estimator_html_repr(self)
         return html
 
+    def set_fit_request(self, *, sample_weight: Request = _UNCHANGED) -> Self:
+        """Request the metadata that scikit-learn's routing passes to `fit`.
+
+        Parameters
+        ----------
+        sample_weight : bool, str or None
+            True: pass it. False: do not pass it. None: an error if it is given. A str: pass it under that
+            alias.
+
+        Raises
+        ------
+        RuntimeError
+            If scikit-learn's metadata routing is not enabled.
+        """
+        return self._request("fit", sample_weight=sample_weight)
+
+    def set_score_request(self, *, sample_weight: Request = _UNCHANGED) -> Self:
+        """Request the metadata that is routed to `score`; see `set_fit_request`."""
+        return self._request("score", sample_weight=sample_weight)
+
+    def get_metadata_routing(self) -> Any:
+        """Return the requests as scikit-learn's `MetadataRequest`; scikit-learn calls this method."""
+        if hasattr(self, "_metadata_request"):
+            return deepcopy(self._metadata_request)
+        from sklearn.utils.metadata_routing import MetadataRequest
+
+        requests = MetadataRequest(owner=self)
+        for method, names in self._METADATA.items():
+            for name in names:
+                getattr(requests, method).add_request(param=name, alias=None)
+        return requests
+
+    def _request(self, method: str, **aliases: Request) -> Self:
+        sklearn = import_optional("sklearn", f"set_{method}_request: needs")
+        if not sklearn.get_config()["enable_metadata_routing"]:
+            raise RuntimeError(
+                f"set_{method}_request: needs metadata routing, which is not enabled: "
+                "sklearn.set_config(enable_metadata_routing=True)"
+            )
+        requests = self.get_metadata_routing()
+        for name, alias in aliases.items():
+            if alias != _UNCHANGED:
+                getattr(requests, method).add_request(param=name, alias=alias)
+        self._metadata_request = requests
+        return self
+
+
+class IncrementalEstimator(Estimator):
+    """An estimator with `partial_fit`, whose `fit` takes initial weights."""
+
+    _METADATA: ClassVar[Mapping[str, Sequence[str]]] = {
+        "fit": ("coef_init", "intercept_init", "sample_weight"),
+        "partial_fit": ("classes", "sample_weight"),
+        "score": ("sample_weight",),
+    }
+
     def set_fit_request(
         self,
         *,
@@ -139,36 +192,6 @@ class Estimator:
         """Request the metadata that is routed to `partial_fit`; see `set_fit_request`."""
         return self._request("partial_fit", classes=classes, sample_weight=sample_weight)
 
-    def set_score_request(self, *, sample_weight: Request = _UNCHANGED) -> Self:
-        """Request the metadata that is routed to `score`; see `set_fit_request`."""
-        return self._request("score", sample_weight=sample_weight)
-
-    def get_metadata_routing(self) -> Any:
-        """Return the requests as scikit-learn's `MetadataRequest`; scikit-learn calls this method."""
-        if hasattr(self, "_metadata_request"):
-            return deepcopy(self._metadata_request)
-        from sklearn.utils.metadata_routing import MetadataRequest
-
-        requests = MetadataRequest(owner=self)
-        for method, names in _METADATA.items():
-            for name in names:
-                getattr(requests, method).add_request(param=name, alias=None)
-        return requests
-
-    def _request(self, method: str, **aliases: Request) -> Self:
-        sklearn = import_optional("sklearn", f"set_{method}_request: needs")
-        if not sklearn.get_config()["enable_metadata_routing"]:
-            raise RuntimeError(
-                f"set_{method}_request: needs metadata routing, which is not enabled: "
-                "sklearn.set_config(enable_metadata_routing=True)"
-            )
-        requests = self.get_metadata_routing()
-        for name, alias in aliases.items():
-            if alias != _UNCHANGED:
-                getattr(requests, method).add_request(param=name, alias=alias)
-        self._metadata_request = requests
-        return self
-
 
 def shallow_copy(model: Any) -> Any:
     """Return a consistent shallow copy of the model, as another thread may train it."""
@@ -190,33 +213,32 @@ def warn_of_max_iter(
     advice = f"raise max_iter (it is {max_iter}) or tol"
     if standardize_may_help:
         advice += ", or use standardize=True: with columns on one scale it needs fewer epochs"
-    warnings.warn(
-        f"fit ended at max_iter {reason}: {advice}",
-        _joined_with_sklearn(ConvergenceWarning),
-        stacklevel=stacklevel,
-    )
+    warn_not_converged(f"fit ended at max_iter {reason}: {advice}", stacklevel)
 
 
 def warn_of_rounding(gap: float, tol: float | None, dtype: Any, stacklevel: int) -> None:
     """Warn that rounding ended `fit` before `tol`, with advice."""
     advice = "raise tol" if dtype == np.float64 else "raise tol, or convert X to float64"
-    warnings.warn(
+    warn_not_converged(
         f"fit ended where rounding of {dtype} lets no step find a smaller objective, at a gap of at most "
         f"{gap:.2g} of it, above tol={tol:g}: {advice}",
-        _joined_with_sklearn(ConvergenceWarning),
-        stacklevel=stacklevel,
+        stacklevel,
     )
 
 
 def warn_of_small_features(norm: float, n_epochs: int, stacklevel: int) -> None:
     """Warn that `tol` ended `fit` although the loss may be far from its minimum, with advice."""
-    warnings.warn(
+    warn_not_converged(
         f"fit stopped by tol after {n_epochs} epochs, but the rows of X are small next to the intercept's "
         f"1 (the root mean square of their norms is {norm:.2g}), so that the weights of the features grow "
         "slowly: use standardize=True, multiply X, or lower tol",
-        _joined_with_sklearn(ConvergenceWarning),
-        stacklevel=stacklevel,
+        stacklevel,
     )
+
+
+def warn_not_converged(message: str, stacklevel: int) -> None:
+    """Warn (`ConvergenceWarning`, also scikit-learn's if that is loaded), with the caller's level."""
+    warnings.warn(message, _joined_with_sklearn(ConvergenceWarning), stacklevel=stacklevel + 1)
 
 
 class _JoinedClass(type):

@@ -1,0 +1,432 @@
+"""`LogisticRegression`: scikit-learn's estimator of that name, solved by this package."""
+
+from __future__ import annotations  # they name np.random, which is imported on first use
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .._arrays import validation
+from .._arrays.inputs import as_samples
+from .._arrays.validation import FloatArray
+from .._optional import import_optional
+from ..backends import State, in_default_float_state
+from ..training.config import TrainingConfig, generator_of
+from ..training.loop import train
+from ..training.problem import Problem, prepare
+from ..training.solver_run import SolverRun
+from ..training.state import state_at
+from ..training.targets import targets_of
+from . import sklearn_api
+from .classifier import SoftmaxClassifier
+from .fitted_model import FeaturesOfWeights, snapshot_of
+from .parameters import config_of
+from .prediction_methods import PredictionMethods
+
+SOLVERS = ("lbfgs", "liblinear", "newton-cg", "newton-cholesky", "sag", "saga")
+_PENALTIES = {"l1": 1.0, "l2": 0.0, "elasticnet": None, None: 0.0}  # their l1_ratio, if they fix it
+# A fit goes on until the gradient is this share of tol. Near the minimum L-BFGS converges superlinearly:
+# at the default tol the last five digits of the gradient, which are those of the weights, take as many
+# iterations as the first four. Float32 has fewer digits.
+_SHARE = {np.dtype(np.float64): 1e-5, np.dtype(np.float32): 1e-3}
+
+
+@dataclass
+class GradientRun(SolverRun):
+    """A run by L-BFGS that ends when the largest entry of the gradient is at most `limit`.
+
+    With L1 the gradient is the subgradient of least norm.
+    """
+
+    limit: float = 0.0
+
+    @property
+    def largest_slope(self) -> float:
+        """The largest entry of the gradient at the present weights; infinite before the first iteration."""
+        if self.point is None:
+            return np.inf
+        return float(np.abs(self.solver.slopes(self.point)).max())
+
+    def meets_tol(self) -> bool:
+        """Return whether no entry of the gradient is above `limit`."""
+        return self.largest_slope <= self.limit
+
+    def apply_stopping_rules(self, value: float) -> bool:  # noqa: ARG002 - the gradient is the rule
+        """Return whether the gradient is small enough, or no step lowers the objective."""
+        return self.is_at_rest or self.meets_tol()
+
+    def finish(self) -> None:
+        """Do nothing: the bound of the gap, which takes a pass in float64, is not published."""
+
+
+class LogisticRegression(sklearn_api.Estimator, PredictionMethods):
+    """scikit-learn's `LogisticRegression`: its parameters, its attributes and its minimum, to more digits.
+
+    Minimises, over the training data, with the weights s_i of the samples times those of their classes::
+
+        C * sum(s_i * l_i) + (1 - l1_ratio) / 2 * sum(coef_**2) + l1_ratio * sum(|coef_|)
+
+    where ``l_i = -log softmax(z_i)_{y_i}`` and ``z_i = coef_ @ x_i + intercept_``. Two classes have one row
+    of weights, and the logits 0 and z_i. The intercept is not penalised.
+
+    Parameters
+    ----------
+    penalty : {"deprecated", "l1", "l2", "elasticnet"} or None, default "deprecated"
+        Deprecated, as in scikit-learn: another value than the default warns. "l1" stands for
+        ``l1_ratio=1``, "l2" for ``l1_ratio=0``, "elasticnet" for `l1_ratio` as it is, and None for
+        ``C=numpy.inf``.
+    C : float, default 1.0
+        The inverse of the strength of the penalty, greater than 0; ``numpy.inf`` for no penalty.
+    l1_ratio : float, default 0.0
+        The share of L1 in the penalty, from 0 to 1. None is deprecated and stands for 0.
+    dual : bool, default False
+        True is accepted with solver "liblinear" and ``l1_ratio=0``, and changes nothing.
+    tol : float, default 1e-4
+        0 or more. Convergence means, as for scikit-learn's "lbfgs", that no entry of the gradient of the
+        objective, divided by ``C * sum(s_i)``, exceeds `tol`. A fit goes on beyond that, until none exceeds
+        ``1e-5 * tol``, or ``1e-3 * tol`` in float32, or `max_iter` ends it.
+    fit_intercept : bool, default True
+        Whether to learn an intercept.
+    intercept_scaling : float, default 1
+        Greater than 0; ignored, as the intercept is not penalised.
+    class_weight : mapping of label to number, "balanced" or None, default None
+        The weight of the samples of each class, 1 for labels that are not in the mapping; "balanced" is
+        ``sum(sample_weight) / (n_classes * sum(sample_weight of the class))``.
+    random_state : int, Generator, RandomState, numpy.random or None, default None
+        Ignored: a fit depends on no random numbers.
+    solver : {"lbfgs", "liblinear", "newton-cg", "newton-cholesky", "sag", "saga"}, default "lbfgs"
+        Ignored: all names stand for this package's preconditioned L-BFGS, which takes any `l1_ratio` and
+        any number of classes. In scikit-learn "liblinear" penalises the intercept too; here nothing does.
+    max_iter : int, default 100
+        The maximum number of iterations, 0 or more.
+    verbose : int or bool, default 0
+        Whether to print the objective, divided by ``C * sum(s_i)``, of every iteration.
+    warm_start : bool, default False
+        Whether `fit` starts from the present `coef_` and `intercept_` instead of zeros.
+    n_jobs : int or None, default None
+        The number of threads, as in `SoftmaxClassifier`: None and -1 stand for all.
+
+    Attributes
+    ----------
+    coef_ : ndarray, shape (n_classes, n_features), or (1, n_features) with two classes
+        The weights, float32 if `X` was float32, float16 or uint8, else float64; a sparse matrix after
+        `sparsify`.
+    intercept_ : ndarray, shape (n_classes,), or (1,) with two classes
+    classes_ : ndarray, shape (n_classes,)
+        The labels, sorted.
+    n_iter_ : ndarray of int32, shape (1,)
+        The number of iterations.
+    n_features_in_ : int
+    feature_names_in_ : ndarray of str, shape (n_features,)
+        The names of the columns, if `X` was a frame whose names are all strings.
+
+    Notes
+    -----
+    `fit` and predictions accept all that `SoftmaxClassifier` does: `X` of any real dtype, dense or sparse,
+    frames, and rows of probabilities as `y`. An exception leaves the attributes as before the call.
+
+    References
+    ----------
+    Bishop: Pattern Recognition and Machine Learning (2006), section 4.3.4.
+
+    Examples
+    --------
+    >>> from fastsoftmax import LogisticRegression
+    >>> X, y = [[0.0, 1.0], [1.0, 0.0], [0.1, 0.9], [0.9, 0.1]], ["up", "right", "up", "right"]
+    >>> LogisticRegression(C=10).fit(X, y).predict([[0.2, 0.8]]).tolist()
+    ['up']
+    """
+
+    backend = "auto"
+    coef_: Any
+    intercept_: FloatArray
+    classes_: NDArray[Any]
+    n_features_in_ = FeaturesOfWeights()
+    feature_names_in_: NDArray[Any]
+    n_iter_: NDArray[np.int32]
+
+    def __init__(
+        self,
+        penalty: str | None = "deprecated",
+        *,
+        C: float = 1.0,
+        l1_ratio: float | None = 0.0,
+        dual: bool = False,
+        tol: float = 1e-4,
+        fit_intercept: bool = True,
+        intercept_scaling: float = 1,
+        class_weight: Mapping[Any, float] | str | None = None,
+        random_state: int | np.random.Generator | np.random.RandomState | None = None,
+        solver: str = "lbfgs",
+        max_iter: int = 100,
+        verbose: int | bool = 0,
+        warm_start: bool = False,
+        n_jobs: int | None = None,
+    ) -> None:
+        self.penalty = penalty
+        self.C = C
+        self.l1_ratio = l1_ratio
+        self.dual = dual
+        self.tol = tol
+        self.fit_intercept = fit_intercept
+        self.intercept_scaling = intercept_scaling
+        self.class_weight = class_weight
+        self.random_state = random_state
+        self.solver = solver
+        self.max_iter = max_iter
+        self.verbose = verbose
+        self.warm_start = warm_start
+        self.n_jobs = n_jobs
+
+    @in_default_float_state
+    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+        """Minimise the objective.
+
+        Parameters
+        ----------
+        X : array_like of real numbers or CSR matrix, shape (n_samples, n_features)
+        y : array_like of labels, shape (n_samples,), or of probabilities, shape (n_samples, n_classes)
+            As in `SoftmaxClassifier.fit`.
+        sample_weight : array_like of real numbers, shape (n_samples,), optional
+            The weights of the samples, 0 or more. A weight of 2 equals two such samples.
+
+        Returns
+        -------
+        LogisticRegression
+            This object.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a parameter or the data are not as described; the message names them.
+        KeyboardInterrupt
+            On Ctrl-C. Whatever the error, the attributes are as before the call.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If `max_iter` or rounding ended the fit while an entry of the gradient was above `tol`.
+        """
+        C, l1_ratio = self._penalty(stacklevel=4)
+        config = self._config()
+        generator_of(self.random_state, draws=False)
+        matrix, names = as_samples(X), sklearn_api.feature_names_of(X)
+        dtype = validation.training_dtype(matrix.dtype)
+        targets = targets_of(
+            sklearn_api.as_vector(y), len(matrix), dtype, sample_weight, self.class_weight
+        )
+        if len(targets.classes) < 2:
+            raise ValueError(
+                f"y: expected at least two classes, got one class: {targets.classes[0]!r}"
+            )
+        problem = prepare(config, matrix, targets, targets.rows)
+        start = problem.zero_state()
+        if self.warm_start and self.__sklearn_is_fitted__():
+            start = self._start(start)
+        mass = targets.mean_weight * len(problem.samples)
+        run = fit_strengths(problem, start, [1 / (C * mass)], l1_ratio, self.tol)[0]
+        coef, intercept = weights_of(run)
+        if names is None:
+            self.__dict__.pop("feature_names_in_", None)
+        else:
+            self.feature_names_in_ = names
+        self.__dict__.update(
+            coef_=coef,
+            intercept_=intercept,
+            classes_=problem.classes,
+            n_features_in_=coef.shape[1],
+            n_iter_=np.array([len(run.curve)], np.int32),
+        )
+        warn_of_end(run, self.tol, stacklevel=4)
+        return self
+
+    def sparsify(self) -> Self:
+        """Convert `coef_` to SciPy's CSR format, for many weights of 0; return this object."""
+        snapshot_of(self)
+        self.coef_ = import_optional("scipy.sparse", "sparsify needs").csr_matrix(self.coef_)
+        return self
+
+    def densify(self) -> Self:
+        """Convert `coef_` back to an array; return this object."""
+        snapshot_of(self)
+        self.coef_ = _as_dense(self.coef_)
+        return self
+
+    def __sklearn_tags__(self) -> Any:
+        """Return the tags for scikit-learn."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+    def _snapshot(self) -> Any:
+        now = snapshot_of(self)
+        now.coef_ = _as_dense(now.coef_)
+        if len(now.classes_) != 2:
+            return now
+        for name in ("coef_", "intercept_"):
+            value = validation.as_array(name, getattr(now, name))
+            if len(value) != 1:
+                raise ValueError(
+                    f"{name}: expected one row for two classes, got shape {np.shape(value)}"
+                )
+            setattr(now, name, np.concatenate([np.zeros_like(value), value]))
+        return now
+
+    def _start(self, zeros: State) -> State:
+        """Return the present weights, as a state of the shape of `zeros`."""
+        now = self._snapshot()
+        coef, intercept = np.asarray(now.coef_), np.asarray(now.intercept_)
+        if coef.shape != zeros.coef.shape:
+            raise ValueError(
+                f"warm_start: expected as many classes and features as before, {coef.shape}, "
+                f"got {zeros.coef.shape}"
+            )
+        if len(coef) == 2:  # the rows of least norm
+            coef, intercept = coef - coef.mean(axis=0), intercept - intercept.mean()
+        return state_at(coef, None if zeros.intercept is None else intercept, zeros, None)
+
+    def _config(self) -> TrainingConfig:
+        """Return the configuration of the solver, after a check of all parameters but the penalty's."""
+        if self.solver not in SOLVERS:
+            raise ValueError(f"solver: expected one of {', '.join(SOLVERS)}, got {self.solver!r}")
+        validation.as_non_negative("tol", self.tol)
+        _positive("intercept_scaling", self.intercept_scaling)
+        softmax = SoftmaxClassifier(
+            solver="lbfgs",
+            tol=None,
+            class_weight=self.class_weight,
+            fit_intercept=self.fit_intercept,
+            warm_start=self.warm_start,
+            verbose=self.verbose,
+            n_jobs=self.n_jobs,
+        )
+        max_iter = validation.as_integer("max_iter", self.max_iter, 0)
+        return replace(config_of(softmax), max_iter=max_iter)
+
+    def _penalty(self, stacklevel: int) -> tuple[float, float]:
+        """Return C and l1_ratio, checked, as the deprecated `penalty` may change them."""
+        C, l1_ratio = _positive("C", self.C), self.l1_ratio
+        if self.penalty != "deprecated":
+            C, l1_ratio = self._with_penalty(C, stacklevel + 1)
+        elif l1_ratio is None:
+            _deprecated("l1_ratio: None is deprecated, use 0", stacklevel + 1)
+            l1_ratio = 0.0
+        if not 0 <= (ratio := validation.as_real("l1_ratio", l1_ratio)) <= 1:
+            raise ValueError(f"l1_ratio: expected a number from 0 to 1, got {self.l1_ratio!r}")
+        if not isinstance(self.dual, bool | np.bool_):
+            raise TypeError(f"dual: expected True or False, got {self.dual!r}")
+        if self.dual and (self.solver != "liblinear" or ratio):
+            raise ValueError(
+                "dual: expected False, or True with solver='liblinear' and l1_ratio=0, "
+                f"got True with solver={self.solver!r} and l1_ratio={ratio:g}"
+            )
+        return C, ratio
+
+    def _with_penalty(self, C: float, stacklevel: int) -> tuple[float, float | None]:
+        penalty = self.penalty
+        if not isinstance(penalty, str | None) or penalty not in _PENALTIES:
+            raise ValueError(
+                f"penalty: expected 'deprecated', 'l1', 'l2', 'elasticnet' or None, got {penalty!r}"
+            )
+        instead = {"l1": "l1_ratio=1", "elasticnet": "l1_ratio alone", None: "C=numpy.inf"}
+        _deprecated(
+            f"penalty: deprecated, use {instead.get(penalty, 'l1_ratio=0')}", stacklevel + 1
+        )
+        fixed, given = _PENALTIES[penalty], self.l1_ratio
+        if penalty is None:
+            if C != 1:
+                warnings.warn(f"C: {C:g} is ignored with penalty=None", stacklevel=stacklevel)
+            return np.inf, fixed
+        if fixed is None:
+            return C, given
+        if given not in (None, fixed):
+            warnings.warn(
+                f"l1_ratio: {given!r} is ignored with penalty={penalty!r}", stacklevel=stacklevel
+            )
+        return C, fixed
+
+
+def fit_strengths(
+    problem: Problem, start: State, alphas: Sequence[float], l1_ratio: float, tol: float
+) -> list[GradientRun]:
+    """Solve a problem for several strengths of the penalty, each from the weights of the one before.
+
+    Parameters
+    ----------
+    problem : Problem
+        The samples and their weights, whose mean is 1.
+    start : State
+        The weights to start the first from.
+    alphas : sequence of float
+        The strengths: ``alpha * ((1 - l1_ratio) / 2 * sum(coef_**2) + l1_ratio * sum(|coef_|))`` is added
+        to the mean loss. Two classes have one row `coef_`.
+    tol : float
+        As in `LogisticRegression`.
+    """
+    # One row w is two rows -w/2 and w/2: their squares sum to half of w's, their magnitudes to all of it.
+    factor = 1.0 if len(problem.classes) == 2 else 0.5
+    limit = _SHARE[start.coef.dtype] * tol
+    runs: list[GradientRun] = []
+    for alpha in alphas:
+        config = problem.config
+        rule = config.rule._replace(l2=factor * (1 - l1_ratio) * alpha, l1=l1_ratio * alpha)
+        solved = problem.with_config(replace(config, rule=rule))
+        run = GradientRun.of(solved, start, np.random.default_rng(0), limit=limit)
+        at_zeros = np.log(len(problem.classes))
+        train(run, at_zeros, not (start.coef.any() or runs), lambda run: run)
+        runs.append(run)
+        start = run.state
+    return runs
+
+
+def weights_of(run: GradientRun) -> tuple[FloatArray, FloatArray]:
+    """Return `coef_` and `intercept_` of a run: one row for two classes."""
+    coef, intercept = run.weights()
+    if intercept is None:
+        intercept = np.zeros(len(coef), coef.dtype)
+    if len(coef) == 2:
+        return coef[1:] - coef[:1], intercept[1:] - intercept[:1]
+    return coef, intercept
+
+
+def warn_of_end(run: GradientRun, tol: float, stacklevel: int) -> None:
+    """Warn if a run ended before the gradient was small enough.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If an entry of the gradient is above `tol`.
+    """
+    slope, dtype = run.largest_slope, run.state.coef.dtype
+    if slope <= tol:
+        return
+    if run.is_at_rest:
+        advice = "raise tol" if dtype == np.float64 else "raise tol, or convert X to float64"
+        end = f"where rounding of {dtype} lets no step find a smaller objective"
+    else:
+        max_iter = run.problem.config.max_iter
+        end = "at max_iter before it converged"
+        advice = f"raise max_iter (it is {max_iter}) or tol, or scale the columns of X"
+    sklearn_api.warn_not_converged(
+        f"fit ended {end}, with an entry of {slope:.2g} in the gradient, above tol={tol:g}: {advice}",
+        stacklevel,
+    )
+
+
+def _as_dense(coef: Any) -> Any:
+    return coef.toarray() if hasattr(coef, "toarray") else coef
+
+
+def _positive(name: str, value: Any) -> float:
+    number = validation.as_real(name, value)
+    if not number > 0:
+        raise ValueError(f"{name}: expected a number greater than 0, got {value!r}")
+    return number
+
+
+def _deprecated(message: str, stacklevel: int) -> None:
+    warnings.warn(f"{message} (as in scikit-learn 1.8)", FutureWarning, stacklevel=stacklevel)
