@@ -79,7 +79,7 @@ def compiled_kernels(build: Build) -> list[str]:
             macros = [f"-DFASTSOFTMAX_{name.upper()}", f"-DFASTSOFTMAX_{type_name}"]
             flags = [*build.of_kernels, *SHIPPED[name.upper()], *macros, "-c"]
             for unit in sorted((ROOT / "csrc" / "kernels").glob("kernel*.c")):
-                compiled = build.folder / f"{unit.stem}.{name}.{type_name}.o"
+                compiled = build.folder / f"{name}.{type_name}.{unit.stem}.o"
                 jobs.append((compiled, flags, [str(unit.relative_to(ROOT))]))
     have = [f"-DHAVE_{name.upper()}" for name in build.instruction_sets]
     flags = [*build.of_kernels, *have, "-c"]
