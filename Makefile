@@ -10,6 +10,9 @@ ARGS ?=
 # Number of pytest-xdist processes: one more than CPUs, as many tests wait for processes of their own.
 JOBS ?= $(shell expr 1 + $$(nproc 2>/dev/null || echo 1))
 
+# Where it is set, every process that a test starts compiles the modules that it imports.
+unexport PYTHONDONTWRITEBYTECODE
+
 BIN := $(VENV)/bin
 C_FILES := $(sort $(shell find csrc tests/c tests/fuzz -name '*.[ch]'))
 CYTHON_FILES := $(sort $(shell find fastsoftmax -name '*.pyx' -o -name '*.pxd' -o -name '*.pxi'))
@@ -18,7 +21,7 @@ BUILD_INPUTS := pyproject.toml setup.py csrc/build_flags.sh $(filter csrc/%,$(C_
 
 TESTS_OF_THREADS := tests/arrays/test_threads.py tests/backends/test_processes.py tests/training/test_interruption.py
 TESTS_OF_MEMORY := -q --timeout=3000 -k "compiled and not numba" tests/training/test_epoch.py::test_one_step_of_a_kernel \
-	tests/loss/test_linear.py tests/classifier/test_grid_search.py tests/training/test_sparse_training.py
+	tests/loss/test_linear.py tests/classifier/test_grid_search.py $(wildcard tests/training/test_sparse_*.py)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:

@@ -32,7 +32,11 @@ from typing import NamedTuple
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
-KERNEL_SOURCE = "csrc/kernels/kernel_table.c"
+# Translation units of the kernels, those that take longest first.
+KERNEL_SOURCES = [
+    f"csrc/kernels/{name}.c"
+    for name in ("kernels_loss", "kernels_slabs", "kernel_table", "kernels_panels")
+]
 INCLUDED = [str(path) for path in Path("fastsoftmax/backends/compiled").glob("*.pxi")]
 API_HEADER = "fastsoftmax/include/fastsoftmax.h"
 HEADERS = [*map(str, Path("csrc").rglob("*.h")), "csrc/build_flags.sh"]
@@ -202,15 +206,6 @@ class BuildKernels(build_ext):
 
     def _units(self, extension, sources, flags):
         """Yield what is to be compiled, beginning with what takes longest."""
-        for name, type_name in product(INSTRUCTION_SETS, TYPES):
-            of_set = INSTRUCTION_SETS[name] if self._is_msvc() else FLAGS[name.upper()]
-            yield Unit(
-                KERNEL_SOURCE,
-                os.path.join(self.build_temp, f"{name}_{type_name}"),
-                [(f"FASTSOFTMAX_{name.upper()}", "1"), (f"FASTSOFTMAX_{type_name.upper()}", "1")],
-                ["csrc"],
-                flags + of_set,
-            )
         for source in sources:
             # Those that are chosen change the list of kernels alone.
             have = INSTRUCTION_SETS if source.endswith("dispatch.c") else ()
@@ -220,6 +215,15 @@ class BuildKernels(build_ext):
                 [*extension.define_macros, *((f"HAVE_{name.upper()}", "1") for name in have)],
                 [*self.include_dirs, *extension.include_dirs],
                 flags,
+            )
+        for source, name, type_name in product(KERNEL_SOURCES, INSTRUCTION_SETS, TYPES):
+            of_set = INSTRUCTION_SETS[name] if self._is_msvc() else FLAGS[name.upper()]
+            yield Unit(
+                source,
+                os.path.join(self.build_temp, f"{name}_{type_name}"),
+                [(f"FASTSOFTMAX_{name.upper()}", "1"), (f"FASTSOFTMAX_{type_name.upper()}", "1")],
+                ["csrc"],
+                flags + of_set,
             )
 
     def _compile(self, units):
@@ -290,7 +294,7 @@ def extensions():
         ],
         include_dirs=["csrc", "fastsoftmax/include"],
         define_macros=[("Py_LIMITED_API", "0x030B0000")] if LIMITED_API else [],
-        depends=[*HEADERS, KERNEL_SOURCE, API_HEADER, *INCLUDED],
+        depends=[*HEADERS, *KERNEL_SOURCES, API_HEADER, *INCLUDED],
         py_limited_api=LIMITED_API,
     )
     return cythonize(

@@ -250,9 +250,9 @@ static int weighted_labels(const real *logits, size_t stride, size_t n_rows, siz
 }
 
 /* Kernel: losses of rows, and their gradients. */
-static ptrdiff_t cross_entropy(const void *logits, size_t stride, size_t n_rows,
-                               const struct targets_view *targets, double scale, double *losses,
-                               void *dlogits, size_t dlogits_stride) {
+static inline ptrdiff_t cross_entropy(const void *logits, size_t stride, size_t n_rows,
+                                      const struct targets_view *targets, double scale,
+                                      double *losses, void *dlogits, size_t dlogits_stride) {
     const int64_t *labels = targets->labels;
     const real *probabilities = targets->probabilities;
     const struct target_weights *weights = targets->weights;

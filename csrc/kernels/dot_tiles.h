@@ -15,8 +15,8 @@
 #include "simd/simd.h"
 
 /* Kernel: coef[k, j] = W[j, k], for any strides of W in bytes; coef is padded with zeros to its stride. */
-static void pack(const void *W, ptrdiff_t feature_stride, ptrdiff_t class_stride, size_t n_features,
-                 size_t n_classes, void *coef, size_t coef_stride) {
+static inline void pack(const void *W, ptrdiff_t feature_stride, ptrdiff_t class_stride,
+                        size_t n_features, size_t n_classes, void *coef, size_t coef_stride) {
     for (size_t k = 0; k < n_classes; ++k) {
         const char *column = (const char *)W + (ptrdiff_t)k * class_stride;
         real *row = (real *)coef + k * coef_stride;
@@ -28,8 +28,8 @@ static void pack(const void *W, ptrdiff_t feature_stride, ptrdiff_t class_stride
 }
 
 /* Kernel: W[j, k] = coef[k, j]. */
-static void unpack(const void *coef, size_t coef_stride, size_t n_features, size_t n_classes,
-                   void *W, ptrdiff_t feature_stride, ptrdiff_t class_stride) {
+static inline void unpack(const void *coef, size_t coef_stride, size_t n_features, size_t n_classes,
+                          void *W, ptrdiff_t feature_stride, ptrdiff_t class_stride) {
     for (size_t k = 0; k < n_classes; ++k) {
         const real *row = (const real *)coef + k * coef_stride;
         char *column = (char *)W + (ptrdiff_t)k * class_stride;
@@ -117,8 +117,8 @@ ALWAYS_INLINE void dot_tiles(const real *const *rows, int n_rows,
 }
 
 /* Kernel: the scores of rows. */
-static void scores(const void *const *rows, size_t n_rows, const struct weights_view *weights,
-                   void *logits, size_t logits_stride) {
+static inline void scores(const void *const *rows, size_t n_rows,
+                          const struct weights_view *weights, void *logits, size_t logits_stride) {
     const real *const *x = (const real *const *)rows;
     const struct weights_view own = *weights; /* nothing that is stored can change it */
     real *z = logits;

@@ -136,14 +136,10 @@ struct matrix_view {
     size_t row_stride, column_stride, n_columns;
 };
 
-struct kernels {
-    size_t lanes; /* elements of a vector; the strides of padded matrices are multiples of it */
-    size_t element_size;
-
-    /* ---- Rows of logits (softmax.h, cross_entropy.h) ----
-     * Those that return ptrdiff_t return the index of the first row without a softmax (it contains NaN or +inf, or
-     * nothing but -inf), or -1; that row of the output then has no meaning. */
-
+/* Rows of logits (softmax.h, cross_entropy.h). Those that return ptrdiff_t return the index of the first
+ * row without a softmax (it contains NaN or +inf, or nothing but -inf), or -1; that row of the output
+ * then has no meaning. */
+struct loss_kernels {
     /* In: logits (n_rows, n_classes), contiguous. Out: out, of the same shape, the softmax of each row; it may be
      * logits. Bits: those of a row depend on that row alone. */
     ptrdiff_t (*softmax)(const void *logits, size_t n_rows, size_t n_classes, void *out);
@@ -162,9 +158,10 @@ struct kernels {
     ptrdiff_t (*cross_entropy)(const void *logits, size_t stride, size_t n_rows,
                                const struct targets_view *targets, double scale, double *losses,
                                void *dlogits, size_t dlogits_stride);
+};
 
-    /* ---- Dense weights and scores (dot_tiles.h), gradients and the update (sgd_update.h) ---- */
-
+/* Dense weights and scores (dot_tiles.h), gradients and the update (sgd_update.h). */
+struct dense_kernels {
     /* In: W (n_features, n_classes), any strides, in bytes. Out: coef[k, j] = W[j, k], each row padded to coef_stride.
      * Bits: copies. */
     void (*pack)(const void *W, ptrdiff_t feature_stride, ptrdiff_t class_stride, size_t n_features,
@@ -194,9 +191,10 @@ struct kernels {
     /* In: weights (n), contiguous. Returns l2 * sum(w**2) + l1 * sum(|w|), summed in double. Out: unless NULL,
      * gradient (n) = 2 * l2 * w + l1 * sign(w). Bits: element i goes to partial sum i % PARTIAL_SUMS. */
     double (*penalty)(const void *weights, size_t n, double l2, double l1, void *gradient);
+};
 
-    /* ---- The input (convert.h) ---- */
-
+/* The input (convert.h). */
+struct input_kernels {
     /* In: rows, n_rows pointers to elements of type dtype, followed by ROWS_AHEAD pointers to rows that may come
      * next, which are prefetched; features [first, first + n_features), first a multiple of lanes; scaling. Out:
      * out[i, j] = (rows[i][j] - mean[j]) * inverse_scale[j], rows out_stride apart, padded. Bits: each operation
@@ -210,11 +208,12 @@ struct kernels {
      * May prefetch beyond the last row. Bits: rows in order; exact for UINT8. */
     void (*moments)(const void *rows, size_t stride, size_t n_rows, size_t n_features,
                     enum input_dtype dtype, const double *origin, double *sums, double *squares);
+};
 
-    /* ---- The step algorithm panels (step_panels.h) ----
-     * For at most FEW_CLASSES classes. Scores and dlogits are in blocks of `lanes` samples, [n_classes][lanes]
-     * each. A panel is the features [first, first + n_features), first a multiple of lanes. */
-
+/* The step algorithm panels (step_panels.h). For at most FEW_CLASSES classes. Scores and dlogits are in
+ * blocks of `lanes` samples, [n_classes][lanes] each. A panel is the features [first, first +
+ * n_features), first a multiple of lanes. */
+struct panels_kernels {
     /* In: rows, n_rows pointers, followed by those that `ahead` prefetches; class-major weights of all features.
      * Out: scores of one panel, without the intercept, in blocks. Bits: as those of scores. */
     void (*panel_scores)(const void *const *rows, size_t n_rows, size_t first, size_t n_features,
@@ -237,11 +236,12 @@ struct kernels {
      * Bits: lanes over the blocks in order, then the lanes are folded. */
     void (*panel_update_intercept)(const void *dlogits, size_t n_rows, size_t n_classes,
                                    const struct sgd_rule *rule, void *intercept, void *velocity);
+};
 
-    /* ---- The step algorithm short_rows (step_short_rows.h) ----
-     * For at most FEW_CLASSES classes. Weights, velocity and gradients are in strips, [n_classes][lanes] each;
-     * after the strips of a gradient comes one for the intercept, its lanes not yet folded. */
-
+/* The step algorithm short_rows (step_short_rows.h). For at most FEW_CLASSES classes. Weights, velocity
+ * and gradients are in strips, [n_classes][lanes] each; after the strips of a gradient comes one for the
+ * intercept, its lanes not yet folded. */
+struct short_rows_kernels {
     /* In: rows, n_rows <= lanes pointers; next_rows, `lanes` pointers to rows that are prefetched, or NULL; strips
      * of weights. Out: one block of scores, without the intercept. Bits: features in order, one fused multiply-add
      * each. */
@@ -259,12 +259,13 @@ struct kernels {
     void (*short_update)(const struct parts_view *gradients, size_t n_features,
                          const struct sgd_rule *rule, const struct update_view *update,
                          void *intercept, void *intercept_velocity);
+};
 
-    /* ---- The step algorithm packed (step_packed.h) ----
-     * For any number of classes. Samples are in blocks; weights and velocity in slabs of `lanes` classes,
-     * slab[j][lane], `stride` apart; dlogits in slabs, slab[sample][lane], one after another. What is packed is padded, and so is n_features, where no comment says
-     * otherwise. */
-
+/* The step algorithm packed (step_packed.h). For any number of classes. Samples are in blocks; weights
+ * and velocity in slabs of `lanes` classes, slab[j][lane], `stride` apart; dlogits in slabs,
+ * slab[sample][lane], one after another. What is packed is padded, and so is n_features, where no
+ * comment says otherwise. */
+struct packed_kernels {
     /* In: rows, n_rows <= lanes pointers to n_features elements, not padded. Out: block[j][i] = rows[i][j], padded.
      * Bits: copies. */
     void (*pack_block)(const void *const *rows, size_t n_rows, size_t n_features, void *block);
@@ -307,11 +308,12 @@ struct kernels {
      * velocity is NULL without momentum. Bits: samples in order. */
     void (*packed_update_intercept)(const void *dlogits, size_t n_samples, size_t n_classes,
                                     const struct sgd_rule *rule, void *intercept, void *velocity);
+};
 
-    /* ---- The step algorithm sparse (step_sparse.h) ----
-     * `slab` is the number of a slab of weights; different slabs may be in work on different threads. Where a row has a
-     * column that does not exist, its scores are NaN, and the update leaves out the rest of the row. */
-
+/* The step algorithm sparse (step_sparse.h). `slab` is the number of a slab of weights; different slabs
+ * may be in work on different threads. Where a row has a column that does not exist, its scores are NaN,
+ * and the update leaves out the rest of the row. */
+struct sparse_kernels {
     /* In: coef (n_classes, n_features), contiguous. Out: the weights of a slab, padded. Bits: copies. */
     void (*sparse_pack)(const void *coef, const struct sparse_weights *weights, size_t slab);
 
@@ -357,9 +359,10 @@ struct kernels {
     void (*sparse_update_intercept)(const void *dlogits, size_t stride, size_t n_rows,
                                     size_t n_classes, const struct sgd_rule *rule, void *intercept,
                                     void *velocity);
+};
 
-    /* ---- Peak throughput (peak_throughput.h) ---- */
-
+/* Peak throughput (peak_throughput.h). */
+struct peak_kernels {
     /* Runs n_rounds rounds of multiply-adds; *sink is what keeps the compiler from removing them. Returns the
      * floating-point operations. */
     double (*multiply_adds)(size_t n_rounds, double *sink);
@@ -369,6 +372,20 @@ struct kernels {
 
     /* In: n elements. Out: whole vectors of them. Bits: copies. */
     void (*copy_memory)(const void *from, size_t n, void *to);
+};
+
+/* The kernels of an instruction set and type. Each subject's table is compiled with its kernels. */
+struct kernels {
+    size_t lanes; /* elements of a vector; the strides of padded matrices are multiples of it */
+    size_t element_size;
+    const struct loss_kernels *loss;
+    const struct dense_kernels *dense;
+    const struct input_kernels *input;
+    const struct panels_kernels *panels;
+    const struct short_rows_kernels *short_rows;
+    const struct packed_kernels *packed;
+    const struct sparse_kernels *sparse;
+    const struct peak_kernels *peak;
 };
 
 struct instruction_set {

@@ -14,8 +14,11 @@
 #ifndef FASTSOFTMAX_SGD_UPDATE_H
 #define FASTSOFTMAX_SGD_UPDATE_H
 
+#include <math.h> /* fabs */
+
 #include "kernels/kernel_table.h"
-#include "kernels/softmax.h" /* PARTIAL_SUMS */
+#include "kernels/partial_sums.h"
+#include "simd/simd.h"
 
 /* Where the gradient of logit k of sample s is: g[s / LANES * block + s % LANES * lane + k * column], in
  * blocks of LANES samples. For rows of `stride` elements, block is LANES * stride. */
@@ -79,8 +82,9 @@ ALWAYS_INLINE void outer_sum_tile(const real *const *rows, size_t n_rows, size_t
 }
 
 /* Kernel: the sum over samples of an outer product, for one strip: the gradient alone, without a step. */
-static void outer_sum(const void *const *rows, size_t n_rows, size_t first, size_t n_features,
-                      const struct matrix_view *g, int add_to_out, void *out, size_t out_stride) {
+static inline void outer_sum(const void *const *rows, size_t n_rows, size_t first,
+                             size_t n_features, const struct matrix_view *g, int add_to_out,
+                             void *out, size_t out_stride) {
     const real *const *x = (const real *const *)rows;
     const real *factors = g->start;
     real *sums = (real *)out + first;
@@ -248,8 +252,8 @@ ALWAYS_INLINE vec column_sum(const real *g, size_t stride, size_t n_rows, size_t
 }
 
 /* Kernel: the sum of the rows of g: the gradient of the intercept. */
-static void column_sums(const void *g, size_t stride, size_t n_rows, size_t n_columns,
-                        int add_to_out, void *out) {
+static inline void column_sums(const void *g, size_t stride, size_t n_rows, size_t n_columns,
+                               int add_to_out, void *out) {
     real *sums = out;
     for (size_t k = 0; k < n_columns; k += LANES) {
         size_t width = n_columns - k;
@@ -259,7 +263,7 @@ static void column_sums(const void *g, size_t stride, size_t n_rows, size_t n_co
 }
 
 /* Kernel: the penalty of weights, and its gradient. */
-static double penalty(const void *weights, size_t n, double l2, double l1, void *gradient) {
+static inline double penalty(const void *weights, size_t n, double l2, double l1, void *gradient) {
     const real *w = weights;
     real *g = gradient;
     vec twice_l2 = broadcast((real)(2 * l2)), positive = broadcast((real)l1);

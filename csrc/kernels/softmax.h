@@ -20,6 +20,7 @@
 #define FASTSOFTMAX_SOFTMAX_H
 
 #include "kernels/exp_log.h"
+#include "kernels/partial_sums.h"
 
 static const real MINUS_INFINITY = -(real)INFINITY;
 static const size_t NO_LABEL = SIZE_MAX;
@@ -136,15 +137,6 @@ ALWAYS_INLINE double fold_lanes(precise_sums s, double *error) {
 }
 
 #endif
-
-/* Number of partial sums, in double, that a row is added to: element i goes to sum i % PARTIAL_SUMS. */
-enum { PARTIAL_SUMS = 8 };
-
-/* Return the sum of the partial sums, as a tree. */
-static inline double fold_partial_sums(const double *sums) {
-    return ((sums[0] + sums[4]) + (sums[2] + sums[6])) +
-           ((sums[1] + sums[5]) + (sums[3] + sums[7]));
-}
 
 /* Vectors of terms that are added as a tree, a power of two: equal terms have an exact sum. */
 enum { TREE_VECTORS = 8 };
@@ -396,7 +388,7 @@ static inline void scale_row(real *e, size_t n, struct split_real factor) {
 }
 
 /* Kernel: the softmax of rows. */
-static ptrdiff_t softmax(const void *logits, size_t n_rows, size_t n_classes, void *out) {
+static inline ptrdiff_t softmax(const void *logits, size_t n_rows, size_t n_classes, void *out) {
     ptrdiff_t invalid = -1;
     for (size_t i = 0; i < n_rows; ++i) {
         const real *z = (const real *)logits + i * n_classes;
@@ -410,7 +402,8 @@ static ptrdiff_t softmax(const void *logits, size_t n_rows, size_t n_classes, vo
 }
 
 /* Kernel: the logarithm of the softmax of rows, (z - m) - log(total / e_m). */
-static ptrdiff_t log_softmax(const void *logits, size_t n_rows, size_t n_classes, void *out) {
+static inline ptrdiff_t log_softmax(const void *logits, size_t n_rows, size_t n_classes,
+                                    void *out) {
     ptrdiff_t invalid = -1;
     for (size_t i = 0; i < n_rows; ++i) {
         const real *z = (const real *)logits + i * n_classes;
@@ -437,7 +430,7 @@ static real edge_value(const real *z, size_t n, real m) {
 }
 
 /* Kernel: the log-sum-exp of rows. */
-static void logsumexp(const void *logits, size_t n_rows, size_t n_classes, void *out) {
+static inline void logsumexp(const void *logits, size_t n_rows, size_t n_classes, void *out) {
     for (size_t i = 0; i < n_rows; ++i) {
         const real *z = (const real *)logits + i * n_classes;
         struct row_shift row;

@@ -40,6 +40,7 @@
 #define FASTSOFTMAX_STEP_SPARSE_H
 
 #include <float.h>
+#include <math.h> /* fabs */
 
 #include "kernels/sgd_update.h"
 

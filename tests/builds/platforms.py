@@ -28,7 +28,8 @@ ALL_BACKENDS = ("naive", "vectorized", "numba", "compiled")
 NOT_CORE = {
     *("cli", "dask", "datasets", "peers", "plotting"),
     *("project/test_benchmarks", "project/test_docs", "project/test_examples"),
-    *("project/test_peer_benchmarks", "project/test_setup", "training/test_gradient_sums"),
+    *("project/test_peer_benchmarks", "project/test_setup"),
+    *("training/test_gradient_sums", "training/test_gradient_sums_steps"),
 }
 # What tests nothing but the compiled backend, from its C API to its instruction sets.
 OF_THE_COMPILED = {

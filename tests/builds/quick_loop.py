@@ -48,12 +48,12 @@ def tests_of(name):
         return [name]
     if path.parts[0] != "fastsoftmax" or path.suffix != ".py":
         return []
-    # The file of its name; else those whose names have it; else the whole room.
+    # The files whose names begin with its name; else those whose names have it; else the whole room.
     room = path.parts[1].lstrip("_") if len(path.parts) > 2 else "*"
-    for pattern in (f"test_{path.stem}.py", f"test_*{path.stem}*.py"):
-        found = sorted(str(each.relative_to(ROOT)) for each in ROOT.glob(f"tests/{room}/{pattern}"))
+    for names in (f"test_{path.stem}.py", f"test_{path.stem}_*.py"), (f"test_*{path.stem}*.py",):
+        found = [each for name in names for each in sorted(ROOT.glob(f"tests/{room}/{name}"))]
         if found:
-            return found
+            return [str(each.relative_to(ROOT)) for each in found]
     return [f"tests/{room}"] if room != "*" else []
 
 

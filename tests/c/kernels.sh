@@ -1,9 +1,9 @@
-# For the scripts beside it, which source it: compiles a program with one unit, the kernels as a rule, once for
-# each instruction set and type, as setup.py does.
+# For the scripts beside it, which source it: compiles a program with units, those of the kernels as a rule,
+# once for each instruction set and type, as setup.py does.
 . csrc/build_flags.sh
 # Unquoted, here and below: several flags, or none.
 flags=($COMMON $RELEASE -Icsrc)
-unit=csrc/kernels/kernel_table.c
+units=(csrc/kernels/kernel*.c)
 dispatch=(csrc/kernels/dispatch.c)
 
 # What lacks a program ends with 77, as autotools have it for a test that is skipped.
@@ -19,15 +19,17 @@ need() { # PACKAGES PROGRAM...
 }
 
 build() { # PROGRAM COMPILER "SOURCE OR FLAG..." INSTRUCTION_SET...
-    local program=$1 compiler=$2 sources=$3 set name type have=() objects=()
+    local program=$1 compiler=$2 sources=$3 set name type unit have=() objects=()
     shift 3
     for set in "$@"; do
         name=${set^^}
         have+=("-DHAVE_$name")
         for type in FLOAT32 FLOAT64; do
-            objects+=("$program.$set.$type.o")
-            "$compiler" "${flags[@]}" ${!name} "-DFASTSOFTMAX_$name" \
-                "-DFASTSOFTMAX_$type" -c "$unit" -o "${objects[-1]}"
+            for unit in "${units[@]}"; do
+                objects+=("$program.$set.$type.${unit##*/}.o")
+                "$compiler" "${flags[@]}" ${!name} "-DFASTSOFTMAX_$name" \
+                    "-DFASTSOFTMAX_$type" -c "$unit" -o "${objects[-1]}"
+            done
         done
     done
     "$compiler" "${flags[@]}" "${have[@]}" -Wall -Wextra $sources "${dispatch[@]}" "${objects[@]}" \

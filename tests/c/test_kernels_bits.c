@@ -190,13 +190,23 @@ static const size_t N_CLASSES[] = {63, 64, 65, 100, 515, 1000, 1030, 2100};
 enum { ALL_CLASSES = 40, ALL_FEATURES = 100, MANY_FEATURES = 784 };
 #define LENGTH(array) (sizeof(array) / sizeof *(array))
 
+/* Every shape; for valgrind, which takes a hundred times as long, every fifth and every thirteenth: they share no
+ * factor with the lengths of the lists, so that every number of rows, features and classes, and every option, is
+ * among them. */
+#ifdef MEMCHECK
+enum { ROW_SHAPES_APART = 5, SHAPES_APART = 13 };
+#else
+enum { ROW_SHAPES_APART = 1, SHAPES_APART = 1 };
+#endif
+
 /* Calls test(n_rows, n_classes, the number of the call). */
 static void for_row_shapes(void (*test)(size_t, size_t, size_t)) {
     size_t number = 0;
     for (size_t c = 1; c <= ALL_CLASSES + LENGTH(N_CLASSES); ++c) {
         size_t n_classes = c <= ALL_CLASSES ? c : N_CLASSES[c - ALL_CLASSES - 1];
-        for (size_t i = 0; i < LENGTH(N_ROWS); ++i) {
-            test(N_ROWS[i], n_classes, number++);
+        for (size_t i = 0; i < LENGTH(N_ROWS); ++i, ++number) {
+            if (number % ROW_SHAPES_APART) continue;
+            test(N_ROWS[i], n_classes, number);
             end_case(N_ROWS[i], 0, n_classes);
         }
     }
@@ -204,20 +214,20 @@ static void for_row_shapes(void (*test)(size_t, size_t, size_t)) {
 
 static void softmax_case(size_t n, size_t c, size_t number) {
     void *logits = logits_of(n, c, c), *out = number % 2 ? logits : stale(OUT, n * c);
-    hash_word((uint64_t)kernels->softmax(logits, n, c, out));
+    hash_word((uint64_t)kernels->loss->softmax(logits, n, c, out));
     hash_reals(out, n * c);
 }
 
 static void log_softmax_case(size_t n, size_t c, size_t number) {
     void *logits = logits_of(n, c, c), *out = number % 2 ? logits : stale(OUT, n * c);
-    hash_word((uint64_t)kernels->log_softmax(logits, n, c, out));
+    hash_word((uint64_t)kernels->loss->log_softmax(logits, n, c, out));
     hash_reals(out, n * c);
 }
 
 static void logsumexp_case(size_t n, size_t c, size_t number) {
     void *out = stale(OUT, n);
     (void)number;
-    kernels->logsumexp(logits_of(n, c, c), n, c, out);
+    kernels->loss->logsumexp(logits_of(n, c, c), n, c, out);
     hash_reals(out, n);
 }
 
@@ -244,8 +254,8 @@ static void cross_entropy_case(size_t n, size_t c, const int64_t *labels, const 
         size_t stride = c + gradient, out_stride = gradient == 1 ? c : stride;
         void *logits = logits_of(n, c, stride);
         void *dlogits = (void *[]){NULL, stale(OUT, n * c), logits}[gradient];
-        hash_word((uint64_t)kernels->cross_entropy(logits, stride, n, &targets, 1.0 / (double)n,
-                                                   losses, dlogits, out_stride));
+        hash_word((uint64_t)kernels->loss->cross_entropy(
+            logits, stride, n, &targets, 1.0 / (double)n, losses, dlogits, out_stride));
         for (size_t i = 0; i < n; ++i) hash_double(losses[i]);
         if (dlogits) hash_reals(dlogits, n * out_stride);
     }
@@ -272,6 +282,7 @@ static void for_shapes(void (*test)(const struct shape *)) {
     struct shape s = {0};
     for (s.c = 1; s.c <= ALL_CLASSES; ++s.c) {
         for (size_t d = 1; d <= ALL_FEATURES + 1; ++d, ++s.number) {
+            if (s.number % SHAPES_APART) continue;
             s.d = d <= ALL_FEATURES ? d : MANY_FEATURES;
             s.stride = (s.d + kernels->lanes - 1) / kernels->lanes * kernels->lanes;
             s.n = N_ROWS[below(LENGTH(N_ROWS))];
@@ -307,7 +318,7 @@ static void scores_case(const struct shape *s) {
     const void *const *rows = rows_of(s), *coef = padded_weights(WEIGHTS, s);
     void *logits = stale(OUT, s->n * stride);
     struct weights_view weights = {coef, intercept, s->stride, s->d, s->c};
-    kernels->scores(rows, s->n, &weights, logits, stride);
+    kernels->dense->scores(rows, s->n, &weights, logits, stride);
     hash_reals(logits, s->n * stride);
 }
 
@@ -317,7 +328,7 @@ static void outer_sum_case(const struct shape *s) {
     void *out = add_to_out ? uniforms(OUT, s->c * s->d) : stale(OUT, s->c * s->d);
     struct matrix_view view = {g, is_transposed ? 1 : s->c, is_transposed ? s->n : 1, s->c};
     for (size_t first = 0; first < s->d; first += kernels->lanes) {
-        kernels->outer_sum(rows, s->n, first, s->d, &view, add_to_out, out, s->d);
+        kernels->dense->outer_sum(rows, s->n, first, s->d, &view, add_to_out, out, s->d);
     }
     hash_reals(out, s->c * s->d);
 }
@@ -349,8 +360,8 @@ static void packed_case(const struct shape *s) {
     char *blocks = stale(LOGITS, n_blocks * block_stride);
     for (size_t i = 0; i < n_blocks; ++i) {
         size_t left = s->n - i * lanes;
-        kernels->pack_block(rows + i * lanes, left < lanes ? left : lanes, s->d,
-                            blocks + i * block_stride * size);
+        kernels->packed->pack_block(rows + i * lanes, left < lanes ? left : lanes, s->d,
+                                    blocks + i * block_stride * size);
     }
     char *coef = padded_weights(WEIGHTS, s), *velocity = padded_weights(VELOCITY, s);
     char *intercept = uniforms(INTERCEPT, s->c);
@@ -364,10 +375,10 @@ static void packed_case(const struct shape *s) {
     char *dlogits = logits + n_logits * size;
     for (size_t k = 0; k < s->c; k += lanes) {
         size_t width = s->c - k < lanes ? s->c - k : lanes;
-        kernels->pack_block(rows_in(coef + k * s->stride * size, width, s->stride), width, s->d,
-                            slabs + k / lanes * slab_bytes);
-        kernels->pack_block(rows_in(velocity + k * s->stride * size, width, s->stride), width, s->d,
-                            velocities + k / lanes * slab_bytes);
+        kernels->packed->pack_block(rows_in(coef + k * s->stride * size, width, s->stride), width,
+                                    s->d, slabs + k / lanes * slab_bytes);
+        kernels->packed->pack_block(rows_in(velocity + k * s->stride * size, width, s->stride),
+                                    width, s->d, velocities + k / lanes * slab_bytes);
     }
     size_t at_once = option(s, 7) ? columns : lanes;
     struct blocks_view samples = {blocks, block_stride, s->n};
@@ -379,10 +390,11 @@ static void packed_case(const struct shape *s) {
             .n_features = s->stride,
             .n_classes = s->c - k < at_once ? s->c - k : at_once,
         };
-        kernels->packed_scores(&samples, &weights, option(s, 5), logits + k * size, columns);
+        kernels->packed->packed_scores(&samples, &weights, option(s, 5), logits + k * size,
+                                       columns);
     }
     hash_reals(logits, s->n * columns);
-    kernels->pack_dlogits(logits, columns, 0, s->n, s->c, dlogits, s->n * lanes);
+    kernels->packed->pack_dlogits(logits, columns, 0, s->n, s->c, dlogits, s->n * lanes);
     /* Of each class a rule of its own, with a sum of squares for every lane. */
     int of_classes = option(s, 6);
     size_t n_sums = of_classes ? s->stride : n_strips;
@@ -402,7 +414,8 @@ static void packed_case(const struct shape *s) {
         if (of_classes) rule.negative_rates = rules + k * size;
         if (of_classes) rule.twice_l2s = rules + (columns + k) * size;
         if (of_classes) rule.thresholds = rules + (2 * columns + k) * size;
-        kernels->packed_update(&samples, 0, s->stride, dlogits + k * s->n * size, &rule, &update);
+        kernels->packed->packed_update(&samples, 0, s->stride, dlogits + k * s->n * size, &rule,
+                                       &update);
     }
     for (size_t i = 0; i < n_slabs * n_sums; ++i) {
         if (rule.l2 != 0) hash_double(squares[i]);
@@ -414,9 +427,9 @@ static void packed_case(const struct shape *s) {
         if (of_classes) rule.negative_rates = rules + k * size;
         if (of_classes) rule.twice_l2s = rules + (columns + k) * size;
         if (of_classes) rule.thresholds = rules + (2 * columns + k) * size;
-        kernels->packed_update_intercept(dlogits + k * s->n * size, s->n, width, &rule,
-                                         intercept + k * size, NULL);
-        kernels->unpack_block(
+        kernels->packed->packed_update_intercept(dlogits + k * s->n * size, s->n, width, &rule,
+                                                 intercept + k * size, NULL);
+        kernels->packed->unpack_block(
             slabs + k / lanes * slab_bytes, width, s->d,
             (void *const *)rows_in(coef + k * s->stride * size, width, s->stride));
     }
@@ -434,19 +447,19 @@ static void packed_gradient_case(const struct shape *s) {
     char *blocks = stale(LOGITS, n_blocks * block_stride);
     for (size_t i = 0; i < n_blocks; ++i) {
         size_t left = s->n - i * lanes;
-        kernels->pack_block(rows + i * lanes, left < lanes ? left : lanes, s->d,
-                            blocks + i * block_stride * size);
+        kernels->packed->pack_block(rows + i * lanes, left < lanes ? left : lanes, s->d,
+                                    blocks + i * block_stride * size);
     }
     ptrdiff_t depth[] = {(ptrdiff_t)width, 1, (ptrdiff_t)width * 2};
     ptrdiff_t across[] = {1, (ptrdiff_t)s->n, 2}, bytes = (ptrdiff_t)size;
     int way = (int)below(3), add = option(s, 0);
     void *dlogits = uniforms(TARGETS, s->n * width * 2),
          *slab = stale(WEIGHTS, n_blocks * lanes * lanes);
-    kernels->pack_slab(dlogits, depth[way] * bytes, across[way] * bytes, s->n, width, slab);
+    kernels->packed->pack_slab(dlogits, depth[way] * bytes, across[way] * bytes, s->n, width, slab);
     hash_reals(slab, s->n * lanes);
     void *out = add ? uniforms(OUT, s->d * width) : stale(OUT, s->d * width);
     struct blocks_view samples = {blocks, block_stride, s->n};
-    kernels->packed_gradient(&samples, s->d, slab, width, add, out, width);
+    kernels->packed->packed_gradient(&samples, s->d, slab, width, add, out, width);
     hash_reals(out, s->d * width);
 }
 
@@ -473,17 +486,17 @@ static void panels_case(const struct shape *s) {
     struct update_view update = {coef, velocity, s->stride, s->c, squares, magnitudes};
     size_t starts[] = {0, cut ? cut : s->d, s->d};
     for (size_t p = 0; p < n_panels; ++p) {
-        kernels->panel_scores(rows, s->n, starts[p], starts[p + 1] - starts[p],
-                              (enum ahead)below(3), &weights,
-                              scores + p * n_blocks * block * kernels->element_size);
+        kernels->panels->panel_scores(rows, s->n, starts[p], starts[p + 1] - starts[p],
+                                      (enum ahead)below(3), &weights,
+                                      scores + p * n_blocks * block * kernels->element_size);
     }
-    kernels->panel_cross_entropy(&parts, s->n, intercept, &targets, 0.5, losses, dlogits);
+    kernels->panels->panel_cross_entropy(&parts, s->n, intercept, &targets, 0.5, losses, dlogits);
     struct rows_to_fetch fetch = {rows, s->n, 0, s->d};
     for (size_t p = 0; p < n_panels; ++p) {
-        kernels->panel_update(rows, s->n, &fetch, starts[p], starts[p + 1] - starts[p], dlogits,
-                              &rule, &update);
+        kernels->panels->panel_update(rows, s->n, &fetch, starts[p], starts[p + 1] - starts[p],
+                                      dlogits, &rule, &update);
     }
-    kernels->panel_update_intercept(dlogits, s->n, s->c, &rule, intercept, NULL);
+    kernels->panels->panel_update_intercept(dlogits, s->n, s->c, &rule, intercept, NULL);
     for (size_t i = 0; i < s->n; ++i) hash_double(losses[i]);
     hash_reals(coef, s->c * s->stride);
     if (velocity) hash_reals(velocity, s->c * s->stride);
@@ -514,20 +527,21 @@ static void short_rows_case(const struct shape *s) {
     for (size_t p = 0; p < n_chunks; ++p) {
         size_t n = starts[p + 1] - starts[p], half = n / 2;
         for (size_t i = 0; i < n; i += lanes) {
-            kernels->short_scores(rows + starts[p] + i, n - i < lanes ? n - i : lanes, s->d,
-                                  option(s, 4) ? next_rows : NULL, strips, s->c,
-                                  scores + i * s->c * size);
+            kernels->short_rows->short_scores(rows + starts[p] + i, n - i < lanes ? n - i : lanes,
+                                              s->d, option(s, 4) ? next_rows : NULL, strips, s->c,
+                                              scores + i * s->c * size);
         }
         hash_reals(scores, (n + lanes - 1) / lanes * block);
         /* Scores in place of gradients; those of the first samples come once more. */
         char *out = gradients + p * stride * size;
-        kernels->short_gradient(rows + starts[p], n, s->d, scores, s->c, 0, out);
-        if (half) kernels->short_gradient(rows + starts[p], half, s->d, scores, s->c, 1, out);
+        kernels->short_rows->short_gradient(rows + starts[p], n, s->d, scores, s->c, 0, out);
+        if (half)
+            kernels->short_rows->short_gradient(rows + starts[p], half, s->d, scores, s->c, 1, out);
         hash_reals(out, stride);
     }
     struct parts_view parts = {gradients, n_chunks, stride};
     struct update_view update = {strips, velocity, 0, s->c, squares, magnitudes};
-    kernels->short_update(&parts, s->d, &rule, &update, intercept, NULL);
+    kernels->short_rows->short_update(&parts, s->d, &rule, &update, intercept, NULL);
     for (size_t i = 0; i < s->stride / lanes; ++i) {
         if (rule.l2 != 0) hash_double(squares[i]);
         if (rule.l1 != 0) hash_double(magnitudes[i]);
@@ -555,21 +569,21 @@ static void convert_case(const struct shape *s) {
     scaling.mean = option(s, 2) ? uniforms(INTERCEPT, s->d) : NULL;
     scaling.inverse_scale = option(s, 3) ? uniforms(VELOCITY, s->d) : NULL;
     char *out = stale(OUT, s->n * s->stride);
-    kernels->convert(rows, s->n, number, 0, s->d, &scaling, out, s->stride);
+    kernels->input->convert(rows, s->n, number, 0, s->d, &scaling, out, s->stride);
     hash_reals(out, s->n * s->stride);
     if (number != UINT8 && kernels->element_size == sizeof(float)) return;
     double *sums = array_of(LOSSES, 3 * s->d, sizeof(double));
     double *squares = sums + s->d, *origin = squares + s->d;
     for (size_t j = 0; j < 2 * s->d; ++j) sums[j] = 0;
     for (size_t j = 0; j < s->d; ++j) origin[j] = number == UINT8 ? (double)below(256) : uniform();
-    kernels->moments(X, s->d * size, s->n, s->d, number, origin, sums, squares);
+    kernels->input->moments(X, s->d * size, s->n, s->d, number, origin, sums, squares);
     for (size_t j = 0; j < 2 * s->d; ++j) hash_double(sums[j]);
 }
 
 static void column_sums_case(const struct shape *s) { /* d columns */
     int add_to_out = option(s, 0);
     void *out = add_to_out ? uniforms(OUT, s->d) : stale(OUT, s->d);
-    kernels->column_sums(uniforms(LOGITS, s->n * s->d), s->d, s->n, s->d, add_to_out, out);
+    kernels->dense->column_sums(uniforms(LOGITS, s->n * s->d), s->d, s->n, s->d, add_to_out, out);
     hash_reals(out, s->d);
 }
 
@@ -578,7 +592,7 @@ static void penalty_case(const struct shape *s) { /* of c * d weights, as they l
     size_t n = s->c * s->d;
     void *weights = uniforms(WEIGHTS, n), *gradient = option(s, 2) ? stale(OUT, n) : NULL;
     for (size_t j = 0; j < n; j += 1 + below(9)) put(weights, j, below(2) ? 0.0 : -0.0);
-    hash_double(kernels->penalty(weights, n, rule.l2, rule.l1, gradient));
+    hash_double(kernels->dense->penalty(weights, n, rule.l2, rule.l1, gradient));
     if (gradient) hash_reals(gradient, n);
 }
 
@@ -589,8 +603,8 @@ static void pack_case(const struct shape *s) {
     ptrdiff_t class_stride = size * (option(s, 0) ? 1 : d);
     const void *W = uniforms(DATA, s->c * s->d);
     void *coef = stale(WEIGHTS, s->c * s->stride), *back = stale(OUT, s->c * s->d);
-    kernels->pack(W, feature_stride, class_stride, s->d, s->c, coef, s->stride);
-    kernels->unpack(coef, s->stride, s->d, s->c, back, feature_stride, class_stride);
+    kernels->dense->pack(W, feature_stride, class_stride, s->d, s->c, coef, s->stride);
+    kernels->dense->unpack(coef, s->stride, s->d, s->c, back, feature_stride, class_stride);
     hash_reals(coef, s->c * s->stride);
     hash_reals(back, s->c * s->d);
 }
@@ -640,7 +654,7 @@ static void sparse_case(const struct shape *s) {
     };
     void *coef = uniforms(VELOCITY, s->c * s->d), *intercept = uniforms(INTERCEPT, s->c);
     void *logits = stale(LOGITS, s->n * columns), *of_intercept = NULL;
-    for (size_t k = 0; k < n_slabs; ++k) kernels->sparse_pack(coef, &weights, k);
+    for (size_t k = 0; k < n_slabs; ++k) kernels->sparse->sparse_pack(coef, &weights, k);
     if (has_momentum) {
         weights.velocity = uniforms(LOSSES, s->d * columns);
         weights.maps = maps;
@@ -650,14 +664,14 @@ static void sparse_case(const struct shape *s) {
         const struct sparse_row *rows = sparse_rows_of(s, wide, has_none && i);
         double factor = option(s, 2) ? -0.3 : 0.9, threshold = option(s, 3) ? 0.01 : 0;
         for (size_t k = 0; k < n_slabs; ++k) {
-            kernels->sparse_scores(rows, s->n, &weights, k, option(s, 4) ? intercept : NULL, logits,
-                                   columns);
+            kernels->sparse->sparse_scores(rows, s->n, &weights, k, option(s, 4) ? intercept : NULL,
+                                           logits, columns);
         }
         hash_reals(logits, s->n * columns);
         if (i == 0 && !weights.inverse_scale) {
             void *unpacked = stale(OUT, s->n * s->c);
-            kernels->sparse_unpacked_scores(rows, s->n, coef, s->d, s->c, intercept, wide,
-                                            unpacked);
+            kernels->sparse->sparse_unpacked_scores(rows, s->n, coef, s->d, s->c, intercept, wide,
+                                                    unpacked);
             hash_reals(unpacked, s->n * s->c);
         }
         /* Scores in place of gradients; those of a row without a column would be NaN. */
@@ -665,17 +679,17 @@ static void sparse_case(const struct shape *s) {
         void *dlogits = (char *)logits + first * columns * kernels->element_size;
         if (has_momentum) {
             struct momentum_map map = {factor, 0.81, -0.1, 0.9};
-            kernels->sparse_add_map(&weights, &map);
+            kernels->sparse->sparse_add_map(&weights, &map);
         }
         for (size_t k = 0; k < n_slabs; ++k) {
             if (has_momentum)
-                kernels->sparse_update_velocity(rows + first, s->n - first, &weights, k, dlogits,
-                                                columns, -0.02);
-            kernels->sparse_update(rows + first, s->n - first, &weights, k, dlogits, columns,
-                                   -0.01);
+                kernels->sparse->sparse_update_velocity(rows + first, s->n - first, &weights, k,
+                                                        dlogits, columns, -0.02);
+            kernels->sparse->sparse_update(rows + first, s->n - first, &weights, k, dlogits,
+                                           columns, -0.01);
         }
-        kernels->sparse_update_intercept(dlogits, columns, s->n - first, s->c, &rule, intercept,
-                                         of_intercept);
+        kernels->sparse->sparse_update_intercept(dlogits, columns, s->n - first, s->c, &rule,
+                                                 intercept, of_intercept);
         if (has_momentum) continue;
         struct penalty_prefix *last = prefixes + weights.now++;
         last[1].scale = last->scale * factor;
@@ -683,8 +697,8 @@ static void sparse_case(const struct shape *s) {
         last[1].shrinkage = last->shrinkage + threshold * fabs(last[1].inverse_scale);
     }
     for (size_t k = 0; k < n_slabs; ++k) {
-        if (has_penalty) kernels->sparse_catch_up(&weights, k);
-        kernels->sparse_unpack(&weights, k, coef);
+        if (has_penalty) kernels->sparse->sparse_catch_up(&weights, k);
+        kernels->sparse->sparse_unpack(&weights, k, coef);
     }
     hash_reals(weights.start, s->d * columns);
     if (has_momentum) hash_reals(weights.velocity, s->d * columns);

@@ -120,7 +120,7 @@ static void cross_entropy_of_chunk(void *context, size_t chunk) {
     struct rows *rows = context;
     size_t first = chunk * ROWS_PER_CHUNK, bytes = CLASSES * rows->kernels->element_size;
     struct targets_view targets = {rows->labels + first, NULL, NULL, CLASSES};
-    ptrdiff_t bad = rows->kernels->cross_entropy(
+    ptrdiff_t bad = rows->kernels->loss->cross_entropy(
         rows->logits + first * bytes, CLASSES, ROWS_PER_CHUNK, &targets, 1.0 / ROWS,
         rows->losses + first, rows->out + first * bytes, CLASSES);
     REQUIRE(bad == -1);
@@ -130,7 +130,8 @@ static void cross_entropy_of_chunk(void *context, size_t chunk) {
 static void sum_of_columns(void *context, size_t chunk) {
     struct rows *rows = context;
     size_t bytes = CLASSES * rows->kernels->element_size;
-    rows->kernels->column_sums(rows->out, CLASSES, ROWS, CLASSES, 0, rows->logits + chunk * bytes);
+    rows->kernels->dense->column_sums(rows->out, CLASSES, ROWS, CLASSES, 0,
+                                      rows->logits + chunk * bytes);
 }
 
 static void put_logits(struct rows *rows) {

@@ -11,7 +11,18 @@ from command_line import (
 )
 from sklearn.datasets import dump_svmlight_file, load_digits, load_wine
 
-from fastsoftmax.cli import main
+from fastsoftmax.cli import machine, main
+
+
+@pytest.fixture(scope="package", autouse=True)
+def short_pauses():
+    """Commands that measure wait for threads that spin, here for no more than one pause.
+
+    No test compares times, and the threads of a cluster that an earlier test has left do not sleep.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(machine, "_MAX_PAUSE_SECONDS", machine._PAUSE_SECONDS)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ import os
 import signal
 import threading
 import time
+from types import SimpleNamespace
 
 import dask.array as da
 import numpy as np
@@ -32,7 +33,7 @@ from dask_faults import (
     undisturbed,
     until,
 )
-from distributed import wait
+from distributed import Client, LocalCluster, wait
 
 from fastsoftmax import ClusterError
 from fastsoftmax.dask import cluster as cluster_module
@@ -143,6 +144,7 @@ def test_all_workers_die(site, mode, monkeypatch):
     assert_as_undisturbed(model, mode, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", first_of("within a round", "between rounds"))
 def test_all_workers_die_and_another_one_comes(site, moment):
     def change_workers():
@@ -155,13 +157,15 @@ def test_all_workers_die_and_another_one_comes(site, moment):
     assert len(site.processes_by_worker()) == 1
 
 
-def test_there_are_no_workers_at_all(site, monkeypatch):
+def test_there_are_no_workers_at_all(monkeypatch):
     monkeypatch.setattr(cluster_module, "_SECONDS_WITHOUT_WORKERS", 0.5)
-    site.kill(3)
-    until(lambda: not site.client.scheduler_info()["workers"], 10)
-    model = classifier(site, "local")
-    with pytest.raises(ClusterError, match=r"^no worker has come for 0\.5 seconds$"):
-        model.fit(*collections())
+    with (
+        LocalCluster(n_workers=0, processes=False, dashboard_address=":0") as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        model = classifier(SimpleNamespace(client=client), "local")
+        with pytest.raises(ClusterError, match=r"^no worker has come for 0\.5 seconds$"):
+            model.fit(*collections())
     assert not hasattr(model, "coef_")
 
 

@@ -78,9 +78,9 @@ def compiled_kernels(build: Build) -> list[str]:
         for type_name in ("FLOAT32", "FLOAT64"):
             macros = [f"-DFASTSOFTMAX_{name.upper()}", f"-DFASTSOFTMAX_{type_name}"]
             flags = [*build.of_kernels, *SHIPPED[name.upper()], *macros, "-c"]
-            jobs.append(
-                (build.folder / f"{name}.{type_name}.o", flags, ["csrc/kernels/kernel_table.c"])
-            )
+            for unit in sorted((ROOT / "csrc" / "kernels").glob("kernel*.c")):
+                compiled = build.folder / f"{name}.{type_name}.{unit.stem}.o"
+                jobs.append((compiled, flags, [str(unit.relative_to(ROOT))]))
     have = [f"-DHAVE_{name.upper()}" for name in build.instruction_sets]
     flags = [*build.of_kernels, *have, "-c"]
     jobs.append((build.folder / "dispatch.o", flags, ["csrc/kernels/dispatch.c"]))

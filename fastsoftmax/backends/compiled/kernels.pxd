@@ -140,108 +140,111 @@ cdef extern from "kernels/kernel_table.h" nogil:
         const void *start
         size_t row_stride, column_stride, n_columns
 
+    # In C each subject has a table of its own; here their kernels are members of one.
     struct kernel_table "kernels":
         size_t lanes, element_size
-        ptrdiff_t (*softmax)(
+        ptrdiff_t (*softmax "loss->softmax")(
             const void *logits, size_t n_rows, size_t n_classes, void *out) noexcept nogil
-        ptrdiff_t (*log_softmax)(
+        ptrdiff_t (*log_softmax "loss->log_softmax")(
             const void *logits, size_t n_rows, size_t n_classes, void *out) noexcept nogil
-        void (*logsumexp)(
+        void (*logsumexp "loss->logsumexp")(
             const void *logits, size_t n_rows, size_t n_classes, void *out) noexcept nogil
-        ptrdiff_t (*cross_entropy)(
+        ptrdiff_t (*cross_entropy "loss->cross_entropy")(
             const void *logits, size_t stride, size_t n_rows, const targets_view *targets,
             double scale, double *losses, void *dlogits, size_t dlogits_stride) noexcept nogil
-        void (*pack)(
+        void (*pack "dense->pack")(
             const void *W, ptrdiff_t feature_stride, ptrdiff_t class_stride, size_t n_features,
             size_t n_classes, void *coef, size_t coef_stride) noexcept nogil
-        void (*unpack)(
+        void (*unpack "dense->unpack")(
             const void *coef, size_t coef_stride, size_t n_features, size_t n_classes, void *W,
             ptrdiff_t feature_stride, ptrdiff_t class_stride) noexcept nogil
-        void (*scores)(
+        void (*scores "dense->scores")(
             const void **rows, size_t n_rows, const weights_view *weights, void *logits,
             size_t logits_stride) noexcept nogil
-        void (*outer_sum)(
+        void (*outer_sum "dense->outer_sum")(
             const void **rows, size_t n_rows, size_t first, size_t n_features,
             const matrix_view *g, int add_to_out, void *out, size_t out_stride) noexcept nogil
-        void (*convert)(
+        void (*convert "input->convert")(
             const void **rows, size_t n_rows, input_dtype dtype, size_t first, size_t n_features,
             const scaling_view *scaling, void *out, size_t out_stride) noexcept nogil
-        void (*moments)(
+        void (*moments "input->moments")(
             const void *rows, size_t stride, size_t n_rows, size_t n_features, input_dtype dtype,
             const double *origin, double *sums, double *squares) noexcept nogil
-        void (*panel_scores)(
+        void (*panel_scores "panels->panel_scores")(
             const void **rows, size_t n_rows, size_t first, size_t n_features, rows_ahead ahead,
             const weights_view *weights, void *scores) noexcept nogil
-        void (*panel_cross_entropy)(
+        void (*panel_cross_entropy "panels->panel_cross_entropy")(
             const parts_view *scores, size_t n_rows, const void *intercept,
             const targets_view *targets, double scale, double *losses,
             void *dlogits) noexcept nogil
-        void (*panel_update)(
+        void (*panel_update "panels->panel_update")(
             const void **rows, size_t n_rows, const rows_to_fetch *fetch, size_t first,
             size_t n_features, const void *dlogits, const sgd_rule *rule,
             const update_view *update) noexcept nogil
-        void (*panel_update_intercept)(
+        void (*panel_update_intercept "panels->panel_update_intercept")(
             const void *dlogits, size_t n_rows, size_t n_classes, const sgd_rule *rule,
             void *intercept, void *velocity) noexcept nogil
-        void (*column_sums)(
+        void (*column_sums "dense->column_sums")(
             const void *g, size_t stride, size_t n_rows, size_t n_columns, int add_to_out,
             void *out) noexcept nogil
-        void (*short_scores)(
+        void (*short_scores "short_rows->short_scores")(
             const void **rows, size_t n_rows, size_t n_features, const void **next_rows,
             const void *strips, size_t n_classes, void *block) noexcept nogil
-        void (*short_gradient)(
+        void (*short_gradient "short_rows->short_gradient")(
             const void **rows, size_t n_rows, size_t n_features, const void *dlogits,
             size_t n_classes, int add_to_out, void *out) noexcept nogil
-        void (*short_update)(
+        void (*short_update "short_rows->short_update")(
             const parts_view *gradients, size_t n_features, const sgd_rule *rule,
             const update_view *update, void *intercept, void *intercept_velocity) noexcept nogil
-        void (*pack_block)(
+        void (*pack_block "packed->pack_block")(
             const void **rows, size_t n_rows, size_t n_features, void *block) noexcept nogil
-        void (*unpack_block)(
+        void (*unpack_block "packed->unpack_block")(
             const void *block, size_t n_rows, size_t n_features, void **rows) noexcept nogil
-        void (*packed_scores)(
+        void (*packed_scores "packed->packed_scores")(
             const blocks_view *samples, const weights_view *weights, int add_to_logits,
             void *logits, size_t logits_stride) noexcept nogil
-        void (*pack_dlogits)(
+        void (*pack_dlogits "packed->pack_dlogits")(
             const void *dlogits, size_t stride, size_t first_row, size_t n_rows, size_t n_classes,
             void *slabs, size_t slab_stride) noexcept nogil
-        void (*packed_update)(
+        void (*packed_update "packed->packed_update")(
             const blocks_view *samples, size_t first, size_t n_features, const void *dlogits,
             const sgd_rule *rule, const update_view *update) noexcept nogil
-        void (*packed_gradient)(
+        void (*packed_gradient "packed->packed_gradient")(
             const blocks_view *samples, size_t n_features, const void *dlogits, size_t n_classes,
             int add_to_out, void *out, size_t out_stride) noexcept nogil
-        void (*pack_slab)(
+        void (*pack_slab "packed->pack_slab")(
             const void *start, ptrdiff_t depth_stride, ptrdiff_t lane_stride, size_t depth,
             size_t n_lanes, void *slab) noexcept nogil
-        void (*packed_update_intercept)(
+        void (*packed_update_intercept "packed->packed_update_intercept")(
             const void *dlogits, size_t n_samples, size_t n_classes, const sgd_rule *rule,
             void *intercept, void *velocity) noexcept nogil
-        double (*multiply_adds)(size_t n_rounds, double *sink) noexcept nogil
-        double (*read_memory)(const void *memory, size_t n) noexcept nogil
-        void (*copy_memory)(const void *source, size_t n, void *to) noexcept nogil
-        void (*sparse_pack)(
+        double (*multiply_adds "peak->multiply_adds")(size_t n_rounds, double *sink) noexcept nogil
+        double (*read_memory "peak->read_memory")(const void *memory, size_t n) noexcept nogil
+        void (*copy_memory "peak->copy_memory")(const void *source, size_t n, void *to) noexcept nogil
+        void (*sparse_pack "sparse->sparse_pack")(
             const void *coef, const sparse_weights *weights, size_t slab) noexcept nogil
-        void (*sparse_unpack)(
+        void (*sparse_unpack "sparse->sparse_unpack")(
             const sparse_weights *weights, size_t slab, void *coef) noexcept nogil
-        void (*sparse_catch_up)(const sparse_weights *weights, size_t slab) noexcept nogil
-        void (*sparse_scores)(
+        void (*sparse_catch_up "sparse->sparse_catch_up")(
+            const sparse_weights *weights, size_t slab) noexcept nogil
+        void (*sparse_scores "sparse->sparse_scores")(
             const sparse_row *rows, size_t n_rows, const sparse_weights *weights, size_t slab,
             const void *intercept, void *logits, size_t logits_stride) noexcept nogil
-        void (*sparse_unpacked_scores)(
+        void (*sparse_unpacked_scores "sparse->sparse_unpacked_scores")(
             const sparse_row *rows, size_t n_rows, const void *coef, size_t n_features,
             size_t n_classes, const void *intercept, int wide_indices, void *logits) noexcept nogil
-        void (*sparse_update)(
+        void (*sparse_update "sparse->sparse_update")(
             const sparse_row *rows, size_t n_rows, const sparse_weights *weights, size_t slab,
             const void *dlogits, size_t dlogits_stride, double factor) noexcept nogil
-        void (*sparse_add_map)(sparse_weights *weights, const momentum_map *map) noexcept nogil
-        void (*sparse_update_velocity)(
+        void (*sparse_add_map "sparse->sparse_add_map")(
+            sparse_weights *weights, const momentum_map *map) noexcept nogil
+        void (*sparse_update_velocity "sparse->sparse_update_velocity")(
             const sparse_row *rows, size_t n_rows, const sparse_weights *weights, size_t slab,
             const void *dlogits, size_t dlogits_stride, double factor) noexcept nogil
-        void (*sparse_update_intercept)(
+        void (*sparse_update_intercept "sparse->sparse_update_intercept")(
             const void *dlogits, size_t stride, size_t n_rows, size_t n_classes,
             const sgd_rule *rule, void *intercept, void *velocity) noexcept nogil
-        double (*penalty)(
+        double (*penalty "dense->penalty")(
             const void *weights, size_t n, double l2, double l1, void *gradient) noexcept nogil
 
     struct instruction_set_row "instruction_set":

@@ -50,7 +50,8 @@ static void convert_case(void) {
                *scale = below(2) ? fixed(numbers(d)) : NULL;
     struct scaling_view scaling = {mean, scale};
     void *out = stale(n * stride);
-    kernels->convert((const void *const *)rows, n, number, first, d - first, &scaling, out, stride);
+    kernels->input->convert((const void *const *)rows, n, number, first, d - first, &scaling, out,
+                            stride);
     for (size_t i = 0; i < n; ++i) {
         for (size_t j = 0; j < stride; ++j) {
             double x = get(out, i * stride + j);
@@ -89,7 +90,7 @@ static void moments_case(void) {
         origin[j] = number_at(rows, j, number);
     }
     fixed(origin);
-    kernels->moments(rows, stride * size, n, d, number, origin, sums, squares);
+    kernels->input->moments(rows, stride * size, n, d, number, origin, sums, squares);
     for (size_t j = 0; j < d && number == UINT8; ++j) {
         double sum = 0, square = 0;
         for (size_t i = 0; i < n; ++i) {

@@ -14,8 +14,8 @@ static void pack_case(void) {
     if (way & 4) start -= (ptrdiff_t)(c - 1) * (of_class = -of_class);
     char *W = fixed(numbers(span)), *back = stale(span);
     void *coef = stale(c * stride);
-    kernels->pack(W + start, of_feature, of_class, d, c, coef, stride);
-    kernels->unpack(coef, stride, d, c, back + start, of_feature, of_class);
+    kernels->dense->pack(W + start, of_feature, of_class, d, c, coef, stride);
+    kernels->dense->unpack(coef, stride, d, c, back + start, of_feature, of_class);
     for (size_t k = 0; k < c; ++k) {
         for (size_t j = 0; j < stride; ++j) {
             ptrdiff_t place = start + (ptrdiff_t)j * of_feature + (ptrdiff_t)k * of_class;
@@ -39,7 +39,7 @@ static void scores_case(void) {
     const void *intercept = below(2) ? fixed(numbers(c)) : NULL;
     void *out = stale((n - 1) * out_stride + c);
     struct weights_view weights = {coef, intercept, stride, d, c};
-    kernels->scores(rows, n, &weights, out, out_stride);
+    kernels->dense->scores(rows, n, &weights, out, out_stride);
     for (size_t i = 0; i < n; ++i) {
         for (size_t k = 0; k < c; ++k) {
             struct sum sum = sum_from(intercept ? get(intercept, k) : 0);
@@ -66,7 +66,7 @@ static void outer_sum_case(void) {
     }
     struct matrix_view view = {g, of_row, of_column, c};
     for (size_t first = 0; first < d; first += lanes) {
-        kernels->outer_sum(rows, n, first, d, &view, add, out, out_stride);
+        kernels->dense->outer_sum(rows, n, first, d, &view, add, out, out_stride);
     }
     for (size_t k = 0; k < c; ++k) {
         for (size_t j = 0; j < d; ++j) {
@@ -88,7 +88,7 @@ static void column_sums_case(void) {
     const void *g = fixed(numbers((n - 1) * stride + d));
     void *before = numbers(d), *out = stale(d);
     if (add) memcpy(out, before, d * kernels->element_size);
-    kernels->column_sums(g, stride, n, d, add, out);
+    kernels->dense->column_sums(g, stride, n, d, add, out);
     for (size_t k = 0; k < d; ++k) {
         struct sum sum = sum_from(add ? get(before, k) : 0);
         for (size_t s = 0; s < n; ++s) add_product(&sum, get(g, s * stride + k), 1);
@@ -104,7 +104,7 @@ static void penalty_case(void) {
     double l2 = factors[below(5)], l1 = factors[below(5)];
     const void *w = fixed(numbers(n));
     void *gradient = below(2) ? stale(n) : NULL;
-    record(kernels->penalty(w, n, l2, l1, gradient));
+    record(kernels->dense->penalty(w, n, l2, l1, gradient));
     if (gradient) record_reals(gradient, n);
 }
 

@@ -53,7 +53,7 @@ static void rows_case(void) {
     if (which == 2) {
         function_name = "logsumexp";
         void *lse = stale(n);
-        kernels->logsumexp(logits, n, c, lse);
+        kernels->loss->logsumexp(logits, n, c, lse);
         for (size_t i = 0; i < n; ++i) {
             struct expected row = expected_of(logits, i * c, c);
             if (!row.has_softmax || !is_checked) continue;
@@ -65,7 +65,8 @@ static void rows_case(void) {
     }
     function_name = which ? "log_softmax" : "softmax";
     const void *read = in_place ? out : logits;
-    ptrdiff_t invalid = (which ? kernels->log_softmax : kernels->softmax)(read, n, c, out),
+    ptrdiff_t invalid = (which ? kernels->loss->log_softmax : kernels->loss->softmax)(read, n, c,
+                                                                                      out),
               first = -1;
     record((double)invalid);
     for (size_t i = 0; i < n; ++i) {
@@ -159,8 +160,8 @@ static void cross_entropy_case(void) {
     memcpy(in_place, logits, ((n - 1) * stride + c) * kernels->element_size);
     void *out = stale((n - 1) * out_stride + c);
     struct targets_view targets = {labels, t, w, c};
-    ptrdiff_t invalid = kernels->cross_entropy(logits, stride, n, &targets, scale, losses, out,
-                                               out_stride);
+    ptrdiff_t invalid = kernels->loss->cross_entropy(logits, stride, n, &targets, scale, losses,
+                                                     out, out_stride);
     record((double)invalid);
     ptrdiff_t first = -1;
     for (size_t i = 0; i < n; ++i) {
@@ -197,7 +198,7 @@ static void cross_entropy_case(void) {
     }
     if (first != invalid) fail("reports another row", (size_t)first);
     double *again = stale_doubles(n);
-    kernels->cross_entropy(in_place, stride, n, &targets, scale, again, in_place, stride);
+    kernels->loss->cross_entropy(in_place, stride, n, &targets, scale, again, in_place, stride);
     is_checked = 0;
     for (size_t i = 0; i < n; ++i) {
         struct expected row = expected_of(logits, i * stride, c);
@@ -208,7 +209,7 @@ static void cross_entropy_case(void) {
                 fail("in place a gradient differs", i * c + k);
         }
     }
-    kernels->cross_entropy(logits, stride, n, &targets, scale, again, NULL, 0);
+    kernels->loss->cross_entropy(logits, stride, n, &targets, scale, again, NULL, 0);
     for (size_t i = 0; i < n; ++i) {
         if (!same_bits(again[i], losses[i])) fail("without a gradient a loss differs", i);
     }

@@ -78,12 +78,12 @@ static void sparse_case(void) {
         struct sparse_weights velocity = w;
         velocity.start = w.velocity;
         const void *given = fixed(numbers(c * d));
-        for (size_t k = 0; k < n_slabs; ++k) kernels->sparse_pack(given, &velocity, k);
+        for (size_t k = 0; k < n_slabs; ++k) kernels->sparse->sparse_pack(given, &velocity, k);
     }
     const void *coef = fixed(numbers(c * d));
     void *intercept = numbers(c), *back = stale(c * d), *logits = stale(n * columns);
-    for (size_t k = 0; k < n_slabs; ++k) kernels->sparse_pack(coef, &w, k);
-    for (size_t k = 0; k < n_slabs; ++k) kernels->sparse_unpack(&w, k, back);
+    for (size_t k = 0; k < n_slabs; ++k) kernels->sparse->sparse_pack(coef, &w, k);
+    for (size_t k = 0; k < n_slabs; ++k) kernels->sparse->sparse_unpack(&w, k, back);
     for (size_t i = 0; i < c * d; ++i) {
         if (!same_bits(get(back, i), get(coef, i))) fail("a weight comes back as another", i);
     }
@@ -92,13 +92,13 @@ static void sparse_case(void) {
         double factor = (double[]){0.9, -0.3, 1, 1e-30}[below(4)], threshold = below(2) ? 0.01 : 0;
         int with_intercept = (int)below(2);
         for (size_t k = 0; k < n_slabs; ++k) {
-            kernels->sparse_scores(rows, n, &w, k, with_intercept ? intercept : NULL, logits,
-                                   columns);
+            kernels->sparse->sparse_scores(rows, n, &w, k, with_intercept ? intercept : NULL,
+                                           logits, columns);
         }
         /* The same scores from the weights where they lie. */
         char *unpacked = stale(n * c);
         if (i == 0 && !inverse_scale)
-            kernels->sparse_unpacked_scores(rows, n, coef, d, c, intercept, wide, unpacked);
+            kernels->sparse->sparse_unpacked_scores(rows, n, coef, d, c, intercept, wide, unpacked);
         for (size_t s = 0; s < n; ++s) {
             const char *row = (const char *)logits + s * columns * size;
             record_reals(row, c);
@@ -113,14 +113,15 @@ static void sparse_case(void) {
         }
         if (has_momentum) {
             struct momentum_map map = {factor, threshold, 0.5 * factor, 0.9};
-            kernels->sparse_add_map(&w, &map);
+            kernels->sparse->sparse_add_map(&w, &map);
         }
         for (size_t k = 0; k < n_slabs; ++k) {
             if (has_momentum)
-                kernels->sparse_update_velocity(rows, n, &w, k, logits, columns, -0.02);
-            kernels->sparse_update(rows, n, &w, k, logits, columns, -0.01);
+                kernels->sparse->sparse_update_velocity(rows, n, &w, k, logits, columns, -0.02);
+            kernels->sparse->sparse_update(rows, n, &w, k, logits, columns, -0.01);
         }
-        kernels->sparse_update_intercept(logits, columns, n, c, &rule, intercept, of_intercept);
+        kernels->sparse->sparse_update_intercept(logits, columns, n, c, &rule, intercept,
+                                                 of_intercept);
         if (has_momentum) continue;
         struct penalty_prefix *last = prefixes + w.now++;
         last[1].scale = last->scale * factor;
@@ -128,8 +129,8 @@ static void sparse_case(void) {
         last[1].shrinkage = last->shrinkage + threshold * fabs(last[1].inverse_scale);
     }
     for (size_t k = 0; k < n_slabs; ++k) {
-        if (has_penalty) kernels->sparse_catch_up(&w, k);
-        kernels->sparse_unpack(&w, k, back);
+        if (has_penalty) kernels->sparse->sparse_catch_up(&w, k);
+        kernels->sparse->sparse_unpack(&w, k, back);
     }
     record_reals(w.start, d * columns);
     if (has_momentum) record_reals(w.velocity, d * columns);

@@ -45,17 +45,18 @@ static void panels_case(void) {
     struct update_view update = {coef, velocity, stride, c, squares, magnitudes};
     for (size_t p = 0; p < n_panels; ++p) {
         enum ahead ahead = (enum ahead)below(3);
-        kernels->panel_scores(rows, n, starts[p], starts[p + 1] - starts[p], ahead,
-                              &weights_of_scores, scores + p * panel * kernels->element_size);
+        kernels->panels->panel_scores(rows, n, starts[p], starts[p + 1] - starts[p], ahead,
+                                      &weights_of_scores,
+                                      scores + p * panel * kernels->element_size);
     }
-    kernels->panel_cross_entropy(&parts, n, intercept, &targets, 0.5, losses, dlogits);
+    kernels->panels->panel_cross_entropy(&parts, n, intercept, &targets, 0.5, losses, dlogits);
     record_doubles(losses, n);
     struct rows_to_fetch fetch = {rows, below(n + 1), 0, d};
     for (size_t p = 0; p < n_panels; ++p) {
-        kernels->panel_update(rows, n, &fetch, starts[p], starts[p + 1] - starts[p], dlogits, &rule,
-                              &update);
+        kernels->panels->panel_update(rows, n, &fetch, starts[p], starts[p + 1] - starts[p],
+                                      dlogits, &rule, &update);
     }
-    kernels->panel_update_intercept(dlogits, n, c, &rule, intercept, of_intercept);
+    kernels->panels->panel_update_intercept(dlogits, n, c, &rule, intercept, of_intercept);
     record_penalty(&rule, squares, magnitudes, n_vectors);
     record_reals(coef, c * stride);
     if (velocity) record_reals(velocity, c * stride);
@@ -85,8 +86,9 @@ static void short_rows_case(void) {
         size_t n_rows = starts[p + 1] - starts[p], n_blocks_of_rows = (n_rows + lanes - 1) / lanes;
         char *scores = stale(n_blocks_of_rows * block), *out = gradients + p * stride * size;
         for (size_t i = 0; i < n_rows; i += lanes) {
-            kernels->short_scores(rows + starts[p] + i, n_rows - i < lanes ? n_rows - i : lanes, d,
-                                  below(2) ? rows + n : NULL, strips, c, scores + i * c * size);
+            kernels->short_rows->short_scores(
+                rows + starts[p] + i, n_rows - i < lanes ? n_rows - i : lanes, d,
+                below(2) ? rows + n : NULL, strips, c, scores + i * c * size);
         }
         for (size_t i = 0; i < n_rows; ++i) {
             for (size_t k = 0; k < c; ++k) {
@@ -94,13 +96,14 @@ static void short_rows_case(void) {
             }
         }
         /* Scores in place of gradients; those of the first samples come once more. */
-        kernels->short_gradient(rows + starts[p], n_rows, d, scores, c, 0, out);
-        if (n_rows / 2) kernels->short_gradient(rows + starts[p], n_rows / 2, d, scores, c, 1, out);
+        kernels->short_rows->short_gradient(rows + starts[p], n_rows, d, scores, c, 0, out);
+        if (n_rows / 2)
+            kernels->short_rows->short_gradient(rows + starts[p], n_rows / 2, d, scores, c, 1, out);
         record_reals(out, stride);
     }
     struct parts_view parts = {gradients, n_chunks, stride};
     struct update_view update = {strips, velocity, 0, c, squares, magnitudes};
-    kernels->short_update(&parts, d, &rule, &update, intercept, of_intercept);
+    kernels->short_rows->short_update(&parts, d, &rule, &update, intercept, of_intercept);
     record_penalty(&rule, squares, magnitudes, wide / lanes);
     record_reals(strips, n_averaged * n_weights);
     if (velocity) record_reals(velocity, n_weights);
@@ -119,8 +122,8 @@ static char *blocks_of(const void *const *rows, size_t n, size_t d, size_t block
     /* The last block need not be as long as the stride. */
     char *packed = stale((n_blocks_of_rows - 1) * block_stride + whole_vectors(d) * lanes);
     for (size_t i = 0; i < n; i += lanes) {
-        kernels->pack_block(rows + i, n - i < lanes ? n - i : lanes, d,
-                            packed + i / lanes * block_stride * kernels->element_size);
+        kernels->packed->pack_block(rows + i, n - i < lanes ? n - i : lanes, d,
+                                    packed + i / lanes * block_stride * kernels->element_size);
     }
     return packed;
 }
@@ -142,10 +145,10 @@ static void packed_case(void) {
     int add = (int)below(2), with_intercept = (int)below(2), of_classes = (int)below(4) == 3;
     for (size_t k = 0; k < c; k += lanes) {
         size_t width = c - k < lanes ? c - k : lanes;
-        kernels->pack_block(rows_in(coef + k * stride * size, width, stride), width, d,
-                            slabs + k * stride * size);
-        kernels->pack_block(rows_in(velocity + k * stride * size, width, stride), width, d,
-                            velocities + k * stride * size);
+        kernels->packed->pack_block(rows_in(coef + k * stride * size, width, stride), width, d,
+                                    slabs + k * stride * size);
+        kernels->packed->pack_block(rows_in(velocity + k * stride * size, width, stride), width, d,
+                                    velocities + k * stride * size);
     }
     char *logits = add ? numbers(n * columns) : stale(n * columns), *dlogits = stale(n * columns);
     size_t at_once = below(2) ? columns : lanes;
@@ -158,14 +161,14 @@ static void packed_case(void) {
             .n_features = stride,
             .n_classes = c - k < at_once ? c - k : at_once,
         };
-        kernels->packed_scores(&samples, &of_slabs, add, logits + k * size, columns);
+        kernels->packed->packed_scores(&samples, &of_slabs, add, logits + k * size, columns);
     }
     if (add) {
         for (size_t i = 0; i < n; ++i) record_reals(logits + i * columns * size, c);
     } else {
         record_rows(logits, n, c, columns);
     }
-    kernels->pack_dlogits(logits, columns, 0, n, c, dlogits, n * lanes);
+    kernels->packed->pack_dlogits(logits, columns, 0, n, c, dlogits, n * lanes);
     size_t n_sums = of_classes ? stride : stride / lanes;
     const char *rules = of_classes ? fixed(numbers(3 * columns)) : NULL;
     double *squares = stale_doubles(n_slabs * n_sums),
@@ -185,17 +188,17 @@ static void packed_case(void) {
             rule.twice_l2s = rules + (columns + k) * size;
             rule.thresholds = rules + (2 * columns + k) * size;
         }
-        kernels->packed_update(&samples, 0, stride, dlogits + k * n * size, &rule, &update);
+        kernels->packed->packed_update(&samples, 0, stride, dlogits + k * n * size, &rule, &update);
         if (at_once == lanes) {
-            kernels->packed_update_intercept(dlogits + k * n * size, n, width, &rule,
-                                             intercept + k * size, NULL);
+            kernels->packed->packed_update_intercept(dlogits + k * n * size, n, width, &rule,
+                                                     intercept + k * size, NULL);
         }
     }
     record_penalty(&rule, squares, magnitudes, n_slabs * n_sums);
     for (size_t k = 0; k < c; k += lanes) {
         size_t width = c - k < lanes ? c - k : lanes;
         const void *const *classes = rows_in(coef + k * stride * size, width, stride);
-        kernels->unpack_block(slabs + k * stride * size, width, d, (void *const *)classes);
+        kernels->packed->unpack_block(slabs + k * stride * size, width, d, (void *const *)classes);
     }
     for (size_t k = 0; k < c; ++k) record_reals(coef + k * stride * size, d);
     if (rule.momentum != 0) record_reals(velocities, n_slabs * slab);
@@ -215,8 +218,8 @@ static void packed_gradient_case(void) {
     const void *dlogits = fixed(numbers((n - 1) * depth + (width - 1) * across + 1));
     void *slab = stale(n_blocks_of_rows * lanes * lanes),
          *out = stale((d - 1) * out_stride + width);
-    kernels->pack_slab(dlogits, (ptrdiff_t)(depth * size), (ptrdiff_t)(across * size), n, width,
-                       slab);
+    kernels->packed->pack_slab(dlogits, (ptrdiff_t)(depth * size), (ptrdiff_t)(across * size), n,
+                               width, slab);
     for (size_t s = 0; s < n; ++s) {
         for (size_t k = 0; k < lanes; ++k) {
             double x = k < width ? get(dlogits, s * depth + k * across) : 0;
@@ -228,7 +231,7 @@ static void packed_gradient_case(void) {
         for (size_t k = 0; k < width; ++k) put(out, j * out_stride + k, get(before, j * width + k));
     }
     struct blocks_view samples = {packed, block_stride, n};
-    kernels->packed_gradient(&samples, d, slab, width, add, out, out_stride);
+    kernels->packed->packed_gradient(&samples, d, slab, width, add, out, out_stride);
     for (size_t j = 0; j < d; ++j) {
         for (size_t k = 0; k < width; ++k) {
             struct sum sum = sum_from(add ? get(before, j * width + k) : 0);

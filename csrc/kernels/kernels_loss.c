@@ -1,0 +1,19 @@
+/* Rows of logits, and what measures the machine. */
+#include "kernels/subject_tables.h"
+
+#include "kernels/cross_entropy.h"
+#include "kernels/peak_throughput.h"
+#include "kernels/softmax.h"
+
+const struct loss_kernels TABLE_OF(loss) = {
+    .softmax = softmax,
+    .log_softmax = log_softmax,
+    .logsumexp = logsumexp,
+    .cross_entropy = cross_entropy,
+};
+
+const struct peak_kernels TABLE_OF(peak) = {
+    .multiply_adds = multiply_adds,
+    .read_memory = read_memory,
+    .copy_memory = copy_memory,
+};
