@@ -9,11 +9,15 @@ import scipy.sparse
 from sklearn.datasets import load_iris, load_wine
 
 from fastsoftmax import SoftmaxClassifier
+from fastsoftmax._arrays.csr import SparseRows
+from fastsoftmax.backends import TargetWeights, get_backend
 from fastsoftmax.classifier.parameters import PARAMETERS
 from fastsoftmax.training import solver_run
+from fastsoftmax.training.epoch import TrainingSet
 from fastsoftmax.training.lbfgs import Lbfgs
 from fastsoftmax.training.objective import Objective
 from fastsoftmax.training.solver_run import SolverRun
+from fastsoftmax.training.state import zero_state
 
 OF_SGD = {
     "l1_step": "subgradient",
@@ -448,3 +452,31 @@ def test_a_fit_goes_on_while_only_the_bound_of_float32_meets_tol(backend):
             warnings.filterwarnings("ignore", "fit ended where rounding")
             model = fit(X, y, alpha=1e-3, tol=1e-5, max_iter=300, backend=backend)
         assert model.n_iter_ < model.max_iter
+
+
+@pytest.mark.parametrize("kind", ["labels", "soft", "sparse"])
+def test_means_over_rows_are_those_of_their_formulas(backend, rng, kind):
+    """With unequal classes, weights and smoothing: the bound depends on its targets too little to tell."""
+    X, n, c = rng.normal(size=(30, 4)), 30, 3
+    labels, w = np.minimum(np.arange(n) // 4, c - 1), rng.integers(1, 4, size=n) / 2
+    t = rng.dirichlet(np.ones(c), n) if kind == "soft" else np.eye(c)[labels]
+    csr = scipy.sparse.csr_matrix(X)
+    given = SparseRows(csr.data, csr.indices, csr.indptr, X.shape) if kind == "sparse" else X
+    samples = TrainingSet(given, t if kind == "soft" else labels, TargetWeights(w, None, 0.25))
+    like = zero_state((c, 4), np.dtype(np.float64), True, 0.0)
+    objective = Objective(get_backend(backend), samples, like, 1)
+    t = w[:, np.newaxis] * (0.75 * t + 0.25 / c)
+    targets, products, features = objective.target_sums()
+    np.testing.assert_allclose(targets, t.sum(axis=0) / n, rtol=1e-12)
+    np.testing.assert_allclose(products, t.T @ X / n, rtol=1e-12)
+    np.testing.assert_allclose(features, t.sum(axis=1) @ X / n, rtol=1e-12)
+    A = np.hstack([X, np.ones((n, 1))])
+    np.testing.assert_allclose(objective.mean_squares(), np.square(X).mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(objective.second_moments(), A.T @ A / n, rtol=1e-12, atol=1e-15)
+    some = A[np.arange(7) * n // 7]
+    np.testing.assert_allclose(objective.second_moments(7), some.T @ some / 7, rtol=1e-12)
+    weights = rng.normal(size=(c, 5))
+    p = np.exp(A @ weights.T)
+    p /= p.sum(axis=1, keepdims=True)
+    S = np.diag((w @ p) / n) - (p * w[:, np.newaxis]).T @ p / n
+    np.testing.assert_allclose(objective.class_curvature(weights), S, rtol=1e-10, atol=1e-12)
