@@ -10,13 +10,14 @@ from math import exp, isnan, log, nan
 import numpy as np
 from numpy.typing import NDArray
 
-from . import factorization, minibatches, recorder
+from . import factorization, minibatches, recorder, two_loop
 from .protocol import Data, FloatArray, LabelArray, Rule, State, TargetWeights
 from .sample_weights import weighted, weighted_targets
 
 name = "naive"
 column_moments = minibatches.column_moments
 inverse_factor = factorization.inverse_factor
+subtract_pairs, add_pairs = two_loop.subtract_pairs, two_loop.add_pairs
 linear_scores = minibatches.linear_scores
 
 

@@ -179,6 +179,34 @@ class Backend(Protocol):
         and contiguous; A is symmetric, only its upper triangle is read, and it is overwritten.
         """
 
+    def subtract_pairs(
+        self,
+        steps: FloatArray,
+        differences: FloatArray,
+        products: NDArray[np.float64],
+        q: NDArray[np.float64],
+        factors: NDArray[np.float64],
+    ) -> None:
+        """Run the first loop of L-BFGS, over the pairs (s, y) from the last to the first.
+
+        Each computes ``factor = sum(s * q) / product; q -= factor * y``. `steps` and `differences` are
+        (n_pairs, n), contiguous, of one dtype; `products` and `factors` (n_pairs,); `q` (n,) and sums are
+        in float64.
+        """
+
+    def add_pairs(
+        self,
+        steps: FloatArray,
+        differences: FloatArray,
+        products: NDArray[np.float64],
+        q: NDArray[np.float64],
+        factors: NDArray[np.float64],
+    ) -> None:
+        """Run the second loop of L-BFGS, over the pairs (s, y) from the first to the last.
+
+        Each computes ``q += (factor - sum(y * q) / product) * s``.
+        """
+
     def sgd_epoch(
         self,
         data: Data,

@@ -7,13 +7,14 @@ library is configured for (by an environment variable of that library, or by thr
 import numpy as np
 from numpy.typing import NDArray
 
-from . import factorization, minibatches, penalties, recorder
+from . import factorization, minibatches, penalties, recorder, two_loop
 from .protocol import Data, FloatArray, LabelArray, Rule, State, TargetWeights
 from .sample_weights import weighted
 
 name = "vectorized"
 column_moments = minibatches.column_moments
 inverse_factor = factorization.inverse_factor
+subtract_pairs, add_pairs = two_loop.subtract_pairs, two_loop.add_pairs
 linear_scores = minibatches.linear_scores
 
 

@@ -17,12 +17,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from math import inf, isfinite
+from math import inf, isfinite, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .._arrays.validation import FloatArray
+from ..backends import Backend
 from ..backends.recorder import STEP, timed
 from .linear_algebra import dot
 from .objective import Evaluation, Objective
@@ -37,34 +38,48 @@ _CURVATURE = 0.9
 _MAX_TRIALS = 30
 # A pair whose curvature, relative to the lengths, is below this many roundings is dropped.
 _MIN_CURVATURE = 10
+_TINY = float(np.finfo(np.float64).tiny)
 
 
 @dataclass(eq=False)
 class Pairs:
-    """The last steps s and the differences y of the gradients at their ends."""
+    """The last steps s and the differences y of the gradients at their ends, (n_pairs, *shape) each."""
 
-    steps: list[FloatArray] = field(default_factory=list)
-    differences: list[FloatArray] = field(default_factory=list)
-    products: list[float] = field(default_factory=list)  # s . y
+    backend: Backend
     limit: int = N_PAIRS  # of their number
+    steps: FloatArray = field(default_factory=lambda: np.empty((0, 0, 0)))
+    differences: FloatArray = field(default_factory=lambda: np.empty((0, 0, 0)))
+    products: Doubles = field(default_factory=lambda: np.empty(0))  # s . y
+    _all: tuple[FloatArray, FloatArray, Doubles] | None = (
+        None  # `limit` of each, and how many are used
+    )
+
+    def __len__(self) -> int:
+        return len(self.products)
 
     def add(self, step: FloatArray, difference: FloatArray) -> None:
         """Add a pair of positive curvature, and drop the oldest; ignore any other."""
         product, square = dot(step, difference), dot(difference, difference)
-        least = _MIN_CURVATURE * np.finfo(step.dtype).eps * np.sqrt(dot(step, step) * square)
-        if not product > least or not square > np.finfo(np.float64).tiny:
+        least = _MIN_CURVATURE * float(np.finfo(step.dtype).eps) * sqrt(dot(step, step) * square)
+        if not product > least or not square > _TINY:
             return
-        for values, new in (
-            (self.steps, step),
-            (self.differences, difference),
-            (self.products, product),
-        ):
-            values.append(new)  # type: ignore[arg-type]
-            del values[: -self.limit]
+        if self._all is None:
+            shape = (self.limit, *step.shape)
+            self._all = (
+                np.empty(shape, step.dtype),
+                np.empty(shape, step.dtype),
+                np.empty(self.limit),
+            )
+        n = len(self)
+        for values, new in zip(self._all, (step, difference, product), strict=True):
+            if n == self.limit:
+                values[:-1] = values[1:]
+            values[min(n, self.limit - 1)] = new
+        self._use(min(n + 1, self.limit))
 
     def with_curvature(self, change: float, n_columns: int) -> Pairs:
         """Return the pairs of an objective with `change / 2 * sum(weights**2)` of these columns added."""
-        pairs = Pairs(limit=self.limit)
+        pairs = Pairs(self.backend, self.limit)
         for s, y in zip(self.steps, self.differences, strict=True):
             changed = y.copy()
             changed[:, :n_columns] += change * s[:, :n_columns]
@@ -73,30 +88,31 @@ class Pairs:
 
     def clear(self) -> None:
         """Forget all pairs."""
-        for values in (self.steps, self.differences, self.products):
-            values.clear()
+        if self._all is not None:
+            self._use(0)
 
     def times(
         self, gradient: Doubles, initial: Callable[[FloatArray], FloatArray] | None
     ) -> Doubles:
         """Return H @ gradient: the two-loop recursion, from `initial` or a multiple of the identity."""
-        q, factors = gradient.copy(), []
-        for s, y, sy in zip(
-            *(reversed(v) for v in (self.steps, self.differences, self.products)), strict=True
-        ):
-            factors.append(dot(s, q) / sy)
-            q -= factors[-1] * y
+        q, n, size = gradient.copy(), len(self), gradient.size
+        factors, flat = np.empty(n), (self.steps, self.differences)
+        pairs = (*(each.reshape(n, size) for each in flat), self.products) if n else ()
+        if n:
+            self.backend.subtract_pairs(*pairs, q.reshape(size), factors)
         if initial is not None:
-            q = initial(q).astype(np.float64)
-        elif self.steps:
+            q = np.array(initial(q), np.float64, order="C")
+        elif n:
             q *= self.products[-1] / dot(self.differences[-1], self.differences[-1])
         else:
-            q *= 1 / max(1.0, np.sqrt(dot(q, q)))
-        for s, y, sy, factor in zip(
-            self.steps, self.differences, self.products, reversed(factors), strict=True
-        ):
-            q += (factor - dot(y, q) / sy) * s
+            q *= 1 / max(1.0, sqrt(dot(q, q)))
+        if n:
+            self.backend.add_pairs(*pairs, q.reshape(size), factors)
         return q
+
+    def _use(self, n: int) -> None:
+        assert self._all is not None
+        self.steps, self.differences, self.products = (values[:n] for values in self._all)
 
 
 @dataclass(slots=True, eq=False)
@@ -120,9 +136,13 @@ class Lbfgs:
     objective: Objective
     l2: float
     l1: float
-    pairs: Pairs = field(default_factory=Pairs)
+    pairs: Pairs = field(default=None)  # type: ignore[assignment]  # none, if it is None
     # Evaluates the mean loss in place of the objective; None where the objective has to name what is wrong.
     evaluate: Callable[[FloatArray], Evaluation | None] = lambda _: None
+
+    def __post_init__(self) -> None:
+        if self.pairs is None:
+            self.pairs = Pairs(self.objective.backend)
 
     def at(self, weights: FloatArray) -> Point:
         """Evaluate the objective at some weights."""
@@ -160,7 +180,7 @@ class Lbfgs:
             if found is not None:
                 self.remember(point, found)
                 return found
-            if has_pairs and not self.pairs.steps:
+            if has_pairs and not self.pairs:
                 return None
             self.pairs.clear()
         return None

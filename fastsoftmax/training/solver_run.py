@@ -14,7 +14,7 @@ from .._arrays.validation import FloatArray
 from ..backends import State
 from ..backends.recorder import REST, timed
 from .duality_gap import Dual, Optimality
-from .lbfgs import Lbfgs, Point
+from .lbfgs import Lbfgs, Pairs, Point
 from .linear_algebra import dot, inverse_of_spd
 from .loop import TrainingRun
 from .newton import FLATTENED, Newton, pays
@@ -84,7 +84,9 @@ class SolverRun(TrainingRun):
         if self._newton is not None:
             run._use_newton(self._newton.objective)
         run._judge(run.solver.point(point.weights, point.at))
-        before.pairs.clear()  # what this run keeps is for its caller, who may keep many
+        before.pairs = Pairs(
+            before.objective.backend
+        )  # what this run keeps is for its caller, who may keep many
         self.preconditioner = None
         return run
 
@@ -204,9 +206,9 @@ class SolverRun(TrainingRun):
         values = super().solver_values()
         values["solver_counts"] = [self._calm_iterations, self._n_without_gain]
         pairs = self.solver.pairs
-        if pairs.steps:
-            values["solver_steps"] = np.stack([step.ravel() for step in pairs.steps])
-            values["solver_gradients"] = np.stack([each.ravel() for each in pairs.differences])
+        if pairs:
+            values["solver_steps"] = pairs.steps.reshape(len(pairs), -1)
+            values["solver_gradients"] = pairs.differences.reshape(len(pairs), -1)
         if self.preconditioner is not None:
             values["solver_classes"] = self.preconditioner.classes
         if self._best is not None:

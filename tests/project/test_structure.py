@@ -54,6 +54,8 @@ def test_the_protocol_has_the_functions_of_the_plan():
         "penalty",
         "column_moments",
         "inverse_factor",
+        "subtract_pairs",
+        "add_pairs",
         "sgd_epoch",
     }
 

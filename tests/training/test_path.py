@@ -90,7 +90,7 @@ def test_pairs_hold_for_the_new_strength(data):
     first, second = problems_of(*data, [0.1, 0.003], tol=1e-3)
     run = cold(first)
     points = [run.solver.at(run.solver.objective.weights_of(run.state) + 0.1 * i) for i in (0, 1)]
-    run.solver.pairs = Pairs()
+    run.solver.pairs = Pairs(first.config.backend)
     run.solver.remember(*points)
     after = run.for_problem(second).solver
     gradients = [after.at(point.weights).gradient for point in points]
@@ -102,7 +102,7 @@ def test_pairs_hold_for_the_new_strength(data):
 def test_runs_of_a_path_keep_no_memory(data):
     problems = problems_of(*data, ALPHAS[:4])
     runs = list(solve_path(problems))
-    assert [len(run.solver.pairs.steps) > 0 for run in runs] == [False, False, False, True]
+    assert [len(run.solver.pairs) > 0 for run in runs] == [False, False, False, True]
 
 
 @pytest.mark.usefixtures("without_newton")  # which needs the copy

@@ -10,6 +10,7 @@ A step of training goes by one of four algorithms, `short_rows`, `panels`, `pack
 from ._core import (
     C_API,
     PAIRWISE_SUM,
+    add_pairs,
     column_moments,
     force_step_algorithm,
     instruction_set,
@@ -31,11 +32,13 @@ from ._core import (
     start_phases,
     step_algorithm,
     stop_phases,
+    subtract_pairs,
 )
 
 __all__ = [
     "C_API",
     "PAIRWISE_SUM",
+    "add_pairs",
     "column_moments",
     "force_step_algorithm",
     "instruction_set",
@@ -58,6 +61,7 @@ __all__ = [
     "start_phases",
     "step_algorithm",
     "stop_phases",
+    "subtract_pairs",
 ]
 
 name = "compiled"
