@@ -29,7 +29,7 @@ from ..training.multi_model import (
     select_states,
     train_epoch_of_models,
 )
-from ..training.path import solve_path
+from ..training.path import run_from_zeros, solve_path
 from ..training.prediction import Scores
 from ..training.problem import Problem, prepare
 from ..training.state import copy_of
@@ -372,7 +372,10 @@ def _trained_along_a_path(problems: list[Problem], progress: _Progress) -> list[
     """Return the runs of problems with different strengths, which are solved from strong to weak."""
     runs: dict[int, TrainingRun] = {}
     order = sorted(range(len(problems)), key=lambda i: -(problems[i].config.alpha or 0.0))
-    for i, run in zip(order, solve_path(problems[i] for i in order), strict=True):
+    # The one bar is that of all models.
+    quiet = [each.with_config(replace(each.config, progress_bar=False)) for each in problems]
+    solved = solve_path((quiet[i] for i in order), run_from_zeros)
+    for i, run in zip(order, solved, strict=True):
         runs[i] = run
         progress.advance(problems[i].config.max_iter, run.curve[-1])
     return [runs[i] for i in range(len(problems))]

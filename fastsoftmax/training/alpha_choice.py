@@ -22,7 +22,7 @@ from .._arrays.validation import FloatArray
 from .config import TrainingConfig
 from .holdout import HeldOut, folds
 from .objective import Objective
-from .path import solve_path
+from .path import run_from_zeros, solve_path
 from .prediction import Scores
 from .problem import Problem, prepare
 from .targets import Targets
@@ -65,6 +65,7 @@ def choose_alpha(
         If there are too few samples to hold any out, or a row of X is not finite.
     """
     config = replace(config, tol=_TOL, max_iter=_MAX_ITER, averaged_from=None)
+    config = replace(config, verbose=0, progress_bar=False, callbacks=())
     parts = list(_parts(config, X, targets, rows, random))
     n_threads = min(config.n_threads, len(parts))
     if len(parts) > 1:
@@ -137,7 +138,7 @@ def _scored_path(
     )
     scored = replace(held_out, targets=weighted)
     steps = (problem.with_config(problem.config.with_alpha(alpha)) for alpha in alphas)
-    for run in solve_path(steps):
+    for run in solve_path(steps, run_from_zeros):
         coef, intercept = run.weights()
         b = np.zeros(len(coef), coef.dtype) if intercept is None else intercept
         scores = scored.scores(coef, b, 1)

@@ -16,8 +16,9 @@ slopes alone decide (Hager, Zhang: A New Conjugate Gradient Method with Guarante
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf, isfinite, sqrt
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,19 +44,30 @@ _TINY = float(np.finfo(np.float64).tiny)
 
 @dataclass(eq=False)
 class Pairs:
-    """The last steps s and the differences y of the gradients at their ends, (n_pairs, *shape) each."""
+    """The last steps s and the differences y of the gradients at their ends, from the oldest on."""
 
     backend: Backend
+    shape: tuple[int, int]
+    dtype: np.dtype[Any]
     limit: int = N_PAIRS  # of their number
-    steps: FloatArray = field(default_factory=lambda: np.empty((0, 0, 0)))
-    differences: FloatArray = field(default_factory=lambda: np.empty((0, 0, 0)))
-    products: Doubles = field(default_factory=lambda: np.empty(0))  # s . y
-    _all: tuple[FloatArray, FloatArray, Doubles] | None = (
-        None  # `limit` of each, and how many are used
-    )
+
+    def __post_init__(self) -> None:
+        self._n = 0
+        self._steps = np.empty((self.limit, *self.shape), self.dtype)
+        self._differences, self._products = np.empty_like(self._steps), np.empty(self.limit)
 
     def __len__(self) -> int:
-        return len(self.products)
+        return self._n
+
+    @property
+    def steps(self) -> FloatArray:
+        """The steps, (n_pairs, *shape)."""
+        return self._steps[: self._n]
+
+    @property
+    def differences(self) -> FloatArray:
+        """The differences, (n_pairs, *shape)."""
+        return self._differences[: self._n]
 
     def add(self, step: FloatArray, difference: FloatArray) -> None:
         """Add a pair of positive curvature, and drop the oldest; ignore any other."""
@@ -63,23 +75,17 @@ class Pairs:
         least = _MIN_CURVATURE * float(np.finfo(step.dtype).eps) * sqrt(dot(step, step) * square)
         if not product > least or not square > _TINY:
             return
-        if self._all is None:
-            shape = (self.limit, *step.shape)
-            self._all = (
-                np.empty(shape, step.dtype),
-                np.empty(shape, step.dtype),
-                np.empty(self.limit),
-            )
-        n = len(self)
-        for values, new in zip(self._all, (step, difference, product), strict=True):
-            if n == self.limit:
+        if self._n == self.limit:
+            for values in (self._steps, self._differences, self._products):
                 values[:-1] = values[1:]
-            values[min(n, self.limit - 1)] = new
-        self._use(min(n + 1, self.limit))
+            self._n -= 1
+        self._steps[self._n], self._differences[self._n] = step, difference
+        self._products[self._n] = product
+        self._n += 1
 
     def with_curvature(self, change: float, n_columns: int) -> Pairs:
         """Return the pairs of an objective with `change / 2 * sum(weights**2)` of these columns added."""
-        pairs = Pairs(self.backend, self.limit)
+        pairs = replace(self)
         for s, y in zip(self.steps, self.differences, strict=True):
             changed = y.copy()
             changed[:, :n_columns] += change * s[:, :n_columns]
@@ -88,31 +94,24 @@ class Pairs:
 
     def clear(self) -> None:
         """Forget all pairs."""
-        if self._all is not None:
-            self._use(0)
+        self._n = 0
 
     def times(
         self, gradient: Doubles, initial: Callable[[FloatArray], FloatArray] | None
     ) -> Doubles:
         """Return H @ gradient: the two-loop recursion, from `initial` or a multiple of the identity."""
-        q, n, size = gradient.copy(), len(self), gradient.size
-        factors, flat = np.empty(n), (self.steps, self.differences)
-        pairs = (*(each.reshape(n, size) for each in flat), self.products) if n else ()
-        if n:
-            self.backend.subtract_pairs(*pairs, q.reshape(size), factors)
+        q, n, factors = gradient.copy(), self._n, np.empty(self._n)
+        steps, differences = self.steps.reshape(n, q.size), self.differences.reshape(n, q.size)
+        pairs = steps, differences, self._products[:n]
+        self.backend.subtract_pairs(*pairs, q.reshape(-1), factors)
         if initial is not None:
             q = np.array(initial(q), np.float64, order="C")
         elif n:
-            q *= self.products[-1] / dot(self.differences[-1], self.differences[-1])
+            q *= self._products[n - 1] / dot(differences[-1], differences[-1])
         else:
             q *= 1 / max(1.0, sqrt(dot(q, q)))
-        if n:
-            self.backend.add_pairs(*pairs, q.reshape(size), factors)
+        self.backend.add_pairs(*pairs, q.reshape(-1), factors)
         return q
-
-    def _use(self, n: int) -> None:
-        assert self._all is not None
-        self.steps, self.differences, self.products = (values[:n] for values in self._all)
 
 
 @dataclass(slots=True, eq=False)
@@ -136,13 +135,14 @@ class Lbfgs:
     objective: Objective
     l2: float
     l1: float
-    pairs: Pairs = field(default=None)  # type: ignore[assignment]  # none, if it is None
+    pairs: Pairs = field(default=None)  # type: ignore[assignment]  # None for an empty memory
     # Evaluates the mean loss in place of the objective; None where the objective has to name what is wrong.
     evaluate: Callable[[FloatArray], Evaluation | None] = lambda _: None
 
     def __post_init__(self) -> None:
         if self.pairs is None:
-            self.pairs = Pairs(self.objective.backend)
+            objective = self.objective
+            self.pairs = Pairs(objective.backend, objective.shape, objective.like.coef.dtype)
 
     def at(self, weights: FloatArray) -> Point:
         """Evaluate the objective at some weights."""

@@ -13,54 +13,54 @@ the data. Three things of the fits before are used:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 
 from .._arrays.validation import FloatArray
+from .loop import train
 from .problem import Problem
 from .solver_run import SolverRun
+
+Run = TypeVar("Run", bound=SolverRun)
 
 # Pairs that are kept. They serve many fits, so that more are worth their memory than for one.
 N_PAIRS = 20
 
 
-def solve_path(problems: Iterable[Problem]) -> Iterator[SolverRun]:
+def run_from_zeros(problem: Problem) -> SolverRun:
+    """Return a run from weights of zeros, which has not begun."""
+    return SolverRun.of(problem, problem.zero_state(), np.random.default_rng(0))
+
+
+def solve_path(problems: Iterable[Problem], begin: Callable[[Problem], Run]) -> Iterator[Run]:
     """Yield a finished run for each problem, in order: best from strong penalties to weak ones.
 
-    The problems have the same rows and differ in the strength of their penalties alone. A run shares its
-    memory with the one after it.
+    The problems have the same rows and differ in the strength of their penalties alone. `begin` makes the
+    run of the first one. A run gives its memory to the one after it.
 
     Raises
     ------
     ValueError
         If a row of X is not finite.
     """
-    run: SolverRun | None = None
+    run: Run | None = None
     # The minima before, with the logarithms of their strengths.
     minima: list[tuple[float, FloatArray]] = []
     for problem in problems:
         with np.errstate(divide="ignore"):
             place = float(np.log(problem.config.rule.l2 + problem.config.rule.l1))
         if run is None:
-            run = SolverRun.of(problem, problem.zero_state(), np.random.default_rng(0))
-            run.solver.pairs.limit = N_PAIRS
+            run = begin(problem)
+            run.solver.pairs = replace(run.solver.pairs, limit=N_PAIRS)
         else:
             run = run.for_problem(problem)
-            if len(minima) == 2 and np.isfinite(place):
+            if len(minima) == 2 and np.isfinite(place) and run.point is not None:
                 (before, earlier), (last, W) = minima
                 run.try_weights(W + ((place - last) / (last - before)) * (W - earlier))
-        solve(run)
+        train(run, np.inf, from_zeros=False, make_model=lambda run: run)
         if np.isfinite(place) and (not minima or place != minima[-1][0]):
-            minima = [*minima[-1:], (place, run.weights_of_point())]
+            minima = [*minima[-1:], (place, run.with_intercept())]
         yield run
-
-
-def solve(run: SolverRun) -> None:
-    """Iterate until the run's stopping rules or `max_iter` end it."""
-    while len(run.curve) < run.problem.config.max_iter:
-        value = run.epoch()
-        run.keep(value)
-        if run.apply_stopping_rules(value):
-            break
-    run.finish()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from math import isfinite, log
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from .._arrays.validation import FloatArray
 from ..backends import State
 from ..backends.recorder import REST, timed
 from .duality_gap import Dual, Optimality
-from .lbfgs import Lbfgs, Pairs, Point
+from .lbfgs import Lbfgs, Point
 from .linear_algebra import dot, inverse_of_spd
 from .loop import TrainingRun
 from .newton import FLATTENED, Newton, pays
@@ -73,26 +73,25 @@ class SolverRun(TrainingRun):
         objective = Objective(config.backend, self.problem.samples, self.state, config.n_threads)
         self.solver = Lbfgs(objective, config.rule.l2, config.rule.l1)
 
-    def for_problem(self, problem: Problem) -> SolverRun:
+    def for_problem(self, problem: Problem) -> Self:
         """Return a run on the same rows from these weights, with another penalty and this one's memory."""
-        run = SolverRun.of(problem, self.state, self.random)
-        before, point = self.solver, self._point()
-        assert self._dual is not None
+        run = type(self).of(problem, self.state, self.random)
+        if self.point is None or self._dual is None:
+            return run
+        before, point = self.solver, self.point
         run.solver = before.with_penalty(problem.config.rule.l2, problem.config.rule.l1)
         run._dual = replace(self._dual, l2=run.solver.l2, l1=run.solver.l1)
         run._features = self._features
         if self._newton is not None:
             run._use_newton(self._newton.objective)
         run._judge(run.solver.point(point.weights, point.at))
-        before.pairs = Pairs(
-            before.objective.backend
-        )  # what this run keeps is for its caller, who may keep many
-        self.preconditioner = None
+        # What this run keeps is for its caller, who may keep many.
+        before.pairs, self.preconditioner = replace(before.pairs, limit=0), None
         return run
 
-    def weights_of_point(self) -> FloatArray:
-        """Return the weights with the intercept as their last column, which nothing changes in place."""
-        return self._point().weights
+    def with_intercept(self) -> FloatArray:
+        """Return the weights with the intercept as their last column."""
+        return self.solver.objective.weights_of(self.state)
 
     def try_weights(self, weights: FloatArray) -> None:
         """Go to some weights if the objective is smaller there, as a step of the solver."""

@@ -12,7 +12,7 @@ def pairs_of(rng, n_pairs, shape, dtype, backend):
     n = int(np.prod(shape))
     A = rng.normal(size=(n, n))
     A = A @ A.T / n + np.eye(n)
-    pairs = Pairs(get_backend(backend), limit=max(n_pairs, 1))
+    pairs = Pairs(get_backend(backend), shape, np.dtype(dtype), limit=max(n_pairs, 1))
     for _ in range(n_pairs):
         s = rng.normal(size=n)
         pairs.add(s.reshape(shape).astype(dtype), (A @ s).reshape(shape).astype(dtype))
@@ -38,7 +38,7 @@ def test_the_product_is_that_of_the_updated_matrix(backend, rng, dtype, shape, n
 
 def test_the_oldest_pairs_are_dropped(backend, rng):
     shape, made = (2, 3), get_backend(backend)
-    few, all_of_them = Pairs(made, limit=3), []
+    few, all_of_them = Pairs(made, shape, np.dtype(float), limit=3), []
     for _ in range(7):
         s = rng.normal(size=shape)
         few.add(s, 2 * s)

@@ -8,11 +8,9 @@ from fastsoftmax import SoftmaxClassifier, search
 from fastsoftmax.backends import State
 from fastsoftmax.classifier.parameters import config_of
 from fastsoftmax.training import objective as objective_module
-from fastsoftmax.training.lbfgs import Pairs
 from fastsoftmax.training.objective import Objective
-from fastsoftmax.training.path import solve, solve_path
+from fastsoftmax.training.path import run_from_zeros, solve_path
 from fastsoftmax.training.problem import prepare
-from fastsoftmax.training.solver_run import SolverRun
 from fastsoftmax.training.targets import targets_of
 
 ALPHAS = np.logspace(0, -4, 9)
@@ -35,9 +33,7 @@ def problems_of(X, y, alphas, rows=None, **parameters):
 
 
 def cold(problem):
-    run = SolverRun.of(problem, problem.zero_state(), np.random.default_rng(0))
-    solve(run)
-    return run
+    return next(solve_path([problem], run_from_zeros))
 
 
 @pytest.mark.parametrize("penalty", ["l2", "l2, newton", "l1", "elasticnet"])
@@ -48,7 +44,7 @@ def test_every_minimum_is_that_of_a_fit_alone(backend, data, penalty, request):
     # L1 has no preconditioner, which these columns need.
     tol, alphas = (1e-6, ALPHAS) if penalty == "l2" else (1e-3, ALPHAS[:5])
     problems = problems_of(*data, alphas, penalty=penalty, tol=tol, backend=backend)
-    for problem, run in zip(problems, solve_path(problems), strict=True):
+    for problem, run in zip(problems, solve_path(problems, run_from_zeros), strict=True):
         alone, value = cold(problem), run.curve[-1]
         assert run.has_converged
         assert run.optimality.gap <= tol * value
@@ -59,7 +55,7 @@ def test_every_minimum_is_that_of_a_fit_alone(backend, data, penalty, request):
 @pytest.mark.parametrize("order", [1, -1])
 def test_a_path_may_take_any_order(data, order):
     problems = problems_of(*data, [0.1, 1e-3, 1e-2, 1e-2, 0.0, 1e-4][::order], tol=1e-5)
-    for problem, run in zip(problems, solve_path(problems), strict=True):
+    for problem, run in zip(problems, solve_path(problems, run_from_zeros), strict=True):
         assert run.has_converged
         if problem.config.alpha:
             assert run.optimality.gap <= 1e-5 * run.curve[-1]
@@ -77,7 +73,7 @@ def test_a_path_takes_fewer_passes_than_its_fits(data, monkeypatch):
 
     monkeypatch.setattr(Objective, "__call__", counted)
     problems = problems_of(*data, ALPHAS, tol=1e-6)
-    list(solve_path(problems))
+    list(solve_path(problems, run_from_zeros))
     along, n_passes = n_passes, 0
     for problem in problems:
         cold(problem)
@@ -90,7 +86,7 @@ def test_pairs_hold_for_the_new_strength(data):
     first, second = problems_of(*data, [0.1, 0.003], tol=1e-3)
     run = cold(first)
     points = [run.solver.at(run.solver.objective.weights_of(run.state) + 0.1 * i) for i in (0, 1)]
-    run.solver.pairs = Pairs(first.config.backend)
+    run.solver.pairs.clear()
     run.solver.remember(*points)
     after = run.for_problem(second).solver
     gradients = [after.at(point.weights).gradient for point in points]
@@ -101,7 +97,7 @@ def test_pairs_hold_for_the_new_strength(data):
 @pytest.mark.usefixtures("without_newton")
 def test_runs_of_a_path_keep_no_memory(data):
     problems = problems_of(*data, ALPHAS[:4])
-    runs = list(solve_path(problems))
+    runs = list(solve_path(problems, run_from_zeros))
     assert [len(run.solver.pairs) > 0 for run in runs] == [False, False, False, True]
 
 
@@ -222,7 +218,7 @@ def test_top_5_accuracy_counts_the_five_most_probable_classes(rng):
 
 def test_states_without_an_intercept_have_paths(data):
     problems = problems_of(*data, ALPHAS[:3], fit_intercept=False, tol=1e-6)
-    for run in solve_path(problems):
+    for run in solve_path(problems, run_from_zeros):
         assert isinstance(run.state, State)
         assert run.state.intercept is None
         assert run.optimality.gap <= 1e-6 * run.curve[-1]
