@@ -424,7 +424,7 @@ class SoftmaxClassifier(sklearn_api.IncrementalEstimator, PredictionMethods, Mod
         )
         if len(targets.classes) < 2:
             raise ValueError(
-                f"y: expected at least two classes, got one class: {targets.classes[0]!r}"
+                f"y: expected at least two classes, got one class: {listed(targets.classes)[0]!r}"
             )
         if before is not None:
             check_n_features(before, matrix)

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from .._arrays import validation as checks
 from .._arrays.csr import SparseRows
 from .._arrays.inputs import as_samples
+from .._arrays.labels import listed
 from .._arrays.validation import FloatArray
 from ..backends import State, in_default_float_state
 from ..exceptions import DivergenceError
@@ -296,7 +297,9 @@ def _grid_of(
         sklearn_api.as_vector(y), len(matrix), dtype, sample_weight, config.class_weight
     )
     if len(targets.classes) < 2:
-        raise ValueError(f"y: expected at least two classes, got one class: {targets.classes[0]!r}")
+        raise ValueError(
+            f"y: expected at least two classes, got one class: {listed(targets.classes)[0]!r}"
+        )
     name = ""
     if isinstance(validation, tuple):
         name = "validation: "

@@ -3,7 +3,7 @@
 The means over all rows that an iteration takes - the loss with its gradient, and those of the bound and of
 the preconditioner - are means of the partitions' own, weighted by their rows: workers send them in float64,
 and they are added in the order of `tree`. So the iterations are those of the local estimator up to
-rounding, and their bits do not depend on the workers.
+rounding, but for Newton's method, and their bits do not depend on the workers.
 """
 
 from __future__ import annotations
@@ -81,6 +81,10 @@ class DistributedObjective(Objective):
     def second_moments(self, max_rows: int | None = None) -> Doubles:
         """Return the mean of x x' over some rows."""
         return self._means("second_moments", [self.shape[1:] * 2], max_rows)[0]
+
+    def sketch(self, directions: FloatArray, max_rows: int | None = None) -> Doubles:
+        """Return the mean of (directions x) x' over some rows."""
+        return self._means("sketch", [directions.shape], max_rows, directions)[0]
 
     def class_curvature(self, weights: FloatArray, max_rows: int | None = None) -> Doubles:
         """Return the mean of diag(p) - p p' over some rows."""

@@ -1,9 +1,13 @@
 """`alpha="auto"`: the strength of the penalty whose minimum predicts held-out samples best.
 
 A path of strengths is fitted from strong to weak, and each minimum is scored by its mean cross-entropy on
-samples that were held out: five folds of few samples, in threads of their own, or a tenth of many. The path
-begins where a penalty leaves nothing but the intercept of features of this size, and ends one decade after
-the best strength.
+samples that were held out: five folds of few samples, in threads of their own, or a tenth of many.
+
+It begins where the penalty leaves nearly nothing but the intercept. With g the gradient where the
+coefficients are 0, the objective f + alpha / 2 |W|**2 of a convex f is at least
+f(0) + <g, W> + alpha / 2 |W|**2, so that its minimum is at most |g|**2 / (2 alpha) below f(0); with L1,
+coefficients of 0 are the minimum as soon as no entry of g exceeds its strength. The path ends one decade
+after the last strength that improved the scores.
 """
 
 from __future__ import annotations  # they name np.random, which is imported on first use
@@ -31,12 +35,18 @@ from .targets import Targets
 _MAX_ROWS_FOR_FOLDS = 10_000
 _N_FOLDS = 5
 _SHARE_HELD_OUT = 0.1
-# Strengths: three a decade, until three in a row were worse than the best, or that many.
+# Strengths: three a decade, until three in a row did not improve, or that many. Features on very different
+# scales need many.
 _FACTOR = 10 ** (-1 / 3)
-_MAX_WORSE = 3
-_MAX_STRENGTHS = 25
-# A minimum within a thousandth scores as the minimum itself does.
+_MAX_WITHOUT_GAIN = 3
+_MAX_STRENGTHS = 40
+# The share of the loss of the intercept alone that the first strength may gain; and the share that has to
+# be gained or lost before strengths that do not gain count: noise alone moves scores by less.
+_FIRST_GAIN, _MOVED = 0.01, 0.02
+# A minimum within a thousandth scores as the minimum itself does, and smaller differences are none.
 _TOL = 1e-3
+# Below this log loss, in nats, nothing is left to gain.
+_PERFECT = 1e-4
 _MAX_ITER = 500
 
 
@@ -70,12 +80,13 @@ def choose_alpha(
     n_threads = min(config.n_threads, len(parts))
     if len(parts) > 1:
         config = replace(config, n_threads=1)
-    problems = [prepare(config, X, targets, kept) for kept, _ in parts]
+    problems = [prepare(config, X, _of_mean_1(targets, kept), kept) for kept, _ in parts]
     alphas = _strengths(problems[0])
     paths = [_scored_path(*each, alphas) for each in zip(problems, parts, strict=True)]
-    sizes = np.array([len(scored.rows) for _, scored in parts], np.float64)
+    sizes = np.array([_mass(scored) for _, scored in parts])
     tried: list[dict[str, float]] = []
-    best = None
+    best, gained_at, has_moved, chosen = np.inf, 0, False, np.nan
+    best_weights: list[tuple[FloatArray, FloatArray | None]] = []
     with ThreadPoolExecutor(n_threads) if n_threads > 1 else nullcontext() as pool:
         step = map if pool is None else pool.map
         for alpha in alphas:
@@ -84,16 +95,37 @@ def choose_alpha(
                 *np.average([scores for scores, _ in fits], axis=0, weights=sizes).tolist()
             )
             tried.append({"alpha": alpha} | means._asdict())
-            if best is None or means.log_loss < best[0]:
-                best = means.log_loss, len(tried), [weights for _, weights in fits]
-            elif len(tried) - best[1] >= _MAX_WORSE:
+            first, loss = tried[0]["log_loss"], means.log_loss
+            has_moved = has_moved or not abs(loss - first) <= _MOVED * first
+            # Strengths that leave nothing but the intercept score alike: those are not worse.
+            if loss < (1 - _TOL) * best or not has_moved:
+                gained_at = len(tried)
+            if not best_weights or loss < best:
+                best, chosen = loss, alpha
+                best_weights = [weights for _, weights in fits]
+            if len(tried) - gained_at >= _MAX_WITHOUT_GAIN or best < _PERFECT:
                 break
-    assert best is not None
-    _, place, weights = best
-    coef = np.mean([coef for coef, _ in weights], axis=0)
-    has_intercept = weights[0][1] is not None
-    intercept = np.mean([b for _, b in weights], axis=0) if has_intercept else None
-    return AlphaChoice(alphas[place - 1], coef, intercept, tried)
+    coef = _mean([coef for coef, _ in best_weights])
+    intercepts = [b for _, b in best_weights if b is not None]
+    return AlphaChoice(chosen, coef, _mean(intercepts) if intercepts else None, tried)
+
+
+def _mean(arrays: list[FloatArray]) -> FloatArray:
+    """Return the mean of arrays, whose sum may overflow their dtype."""
+    return np.mean(arrays, axis=0, dtype=np.float64).astype(arrays[0].dtype)
+
+
+def _of_mean_1(targets: Targets, rows: NDArray[np.int64]) -> Targets:
+    """Return the targets with weights whose mean over some rows is 1, as a fit to these has them."""
+    if targets.weights is None:
+        return targets
+    return targets._replace(weights=targets.weights / targets.weights[rows].mean())
+
+
+def _mass(scored: HeldOut) -> float:
+    """Return the weight of the samples to score with."""
+    weights = scored.targets.weights
+    return float(len(scored.rows) if weights is None else weights[scored.rows].sum())
 
 
 def _parts(
@@ -114,14 +146,25 @@ def _parts(
 
 
 def _strengths(problem: Problem) -> list[float]:
-    """Return strengths from where a penalty on features of this size leaves nearly no weights."""
-    objective = Objective(
-        problem.config.backend, problem.samples, problem.zero_state(), problem.config.n_threads
-    )
-    mean_square = float(objective.mean_squares().mean())
+    """Return strengths, the first of which leaves nearly nothing but the intercept."""
+    zeros = problem.zero_state()
+    objective = Objective(problem.config.backend, problem.samples, zeros, problem.config.n_threads)
+    targets, target_features, features = objective.target_sums()
+    total = float(targets.sum())
+    shares = targets / total
+    if zeros.intercept is None:
+        shares = np.full_like(shares, 1 / len(shares))
+    with np.errstate(invalid="ignore"):  # of a row that is not finite, which the fit will name
+        slopes = np.outer(shares, features) - target_features
     l2, l1 = problem.config.penalty_of_unit
-    # The curvature of the loss is proportional to the square of the features, its slope to the features.
-    largest = max(mean_square if l2 else 0.0, np.sqrt(mean_square) if l1 else 0.0)
+    if l1:
+        largest = float(np.abs(slopes).max()) / l1
+    else:
+        logs = np.log(np.where(shares > 0, shares, 1))
+        of_intercept = -float(targets @ logs)
+        largest = float(np.square(slopes).sum()) / (
+            4 * l2 * _FIRST_GAIN * max(of_intercept, 1e-300)
+        )
     if not 0 < largest < np.inf:
         largest = 1.0
     return [float(largest * _FACTOR**i) for i in range(_MAX_STRENGTHS)]
@@ -141,5 +184,4 @@ def _scored_path(
     for run in solve_path(steps, run_from_zeros):
         coef, intercept = run.weights()
         b = np.zeros(len(coef), coef.dtype) if intercept is None else intercept
-        scores = scored.scores(coef, b, 1)
-        yield np.concatenate(scores), (coef, intercept)
+        yield np.concatenate(scored.scores(coef, b, 1)), (coef, intercept)

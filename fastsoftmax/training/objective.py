@@ -204,6 +204,24 @@ class Objective:
         return total / n_rows
 
     @timed(PRECONDITIONER)
+    def sketch(self, directions: FloatArray, max_rows: int | None = None) -> Doubles:
+        """Return the mean of (directions x) x' over some rows, with x as in `second_moments`."""
+        n_features, dtype = self.like.coef.shape[1], self.like.coef.dtype
+        total, n_rows = np.zeros(directions.shape), 0
+        for x, rows in self.row_blocks(max_rows):
+            along = np.empty((len(x), len(directions)), dtype)
+            intercept = np.zeros(len(directions), dtype)
+            if self.like.intercept is not None:
+                intercept = directions[:, -1].copy()
+            coef = np.ascontiguousarray(directions[:, :n_features])
+            self.backend.linear_scores(x, coef, intercept, along, self.n_threads)
+            total[:, :n_features] += self._transposed_product(rows, along)
+            if self.like.intercept is not None:
+                total[:, -1] += along.sum(axis=0, dtype=np.float64)
+            n_rows += len(x)
+        return total / n_rows
+
+    @timed(PRECONDITIONER)
     def class_curvature(self, weights: FloatArray, max_rows: int | None = None) -> Doubles:
         """Return the mean of diag(p) - p p' over some rows, with their weights; p are probabilities."""
         state, n_classes = self.state_of(weights), len(weights)

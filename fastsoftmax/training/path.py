@@ -59,7 +59,9 @@ def solve_path(problems: Iterable[Problem], begin: Callable[[Problem], Run]) -> 
             run = run.for_problem(problem)
             if len(minima) == 2 and np.isfinite(place) and run.point is not None:
                 (before, earlier), (last, W) = minima
-                run.try_weights(W + ((place - last) / (last - before)) * (W - earlier))
+                share = (place - last) / (last - before)
+                with np.errstate(over="ignore", invalid="ignore"):
+                    run.try_weights(W + share * (W - earlier))
         train(run, np.inf, from_zeros=False, make_model=lambda run: run)
         if np.isfinite(place) and (not minima or place != minima[-1][0]):
             minima = [*minima[-1:], (place, run.with_intercept())]

@@ -14,6 +14,13 @@ approximation of the inverse Hessian of the objective is
 6.3). L-BFGS starts from it instead of from a multiple of the identity. It need not be exact: G is that of
 a subset of the rows, without their weights, and S is renewed rarely. _DAMPING adds to S, and the intercept
 has a smaller damping than the features.
+
+With many features, G is approximated by Nystrom's method (Halko, Martinsson, Tropp: Finding Structure with
+Randomness, 2011, section 5.5), from its product with a few columns R of random signs:
+
+    Y = G R,    G ~ Y inv(R' Y) Y' + rest I,    rest = (tr G - tr(Y inv(R' Y) Y')) / n_features
+
+whose inverse needs that of a small matrix (Woodbury's formula).
 """
 
 from __future__ import annotations
@@ -37,8 +44,10 @@ _MIN_ROWS_PER_FEATURE = 8
 _PASSES_FOR_FEATURES = 10
 # S is of at most that many rows, evenly spread.
 _ROWS_FOR_CLASSES = 8192
-# With more features, G would cost more than it saves: its diagonal takes its place.
-_MAX_FEATURES = 2048
+# With more features, G would cost more than it saves: it is approximated, with that rank and from so many
+# rows; with more than the second number, by its diagonal, to bound memory.
+_MAX_FEATURES, _MAX_FEATURES_OF_RANK = 2048, 1 << 16
+_RANK, _ROWS_FOR_RANK = 64, 2048
 # S is singular, and small where all rows are classified well: that share of its mean eigenvalue is added.
 _DAMPING = 0.1
 # The intercept has no penalty; this share of the features' damping keeps its pivot positive.
@@ -46,6 +55,8 @@ _INTERCEPT_DAMPING = 1e-3
 # The damping is rounded to a power of this, so that renewals and neighbours on a path have the same one:
 # with hundreds of features, the inverse takes as long as many passes.
 _DAMPING_STEP = 3.0
+# So many roundings of its trace are added to a matrix of low rank before it is inverted.
+_ROUNDINGS = 16
 
 
 class FeatureFactor(Protocol):
@@ -140,11 +151,61 @@ class Diagonal:
         return lambda V: np.ascontiguousarray((V * inverse).T)
 
 
+@dataclass(eq=False)
+class LowRank:
+    """Nystrom's approximation of G; see the module."""
+
+    objective: Objective
+    Y: FloatArray  # (_RANK, n_features [+ 1]), transposed
+    inner: Doubles  # R' Y
+    rest: float
+    mean_curvature: float
+
+    @classmethod
+    def of(cls, objective: Objective) -> LowRank | None:
+        """Approximate G from some rows, or return None if rounding lets nothing be inverted."""
+        n_features, backend = objective.shape[1], objective.backend
+        rank, dtype = min(_RANK, n_features), objective.like.coef.dtype
+        signs = 2.0 * np.random.default_rng(0).integers(0, 2, (rank, n_features)) - 1
+        Y = objective.sketch(signs.astype(dtype), _ROWS_FOR_RANK)
+        inner = product(backend, signs, Y, objective.n_threads)
+        inner = (inner + inner.T) / 2
+        size = float(np.trace(inner))
+        inner += np.eye(rank) * (_ROUNDINGS * float(np.finfo(dtype).eps) * size)
+        inverse = inverse_of_spd(backend, inner, objective.n_threads)
+        if inverse is None:
+            return None
+        trace = float(objective.mean_squares().sum()) + (objective.like.intercept is not None)
+        captured = float((product(backend, inverse, np.ascontiguousarray(Y.T), 1) * Y).sum())
+        rest = max(trace - captured, 0.0) / n_features
+        return cls(objective, Y.astype(dtype), inner, rest, trace / n_features)
+
+    def inverse(self, damping: float) -> FeatureInverse | None:
+        """Invert it, with damping I added, by Woodbury's formula."""
+        objective, Y, base = self.objective, self.Y, self.rest + damping
+        backend, n_threads = objective.backend, objective.n_threads
+        small = inverse_of_spd(
+            backend,
+            base * self.inner + product(backend, Y, Y, n_threads).astype(np.float64),
+            n_threads,
+        )
+        if small is None or not base > 0:
+            return None
+        small, columns = small.astype(Y.dtype), np.ascontiguousarray(Y.T)
+
+        def multiply(V: FloatArray) -> FloatArray:
+            inside = product(backend, product(backend, V, Y, n_threads), small, n_threads)
+            return np.ascontiguousarray((V - product(backend, inside, columns, n_threads)).T) / base
+
+        return multiply
+
+
 def features_of(objective: Objective) -> FeatureFactor:
-    """Return what stands for G: that itself, or its diagonal where there are many features."""
+    """Return what stands for G: that itself or, where there are many features, an approximation."""
     if objective.shape[1] <= _MAX_FEATURES:
         return Dense.of(objective)
-    return Diagonal.of(objective)
+    low_rank = LowRank.of(objective) if objective.shape[1] <= _MAX_FEATURES_OF_RANK else None
+    return Diagonal.of(objective) if low_rank is None else low_rank
 
 
 def curvature_of_classes(objective: Objective, weights: FloatArray) -> Doubles:

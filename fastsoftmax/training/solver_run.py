@@ -96,7 +96,8 @@ class SolverRun(TrainingRun):
     def try_weights(self, weights: FloatArray) -> None:
         """Go to some weights if the objective is smaller there, as a step of the solver."""
         before = self._point()
-        found = self.solver.at(weights.astype(before.weights.dtype))
+        with np.errstate(over="ignore", invalid="ignore"):
+            found = self.solver.at(weights.astype(before.weights.dtype))
         if found.value < before.value:
             self.solver.remember(before, found)
             self._judge(found)
@@ -104,6 +105,10 @@ class SolverRun(TrainingRun):
     @timed(REST)
     def epoch(self) -> float:
         """Run one iteration and return the objective at the new weights."""
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is no smaller
+            return self._iterate()
+
+    def _iterate(self) -> float:
         if self.point is None:
             self._begin()
         point = self._point()

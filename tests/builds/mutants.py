@@ -256,8 +256,8 @@ MUTANTS = [
     Mutant(
         "a bound with targets that are not smoothed",
         "fastsoftmax/training/objective.py",
-        "                t = (1 - weights.smoothing) * t + weights.smoothing / n_classes\n",
-        "                pass\n",
+        "            t = (1 - weights.smoothing) * t + weights.smoothing / n_classes\n",
+        "            pass\n",
     ),
     Mutant(
         "a bound in float32 that ends a fit",
@@ -268,7 +268,7 @@ MUTANTS = [
     Mutant(
         "a fit that stands still while only its bound in float32 meets tol",
         "fastsoftmax/training/solver_run.py",
-        "if not (is_first and self.meets_tol()):",
+        "if not self.meets_tol() or self._waits_for_next_check():",
         "if not self.meets_tol():",
     ),
     Mutant(

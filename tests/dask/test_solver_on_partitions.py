@@ -122,7 +122,7 @@ def test_the_rows_may_come_in_any_form(client, kind):
 
 
 @pytest.mark.usefixtures("without_newton")
-def test_many_features_have_the_diagonal_in_the_preconditioner(client, monkeypatch):
+def test_many_features_have_a_low_rank_in_the_preconditioner(client, monkeypatch):
     monkeypatch.setattr(preconditioner, "_MAX_FEATURES", 2)
     X, y = made_up()
     model, expected = solved(client, tol=1e-7).fit(cut(X), cut(y)), alone(tol=1e-7).fit(X, y)
