@@ -28,6 +28,7 @@ ALL_BACKENDS = ("naive", "vectorized", "numba", "compiled")
 NOT_CORE = {
     *("cli", "dask", "datasets", "peers", "plotting"),
     *("project/test_benchmarks", "project/test_docs", "project/test_examples"),
+    "project/test_linear_probe",
     *("project/test_peer_benchmarks", "project/test_setup"),
     *("training/test_gradient_sums", "training/test_gradient_sums_steps"),
 }
