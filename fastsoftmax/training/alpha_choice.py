@@ -85,7 +85,7 @@ def choose_alpha(
     paths = [_scored_path(*each, alphas) for each in zip(problems, parts, strict=True)]
     sizes = np.array([_mass(scored) for _, scored in parts])
     tried: list[dict[str, float]] = []
-    best, gained_at, has_moved, chosen = np.inf, 0, False, np.nan
+    best, chosen, gained_at, has_moved = float("inf"), 0.0, 0, False
     best_weights: list[tuple[FloatArray, FloatArray | None]] = []
     with ThreadPoolExecutor(n_threads) if n_threads > 1 else nullcontext() as pool:
         step = map if pool is None else pool.map

@@ -64,6 +64,7 @@ class SolverRun(TrainingRun):
     _n_checks: int = 0
     _features: FeatureFactor | None = None
     _newton: Newton | None = None  # of a small problem
+    _exact: tuple[Objective, Dual] | None = None  # in float64, once a bound has been checked
     _calm_iterations: int = 0
     _best: tuple[Point, Optimality] | None = None  # the point of the smallest bound
     _n_without_gain: int = 0
@@ -81,6 +82,9 @@ class SolverRun(TrainingRun):
         before, point = self.solver, self.point
         run.solver = before.with_penalty(problem.config.rule.l2, problem.config.rule.l1)
         run._dual = replace(self._dual, l2=run.solver.l2, l1=run.solver.l1)
+        if self._exact is not None:
+            dual = replace(self._exact[1], l2=run.solver.l2, l1=run.solver.l1)
+            run._exact = self._exact[0], dual
         run._features = self._features
         if self._newton is not None:
             run._use_newton(self._newton.objective)
@@ -247,10 +251,12 @@ class SolverRun(TrainingRun):
         objective = self.solver.objective
         if self._is_exact or self.optimality.gap is None or objective.like.coef.dtype == np.float64:
             return
-        exact = replace(self.solver, objective=objective.in_float64())
+        if self._exact is None:
+            in_float64 = objective.in_float64()
+            self._exact = in_float64, Dual.of(in_float64, self.solver.l2, self.solver.l1)
+        exact = replace(self.solver, objective=self._exact[0])
         point = exact.at(self._point().weights.astype(np.float64))
-        dual = Dual.of(exact.objective, self.solver.l2, self.solver.l1)
-        self.optimality, self._is_exact = self._optimality(point, dual), True
+        self.optimality, self._is_exact = self._optimality(point, self._exact[1]), True
 
     def _begin(self) -> None:
         objective = self.solver.objective
