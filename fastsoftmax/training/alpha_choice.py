@@ -95,7 +95,7 @@ def choose_alpha(
                 *np.average([scores for scores, _ in fits], axis=0, weights=sizes).tolist()
             )
             tried.append({"alpha": alpha} | means._asdict())
-            first, loss = tried[0]["log_loss"], means.log_loss
+            first, loss = tried[0]["log_loss"], float(means.log_loss)
             has_moved = has_moved or not abs(loss - first) <= _MOVED * first
             # Strengths that leave nothing but the intercept score alike: those are not worse.
             if loss < (1 - _TOL) * best or not has_moved:

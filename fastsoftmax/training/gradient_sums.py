@@ -397,9 +397,11 @@ def _sums_of_sparse(
 ) -> int:
     """Compute the sums of some sparse rows at the cost of their stored values."""
     x = read_sparse_rows(data, rows, state.coef.dtype)
-    logits = x.product(state.coef.T)
-    if state.intercept is not None:
-        logits += state.intercept
+    intercept = state.intercept
+    if intercept is None:
+        intercept = np.zeros(len(state.coef), state.coef.dtype)
+    logits = np.empty((len(x), len(state.coef)), state.coef.dtype)
+    backend.linear_scores(x, state.coef, intercept, logits, n_threads)
     weights: TargetWeights | None = weights_of_rows(data, rows)
     invalid = backend.softmax_cross_entropy(
         logits, data.targets[rows], 1.0, losses, logits, n_threads, weights

@@ -38,15 +38,15 @@ from .objective import Objective
 
 Doubles = NDArray[np.float64]
 
-# The smallest number of rows per feature in G: fewer miss directions. Beyond, G takes as many rows as this
-# number of passes over all rows allows.
-_MIN_ROWS_PER_FEATURE = 8
-_PASSES_FOR_FEATURES = 10
+# Rows per feature in G: fewer miss directions, more change little. Its diagonal is that of all rows, since
+# a feature may be 0 in all of these.
+_ROWS_PER_FEATURE = 64
 # S is of at most that many rows, evenly spread.
 _ROWS_FOR_CLASSES = 8192
-# With more features, G would cost more than it saves: it is approximated, with that rank and from so many
-# rows; with more than the second number, by its diagonal, to bound memory.
+# With more features, or where G and its inverse take as long as so many passes, G is approximated, with
+# that rank and from so many rows; with more than the second number, by its diagonal, to bound memory.
 _MAX_FEATURES, _MAX_FEATURES_OF_RANK = 2048, 1 << 16
+_MAX_PASSES = 40
 _RANK, _ROWS_FOR_RANK = 64, 2048
 # S is singular, and small where all rows are classified well: that share of its mean eigenvalue is added.
 _DAMPING = 0.1
@@ -88,12 +88,11 @@ class Dense:
     @classmethod
     def of(cls, objective: Objective) -> Dense:
         """Compute G from some rows."""
-        n_classes, n_features = objective.shape
-        n_rows = max(
-            _MIN_ROWS_PER_FEATURE * n_features,
-            _PASSES_FOR_FEATURES * 2 * n_classes * len(objective) // n_features,
-        )
-        return cls(objective, objective.second_moments(n_rows))
+        G = objective.second_moments(_ROWS_PER_FEATURE * objective.shape[1])
+        n_features = objective.like.coef.shape[1]
+        diagonal = G.reshape(-1)[:: len(G) + 1][:n_features]
+        np.maximum(diagonal, objective.mean_squares(), out=diagonal)
+        return cls(objective, G)
 
     @property
     def mean_curvature(self) -> float:
@@ -202,9 +201,14 @@ class LowRank:
 
 def features_of(objective: Objective) -> FeatureFactor:
     """Return what stands for G: that itself or, where there are many features, an approximation."""
-    if objective.shape[1] <= _MAX_FEATURES:
+    n_classes, n_features = objective.shape
+    n_rows = min(len(objective), _ROWS_PER_FEATURE * n_features)
+    of_pass = 2 * len(objective) * n_classes * n_features  # multiply-adds
+    if n_features <= _MAX_FEATURES and (
+        (n_rows + n_features) * n_features**2 <= _MAX_PASSES * of_pass
+    ):
         return Dense.of(objective)
-    low_rank = LowRank.of(objective) if objective.shape[1] <= _MAX_FEATURES_OF_RANK else None
+    low_rank = LowRank.of(objective) if n_features <= _MAX_FEATURES_OF_RANK else None
     return Diagonal.of(objective) if low_rank is None else low_rank
 
 

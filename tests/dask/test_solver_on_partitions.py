@@ -135,8 +135,7 @@ def test_sums_are_of_some_evenly_spread_rows(client, monkeypatch):
     """The same rows as in one process, though partitions have different shares of them."""
     X, y = made_up(n=200)
     monkeypatch.setattr(preconditioner, "_ROWS_FOR_CLASSES", 23)
-    monkeypatch.setattr(preconditioner, "_MIN_ROWS_PER_FEATURE", 5)
-    monkeypatch.setattr(preconditioner, "_PASSES_FOR_FEATURES", 0)
+    monkeypatch.setattr(preconditioner, "_ROWS_PER_FEATURE", 5)
     sizes = (3, 100, 0, 97)
     model, expected = (
         solved(client, max_iter=4, tol=1e-15),
