@@ -12,10 +12,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from .._arrays import validation
 from .._arrays.inputs import as_samples
+from .._arrays.labels import listed
 from .._arrays.validation import FloatArray
 from .._optional import import_optional
 from ..backends import State, in_default_float_state
 from ..training.config import TrainingConfig, generator_of
+from ..training.duality_gap import Dual, Optimality
+from ..training.lbfgs import Point
 from ..training.path import solve_path
 from ..training.problem import Problem, prepare
 from ..training.solver_run import SolverRun
@@ -34,9 +37,9 @@ PENALTIES: dict[str | None, float | None] = {  # and the l1_ratio, if they fix i
     "elasticnet": None,
     None: 0.0,
 }
-# A fit goes on until the gradient is this share of tol. Near the minimum L-BFGS converges superlinearly:
-# at the default tol the last six digits of the gradient, which are those of the weights, take about as many
-# iterations as the first four. Float32 has fewer digits.
+# A fit goes on until the gradient is this share of tol, as its digits are those of the weights. Near the
+# minimum the last six, at the default tol, take one or two more of Newton's iterations, and one to three
+# times as many as the first four by L-BFGS. Float32 has fewer digits.
 _SHARE = {np.dtype(np.float64): 1e-6, np.dtype(np.float32): 1e-3}
 # Where rounding lets no step lower the objective, a gradient up to the default tol is no failure.
 _SMALL_SLOPE = 1e-4
@@ -44,7 +47,7 @@ _SMALL_SLOPE = 1e-4
 
 @dataclass
 class GradientRun(SolverRun):
-    """A run by L-BFGS that ends when the largest entry of the gradient is at most `limit`.
+    """A run that ends when the largest entry of the gradient is at most `limit`.
 
     With L1 the gradient is the subgradient of least norm.
     """
@@ -64,6 +67,11 @@ class GradientRun(SolverRun):
         run.limit = self.limit
         return run
 
+    @property
+    def remark(self) -> str:
+        """Nothing: the bound of the gap is not published."""
+        return ""
+
     def meets_tol(self) -> bool:
         """Return whether no entry of the gradient is above `limit`."""
         return self.largest_slope <= self.limit
@@ -74,6 +82,11 @@ class GradientRun(SolverRun):
 
     def finish(self) -> None:
         """Do nothing: the bound of the gap, which takes a pass in float64, is not published."""
+
+    def _optimality(self, point: Point, dual: Dual) -> Optimality:
+        # With next to no penalty the bound overflows, which counts as none.
+        with np.errstate(over="ignore"):
+            return super()._optimality(point, dual)
 
 
 class LogisticRegression(sklearn_api.Estimator, PredictionMethods):
@@ -112,12 +125,13 @@ class LogisticRegression(sklearn_api.Estimator, PredictionMethods):
     random_state : int, Generator, RandomState, numpy.random or None, default None
         Ignored: a fit depends on no random numbers.
     solver : {"lbfgs", "liblinear", "newton-cg", "newton-cholesky", "sag", "saga"}, default "lbfgs"
-        Ignored: all names stand for this package's preconditioned L-BFGS, which takes any `l1_ratio` and
-        any number of classes. In scikit-learn "liblinear" penalises the intercept too; here nothing does.
+        Ignored: all names stand for this package's solver, which takes any `l1_ratio` and any number of
+        classes: Newton's method for small problems without L1, else L-BFGS. In scikit-learn "liblinear"
+        penalises the intercept too; here nothing does.
     max_iter : int, default 100
         The maximum number of iterations, 0 or more.
     verbose : int or bool, default 0
-        Whether to print the objective, divided by ``C * sum(s_i)``, of every iteration.
+        Whether to print the objective, divided by ``C * sum(s_i)``, of every iteration, as its loss.
     warm_start : bool, default False
         Whether `fit` starts from the present `coef_` and `intercept_` instead of zeros.
     n_jobs : int or None, default None
@@ -230,7 +244,7 @@ class LogisticRegression(sklearn_api.Estimator, PredictionMethods):
         start = problem.zero_state()
         if self.warm_start and self.__sklearn_is_fitted__():
             start = self._start(start)
-        alpha = 1 / (C * problem.mean_weight * len(problem.samples))
+        alpha = strength_of(problem, C, "C")
         run = next(fit_strengths(problem, start, [alpha], l1_ratio, self.tol))
         self._publish(names, n_iter_=np.array([len(run.curve)], np.int32), **attributes_of(run))
         warn_of_end(run, self.tol, stacklevel=4)
@@ -248,9 +262,8 @@ class LogisticRegression(sklearn_api.Estimator, PredictionMethods):
             *(sample_weight, self.class_weight),
         )
         if len(targets.classes) < 2:
-            raise ValueError(
-                f"y: expected at least two classes, got one class: {targets.classes[0]!r}"
-            )
+            [label] = listed(targets.classes)
+            raise ValueError(f"y: expected at least two classes, got one class: {label!r}")
         return prepare(config, matrix, targets, targets.rows), names
 
     def _publish(self, names: NDArray[Any] | None, **attributes: Any) -> None:
@@ -336,9 +349,7 @@ class LogisticRegression(sklearn_api.Estimator, PredictionMethods):
         return C, ratio
 
     def _check_dual(self, l1_ratio: float) -> None:
-        if not isinstance(self.dual, bool | np.bool_):
-            raise TypeError(f"dual: expected True or False, got {self.dual!r}")
-        if self.dual and (self.solver != "liblinear" or l1_ratio):
+        if as_flag("dual", self.dual) and (self.solver != "liblinear" or l1_ratio):
             raise ValueError(
                 "dual: expected False, or True with solver='liblinear' and L2 alone, "
                 f"got True with solver={self.solver!r} and l1_ratio={l1_ratio:g}"
@@ -369,6 +380,25 @@ class LogisticRegression(sklearn_api.Estimator, PredictionMethods):
                 f"l1_ratio: {given!r} is ignored with penalty={penalty!r}", stacklevel=stacklevel
             )
         return C, fixed
+
+
+def strength_of(problem: Problem, C: float, name: str) -> float:
+    """Return the strength of the penalty next to the mean loss, as `fit_strengths` takes it.
+
+    Raises
+    ------
+    ValueError
+        If `C`, which is called `name`, is so small that the weights, which are as small, lose their digits.
+    """
+    inverse = C * problem.mean_weight * len(problem.samples)
+    info = np.finfo(validation.training_dtype(problem.samples.X.dtype))
+    smallest = float(info.tiny) / float(info.eps)
+    if inverse < smallest:
+        raise ValueError(
+            f"{name}: expected a larger number, as C * sum of the weights of the samples is below "
+            f"{smallest:.2g}, too small for {info.dtype}, got {C:g}"
+        )
+    return 1 / inverse
 
 
 def fit_strengths(
@@ -410,10 +440,15 @@ def attributes_of(run: GradientRun) -> dict[str, Any]:
         intercept = np.zeros(len(coef), coef.dtype)
     if len(coef) == 2:
         coef, intercept = coef[1:] - coef[:1], intercept[1:] - intercept[:1]
+    return attributes(run.problem.classes, coef, intercept)
+
+
+def attributes(classes: NDArray[Any], coef: FloatArray, intercept: FloatArray) -> dict[str, Any]:
+    """Return the fitted attributes for these values."""
     return {
         "coef_": coef,
         "intercept_": intercept,
-        "classes_": run.problem.classes,
+        "classes_": classes,
         "n_features_in_": coef.shape[1],
     }
 
@@ -432,13 +467,17 @@ def warn_of_end(run: GradientRun, tol: float, stacklevel: int) -> None:
         If `has_converged` is False.
     """
     slope, dtype = run.largest_slope, run.state.coef.dtype
+    max_iter = run.problem.config.max_iter
     if has_converged(run, tol):
+        return
+    if not max_iter:
+        advice = "fit ended at max_iter before its first iteration: raise max_iter (it is 0)"
+        sklearn_api.warn_not_converged(advice, stacklevel)
         return
     if run.is_at_rest:
         advice = "raise tol" if dtype == np.float64 else "raise tol, or convert X to float64"
         end = f"where rounding of {dtype} lets no step find a smaller objective"
     else:
-        max_iter = run.problem.config.max_iter
         end = "at max_iter before it converged"
         advice = f"raise max_iter (it is {max_iter}) or tol, or scale the columns of X"
     sklearn_api.warn_not_converged(
@@ -449,6 +488,13 @@ def warn_of_end(run: GradientRun, tol: float, stacklevel: int) -> None:
 
 def _as_dense(coef: Any) -> Any:
     return coef.toarray() if hasattr(coef, "toarray") else coef
+
+
+def as_flag(name: str, value: Any) -> bool:
+    """Return True or False, which may be NumPy's."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name}: expected True or False, got {validation.shown(value)}")
+    return bool(value)
 
 
 def checked_ratio(name: str, value: Any) -> float:

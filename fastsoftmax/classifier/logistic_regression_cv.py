@@ -3,7 +3,7 @@
 from __future__ import annotations  # they name np.random, which is imported on first use
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
 from inspect import signature
@@ -15,19 +15,25 @@ from numpy.typing import ArrayLike, NDArray
 
 from .._arrays import validation
 from .._arrays.csr import SparseRows
+from .._arrays.labels import as_labels, indices_of
 from .._arrays.validation import FloatArray
 from .._optional import import_optional
 from ..backends import TargetWeights, in_default_float_state
+from ..training.prediction import accuracy
 from ..training.problem import Problem
 from . import sklearn_api
+from .fitted_model import shaped_parameters_of
 from .logistic_regression import (
     PENALTIES,
     LogisticRegression,
+    as_flag,
+    attributes,
     attributes_of,
     checked_ratio,
     fit_strengths,
     has_converged,
     positive,
+    strength_of,
     warn_deprecated,
     warn_of_end,
 )
@@ -196,27 +202,36 @@ class LogisticRegressionCV(LogisticRegression):
         """
         Cs, ratios, has_ratios = self._grid(stacklevel=4)
         is_legacy, score = self._is_legacy(stacklevel=4), self._scorer(stacklevel=4)
+        refits = as_flag("refit", self.refit)
         problem, names = self._problem(X, y, sample_weight)
         if problem.samples.targets.ndim != 1:
             raise ValueError("y: expected labels, got rows of probabilities")
         score = knowing_all(score, problem.classes)
         labels = problem.classes[problem.samples.targets]
         folds = self._folds(X, labels, problem.samples.targets)
-        weights = None if sample_weight is None else np.asarray(sample_weight)
-        found = self._cross_validate(problem, folds, Cs, ratios, score, weights)
+        weights = None
+        if sample_weight is not None:
+            double = np.dtype(np.float64)
+            weights = validation.as_weights("sample_weight", sample_weight, labels.shape, double)
+            folds = [(train, test[weights[test] > 0]) for train, test in folds]
+            if not all(len(test) for _, test in folds):
+                raise ValueError(
+                    "cv: expected samples with a weight above 0 to score in every fold, got none in one"
+                )
+        found = self._cross_validate(problem, labels, folds, Cs, ratios, score, weights)
         scores, run = found.scores, None
-        if self.refit:
+        if refits:
             j, k = divmod(int(scores.mean(axis=0).argmax()), len(Cs))
             C, ratio = float(Cs[k]), ratios[j]
-            alpha = _alpha(problem, C)
-            run = next(fit_strengths(problem, problem.zero_state(), [alpha], ratio, self.tol))
-            attributes = attributes_of(run)
+            strengths = self._strengths(problem, [C], ratio, "all samples")
+            run = next(fit_strengths(problem, problem.zero_state(), strengths, ratio, self.tol))
+            fitted = attributes_of(run)
         else:
             j_of, k_of = np.divmod(scores.reshape(len(folds), -1).argmax(axis=1), len(Cs))
             best = np.arange(len(folds)), j_of, k_of
             C, ratio = float(Cs[k_of].mean()), float(np.mean(np.take(ratios, j_of)))
             means = (each[best].mean(axis=0) for each in (found.coefs, found.intercepts))
-            attributes = _attributes(problem, *means)
+            fitted = attributes(problem.classes, *means)
         paths = found.coefs
         if self.fit_intercept:
             paths = np.concatenate([paths, found.intercepts[..., np.newaxis]], axis=-1)
@@ -228,9 +243,9 @@ class LogisticRegressionCV(LogisticRegression):
             "n_iter_": found.n_iter,
         }
         if is_legacy:
-            shaped = _legacy(shaped, problem.classes, len(attributes["coef_"]), has_ratios)
+            shaped = _legacy(shaped, problem.classes, len(fitted["coef_"]), has_ratios)
         given_ratios = np.array(ratios if has_ratios else [None])
-        self._publish(names, **attributes, **shaped, Cs_=Cs, l1_ratios_=given_ratios)
+        self._publish(names, **fitted, **shaped, Cs_=Cs, l1_ratios_=given_ratios)
         if run is not None:
             warn_of_end(run, self.tol, stacklevel=4)
         self._warn_of_folds(found, stacklevel=4)
@@ -248,13 +263,26 @@ class LogisticRegressionCV(LogisticRegression):
         Returns
         -------
         float
+
+        Raises
+        ------
+        ValueError, TypeError
+            If an argument is not as described, all weights are 0, or, with "neg_log_loss", a label is not
+            among the classes.
         """
-        given = {} if sample_weight is None else {"sample_weight": sample_weight}
-        return self._scorer(stacklevel=None)(self, X, y, **given)
+        given = {}
+        if sample_weight is not None:
+            if not np.asarray(sample_weight).any():
+                raise ValueError(
+                    "sample_weight: expected at least one weight that is not zero, got only zeros"
+                )
+            given["sample_weight"] = sample_weight
+        return _as_score(self._scorer(stacklevel=None)(self, X, y, **given))
 
     def _cross_validate(
         self,
         problem: Problem,
+        labels: NDArray[Any],
         folds: Sequence[Fold],
         Cs: NDArray[np.float64],
         ratios: Sequence[float],
@@ -273,16 +301,15 @@ class LogisticRegressionCV(LogisticRegression):
             np.empty(shape),
             np.empty(shape, bool),
         )
-        labels, model = (
-            problem.classes[problem.samples.targets],
-            LogisticRegression(n_jobs=self.n_jobs),
-        )
+        model = LogisticRegression(n_jobs=self.n_jobs)
         by_strength = np.argsort(Cs, kind="stable")
         for i, (train, test) in enumerate(folds):
             fold = problem_on(problem, train)
-            alphas = [_alpha(fold, C) for C in Cs[by_strength]]
             for j, ratio in enumerate(ratios):
-                runs = fit_strengths(fold, start, alphas, ratio, self.tol)
+                strengths = self._strengths(
+                    fold, Cs[by_strength].tolist(), ratio, f"fold {i + 1} of {len(folds)}"
+                )
+                runs = fit_strengths(fold, start, strengths, ratio, self.tol)
                 for k, run in zip(by_strength, runs, strict=True):
                     at, fitted = (i, j, k), attributes_of(run)
                     paths.coefs[at], paths.intercepts[at] = fitted["coef_"], fitted["intercept_"]
@@ -292,16 +319,32 @@ class LogisticRegressionCV(LogisticRegression):
             given = {} if sample_weight is None else {"sample_weight": sample_weight[test]}
             for j, k in np.ndindex(shape[1:]):
                 weights = paths.coefs[i, j, k], paths.intercepts[i, j, k]
-                model.__dict__.update(_attributes(problem, *weights))
-                paths.scores[i, j, k] = score(model, *held_out, **given)
+                model.__dict__.update(attributes(problem.classes, *weights))
+                try:
+                    paths.scores[i, j, k] = _as_score(score(model, *held_out, **given))
+                except ValueError as error:
+                    failed = error
+                else:
+                    continue
+                _check_rows(problem, test, model)  # by their numbers in X, not in the fold
+                raise failed
         return paths
+
+    def _strengths(
+        self, problem: Problem, Cs: Sequence[float], l1_ratio: float, samples: str
+    ) -> Iterator[float]:
+        """Yield the strength of the penalty for each C; before its fit, print which it is if `verbose`."""
+        for C in Cs:
+            if self.verbose:
+                print(f"{samples}, C={C:.6g}, l1_ratio={l1_ratio:g}")
+            yield strength_of(problem, C, "Cs")
 
     def _grid(self, stacklevel: int) -> tuple[NDArray[np.float64], list[float], bool]:
         """Return the values of C and of l1_ratio, and whether the latter were given."""
         if isinstance(self.Cs, int | np.integer):
             Cs = np.logspace(-4, 4, validation.as_integer("Cs", self.Cs, 1))
         else:
-            Cs = np.array([positive("Cs", C) for C in self.Cs], np.float64)
+            Cs = np.array([positive("Cs", C) for C in _listed("Cs", self.Cs)], np.float64)
         given: Any = self.l1_ratios
         has_ratios = not (given is None or isinstance(given, str))
         if isinstance(given, str) and given != "warn":
@@ -320,7 +363,7 @@ class LogisticRegressionCV(LogisticRegression):
         elif not has_ratios:
             given = [0.0]
             warn_deprecated("l1_ratios: give them, [0] for L2 alone", stacklevel + 1)
-        ratios = [checked_ratio("l1_ratios", ratio) for ratio in given]
+        ratios = [checked_ratio("l1_ratios", ratio) for ratio in _listed("l1_ratios", given)]
         for name, values in (("Cs", Cs), ("l1_ratios", ratios)):
             if not len(values):
                 raise ValueError(f"{name}: expected at least one number, got none")
@@ -329,10 +372,8 @@ class LogisticRegressionCV(LogisticRegression):
 
     def _is_legacy(self, stacklevel: int) -> bool:
         value = self.use_legacy_attributes
-        if isinstance(value, bool | np.bool_):
-            return bool(value)
-        if value != "warn":
-            raise TypeError(f"use_legacy_attributes: expected True or False, got {value!r}")
+        if not (isinstance(value, str) and value == "warn"):
+            return as_flag("use_legacy_attributes", value)
         warn_deprecated("use_legacy_attributes: True will not stay the default", stacklevel + 1)
         return True
 
@@ -349,10 +390,15 @@ class LogisticRegressionCV(LogisticRegression):
             return _SCORERS["accuracy"]
         if callable(scoring):
             return scoring
+        if not isinstance(scoring, str):
+            raise TypeError(f"scoring: expected a name, a function or None, got {scoring!r}")
         if scoring in _SCORERS:
             return _SCORERS[scoring]
         metrics = import_optional("sklearn.metrics", f"scoring: {scoring!r} needs")
-        scorer: Scorer = metrics.get_scorer(scoring)
+        try:
+            scorer: Scorer = metrics.get_scorer(scoring)
+        except ValueError as error:
+            raise ValueError(f"scoring: {error}") from None
         return scorer
 
     def _folds(self, X: Any, labels: NDArray[Any], codes: NDArray[np.int64]) -> list[Fold]:
@@ -364,28 +410,28 @@ class LogisticRegressionCV(LogisticRegression):
             return [
                 (np.flatnonzero(number != i), np.flatnonzero(number == i)) for i in range(n_folds)
             ]
-        if isinstance(cv, str) or not (hasattr(cv, "split") or isinstance(cv, Iterable)):
+        if isinstance(cv, str) or not (hasattr(cv, "split") or np.iterable(cv)):
             raise ValueError(
                 f"cv: expected a number of folds, a splitter or pairs of indices, got {cv!r}"
             )
-        every = np.arange(n_samples)
         pairs = cv.split(X, labels) if hasattr(cv, "split") else cv
-        # Masks become indices.
-        folds = [(every[np.asarray(train)], every[np.asarray(test)]) for train, test in pairs]
+        folds = [_as_fold(pair, n_samples) for pair in pairs]
         if not folds or not all(len(part) for fold in folds for part in fold):
             raise ValueError("cv: expected folds with samples to train on and to score")
         return folds
 
     def _warn_of_folds(self, paths: Paths, stacklevel: int) -> None:
         failed = ~paths.have_converged
-        if failed.any():
-            sklearn_api.warn_not_converged(
-                f"fit ended at max_iter, or by rounding, in {failed.sum()} of {failed.size} fits on folds, "
-                f"with entries of up to {paths.slopes[failed].max():.2g} in the gradient, above "
-                f"tol={self.tol:g}: raise max_iter (it is {self.max_iter}) or tol, or scale the columns "
-                "of X",
-                stacklevel,
+        if not failed.any():
+            return
+        message = f"fit ended at max_iter, or by rounding, in {failed.sum()} of {failed.size} fits on folds"
+        if self.max_iter:  # else there is no gradient
+            message += (
+                f", with entries of up to {paths.slopes[failed].max():.2g} in the gradient, above "
+                f"tol={self.tol:g}"
             )
+        advice = f"raise max_iter (it is {self.max_iter}) or tol, or scale the columns of X"
+        sklearn_api.warn_not_converged(f"{message}: {advice}", stacklevel)
 
 
 def knowing_all(scorer: Any, classes: NDArray[Any]) -> Any:
@@ -425,17 +471,47 @@ def problem_on(problem: Problem, train: NDArray[np.int64]) -> Problem:
     return replace(problem, samples=fold, mean_weight=problem.mean_weight * mean)
 
 
-def _alpha(problem: Problem, C: float) -> float:
-    return 1 / (float(C) * problem.mean_weight * len(problem.samples))
+def _listed(name: str, values: Any) -> list[Any]:
+    if isinstance(values, str) or not np.iterable(values):
+        raise TypeError(f"{name}: expected a sequence of numbers, got {validation.shown(values)}")
+    return list(values)
 
 
-def _attributes(problem: Problem, coef: FloatArray, intercept: FloatArray) -> dict[str, Any]:
-    return {
-        "coef_": coef,
-        "intercept_": intercept,
-        "classes_": problem.classes,
-        "n_features_in_": coef.shape[1],
-    }
+def _as_fold(pair: Any, n_samples: int) -> Fold:
+    """Return the indices of the samples to train on and to score, which may be given as masks."""
+    try:
+        train, test = pair
+    except (TypeError, ValueError):
+        raise TypeError(f"cv: expected pairs of arrays of indices, got {pair!r}") from None
+    return _as_indices(train, n_samples), _as_indices(test, n_samples)
+
+
+def _as_indices(part: Any, n_samples: int) -> NDArray[np.int64]:
+    indices, every = validation.as_array("cv", part), np.arange(n_samples)
+    if indices.ndim != 1 or (indices.size and indices.dtype.kind not in "iub"):
+        raise TypeError(
+            "cv: expected one-dimensional arrays of indices or masks, got one of dtype "
+            f"{indices.dtype} and shape {indices.shape}"
+        )
+    try:
+        return every[indices if indices.size else []]
+    except IndexError as error:
+        raise ValueError(f"cv: {error}") from None
+
+
+def _as_score(score: Any) -> float:
+    """Return what a scorer returned, which may be an array without dimensions."""
+    is_scalar = np.ndim(score) == 0 and hasattr(score, "item")
+    return validation.as_real("scoring: the score", score.item() if is_scalar else score)
+
+
+def _check_rows(problem: Problem, rows: NDArray[np.int64], model: LogisticRegression) -> None:
+    """Raise ValueError if one of these rows of X has no finite logits."""
+    config, samples = problem.config, problem.samples
+    accuracy(
+        *(config.backend, samples.X, samples.targets, None, rows),
+        *(*shaped_parameters_of(model._snapshot()), config.n_threads),
+    )
 
 
 def _take(X: NDArray[Any] | SparseRows, rows: NDArray[np.int64]) -> Any:
@@ -502,8 +578,16 @@ def _accuracy(model: Any, X: Any, y: Any, sample_weight: Any = None) -> float:
 
 def _neg_log_loss(model: Any, X: Any, y: Any, sample_weight: Any = None) -> float:
     """Return minus the mean loss, of probabilities that are at least the dtype's epsilon."""
-    p = model.predict_proba(X)
-    p_y = p[np.arange(len(p)), np.searchsorted(model.classes_, y)].astype(np.float64)
+    p, labels = model.predict_proba(X), as_labels(sklearn_api.as_vector(y), "y")
+    if not len(p):
+        raise ValueError("X: expected at least one sample to score, got none")
+    if labels.shape != p.shape[:1]:
+        raise ValueError(f"y: expected shape {p.shape[:1]}, got {labels.shape}")
+    if sample_weight is not None:
+        double = np.dtype(np.float64)
+        sample_weight = validation.as_weights("sample_weight", sample_weight, labels.shape, double)
+        sample_weight, _ = validation.scaled_weights(sample_weight)
+    p_y = p[np.arange(len(p)), indices_of(labels, model.classes_)].astype(np.float64)
     eps = float(np.finfo(p.dtype).eps)
     return float(np.average(np.log(np.clip(p_y, eps, 1 - eps)), weights=sample_weight))
 

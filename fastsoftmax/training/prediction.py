@@ -89,22 +89,21 @@ def accuracy(
     coef: FloatArray,
     intercept: FloatArray,
     n_threads: int,
-    n_models: int = 1,
 ) -> NDArray[np.float64]:
-    """Return the weighted mean of `hits_of` over the samples at `rows`, for each model: (n_models,).
-
-    `coef` and `intercept` have the classes of all models, one model after another.
+    """Return the weighted mean of `hits_of` over the samples at `rows`: (1,).
 
     Raises
     ------
     ValueError
         As `logits_of` does.
     """
-    hits = np.empty((len(rows), n_models))
+    hits = np.empty((len(rows), 1))
     for here, logits in _logits_by_block(backend, X, rows, coef, intercept, n_threads):
-        predicted = logits.reshape(len(logits), n_models, -1).argmax(axis=2)
+        predicted = logits.argmax(axis=1, keepdims=True)
         hits[here] = hits_of(predicted, targets[rows[here]])
-    return _mean_over_rows(hits, weights, rows)
+    of_rows = None if weights is None else scaled_weights(weights[rows])[0]
+    mean: NDArray[np.float64] = np.average(hits, axis=0, weights=of_rows)
+    return mean
 
 
 class Scores(NamedTuple):
@@ -130,7 +129,8 @@ def scores(
     """Return all scores of each model over the samples at `rows`.
 
     The log loss averages ``-sum_k t_k * log(p_k)``; a row of probabilities t counts as t_k samples of class
-    k each. Arguments and errors are those of `accuracy`.
+    k each. `coef` and `intercept` have the classes of all models, one model after another; other arguments
+    and errors are those of `accuracy`.
     """
     n_classes = len(coef) // n_models
     hits, top, losses = np.empty((3, len(rows), n_models))
@@ -169,14 +169,6 @@ def _hits_of_best(
         return np.repeat(mass[:, np.newaxis], z.shape[1], axis=1)
     best = np.argpartition(z, -n_best, axis=2)[..., -n_best:]
     return sum(hits_of(best[..., i], targets).astype(np.float64) for i in range(n_best))  # type: ignore[return-value]
-
-
-def _mean_over_rows(
-    values: NDArray[np.float64], weights: NDArray[np.float64] | None, rows: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    of_rows = None if weights is None else scaled_weights(weights[rows])[0]
-    means: NDArray[np.float64] = np.average(values, axis=0, weights=of_rows)
-    return means
 
 
 def _logits_by_block(

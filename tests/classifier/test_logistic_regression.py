@@ -233,6 +233,7 @@ def test_weights_that_are_set_by_hand():
         ("C", -1.0),
         ("C", np.nan),
         ("C", "1"),
+        ("C", 1e-310),
         ("l1_ratio", 1.5),
         ("l1_ratio", "half"),
         ("dual", True),
@@ -258,6 +259,38 @@ def test_parameters_that_are_refused(drawn, name, value):
     with pytest.raises((ValueError, TypeError), match=f"^{name}: "):
         model.fit(*drawn)
     assert not hasattr(model, "coef_")
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_any_strength_is_solved_without_warnings_or_refused(drawn, dtype, n_classes):
+    X, y = drawn[0].astype(dtype), np.minimum(drawn[1], n_classes - 1)
+    info = np.finfo(dtype)
+    least = float(info.tiny) / float(info.eps) / 60
+    for C in (1.01 * least, 1e155, 1e200, 1e300, 1.7e308):
+        LogisticRegression(C=C).fit(X, y)
+    # With next to no weight of the samples, the weights are C times the gradient at the even probabilities.
+    model = LogisticRegression(C=1.01 * least, fit_intercept=False).fit(X, y)
+    slopes = X.T.astype(float) @ ((y[:, None] == np.arange(n_classes)) - 1 / n_classes)
+    expected = 1.01 * slopes.T[n_classes == 2 :]
+    np.testing.assert_allclose(model.coef_.astype(float) / least, expected, rtol=1e-5, atol=1e-5)
+    for C, weights in ((0.99 * least, None), (1.0, np.full(60, 0.99 * least))):
+        with pytest.raises(ValueError, match=r"^C: expected a larger number"):
+            LogisticRegression(C=C).fit(X, y, weights)
+
+
+def test_one_class_is_shown_as_a_python_value(drawn):
+    X, _ = drawn
+    for label, shown in ((0.0, "0.0"), (np.datetime64("2020-01-01"), "'2020-01-01'")):
+        with pytest.raises(ValueError, match=f"^y: .* got one class: {shown}$"):
+            LogisticRegression().fit(X, np.full(60, label))
+
+
+def test_verbose_prints_the_objective_alone(drawn, capsys):
+    X, y = drawn
+    model = LogisticRegression(C=0.5, verbose=1).fit(X, y)
+    *_, last = capsys.readouterr().out.splitlines()
+    assert last == f"epoch {model.n_iter_[0]}: loss {objective(model, X, y, 0.5) / 30:.6g}"
 
 
 @pytest.mark.parametrize(
@@ -291,6 +324,7 @@ def test_a_fit_that_has_not_converged_warns(drawn):
             ConvergenceWarning, match=r"^fit ended at max_iter .*raise max"
         ) as caught:
             model = LogisticRegression(max_iter=max_iter).fit(X, y)
+        assert (" in the gradient" in str(caught[0].message)) == bool(max_iter)
         assert caught[0].filename == __file__
         assert model.n_iter_.tolist() == [max_iter]
         assert model.n_iter_.dtype == np.int32

@@ -11,7 +11,8 @@ import sklearn
 from scipy.sparse import csr_array
 from sklearn.datasets import load_breast_cancer, load_iris
 from sklearn.linear_model import LogisticRegressionCV as Theirs
-from sklearn.model_selection import StratifiedKFold
+from sklearn.metrics import log_loss
+from sklearn.model_selection import KFold, StratifiedKFold
 from sklearn.preprocessing import scale
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
@@ -117,6 +118,12 @@ def test_folds_of_indices_and_masks_and_sparse_rows():
         ("Cs", 0),
         ("Cs", []),
         ("Cs", [1.0, -1.0]),
+        ("Cs", [1e-310, 1.0]),
+        ("Cs", 2.5),
+        ("Cs", None),
+        ("Cs", np.array(3)),
+        ("Cs", "many"),
+        ("l1_ratios", 0.5),
         ("l1_ratios", [2.0]),
         ("l1_ratios", []),
         ("l1_ratios", "all"),
@@ -124,6 +131,25 @@ def test_folds_of_indices_and_masks_and_sparse_rows():
         ("cv", 60),
         ("cv", "five"),
         ("cv", []),
+        ("cv", 1.5),
+        ("cv", np.array(3)),
+        ("cv", [1, 2]),
+        ("cv", [(np.arange(30),)]),
+        ("cv", [("train", "test")]),
+        ("cv", [(np.arange(30), np.arange(100, 151))]),
+        ("cv", [(np.arange(0, 150, 2.0), np.arange(1, 150, 2))]),
+        ("cv", [(np.arange(0, 150, 2), np.ones(149, bool))]),
+        ("cv", [([[0, 60]], [1, 61])]),
+        ("cv", [([[0], [60, 61]], [1, 61])]),
+        ("cv", [([], [1])]),
+        ("scoring", ["accuracy"]),
+        ("scoring", "accurate"),
+        ("scoring", 3),
+        ("scoring", lambda model, X, y: "good"),
+        ("scoring", lambda model, X, y: None),
+        ("scoring", lambda model, X, y: np.ones(2)),
+        ("refit", "best"),
+        ("refit", None),
         ("dual", True),
         ("solver", "sgd"),
         ("use_legacy_attributes", "no"),
@@ -133,6 +159,85 @@ def test_parameters_that_are_refused(name, value):
     X, y = load_iris(return_X_y=True)
     with pytest.raises((ValueError, TypeError), match=f"^{name}: "):
         LogisticRegressionCV(**(NEW | {name: value})).fit(X, y)
+
+
+def test_scores_of_labels_that_are_not_classes():
+    X, y = load_breast_cancer(return_X_y=True)
+    X, y = scale(X), 2 * y
+    model = LogisticRegressionCV(Cs=2, cv=2, **NEW).fit(X, y)
+    expected = -log_loss(y, model.predict_proba(X))
+    for given in (y, y.astype(float), y.tolist()):
+        np.testing.assert_allclose(model.score(X, given), expected)
+    for given in (np.ones(len(y)), y + 5, y.astype(str), y[:-1], model.predict_proba(X)):
+        with pytest.raises((ValueError, TypeError), match=r"^y: "):
+            model.score(X, given)
+    with pytest.raises(ValueError, match=r"^X: expected at least one sample"):
+        model.score(X[:0], y[:0])
+    for scoring in ("neg_log_loss", "accuracy", "f1"):
+        with pytest.raises(ValueError, match=r"^sample_weight: .* got only zeros"):
+            model.set_params(scoring=scoring).score(X, y, 0.0 * y)
+
+
+@pytest.fixture
+def drawn():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 4))
+    return X, (X[:, 0] + rng.normal(size=60) > 0).astype(int)
+
+
+def test_a_fold_without_weight(drawn):
+    X, y = drawn
+    weights = np.repeat([0.0, 1.0], [15, 45])
+    with pytest.raises(ValueError, match=r"^cv: .* to score in every fold"):
+        LogisticRegressionCV(cv=KFold(4), **NEW).fit(X, y, weights)
+    with pytest.raises(ValueError, match=r"^cv: .* in every fold"):
+        LogisticRegressionCV(cv=[(np.arange(15), np.arange(15, 60))], **NEW).fit(X, y, weights)
+
+
+@pytest.mark.parametrize("scoring", ["neg_log_loss", "accuracy", "f1_macro"])
+@pytest.mark.parametrize("convert", [np.asarray, csr_array], ids=["dense", "sparse"])
+def test_rows_that_are_not_finite(drawn, scoring, convert):
+    X, y = drawn
+    options = NEW | {"cv": [(np.r_[:30, 45:60], np.arange(30, 45))], "Cs": [1e4]}
+    options["scoring"] = scoring
+    invalid = X.copy()
+    for value, reason in ((1.7e308, "of row 31 overflow"), (np.nan, "got NaN in row 31")):
+        invalid[31, 0] = value
+        with pytest.raises(ValueError, match=f"^X: .*{reason}"):
+            LogisticRegressionCV(**options).fit(convert(invalid), y)
+    weights = np.ones(60)
+    weights[31] = 0
+    options |= {"cv": KFold(4), "Cs": 2}
+    fits = [LogisticRegressionCV(**options).fit(convert(x), y, weights) for x in (X, invalid)]
+    np.testing.assert_array_equal(fits[1].scores_, fits[0].scores_)
+    np.testing.assert_array_equal(fits[1].coef_, fits[0].coef_)
+
+
+def test_an_error_of_the_scorer_stays(drawn):
+    def failing(model, X, y):
+        raise ValueError("no score")
+
+    with pytest.raises(ValueError, match=r"^no score$"):
+        LogisticRegressionCV(**(NEW | {"scoring": failing})).fit(*drawn)
+
+
+def test_verbose_says_which_fit(drawn, capsys):
+    options = NEW | {"l1_ratios": [0, 0.5]}
+    model = LogisticRegressionCV(Cs=[1, 0.1], cv=2, verbose=1, **options).fit(*drawn)
+    lines = capsys.readouterr().out.splitlines()
+    headers = [line for line in lines if not line.startswith("epoch ")]
+    assert headers == [
+        *(
+            f"fold {i} of 2, C={C}, l1_ratio={ratio}"
+            for i in (1, 2)
+            for ratio in (0, 0.5)
+            for C in (0.1, 1)
+        ),
+        f"all samples, C={model.C_:g}, l1_ratio={model.l1_ratio_:g}",
+    ]
+    n_last = len(lines) - 1 - lines.index(headers[-1])
+    assert len(lines) == len(headers) + model.n_iter_.sum() + n_last
+    assert not any("gap" in line for line in lines)
 
 
 def test_warnings():
