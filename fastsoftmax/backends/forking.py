@@ -4,6 +4,8 @@ Only the thread that forks exists in the child, where the locks that other threa
 fork waits until no other thread holds `lock` or one of Numba's locks, at most until the end of a call.
 """
 
+# Its handler takes a lock that an import of Numba in another thread needs: imported first, it runs last.
+import logging  # noqa: F401
 import os
 import sys
 from threading import RLock

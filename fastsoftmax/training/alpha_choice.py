@@ -74,8 +74,15 @@ def choose_alpha(
     ValueError
         If there are too few samples to hold any out, or a row of X is not finite.
     """
-    config = replace(config, tol=_TOL, max_iter=_MAX_ITER, averaged_from=None)
-    config = replace(config, verbose=0, progress_bar=False, callbacks=())
+    config = replace(
+        config,
+        tol=_TOL,
+        max_iter=_MAX_ITER,
+        averaged_from=None,
+        verbose=0,
+        progress_bar=False,
+        callbacks=(),
+    )
     parts = list(_parts(config, X, targets, rows, random))
     n_threads = min(config.n_threads, len(parts))
     if len(parts) > 1:

@@ -40,9 +40,8 @@ class Evaluation:
 
     loss: float
     gradient: Doubles  # (n_classes, n_features [+ 1])
-    of_logits: Doubles | None = (
-        None  # the gradient of the sum in the logits, if Newton's method needs it
-    )
+    # The gradient of the sum in the logits, if Newton's method needs it.
+    of_logits: Doubles | None = None
 
 
 @dataclass
@@ -134,8 +133,10 @@ class Objective:
     @property
     def whole(self) -> Data | None:
         """The data, if the kernels read them in place, and as one block."""
-        X = self._data.X
-        if isinstance(X, SparseRows) or self._rows is not None or self._data.mean is not None:
+        X, data = self._data.X, self._data
+        if isinstance(X, SparseRows) or self._rows is not None:
+            return None
+        if data.mean is not None or data.inverse_scale is not None:
             return None
         is_read_in_place = X.dtype == self.like.coef.dtype and X.flags.c_contiguous
         n_rows = gradient_sums.rows_per_block(X, self.like.coef)
