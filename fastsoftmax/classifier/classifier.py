@@ -77,9 +77,9 @@ class SoftmaxClassifier(sklearn_api.IncrementalEstimator, PredictionMethods, Mod
         the first.
     alpha : float or "auto", default 1e-4
         The strength of the penalty, 0 or more. With "auto" `fit` first looks for the strength whose minimum
-        has the smallest mean cross-entropy on held-out samples, in five folds up to 10000 samples and on a
-        tenth of more, among strengths a factor of ``10 ** (1 / 3)`` apart; then it trains on all samples,
-        by default from there. `partial_fit` needs a number.
+        has the smallest mean cross-entropy on held-out samples, among strengths a factor of
+        ``10 ** (1 / 3)`` apart; with up to 10000 samples there are five folds, with more, one tenth is held
+        out. Then it trains on all samples, by default from there. `partial_fit` needs a number.
     l1_ratio : float or None, default 0.15
         The share of L1 in "elasticnet", from 0 to 1; ignored by the other penalties, which accept None.
     l1_step : {"proximal", "subgradient"}, default "proximal"

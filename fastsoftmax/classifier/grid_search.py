@@ -163,7 +163,7 @@ def search(
     are among the default values, so that the best model scores no worse.
 
     With ``solver="lbfgs"`` there are no learning rates. The strengths are a path: each minimum is found
-    from those before, the strongest penalty first, so that all take about as long as the weakest alone.
+    from those before, the strongest penalty first, which takes fewer passes than as many fits.
 
     Parameters
     ----------

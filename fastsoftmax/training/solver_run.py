@@ -119,7 +119,9 @@ class SolverRun(TrainingRun):
         if not self.meets_tol() or self._waits_for_next_check():  # as a warm start may
             found = self._newton_step(point)
             if found is None:
-                if self._newton is not None or len(self.curve) in _RENEWALS:
+                is_due = self._newton is not None or len(self.curve) in _RENEWALS
+                # The orthant-wise method needs a metric that is diagonal.
+                if is_due and not self.solver.l1:
                     self._precondition(curvature_of_classes(self.solver.objective, point.weights))
                 found = self._intercept_step(point) or self.solver.step(point, self.preconditioner)
             if found is not None:
@@ -271,8 +273,6 @@ class SolverRun(TrainingRun):
         self.solver.evaluate = self._newton.evaluate
 
     def _precondition(self, curvature: NDArray[np.float64]) -> None:
-        if self.solver.l1:  # the orthant-wise method needs a metric that is diagonal
-            return
         if self._features is None:
             self._features = features_of(self.solver.objective)
         self.preconditioner = preconditioner_of(
