@@ -182,6 +182,20 @@ def column_moments(
             squares += (x * x).sum(axis=0)
 
 
+def add_class_sums(
+    X: FloatArray,
+    labels: LabelArray,
+    weights: NDArray[np.float64] | None,
+    sums: NDArray[np.float64],
+    n_threads: int,
+) -> None:
+    """Implement `Backend.add_class_sums`."""
+    for k in np.unique(labels):
+        rows = np.flatnonzero(labels == k)
+        x = X[rows] if weights is None else X[rows] * weights[rows, np.newaxis]
+        sums[k] += np.add.reduce(x, axis=0, dtype=np.float64)
+
+
 def stepped(
     state: State, dcoef: FloatArray, dintercept: FloatArray | None, rule: Rule, rate: float
 ) -> State:

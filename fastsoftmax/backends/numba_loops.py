@@ -16,14 +16,15 @@ import numpy as np
 from numba import prange
 from numpy.typing import NDArray
 
-from . import factorization, forking, minibatches, recorder, two_loop
+from . import factorization, forking, minibatches, recorder, solver_vectors
 from .protocol import Data, FloatArray, LabelArray, Rule, State, TargetWeights
 from .sample_weights import weighted
 
 name = "numba"
-column_moments = minibatches.column_moments
+column_moments, add_class_sums = minibatches.column_moments, minibatches.add_class_sums
 inverse_factor = factorization.inverse_factor
-subtract_pairs, add_pairs = two_loop.subtract_pairs, two_loop.add_pairs
+subtract_pairs, add_pairs = solver_vectors.subtract_pairs, solver_vectors.add_pairs
+dot, bound_terms = solver_vectors.dot, solver_vectors.bound_terms
 linear_scores = minibatches.linear_scores
 
 _MAX_THREADS = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]  # set at run time

@@ -172,12 +172,28 @@ class Backend(Protocol):
         `X` is as in `Data` for the compute dtype float64.
         """
 
+    def add_class_sums(
+        self,
+        X: FloatArray,
+        labels: LabelArray,
+        weights: NDArray[np.float64] | None,
+        sums: NDArray[np.float64],
+        n_threads: int,
+    ) -> None:
+        """Add each row of X, times its weight, to the row of `sums` (n_classes, n_features) of its label.
+
+        `X` is dense, of float32 or float64; products and sums are in float64, in the order of the rows.
+        """
+
     def inverse_factor(self, A: NDArray[np.float64], out: NDArray[np.float64]) -> bool:
         """Compute out = inv(L) of A = L @ L.T, with L lower triangular.
 
         Returns False, and `out` has no meaning, unless A is positive definite to rounding. Both are (n, n)
         and contiguous; A is symmetric, only its upper triangle is read, and it is overwritten.
         """
+
+    def dot(self, a: FloatArray, b: FloatArray) -> float:
+        """Return the sum of a * b, in float64, of 2-D arrays of one shape, whose rows are contiguous."""
 
     def subtract_pairs(
         self,
@@ -205,6 +221,28 @@ class Backend(Protocol):
         """Run the second loop of L-BFGS, over the pairs (s, y) from the first to the last.
 
         Each computes ``q += (factor - sum(y * q) / product) * s``.
+        """
+
+    def bound_terms(
+        self,
+        weights: FloatArray,
+        slopes: NDArray[np.float64],
+        row: NDArray[np.float64],
+        features: NDArray[np.float64],
+        target_features: NDArray[np.float64],
+        share: float,
+        l2: float,
+        l1: float,
+    ) -> tuple[float, float, float]:
+        """Return what `fastsoftmax.training.duality_gap` adds up to the bound, for an l2 above 0.
+
+        For weights w and slopes g, 2-D with contiguous rows, and with `row` (n_classes,) a row of
+        probabilities::
+
+            G = (1 - share) * g + share * (row[:, None] * features - target_features)
+            best = -sign(G) * max(|G| - l1, 0) / (2 * l2)
+
+        these are sum(g * w), sum(l2 * (w - best)**2 + l1 * |w| + w * clip(G, -l1, l1)) and sum(G * w).
         """
 
     def sgd_epoch(

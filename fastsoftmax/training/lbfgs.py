@@ -26,7 +26,6 @@ from numpy.typing import NDArray
 from .._arrays.validation import FloatArray
 from ..backends import Backend
 from ..backends.recorder import STEP, timed
-from .linear_algebra import dot
 from .objective import Evaluation, Objective
 
 Doubles = NDArray[np.float64]
@@ -52,7 +51,7 @@ class Pairs:
     limit: int = N_PAIRS  # of their number
 
     def __post_init__(self) -> None:
-        self._n = 0
+        self._n, self._rounding = 0, float(np.finfo(self.dtype).eps)
         self._steps = np.empty((self.limit, *self.shape), self.dtype)
         self._differences, self._products = np.empty_like(self._steps), np.empty(self.limit)
 
@@ -71,8 +70,9 @@ class Pairs:
 
     def add(self, step: FloatArray, difference: FloatArray) -> None:
         """Add a pair of positive curvature, and drop the oldest; ignore any other."""
+        dot = self.backend.dot
         product, square = dot(step, difference), dot(difference, difference)
-        least = _MIN_CURVATURE * float(np.finfo(step.dtype).eps) * sqrt(dot(step, step) * square)
+        least = _MIN_CURVATURE * self._rounding * sqrt(dot(step, step) * square)
         if not product > least or not square > _TINY:
             return
         if self._n == self.limit:
@@ -105,11 +105,12 @@ class Pairs:
         pairs = steps, differences, self._products[:n]
         self.backend.subtract_pairs(*pairs, q.reshape(-1), factors)
         if initial is not None:
-            q = np.array(initial(q), np.float64, order="C")
+            q = np.ascontiguousarray(initial(q), np.float64)
         elif n:
-            q *= self._products[n - 1] / dot(differences[-1], differences[-1])
+            last = self._differences[n - 1]
+            q *= self._products[n - 1] / self.backend.dot(last, last)
         else:
-            q *= 1 / max(1.0, sqrt(dot(q, q)))
+            q *= 1 / max(1.0, sqrt(self.backend.dot(q, q)))
         self.backend.add_pairs(*pairs, q.reshape(-1), factors)
         return q
 
@@ -143,6 +144,7 @@ class Lbfgs:
         if self.pairs is None:
             objective = self.objective
             self.pairs = Pairs(objective.backend, objective.shape, objective.like.coef.dtype)
+        self._dot = self.objective.backend.dot
 
     def at(self, weights: FloatArray) -> Point:
         """Evaluate the objective at some weights."""
@@ -159,7 +161,7 @@ class Lbfgs:
         gradient, value = at.gradient.copy(), at.loss
         if self.l2:
             self._coef(gradient)[...] += 2 * self.l2 * W
-            value += self.l2 * dot(W, W)
+            value += self.l2 * self._dot(W, W)
         if self.l1:
             value += self.l1 * float(np.abs(W).sum(dtype=np.float64))
         return Point(weights, at, value, gradient)
@@ -197,6 +199,7 @@ class Lbfgs:
 
         Steps grow until the slope is at most the share `flattened` of what it was.
         """
+        dot = self._dot
         slope = dot(slopes, direction)
         if not slope < 0:
             return None

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -130,7 +131,7 @@ class Objective:
         gradient /= len(self)
         return Evaluation(total.loss / len(self), gradient)
 
-    @property
+    @cached_property
     def whole(self) -> Data | None:
         """The data, if the kernels read them in place, and as one block."""
         X, data = self._data.X, self._data
@@ -183,13 +184,17 @@ class Objective:
     @timed(PRECONDITIONER)
     def mean_squares(self) -> Doubles:
         """Return the means of the squares of the features, (n_features,)."""
-        squares = np.zeros(self.like.coef.shape[1])
+        squares, zeros = np.zeros(self.like.coef.shape[1]), np.zeros(self.like.coef.shape[1])
         for x, _ in self.row_blocks():
             if isinstance(x, SparseRows):
                 weights = np.square(x.values, dtype=np.float64)
                 squares += np.bincount(x.indices, weights, len(squares))
             else:
-                squares += np.square(x, dtype=np.float64).sum(axis=0)
+                of_block = np.empty_like(squares)
+                self.backend.column_moments(
+                    np.ascontiguousarray(x), zeros, np.empty_like(squares), of_block, self.n_threads
+                )
+                squares += of_block
         return squares / len(self)
 
     @timed(PRECONDITIONER)
@@ -246,15 +251,33 @@ class Objective:
         Each row counts its weight; t are its targets, smoothed.
         """
         n_classes, n_features = self.like.coef.shape
-        sums = np.zeros((n_classes + 1, n_features))
-        masses = np.zeros(n_classes)
-        dtype = self.like.coef.dtype
+        masses, sums, data = np.zeros(n_classes), np.zeros((n_classes, n_features)), self._data
+        by_class = data.targets.ndim == 1 and not isinstance(data.X, SparseRows)
         for rows in self._row_numbers():
-            targets = targets_of(self._data, rows, n_classes)
-            masses += targets.sum(axis=0)
-            columns = np.hstack([targets, targets.sum(axis=1, keepdims=True)]).astype(dtype)
-            sums += self._transposed_product(rows, columns)
-        return masses / len(self), sums[:-1] / len(self), sums[-1] / len(self)
+            if by_class:
+                weights, labels = weights_of_rows(data, rows), data.targets[rows]
+                of_rows = None if weights is None else weights.rows
+                masses += np.bincount(labels, of_rows, n_classes)
+                x = self._unchanged_rows(rows)
+                self.backend.add_class_sums(x, labels, of_rows, sums, self.n_threads)
+            else:
+                targets = targets_of(data, rows, n_classes)
+                masses += targets.sum(axis=0)
+                sums += self._transposed_product(rows, targets.astype(self.like.coef.dtype))
+        masses, sums = masses / len(self), sums / len(self)
+        features = sums.sum(axis=0)
+        if by_class and data.weights is not None and data.weights.smoothing:
+            share = data.weights.smoothing
+            masses = (1 - share) * masses + share / n_classes * masses.sum()
+            sums = (1 - share) * sums + share / n_classes * features
+        return masses, sums, features
+
+    def _unchanged_rows(self, rows: RowNumbers) -> FloatArray:
+        """Return dense rows, converted if they are no floating-point numbers that need no standardising."""
+        data = self._data
+        if data.mean is None and data.inverse_scale is None and data.X.dtype.itemsize >= 4:
+            return data.X[rows]  # type: ignore[index]  # dense
+        return read_rows(data, rows, self.like.coef.dtype)
 
     def _row_numbers(self, max_rows: int | None = None) -> Iterator[RowNumbers]:
         n_rows, some = len(self), self._rows

@@ -64,7 +64,7 @@ class SolverRun(TrainingRun):
     _n_checks: int = 0
     _features: FeatureFactor | None = None
     _newton: Newton | None = None  # of a small problem
-    _exact: tuple[Objective, Dual] | None = None  # in float64, once a bound has been checked
+    _exact: Objective | None = None  # in float64, once a bound has been checked
     _calm_iterations: int = 0
     _best: tuple[Point, Optimality] | None = None  # the point of the smallest bound
     _n_without_gain: int = 0
@@ -82,10 +82,7 @@ class SolverRun(TrainingRun):
         before, point = self.solver, self.point
         run.solver = before.with_penalty(problem.config.rule.l2, problem.config.rule.l1)
         run._dual = replace(self._dual, l2=run.solver.l2, l1=run.solver.l1)
-        if self._exact is not None:
-            dual = replace(self._exact[1], l2=run.solver.l2, l1=run.solver.l1)
-            run._exact = self._exact[0], dual
-        run._features = self._features
+        run._exact, run._features = self._exact, self._features
         if self._newton is not None:
             run._use_newton(self._newton.objective)
         run._judge(run.solver.point(point.weights, point.at))
@@ -254,18 +251,18 @@ class SolverRun(TrainingRun):
         if self._is_exact or self.optimality.gap is None or objective.like.coef.dtype == np.float64:
             return
         if self._exact is None:
-            in_float64 = objective.in_float64()
-            self._exact = in_float64, Dual.of(in_float64, self.solver.l2, self.solver.l1)
-        exact = replace(self.solver, objective=self._exact[0])
+            self._exact = objective.in_float64()
+        assert self._dual is not None
+        exact = replace(self.solver, objective=self._exact)
         point = exact.at(self._point().weights.astype(np.float64))
-        self.optimality, self._is_exact = self._optimality(point, self._exact[1]), True
+        self.optimality, self._is_exact = self._optimality(point, self._dual), True
 
     def _begin(self) -> None:
         objective = self.solver.objective
         if not self.solver.l1 and pays(objective):
             objective = objective.in_float64(keeps=True)
             self._use_newton(objective)
-        self._dual = Dual.of(objective, self.solver.l2, self.solver.l1)
+        self._dual = Dual.of(objective.in_float64(), self.solver.l2, self.solver.l1)
         self._judge(self.solver.at(objective.weights_of(self.state)))
 
     def _use_newton(self, objective: Objective) -> None:

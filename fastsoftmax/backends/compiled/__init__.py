@@ -10,8 +10,11 @@ A step of training goes by one of four algorithms, `short_rows`, `panels`, `pack
 from ._core import (
     C_API,
     PAIRWISE_SUM,
+    add_class_sums,
     add_pairs,
+    bound_terms,
     column_moments,
+    dot,
     force_step_algorithm,
     instruction_set,
     instruction_sets,
@@ -38,8 +41,11 @@ from ._core import (
 __all__ = [
     "C_API",
     "PAIRWISE_SUM",
+    "add_class_sums",
     "add_pairs",
+    "bound_terms",
     "column_moments",
+    "dot",
     "force_step_algorithm",
     "instruction_set",
     "instruction_sets",

@@ -58,6 +58,14 @@ cdef double SECONDS_BETWEEN_SIGNALS = 0.03
 
 cdef object ndarray = np.ndarray, float32 = np.dtype(np.float32), float64 = np.dtype(np.float64)
 
+ctypedef fused real:
+    float
+    double
+
+ctypedef fused other_real:
+    float
+    double
+
 cdef const instruction_set_row *chosen = NULL
 
 
@@ -287,7 +295,7 @@ include "c_api.pxi"
 include "linear_loss.pxi"
 include "column_moments.pxi"
 include "inverse_factor.pxi"
-include "two_loop.pxi"
+include "solver_vectors.pxi"
 include "step_algorithm.pxi"
 include "step_short_rows.pxi"
 include "step_panels.pxi"
