@@ -25,6 +25,7 @@ column_moments = minibatches.column_moments
 inverse_factor = factorization.inverse_factor
 subtract_pairs, add_pairs = two_loop.subtract_pairs, two_loop.add_pairs
 linear_scores = minibatches.linear_scores
+transposed_product = minibatches.transposed_product
 
 _MAX_THREADS = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]  # set at run time
 

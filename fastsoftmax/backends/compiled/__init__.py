@@ -33,6 +33,7 @@ from ._core import (
     step_algorithm,
     stop_phases,
     subtract_pairs,
+    transposed_product,
 )
 
 __all__ = [
@@ -62,6 +63,7 @@ __all__ = [
     "step_algorithm",
     "stop_phases",
     "subtract_pairs",
+    "transposed_product",
 ]
 
 name = "compiled"
