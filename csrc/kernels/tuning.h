@@ -137,6 +137,17 @@ enum { CLASSES_PER_PASS = 1024 };
  *   python -m benchmarks.tune MAX_PREDICTED_BYTES=65536 --shape 4000 2048 1000 256 --predict */
 enum { PREDICTED_ROWS_PER_BLOCK = 64, MAX_PREDICTED_BYTES = 1 << 20 };
 
+/* transposed_product: the rows in a block, over which the strips of columns take turns: SUMMED_BYTES of them, so that they
+ * stay in the cache. A sum over MAX_ROWS_PER_SUM rows, a multiple of MAX_SUMMED_ROWS, goes to float64. No figures are
+ * recorded.
+ *   python -m pytest benchmarks/bench_loss.py -k transposed_product */
+enum {
+    SUMMED_BYTES = 1 << 17,
+    MIN_SUMMED_ROWS = 16,
+    MAX_SUMMED_ROWS = 256,
+    MAX_ROWS_PER_SUM = 1024
+};
+
 /* The most rows whose losses are kept on the stack, by the fast path of softmax_cross_entropy.
  *   python -m pytest benchmarks/bench_loss.py -k softmax_cross_entropy */
 enum { MAX_LOSSES_ON_STACK = 256 };

@@ -15,6 +15,8 @@ from .protocol import Data, FloatArray, LabelArray, Rule, State, TargetWeights
 
 # Numbers that are converted together.
 _ELEMENTS_PER_BLOCK = 1 << 16
+# Rows whose products are summed in the compute dtype; sums of more are in float64.
+_ROWS_PER_SUM = 1024
 
 
 class LinearCrossEntropy(Protocol):
@@ -163,6 +165,17 @@ def linear_scores(
                 block = X[start : start + n_rows].astype(coef.dtype, copy=False)
                 np.matmul(block, coef.T, out=logits[start : start + n_rows])
         logits += intercept
+
+
+def transposed_product(
+    A: FloatArray, B: FloatArray, out: NDArray[np.float64], n_threads: int
+) -> None:
+    """Implement `Backend.transposed_product`, one block of rows after another."""
+    out[...] = 0
+    with np.errstate(over="ignore", invalid="ignore"):
+        for start in range(0, len(A), _ROWS_PER_SUM):
+            rows = slice(start, start + _ROWS_PER_SUM)
+            out += np.matmul(A[rows].T, B[rows])
 
 
 def column_moments(

@@ -151,6 +151,15 @@ class Backend(Protocol):
         Overflow and NaN show in the logits.
         """
 
+    def transposed_product(
+        self, A: FloatArray, B: FloatArray, out: NDArray[np.float64], n_threads: int
+    ) -> None:
+        """Compute out = A' @ B for A (n, m) and B (n, k), contiguous and of one dtype.
+
+        Overflow and NaN show in `out` (m, k), which is contiguous. Sums over some thousand rows at most
+        are in the dtype of A, the others in float64.
+        """
+
     def penalty(
         self, W: FloatArray, l2: float, l1: float, gradient: FloatArray | None, n_threads: int
     ) -> float:

@@ -17,6 +17,7 @@ inverse_factor = factorization.inverse_factor
 subtract_pairs, add_pairs = solver_vectors.subtract_pairs, solver_vectors.add_pairs
 dot, bound_terms = solver_vectors.dot, solver_vectors.bound_terms
 linear_scores = minibatches.linear_scores
+transposed_product = minibatches.transposed_product
 
 
 def _first_invalid(maximum: FloatArray) -> int:

@@ -27,7 +27,6 @@ from ..backends.recorder import BOUND, PASS, PRECONDITIONER, timed
 from . import gradient_sums
 from .epoch import TrainingSet, check_rows, data_of
 from .gradient_sums import RowNumbers
-from .linear_algebra import product
 
 Doubles = NDArray[np.float64]
 
@@ -200,13 +199,20 @@ class Objective:
     @timed(PRECONDITIONER)
     def second_moments(self, max_rows: int | None = None) -> Doubles:
         """Return the mean of x x' over some rows, each counted once; x ends with 1 for the intercept."""
-        n_features = self.shape[1]
-        total, n_rows = np.zeros((n_features, n_features)), 0
+        n_features = self.like.coef.shape[1]
+        total, n_rows = np.zeros((self.shape[1], self.shape[1])), 0
+        of_block, origin = np.empty((n_features, n_features)), np.zeros(n_features)
+        sums, squares = np.empty_like(origin), np.empty_like(origin)
         for x in self.blocks(max_rows):
+            x = np.ascontiguousarray(x)
+            self.backend.transposed_product(x, x, of_block, self.n_threads)
+            total[:n_features, :n_features] += of_block
             if self.like.intercept is not None:
-                x = np.hstack([x, np.ones((len(x), 1), x.dtype)])
-            total += product(self.backend, x.T, x.T, self.n_threads)
+                self.backend.column_moments(x, origin, sums, squares, self.n_threads)
+                total[-1, :-1] += sums
             n_rows += len(x)
+        if self.like.intercept is not None:
+            total[:-1, -1], total[-1, -1] = total[-1, :-1], n_rows
         return total / n_rows
 
     @timed(PRECONDITIONER)
@@ -232,6 +238,7 @@ class Objective:
         """Return the mean of diag(p) - p p' over some rows, with their weights; p are probabilities."""
         state, n_classes = self.state_of(weights), len(weights)
         shares, products, n_rows = np.zeros(n_classes), np.zeros((n_classes, n_classes)), 0
+        of_block = np.empty_like(products)
         zeros = np.zeros(n_classes, weights.dtype) if state.intercept is None else state.intercept
         for x, rows in self.row_blocks(max_rows):
             logits = np.empty((len(x), n_classes), weights.dtype)
@@ -239,7 +246,8 @@ class Objective:
             self.backend.softmax(logits, logits, self.n_threads)
             mass = self.masses(rows)
             weighted = logits if mass is None else logits * mass.astype(logits.dtype)
-            products += product(self.backend, logits.T, weighted.T, self.n_threads)
+            self.backend.transposed_product(logits, weighted, of_block, self.n_threads)
+            products += of_block
             shares += weighted.sum(axis=0, dtype=np.float64)
             n_rows += len(x)
         return (np.diag(shares) - products) / n_rows
@@ -296,8 +304,12 @@ class Objective:
             sparse = gradient_sums.read_sparse_rows(self._data, rows, dtype)
             sparse.transposed_product(columns, out)
             return out
-        x = read_rows(self._data, rows, dtype)
-        return product(self.backend, columns.T, x.T, self.n_threads)
+        x, total = (
+            np.ascontiguousarray(read_rows(self._data, rows, dtype)),
+            np.empty((columns.shape[1], n_features)),
+        )
+        self.backend.transposed_product(columns, x, total, self.n_threads)
+        return total
 
 
 def _kept(data: Data, rows: NDArray[np.int64] | None, dtype: np.dtype[Any]) -> Data | None:

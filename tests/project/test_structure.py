@@ -51,6 +51,7 @@ def test_the_protocol_has_the_functions_of_the_plan():
         "softmax_cross_entropy",
         "linear_cross_entropy",
         "linear_scores",
+        "transposed_product",
         "penalty",
         "column_moments",
         "inverse_factor",

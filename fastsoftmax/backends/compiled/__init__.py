@@ -36,6 +36,7 @@ from ._core import (
     step_algorithm,
     stop_phases,
     subtract_pairs,
+    transposed_product,
 )
 
 __all__ = [
@@ -68,6 +69,7 @@ __all__ = [
     "step_algorithm",
     "stop_phases",
     "subtract_pairs",
+    "transposed_product",
 ]
 
 name = "compiled"

@@ -35,13 +35,16 @@ cdef extern from "kernels/tuning.h" nogil:
         MAX_PACKED_LOSS_ROWS
         MAX_PANELS
         MAX_PREDICTED_BYTES
+        MAX_ROWS_PER_SUM
         MAX_SAMPLE_CHUNKS
         MAX_SHORT_ROW_BYTES
+        MAX_SUMMED_ROWS
         MIN_ELEMENTS_FOR_THREADS
         MIN_LOGITS_FOR_THREADS
         MIN_PRODUCTS_FOR_THREADS
         MIN_ROWS_PER_CHUNK
         MIN_ROWS_PER_MOMENT_CHUNK
+        MIN_SUMMED_ROWS
         PACKED_LOGITS_BYTES
         PANEL_VECTORS
         PREDICTED_ROWS_PER_BLOCK
@@ -53,6 +56,7 @@ cdef extern from "kernels/tuning.h" nogil:
         SLABS_PER_TILE
         SPARSE_ROWS_AHEAD
         SPARSE_SLAB_VECTORS
+        SUMMED_BYTES
 
 
 cdef extern from "kernels/kernel_table.h" nogil:
