@@ -19,7 +19,6 @@ from .._arrays.validation import FloatArray
 from ..backends import State, get_backend
 from ..exceptions import ClusterError
 from ..training.epoch import TrainingSet
-from ..training.lbfgs import Lbfgs
 from ..training.objective import Doubles, Evaluation, Objective
 from ..training.problem import Problem
 from ..training.solver_run import SolverRun
@@ -144,13 +143,12 @@ class DistributedSolverRun(SolverRun):
     method: Method = field(default_factory=lambda: Method("local", 1, "auto", None))
     bytes_moved: list[int] = field(default_factory=list)
 
-    def __post_init__(self) -> None:
+    def _objective(self) -> Objective:
         config = self.problem.config
-        objective = DistributedObjective(
+        return DistributedObjective(
             *(config.backend, self.problem.samples, self.state, config.n_threads),
             threads_per_worker=self.method.n_threads,
         )
-        self.solver = Lbfgs(objective, config.rule.l2, config.rule.l1)
 
     def epoch(self) -> float:
         """Run one iteration and return the objective at the new weights."""

@@ -54,7 +54,7 @@ class SolverRun(TrainingRun):
 
     keeps_completed_steps: ClassVar[bool] = False
 
-    solver: Lbfgs = field(init=False)
+    solver: Lbfgs = field(default=None)  # type: ignore[assignment]  # by the problem's configuration
     point: Point | None = None
     preconditioner: Preconditioner | None = None
     is_at_rest: bool = False  # no step lowers the objective by more than rounding
@@ -70,21 +70,27 @@ class SolverRun(TrainingRun):
     _n_without_gain: int = 0
 
     def __post_init__(self) -> None:
+        if self.solver is None:
+            rule = self.problem.config.rule
+            self.solver = Lbfgs(self._objective(), rule.l2, rule.l1)
+
+    def _objective(self) -> Objective:
         config = self.problem.config
-        objective = Objective(config.backend, self.problem.samples, self.state, config.n_threads)
-        self.solver = Lbfgs(objective, config.rule.l2, config.rule.l1)
+        return Objective(config.backend, self.problem.samples, self.state, config.n_threads)
 
     def for_problem(self, problem: Problem) -> Self:
         """Return a run on the same rows from these weights, with another penalty and this one's memory."""
-        run = type(self).of(problem, self.state, self.random)
-        if self.point is None or self._dual is None:
+        before, point, rule = self.solver, self.point, problem.config.rule
+        solver = before.with_penalty(rule.l2, rule.l1)
+        run = type(self).of(problem, self.state, self.random, solver=solver)
+        if point is None:
             return run
-        before, point = self.solver, self.point
-        run.solver = before.with_penalty(problem.config.rule.l2, problem.config.rule.l1)
-        run._dual = replace(self._dual, l2=run.solver.l2, l1=run.solver.l1)
+        if self._dual is not None:
+            run._dual = replace(self._dual, l2=solver.l2, l1=solver.l1)
         run._exact, run._features = self._exact, self._features
         if self._newton is not None:
-            run._use_newton(self._newton.objective)
+            run._newton = self._newton.with_penalty(solver.l2)
+            solver.evaluate = run._newton.evaluate
         run._judge(run.solver.point(point.weights, point.at))
         # What this run keeps is for its caller, who may keep many.
         before.pairs, self.preconditioner = replace(before.pairs, limit=0), None
@@ -232,8 +238,7 @@ class SolverRun(TrainingRun):
         weights = self._point().weights
         if best is not None:
             point = self.solver.at(self.solver.objective.weights_of(best[0]))
-            assert self._dual is not None
-            self._best = (point, self._optimality(point, self._dual))
+            self._best = (point, self._optimality(point))
         for step, difference in zip(
             values.get("solver_steps", ()), values.get("solver_gradients", ()), strict=True
         ):
@@ -252,22 +257,17 @@ class SolverRun(TrainingRun):
             return
         if self._exact is None:
             self._exact = objective.in_float64()
-        assert self._dual is not None
         exact = replace(self.solver, objective=self._exact)
         point = exact.at(self._point().weights.astype(np.float64))
-        self.optimality, self._is_exact = self._optimality(point, self._dual), True
+        self.optimality, self._is_exact = self._optimality(point), True
 
     def _begin(self) -> None:
         objective = self.solver.objective
         if not self.solver.l1 and pays(objective):
             objective = objective.in_float64(keeps=True)
-            self._use_newton(objective)
-        self._dual = Dual.of(objective.in_float64(), self.solver.l2, self.solver.l1)
+            self._newton = Newton.of(objective, self.solver.l2)
+            self.solver.evaluate = self._newton.evaluate
         self._judge(self.solver.at(objective.weights_of(self.state)))
-
-    def _use_newton(self, objective: Objective) -> None:
-        self._newton = Newton.of(objective, self.solver.l2)
-        self.solver.evaluate = self._newton.evaluate
 
     def _precondition(self, curvature: NDArray[np.float64]) -> None:
         if self._features is None:
@@ -282,8 +282,7 @@ class SolverRun(TrainingRun):
 
     def _judge(self, point: Point) -> None:
         """Go to a point, and note how near the minimum it is, and whether it is the nearest so far."""
-        assert self._dual is not None
-        self.point, self.optimality = point, self._optimality(point, self._dual)
+        self.point, self.optimality = point, self._optimality(point)
         self._is_exact = self._newton is not None
         gap = self.optimality.gap
         if gap is None:
@@ -300,7 +299,11 @@ class SolverRun(TrainingRun):
         best, point = self._best[0].value, self._point()
         return point.value >= best - float(np.finfo(point.weights.dtype).eps) * abs(best)
 
-    def _optimality(self, point: Point, dual: Dual) -> Optimality:
+    def _optimality(self, point: Point) -> Optimality:
+        if self._dual is None:
+            objective = self.solver.objective.in_float64()
+            self._dual = Dual.of(objective, self.solver.l2, self.solver.l1)
+        dual = self._dual
         if reason := dual.why_none:
             return Optimality(None, reason)
         gap = _gap_of(point, dual)
