@@ -102,25 +102,11 @@ class Dual:
             largest = float(np.abs(G).max(initial=0))
             scale = 1.0 if largest <= self.l1 else self.l1 / largest
             return at.loss - scale * (at.loss - gap) + self.l1 * float(np.abs(W).sum())
-        of_slopes, parts, of_G = self._terms(W, slopes, q, share)
+        of_slopes, parts, of_G = self.backend.bound_terms(
+            *(W, slopes, q, self.features, self.target_features, share, self.l2, self.l1)
+        )
         gap = (1 - share) * (of_slopes + of_intercept) + share * (at.loss - entropy)
         return parts + gap - of_G
-
-    def gap_of_coef(self, weights: FloatArray, at: Evaluation) -> float | None:
-        """Return the part of the gap that is there for any intercept, or None if it is not known."""
-        if not self.l2 or self.l1:
-            return None
-        n_features = len(self.features)
-        return self._terms(weights[:, :n_features], at.gradient[:, :n_features], self.targets, 0.0)[
-            1
-        ]
-
-    def _terms(
-        self, W: FloatArray, slopes: Doubles, row: Doubles, share: float
-    ) -> tuple[float, float, float]:
-        return self.backend.bound_terms(
-            *(W, slopes, row, self.features, self.target_features, share, self.l2, self.l1)
-        )
 
 
 def _repaired(targets: list[float], means: list[float]) -> tuple[float, list[float], float]:

@@ -90,7 +90,7 @@ class Newton:
             columns=np.ascontiguousarray(x.T),
             targets=targets,
             factor=factor,
-            is_zero=~x.any(axis=0),
+            is_zero=np.logical_not(x.any(axis=0)),
             first=first,
             second=second,
             own=np.flatnonzero(first == second),

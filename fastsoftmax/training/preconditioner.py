@@ -38,11 +38,11 @@ from .objective import Objective
 
 Doubles = NDArray[np.float64]
 
-# Rows per feature in G: fewer miss directions, more change little. Its diagonal is that of all rows, since
-# a feature may be 0 in all of these.
-_ROWS_PER_FEATURE = 64
-# S is of at most that many rows, evenly spread.
-_ROWS_FOR_CLASSES = 8192
+# Rows per feature in G: the most, beyond which more change little, and the least, if the most would take
+# longer than so many passes. Its diagonal is that of all rows, since a feature may be 0 in all of these.
+_MOST_ROWS_PER_FEATURE, _LEAST_ROWS_PER_FEATURE, _PASSES_FOR_MOST = 64, 16, 2
+# Rows in S, evenly spread: the least, as many for each class, and the most.
+_LEAST_ROWS_FOR_CLASSES, _ROWS_PER_CLASS, _MOST_ROWS_FOR_CLASSES = 2048, 64, 8192
 # With more features, or where G and its inverse take as long as so many passes, G is approximated, with
 # that rank and from so many rows; with more than the second number, by its diagonal, to bound memory.
 _MAX_FEATURES, _MAX_FEATURES_OF_RANK = 2048, 1 << 16
@@ -88,7 +88,7 @@ class Dense:
     @classmethod
     def of(cls, objective: Objective) -> Dense:
         """Compute G from some rows."""
-        G = objective.second_moments(_ROWS_PER_FEATURE * objective.shape[1])
+        G = objective.second_moments(_rows_for_features(objective))
         n_features = objective.like.coef.shape[1]
         diagonal = G.reshape(-1)[:: len(G) + 1][:n_features]
         np.maximum(diagonal, objective.mean_squares(), out=diagonal)
@@ -202,7 +202,7 @@ class LowRank:
 def features_of(objective: Objective) -> FeatureFactor:
     """Return what stands for G: that itself or, where there are many features, an approximation."""
     n_classes, n_features = objective.shape
-    n_rows = min(len(objective), _ROWS_PER_FEATURE * n_features)
+    n_rows = min(len(objective), _rows_for_features(objective))
     of_pass = 2 * len(objective) * n_classes * n_features  # multiply-adds
     if n_features <= _MAX_FEATURES and (
         (n_rows + n_features) * n_features**2 <= _MAX_PASSES * of_pass
@@ -212,9 +212,18 @@ def features_of(objective: Objective) -> FeatureFactor:
     return Diagonal.of(objective) if low_rank is None else low_rank
 
 
+def _rows_for_features(objective: Objective) -> int:
+    """Return how many rows G is computed from; a row takes half of a square of the features."""
+    n_classes, n_features = objective.shape
+    in_passes = 4 * _PASSES_FOR_MOST * len(objective) * n_classes // n_features
+    least, most = (each * n_features for each in (_LEAST_ROWS_PER_FEATURE, _MOST_ROWS_PER_FEATURE))
+    return min(most, max(least, in_passes))
+
+
 def curvature_of_classes(objective: Objective, weights: FloatArray) -> Doubles:
     """Return S at these weights, from some rows."""
-    return objective.class_curvature(weights, _ROWS_FOR_CLASSES)
+    n_rows = max(_LEAST_ROWS_FOR_CLASSES, _ROWS_PER_CLASS * len(weights))
+    return objective.class_curvature(weights, min(n_rows, _MOST_ROWS_FOR_CLASSES))
 
 
 @dataclass(eq=False)

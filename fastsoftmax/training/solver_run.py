@@ -334,8 +334,12 @@ class SolverRun(TrainingRun):
         dual, tol, objective = self._dual, self.problem.config.tol, self.solver.objective
         if dual is None or tol is None or self.preconditioner is None or dual.why_none:
             return None
-        of_coef = dual.gap_of_coef(point.weights, point.at) if dual.has_intercept else None
-        if of_coef is None or of_coef > tol * point.value / 2:
+        l1, l2 = self.solver.l1, self.solver.l2
+        if l1 or not dual.has_intercept:
+            return None
+        # The part of the bound that is there for any intercept.
+        slopes = point.gradient[:, :-1]
+        if objective.backend.dot(slopes, slopes) > 2 * l2 * tol * point.value:
             return None
         S = self.preconditioner.classes
         # S is singular along ones, where the gradient is 0.
