@@ -138,6 +138,7 @@ class Lbfgs:
     pairs: Pairs = field(default=None)  # type: ignore[assignment]  # None for an empty memory
     # Evaluates the mean loss in place of the objective; None where the objective has to name what is wrong.
     evaluate: Callable[[FloatArray], Evaluation | None] = lambda _: None
+    n_passes: int = 0  # evaluations so far
 
     def __post_init__(self) -> None:
         if self.pairs is None:
@@ -146,6 +147,7 @@ class Lbfgs:
 
     def at(self, weights: FloatArray) -> Point:
         """Evaluate the objective at some weights."""
+        self.n_passes += 1
         return self.point(weights, self.evaluate(weights) or self.objective(weights))
 
     def with_penalty(self, l2: float, l1: float) -> Lbfgs:

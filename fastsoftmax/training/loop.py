@@ -192,8 +192,11 @@ def train(
     from_zeros: bool,
     make_model: Callable[[TrainingRun], Any],
     checkpoint: Checkpoint | None = None,
+    watch: Callable[[Any], None] | None = None,
 ) -> bool:
     """Train until a stopping rule, a callback or `max_iter` ends the fit; return False if `max_iter` did.
+
+    `watch` gets the run after each epoch, if it is given.
 
     Raises
     ------
@@ -218,6 +221,8 @@ def train(
             if config.verbose:
                 print(line(len(run.curve), run.curve[-1], run.score, run.remark))
             bar.update(len(run.curve), run.curve[-1], run.score, run.remark)
+            if watch is not None:
+                watch(run)
             stops = should_stop(config.callbacks, lambda: _epoch_end(run, make_model))
             is_done = run.apply_stopping_rules(value) or stops
             if checkpoint is not None and (is_done or checkpoint.is_due(len(run.curve))):
