@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from .._arrays.validation import FloatArray
 from ..backends import Backend
 from ..backends.recorder import STEP, timed
-from .linear_algebra import dot
+from .linear_algebra import dot, scaled
 from .objective import Evaluation, Objective
 
 Doubles = NDArray[np.float64]
@@ -88,7 +88,7 @@ class Pairs:
         pairs = replace(self)
         for s, y in zip(self.steps, self.differences, strict=True):
             changed = y.copy()
-            changed[:, :n_columns] += change * s[:, :n_columns]
+            changed[:, :n_columns] += scaled(s[:, :n_columns], change)
             pairs.add(s, changed)
         return pairs
 
@@ -160,7 +160,7 @@ class Lbfgs:
         W = self._coef(weights)
         gradient, value = at.gradient.copy(), at.loss
         if self.l2:
-            self._coef(gradient)[...] += 2 * self.l2 * W
+            self._coef(gradient)[...] += scaled(W, 2 * self.l2)
             value += self.l2 * dot(W, W)
         if self.l1:
             value += self.l1 * float(np.abs(W).sum(dtype=np.float64))
@@ -244,7 +244,7 @@ class Lbfgs:
         slopes = point.gradient.copy()
         W, g = self._coef(point.weights), self._coef(slopes)
         shrunk = np.sign(g) * np.maximum(np.abs(g) - self.l1, 0)
-        g[...] = np.where(W != 0, g + self.l1 * np.sign(W), shrunk)
+        g[...] = np.where(W != 0, g + scaled(np.sign(W), self.l1), shrunk)
         return slopes
 
     def _coef(self, weights: FloatArray) -> FloatArray:

@@ -9,7 +9,7 @@ import pytest
 import scipy.sparse
 from sklearn.datasets import load_iris, load_wine
 
-from fastsoftmax import SoftmaxClassifier
+from fastsoftmax import DivergenceError, SoftmaxClassifier
 from fastsoftmax._arrays.csr import SparseRows
 from fastsoftmax.backends import TargetWeights, get_backend
 from fastsoftmax.classifier.parameters import PARAMETERS
@@ -248,6 +248,25 @@ def test_without_a_bound_there_is_a_reason(data):
 
 
 @pytest.mark.usefixtures("method")
+def test_weights_that_do_not_fit_are_told_without_a_learning_rate(rng):
+    X = (1e-37 * rng.normal(size=(150, 4))).astype(np.float32)
+    with pytest.raises(DivergenceError, match=r"^the weights became infinite or NaN: ") as caught:
+        fit(X, (X[:, 0] > 0).astype(int), alpha=1e-8, standardize=True, max_iter=200)
+    assert "float64" in str(caught.value)
+    assert "eta0" not in str(caught.value)
+
+
+@pytest.mark.parametrize("penalty", ["l2", "elasticnet"])
+def test_strengths_may_underflow_in_float32(data, penalty):
+    """As those of small features do: they are as small as the squares of these."""
+    X, y = data
+    given = {"penalty": penalty, "fit_intercept": False, "tol": 1e-5}
+    plain = fit(X.astype(np.float32), y, alpha=0.05, **given | {"penalty": "l2"})
+    small = fit((X * 1e-25).astype(np.float32), y, alpha=0.05e-50, l1_ratio=0, **given)
+    assert small.optimality_.gap <= 1e-5 * small.loss_curve_[-1]
+    assert small.loss_curve_[-1] == pytest.approx(plain.loss_curve_[-1], rel=2e-5)
+
+
 def test_separable_classes_without_a_penalty_end(rng):
     X = np.vstack([rng.normal(size=(20, 2)) + 9, rng.normal(size=(20, 2)) - 9])
     model = fit(X, np.arange(40) // 20, penalty=None)
