@@ -106,7 +106,7 @@ def search_strength(X, y, weights, strengths, identity, files):
         validation=0.1,
         solver="lbfgs",
         standardize=True,
-        tol=1e-3,  # enough for scores
+        tol=1e-2,  # enough to compare strengths
         patience=2,  # weaker penalties cost the most passes
         random_state=0,
         checkpoint=files["path"],
