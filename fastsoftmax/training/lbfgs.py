@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from .._arrays.validation import FloatArray
 from ..backends import Backend
 from ..backends.recorder import STEP, timed
+from .linear_algebra import scaled
 from .objective import Evaluation, Objective
 
 Doubles = NDArray[np.float64]
@@ -88,7 +89,7 @@ class Pairs:
         pairs = replace(self)
         for s, y in zip(self.steps, self.differences, strict=True):
             changed = y.copy()
-            changed[:, :n_columns] += change * s[:, :n_columns]
+            changed[:, :n_columns] += scaled(s[:, :n_columns], change)
             pairs.add(s, changed)
         return pairs
 
@@ -139,6 +140,7 @@ class Lbfgs:
     pairs: Pairs = field(default=None)  # type: ignore[assignment]  # None for an empty memory
     # Evaluates the mean loss in place of the objective; None where the objective has to name what is wrong.
     evaluate: Callable[[FloatArray], Evaluation | None] = lambda _: None
+    n_passes: int = 0  # evaluations so far
 
     def __post_init__(self) -> None:
         if self.pairs is None:
@@ -148,6 +150,7 @@ class Lbfgs:
 
     def at(self, weights: FloatArray) -> Point:
         """Evaluate the objective at some weights."""
+        self.n_passes += 1
         return self.point(weights, self.evaluate(weights) or self.objective(weights))
 
     def with_penalty(self, l2: float, l1: float) -> Lbfgs:
@@ -160,7 +163,7 @@ class Lbfgs:
         W = self._coef(weights)
         gradient, value = at.gradient.copy(), at.loss
         if self.l2:
-            self._coef(gradient)[...] += 2 * self.l2 * W
+            self._coef(gradient)[...] += scaled(W, 2 * self.l2)
             value += self.l2 * self._dot(W, W)
         if self.l1:
             value += self.l1 * float(np.abs(W).sum(dtype=np.float64))
@@ -245,7 +248,7 @@ class Lbfgs:
         slopes = point.gradient.copy()
         W, g = self._coef(point.weights), self._coef(slopes)
         shrunk = np.sign(g) * np.maximum(np.abs(g) - self.l1, 0)
-        g[...] = np.where(W != 0, g + self.l1 * np.sign(W), shrunk)
+        g[...] = np.where(W != 0, g + scaled(np.sign(W), self.l1), shrunk)
         return slopes
 
     def _coef(self, weights: FloatArray) -> FloatArray:

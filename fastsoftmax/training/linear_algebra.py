@@ -31,6 +31,16 @@ def dot(a: FloatArray, b: FloatArray) -> float:
     return float(np.add.reduce(np.multiply(a, b, dtype=np.float64), axis=None))
 
 
+def scaled(values: FloatArray, factor: float) -> FloatArray:
+    """Return factor * values, in float64 if the factor would underflow in the dtype of the values.
+
+    Strengths are as small as the squares of small features.
+    """
+    if abs(factor) < np.finfo(values.dtype).tiny:
+        values = values.astype(np.float64)
+    return factor * values
+
+
 def inverse_of_spd(backend: Backend, A: Doubles, n_threads: int) -> Doubles | None:
     """Return the inverse of a symmetric matrix, or None unless it is positive definite to rounding.
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from .._arrays.validation import FloatArray
 from ..backends import Data
+from ..backends.recorder import PASS, STEP, timed
 from .linear_algebra import product, solution_of_spd
 from .objective import Evaluation, Objective, targets_of
 
@@ -114,6 +115,7 @@ class Newton:
         diagonal += self.is_zero
         return penalty
 
+    @timed(PASS)
     def evaluate(self, weights: FloatArray) -> Evaluation | None:
         """Evaluate the mean loss and its gradients, or return None if a row has no loss."""
         n_rows, n_threads = len(self.x), self.objective.n_threads
@@ -130,6 +132,7 @@ class Newton:
         gradient = np.divide(by_feature.T, n_rows, order="C")
         return Evaluation(float(np.add.reduce(losses)) / n_rows, gradient, of_logits)
 
+    @timed(STEP)
     def direction(self, weights: FloatArray, at: Evaluation, gradient: Doubles) -> Doubles | None:
         """Return the step at these weights, or None if the Hessian is not positive definite to rounding."""
         if at.of_logits is None:

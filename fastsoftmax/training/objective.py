@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._arrays.csr import SparseRows
-from .._arrays.memory_mapping import is_mapped
+from .._arrays.memory_mapping import is_mapped, take_rows
 from .._arrays.validation import FloatArray
 from ..backends import Backend, Data, State
 from ..backends.minibatches import read_rows, weights_of_rows
@@ -171,9 +171,14 @@ class Objective:
         self, max_rows: int | None = None
     ) -> Iterator[tuple[FloatArray | SparseRows, RowNumbers]]:
         """Yield the same with the rows' numbers, and sparse rows as such."""
-        read = gradient_sums.read_sparse_rows if isinstance(self._data.X, SparseRows) else read_rows
+        data, X, dtype = self._data, self._data.X, self.like.coef.dtype
         for rows in self._row_numbers(max_rows):
-            yield read(self._data, rows, self.like.coef.dtype), rows
+            if isinstance(X, SparseRows):
+                yield gradient_sums.read_sparse_rows(data, rows, dtype), rows
+            elif max_rows is None or isinstance(rows, slice):
+                yield read_rows(data, rows, dtype), rows
+            else:
+                yield read_rows(data._replace(X=take_rows(X, rows)), slice(None), dtype), rows
 
     def masses(self, rows: RowNumbers) -> Doubles | None:
         """Return the weights of some rows, (n_rows, 1), or None if all are 1."""

@@ -154,6 +154,10 @@ class SolverRun(TrainingRun):
         return 1
 
     @property
+    def rates(self) -> None:
+        """None: the solver chooses its steps."""
+
+    @property
     def remark(self) -> str:
         """The bound of the gap, for the progress line."""
         gap = self.optimality.gap

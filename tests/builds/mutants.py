@@ -232,7 +232,7 @@ MUTANTS = [
     Mutant(
         "the pseudo-gradient of a weight that is not 0",
         "fastsoftmax/training/lbfgs.py",
-        "g + self.l1 * np.sign(W), shrunk)",
+        "g + scaled(np.sign(W), self.l1), shrunk)",
         "g, shrunk)",
     ),
     Mutant(
