@@ -10,6 +10,7 @@ from math import exp, isnan, log, nan
 import numpy as np
 from numpy.typing import NDArray
 
+from . import coordinate_descent as descent
 from . import factorization, minibatches, recorder, two_loop
 from .protocol import Data, FloatArray, LabelArray, Rule, State, TargetWeights
 from .sample_weights import weighted, weighted_targets
@@ -18,6 +19,7 @@ name = "naive"
 column_moments = minibatches.column_moments
 inverse_factor = factorization.inverse_factor
 subtract_pairs, add_pairs = two_loop.subtract_pairs, two_loop.add_pairs
+coordinate_descent = descent.coordinate_descent
 linear_scores = minibatches.linear_scores
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from numba import prange
 from numpy.typing import NDArray
 
+from . import coordinate_descent as descent
 from . import factorization, forking, minibatches, recorder, two_loop
 from .protocol import Data, FloatArray, LabelArray, Rule, State, TargetWeights
 from .sample_weights import weighted
@@ -24,6 +25,7 @@ name = "numba"
 column_moments = minibatches.column_moments
 inverse_factor = factorization.inverse_factor
 subtract_pairs, add_pairs = two_loop.subtract_pairs, two_loop.add_pairs
+coordinate_descent = descent.coordinate_descent
 linear_scores = minibatches.linear_scores
 
 _MAX_THREADS = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]  # set at run time

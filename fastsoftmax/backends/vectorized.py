@@ -7,7 +7,16 @@ library is configured for (by an environment variable of that library, or by thr
 import numpy as np
 from numpy.typing import NDArray
 
-from . import factorization, minibatches, penalties, recorder, two_loop
+from . import (
+    coordinate_descent as descent,
+)
+from . import (
+    factorization,
+    minibatches,
+    penalties,
+    recorder,
+    two_loop,
+)
 from .protocol import Data, FloatArray, LabelArray, Rule, State, TargetWeights
 from .sample_weights import weighted
 
@@ -15,6 +24,7 @@ name = "vectorized"
 column_moments = minibatches.column_moments
 inverse_factor = factorization.inverse_factor
 subtract_pairs, add_pairs = two_loop.subtract_pairs, two_loop.add_pairs
+coordinate_descent = descent.coordinate_descent
 linear_scores = minibatches.linear_scores
 
 

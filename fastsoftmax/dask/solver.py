@@ -3,7 +3,7 @@
 The means over all rows that an iteration takes - the loss with its gradient, and those of the bound and of
 the preconditioner - are means of the partitions' own, weighted by their rows: workers send them in float64,
 and they are added in the order of `tree`. So the iterations are those of the local estimator up to
-rounding, but for Newton's method, and their bits do not depend on the workers.
+rounding, but where those compute a Hessian, and their bits do not depend on the workers.
 """
 
 from __future__ import annotations
@@ -19,10 +19,9 @@ from .._arrays.validation import FloatArray
 from ..backends import State, get_backend
 from ..exceptions import ClusterError
 from ..training.epoch import TrainingSet
-from ..training.lbfgs import Lbfgs
 from ..training.objective import Doubles, Evaluation, Objective
 from ..training.problem import Problem
-from ..training.solver_run import SolverRun
+from ..training.solver_run import SolverRun, solver_of
 from ..training.state import zero_state
 from .cluster import threads_here
 from .dataset_statistics import DatasetStatistics
@@ -53,6 +52,11 @@ class DistributedObjective(Objective):
 
     def __post_init__(self) -> None:
         """Override: there are no samples here to prepare."""
+
+    @property
+    def has_dense_rows(self) -> bool:
+        """False: they are on the workers."""
+        return False
 
     @property
     def whole(self) -> None:
@@ -150,7 +154,7 @@ class DistributedSolverRun(SolverRun):
             *(config.backend, self.problem.samples, self.state, config.n_threads),
             threads_per_worker=self.method.n_threads,
         )
-        self.solver = Lbfgs(objective, config.rule.l2, config.rule.l1)
+        self.solver = solver_of(objective, config.rule)
 
     def epoch(self) -> float:
         """Run one iteration and return the objective at the new weights."""

@@ -54,7 +54,8 @@ def solve_path(problems: Iterable[Problem], begin: Callable[[Problem], Run]) -> 
             place = float(np.log(problem.config.rule.l2 + problem.config.rule.l1))
         if run is None:
             run = begin(problem)
-            run.solver.pairs = replace(run.solver.pairs, limit=N_PAIRS)
+            if not run.solver.l1:  # whose method has its own number
+                run.solver.pairs = replace(run.solver.pairs, limit=N_PAIRS)
         else:
             run = run.for_problem(problem)
             if len(minima) == 2 and np.isfinite(place) and run.point is not None:
