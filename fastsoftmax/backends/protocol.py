@@ -53,6 +53,27 @@ class Data(NamedTuple):
     weights: TargetWeights | None = None
 
 
+class QuadraticModel(NamedTuple):
+    """A quadratic function of a step from `start`, and L1, over n coordinates: entries of a matrix.
+
+    With D the step, 0 elsewhere, and u = pairs' @ D over the coordinates::
+
+        sum(slopes * D + curvature * D**2 / 2 + thresholds * |start + D|)
+            + (sum(D * (S @ D @ G)) + sum(signs * u**2)) / 2
+    """
+
+    S: NDArray[np.float64]  # (n_classes, n_classes)
+    G: NDArray[np.float64]  # (n_features, n_features), or of a diagonal matrix (n_features,)
+    classes: NDArray[np.int64]  # (n,): the rows of the coordinates
+    features: NDArray[np.int64]  # (n,): their columns
+    slopes: NDArray[np.float64]  # (n,)
+    curvature: NDArray[np.float64]  # (n,)
+    thresholds: NDArray[np.float64]  # (n,)
+    diagonal: NDArray[np.float64]  # (n,): of the whole quadratic function
+    pairs: NDArray[np.float64]  # (n, n_pairs)
+    signs: NDArray[np.float64]  # (n_pairs,)
+
+
 class Rule(NamedTuple):
     """The update rule of a step.
 
@@ -252,6 +273,19 @@ class Backend(Protocol):
             best = -sign(G) * max(|G| - l1, 0) / (2 * l2)
 
         these are sum(g * w), sum(l2 * (w - best)**2 + l1 * |w| + w * clip(G, -l1, l1)) and sum(G * w).
+        """
+
+    def coordinate_descent(
+        self,
+        model: QuadraticModel,
+        weights: NDArray[np.float64],
+        tolerance: float,
+        max_sweeps: int,
+    ) -> int:
+        """Minimise a model with L1 by coordinate descent from `weights`, in place; return the sweeps done.
+
+        It ends when no step of a sweep, times its curvature, is above `tolerance` times the largest of the
+        first sweep. A coordinate whose diagonal is not positive keeps its weight, to rounding.
         """
 
     def sgd_epoch(

@@ -7,6 +7,7 @@ library is configured for (by an environment variable of that library, or by thr
 import numpy as np
 from numpy.typing import NDArray
 
+from . import coordinate_descent as descent
 from . import factorization, minibatches, penalties, recorder, solver_vectors
 from .protocol import Data, FloatArray, LabelArray, Rule, State, TargetWeights
 from .sample_weights import weighted
@@ -16,6 +17,7 @@ column_moments, add_class_sums = minibatches.column_moments, minibatches.add_cla
 inverse_factor = factorization.inverse_factor
 subtract_pairs, add_pairs = solver_vectors.subtract_pairs, solver_vectors.add_pairs
 dot, bound_terms = solver_vectors.dot, solver_vectors.bound_terms
+coordinate_descent = descent.coordinate_descent
 linear_scores = minibatches.linear_scores
 transposed_product = minibatches.transposed_product
 

@@ -3,7 +3,7 @@
 The means over all rows that an iteration takes - the loss with its gradient, and those of the bound and of
 the preconditioner - are means of the partitions' own, weighted by their rows: workers send them in float64,
 and they are added in the order of `tree`. So the iterations are those of the local estimator up to
-rounding, but for Newton's method, and their bits do not depend on the workers.
+rounding, but where those compute a Hessian, and their bits do not depend on the workers.
 """
 
 from __future__ import annotations
@@ -52,6 +52,11 @@ class DistributedObjective(Objective):
 
     def __post_init__(self) -> None:
         """Override: there are no samples here to prepare."""
+
+    @property
+    def has_dense_rows(self) -> bool:
+        """False: they are on the workers."""
+        return False
 
     @property
     def whole(self) -> None:

@@ -104,6 +104,8 @@ _TENSORS = (
     Tensor("solver_steps", ("pairs", "parameters"), is_double=True),
     Tensor("solver_gradients", ("pairs", "parameters"), is_double=True, only_with="solver_steps"),
     Tensor("solver_classes", ("classes", "classes"), is_double=True),
+    # With L1: the weights, those of the smallest bound, and those that the Hessian was computed at.
+    Tensor("solver_points", ("points", "parameters"), is_double=True),
 )
 
 
@@ -176,6 +178,7 @@ class Checkpoint:
         sizes = {"classes": n_classes, "features": n_features}
         sizes["parameters"] = n_classes * (n_features + (run.state.intercept is not None))
         sizes["pairs"] = len(self.tensors.get("solver_steps", ()))
+        sizes["points"] = len(self.tensors.get("solver_points", ()))
         values: dict[str, Any] = read_scalars(_SCALARS, saved)
         values |= read_tensors(_TENSORS, self.tensors, sizes)
         state, average = _weights_from("", values, run)

@@ -37,6 +37,8 @@ Doubles = NDArray[np.float64]
 
 # A lower limit of the share e of the constant row, so that the division by it stays accurate.
 _MIN_SHARE = 1e-14
+# With L1 alone, G is scaled down to l1, above which the share may take it: 1e-14 is 1e-9 of an l1 of 1e-5.
+_MIN_SHARE_OF_L1 = 1e-15
 
 
 class Optimality(NamedTuple):
@@ -91,7 +93,9 @@ class Dual:
         share, q, entropy, of_intercept = 0.0, self.targets, 0.0, 0.0
         if self.has_intercept:
             of_b = at.gradient[:, -1]
-            share, row, entropy = _repaired(self._targets, (self.targets + of_b).tolist())
+            least = _MIN_SHARE if self.l2 else _MIN_SHARE_OF_L1
+            means = (self.targets + of_b).tolist()
+            share, row, entropy = _repaired(self._targets, means, least)
             of_intercept, q = float(np.add.reduce(of_b * weights[:, -1])), np.array(row)
         # gap is loss - mean(entropy); what is left is the penalty and its conjugate, without cancellation.
         if not self.l2:
@@ -109,14 +113,16 @@ class Dual:
         return parts + gap - of_G
 
 
-def _repaired(targets: list[float], means: list[float]) -> tuple[float, list[float], float]:
+def _repaired(
+    targets: list[float], means: list[float], least: float
+) -> tuple[float, list[float], float]:
     """Return a share of a constant row, that row, and its entropy: with it, `means` become `targets`.
 
     There are few numbers, and Python's own are faster than arrays of them.
     """
     # A class whose probabilities underflow needs no share.
     needed = max(1 - t / p if p else -inf for t, p in zip(targets, means, strict=True))
-    share = min(1.0, max(0.0, needed) + _MIN_SHARE)
+    share = min(1.0, max(0.0, needed) + least)
     q = [max((t - (1 - share) * p) / share, 0.0) for t, p in zip(targets, means, strict=True)]
     total = sum(q)
     q = [each / total for each in q]

@@ -38,6 +38,8 @@ RowNumbers: TypeAlias = NDArray[np.int64] | slice
 _BLOCK_BYTES = 1 << 22
 # Minimum number of rows of a block, however long they are: a block costs a sum over all weights.
 _MIN_ROWS = 32
+# With more classes than these the kernels work on packed slabs of them (csrc/kernels/tuning.h, FEW_CLASSES).
+_MANY_CLASSES = 40
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -309,8 +311,7 @@ def sum_over_rows(
     """
     dtype, total = state.coef.dtype, len(data.X) if rows is None else len(rows)
     n_rows = rows_per_block(data.X, state.coef)
-    # Class by class for each feature: with many classes that is how kernels add to them fastest.
-    order: Literal["C", "F"] = "C" if isinstance(data.X, SparseRows) else "F"
+    order = memory_order(data.X, len(state.coef))
     dcoef = np.zeros(state.coef.shape, np.float64 if total > n_rows else dtype, order)
     dintercept = None if state.intercept is None else np.zeros(len(dcoef), dcoef.dtype)
     loss = 0.0
@@ -346,6 +347,11 @@ def row_blocks(
         yield start, block if rows is None else rows[block]
         if is_mapped(X):
             release(X)
+
+
+def memory_order(X: NDArray[Any] | SparseRows, n_classes: int) -> Literal["C", "F"]:
+    """Return the order of a gradient: features first with many classes, as kernels add to it fastest."""
+    return "C" if isinstance(X, SparseRows) or n_classes <= _MANY_CLASSES else "F"
 
 
 def rows_per_block(X: NDArray[Any] | SparseRows, coef: FloatArray) -> int:

@@ -4,9 +4,7 @@
 
 With g = grad f, the direction is -H g, where H is the inverse Hessian that the last pairs (s, y) of steps
 and differences of gradients imply, beginning with that of the preconditioner (Nocedal, Wright: Numerical
-Optimization, 2006, algorithm 7.4). With l1 the method is orthant-wise (Andrew, Gao: Scalable Training of
-L1-Regularized Log-Linear Models, 2007): the pseudo-gradient takes the place of g, and a step ends where a
-weight would change its sign, at an exact zero.
+Optimization, 2006, algorithm 7.4). With l1, `proximal_newton` takes the steps.
 
 The step size is 1 if that satisfies the weak Wolfe conditions, else it is found by quadratic
 interpolation, halving and doubling. Near the optimum, where differences of f are rounding errors, the
@@ -177,11 +175,8 @@ class Lbfgs:
     ) -> Point | None:
         """Return a point of a smaller objective, or None where rounding lets no step find one."""
         for has_pairs in (True, False):
-            slopes = self.slopes(point)
-            direction = -self.pairs.times(slopes, initial)
-            if self.l1:
-                direction[direction * slopes >= 0] = 0
-            found = self.along(point, slopes, direction)
+            slopes = point.gradient
+            found = self.along(point, slopes, -self.pairs.times(slopes, initial))
             if found is not None:
                 self.remember(point, found)
                 return found
@@ -210,7 +205,8 @@ class Lbfgs:
         lowest: Point | None = None  # of those with sufficient decrease
         rounding = 4 * float(np.finfo(point.weights.dtype).eps) * abs(point.value)
         for _ in range(_MAX_TRIALS):
-            weights = self._moved(point, slopes, direction if size == 1 else size * direction)
+            step = direction if size == 1 else size * direction
+            weights = (point.weights + step).astype(point.weights.dtype, copy=False)
             moved = weights - point.weights
             promised = dot(slopes, moved)
             if not promised and not moved.any():
@@ -218,28 +214,19 @@ class Lbfgs:
             found = self.at(weights)
             if lowest is not None and not found.value <= lowest.value:
                 return lowest
-            rise = dot(self.slopes(found), moved) if promised < 0 else inf
+            rise = dot(found.gradient, moved) if promised < 0 else inf
             falls = found.value <= point.value + _DECREASE * promised
             level = found.value <= point.value + rounding and rise <= (2 * _DECREASE - 1) * promised
             if not isfinite(found.value) or not (falls or level):
                 over = found.value - point.value - size * slope
                 vertex = -slope * size**2 / (2 * over) if isfinite(over) and over > 0 else 0.0
                 size = min(size / 2, max(size / 10, vertex))
-            elif rise < flattened * promised and not self.l1:
+            elif rise < flattened * promised:
                 lowest, left = found, rise / promised
                 size *= 2 if left > 0.5 else 1 / (1 - left)  # to where a parabola has no slope
             else:
                 return found
         return lowest
-
-    def _moved(self, point: Point, slopes: Doubles, step: Doubles) -> FloatArray:
-        """Return the weights after a step; with l1 those that would change their sign are 0."""
-        weights = (point.weights + step).astype(point.weights.dtype, copy=False)
-        if self.l1:
-            before, after = self._coef(point.weights), self._coef(weights)
-            side = np.where(before != 0, np.sign(before), -np.sign(self._coef(slopes)))
-            after[np.sign(after) != side] = 0
-        return weights
 
     def slopes(self, point: Point) -> Doubles:
         """Return the subgradient of F of least norm, the gradient where there is one."""

@@ -167,7 +167,13 @@ class TrainingRun:
 
     def solver_values(self) -> dict[str, Any]:
         """Return what a checkpoint keeps of a solver that has a memory."""
-        names = ("solver_counts", "solver_steps", "solver_gradients", "solver_classes")
+        names = (
+            "solver_counts",
+            "solver_steps",
+            "solver_gradients",
+            "solver_classes",
+            "solver_points",
+        )
         return dict.fromkeys(names)
 
     def restore_solver(self, values: Mapping[str, Any]) -> None:

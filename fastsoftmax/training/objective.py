@@ -32,6 +32,8 @@ Doubles = NDArray[np.float64]
 
 # Up to that size a copy of the rows is kept: NumPy converts more slowly than the kernels compute.
 _MAX_KEPT_BYTES = 1 << 28
+# Sparse rows with more features are not made dense, to bound memory.
+_MAX_DENSE_FEATURES = 2048
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -130,6 +132,16 @@ class Objective:
         gradient /= len(self)
         return Evaluation(total.loss / len(self), gradient)
 
+    @property
+    def has_dense_rows(self) -> bool:
+        """Whether the rows can be read here, and made dense a block at a time."""
+        is_sparse = isinstance(self._data.X, SparseRows)
+        return not is_sparse or self.shape[1] <= _MAX_DENSE_FEATURES
+
+    def n_blocks(self, n_rows: int) -> int:
+        """Return how many blocks so many rows are read in, at least."""
+        return -(-n_rows // gradient_sums.rows_per_block(self._data.X, self.like.coef))
+
     @cached_property
     def whole(self) -> Data | None:
         """The data, if the kernels read them in place, and as one block."""
@@ -145,7 +157,8 @@ class Objective:
     def _of_one_block(self, whole: Data, weights: FloatArray) -> Evaluation | None:
         """Evaluate it without what the sum over many blocks needs; None if a row is invalid."""
         n_features, dtype = self.like.coef.shape[1], weights.dtype
-        losses, sums = np.empty(len(self)), np.empty(self.shape, dtype)
+        order = gradient_sums.memory_order(whole.X, len(weights))
+        losses, sums = np.empty(len(self)), np.empty(self.shape, dtype, order)
         intercept = of_intercept = None
         if self.like.intercept is not None:
             intercept, of_intercept = weights[:, -1].copy(), np.empty(len(weights), dtype)
@@ -160,7 +173,7 @@ class Objective:
             if of_intercept is not None:
                 sums[:, -1] = of_intercept
             loss = float(np.add.reduce(losses))
-        return Evaluation(loss / len(self), np.divide(sums, len(self), dtype=np.float64))
+        return Evaluation(loss / len(self), np.divide(sums, len(self), dtype=np.float64, order="C"))
 
     def blocks(self, max_rows: int | None = None) -> Iterator[FloatArray]:
         """Yield dense rows as training sees them, in blocks: `max_rows` of them, evenly spread."""
@@ -241,21 +254,37 @@ class Objective:
     @timed(PRECONDITIONER)
     def class_curvature(self, weights: FloatArray, max_rows: int | None = None) -> Doubles:
         """Return the mean of diag(p) - p p' over some rows, with their weights; p are probabilities."""
-        state, n_classes = self.state_of(weights), len(weights)
+        n_classes = len(weights)
         shares, products, n_rows = np.zeros(n_classes), np.zeros((n_classes, n_classes)), 0
         of_block = np.empty_like(products)
-        zeros = np.zeros(n_classes, weights.dtype) if state.intercept is None else state.intercept
-        for x, rows in self.row_blocks(max_rows):
-            logits = np.empty((len(x), n_classes), weights.dtype)
-            self.backend.linear_scores(x, state.coef, zeros, logits, self.n_threads)
-            self.backend.softmax(logits, logits, self.n_threads)
-            mass = self.masses(rows)
-            weighted = logits if mass is None else logits * mass.astype(logits.dtype)
-            self.backend.transposed_product(logits, weighted, of_block, self.n_threads)
+        for _, p, mass in self._probabilities(weights, max_rows):
+            weighted = p if mass is None else p * mass.astype(p.dtype)
+            self.backend.transposed_product(p, weighted, of_block, self.n_threads)
             products += of_block
             shares += weighted.sum(axis=0, dtype=np.float64)
-            n_rows += len(x)
+            n_rows += len(p)
         return (np.diag(shares) - products) / n_rows
+
+    def probabilities(
+        self, weights: FloatArray, max_rows: int | None = None
+    ) -> Iterator[tuple[FloatArray, FloatArray, Doubles | None]]:
+        """Yield blocks of dense rows, with 1 for the intercept; their probabilities; and their weights."""
+        for x, p, mass in self._probabilities(weights, max_rows):
+            dense = x[np.arange(len(x))] if isinstance(x, SparseRows) else x
+            if self.like.intercept is not None:
+                dense = np.hstack([dense, np.ones((len(x), 1), dense.dtype)])
+            yield dense, p, mass
+
+    def _probabilities(
+        self, weights: FloatArray, max_rows: int | None
+    ) -> Iterator[tuple[FloatArray | SparseRows, FloatArray, Doubles | None]]:
+        state, n_classes = self.state_of(weights), len(weights)
+        zeros = np.zeros(n_classes, weights.dtype) if state.intercept is None else state.intercept
+        for x, rows in self.row_blocks(max_rows):
+            p = np.empty((len(x), n_classes), weights.dtype)
+            self.backend.linear_scores(x, state.coef, zeros, p, self.n_threads)
+            self.backend.softmax(p, p, self.n_threads)
+            yield x, p, self.masses(rows)
 
     @timed(BOUND)
     def target_sums(self) -> tuple[Doubles, Doubles, Doubles]:

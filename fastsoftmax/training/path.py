@@ -67,7 +67,7 @@ def solve_path(
                 share = (place - last) / (last - before)
                 with np.errstate(over="ignore", invalid="ignore"):
                     run.try_weights(W + share * (W - earlier))
-        if run.point is None:  # without a memory
+        if run.point is None and not run.solver.l1:  # whose method has its own number of pairs
             run.solver.pairs = replace(run.solver.pairs, limit=N_PAIRS)
         train(run, np.inf, from_zeros=False, make_model=lambda run: run, watch=watch)
         if np.isfinite(place) and (not minima or place != minima[-1][0]):

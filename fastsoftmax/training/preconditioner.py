@@ -199,16 +199,21 @@ class LowRank:
         return multiply
 
 
-def features_of(objective: Objective) -> FeatureFactor:
-    """Return what stands for G: that itself or, where there are many features, an approximation."""
+def is_dense_worthwhile(objective: Objective) -> bool:
+    """Return whether there is memory for G, and G with its inverse takes no longer than some passes."""
     n_classes, n_features = objective.shape
     n_rows = min(len(objective), _rows_for_features(objective))
     of_pass = 2 * len(objective) * n_classes * n_features  # multiply-adds
-    if n_features <= _MAX_FEATURES and (
-        (n_rows + n_features) * n_features**2 <= _MAX_PASSES * of_pass
-    ):
+    cost = (n_rows + n_features) * n_features**2
+    return n_features <= _MAX_FEATURES and cost <= _MAX_PASSES * of_pass
+
+
+def features_of(objective: Objective) -> FeatureFactor:
+    """Return what stands for G: that itself or, where there are many features, an approximation."""
+    if is_dense_worthwhile(objective):
         return Dense.of(objective)
-    low_rank = LowRank.of(objective) if n_features <= _MAX_FEATURES_OF_RANK else None
+    few = objective.shape[1] <= _MAX_FEATURES_OF_RANK
+    low_rank = LowRank.of(objective) if few else None
     return Diagonal.of(objective) if low_rank is None else low_rank
 
 

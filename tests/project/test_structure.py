@@ -57,6 +57,7 @@ def test_the_protocol_has_the_functions_of_the_plan():
         "inverse_factor",
         "subtract_pairs",
         "add_pairs",
+        "coordinate_descent",
         "sgd_epoch",
     }
 
@@ -227,6 +228,7 @@ def test_thresholds_are_in_one_file_with_the_command_that_tests_them():
         "N_STEP_ALGORITHMS",
         "MAX_LANES",
         "MAX_BUFFERS",
+        "N_EXTRAPOLATED",
     }
 
 

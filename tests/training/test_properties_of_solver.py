@@ -16,15 +16,12 @@ from strategies import optima, seeds
 from fastsoftmax import SoftmaxClassifier
 
 TOL = {"float32": 1e-5, "float64": 1e-9}
-# With L1 the method is orthant-wise, whose last digits take many iterations.
-TOL_OF_L1 = {"float32": 1e-4, "float64": 1e-6}
 ROUNDING = 1e-13  # of the objective in float64, relative
 
 
 def fitted(case, X=None, y=None, weights=None, **changed):
     """Of the case, but for what is given."""
-    tol = (TOL_OF_L1 if case.l1 else TOL)[case.dtype]
-    model = SoftmaxClassifier(**{"tol": tol} | case.parameters | changed)
+    model = SoftmaxClassifier(**{"tol": TOL[case.dtype]} | case.parameters | changed)
     X = case.X if X is None else X
     weights = case.sample_weight if weights is None else weights
     with warnings.catch_warnings():
