@@ -332,6 +332,12 @@ struct sparse_kernels {
                           const struct sparse_weights *weights, size_t slab, const void *intercept,
                           void *logits, size_t logits_stride);
 
+    /* In: n_rows rows; weights, of which start, n_features, n_classes and wide_indices are read; intercept (n_classes),
+     * or NULL. Out: logits of the classes of a slab, padded, rows logits_stride apart. Bits: those of sparse_scores. */
+    void (*sparse_products)(const struct sparse_row *rows, size_t n_rows,
+                            const struct sparse_weights *weights, size_t slab,
+                            const void *intercept, void *logits, size_t logits_stride);
+
     /* In: n_rows rows; coef (n_classes, n_features), contiguous, not packed: for few values; intercept
      * (n_classes). Out: logits (n_rows, n_classes), contiguous. Bits: those of sparse_scores. */
     void (*sparse_unpacked_scores)(const struct sparse_row *rows, size_t n_rows, const void *coef,

@@ -169,7 +169,7 @@ class Backend(Protocol):
     ) -> None:
         """Compute logits[i] = coef @ X[i] + intercept, `X` as in `Data`.
 
-        Overflow and NaN show in the logits.
+        With `SparseRows`, `coef` and `logits` may have any strides. Overflow and NaN show in the logits.
         """
 
     def transposed_product(

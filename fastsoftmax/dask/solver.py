@@ -62,6 +62,11 @@ class DistributedObjective(Objective):
     def whole(self) -> None:
         """None: no kernel reads the rows of all partitions."""
 
+    @property
+    def values_per_feature(self) -> float:
+        """The number of rows: which values are stored is not known here."""
+        return len(self)
+
     def in_float64(self, keeps: bool = False) -> DistributedObjective:  # noqa: ARG002 - no rows are here
         """Return the objective that workers evaluate in float64."""
         intercept = None if self.like.intercept is None else self.like.intercept.astype(np.float64)

@@ -58,6 +58,8 @@ class Objective:
     data: Data = field(default=None)  # type: ignore[assignment]  # as the backends take the samples
     _data: Data = field(init=False)  # what passes read: `data`, or a copy of its rows
     _rows: NDArray[np.int64] | None = field(init=False)  # of it
+    # Blocks of sparse rows, transposed, by their first row and end; None where they are not kept.
+    _columns: dict[tuple[int, int], SparseRows] | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         if self.data is None:
@@ -66,6 +68,10 @@ class Objective:
         kept = _kept(self.data, self._rows, self.like.coef.dtype) if self.keeps else None
         if kept is not None:
             self._data, self._rows = kept, None
+        X = self._data.X
+        if isinstance(X, SparseRows) and self.keeps and self._rows is None:
+            is_small = X.values.nbytes + X.indices.nbytes <= _MAX_KEPT_BYTES
+            self._columns = {} if is_small else None
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -81,13 +87,25 @@ class Objective:
             data = data._replace(targets=data.targets.astype(double))
         intercept = None if self.like.intercept is None else self.like.intercept.astype(double)
         like = State(self.like.coef.astype(double), intercept, None, None)
-        return replace(self, like=like, data=data, keeps=keeps)
+        doubled = replace(self, like=like, data=data, keeps=keeps)
+        if self._columns is not None and self._data is self.data:  # of the same values, not scaled
+            doubled._columns = {at: each.astype(double) for at, each in self._columns.items()}
+        return doubled
 
     @property
     def shape(self) -> tuple[int, int]:
         """The shape of weights with their intercept: classes x (features, and one for the intercept)."""
         n_classes, n_features = self.like.coef.shape
         return n_classes, n_features + (self.like.intercept is not None)
+
+    @property
+    def values_per_feature(self) -> float:
+        """The mean number of rows that a feature has stored values in."""
+        X = self._data.X
+        share = (
+            len(X.values) / max(1, X.shape[0] * X.shape[1]) if isinstance(X, SparseRows) else 1.0
+        )
+        return share * len(self)
 
     def state_of(self, weights: FloatArray) -> State:
         """Return the weights, whose last column is the intercept if there is one, as a state."""
@@ -117,8 +135,13 @@ class Objective:
             found = self._of_one_block(whole, weights)
             if found is not None:
                 return found
+        elif self._columns is not None:
+            found = self._of_one_sparse_block(weights)
+            if found is not None:
+                return found
         total, invalid = gradient_sums.sum_over_rows(
-            self.backend, self._data, self._rows, self.state_of(weights), self.n_threads
+            *(self.backend, self._data, self._rows, self.state_of(weights), self.n_threads),
+            self._columns_of,
         )
         if invalid >= 0:
             if self._rows is None and self.samples.rows is not None:
@@ -174,6 +197,32 @@ class Objective:
                 sums[:, -1] = of_intercept
             loss = float(np.add.reduce(losses))
         return Evaluation(loss / len(self), np.divide(sums, len(self), dtype=np.float64, order="C"))
+
+    def _of_one_sparse_block(self, weights: FloatArray) -> Evaluation | None:
+        """Evaluate it over sparse rows as `_of_one_block` does; None if they are not one block."""
+        state, X, n_features = self.state_of(weights), self._data.X, self.like.coef.shape[1]
+        if len(X) > gradient_sums.rows_per_block(X, state.coef):
+            return None
+        losses, sums = np.empty(len(X)), np.empty(self.shape, weights.dtype)
+        of_intercept = None if state.intercept is None else sums[:, -1]
+        with np.errstate(over="ignore", invalid="ignore"):
+            invalid = gradient_sums.sums_of_sparse(
+                *(self.backend, self._data, slice(0, len(X)), state, losses),
+                *(sums[:, :n_features], of_intercept, self.n_threads, self._columns_of),
+            )
+            if invalid >= 0:
+                return None
+            loss = float(np.add.reduce(losses))
+        return Evaluation(loss / len(X), np.divide(sums, len(X), dtype=np.float64))
+
+    def _columns_of(self, x: SparseRows, rows: RowNumbers) -> SparseRows:
+        """Return a block of sparse rows transposed, as it is kept after the first pass."""
+        if self._columns is None or not isinstance(rows, slice):
+            return x.transposed()
+        block = rows.start, rows.stop
+        if block not in self._columns:
+            self._columns[block] = x.transposed()
+        return self._columns[block]
 
     def blocks(self, max_rows: int | None = None) -> Iterator[FloatArray]:
         """Yield dense rows as training sees them, in blocks: `max_rows` of them, evenly spread."""
@@ -336,7 +385,8 @@ class Objective:
         if isinstance(self._data.X, SparseRows):
             out = np.empty((columns.shape[1], n_features), dtype)
             sparse = gradient_sums.read_sparse_rows(self._data, rows, dtype)
-            sparse.transposed_product(columns, out)
+            transposed = self._columns_of(sparse, rows)
+            gradient_sums.transposed_product(self.backend, transposed, columns, out, self.n_threads)
             return out
         x, total = (
             np.ascontiguousarray(read_rows(self._data, rows, dtype)),

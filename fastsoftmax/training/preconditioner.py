@@ -18,7 +18,7 @@ has a smaller damping than the features.
 With many features, G is approximated by Nystrom's method (Halko, Martinsson, Tropp: Finding Structure with
 Randomness, 2011, section 5.5), from its product with a few columns R of random signs:
 
-    Y = G R,    G ~ Y inv(R' Y) Y' + rest I,    rest = (tr G - tr(Y inv(R' Y) Y')) / n_features
+    Y = G R,    G ~ Y inv(R' Y) Y' + rest,    rest = diag(G - Y inv(R' Y) Y')
 
 whose inverse needs that of a small matrix (Woodbury's formula).
 """
@@ -43,11 +43,13 @@ Doubles = NDArray[np.float64]
 _MOST_ROWS_PER_FEATURE, _LEAST_ROWS_PER_FEATURE, _PASSES_FOR_MOST = 64, 16, 2
 # Rows in S, evenly spread: the least, as many for each class, and the most.
 _LEAST_ROWS_FOR_CLASSES, _ROWS_PER_CLASS, _MOST_ROWS_FOR_CLASSES = 2048, 64, 8192
-# With more features, or where G and its inverse take as long as so many passes, G is approximated, with
-# that rank and from so many rows; with more than the second number, by its diagonal, to bound memory.
+# With more features, or where G and its inverse take as long as so many passes, G is approximated, with at
+# most that rank and from so many rows; with more than the second number, by its diagonal, to bound memory.
 _MAX_FEATURES, _MAX_FEATURES_OF_RANK = 2048, 1 << 16
 _MAX_PASSES = 40
-_RANK, _ROWS_FOR_RANK = 64, 2048
+_RANK, _ROWS_FOR_RANK = 64, 4096
+# A rank above the mean number of values of a sparse feature would take longer than a pass.
+_MIN_RANK = 8
 # S is singular, and small where all rows are classified well: that share of its mean eigenvalue is added.
 _DAMPING = 0.1
 # The intercept has no penalty; this share of the features' damping keeps its pivot positive.
@@ -155,16 +157,17 @@ class LowRank:
     """Nystrom's approximation of G; see the module."""
 
     objective: Objective
-    Y: FloatArray  # (_RANK, n_features [+ 1]), transposed
+    Y: FloatArray  # (rank, n_features [+ 1]), transposed
     inner: Doubles  # R' Y
-    rest: float
+    rest: Doubles  # (n_features [+ 1],)
     mean_curvature: float
 
     @classmethod
     def of(cls, objective: Objective) -> LowRank | None:
         """Approximate G from some rows, or return None if rounding lets nothing be inverted."""
         n_features, backend = objective.shape[1], objective.backend
-        rank, dtype = min(_RANK, n_features), objective.like.coef.dtype
+        rank = min(_RANK, n_features, max(_MIN_RANK, int(objective.values_per_feature)))
+        dtype = objective.like.coef.dtype
         signs = 2.0 * np.random.default_rng(0).integers(0, 2, (rank, n_features)) - 1
         Y = objective.sketch(signs.astype(dtype), _ROWS_FOR_RANK)
         inner = product(backend, signs, Y, objective.n_threads)
@@ -174,27 +177,34 @@ class LowRank:
         inverse = inverse_of_spd(backend, inner, objective.n_threads)
         if inverse is None:
             return None
-        trace = float(objective.mean_squares().sum()) + (objective.like.intercept is not None)
-        captured = float((product(backend, inverse, np.ascontiguousarray(Y.T), 1) * Y).sum())
-        rest = max(trace - captured, 0.0) / n_features
-        return cls(objective, Y.astype(dtype), inner, rest, trace / n_features)
+        squares = Diagonal.of(objective).squares
+        captured = product(backend, inverse, np.ascontiguousarray(Y.T), objective.n_threads)
+        captured *= Y
+        rest = np.maximum(squares - captured.sum(axis=0), 0)
+        return cls(objective, Y.astype(dtype), inner, rest, float(squares.mean()))
 
     def inverse(self, damping: float) -> FeatureInverse | None:
         """Invert it, with damping I added, by Woodbury's formula."""
         objective, Y, base = self.objective, self.Y, self.rest + damping
         backend, n_threads = objective.backend, objective.n_threads
+        if not (base > 0).all():
+            return None
+        of_rest = (1 / base).astype(Y.dtype)
+        scaled = Y * of_rest
         small = inverse_of_spd(
             backend,
-            base * self.inner + product(backend, Y, Y, n_threads).astype(np.float64),
+            self.inner + product(backend, Y, scaled, n_threads).astype(np.float64),
             n_threads,
         )
-        if small is None or not base > 0:
+        if small is None or not np.isfinite(of_rest).all():
             return None
-        small, columns = small.astype(Y.dtype), np.ascontiguousarray(Y.T)
+        small, columns = small.astype(Y.dtype), np.ascontiguousarray(scaled.T)
 
         def multiply(V: FloatArray) -> FloatArray:
-            inside = product(backend, product(backend, V, Y, n_threads), small, n_threads)
-            return np.ascontiguousarray((V - product(backend, inside, columns, n_threads)).T) / base
+            inside = product(backend, product(backend, V, scaled, n_threads), small, n_threads)
+            out = product(backend, columns, inside, n_threads)
+            np.subtract((V * of_rest).T, out, out=out)
+            return out
 
         return multiply
 

@@ -42,7 +42,19 @@ static size_t below(size_t n) { return (size_t)(next() % n); }
 /* In [-1, 1), on a grid of 2**-52: exact. */
 static double uniform(void) { return ((double)(next() >> 11) - 0x1p52) * 0x1p-52; }
 
-enum slot { LOGITS, OUT, TARGETS, LOSSES, DATA, WEIGHTS, VELOCITY, INTERCEPT, RULES, N_SLOTS };
+enum slot {
+    LOGITS,
+    OUT,
+    TARGETS,
+    LOSSES,
+    DATA,
+    WEIGHTS,
+    VELOCITY,
+    INTERCEPT,
+    RULES,
+    PRODUCTS,
+    N_SLOTS
+};
 enum { SLOT_BYTES = 1 << 20 };
 static char *slot_end[N_SLOTS];
 
@@ -673,6 +685,13 @@ static void sparse_case(const struct shape *s) {
             kernels->sparse->sparse_unpacked_scores(rows, s->n, coef, s->d, s->c, intercept, wide,
                                                     unpacked);
             hash_reals(unpacked, s->n * s->c);
+        }
+        if (i == 0) {
+            void *products = stale(PRODUCTS, s->n * columns);
+            for (size_t k = 0; k < n_slabs; ++k)
+                kernels->sparse->sparse_products(rows, s->n, &weights, k, intercept, products,
+                                                 columns);
+            hash_reals(products, s->n * columns);
         }
         /* Scores in place of gradients; those of a row without a column would be NaN. */
         size_t first = has_none && i;

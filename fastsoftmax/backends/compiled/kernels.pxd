@@ -234,6 +234,9 @@ cdef extern from "kernels/kernel_table.h" nogil:
         void (*sparse_scores "sparse->sparse_scores")(
             const sparse_row *rows, size_t n_rows, const sparse_weights *weights, size_t slab,
             const void *intercept, void *logits, size_t logits_stride) noexcept nogil
+        void (*sparse_products "sparse->sparse_products")(
+            const sparse_row *rows, size_t n_rows, const sparse_weights *weights, size_t slab,
+            const void *intercept, void *logits, size_t logits_stride) noexcept nogil
         void (*sparse_unpacked_scores "sparse->sparse_unpacked_scores")(
             const sparse_row *rows, size_t n_rows, const void *coef, size_t n_features,
             size_t n_classes, const void *intercept, int wide_indices, void *logits) noexcept nogil
