@@ -40,7 +40,7 @@ ColumnsOf: TypeAlias = Callable[[SparseRows, RowNumbers], SparseRows]
 _BLOCK_BYTES = 1 << 22
 # Minimum number of rows of a block, however long they are: a block costs a sum over all weights.
 _MIN_ROWS = 32
-# With more classes than these the kernels work on packed slabs of them (csrc/kernels/tuning.h, FEW_CLASSES).
+# With more classes the kernels work on packed slabs of them: FEW_CLASSES in csrc/kernels/tuning.h.
 _MANY_CLASSES = 40
 
 
