@@ -129,7 +129,7 @@ def test_results_that_take_their_time(client, monkeypatch, mode):
         looks.append(cluster)
         return look(cluster)
 
-    monkeypatch.setattr(cluster_module, "_SECONDS_BETWEEN_CHECKS", 0.0)
+    monkeypatch.setattr(cluster_module, "_SECONDS_BETWEEN_CHECKS", 0.005)
     monkeypatch.setattr(cluster_module.Cluster, "workers", count)
     model = fit_on(client, mode)
     np.testing.assert_array_equal(model.coef_, expected.coef_)
