@@ -169,6 +169,7 @@ def test_a_fit_within_a_task(clients, task):
         # A worker makes its client the default one of the process, which is that of the tests here.
         for default in set(distributed.client._global_clients.values()):
             distributed.client._del_global_client(default)
+        dask.config.config.pop("scheduler", None)  # which is that client's
 
 
 def test_fits_in_threads_leave_no_filter_of_warnings(client, monkeypatch):
