@@ -345,6 +345,24 @@ static void outer_sum_case(const struct shape *s) {
     hash_reals(out, s->c * s->d);
 }
 
+/* Labels, differences of logits and a gradient, of rows that are long enough. */
+static void two_classes_case(const struct shape *s) {
+    if (s->d < kernels->lanes) return;
+    const void *const *rows = rows_of(s), *weights = padded_weights(WEIGHTS, s);
+    const int64_t *labels = labels_of(s->n, 2);
+    const double *row_weights = NULL;
+    double losses[64], some_weights[64];
+    for (size_t i = 0; i < s->n; ++i) some_weights[i] = uniform() + 1;
+    if (option(s, 0)) row_weights = some_weights;
+    void *dots = stale(OUT, s->n);
+    kernels->two_classes->row_dots(rows, s->n, s->d, weights, dots);
+    hash_reals(dots, s->n);
+    kernels->two_classes->two_class_cross_entropy(dots, s->n, 0.25, labels, row_weights, 0.5,
+                                                  losses);
+    for (size_t i = 0; i < s->n; ++i) hash_double(losses[i]);
+    hash_reals(dots, s->n);
+}
+
 static struct sgd_rule rule_of(const struct shape *s) {
     return (struct sgd_rule){
         .rate = 0.1,
@@ -749,6 +767,7 @@ static const struct {
     {"column_sums", NULL, column_sums_case},
     {"penalty", NULL, penalty_case},
     {"sparse", NULL, sparse_case},
+    {"two_classes", NULL, two_classes_case},
 };
 
 static void test_table(const char *set_name, const char *type_name, const struct kernels *table) {

@@ -34,6 +34,7 @@ cdef extern from "kernels/tuning.h" nogil:
         MAX_MOMENT_CHUNKS
         MAX_PACKED_LOSS_ROWS
         MAX_PANELS
+        MAX_PASS_ROW_BYTES
         MAX_PREDICTED_BYTES
         MAX_ROWS_PER_SUM
         MAX_SAMPLE_CHUNKS
@@ -200,6 +201,12 @@ cdef extern from "kernels/kernel_table.h" nogil:
         void (*short_update "short_rows->short_update")(
             const parts_view *gradients, size_t n_features, const sgd_rule *rule,
             const update_view *update, void *intercept, void *intercept_velocity) noexcept nogil
+        void (*row_dots "two_classes->row_dots")(
+            const void **rows, size_t n_rows, size_t n_features, const void *weights,
+            void *dots) noexcept nogil
+        void (*two_class_cross_entropy "two_classes->two_class_cross_entropy")(
+            void *differences, size_t n_rows, double offset, const int64_t *labels,
+            const double *row_weights, double scale, double *losses) noexcept nogil
         void (*pack_block "packed->pack_block")(
             const void **rows, size_t n_rows, size_t n_features, void *block) noexcept nogil
         void (*unpack_block "packed->unpack_block")(
