@@ -7,7 +7,7 @@ library is configured for (by an environment variable of that library, or by thr
 import numpy as np
 from numpy.typing import NDArray
 
-from . import factorization, minibatches, penalties, recorder, two_loop
+from . import factorization, minibatches, penalties, recorder, two_loop, vectorized_epoch
 from .protocol import Data, FloatArray, LabelArray, Rule, State, TargetWeights
 from .sample_weights import weighted
 
@@ -168,6 +168,6 @@ def sgd_epoch(
     rates: NDArray[np.float64],
     n_threads: int,
 ) -> NDArray[np.float64]:
-    return minibatches.sgd_epoch(
-        linear_cross_entropy, data, state, rule, order, batch_size, rates, n_threads
+    return vectorized_epoch.sgd_epoch(
+        softmax_cross_entropy, data, state, rule, order, batch_size, rates
     )
