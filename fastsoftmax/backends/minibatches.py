@@ -3,7 +3,9 @@
 The naive, numba and vectorized backends share this code; the compiled backend has its own.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from operator import setitem
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -101,10 +103,14 @@ def sgd_epoch(
         for objectives[done], current in descend(state, minibatches, gradient_of, step):  # noqa: B007
             done += 1
     finally:
-        for array, new in zip(state, current, strict=True):
-            if array is not None and new is not None:
-                np.copyto(array, new)
+        store(current, state)
     return objectives[:done]
+
+
+def store(new: State, into: State) -> None:
+    """Copy the arrays of a state, all or none: it is one call of C code, which no signal interrupts."""
+    arrays = [pair for pair in zip(into, new, strict=True) if pair[0] is not None]
+    deque(map(setitem, *zip(*((a, ..., b) for a, b in arrays), strict=True)), maxlen=0)
 
 
 Weights = TypeVar("Weights")

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import coordinate_descent as descent
-from . import factorization, minibatches, penalties, recorder, solver_vectors
+from . import factorization, minibatches, penalties, recorder, solver_vectors, vectorized_epoch
 from .protocol import Data, FloatArray, LabelArray, Rule, State, TargetWeights
 from .sample_weights import weighted
 
@@ -172,6 +172,6 @@ def sgd_epoch(
     rates: NDArray[np.float64],
     n_threads: int,
 ) -> NDArray[np.float64]:
-    return minibatches.sgd_epoch(
-        linear_cross_entropy, data, state, rule, order, batch_size, rates, n_threads
+    return vectorized_epoch.sgd_epoch(
+        softmax_cross_entropy, data, state, rule, order, batch_size, rates
     )

@@ -200,10 +200,10 @@ MUTANTS = [
         "(numbers[i - first] * <double>i)",
     ),
     Mutant(
-        "the mean over a whole minibatch where the last one is smaller, in NumPy",
-        "fastsoftmax/backends/minibatches.py",
-        "            1.0 / len(rows),\n",
-        "            1.0 / batch_size,\n",
+        "a step for a mean over one sample too many, in NumPy",
+        "fastsoftmax/backends/vectorized_epoch.py",
+        "(-rate if self.is_plain else 1.0) / size",
+        "(-rate if self.is_plain else 1.0) / (size + 1)",
     ),
     Mutant(
         "the weights of other rows",

@@ -42,7 +42,7 @@ def test_the_phases_add_up_to_the_whole(trainer, n_jobs, rng):
     assert {e.step_algorithm for e in p.epochs} == {trainer.algorithm}
     names = {time.name for time in p.times}
     assert names >= {BETWEEN, OUTSIDE, "gather and convert"}
-    assert names >= ({recorder.TOGETHER} if backend == "naive" else SEPARATE)
+    assert names >= ({recorder.TOGETHER} if backend in ("naive", "numba") else SEPARATE)
 
 
 @pytest.mark.parametrize("n_jobs", [1, 2])
@@ -211,6 +211,8 @@ def test_the_work_of_an_epoch():
     naive = work_of(epoch._replace(backend="naive"))
     assert naive[recorder.TOGETHER].flop == 20_000 + 2500 + 20_000
     assert naive["gradient and update"] == (4000, 0, 0)
+    numba = work_of(epoch._replace(backend="numba"))
+    assert numba[recorder.TOGETHER].flop == 20_000 + 2500 + 20_000 + 4000
 
 
 def test_work_adds_to_work_alone():
