@@ -4,13 +4,14 @@
  *   loss = max(-v, 0) + log(1 + exp(-|v|)),   dz_1 = -dz_0 = scale * (1 / (1 + exp(-u)) - label)
  *
  * Decisions:
- *   - That is half of the multiply-adds of two classes, and one exponential. Nothing cancels: where the label dominates
+ *   - That is one column of the gradient instead of two, and one exponential. Nothing cancels: where the label dominates
  *     the gradient is exp(-v) / (1 + exp(-v)). The difference of the weights is rounded once.
  *   - In float32 the logarithm is y * q(y) for y = exp(-|v|) in [0, 1], with q an interpolation at the zeros of a
  *     Chebyshev polynomial, in double: its relative error, 8.5e-10, is a seventieth of the rounding error of y, and it
  *     takes no division and no exponent. In float64 it is log_loss (softmax.h).
- *   - Which of two logits is infinite an infinite u does not tell: its loss is NaN, and the caller starts again from
- *     the logits themselves. Two logits that would both overflow, with a difference that does not, have a loss.
+ *   - Two logits may overflow where their difference does not, and an infinite difference does not tell which does. So
+ *     the caller computes the logit of class 0 as well, and where one is large starts again from the logits themselves.
+ *     The loss is still that of one difference, and the gradient has one column.
  *   - A dot product of four rows at a time: one alone would wait for the sum before. Its last vector ends with the row,
  *     and weights of 0 stand for the features that the one before had.
  */

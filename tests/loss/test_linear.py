@@ -259,7 +259,7 @@ def test_rows_with_labels_go_by_chunks_where_no_gradient_in_X_is_asked_for(
     expected_loss, expected = linear_cross_entropy(*arrays, **options)
     options["wrt"] = ("W", "intercept")
     loss, gradients = linear_cross_entropy(*arrays, n_threads=1, **options)
-    eps = np.finfo(dtype).eps
+    eps = float(np.finfo(dtype).eps)
     assert loss == pytest.approx(expected_loss, rel=20 * eps)
     for ours, theirs in zip(gradients[:2], expected[:2], strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=(20 + d) * eps * abs(X).mean() * 4)

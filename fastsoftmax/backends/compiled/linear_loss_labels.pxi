@@ -1,9 +1,9 @@
 """`linear_cross_entropy` of rows with labels and few classes, by the kernels of the step short_rows.
 
-Rows are cut into chunks, as many as their number and shape alone decide. A chunk goes all the way from its
-rows to its gradient, SAMPLES_PER_PASS rows at a time: X is read from memory once, and logits never leave the
-first level of the cache. The gradients of the chunks are added in order. Two classes go by the difference of
-their logits (csrc/kernels/two_classes.h).
+Rows are cut into chunks, as many as their number and shape alone decide. A chunk goes all the way from
+its rows to its gradient, SAMPLES_PER_PASS rows at a time: X is read from memory once, and logits never
+leave the first level of the cache. The gradients of the chunks are added in order. Two classes go by the
+difference of their logits (csrc/kernels/two_classes.h).
 """
 
 
@@ -38,20 +38,30 @@ cdef bint has_plain_labels(const targets_view *targets, View x) noexcept nogil:
 
 
 cdef void labelled_scores(
-    const LabelledRows *s, const void **rows, size_t n, char *dlogits
+    const LabelledRows *s, const void **rows, size_t n, const char *coef, char *dlogits
 ) noexcept nogil:
     """The logits of n rows without the intercept, in blocks; those after the rows are prefetched."""
     cdef const Minibatch *m = &s.minibatch
     cdef size_t size = m.kernels.element_size, lanes = m.kernels.lanes, i = 0
     cdef bint fetches = m.n_features * size <= MAX_SHORT_ROW_BYTES
     if s.has_difference and m.n_features >= lanes:
-        m.kernels.row_dots(rows, n, m.n_features, m.coef, dlogits)
+        m.kernels.row_dots(rows, n, m.n_features, coef, dlogits)
         return
     while i < n:
         m.kernels.short_scores(
             rows + i, min(lanes, n - i), m.n_features, rows + i + SAMPLES_AHEAD if fetches else NULL,
-            m.coef, m.n_classes, dlogits + i * m.n_classes * size)
+            coef, m.n_classes, dlogits + i * m.n_classes * size)
         i += lanes
+
+
+cdef bint may_overflow(const char *numbers, size_t n, size_t size) noexcept nogil:
+    """Return whether the sum of four such numbers may be infinite, or one is NaN."""
+    cdef double limit = 2.0 ** 125 if size == sizeof(float) else 2.0 ** 1021
+    cdef bint found = False
+    cdef size_t i
+    for i in range(n):
+        found |= not fabs(number(numbers, i, size)) <= limit
+    return found
 
 
 cdef void labelled_losses(const LabelledRows *s, size_t first, size_t n, char *dlogits) noexcept nogil:
@@ -79,6 +89,7 @@ cdef void labelled_rows_chunk(void *context, size_t chunk) noexcept nogil:
     cdef size_t most = SAMPLES_PER_PASS if row_size <= MAX_PASS_ROW_BYTES else MIN_ROWS_PER_CHUNK
     cdef const void *rows[SAMPLES_PER_PASS + SAMPLES_AHEAD + MAX_LANES]
     cdef char *dlogits = s.dlogits + chunk * s.dlogits_stride * size
+    cdef char *of_class = dlogits + SAMPLES_PER_PASS * size  # the logits of class 0
     cdef uint64_t begun
     s.is_invalid[chunk] = False
     while first < end:
@@ -86,7 +97,11 @@ cdef void labelled_rows_chunk(void *context, size_t chunk) noexcept nogil:
         n = min(most, end - first)
         for i in range(n + SAMPLES_AHEAD + MAX_LANES):
             rows[i] = s.X + min(first + i, s.rows.n_items - 1) * row_size
-        labelled_scores(s, rows, n, dlogits)
+        labelled_scores(s, rows, n, m.coef, dlogits)
+        if s.has_difference:
+            labelled_scores(s, rows, n, m.coef + m.coef_stride * size, of_class)
+            if may_overflow(dlogits, n, size) or may_overflow(of_class, n, size):
+                s.is_invalid[chunk] = True
         begun = phase_next(PHASE_SCORES, begun)
         labelled_losses(s, first, n, dlogits)
         begun = phase_next(PHASE_LOSS, begun)
@@ -126,7 +141,7 @@ cdef void negate(char *elements, size_t n, size_t size) noexcept nogil:
 
 
 cdef void pack_labelled_weights(const LabelledRows *s, View w, View b) noexcept nogil:
-    """From any strides to strips; of two classes the difference."""
+    """From any strides to strips; of two classes the difference, and then class 0."""
     cdef const Minibatch *m = &s.minibatch
     cdef size_t size = m.kernels.element_size, lanes = m.kernels.lanes, j = 0, strip
     cdef ptrdiff_t stride = w.buffer.strides[0], class_stride = w.buffer.strides[1]
@@ -136,10 +151,12 @@ cdef void pack_labelled_weights(const LabelledRows *s, View w, View b) noexcept 
             w.start + <ptrdiff_t>j * stride + (class_stride if s.has_difference else 0), stride,
             class_stride, min(lanes, m.n_features - j), m.n_classes, m.coef + j * m.n_classes * size,
             lanes)
-    if s.has_difference:  # the gradients have room for it
-        m.kernels.pack(w.start, stride, class_stride, m.n_features, 1, s.gradients, m.coef_stride)
-        negate(s.gradients, m.coef_stride, size)
-        add_elements(m.coef, s.gradients, m.coef_stride, size)
+    cdef char *of_class = m.coef + m.coef_stride * size
+    if s.has_difference:  # and then class 0
+        m.kernels.pack(w.start, stride, class_stride, m.n_features, 1, of_class, m.coef_stride)
+        negate(of_class, m.coef_stride, size)
+        add_elements(m.coef, of_class, m.coef_stride, size)
+        negate(of_class, m.coef_stride, size)
 
 
 cdef void unpack_labelled_gradient(
@@ -162,7 +179,10 @@ cdef ptrdiff_t labelled_linear_cross_entropy(
     View x, View w, View b, Targets t, double scale, View loss, View dw, View db, int n_threads,
     bint has_difference
 ) except -2:
-    """Compute what `linear_cross_entropy` does; if `has_difference`, from the difference of two logits."""
+    """Compute what `linear_cross_entropy` does.
+
+    With `has_difference` it goes by the difference of two logits, and returns 0 if one may overflow.
+    """
     cdef LabelledRows s
     cdef Minibatch *m = &s.minibatch
     m.kernels, m.n_features = x.kernels(), x.length(1)
@@ -173,6 +193,8 @@ cdef ptrdiff_t labelled_linear_cross_entropy(
     n_weights = m.coef_stride * m.n_classes
     s.X, s.losses, s.targets, s.offset = x.start, <double *>loss.start, t.view, 0
     if has_difference and b.held:
+        if may_overflow(b.start, 2, size):
+            return 0
         s.offset = number(b.start, 1, size) - number(b.start, 0, size)
     rows_per_chunk = max(
         (n_rows + MAX_SAMPLE_CHUNKS - 1) // MAX_SAMPLE_CHUNKS,
@@ -181,8 +203,8 @@ cdef ptrdiff_t labelled_linear_cross_entropy(
     s.rows.size = max(padded(rows_per_chunk, SAMPLES_PER_PASS), <size_t>SAMPLES_PER_PASS)
     s.rows.n_chunks = (n_rows + s.rows.size - 1) // s.rows.size
     s.gradient_stride = n_weights + lanes * m.n_classes + gap
-    s.dlogits_stride = SAMPLES_PER_PASS * m.n_classes + gap
-    cdef Scratch coef = Scratch(n_weights, 1, size)
+    s.dlogits_stride = SAMPLES_PER_PASS * max(m.n_classes, <size_t>2) + gap
+    cdef Scratch coef = Scratch(2 * n_weights if has_difference else n_weights, 1, size)
     cdef Scratch gradients = Scratch(s.rows.n_chunks, s.gradient_stride, size)
     cdef Scratch dlogits = Scratch(s.rows.n_chunks, s.dlogits_stride, size)
     m.coef, s.gradients, s.dlogits = coef.start, gradients.start, dlogits.start
@@ -198,6 +220,8 @@ cdef ptrdiff_t labelled_linear_cross_entropy(
         pool_for(helpers, labelled_rows_chunk, &s, s.rows.n_chunks)
         pool_end(helpers)
         for i in range(s.rows.n_chunks):
+            if has_difference and s.is_invalid[i]:
+                return 0
             for j in range(i * s.rows.size, n_rows if s.is_invalid[i] else 0):
                 if isnan(s.losses[j]):
                     return <ptrdiff_t>j
