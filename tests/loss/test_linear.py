@@ -260,7 +260,7 @@ def test_rows_with_labels_go_by_chunks_where_no_gradient_in_X_is_asked_for(
     options["wrt"] = ("W", "intercept")
     loss, gradients = linear_cross_entropy(*arrays, n_threads=1, **options)
     eps = float(np.finfo(dtype).eps)
-    assert loss == pytest.approx(expected_loss, rel=20 * eps)
+    assert loss == pytest.approx(expected_loss, rel=20 * float(eps))
     for ours, theirs in zip(gradients[:2], expected[:2], strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=(20 + d) * eps * abs(X).mean() * 4)
     for n_threads in (2, 3):

@@ -115,7 +115,7 @@ def add_class_sums(X, labels, weights, sums, int n_threads):
     cdef FloatState floats = FloatState()
     with nogil:
         floats.set()
-        # Each column is added by one thread, in the order of the rows; pieces of rows are long, one a thread.
+        # Each column is added by one thread, in the order of the rows, in one long piece a thread.
         r.columns.n_items = x.length(1)
         r.columns.size = max(padded((x.length(1) + n_threads - 1) // n_threads, 16), <size_t>16)
         r.columns.n_chunks = (x.length(1) + r.columns.size - 1) // r.columns.size
