@@ -176,7 +176,10 @@ class Lbfgs:
         """Return a point of a smaller objective, or None where rounding lets no step find one."""
         for has_pairs in (True, False):
             slopes = point.gradient
-            found = self.along(point, slopes, -self.pairs.times(slopes, initial))
+            direction = -self.pairs.times(slopes, initial)
+            if initial is not None and not self._dot(slopes, direction) < 0:
+                direction = -self.pairs.times(slopes, None)  # rounding dominates the preconditioner
+            found = self.along(point, slopes, direction)
             if found is not None:
                 self.remember(point, found)
                 return found

@@ -51,7 +51,7 @@ def inverse_of_spd(backend: Backend, A: Doubles, n_threads: int) -> Doubles | No
     inverse = np.zeros_like(A)  # of L, transposed: row j is column j of inv(L)
     for start in range(0, n, _COLUMNS_PER_PANEL):
         end = min(n, start + _COLUMNS_PER_PANEL)
-        diagonal = _inverse_factor(backend, lower[start:end, start:end])
+        diagonal = inverse_factor(backend, lower[start:end, start:end])
         if diagonal is None:
             return None
         # inv(L) of the rows of this panel: diagonal @ [-L[panel, :start] @ inv(L)[:start], I]
@@ -73,14 +73,14 @@ def solution_of_spd(backend: Backend, A: Doubles, b: Doubles, n_threads: int) ->
         return (
             None if inverse is None else product(backend, inverse, b[np.newaxis], n_threads)[:, 0]
         )
-    factor = _inverse_factor(backend, A)
+    factor = inverse_factor(backend, A)
     if factor is None:
         return None
     half = product(backend, factor, b[np.newaxis], n_threads)
     return product(backend, factor.T, half.T, n_threads)[:, 0]
 
 
-def _inverse_factor(backend: Backend, A: Doubles) -> Doubles | None:
+def inverse_factor(backend: Backend, A: Doubles) -> Doubles | None:
     """Return inv(L) of A = L L', or None."""
     inverse = np.empty(A.shape)
     return inverse if backend.inverse_factor(A.copy(), inverse) else None

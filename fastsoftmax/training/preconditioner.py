@@ -18,9 +18,9 @@ has a smaller damping than the features.
 With many features, G is approximated by Nystrom's method (Halko, Martinsson, Tropp: Finding Structure with
 Randomness, 2011, section 5.5), from its product with a few columns R of random signs:
 
-    Y = G R,    G ~ Y inv(R' Y) Y' + rest,    rest = diag(G - Y inv(R' Y) Y')
+    Y = G R,    R' Y = L L',    B = inv(L) Y',    G ~ B' B + rest,    rest = diag(G - B' B)
 
-whose inverse needs that of a small matrix (Woodbury's formula).
+whose inverse needs that of a small matrix, I + B inv(rest) B' (Woodbury's formula).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 
 from .._arrays.validation import FloatArray
 from ..backends.recorder import PRECONDITIONER, timed
-from .linear_algebra import inverse_of_spd, product
+from .linear_algebra import inverse_factor, inverse_of_spd, product
 from .objective import Objective
 
 Doubles = NDArray[np.float64]
@@ -157,8 +157,7 @@ class LowRank:
     """Nystrom's approximation of G; see the module."""
 
     objective: Objective
-    Y: FloatArray  # (rank, n_features [+ 1]), transposed
-    inner: Doubles  # R' Y
+    B: Doubles  # (rank, n_features [+ 1])
     rest: Doubles  # (n_features [+ 1],)
     mean_curvature: float
 
@@ -172,36 +171,38 @@ class LowRank:
         Y = objective.sketch(signs.astype(dtype), _ROWS_FOR_RANK)
         inner = product(backend, signs, Y, objective.n_threads)
         inner = (inner + inner.T) / 2
-        size = float(np.trace(inner))
-        inner += np.eye(rank) * (_ROUNDINGS * float(np.finfo(dtype).eps) * size)
-        inverse = inverse_of_spd(backend, inner, objective.n_threads)
-        if inverse is None:
+        # Where the rank of G is smaller, these decide, and not the rounding.
+        roundings = _ROUNDINGS * float(np.finfo(dtype).eps) * float(np.trace(inner))
+        factor = inverse_factor(backend, inner + np.eye(rank) * roundings)
+        if factor is None:
             return None
+        B = product(backend, factor, np.ascontiguousarray(Y.T), objective.n_threads)
         squares = Diagonal.of(objective).squares
-        captured = product(backend, inverse, np.ascontiguousarray(Y.T), objective.n_threads)
-        captured *= Y
-        rest = np.maximum(squares - captured.sum(axis=0), 0)
-        return cls(objective, Y.astype(dtype), inner, rest, float(squares.mean()))
+        rest = np.maximum(squares - np.square(B).sum(axis=0), 0)
+        return cls(objective, B, rest, float(squares.mean()))
 
     def inverse(self, damping: float) -> FeatureInverse | None:
         """Invert it, with damping I added, by Woodbury's formula."""
-        objective, Y, base = self.objective, self.Y, self.rest + damping
-        backend, n_threads = objective.backend, objective.n_threads
+        objective, base = self.objective, self.rest + damping
+        backend, n_threads, dtype = (
+            objective.backend,
+            objective.n_threads,
+            objective.like.coef.dtype,
+        )
         if not (base > 0).all():
             return None
-        of_rest = (1 / base).astype(Y.dtype)
-        scaled = Y * of_rest
+        scaled = self.B / base
         small = inverse_of_spd(
-            backend,
-            self.inner + product(backend, Y, scaled, n_threads).astype(np.float64),
-            n_threads,
+            backend, np.eye(len(self.B)) + product(backend, self.B, scaled, n_threads), n_threads
         )
+        of_rest = (1 / base).astype(dtype)
         if small is None or not np.isfinite(of_rest).all():
             return None
-        small, columns = small.astype(Y.dtype), np.ascontiguousarray(scaled.T)
+        rows, small = scaled.astype(dtype), small.astype(dtype)
+        columns = np.ascontiguousarray(rows.T)
 
         def multiply(V: FloatArray) -> FloatArray:
-            inside = product(backend, product(backend, V, scaled, n_threads), small, n_threads)
+            inside = product(backend, product(backend, V, rows, n_threads), small, n_threads)
             out = product(backend, columns, inside, n_threads)
             np.subtract((V * of_rest).T, out, out=out)
             return out

@@ -86,7 +86,7 @@ class SolverRun(TrainingRun):
         before, point, rule = self.solver, self.point, problem.config.rule
         solver = before.with_penalty(rule.l2, rule.l1)
         run = type(self).of(problem, self.state, self.random, solver=solver)
-        if point is None:
+        if point is None or not point.gradient.size:  # of a run that comes from a checkpoint
             return run
         if self._dual is not None:
             run._dual = replace(self._dual, l2=solver.l2, l1=solver.l1)

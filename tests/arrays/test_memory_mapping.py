@@ -67,7 +67,7 @@ def test_rows_that_the_solver_reads_here_and_there_release_their_pages(saved, mo
     monkeypatch.setattr("fastsoftmax._arrays.memory_mapping.BYTES_HELD", 50_000)
     monkeypatch.setattr("fastsoftmax._arrays.memory_mapping._BYTES_AROUND", 1000)
     monkeypatch.setattr("fastsoftmax.training.objective._MAX_KEPT_BYTES", 0)
-    monkeypatch.setattr("fastsoftmax.training.preconditioner._ROWS_FOR_CLASSES", 500)
+    monkeypatch.setattr("fastsoftmax.training.preconditioner._MOST_ROWS_FOR_CLASSES", 500)
     options = {"solver": "lbfgs", "standardize": True, "max_iter": 5, "tol": None}
     model = SoftmaxClassifier(**options).fit(X, y)
     taken = []

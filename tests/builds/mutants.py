@@ -226,8 +226,8 @@ MUTANTS = [
     Mutant(
         "a bound that forgets what the intercept costs",
         "fastsoftmax/training/duality_gap.py",
-        "            gap = (1 - share) * gap + share * (at.loss - entropy)\n",
-        "            gap = (1 - share) * gap\n",
+        "        gap = (1 - share) * (of_slopes + of_intercept) + share * (at.loss - entropy)\n",
+        "        gap = (1 - share) * (of_slopes + of_intercept)\n",
     ),
     Mutant(
         "the pseudo-gradient of a weight that is not 0",
@@ -242,10 +242,10 @@ MUTANTS = [
         "        gradient /= len(self) - 1\n",
     ),
     Mutant(
-        "a step over the kink of a weight's penalty",
-        "fastsoftmax/training/lbfgs.py",
-        "            after[np.sign(after) != side] = 0\n",
-        "",
+        "a positive weight that L1 does not shrink",
+        "fastsoftmax/backends/compiled/coordinate_descent.pxi",
+        "step = unshrunk - threshold",
+        "step = unshrunk",
     ),
     Mutant(
         "a dual point of L1 that is not scaled to be feasible",

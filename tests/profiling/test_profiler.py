@@ -82,10 +82,7 @@ def test_the_parts_of_a_solver(backend, rng, penalty):
         model = SoftmaxClassifier(**parameters).fit(X, y)
     np.testing.assert_array_equal(model.coef_, plain.coef_)
     parts = {part.name: part for part in p.parts}
-    expected = [*recorder.PARTS, recorder.REST]
-    if penalty == "l1":  # has no preconditioner, and computes nothing for one
-        expected.remove(recorder.PRECONDITIONER)
-    assert [*parts] == expected
+    assert [*parts] == [*recorder.PARTS, recorder.REST]
     assert all(part.seconds > 0 for part in p.parts)
     assert sum(part.seconds for part in p.parts) <= p.seconds
     assert parts[recorder.REST].calls == model.n_iter_

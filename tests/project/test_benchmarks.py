@@ -22,7 +22,8 @@ def test_the_suites_run_with_every_backend():
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=110)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     passed = set(re.findall(r"::test_(\w+)\[\w+-(float\d\d)-(\w+)\] PASSED", ran.stdout))
-    functions = ("softmax", "logsumexp", "softmax_cross_entropy", "linear_cross_entropy", "epoch")
+    functions = ("softmax", "logsumexp", "softmax_cross_entropy", "linear_cross_entropy")
+    functions += ("transposed_product", "epoch")
     available = [name for name in NAMES if why_unavailable(name) is None]
     assert passed == {
         (function, dtype, backend)
