@@ -24,7 +24,7 @@ from .numba_kernels import (
     soft_loss_row,
     threads,
 )
-from .protocol import Data, FloatArray, LabelArray, Rule, State, TargetWeights
+from .protocol import FloatArray, LabelArray, TargetWeights
 from .sample_weights import weighted, weighted_targets
 
 name = "numba"
@@ -33,6 +33,7 @@ inverse_factor = factorization.inverse_factor
 subtract_pairs, add_pairs = solver_vectors.subtract_pairs, solver_vectors.add_pairs
 dot, bound_terms = solver_vectors.dot, solver_vectors.bound_terms
 coordinate_descent = descent.coordinate_descent
+sgd_epoch = numba_epoch.sgd_epoch
 linear_scores = minibatches.linear_scores
 transposed_product = minibatches.transposed_product
 
@@ -183,15 +184,3 @@ def penalty(
     W: FloatArray, l2: float, l1: float, gradient: FloatArray | None, n_threads: int
 ) -> float:
     return float(_penalty(W, l2, l1, np.empty_like(W) if gradient is None else gradient))
-
-
-def sgd_epoch(
-    data: Data,
-    state: State,
-    rule: Rule,
-    order: NDArray[np.int64],
-    batch_size: int,
-    rates: NDArray[np.float64],
-    n_threads: int,
-) -> NDArray[np.float64]:
-    return numba_epoch.sgd_epoch(data, state, rule, order, batch_size, rates, n_threads)

@@ -364,7 +364,7 @@ class Objective:
         return masses, sums, features
 
     def _unchanged_rows(self, rows: RowNumbers) -> FloatArray:
-        """Return dense rows, converted if they are no floating-point numbers that need no standardising."""
+        """Return dense rows as they are, converted only if they are of few bits, or standardised."""
         data = self._data
         if data.mean is None and data.inverse_scale is None and data.X.dtype.itemsize >= 4:
             return data.X[rows]  # type: ignore[index]  # dense
@@ -388,10 +388,8 @@ class Objective:
             transposed = self._columns_of(sparse, rows)
             gradient_sums.transposed_product(self.backend, transposed, columns, out, self.n_threads)
             return out
-        x, total = (
-            np.ascontiguousarray(read_rows(self._data, rows, dtype)),
-            np.empty((columns.shape[1], n_features)),
-        )
+        x = np.ascontiguousarray(read_rows(self._data, rows, dtype))
+        total = np.empty((columns.shape[1], n_features))
         self.backend.transposed_product(columns, x, total, self.n_threads)
         return total
 

@@ -1,13 +1,10 @@
 """Progress of a path of strengths, its early end, its checkpoints, and interruptions."""
 
-import os
-import pty
 import re
-import subprocess
-import sys
 
 import numpy as np
 import pytest
+from terminal import output_on_terminal
 
 from fastsoftmax import ModelFileError, SoftmaxClassifier, search
 from fastsoftmax.training import alpha_choice
@@ -91,19 +88,7 @@ else:
 
 @pytest.mark.parametrize("auto", [False, True])
 def test_a_bar_on_a_terminal_counts_strengths(auto):
-    ours, theirs = pty.openpty()
-    environment = os.environ | {"TERM": "xterm", "COLUMNS": "120"}
-    command = [sys.executable, "-c", PROGRAM.format(auto=auto)]
-    program = subprocess.Popen(command, stderr=theirs, env=environment)
-    os.close(theirs)
-    text = b""
-    try:
-        while block := os.read(ours, 4096):
-            text += block
-    except OSError:  # the other end has closed
-        pass
-    os.close(ours)
-    assert program.wait(timeout=60) == 0
+    text = output_on_terminal(PROGRAM.format(auto=auto))
     assert b"strengths" in text
     assert (b"/?" if auto else b"3/3") in text
 
