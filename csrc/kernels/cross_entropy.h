@@ -209,6 +209,7 @@ static inline int weighted_cross_entropy(const real *z, size_t n, size_t label, 
         *loss = (double)NAN;
         return 0;
     }
+    if (weights->upstream) scale *= weights->upstream[i];
     if (row_weight != 0) {
         if (!isnan(soft_row(z, n, &u, scale, loss, dz))) return 1;
         for (size_t k = 0; k < n; ++k) {
@@ -233,6 +234,7 @@ static int weighted_labels(const real *logits, size_t stride, size_t n_rows, siz
         row_weights[i] = weights->rows ? weights->rows[first + i] : 1;
         if (classes && label < n_classes) row_weights[i] *= (double)classes[label];
         scales[i] = scale * row_weights[i];
+        if (weights->upstream) scales[i] *= weights->upstream[first + i];
     }
     /* With few classes the rows are transposed. */
     int n_invalid = (n_classes <= MAX_TRANSPOSED_CLASSES ? label_rows_transposed : label_rows)(

@@ -341,7 +341,8 @@ ALWAYS_INLINE double rescaling_power(double scale, double total) {
     word = (2046 - (word >> 52)) << 52;
     double power;
     memcpy(&power, &word, sizeof power);
-    return ((scale > 0) & (scale < MIN_FACTOR * total)) ? power : 1;
+    double size = fabs(scale);
+    return ((size > 0) & (size < MIN_FACTOR * total)) ? power : 1;
 }
 
 /* Multiply the terms by a power of two. */

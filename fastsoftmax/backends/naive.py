@@ -134,8 +134,10 @@ def linear_cross_entropy(
 ) -> int:
     begun = recorder.begin()
     n_features, n_classes = W.shape
+    upstream = None
     if weights is not None:
         targets = weighted_targets(targets, weights, n_classes, X.dtype)
+        upstream = weights.upstream
     coef = np.array(W.T, np.float64, order="C")
     offsets = np.zeros(n_classes) if intercept is None else intercept.astype(np.float64)
     # Sums over the samples are kept in float64 and rounded once at the end.
@@ -144,9 +146,10 @@ def linear_cross_entropy(
         for i, target in enumerate(targets.tolist()):
             x = X[i].astype(np.float64)
             logits = (np.dot(coef, x) + offsets).tolist()
+            factor = scale if upstream is None else scale * float(upstream[i])
             if isinstance(target, list) and not any(target):
-                logits = [0.0] * n_classes  # of weight 0: its logits are ignored
-            row = _loss_and_gradient(logits, target, scale)
+                logits, factor = [0.0] * n_classes, 0.0  # of weight 0: its logits are ignored
+            row = _loss_and_gradient(logits, target, factor)
             if row is None:
                 return i
             losses[i], dlogits = row

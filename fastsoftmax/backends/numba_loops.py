@@ -25,7 +25,7 @@ from .numba_kernels import (
     threads,
 )
 from .protocol import FloatArray, LabelArray, TargetWeights
-from .sample_weights import weighted, weighted_targets
+from .sample_weights import multiply_by_upstream, weighted, weighted_targets
 
 name = "numba"
 column_moments, add_class_sums = minibatches.column_moments, minibatches.add_class_sums
@@ -169,6 +169,9 @@ def linear_cross_entropy(
         parallel_chunks(len(dcoefs), size, samples, coef, offsets, scale, outputs)
         invalid = _first_invalid(totals)
         losses[:] = row_losses
+        if weights is not None and weights.upstream is not None:
+            multiply_by_upstream(dlogits, weights)
+            dcoefs, doffsets = (dlogits.T @ X)[np.newaxis], dlogits[np.newaxis]
         if invalid < 0 and dX is not None:
             _gradient_of_X(dlogits, coef, dX)
     with np.errstate(over="ignore", invalid="ignore"):

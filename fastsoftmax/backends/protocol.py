@@ -27,11 +27,15 @@ class TargetWeights(NamedTuple):
         u_k = row * class_k * ((1 - e) * t_k + e / c)
 
     in place of t. If all u_k of a row are 0, its loss and its gradient are 0, whatever its logits are.
+    `upstream` multiplies the gradient of each row, and not its loss.
     """
 
     rows: NDArray[np.float64] | None = None  # (n,)
     classes: FloatArray | None = None  # (n_classes,), of the compute dtype
     smoothing: float = 0.0
+    upstream: NDArray[np.float64] | None = (
+        None  # (n,), of any sign; of `linear_cross_entropy` alone
+    )
 
 
 class Data(NamedTuple):

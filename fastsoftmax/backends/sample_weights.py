@@ -24,6 +24,15 @@ def weighted_targets(
     return t.astype(dtype)
 
 
+def multiply_by_upstream(dlogits: FloatArray, weights: TargetWeights | None) -> None:
+    """Multiply each row of gradients by its `upstream`; rows of zeros stay so, whatever that is."""
+    if weights is None or weights.upstream is None:
+        return
+    with np.errstate(over="ignore", invalid="ignore"):
+        upstream = weights.upstream[:, np.newaxis]
+        np.multiply(dlogits, upstream, out=dlogits, where=dlogits != 0, casting="same_kind")
+
+
 def weighted(
     logits: FloatArray, targets: LabelArray | FloatArray, weights: TargetWeights
 ) -> tuple[FloatArray, FloatArray]:

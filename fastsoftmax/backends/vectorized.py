@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from . import coordinate_descent as descent
 from . import factorization, minibatches, penalties, recorder, solver_vectors, vectorized_epoch
 from .protocol import Data, FloatArray, LabelArray, Rule, State, TargetWeights
-from .sample_weights import weighted
+from .sample_weights import multiply_by_upstream, weighted
 
 name = "vectorized"
 column_moments, add_class_sums = minibatches.column_moments, minibatches.add_class_sums
@@ -143,6 +143,7 @@ def linear_cross_entropy(
     if invalid >= 0:
         return invalid
     dlogits = logits
+    multiply_by_upstream(dlogits, weights)
     with np.errstate(over="ignore", invalid="ignore"):
         if dW is not None:
             np.matmul(X.T, dlogits, out=dW)

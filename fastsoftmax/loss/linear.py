@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from .._arrays import validation
 from .._arrays.threads import resolve_n_threads
 from .._arrays.validation import FloatArray
-from ..backends import get_backend, in_default_float_state
+from ..backends import TargetWeights, get_backend, in_default_float_state
 from .options import LossOptions, objective_of
 
 
@@ -36,6 +36,7 @@ def linear_cross_entropy(
     label_smoothing: float = 0.0,
     ignore_index: int | None = None,
     reduction: str = "mean",
+    upstream: ArrayLike | None = None,
     backend: str = "auto",
     n_threads: int | None = None,
 ) -> tuple[Any, LinearGradients]:
@@ -58,6 +59,10 @@ def linear_cross_entropy(
         The gradients to compute, by default all. That of the intercept needs an intercept.
     sample_weight, class_weight, label_smoothing, ignore_index, reduction
         As in `cross_entropy`. With ``reduction="none"`` the gradients are those of the sum.
+    upstream : array_like of real numbers, of the shape of `loss`, optional
+        The gradient, with respect to `loss`, of what is made of it: the gradients are multiplied by it, row
+        by row with ``reduction="none"``, and `loss` is not. Of any sign, so that it takes the rewards of a
+        policy gradient; what is not finite gives gradients that are not, but for rows that do not count.
     backend, n_threads
         As in `softmax`.
 
@@ -79,6 +84,8 @@ def linear_cross_entropy(
 
     Examples
     --------
+    A step of a policy gradient gives each row's reward as ``upstream=-rewards / n``.
+
     >>> import numpy as np
     >>> from fastsoftmax import linear_cross_entropy
     >>> loss, gradients = linear_cross_entropy([[1.0, 2.0]], np.zeros((2, 2)), [0])
@@ -113,9 +120,16 @@ def linear_cross_entropy(
         _check_intercept(offsets, masked)
     options = LossOptions(sample_weight, class_weight, label_smoothing, ignore_index, reduction)
     objective = objective_of(targets, features.shape[:1], n_classes, dtype, options)
+    scale, target_weights = objective.scale, objective.weights
+    if upstream is not None:
+        factors = _upstream(upstream, (len(features),) if reduction == "none" else ())
+        if reduction == "none":
+            target_weights = (target_weights or TargetWeights())._replace(upstream=factors)
+        else:
+            scale *= float(factors)
     features = _without_uncounted(features, objective.counted())
     gradients = LinearGradients(
-        np.empty(weights.shape, dtype) if "W" in wrt else None,
+        np.empty_like(weights) if "W" in wrt else None,
         np.empty(n_classes, dtype) if "intercept" in wrt and offsets is not None else None,
         np.empty(features.shape, dtype) if "X" in wrt else None,
     )
@@ -126,11 +140,11 @@ def linear_cross_entropy(
             weights,
             offsets,
             objective.targets,
-            objective.scale,
+            scale,
             losses,
             *gradients,
             resolve_n_threads(n_threads),
-            objective.weights,
+            target_weights,
         )
         if invalid >= 0:
             raise ValueError(validation.why_row_is_invalid(invalid, features[invalid], dtype))
@@ -208,6 +222,13 @@ def penalty(
         weights.reshape(-1), *strengths, gradient.reshape(-1), resolve_n_threads(n_threads)
     )
     return value, gradient
+
+
+def _upstream(value: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    array = validation.as_array("upstream", value)
+    if array.shape != shape:
+        raise ValueError(f"upstream: expected the shape of the loss, {shape}, got {array.shape}")
+    return validation.as_native(array, np.dtype(np.float64))
 
 
 def _in_argument_dtype(gradient: FloatArray | None, dtype: np.dtype[Any]) -> FloatArray | None:

@@ -81,7 +81,7 @@ class Objective(NamedTuple):
         counted = np.ones(len(self.targets), bool)
         if self.weights is None:
             return counted
-        rows, classes, smoothing = self.weights
+        rows, classes, smoothing, _ = self.weights
         if rows is not None:
             counted = rows > 0
         if classes is None:

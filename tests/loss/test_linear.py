@@ -346,3 +346,56 @@ def test_an_intercept_that_cannot_be(backend, intercept, message):
     X, W = np.ones((2, 2), np.float32), np.zeros((2, 3), np.float32)
     with pytest.raises(ValueError, match=message):
         linear_cross_entropy(X, W, [0, 1], intercept, backend=backend)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("soft", [False, True])
+@pytest.mark.parametrize("c", [2, 5, 50])
+def test_a_number_from_above_multiplies_the_gradients(backend, dtype, c, soft, reduction):
+    X, W, targets, b, _ = problem(7, 9, c, dtype, soft)
+    options = {"reduction": reduction, "backend": backend}
+    loss, gradients = linear_cross_entropy(X, W, targets, b, **options)
+    # A small one as well, whose products float32 must not lose.
+    for factor in (-2.0, 0.0, -(2.0**-70)):
+        same, multiplied = linear_cross_entropy(X, W, targets, b, upstream=factor, **options)
+        assert same == loss
+        for actual, expected in zip(multiplied, gradients, strict=True):
+            scaled = expected.astype(np.float64) * factor
+            tolerance = 64 * np.finfo(dtype).eps * np.abs(scaled).max()
+            np.testing.assert_allclose(actual, scaled, rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("soft", [False, True])
+@pytest.mark.parametrize("c", [3, 50])
+def test_rows_that_do_not_count_take_nothing_from_above(backend, dtype, c, soft):
+    X, W, targets, b, _ = problem(7, 9, c, dtype, soft)
+    weights = np.array([0, 1, 2, 0, 1, 1, 0.5])
+    options = {"reduction": "none", "sample_weight": weights, "backend": backend}
+    _, expected = linear_cross_entropy(X, W, targets, b, upstream=-weights, **options)
+    upstream = np.where(weights > 0, -weights, np.nan)
+    _, gradients = linear_cross_entropy(X, W, targets, b, upstream=upstream, **options)
+    for ours, theirs in zip(gradients, expected, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize(
+    ("upstream", "reduction", "error", "message"),
+    [
+        (
+            [1.0],
+            "none",
+            ValueError,
+            r"upstream: expected the shape of the loss, \(5,\), got \(1,\)",
+        ),
+        (2.0, "none", ValueError, "upstream: expected the shape"),
+        (np.ones(5), "mean", ValueError, r"upstream: expected the shape of the loss, \(\)"),
+        ("a", "none", TypeError, "upstream: expected real numbers"),
+        (1j, "sum", TypeError, "upstream: expected real numbers"),
+    ],
+)
+def test_bad_gradients_from_above(backend, upstream, reduction, error, message):
+    X, W, targets, b, _ = problem(5, 17, 10, np.float64)
+    with pytest.raises(error, match=message):
+        linear_cross_entropy(
+            X, W, targets, b, upstream=upstream, reduction=reduction, backend=backend
+        )

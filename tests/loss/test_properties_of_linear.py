@@ -47,6 +47,28 @@ def test_gradients_of_the_linear_classifier_are_products(problem):
     assert abs(gradients.intercept.astype(np.float64).sum()) <= of_b.sum()
 
 
+@given(linear_problems(most_exponent=2), seeds)
+def test_what_comes_from_above_multiplies_the_rows_of_the_gradient(problem, seed):
+    X, W, b = problem.X, problem.W, problem.intercept
+    options = problem.options | {"reduction": "none"}
+    upstream = np.random.default_rng(seed).integers(-6, 7, size=problem.n_rows) / 4
+    losses, gradients = linear_cross_entropy(X, W, problem.targets, b, upstream=upstream, **options)
+    plain, _ = linear_cross_entropy(X, W, problem.targets, b, **options)
+    np.testing.assert_array_equal(losses, plain)
+    _, G, _, of_G = products_of(problem)
+    G, of_G = G * upstream[:, np.newaxis], of_G * np.abs(upstream)[:, np.newaxis]
+    of_W = rounding.of_product(X, G, of_G, problem.dtype)
+    assert_close(gradients.W, X.astype(np.float64).T @ G, 2 * of_W)
+    ones = np.ones((problem.n_rows, 1), problem.dtype)
+    of_b = rounding.of_product(ones, G, of_G, problem.dtype)
+    assert_close(gradients.intercept, G.sum(axis=0), 2 * of_b[0])
+    of_X = rounding.of_product(W.T, G.T, of_G.T, problem.dtype).T
+    assert_close(gradients.X, G @ W.astype(np.float64).T, 2 * of_X)
+    _, negative = linear_cross_entropy(X, W, problem.targets, b, upstream=-upstream, **options)
+    for ours, theirs in zip(negative, gradients, strict=True):
+        np.testing.assert_array_equal(ours, -theirs)
+
+
 @given(linear_problems(), st.sampled_from((-6, 1, 5)))
 def test_a_power_of_two_may_stand_at_X_or_at_W(problem, power):
     """The products are the same, bit by bit, and so is all that follows, times that power."""

@@ -283,7 +283,7 @@ def test_the_picture(rng, tmp_path):
 
 def test_the_peaks_of_this_machine():
     one = measure_peaks(1)
-    # Any CPU of this century, each by itself: other tests run beside this one, in no step with its measurements.
+    # Any CPU of this century, each by itself: what else runs slows some measurements down and not others.
     for arithmetic in (one.float32, one.float64):
         assert 1e7 < arithmetic < 1e13
     for bandwidth in (one.read, one.copy):

@@ -165,7 +165,7 @@ cdef class View:
 cdef class Targets:
     """Labels or rows of probabilities, and the arrays of a `TargetWeights`, or None."""
 
-    cdef View targets, rows, classes
+    cdef View targets, rows, classes, upstream
     cdef target_weights weights
     cdef targets_view view
 
@@ -181,6 +181,8 @@ cdef class Targets:
             self.rows, self.classes = View(weights.rows), View(weights.classes)
             self.weights.rows = <const double *>self.rows.start
             self.weights.classes = self.classes.start
+            self.upstream = View(weights.upstream)
+            self.weights.upstream = <const double *>self.upstream.start
             self.weights.smoothing = weights.smoothing
             self.view.weights = &self.weights
 
@@ -201,9 +203,12 @@ cdef const targets_view *targets_from(
     else:
         shifted.view.probabilities = (
             <const char *>targets.probabilities + first * targets.n_classes * element_size)
-    if targets.weights != NULL and targets.weights.rows != NULL:
+    if targets.weights != NULL:
         shifted.weights = targets.weights[0]
-        shifted.weights.rows += first
+        if targets.weights.rows != NULL:
+            shifted.weights.rows += first
+        if targets.weights.upstream != NULL:
+            shifted.weights.upstream += first
         shifted.view.weights = &shifted.weights
     return &shifted.view
 

@@ -64,7 +64,7 @@ cdef ptrdiff_t api_cross_entropy(
     rows.scale, rows.losses = scale, losses
     if weights != NULL:
         of_targets.rows, of_targets.classes = weights.rows, weights.classes
-        of_targets.smoothing = weights.smoothing
+        of_targets.smoothing, of_targets.upstream = weights.smoothing, NULL
         rows.targets.weights = &of_targets
     return api_over_rows(&rows, n_rows, n_threads)
 

@@ -110,6 +110,7 @@ cdef extern from "kernels/kernel_table.h" nogil:
         const double *rows
         const void *classes
         double smoothing
+        const double *upstream
 
     struct targets_view:
         const int64_t *labels

@@ -29,7 +29,7 @@ cdef bint has_plain_labels(const targets_view *targets, View x) noexcept nogil:
         return False
     if weights == NULL:
         return True
-    if weights.classes != NULL or weights.smoothing != 0:
+    if weights.classes != NULL or weights.smoothing != 0 or weights.upstream != NULL:
         return False
     for i in range(n_rows if weights.rows != NULL else 0):
         if weights.rows[i] == 0:

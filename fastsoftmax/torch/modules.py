@@ -1,0 +1,93 @@
+"""The losses as modules, with the arguments and the state of PyTorch's of the same names."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .functional import cross_entropy, linear_cross_entropy
+
+
+class CrossEntropyLoss(nn.CrossEntropyLoss):
+    """`torch.nn.CrossEntropyLoss` by `fastsoftmax.torch.cross_entropy`; its arguments are the same.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from fastsoftmax.torch import CrossEntropyLoss
+    >>> CrossEntropyLoss()(torch.zeros(3, 2), torch.tensor([0, 1, 1]))
+    tensor(0.6931)
+    """
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:  # noqa: A002  # PyTorch's name
+        """Return the loss of logits."""
+        return cross_entropy(
+            input,
+            target,
+            self.weight,
+            ignore_index=self.ignore_index,
+            reduction=self.reduction,
+            label_smoothing=self.label_smoothing,
+        )
+
+
+class LinearCrossEntropyLoss(nn.Module):
+    """A linear layer and the cross-entropy of its output, by `fastsoftmax.torch.linear_cross_entropy`.
+
+    Named and stored as `torch.nn.LinearCrossEntropyLoss`: its `state_dict` is that of PyTorch's module.
+
+    Parameters
+    ----------
+    in_features, num_classes : int
+        The size of the layer, `linear`, whose weight is of shape (num_classes, in_features).
+    bias : bool, default False
+        Whether it has a bias.
+    device, dtype
+        Of the layer, as in `torch.nn.Linear`.
+    weight : Tensor, shape (num_classes,), optional
+        The weights of the classes, not negative.
+    reduction, ignore_index, label_smoothing
+        As in `cross_entropy`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from fastsoftmax.torch import LinearCrossEntropyLoss
+    >>> loss = LinearCrossEntropyLoss(4, 3)
+    >>> loss(torch.randn(2, 5, 4), torch.zeros(2, 5, dtype=torch.int64)).shape
+    torch.Size([])
+    """
+
+    weight: Tensor | None
+
+    def __init__(
+        self,
+        in_features: int,
+        num_classes: int,
+        *,
+        bias: bool = False,
+        device: Any = None,
+        dtype: torch.dtype | None = None,
+        weight: Tensor | None = None,
+        reduction: str = "mean",
+        ignore_index: int = -100,
+        label_smoothing: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.linear = nn.Linear(in_features, num_classes, bias=bias, device=device, dtype=dtype)
+        self.register_buffer("weight", weight)
+        self.reduction, self.ignore_index = reduction, ignore_index
+        self.label_smoothing = label_smoothing
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:  # noqa: A002
+        """Return the loss of the layer's output."""
+        return linear_cross_entropy(
+            input,
+            self.linear.weight,
+            target,
+            self.linear.bias,
+            class_weight=self.weight,
+            ignore_index=self.ignore_index,
+            reduction=self.reduction,
+            label_smoothing=self.label_smoothing,
+        )

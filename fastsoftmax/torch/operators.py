@@ -1,0 +1,348 @@
+"""The losses as operators of PyTorch: values and gradients in one call, for autograd, vmap and compile.
+
+An operator returns the loss and the gradients that are asked for, which autograd keeps instead of the
+logits. They are computed for a gradient of 1 from above, and the backward pass multiplies by the one that
+comes. The losses of rows (``reduction="none"``) of a linear layer have one each: its backward pass computes
+the logits again, as the sums over the rows need the factors first.
+
+Gradients of half precision are kept in float32, so that a scaled loss (`torch.amp.GradScaler`) saves what
+float16 would round to 0. `torch.compile` knows the operators by the shapes that their fake versions return.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..loss import functional, linear
+
+HALVES = (torch.float16, torch.bfloat16)
+
+
+def _array(tensor: Tensor | None) -> Any:
+    """Its memory as an array; what NumPy has no dtype for, as float32."""
+    if tensor is None:
+        return None
+    tensor = tensor.detach()
+    return (tensor.float() if tensor.dtype in HALVES else tensor).numpy()
+
+
+def _compute_dtype(*tensors: Tensor) -> torch.dtype:
+    return torch.float64 if any(x.dtype == torch.float64 for x in tensors) else torch.float32
+
+
+def _none(like: Tensor) -> Tensor:
+    """Return what stands for a gradient that is not asked for: an operator returns tensors only."""
+    return like.new_empty(0)
+
+
+def _tensor(gradient: Any, like: Tensor) -> Tensor:
+    return _none(like) if gradient is None else torch.from_numpy(gradient)
+
+
+# PyTorch reads the schema of an operator from the annotations.
+@torch.library.custom_op("fastsoftmax::cross_entropy", mutates_args=(), device_types="cpu")
+def loss_of_logits(
+    logits: Tensor,
+    target: Tensor,
+    class_weight: Tensor | None,
+    ignore_index: int,
+    reduction: str,
+    label_smoothing: float,
+    backend: str,
+    n_threads: int | None,
+    of_logits: bool,
+) -> tuple[Tensor, Tensor]:
+    """Return the loss of logits with the classes last, and its gradient or nothing."""
+    arguments = _array(logits), _array(target)
+    options: dict[str, Any] = {
+        "class_weight": _array(class_weight),
+        "ignore_index": ignore_index,
+        "reduction": reduction,
+        "label_smoothing": label_smoothing,
+        "backend": backend,
+        "n_threads": n_threads,
+    }
+    if of_logits:
+        losses, dlogits = functional.softmax_cross_entropy(*arguments, **options)
+        gradient = torch.from_numpy(dlogits)
+    else:
+        losses, gradient = functional.cross_entropy(*arguments, **options), _none(logits)
+    return torch.from_numpy(np.array(losses)).to(logits.dtype), gradient
+
+
+@loss_of_logits.register_fake
+def _(
+    logits: Tensor,
+    target: Tensor,
+    class_weight: Tensor | None,
+    ignore_index: int,
+    reduction: str,
+    label_smoothing: float,
+    backend: str,
+    n_threads: int | None,
+    of_logits: bool,
+) -> tuple[Tensor, Tensor]:
+    loss = logits.new_empty(logits.shape[:-1] if reduction == "none" else ())
+    gradient = logits.new_empty(logits.shape, dtype=_compute_dtype(logits))
+    return loss, gradient if of_logits else _none(logits)
+
+
+@torch.library.custom_op("fastsoftmax::linear_cross_entropy", mutates_args=(), device_types="cpu")
+def loss_of_linear(
+    input: Tensor,  # noqa: A002  # PyTorch's name
+    weight: Tensor,
+    bias: Tensor | None,
+    target: Tensor,
+    class_weight: Tensor | None,
+    upstream: Tensor | None,
+    ignore_index: int,
+    reduction: str,
+    label_smoothing: float,
+    backend: str,
+    n_threads: int | None,
+    of_input: bool,
+    of_weight: bool,
+    of_bias: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return the loss, and its gradients in input, weight and bias or nothing in their places."""
+    n_features, n_classes = weight.shape[1], weight.shape[0]
+    per_row = reduction == "none"
+    n_rows, is_soft = input.shape[:-1].numel(), target.ndim == input.ndim
+    targets = _array(target).reshape((n_rows, n_classes) if is_soft else n_rows)
+    asked = zip(("X", "W", "intercept"), (of_input, of_weight, of_bias), strict=True)
+    losses, gradients = linear.linear_cross_entropy(
+        _array(input).reshape(n_rows, n_features),
+        _array(weight).T,
+        targets,
+        _array(bias),
+        wrt=tuple(name for name, is_asked in asked if is_asked),
+        class_weight=_array(class_weight),
+        label_smoothing=label_smoothing,
+        ignore_index=ignore_index,
+        reduction=reduction,
+        upstream=None if upstream is None else _array(upstream.reshape(-1 if per_row else ())),
+        backend=backend,
+        n_threads=n_threads,
+    )
+    loss, dX, dW = torch.from_numpy(np.array(losses)), gradients.X, gradients.W
+    if per_row:
+        loss = loss.reshape(input.shape[:-1])
+    return (
+        loss.to(torch.promote_types(input.dtype, weight.dtype)),
+        _tensor(None if dX is None else dX.reshape(input.shape), input),
+        _tensor(None if dW is None else dW.T, input),
+        _tensor(gradients.intercept, input),
+    )
+
+
+@loss_of_linear.register_fake
+def _(
+    input: Tensor,  # noqa: A002
+    weight: Tensor,
+    bias: Tensor | None,
+    target: Tensor,
+    class_weight: Tensor | None,
+    upstream: Tensor | None,
+    ignore_index: int,
+    reduction: str,
+    label_smoothing: float,
+    backend: str,
+    n_threads: int | None,
+    of_input: bool,
+    of_weight: bool,
+    of_bias: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    dtype = _compute_dtype(input, weight)
+    return (
+        input.new_empty(
+            input.shape[:-1] if reduction == "none" else (),
+            dtype=torch.promote_types(input.dtype, weight.dtype),
+        ),
+        input.new_empty(input.shape, dtype=dtype) if of_input else _none(input),
+        weight.new_empty(weight.shape, dtype=dtype) if of_weight else _none(input),
+        weight.new_empty(weight.shape[:1], dtype=dtype) if of_bias else _none(input),
+    )
+
+
+def _call_for_each(operator: Any) -> Callable[..., Any]:
+    """Return vmap's version of an operator: one call for each item, whose results are stacked."""
+
+    def batched(info: Any, in_dims: tuple[int | None, ...], *arguments: Any) -> Any:
+        results = [
+            operator(
+                *(
+                    argument if dim is None else argument.select(dim, i)
+                    for argument, dim in zip(arguments, in_dims, strict=True)
+                )
+            )
+            for i in range(info.batch_size)
+        ]
+        return tuple(torch.stack(column) for column in zip(*results, strict=True)), (0,) * len(
+            results[0]
+        )
+
+    return batched
+
+
+for _operator in (loss_of_logits, loss_of_linear):
+    _operator.register_vmap(_call_for_each(_operator))
+
+
+def _ignored(target: Tensor, n_axes: int, ignore_index: int) -> Tensor | None:
+    """Return which labels do not count; None for probabilities, which have as many axes as the logits."""
+    return target == ignore_index if target.ndim < n_axes else None
+
+
+def _multiplied(gradient: Tensor, upstream: Tensor, ignored: Tensor | None) -> Tensor:
+    """Return rows of gradients times what comes from above, and 0 where ignored, whatever that is."""
+    factor = upstream.to(gradient.dtype)
+    if ignored is not None:
+        factor = torch.where(ignored, 0, factor)  # 0 times infinity would be NaN
+    return gradient * (factor.unsqueeze(-1) if factor.ndim else factor)
+
+
+class LossOfLogits(torch.autograd.Function):
+    """`loss_of_logits` with its backward pass."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(*arguments: Any) -> Any:
+        return loss_of_logits(*arguments)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        logits, target, class_weight, *options, has_gradient = inputs
+        ctx.set_materialize_grads(False)
+        ctx.dtype, ctx.options = logits.dtype, options
+        ctx.has_gradient = has_gradient or not ctx.needs_input_grad[0]
+        ignored = _ignored(target, logits.ndim, options[0])
+        tensors = (output[1],) if ctx.has_gradient else (logits, target, class_weight)
+        ctx.save_for_backward(ignored, *tensors)
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Tensor | None, *of_gradients: Tensor | None) -> Any:
+        rest = (None,) * 8
+        if upstream is None:
+            return None, *rest
+        ignored, *tensors = ctx.saved_tensors
+        if ctx.has_gradient:
+            (gradient,) = tensors
+        else:
+            (gradient,) = _gradients_again(loss_of_logits, *tensors, *ctx.options, True)
+        return _multiplied(gradient, upstream, ignored).to(ctx.dtype), *rest
+
+
+class LossOfLinear(torch.autograd.Function):
+    """`loss_of_linear` with its backward pass."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(*arguments: Any) -> Any:
+        return loss_of_linear(*arguments)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        input, weight, bias, target, class_weight, _, *options = inputs[:-3]  # noqa: A001
+        ctx.set_materialize_grads(False)
+        ctx.options, ctx.needed = options, tuple(ctx.needs_input_grad[:3])
+        ctx.dtypes = input.dtype, weight.dtype, None if bias is None else bias.dtype
+        # Within vmap nothing says what will be needed.
+        missing = [
+            is_needed and not is_asked
+            for is_needed, is_asked in zip(ctx.needed, inputs[-3:], strict=True)
+        ]
+        ctx.has_gradients = options[1] != "none" and not any(missing)
+        if ctx.has_gradients:
+            ctx.save_for_backward(*output[1:], _ignored(target, input.ndim, options[0]))
+        else:
+            ctx.save_for_backward(input, weight, bias, target, class_weight)
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Tensor | None, *of_gradients: Tensor | None) -> Any:
+        rest = (None,) * 11
+        if upstream is None:
+            return None, None, None, *rest
+        if ctx.has_gradients:
+            of_input, *others, ignored = ctx.saved_tensors
+            of_input = _multiplied(of_input, upstream, ignored)
+            gradients = of_input, *(_multiplied(each, upstream, None) for each in others)
+        else:
+            arguments = *ctx.saved_tensors, upstream, *ctx.options, *ctx.needed
+            gradients = _gradients_again(loss_of_linear, *arguments)
+        return *(
+            gradient.to(dtype) if is_needed else None
+            for gradient, dtype, is_needed in zip(gradients, ctx.dtypes, ctx.needed, strict=True)
+        ), *rest
+
+
+def _gradients_again(operator: Any, *arguments: Any) -> Any:
+    if torch.compiler.is_compiling():
+        return operator(*arguments)[1:]
+    return _Gradients.apply(operator, *arguments)
+
+
+class _Gradients(torch.autograd.Function):
+    """The gradients alone, which have none of their own."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(operator: Any, *arguments: Any) -> Any:
+        return operator(*arguments)[1:]
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        ctx.set_materialize_grads(False)
+        ctx.n_inputs = len(inputs)
+
+    @staticmethod
+    def backward(ctx: Any, *of_gradients: Tensor | None) -> Any:
+        _refuse_second_derivative(of_gradients)
+        return (None,) * ctx.n_inputs
+
+
+def _refuse_second_derivative(gradients: tuple[Tensor | None, ...]) -> None:
+    """Raise if a gradient comes from above for a gradient, which is what a second derivative is made of."""
+    if any(gradient is not None for gradient in gradients):
+        raise RuntimeError(
+            "fastsoftmax.torch: the losses have no second derivative; use those of "
+            "torch.nn.functional for it"
+        )
+
+
+def _refuse_forward_mode() -> None:
+    raise RuntimeError(
+        "fastsoftmax.torch: the losses have no derivatives in forward mode (jvp); use backward, or the "
+        "losses of torch.nn.functional"
+    )
+
+
+class EagerLossOfLogits(LossOfLogits):
+    """Refuses the derivatives that it lacks; `torch.compile`, which has none of them, cannot read this."""
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Tensor | None, *of_gradients: Tensor | None) -> Any:
+        _refuse_second_derivative(of_gradients)
+        return LossOfLogits.backward(ctx, upstream)
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> Any:
+        _refuse_forward_mode()
+
+
+class EagerLossOfLinear(LossOfLinear):
+    """As `EagerLossOfLogits`."""
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Tensor | None, *of_gradients: Tensor | None) -> Any:
+        _refuse_second_derivative(of_gradients)
+        return LossOfLinear.backward(ctx, upstream)
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> Any:
+        _refuse_forward_mode()
