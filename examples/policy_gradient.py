@@ -3,13 +3,14 @@
     pip install fastsoftmax torch
     python examples/policy_gradient.py
 
-A network sees a context and chooses one of many actions. It earns 1 for the action that a hidden rule calls the
-right one, and loses a little for any other. The gradient of the expected reward is the mean over samples of
+A network sees a context and chooses one of many actions. It earns 1 for the action that a hidden rule calls
+the right one, and loses a little for any other. The gradient of the expected reward is a mean over samples
+of
 
     -(reward - baseline) * d cross_entropy(logits, action)
 
-so that the loss of each row is multiplied by a number of either sign, which `reduction="none"` carries to the
-gradients. The logits of the training step are never in memory as a whole.
+so that the loss of each row is multiplied by a number of either sign, which `reduction="none"` carries to
+the gradients. The logits of the training step are never in memory as a whole.
 
 Source: Williams, Simple statistical gradient-following algorithms for connectionist reinforcement learning,
 Machine Learning 8 (1992).

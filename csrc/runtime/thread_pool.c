@@ -26,6 +26,10 @@
 #include "runtime/timers.h"
 #include "runtime/platform.h"
 
+/* By this name threadpoolctl tells the library from others (backends/thread_limit.py). */
+extern EXPORTED const int fastsoftmax_thread_pool;
+const int fastsoftmax_thread_pool = PLATFORM_HAS_THREADS;
+
 #if PLATFORM_HAS_THREADS
 
 /* For how many pause instructions a thread waits before it sleeps, some 20 to 50 microseconds: the next loop of a

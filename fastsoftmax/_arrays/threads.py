@@ -10,6 +10,7 @@ from .validation import as_integer
 _MAX_THREADS = 1 << 16
 _UNLIMITED = 1 << 30
 _CGROUPS = "/sys/fs/cgroup"
+_limit: int | None = None
 
 
 def resolve_n_threads(n_threads: int | None, name: str = "n_threads") -> int:
@@ -24,11 +25,20 @@ def default_n_threads() -> int:
     return default_and_origin()[0]
 
 
+def limit_default(n_threads: int) -> None:
+    """Make this the default number of threads; the number without a limit ends the limit."""
+    global _limit  # of the process, as the limits of other libraries
+    _limit = None
+    if n_threads != default_n_threads():
+        _limit = min(max(1, n_threads), _MAX_THREADS)
+
+
 def default_and_origin() -> tuple[int, str]:
     """Return the default number of threads, and where it comes from.
 
-    In this order: the environment variable ``FASTSOFTMAX_NUM_THREADS``; ``OMP_NUM_THREADS``;
-    the number of CPUs that this process may use (its affinity mask and its control group's quota).
+    In this order: a limit of threadpoolctl; the environment variable ``FASTSOFTMAX_NUM_THREADS``;
+    ``OMP_NUM_THREADS``; the number of CPUs that this process may use (its affinity mask and its control
+    group's quota).
 
     Returns
     -------
@@ -42,6 +52,8 @@ def default_and_origin() -> tuple[int, str]:
     ValueError
         If ``FASTSOFTMAX_NUM_THREADS`` is set to anything but a positive integer.
     """
+    if _limit is not None:
+        return _limit, "threadpoolctl"
     own = os.environ.get("FASTSOFTMAX_NUM_THREADS", "").strip()
     if own:
         if not own.isdecimal() or int(own) < 1:

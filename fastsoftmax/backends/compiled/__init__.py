@@ -7,6 +7,7 @@ A step of training goes by one of four algorithms, `short_rows`, `panels`, `pack
 `step_algorithm` names for a problem. The environment variable ``FASTSOFTMAX_STEP`` forces one.
 """
 
+from .. import thread_limit
 from ._core import (
     C_API,
     PAIRWISE_SUM,
@@ -75,3 +76,4 @@ __all__ = [
 ]
 
 name = "compiled"
+thread_limit.announce()
