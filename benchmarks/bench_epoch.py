@@ -34,7 +34,9 @@ def _data(n_samples, n_features, n_classes, dtype):
 def test_epoch(benchmark, backend, shape, dtype):
     *data_shape, batch_size = shape
     data = _data(*data_shape, dtype)
-    model = SoftmaxClassifier(backend=backend, batch_size=batch_size, random_state=0)
+    model = SoftmaxClassifier(
+        backend=backend, batch_size=batch_size, learning_rate="constant", random_state=0
+    )
     # Compiles, and starts the threads; then every round goes on from this same model.
     model.partial_fit(data.X_train[:1], data.y_train[:1], np.arange(data.n_classes))
 

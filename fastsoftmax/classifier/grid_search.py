@@ -21,7 +21,7 @@ from ..training.callbacks import Bar, progress_bar
 from ..training.config import TrainingConfig, generator_of
 from ..training.epoch import check_progress, check_weights
 from ..training.holdout import HeldOut
-from ..training.loop import TrainingRun, stops_as_planned
+from ..training.loop import TrainingRun
 from ..training.multi_model import (
     Penalties,
     extract_state,
@@ -244,7 +244,9 @@ def search(
         for reg in strengths
     ]
     with progress_bar(common.progress_bar, common.max_iter * len(models), 0) as bar:
-        problems = [grid.problem.with_config(config_of(each)) for each in models]
+        is_sparse = isinstance(grid.problem.samples.X, SparseRows)
+        configs = [config_of(each).for_rows(is_sparse) for each in models]
+        problems = [grid.problem.with_config(each) for each in configs]
         runs = _trained(problems, grid, _Progress(bar))
     good = [i for i, run in enumerate(runs) if run is not None]
     if not good:
@@ -261,7 +263,7 @@ def search(
     best = min(good, key=lambda i: (-scores[i], validation_losses[i]))
     generator_of(model.random_state)  # as fit draws from a caller's generator
     models[best]._publish(runs[best], sklearn_api.feature_names_of(X), True)
-    warn_of_end(runs[best], runs[best].has_converged or stops_as_planned(common))
+    warn_of_end(runs[best], runs[best].has_converged or runs[best].ends_as_planned)
     shape = (len(rates), len(strengths))
     return SearchResult(
         *(rates, strengths),
@@ -291,7 +293,7 @@ def _grid_of(
     validation: Any,
 ) -> _Grid:
     matrix = as_samples(X)
-    config.check_rule(isinstance(matrix, SparseRows))
+    config = config.for_rows(isinstance(matrix, SparseRows))
     dtype = checks.training_dtype(matrix.dtype)
     targets = targets_of(
         sklearn_api.as_vector(y), len(matrix), dtype, sample_weight, config.class_weight
@@ -385,7 +387,8 @@ def _trained_along_a_path(problems: list[Problem], progress: _Progress) -> list[
 
 
 def _trained_alone(problem: Problem, grid: _Grid, progress: _Progress) -> TrainingRun | None:
-    run = TrainingRun.of(problem, copy_of(grid.start), deepcopy(grid.random))
+    start: dict[str, Any] = {"starting_loss": _starting_loss(grid)}
+    run = TrainingRun.of(problem, copy_of(grid.start), deepcopy(grid.random), **start)
     max_iter = problem.config.max_iter
     try:
         for epoch in range(max_iter):
@@ -407,7 +410,8 @@ def _trained_together(
 ) -> list[TrainingRun | None]:
     """Train all models in one pass over the data per epoch; one that ends does not affect the others."""
     max_iter, random = problems[0].config.max_iter, deepcopy(grid.random)
-    runs = [TrainingRun.of(each, grid.start, random) for each in problems]
+    start: dict[str, Any] = {"starting_loss": _starting_loss(grid)}
+    runs = [TrainingRun.of(each, grid.start, random, **start) for each in problems]
     states = repeat_state(grid.start, len(runs))
     active = list(range(len(runs)))
     ended: dict[int, TrainingRun | None] = {}

@@ -88,6 +88,7 @@ def run(arguments: argparse.Namespace) -> int:
         batch_size=arguments.batch_size,
         max_iter=arguments.epochs,
         tol=None,
+        learning_rate="constant",
         eta0=1e-3,
         standardize=arguments.standardize,
         random_state=_SEED,

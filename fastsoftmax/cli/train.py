@@ -251,7 +251,8 @@ def _fit(arguments: argparse.Namespace, model: SoftmaxClassifier, task: Task) ->
 
 
 def _note(model: SoftmaxClassifier, samples: Samples, warning: warnings.WarningMessage) -> str:
-    ended_at_the_last = model.n_iter_ >= model.max_iter
+    config = config_of(model)
+    ended_at_the_last = model.n_iter_ >= config.max_iter
     if not (issubclass(warning.category, ConvergenceWarning) and ended_at_the_last):
         return str(warning.message)
     ways = ["more --epochs"]
@@ -259,12 +260,16 @@ def _note(model: SoftmaxClassifier, samples: Samples, warning: warnings.WarningM
     is_sgd = model.solver == "sgd"
     if is_sgd:
         ways.append("a larger --eta0")
-    if is_sgd and not model.momentum and not (is_sparse and model.penalty in ("l1", "elasticnet")):
+    if (
+        is_sgd
+        and not config.rule.momentum
+        and not (is_sparse and model.penalty in ("l1", "elasticnet"))
+    ):
         ways.append("--momentum 0.9")
     if not model.standardize:
         ways.append("--standardize, if features are on different scales")
     return (
-        f"Training stopped after {count(model.max_iter, 'epoch')} before it converged. To continue: "
+        f"Training stopped after {count(config.max_iter, 'epoch')} before it converged. To continue: "
         f"{'; '.join(ways)}."
     )
 

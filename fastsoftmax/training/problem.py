@@ -72,6 +72,8 @@ def problem_of(
     held_out: HeldOut | None = None,
 ) -> Problem:
     """Return the problem for these samples, whose step size accounts for the chunks before, if any."""
+    is_sparse = isinstance(samples.X, SparseRows)
+    config = config.with_alpha_of_size(len(samples), samples.X.shape[1], is_sparse)
     schedule = config.schedule
     if config.finds_step_size:
         found = step_size(

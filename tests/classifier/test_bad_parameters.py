@@ -73,8 +73,8 @@ PARAMETERS = {
     "warm_start": [([None, 1, "no"], TypeError)],
     "progress_bar": [([None, 1, "no"], TypeError)],
     "callbacks": [([1, "print", [print, None], {"a": print}], TypeError)],
-    "momentum": [([-0.1, 1, 1.5, NAN, INF], ValueError), (["0", None, True], TypeError)],
-    "nesterov": [([True], ValueError), ([None, 1, "no"], TypeError)],
+    "momentum": [([-0.1, 1, 1.5, NAN, INF, "0", "yes"], ValueError), ([None, True], TypeError)],
+    "nesterov": [([None, 1, "no"], TypeError)],
     "random_state": [([-1], ValueError), ([1.5, "1", True, [1], NAN], TypeError)],
     "n_jobs": [([0], ValueError), ([1.5, "2", True, False], TypeError)],
     "verbose": [([None, "yes", 1.5], TypeError)],
@@ -125,6 +125,14 @@ def test_unusual_parameters_that_are_right(backend, data, name, value):
     model = SoftmaxClassifier(**{"backend": backend, "max_iter": 2, name: value}).fit(*data)
     assert np.isfinite(model.coef_).all()
     assert len(model.loss_curve_) == 2
+
+
+def test_nesterov_needs_momentum(model, data):
+    for rule in ({"momentum": 0}, {"learning_rate": "constant", "momentum": "auto"}):
+        model.set_params(nesterov=True, **rule)
+        for method in (model.fit, model.partial_fit):
+            with pytest.raises(ValueError, match=r"^nesterov: expected False without momentum"):
+                method(*data)
 
 
 def test_l1_ratio_is_needed_where_it_is_used(model, data):

@@ -12,6 +12,7 @@ N = sum(SIZES)
 
 def fitted(client, X, y, weight=None, sizes=SIZES, cut=cut, **parameters):
     common = {"max_iter": 6, "tol": None, "random_state": 3, "eta0": 0.2, "n_jobs": 1}
+    common["learning_rate"] = "constant"
     model = SoftmaxClassifier(
         client=client, early_stopping=True, validation_fraction=0.25, **common | parameters
     )
