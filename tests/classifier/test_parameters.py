@@ -98,7 +98,7 @@ class Recorded(dict):
 
 def test_the_configuration_reads_every_parameter_by_its_name():
     values = Recorded({row.name: row.check(row.name, row.default) for row in PARAMETERS})
-    values |= {"penalty": "elasticnet", "early_stopping": True, "max_iter": 7}
+    values |= {"penalty": "elasticnet", "early_stopping": True, "max_iter": 7, "alpha": 0.5}
     config = TrainingConfig.of(values)
     assert values.read == BY_NAME.keys() - {"random_state"}  # which `generator_of` reads
     for name in vars(TrainingConfig)["__dataclass_fields__"].keys() & values.keys():
