@@ -171,10 +171,9 @@ def test_a_few_rows_of_large_weight_do_not_diverge(seed):
 @pytest.mark.parametrize("size", [1e154, 1e155, 1e200, 1e307])
 def test_numbers_that_have_no_squares_are_a_divergence(rng, convert, size, fit_intercept):
     X, y = convert(size * rng.normal(size=(60, 4))), np.arange(60) % 3
+    options = {"learning_rate": "constant", "batch_size": 60, "random_state": 0}
     with pytest.raises(DivergenceError, match=r"^the loss "):
-        SoftmaxClassifier(
-            fit_intercept=fit_intercept, learning_rate="constant", random_state=0
-        ).fit(X, y)
+        SoftmaxClassifier(fit_intercept=fit_intercept, **options).fit(X, y)
 
 
 def test_partial_fit_takes_it_from_every_chunk(rng):
