@@ -34,8 +34,8 @@ help: ## print the targets
 bench: $(VENV)/.bench ## the main job: train on real images with every backend and compare them
 	$(BIN)/fastsoftmax bench $(ARGS)
 
-# The tests of a file share what takes long to set up.
-PYTEST = $(BIN)/python -m pytest --numprocesses=$(JOBS) --dist=loadfile
+# The tests of a file share what takes long to set up. Files go in the order that tests/conftest.py gives them.
+PYTEST = $(BIN)/python -m pytest --numprocesses=$(JOBS) --dist=loadfile --no-loadscope-reorder
 
 test: $(VENV)/.test ## every test, with each value of its arguments; make test ARGS="-k gradient" for all items of some
 	$(PYTEST) --quick=unnamed $(ARGS)
@@ -147,12 +147,18 @@ BUILD_REQUIRES = import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"
 # What compilers warn of is for those who edit C: it is shown where they fail, and by make quick.
 COMPILE = { $(BIN)/python setup.py -q build_ext $(1) > $(VENV)/compile$(1).log 2>&1 || { cat $(VENV)/compile$(1).log >&2; false; }; }
 install_extra = $(if $(filter pyproject.toml setup.py $(VENV)/.created,$?),$(download_and_compile),@$(call COMPILE,--inplace))
+# pip would compile to bytecode every module of every package, which takes a minute: Python does it to those
+# that are imported. Here one process imports them, before all that `make test` starts do so at once.
+IMPORTED_test := distributed,dask.dataframe,hypothesis,joblib,matplotlib.pyplot,mpmath,numba,onnx,onnxruntime
+IMPORTED_test := $(IMPORTED_test),pandas,polars,pyarrow.parquet,pytest,rich.progress,safetensors,scipy.stats
+IMPORTED_test := $(IMPORTED_test),sklearn.linear_model,sklearn.utils.estimator_checks,xdist,zarr
 define download_and_compile
 @echo "installing fastsoftmax[$(1)] into $(VENV): downloads packages and compiles"
 @$(BIN)/python -c '$(BUILD_REQUIRES)' > $(VENV)/build-requires.txt
 @$(INSTALL) --requirement $(VENV)/build-requires.txt
 @$(call COMPILE,) & compiling=$$!; \
-	FASTSOFTMAX_PURE=1 $(INSTALL) --no-build-isolation --editable ".[$(1)]"; installed=$$?; \
+	FASTSOFTMAX_PURE=1 $(INSTALL) --no-compile --no-build-isolation --editable ".[$(1)]"; installed=$$?; \
+	$(if $(IMPORTED_$(1)),$(BIN)/python -W ignore -c "import $(IMPORTED_$(1))";) \
 	wait $$compiling && exit $$installed
 @$(call COMPILE,--inplace)
 endef

@@ -5,6 +5,7 @@ from math import prod
 import numpy as np
 
 import fastsoftmax
+from fastsoftmax.backends import get_backend
 
 # A minibatch of digits, many rows of few classes, ImageNet's classes, a language model's vocabulary.
 _LOGITS = [(128, 10), (20000, 10), (256, 1000), (64, 50257)]
@@ -16,6 +17,7 @@ SHAPES = {
     "test_logsumexp": _LOGITS,
     "test_softmax_cross_entropy": _LOGITS,
     "test_linear_cross_entropy": _LINEAR,
+    "test_transposed_product": _LINEAR,
 }
 
 
@@ -59,3 +61,10 @@ def test_linear_cross_entropy(benchmark, backend, shape, dtype):
     options = {"wrt": ("W", "intercept"), "backend": backend}
     fastsoftmax.linear_cross_entropy(X[:1], W, targets[:1], intercept, **options)
     benchmark(fastsoftmax.linear_cross_entropy, X, W, targets, intercept, **options)
+
+
+def test_transposed_product(benchmark, backend, shape, dtype):
+    n_rows, n_features, n_columns = shape
+    A, B = _logits((n_rows, n_features), dtype), _logits((n_rows, n_columns), dtype)
+    out = np.empty((n_features, n_columns))
+    benchmark(get_backend(backend).transposed_product, A, B, out, 1)

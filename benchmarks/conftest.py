@@ -20,7 +20,7 @@ from fastsoftmax.backends import NAMES, why_unavailable
 
 BACKENDS = [name for name in reversed(NAMES) if why_unavailable(name) is None]
 DTYPES = ["float32", "float64"]
-# Multiplications and exponentials that the naive backend does in about half a second.
+# Multiplications and exponentials of half a second or less in the naive backend.
 _MAX_NAIVE_WORK = 5_000_000
 
 
@@ -39,14 +39,15 @@ def pytest_report_header() -> list[str]:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Every backend, shape and dtype; the naive backend where it does not take long.
 
-    A module names its SHAPES and the `work` of one, in multiplications and exponentials.
+    A module names its SHAPES, the `work` of one, in multiplications and exponentials, and hand-written
+    LOOPS that run beside the backends.
     """
     module = metafunc.module
     parameters = [
         pytest.param(backend, shape, dtype, id=f"{'x'.join(map(str, shape))}-{dtype}-{backend}")
         for shape in module.SHAPES[metafunc.function.__name__]
         for dtype in DTYPES
-        for backend in BACKENDS
+        for backend in [*BACKENDS, *getattr(module, "LOOPS", ())]
         if backend != "naive" or module.work(shape) <= _MAX_NAIVE_WORK
     ]
     metafunc.parametrize(("backend", "shape", "dtype"), parameters)

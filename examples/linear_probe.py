@@ -7,7 +7,8 @@ of the penalty are compared on a tenth of the training rows, and the best model 
 Its top-1, top-5 and per-class accuracy are measured on rows that have no part in this: those of `--test`,
 or a tenth of `X.npy`. All scores are in `probe.json`.
 
-A command that was interrupted continues when it is given again. To try it, `--make-up 20000 128 50` first
+A command that was interrupted continues when it is given again, from the last strength that was done, or
+within the last training. To try it, `--make-up 20000 128 50` first
 writes embeddings of that many samples, features and classes. docs/linear-probe.md explains each step.
 """
 
@@ -86,13 +87,18 @@ def measured(title, n_samples, n_features, n_classes):
 
 def search_strength(X, y, weights, strengths, identity, files):
     """Return the scores of each strength and the best model, from files if the same search wrote them."""
+    report = {}
     if files["report"].exists():
         report = json.loads(files["report"].read_text("utf-8"))
-        if report["identity"] == identity:
-            print(f"was done before: {files['report']}")
-            return report, fastsoftmax.load(files["searched"])
-    for name in ("report", "checkpoint"):
-        files[name].unlink(missing_ok=True)
+    if report.get("identity") != identity:
+        for name in ("path", "checkpoint"):
+            files[name].unlink(missing_ok=True)
+        report = {"identity": identity}
+        write_report(report, files["report"])
+    if "search" in report:
+        print(f"was done before: {files['report']}")
+        return report, fastsoftmax.load(files["searched"])
+    has_bar = find_spec("rich") is not None and sys.stderr.isatty()
     found = fastsoftmax.search(
         *(X, y),
         sample_weight=weights,
@@ -100,12 +106,16 @@ def search_strength(X, y, weights, strengths, identity, files):
         validation=0.1,
         solver="lbfgs",
         standardize=True,
-        tol=1e-3,  # enough for scores
+        tol=1e-2,  # enough to compare strengths
+        patience=2,  # weaker penalties cost the most passes
         random_state=0,
-        progress_bar=find_spec("rich") is not None,
+        checkpoint=files["path"],
+        resume=True,
+        progress_bar=has_bar,
+        verbose=not has_bar,
     )
     found.best_model.save(files["searched"])
-    report = {"identity": identity, "search": found.rows()}
+    report["search"] = [row for row in found.rows() if row["score"] == row["score"]]  # not NaN
     for row in report["search"]:
         del row["learning_rate"]  # NaN: the solver has none
     write_report(report, files["report"])
@@ -155,7 +165,8 @@ def main():
     sys.stdout.reconfigure(line_buffering=True)  # each line is in a log as soon as it is printed
     if options.make_up:
         make_up(*options.make_up, options.embeddings, options.labels)
-    suffixes = {"report": ".json", "searched": ".searched.npz", "checkpoint": ".checkpoint.npz"}
+    suffixes = {"report": ".json", "searched": ".searched.npz", "path": ".path.npz"}
+    suffixes["checkpoint"] = ".checkpoint.npz"
     files = {name: options.model.with_suffix(suffix) for name, suffix in suffixes.items()}
     X, y = np.load(options.embeddings, mmap_mode="r"), np.load(options.labels)
     if options.test is None:

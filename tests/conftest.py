@@ -1,7 +1,9 @@
 """What the tests share: every backend, both dtypes, and arrays that lie in memory in every way."""
 
+import gc
 import os
 import re
+from collections import Counter
 
 # Read when numba starts its threads: those of a parallel loop that spin while they wait take minutes
 # from a suite on a busy machine.
@@ -52,6 +54,17 @@ def pytest_collection_modifyitems(config, items):
         has_run = set(select(not_slow, values)[0])
         items[:] = [item for item in items if item not in has_run]
     config.hook.pytest_deselected(items=list(set(everything).difference(items)))
+    if hasattr(config, "workerinput"):
+        # Files go to the processes in this order. Where a file has few tests each takes long: last, one of
+        # them would keep a process busy while the others have nothing left.
+        in_file = Counter(item.path for item in items)
+        items.sort(key=lambda item: in_file[item.path])
+
+
+def pytest_collection_finish():
+    """Let garbage collections pass over what stays: all that is imported, and thousands of items."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_report_header(config):

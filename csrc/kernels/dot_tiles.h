@@ -27,9 +27,19 @@ static inline void pack(const void *W, ptrdiff_t feature_stride, ptrdiff_t class
     }
 }
 
-/* Kernel: W[j, k] = coef[k, j]. */
+/* Kernel: W[j, k] = coef[k, j], in the order in which W lies in memory. */
 static inline void unpack(const void *coef, size_t coef_stride, size_t n_features, size_t n_classes,
                           void *W, ptrdiff_t feature_stride, ptrdiff_t class_stride) {
+    if (class_stride == (ptrdiff_t)sizeof(real)) {
+        for (size_t j = 0; j < n_features; ++j) {
+            char *row = (char *)W + (ptrdiff_t)j * feature_stride;
+            for (size_t k = 0; k < n_classes; ++k) {
+                memcpy(row + k * sizeof(real), (const real *)coef + k * coef_stride + j,
+                       sizeof(real));
+            }
+        }
+        return;
+    }
     for (size_t k = 0; k < n_classes; ++k) {
         const real *row = (const real *)coef + k * coef_stride;
         char *column = (char *)W + (ptrdiff_t)k * class_stride;

@@ -36,6 +36,7 @@ const struct kernels TABLE_OF(kernels) = {
     .input = &TABLE_OF(input),
     .panels = &TABLE_OF(panels),
     .short_rows = &TABLE_OF(short_rows),
+    .two_classes = &TABLE_OF(two_classes),
     .packed = &TABLE_OF(packed),
     .sparse = &TABLE_OF(sparse),
     .peak = &TABLE_OF(peak),

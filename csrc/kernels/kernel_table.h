@@ -261,6 +261,22 @@ struct short_rows_kernels {
                          void *intercept, void *intercept_velocity);
 };
 
+/* linear_cross_entropy with two classes, by the difference of their logits (two_classes.h). */
+struct two_class_kernels {
+    /* In: rows, n_rows pointers to n_features >= lanes elements; weights (n_features), padded. Out: dots (n_rows).
+     * Bits: lane i sums the features i, i + lanes, ... but those of the last vector, which ends with the row, in its
+     * lanes; then the lanes are folded. */
+    void (*row_dots)(const void *const *rows, size_t n_rows, size_t n_features, const void *weights,
+                     void *dots);
+
+    /* In: n_rows <= SAMPLES_PER_PASS; labels 0 and 1; row_weights (n_rows), or NULL. In and out: differences (n_rows),
+     * to which `offset` is added, become the gradients in the logit of class 1. Out: losses; NaN where the difference
+     * is not finite, or the label is another. Bits: those of a row depend on that row alone. */
+    void (*two_class_cross_entropy)(void *differences, size_t n_rows, double offset,
+                                    const int64_t *labels, const double *row_weights, double scale,
+                                    double *losses);
+};
+
 /* The step algorithm packed (step_packed.h). For any number of classes. Samples are in blocks; weights
  * and velocity in slabs of `lanes` classes, slab[j][lane], `stride` apart; dlogits in slabs,
  * slab[sample][lane], one after another. What is packed is padded, and so is n_features, where no
@@ -332,6 +348,12 @@ struct sparse_kernels {
                           const struct sparse_weights *weights, size_t slab, const void *intercept,
                           void *logits, size_t logits_stride);
 
+    /* In: n_rows rows; weights, of which start, n_features, n_classes and wide_indices are read; intercept (n_classes),
+     * or NULL. Out: logits of the classes of a slab, padded, rows logits_stride apart. Bits: those of sparse_scores. */
+    void (*sparse_products)(const struct sparse_row *rows, size_t n_rows,
+                            const struct sparse_weights *weights, size_t slab,
+                            const void *intercept, void *logits, size_t logits_stride);
+
     /* In: n_rows rows; coef (n_classes, n_features), contiguous, not packed: for few values; intercept
      * (n_classes). Out: logits (n_rows, n_classes), contiguous. Bits: those of sparse_scores. */
     void (*sparse_unpacked_scores)(const struct sparse_row *rows, size_t n_rows, const void *coef,
@@ -383,6 +405,7 @@ struct kernels {
     const struct input_kernels *input;
     const struct panels_kernels *panels;
     const struct short_rows_kernels *short_rows;
+    const struct two_class_kernels *two_classes;
     const struct packed_kernels *packed;
     const struct sparse_kernels *sparse;
     const struct peak_kernels *peak;

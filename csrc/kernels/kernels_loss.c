@@ -4,12 +4,18 @@
 #include "kernels/cross_entropy.h"
 #include "kernels/peak_throughput.h"
 #include "kernels/softmax.h"
+#include "kernels/two_classes.h"
 
 const struct loss_kernels TABLE_OF(loss) = {
     .softmax = softmax,
     .log_softmax = log_softmax,
     .logsumexp = logsumexp,
     .cross_entropy = cross_entropy,
+};
+
+const struct two_class_kernels TABLE_OF(two_classes) = {
+    .row_dots = row_dots,
+    .two_class_cross_entropy = two_class_cross_entropy,
 };
 
 const struct peak_kernels TABLE_OF(peak) = {

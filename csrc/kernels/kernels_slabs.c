@@ -20,6 +20,7 @@ const struct sparse_kernels TABLE_OF(sparse) = {
     .sparse_unpack = sparse_unpack,
     .sparse_catch_up = sparse_catch_up,
     .sparse_scores = sparse_scores,
+    .sparse_products = sparse_products,
     .sparse_unpacked_scores = sparse_unpacked_scores,
     .sparse_update = sparse_update,
     .sparse_add_map = sparse_add_map,

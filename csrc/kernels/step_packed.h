@@ -195,14 +195,11 @@ static void pack_dlogits(const void *dlogits, size_t stride, size_t first_row, s
     }
 }
 
-/* sums[b][f] = sum over samples of x[s][f] * dz of slab b[s], for TILE_OUTER features f: in a block they
+/* sums[b][f] += sum over samples of x[s][f] * dz of slab b[s], for TILE_OUTER features f: in a block they
  * are rows. The next vector of features is prefetched, from a block that another thread may have packed. */
 ALWAYS_INLINE void gradient_tile(const real *blocks, size_t block_stride, size_t n_samples,
-                                 const real *dlogits, int n_slabs, vec (*sums)[TILE_OUTER]) {
-    size_t slab_stride = n_samples * LANES;
-    UNROLL for (int b = 0; b < n_slabs; ++b) {
-        UNROLL for (int f = 0; f < TILE_OUTER; ++f) sums[b][f] = broadcast(0);
-    }
+                                 const real *dlogits, size_t slab_stride, int n_slabs,
+                                 vec (*sums)[TILE_OUTER]) {
     for (size_t s = 0; s < n_samples; s += LANES, blocks += block_stride) {
         size_t n = n_samples - s < LANES ? n_samples - s : LANES;
         for (size_t i = 0; i < n; ++i, dlogits += LANES) {
@@ -268,8 +265,11 @@ ALWAYS_INLINE void packed_update_slabs(const real *blocks, size_t block_stride, 
         }
         for (size_t j = strip; j < strip + LANES; j += TILE_OUTER) {
             vec gradient[SLABS_PER_TILE][TILE_OUTER];
+            UNROLL for (int b = 0; b < n_slabs; ++b) {
+                UNROLL for (int f = 0; f < TILE_OUTER; ++f) gradient[b][f] = broadcast(0);
+            }
             gradient_tile(blocks + j * LANES, block_stride, n_samples,
-                          dlogits + slab * n_samples * LANES, n_slabs, gradient);
+                          dlogits + slab * n_samples * LANES, n_samples * LANES, n_slabs, gradient);
             UNROLL for (int b = 0; b < n_slabs; ++b) {
                 UNROLL for (int f = 0; f < TILE_OUTER; ++f) {
                     size_t at = (slab + (size_t)b) * slab_stride + (j + (size_t)f) * LANES;
@@ -305,27 +305,39 @@ static void packed_update(const struct blocks_view *samples, size_t first, size_
 #undef SLABS_OF
 }
 
-/* Compute the gradient of n_slabs slabs, 1 or SLABS_PER_TILE. */
+/* Compute the gradient of n_slabs slabs, 1 or SLABS_PER_TILE, for some features and some samples at a time,
+ * whose part of the slabs of dlogits stays in the first level of the cache: sums go on where they were. */
 ALWAYS_INLINE void packed_gradient_slabs(const real *blocks, size_t block_stride, size_t n_samples,
                                          size_t n_features, const real *dlogits, int n_slabs,
                                          size_t n_classes, int add_to_out, real *out,
                                          size_t out_stride) {
-    for (size_t j = 0; j < n_features; j += TILE_OUTER) {
-        vec gradient[SLABS_PER_TILE][TILE_OUTER];
-        size_t n = n_features - j < TILE_OUTER ? n_features - j : TILE_OUTER;
-        real *rows = out + j * out_stride;
-        for (size_t f = 0; f < n; ++f) {
-            UNROLL for (int b = 0; b < n_slabs; ++b) {
-                PREFETCH_L1(rows + f * out_stride + (size_t)b * LANES);
+    vec sums[GRADIENT_FEATURES / TILE_OUTER][SLABS_PER_TILE][TILE_OUTER];
+    for (size_t first = 0; first < n_features; first += GRADIENT_FEATURES) {
+        size_t left = n_features - first, end = first + GRADIENT_FEATURES;
+        if (left < GRADIENT_FEATURES) end = n_features;
+        for (size_t s = 0; s < n_samples; s += GRADIENT_SAMPLES) {
+            size_t rest = n_samples - s, n = rest < GRADIENT_SAMPLES ? rest : GRADIENT_SAMPLES;
+            const real *x = blocks + s / LANES * block_stride, *dz = dlogits + s * LANES;
+            for (size_t j = first; j < end; j += TILE_OUTER) {
+                vec tile[SLABS_PER_TILE][TILE_OUTER], (*before)[TILE_OUTER];
+                before = sums[(j - first) / TILE_OUTER];
+                UNROLL for (int b = 0; b < n_slabs; ++b) {
+                    UNROLL for (int f = 0; f < TILE_OUTER; ++f) {
+                        tile[b][f] = s ? before[b][f] : broadcast(0);
+                    }
+                }
+                gradient_tile(x + j * LANES, block_stride, n, dz, n_samples * LANES, n_slabs, tile);
+                UNROLL for (int b = 0; b < n_slabs; ++b) {
+                    UNROLL for (int f = 0; f < TILE_OUTER; ++f) before[b][f] = tile[b][f];
+                }
             }
         }
-        gradient_tile(blocks + j * LANES, block_stride, n_samples, dlogits, n_slabs, gradient);
-        UNROLL for (size_t f = 0; f < TILE_OUTER; ++f) {
-            if (f >= n) break;
+        for (size_t j = first; j < end; ++j) {
+            vec(*tile)[TILE_OUTER] = sums[(j - first) / TILE_OUTER];
             UNROLL for (int b = 0; b < n_slabs; ++b) {
                 size_t k = (size_t)b * LANES, width = n_classes - k;
-                real *row = rows + f * out_stride + k;
-                vec sum = gradient[b][f];
+                real *row = out + j * out_stride + k;
+                vec sum = tile[b][(j - first) % TILE_OUTER];
                 if (add_to_out) sum = add(load_up_to(row, width, 0), sum);
                 store_up_to(row, sum, width);
             }

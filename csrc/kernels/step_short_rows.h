@@ -25,8 +25,9 @@
  * weights. */
 ALWAYS_INLINE void score_strip(const real *const *rows, size_t first, size_t n_features,
                                const real *strip, int n_classes, vec *sums) {
-    for (size_t j = 0; j < n_features; j += COLUMNS_PER_TRANSPOSE) {
-        vec x[COLUMNS_PER_TRANSPOSE];
+    vec x[COLUMNS_PER_TRANSPOSE];
+    size_t j = 0;
+    for (; j + COLUMNS_PER_TRANSPOSE <= n_features; j += COLUMNS_PER_TRANSPOSE) {
         load_transposed(rows, first + j, x);
         UNROLL for (int i = 0; i < COLUMNS_PER_TRANSPOSE; ++i) {
             UNROLL for (int k = 0; k < n_classes; ++k) {
@@ -34,13 +35,23 @@ ALWAYS_INLINE void score_strip(const real *const *rows, size_t first, size_t n_f
             }
         }
     }
+    if (j == n_features) return;
+    /* The columns that are left are the last ones of a transpose which ends with the row. */
+    int n_done = (int)(j + COLUMNS_PER_TRANSPOSE - n_features);
+    load_transposed(rows, first + n_features - COLUMNS_PER_TRANSPOSE, x);
+    UNROLL for (int i = 1; i < COLUMNS_PER_TRANSPOSE; ++i) {
+        if (i < n_done) continue;
+        const real *w = strip + j + (size_t)(i - n_done);
+        UNROLL for (int k = 0; k < n_classes; ++k) {
+            sums[k] = fmadd(broadcast(w[(size_t)k * LANES]), x[i], sums[k]);
+        }
+    }
 }
 
-/* Compute the scores of n_classes classes; `ends` are the last features of the rows, padded with zeros. */
+/* Compute the scores of n_classes classes. */
 ALWAYS_INLINE void short_scores_tile(const real *const *rows, size_t n_features,
-                                     const real *const *ends, const real *const *next_rows,
-                                     const real *strips, size_t strip_stride, int n_classes,
-                                     real *block) {
+                                     const real *const *next_rows, const real *strips,
+                                     size_t strip_stride, int n_classes, real *block) {
     vec sums[TILE_COLUMNS];
     UNROLL for (int k = 0; k < n_classes; ++k) sums[k] = broadcast(0);
     size_t j = 0;
@@ -58,7 +69,7 @@ ALWAYS_INLINE void short_scores_tile(const real *const *rows, size_t n_features,
         if (next_rows) {
             UNROLL for (int i = 0; i < LANES; ++i) PREFETCH_L1(next_rows[i] + j);
         }
-        score_strip(ends, 0, n_features - j, strips, n_classes, sums);
+        score_strip(rows, j, n_features - j, strips, n_classes, sums);
     }
     UNROLL for (int k = 0; k < n_classes; ++k) store(block + k * LANES, sums[k]);
 }
@@ -102,32 +113,40 @@ ALWAYS_INLINE void short_scores_tile(const real *const *rows, size_t n_features,
 static void short_scores(const void *const *rows, size_t n_rows, size_t n_features,
                          const void *const *next_rows, const void *strips, size_t n_classes,
                          void *block) {
-    const real *x[LANES], *end_rows[LANES];
-    real ends[LANES][LANES];
-    size_t end = n_features / LANES * LANES;
+    const real *x[LANES];
+    real padded_rows[LANES][COLUMNS_PER_TRANSPOSE] = {
+        {0}}; /* of rows that are too short to transpose */
     for (size_t i = 0; i < LANES; ++i) {
         x[i] = (const real *)rows[i < n_rows ? i : n_rows - 1];
-        end_rows[i] = ends[i];
-        if (end < n_features) store(ends[i], load_first(x[i] + end, n_features - end, 0));
+        if (n_features >= COLUMNS_PER_TRANSPOSE) continue;
+        memcpy(padded_rows[i], x[i], n_features * sizeof(real));
+        x[i] = padded_rows[i];
     }
+    if (n_features < COLUMNS_PER_TRANSPOSE) n_features = COLUMNS_PER_TRANSPOSE;
     for (size_t k = 0; k < n_classes; k += TILE_COLUMNS) {
         const real *const *next = k ? NULL : (const real *const *)next_rows;
-#define CALL(n)                                                                        \
-    short_scores_tile(x, n_features, end_rows, next, (const real *)strips + k * LANES, \
-                      n_classes * LANES, n, (real *)block + k * LANES)
+#define CALL(n)                                                                                    \
+    short_scores_tile(x, n_features, next, (const real *)strips + k * LANES, n_classes * LANES, n, \
+                      (real *)block + k * LANES)
         FOR_TILE_SIZE(n_classes - k, TILE_COLUMNS, CALL)
 #undef CALL
     }
 }
 
-/* Strips of the gradient that are summed together: they share the factors. */
-enum { TILE_STRIPS = TILE_COLUMNS >= 10 ? 2 : 1 };
+/* Strips of the gradient that are summed together with n classes, a divisor of STRIPS_PER_GROUP: they share the factors,
+ * and few classes alone would wait for the sums before. As many as have room for their sums and rows. */
+enum { STRIPS_PER_GROUP = 6, MAX_GROUP_VECTORS = TILE_COLUMNS >= 10 ? 30 : 7 };
+#define STRIPS_WITH(n)                                \
+    ((n) == 1 || 6 * (n) + 6 <= MAX_GROUP_VECTORS ? 6 \
+     : 3 * (n) + 3 <= MAX_GROUP_VECTORS           ? 3 \
+     : 2 * (n) + 2 <= MAX_GROUP_VECTORS           ? 2 \
+                                                  : 1)
 
 /* Compute the gradient of n_strips strips from `first` on, the last one `width` wide, for n classes. */
 ALWAYS_INLINE void short_gradient_tile(const real *const *rows, size_t n_rows, size_t first,
                                        int n_strips, size_t width, const real *dlogits,
                                        size_t n_classes, int n, int add_to_out, real *out) {
-    vec sums[TILE_STRIPS][TILE_COLUMNS];
+    vec sums[STRIPS_PER_GROUP][TILE_COLUMNS];
     UNROLL for (int t = 0; t < n_strips; ++t) {
         UNROLL for (int k = 0; k < n; ++k) {
             const real *sum = out + ((size_t)t * n_classes + (size_t)k) * LANES;
@@ -138,7 +157,7 @@ ALWAYS_INLINE void short_gradient_tile(const real *const *rows, size_t n_rows, s
         size_t in_block = n_rows - block < LANES ? n_rows - block : LANES;
         for (size_t i = 0; i < in_block; ++i) {
             const real *row = rows[block + i] + first, *factors = dlogits + i;
-            vec x[TILE_STRIPS];
+            vec x[STRIPS_PER_GROUP];
             UNROLL for (int t = 0; t < n_strips - 1; ++t) x[t] = load(row + t * LANES);
             row += (n_strips - 1) * LANES;
             x[n_strips - 1] = width >= LANES ? load(row) : load_first(row, width, 0);
@@ -157,33 +176,46 @@ ALWAYS_INLINE void short_gradient_tile(const real *const *rows, size_t n_rows, s
     }
 }
 
+/* Compute the gradient of up to STRIPS_PER_GROUP strips, `width` features from `first` on, for n classes. */
+ALWAYS_INLINE void short_gradient_group(const real *const *rows, size_t n_rows, size_t first,
+                                        size_t width, const real *dlogits, size_t n_classes, int n,
+                                        int add_to_out, real *out) {
+    for (size_t done = 0; done < width;) {
+        size_t left = (width - done + LANES - 1) / LANES;
+        real *sums = out + done * n_classes;
+#define TILE_OF(n_strips)                                                                 \
+    if (n_strips <= STRIPS_WITH(n) && left >= n_strips) {                                 \
+        short_gradient_tile(rows, n_rows, first + done, n_strips,                         \
+                            width - done - (n_strips - 1) * LANES, dlogits, n_classes, n, \
+                            add_to_out, sums);                                            \
+        done += n_strips * LANES;                                                         \
+        continue;                                                                         \
+    }
+        TILE_OF(6)
+        TILE_OF(3)
+        TILE_OF(2)
+        TILE_OF(1)
+#undef TILE_OF
+    }
+}
+
 /* Kernel: the gradient of a chunk of samples. */
 static void short_gradient(const void *const *rows, size_t n_rows, size_t n_features,
                            const void *dlogits, size_t n_classes, int add_to_out, void *out) {
     const real *const *x = (const real *const *)rows;
     const real *g = dlogits;
     real *strip = out;
-    for (size_t j = 0; j < n_features;) {
+    for (size_t j = 0; j < n_features; j += STRIPS_PER_GROUP * LANES) {
         size_t left = n_features - j;
-        int n_strips = left > LANES ? TILE_STRIPS : 1;
-        size_t width = left - (size_t)(n_strips - 1) * LANES;
+        size_t width = left < STRIPS_PER_GROUP * LANES ? left : STRIPS_PER_GROUP * LANES;
         for (size_t k = 0; k < n_classes; k += TILE_COLUMNS) {
-#define CALL_WITH(strips, n)                                                                  \
-    short_gradient_tile(x, n_rows, j, strips, width, g + k * LANES, n_classes, n, add_to_out, \
-                        strip + k * LANES)
-#define CALL(n) CALL_WITH(TILE_STRIPS, n)
-            if (n_strips == TILE_STRIPS) {
-                FOR_TILE_SIZE(n_classes - k, TILE_COLUMNS, CALL)
-            } else {
+#define CALL(n)                                                                        \
+    short_gradient_group(x, n_rows, j, width, g + k * LANES, n_classes, n, add_to_out, \
+                         strip + k * LANES)
+            FOR_TILE_SIZE(n_classes - k, TILE_COLUMNS, CALL)
 #undef CALL
-#define CALL(n) CALL_WITH(1, n)
-                FOR_TILE_SIZE(n_classes - k, TILE_COLUMNS, CALL)
-            }
-#undef CALL
-#undef CALL_WITH
         }
-        j += (size_t)n_strips * LANES;
-        strip += (size_t)n_strips * n_classes * LANES;
+        strip += (width + LANES - 1) / LANES * n_classes * LANES;
     }
     for (size_t k = 0; k < n_classes; ++k) {
         vec sum = add_to_out ? load(strip + k * LANES) : broadcast(0);

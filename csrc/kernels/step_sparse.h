@@ -33,8 +33,9 @@
  *     its factor: a map may have no inverse.
  *   - Columns are checked where they are used: the arrays are the caller's, who may have changed them since. One that
  *     does not exist makes a score NaN, and the step is not taken.
- *   - The weights of a feature may be anywhere in memory: those of the next sparse row are prefetched while this one
- *     computes.
+ *   - In a step, which draws its rows, the weights of a feature may be anywhere in memory: those of the next sparse row
+ *     are prefetched while this one computes. sparse_products computes the scores of rows in order, and as products
+ *     with the transposed matrix the gradient of a whole training set: a sum then stays in registers.
  */
 #ifndef FASTSOFTMAX_STEP_SPARSE_H
 #define FASTSOFTMAX_STEP_SPARSE_H
@@ -68,19 +69,28 @@ ALWAYS_INLINE struct slab view_slab(const struct sparse_weights *weights, size_t
 
 /* Runs RUN(width of a slab in vectors, whether indices are wide, whether there are inverse scales) with
  * these as constants. */
-#define FOR_EACH_KIND(slab, weights, RUN)                       \
-    switch ((slab).stride / LANES) {                            \
-    case 1:                                                     \
-        FOR_EACH_VALUE_KIND(weights, RUN, 1);                   \
-        break;                                                  \
-    case 2:                                                     \
-        FOR_EACH_VALUE_KIND(weights, RUN, 2);                   \
-        break;                                                  \
-    case 3:                                                     \
-        FOR_EACH_VALUE_KIND(weights, RUN, 3);                   \
-        break;                                                  \
-    default:                                                    \
-        FOR_EACH_VALUE_KIND(weights, RUN, SPARSE_SLAB_VECTORS); \
+#define FOR_EACH_KIND(slab, weights, RUN) FOR_EACH_WIDTH(slab, weights, RUN, FOR_EACH_VALUE_KIND)
+
+#define FOR_EACH_WIDTH(slab, weights, RUN, FOR_EACH) \
+    switch ((slab).stride / LANES) {                 \
+    case 1:                                          \
+        FOR_EACH(weights, RUN, 1);                   \
+        break;                                       \
+    case 2:                                          \
+        FOR_EACH(weights, RUN, 2);                   \
+        break;                                       \
+    case 3:                                          \
+        FOR_EACH(weights, RUN, 3);                   \
+        break;                                       \
+    default:                                         \
+        FOR_EACH(weights, RUN, SPARSE_SLAB_VECTORS); \
+    }
+
+#define FOR_EACH_INDEX_KIND(weights, RUN, width) \
+    if ((weights)->wide_indices) {               \
+        RUN(width, 1, 0);                        \
+    } else {                                     \
+        RUN(width, 0, 0);                        \
     }
 
 #define FOR_EACH_VALUE_KIND(weights, RUN, width)                        \
@@ -260,11 +270,11 @@ ALWAYS_INLINE void sparse_row_scores(const struct sparse_row *row,
     }
 }
 
-/* Compute the scores of rows for the classes of a slab. */
+/* Compute the scores of rows for the classes of a slab; with `ahead`, the next rows are prefetched. */
 ALWAYS_INLINE void sparse_rows_scores(const struct sparse_row *rows, size_t n_rows,
                                       const struct sparse_weights *weights, const struct slab *slab,
                                       const real *intercept, real *logits, size_t stride, int width,
-                                      int wide, int scaled) {
+                                      int wide, int scaled, int ahead) {
     vec offset[SPARSE_SLAB_VECTORS], z[SPARSE_SLAB_VECTORS];
     UNROLL for (int v = 0; v < width; ++v) {
         size_t k = (size_t)v * LANES;
@@ -272,8 +282,10 @@ ALWAYS_INLINE void sparse_rows_scores(const struct sparse_row *rows, size_t n_ro
                               : broadcast(0);
     }
     for (size_t s = 0; s < n_rows; ++s) {
-        prefetch_values(rows + s + SPARSE_ROWS_AHEAD, wide);
-        prefetch_weights(rows + s + 1, weights, slab, width, wide, scaled);
+        if (ahead) {
+            prefetch_values(rows + s + SPARSE_ROWS_AHEAD, wide);
+            prefetch_weights(rows + s + 1, weights, slab, width, wide, scaled);
+        }
         UNROLL for (int v = 0; v < width; ++v) z[v] = offset[v];
         sparse_row_scores(rows + s, weights, slab, width, wide, scaled, z);
         real *out = logits + s * stride + slab->first;
@@ -289,9 +301,24 @@ static void sparse_scores(const struct sparse_row *rows, size_t n_rows,
     struct slab it = view_slab(weights, slab);
 #define SCORES(width, wide, scaled)                                                               \
     sparse_rows_scores(rows, n_rows, weights, &it, intercept, logits, logits_stride, width, wide, \
-                       scaled)
+                       scaled, 1)
     FOR_EACH_KIND(it, weights, SCORES)
 #undef SCORES
+}
+
+/* Kernel: the same with weights that are up to date, and values as they are stored. Rows come in the order
+ * in which they are stored: no prefetching makes it twice as fast where the weights are in the cache. */
+static void sparse_products(const struct sparse_row *rows, size_t n_rows,
+                            const struct sparse_weights *weights, size_t slab,
+                            const void *intercept, void *logits, size_t logits_stride) {
+    struct slab it = view_slab(weights, slab);
+    it.velocity = NULL;
+    it.steps = NULL;
+#define PRODUCTS(width, wide, scaled)                                                             \
+    sparse_rows_scores(rows, n_rows, weights, &it, intercept, logits, logits_stride, width, wide, \
+                       scaled, 0)
+    FOR_EACH_WIDTH(it, weights, PRODUCTS, FOR_EACH_INDEX_KIND)
+#undef PRODUCTS
 }
 
 /* Return the weights of column j for `width` <= LANES classes from k on, gathered from where they lie. */

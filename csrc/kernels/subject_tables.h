@@ -18,6 +18,7 @@ extern const struct dense_kernels TABLE_OF(dense);
 extern const struct input_kernels TABLE_OF(input);
 extern const struct panels_kernels TABLE_OF(panels);
 extern const struct short_rows_kernels TABLE_OF(short_rows);
+extern const struct two_class_kernels TABLE_OF(two_classes);
 extern const struct packed_kernels TABLE_OF(packed);
 extern const struct sparse_kernels TABLE_OF(sparse);
 extern const struct peak_kernels TABLE_OF(peak);

@@ -14,7 +14,8 @@
  *
  * Some of those here change the order of sums as well, and so the last bits of a result: FEW_CLASSES, PANEL_VECTORS,
  * MAX_PANELS, MAX_SHORT_ROW_BYTES, PRODUCTS_PER_CHUNK, MAX_SAMPLE_CHUNKS, SAMPLES_PER_PASS and MAX_CATCH_UP_STEPS those of a
- * trained model; MAX_PACKED_LOSS_ROWS and PACKED_LOGITS_BYTES those of linear_cross_entropy; MAX_MOMENT_CHUNKS,
+ * trained model; FEW_CLASSES, PRODUCTS_PER_CHUNK, MAX_SAMPLE_CHUNKS, SAMPLES_PER_PASS, MAX_PACKED_LOSS_ROWS and
+ * PACKED_LOGITS_BYTES those of linear_cross_entropy; MAX_ROWS_PER_SUM those of transposed_product; MAX_MOMENT_CHUNKS,
  * MAX_MOMENTS and MIN_ROWS_PER_MOMENT_CHUNK those of means and scales.
  */
 #ifndef FASTSOFTMAX_TUNING_H
@@ -84,6 +85,12 @@ enum { CACHE_BYTES_PER_THREAD = 820000 };
  *   python -m pytest benchmarks/bench_loss.py -k cross_entropy */
 enum { MAX_TRANSPOSED_CLASSES = 32 };
 
+/* The features and the samples of linear_cross_entropy's gradient that are summed at a time with many classes: 128
+ * samples of two slabs of the gradient of the logits take 16 KiB, which 16 features read again and again. A
+ * multiple of TILE_OUTER, and of LANES; they do not change the order of the sums.
+ *   python -m pytest benchmarks/bench_loss.py -k linear */
+enum { GRADIENT_FEATURES = 16, GRADIENT_SAMPLES = 128 };
+
 /* Slabs in the register tile of the step algorithm packed. A core that does two multiply-adds a cycle does only two
  * loads: one slab takes nine loads for eight of them, two take ten for sixteen. Measured on one core of a Sapphire
  * Rapids, relative to its peak: scores 75 % and update 86 % with one slab, 100 % and 94 % with two. A Zen 4, which does
@@ -111,6 +118,12 @@ enum { SAMPLES_PER_SLAB = 64 };
  *   python -m benchmarks.tune SAMPLES_PER_PASS=128 --shape 100000 54 7 256 */
 enum { SAMPLES_PER_PASS = 64 };
 
+/* linear_cross_entropy with labels and few classes: the longest rows of which it takes SAMPLES_PER_PASS at a time, else
+ * MIN_ROWS_PER_CHUNK: they stay in the second level of the cache. Measured: of 1500 float32 and 3 classes 64 rows at a time
+ * take 445 ns a row, 16 take 364; of 784 and 40 classes 2190 and 2666.
+ *   python -m pytest benchmarks/bench_loss.py -k linear */
+enum { MAX_PASS_ROW_BYTES = 4096 };
+
 /* With momentum on sparse rows, the steps after which all weights are brought up to date: the maps of the steps in between
  * (step_sparse.h) stay in the cache. Every epoch begins up to date, so one with fewer steps shows nothing.
  *   python -m benchmarks.tune MAX_CATCH_UP_STEPS=1024 --shape 40000 16384 20 4 --sparse 37 --momentum 0.9 */
@@ -136,6 +149,17 @@ enum { CLASSES_PER_PASS = 1024 };
  *   python -m benchmarks.tune PREDICTED_ROWS_PER_BLOCK=32 --shape 4000 2048 1000 256 --predict
  *   python -m benchmarks.tune MAX_PREDICTED_BYTES=65536 --shape 4000 2048 1000 256 --predict */
 enum { PREDICTED_ROWS_PER_BLOCK = 64, MAX_PREDICTED_BYTES = 1 << 20 };
+
+/* transposed_product: the rows in a block, over which the strips of columns take turns: SUMMED_BYTES of them, so that they
+ * stay in the cache. A sum over MAX_ROWS_PER_SUM rows, a multiple of MAX_SUMMED_ROWS, goes to float64. No figures are
+ * recorded.
+ *   python -m pytest benchmarks/bench_loss.py -k transposed_product */
+enum {
+    SUMMED_BYTES = 1 << 17,
+    MIN_SUMMED_ROWS = 16,
+    MAX_SUMMED_ROWS = 256,
+    MAX_ROWS_PER_SUM = 1024
+};
 
 /* The most rows whose losses are kept on the stack, by the fast path of softmax_cross_entropy.
  *   python -m pytest benchmarks/bench_loss.py -k softmax_cross_entropy */

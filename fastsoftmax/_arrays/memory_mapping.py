@@ -43,6 +43,19 @@ def release(X: NDArray[Any] | SparseRows) -> None:
         mapping.madvise(mmap.MADV_DONTNEED)
 
 
+def take_rows(X: NDArray[Any], rows: NDArray[np.int64]) -> NDArray[Any]:
+    """Return a copy of rows that lie far apart; pages around them are released now and then."""
+    if not is_mapped(X):
+        return X[rows]
+    taken = np.empty((len(rows), *X.shape[1:]), X.dtype)
+    n_held = rows_held(X, at_random=True)
+    for start in range(0, len(rows), n_held):
+        here = slice(start, start + n_held)
+        taken[here] = X[rows[here]]
+        release(X)
+    return taken
+
+
 def may_share(a: NDArray[Any], b: NDArray[Any]) -> bool:
     """Return whether two arrays may share memory, or the bytes of a file that is mapped twice."""
     if np.may_share_memory(a, b):

@@ -3,7 +3,9 @@
 The naive, numba and vectorized backends share this code; the compiled backend has its own.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from operator import setitem
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -15,6 +17,8 @@ from .protocol import Data, FloatArray, LabelArray, Rule, State, TargetWeights
 
 # Numbers that are converted together.
 _ELEMENTS_PER_BLOCK = 1 << 16
+# Rows whose products are summed in the compute dtype; sums of more are in float64.
+_ROWS_PER_SUM = 1024
 
 
 class LinearCrossEntropy(Protocol):
@@ -99,10 +103,14 @@ def sgd_epoch(
         for objectives[done], current in descend(state, minibatches, gradient_of, step):  # noqa: B007
             done += 1
     finally:
-        for array, new in zip(state, current, strict=True):
-            if array is not None and new is not None:
-                np.copyto(array, new)
+        store(current, state)
     return objectives[:done]
+
+
+def store(new: State, into: State) -> None:
+    """Copy the arrays of a state, all or none: it is one call of C code, which no signal interrupts."""
+    arrays = [pair for pair in zip(into, new, strict=True) if pair[0] is not None]
+    deque(map(setitem, *zip(*((a, ..., b) for a, b in arrays), strict=True)), maxlen=0)
 
 
 Weights = TypeVar("Weights")
@@ -165,6 +173,17 @@ def linear_scores(
         logits += intercept
 
 
+def transposed_product(
+    A: FloatArray, B: FloatArray, out: NDArray[np.float64], n_threads: int
+) -> None:
+    """Implement `Backend.transposed_product`, one block of rows after another."""
+    out[...] = 0
+    with np.errstate(over="ignore", invalid="ignore"):
+        for start in range(0, len(A), _ROWS_PER_SUM):
+            rows = slice(start, start + _ROWS_PER_SUM)
+            out += np.matmul(A[rows].T, B[rows])
+
+
 def column_moments(
     X: NDArray[Any],
     origin: NDArray[np.float64],
@@ -180,6 +199,20 @@ def column_moments(
             x = X[start : start + n_rows] - origin
             sums += x.sum(axis=0)
             squares += (x * x).sum(axis=0)
+
+
+def add_class_sums(
+    X: FloatArray,
+    labels: LabelArray,
+    weights: NDArray[np.float64] | None,
+    sums: NDArray[np.float64],
+    n_threads: int,
+) -> None:
+    """Implement `Backend.add_class_sums`."""
+    for k in np.unique(labels):
+        rows = np.flatnonzero(labels == k)
+        x = X[rows] if weights is None else X[rows] * weights[rows, np.newaxis]
+        sums[k] += np.add.reduce(x, axis=0, dtype=np.float64)
 
 
 def stepped(

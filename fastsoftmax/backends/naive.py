@@ -1,7 +1,9 @@
-"""Plain Python loops, one sample at a time, as the formulas read on paper.
+"""A Python loop over the samples, as the formulas read on paper.
 
-Python's floats are float64: whatever the dtype of the arrays, everything between reading an input
-and storing a result is computed in float64. That makes this backend the reference for the others.
+The scores of a sample are one dot product, and its part of the gradient is one outer product, as in a
+course's own naive version; the softmax is a loop over the classes. Whatever the dtype of the arrays,
+everything between reading an input and storing a result is computed in float64. That makes this backend the
+reference for the others.
 """
 
 from collections.abc import Sequence
@@ -10,15 +12,19 @@ from math import exp, isnan, log, nan
 import numpy as np
 from numpy.typing import NDArray
 
-from . import factorization, minibatches, recorder, two_loop
+from . import coordinate_descent as descent
+from . import factorization, minibatches, recorder, solver_vectors
 from .protocol import Data, FloatArray, LabelArray, Rule, State, TargetWeights
 from .sample_weights import weighted, weighted_targets
 
 name = "naive"
-column_moments = minibatches.column_moments
+column_moments, add_class_sums = minibatches.column_moments, minibatches.add_class_sums
 inverse_factor = factorization.inverse_factor
-subtract_pairs, add_pairs = two_loop.subtract_pairs, two_loop.add_pairs
+subtract_pairs, add_pairs = solver_vectors.subtract_pairs, solver_vectors.add_pairs
+dot, bound_terms = solver_vectors.dot, solver_vectors.bound_terms
+coordinate_descent = descent.coordinate_descent
 linear_scores = minibatches.linear_scores
+transposed_product = minibatches.transposed_product
 
 
 def _overflow_to_infinity() -> np.errstate:
@@ -130,37 +136,27 @@ def linear_cross_entropy(
     n_features, n_classes = W.shape
     if weights is not None:
         targets = weighted_targets(targets, weights, n_classes, X.dtype)
-    columns = W.T.tolist()
-    offsets = [0.0] * n_classes if intercept is None else intercept.tolist()
+    coef = np.array(W.T, np.float64, order="C")
+    offsets = np.zeros(n_classes) if intercept is None else intercept.astype(np.float64)
     # Sums over the samples are kept in float64 and rounded once at the end.
-    sum_dW = [[0.0] * n_features for _ in range(n_classes)]
-    sum_dintercept = [0.0] * n_classes
-    for i, (x, target) in enumerate(zip(X.tolist(), targets.tolist(), strict=True)):
-        logits = []
-        for k in range(n_classes):
-            column, score = columns[k], offsets[k]
-            for j in range(n_features):
-                score += x[j] * column[j]
-            logits.append(score)
-        if isinstance(target, list) and not any(target):
-            logits = [0.0] * n_classes  # of weight 0: its logits are ignored
-        row = _loss_and_gradient(logits, target, scale)
-        if row is None:
-            return i
-        losses[i], dlogits = row
-        for k in range(n_classes):
-            sum_dintercept[k] += dlogits[k]
+    sum_dcoef, sum_dintercept = np.zeros((n_classes, n_features)), np.zeros(n_classes)
+    with np.errstate(over="ignore", invalid="ignore"):  # as Python's floats do
+        for i, target in enumerate(targets.tolist()):
+            x = X[i].astype(np.float64)
+            logits = (np.dot(coef, x) + offsets).tolist()
+            if isinstance(target, list) and not any(target):
+                logits = [0.0] * n_classes  # of weight 0: its logits are ignored
+            row = _loss_and_gradient(logits, target, scale)
+            if row is None:
+                return i
+            losses[i], dlogits = row
+            sum_dintercept += dlogits
             if dW is not None:
-                gradient, g = sum_dW[k], dlogits[k]
-                for j in range(n_features):
-                    gradient[j] += g * x[j]
-        if dX is not None:
-            with _overflow_to_infinity():
-                for j in range(n_features):
-                    dX[i, j] = sum(dlogits[k] * columns[k][j] for k in range(n_classes))
-    with _overflow_to_infinity():
+                sum_dcoef += np.outer(dlogits, x)
+            if dX is not None:
+                dX[i] = np.dot(dlogits, coef)
         if dW is not None:
-            dW[...] = np.reshape(sum_dW, (n_classes, n_features)).T
+            dW[...] = sum_dcoef.T
         if dintercept is not None:
             dintercept[...] = sum_dintercept
     recorder.add(recorder.TOGETHER, begun)
@@ -170,13 +166,12 @@ def linear_cross_entropy(
 def penalty(
     W: FloatArray, l2: float, l1: float, gradient: FloatArray | None, n_threads: int
 ) -> float:
-    value = 0.0
-    for j, w in enumerate(W.tolist()):
-        value += l2 * w * w + l1 * abs(w)
+    w = W.astype(np.float64)
+    with np.errstate(over="ignore", invalid="ignore"):
         if gradient is not None:
-            with _overflow_to_infinity():
-                gradient[j] = 2 * l2 * w + l1 * (nan if isnan(w) else (w > 0) - (w < 0))
-    return value
+            gradient[...] = 2 * l2 * w + l1 * np.sign(w)
+        # A strength of 0 times an overflow is 0.
+        return sum((s * float(np.sum(r)) for s, r in ((l2, w * w), (l1, np.abs(w))) if s), 0.0)
 
 
 def sgd_epoch(

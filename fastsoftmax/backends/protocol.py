@@ -53,6 +53,27 @@ class Data(NamedTuple):
     weights: TargetWeights | None = None
 
 
+class QuadraticModel(NamedTuple):
+    """A quadratic function of a step from `start`, and L1, over n coordinates: entries of a matrix.
+
+    With D the step, 0 elsewhere, and u = pairs' @ D over the coordinates::
+
+        sum(slopes * D + curvature * D**2 / 2 + thresholds * |start + D|)
+            + (sum(D * (S @ D @ G)) + sum(signs * u**2)) / 2
+    """
+
+    S: NDArray[np.float64]  # (n_classes, n_classes)
+    G: NDArray[np.float64]  # (n_features, n_features), or of a diagonal matrix (n_features,)
+    classes: NDArray[np.int64]  # (n,): the rows of the coordinates
+    features: NDArray[np.int64]  # (n,): their columns
+    slopes: NDArray[np.float64]  # (n,)
+    curvature: NDArray[np.float64]  # (n,)
+    thresholds: NDArray[np.float64]  # (n,)
+    diagonal: NDArray[np.float64]  # (n,): of the whole quadratic function
+    pairs: NDArray[np.float64]  # (n, n_pairs)
+    signs: NDArray[np.float64]  # (n_pairs,)
+
+
 class Rule(NamedTuple):
     """The update rule of a step.
 
@@ -148,7 +169,16 @@ class Backend(Protocol):
     ) -> None:
         """Compute logits[i] = coef @ X[i] + intercept, `X` as in `Data`.
 
-        Overflow and NaN show in the logits.
+        With `SparseRows`, `coef` and `logits` may have any strides. Overflow and NaN show in the logits.
+        """
+
+    def transposed_product(
+        self, A: FloatArray, B: FloatArray, out: NDArray[np.float64], n_threads: int
+    ) -> None:
+        """Compute out = A' @ B for A (n, m) and B (n, k), contiguous and of one dtype.
+
+        Overflow and NaN show in `out` (m, k), which is contiguous. Sums over some thousand rows at most
+        are in the dtype of A, the others in float64.
         """
 
     def penalty(
@@ -172,12 +202,28 @@ class Backend(Protocol):
         `X` is as in `Data` for the compute dtype float64.
         """
 
+    def add_class_sums(
+        self,
+        X: FloatArray,
+        labels: LabelArray,
+        weights: NDArray[np.float64] | None,
+        sums: NDArray[np.float64],
+        n_threads: int,
+    ) -> None:
+        """Add each row of X, times its weight, to the row of `sums` (n_classes, n_features) of its label.
+
+        `X` is dense, of float32 or float64; products and sums are in float64, in the order of the rows.
+        """
+
     def inverse_factor(self, A: NDArray[np.float64], out: NDArray[np.float64]) -> bool:
         """Compute out = inv(L) of A = L @ L.T, with L lower triangular.
 
         Returns False, and `out` has no meaning, unless A is positive definite to rounding. Both are (n, n)
         and contiguous; A is symmetric, only its upper triangle is read, and it is overwritten.
         """
+
+    def dot(self, a: FloatArray, b: FloatArray) -> float:
+        """Return the sum of a * b, in float64, of 2-D arrays of one shape, whose rows are contiguous."""
 
     def subtract_pairs(
         self,
@@ -205,6 +251,41 @@ class Backend(Protocol):
         """Run the second loop of L-BFGS, over the pairs (s, y) from the first to the last.
 
         Each computes ``q += (factor - sum(y * q) / product) * s``.
+        """
+
+    def bound_terms(
+        self,
+        weights: FloatArray,
+        slopes: NDArray[np.float64],
+        row: NDArray[np.float64],
+        features: NDArray[np.float64],
+        target_features: NDArray[np.float64],
+        share: float,
+        l2: float,
+        l1: float,
+    ) -> tuple[float, float, float]:
+        """Return what `fastsoftmax.training.duality_gap` adds up to the bound, for an l2 above 0.
+
+        For weights w and slopes g, 2-D with contiguous rows, and with `row` (n_classes,) a row of
+        probabilities::
+
+            G = (1 - share) * g + share * (row[:, None] * features - target_features)
+            best = -sign(G) * max(|G| - l1, 0) / (2 * l2)
+
+        these are sum(g * w), sum(l2 * (w - best)**2 + l1 * |w| + w * clip(G, -l1, l1)) and sum(G * w).
+        """
+
+    def coordinate_descent(
+        self,
+        model: QuadraticModel,
+        weights: NDArray[np.float64],
+        tolerance: float,
+        max_sweeps: int,
+    ) -> int:
+        """Minimise a model with L1 by coordinate descent from `weights`, in place; return the sweeps done.
+
+        It ends when no step of a sweep, times its curvature, is above `tolerance` times the largest of the
+        first sweep. A coordinate whose diagonal is not positive keeps its weight, to rounding.
         """
 
     def sgd_epoch(

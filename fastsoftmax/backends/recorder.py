@@ -13,7 +13,8 @@ from typing import NamedTuple, ParamSpec, TypeVar
 # In the order of csrc/runtime/timers.h.
 CONVERT, SCORES, LOSS, UPDATE, WAIT = range(5)
 NAMES = ("gather and convert", "scores", "softmax and loss", "gradient and update", "waiting")
-# The phase of a backend that computes scores, loss and gradient sample by sample, not one after the other.
+# The phase of a backend that computes scores, loss and gradient sample by sample, not one after the other;
+# of one that takes many steps in a call, with the steps.
 TOGETHER = "scores to gradient"
 
 # The parts of a solver's fit, each without the parts within it.

@@ -7,15 +7,19 @@ library is configured for (by an environment variable of that library, or by thr
 import numpy as np
 from numpy.typing import NDArray
 
-from . import factorization, minibatches, penalties, recorder, two_loop
+from . import coordinate_descent as descent
+from . import factorization, minibatches, penalties, recorder, solver_vectors, vectorized_epoch
 from .protocol import Data, FloatArray, LabelArray, Rule, State, TargetWeights
 from .sample_weights import weighted
 
 name = "vectorized"
-column_moments = minibatches.column_moments
+column_moments, add_class_sums = minibatches.column_moments, minibatches.add_class_sums
 inverse_factor = factorization.inverse_factor
-subtract_pairs, add_pairs = two_loop.subtract_pairs, two_loop.add_pairs
+subtract_pairs, add_pairs = solver_vectors.subtract_pairs, solver_vectors.add_pairs
+dot, bound_terms = solver_vectors.dot, solver_vectors.bound_terms
+coordinate_descent = descent.coordinate_descent
 linear_scores = minibatches.linear_scores
+transposed_product = minibatches.transposed_product
 
 
 def _first_invalid(maximum: FloatArray) -> int:
@@ -168,6 +172,6 @@ def sgd_epoch(
     rates: NDArray[np.float64],
     n_threads: int,
 ) -> NDArray[np.float64]:
-    return minibatches.sgd_epoch(
-        linear_cross_entropy, data, state, rule, order, batch_size, rates, n_threads
+    return vectorized_epoch.sgd_epoch(
+        softmax_cross_entropy, data, state, rule, order, batch_size, rates
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
+from os import PathLike
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,7 +18,8 @@ from .._arrays.labels import listed
 from .._arrays.validation import FloatArray
 from ..backends import State, in_default_float_state
 from ..exceptions import DivergenceError
-from ..training.callbacks import Bar, progress_bar
+from ..training.callbacks import Bar, PathProgress, line, progress_bar
+from ..training.checkpoints import identity_of
 from ..training.config import TrainingConfig, generator_of
 from ..training.epoch import check_progress, check_weights
 from ..training.holdout import HeldOut
@@ -31,13 +33,15 @@ from ..training.multi_model import (
     train_epoch_of_models,
 )
 from ..training.path import run_from_zeros, solve_path
+from ..training.path_checkpoint import PathCheckpoint
 from ..training.prediction import Scores
 from ..training.problem import Problem, prepare
+from ..training.solver_run import SolverRun
 from ..training.state import copy_of
 from ..training.targets import Targets, targets_of
 from . import sklearn_api
 from .classifier import SoftmaxClassifier, warn_of_end
-from .parameters import BY_NAME, config_of
+from .parameters import BY_NAME, checkpoint_parameters, config_of
 
 # The default grid. It includes the classifier's defaults, eta0="auto" as a factor of 1, so that the best
 # model scores no worse than that of `fit`.
@@ -55,7 +59,8 @@ class SearchResult:
         The grid: values of the classifier's `eta0` and `alpha`. With solver "lbfgs", which has no learning
         rate, `learning_rates` is one NaN.
     scores : ndarray, shape (n_rates, n_regs)
-        The accuracy on the validation samples; NaN if training diverged.
+        The accuracy on the validation samples; NaN, as the other scores, if training diverged or `patience`
+        has ended the path before.
     validation_losses : ndarray, shape (n_rates, n_regs)
         The mean cross-entropy on the validation samples, in nats and without a penalty; NaN if training
         diverged.
@@ -124,7 +129,7 @@ class SearchResult:
             rate = "-" if np.isnan(row["learning_rate"]) else f"{row['learning_rate']:.4g}"
             line = f"{rate:>13}  {row['reg']:>9.4g}  "
             if np.isnan(row["score"]):
-                line += f"{'diverged':>10}"
+                line += f"{'diverged' if rate != '-' else '-':>10}"  # else `patience` has ended the path
             else:
                 losses = f"{row['validation_loss']:>9.4g}  {row['loss']:>9.4g}"
                 line += f"{row['score']:>10.1%}  {losses}"
@@ -136,6 +141,7 @@ class _Grid(NamedTuple):
     """The data and the start that all models share."""
 
     problem: Problem
+    targets: Targets
     held_out: HeldOut
     held_out_name: str  # the beginning of messages about its samples
     random: np.random.Generator
@@ -151,6 +157,9 @@ def search(
     regs: Sequence[float] = DEFAULT_REGS,
     validation: float | tuple[ArrayLike, ArrayLike] = 0.2,
     sample_weight: ArrayLike | None = None,
+    patience: int | None = None,
+    checkpoint: str | PathLike[str] | None = None,
+    resume: bool = False,
     **parameters: Any,
 ) -> SearchResult:
     """Train a classifier for each learning rate and each strength of the penalty, and compare them.
@@ -183,10 +192,20 @@ def search(
     sample_weight : array_like of real numbers, shape (n_samples,), optional
         As in `SoftmaxClassifier.fit`; they also weight the scores of held-out samples, which ignore
         `class_weight`.
+    patience : int, optional
+        Of solver "lbfgs": end the path when that many strengths in a row improved neither the accuracy nor
+        the log loss on the validation samples. Weak penalties cost the most passes.
+    checkpoint : str or path-like, optional
+        Of solver "lbfgs": a file, whose name ends in .npz, in which the minima are saved atomically after
+        each strength. X is read once more for its digest.
+    resume : bool, default False
+        Whether to go on after the last strength in the checkpoint, if it exists. The minima after it are as
+        near as `tol` asks for, but not the same bits.
     **parameters
         Other parameters of `SoftmaxClassifier`, with its defaults: `solver`, `max_iter`, `tol`, `momentum`,
         `learning_rate` (the schedule), `standardize`, `penalty`, `batch_size`, `random_state`, `n_jobs`,
-        `backend`, ... `progress_bar` shows one bar for all models, which counts all of their epochs.
+        `backend`, ... `progress_bar` shows one bar for all models, which counts all of their epochs, or the
+        strengths with solver "lbfgs". `verbose` prints a line for each epoch of each model.
 
     Warns
     -----
@@ -203,6 +222,8 @@ def search(
         If an argument is not as described; the message names it.
     DivergenceError
         If all models diverged.
+    ModelFileError
+        If the checkpoint to resume from is damaged, or is not one of this search.
 
     Examples
     --------
@@ -228,6 +249,14 @@ def search(
             f"learning_rates: expected 'auto' with solver={common.solver!r}, which has none, "
             f"got {learning_rates!r}"
         )
+    saving = PathCheckpoint.of(checkpoint, resume)
+    if common.solver == "sgd" and (patience is not None or saving is not None):
+        name = "patience" if saving is None else "checkpoint"
+        raise ValueError(
+            f"{name}: expected None with solver='sgd', whose models are trained together"
+        )
+    if patience is not None:
+        patience = checks.as_integer("patience", patience, 1)
     grid = _grid_of(model, common, X, y, sample_weight, validation)
     if common.solver != "sgd":
         rates = np.array([np.nan])
@@ -243,11 +272,24 @@ def search(
         for rate in rates
         for reg in strengths
     ]
-    with progress_bar(common.progress_bar, common.max_iter * len(models), 0) as bar:
-        is_sparse = isinstance(grid.problem.samples.X, SparseRows)
-        configs = [config_of(each).for_rows(is_sparse) for each in models]
-        problems = [grid.problem.with_config(each) for each in configs]
-        runs = _trained(problems, grid, _Progress(bar))
+    is_sparse = isinstance(grid.problem.samples.X, SparseRows)
+    configs = [config_of(each).for_rows(is_sparse) for each in models]
+    problems = [grid.problem.with_config(each) for each in configs]
+    if common.solver == "sgd":
+        with progress_bar(common.progress_bar, common.max_iter * len(models), 0) as bar:
+            runs = _trained(problems, grid, _Progress(bar, common.verbose, len(models)))
+    else:
+        if saving is not None:
+            parameters = checkpoint_parameters(given) | {"backend": common.backend.name}
+            data = grid.problem.samples.X, grid.targets, sample_weight
+            scored: Any = validation
+            if isinstance(validation, tuple):
+                scored = identity_of({}, grid.held_out.X, grid.held_out.targets, None)
+            saving.identity = identity_of(parameters, *data)
+            saving.identity |= {"regs": strengths.tolist(), "validation": scored}
+        with progress_bar(common.progress_bar, len(models), 0, "strengths") as bar:
+            progress = PathProgress(bar, common.verbose, len(models))
+            runs = _trained_along_a_path(problems, grid, progress, patience, saving)
     good = [i for i, run in enumerate(runs) if run is not None]
     if not good:
         raise DivergenceError(
@@ -321,7 +363,7 @@ def _grid_of(
     problem = prepare(config, matrix, targets, rows)
     # A fresh generator: the order of the samples is that of a fit on these rows.
     random = generator_of(model.random_state, draws=False)
-    return _Grid(problem, held_out, name, random, problem.zero_state())
+    return _Grid(problem, targets, held_out, name, random, problem.zero_state())
 
 
 def _other_samples(
@@ -350,8 +392,15 @@ def _other_samples(
 class _Progress:
     """The number of completed epochs of all models and the smallest objective so far, shown by a bar."""
 
-    def __init__(self, bar: Bar) -> None:
+    def __init__(self, bar: Bar, verbose: int, n_models: int) -> None:
         self._bar, self._done, self._least = bar, 0, np.inf
+        self._verbose, self._n_models = verbose, n_models
+
+    def epoch(self, model: int, epoch: int, objective: float) -> None:
+        """Show an epoch of a model, both counted from 1."""
+        if self._verbose:
+            print(f"model {model} of {self._n_models}, {line(epoch, objective, None)}")
+        self.advance(1, objective)
 
     def advance(self, n_epochs: int, objective: float) -> None:
         """Advance the bar; a model that has ended advances it by all of its remaining epochs."""
@@ -362,31 +411,63 @@ class _Progress:
 
 def _trained(problems: list[Problem], grid: _Grid, progress: _Progress) -> list[Any]:
     """Return the run of each combination, or None if it diverged."""
-    if problems[0].config.solver != "sgd":
-        return _trained_along_a_path(problems, progress)
     n_together = models_per_pass(problems[0], grid.start)
     if n_together == 1:
-        return [_trained_alone(each, grid, progress) for each in problems]
+        return [_trained_alone(i, each, grid, progress) for i, each in enumerate(problems)]
     runs: list[Any] = []
     for first in range(0, len(problems), n_together):
-        runs += _trained_together(problems[first : first + n_together], grid, progress)
+        runs += _trained_together(problems[first : first + n_together], grid, progress, first)
     return runs
 
 
-def _trained_along_a_path(problems: list[Problem], progress: _Progress) -> list[TrainingRun]:
-    """Return the runs of problems with different strengths, which are solved from strong to weak."""
-    runs: dict[int, TrainingRun] = {}
+def _trained_along_a_path(
+    problems: list[Problem],
+    grid: _Grid,
+    progress: PathProgress,
+    patience: int | None,
+    saving: PathCheckpoint | None,
+) -> list[TrainingRun | None]:
+    """Return the runs of problems with different strengths, which are solved from strong to weak.
+
+    Those that `patience` leaves out are None.
+    """
     order = sorted(range(len(problems)), key=lambda i: -(problems[i].config.alpha or 0.0))
-    # The one bar is that of all models.
-    quiet = [each.with_config(replace(each.config, progress_bar=False)) for each in problems]
-    solved = solve_path((quiet[i] for i in order), run_from_zeros)
-    for i, run in zip(order, solved, strict=True):
-        runs[i] = run
-        progress.advance(problems[i].config.max_iter, run.curve[-1])
-    return [runs[i] for i in range(len(problems))]
+    # Lines and the one bar are those of the path.
+    path = [
+        problems[i].with_config(replace(problems[i].config, progress_bar=False, verbose=0))
+        for i in order
+    ]
+    runs: list[SolverRun] = [] if saving is None else saving.restore(path)
+    best_accuracy, best_loss, n_without_gain = -np.inf, np.inf, 0
+
+    def is_over(run: SolverRun) -> bool:
+        nonlocal best_accuracy, best_loss, n_without_gain
+        found = _scores([run], grid)
+        score, loss = float(found.accuracy[0]), float(found.log_loss[0])
+        progress.strength(run.problem.config.alpha or 0.0, loss, score)
+        n_without_gain = 0 if score > best_accuracy or loss < best_loss else n_without_gain + 1
+        best_accuracy, best_loss = max(best_accuracy, score), min(best_loss, loss)
+        return patience is not None and n_without_gain >= patience
+
+    def watch(run: SolverRun) -> None:
+        progress.iteration(run.problem.config.alpha or 0.0, "", run)
+
+    are_over = [is_over(run) for run in runs]
+    if not any(are_over):
+        last = runs[-1] if runs else None
+        for run in solve_path(path[len(runs) :], run_from_zeros, watch, last):
+            runs.append(run)
+            if saving is not None:
+                saving.save(runs)
+            if is_over(run):
+                break
+    by_problem: dict[int, TrainingRun] = dict(zip(order, runs, strict=False))
+    return [by_problem.get(i) for i in range(len(problems))]
 
 
-def _trained_alone(problem: Problem, grid: _Grid, progress: _Progress) -> TrainingRun | None:
+def _trained_alone(
+    number: int, problem: Problem, grid: _Grid, progress: _Progress
+) -> TrainingRun | None:
     start: dict[str, Any] = {"starting_loss": _starting_loss(grid)}
     run = TrainingRun.of(problem, copy_of(grid.start), deepcopy(grid.random), **start)
     max_iter = problem.config.max_iter
@@ -395,7 +476,7 @@ def _trained_alone(problem: Problem, grid: _Grid, progress: _Progress) -> Traini
             objective = run.epoch()
             check_progress(objective, _starting_loss(grid), epoch + 1, run.schedule)
             run.keep(objective)
-            progress.advance(1, objective)
+            progress.epoch(number + 1, epoch + 1, objective)
             if run.apply_stopping_rules(objective):
                 break
     except DivergenceError:
@@ -406,9 +487,12 @@ def _trained_alone(problem: Problem, grid: _Grid, progress: _Progress) -> Traini
 
 
 def _trained_together(
-    problems: list[Problem], grid: _Grid, progress: _Progress
+    problems: list[Problem], grid: _Grid, progress: _Progress, first: int
 ) -> list[TrainingRun | None]:
-    """Train all models in one pass over the data per epoch; one that ends does not affect the others."""
+    """Train all models in one pass over the data per epoch; one that ends does not affect the others.
+
+    `first` is the number of the first one among all of the search.
+    """
     max_iter, random = problems[0].config.max_iter, deepcopy(grid.random)
     start: dict[str, Any] = {"starting_loss": _starting_loss(grid)}
     runs = [TrainingRun.of(each, grid.start, random, **start) for each in problems]
@@ -427,7 +511,7 @@ def _trained_together(
         going_on = []
         for place, i in enumerate(active):
             run, objective = runs[i], objectives[place]
-            progress.advance(1, objective)
+            progress.epoch(first + i + 1, epoch, objective)
             if not _is_good(run, objective, grid):
                 ended[i] = None
             else:

@@ -25,6 +25,7 @@ from . import sklearn_api
 from .fitted_model import shaped_parameters_of
 from .logistic_regression import (
     PENALTIES,
+    SHARE_ON_FOLDS,
     LogisticRegression,
     as_flag,
     attributes,
@@ -82,6 +83,8 @@ class LogisticRegressionCV(LogisticRegression):
         too. None is "accuracy"; so is "warn", which warns that scikit-learn will change its default.
     solver : str, default "lbfgs"
     tol : float, default 1e-4
+        As in `LogisticRegression`; a fit on a fold ends once no entry of the gradient exceeds
+        ``1e-3 * tol``.
     max_iter : int, default 100
     class_weight : mapping of label to number, "balanced" or None, default None
     n_jobs : int or None, default None
@@ -309,7 +312,7 @@ class LogisticRegressionCV(LogisticRegression):
                 strengths = self._strengths(
                     fold, Cs[by_strength].tolist(), ratio, f"fold {i + 1} of {len(folds)}"
                 )
-                runs = fit_strengths(fold, start, strengths, ratio, self.tol)
+                runs = fit_strengths(fold, start, strengths, ratio, self.tol, SHARE_ON_FOLDS)
                 for k, run in zip(by_strength, runs, strict=True):
                     at, fitted = (i, j, k), attributes_of(run)
                     paths.coefs[at], paths.intercepts[at] = fitted["coef_"], fitted["intercept_"]

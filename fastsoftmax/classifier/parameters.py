@@ -453,7 +453,7 @@ PARAMETERS = (
         in_checkpoint=False,
         default_varies=True,
     ),
-    Parameter("verbose", 0, _verbosity, in_checkpoint=False, in_search=False),
+    Parameter("verbose", 0, _verbosity, in_checkpoint=False),
     Parameter("progress_bar", False, _flag, in_checkpoint=False),
     Parameter(
         "callbacks",

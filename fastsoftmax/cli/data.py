@@ -8,11 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import datasets
-from .._arrays.labels import find_classes, positions_of
-from .._arrays.labels import listed as listed_labels
+from .._arrays.labels import find_classes, listed, positions_of
 from ..classifier.classifier import SoftmaxClassifier
 from ..datasets import Samples
-from ..datasets.files import listed, printable
+from ..datasets.files import comma_separated, printable
 from ..datasets.formats import FORMATS
 from ..datasets.formats import format_of as found_format
 from ..training.targets import as_probabilities
@@ -122,12 +121,14 @@ def check_features(
         strange = [name for name in names if name not in set(known)]
         missing = [str(name) for name in known if name not in set(names)]
         if strange:
-            reason = f"the model does not know {listed(strange)}"
+            reason = f"the model does not know {comma_separated(strange)}"
             reason += "; --target NAME for a column of labels" if samples.y is None else ""
         elif missing:
-            reason = f"the model also expects {listed(missing)}"
+            reason = f"the model also expects {comma_separated(missing)}"
         else:
-            reason = f"expected the columns in the model's order: {listed([*map(str, known)])}"
+            reason = (
+                f"expected the columns in the model's order: {comma_separated([*map(str, known)])}"
+            )
     elif n_features == expected:
         return
     elif samples.y is None and n_features == expected + 1:
@@ -154,14 +155,14 @@ def check_labels(path: Path, y: NDArray[Any], classes: NDArray[Any], grows: bool
     if len(strangers) and not grows:
         raise CommandError(
             f"{path}: the label {strangers.tolist()[0]!r} is not among the model's classes: "
-            f"{listed([repr(label) for label in listed_labels(classes)])}",
+            f"{comma_separated([repr(label) for label in listed(classes)])}",
             FAILED,
         )
 
 
 def class_names(classes: NDArray[Any], samples: Samples | None) -> list[str]:
     """Return the names of the classes for a table: those in the file, or their labels."""
-    labels = listed_labels(classes)
+    labels = listed(classes)
     names = (samples.class_names if samples is not None else None) or ()
     if classes.dtype.kind in "iu" and labels[0] >= 0 and labels[-1] < len(names):
         labels = [names[label] for label in labels]

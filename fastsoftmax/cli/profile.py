@@ -9,11 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..backends import NAMES
+from ..backends.recorder import PASS
 from ..classifier.classifier import SoftmaxClassifier
 from ..profiling.profiler import profile
 from ..profiling.provenance import cpu_name, provenance
 from . import files, machine, options, peers, workload
 from .errors import CommandError
+from .numbers import count
 
 DESCRIPTION = """\
 Train a softmax classifier and show where the time goes: by phase, the time, the
@@ -31,8 +33,12 @@ examples:
         your own arrays X and y, and every interval of work for ui.perfetto.dev
   fastsoftmax profile --backend vectorized --threads 1
         the same for NumPy
+  fastsoftmax profile --solver lbfgs --standardize
+        the parts of an iteration of the solver, and the phases within them
 """
 _SHAPE = (60_000, 784, 10)
+_BATCH_SIZE = 128
+_EPOCHS = {"sgd": 5, "lbfgs": 20}  # by solver
 _SEED = 0  # for the synthetic data and the order of the samples
 
 
@@ -40,6 +46,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     add = parser.add_argument
     add("--backend", choices=NAMES, default="compiled", help="default: %(default)s")
+    add(
+        "--solver",
+        choices=tuple(_EPOCHS),
+        default="sgd",
+        help="sgd: minibatches; lbfgs: passes over all samples (default: sgd)",
+    )
     data = parser.add_mutually_exclusive_group().add_argument
     data(
         "--shape",
@@ -56,9 +68,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--labels", type=Path, metavar="FILE", help=".npy with the labels of a --data file in .npy")
     add(
-        "--batch-size", type=options.positive_integer, default=128, metavar="N", help="default: 128"
+        "--batch-size",
+        type=options.positive_integer,
+        metavar="N",
+        help=f"of solver sgd (default: {_BATCH_SIZE})",
     )
-    add("--epochs", type=options.positive_integer, default=5, metavar="N", help="default: 5")
+    add(
+        "--epochs",
+        type=options.positive_integer,
+        metavar="N",
+        help="of sgd (default: 5), or iterations of lbfgs (default: 20)",
+    )
     add(
         "--dtype",
         choices=("float32", "float64", "float16", "uint8"),
@@ -81,18 +101,24 @@ def run(arguments: argparse.Namespace) -> int:
     """Carry out the command."""
     load = machine.load()  # first, as this run will add its own
     _check(arguments)
+    is_sgd = arguments.solver == "sgd"
+    arguments.epochs = arguments.epochs or _EPOCHS[arguments.solver]
+    if is_sgd:
+        arguments.batch_size = arguments.batch_size or _BATCH_SIZE
     X, y = _load(arguments)
     n_threads = arguments.threads or machine.threads()[0]
+    of_sgd: dict[str, Any] = {}
+    if is_sgd:
+        of_sgd = {"learning_rate": "constant", "batch_size": arguments.batch_size, "eta0": 1e-3}
     model = SoftmaxClassifier(
+        solver=arguments.solver,
         backend=arguments.backend,
-        batch_size=arguments.batch_size,
         max_iter=arguments.epochs,
         tol=None,
-        learning_rate="constant",
-        eta0=1e-3,
         standardize=arguments.standardize,
         random_state=_SEED,
         n_jobs=n_threads,
+        **of_sgd,
     )
     try:
         # A warm-up: threads start, and numba compiles.
@@ -107,13 +133,10 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.peers:
         others, absent = peers.seconds_per_epoch(X, y, arguments.batch_size, n_threads)
     if arguments.json != "-":
-        n, d = X.shape
-        algorithm = f" ({p.epochs[0].step_algorithm})" if p.epochs[0].step_algorithm else ""
-        print(
-            f"{arguments.backend}{algorithm}: {n}x{d}x{len(model.classes_)}, {X.dtype}, batch size "
-            f"{arguments.batch_size}, {arguments.epochs} epochs; {cpu_name()}\n"
-        )
+        print(f"{_title(arguments, p, X, model)}; {cpu_name()}\n")
         print(p.table(), end="")
+        if not is_sgd:
+            print(_rate_of_passes(p, X.shape[0] * model.coef_.size))
         for name, seconds in others.items():
             print(f"{name}: {1e3 * seconds:.3f} ms per epoch")
         for name, reason in absent.items():
@@ -121,6 +144,27 @@ def run(arguments: argparse.Namespace) -> int:
     machine.warn_of_load(load, to_stderr=arguments.json == "-")
     _save(arguments, p, {**provenance(load), "peers": others, "peers_not_available": absent})
     return 0
+
+
+def _title(
+    arguments: argparse.Namespace, p: profile, X: NDArray[Any], model: SoftmaxClassifier
+) -> str:
+    """Return the backend, the shape and how much was trained."""
+    shape = f"{X.shape[0]}x{X.shape[1]}x{len(model.classes_)}, {X.dtype}"
+    if arguments.solver != "sgd":
+        return f"{arguments.backend}: {shape}, lbfgs, {count(model.n_iter_, 'iteration')}"
+    algorithm = f" ({p.epochs[0].step_algorithm})" if p.epochs[0].step_algorithm else ""
+    return (
+        f"{arguments.backend}{algorithm}: {shape}, batch size {arguments.batch_size}, "
+        f"{count(arguments.epochs, 'epoch')}"
+    )
+
+
+def _rate_of_passes(p: profile, n_products: int) -> str:
+    """Return the arithmetic of a pass, and its rate: two products, of a multiplication and an addition."""
+    passes = next(part for part in p.parts if part.name == PASS)
+    per_second = 4e-9 * n_products * passes.calls / passes.seconds
+    return f"\npasses for loss and gradient: {4e-9 * n_products:.3g} GFLOP each, {per_second:.1f} GFLOP/s"
 
 
 def _settings(arguments: argparse.Namespace, X: NDArray[Any], n_threads: int) -> dict[str, Any]:
@@ -131,6 +175,7 @@ def _settings(arguments: argparse.Namespace, X: NDArray[Any], n_threads: int) ->
         "n_features": X.shape[1],
         "dtype": str(X.dtype),
         "backend": arguments.backend,
+        "solver": arguments.solver,
         "batch_size": arguments.batch_size,
         "epochs": arguments.epochs,
         "standardize": arguments.standardize,
@@ -142,6 +187,13 @@ def _settings(arguments: argparse.Namespace, X: NDArray[Any], n_threads: int) ->
 def _check(arguments: argparse.Namespace) -> None:
     if (reason := machine.reason_against(arguments.backend)) is not None:
         raise CommandError(f"argument --backend: {arguments.backend!r} is not available: {reason}")
+    if arguments.solver != "sgd":
+        for option in ("batch_size", "plot", "peers"):
+            if getattr(arguments, option):
+                name = option.replace("_", "-")
+                raise CommandError(
+                    f"argument --{name}: is of --solver sgd, which trains on minibatches"
+                )
     if arguments.plot is not None:
         files.require_matplotlib()
     for option in ("plot", "trace", "json"):

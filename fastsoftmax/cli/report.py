@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from .numbers import count, duration, three_digits, with_prefix
-from .results import ORDER, Comparison, Result
+from .results import DESCRIPTIONS, ORDER, Comparison, Result
 
 _EPOCH, _SPEED = "median\nepoch", "samples\nper s"
 _OVER_NAIVE, _OVER_VECTORIZED = "speed\nover\nnaive", "speed\nover\nvectorized"
@@ -39,6 +39,10 @@ def print_comparison(console: Console, comparison: Comparison, heading: Mapping[
     if len(titles) < len(_COLUMNS):
         notes.append("Columns are left out to fit this terminal; --json has all numbers.")
     console.print(settings, "", _table(comparison, titles), "", sep="\n")
+    shown = {result.backend for result in comparison.results}
+    for backend in ORDER:
+        if backend in shown:
+            console.print(Text(f"{backend}: {DESCRIPTIONS[backend]}."))
     for note in notes:
         console.print(Text(note))
 

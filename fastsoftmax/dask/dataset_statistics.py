@@ -179,7 +179,7 @@ def statistics_of(
     n_trained = n_of_class if first.n_columns is not None else n_of_class * (v > 0)
     if not n_trained.sum():
         name = "class_weight" if n_of_class.sum() else "sample_weight"
-        raise ValueError(f"{name}: expected at least one weight that is not zero, got zeros alone")
+        raise ValueError(f"{name}: expected at least one weight that is not zero, got only zeros")
     min_weight = min(each.min_weight for each in filled)
     max_weight = max(each.max_weight for each in filled)
     mean_weight = float((masses.sum(axis=0) * v).sum() / n_trained.sum())

@@ -57,7 +57,7 @@ def held_out_hits(
         mass = float(len(scored.rows))
         if scored.weights is not None:
             mass = float(scored.weights[scored.rows].sum())
-        return float(share[0]) * mass, mass
+        return share * mass, mass
 
     return map_held_out(source, context, of)
 

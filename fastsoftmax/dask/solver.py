@@ -3,7 +3,7 @@
 The means over all rows that an iteration takes - the loss with its gradient, and those of the bound and of
 the preconditioner - are means of the partitions' own, weighted by their rows: workers send them in float64,
 and they are added in the order of `tree`. So the iterations are those of the local estimator up to
-rounding, but for Newton's method, and their bits do not depend on the workers.
+rounding, but where those compute a Hessian, and their bits do not depend on the workers.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from .._arrays.validation import FloatArray
 from ..backends import State, get_backend
 from ..exceptions import ClusterError
 from ..training.epoch import TrainingSet
-from ..training.lbfgs import Lbfgs
 from ..training.objective import Doubles, Evaluation, Objective
 from ..training.problem import Problem
 from ..training.solver_run import SolverRun
@@ -55,8 +54,18 @@ class DistributedObjective(Objective):
         """Override: there are no samples here to prepare."""
 
     @property
+    def has_dense_rows(self) -> bool:
+        """False: they are on the workers."""
+        return False
+
+    @property
     def whole(self) -> None:
         """None: no kernel reads the rows of all partitions."""
+
+    @property
+    def values_per_feature(self) -> float:
+        """The number of rows: which values are stored is not known here."""
+        return len(self)
 
     def in_float64(self, keeps: bool = False) -> DistributedObjective:  # noqa: ARG002 - no rows are here
         """Return the objective that workers evaluate in float64."""
@@ -144,13 +153,12 @@ class DistributedSolverRun(SolverRun):
     method: Method = field(default_factory=lambda: Method("local", 1, "auto", None))
     bytes_moved: list[int] = field(default_factory=list)
 
-    def __post_init__(self) -> None:
+    def _objective(self) -> Objective:
         config = self.problem.config
-        objective = DistributedObjective(
+        return DistributedObjective(
             *(config.backend, self.problem.samples, self.state, config.n_threads),
             threads_per_worker=self.method.n_threads,
         )
-        self.solver = Lbfgs(objective, config.rule.l2, config.rule.l1)
 
     def epoch(self) -> float:
         """Run one iteration and return the objective at the new weights."""

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .dataset import Samples
-from .files import UnreadableFile, as_path, check_is_file, listed, read_up_to, reported
+from .files import UnreadableFile, as_path, check_is_file, comma_separated, read_up_to, reported
 from .shapes import as_file_labels, as_rows
 
 SPLITS = ("train", "test")
@@ -150,6 +150,7 @@ def _choose(path: Path, present: Sequence[str], wanted: Sequence[str], what: str
     if found is None:
         raise UnreadableFile(
             path,
-            f"expected the {what} in an array {' or '.join(wanted)}, got {listed(present) or 'none'}",
+            f"expected the {what} in an array {' or '.join(wanted)}, "
+            f"got {comma_separated(present) or 'none'}",
         )
     return found

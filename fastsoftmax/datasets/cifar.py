@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ..backends.protocol import LabelArray
 from .dataset import Samples
-from .files import UnreadableFile, check_is_file, listed, open_binary, reported
+from .files import UnreadableFile, check_is_file, comma_separated, open_binary, reported
 from .unpickling import PickledBytes, as_text, unpickled
 
 IMAGE_SHAPE = (32, 32, 3)
@@ -189,7 +189,7 @@ def _batch(path: Path, content: bytes, target: object) -> tuple[NDArray[np.uint8
         raise UnreadableFile(
             path,
             f"expected a batch of CIFAR, with data and {target or ' or '.join(_LABELS)}, "
-            f"got {listed(sorted(batch)) or 'nothing'}",
+            f"got {comma_separated(sorted(batch)) or 'nothing'}",
         )
     images = pixels.array
     if images.ndim != 2 or images.shape[1] != _N_PIXELS:

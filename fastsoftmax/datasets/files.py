@@ -37,7 +37,7 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
-def listed(names: Sequence[str]) -> str:
+def comma_separated(names: Sequence[str]) -> str:
     """Return the first names, and the last one if there are more, for a message."""
     more = [f"... {names[-1]}"] if len(names) > _MAX_LISTED else []
     return printable(", ".join([*names[:_MAX_LISTED], *more]))

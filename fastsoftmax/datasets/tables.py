@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from .._arrays.validation import as_integer, shown
 from .._optional import import_optional
 from .dataset import Samples
-from .files import UnreadableFile, check_is_file, listed, open_binary, reported
+from .files import UnreadableFile, check_is_file, comma_separated, open_binary, reported
 from .shapes import as_file_labels
 
 # The names of the column of labels if `target` is not given; case does not matter.
@@ -119,7 +119,7 @@ def _has_header(path: Path, fields: Sequence[str], target: object) -> bool:
     if any(are_numbers) and not all(are_numbers):
         raise ValueError(
             f"header: expected True or False, as the first row of {path} has numbers and words: "
-            f"{listed(fields)}"
+            f"{comma_separated(fields)}"
         )
     return not any(are_numbers)
 
@@ -157,7 +157,9 @@ def _samples(path: Path, table: Any, target: object, named: bool, require_labels
 def _place_of_target(
     path: Path, names: Sequence[str], target: object, named: bool, required: bool
 ) -> int | None:
-    columns = f"{len(names)} columns" + (f": {listed(names)}" if named else " without names")
+    columns = f"{len(names)} columns" + (
+        f": {comma_separated(names)}" if named else " without names"
+    )
     if target is None:
         found = [
             place for place, name in enumerate(names) if name.lower() in TARGET_NAMES and named

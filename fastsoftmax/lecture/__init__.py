@@ -13,6 +13,7 @@ loss is the mean over the samples, and the penalty is ``reg * sum(W**2)`` with t
 generator: ``np.random.seed`` reproduces a notebook.
 """
 
+from ..backends import get_backend
 from .classifiers import LinearClassifier, LinearSoftmaxClassifier, Softmax
 from .gradients import check_gradient, eval_numerical_gradient, grad_check_sparse
 from .losses import (
@@ -44,3 +45,5 @@ __all__ = [
     "softmax_loss_vectorized",
     "softmax_with_cross_entropy",
 ]
+
+get_backend()  # loads the compiled backend, for which the first call would have to wait

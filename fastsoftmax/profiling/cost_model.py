@@ -54,13 +54,16 @@ def work_of(epoch: Epoch) -> dict[str, Work]:
     loss = Work(5.0 * n * c)
     gradient = Work(products, copied + 2 * weights)
     step = Work(0.0 if is_sparse else 4.0 * epoch.n_steps * d * c)
+    together = scores + loss + gradient
+    if epoch.backend == "numba":
+        return {NAMES[recorder.CONVERT]: gathering, TOGETHER: together + step}
     if epoch.backend == "naive":
-        together = {TOGETHER: scores + loss + gradient, NAMES[recorder.UPDATE]: step}
-        return {NAMES[recorder.CONVERT]: gathering, **together}
+        phases = {TOGETHER: together, NAMES[recorder.UPDATE]: step}
+        return {NAMES[recorder.CONVERT]: gathering, **phases}
     phases_in_order = (gathering, scores, loss, gradient + step)
     return dict(zip(NAMES, phases_in_order, strict=False))
 
 
 def _copies_rows(epoch: Epoch) -> bool:
     """Return whether the rows of a minibatch are copied even if they need no conversion."""
-    return epoch.backend != "compiled" or epoch.step_algorithm == "packed"
+    return epoch.backend in ("naive", "vectorized") or epoch.step_algorithm == "packed"

@@ -85,11 +85,11 @@ class profile:  # noqa: N801 - used as a function is: with fastsoftmax.profile()
 
     Notes
     -----
-    For `vectorized` and `numba`, the timers surround the functions for a minibatch in the calling thread,
-    regardless of the threads within; `naive` processes one sample after another, so that scores, loss and
-    gradient are one phase. Waiting is measured in the compiled backend's thread pool: the time in which a
-    thread had no chunk of work while an epoch held the pool. A thread that the system preempts within a
-    chunk is not waiting; that time is part of the phase.
+    For `vectorized`, the timers surround the calls of NumPy for a minibatch, regardless of the threads
+    within. `naive` and `numba` process one sample after another, so that scores, loss and gradient are one
+    phase; for `numba`, which takes many steps in a call, the step belongs to it. Waiting is measured in the
+    compiled backend's thread pool: the time in which a thread had no chunk of work while an epoch held the
+    pool. A thread that the system preempts within a chunk is not waiting; that time is part of the phase.
 
     References
     ----------

@@ -14,7 +14,7 @@ from __future__ import annotations  # they name np.random, which is imported on 
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,12 +23,14 @@ from numpy.typing import NDArray
 
 from .._arrays.csr import SparseRows
 from .._arrays.validation import FloatArray
+from .callbacks import PathProgress, progress_bar
 from .config import TrainingConfig
 from .holdout import HeldOut, folds
 from .objective import Objective
 from .path import run_from_zeros, solve_path
 from .prediction import Scores
 from .problem import Problem, prepare
+from .solver_run import SolverRun
 from .targets import Targets
 
 # Up to that many samples are scored in folds: a tenth of them would be too few to choose by.
@@ -74,6 +76,7 @@ def choose_alpha(
     ValueError
         If there are too few samples to hold any out, or a row of X is not finite.
     """
+    shows = config
     config = replace(
         config,
         tol=_TOL,
@@ -89,19 +92,31 @@ def choose_alpha(
         config = replace(config, n_threads=1)
     problems = [prepare(config, X, _of_mean_1(targets, kept), kept) for kept, _ in parts]
     alphas = _strengths(problems[0])
-    paths = [_scored_path(*each, alphas) for each in zip(problems, parts, strict=True)]
     sizes = np.array([_mass(scored) for _, scored in parts])
     tried: list[dict[str, float]] = []
     best, chosen, gained_at, has_moved = float("inf"), 0.0, 0, False
     best_weights: list[tuple[FloatArray, FloatArray | None]] = []
-    with ThreadPoolExecutor(n_threads) if n_threads > 1 else nullcontext() as pool:
-        step = map if pool is None else pool.map
+    with ExitStack() as stack:
+        bar = stack.enter_context(progress_bar(shows.progress_bar, None, 0, "strengths"))
+        progress = PathProgress(bar, shows.verbose)
+        step: Any = map
+        if n_threads > 1:
+            step = stack.enter_context(ThreadPoolExecutor(n_threads)).map
+        stack.callback(progress.stop)  # before the threads are waited for
+        names = [
+            f"fold {i + 1} of {len(parts)}" if len(parts) > 1 else "" for i in range(len(parts))
+        ]
+        paths = [
+            _scored_path(*each, alphas, progress)
+            for each in zip(problems, parts, names, strict=True)
+        ]
         for alpha in alphas:
             fits = list(step(next, paths))
             means = Scores(
                 *np.average([scores for scores, _ in fits], axis=0, weights=sizes).tolist()
             )
             tried.append({"alpha": alpha} | means._asdict())
+            progress.strength(alpha, float(means.log_loss), float(means.accuracy))
             first, loss = tried[0]["log_loss"], float(means.log_loss)
             has_moved = has_moved or not abs(loss - first) <= _MOVED * first
             # Strengths that leave nothing but the intercept score alike: those are not worse.
@@ -178,7 +193,11 @@ def _strengths(problem: Problem) -> list[float]:
 
 
 def _scored_path(
-    problem: Problem, part: tuple[NDArray[np.int64], HeldOut], alphas: list[float]
+    problem: Problem,
+    part: tuple[NDArray[np.int64], HeldOut],
+    name: str,
+    alphas: list[float],
+    progress: PathProgress,
 ) -> Iterator[tuple[NDArray[np.float64], tuple[FloatArray, FloatArray | None]]]:
     """Yield the scores and the weights for each strength."""
     held_out = part[1]
@@ -188,7 +207,11 @@ def _scored_path(
     )
     scored = replace(held_out, targets=weighted)
     steps = (problem.with_config(problem.config.with_alpha(alpha)) for alpha in alphas)
-    for run in solve_path(steps, run_from_zeros):
+
+    def watch(run: SolverRun) -> None:
+        progress.iteration(run.problem.config.alpha or 0.0, name, run)
+
+    for run in solve_path(steps, run_from_zeros, watch):
         coef, intercept = run.weights()
         b = np.zeros(len(coef), coef.dtype) if intercept is None else intercept
         yield np.concatenate(scored.scores(coef, b, 1)), (coef, intercept)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from threading import Lock
 from typing import Any, Self
 
 import numpy as np
@@ -133,8 +134,10 @@ class Bar:
 _NO_BAR = Bar(None, None)
 
 
-def progress_bar(wanted: bool, n_epochs: int, n_done: int) -> Bar:
+def progress_bar(wanted: bool, n_epochs: int | None, n_done: int, unit: str = "epochs") -> Bar:
     """Return a bar that is shown until the `with` block ends, with `n_done` of `n_epochs` epochs completed.
+
+    It may count another unit; None if their number is not known.
 
     Nothing is shown unless it is wanted and the output is a terminal or a notebook.
 
@@ -153,7 +156,7 @@ def progress_bar(wanted: bool, n_epochs: int, n_done: int) -> Bar:
     if not console.is_terminal and not console.is_jupyter:
         return _NO_BAR
     progress = bars.Progress(
-        bars.TextColumn("epochs"),
+        bars.TextColumn(unit),
         bars.BarColumn(),
         bars.MofNCompleteColumn(),
         bars.TextColumn("{task.fields[losses]}"),
@@ -166,3 +169,48 @@ def progress_bar(wanted: bool, n_epochs: int, n_done: int) -> Bar:
     except errors.LiveError:  # a fit in another thread already draws on the terminal
         return _NO_BAR
     return Bar(progress, task)
+
+
+class PathProgress:
+    """Progress of a path of strengths: a line for each iteration if `verbose`, and a bar of the strengths.
+
+    Several threads may report to it.
+    """
+
+    def __init__(self, bar: Bar, verbose: int, n_strengths: int | None = None) -> None:
+        self._bar, self._verbose = bar, verbose
+        self._number = "" if n_strengths is None else f" of {n_strengths}"
+        self._lock, self._n_done, self._is_stopped = Lock(), 0, False
+
+    def iteration(self, alpha: float, part: str, run: Any) -> None:
+        """Show an iteration of a run of the solver; `part` names the samples if there are several sets.
+
+        Raises
+        ------
+        KeyboardInterrupt
+            After `stop`, so that other threads end soon, too.
+        """
+        with self._lock:
+            if self._is_stopped:
+                raise KeyboardInterrupt
+            n_epochs, loss = len(run.curve), run.curve[-1]
+            passes = f"{run.solver.n_passes} passes"
+            remark = f"{run.remark}, {passes}" if run.remark else passes
+            if self._verbose:
+                where = f"strength {self._n_done + 1}{self._number}, alpha {alpha:.3g}"
+                print(f"{where}{_after_comma(part)}, {line(n_epochs, loss, None, remark)}")
+            text = f"{remark}, alpha {alpha:.3g}{_after_comma(part)}"
+            self._bar.update(self._n_done, loss, None, text)
+
+    def strength(self, alpha: float, log_loss: float, accuracy: float) -> None:
+        """Show that a strength is done, and its scores on held-out samples."""
+        with self._lock:
+            self._n_done += 1
+            if self._verbose:
+                where = f"strength {self._n_done}{self._number}, alpha {alpha:.3g}"
+                print(f"{where}: held-out log loss {log_loss:.6g}, accuracy {accuracy:.2%}")
+            self._bar.update(self._n_done, log_loss, accuracy, f"alpha {alpha:.3g}")
+
+    def stop(self) -> None:
+        """End the runs of other threads with their next iteration."""
+        self._is_stopped = True

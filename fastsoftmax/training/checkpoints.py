@@ -104,6 +104,8 @@ _TENSORS = (
     Tensor("solver_steps", ("pairs", "parameters"), is_double=True),
     Tensor("solver_gradients", ("pairs", "parameters"), is_double=True, only_with="solver_steps"),
     Tensor("solver_classes", ("classes", "classes"), is_double=True),
+    # With L1: the weights, those of the smallest bound, and those that the Hessian was computed at.
+    Tensor("solver_points", ("points", "parameters"), is_double=True),
 )
 
 
@@ -151,11 +153,7 @@ class Checkpoint:
             for entry in _TENSORS
             if values[entry.name] is not None
         }
-        try:
-            write_atomically(self.file, npz.pack(written(metadata), tensors))
-        except OSError as error:
-            what = f"checkpoint: {self.file} cannot be written: {error.strerror or error}"
-            raise OSError(error.errno, what) from error
+        write_checkpoint(self.file, metadata, tensors)
 
     def restore(self, run: Any) -> bool:
         """Load the state of the file, if the fit resumes from it, and return whether that fit had ended.
@@ -169,7 +167,7 @@ class Checkpoint:
         """
         if self.saved is None:
             return False
-        _check_same(self.file, self.saved.get("identity"), self.identity)
+        check_same(self.file, self.saved.get("identity"), self.identity)
         try:
             return self._restored(run, self.saved)
         except (KeyError, TypeError, ValueError) as error:
@@ -180,6 +178,7 @@ class Checkpoint:
         sizes = {"classes": n_classes, "features": n_features}
         sizes["parameters"] = n_classes * (n_features + (run.state.intercept is not None))
         sizes["pairs"] = len(self.tensors.get("solver_steps", ()))
+        sizes["points"] = len(self.tensors.get("solver_points", ()))
         values: dict[str, Any] = read_scalars(_SCALARS, saved)
         values |= read_tensors(_TENSORS, self.tensors, sizes)
         state, average = _weights_from("", values, run)
@@ -197,6 +196,17 @@ class Checkpoint:
         run.restore_solver(values)
         is_done: bool = values["is_done"]
         return is_done
+
+
+def write_checkpoint(
+    file: Path, metadata: dict[str, Any], tensors: dict[str, NDArray[Any]]
+) -> None:
+    """Write a checkpoint, atomically."""
+    try:
+        write_atomically(file, npz.pack(written(metadata), tensors))
+    except OSError as error:
+        what = f"checkpoint: {file} cannot be written: {error.strerror or error}"
+        raise OSError(error.errno, what) from error
 
 
 def checkpoint_of(
@@ -218,12 +228,36 @@ def checkpoint_of(
     """
     if type(every) is not int or every < 1:
         every = validation.as_integer("checkpoint_every", every, 1)
+    file = checked_file(path, resume)
+    if file is None:
+        return None, random
+    saved: dict[str, Any] | None = None
+    tensors: dict[str, NDArray[Any]] = {}
+    if resume and file.exists():
+        saved, tensors = read_checkpoint(file, _FORMAT, _VERSION)
+        try:
+            saved = with_later_entries(_SCALARS, saved, saved["version"])
+            random = generator_from(saved.get("random_at_start"))
+        except ValueError as error:
+            raise ModelFileError(f"{file}: {error}") from None
+    state = generator_state(random)
+    return Checkpoint(file, every, {}, state, saved, tensors), random
+
+
+def checked_file(path: str | PathLike[str] | None, resume: object) -> Path | None:
+    """Return the file of the arguments `checkpoint` and `resume`; both are checked.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is not as described in `SoftmaxClassifier.fit`.
+    """
     if not isinstance(resume, bool | np.bool_):
         raise TypeError(f"resume: expected True or False, got {resume!r}")
     if path is None:
         if resume:
             raise ValueError("resume: expected False without a checkpoint, got True")
-        return None, random
+        return None
     if not isinstance(path, str | PathLike):
         raise TypeError(f"checkpoint: expected a str or a path-like object, got {path!r}")
     file = Path(path)
@@ -238,24 +272,25 @@ def checkpoint_of(
             f"checkpoint: {file} cannot be written: its folder is write-protected"
         )
     remove_leftovers(file)
-    saved: dict[str, Any] | None = None
-    tensors: dict[str, NDArray[Any]] = {}
-    if resume and file.exists():
-        saved, tensors = _read(file)
-        random = generator_from(saved["random_at_start"])
-    state = generator_state(random)
-    return Checkpoint(file, every, {}, state, saved, tensors), random
+    return file
 
 
-def _read(file: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+def read_checkpoint(
+    file: Path, kind: str, newest: int
+) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """Return the metadata and the tensors of a checkpoint, whose format is `kind`.
+
+    Raises
+    ------
+    ModelFileError
+        If the file is damaged, of another format, or of a version that is newer than `newest`.
+    """
     try:
         text, tensors = npz.unpack(file.read_bytes())
         saved = parsed(text, "its metadata")
-        if not isinstance(saved, dict) or saved.get("format") != _FORMAT:
-            raise ValueError(f"is not a {_FORMAT}")
-        check_version(saved, _VERSION, "or start the fit again without resume")
-        saved = with_later_entries(_SCALARS, saved, saved["version"])
-        generator_from(saved.get("random_at_start"))
+        if not isinstance(saved, dict) or saved.get("format") != kind:
+            raise ValueError(f"is not a {kind}")
+        check_version(saved, newest, "or start again without resume")
     except ValueError as error:
         raise ModelFileError(f"{file}: {error}") from None
     for name, array in tensors.items():
@@ -271,8 +306,8 @@ def identity_of(
     X: NDArray[Any] | SparseRows,
     targets: Any,
     sample_weight: Any,
-    coef: Any,
-    intercept: Any,
+    coef: Any = None,
+    intercept: Any = None,
 ) -> dict[str, Any]:
     """Return the identity of a fit: its parameters and digests of its data; read X once."""
     plain, left_out = parameters_as_json({n: _plain(value) for n, value in parameters.items()})
@@ -319,7 +354,14 @@ def _digest(arrays: list[NDArray[Any]]) -> str:
     return digest.hexdigest()
 
 
-def _check_same(file: Path, saved: Any, expected: dict[str, Any]) -> None:
+def check_same(file: Path, saved: Any, expected: dict[str, Any]) -> None:
+    """Check that the identity in a checkpoint is the one that is expected.
+
+    Raises
+    ------
+    ValueError
+        If it is another; the message says what differs.
+    """
     if not isinstance(saved, dict) or not isinstance(saved.get("parameters"), dict):
         raise ModelFileError(f"{file}: does not name the fit that it belongs to")
     ours, theirs = expected["parameters"], saved["parameters"]

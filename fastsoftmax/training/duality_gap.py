@@ -20,6 +20,7 @@ Where a = 0, G* must be at most l1 everywhere: then p* goes as far towards t as 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from math import inf, log
 from typing import NamedTuple
 
@@ -27,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._arrays.validation import FloatArray
+from ..backends import Backend
 from ..backends.recorder import BOUND, timed
 from .linear_algebra import dot
 from .objective import Evaluation, Objective
@@ -35,6 +37,8 @@ Doubles = NDArray[np.float64]
 
 # A lower limit of the share e of the constant row, so that the division by it stays accurate.
 _MIN_SHARE = 1e-14
+# With L1 alone, G is scaled down to l1, above which the share may take it: 1e-14 is 1e-9 of an l1 of 1e-5.
+_MIN_SHARE_OF_L1 = 1e-15
 
 
 class Optimality(NamedTuple):
@@ -51,6 +55,7 @@ NO_BOUND = Optimality(None, "solver='sgd' does not compute a bound")
 class Dual:
     """The means over the rows that dual points are made of, and the penalty."""
 
+    backend: Backend
     targets: Doubles  # (n_classes,)
     target_features: Doubles  # (n_classes, n_features)
     features: Doubles  # (n_features,)
@@ -61,9 +66,14 @@ class Dual:
     @classmethod
     def of(cls, objective: Objective, l2: float, l1: float) -> Dual:
         """Take the means over the rows of the objective."""
-        return cls(*objective.target_sums(), l2, l1, objective.like.intercept is not None)
+        has_intercept = objective.like.intercept is not None
+        return cls(objective.backend, *objective.target_sums(), l2, l1, has_intercept)
 
-    @property
+    @cached_property
+    def _targets(self) -> list[float]:
+        return self.targets.tolist()  # type: ignore[no-any-return]
+
+    @cached_property
     def why_none(self) -> str:
         """Why no weights have a bound, or empty."""
         if not self.l2 and not self.l1:
@@ -78,53 +88,41 @@ class Dual:
     @timed(BOUND)
     def gap(self, weights: FloatArray, at: Evaluation) -> float:
         """Return the gap."""
-        W, slope = self._coef(weights), at.gradient[:, : self.target_features.shape[1]]
-        gap, G = dot(slope, W), slope
+        n_features = len(self.features)
+        W, slopes = weights[:, :n_features], at.gradient[:, :n_features]
+        share, q, entropy, of_intercept = 0.0, self.targets, 0.0, 0.0
         if self.has_intercept:
             of_b = at.gradient[:, -1]
-            share, q, entropy = _repaired(self.targets.tolist(), (self.targets + of_b).tolist())
-            gap += dot(of_b, weights[:, -1])
-            gap = (1 - share) * gap + share * (at.loss - entropy)
-            G = np.multiply.outer(share * np.array(q), self.features)
-            G -= share * self.target_features
-            G += (1 - share) * slope
+            least = _MIN_SHARE if self.l2 else _MIN_SHARE_OF_L1
+            means = (self.targets + of_b).tolist()
+            share, row, entropy = _repaired(self._targets, means, least)
+            of_intercept, q = float(np.add.reduce(of_b * weights[:, -1])), np.array(row)
         # gap is loss - mean(entropy); what is left is the penalty and its conjugate, without cancellation.
-        curvature = 2 * self.l2
-        if not curvature:
+        if not self.l2:
+            G = (1 - share) * slopes + share * (
+                np.multiply.outer(q, self.features) - self.target_features
+            )
+            gap = (1 - share) * (dot(slopes, W) + of_intercept) + share * (at.loss - entropy)
             largest = float(np.abs(G).max(initial=0))
             scale = 1.0 if largest <= self.l1 else self.l1 / largest
             return at.loss - scale * (at.loss - gap) + self.l1 * float(np.abs(W).sum())
-        if not self.l1:
-            return self._distance(W, G) + gap - dot(G, W)
-        best = -np.copysign(np.maximum(np.abs(G) - self.l1, 0), G) / curvature
-        parts = curvature / 2 * np.square(W - best)
-        parts += self.l1 * np.abs(W) + W * np.clip(G, -self.l1, self.l1)
-        return float(parts.sum()) + gap - dot(G, W)
-
-    def gap_of_coef(self, weights: FloatArray, at: Evaluation) -> float | None:
-        """Return the part of the gap that is there for any intercept, or None if it is not known."""
-        if not self.l2 or self.l1:
-            return None
-        return self._distance(self._coef(weights), at.gradient[:, : self.target_features.shape[1]])
-
-    def _coef(self, weights: FloatArray) -> Doubles:
-        return weights[:, : self.target_features.shape[1]].astype(np.float64, copy=False)
-
-    def _distance(self, W: Doubles, G: Doubles) -> float:
-        """Return l2 * |W - best|**2, where `best` are the weights that G would be the gradient for."""
-        difference = G / (2 * self.l2)
-        difference += W
-        return self.l2 * dot(difference, difference)
+        of_slopes, parts, of_G = self.backend.bound_terms(
+            *(W, slopes, q, self.features, self.target_features, share, self.l2, self.l1)
+        )
+        gap = (1 - share) * (of_slopes + of_intercept) + share * (at.loss - entropy)
+        return parts + gap - of_G
 
 
-def _repaired(targets: list[float], means: list[float]) -> tuple[float, list[float], float]:
+def _repaired(
+    targets: list[float], means: list[float], least: float
+) -> tuple[float, list[float], float]:
     """Return a share of a constant row, that row, and its entropy: with it, `means` become `targets`.
 
     There are few numbers, and Python's own are faster than arrays of them.
     """
     # A class whose probabilities underflow needs no share.
     needed = max(1 - t / p if p else -inf for t, p in zip(targets, means, strict=True))
-    share = min(1.0, max(0.0, needed) + _MIN_SHARE)
+    share = min(1.0, max(0.0, needed) + least)
     q = [max((t - (1 - share) * p) / share, 0.0) for t, p in zip(targets, means, strict=True)]
     total = sum(q)
     q = [each / total for each in q]

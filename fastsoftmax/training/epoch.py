@@ -273,7 +273,9 @@ def check_rows(X: NDArray[Any] | SparseRows, rows: NDArray[np.int64], dtype: np.
             raise ValueError(why_row_is_invalid(int(row), X[row], dtype))
 
 
-def check_progress(objective: float, starting_loss: float, epoch: int, schedule: Schedule) -> None:
+def check_progress(
+    objective: float, starting_loss: float, epoch: int, schedule: Schedule | None
+) -> None:
     """Raise if an epoch is far worse than the weights before the first epoch were.
 
     Raises
@@ -306,7 +308,7 @@ def check_chunk(objective: float, loss_of_zeros: float, n_samples: int, schedule
 
 
 def check_weights(
-    weights: tuple[FloatArray, FloatArray | None], step: int, schedule: Schedule
+    weights: tuple[FloatArray, FloatArray | None], step: int, schedule: Schedule | None
 ) -> None:
     """Raise if a weight is not finite after this step of the epoch.
 
@@ -320,16 +322,18 @@ def check_weights(
             raise _divergence("weights became infinite or NaN", step, schedule)
 
 
-def _divergence(what: str, step: int, schedule: Schedule) -> DivergenceError:
-    return DivergenceError(f"the {what} at step {step} of the epoch: {remedy(schedule)}")
+def _divergence(what: str, step: int, schedule: Schedule | None) -> DivergenceError:
+    place = "" if schedule is None else f" at step {step} of the epoch"
+    return DivergenceError(f"the {what}{place}: {remedy(schedule)}")
 
 
-def remedy(schedule: Schedule) -> str:
-    """Return the advice for steps that are too long."""
+def remedy(schedule: Schedule | None) -> str:
+    """Return the advice for steps that are too long; a solver without learning rates has no schedule."""
+    columns = "bring the columns of X to a common range"
+    if schedule is None:
+        return f"{columns}, or X to float64"
+    columns += ", with standardize=True for example"
     rate = f"eta0 (it is {schedule.eta0:g})"
     if callable(schedule.learning_rate):
         rate = "the learning rates"
-    return (
-        f"lower {rate}, or bring the columns of X to a common range, "
-        "with standardize=True for example"
-    )
+    return f"lower {rate}, or {columns}"

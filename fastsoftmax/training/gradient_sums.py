@@ -4,9 +4,9 @@ They are the building blocks of data-parallel training: each machine sums over i
 added, and all machines take the same step.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, Self, TypeAlias
+from typing import Any, Literal, NamedTuple, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -33,11 +33,15 @@ from .config import check_nesterov, uses_subgradient
 from .state import weights_as
 
 RowNumbers: TypeAlias = NDArray[np.int64] | slice
+# Returns a block of sparse rows transposed; the second argument says which rows of the data they are.
+ColumnsOf: TypeAlias = Callable[[SparseRows, RowNumbers], SparseRows]
 
 # Target size of the block of rows that is converted and validated together.
 _BLOCK_BYTES = 1 << 22
 # Minimum number of rows of a block, however long they are: a block costs a sum over all weights.
 _MIN_ROWS = 32
+# With more classes the kernels work on packed slabs of them: FEW_CLASSES in csrc/kernels/tuning.h.
+_MANY_CLASSES = 40
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -300,24 +304,34 @@ def apply_gradient(
 
 
 def sum_over_rows(
-    backend: Backend, data: Data, rows: NDArray[np.int64] | None, state: State, n_threads: int
+    backend: Backend,
+    data: Data,
+    rows: NDArray[np.int64] | None,
+    state: State,
+    n_threads: int,
+    columns_of: ColumnsOf = lambda x, _: x.transposed(),
 ) -> tuple[GradientSum, int]:
     """Return the sums over some rows, or all, and the first row whose loss is not defined, or -1.
 
     Rows are taken in blocks, whose sums are added in float64, so that the error does not grow with their
-    number. `weight` is the number of rows.
+    number. `weight` is the number of rows. `columns_of` returns a block of sparse rows transposed.
     """
     dtype, total = state.coef.dtype, len(data.X) if rows is None else len(rows)
     n_rows = rows_per_block(data.X, state.coef)
-    dcoef = np.zeros(state.coef.shape, np.float64 if total > n_rows else dtype)
+    order = memory_order(data.X, len(state.coef))
+    dcoef = np.zeros(state.coef.shape, np.float64 if total > n_rows else dtype, order)
     dintercept = None if state.intercept is None else np.zeros(len(dcoef), dcoef.dtype)
     loss = 0.0
     for start, some in row_blocks(data.X, rows, n_rows):
-        losses, of_coef = np.empty(min(n_rows, total - start)), np.empty_like(state.coef)
+        losses = np.empty(min(n_rows, total - start))
+        of_coef = np.empty(state.coef.shape, dtype, order)
         of_intercept = None if state.intercept is None else np.empty_like(state.intercept)
-        sums = _sums_of_sparse if isinstance(data.X, SparseRows) else _sums_of_dense
+        given = backend, data, some, state, losses, of_coef, of_intercept, n_threads
         with np.errstate(over="ignore", invalid="ignore"):
-            invalid = sums(backend, data, some, state, losses, of_coef, of_intercept, n_threads)
+            if isinstance(data.X, SparseRows):
+                invalid = sums_of_sparse(*given, columns_of)
+            else:
+                invalid = _sums_of_dense(*given)
             if invalid >= 0:
                 row = start + invalid if rows is None else int(rows[start + invalid])
                 return GradientSum(np.nan, float(total), dcoef, dintercept), row
@@ -327,7 +341,7 @@ def sum_over_rows(
             loss += float(losses.sum())
     if dintercept is not None:
         dintercept = dintercept.astype(dtype, copy=False)
-    return GradientSum(loss, float(total), dcoef.astype(dtype, copy=False), dintercept), -1
+    return GradientSum(loss, float(total), dcoef.astype(dtype, "C", copy=False), dintercept), -1
 
 
 def row_blocks(
@@ -343,6 +357,11 @@ def row_blocks(
         yield start, block if rows is None else rows[block]
         if is_mapped(X):
             release(X)
+
+
+def memory_order(X: NDArray[Any] | SparseRows, n_classes: int) -> Literal["C", "F"]:
+    """Return the order of a gradient: features first with many classes, as kernels add to it fastest."""
+    return "C" if isinstance(X, SparseRows) or n_classes <= _MANY_CLASSES else "F"
 
 
 def rows_per_block(X: NDArray[Any] | SparseRows, coef: FloatArray) -> int:
@@ -385,7 +404,7 @@ def _sums_of_dense(
     )
 
 
-def _sums_of_sparse(
+def sums_of_sparse(
     backend: Backend,
     data: Data,
     rows: RowNumbers,
@@ -394,25 +413,35 @@ def _sums_of_sparse(
     dcoef: FloatArray,
     dintercept: FloatArray | None,
     n_threads: int,
+    columns_of: ColumnsOf,
 ) -> int:
-    """Compute the sums of some sparse rows at the cost of their stored values."""
-    x = read_sparse_rows(data, rows, state.coef.dtype)
-    intercept = state.intercept
-    if intercept is None:
-        intercept = np.zeros(len(state.coef), state.coef.dtype)
-    logits = np.empty((len(x), len(state.coef)), state.coef.dtype)
+    """Compute the sums of some sparse rows at the cost of their stored values.
+
+    `dcoef` may have any strides.
+    """
+    n_classes, dtype = len(state.coef), state.coef.dtype
+    x = read_sparse_rows(data, rows, dtype)
+    intercept = np.zeros(n_classes, dtype) if state.intercept is None else state.intercept
+    logits = np.empty((len(x), n_classes), dtype)
     backend.linear_scores(x, state.coef, intercept, logits, n_threads)
     weights: TargetWeights | None = weights_of_rows(data, rows)
     invalid = backend.softmax_cross_entropy(
         logits, data.targets[rows], 1.0, losses, logits, n_threads, weights
     )
     if invalid < 0:
-        x.transposed_product(logits, dcoef)
+        transposed_product(backend, columns_of(x, rows), logits, dcoef, n_threads)
         if dintercept is not None:
             dintercept[:] = logits.sum(
                 axis=0, dtype=np.float64
             )  # NumPy adds the rows one after another
     return invalid
+
+
+def transposed_product(
+    backend: Backend, columns: SparseRows, G: FloatArray, out: FloatArray, n_threads: int
+) -> None:
+    """Compute out = G' X from the transposed X: the scores of its rows, with G as the weights."""
+    backend.linear_scores(columns, G.T, np.zeros(G.shape[1], G.dtype), out.T, n_threads)
 
 
 def read_sparse_rows(data: Data, rows: RowNumbers, dtype: np.dtype[Any]) -> SparseRows:

@@ -45,11 +45,9 @@ class HeldOut:
         if intercept is None:
             intercept = np.zeros(len(coef), coef.dtype)
         targets = self.targets
-        return float(
-            accuracy(
-                *(self.backend, self.X, targets.given, targets.of_samples, self.rows),
-                *(coef, intercept, self.n_threads),
-            )[0]
+        return accuracy(
+            *(self.backend, self.X, targets.given, targets.of_samples, self.rows),
+            *(coef, intercept, self.n_threads),
         )
 
     def scores(self, coef: FloatArray, intercept: FloatArray, n_models: int) -> Scores:

@@ -4,9 +4,7 @@
 
 With g = grad f, the direction is -H g, where H is the inverse Hessian that the last pairs (s, y) of steps
 and differences of gradients imply, beginning with that of the preconditioner (Nocedal, Wright: Numerical
-Optimization, 2006, algorithm 7.4). With l1 the method is orthant-wise (Andrew, Gao: Scalable Training of
-L1-Regularized Log-Linear Models, 2007): the pseudo-gradient takes the place of g, and a step ends where a
-weight would change its sign, at an exact zero.
+Optimization, 2006, algorithm 7.4). With l1, `proximal_newton` takes the steps.
 
 The step size is 1 if that satisfies the weak Wolfe conditions, else it is found by quadratic
 interpolation, halving and doubling. Near the optimum, where differences of f are rounding errors, the
@@ -26,7 +24,7 @@ from numpy.typing import NDArray
 from .._arrays.validation import FloatArray
 from ..backends import Backend
 from ..backends.recorder import STEP, timed
-from .linear_algebra import dot
+from .linear_algebra import scaled
 from .objective import Evaluation, Objective
 
 Doubles = NDArray[np.float64]
@@ -52,7 +50,7 @@ class Pairs:
     limit: int = N_PAIRS  # of their number
 
     def __post_init__(self) -> None:
-        self._n = 0
+        self._n, self._rounding = 0, float(np.finfo(self.dtype).eps)
         self._steps = np.empty((self.limit, *self.shape), self.dtype)
         self._differences, self._products = np.empty_like(self._steps), np.empty(self.limit)
 
@@ -71,8 +69,9 @@ class Pairs:
 
     def add(self, step: FloatArray, difference: FloatArray) -> None:
         """Add a pair of positive curvature, and drop the oldest; ignore any other."""
+        dot = self.backend.dot
         product, square = dot(step, difference), dot(difference, difference)
-        least = _MIN_CURVATURE * float(np.finfo(step.dtype).eps) * sqrt(dot(step, step) * square)
+        least = _MIN_CURVATURE * self._rounding * sqrt(dot(step, step) * square)
         if not product > least or not square > _TINY:
             return
         if self._n == self.limit:
@@ -88,7 +87,7 @@ class Pairs:
         pairs = replace(self)
         for s, y in zip(self.steps, self.differences, strict=True):
             changed = y.copy()
-            changed[:, :n_columns] += change * s[:, :n_columns]
+            changed[:, :n_columns] += scaled(s[:, :n_columns], change)
             pairs.add(s, changed)
         return pairs
 
@@ -105,11 +104,12 @@ class Pairs:
         pairs = steps, differences, self._products[:n]
         self.backend.subtract_pairs(*pairs, q.reshape(-1), factors)
         if initial is not None:
-            q = np.array(initial(q), np.float64, order="C")
+            q = np.ascontiguousarray(initial(q), np.float64)
         elif n:
-            q *= self._products[n - 1] / dot(differences[-1], differences[-1])
+            last = self._differences[n - 1]
+            q *= self._products[n - 1] / self.backend.dot(last, last)
         else:
-            q *= 1 / max(1.0, sqrt(dot(q, q)))
+            q *= 1 / max(1.0, sqrt(self.backend.dot(q, q)))
         self.backend.add_pairs(*pairs, q.reshape(-1), factors)
         return q
 
@@ -138,14 +138,17 @@ class Lbfgs:
     pairs: Pairs = field(default=None)  # type: ignore[assignment]  # None for an empty memory
     # Evaluates the mean loss in place of the objective; None where the objective has to name what is wrong.
     evaluate: Callable[[FloatArray], Evaluation | None] = lambda _: None
+    n_passes: int = 0  # evaluations so far
 
     def __post_init__(self) -> None:
         if self.pairs is None:
             objective = self.objective
             self.pairs = Pairs(objective.backend, objective.shape, objective.like.coef.dtype)
+        self._dot = self.objective.backend.dot
 
     def at(self, weights: FloatArray) -> Point:
         """Evaluate the objective at some weights."""
+        self.n_passes += 1
         return self.point(weights, self.evaluate(weights) or self.objective(weights))
 
     def with_penalty(self, l2: float, l1: float) -> Lbfgs:
@@ -158,8 +161,8 @@ class Lbfgs:
         W = self._coef(weights)
         gradient, value = at.gradient.copy(), at.loss
         if self.l2:
-            self._coef(gradient)[...] += 2 * self.l2 * W
-            value += self.l2 * dot(W, W)
+            self._coef(gradient)[...] += scaled(W, 2 * self.l2)
+            value += self.l2 * self._dot(W, W)
         if self.l1:
             value += self.l1 * float(np.abs(W).sum(dtype=np.float64))
         return Point(weights, at, value, gradient)
@@ -172,10 +175,10 @@ class Lbfgs:
     ) -> Point | None:
         """Return a point of a smaller objective, or None where rounding lets no step find one."""
         for has_pairs in (True, False):
-            slopes = self.slopes(point)
+            slopes = point.gradient
             direction = -self.pairs.times(slopes, initial)
-            if self.l1:
-                direction[direction * slopes >= 0] = 0
+            if initial is not None and not self._dot(slopes, direction) < 0:
+                direction = -self.pairs.times(slopes, None)  # rounding dominates the preconditioner
             found = self.along(point, slopes, direction)
             if found is not None:
                 self.remember(point, found)
@@ -197,6 +200,7 @@ class Lbfgs:
 
         Steps grow until the slope is at most the share `flattened` of what it was.
         """
+        dot = self._dot
         slope = dot(slopes, direction)
         if not slope < 0:
             return None
@@ -204,7 +208,8 @@ class Lbfgs:
         lowest: Point | None = None  # of those with sufficient decrease
         rounding = 4 * float(np.finfo(point.weights.dtype).eps) * abs(point.value)
         for _ in range(_MAX_TRIALS):
-            weights = self._moved(point, slopes, direction if size == 1 else size * direction)
+            step = direction if size == 1 else size * direction
+            weights = (point.weights + step).astype(point.weights.dtype, copy=False)
             moved = weights - point.weights
             promised = dot(slopes, moved)
             if not promised and not moved.any():
@@ -212,28 +217,19 @@ class Lbfgs:
             found = self.at(weights)
             if lowest is not None and not found.value <= lowest.value:
                 return lowest
-            rise = dot(self.slopes(found), moved) if promised < 0 else inf
+            rise = dot(found.gradient, moved) if promised < 0 else inf
             falls = found.value <= point.value + _DECREASE * promised
             level = found.value <= point.value + rounding and rise <= (2 * _DECREASE - 1) * promised
             if not isfinite(found.value) or not (falls or level):
                 over = found.value - point.value - size * slope
                 vertex = -slope * size**2 / (2 * over) if isfinite(over) and over > 0 else 0.0
                 size = min(size / 2, max(size / 10, vertex))
-            elif rise < flattened * promised and not self.l1:
+            elif rise < flattened * promised:
                 lowest, left = found, rise / promised
                 size *= 2 if left > 0.5 else 1 / (1 - left)  # to where a parabola has no slope
             else:
                 return found
         return lowest
-
-    def _moved(self, point: Point, slopes: Doubles, step: Doubles) -> FloatArray:
-        """Return the weights after a step; with l1 those that would change their sign are 0."""
-        weights = (point.weights + step).astype(point.weights.dtype, copy=False)
-        if self.l1:
-            before, after = self._coef(point.weights), self._coef(weights)
-            side = np.where(before != 0, np.sign(before), -np.sign(self._coef(slopes)))
-            after[np.sign(after) != side] = 0
-        return weights
 
     def slopes(self, point: Point) -> Doubles:
         """Return the subgradient of F of least norm, the gradient where there is one."""
@@ -242,7 +238,7 @@ class Lbfgs:
         slopes = point.gradient.copy()
         W, g = self._coef(point.weights), self._coef(slopes)
         shrunk = np.sign(g) * np.maximum(np.abs(g) - self.l1, 0)
-        g[...] = np.where(W != 0, g + self.l1 * np.sign(W), shrunk)
+        g[...] = np.where(W != 0, g + scaled(np.sign(W), self.l1), shrunk)
         return slopes
 
     def _coef(self, weights: FloatArray) -> FloatArray:

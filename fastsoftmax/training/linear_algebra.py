@@ -31,6 +31,16 @@ def dot(a: FloatArray, b: FloatArray) -> float:
     return float(np.add.reduce(np.multiply(a, b, dtype=np.float64), axis=None))
 
 
+def scaled(values: FloatArray, factor: float) -> FloatArray:
+    """Return factor * values, in float64 if the factor would underflow in the dtype of the values.
+
+    Strengths are as small as the squares of small features.
+    """
+    if abs(factor) < np.finfo(values.dtype).tiny:
+        values = values.astype(np.float64)
+    return factor * values
+
+
 def inverse_of_spd(backend: Backend, A: Doubles, n_threads: int) -> Doubles | None:
     """Return the inverse of a symmetric matrix, or None unless it is positive definite to rounding.
 
@@ -41,7 +51,7 @@ def inverse_of_spd(backend: Backend, A: Doubles, n_threads: int) -> Doubles | No
     inverse = np.zeros_like(A)  # of L, transposed: row j is column j of inv(L)
     for start in range(0, n, _COLUMNS_PER_PANEL):
         end = min(n, start + _COLUMNS_PER_PANEL)
-        diagonal = _inverse_factor(backend, lower[start:end, start:end])
+        diagonal = inverse_factor(backend, lower[start:end, start:end])
         if diagonal is None:
             return None
         # inv(L) of the rows of this panel: diagonal @ [-L[panel, :start] @ inv(L)[:start], I]
@@ -63,14 +73,14 @@ def solution_of_spd(backend: Backend, A: Doubles, b: Doubles, n_threads: int) ->
         return (
             None if inverse is None else product(backend, inverse, b[np.newaxis], n_threads)[:, 0]
         )
-    factor = _inverse_factor(backend, A)
+    factor = inverse_factor(backend, A)
     if factor is None:
         return None
     half = product(backend, factor, b[np.newaxis], n_threads)
     return product(backend, factor.T, half.T, n_threads)[:, 0]
 
 
-def _inverse_factor(backend: Backend, A: Doubles) -> Doubles | None:
+def inverse_factor(backend: Backend, A: Doubles) -> Doubles | None:
     """Return inv(L) of A = L L', or None."""
     inverse = np.empty(A.shape)
     return inverse if backend.inverse_factor(A.copy(), inverse) else None

@@ -88,7 +88,7 @@ class TrainingRun:
         """Add the last epoch to the history, unless the weights in the units of X are not finite."""
         weights = self.weights()
         if weights[0] is not self.state.coef:  # the epoch has checked the weights of the state
-            check_weights(weights, self.steps_of_epoch - 1, self.schedule)
+            check_weights(weights, self.steps_of_epoch - 1, self.rates)
         score = None if self.problem.held_out is None else self.problem.held_out.score(*weights)
         self.n_steps += self.steps_of_epoch
         self.curve.append(objective)
@@ -99,6 +99,11 @@ class TrainingRun:
     def steps_of_epoch(self) -> int:
         """The number of steps of an epoch."""
         return self.problem.config.sampling.n_steps(len(self.problem.samples))
+
+    @property
+    def rates(self) -> Schedule | None:
+        """The learning rates, for advice, or None if steps do not follow them."""
+        return self.schedule
 
     @property
     def score(self) -> float | None:
@@ -176,7 +181,13 @@ class TrainingRun:
 
     def solver_values(self) -> dict[str, Any]:
         """Return what a checkpoint keeps of a solver that has a memory."""
-        names = ("solver_counts", "solver_steps", "solver_gradients", "solver_classes")
+        names = (
+            "solver_counts",
+            "solver_steps",
+            "solver_gradients",
+            "solver_classes",
+            "solver_points",
+        )
         return dict.fromkeys(names)
 
     def restore_solver(self, values: Mapping[str, Any]) -> None:
@@ -218,8 +229,11 @@ def train(
     from_zeros: bool,
     make_model: Callable[[TrainingRun], Any],
     checkpoint: Checkpoint | None = None,
+    watch: Callable[[Any], None] | None = None,
 ) -> bool:
     """Train until a stopping rule, a callback or `max_iter` ends the fit; return False if `max_iter` did.
+
+    `watch` gets the run after each epoch, if it is given.
 
     Raises
     ------
@@ -244,6 +258,8 @@ def train(
             if config.verbose:
                 print(line(len(run.curve), run.curve[-1], run.score, run.remark))
             bar.update(len(run.curve), run.curve[-1], run.score, run.remark)
+            if watch is not None:
+                watch(run)
             stops = should_stop(config.callbacks, lambda: _epoch_end(run, make_model))
             is_done = run.apply_stopping_rules(value) or stops
             if checkpoint is not None and (is_done or checkpoint.is_due(len(run.curve))):
@@ -266,7 +282,7 @@ def _train_one_epoch(run: TrainingRun) -> float:
     run.is_publishable = False
     try:
         objective = run.epoch()
-        check_progress(objective, run.starting_loss, n_epochs + 1, run.schedule)
+        check_progress(objective, run.starting_loss, n_epochs + 1, run.rates)
         run.keep(objective)
     except BaseException as error:
         del run.curve[n_epochs:], run.scores[n_epochs:]

@@ -10,13 +10,15 @@ Hessian is made of symmetric blocks, one for each pair of these classes:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .._arrays.validation import FloatArray
 from ..backends import Data
+from ..backends.recorder import PASS, STEP, timed
 from .linear_algebra import product, solution_of_spd
 from .objective import Evaluation, Objective, targets_of
 
@@ -51,13 +53,13 @@ class Newton:
     """A small problem in float64: what the loss and the Hessian are computed from."""
 
     objective: Objective
-    has_penalty: bool
+    l2: float
     data: Data
     x: Doubles  # (n_rows, n_features [+ 1]), with 1 for the intercept
     columns: Doubles  # x, transposed
     targets: Doubles  # (n_classes, n_rows), times the weights of the rows
     factor: Doubles | float  # -1 / weight of each row
-    penalty: Doubles  # n_rows times its Hessian, and 1 for features that are 0 everywhere
+    is_zero: NDArray[np.bool_]  # the features that are 0 everywhere
     first: NDArray[np.int64]  # the classes of each block
     second: NDArray[np.int64]
     own: NDArray[np.int64]  # the blocks of one class
@@ -81,27 +83,39 @@ class Newton:
         first, second = np.array(pairs).T
         block_of = np.empty((n_unknown, n_unknown), np.int64)
         block_of[first, second] = block_of[second, first] = np.arange(len(pairs))
-        by_class, features = np.zeros((n_unknown, size, n_unknown, size)), np.arange(n_features)
-        by_class[:, features, :, features] = 2 * l2 * n_rows
-        penalty = by_class.reshape(n_unknown * size, -1)
-        diagonal = penalty.reshape(-1)[:: len(penalty) + 1].reshape(n_unknown, size)
-        diagonal *= 2
-        diagonal += ~x.any(axis=0)
         return cls(
             objective=objective,
-            has_penalty=l2 > 0,
+            l2=l2,
             data=whole,
             x=x,
             columns=np.ascontiguousarray(x.T),
             targets=targets,
             factor=factor,
-            penalty=penalty,
+            is_zero=np.logical_not(x.any(axis=0)),
             first=first,
             second=second,
             own=np.flatnonzero(first == second),
             block_of=block_of,
         )
 
+    def with_penalty(self, l2: float) -> Newton:
+        """Return the problem of the same rows with another penalty."""
+        return replace(self, l2=l2)
+
+    @cached_property
+    def penalty(self) -> Doubles:
+        """n_rows times the Hessian of the penalty, and 1 for features that are 0 everywhere."""
+        n_rows, size = self.x.shape
+        n_features, n_unknown = self.objective.like.coef.shape[1], len(self.own)
+        by_class, features = np.zeros((n_unknown, size, n_unknown, size)), np.arange(n_features)
+        by_class[:, features, :, features] = 2 * self.l2 * n_rows
+        penalty = by_class.reshape(n_unknown * size, -1)
+        diagonal = penalty.reshape(-1)[:: len(penalty) + 1].reshape(n_unknown, size)
+        diagonal *= 2
+        diagonal += self.is_zero
+        return penalty
+
+    @timed(PASS)
     def evaluate(self, weights: FloatArray) -> Evaluation | None:
         """Evaluate the mean loss and its gradients, or return None if a row has no loss."""
         n_rows, n_threads = len(self.x), self.objective.n_threads
@@ -118,6 +132,7 @@ class Newton:
         gradient = np.divide(by_feature.T, n_rows, order="C")
         return Evaluation(float(np.add.reduce(losses)) / n_rows, gradient, of_logits)
 
+    @timed(STEP)
     def direction(self, weights: FloatArray, at: Evaluation, gradient: Doubles) -> Doubles | None:
         """Return the step at these weights, or None if the Hessian is not positive definite to rounding."""
         if at.of_logits is None:
@@ -141,7 +156,7 @@ class Newton:
         direction = np.empty(weights.shape)
         direction[:-1] = solution.reshape(-1, size)
         np.negative(np.add.reduce(direction[:-1]), out=direction[-1])
-        if self.has_penalty:
+        if self.l2:
             n_features = self.objective.like.coef.shape[1]
             means = np.add.reduce(weights[:, :n_features], dtype=np.float64)
             direction[:, :n_features] -= means / len(weights)

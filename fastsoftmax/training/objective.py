@@ -12,13 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .._arrays.csr import SparseRows
-from .._arrays.memory_mapping import is_mapped
+from .._arrays.memory_mapping import is_mapped, take_rows
 from .._arrays.validation import FloatArray
 from ..backends import Backend, Data, State
 from ..backends.minibatches import read_rows, weights_of_rows
@@ -26,12 +27,13 @@ from ..backends.recorder import BOUND, PASS, PRECONDITIONER, timed
 from . import gradient_sums
 from .epoch import TrainingSet, check_rows, data_of
 from .gradient_sums import RowNumbers
-from .linear_algebra import product
 
 Doubles = NDArray[np.float64]
 
 # Up to that size a copy of the rows is kept: NumPy converts more slowly than the kernels compute.
 _MAX_KEPT_BYTES = 1 << 28
+# Sparse rows with more features are not made dense, to bound memory.
+_MAX_DENSE_FEATURES = 2048
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,6 +58,8 @@ class Objective:
     data: Data = field(default=None)  # type: ignore[assignment]  # as the backends take the samples
     _data: Data = field(init=False)  # what passes read: `data`, or a copy of its rows
     _rows: NDArray[np.int64] | None = field(init=False)  # of it
+    # Blocks of sparse rows, transposed, by their first row and end; None where they are not kept.
+    _columns: dict[tuple[int, int], SparseRows] | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         if self.data is None:
@@ -64,6 +68,10 @@ class Objective:
         kept = _kept(self.data, self._rows, self.like.coef.dtype) if self.keeps else None
         if kept is not None:
             self._data, self._rows = kept, None
+        X = self._data.X
+        if isinstance(X, SparseRows) and self.keeps and self._rows is None:
+            is_small = X.values.nbytes + X.indices.nbytes <= _MAX_KEPT_BYTES
+            self._columns = {} if is_small else None
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -79,13 +87,25 @@ class Objective:
             data = data._replace(targets=data.targets.astype(double))
         intercept = None if self.like.intercept is None else self.like.intercept.astype(double)
         like = State(self.like.coef.astype(double), intercept, None, None)
-        return replace(self, like=like, data=data, keeps=keeps)
+        doubled = replace(self, like=like, data=data, keeps=keeps)
+        if self._columns is not None and self._data is self.data:  # of the same values, not scaled
+            doubled._columns = {at: each.astype(double) for at, each in self._columns.items()}
+        return doubled
 
     @property
     def shape(self) -> tuple[int, int]:
         """The shape of weights with their intercept: classes x (features, and one for the intercept)."""
         n_classes, n_features = self.like.coef.shape
         return n_classes, n_features + (self.like.intercept is not None)
+
+    @property
+    def values_per_feature(self) -> float:
+        """The mean number of rows that a feature has stored values in."""
+        X = self._data.X
+        share = (
+            len(X.values) / max(1, X.shape[0] * X.shape[1]) if isinstance(X, SparseRows) else 1.0
+        )
+        return share * len(self)
 
     def state_of(self, weights: FloatArray) -> State:
         """Return the weights, whose last column is the intercept if there is one, as a state."""
@@ -115,8 +135,13 @@ class Objective:
             found = self._of_one_block(whole, weights)
             if found is not None:
                 return found
+        elif self._columns is not None:
+            found = self._of_one_sparse_block(weights)
+            if found is not None:
+                return found
         total, invalid = gradient_sums.sum_over_rows(
-            self.backend, self._data, self._rows, self.state_of(weights), self.n_threads
+            *(self.backend, self._data, self._rows, self.state_of(weights), self.n_threads),
+            self._columns_of,
         )
         if invalid >= 0:
             if self._rows is None and self.samples.rows is not None:
@@ -131,6 +156,16 @@ class Objective:
         return Evaluation(total.loss / len(self), gradient)
 
     @property
+    def has_dense_rows(self) -> bool:
+        """Whether the rows can be read here, and made dense a block at a time."""
+        is_sparse = isinstance(self._data.X, SparseRows)
+        return not is_sparse or self.shape[1] <= _MAX_DENSE_FEATURES
+
+    def n_blocks(self, n_rows: int) -> int:
+        """Return how many blocks so many rows are read in, at least."""
+        return -(-n_rows // gradient_sums.rows_per_block(self._data.X, self.like.coef))
+
+    @cached_property
     def whole(self) -> Data | None:
         """The data, if the kernels read them in place, and as one block."""
         X, data = self._data.X, self._data
@@ -145,7 +180,8 @@ class Objective:
     def _of_one_block(self, whole: Data, weights: FloatArray) -> Evaluation | None:
         """Evaluate it without what the sum over many blocks needs; None if a row is invalid."""
         n_features, dtype = self.like.coef.shape[1], weights.dtype
-        losses, sums = np.empty(len(self)), np.empty(self.shape, dtype)
+        order = gradient_sums.memory_order(whole.X, len(weights))
+        losses, sums = np.empty(len(self)), np.empty(self.shape, dtype, order)
         intercept = of_intercept = None
         if self.like.intercept is not None:
             intercept, of_intercept = weights[:, -1].copy(), np.empty(len(weights), dtype)
@@ -160,7 +196,33 @@ class Objective:
             if of_intercept is not None:
                 sums[:, -1] = of_intercept
             loss = float(np.add.reduce(losses))
-        return Evaluation(loss / len(self), np.divide(sums, len(self), dtype=np.float64))
+        return Evaluation(loss / len(self), np.divide(sums, len(self), dtype=np.float64, order="C"))
+
+    def _of_one_sparse_block(self, weights: FloatArray) -> Evaluation | None:
+        """Evaluate it over sparse rows as `_of_one_block` does; None if they are not one block."""
+        state, X, n_features = self.state_of(weights), self._data.X, self.like.coef.shape[1]
+        if len(X) > gradient_sums.rows_per_block(X, state.coef):
+            return None
+        losses, sums = np.empty(len(X)), np.empty(self.shape, weights.dtype)
+        of_intercept = None if state.intercept is None else sums[:, -1]
+        with np.errstate(over="ignore", invalid="ignore"):
+            invalid = gradient_sums.sums_of_sparse(
+                *(self.backend, self._data, slice(0, len(X)), state, losses),
+                *(sums[:, :n_features], of_intercept, self.n_threads, self._columns_of),
+            )
+            if invalid >= 0:
+                return None
+            loss = float(np.add.reduce(losses))
+        return Evaluation(loss / len(X), np.divide(sums, len(X), dtype=np.float64))
+
+    def _columns_of(self, x: SparseRows, rows: RowNumbers) -> SparseRows:
+        """Return a block of sparse rows transposed, as it is kept after the first pass."""
+        if self._columns is None or not isinstance(rows, slice):
+            return x.transposed()
+        block = rows.start, rows.stop
+        if block not in self._columns:
+            self._columns[block] = x.transposed()
+        return self._columns[block]
 
     def blocks(self, max_rows: int | None = None) -> Iterator[FloatArray]:
         """Yield dense rows as training sees them, in blocks: `max_rows` of them, evenly spread."""
@@ -171,9 +233,14 @@ class Objective:
         self, max_rows: int | None = None
     ) -> Iterator[tuple[FloatArray | SparseRows, RowNumbers]]:
         """Yield the same with the rows' numbers, and sparse rows as such."""
-        read = gradient_sums.read_sparse_rows if isinstance(self._data.X, SparseRows) else read_rows
+        data, X, dtype = self._data, self._data.X, self.like.coef.dtype
         for rows in self._row_numbers(max_rows):
-            yield read(self._data, rows, self.like.coef.dtype), rows
+            if isinstance(X, SparseRows):
+                yield gradient_sums.read_sparse_rows(data, rows, dtype), rows
+            elif max_rows is None or isinstance(rows, slice):
+                yield read_rows(data, rows, dtype), rows
+            else:
+                yield read_rows(data._replace(X=take_rows(X, rows)), slice(None), dtype), rows
 
     def masses(self, rows: RowNumbers) -> Doubles | None:
         """Return the weights of some rows, (n_rows, 1), or None if all are 1."""
@@ -183,25 +250,36 @@ class Objective:
     @timed(PRECONDITIONER)
     def mean_squares(self) -> Doubles:
         """Return the means of the squares of the features, (n_features,)."""
-        squares = np.zeros(self.like.coef.shape[1])
+        squares, zeros = np.zeros(self.like.coef.shape[1]), np.zeros(self.like.coef.shape[1])
         for x, _ in self.row_blocks():
             if isinstance(x, SparseRows):
                 weights = np.square(x.values, dtype=np.float64)
                 squares += np.bincount(x.indices, weights, len(squares))
             else:
-                squares += np.square(x, dtype=np.float64).sum(axis=0)
+                of_block = np.empty_like(squares)
+                self.backend.column_moments(
+                    np.ascontiguousarray(x), zeros, np.empty_like(squares), of_block, self.n_threads
+                )
+                squares += of_block
         return squares / len(self)
 
     @timed(PRECONDITIONER)
     def second_moments(self, max_rows: int | None = None) -> Doubles:
         """Return the mean of x x' over some rows, each counted once; x ends with 1 for the intercept."""
-        n_features = self.shape[1]
-        total, n_rows = np.zeros((n_features, n_features)), 0
+        n_features = self.like.coef.shape[1]
+        total, n_rows = np.zeros((self.shape[1], self.shape[1])), 0
+        of_block, origin = np.empty((n_features, n_features)), np.zeros(n_features)
+        sums, squares = np.empty_like(origin), np.empty_like(origin)
         for x in self.blocks(max_rows):
+            x = np.ascontiguousarray(x)
+            self.backend.transposed_product(x, x, of_block, self.n_threads)
+            total[:n_features, :n_features] += of_block
             if self.like.intercept is not None:
-                x = np.hstack([x, np.ones((len(x), 1), x.dtype)])
-            total += product(self.backend, x.T, x.T, self.n_threads)
+                self.backend.column_moments(x, origin, sums, squares, self.n_threads)
+                total[-1, :-1] += sums
             n_rows += len(x)
+        if self.like.intercept is not None:
+            total[:-1, -1], total[-1, -1] = total[-1, :-1], n_rows
         return total / n_rows
 
     @timed(PRECONDITIONER)
@@ -225,19 +303,37 @@ class Objective:
     @timed(PRECONDITIONER)
     def class_curvature(self, weights: FloatArray, max_rows: int | None = None) -> Doubles:
         """Return the mean of diag(p) - p p' over some rows, with their weights; p are probabilities."""
-        state, n_classes = self.state_of(weights), len(weights)
+        n_classes = len(weights)
         shares, products, n_rows = np.zeros(n_classes), np.zeros((n_classes, n_classes)), 0
+        of_block = np.empty_like(products)
+        for _, p, mass in self._probabilities(weights, max_rows):
+            weighted = p if mass is None else p * mass.astype(p.dtype)
+            self.backend.transposed_product(p, weighted, of_block, self.n_threads)
+            products += of_block
+            shares += weighted.sum(axis=0, dtype=np.float64)
+            n_rows += len(p)
+        return (np.diag(shares) - products) / n_rows
+
+    def probabilities(
+        self, weights: FloatArray, max_rows: int | None = None
+    ) -> Iterator[tuple[FloatArray, FloatArray, Doubles | None]]:
+        """Yield blocks of dense rows, with 1 for the intercept; their probabilities; and their weights."""
+        for x, p, mass in self._probabilities(weights, max_rows):
+            dense = x[np.arange(len(x))] if isinstance(x, SparseRows) else x
+            if self.like.intercept is not None:
+                dense = np.hstack([dense, np.ones((len(x), 1), dense.dtype)])
+            yield dense, p, mass
+
+    def _probabilities(
+        self, weights: FloatArray, max_rows: int | None
+    ) -> Iterator[tuple[FloatArray | SparseRows, FloatArray, Doubles | None]]:
+        state, n_classes = self.state_of(weights), len(weights)
         zeros = np.zeros(n_classes, weights.dtype) if state.intercept is None else state.intercept
         for x, rows in self.row_blocks(max_rows):
-            logits = np.empty((len(x), n_classes), weights.dtype)
-            self.backend.linear_scores(x, state.coef, zeros, logits, self.n_threads)
-            self.backend.softmax(logits, logits, self.n_threads)
-            mass = self.masses(rows)
-            weighted = logits if mass is None else logits * mass.astype(logits.dtype)
-            products += product(self.backend, logits.T, weighted.T, self.n_threads)
-            shares += weighted.sum(axis=0, dtype=np.float64)
-            n_rows += len(x)
-        return (np.diag(shares) - products) / n_rows
+            p = np.empty((len(x), n_classes), weights.dtype)
+            self.backend.linear_scores(x, state.coef, zeros, p, self.n_threads)
+            self.backend.softmax(p, p, self.n_threads)
+            yield x, p, self.masses(rows)
 
     @timed(BOUND)
     def target_sums(self) -> tuple[Doubles, Doubles, Doubles]:
@@ -246,15 +342,33 @@ class Objective:
         Each row counts its weight; t are its targets, smoothed.
         """
         n_classes, n_features = self.like.coef.shape
-        sums = np.zeros((n_classes + 1, n_features))
-        masses = np.zeros(n_classes)
-        dtype = self.like.coef.dtype
+        masses, sums, data = np.zeros(n_classes), np.zeros((n_classes, n_features)), self._data
+        by_class = data.targets.ndim == 1 and not isinstance(data.X, SparseRows)
         for rows in self._row_numbers():
-            targets = targets_of(self._data, rows, n_classes)
-            masses += targets.sum(axis=0)
-            columns = np.hstack([targets, targets.sum(axis=1, keepdims=True)]).astype(dtype)
-            sums += self._transposed_product(rows, columns)
-        return masses / len(self), sums[:-1] / len(self), sums[-1] / len(self)
+            if by_class:
+                weights, labels = weights_of_rows(data, rows), data.targets[rows]
+                of_rows = None if weights is None else weights.rows
+                masses += np.bincount(labels, of_rows, n_classes)
+                x = self._unchanged_rows(rows)
+                self.backend.add_class_sums(x, labels, of_rows, sums, self.n_threads)
+            else:
+                targets = targets_of(data, rows, n_classes)
+                masses += targets.sum(axis=0)
+                sums += self._transposed_product(rows, targets.astype(self.like.coef.dtype))
+        masses, sums = masses / len(self), sums / len(self)
+        features = sums.sum(axis=0)
+        if by_class and data.weights is not None and data.weights.smoothing:
+            share = data.weights.smoothing
+            masses = (1 - share) * masses + share / n_classes * masses.sum()
+            sums = (1 - share) * sums + share / n_classes * features
+        return masses, sums, features
+
+    def _unchanged_rows(self, rows: RowNumbers) -> FloatArray:
+        """Return dense rows as they are, converted only if they are of few bits, or standardised."""
+        data = self._data
+        if data.mean is None and data.inverse_scale is None and data.X.dtype.itemsize >= 4:
+            return data.X[rows]  # type: ignore[index]  # dense
+        return read_rows(data, rows, self.like.coef.dtype)
 
     def _row_numbers(self, max_rows: int | None = None) -> Iterator[RowNumbers]:
         n_rows, some = len(self), self._rows
@@ -271,10 +385,13 @@ class Objective:
         if isinstance(self._data.X, SparseRows):
             out = np.empty((columns.shape[1], n_features), dtype)
             sparse = gradient_sums.read_sparse_rows(self._data, rows, dtype)
-            sparse.transposed_product(columns, out)
+            transposed = self._columns_of(sparse, rows)
+            gradient_sums.transposed_product(self.backend, transposed, columns, out, self.n_threads)
             return out
-        x = read_rows(self._data, rows, dtype)
-        return product(self.backend, columns.T, x.T, self.n_threads)
+        x = np.ascontiguousarray(read_rows(self._data, rows, dtype))
+        total = np.empty((columns.shape[1], n_features))
+        self.backend.transposed_product(columns, x, total, self.n_threads)
+        return total
 
 
 def _kept(data: Data, rows: NDArray[np.int64] | None, dtype: np.dtype[Any]) -> Data | None:

@@ -35,18 +35,24 @@ def run_from_zeros(problem: Problem) -> SolverRun:
     return SolverRun.of(problem, problem.zero_state(), np.random.default_rng(0))
 
 
-def solve_path(problems: Iterable[Problem], begin: Callable[[Problem], Run]) -> Iterator[Run]:
+def solve_path(
+    problems: Iterable[Problem],
+    begin: Callable[[Problem], Run],
+    watch: Callable[[Run], None] | None = None,
+    finished: Run | None = None,
+) -> Iterator[Run]:
     """Yield a finished run for each problem, in order: best from strong penalties to weak ones.
 
     The problems have the same rows and differ in the strength of their penalties alone. `begin` makes the
-    run of the first one. A run gives its memory to the one after it.
+    run of the first one, unless there is a `finished` run to go on from. A run gives its memory to the one
+    after it. `watch` gets a run after each iteration.
 
     Raises
     ------
     ValueError
         If a row of X is not finite.
     """
-    run: Run | None = None
+    run = finished
     # The minima before, with the logarithms of their strengths.
     minima: list[tuple[float, FloatArray]] = []
     for problem in problems:
@@ -54,7 +60,6 @@ def solve_path(problems: Iterable[Problem], begin: Callable[[Problem], Run]) -> 
             place = float(np.log(problem.config.rule.l2 + problem.config.rule.l1))
         if run is None:
             run = begin(problem)
-            run.solver.pairs = replace(run.solver.pairs, limit=N_PAIRS)
         else:
             run = run.for_problem(problem)
             if len(minima) == 2 and np.isfinite(place) and run.point is not None:
@@ -62,7 +67,9 @@ def solve_path(problems: Iterable[Problem], begin: Callable[[Problem], Run]) -> 
                 share = (place - last) / (last - before)
                 with np.errstate(over="ignore", invalid="ignore"):
                     run.try_weights(W + share * (W - earlier))
-        train(run, np.inf, from_zeros=False, make_model=lambda run: run)
+        if run.point is None and not run.solver.l1:  # whose method has its own number of pairs
+            run.solver.pairs = replace(run.solver.pairs, limit=N_PAIRS)
+        train(run, np.inf, from_zeros=False, make_model=lambda run: run, watch=watch)
         if np.isfinite(place) and (not minima or place != minima[-1][0]):
             minima = [*minima[-1:], (place, run.with_intercept())]
         yield run

@@ -18,9 +18,9 @@ has a smaller damping than the features.
 With many features, G is approximated by Nystrom's method (Halko, Martinsson, Tropp: Finding Structure with
 Randomness, 2011, section 5.5), from its product with a few columns R of random signs:
 
-    Y = G R,    G ~ Y inv(R' Y) Y' + rest I,    rest = (tr G - tr(Y inv(R' Y) Y')) / n_features
+    Y = G R,    R' Y = L L',    B = inv(L) Y',    G ~ B' B + rest,    rest = diag(G - B' B)
 
-whose inverse needs that of a small matrix (Woodbury's formula).
+whose inverse needs that of a small matrix, I + B inv(rest) B' (Woodbury's formula).
 """
 
 from __future__ import annotations
@@ -33,21 +33,23 @@ from numpy.typing import NDArray
 
 from .._arrays.validation import FloatArray
 from ..backends.recorder import PRECONDITIONER, timed
-from .linear_algebra import inverse_of_spd, product
+from .linear_algebra import inverse_factor, inverse_of_spd, product
 from .objective import Objective
 
 Doubles = NDArray[np.float64]
 
-# Rows per feature in G: fewer miss directions, more change little. Its diagonal is that of all rows, since
-# a feature may be 0 in all of these.
-_ROWS_PER_FEATURE = 64
-# S is of at most that many rows, evenly spread.
-_ROWS_FOR_CLASSES = 8192
-# With more features, or where G and its inverse take as long as so many passes, G is approximated, with
-# that rank and from so many rows; with more than the second number, by its diagonal, to bound memory.
+# Rows per feature in G: the most, beyond which more change little, and the least, if the most would take
+# longer than so many passes. Its diagonal is that of all rows, since a feature may be 0 in all of these.
+_MOST_ROWS_PER_FEATURE, _LEAST_ROWS_PER_FEATURE, _PASSES_FOR_MOST = 64, 16, 2
+# Rows in S, evenly spread: the least, as many for each class, and the most.
+_LEAST_ROWS_FOR_CLASSES, _ROWS_PER_CLASS, _MOST_ROWS_FOR_CLASSES = 2048, 64, 8192
+# With more features, or where G and its inverse take as long as so many passes, G is approximated, with at
+# most that rank and from so many rows; with more than the second number, by its diagonal, to bound memory.
 _MAX_FEATURES, _MAX_FEATURES_OF_RANK = 2048, 1 << 16
 _MAX_PASSES = 40
-_RANK, _ROWS_FOR_RANK = 64, 2048
+_RANK, _ROWS_FOR_RANK = 64, 4096
+# A rank above the mean number of values of a sparse feature would take longer than a pass.
+_MIN_RANK = 8
 # S is singular, and small where all rows are classified well: that share of its mean eigenvalue is added.
 _DAMPING = 0.1
 # The intercept has no penalty; this share of the features' damping keeps its pivot positive.
@@ -88,7 +90,7 @@ class Dense:
     @classmethod
     def of(cls, objective: Objective) -> Dense:
         """Compute G from some rows."""
-        G = objective.second_moments(_ROWS_PER_FEATURE * objective.shape[1])
+        G = objective.second_moments(_rows_for_features(objective))
         n_features = objective.like.coef.shape[1]
         diagonal = G.reshape(-1)[:: len(G) + 1][:n_features]
         np.maximum(diagonal, objective.mean_squares(), out=diagonal)
@@ -155,66 +157,89 @@ class LowRank:
     """Nystrom's approximation of G; see the module."""
 
     objective: Objective
-    Y: FloatArray  # (_RANK, n_features [+ 1]), transposed
-    inner: Doubles  # R' Y
-    rest: float
+    B: Doubles  # (rank, n_features [+ 1])
+    rest: Doubles  # (n_features [+ 1],)
     mean_curvature: float
 
     @classmethod
     def of(cls, objective: Objective) -> LowRank | None:
         """Approximate G from some rows, or return None if rounding lets nothing be inverted."""
         n_features, backend = objective.shape[1], objective.backend
-        rank, dtype = min(_RANK, n_features), objective.like.coef.dtype
+        rank = min(_RANK, n_features, max(_MIN_RANK, int(objective.values_per_feature)))
+        dtype = objective.like.coef.dtype
         signs = 2.0 * np.random.default_rng(0).integers(0, 2, (rank, n_features)) - 1
         Y = objective.sketch(signs.astype(dtype), _ROWS_FOR_RANK)
         inner = product(backend, signs, Y, objective.n_threads)
         inner = (inner + inner.T) / 2
-        size = float(np.trace(inner))
-        inner += np.eye(rank) * (_ROUNDINGS * float(np.finfo(dtype).eps) * size)
-        inverse = inverse_of_spd(backend, inner, objective.n_threads)
-        if inverse is None:
+        # Where the rank of G is smaller, these decide, and not the rounding.
+        roundings = _ROUNDINGS * float(np.finfo(dtype).eps) * float(np.trace(inner))
+        factor = inverse_factor(backend, inner + np.eye(rank) * roundings)
+        if factor is None:
             return None
-        trace = float(objective.mean_squares().sum()) + (objective.like.intercept is not None)
-        captured = float((product(backend, inverse, np.ascontiguousarray(Y.T), 1) * Y).sum())
-        rest = max(trace - captured, 0.0) / n_features
-        return cls(objective, Y.astype(dtype), inner, rest, trace / n_features)
+        B = product(backend, factor, np.ascontiguousarray(Y.T), objective.n_threads)
+        squares = Diagonal.of(objective).squares
+        rest = np.maximum(squares - np.square(B).sum(axis=0), 0)
+        return cls(objective, B, rest, float(squares.mean()))
 
     def inverse(self, damping: float) -> FeatureInverse | None:
         """Invert it, with damping I added, by Woodbury's formula."""
-        objective, Y, base = self.objective, self.Y, self.rest + damping
-        backend, n_threads = objective.backend, objective.n_threads
-        small = inverse_of_spd(
-            backend,
-            base * self.inner + product(backend, Y, Y, n_threads).astype(np.float64),
-            n_threads,
+        objective, base = self.objective, self.rest + damping
+        backend, n_threads, dtype = (
+            objective.backend,
+            objective.n_threads,
+            objective.like.coef.dtype,
         )
-        if small is None or not base > 0:
+        if not (base > 0).all():
             return None
-        small, columns = small.astype(Y.dtype), np.ascontiguousarray(Y.T)
+        scaled = self.B / base
+        small = inverse_of_spd(
+            backend, np.eye(len(self.B)) + product(backend, self.B, scaled, n_threads), n_threads
+        )
+        of_rest = (1 / base).astype(dtype)
+        if small is None or not np.isfinite(of_rest).all():
+            return None
+        rows, small = scaled.astype(dtype), small.astype(dtype)
+        columns = np.ascontiguousarray(rows.T)
 
         def multiply(V: FloatArray) -> FloatArray:
-            inside = product(backend, product(backend, V, Y, n_threads), small, n_threads)
-            return np.ascontiguousarray((V - product(backend, inside, columns, n_threads)).T) / base
+            inside = product(backend, product(backend, V, rows, n_threads), small, n_threads)
+            out = product(backend, columns, inside, n_threads)
+            np.subtract((V * of_rest).T, out, out=out)
+            return out
 
         return multiply
 
 
+def is_dense_worthwhile(objective: Objective) -> bool:
+    """Return whether there is memory for G, and G with its inverse takes no longer than some passes."""
+    n_classes, n_features = objective.shape
+    n_rows = min(len(objective), _rows_for_features(objective))
+    of_pass = 2 * len(objective) * n_classes * n_features  # multiply-adds
+    cost = (n_rows + n_features) * n_features**2
+    return n_features <= _MAX_FEATURES and cost <= _MAX_PASSES * of_pass
+
+
 def features_of(objective: Objective) -> FeatureFactor:
     """Return what stands for G: that itself or, where there are many features, an approximation."""
-    n_classes, n_features = objective.shape
-    n_rows = min(len(objective), _ROWS_PER_FEATURE * n_features)
-    of_pass = 2 * len(objective) * n_classes * n_features  # multiply-adds
-    if n_features <= _MAX_FEATURES and (
-        (n_rows + n_features) * n_features**2 <= _MAX_PASSES * of_pass
-    ):
+    if is_dense_worthwhile(objective):
         return Dense.of(objective)
-    low_rank = LowRank.of(objective) if n_features <= _MAX_FEATURES_OF_RANK else None
+    few = objective.shape[1] <= _MAX_FEATURES_OF_RANK
+    low_rank = LowRank.of(objective) if few else None
     return Diagonal.of(objective) if low_rank is None else low_rank
+
+
+def _rows_for_features(objective: Objective) -> int:
+    """Return how many rows G is computed from; a row takes half of a square of the features."""
+    n_classes, n_features = objective.shape
+    in_passes = 4 * _PASSES_FOR_MOST * len(objective) * n_classes // n_features
+    least, most = (each * n_features for each in (_LEAST_ROWS_PER_FEATURE, _MOST_ROWS_PER_FEATURE))
+    return min(most, max(least, in_passes))
 
 
 def curvature_of_classes(objective: Objective, weights: FloatArray) -> Doubles:
     """Return S at these weights, from some rows."""
-    return objective.class_curvature(weights, _ROWS_FOR_CLASSES)
+    n_rows = max(_LEAST_ROWS_FOR_CLASSES, _ROWS_PER_CLASS * len(weights))
+    return objective.class_curvature(weights, min(n_rows, _MOST_ROWS_FOR_CLASSES))
 
 
 @dataclass(eq=False)

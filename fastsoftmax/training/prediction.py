@@ -89,8 +89,8 @@ def accuracy(
     coef: FloatArray,
     intercept: FloatArray,
     n_threads: int,
-) -> NDArray[np.float64]:
-    """Return the weighted mean of `hits_of` over the samples at `rows`: (1,).
+) -> float:
+    """Return the weighted mean of `hits_of` over the samples at `rows`.
 
     Raises
     ------
@@ -102,8 +102,7 @@ def accuracy(
         predicted = logits.argmax(axis=1, keepdims=True)
         hits[here] = hits_of(predicted, targets[rows[here]])
     of_rows = None if weights is None else scaled_weights(weights[rows])[0]
-    mean: NDArray[np.float64] = np.average(hits, axis=0, weights=of_rows)
-    return mean
+    return float(np.average(hits, axis=0, weights=of_rows)[0])
 
 
 class Scores(NamedTuple):

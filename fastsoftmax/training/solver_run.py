@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._arrays.validation import FloatArray
-from ..backends import State
+from ..backends import Rule, State
 from ..backends.recorder import REST, timed
 from .duality_gap import Dual, Optimality
 from .lbfgs import Lbfgs, Point
@@ -27,6 +27,7 @@ from .preconditioner import (
     preconditioner_of,
 )
 from .problem import Problem
+from .proximal_newton import ProximalNewton, pairs_for
 
 # The preconditioner is renewed after these numbers of iterations: 0, 5, and twice as many each time.
 _RENEWALS = frozenset([0, *(5 << i for i in range(32))])
@@ -44,7 +45,7 @@ _MAX_CHECKS = 4
 # What an iteration changes.
 _CHANGED = (
     *("state", "point", "optimality", "preconditioner", "is_at_rest", "_is_exact", "_check_below"),
-    *("_n_checks", "_calm_iterations", "_best", "_n_without_gain"),
+    *("_n_checks", "_calm_iterations", "_best", "_n_without_gain", "proximal", "_promised"),
 )
 
 
@@ -54,7 +55,7 @@ class SolverRun(TrainingRun):
 
     keeps_completed_steps: ClassVar[bool] = False
 
-    solver: Lbfgs = field(init=False)
+    solver: Lbfgs = field(default=None)  # type: ignore[assignment]  # by the problem's configuration
     point: Point | None = None
     preconditioner: Preconditioner | None = None
     is_at_rest: bool = False  # no step lowers the objective by more than rounding
@@ -64,30 +65,35 @@ class SolverRun(TrainingRun):
     _n_checks: int = 0
     _features: FeatureFactor | None = None
     _newton: Newton | None = None  # of a small problem
-    _exact: tuple[Objective, Dual] | None = None  # in float64, once a bound has been checked
+    proximal: ProximalNewton | None = None  # with L1
+    _promised: float = np.inf  # the decrease that the last step of that method promised
+    _exact: Objective | None = None  # in float64, once a bound has been checked
     _calm_iterations: int = 0
     _best: tuple[Point, Optimality] | None = None  # the point of the smallest bound
     _n_without_gain: int = 0
 
     def __post_init__(self) -> None:
-        config = self.problem.config
-        objective = Objective(config.backend, self.problem.samples, self.state, config.n_threads)
-        self.solver = Lbfgs(objective, config.rule.l2, config.rule.l1)
+        if self.solver is None:
+            self.solver = solver_of(self._objective(), self.problem.config.rule)
+
+    def _objective(self) -> Objective:
+        config, double = self.problem.config, self.state.coef.dtype == np.float64
+        args = config.backend, self.problem.samples, self.state, config.n_threads
+        return Objective(*args, keeps=double or not config.rule.l1)
 
     def for_problem(self, problem: Problem) -> Self:
         """Return a run on the same rows from these weights, with another penalty and this one's memory."""
-        run = type(self).of(problem, self.state, self.random)
-        if self.point is None or self._dual is None:
+        before, point, rule = self.solver, self.point, problem.config.rule
+        solver = before.with_penalty(rule.l2, rule.l1)
+        run = type(self).of(problem, self.state, self.random, solver=solver)
+        if point is None or not point.gradient.size:  # of a run that comes from a checkpoint
             return run
-        before, point = self.solver, self.point
-        run.solver = before.with_penalty(problem.config.rule.l2, problem.config.rule.l1)
-        run._dual = replace(self._dual, l2=run.solver.l2, l1=run.solver.l1)
-        if self._exact is not None:
-            dual = replace(self._exact[1], l2=run.solver.l2, l1=run.solver.l1)
-            run._exact = self._exact[0], dual
-        run._features = self._features
+        if self._dual is not None:
+            run._dual = replace(self._dual, l2=solver.l2, l1=solver.l1)
+        run._exact, run._features, run.proximal = self._exact, self._features, self.proximal
         if self._newton is not None:
-            run._use_newton(self._newton.objective)
+            run._newton = self._newton.with_penalty(solver.l2)
+            solver.evaluate = run._newton.evaluate
         run._judge(run.solver.point(point.weights, point.at))
         # What this run keeps is for its caller, who may keep many.
         before.pairs, self.preconditioner = replace(before.pairs, limit=0), None
@@ -117,11 +123,10 @@ class SolverRun(TrainingRun):
             self._begin()
         point = self._point()
         if not self.meets_tol() or self._waits_for_next_check():  # as a warm start may
-            found = self._newton_step(point)
-            if found is None:
+            found = self._proximal_step(point) if self.solver.l1 else self._newton_step(point)
+            if found is None and not self.solver.l1:
                 is_due = self._newton is not None or len(self.curve) in _RENEWALS
-                # The orthant-wise method needs a metric that is diagonal.
-                if is_due and not self.solver.l1:
+                if is_due:
                     self._precondition(curvature_of_classes(self.solver.objective, point.weights))
                 found = self._intercept_step(point) or self.solver.step(point, self.preconditioner)
             if found is not None:
@@ -132,8 +137,8 @@ class SolverRun(TrainingRun):
             self.is_at_rest = found is None or has_vanished or self._is_stalled()
             if self.is_at_rest and self._best is not None:
                 self.point, self.optimality = self._best
-                self._is_exact = self._newton is not None
-        self.state = self.solver.objective.state_of(self._point().weights)
+                self._is_exact = self._computes_in_float64
+        self.state = self._state_of(self._point().weights)
         return self._point().value
 
     def snapshot(self) -> dict[str, Any]:
@@ -149,6 +154,10 @@ class SolverRun(TrainingRun):
     def steps_of_epoch(self) -> int:
         """The number of steps of an iteration: one."""
         return 1
+
+    @property
+    def rates(self) -> None:
+        """None: the solver chooses its steps."""
 
     @property
     def remark(self) -> str:
@@ -221,8 +230,14 @@ class SolverRun(TrainingRun):
             values["solver_gradients"] = pairs.differences.reshape(len(pairs), -1)
         if self.preconditioner is not None:
             values["solver_classes"] = self.preconditioner.classes
+        if self.proximal is not None:
+            values["solver_classes"] = self.proximal.classes
+            points = [self._point().weights, (self._best or (self._point(),))[0].weights]
+            if self.proximal.hessian is not None:
+                points.append(self.proximal.hessian.weights)
+            values["solver_points"] = np.array(points).reshape(len(points), -1)
         if self._best is not None:
-            best = self.solver.objective.state_of(self._best[0].weights)
+            best = self._state_of(self._best[0].weights)
             values |= {"best_coef": best.coef, "best_intercept": best.intercept}
         return values
 
@@ -232,11 +247,20 @@ class SolverRun(TrainingRun):
             raise ValueError("solver_counts: expected two counts, got null")
         best, self.best_weights = self.best_weights, None
         self._begin()
-        weights = self._point().weights
+        weights, points = self._point().weights, values.get("solver_points", ())
+        if len(points) == 1:
+            raise ValueError("solver_points: expected two or three points, got one")
+        if len(points):
+            # The state's are rounded to its dtype.
+            weights = points[0].reshape(weights.shape)
+            self._judge(self.solver.at(weights))
+            self._best = None
         if best is not None:
-            point = self.solver.at(self.solver.objective.weights_of(best[0]))
-            assert self._dual is not None
-            self._best = (point, self._optimality(point, self._dual))
+            of_best = self.solver.objective.weights_of(best[0])
+            if len(points):
+                of_best = points[1].reshape(weights.shape)
+            point = self.solver.at(of_best)
+            self._best = (point, self._optimality(point))
         for step, difference in zip(
             values.get("solver_steps", ()), values.get("solver_gradients", ()), strict=True
         ):
@@ -244,33 +268,61 @@ class SolverRun(TrainingRun):
                 each.reshape(weights.shape).astype(weights.dtype) for each in (step, difference)
             )
             self.solver.pairs.add(*shaped)
-        if "solver_classes" in values:
+        if "solver_classes" in values and not self.solver.l1:
             self._precondition(values["solver_classes"])
+        if self.proximal is not None:
+            self.proximal = replace(self.proximal, classes=values.get("solver_classes"))
+            if len(points) > 2:
+                self.proximal = self.proximal.restored(
+                    self.solver, points[2].reshape(weights.shape)
+                )
         self._calm_iterations, self._n_without_gain = values["solver_counts"]
 
     def finish(self) -> None:
         """Compute the bound in float64, so that the rounding of float32 has no part in it."""
         objective = self.solver.objective
+        if self.solver.l1:
+            self._judge_rounded()
+            return
         if self._is_exact or self.optimality.gap is None or objective.like.coef.dtype == np.float64:
             return
         if self._exact is None:
-            in_float64 = objective.in_float64()
-            self._exact = in_float64, Dual.of(in_float64, self.solver.l2, self.solver.l1)
-        exact = replace(self.solver, objective=self._exact[0])
+            self._exact = objective.in_float64()
+        exact = replace(self.solver, objective=self._exact)
         point = exact.at(self._point().weights.astype(np.float64))
-        self.optimality, self._is_exact = self._optimality(point, self._exact[1]), True
+        self.optimality, self._is_exact = self._optimality(point), True
+
+    def _judge_rounded(self) -> None:
+        """Compute the bound of the weights as the state has them, rounded, from that of the minimum."""
+        gap, point = self.optimality.gap, self._point()
+        if gap is None or self.state.coef.dtype == np.float64:
+            return
+        rounded = self.solver.at(self.solver.objective.weights_of(self.state).astype(np.float64))
+        self.optimality = Optimality(gap + max(rounded.value - point.value, 0.0))
+
+    @property
+    def _computes_in_float64(self) -> bool:
+        return self._newton is not None or self.proximal is not None
+
+    def _state_of(self, weights: FloatArray) -> State:
+        """Return weights as a state, of its dtype."""
+        state, dtype = self.solver.objective.state_of(weights), self.state.coef.dtype
+        intercept = state.intercept
+        if intercept is not None:
+            intercept = intercept.astype(dtype, copy=False)
+        return State(state.coef.astype(dtype, copy=False), intercept, None, None)
 
     def _begin(self) -> None:
         objective = self.solver.objective
         if not self.solver.l1 and pays(objective):
             objective = objective.in_float64(keeps=True)
-            self._use_newton(objective)
-        self._dual = Dual.of(objective, self.solver.l2, self.solver.l1)
-        self._judge(self.solver.at(objective.weights_of(self.state)))
-
-    def _use_newton(self, objective: Objective) -> None:
-        self._newton = Newton.of(objective, self.solver.l2)
-        self.solver.evaluate = self._newton.evaluate
+            self._newton = Newton.of(objective, self.solver.l2)
+            self.solver.evaluate = self._newton.evaluate
+        weights = objective.weights_of(self.state)
+        if self.solver.l1:
+            self.proximal = ProximalNewton.of(objective)
+            weights = weights.astype(np.float64)
+        self._judge(self.solver.at(weights))
 
     def _precondition(self, curvature: NDArray[np.float64]) -> None:
         if self._features is None:
@@ -285,9 +337,8 @@ class SolverRun(TrainingRun):
 
     def _judge(self, point: Point) -> None:
         """Go to a point, and note how near the minimum it is, and whether it is the nearest so far."""
-        assert self._dual is not None
-        self.point, self.optimality = point, self._optimality(point, self._dual)
-        self._is_exact = self._newton is not None
+        self.point, self.optimality = point, self._optimality(point)
+        self._is_exact = self._computes_in_float64
         gap = self.optimality.gap
         if gap is None:
             self._calm_iterations = self._calm_iterations + 1 if self._is_calm(point) else 0
@@ -303,7 +354,11 @@ class SolverRun(TrainingRun):
         best, point = self._best[0].value, self._point()
         return point.value >= best - float(np.finfo(point.weights.dtype).eps) * abs(best)
 
-    def _optimality(self, point: Point, dual: Dual) -> Optimality:
+    def _optimality(self, point: Point) -> Optimality:
+        if self._dual is None:
+            objective = self.solver.objective.in_float64()
+            self._dual = Dual.of(objective, self.solver.l2, self.solver.l1)
+        dual = self._dual
         if reason := dual.why_none:
             return Optimality(None, reason)
         gap = _gap_of(point, dual)
@@ -320,6 +375,20 @@ class SolverRun(TrainingRun):
             return None
         return self.solver.along(point, point.gradient, direction, FLATTENED)
 
+    def _proximal_step(self, point: Point) -> Point | None:
+        """Return a point of a smaller objective, or None where rounding lets no step find one."""
+        assert self.proximal is not None
+        for _ in range(2):
+            had = bool(self.solver.pairs) or self.proximal.hessian is not None
+            is_due = len(self.curve) in _RENEWALS
+            self.proximal = self.proximal.renewed(self.solver, point, is_due)
+            found, self._promised = self.proximal.step(self.solver, point)
+            if found is not None or not had:
+                return found
+            self.solver.pairs.clear()
+            self.proximal = replace(self.proximal, hessian=None)
+        return None
+
     def _newton_direction(self, point: Point) -> NDArray[np.float64] | None:
         if self._newton is None:
             return None
@@ -334,8 +403,12 @@ class SolverRun(TrainingRun):
         dual, tol, objective = self._dual, self.problem.config.tol, self.solver.objective
         if dual is None or tol is None or self.preconditioner is None or dual.why_none:
             return None
-        of_coef = dual.gap_of_coef(point.weights, point.at) if dual.has_intercept else None
-        if of_coef is None or of_coef > tol * point.value / 2:
+        l1, l2 = self.solver.l1, self.solver.l2
+        if l1 or not dual.has_intercept:
+            return None
+        # The part of the bound that is there for any intercept.
+        slopes = point.gradient[:, :-1]
+        if objective.backend.dot(slopes, slopes) > 2 * l2 * tol * point.value:
             return None
         S = self.preconditioner.classes
         # S is singular along ones, where the gradient is 0.
@@ -354,7 +427,9 @@ class SolverRun(TrainingRun):
         tol = self.problem.config.tol
         if tol is None:
             return False
-        slopes = self.solver.slopes(point)
+        if self.solver.l1:
+            return self._promised / 2 <= _SHARE_WITHOUT_BOUND * tol * abs(point.value)
+        slopes = point.gradient
         step = self._newton_direction(point)
         if step is None:
             step = -self.solver.pairs.times(slopes, self.preconditioner)
@@ -366,6 +441,14 @@ def _gap_of(point: Point, dual: Dual) -> float:
     if point.gap is None:
         point.gap = dual.gap(point.weights, point.at)
     return point.gap
+
+
+def solver_of(objective: Objective, rule: Rule) -> Lbfgs:
+    """Return the solver for a penalty; with L1 it computes in float64, and has that method's memory."""
+    if not rule.l1:
+        return Lbfgs(objective, rule.l2, rule.l1)
+    objective = objective.in_float64(keeps=True)
+    return Lbfgs(objective, rule.l2, rule.l1, pairs_for(objective))
 
 
 def run_of(problem: Problem, state: State, random: np.random.Generator) -> TrainingRun:

@@ -9,7 +9,7 @@ from scipy.sparse import csr_array
 
 from fastsoftmax import SoftmaxClassifier
 from fastsoftmax._arrays.csr import as_sparse_rows
-from fastsoftmax._arrays.memory_mapping import is_mapped, release
+from fastsoftmax._arrays.memory_mapping import is_mapped, release, take_rows
 from fastsoftmax.backends.shuffling import permutation_by_blocks
 
 OPTIONS = {"max_iter": 2, "tol": None, "random_state": 0, "batch_size": 32}
@@ -60,6 +60,25 @@ def test_a_mapped_file_trains_as_memory_does(backend, saved, monkeypatch, shuffl
         np.testing.assert_array_equal(other.coef_, model.coef_)
         assert other.loss_curve_ == model.loss_curve_
         np.testing.assert_array_equal(other.predict_proba(mapped), model.predict_proba(X))
+
+
+def test_rows_that_the_solver_reads_here_and_there_release_their_pages(saved, monkeypatch):
+    X, y, path = saved
+    monkeypatch.setattr("fastsoftmax._arrays.memory_mapping.BYTES_HELD", 50_000)
+    monkeypatch.setattr("fastsoftmax._arrays.memory_mapping._BYTES_AROUND", 1000)
+    monkeypatch.setattr("fastsoftmax.training.objective._MAX_KEPT_BYTES", 0)
+    monkeypatch.setattr("fastsoftmax.training.preconditioner._MOST_ROWS_FOR_CLASSES", 500)
+    options = {"solver": "lbfgs", "standardize": True, "max_iter": 5, "tol": None}
+    model = SoftmaxClassifier(**options).fit(X, y)
+    taken = []
+    monkeypatch.setattr(
+        "fastsoftmax.training.objective.take_rows",
+        lambda X, rows: taken.append(len(rows)) or take_rows(X, rows),
+    )
+    other = SoftmaxClassifier(**options).fit(np.load(path, mmap_mode="r"), y)
+    assert 500 in taken
+    np.testing.assert_array_equal(other.coef_, model.coef_)
+    assert other.loss_curve_ == model.loss_curve_
 
 
 def test_the_block_shuffle_has_an_order_of_its_own(saved):

@@ -141,7 +141,7 @@ def test_the_example_is_built_against_the_package(tmp_path):
         [sys.executable, "setup.py", "build_ext", "--build-lib", tmp_path],
         check=True,
         cwd=tmp_path / "source",
-        env=os.environ | {"PYTHONWARNINGS": "ignore"},
+        env=os.environ | {"PYTHONWARNINGS": "ignore", "CFLAGS": "-O0"},
         stdout=subprocess.DEVNULL,
     )
     program = """

@@ -200,10 +200,10 @@ MUTANTS = [
         "(numbers[i - first] * <double>i)",
     ),
     Mutant(
-        "the mean over a whole minibatch where the last one is smaller, in NumPy",
-        "fastsoftmax/backends/minibatches.py",
-        "            1.0 / len(rows),\n",
-        "            1.0 / batch_size,\n",
+        "a step for a mean over one sample too many, in NumPy",
+        "fastsoftmax/backends/vectorized_epoch.py",
+        "(-rate if self.is_plain else 1.0) / size",
+        "(-rate if self.is_plain else 1.0) / (size + 1)",
     ),
     Mutant(
         "the weights of other rows",
@@ -226,13 +226,13 @@ MUTANTS = [
     Mutant(
         "a bound that forgets what the intercept costs",
         "fastsoftmax/training/duality_gap.py",
-        "            gap = (1 - share) * gap + share * (at.loss - entropy)\n",
-        "            gap = (1 - share) * gap\n",
+        "        gap = (1 - share) * (of_slopes + of_intercept) + share * (at.loss - entropy)\n",
+        "        gap = (1 - share) * (of_slopes + of_intercept)\n",
     ),
     Mutant(
         "the pseudo-gradient of a weight that is not 0",
         "fastsoftmax/training/lbfgs.py",
-        "g + self.l1 * np.sign(W), shrunk)",
+        "g + scaled(np.sign(W), self.l1), shrunk)",
         "g, shrunk)",
     ),
     Mutant(
@@ -242,10 +242,10 @@ MUTANTS = [
         "        gradient /= len(self) - 1\n",
     ),
     Mutant(
-        "a step over the kink of a weight's penalty",
-        "fastsoftmax/training/lbfgs.py",
-        "            after[np.sign(after) != side] = 0\n",
-        "",
+        "a positive weight that L1 does not shrink",
+        "fastsoftmax/backends/compiled/coordinate_descent.pxi",
+        "step = unshrunk - threshold",
+        "step = unshrunk",
     ),
     Mutant(
         "a dual point of L1 that is not scaled to be feasible",

@@ -3,24 +3,31 @@
     python tests/builds/quick_loop.py [EXPRESSION]
 
 Changed is what differs from the last commit. Of a C or Cython file, csrc/README.md names the tests, of
-which those of the compiled backend run; of a module, the test file of its name in its room, or else the
-room; of a test file, itself. Tests run in the quick selection and, where an EXPRESSION of pytest's -k is
-given, those alone that it selects. Kernels are compiled for one instruction set, which FASTSOFTMAX_ISA
-may name; setup.py leaves a note of that, from which make knows to compile the others before anything
-else runs.
+which those of the compiled backend run; of a module, the test file of its name in its room, or else those
+that name most often what it defines, or else the room; of a test file, itself. Tests run in the quick
+selection and, where an EXPRESSION of pytest's -k is given, those alone that it selects. Those of modules
+run for some seconds: first one item of each test, then the others as far as the time goes. Kernels are
+compiled for one instruction set, which FASTSOFTMAX_ISA may name; setup.py leaves a note of that, from
+which make knows to compile the others before anything else runs.
 """
 
 import os
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
+from time import perf_counter
+
+import pytest
 
 ROOT = Path(__file__).parents[2]
 COMPILED = ROOT / "fastsoftmax" / "backends" / "compiled"
 TABLE = ROOT / "csrc" / "README.md"
 INPUTS = ("csrc/**/*.[ch]", "csrc/build_flags.sh", "fastsoftmax/**/*.p[yx][xdi]", "setup.py")
 NATIVE = (".c", ".h", ".pyx", ".pxd", ".pxi")
+# Of the test files that name what a module defines, so many run, for about so long.
+FILES_PER_MODULE, SECONDS = 2, 2.0
 # Where a file is in no table: the core, in a second.
 SMOKE = ["tests/backends/test_kernels.py"]
 
@@ -54,7 +61,16 @@ def tests_of(name):
         found = [each for name in names for each in sorted(ROOT.glob(f"tests/{room}/{name}"))]
         if found:
             return [str(each.relative_to(ROOT)) for each in found]
-    return [f"tests/{room}"] if room != "*" else []
+    if room == "*":
+        return []
+    defined = re.findall(r"^(?:def|class) ([A-Za-z]\w+)", (ROOT / name).read_text(), re.MULTILINE)
+    named = [path.stem, *defined, *filter(lambda word: len(word) > 2, path.stem.split("_"))]
+    words = re.compile(rf"\b({'|'.join(named)})", re.IGNORECASE)
+    mentions = {
+        each: len(words.findall(each.read_text())) for each in ROOT.glob(f"tests/{room}/test_*.py")
+    }
+    most = sorted(filter(mentions.get, mentions), key=lambda each: (-mentions[each], each))
+    return [str(each.relative_to(ROOT)) for each in most[:FILES_PER_MODULE]] or [f"tests/{room}"]
 
 
 def chosen_set():
@@ -86,6 +102,36 @@ def compile_core():
     )
 
 
+class TimeLimit:
+    """A plugin of pytest: the first item of each test runs, then the others, and none after the limit."""
+
+    def __init__(self, seconds):
+        self.seconds, self.end, self.n_left = seconds, None, 0
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items):
+        counts, ranks = Counter(), {}
+        for item in items:
+            test = item.nodeid.partition("[")[0]
+            ranks[item.nodeid] = counts[test]
+            counts[test] += 1
+        items.sort(key=lambda item: ranks[item.nodeid])
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_protocol(self):
+        now = perf_counter()
+        self.end = self.end or now + self.seconds
+        if now < self.end:
+            return None
+        self.n_left += 1
+        return True
+
+    def pytest_terminal_summary(self, terminalreporter):
+        if self.n_left:
+            left = f"{self.n_left} more items were left after {self.seconds:g} s"
+            terminalreporter.write_line(f"quick: {left}; K=<expression> selects some")
+
+
 def main(expression=""):
     files = changed()
     tests, of_file = [], table()
@@ -107,8 +153,11 @@ def main(expression=""):
     terms += [f"({expression})"] if expression else []
     selection = ["-k", " and ".join(terms)] if terms else []
     print("quick:", *tests, *selection, flush=True)
-    command = ["-m", "pytest", "-q", "-x", "-n0", "--quick=always", *selection, *tests]
-    return subprocess.run([sys.executable, *command], cwd=ROOT).returncode
+    # Nothing of the package is imported yet: what has been compiled is what is tested.
+    plugins = [TimeLimit(SECONDS)] if python and not expression else []
+    os.chdir(ROOT)
+    sys.path[0] = str(ROOT)  # as `python -m pytest` does
+    return pytest.main(["-q", "-x", "-n0", "--quick=always", *selection, *tests], plugins)
 
 
 if __name__ == "__main__":

@@ -42,7 +42,19 @@ static size_t below(size_t n) { return (size_t)(next() % n); }
 /* In [-1, 1), on a grid of 2**-52: exact. */
 static double uniform(void) { return ((double)(next() >> 11) - 0x1p52) * 0x1p-52; }
 
-enum slot { LOGITS, OUT, TARGETS, LOSSES, DATA, WEIGHTS, VELOCITY, INTERCEPT, RULES, N_SLOTS };
+enum slot {
+    LOGITS,
+    OUT,
+    TARGETS,
+    LOSSES,
+    DATA,
+    WEIGHTS,
+    VELOCITY,
+    INTERCEPT,
+    RULES,
+    PRODUCTS,
+    N_SLOTS
+};
 enum { SLOT_BYTES = 1 << 20 };
 static char *slot_end[N_SLOTS];
 
@@ -331,6 +343,24 @@ static void outer_sum_case(const struct shape *s) {
         kernels->dense->outer_sum(rows, s->n, first, s->d, &view, add_to_out, out, s->d);
     }
     hash_reals(out, s->c * s->d);
+}
+
+/* Labels, differences of logits and a gradient, of rows that are long enough. */
+static void two_classes_case(const struct shape *s) {
+    if (s->d < kernels->lanes) return;
+    const void *const *rows = rows_of(s), *weights = padded_weights(WEIGHTS, s);
+    const int64_t *labels = labels_of(s->n, 2);
+    const double *row_weights = NULL;
+    double losses[64], some_weights[64];
+    for (size_t i = 0; i < s->n; ++i) some_weights[i] = uniform() + 1;
+    if (option(s, 0)) row_weights = some_weights;
+    void *dots = stale(OUT, s->n);
+    kernels->two_classes->row_dots(rows, s->n, s->d, weights, dots);
+    hash_reals(dots, s->n);
+    kernels->two_classes->two_class_cross_entropy(dots, s->n, 0.25, labels, row_weights, 0.5,
+                                                  losses);
+    for (size_t i = 0; i < s->n; ++i) hash_double(losses[i]);
+    hash_reals(dots, s->n);
 }
 
 static struct sgd_rule rule_of(const struct shape *s) {
@@ -674,6 +704,13 @@ static void sparse_case(const struct shape *s) {
                                                     unpacked);
             hash_reals(unpacked, s->n * s->c);
         }
+        if (i == 0) {
+            void *products = stale(PRODUCTS, s->n * columns);
+            for (size_t k = 0; k < n_slabs; ++k)
+                kernels->sparse->sparse_products(rows, s->n, &weights, k, intercept, products,
+                                                 columns);
+            hash_reals(products, s->n * columns);
+        }
         /* Scores in place of gradients; those of a row without a column would be NaN. */
         size_t first = has_none && i;
         void *dlogits = (char *)logits + first * columns * kernels->element_size;
@@ -730,6 +767,7 @@ static const struct {
     {"column_sums", NULL, column_sums_case},
     {"penalty", NULL, penalty_case},
     {"sparse", NULL, sparse_case},
+    {"two_classes", NULL, two_classes_case},
 };
 
 static void test_table(const char *set_name, const char *type_name, const struct kernels *table) {

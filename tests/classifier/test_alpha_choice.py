@@ -117,6 +117,16 @@ def test_the_fit_is_that_of_the_strength(data):
     assert clone(model).alpha == "auto"
 
 
+def test_small_features_in_float32_take_as_many_iterations(data, capsys):
+    """Their strengths underflow in float32; without their share of the gradient every fit took max_iter."""
+    X, y = data[0].astype(np.float32), data[1]
+    lines = []
+    for scale in (1, 1e-30):
+        auto(X * np.float32(scale), y, solver="lbfgs", verbose=1)
+        lines.append(capsys.readouterr().out.count("epoch"))
+    assert lines[1] == pytest.approx(lines[0], abs=10)
+
+
 @pytest.mark.parametrize("scale", [1e-6, 1e4])
 def test_the_unit_of_the_features_changes_nothing_but_the_unit(data, scale):
     X, y = data

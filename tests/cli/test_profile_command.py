@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from fastsoftmax import SoftmaxClassifier, __version__
+from fastsoftmax.backends.recorder import PARTS
 from fastsoftmax.cli import machine, main
 from fastsoftmax.profiling.provenance import cpu_name
 from fastsoftmax.profiling.roofline import Peaks
@@ -53,6 +54,23 @@ def test_a_table(capsys, monkeypatch, backend):
     assert " ".join(printed[2].split()) == titles
     assert any(line.startswith("total ") for line in printed)
     assert max(map(len, printed[2:])) <= 80
+
+
+@pytest.mark.costly
+def test_the_solvers_parts(capsys, monkeypatch, backend):
+    monkeypatch.setattr(machine, "load", lambda: None)
+    command = ["profile", "--shape", "1000x40x10", "--solver", "lbfgs", "--backend", backend]
+    assert main([*command, "--epochs", "2", "--dtype", "float16"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith(f"{backend}: 1000x40x10, float16, lbfgs, 2 iterations;")
+    for name in PARTS:
+        assert f"\n{name} " in printed
+    assert "passes for loss and gradient: 0.0016 GFLOP each, " in printed
+    assert main([*command, "--json", "-"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["settings"]["solver"] == "lbfgs"
+    assert record["settings"]["batch_size"] is None
+    assert {part["name"] for part in record["parts"]} >= set(PARTS)
 
 
 def test_json_and_a_trace_and_a_picture(capsys, tmp_path):
@@ -112,6 +130,8 @@ def test_own_data(capsys, arrays, names):
         ),
         (["--plot", "p.unknown"], "argument --plot: expected a file name that ends in one of"),
         (["--trace", "no/such/folder/t.json"], "argument --trace: there is no folder"),
+        (["--solver", "lbfgs", "--batch-size", "32"], "argument --batch-size: is of --solver sgd"),
+        (["--solver", "lbfgs", "--plot", "p.png"], "argument --plot: is of --solver sgd"),
         (["--backend", "fast"], "argument --backend: invalid choice"),
     ],
 )

@@ -129,7 +129,7 @@ def test_results_that_take_their_time(client, monkeypatch, mode):
         looks.append(cluster)
         return look(cluster)
 
-    monkeypatch.setattr(cluster_module, "_SECONDS_BETWEEN_CHECKS", 0.0)
+    monkeypatch.setattr(cluster_module, "_SECONDS_BETWEEN_CHECKS", 0.005)
     monkeypatch.setattr(cluster_module.Cluster, "workers", count)
     model = fit_on(client, mode)
     np.testing.assert_array_equal(model.coef_, expected.coef_)
@@ -169,6 +169,7 @@ def test_a_fit_within_a_task(clients, task):
         # A worker makes its client the default one of the process, which is that of the tests here.
         for default in set(distributed.client._global_clients.values()):
             distributed.client._del_global_client(default)
+        dask.config.config.pop("scheduler", None)  # which is that client's
 
 
 def test_fits_in_threads_leave_no_filter_of_warnings(client, monkeypatch):

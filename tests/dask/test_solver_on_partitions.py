@@ -134,8 +134,8 @@ def test_many_features_have_a_low_rank_in_the_preconditioner(client, monkeypatch
 def test_sums_are_of_some_evenly_spread_rows(client, monkeypatch):
     """The same rows as in one process, though partitions have different shares of them."""
     X, y = made_up(n=200)
-    monkeypatch.setattr(preconditioner, "_ROWS_FOR_CLASSES", 23)
-    monkeypatch.setattr(preconditioner, "_ROWS_PER_FEATURE", 5)
+    monkeypatch.setattr(preconditioner, "_MOST_ROWS_FOR_CLASSES", 23)
+    monkeypatch.setattr(preconditioner, "_MOST_ROWS_PER_FEATURE", 5)
     sizes = (3, 100, 0, 97)
     model, expected = (
         solved(client, max_iter=4, tol=1e-15),

@@ -113,13 +113,13 @@ def test_more_workers_than_partitions(site, mode):
 @pytest.mark.parametrize("moment", first_of("within a round", "between rounds"))
 @pytest.mark.parametrize("mode", first_of("synchronous", "local"))
 def test_rows_that_cannot_be_made_again(site, mode, moment):
-    holders = list(site.processes_by_worker()) * 2
+    holders = list(site.processes_by_worker())
     futures = [
         site.client.scatter(part, workers=[worker], hash=False)
-        for part, worker in zip(np.split(samples()[0], 6), holders, strict=True)
+        for part, worker in zip(np.split(samples()[0], 3), holders, strict=True)
     ]
-    X = da.concatenate([da.from_delayed(future, (100, 5), float) for future in futures])
-    y = da.from_array(samples()[1], chunks=100)
+    X = da.concatenate([da.from_delayed(future, (200, 5), float) for future in futures])
+    y = da.from_array(samples()[1], chunks=200)
     two_epochs = classifier(site, mode, max_iter=2).fit(X, y)
     do = site.kill if moment == "between rounds" else in_a_moment(site.kill)
     model = classifier(site, mode, callbacks=at_epoch(2, do), learning_rate=slow_rate())

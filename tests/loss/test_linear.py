@@ -238,6 +238,62 @@ def test_every_gradient_alone_with_many_classes(rng, dtype):
     assert (dW.base[1::2] == 7).all()
 
 
+LABELLED = [(1, 1, 2), (65, 3, 2), (200, 15, 2), (130, 16, 2), (1000, 37, 2)]
+LABELLED += [(70, 1, 3), (300, 5, 3), (3000, 20, 7), (90, 39, 40), (33, 1500, 3)]
+
+
+@pytest.mark.parametrize("row_weights", ["none", "positive", "some 0"])
+@pytest.mark.parametrize("shape", LABELLED, ids=str)
+def test_rows_with_labels_go_by_chunks_where_no_gradient_in_X_is_asked_for(
+    dtype, rng, shape, row_weights
+):
+    """Two classes by the difference of their logits."""
+    n, d, c = shape
+    X, W = rng.normal(size=(n, d)).astype(dtype), rng.normal(size=(d, c)).astype(dtype) / d**0.5
+    b, targets = rng.normal(size=c).astype(dtype), rng.integers(c, size=n)
+    weights = None
+    if row_weights != "none":
+        weights = rng.uniform(0.5, 2, size=n)
+        weights[::3] = 0 if row_weights == "some 0" and n > 1 else 1
+    arrays, options = (X, W, targets, b), {"sample_weight": weights, "backend": "compiled"}
+    expected_loss, expected = linear_cross_entropy(*arrays, **options)
+    options["wrt"] = ("W", "intercept")
+    loss, gradients = linear_cross_entropy(*arrays, n_threads=1, **options)
+    eps = float(np.finfo(dtype).eps)
+    assert loss == pytest.approx(expected_loss, rel=20 * float(eps))
+    for ours, theirs in zip(gradients[:2], expected[:2], strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=(20 + d) * eps * abs(X).mean() * 4)
+    for n_threads in (2, 3):
+        again, same = linear_cross_entropy(*arrays, n_threads=n_threads, **options)
+        assert again == loss
+        for ours, theirs in zip(gradients[:2], same[:2], strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+    # W and its gradient may have any strides, and each gradient may be asked for alone.
+    options["wrt"] = ("W",)
+    _, alone = linear_cross_entropy(X, LAYOUTS_OF_W["neither"](W), targets, b, **options)
+    np.testing.assert_array_equal(alone.W, gradients.W)
+    options["wrt"] = ("intercept",)
+    _, alone = linear_cross_entropy(X, np.asfortranarray(W), targets, b, **options)
+    np.testing.assert_array_equal(alone.intercept, gradients.intercept)
+
+
+@pytest.mark.parametrize("shape", [(100, 3, 2), (100, 20, 2), (100, 20, 3)], ids=str)
+def test_the_first_row_without_a_softmax_by_chunks(dtype, rng, shape):
+    n, d, c = shape
+    X, W = rng.normal(size=(n, d)).astype(dtype), rng.normal(size=(d, c)).astype(dtype)
+    b, targets = np.zeros(c, dtype), rng.integers(c, size=n)
+    kernels, losses, dW = get_backend("compiled"), np.empty(n), np.empty_like(W)
+    for bad in (np.nan, np.inf, -np.inf):
+        X[70, -1] = bad
+        found = kernels.linear_cross_entropy(X, W, b, targets, 1.0, losses, dW, None, None, 1)
+        assert found == 70
+    b[0], X[70] = -np.inf, 0  # masks a class
+    targets[:] = 1
+    assert kernels.linear_cross_entropy(X, W, b, targets, 1.0, losses, dW, None, None, 1) == -1
+    assert np.isfinite(losses).all()
+    np.testing.assert_array_equal(dW[:, 0], 0)
+
+
 MASKED = [(5, 7, 3), (300, 4, 10), (20, 40, 50)]
 
 

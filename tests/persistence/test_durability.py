@@ -116,14 +116,19 @@ def epochs_in(path):
 
 @contextmanager
 def files_of_at_most(n_bytes):
-    """The system writes no file further. (Python ignores the signal that comes with it.)"""
+    """The system writes no file further. (Python ignores the signal that comes with it.)
+
+    Modules that are imported meanwhile have bytecode that is cut off as well: none is written.
+    """
     assert signal.getsignal(signal.SIGXFSZ) == signal.SIG_IGN
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, before[1]))
+    writes_none, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        sys.dont_write_bytecode = writes_none
 
 
 @pytest.mark.parametrize("name", ["new.npz", "new.safetensors", "new.onnx"])

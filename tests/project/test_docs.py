@@ -26,7 +26,14 @@ MPIEXEC = Path(sys.executable).parent / "mpiexec"
 # Of these, text is output and formulas, and no code.
 LANGUAGES = {"text", "python", "bash", "cython"}
 # What makes a block take a moment instead of seconds.
-SHORTENED = {"60_000": "60", "max_iter=150": "max_iter=1", "max_iter=200": "max_iter=2"}
+SHORTENED = {
+    "60_000": "60",
+    "(20_000": "(400",
+    "(5_000": "(100",
+    "client=client, random_state=0": "client=client, max_iter=2, tol=None, random_state=0",
+    "max_iter=150": "max_iter=1",
+    "max_iter=200": "max_iter=2",
+}
 
 
 def examples(language):

@@ -10,6 +10,7 @@ from paths import ROOT
 
 import fastsoftmax
 from fastsoftmax.training.checkpoints import Checkpoint
+from fastsoftmax.training.path_checkpoint import PathCheckpoint
 
 STRENGTHS = ("1e-1", "1e-2", "1e-3")
 
@@ -78,6 +79,27 @@ def test_one_that_is_interrupted_goes_on_with_the_same_bits(probe, monkeypatch, 
     with pytest.raises(SystemExit):
         probe("probe.npz", "--make-up", "2000", "40", "8")
     assert "--make-up: --embeddings" in capsys.readouterr().err
+
+
+def test_a_search_that_is_interrupted_goes_on_after_the_last_strength(probe, monkeypatch, capsys):
+    save, saved = PathCheckpoint.save, []
+
+    def interrupted(checkpoint, runs):
+        save(checkpoint, runs)
+        saved.append(len(runs))
+        if len(saved) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(PathCheckpoint, "save", interrupted)
+    with pytest.raises(SystemExit, match="goes on"):
+        probe("probe.npz", "--make-up", "2000", "40", "8")
+    assert "strength 2 of 3" in capsys.readouterr().out
+    probe("probe.npz")
+    assert saved == [1, 2, 3]
+    out = capsys.readouterr().out
+    assert "strength 3 of 3, alpha 0.001, epoch 1" in out
+    assert "strength 2 of 3, alpha 0.01, epoch 1" not in out
+    assert out.count("held-out log loss") == 3
 
 
 def test_test_samples_have_files_of_their_own_and_labels_are_words(probe, rng, tmp_path):

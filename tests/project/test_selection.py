@@ -163,7 +163,7 @@ def test_every_source_has_its_tests(quick_loop):
             assert f"def {function}(" in (ROOT / path).read_text() or not function, (path, function)
 
 
-def test_a_module_has_the_tests_of_its_name_or_its_room(quick_loop):
+def test_a_module_has_the_tests_of_its_name_or_those_that_name_it(quick_loop):
     assert quick_loop.tests_of("tests/loss/test_loss.py") == ["tests/loss/test_loss.py"]
     step_size = "fastsoftmax/training/step_size.py"
     assert quick_loop.tests_of(step_size) == ["tests/training/test_step_size.py"]
@@ -171,5 +171,24 @@ def test_a_module_has_the_tests_of_its_name_or_its_room(quick_loop):
     assert quick_loop.tests_of(schedules) == ["tests/training/test_schedules.py"]
     options = "fastsoftmax/loss/options.py"
     assert quick_loop.tests_of(options) == ["tests/loss/test_loss_options.py"]
-    assert quick_loop.tests_of("fastsoftmax/_arrays/validation.py") == ["tests/arrays"]
+    gap = "fastsoftmax/training/duality_gap.py"
+    assert "tests/training/test_solver.py" in quick_loop.tests_of(gap)
+    assert len(quick_loop.tests_of(gap)) <= quick_loop.FILES_PER_MODULE
+    assert quick_loop.tests_of("fastsoftmax/backends/compiled/__init__.py") == ["tests/backends"]
     assert quick_loop.tests_of("README.md") == []
+
+
+def test_the_quick_loop_runs_each_test_first_and_ends_in_time(quick_loop, monkeypatch):
+    items = [
+        SimpleNamespace(nodeid=f"t.py::{name}") for name in ("a[0]", "a[1]", "a[2]", "b", "c[x]")
+    ]
+    limit, now = quick_loop.TimeLimit(3.0), 10.0
+    limit.pytest_collection_modifyitems(items)
+    assert [item.nodeid[6:] for item in items] == ["a[0]", "b", "c[x]", "a[1]", "a[2]"]
+    monkeypatch.setattr(quick_loop, "perf_counter", lambda: now)
+    assert limit.pytest_runtest_protocol() is None
+    now = 12.9
+    assert limit.pytest_runtest_protocol() is None
+    now = 13.1
+    assert limit.pytest_runtest_protocol()  # pytest takes it as done
+    assert limit.n_left == 1

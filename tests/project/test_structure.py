@@ -51,11 +51,16 @@ def test_the_protocol_has_the_functions_of_the_plan():
         "softmax_cross_entropy",
         "linear_cross_entropy",
         "linear_scores",
+        "transposed_product",
         "penalty",
         "column_moments",
         "inverse_factor",
+        "add_class_sums",
+        "dot",
+        "bound_terms",
         "subtract_pairs",
         "add_pairs",
+        "coordinate_descent",
         "sgd_epoch",
     }
 
@@ -226,6 +231,7 @@ def test_thresholds_are_in_one_file_with_the_command_that_tests_them():
         "N_STEP_ALGORITHMS",
         "MAX_LANES",
         "MAX_BUFFERS",
+        "N_EXTRAPOLATED",
     }
 
 

@@ -1,5 +1,6 @@
 """Shared by the tests of faults on Dask: clusters of processes, and fits with and without faults."""
 
+import importlib
 import logging
 import os
 import signal
@@ -15,12 +16,13 @@ import dask.array as da
 import numpy as np
 import pytest
 from distributed import Client, LocalCluster
+from distributed.utils import get_mp_context
 from paths import SUPPORT
 
 from fastsoftmax.dask import SoftmaxClassifier
 
 # Unequal partitions, one of them empty; rows are sorted by label, so that each misses some.
-SIZES = (100, 0, 250, 50, 150, 50)
+SIZES = (100, 0, 300, 200)
 
 N_EPOCHS = 4
 
@@ -31,7 +33,7 @@ def first_of(first, *others):
 
 
 MODES = {
-    "synchronous": {"algorithm": "synchronous", "batch_size": 100},
+    "synchronous": {"algorithm": "synchronous", "batch_size": 150},
     "synchronous, read again": {"algorithm": "synchronous", "batch_size": 600, "persist": False},
     "local": {"algorithm": "local", "batch_size": 20},
     "local, read again": {"algorithm": "local", "batch_size": 20, "persist": False},
@@ -148,7 +150,32 @@ class NanniedSite(Site):
 ALONE = ("--no-nanny", "--nthreads", "1", "--no-dashboard")
 
 
+class Forked:
+    """A command of Dask in a fork of a process that has imported what it needs, which takes seconds.
+
+    With the methods of `subprocess.Popen` that tests call.
+    """
+
+    def __init__(self, module, arguments):
+        self.process = get_mp_context().Process(target=_run, args=(module, arguments), daemon=True)
+        self.process.start()
+        self.pid, self.kill, self.wait = self.process.pid, self.process.kill, self.process.join
+
+    def poll(self):
+        return self.process.exitcode
+
+
+def _run(module, arguments):
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.dup2(nowhere, 2)
+    importlib.import_module(f"distributed.cli.{module}").main(arguments)
+
+
 def start(module, *arguments, folder=None):
+    """Start a command of Dask; with `folder` from there, with nothing imported before."""
+    if folder is None:
+        return Forked(module, arguments)
     # Workers import functions of the test modules, and from `folder` first.
     path = os.pathsep.join(filter(None, [str(SUPPORT), *sys.path]))
     return subprocess.Popen(
@@ -218,7 +245,7 @@ def at_epoch(number, do):
     return callback
 
 
-def in_a_moment(do, seconds=0.05):
+def in_a_moment(do, seconds=0.03):
     """Do it from another thread, in the round that begins."""
     return lambda: threading.Timer(seconds, do).start()
 

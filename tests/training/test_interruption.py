@@ -1,7 +1,9 @@
 """What is left after Ctrl-C, divergence and failed calls: whole steps, or the model as it was."""
 
 import signal
+import sys
 import time
+from itertools import count
 
 import numpy as np
 import pytest
@@ -126,31 +128,59 @@ def test_a_signal_in_an_epoch_leaves_a_whole_step(trainer, dtype, rng):
     assert step < n_steps, "the epoch ended before the signal"
 
 
-@pytest.mark.parametrize("function", ["penalties.value", "penalties.soft_threshold"])
-@pytest.mark.parametrize("backend", ["naive", "vectorized", "numba"])  # the epoch in Python
-def test_ctrl_c_at_any_point_of_a_step_leaves_a_whole_step(backend, data, monkeypatch, function):
-    from fastsoftmax.backends import penalties
+PYTHON_EPOCHS = {"naive": "minibatches", "vectorized": "vectorized_epoch", "numba": "numba_epoch"}
 
-    parameters = {"penalty": "elasticnet", "alpha": 0.1, "l1_ratio": 0.5, "batch_size": 8}
-    name = function.split(".")[1]
-    original, calls = getattr(penalties, name), []
 
-    def fourth_time(*arguments):
-        calls.append(arguments)
-        if len(calls) == 4:
-            raise KeyboardInterrupt
-        return original(*arguments)
+@pytest.mark.parametrize("penalty", ["l2", "elasticnet"])
+@pytest.mark.parametrize("backend", PYTHON_EPOCHS)
+def test_ctrl_c_on_any_line_of_an_epoch_leaves_a_whole_step(backend, rng, penalty):
+    """A signal is handled between two lines, at the earliest: raise on each line of the module in turn."""
+    kernels = get_backend(backend)
+    n, d, c, size = 20, 3, 4, 4
+    data = Data(rng.normal(size=(n, d)), rng.integers(c, size=n))
+    rule = Rule(0.1, 0.05 if penalty == "elasticnet" else 0.0, 0.0, False)
+    order, rates = np.arange(n), np.full(n // size, 0.1)
 
-    monkeypatch.setattr(penalties, name, fourth_time)
-    X, y = data
-    model = classifier(backend, shuffle=False, **parameters)
-    with pytest.raises(KeyboardInterrupt):
-        model.fit(X, y)
-    assert len(calls) == 4
-    monkeypatch.undo()
-    three_steps = classifier(backend, shuffle=False, max_iter=1, **parameters).fit(X[:24], y[:24])
-    np.testing.assert_array_equal(model.coef_, three_steps.coef_)
-    np.testing.assert_array_equal(model.intercept_, three_steps.intercept_)
+    def zeros():
+        return State(np.zeros((c, d)), np.zeros(c), None, None)
+
+    def after(n_steps):
+        state = zeros()
+        if n_steps:
+            kernels.sgd_epoch(data, state, rule, order[: n_steps * size], size, rates[:n_steps], 1)
+        return state
+
+    whole = [after(n_steps) for n_steps in range(n // size + 1)]
+    file = f"{PYTHON_EPOCHS[backend]}.py"
+    ends = set()
+    for line in count():
+        left = line
+
+        def trace(frame, event, argument):
+            nonlocal left
+            if not frame.f_code.co_filename.endswith(file):
+                return None
+            if event == "line":
+                left -= 1
+                if left == -1:
+                    raise KeyboardInterrupt
+            return trace
+
+        state, before = zeros(), sys.gettrace()
+        sys.settrace(trace)
+        try:
+            kernels.sgd_epoch(data, state, rule, order, size, rates, 1)
+        except KeyboardInterrupt:
+            pass
+        else:
+            break
+        finally:
+            sys.settrace(before)
+        steps = [i for i, w in enumerate(whole) if np.array_equal(w.coef, state.coef)]
+        assert steps, f"the weights are not those after any whole step: line event {line}"
+        assert np.array_equal(whole[steps[0]].intercept, state.intercept)
+        ends.add(steps[0])
+    assert ends >= ({0, 5} if backend == "numba" else {0, 1, 2, 3, 4, 5})
 
 
 def too_fast(dtype):

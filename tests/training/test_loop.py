@@ -1,10 +1,7 @@
 """When a fit ends and with which weights: early stopping, warm starts, callbacks, the progress bar."""
 
 import io
-import os
 import pickle
-import pty
-import subprocess
 import sys
 import threading
 import tracemalloc
@@ -13,6 +10,7 @@ import warnings
 import numpy as np
 import pytest
 from scipy.sparse import csr_array
+from terminal import output_on_terminal
 
 from fastsoftmax import ConvergenceWarning, DivergenceError, SoftmaxClassifier
 from fastsoftmax.training.config import generator_of
@@ -392,18 +390,7 @@ model.fit(X, np.arange(200) % 3)
 
 
 def test_a_progress_bar_on_a_terminal():
-    ours, theirs = pty.openpty()
-    environment = os.environ | {"TERM": "xterm", "COLUMNS": "100"}
-    program = subprocess.Popen([sys.executable, "-c", PROGRAM], stderr=theirs, env=environment)
-    os.close(theirs)
-    text = b""
-    try:
-        while block := os.read(ours, 4096):
-            text += block
-    except OSError:  # the other end has closed
-        pass
-    os.close(ours)
-    assert program.wait(timeout=60) == 0
+    text = output_on_terminal(PROGRAM)
     assert b"30/30" in text
     assert b"loss 1." in text
     assert b"validation " in text

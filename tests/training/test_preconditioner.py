@@ -7,6 +7,7 @@ import scipy.sparse
 from fastsoftmax import SoftmaxClassifier
 from fastsoftmax.classifier.parameters import config_of
 from fastsoftmax.training import preconditioner
+from fastsoftmax.training.lbfgs import Lbfgs
 from fastsoftmax.training.objective import Objective
 from fastsoftmax.training.preconditioner import Dense, Diagonal, LowRank, features_of
 from fastsoftmax.training.problem import prepare
@@ -45,6 +46,28 @@ def test_a_low_rank_approximates_the_moments(backend, data, rng, fit_intercept, 
     # A diagonal misses that the columns vary together.
     by_diagonal = Diagonal.of(objective).inverse(damping)(V).T @ G
     assert np.linalg.norm(by_diagonal - V) > 2 * np.linalg.norm(V)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_low_rank_is_positive_definite_where_that_of_the_moments_is_smaller(rng, dtype):
+    """R' G R, which it is made from, is singular then."""
+    X = (rng.normal(size=(40, 5)) @ rng.normal(size=(5, 300)) + 7).astype(dtype)
+    objective = objective_of(X, rng.integers(0, 2, 40))
+    approximate = LowRank.of(objective)
+    for damping in (1e-3, 1.0, 1e3):
+        inverse = approximate.inverse(damping)
+        for _ in range(20):
+            V = rng.normal(size=objective.shape).astype(objective.like.coef.dtype)
+            assert (inverse(V).T * V).sum() > 0
+
+
+def test_an_indefinite_preconditioner_is_left_out_of_a_step(data):
+    """As rounding may make one."""
+    solver = Lbfgs(objective_of(*data), 0.01, 0.0)
+    start = solver.at(np.zeros(solver.objective.shape))
+    found = solver.step(start, lambda V: -V)
+    assert found is not None
+    assert found.value < start.value
 
 
 def test_many_features_have_a_low_rank_and_very_many_a_diagonal(data, monkeypatch):

@@ -33,6 +33,15 @@ def exact(X, coef, intercept):
     return (X.astype(np.longdouble) @ coef.T.astype(np.longdouble) + intercept).astype(float)
 
 
+def test_an_accuracy_is_a_number(backend, rng):
+    X, y = rng.normal(size=(30, 3)), rng.integers(2, size=30)
+    coef = rng.normal(size=(2, 3))
+    given = get_backend(backend), X, y, None, np.arange(10, 30), coef, np.zeros(2), 1
+    share = accuracy(*given)
+    assert type(share) is float
+    assert share == ((X[10:] @ coef.T).argmax(axis=1) == y[10:]).mean()
+
+
 def tolerance_of(X, coef, intercept):
     """(d + 1) u times the sum of magnitudes, row by row and class by class."""
     size = np.abs(X).astype(float) @ np.abs(coef).T.astype(float) + np.abs(intercept)
@@ -172,10 +181,10 @@ def test_scores_of_few_sparse_rows_copy_no_weights(backend):
     X = as_sparse_rows("X", csr_array((np.ones(4), [3, d - 1, 5, 0], [0, 2, 4]), shape=(2, d)))
     coef, intercept = np.zeros((10, d)), np.zeros(10)
     tracemalloc.start()
-    shares = accuracy(kernels, X, np.zeros(2, int), None, np.arange(2), coef, intercept, 1)
+    share = accuracy(kernels, X, np.zeros(2, int), None, np.arange(2), coef, intercept, 1)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert shares == [1]
+    assert share == 1
     assert peak < 1 << 18
 
 

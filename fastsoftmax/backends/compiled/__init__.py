@@ -10,8 +10,12 @@ A step of training goes by one of four algorithms, `short_rows`, `panels`, `pack
 from ._core import (
     C_API,
     PAIRWISE_SUM,
+    add_class_sums,
     add_pairs,
+    bound_terms,
     column_moments,
+    coordinate_descent,
+    dot,
     force_step_algorithm,
     instruction_set,
     instruction_sets,
@@ -33,13 +37,18 @@ from ._core import (
     step_algorithm,
     stop_phases,
     subtract_pairs,
+    transposed_product,
 )
 
 __all__ = [
     "C_API",
     "PAIRWISE_SUM",
+    "add_class_sums",
     "add_pairs",
+    "bound_terms",
     "column_moments",
+    "coordinate_descent",
+    "dot",
     "force_step_algorithm",
     "instruction_set",
     "instruction_sets",
@@ -62,6 +71,7 @@ __all__ = [
     "step_algorithm",
     "stop_phases",
     "subtract_pairs",
+    "transposed_product",
 ]
 
 name = "compiled"

@@ -2,7 +2,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from ..._arrays.csr import SparseRows
-from ..protocol import Data, FloatArray, LabelArray, Rule, State, TargetWeights
+from ..protocol import Data, FloatArray, LabelArray, QuadraticModel, Rule, State, TargetWeights
 
 def instruction_set() -> str: ...
 def instruction_sets() -> tuple[str, ...]: ...
@@ -88,7 +88,15 @@ def column_moments(
     squares: NDArray[np.float64],
     n_threads: int,
 ) -> None: ...
+def add_class_sums(
+    X: FloatArray,
+    labels: LabelArray,
+    weights: NDArray[np.float64] | None,
+    sums: NDArray[np.float64],
+    n_threads: int,
+) -> None: ...
 def inverse_factor(A: NDArray[np.float64], out: NDArray[np.float64]) -> bool: ...
+def dot(a: FloatArray, b: FloatArray) -> float: ...
 def subtract_pairs(
     steps: FloatArray,
     differences: FloatArray,
@@ -103,6 +111,22 @@ def add_pairs(
     q: NDArray[np.float64],
     factors: NDArray[np.float64],
 ) -> None: ...
+def bound_terms(
+    weights: FloatArray,
+    slopes: NDArray[np.float64],
+    row: NDArray[np.float64],
+    features: NDArray[np.float64],
+    target_features: NDArray[np.float64],
+    share: float,
+    l2: float,
+    l1: float,
+) -> tuple[float, float, float]: ...
+def transposed_product(
+    A: FloatArray, B: FloatArray, out: NDArray[np.float64], n_threads: int
+) -> None: ...
+def coordinate_descent(
+    model: QuadraticModel, weights: NDArray[np.float64], tolerance: float, max_sweeps: int
+) -> int: ...
 def start_phases(with_events: bool) -> bool: ...
 def stop_phases() -> list[tuple[list[int], list[int], list[tuple[int, int, int]], int, int]]: ...
 def phase_clock() -> int: ...

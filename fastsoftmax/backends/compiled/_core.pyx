@@ -28,13 +28,14 @@ from fastsoftmax.c_api cimport (
 from fastsoftmax.backends.compiled.kernels cimport (
     CACHE_BYTES_PER_THREAD, CACHE_LINE, CHUNKS_PER_THREAD, CLASSES_PER_PASS, FEW_CLASSES,
     FLOAT16, FLOAT32, LOSS_ROWS_PER_BLOCK, MAX_CATCH_UP_STEPS, MAX_CHUNKS, MAX_LOSSES_ON_STACK,
-    MAX_MOMENTS, MAX_MOMENT_CHUNKS, MAX_PACKED_LOSS_ROWS, MAX_PANELS, MAX_PREDICTED_BYTES,
-    MAX_SAMPLE_CHUNKS, MAX_SHORT_ROW_BYTES, MIN_ELEMENTS_FOR_THREADS, MIN_LOGITS_FOR_THREADS,
-    MIN_PRODUCTS_FOR_THREADS, MIN_ROWS_PER_CHUNK, MIN_ROWS_PER_MOMENT_CHUNK, NO_ROWS, N_PHASES,
+    MAX_MOMENTS, MAX_MOMENT_CHUNKS, MAX_PACKED_LOSS_ROWS, MAX_PANELS, MAX_PASS_ROW_BYTES,
+    MAX_PREDICTED_BYTES, MAX_ROWS_PER_SUM, MAX_SAMPLE_CHUNKS, MAX_SHORT_ROW_BYTES, MAX_SUMMED_ROWS,
+    MIN_ELEMENTS_FOR_THREADS, MIN_LOGITS_FOR_THREADS, MIN_PRODUCTS_FOR_THREADS,
+    MIN_ROWS_PER_CHUNK, MIN_ROWS_PER_MOMENT_CHUNK, MIN_SUMMED_ROWS, NO_ROWS, N_PHASES,
     PACKED_LOGITS_BYTES, PANEL_VECTORS, PHASE_CONVERT, PHASE_LOSS, PHASE_SCORES, PHASE_UPDATE,
     PREDICTED_ROWS_PER_BLOCK, PRODUCTS_PER_CHUNK, REAL, ROWS_AHEAD, SAMPLES_AHEAD,
     SAMPLES_PER_PASS, SAMPLES_PER_SLAB, SECOND_HALVES, SLABS_PER_TILE, SPARSE_ROWS_AHEAD,
-    SPARSE_SLAB_VECTORS, UINT8, WHOLE_ROWS, blocks_view, float_state, float_state_enter,
+    SPARSE_SLAB_VECTORS, SUMMED_BYTES, UINT8, WHOLE_ROWS, blocks_view, float_state, float_state_enter,
     float_state_leave, input_dtype, instruction_set_row, kernel_table, matrix_view,
     momentum_map, parts_view, penalty_prefix, phase_begin, phase_next, phase_totals,
     phases_of_thread, phases_start, phases_stop, platform_allocate, platform_fetch,
@@ -57,6 +58,14 @@ cdef double SECONDS_BETWEEN_SIGNALS = 0.03
 
 
 cdef object ndarray = np.ndarray, float32 = np.dtype(np.float32), float64 = np.dtype(np.float64)
+
+ctypedef fused real:
+    float
+    double
+
+ctypedef fused other_real:
+    float
+    double
 
 cdef const instruction_set_row *chosen = NULL
 
@@ -287,7 +296,8 @@ include "c_api.pxi"
 include "linear_loss.pxi"
 include "column_moments.pxi"
 include "inverse_factor.pxi"
-include "two_loop.pxi"
+include "solver_vectors.pxi"
+include "coordinate_descent.pxi"
 include "step_algorithm.pxi"
 include "step_short_rows.pxi"
 include "step_panels.pxi"
@@ -295,4 +305,6 @@ include "step_packed.pxi"
 include "step_sparse.pxi"
 include "epoch.pxi"
 include "linear_loss_packed.pxi"
+include "linear_loss_labels.pxi"
 include "linear_scores.pxi"
+include "transposed_product.pxi"

@@ -1,4 +1,4 @@
-"""Sums over the columns of X, for their mean and spread."""
+"""Sums over the columns of X: with their squares, for mean and spread, and of each class."""
 
 
 cdef input_dtype input_dtype_of(View x, size_t real_size) noexcept:
@@ -59,3 +59,67 @@ def column_moments(X, origin, sums, squares, int n_threads):
             for j in range(m.n_features):
                 all_sums[j] = of_chunk[j] + (all_sums[j] if chunk else 0)
                 all_squares[j] = of_chunk[m.n_features + j] + (all_squares[j] if chunk else 0)
+
+
+cdef void add_rows_by_class(
+    const real *first, size_t row_stride, const int64_t *labels, const double *weights, double *sums,
+    size_t n_rows, size_t n_features, size_t n_columns,
+) noexcept nogil:
+    """Add columns of rows to those of their classes; `n_features` is the length of a row of `sums`."""
+    cdef size_t i, j
+    cdef const real *x = first
+    cdef double *total
+    cdef double weight
+    for i in range(n_rows):
+        total = sums + labels[i] * n_features
+        if weights == NULL:
+            for j in range(n_columns):
+                total[j] += x[j]
+        else:
+            weight = weights[i]
+            for j in range(n_columns):
+                total[j] += weight * x[j]
+        x = <const real *>(<const char *>x + row_stride)
+
+
+cdef struct RowsByClass:
+    const char *X
+    size_t row_stride, item_size, n_rows
+    const int64_t *labels
+    const double *weights
+    double *sums
+    Split columns
+
+
+cdef void class_sums_chunk(void *context, size_t chunk) noexcept nogil:
+    cdef RowsByClass *r = <RowsByClass *>context
+    cdef size_t first = chunk * r.columns.size, n = length_of(&r.columns, chunk)
+    cdef const char *x = r.X + first * r.item_size
+    if r.item_size == sizeof(float):
+        add_rows_by_class(
+            <const float *>x, r.row_stride, r.labels, r.weights, r.sums + first, r.n_rows,
+            r.columns.n_items, n)
+    else:
+        add_rows_by_class(
+            <const double *>x, r.row_stride, r.labels, r.weights, r.sums + first, r.n_rows,
+            r.columns.n_items, n)
+
+
+def add_class_sums(X, labels, weights, sums, int n_threads):
+    cdef View x = View(X), classes = View(labels), of_rows = View(weights), total = View(sums, True)
+    cdef RowsByClass r
+    r.X, r.row_stride, r.item_size = x.start, x.buffer.strides[0], x.buffer.itemsize
+    r.n_rows, r.labels = x.length(0), <const int64_t *>classes.start
+    r.weights, r.sums = <const double *>of_rows.start, <double *>total.start
+    cdef pool *helpers = NULL
+    cdef FloatState floats = FloatState()
+    with nogil:
+        floats.set()
+        # Each column is added by one thread, in the order of the rows, in one long piece a thread.
+        r.columns.n_items = x.length(1)
+        r.columns.size = max(padded((x.length(1) + n_threads - 1) // n_threads, 16), <size_t>16)
+        r.columns.n_chunks = (x.length(1) + r.columns.size - 1) // r.columns.size
+        if r.n_rows * x.length(1) >= MIN_ELEMENTS_FOR_THREADS:
+            helpers = pool_begin(n_threads)
+        pool_for(helpers, class_sums_chunk, &r, r.columns.n_chunks)
+        pool_end(helpers)

@@ -34,14 +34,18 @@ cdef extern from "kernels/tuning.h" nogil:
         MAX_MOMENT_CHUNKS
         MAX_PACKED_LOSS_ROWS
         MAX_PANELS
+        MAX_PASS_ROW_BYTES
         MAX_PREDICTED_BYTES
+        MAX_ROWS_PER_SUM
         MAX_SAMPLE_CHUNKS
         MAX_SHORT_ROW_BYTES
+        MAX_SUMMED_ROWS
         MIN_ELEMENTS_FOR_THREADS
         MIN_LOGITS_FOR_THREADS
         MIN_PRODUCTS_FOR_THREADS
         MIN_ROWS_PER_CHUNK
         MIN_ROWS_PER_MOMENT_CHUNK
+        MIN_SUMMED_ROWS
         PACKED_LOGITS_BYTES
         PANEL_VECTORS
         PREDICTED_ROWS_PER_BLOCK
@@ -53,6 +57,7 @@ cdef extern from "kernels/tuning.h" nogil:
         SLABS_PER_TILE
         SPARSE_ROWS_AHEAD
         SPARSE_SLAB_VECTORS
+        SUMMED_BYTES
 
 
 cdef extern from "kernels/kernel_table.h" nogil:
@@ -196,6 +201,12 @@ cdef extern from "kernels/kernel_table.h" nogil:
         void (*short_update "short_rows->short_update")(
             const parts_view *gradients, size_t n_features, const sgd_rule *rule,
             const update_view *update, void *intercept, void *intercept_velocity) noexcept nogil
+        void (*row_dots "two_classes->row_dots")(
+            const void **rows, size_t n_rows, size_t n_features, const void *weights,
+            void *dots) noexcept nogil
+        void (*two_class_cross_entropy "two_classes->two_class_cross_entropy")(
+            void *differences, size_t n_rows, double offset, const int64_t *labels,
+            const double *row_weights, double scale, double *losses) noexcept nogil
         void (*pack_block "packed->pack_block")(
             const void **rows, size_t n_rows, size_t n_features, void *block) noexcept nogil
         void (*unpack_block "packed->unpack_block")(
@@ -228,6 +239,9 @@ cdef extern from "kernels/kernel_table.h" nogil:
         void (*sparse_catch_up "sparse->sparse_catch_up")(
             const sparse_weights *weights, size_t slab) noexcept nogil
         void (*sparse_scores "sparse->sparse_scores")(
+            const sparse_row *rows, size_t n_rows, const sparse_weights *weights, size_t slab,
+            const void *intercept, void *logits, size_t logits_stride) noexcept nogil
+        void (*sparse_products "sparse->sparse_products")(
             const sparse_row *rows, size_t n_rows, const sparse_weights *weights, size_t slab,
             const void *intercept, void *logits, size_t logits_stride) noexcept nogil
         void (*sparse_unpacked_scores "sparse->sparse_unpacked_scores")(

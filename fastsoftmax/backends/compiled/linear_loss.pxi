@@ -108,6 +108,12 @@ def linear_cross_entropy(
     cdef Targets t = Targets(targets, weights, w.length(1))
     cdef RowTargets shifted
     cdef Minibatch m
+    if not dx.held and (dw.held or db.held) and has_plain_labels(&t.view, x):
+        if w.length(1) == 2 and labelled_linear_cross_entropy(
+                x, w, b, t, scale, loss, dw, db, n_threads, True) < 0:
+            return -1
+        return labelled_linear_cross_entropy(
+            x, w, b, t, scale, loss, dw, db, n_threads, False)
     m.kernels, m.n_features, m.n_classes = x.kernels(), x.length(1), w.length(1)
     m.coef_stride = padded(m.n_features, m.kernels.lanes)
     m.intercept, m.scale = b.start, scale

@@ -104,46 +104,78 @@ cdef dense_linear_scores(X, coef, intercept, logits, int n_threads):
 
 
 cdef struct SparseScores:
-    Minibatch minibatch  # kernels, shape, intercept and number of samples a chunk
+    Minibatch minibatch  # kernels, shape and intercept
     SparseMatrix matrix
     sparse_weights weights
-    size_t n_slabs, stride
+    size_t n_slabs, stride, n_chunks
     const char *coef  # where the weights lie as they came, NULL where they are packed
     char *padded_logits  # of some rows of every chunk
     char *logits
+    ptrdiff_t row_stride, class_stride  # of logits, in bytes
+
+
+cdef size_t first_row_of_chunk(const SparseScores *s, size_t chunk) noexcept nogil:
+    """Return where a chunk begins: all have about as many values, and rows, together."""
+    cdef const SparseMatrix *x = &s.matrix
+    cdef size_t low = 0, high = x.n_rows, middle
+    if chunk == s.n_chunks:
+        return high
+    cdef size_t before = (x.n_values + x.n_rows) // s.n_chunks * chunk
+    while low < high:
+        middle = low + (high - low) // 2
+        if indptr_at(x, <int64_t>middle) + middle < before:
+            low = middle + 1
+        else:
+            high = middle
+    return low
 
 
 cdef void sparse_rows_chunk(void *context, size_t chunk) noexcept nogil:
     cdef const SparseScores *s = <const SparseScores *>context
     cdef const Minibatch *m = &s.minibatch
-    cdef size_t size = m.kernels.element_size, n_classes = m.n_classes, slab, i, n
-    cdef size_t first = chunk * m.samples.size, end = first + length_of(&m.samples, chunk)
+    cdef size_t size = m.kernels.element_size, slab, i, n
+    cdef size_t first = first_row_of_chunk(s, chunk), end = first_row_of_chunk(s, chunk + 1)
     cdef char *padded_logits = s.padded_logits + chunk * PREDICTED_ROWS_PER_BLOCK * s.stride * size
     cdef char *logits
-    cdef sparse_row rows[PREDICTED_ROWS_PER_BLOCK + SPARSE_ROWS_AHEAD]
+    cdef sparse_row rows[PREDICTED_ROWS_PER_BLOCK]
     while first < end:
         n = min(<size_t>PREDICTED_ROWS_PER_BLOCK, end - first)
-        for i in range(n + SPARSE_ROWS_AHEAD):
-            point_at_row(&s.matrix, <int64_t>min(first + i, m.samples.n_items - 1), rows + i)
-        logits = s.logits + first * n_classes * size
+        for i in range(n):
+            point_at_row(&s.matrix, <int64_t>(first + i), rows + i)
+        logits = s.logits + <ptrdiff_t>first * s.row_stride
         first += n
         if s.coef != NULL:
             m.kernels.sparse_unpacked_scores(
-                rows, n, s.coef, m.n_features, n_classes, m.intercept, s.weights.wide_indices,
+                rows, n, s.coef, m.n_features, m.n_classes, m.intercept, s.weights.wide_indices,
                 logits)
             continue
         for slab in range(s.n_slabs):
-            m.kernels.sparse_scores(
+            m.kernels.sparse_products(
                 rows, n, &s.weights, slab, m.intercept, padded_logits, s.stride)
-        for i in range(n):
-            memcpy(
-                logits + i * n_classes * size, padded_logits + i * s.stride * size,
-                n_classes * size)
+        m.kernels.unpack(
+            padded_logits, s.stride, m.n_classes, n, logits, s.class_stride, s.row_stride)
+
+
+cdef void pack_transposed(
+    const Minibatch *m, const char *coef, ptrdiff_t class_stride, ptrdiff_t feature_stride,
+    char *packed
+) noexcept nogil:
+    """From weights at any strides, in bytes, to slabs of classes, as `pack_sparse` does."""
+    cdef size_t size = m.kernels.element_size, width = SPARSE_SLAB_VECTORS * m.kernels.lanes
+    cdef size_t first = 0, n
+    while first < m.n_classes:
+        n = min(width, m.n_classes - first)
+        m.kernels.pack(
+            coef + <ptrdiff_t>first * class_stride, class_stride, feature_stride, n, m.n_features,
+            packed + first * m.n_features * size, padded(n, m.kernels.lanes))
+        first += n
 
 
 cdef sparse_linear_scores(X, coef, intercept, logits, int n_threads):
     cdef View values = View(X.values), indices = View(X.indices), indptr = View(X.indptr)
     cdef View w = View(coef), b = View(intercept), z = View(logits, True)
+    cdef bint is_in_order = coef.flags.c_contiguous
+    cdef bint packs = X.has_many_values or not (is_in_order and logits.flags.c_contiguous)
     cdef SparseScores s
     cdef Minibatch *m = &s.minibatch
     cdef pool *helpers = NULL
@@ -151,21 +183,23 @@ cdef sparse_linear_scores(X, coef, intercept, logits, int n_threads):
     s.matrix = sparse_matrix(values, indices, indptr)
     m.kernels, m.n_features, m.n_classes = w.kernels(), w.length(1), w.length(0)
     m.intercept, s.logits = b.start, z.start
-    m.samples = split(s.matrix.n_rows, PREDICTED_ROWS_PER_BLOCK, n_threads)
+    s.row_stride, s.class_stride = z.buffer.strides[0], z.buffer.strides[1]
+    s.n_chunks = split(s.matrix.n_rows, PREDICTED_ROWS_PER_BLOCK, n_threads).n_chunks
     s.n_slabs, s.stride = sparse_slabs(m.kernels, m.n_classes), padded(m.n_classes, m.kernels.lanes)
     cdef size_t size = m.kernels.element_size
-    cdef bint packs = X.has_many_values
     s.coef = NULL if packs else w.start
     cdef Scratch weights = Scratch(m.n_features if packs else 0, s.stride, size)
-    cdef Scratch padded_logits = Scratch(m.samples.n_chunks * PREDICTED_ROWS_PER_BLOCK, s.stride, size)
+    cdef Scratch padded_logits = Scratch(s.n_chunks * PREDICTED_ROWS_PER_BLOCK, s.stride, size)
     s.weights, s.padded_logits = plain_weights(m, weights.start), padded_logits.start
     s.weights.wide_indices = s.matrix.index_size == sizeof(int64_t)
     with nogil:
         floats.set()
-        if packs:
+        if packs and is_in_order:
             pack_sparse(m, w.start, weights.start)
+        elif packs:
+            pack_transposed(m, w.start, w.buffer.strides[0], w.buffer.strides[1], weights.start)
         if uses_threads(s.matrix.n_values, 1, m.n_classes):
             helpers = pool_begin(n_threads)
         if s.matrix.n_rows:
-            pool_for(helpers, sparse_rows_chunk, &s, m.samples.n_chunks)
+            pool_for(helpers, sparse_rows_chunk, &s, s.n_chunks)
         pool_end(helpers)

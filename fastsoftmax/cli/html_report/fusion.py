@@ -13,14 +13,14 @@ that does one operation after another over whole arrays stores every intermediat
 again; a fused one does everything with a number while it is at hand. The arithmetic is the same.
 
 The table counts what <strong>vectorized</strong> writes in an epoch of {n} samples, that is {steps}, each
-array of {dtype} with {itemsize} bytes per number. Each array that is written is also read by the next
-operation, so that about twice as much passes through the caches or, if it does not fit them, through
-memory.
+array of {dtype} with {itemsize} bytes per number. The arrays are made once and written again in every step.
+What is written is also read by the next operation, so that about twice as much passes through the caches
+or, if it does not fit them, through memory.
 """
 _AFTER = """
 That is {total} in an epoch, {ratio} times the size of the data themselves, {data}. The fused step reads
 the data and the weights, and writes new weights. Apart from that it saves calls: a step in NumPy consists
-of a few dozen, and each takes about a microsecond in Python however small its arrays are. This matters
+of about fifteen, and each takes about a microsecond in Python however small its arrays are. This matters
 most for small minibatches: here one has {scores} scores.
 """
 _MEASURED = "The cost in this run: the phases of an epoch that both backends have"
@@ -79,21 +79,21 @@ def _arrays(facts: Facts) -> list[tuple[str, Markup, int, str]]:
     n, d, c = facts.n, facts.d, facts.c
     by_d, by_c, weights = (
         filled("<var>B</var> &times; <var>D</var>"),
-        filled("4 &times; <var>B</var> &times; <var>C</var>"),
-        filled("5 &times; <var>C</var> &times; <var>D</var>"),
+        filled("5 &times; <var>B</var> &times; <var>C</var>"),
+        filled("3 &times; <var>C</var> &times; <var>D</var>"),
     )
     return [
         ("rows of the minibatch", by_d, n * d, _rows_of_compiled(facts)),
         (
-            "scores, the same minus their maximum, exponentials, gradient of the scores",
+            "products, scores, the same minus their maximum, exponentials, gradient of the scores",
             by_c,
-            4 * n * c,
+            5 * n * c,
             "a few rows at a time, in registers and the nearest cache",
         ),
         (
-            "gradients of loss and penalty, their sum, the step, new weights",
+            "the step, the weights after the penalty, new weights",
             weights,
-            5 * facts.steps * d * c,
+            3 * facts.steps * d * c,
             "gradient in registers or, for short rows, in the nearest cache; only the weights are written",
         ),
     ]

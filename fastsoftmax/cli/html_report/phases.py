@@ -16,7 +16,8 @@ _MEANINGS = {
     NAMES[0]: "the rows of a minibatch are located and, if necessary, copied or converted",
     NAMES[1]: "the products of weights and samples",
     NAMES[2]: "exponentials, their sums, logarithms, and the gradient of the scores",
-    TOGETHER: "naive processes one sample after another, so that these cannot be separated",
+    TOGETHER: "naive and numba process one sample after another, so that these cannot be separated; "
+    "numba takes many steps in one call, and the steps belong to this time too",
     NAMES[3]: "the gradient of the weights, the penalty, and the step itself",
     NAMES[WAIT]: "a thread of the compiled backend is idle until others are ready",
     BETWEEN: "the rest of an epoch: calls between the parts, sums of losses",

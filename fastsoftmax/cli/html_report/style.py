@@ -61,6 +61,9 @@ tr:has(th strong) { background: var(--box); }
 dt { font-weight: 600; margin-top: 1rem; }
 dd { margin: 0; }
 .short dt { margin-top: .4rem; }
+details { margin: .4rem 0; }
+summary { cursor: pointer; color: var(--link); }
+pre { margin: 0; padding: .75rem 1rem; background: var(--box); font-size: .8rem; line-height: 1.4; }
 h3 { font-size: 1.15rem; margin: 1.5rem 0 .5rem; }
 .bars { display: grid; grid-template-columns: max-content minmax(4rem, 1fr) max-content;
   gap: .5rem .75rem; align-items: center; font-size: .95rem; font-variant-numeric: tabular-nums; }

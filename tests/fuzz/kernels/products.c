@@ -53,6 +53,22 @@ static void scores_case(void) {
     }
 }
 
+static void row_dots_case(void) {
+    function_name = "row_dots";
+    size_t n = 1 + below(20), d = kernels->lanes + below(80), stride = whole_vectors(d);
+    const void *const *rows = rows_of(n, d);
+    const void *weights = fixed(padded(1, d, stride));
+    void *out = stale(n);
+    kernels->two_classes->row_dots(rows, n, d, weights, out);
+    for (size_t i = 0; i < n; ++i) {
+        struct sum sum = sum_from(0);
+        for (size_t j = 0; is_checked && j < d; ++j)
+            add_product(&sum, get(rows[i], j), get(weights, j));
+        record(get(out, i));
+        check_sum(get(out, i), &sum, d, i);
+    }
+}
+
 static void outer_sum_case(void) {
     function_name = "outer_sum";
     size_t n = 1 + below(20), d = 1 + below(60), c = 1 + below(24), lanes = kernels->lanes;
@@ -108,6 +124,6 @@ static void penalty_case(void) {
     if (gradient) record_reals(gradient, n);
 }
 
-void (*const CASES[])(void) = {pack_case, scores_case, outer_sum_case, column_sums_case,
-                               penalty_case};
+void (*const CASES[])(void) = {pack_case,      scores_case,      row_dots_case,
+                               outer_sum_case, column_sums_case, penalty_case};
 const size_t N_CASES = LENGTH(CASES);

@@ -99,6 +99,16 @@ static void sparse_case(void) {
         char *unpacked = stale(n * c);
         if (i == 0 && !inverse_scale)
             kernels->sparse->sparse_unpacked_scores(rows, n, coef, d, c, intercept, wide, unpacked);
+        /* The same scores without prefetching, and of values as they are stored. */
+        void *products = stale(n * columns);
+        for (size_t k = 0; k < n_slabs; ++k) {
+            kernels->sparse->sparse_products(rows, n, &w, k, with_intercept ? intercept : NULL,
+                                             products, columns);
+        }
+        for (size_t s = 0; i == 0 && !inverse_scale && s < n * columns; ++s) {
+            if (!same_bits(get(products, s), get(logits, s)))
+                fail("products are other scores", s / columns);
+        }
         for (size_t s = 0; s < n; ++s) {
             const char *row = (const char *)logits + s * columns * size;
             record_reals(row, c);
