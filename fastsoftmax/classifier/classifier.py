@@ -76,9 +76,10 @@ class SoftmaxClassifier(sklearn_api.IncrementalEstimator, PredictionMethods, Mod
         ``alpha * sum(|coef_|)``, "elasticnet" is ``l1_ratio`` of the second plus ``1 - l1_ratio`` of
         the first.
     alpha : float, "size" or "auto", default "size"
-        The strength of the penalty, 0 or more. "size" is ``n_features / (20 * n_samples)`` with
-        `standardize` and penalty "l2", of a sparse `X` ``1 / n_samples``, and otherwise 1e-4; `partial_fit`
-        then uses that of the last `fit`, or 1e-4.
+        The strength of the penalty, 0 or more. "size" is, with `standardize` and penalty "l2",
+        ``n_features / (20 * total)``, of a sparse `X` ``1 / total``, where ``total`` is the sum of the
+        weights of the samples, without weights their number, but at most 1; `partial_fit` then uses that of
+        the last `fit`, or 1e-4. Otherwise "size" is 1e-4.
         With "auto" `fit` first looks for the strength whose minimum has the smallest mean cross-entropy on
         held-out samples, among strengths a factor of ``10 ** (1 / 3)`` apart; with up to 10000 samples
         there are five folds, with more, one tenth is held out. Then it trains on all samples, by default
@@ -109,10 +110,10 @@ class SoftmaxClassifier(sklearn_api.IncrementalEstimator, PredictionMethods, Mod
         only scaled too; if they were dense, sparse ones are refused, since no mean can be subtracted from
         them.
     max_iter : int or "auto", default "auto"
-        The maximum number of epochs, or of iterations, of `fit`; "auto" is 30 with solver "sgd" and
-        `learning_rate` "auto", else 200. `fit` warns (`ConvergenceWarning`) if more would help: if the loss
-        still falls by `tol` or, as the rate falls to 0, if the second half of the epochs brought more than
-        a fifth of the fall.
+        The maximum number of epochs, or of iterations, of `fit`; "auto" is 200 or, with solver "sgd" and
+        `learning_rate` "auto", 30, but only as many as have 6000 steps, and at least 10. `fit` warns
+        (`ConvergenceWarning`) if more would help: if the loss still falls by `tol` or, as the rate falls to
+        0, if the second half of the epochs brought more than a fifth of the fall.
     tol : float or None, default 1e-4
         `fit` stops when `n_iter_no_change` epochs in a row have lowered the smallest loss so far by less
         than the share `tol` of its fall since the start; with `early_stopping`, have raised the score by
@@ -123,7 +124,7 @@ class SoftmaxClassifier(sklearn_api.IncrementalEstimator, PredictionMethods, Mod
         of that.
     n_iter_no_change : int, default 5
         See `tol`.
-    batch_size : int, default 32
+    batch_size : int, default 64
         The number of samples of a minibatch; the last one of an epoch may have fewer.
     shuffle : bool or "blocks", default True
         Whether every epoch takes the samples in a new random order. "blocks" is for files larger than
@@ -306,7 +307,7 @@ class SoftmaxClassifier(sklearn_api.IncrementalEstimator, PredictionMethods, Mod
         max_iter: int | str = "auto",
         tol: float | None = 1e-4,
         n_iter_no_change: int = 5,
-        batch_size: int = 32,
+        batch_size: int = 64,
         shuffle: bool | str = True,
         replacement: bool = False,
         learning_rate: str | Callable[[int], float] = "auto",
@@ -384,9 +385,10 @@ class SoftmaxClassifier(sklearn_api.IncrementalEstimator, PredictionMethods, Mod
             at least two different ones. Integers and booleans of an object array become int64 and bool.
             Rows of probabilities sum to 1; the classes are then 0, 1, ..., or those that the model has.
         sample_weight : array_like of real numbers, shape (n_samples,), optional
-            The weights of the samples, 0 or more; only their ratios matter. A weight of 2 equals two such
-            samples. The features and the probabilities of a sample of weight 0 are not read. Its label is,
-            and it is a class even if all its samples have weight 0; this class becomes improbable.
+            The weights of the samples, 0 or more; at a given `alpha` only their ratios matter. A weight of
+            2 equals two such samples. The features and the probabilities of a sample of weight 0 are not
+            read. Its label is, and it is a class even if all its samples have weight 0; this class becomes
+            improbable.
         coef_init, intercept_init : array_like, shapes (n_classes, n_features) and (n_classes,), optional
             The weights to start from, instead of zeros.
         checkpoint : str or path-like, optional

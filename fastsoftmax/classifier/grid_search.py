@@ -273,10 +273,11 @@ def search(
         for reg in strengths
     ]
     is_sparse = isinstance(grid.problem.samples.X, SparseRows)
-    configs = [config_of(each).for_rows(is_sparse) for each in models]
+    max_iter = grid.problem.config.max_iter
+    configs = [config_of(each).for_rows(is_sparse).with_epochs(max_iter) for each in models]
     problems = [grid.problem.with_config(each) for each in configs]
     if common.solver == "sgd":
-        with progress_bar(common.progress_bar, common.max_iter * len(models), 0) as bar:
+        with progress_bar(common.progress_bar, max_iter * len(models), 0) as bar:
             runs = _trained(problems, grid, _Progress(bar, common.verbose, len(models)))
     else:
         if saving is not None:

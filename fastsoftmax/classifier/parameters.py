@@ -319,7 +319,7 @@ PARAMETERS = (
         _max_iter,
         Option(
             "when it ends",
-            "maximum number of epochs; auto: 30 with --learning-rate auto, else 200 (default: auto)",
+            "maximum number of epochs; auto: with --learning-rate auto 10 to 30, else 200 (default: auto)",
             *("integer from 1", "N", _words("auto")),
             name="epochs",
         ),
@@ -338,9 +338,9 @@ PARAMETERS = (
     Parameter("n_iter_no_change", 5, _positive_integer, is_of_sgd=True),
     Parameter(
         "batch_size",
-        32,
+        64,
         _positive_integer,
-        Option("steps", "samples per minibatch (default: 32)", "integer from 1", "N"),
+        Option("steps", "samples per minibatch (default: 64)", "integer from 1", "N"),
         is_of_sgd=True,
     ),
     Parameter(

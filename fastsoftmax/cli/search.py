@@ -14,10 +14,10 @@ from .._optional import why_missing
 from ..classifier.grid_search import AUTOMATIC_FACTORS, DEFAULT_REGS, SearchResult, search
 from ..classifier.parameters import config_of
 from ..datasets import Samples
-from ..exceptions import ConvergenceWarning, DivergenceError
+from ..exceptions import DivergenceError
 from ..profiling.provenance import provenance
 from . import data, files, machine, models, options, parameter_options, validation_data
-from .error_translation import as_command_error
+from .error_translation import as_command_error, ended_at_max_iter
 from .errors import FAILED, CommandError
 from .numbers import count, duration
 from .tables import lines_of, print_note, print_pairs
@@ -150,10 +150,9 @@ def _search(
 
 
 def _note(found: SearchResult, warning: warnings.WarningMessage) -> str:
-    model, max_iter = found.best_model, config_of(found.best_model).max_iter
-    if not issubclass(warning.category, ConvergenceWarning) or model.n_iter_ < max_iter:
+    if not ended_at_max_iter(warning):
         return str(warning.message)
-    epochs = count(max_iter, "epoch")
+    epochs = count(found.best_model.n_iter_, "epoch")
     return f"The best model had not converged after {epochs}: more --epochs may improve it."
 
 

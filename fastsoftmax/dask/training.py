@@ -224,8 +224,10 @@ def prepare_dataset(
         )
     if config.validation_fraction is not None:
         _hold_out(dataset, config.validation_fraction, seed)
-    n_samples, n_features = dataset.statistics.n_samples, statistics.n_features
-    config = dataset.config = config.with_alpha_of_size(n_samples, n_features, statistics.is_sparse)
+    n_samples = dataset.statistics.n_samples
+    total_weight = statistics.context.mean_weight * n_samples
+    size = (n_samples, total_weight, statistics.n_features, statistics.is_sparse)
+    config = dataset.config = config.for_size(*size)
     if config.standardize:
         _standardize(dataset, config, method)
     if config.finds_step_size:

@@ -18,8 +18,10 @@ from .epoch import Sampling
 
 # learning_rate="auto", max_iter="auto" and alpha="size": decision 29 has the measurements.
 _MOMENTUM = 0.9
-_N_EPOCHS, _MAX_ITER = 30, 200
+_N_EPOCHS, _MIN_EPOCHS, _N_STEPS = 30, 10, 6000
+_MAX_ITER = 200
 _PER_FEATURE = 0.05
+_MAX_ALPHA = 1.0  # weights so small that their sum is hardly a sample must not overflow
 _ALPHA = 1e-4
 
 
@@ -39,6 +41,7 @@ class TrainingConfig:
     finds_step_size: bool
     has_automatic_momentum: bool
     has_automatic_rate: bool
+    takes_epochs_of_size: bool  # whether `max_iter` is at most that for the size of the data
     fit_intercept: bool
     standardize: bool
     label_smoothing: float
@@ -113,6 +116,7 @@ class TrainingConfig:
             "finds_step_size": eta0 == "auto" and v["solver"] == "sgd",
             "has_automatic_momentum": v["momentum"] == "auto",
             "has_automatic_rate": is_automatic,
+            "takes_epochs_of_size": is_automatic and v["max_iter"] == "auto",
             "averaged_from": v["average"],
             "max_iter": max_iter,
             "validation_fraction": v["validation_fraction"] if early_stopping else None,
@@ -126,16 +130,29 @@ class TrainingConfig:
         rule = self.rule._replace(l2=alpha * l2, l1=alpha * l1)
         return replace(self, alpha=alpha, rule=rule, takes_alpha_of_size=False)
 
-    def with_alpha_of_size(self, n_samples: int, n_features: int, is_sparse: bool) -> Self:
-        """Return the configuration with the strength for standardised data of this size, if it is to be.
+    def with_epochs(self, n_epochs: int) -> Self:
+        """Return the configuration with this number of epochs."""
+        schedule = self.schedule._replace(n_epochs=n_epochs)
+        return replace(self, max_iter=n_epochs, schedule=schedule, takes_epochs_of_size=False)
 
-        Weights of standardised features that give logits of a certain size have a variance of about
-        1 / n_features; with that as the variance of their prior, the penalty that is best on average is
-        proportional to n_features / n_samples. Of sparse rows few features count.
+    def for_size(
+        self, n_samples: int, total_weight: float, n_features: int, is_sparse: bool
+    ) -> Self:
+        """Return the configuration with what follows from the size of the data, if it is to.
+
+        Epochs of many steps need not be as many. Weights of standardised features that give logits of a
+        certain size have a variance of about 1 / n_features; with that as the variance of their prior, the
+        penalty that is best on average is proportional to n_features over the number of samples: the sum of
+        their weights, so that a weight is a number of copies. Of sparse rows few features count.
         """
-        if not self.takes_alpha_of_size:
-            return self
-        return self.with_alpha((1.0 if is_sparse else _PER_FEATURE * n_features) / n_samples)
+        config = self
+        if self.takes_epochs_of_size:
+            n_epochs = _N_STEPS // self.sampling.n_steps(n_samples)
+            config = config.with_epochs(min(max(n_epochs, _MIN_EPOCHS), _N_EPOCHS))
+        if self.takes_alpha_of_size:
+            alpha = (1.0 if is_sparse else _PER_FEATURE * n_features) / total_weight
+            config = config.with_alpha(min(alpha, _MAX_ALPHA))
+        return config
 
     @property
     def reason_not_converged(self) -> str:
@@ -188,11 +205,12 @@ class TrainingConfig:
         config = self
         if config.takes_alpha_of_size:
             config = config.with_alpha(_ALPHA if alpha is None else alpha)
-        if config.has_automatic_rate:
-            config = replace(config, schedule=config.schedule._replace(learning_rate="constant"))
-            if config.has_automatic_momentum:
-                config = replace(config, rule=config.rule._replace(momentum=0.0, nesterov=False))
-        return config
+        if not config.has_automatic_rate:
+            return config
+        rule, schedule = config.rule, config.schedule._replace(learning_rate="constant")
+        if config.has_automatic_momentum:
+            rule = rule._replace(momentum=0.0, nesterov=False)
+        return replace(config, schedule=schedule, rule=rule)
 
 
 _FIELDS = tuple(each.name for each in fields(TrainingConfig))

@@ -23,7 +23,9 @@ def data(rng):
 @pytest.fixture
 def model(backend, data):
     """A fitted model, and after the test the check that it is as it was."""
-    classifier = SoftmaxClassifier(backend=backend, max_iter=1, n_jobs=1, random_state=0)
+    # At the constant rate a fit of one epoch has the steps, and the bits, of a chunk.
+    options = {"learning_rate": "constant", "max_iter": 1, "n_jobs": 1, "random_state": 0}
+    classifier = SoftmaxClassifier(backend=backend, **options)
     classifier.partial_fit(*data, classes=[0, 1, 2])
     before = {name: np.copy(getattr(classifier, name)) for name in ATTRIBUTES}
     yield classifier

@@ -72,7 +72,7 @@ def test_one_word_gives_the_constant_rate(rng):
     model = SoftmaxClassifier(
         learning_rate="constant", alpha=1e-3, tol=None, max_iter=3, random_state=0
     ).fit(X, y)
-    rate = step_size(X, 32, None, True, 1e-3 / 2)
+    rate = step_size(X, 64, None, True, 1e-3 / 2)
     assert model.eta0_ == rate
     explicit = {"momentum": 0.0, "eta0": rate, "max_iter": 3, "tol": None, "random_state": 0}
     same = SoftmaxClassifier(learning_rate=lambda _: rate, alpha=1e-3, **explicit).fit(X, y)
@@ -86,12 +86,28 @@ def test_the_automatic_rate_is_a_line_to_0_with_momentum(rng):
     X = rng.normal(size=(100, 5))
     y = X[:, :3].argmax(axis=1)
     model = SoftmaxClassifier(random_state=0).fit(X, y)
-    rate = step_size(X, 32, None, True, 1e-4 / 2)
-    assert (model.eta0_, model.n_iter_, model.t_) == (rate, 30, 120)
+    rate = step_size(X, 64, None, True, 1e-4 / 2)
+    assert (model.eta0_, model.n_iter_, model.t_) == (rate, 30, 60)
     same = SoftmaxClassifier(
         learning_rate="linear", eta0=rate, momentum=0.9, max_iter=30, random_state=0
     ).fit(X, y)
     np.testing.assert_array_equal(model.coef_, same.coef_)
+
+
+@pytest.mark.parametrize(("n_samples", "n_epochs"), [(12_800, 30), (12_801, 29), (40_000, 10)])
+def test_many_samples_have_fewer_epochs(n_samples, n_epochs):
+    X = np.zeros((n_samples, 1), np.float32)
+    y = np.arange(n_samples) % 2
+    rates = []
+    options = {"callbacks": lambda state: rates.append(state.learning_rate), "random_state": 0}
+    model = SoftmaxClassifier(**options).fit(X, y)
+    assert model.n_iter_ == n_epochs
+    assert rates[-1] == pytest.approx(model.eta0_ / model.t_)  # the last before 0
+    found = search(
+        X, y, validation=(X[:2], y[:2]), learning_rates=[0.1], regs=[0.0], random_state=0
+    )
+    assert found.best_model.n_iter_ == n_epochs
+    assert SoftmaxClassifier(max_iter=2, tol=None).fit(X, y).n_iter_ == 2
 
 
 def test_values_that_are_given_stay(rng):
@@ -110,7 +126,7 @@ def test_a_stream_never_falls_to_a_rate_of_0(rng):
     model = SoftmaxClassifier(random_state=0)
     for _ in range(50):  # more than the epochs of a fit
         model.partial_fit(X, y)
-    assert model.eta0_ == step_size(X, 32, None, True, 1e-4 / 2)
+    assert model.eta0_ == step_size(X, 64, None, True, 1e-4 / 2)
     before = model.coef_.copy()
     assert (model.partial_fit(X, 1 - y).coef_ != before).all()
     fitted = SoftmaxClassifier(random_state=0).fit(X, y)
@@ -150,8 +166,14 @@ def test_the_strength_follows_from_the_size(rng):
         assert SoftmaxClassifier(solver=solver).fit(X, y).alpha_ == 1e-4
         assert SoftmaxClassifier(**scaled, alpha=0.5).fit(X, y).alpha_ == 0.5
     assert SoftmaxClassifier(standardize=True, penalty="l1").fit(X, y).alpha_ == 1e-4
-    weights = np.arange(200) % 2  # rows of weight 0 do not count
-    assert SoftmaxClassifier(standardize=True).fit(X, y, weights).alpha_ == pytest.approx(6 / 2000)
+    # A weight is a number of copies, of which there may be none.
+    weights = np.arange(200) % 4
+    weighted = SoftmaxClassifier(standardize=True).fit(X, y, weights)
+    copies = SoftmaxClassifier(standardize=True).fit(
+        np.repeat(X, weights, axis=0), np.repeat(y, weights)
+    )
+    assert weighted.alpha_ == pytest.approx(copies.alpha_) == pytest.approx(6 / 6000)
+    assert SoftmaxClassifier(standardize=True).fit(X, y, np.full(200, 1e-300)).alpha_ == 1.0
     model = SoftmaxClassifier(standardize=True).fit(X, y)
     assert model.partial_fit(X, y).alpha_ == pytest.approx(6 / 4000)
     assert SoftmaxClassifier(standardize=True).partial_fit(X, y).alpha_ == 1e-4

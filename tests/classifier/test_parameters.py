@@ -41,7 +41,7 @@ def test_a_default_that_cannot_vary_was_checked_once(row):
 
 
 def test_a_value_that_equals_a_default_is_checked_if_it_is_of_another_type():
-    for values in ({"fit_intercept": 1}, {"batch_size": 32.0}, {"nesterov": 0}):
+    for values in ({"fit_intercept": 1}, {"batch_size": 64.0}, {"nesterov": 0}):
         with pytest.raises(TypeError, match=f"^{next(iter(values))}: expected"):
             config_of(SoftmaxClassifier(**values))
 

@@ -153,6 +153,17 @@ def test_local_ones_have_all_fitted_attributes_and_no_others(client):
         assert pickle.dumps(getattr(local, name)) == pickle.dumps(deepcopy(getattr(model, name)))
 
 
+def test_what_follows_from_the_size_is_that_of_the_local_one(client):
+    X, y = made_up()
+    weight = np.arange(N) % 3.0
+    parameters = {"standardize": True, "random_state": 0, "n_jobs": 1}
+    model = SoftmaxClassifier(client=client, **parameters).fit(cut(X), cut(y), cut(weight))
+    local = fastsoftmax.SoftmaxClassifier(**parameters).fit(X, y, weight)
+    assert model.alpha_ == pytest.approx(local.alpha_)
+    assert local.alpha_ == pytest.approx(D / (20 * weight.sum()))
+    assert model.n_iter_ == local.n_iter_ == 30
+
+
 @pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
 def test_files_hold_the_local_one(model, tmp_path, suffix):
     X, y = made_up()

@@ -13,9 +13,8 @@ from fastsoftmax import SoftmaxClassifier, search
 
 FAST = {"eta0": 0.2, "batch_size": 16, "tol": None, "max_iter": 3, "random_state": 3}
 FAST["learning_rate"] = "constant"
-# All samples in a step, in the order in which they come: then a weight is exactly that many copies, at the
-# same strength of the penalty ("size" counts rows).
-WHOLE = {"batch_size": 10**6, "tol": None, "max_iter": 20, "shuffle": False, "alpha": 1e-4}
+# All samples in a step, in the order in which they come: then a weight is exactly that many copies.
+WHOLE = {"batch_size": 10**6, "tol": None, "max_iter": 20, "shuffle": False}
 
 
 @pytest.fixture
