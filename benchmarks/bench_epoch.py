@@ -51,7 +51,12 @@ def test_epoch(benchmark, backend, shape, dtype):
         benchmark.pedantic(LOOPS[backend], setup=an_order, rounds=_ROUNDS, warmup_rounds=1)
         return
     model = SoftmaxClassifier(
-        backend=backend, batch_size=batch_size, eta0=_RATE, alpha=_ALPHA, random_state=0
+        backend=backend,
+        batch_size=batch_size,
+        learning_rate="constant",
+        eta0=_RATE,
+        alpha=_ALPHA,
+        random_state=0,
     )
     # Compiles, and starts the threads; then every round goes on from this same model.
     model.partial_fit(X[:1], y[:1], np.arange(data.n_classes))

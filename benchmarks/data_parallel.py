@@ -88,9 +88,10 @@ def rounds_of(X: Any, y: Any, n_rounds: int, **parameters: Any) -> Rounds:
         max_iter=n_rounds * parameters.get("local_epochs", 1),
         tol=None,
         random_state=0,
+        learning_rate="constant",
         eta0=0.01,
         callbacks=note,
-        **parameters,
+        **{"batch_size": 200} | parameters,
     ).fit(X, y)
     seconds, of_one = (float(median(np.diff(each))) for each in (times, busy))
     return Rounds(seconds, of_one, int(median(model.bytes_moved_)))
@@ -153,6 +154,8 @@ def seconds_of_local_epoch(X: np.ndarray, y: np.ndarray) -> float:
         max_iter=6,
         tol=None,
         random_state=0,
+        batch_size=200,
+        learning_rate="constant",
         eta0=0.01,
         n_jobs=2,
         callbacks=lambda _: times.append(perf_counter()),
@@ -191,7 +194,12 @@ def loss(args: argparse.Namespace) -> None:
 
             on_cluster = kind is SoftmaxClassifier
             model = kind(
-                max_iter=max(args.epochs), tol=None, random_state=0, callbacks=note, **parameters
+                max_iter=max(args.epochs),
+                tol=None,
+                learning_rate="constant",
+                random_state=0,
+                callbacks=note,
+                **{"batch_size": 200} | parameters,
             )
             start = perf_counter()
             model.fit(*((X, y) if on_cluster else (local_X, local_y)))

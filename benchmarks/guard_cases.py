@@ -102,6 +102,7 @@ def _name(shape: tuple[int, ...]) -> str:
 def _model(batch_size: int, **parameters: Any) -> SoftmaxClassifier:
     # So small a rate that nothing diverges, given so that no time goes into finding one.
     fixed = {"max_iter": 1, "tol": None, "eta0": 1e-6, "random_state": 0, "batch_size": batch_size}
+    fixed["learning_rate"] = "constant"
     return SoftmaxClassifier(**fixed | parameters)
 
 

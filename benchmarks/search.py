@@ -41,6 +41,7 @@ def problem_of(shape: tuple[Any, ...]) -> tuple[Any, Any]:
 def ways(X: Any, y: Any) -> dict[str, Callable[[], Any]]:
     """Each does all of it; `standardize` so that one grid of rates serves every shape."""
     fixed = {"max_iter": EPOCHS, "batch_size": BATCH, "random_state": 0, "standardize": True}
+    fixed["learning_rate"] = "constant"
     split = ShuffleSplit(1, test_size=SHARE, random_state=0)
     grid = {"eta0": RATES.tolist(), "alpha": REGS.tolist()}
     ((train, test),) = split.split(X)

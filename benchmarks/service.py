@@ -188,6 +188,7 @@ class Service:
             "max_iter": 2,
             "tol": None,
             "batch_size": 50,
+            "learning_rate": "constant",
             "random_state": i,
             "n_jobs": self.n_threads,
         }

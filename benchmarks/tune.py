@@ -45,7 +45,9 @@ else:
     X, y = data.X_train, data.y_train
 options = {"batch_size": batch_size, "n_jobs": task["threads"], "standardize": task["standardize"]}
 options["momentum"] = task["momentum"]
-model = SoftmaxClassifier(backend="compiled", random_state=0, **options)
+model = SoftmaxClassifier(
+    backend="compiled", learning_rate="constant", random_state=0, **options
+)
 model.partial_fit(X, y, np.arange(n_classes))
 for line in sys.stdin:
     model.predict_proba(X) if task["predict"] else model.partial_fit(X, y)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from ._arrays import validation
 
-NAMES = ("constant", "invscaling", "adaptive", "step", "cosine")
+NAMES = ("constant", "invscaling", "adaptive", "step", "cosine", "linear")
 
 
 class Schedule(NamedTuple):
@@ -20,6 +20,7 @@ class Schedule(NamedTuple):
         invscaling           eta0 / (t + 1)**power_t
         step                 eta0 * step_factor**floor(e / step_every)
         cosine               eta0 * (1 + cos(pi * (e - warmup) / (n_epochs - warmup))) / 2
+        linear               eta0 * (1 - (e - warmup) / (n_epochs - warmup))
         a callable           what it returns for t
 
     All but a callable rise linearly first, while e < warmup: times (t + 1) / (steps of the warm-up).
@@ -32,6 +33,11 @@ class Schedule(NamedTuple):
     step_factor: float = 0.1
     warmup: float = 0.0
     n_epochs: int = 1
+
+    @property
+    def ends_at_0(self) -> bool:
+        """Whether the rate falls to 0 at the last epoch."""
+        return self.learning_rate in ("cosine", "linear")
 
     def rates(self, first_step: int, n_steps: int, steps_of_epoch: int) -> NDArray[np.float64]:
         """Return the learning rates of the steps `first_step`, `first_step` + 1, ...
@@ -59,10 +65,10 @@ class Schedule(NamedTuple):
                 return 1 / (t + 1) ** self.power_t
         if self.learning_rate == "step":
             return self.step_factor ** np.floor(t / (steps_of_epoch * self.step_every))
-        if self.learning_rate == "cosine":
+        if self.ends_at_0:
             n_steps = max((self.n_epochs - self.warmup) * steps_of_epoch, 1)
             done = np.clip((t - self.warmup * steps_of_epoch) / n_steps, 0, 1)
-            return (1 + np.cos(np.pi * done)) / 2
+            return 1 - done if self.learning_rate == "linear" else (1 + np.cos(np.pi * done)) / 2
         return np.ones_like(t)
 
 

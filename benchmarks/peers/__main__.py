@@ -10,7 +10,7 @@ from fastsoftmax.cli.errors import FAILED, INTERRUPTED, CommandError
 from fastsoftmax.cli.options import positive_integer
 
 try:
-    from . import busy, epochs, loss, memory, optimum, tables, text
+    from . import busy, defaults, epochs, loss, memory, optimum, tables, text
     from .threads import confine
 except ModuleNotFoundError as error:  # rich or threadpoolctl
     sys.exit(f'benchmarks.peers: error: needs {error.name}: pip install -e ".[peers]"')
@@ -149,6 +149,9 @@ def _parser() -> argparse.ArgumentParser:
     add_rounds(options, 3)
     add_contenders(options, optimum.NAMES, optimum.NAMES)
     optimum.add_options(options)
+    options = new_command(defaults, "defaults", "how good the defaults of solver sgd are")
+    options.set_defaults(threads=2)
+    defaults.add_options(options)
     return parser
 
 

@@ -109,7 +109,7 @@ class FastSoftmax64(FastSoftmax):
 
 
 class FastSoftmaxSGD(FastSoftmax):
-    """Minibatch SGD with its defaults, whose `tol` ends it; the limit is of epochs."""
+    """Minibatch SGD with its defaults; the limit is of epochs, over which the rate falls to 0."""
 
     name = "fastsoftmax-sgd"
     is_ours = False  # it is for models, not for minima

@@ -53,6 +53,7 @@ class FastSoftmax(Trainer):
             alpha=problem.alpha,
             tol=None,
             batch_size=problem.batch_size,
+            learning_rate="constant",
             eta0=problem.learning_rate,
             n_jobs=n_threads,
         )

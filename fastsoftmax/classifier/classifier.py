@@ -75,11 +75,15 @@ class SoftmaxClassifier(sklearn_api.IncrementalEstimator, PredictionMethods, Mod
         The penalty, as in ``SGDClassifier``: "l2" is ``alpha / 2 * sum(coef_**2)``, "l1" is
         ``alpha * sum(|coef_|)``, "elasticnet" is ``l1_ratio`` of the second plus ``1 - l1_ratio`` of
         the first.
-    alpha : float or "auto", default 1e-4
-        The strength of the penalty, 0 or more. With "auto" `fit` first looks for the strength whose minimum
-        has the smallest mean cross-entropy on held-out samples, among strengths a factor of
-        ``10 ** (1 / 3)`` apart; with up to 10000 samples there are five folds, with more, one tenth is held
-        out. Then it trains on all samples, by default from there. `partial_fit` needs a number.
+    alpha : float, "size" or "auto", default "size"
+        The strength of the penalty, 0 or more. "size" is, with `standardize` and penalty "l2",
+        ``n_features / (20 * total)``, of a sparse `X` ``1 / total``, where ``total`` is the sum of the
+        weights of the samples, without weights their number, but at most 1; `partial_fit` then uses that of
+        the last `fit`, or 1e-4. Otherwise "size" is 1e-4.
+        With "auto" `fit` first looks for the strength whose minimum has the smallest mean cross-entropy on
+        held-out samples, among strengths a factor of ``10 ** (1 / 3)`` apart; with up to 10000 samples
+        there are five folds, with more, one tenth is held out. Then it trains on all samples, by default
+        from there. `partial_fit` does not take "auto".
     l1_ratio : float or None, default 0.15
         The share of L1 in "elasticnet", from 0 to 1; ignored by the other penalties, which accept None.
     l1_step : {"proximal", "subgradient"}, default "proximal"
@@ -105,18 +109,22 @@ class SoftmaxClassifier(sklearn_api.IncrementalEstimator, PredictionMethods, Mod
         they change, the weights for `X` stay the same. If the first samples were sparse, dense ones are
         only scaled too; if they were dense, sparse ones are refused, since no mean can be subtracted from
         them.
-    max_iter : int, default 200
-        The maximum number of epochs, or of iterations, of `fit`. It warns (`ConvergenceWarning`) if the
-        loss still falls by `tol` then.
+    max_iter : int or "auto", default "auto"
+        The maximum number of epochs, or of iterations, of `fit`; "auto" is 200 or, with solver "sgd" and
+        `learning_rate` "auto", 30, but only as many as have 6000 steps, and at least 10. `fit` warns
+        (`ConvergenceWarning`) if more would help: if the loss still falls by `tol` or, as the rate falls to
+        0, if the second half of the epochs brought more than a fifth of the fall.
     tol : float or None, default 1e-4
-        `fit` stops when the loss of `n_iter_no_change` epochs in a row has not been better than the best
-        so far by at least `tol`; None disables this rule.
+        `fit` stops when `n_iter_no_change` epochs in a row have lowered the smallest loss so far by less
+        than the share `tol` of its fall since the start; with `early_stopping`, have raised the score by
+        less than `tol`. Schedules that fall to 0 are not stopped by the loss. None disables the rule and
+        the warning.
         With solver "lbfgs" it is relative: `fit` stops when the bound `optimality_` is at most `tol` times
         the objective, or, if there is no bound, when three iterations in a row promise less than a tenth
         of that.
     n_iter_no_change : int, default 5
         See `tol`.
-    batch_size : int, default 200
+    batch_size : int, default 64
         The number of samples of a minibatch; the last one of an epoch may have fewer.
     shuffle : bool or "blocks", default True
         Whether every epoch takes the samples in a new random order. "blocks" is for files larger than
@@ -124,12 +132,13 @@ class SoftmaxClassifier(sklearn_api.IncrementalEstimator, PredictionMethods, Mod
     replacement : bool, default False
         Whether samples are drawn with replacement, as the course does; `shuffle` has no effect then.
         An epoch still takes as many samples as there are.
-    learning_rate : str or callable, default "constant"
-        One of "constant", "invscaling", "adaptive", "step", "cosine", or a callable.
+    learning_rate : str or callable, default "auto"
+        One of "auto", "constant", "invscaling", "adaptive", "step", "cosine", "linear", or a callable.
+        "auto" is "linear" with momentum in `fit`, and "constant" in `partial_fit`, which has no last epoch.
         "constant" is `eta0`; "invscaling" is ``eta0 / t**power_t`` at the t-th step, counted from 1.
         "adaptive" begins with `eta0` and divides it by 5 whenever `tol` would stop the fit, down to a
         thousandth. "step" multiplies by `step_factor` after every `step_every` epochs. "cosine" falls from
-        `eta0` to 0 at `max_iter` as half a period of a cosine.
+        `eta0` to 0 at `max_iter` as half a period of a cosine, "linear" on a line.
         A callable takes the number of the step, counted from 0, and returns the rate.
     eta0 : "auto" or float, default "auto"
         The (first) learning rate, greater than 0. "auto" is one over a bound on the curvature of the loss,
@@ -143,9 +152,9 @@ class SoftmaxClassifier(sklearn_api.IncrementalEstimator, PredictionMethods, Mod
     warmup_epochs : float, default 0.0
         The number of epochs, possibly a fraction, over which the rate rises linearly from about 0; a
         callable `learning_rate` ignores it.
-    momentum : float, default 0.0
+    momentum : float or "auto", default "auto"
         From 0 to less than 1: ``v = momentum * v - rate * gradient; coef_ += v``. With a sparse `X` an
-        L1 penalty needs 0.
+        L1 penalty needs 0. "auto" is 0.9 in `fit` with `learning_rate` "auto", but for this case; else 0.
     nesterov : bool, default False
         Whether the momentum, which must not be 0 then, is Nesterov's:
         ``coef_ += momentum * v - rate * gradient`` with the new v.
@@ -288,26 +297,26 @@ class SoftmaxClassifier(sklearn_api.IncrementalEstimator, PredictionMethods, Mod
         backend: str = "auto",
         solver: str = "sgd",
         penalty: str | None = "l2",
-        alpha: float | str = 1e-4,
+        alpha: float | str = "size",
         l1_ratio: float | None = 0.15,
         l1_step: str = "proximal",
         class_weight: Mapping[Any, float] | str | None = None,
         label_smoothing: float = 0.0,
         fit_intercept: bool = True,
         standardize: bool = False,
-        max_iter: int = 200,
+        max_iter: int | str = "auto",
         tol: float | None = 1e-4,
         n_iter_no_change: int = 5,
-        batch_size: int = 200,
+        batch_size: int = 64,
         shuffle: bool | str = True,
         replacement: bool = False,
-        learning_rate: str | Callable[[int], float] = "constant",
+        learning_rate: str | Callable[[int], float] = "auto",
         eta0: str | float = "auto",
         power_t: float = 0.5,
         step_every: int = 30,
         step_factor: float = 0.1,
         warmup_epochs: float = 0.0,
-        momentum: float = 0.0,
+        momentum: float | str = "auto",
         nesterov: bool = False,
         average: bool | int = False,
         early_stopping: bool = False,
@@ -376,9 +385,10 @@ class SoftmaxClassifier(sklearn_api.IncrementalEstimator, PredictionMethods, Mod
             at least two different ones. Integers and booleans of an object array become int64 and bool.
             Rows of probabilities sum to 1; the classes are then 0, 1, ..., or those that the model has.
         sample_weight : array_like of real numbers, shape (n_samples,), optional
-            The weights of the samples, 0 or more; only their ratios matter. A weight of 2 equals two such
-            samples. The features and the probabilities of a sample of weight 0 are not read. Its label is,
-            and it is a class even if all its samples have weight 0; this class becomes improbable.
+            The weights of the samples, 0 or more; at a given `alpha` only their ratios matter. A weight of
+            2 equals two such samples. The features and the probabilities of a sample of weight 0 are not
+            read. Its label is, and it is a class even if all its samples have weight 0; this class becomes
+            improbable.
         coef_init, intercept_init : array_like, shapes (n_classes, n_features) and (n_classes,), optional
             The weights to start from, instead of zeros.
         checkpoint : str or path-like, optional
@@ -413,7 +423,7 @@ class SoftmaxClassifier(sklearn_api.IncrementalEstimator, PredictionMethods, Mod
         """
         config = config_of(self)
         matrix, names = as_samples(X), sklearn_api.feature_names_of(X)
-        config.check_rule(isinstance(matrix, SparseRows))
+        config = config.for_rows(isinstance(matrix, SparseRows))
         goes_on = config.warm_start and self.__sklearn_is_fitted__()
         before = snapshot_for_training(self) if goes_on else None
         grows = before is None or before._grows
@@ -534,8 +544,9 @@ class SoftmaxClassifier(sklearn_api.IncrementalEstimator, PredictionMethods, Mod
                 "it would depend on samples that are still to come"
             )
         matrix, names = as_samples(X), sklearn_api.feature_names_of(X)
-        config.check_rule(isinstance(matrix, SparseRows))
+        config = config.for_rows(isinstance(matrix, SparseRows))
         before = snapshot_for_training(self) if self.__sklearn_is_fitted__() else None
+        config = config.for_stream(None if before is None else getattr(before, "alpha_", None))
         known = None if classes is None else find_classes(classes, "classes")
         grows = known is None
         if before is not None:
@@ -611,7 +622,10 @@ def warn_of_end(run: TrainingRun, converged: bool) -> None:
     """
     config, units = run.problem.config, run.problem.samples.units
     if not converged:
-        sklearn_api.warn_of_max_iter(config.max_iter, config.reason_not_converged, units is None, 5)
+        sklearn_api.warn_of_max_iter(
+            *(config.max_iter, config.reason_not_converged, units is None, 5),
+            uses_tol=not config.schedule.ends_at_0,
+        )
     elif (gap := run.gap_left_by_rounding) is not None:
         sklearn_api.warn_of_rounding(gap, config.tol, run.state.coef.dtype, 5)
     elif units is None and config.fit_intercept and run.stopped_by_tol:

@@ -23,7 +23,7 @@ from ..training.checkpoints import identity_of
 from ..training.config import TrainingConfig, generator_of
 from ..training.epoch import check_progress, check_weights
 from ..training.holdout import HeldOut
-from ..training.loop import TrainingRun, stops_as_planned
+from ..training.loop import TrainingRun
 from ..training.multi_model import (
     Penalties,
     extract_state,
@@ -272,9 +272,12 @@ def search(
         for rate in rates
         for reg in strengths
     ]
-    problems = [grid.problem.with_config(config_of(each)) for each in models]
+    is_sparse = isinstance(grid.problem.samples.X, SparseRows)
+    max_iter = grid.problem.config.max_iter
+    configs = [config_of(each).for_rows(is_sparse).with_epochs(max_iter) for each in models]
+    problems = [grid.problem.with_config(each) for each in configs]
     if common.solver == "sgd":
-        with progress_bar(common.progress_bar, common.max_iter * len(models), 0) as bar:
+        with progress_bar(common.progress_bar, max_iter * len(models), 0) as bar:
             runs = _trained(problems, grid, _Progress(bar, common.verbose, len(models)))
     else:
         if saving is not None:
@@ -303,7 +306,7 @@ def search(
     best = min(good, key=lambda i: (-scores[i], validation_losses[i]))
     generator_of(model.random_state)  # as fit draws from a caller's generator
     models[best]._publish(runs[best], sklearn_api.feature_names_of(X), True)
-    warn_of_end(runs[best], runs[best].has_converged or stops_as_planned(common))
+    warn_of_end(runs[best], runs[best].has_converged or runs[best].ends_as_planned)
     shape = (len(rates), len(strengths))
     return SearchResult(
         *(rates, strengths),
@@ -333,7 +336,7 @@ def _grid_of(
     validation: Any,
 ) -> _Grid:
     matrix = as_samples(X)
-    config.check_rule(isinstance(matrix, SparseRows))
+    config = config.for_rows(isinstance(matrix, SparseRows))
     dtype = checks.training_dtype(matrix.dtype)
     targets = targets_of(
         sklearn_api.as_vector(y), len(matrix), dtype, sample_weight, config.class_weight
@@ -466,7 +469,8 @@ def _trained_along_a_path(
 def _trained_alone(
     number: int, problem: Problem, grid: _Grid, progress: _Progress
 ) -> TrainingRun | None:
-    run = TrainingRun.of(problem, copy_of(grid.start), deepcopy(grid.random))
+    start: dict[str, Any] = {"starting_loss": _starting_loss(grid)}
+    run = TrainingRun.of(problem, copy_of(grid.start), deepcopy(grid.random), **start)
     max_iter = problem.config.max_iter
     try:
         for epoch in range(max_iter):
@@ -491,7 +495,8 @@ def _trained_together(
     `first` is the number of the first one among all of the search.
     """
     max_iter, random = problems[0].config.max_iter, deepcopy(grid.random)
-    runs = [TrainingRun.of(each, grid.start, random) for each in problems]
+    start: dict[str, Any] = {"starting_loss": _starting_loss(grid)}
+    runs = [TrainingRun.of(each, grid.start, random, **start) for each in problems]
     states = repeat_state(grid.start, len(runs))
     active = list(range(len(runs)))
     ended: dict[int, TrainingRun | None] = {}

@@ -98,7 +98,7 @@ def checkpoint_parameters(values: Mapping[str, Any]) -> dict[str, Any]:
 def takes_sparse(model: Any) -> bool:
     """Return whether the model's parameters allow a sparse X."""
     try:
-        config_of(model).check_rule(is_sparse=True)
+        config_of(model).for_rows(is_sparse=True)
     except (ValueError, TypeError, ImportError):
         return False
     return True
@@ -154,10 +154,10 @@ def _shuffle(name: str, value: Any) -> bool | str:
 
 
 def _learning_rate(name: str, value: Any) -> Any:
-    if callable(value) or (isinstance(value, str) and value in schedules.NAMES):
+    if callable(value) or (isinstance(value, str) and value in _LEARNING_RATES):
         return value
     raise ValueError(
-        f"{name}: expected one of {', '.join(schedules.NAMES)} or a callable, got {value!r}"
+        f"{name}: expected one of {', '.join(_LEARNING_RATES)} or a callable, got {value!r}"
     )
 
 
@@ -174,13 +174,23 @@ def _eta0(name: str, value: Any) -> float | str:
 
 def _alpha(name: str, value: Any) -> float | str:
     if isinstance(value, str):
-        if value == "auto":
+        if value in ("auto", "size"):
             return value
-        raise ValueError(f"{name}: expected 'auto' or a number, got {value!r}")
+        raise ValueError(f"{name}: expected 'auto', 'size' or a number, got {value!r}")
     return validation.as_non_negative(name, value)
 
 
-def _momentum(name: str, value: Any) -> float:
+def _max_iter(name: str, value: Any) -> int | str:
+    if isinstance(value, str) and value == "auto":
+        return value
+    return validation.as_integer(name, value, 1, "'auto' or an integer of at least 1")
+
+
+def _momentum(name: str, value: Any) -> float | str:
+    if isinstance(value, str):
+        if value == "auto":
+            return value
+        raise ValueError(f"{name}: expected 'auto' or a number, got {value!r}")
     number = validation.as_non_negative(name, value)
     if number >= 1:
         raise ValueError(f"{name}: expected 0 or more and less than 1, got {value!r}")
@@ -211,6 +221,7 @@ def _words(*words: str) -> Mapping[str, Any]:
     return MappingProxyType({word: None if word == "none" else word for word in words})
 
 
+_LEARNING_RATES = ("auto", *schedules.NAMES)
 _SHUFFLES = MappingProxyType({"yes": True, "blocks": "blocks", "no": False})
 
 SOLVERS = ("sgd", "lbfgs")
@@ -245,12 +256,13 @@ PARAMETERS = (
     ),
     Parameter(
         "alpha",
-        1e-4,
+        "size",
         _alpha,
         Option(
             "objective",
-            "strength of the penalty; auto: the best on held-out samples (default: 0.0001)",
-            *("number from 0", "A", _words("auto")),
+            "strength of the penalty; auto: the best on held-out samples; size: from the size of DATA with "
+            "--standardize, else 0.0001 (default: size)",
+            *("number from 0", "A", _words("auto", "size")),
         ),
         in_search=False,
     ),
@@ -303,13 +315,12 @@ PARAMETERS = (
     ),
     Parameter(
         "max_iter",
-        200,
-        _positive_integer,
+        "auto",
+        _max_iter,
         Option(
             "when it ends",
-            "maximum number of epochs (default: 200)",
-            "integer from 1",
-            "N",
+            "maximum number of epochs; auto: with --learning-rate auto 10 to 30, else 200 (default: auto)",
+            *("integer from 1", "N", _words("auto")),
             name="epochs",
         ),
     ),
@@ -319,16 +330,17 @@ PARAMETERS = (
         _or_none(validation.as_non_negative),
         Option(
             "when it ends",
-            "stop when the loss has not fallen by T for 5 epochs; none: never (default: 0.0001)",
+            "stop when the loss has not fallen by T of its fall so far for 5 epochs; none: never; unused "
+            "while --learning-rate leads to 0 (default: 0.0001)",
             *("number above 0", "T", _words("none")),
         ),
     ),
     Parameter("n_iter_no_change", 5, _positive_integer, is_of_sgd=True),
     Parameter(
         "batch_size",
-        200,
+        64,
         _positive_integer,
-        Option("steps", "samples per minibatch (default: 200)", "integer from 1", "N"),
+        Option("steps", "samples per minibatch (default: 64)", "integer from 1", "N"),
         is_of_sgd=True,
     ),
     Parameter(
@@ -346,12 +358,12 @@ PARAMETERS = (
     Parameter("replacement", False, _flag, is_of_sgd=True),
     Parameter(
         "learning_rate",
-        "constant",
+        "auto",
         _learning_rate,
         Option(
             "steps",
-            "schedule of the step size (default: constant)",
-            words=_words(*schedules.NAMES),
+            "schedule of the step size; auto: linear, to 0 at the last epoch (default: auto)",
+            words=_words(*_LEARNING_RATES),
         ),
         is_of_sgd=True,
     ),
@@ -383,12 +395,12 @@ PARAMETERS = (
     ),
     Parameter(
         "momentum",
-        0.0,
+        "auto",
         _momentum,
         Option(
             "steps",
-            "from 0 to less than 1; 0.9 often needs fewer epochs (default: 0)",
-            *("number from 0", "M"),
+            "from 0 to less than 1; auto: 0.9 with --learning-rate auto, else 0 (default: auto)",
+            *("number from 0", "M", _words("auto")),
         ),
         is_of_sgd=True,
     ),

@@ -207,10 +207,15 @@ def not_fitted(message: str) -> NotFittedError:
 
 
 def warn_of_max_iter(
-    max_iter: int, reason: str, standardize_may_help: bool, stacklevel: int = 4
+    max_iter: int,
+    reason: str,
+    standardize_may_help: bool,
+    stacklevel: int = 4,
+    *,
+    uses_tol: bool = True,
 ) -> None:
     """Warn that `fit` ended at `max_iter` before it converged, and advise what to change."""
-    advice = f"raise max_iter (it is {max_iter}) or tol"
+    advice = f"raise max_iter (it is {max_iter})" + " or tol" * uses_tol
     if standardize_may_help:
         advice += ", or use standardize=True: with columns on one scale it needs fewer epochs"
     warn_not_converged(f"fit ended at max_iter {reason}: {advice}", stacklevel)

@@ -2,9 +2,11 @@
 
 import re
 from collections.abc import Mapping
+from warnings import WarningMessage
 
 from ..classifier.parameters import BY_NAME
 from ..datasets.files import UnreadableFile, printable
+from ..exceptions import ConvergenceWarning
 from .errors import FAILED, CommandError
 
 # Options that are not parameters of the classifier, but arguments of `fit`, `search` or `datasets.load`.
@@ -70,3 +72,9 @@ def _with_options(text: str) -> str:
     ):
         text = text.replace(written, option)
     return text
+
+
+def ended_at_max_iter(warning: WarningMessage) -> bool:
+    """Return whether a warning says that a fit ended at its last epoch, which commands call `--epochs`."""
+    is_of_convergence = issubclass(warning.category, ConvergenceWarning)
+    return is_of_convergence and str(warning.message).startswith("fit ended at max_iter")

@@ -43,7 +43,12 @@ def _numpy(
     X: NDArray[Any], y: NDArray[Any], batch_size: int, n_threads: int
 ) -> Callable[[], object]:
     model = SoftmaxClassifier(
-        backend="vectorized", batch_size=batch_size, eta0=_RATE, max_iter=1, tol=None
+        backend="vectorized",
+        batch_size=batch_size,
+        learning_rate="constant",
+        eta0=_RATE,
+        max_iter=1,
+        tol=None,
     )
     return lambda: model.fit(X, y)
 

@@ -107,7 +107,9 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.batch_size = arguments.batch_size or _BATCH_SIZE
     X, y = _load(arguments)
     n_threads = arguments.threads or machine.threads()[0]
-    of_sgd = {"batch_size": arguments.batch_size, "eta0": 1e-3} if is_sgd else {}
+    of_sgd: dict[str, Any] = {}
+    if is_sgd:
+        of_sgd = {"learning_rate": "constant", "batch_size": arguments.batch_size, "eta0": 1e-3}
     model = SoftmaxClassifier(
         solver=arguments.solver,
         backend=arguments.backend,

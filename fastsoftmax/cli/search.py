@@ -12,11 +12,12 @@ import numpy as np
 from .. import plotting
 from .._optional import why_missing
 from ..classifier.grid_search import AUTOMATIC_FACTORS, DEFAULT_REGS, SearchResult, search
+from ..classifier.parameters import config_of
 from ..datasets import Samples
-from ..exceptions import ConvergenceWarning, DivergenceError
+from ..exceptions import DivergenceError
 from ..profiling.provenance import provenance
 from . import data, files, machine, models, options, parameter_options, validation_data
-from .error_translation import as_command_error
+from .error_translation import as_command_error, ended_at_max_iter
 from .errors import FAILED, CommandError
 from .numbers import count, duration
 from .tables import lines_of, print_note, print_pairs
@@ -101,7 +102,7 @@ def run(arguments: argparse.Namespace) -> int:
     saved, failed = _save(arguments, found, record)
     if arguments.json != "-":
         n_classes, n_models = len(model.classes_), found.scores.size
-        epochs = f"up to {count(model.max_iter, 'epoch')} each"
+        epochs = f"up to {count(config_of(model).max_iter, 'epoch')} each"
         print_pairs(
             [
                 ("data", f"{arguments.data}: {data.describe(samples)}, {n_classes} classes"),
@@ -149,10 +150,9 @@ def _search(
 
 
 def _note(found: SearchResult, warning: warnings.WarningMessage) -> str:
-    model = found.best_model
-    if not issubclass(warning.category, ConvergenceWarning) or model.n_iter_ < model.max_iter:
+    if not ended_at_max_iter(warning):
         return str(warning.message)
-    epochs = count(model.max_iter, "epoch")
+    epochs = count(found.best_model.n_iter_, "epoch")
     return f"The best model had not converged after {epochs}: more --epochs may improve it."
 
 

@@ -226,6 +226,7 @@ def _model(backend: str, settings: Settings) -> SoftmaxClassifier:
     return SoftmaxClassifier(
         backend=backend,
         batch_size=settings.batch_size,
+        learning_rate="constant",
         eta0=settings.learning_rate,
         random_state=settings.seed,
         n_jobs=settings.n_threads,

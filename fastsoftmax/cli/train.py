@@ -14,11 +14,11 @@ from .._optional import why_missing
 from ..classifier.classifier import SoftmaxClassifier
 from ..classifier.parameters import config_of
 from ..datasets import Samples
-from ..exceptions import ConvergenceWarning, DivergenceError
+from ..exceptions import DivergenceError
 from ..training.holdout import hold_out
 from ..training.targets import targets_of
 from . import data, models, options, parameter_options, validation_data
-from .error_translation import as_command_error
+from .error_translation import as_command_error, ended_at_max_iter
 from .errors import FAILED, CommandError
 from .evaluate import predict
 from .numbers import count, duration
@@ -251,20 +251,23 @@ def _fit(arguments: argparse.Namespace, model: SoftmaxClassifier, task: Task) ->
 
 
 def _note(model: SoftmaxClassifier, samples: Samples, warning: warnings.WarningMessage) -> str:
-    ended_at_the_last = model.n_iter_ >= model.max_iter
-    if not (issubclass(warning.category, ConvergenceWarning) and ended_at_the_last):
+    if not ended_at_max_iter(warning):
         return str(warning.message)
     ways = ["more --epochs"]
     is_sparse = not isinstance(samples.X, np.ndarray)
     is_sgd = model.solver == "sgd"
     if is_sgd:
         ways.append("a larger --eta0")
-    if is_sgd and not model.momentum and not (is_sparse and model.penalty in ("l1", "elasticnet")):
+    if (
+        is_sgd
+        and not config_of(model).rule.momentum
+        and not (is_sparse and model.penalty in ("l1", "elasticnet"))
+    ):
         ways.append("--momentum 0.9")
     if not model.standardize:
         ways.append("--standardize, if features are on different scales")
     return (
-        f"Training stopped after {count(model.max_iter, 'epoch')} before it converged. To continue: "
+        f"Training stopped after {count(model.n_iter_, 'epoch')} before it converged. To continue: "
         f"{'; '.join(ways)}."
     )
 

@@ -189,7 +189,7 @@ class SoftmaxClassifier(classifier.SoftmaxClassifier):
         grows = before is None or before._grows
         known = (None, False) if before is None else (before.classes_, grows)
         dataset = prepare_dataset(collection, cluster, config, method, seed, *known)
-        statistics = dataset.statistics
+        statistics, config = dataset.statistics, dataset.config
         classes, names = statistics.context.classes, statistics.names
         if before is not None:
             if statistics.n_features != before.n_features_in_:
@@ -203,7 +203,6 @@ class SoftmaxClassifier(classifier.SoftmaxClassifier):
         shape = (len(classes), statistics.n_features)
         momentum = config.rule.momentum
         zeros = zero_state(shape, statistics.context.dtype, config.fit_intercept, momentum)
-        config.check_rule(statistics.is_sparse)
         state: State = state_at(coef_init, intercept_init, zeros, dataset.units)
         problem = problem_over(dataset, config)
         run = run_on_cluster(problem, state, random, method)

@@ -77,6 +77,7 @@ class DistributedDataset:
     reader: PartitionReader | None  # None if the rows are in memory
     groups: list[Group]
     statistics: DatasetStatistics
+    config: TrainingConfig  # for these rows
     units: Standardization | None = None
     step_size: float | None = None  # None unless eta0 is to be estimated
 
@@ -206,7 +207,8 @@ def prepare_dataset(
     if holds:  # what was sent to read them belongs to no round
         cluster.take_bytes_sent()
     statistics = statistics_of(counts, config.class_weight, config.label_smoothing, known, grows)
-    dataset = DistributedDataset(cluster, None if holds else reader, groups, statistics)
+    config = config.for_rows(statistics.is_sparse)
+    dataset = DistributedDataset(cluster, None if holds else reader, groups, statistics, config)
     reads_often = method.algorithm == "synchronous" and (
         config.sampling.n_steps(statistics.n_samples) > 1
     )
@@ -222,6 +224,10 @@ def prepare_dataset(
         )
     if config.validation_fraction is not None:
         _hold_out(dataset, config.validation_fraction, seed)
+    n_samples = dataset.statistics.n_samples
+    total_weight = statistics.context.mean_weight * n_samples
+    size = (n_samples, total_weight, statistics.n_features, statistics.is_sparse)
+    config = dataset.config = config.for_size(*size)
     if config.standardize:
         _standardize(dataset, config, method)
     if config.finds_step_size:

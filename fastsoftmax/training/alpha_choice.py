@@ -81,6 +81,7 @@ def choose_alpha(
         config,
         tol=_TOL,
         max_iter=_MAX_ITER,
+        takes_epochs_of_size=False,
         averaged_from=None,
         verbose=0,
         progress_bar=False,

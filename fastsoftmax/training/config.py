@@ -16,6 +16,14 @@ from ..schedules import Schedule
 from .callbacks import Callback
 from .epoch import Sampling
 
+# learning_rate="auto", max_iter="auto" and alpha="size": decision 29 has the measurements.
+_MOMENTUM = 0.9
+_N_EPOCHS, _MIN_EPOCHS, _N_STEPS = 30, 10, 6000
+_MAX_ITER = 200
+_PER_FEATURE = 0.05
+_MAX_ALPHA = 1.0  # weights so small that their sum is hardly a sample must not overflow
+_ALPHA = 1e-4
+
 
 @dataclass(frozen=True, slots=True)
 class TrainingConfig:
@@ -25,11 +33,15 @@ class TrainingConfig:
     solver: str
     n_threads: int
     alpha: float | None  # None if the data are to choose it
+    takes_alpha_of_size: bool  # whether `alpha` stands for that of the size of the data
     penalty_of_unit: tuple[float, float]  # the rule's l2 and l1 for alpha = 1
     rule: Rule  # with alpha = 1 if that is to be chosen
     sampling: Sampling
     schedule: Schedule  # its eta0 is 1 if the step size comes from the data
     finds_step_size: bool
+    has_automatic_momentum: bool
+    has_automatic_rate: bool
+    takes_epochs_of_size: bool  # whether `max_iter` is at most that for the size of the data
     fit_intercept: bool
     standardize: bool
     label_smoothing: float
@@ -55,25 +67,37 @@ class TrainingConfig:
             If two values contradict each other.
         """
         v = values
+        is_automatic, learning_rate = False, v["learning_rate"]
+        if learning_rate == "auto":
+            is_automatic = v["solver"] == "sgd"
+            learning_rate = "linear" if is_automatic else "constant"
+        momentum = v["momentum"]
+        if momentum == "auto":
+            momentum = _MOMENTUM if is_automatic else 0.0
+        max_iter = v["max_iter"]
+        if max_iter == "auto":
+            max_iter = _N_EPOCHS if is_automatic else _MAX_ITER
         if v["nesterov"]:
-            check_nesterov(True, v["momentum"])
+            check_nesterov(True, momentum)
         if v["penalty"] == "elasticnet" and v["l1_ratio"] is None:
             validation.as_non_negative("l1_ratio", None)
         # As l2 and l1 of l2 * sum(w**2) + l1 * sum(|w|).
         share = {"l1": 1.0, "elasticnet": v["l1_ratio"]}.get(v["penalty"], 0.0)
         l2, l1 = 0.0 if v["penalty"] is None else (1 - share) / 2, share
-        alpha = None if isinstance(v["alpha"], str) else v["alpha"]
+        alpha = {"auto": None, "size": _ALPHA}.get(v["alpha"], v["alpha"])
         if alpha is None and v["penalty"] is None:
             raise ValueError("alpha: expected a number with penalty=None, got 'auto'")
+        takes_alpha_of_size = v["alpha"] == "size" and v["penalty"] == "l2" and v["standardize"]
         eta0, early_stopping = v["eta0"], v["early_stopping"]
         derived = {
             "n_threads": v["n_jobs"],
             "alpha": alpha,
+            "takes_alpha_of_size": takes_alpha_of_size,
             "penalty_of_unit": (l2, l1),
             "rule": Rule(
                 l2=l2 if alpha is None else alpha * l2,
                 l1=l1 if alpha is None else alpha * l1,
-                momentum=v["momentum"],
+                momentum=momentum,
                 nesterov=v["nesterov"],
                 subgradient=v["l1_step"],
             ),
@@ -81,16 +105,20 @@ class TrainingConfig:
                 batch_size=v["batch_size"], shuffle=v["shuffle"], replacement=v["replacement"]
             ),
             "schedule": Schedule(
-                learning_rate=v["learning_rate"],
+                learning_rate=learning_rate,
                 eta0=1.0 if eta0 == "auto" else eta0,
                 power_t=v["power_t"],
                 step_every=v["step_every"],
                 step_factor=v["step_factor"],
                 warmup=v["warmup_epochs"],
-                n_epochs=v["max_iter"],
+                n_epochs=max_iter,
             ),
             "finds_step_size": eta0 == "auto" and v["solver"] == "sgd",
+            "has_automatic_momentum": v["momentum"] == "auto",
+            "has_automatic_rate": is_automatic,
+            "takes_epochs_of_size": is_automatic and v["max_iter"] == "auto",
             "averaged_from": v["average"],
+            "max_iter": max_iter,
             "validation_fraction": v["validation_fraction"] if early_stopping else None,
         }
         # All other fields are parameters of the same names.
@@ -99,13 +127,40 @@ class TrainingConfig:
     def with_alpha(self, alpha: float) -> Self:
         """Return the configuration with this strength of the penalty."""
         l2, l1 = self.penalty_of_unit
-        return replace(self, alpha=alpha, rule=self.rule._replace(l2=alpha * l2, l1=alpha * l1))
+        rule = self.rule._replace(l2=alpha * l2, l1=alpha * l1)
+        return replace(self, alpha=alpha, rule=rule, takes_alpha_of_size=False)
+
+    def with_epochs(self, n_epochs: int) -> Self:
+        """Return the configuration with this number of epochs."""
+        schedule = self.schedule._replace(n_epochs=n_epochs)
+        return replace(self, max_iter=n_epochs, schedule=schedule, takes_epochs_of_size=False)
+
+    def for_size(
+        self, n_samples: int, total_weight: float, n_features: int, is_sparse: bool
+    ) -> Self:
+        """Return the configuration with what follows from the size of the data, if it is to.
+
+        Epochs of many steps need not be as many. Weights of standardised features that give logits of a
+        certain size have a variance of about 1 / n_features; with that as the variance of their prior, the
+        penalty that is best on average is proportional to n_features over the number of samples: the sum of
+        their weights, so that a weight is a number of copies. Of sparse rows few features count.
+        """
+        config = self
+        if self.takes_epochs_of_size:
+            n_epochs = _N_STEPS // self.sampling.n_steps(n_samples)
+            config = config.with_epochs(min(max(n_epochs, _MIN_EPOCHS), _N_EPOCHS))
+        if self.takes_alpha_of_size:
+            alpha = (1.0 if is_sparse else _PER_FEATURE * n_features) / total_weight
+            config = config.with_alpha(min(alpha, _MAX_ALPHA))
+        return config
 
     @property
     def reason_not_converged(self) -> str:
         """The reason, for a warning, why `fit` had not converged at `max_iter`."""
         if self.solver != "sgd":
             return "before the gap to the minimum was at most tol times the objective"
+        if self.schedule.ends_at_0:
+            return "while the loss was still falling"
         if self.schedule.learning_rate == "adaptive":
             return "while the learning rate was still to be lowered"
         what = "validation score" if self.early_stopping else "loss"
@@ -121,18 +176,41 @@ class TrainingConfig:
         if self.alpha is None:
             raise ValueError(f"alpha: expected a number for {what}, got 'auto'")
 
-    def check_rule(self, is_sparse: bool) -> None:
-        """Raise if X is sparse and the update rule does not support sparse rows."""
+    def for_rows(self, is_sparse: bool) -> Self:
+        """Return the configuration for dense or for sparse rows, which allow no momentum with L1.
+
+        Raises
+        ------
+        ValueError
+            If X is sparse and the update rule that was asked for does not support sparse rows.
+        """
         if not is_sparse or not self.rule.l1 or self.solver != "sgd":
-            return
+            return self
         if self.rule.subgradient:
             raise ValueError("l1_step: expected 'proximal' for a sparse X, got 'subgradient'")
-        if self.rule.momentum:
+        if self.rule.momentum and not self.has_automatic_momentum:
             raise ValueError(
                 f"momentum: expected 0 for a sparse X with an L1 penalty, got {self.rule.momentum:g}: "
                 "over several steps, soft thresholding with momentum has no closed form. Use momentum with "
                 "penalty='l2' or penalty=None"
             )
+        return replace(self, rule=self.rule._replace(momentum=0.0, nesterov=False))
+
+    def for_stream(self, alpha: float | None) -> Self:
+        """Return the configuration for a stream, whose length is unknown, after a fit with `alpha`, if any.
+
+        The automatic rate is constant there, without momentum, and a strength that would follow from the
+        size is that of the fit.
+        """
+        config = self
+        if config.takes_alpha_of_size:
+            config = config.with_alpha(_ALPHA if alpha is None else alpha)
+        if not config.has_automatic_rate:
+            return config
+        rule, schedule = config.rule, config.schedule._replace(learning_rate="constant")
+        if config.has_automatic_momentum:
+            rule = rule._replace(momentum=0.0, nesterov=False)
+        return replace(config, schedule=schedule, rule=rule)
 
 
 _FIELDS = tuple(each.name for each in fields(TrainingConfig))

@@ -14,7 +14,6 @@ from ..schedules import Schedule
 from .averaging import Average
 from .callbacks import EpochEnd, line, progress_bar, should_stop
 from .checkpoints import Checkpoint
-from .config import TrainingConfig
 from .duality_gap import NO_BOUND, Optimality
 from .epoch import check_progress, check_weights, train_epoch
 from .problem import Problem
@@ -24,6 +23,9 @@ from .step_size import root_mean_square
 # "adaptive" divides the learning rate by _FALL, until it would fall below this share of the first one.
 _FALL = 5
 _MIN_SHARE = 1e-3
+# More epochs help where the second half of them, as the rate falls to 0, has more than this share of the
+# fall of the loss. (Where the loss falls in proportion to the rates, it has a quarter.)
+_LATE_SHARE = 0.2
 
 
 @dataclass
@@ -153,12 +155,24 @@ class TrainingRun:
         config = self.problem.config
         if config.early_stopping and value < self.best:
             self.best_weights = self.copy()
-        gained = config.tol is None or value < self.best - config.tol
-        self.epochs_without_gain = 0 if gained else self.epochs_without_gain + 1
+        self.epochs_without_gain = 0 if self._has_gained(value) else self.epochs_without_gain + 1
         self.best = min(self.best, value)
         if self.stopped_by_tol and self.lower_rate():
             self.epochs_without_gain = 0
         return self.stopped_by_tol
+
+    def _has_gained(self, value: float) -> bool:
+        """Return whether an epoch counts as an improvement.
+
+        The loss has to fall by the share `tol` of its fall since the start, however slowly the scale of the
+        features lets it fall; a score by `tol`. A rate that falls to 0 lowers the loss until its end.
+        """
+        config = self.problem.config
+        if config.tol is None or (self.schedule.ends_at_0 and not config.early_stopping):
+            return True
+        best = min(value, self.best)
+        fall = 1.0 if config.early_stopping else max(self.starting_loss - best, 0.0)
+        return value < self.best - config.tol * fall
 
     @property
     def gap_left_by_rounding(self) -> float | None:
@@ -185,6 +199,18 @@ class TrainingRun:
     def norm_of_rows(self) -> float:
         """Return the root mean square of the norms of an evenly spaced subset of the training rows."""
         return root_mean_square(self.problem.samples.X, self.problem.samples.rows)
+
+    @property
+    def ends_as_planned(self) -> bool:
+        """Whether `max_iter` is where the fit is meant to end, rather than too early."""
+        if self.problem.config.tol is None:
+            return True
+        if not self.schedule.ends_at_0:
+            return False
+        losses = [self.starting_loss, *self.curve]
+        late_fall = losses[len(self.curve) // 2] - losses[-1]
+        fall = losses[0] - losses[-1]
+        return fall > 0 and late_fall <= _LATE_SHARE * fall
 
     def lower_rate(self) -> bool:
         """Lower the rate of the schedule "adaptive", and return whether that was possible."""
@@ -243,12 +269,7 @@ def train(
     if run.best_weights is not None:
         run.state, run.average = run.best_weights
     run.finish()
-    return is_done or stops_as_planned(config)
-
-
-def stops_as_planned(config: TrainingConfig) -> bool:
-    """Return whether the fit is meant to reach `max_iter`: without `tol`, or with "cosine"."""
-    return config.tol is None or config.schedule.learning_rate == "cosine"
+    return is_done or run.ends_as_planned
 
 
 def _train_one_epoch(run: TrainingRun) -> float:

@@ -72,6 +72,10 @@ def problem_of(
     held_out: HeldOut | None = None,
 ) -> Problem:
     """Return the problem for these samples, whose step size accounts for the chunks before, if any."""
+    is_sparse = isinstance(samples.X, SparseRows)
+    n_samples = len(samples)
+    total_weight = targets.mean_weight * n_samples
+    config = config.for_size(n_samples, total_weight, samples.X.shape[1], is_sparse)
     schedule = config.schedule
     if config.finds_step_size:
         found = step_size(

@@ -241,7 +241,7 @@ def test_a_generator_is_drawn_from_once_and_not_by_a_fit_that_fails(data):
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"alpha": "best"}, r"alpha: expected 'auto' or a number, got 'best'"),
+        ({"alpha": "best"}, r"alpha: expected 'auto', 'size' or a number, got 'best'"),
         ({"alpha": "auto", "penalty": None}, r"alpha: expected a number with penalty=None"),
         ({"alpha": -1}, r"alpha: "),
     ],

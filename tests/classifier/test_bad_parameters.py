@@ -23,7 +23,9 @@ def data(rng):
 @pytest.fixture
 def model(backend, data):
     """A fitted model, and after the test the check that it is as it was."""
-    classifier = SoftmaxClassifier(backend=backend, max_iter=1, n_jobs=1, random_state=0)
+    # At the constant rate a fit of one epoch has the steps, and the bits, of a chunk.
+    options = {"learning_rate": "constant", "max_iter": 1, "n_jobs": 1, "random_state": 0}
+    classifier = SoftmaxClassifier(backend=backend, **options)
     classifier.partial_fit(*data, classes=[0, 1, 2])
     before = {name: np.copy(getattr(classifier, name)) for name in ATTRIBUTES}
     yield classifier
@@ -73,8 +75,8 @@ PARAMETERS = {
     "warm_start": [([None, 1, "no"], TypeError)],
     "progress_bar": [([None, 1, "no"], TypeError)],
     "callbacks": [([1, "print", [print, None], {"a": print}], TypeError)],
-    "momentum": [([-0.1, 1, 1.5, NAN, INF], ValueError), (["0", None, True], TypeError)],
-    "nesterov": [([True], ValueError), ([None, 1, "no"], TypeError)],
+    "momentum": [([-0.1, 1, 1.5, NAN, INF, "0", "yes"], ValueError), ([None, True], TypeError)],
+    "nesterov": [([None, 1, "no"], TypeError)],
     "random_state": [([-1], ValueError), ([1.5, "1", True, [1], NAN], TypeError)],
     "n_jobs": [([0], ValueError), ([1.5, "2", True, False], TypeError)],
     "verbose": [([None, "yes", 1.5], TypeError)],
@@ -125,6 +127,14 @@ def test_unusual_parameters_that_are_right(backend, data, name, value):
     model = SoftmaxClassifier(**{"backend": backend, "max_iter": 2, name: value}).fit(*data)
     assert np.isfinite(model.coef_).all()
     assert len(model.loss_curve_) == 2
+
+
+def test_nesterov_needs_momentum(model, data):
+    for rule in ({"momentum": 0}, {"learning_rate": "constant", "momentum": "auto"}):
+        model.set_params(nesterov=True, **rule)
+        for method in (model.fit, model.partial_fit):
+            with pytest.raises(ValueError, match=r"^nesterov: expected False without momentum"):
+                method(*data)
 
 
 def test_l1_ratio_is_needed_where_it_is_used(model, data):

@@ -232,7 +232,7 @@ def test_json_that_is_no_metadata(text, reason, sound, suffix):
 def test_duplicate_members_of_the_metadata(sound, suffix):
     path, _, metadata, tensors = sound
     text = json.dumps(metadata)
-    for twice in (f'"version": {VERSION}', '"alpha": 0.0001'):
+    for twice in (f'"version": {VERSION}', '"alpha": "size"'):
         assert text.count(twice) == 1
         doubled = text.replace(twice, f"{twice}, {twice}")
         refused(path, CODECS[suffix].pack(doubled, tensors), "twice")

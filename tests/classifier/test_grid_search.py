@@ -43,7 +43,12 @@ CASES = {
     "no intercept": {"fit_intercept": False},
     "weights": {"class_weight": "balanced", "label_smoothing": 0.1},
     "replacement": {"replacement": True},
-    "its own end": {"max_iter": 60, "tol": 0.02, "n_iter_no_change": 2},
+    "its own end": {
+        "max_iter": 60,
+        "tol": 0.02,
+        "n_iter_no_change": 2,
+        "learning_rate": "constant",
+    },
     "adaptive": {"max_iter": 60, "tol": 0.02, "n_iter_no_change": 1, "learning_rate": "adaptive"},
 }
 
@@ -89,7 +94,7 @@ def test_by_default_the_best_is_no_worse_than_a_fit(backend, data, rng, scale):
         found = search(X, y, validation=others, **given)
     assert all(warning.filename == __file__ for warning in caught)
     np.testing.assert_allclose(found.learning_rates / model.eta0_, [0.3, 1, 3, 10, 30])
-    i, j = 1, found.regs.tolist().index(model.alpha)
+    i, j = 1, found.regs.tolist().index(model.alpha_)
     assert found.losses[i, j] == pytest.approx(model.loss_curve_[-1], rel=1e-6)
     assert found.scores[i, j] == model.score(*others)
     assert found.best_score >= model.score(*others)
@@ -119,6 +124,8 @@ def test_ties_go_to_the_better_held_out_loss(data, monkeypatch, n_at_once):
         regs=[0.5, 0.0],
         validation=others,
         max_iter=10,
+        learning_rate="constant",
+        batch_size=40,
         random_state=0,
     )
     assert np.ptp(found.scores) == 0
@@ -176,7 +183,7 @@ def test_a_bar_counts_the_epochs_of_all(data, monkeypatch):
 
 
 def test_the_best_model_that_still_learns_is_warned_of(data):
-    given = {"learning_rates": [1e-3], "regs": [0.0], "max_iter": 3}
+    given = {"learning_rates": [1e-3], "regs": [0.0], "max_iter": 3, "learning_rate": "constant"}
     with pytest.warns(ConvergenceWarning, match=r"^fit ended at max_iter "):
         search(*data, **given)
     with warnings.catch_warnings():

@@ -245,7 +245,7 @@ def test_what_is_no_data_is_left_out_with_a_warning(suffix, tmp_path):
         with pytest.warns(UserWarning, match=rf"saved without {names}, which") as seen:
             loaded = loader(path)
         assert [warning.filename for warning in seen] == [__file__]
-    assert (loaded.learning_rate, loaded.callbacks) == ("constant", None)
+    assert (loaded.learning_rate, loaded.callbacks) == ("auto", None)
     assert (loaded.random_state, loaded.momentum) == (None, 0.25)
     assert_same(loaded.predict_proba(X), model.predict_proba(X))
     loaded.set_params(learning_rate=model.learning_rate)  # the order is that of its own generator

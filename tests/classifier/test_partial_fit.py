@@ -160,6 +160,7 @@ def test_a_chunk_that_diverges_leaves_the_average_as_it_was(backend, dtype, data
 # Weights set by hand -----------------------------------------------------------------------------------
 
 OPTIONS = {"max_iter": 2, "tol": None, "random_state": 0, "batch_size": 16}
+OPTIONS |= {"learning_rate": "constant", "alpha": 1e-4}  # of a fit as of a stream
 MODELS = {
     "plain": {},
     "average": {"average": True},

@@ -45,7 +45,10 @@ def folder(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setattr(sys, "stdout", io.StringIO())
-        assert main(["train", "train.npz", "--model", "digits.npz", "--epochs", "20"]) == 0
+        constant = ["--learning-rate", "constant", "--batch-size", "200"]
+        assert (
+            main(["train", "train.npz", "--model", "digits.npz", "--epochs", "20", *constant]) == 0
+        )
         table = ["train", "wine.csv", "--target", "grape", "--standardize", "--epochs", "30"]
         assert main([*table, "--model", "wine.safetensors"]) == 0
         sparse = ["train", "digits.svm", "--model", "sparse.npz", "--epochs", "5"]

@@ -72,6 +72,7 @@ def test_the_losses_and_accuracies_are_those_of_the_classifier(digits):
         model = SoftmaxClassifier(
             backend=result["backend"],
             batch_size=settings["batch_size"],
+            learning_rate="constant",
             eta0=settings["learning_rate"],
             random_state=settings["seed"],
             n_jobs=settings["n_threads"],

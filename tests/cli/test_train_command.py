@@ -223,16 +223,19 @@ def test_labels_that_are_dates_are_written_as_text(capsys, here, unit):
 
 
 def test_a_fit_that_ends_at_its_epochs_says_so_in_the_words_of_the_command_line(capsys, here):
-    out = output_of(capsys, "train", "train.npz", "--model", "m.npz", "--epochs", 2)
+    constant = ("--learning-rate", "constant")
+    out = output_of(capsys, "train", "train.npz", "--model", "m.npz", "--epochs", 2, *constant)
     assert "Training stopped after 2 epochs before it converged" in out
     assert "--standardize" in out
     assert "max_iter" not in out
     assert max(map(len, out.splitlines())) <= 88
-    out = output_of(capsys, "train", "digits.svm", "--model", "s.npz", "--epochs", 2)
+    out = output_of(capsys, "train", "digits.svm", "--model", "s.npz", "--epochs", 2, *constant)
     assert "--epochs" in out
     assert "--momentum 0.9" in out
     arguments = ("train", "digits.svm", "--model", "l1.npz", "--epochs", 2, "--penalty", "l1")
-    assert "--momentum" not in output_of(capsys, *arguments)  # sparse rows take L1 without
+    assert "--momentum" not in output_of(
+        capsys, *arguments, *constant
+    )  # sparse rows take L1 without
 
 
 def test_other_warnings_are_notes_at_the_end(capsys, here, monkeypatch):
@@ -243,7 +246,8 @@ def test_other_warnings_are_notes_at_the_end(capsys, here, monkeypatch):
 
     fit = SoftmaxClassifier.fit
     monkeypatch.setattr(SoftmaxClassifier, "fit", warning_fit)
-    out = output_of(capsys, "train", "train.npz", "--model", "m.npz", "--epochs", 2)
+    arguments = ("--model", "m.npz", "--epochs", 2, "--learning-rate", "constant")
+    out = output_of(capsys, "train", "train.npz", *arguments)
     assert out.count("\n\nthe CPU is hot\n\n") == 1
     assert "before it converged" in out
 

@@ -105,7 +105,7 @@ def test_copies_have_the_client(model, make):
     assert_same_bits(new, model)
     assert (new.coef_ is model.coef_) == (make is copy)
     new.set_params(alpha=3.0)
-    assert model.alpha == 1e-4
+    assert model.alpha == "size"
     new.fit(cut(X), cut(y))
     assert not np.array_equal(new.coef_, model.coef_)
 
@@ -151,6 +151,17 @@ def test_local_ones_have_all_fitted_attributes_and_no_others(client):
     assert vars(local).keys() == ATTRIBUTES.keys() | local.get_params().keys()
     for name in ATTRIBUTES:
         assert pickle.dumps(getattr(local, name)) == pickle.dumps(deepcopy(getattr(model, name)))
+
+
+def test_what_follows_from_the_size_is_that_of_the_local_one(client):
+    X, y = made_up()
+    weight = np.arange(N) % 3.0
+    parameters = {"standardize": True, "random_state": 0, "n_jobs": 1}
+    model = SoftmaxClassifier(client=client, **parameters).fit(cut(X), cut(y), cut(weight))
+    local = fastsoftmax.SoftmaxClassifier(**parameters).fit(X, y, weight)
+    assert model.alpha_ == pytest.approx(local.alpha_)
+    assert local.alpha_ == pytest.approx(D / (20 * weight.sum()))
+    assert model.n_iter_ == local.n_iter_ == 30
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
@@ -427,7 +438,7 @@ def test_small_features_are_warned_of_as_by_the_local_one(client, make, convert)
     X, y = made_up()
     X[0] = np.nan
     weight = np.arange(N) != 0.0  # rows with weight 0 are ignored
-    options = {"tol": 1e-4, "max_iter": 30, "batch_size": N, "eta0": 1e-3}
+    options = {"tol": 0.2, "max_iter": 30, "batch_size": N, "eta0": 1e-3}
     message = r"^fit stopped by tol after \d+ epochs, but .*\(.* is 2\.\de-06\).*: use standardize"
 
     def given(scale):

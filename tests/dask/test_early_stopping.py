@@ -12,6 +12,7 @@ N = sum(SIZES)
 
 def fitted(client, X, y, weight=None, sizes=SIZES, cut=cut, **parameters):
     common = {"max_iter": 6, "tol": None, "random_state": 3, "eta0": 0.2, "n_jobs": 1}
+    common["learning_rate"] = "constant"
     model = SoftmaxClassifier(
         client=client, early_stopping=True, validation_fraction=0.25, **common | parameters
     )
@@ -90,7 +91,8 @@ def test_the_weights_to_score_with_travel_as_well(clients):
     client = clients(2)
     with_scores = fitted(client, X, y, max_iter=1)
     size = with_scores.coef_.nbytes + with_scores.intercept_.nbytes
-    without = SoftmaxClassifier(
-        client=client, max_iter=1, tol=None, random_state=3, eta0=0.2, n_jobs=1
-    ).fit(cut(X, SIZES), cut(y, SIZES))
+    options = {"max_iter": 1, "tol": None, "random_state": 3, "eta0": 0.2, "n_jobs": 1}
+    without = SoftmaxClassifier(client=client, learning_rate="constant", **options).fit(
+        cut(X, SIZES), cut(y, SIZES)
+    )
     assert with_scores.bytes_moved_ == [without.bytes_moved_[0] + 2 * size]

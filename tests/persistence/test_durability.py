@@ -244,7 +244,7 @@ rng = np.random.default_rng(0)
 X = rng.normal(size=(4000, 100)).astype(np.float32)
 y = (X[:, :5] + rng.normal(size=(4000, 5))).argmax(axis=1)
 options = {"max_iter": 10**9, "tol": None, "n_jobs": 2, "eta0": 1e-3, "backend": "compiled"}
-options |= {"shuffle": False, "batch_size": 500, "random_state": 0}
+options |= {"shuffle": False, "batch_size": 500, "learning_rate": "constant", "random_state": 0}
 
 
 def begun(state):

@@ -32,7 +32,7 @@ def problem(rng, n=300, d=40, c=5, dtype=np.float32):
 def test_the_phases_add_up_to_the_whole(trainer, n_jobs, rng):
     backend, shape = trainer.backend, (300, 40, 5)
     X, y = problem(rng, *shape)
-    model = SoftmaxClassifier(backend=backend, n_jobs=n_jobs, max_iter=3, tol=None)
+    model = SoftmaxClassifier(backend=backend, n_jobs=n_jobs, max_iter=3, tol=None, batch_size=200)
     with profile() as p:
         model.fit(X, y)
     assert sum(time.seconds for time in p.times) == pytest.approx(p.seconds, rel=1e-9)

@@ -194,6 +194,17 @@ def test_optimum(tmp_path):
             assert all(fit["gap"] > -1e-9 for fit in climb["fits"])
 
 
+def test_defaults(tmp_path):
+    output, record = record_of(tmp_path, "defaults", "--sets", "iris", "--splits", "2")
+    assert list(record["parts"]) == ["a", "b", "c"]
+    gaps, quality, chosen = (part["iris"] for part in record["parts"].values())
+    assert gaps["defaults, 30 epochs"] < gaps["constant, 30"]
+    assert quality["log loss"] < 0.2
+    assert chosen["log loss"] < chosen["best of the grid"] + 0.05
+    for name in (*gaps, *quality, *chosen):
+        assert name in output
+
+
 @pytest.mark.parametrize("name", ["iris", "breast-cancer"])
 @pytest.mark.parametrize(
     ("contender", "limit", "gap"),
@@ -261,6 +272,8 @@ def test_the_time_of_a_contender_that_does_not_arrive(monkeypatch):
         (["optimum", "--sets", "iris=9x9x9"], "--sets: iris has a size of its own"),
         (["optimum", "--sets", "none"], "--sets: expected a set, or --files, got none"),
         (["optimum", "--files", "no/such"], "--files: there is no file 'no/such'"),
+        (["defaults", "--sets", "irises"], "--sets: expected names out of iris, wine"),
+        (["defaults", "--parts", "d"], "--parts: expected a, b or c, got 'd'"),
         (["optimum", "--budget", "0"], "--budget: expected a number greater than 0, got '0'"),
         (["memory", "--json", "no/such/folder/file"], "--json: 'no/such/folder/file' cannot be"),
     ],

@@ -18,6 +18,7 @@ N, D, C = 61, 6, 4
 SIZES = (20, 1, 0, 27, 13)
 NAMES = np.array(["oak", "ash", "elm", "yew"])
 COMMON = {"eta0": 0.2, "batch_size": 8, "max_iter": 3, "tol": None, "random_state": 7, "n_jobs": 1}
+COMMON["learning_rate"] = "constant"
 
 
 def made_up(n=N, d=D, c=C, dtype=np.float64):

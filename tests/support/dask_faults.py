@@ -67,6 +67,7 @@ def made_of(make_part, sizes=SIZES):
 
 def classifier(site, mode, **parameters):
     defaults = {"max_iter": N_EPOCHS, "tol": None, "random_state": 0, "n_jobs": 1, "eta0": 0.1}
+    defaults["learning_rate"] = "constant"
     return SoftmaxClassifier(client=site.client, **defaults | MODES[mode] | parameters)
 
 
@@ -208,7 +209,8 @@ def epochs_undisturbed(mode):
         LocalCluster(**size, processes=False, dashboard_address=":0") as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
-        model = SoftmaxClassifier(client=client, tol=None, random_state=0, n_jobs=1, eta0=0.1)
+        options = {"learning_rate": "constant", "eta0": 0.1, "tol": None, "random_state": 0}
+        model = SoftmaxClassifier(client=client, n_jobs=1, **options)
         model.set_params(callbacks=lambda end: models.append(end.model))
         model.set_params(**MODES[mode], max_iter=N_EPOCHS).fit(*collections())
     return models

@@ -320,6 +320,7 @@ class Training:
             "batch_size": self.batch_size,
             "max_iter": self.epochs,
             "tol": None,
+            "learning_rate": "constant",
             "eta0": self.rate_for(self.largest_row),
             "fit_intercept": self.fit_intercept,
             "random_state": self.seed,

@@ -12,6 +12,7 @@ AGREEMENT = {np.float32: 1e-5, np.float64: 1e-10}
 # Parameters of the classifier. The other ones are the defaults below.
 DEFAULTS = {"penalty": None, "batch_size": 8, "eta0": 0.2, "tol": None, "random_state": 7}
 DEFAULTS["n_jobs"] = 1  # but where a test is about threads
+DEFAULTS |= {"learning_rate": "constant", "alpha": 1e-4}
 
 
 def expected_trajectory(X, targets, n_classes, n_epochs, parameters):

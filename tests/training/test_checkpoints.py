@@ -147,7 +147,7 @@ def test_without_resume_a_file_is_written_over(data, tmp_path):
 @pytest.mark.parametrize(
     ("change", "differing"),
     [
-        ({"alpha": 0.5}, r"alpha \(there 0\.0001, here 0\.5\)"),
+        ({"alpha": 0.5}, r"alpha \(there 'size', here 0\.5\)"),
         ({"learning_rate": lambda step: 0.1}, "learning_rate"),
         ({"random_state": 4}, r"random_state \(there 3, here 4\)"),
         ({"class_weight": {0: 2}}, "class_weight"),

@@ -24,6 +24,7 @@ def data(dtype, rng):
 def classifier(backend, **parameters):
     defaults = {"max_iter": 5, "tol": None, "batch_size": 8, "momentum": 0.5, "random_state": 3}
     defaults |= {"eta0": 0.01, "n_jobs": 1}  # as fast on a busy machine
+    defaults["learning_rate"] = "constant"
     return SoftmaxClassifier(backend=backend, **defaults | parameters)
 
 

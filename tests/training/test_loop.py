@@ -17,7 +17,7 @@ from fastsoftmax.training.config import generator_of
 from fastsoftmax.training.holdout import hold_out
 from fastsoftmax.training.targets import targets_of
 
-OPTIONS = {"batch_size": 16, "eta0": 0.2, "random_state": 0}
+OPTIONS = {"batch_size": 16, "eta0": 0.2, "random_state": 0, "learning_rate": "constant"}
 
 
 @pytest.fixture
@@ -222,9 +222,8 @@ def test_a_warm_start_starts_from_the_weights(backend, data, standardize):
 
 def test_a_warm_start_begins_its_schedule_anew(data):
     X, y = data
-    model = SoftmaxClassifier(
-        learning_rate="cosine", momentum=0.9, max_iter=5, warm_start=True, tol=None, **OPTIONS
-    ).fit(X, y)
+    options = OPTIONS | {"learning_rate": "cosine", "momentum": 0.9, "max_iter": 5, "tol": None}
+    model = SoftmaxClassifier(warm_start=True, **options).fit(X, y)
     again = SoftmaxClassifier(**model.get_params()).fit(
         X, y, coef_init=model.coef_, intercept_init=model.intercept_
     )
@@ -438,7 +437,7 @@ def test_a_progress_bar_where_another_one_has_the_terminal(data, monkeypatch):
 
 def test_one_warning_where_it_has_not_converged(data):
     with pytest.warns(ConvergenceWarning, match="standardize=True") as caught:
-        SoftmaxClassifier(max_iter=2, early_stopping=False, tol=1e-9).fit(*data)
+        SoftmaxClassifier(**OPTIONS, max_iter=2, tol=1e-9).fit(*data)
     assert len(caught) == 1
     assert caught[0].filename == __file__
 

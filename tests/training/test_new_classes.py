@@ -5,7 +5,7 @@ import pytest
 
 from fastsoftmax import SoftmaxClassifier
 
-OPTIONS = {"batch_size": 16, "eta0": 0.2, "random_state": 0}
+OPTIONS = {"batch_size": 16, "eta0": 0.2, "random_state": 0, "learning_rate": "constant"}
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from fastsoftmax import SoftmaxClassifier
 from fastsoftmax.schedules import Schedule
 
 OPTIONS = {"penalty": None, "batch_size": 8, "tol": None, "random_state": 7, "eta0": 0.3}
+OPTIONS["learning_rate"] = "constant"
 N, STEPS = 45, 6  # steps of an epoch
 
 # The rate of step t as a share of eta0, by parameters, for 5 epochs.
@@ -79,9 +80,8 @@ def test_adaptive_falls_where_the_fit_would_end(backend, data):
     options = {"backend": backend, "max_iter": 400, "n_iter_no_change": 2, "tol": 1e-3}
     rates = []
     callbacks = [lambda state: rates.append(state.learning_rate)]
-    model = SoftmaxClassifier(
-        learning_rate="adaptive", callbacks=callbacks, **OPTIONS | options
-    ).fit(X, y)
+    adaptive = options | {"learning_rate": "adaptive", "callbacks": callbacks}
+    model = SoftmaxClassifier(**OPTIONS | adaptive).fit(X, y)
     constant = SoftmaxClassifier(**OPTIONS | options).fit(X, y)
     expected = [0.3 / 5**i for i in range(5)]  # the next one is less than 0.3 / 1000
     np.testing.assert_allclose(sorted(set(rates), reverse=True), expected, rtol=1e-15)

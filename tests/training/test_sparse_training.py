@@ -349,9 +349,8 @@ def test_divergence_leaves_the_last_good_epoch(backend, dtype):
     X, y = made_up(60, 19, 7, dtype)
     parameters = DEFAULTS | {"penalty": "l2", "alpha": 1.0, "batch_size": 20, "backend": backend}
     huge = np.finfo(dtype).max ** 0.6
-    model = SoftmaxClassifier(
-        learning_rate=lambda step: 0.1 if step < 6 else float(huge), max_iter=9, **parameters
-    )
+    rates = {"learning_rate": lambda step: 0.1 if step < 6 else float(huge), "max_iter": 9}
+    model = SoftmaxClassifier(**parameters | rates)
     with pytest.raises(DivergenceError, match="lower the learning rates"):
         model.fit(X, y)
     expected = SoftmaxClassifier(**parameters | {"eta0": 0.1, "max_iter": 2}).fit(X, y)

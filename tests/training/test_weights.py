@@ -12,6 +12,8 @@ from step_algorithms import ALL_TRAINERS
 from fastsoftmax import SoftmaxClassifier, search
 
 FAST = {"eta0": 0.2, "batch_size": 16, "tol": None, "max_iter": 3, "random_state": 3}
+FAST["learning_rate"] = "constant"
+FAST["alpha"] = 1e-4  # by default, with standardize, it follows from the sum of the weights
 # All samples in a step, in the order in which they come: then a weight is exactly that many copies.
 WHOLE = {"batch_size": 10**6, "tol": None, "max_iter": 20, "shuffle": False}
 
@@ -54,9 +56,19 @@ def test_the_steps_are_the_textbooks(trainer, dtype, data, rng, soft, smoothing)
     np.testing.assert_allclose(model.coef_, expected.coef.astype(float), rtol=0, atol=tolerance)
 
 
-@pytest.mark.parametrize("options", [{}, {"standardize": True}, {"class_weight": {0: 2, 2: 0.5}}])
+@pytest.mark.parametrize(
+    ("options", "scale"),
+    [
+        ({}, 7.5),
+        ({"class_weight": {0: 2, 2: 0.5}}, 7.5),
+        ({"standardize": True, "alpha": 1e-3}, 7.5),
+        ({"standardize": True}, 1.0),  # by default the strength is that for so many samples
+    ],
+)
 @pytest.mark.parametrize("is_sparse", [False, True], ids=["dense", "sparse"])
-def test_a_weight_is_so_many_copies_and_none_is_no_row(backend, data, rng, options, is_sparse):
+def test_a_weight_is_so_many_copies_and_none_is_no_row(
+    backend, data, rng, options, scale, is_sparse
+):
     X, y = data
     weights = rng.integers(0, 4, 60)
     convert = csr_array if is_sparse else np.asarray
@@ -64,7 +76,7 @@ def test_a_weight_is_so_many_copies_and_none_is_no_row(backend, data, rng, optio
     copies = SoftmaxClassifier(backend=backend, **WHOLE | options)
     copies.fit(convert(np.repeat(X, weights, axis=0)), np.repeat(y, weights))
     X[weights == 0] = np.nan
-    assert_same(model.fit(convert(X), y, 7.5 * weights), copies)
+    assert_same(model.fit(convert(X), y, scale * weights), copies)
 
 
 @pytest.mark.parametrize("options", [{}, {"standardize": True}, {"early_stopping": True}])
