@@ -12,10 +12,12 @@ from ._core import (
     PAIRWISE_SUM,
     add_class_sums,
     add_pairs,
-    bound_terms,
+    add_penalty,
     column_moments,
     coordinate_descent,
     dot,
+    duality_gap,
+    fill_pair,
     force_step_algorithm,
     instruction_set,
     instruction_sets,
@@ -37,6 +39,7 @@ from ._core import (
     step_algorithm,
     stop_phases,
     subtract_pairs,
+    take_step,
     transposed_product,
 )
 
@@ -45,10 +48,12 @@ __all__ = [
     "PAIRWISE_SUM",
     "add_class_sums",
     "add_pairs",
-    "bound_terms",
+    "add_penalty",
     "column_moments",
     "coordinate_descent",
     "dot",
+    "duality_gap",
+    "fill_pair",
     "force_step_algorithm",
     "instruction_set",
     "instruction_sets",
@@ -71,6 +76,7 @@ __all__ = [
     "step_algorithm",
     "stop_phases",
     "subtract_pairs",
+    "take_step",
     "transposed_product",
 ]
 
