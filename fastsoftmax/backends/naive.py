@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from . import coordinate_descent as descent
 from . import factorization, minibatches, recorder, solver_vectors
-from .protocol import Data, FloatArray, LabelArray, Rule, State, TargetWeights
+from . import newton_direction as newton
+from .protocol import Data, FloatArray, LabelArray, NewtonRows, Rule, State, TargetWeights
 from .sample_weights import weighted, weighted_targets
 
 name = "naive"
@@ -187,4 +188,18 @@ def sgd_epoch(
 ) -> NDArray[np.float64]:
     return minibatches.sgd_epoch(
         linear_cross_entropy, data, state, rule, order, batch_size, rates, n_threads
+    )
+
+
+def newton_direction(
+    rows: NewtonRows,
+    of_logits: NDArray[np.float64],
+    gradient: NDArray[np.float64],
+    weights: FloatArray,
+    damping: float,
+    direction: NDArray[np.float64],
+) -> bool:
+    """Implement `Backend.newton_direction`."""
+    return newton.newton_direction(
+        linear_scores, rows, of_logits, gradient, weights, damping, direction
     )

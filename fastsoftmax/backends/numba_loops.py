@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from . import coordinate_descent as descent
 from . import factorization, minibatches, numba_epoch, recorder, solver_vectors
+from . import newton_direction as newton
 from .numba_kernels import (
     buffers,
     jit,
@@ -24,7 +25,7 @@ from .numba_kernels import (
     soft_loss_row,
     threads,
 )
-from .protocol import FloatArray, LabelArray, TargetWeights
+from .protocol import FloatArray, LabelArray, NewtonRows, TargetWeights
 from .sample_weights import weighted, weighted_targets
 
 name = "numba"
@@ -186,3 +187,17 @@ def penalty(
     W: FloatArray, l2: float, l1: float, gradient: FloatArray | None, n_threads: int
 ) -> float:
     return float(_penalty(W, l2, l1, np.empty_like(W) if gradient is None else gradient))
+
+
+def newton_direction(
+    rows: NewtonRows,
+    of_logits: NDArray[np.float64],
+    gradient: NDArray[np.float64],
+    weights: FloatArray,
+    damping: float,
+    direction: NDArray[np.float64],
+) -> bool:
+    """Implement `Backend.newton_direction`."""
+    return newton.newton_direction(
+        linear_scores, rows, of_logits, gradient, weights, damping, direction
+    )

@@ -74,6 +74,16 @@ class QuadraticModel(NamedTuple):
     signs: NDArray[np.float64]  # (n_pairs,)
 
 
+class NewtonRows(NamedTuple):
+    """The rows of a small problem, and n_rows times the curvature of its penalty."""
+
+    x: NDArray[np.float64]  # (n_rows, n_features [+ 1]), with 1 for the intercept
+    targets: NDArray[np.float64]  # (n_classes, n_rows), times the weights of the rows
+    factor: NDArray[np.float64]  # (n_rows,): -1 / weight, 0 where that is 0
+    curvature: NDArray[np.float64]  # (n_features [+ 1],): 0 for the intercept
+    floor: NDArray[np.float64]  # (n_features [+ 1],): 1 for features that are 0 everywhere, else 0
+
+
 class Rule(NamedTuple):
     """The update rule of a step.
 
@@ -317,6 +327,23 @@ class Backend(Protocol):
 
         the bound is sum(l2 * (w - best)**2 + l1 * |w| + w * clip(G, -l1, l1)) - sum(G * w)
         + (1 - e) * sum(gradient * weights) + e * (loss - entropy(q)).
+        """
+
+    def newton_direction(
+        self,
+        rows: NewtonRows,
+        of_logits: NDArray[np.float64],
+        gradient: NDArray[np.float64],
+        weights: FloatArray,
+        damping: float,
+        direction: NDArray[np.float64],
+    ) -> bool:
+        """Compute the step of Newton's method, as `fastsoftmax.training.newton` describes it.
+
+        `of_logits` (n_classes, n_rows) is the gradient of the sum of the losses, `gradient` that of the
+        objective, (n_classes, n_features [+ 1]) as `weights` and `direction`. The Hessian, n_rows times
+        that of the objective with the floor, has its diagonal times 1 + damping. Returns False, and
+        `direction` has no meaning, unless it is positive definite to rounding.
         """
 
     def coordinate_descent(

@@ -2,7 +2,16 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from ..._arrays.csr import SparseRows
-from ..protocol import Data, FloatArray, LabelArray, QuadraticModel, Rule, State, TargetWeights
+from ..protocol import (
+    Data,
+    FloatArray,
+    LabelArray,
+    NewtonRows,
+    QuadraticModel,
+    Rule,
+    State,
+    TargetWeights,
+)
 
 def instruction_set() -> str: ...
 def instruction_sets() -> tuple[str, ...]: ...
@@ -141,6 +150,14 @@ def duality_gap(
     l2: float,
     l1: float,
 ) -> float: ...
+def newton_direction(
+    rows: NewtonRows,
+    of_logits: NDArray[np.float64],
+    gradient: NDArray[np.float64],
+    weights: FloatArray,
+    damping: float,
+    direction: NDArray[np.float64],
+) -> bool: ...
 def transposed_product(
     A: FloatArray, B: FloatArray, out: NDArray[np.float64], n_threads: int
 ) -> None: ...

@@ -108,7 +108,20 @@ cdef void add_bound_terms(
     size_t n, double share, double l2, double l1, BoundTerms *terms,
 ) noexcept nogil:
     cdef size_t i
-    cdef double G, beyond, distance, weight, part
+    cdef double G, beyond, distance, weight, part, inverse = 0.5 / l2
+    cdef double of_slopes = 0, squares = 0, of_conjugate = 0
+    if l1 == 0 and isfinite(inverse):
+        for i in range(n):
+            weight = w[i]
+            G = (q * features[i] - share * target_features[i]) + (1 - share) * slopes[i]
+            distance = weight + G * inverse
+            of_slopes += slopes[i] * weight
+            squares += distance * distance
+            of_conjugate += G * weight
+        terms.of_slopes += of_slopes
+        terms.of_penalty += l2 * squares
+        terms.of_conjugate += of_conjugate
+        return
     for i in range(n):
         weight = w[i]
         G = (q * features[i] - share * target_features[i]) + (1 - share) * slopes[i]
