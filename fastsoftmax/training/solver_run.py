@@ -110,7 +110,8 @@ class SolverRun(TrainingRun):
         with np.errstate(over="ignore", invalid="ignore"):
             found = self.solver.at(weights.astype(before.weights.dtype))
         if found.value < before.value:
-            self.solver.remember(before, found)
+            if self._newton is None:
+                self.solver.remember(before, found)
             self._judge(found)
 
     @timed(REST)
