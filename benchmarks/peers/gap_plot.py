@@ -1,4 +1,4 @@
-"""The picture of `optimum`: the gap against the seconds of a fit, a panel for each set."""
+"""The picture of `optimum`: gaps and held-out losses against the seconds of a fit, a panel for each set."""
 
 from __future__ import annotations
 
@@ -22,21 +22,31 @@ _MARKERS = "osDv^<>Ph*X"
 
 
 def plot_gaps(outcomes: Sequence[Outcome]) -> Figure:
-    """Return the figure: logarithmic axes, a line for each contender, one legend."""
+    """Return the figure: logarithmic axes, a line for each contender, one legend.
+
+    If rows were held out, their losses are in panels of their own, below the gaps.
+    """
     names = list(dict.fromkeys(climb.name for outcome in outcomes for climb in outcome.climbs))
     styles = _styles(names)
     n_columns = min(_COLUMNS, len(outcomes))
     n_rows = -(-len(outcomes) // n_columns)
+    has_losses = any(outcome.problem.held_out is not None for outcome in outcomes)
     width = max(_WIDTH * n_columns, 7.0)
-    figure = new_figure(width, _HEIGHT * n_rows + _LEGEND_HEIGHT)
-    grid = figure.subplots(n_rows, n_columns, squeeze=False, sharey=True).ravel()
+    figure = new_figure(width, _HEIGHT * n_rows * (1 + has_losses) + _LEGEND_HEIGHT)
+    every = figure.subplots(n_rows * (1 + has_losses), n_columns, squeeze=False)
+    grid, of_losses = every[:n_rows].ravel(), every[n_rows:].ravel()
     for axes, outcome in zip(grid, outcomes, strict=False):
         _draw(axes, outcome, styles)
-    for axes in grid[len(outcomes) :]:
+    for axes, outcome in zip(of_losses, outcomes, strict=False):
+        _draw_losses(axes, outcome, styles)
+    for axes in (*grid[len(outcomes) :], *of_losses[len(outcomes) :]):
         axes.set_axis_off()
-    for axes in grid[: len(outcomes)]:
-        axes.tick_params(labelbottom=True)
-    figure.supylabel("objective above its minimum, relative")
+    for axes in every[:n_rows, 1:].ravel():
+        axes.tick_params(labelleft=False)
+    for row in every[:n_rows]:
+        row[0].set_ylabel("above the minimum, relative")
+    for row in every[n_rows:]:
+        row[0].set_ylabel("loss of rows held out")
     figure.supxlabel("seconds of a fit")
     handles: dict[str, Any] = {}
     for axes in grid[: len(outcomes)]:
@@ -82,7 +92,32 @@ def _draw(axes: Axes, outcome: Outcome, styles: dict[str, dict[str, Any]]) -> No
         if points:
             axes.plot(*zip(*points, strict=True), label=climb.name, **styles[climb.name])
             seconds += [time for time, _ in points]
-    # Whole decades, so that each panel has labelled ticks, and the small ones need no labels.
+    _span(axes, seconds)
+
+
+def _draw_losses(axes: Axes, outcome: Outcome, styles: dict[str, dict[str, Any]]) -> None:
+    """Draw the losses of the rows that were held out, up to twice that of the minimum."""
+    axes.set_title(outcome.name, fontsize="medium")
+    at_minimum = [climb.rungs[-1].held_out_loss for climb in outcome.climbs if climb.rungs]
+    seconds = []
+    for climb in outcome.climbs:
+        points = [
+            (rung.median, rung.held_out_loss)
+            for rung in climb.rungs
+            if rung.held_out_loss is not None and outcome.gap(rung.value) < _LARGEST
+        ]
+        if points:
+            axes.plot(*zip(*points, strict=True), **styles[climb.name])
+            seconds += [time for time, _ in points]
+    axes.set_xscale("log")
+    if at_minimum[0]:  # fastsoftmax's own: the climbs begin with it
+        lowest = min(loss for line in axes.lines for loss in line.get_ydata())
+        axes.set_ylim(0.95 * lowest, 2 * at_minimum[0])
+    _span(axes, seconds)
+
+
+def _span(axes: Axes, seconds: Sequence[float]) -> None:
+    """Show whole decades, so that each panel has labelled ticks, and the small ones need no labels."""
     axes.set_xlim(10.0 ** floor(log10(min(seconds))), 10.0 ** ceil(log10(max(seconds))))
     axes.xaxis.set_minor_formatter("")
 

@@ -43,6 +43,7 @@ class Rung:
     limit: int
     value: float  # of the objective, infinite if the fit has diverged
     seconds: list[float]
+    held_out_loss: float | None = None  # the mean loss of rows that were held out, if any were
 
     @property
     def median(self) -> float:
@@ -95,9 +96,12 @@ class Climb:
             self.failure = f"{type(error).__name__}: {' '.join(str(error).split())}"
             return None
         problem = self.contender.problem
+        weights, loss = self.contender.weights(), None
         with np.errstate(all="ignore"):
-            value = objective(problem.X64, problem.y, *self.contender.weights(), problem.alpha)
-        rung = Rung(limit, value if np.isfinite(value) else np.inf, [seconds])
+            value = objective(problem.X64, problem.y, *weights, problem.alpha)
+            if problem.held_out is not None:
+                loss = objective(*problem.held_out, *weights, 0.0)
+        rung = Rung(limit, value if np.isfinite(value) else np.inf, [seconds], loss)
         self.rungs = sorted([*self.rungs, rung], key=lambda rung: rung.limit)
         return rung
 

@@ -63,6 +63,13 @@ def add_options(options: argparse.ArgumentParser) -> None:
         help="of one fit of another contender at most; less where that decides "
         f"(default: {_BUDGET:g}, with --quick {_QUICK_BUDGET:g})",
     )
+    options.add_argument(
+        "--held-out",
+        type=_share,
+        default=0.0,
+        metavar="SHARE",
+        help="of the rows of all sets, whose loss is recorded, and drawn below the gaps (default: 0)",
+    )
     options.add_argument("--plot", type=Path, metavar="FILE", help="draw the gaps against the time")
 
 
@@ -106,6 +113,7 @@ def run(arguments: argparse.Namespace) -> int:
         "rounds": n_rounds,
         "quick": arguments.quick,
         "budget_seconds": budget,
+        "held_out": arguments.held_out,
     }
     record = {
         "seconds": seconds,
@@ -118,14 +126,15 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _problems(arguments: argparse.Namespace) -> dict[str, Callable[[], OptimumProblem]]:
     """Return what loads the sets, by their names; a file that cannot be read is an error of the option."""
+    how = arguments.quick, arguments.alpha, arguments.held_out
 
     def of_set(name: str, shape: Shape | None) -> Callable[[], OptimumProblem]:
-        return lambda: SETS[name].problem(shape, arguments.quick, arguments.alpha)
+        return lambda: SETS[name].problem(shape, *how)
 
     def of_file(path: str) -> Callable[[], OptimumProblem]:
         def load() -> OptimumProblem:
             try:
-                return set_of_file(path).problem(None, arguments.quick, arguments.alpha)
+                return set_of_file(path).problem(None, *how)
             except (OSError, ValueError) as error:
                 raise CommandError(f"argument --files: {error}", FAILED) from None
 
@@ -252,6 +261,7 @@ def _record_of(climb: Climb, outcome: Outcome) -> dict[str, Any]:
                 "seconds": rung.seconds,
                 "median_seconds": rung.median,
                 "gap": outcome.gap(rung.value) if np.isfinite(rung.value) else None,
+                "held_out_loss": rung.held_out_loss,
             }
             for rung in climb.rungs
         ],
@@ -281,6 +291,13 @@ def _sets(text: str) -> dict[str, Shape | None]:
                 )
             chosen[name] = (int(numbers[0]), int(numbers[1]), int(numbers[2]))
     return chosen
+
+
+def _share(text: str) -> float:
+    number = _positive(text)
+    if number >= 1:
+        raise argparse.ArgumentTypeError(f"expected a number below 1, got {text!r}")
+    return number
 
 
 def _positive(text: str) -> float:

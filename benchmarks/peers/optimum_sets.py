@@ -34,6 +34,7 @@ class OptimumProblem(NamedTuple):
     y: NDArray[np.int64]  # 0 to n_classes - 1
     n_classes: int
     alpha: float
+    held_out: tuple[Any, NDArray[np.int64]] | None = None  # rows as those of X64, and their labels
 
     @property
     def shape(self) -> Shape:
@@ -67,14 +68,22 @@ class OptimumSet:
     load: Callable[..., tuple[Any, NDArray[Any]]]  # of the three sizes, if there is a shape
     shape: Shape | None = None
 
-    def problem(self, shape: Shape | None, quick: bool, alpha: float | None) -> OptimumProblem:
-        """Return the set, in another shape if one is given, or in a smaller one."""
+    def problem(
+        self, shape: Shape | None, quick: bool, alpha: float | None, held_out: float = 0.0
+    ) -> OptimumProblem:
+        """Return the set, in another shape if one is given, or in a smaller one; a share is held out."""
         shape = shape or (_quick(self.shape) if quick and self.shape else self.shape)
         X, y = self.load(*shape) if shape else self.load()
-        labels, y = np.unique(y, return_inverse=True)  # classes may not occur
+        order = np.random.default_rng(0).permutation(len(y)) if held_out else np.arange(len(y))
+        kept, left = np.split(order, [round((1 - held_out) * len(y))])
+        labels, targets = np.unique(y[kept], return_inverse=True)  # classes may not occur
         X32 = X.astype(np.float32)
-        strength = self.alpha if alpha is None else alpha
-        return OptimumProblem(X32, X32.astype(np.float64), y, len(labels), strength)
+        X64, strength = X32.astype(np.float64), self.alpha if alpha is None else alpha
+        if not held_out:
+            return OptimumProblem(X32, X64, targets, len(labels), strength)
+        left = left[np.isin(y[left], labels)]
+        apart = X64[left], np.searchsorted(labels, y[left])
+        return OptimumProblem(X32[kept], X64[kept], targets, len(labels), strength, apart)
 
 
 def _quick(shape: Shape) -> Shape:

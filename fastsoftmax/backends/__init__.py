@@ -1,7 +1,16 @@
 """The backends naive, numba, vectorized and compiled: four implementations of one protocol."""
 
 from .floating_point import in_default_float_state
-from .protocol import Backend, Data, FastPaths, QuadraticModel, Rule, State, TargetWeights
+from .protocol import (
+    Backend,
+    Data,
+    FastPaths,
+    NewtonRows,
+    QuadraticModel,
+    Rule,
+    State,
+    TargetWeights,
+)
 from .registry import NAMES, fast_paths_of, get_backend, why_unavailable
 
 __all__ = [
@@ -9,6 +18,7 @@ __all__ = [
     "Backend",
     "Data",
     "FastPaths",
+    "NewtonRows",
     "QuadraticModel",
     "Rule",
     "State",

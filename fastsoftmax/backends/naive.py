@@ -14,14 +14,17 @@ from numpy.typing import NDArray
 
 from . import coordinate_descent as descent
 from . import factorization, minibatches, recorder, solver_vectors
-from .protocol import Data, FloatArray, LabelArray, Rule, State, TargetWeights
+from . import newton_direction as newton
+from .protocol import Data, FloatArray, LabelArray, NewtonRows, Rule, State, TargetWeights
 from .sample_weights import weighted, weighted_targets
 
 name = "naive"
 column_moments, add_class_sums = minibatches.column_moments, minibatches.add_class_sums
 inverse_factor = factorization.inverse_factor
 subtract_pairs, add_pairs = solver_vectors.subtract_pairs, solver_vectors.add_pairs
-dot, bound_terms = solver_vectors.dot, solver_vectors.bound_terms
+dot, duality_gap = solver_vectors.dot, solver_vectors.duality_gap
+add_penalty, take_step = solver_vectors.add_penalty, solver_vectors.take_step
+fill_pair = solver_vectors.fill_pair
 coordinate_descent = descent.coordinate_descent
 linear_scores = minibatches.linear_scores
 transposed_product = minibatches.transposed_product
@@ -188,4 +191,18 @@ def sgd_epoch(
 ) -> NDArray[np.float64]:
     return minibatches.sgd_epoch(
         linear_cross_entropy, data, state, rule, order, batch_size, rates, n_threads
+    )
+
+
+def newton_direction(
+    rows: NewtonRows,
+    of_logits: NDArray[np.float64],
+    gradient: NDArray[np.float64],
+    weights: FloatArray,
+    damping: float,
+    direction: NDArray[np.float64],
+) -> bool:
+    """Implement `Backend.newton_direction`."""
+    return newton.newton_direction(
+        linear_scores, rows, of_logits, gradient, weights, damping, direction
     )

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from . import coordinate_descent as descent
 from . import factorization, minibatches, numba_epoch, recorder, solver_vectors
+from . import newton_direction as newton
 from .numba_kernels import (
     buffers,
     jit,
@@ -24,14 +25,16 @@ from .numba_kernels import (
     soft_loss_row,
     threads,
 )
-from .protocol import FloatArray, LabelArray, TargetWeights
+from .protocol import FloatArray, LabelArray, NewtonRows, TargetWeights
 from .sample_weights import multiply_by_upstream, weighted, weighted_targets
 
 name = "numba"
 column_moments, add_class_sums = minibatches.column_moments, minibatches.add_class_sums
 inverse_factor = factorization.inverse_factor
 subtract_pairs, add_pairs = solver_vectors.subtract_pairs, solver_vectors.add_pairs
-dot, bound_terms = solver_vectors.dot, solver_vectors.bound_terms
+dot, duality_gap = solver_vectors.dot, solver_vectors.duality_gap
+add_penalty, take_step = solver_vectors.add_penalty, solver_vectors.take_step
+fill_pair = solver_vectors.fill_pair
 coordinate_descent = descent.coordinate_descent
 sgd_epoch = numba_epoch.sgd_epoch
 linear_scores = minibatches.linear_scores
@@ -187,3 +190,17 @@ def penalty(
     W: FloatArray, l2: float, l1: float, gradient: FloatArray | None, n_threads: int
 ) -> float:
     return float(_penalty(W, l2, l1, np.empty_like(W) if gradient is None else gradient))
+
+
+def newton_direction(
+    rows: NewtonRows,
+    of_logits: NDArray[np.float64],
+    gradient: NDArray[np.float64],
+    weights: FloatArray,
+    damping: float,
+    direction: NDArray[np.float64],
+) -> bool:
+    """Implement `Backend.newton_direction`."""
+    return newton.newton_direction(
+        linear_scores, rows, of_logits, gradient, weights, damping, direction
+    )

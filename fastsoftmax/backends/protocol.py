@@ -78,6 +78,16 @@ class QuadraticModel(NamedTuple):
     signs: NDArray[np.float64]  # (n_pairs,)
 
 
+class NewtonRows(NamedTuple):
+    """The rows of a small problem, and n_rows times the curvature of its penalty."""
+
+    x: NDArray[np.float64]  # (n_rows, n_features [+ 1]), with 1 for the intercept
+    targets: NDArray[np.float64]  # (n_classes, n_rows), times the weights of the rows
+    factor: NDArray[np.float64]  # (n_rows,): -1 / weight, 0 where that is 0
+    curvature: NDArray[np.float64]  # (n_features [+ 1],): 0 for the intercept
+    floor: NDArray[np.float64]  # (n_features [+ 1],): 1 for features that are 0 everywhere, else 0
+
+
 class Rule(NamedTuple):
     """The update rule of a step.
 
@@ -257,26 +267,87 @@ class Backend(Protocol):
         Each computes ``q += (factor - sum(y * q) / product) * s``.
         """
 
-    def bound_terms(
+    def add_penalty(
         self,
         weights: FloatArray,
+        mean: NDArray[np.float64],
+        l2: float,
+        n_columns: int,
+        gradient: NDArray[np.float64],
+    ) -> tuple[float, float]:
+        """Compute gradient = mean + 2 * l2 * weights over the first columns, and = mean in the others.
+
+        Returns the sums of the squares of `weights` and of `gradient` over those columns, in float64. These
+        arrays, as those of the functions below, are (n_classes, n_features [+ 1]), contiguous, the weights
+        of the solver's dtype.
+        """
+
+    def take_step(
+        self,
+        weights: FloatArray,
+        direction: NDArray[np.float64],
+        size: float,
         slopes: NDArray[np.float64],
-        row: NDArray[np.float64],
-        features: NDArray[np.float64],
-        target_features: NDArray[np.float64],
-        share: float,
+        found: FloatArray,
+        moved: FloatArray,
+    ) -> tuple[float, bool]:
+        """Compute found = weights + size * direction, rounded, and moved = found - weights.
+
+        Returns the sum of slopes * moved, in float64, and whether `moved` is not 0.
+        """
+
+    def fill_pair(
+        self,
+        ends: tuple[FloatArray, FloatArray],
+        gradients: tuple[NDArray[np.float64], NDArray[np.float64]],
+        step: FloatArray,
+        difference: FloatArray,
+    ) -> tuple[float, float, float]:
+        """Compute the pair of two points: s, the second end minus the first, and y, so of the gradients.
+
+        Returns the sums of s * y, s * s and y * y, in float64.
+        """
+
+    def duality_gap(
+        self,
+        weights: FloatArray,
+        gradient: NDArray[np.float64],
+        loss: float,
+        means: tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]],
+        min_share: float,
         l2: float,
         l1: float,
-    ) -> tuple[float, float, float]:
-        """Return what `fastsoftmax.training.duality_gap` adds up to the bound, for an l2 above 0.
+    ) -> float:
+        """Return the bound of `fastsoftmax.training.duality_gap`, for an l2 above 0.
 
-        For weights w and slopes g, 2-D with contiguous rows, and with `row` (n_classes,) a row of
-        probabilities::
+        `gradient` is that of the mean loss, `means` are those of the targets t (n_classes,), of t x'
+        (n_classes, n_features) and of x (n_features,). With an intercept, that is a column more than there
+        are features, e is the smallest share of a constant row of probabilities q, plus `min_share`, with
+        which the mean probabilities become those of the targets; else it is 0. With g the gradient of the
+        coefficients w, and
 
-            G = (1 - share) * g + share * (row[:, None] * features - target_features)
+            G = (1 - e) * g + e * (q[:, None] * features - target_features)
             best = -sign(G) * max(|G| - l1, 0) / (2 * l2)
 
-        these are sum(g * w), sum(l2 * (w - best)**2 + l1 * |w| + w * clip(G, -l1, l1)) and sum(G * w).
+        the bound is sum(l2 * (w - best)**2 + l1 * |w| + w * clip(G, -l1, l1)) - sum(G * w)
+        + (1 - e) * sum(gradient * weights) + e * (loss - entropy(q)).
+        """
+
+    def newton_direction(
+        self,
+        rows: NewtonRows,
+        of_logits: NDArray[np.float64],
+        gradient: NDArray[np.float64],
+        weights: FloatArray,
+        damping: float,
+        direction: NDArray[np.float64],
+    ) -> bool:
+        """Compute the step of Newton's method, as `fastsoftmax.training.newton` describes it.
+
+        `of_logits` (n_classes, n_rows) is the gradient of the sum of the losses, `gradient` that of the
+        objective, (n_classes, n_features [+ 1]) as `weights` and `direction`. The Hessian, n_rows times
+        that of the objective with the floor, has its diagonal times 1 + damping. Returns False, and
+        `direction` has no meaning, unless it is positive definite to rounding.
         """
 
     def coordinate_descent(

@@ -43,7 +43,7 @@ PENALTIES: dict[str | None, float | None] = {  # and the l1_ratio, if they fix i
 # times as many as the first four by L-BFGS. Float32 has fewer digits.
 _SHARE = {np.dtype(np.float64): 1e-6, np.dtype(np.float32): 1e-3}
 # The fits on folds are scored, for which fewer digits do.
-SHARE_ON_FOLDS = 1e-3
+SHARE_ON_FOLDS = 1e-2
 # Where rounding lets no step lower the objective, a gradient up to the default tol is no failure.
 _SMALL_SLOPE = 1e-4
 

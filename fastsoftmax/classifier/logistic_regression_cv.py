@@ -19,7 +19,7 @@ from .._arrays.labels import as_labels, indices_of
 from .._arrays.validation import FloatArray
 from .._optional import import_optional
 from ..backends import TargetWeights, in_default_float_state
-from ..training.prediction import accuracy
+from ..training.prediction import accuracy, logits_of
 from ..training.problem import Problem
 from . import sklearn_api
 from .fitted_model import shaped_parameters_of
@@ -41,6 +41,9 @@ from .logistic_regression import (
 
 Fold = tuple[NDArray[np.int64], NDArray[np.int64]]
 Scorer = Callable[..., float]
+
+# Logits that are computed together, to bound memory.
+_MAX_LOGITS = 1 << 22
 
 
 class Paths(NamedTuple):
@@ -84,7 +87,7 @@ class LogisticRegressionCV(LogisticRegression):
     solver : str, default "lbfgs"
     tol : float, default 1e-4
         As in `LogisticRegression`; a fit on a fold ends once no entry of the gradient exceeds
-        ``1e-3 * tol``.
+        ``1e-2 * tol``.
     max_iter : int, default 100
     class_weight : mapping of label to number, "balanced" or None, default None
     n_jobs : int or None, default None
@@ -318,6 +321,13 @@ class LogisticRegressionCV(LogisticRegression):
                     paths.coefs[at], paths.intercepts[at] = fitted["coef_"], fitted["intercept_"]
                     paths.n_iter[at], paths.slopes[at] = len(run.curve), run.largest_slope
                     paths.have_converged[at] = has_converged(run, self.tol)
+            weights_of_test = None if sample_weight is None else sample_weight[test]
+            found = _scores_of_all(
+                problem, score, test, paths.coefs[i], paths.intercepts[i], weights_of_test
+            )
+            if found is not None:
+                paths.scores[i] = found
+                continue
             held_out = _take(problem.samples.X, test), labels[test]
             given = {} if sample_weight is None else {"sample_weight": sample_weight[test]}
             for j, k in np.ndindex(shape[1:]):
@@ -515,6 +525,54 @@ def _check_rows(problem: Problem, rows: NDArray[np.int64], model: LogisticRegres
         *(config.backend, samples.X, samples.targets, None, rows),
         *(*shaped_parameters_of(model._snapshot()), config.n_threads),
     )
+
+
+def _scores_of_all(
+    problem: Problem,
+    score: Scorer,
+    rows: NDArray[np.int64],
+    coefs: FloatArray,
+    intercepts: FloatArray,
+    weights: NDArray[np.float64] | None,
+) -> NDArray[np.float64] | None:
+    """Return the scores of several models, (n_l1_ratios, n_Cs), from few products of all their weights.
+
+    The bits are those of `score`. It returns None if that is not one of this module's, or an input is
+    invalid, which `score` has to name.
+    """
+    if score not in _SCORERS.values():
+        return None
+    X, targets, config = problem.samples.X, problem.samples.targets[rows], problem.config
+    X_of_rows = X.take(rows) if isinstance(X, SparseRows) else X[rows]
+    shape, (n_models, n_rows) = (
+        intercepts.shape[:2],
+        intercepts.reshape(-1, intercepts.shape[2]).shape,
+    )
+    coefs, intercepts = coefs.reshape(n_models, n_rows, -1), intercepts.reshape(n_models, n_rows)
+    if weights is not None:
+        weights, _ = validation.scaled_weights(weights)
+    found = np.empty(n_models)
+    step = max(1, _MAX_LOGITS // (len(rows) * len(problem.classes)))
+    for start in range(0, n_models, step):
+        some = slice(start, start + step)
+        coef, intercept = coefs[some].reshape(-1, coefs.shape[2]), intercepts[some].reshape(-1)
+        try:
+            z = logits_of(config.backend, X_of_rows, coef, intercept, config.n_threads)
+        except ValueError:
+            return None
+        z = z.reshape(len(rows), -1, n_rows)
+        if n_rows == 1:
+            z = np.concatenate([np.zeros_like(z), z], axis=2)
+        if score is _SCORERS["accuracy"]:
+            values = (z.argmax(axis=2) == targets[:, np.newaxis]).astype(np.float64)
+        else:
+            p = z.reshape(-1, z.shape[2])
+            config.backend.softmax(p, p, config.n_threads)
+            p_y = np.take_along_axis(z, targets[:, np.newaxis, np.newaxis], axis=2)[..., 0]
+            eps = float(np.finfo(z.dtype).eps)
+            values = np.log(np.clip(p_y.astype(np.float64), eps, 1 - eps))
+        found[some] = np.average(np.ascontiguousarray(values.T), axis=1, weights=weights)
+    return found.reshape(shape)
 
 
 def _take(X: NDArray[Any] | SparseRows, rows: NDArray[np.int64]) -> Any:

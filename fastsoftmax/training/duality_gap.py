@@ -21,7 +21,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from math import inf, log
 from typing import NamedTuple
 
 import numpy as np
@@ -30,6 +29,7 @@ from numpy.typing import NDArray
 from .._arrays.validation import FloatArray
 from ..backends import Backend
 from ..backends.recorder import BOUND, timed
+from ..backends.solver_vectors import repaired_row
 from .linear_algebra import dot
 from .objective import Evaluation, Objective
 
@@ -70,10 +70,6 @@ class Dual:
         return cls(objective.backend, *objective.target_sums(), l2, l1, has_intercept)
 
     @cached_property
-    def _targets(self) -> list[float]:
-        return self.targets.tolist()  # type: ignore[no-any-return]
-
-    @cached_property
     def why_none(self) -> str:
         """Why no weights have a bound, or empty."""
         if not self.l2 and not self.l1:
@@ -85,45 +81,29 @@ class Dual:
             )
         return ""
 
+    @cached_property
+    def _means(self) -> tuple[Doubles, Doubles, Doubles]:
+        return self.targets, self.target_features, self.features
+
     @timed(BOUND)
     def gap(self, weights: FloatArray, at: Evaluation) -> float:
         """Return the gap."""
+        if self.l2:
+            return self.backend.duality_gap(
+                weights, at.gradient, at.loss, self._means, _MIN_SHARE, self.l2, self.l1
+            )
         n_features = len(self.features)
         W, slopes = weights[:, :n_features], at.gradient[:, :n_features]
         share, q, entropy, of_intercept = 0.0, self.targets, 0.0, 0.0
         if self.has_intercept:
             of_b = at.gradient[:, -1]
-            least = _MIN_SHARE if self.l2 else _MIN_SHARE_OF_L1
-            means = (self.targets + of_b).tolist()
-            share, row, entropy = _repaired(self._targets, means, least)
+            means = self.targets.tolist(), (self.targets + of_b).tolist()
+            share, row, entropy = repaired_row(*means, _MIN_SHARE_OF_L1)
             of_intercept, q = float(np.add.reduce(of_b * weights[:, -1])), np.array(row)
-        # gap is loss - mean(entropy); what is left is the penalty and its conjugate, without cancellation.
-        if not self.l2:
-            G = (1 - share) * slopes + share * (
-                np.multiply.outer(q, self.features) - self.target_features
-            )
-            gap = (1 - share) * (dot(slopes, W) + of_intercept) + share * (at.loss - entropy)
-            largest = float(np.abs(G).max(initial=0))
-            scale = 1.0 if largest <= self.l1 else self.l1 / largest
-            return at.loss - scale * (at.loss - gap) + self.l1 * float(np.abs(W).sum())
-        of_slopes, parts, of_G = self.backend.bound_terms(
-            *(W, slopes, q, self.features, self.target_features, share, self.l2, self.l1)
+        G = (1 - share) * slopes + share * (
+            np.multiply.outer(q, self.features) - self.target_features
         )
-        gap = (1 - share) * (of_slopes + of_intercept) + share * (at.loss - entropy)
-        return parts + gap - of_G
-
-
-def _repaired(
-    targets: list[float], means: list[float], least: float
-) -> tuple[float, list[float], float]:
-    """Return a share of a constant row, that row, and its entropy: with it, `means` become `targets`.
-
-    There are few numbers, and Python's own are faster than arrays of them.
-    """
-    # A class whose probabilities underflow needs no share.
-    needed = max(1 - t / p if p else -inf for t, p in zip(targets, means, strict=True))
-    share = min(1.0, max(0.0, needed) + least)
-    q = [max((t - (1 - share) * p) / share, 0.0) for t, p in zip(targets, means, strict=True)]
-    total = sum(q)
-    q = [each / total for each in q]
-    return share, q, -sum(each * log(each) for each in q if each)
+        gap = (1 - share) * (dot(slopes, W) + of_intercept) + share * (at.loss - entropy)
+        largest = float(np.abs(G).max(initial=0))
+        scale = 1.0 if largest <= self.l1 else self.l1 / largest
+        return at.loss - scale * (at.loss - gap) + self.l1 * float(np.abs(W).sum())

@@ -35,6 +35,8 @@ N_PAIRS = 10
 _DECREASE = 1e-4
 _CURVATURE = 0.9
 _MAX_TRIALS = 30
+# Room for so many pairs more: those that are kept are moved when it is full. Of large weights, for one.
+_MAX_SPARE, _MAX_SIZE_TO_SPARE = 10, 1 << 16
 # A pair whose curvature, relative to the lengths, is below this many roundings is dropped.
 _MIN_CURVATURE = 10
 _TINY = float(np.finfo(np.float64).tiny)
@@ -50,9 +52,12 @@ class Pairs:
     limit: int = N_PAIRS  # of their number
 
     def __post_init__(self) -> None:
-        self._n, self._rounding = 0, float(np.finfo(self.dtype).eps)
-        self._steps = np.empty((self.limit, *self.shape), self.dtype)
-        self._differences, self._products = np.empty_like(self._steps), np.empty(self.limit)
+        self._first, self._n, self._rounding = 0, 0, float(np.finfo(self.dtype).eps)
+        n_classes, n_features = self.shape
+        is_small = n_classes * n_features <= _MAX_SIZE_TO_SPARE
+        n_places = self.limit + (_MAX_SPARE if is_small else 1) if self.limit else 0
+        self._steps = np.empty((n_places, *self.shape), self.dtype)
+        self._differences, self._products = np.empty_like(self._steps), np.empty(n_places)
 
     def __len__(self) -> int:
         return self._n
@@ -60,27 +65,49 @@ class Pairs:
     @property
     def steps(self) -> FloatArray:
         """The steps, (n_pairs, *shape)."""
-        return self._steps[: self._n]
+        return self._steps[self._first : self._first + self._n]
 
     @property
     def differences(self) -> FloatArray:
         """The differences, (n_pairs, *shape)."""
-        return self._differences[: self._n]
+        return self._differences[self._first : self._first + self._n]
 
     def add(self, step: FloatArray, difference: FloatArray) -> None:
         """Add a pair of positive curvature, and drop the oldest; ignore any other."""
-        dot = self.backend.dot
-        product, square = dot(step, difference), dot(difference, difference)
-        least = _MIN_CURVATURE * self._rounding * sqrt(dot(step, step) * square)
-        if not product > least or not square > _TINY:
-            return
-        if self._n == self.limit:
+        dot, place = self.backend.dot, self._place()
+        self._steps[place], self._differences[place] = step, difference
+        self._keep(dot(step, difference), dot(step, step), dot(difference, difference))
+
+    def add_between(self, point: Point, found: Point) -> None:
+        """Add the pair of the step from one point to another."""
+        place = self._place()
+        products = self.backend.fill_pair(
+            (point.weights, found.weights),
+            (point.gradient, found.gradient),
+            self._steps[place],
+            self._differences[place],
+        )
+        self._keep(*products)
+
+    def _place(self) -> int:
+        """Return where a pair may be written, behind all others."""
+        start, n = self._first, self._n
+        if start + n == len(self._steps):
             for values in (self._steps, self._differences, self._products):
-                values[:-1] = values[1:]
-            self._n -= 1
-        self._steps[self._n], self._differences[self._n] = step, difference
-        self._products[self._n] = product
-        self._n += 1
+                values[:n] = values[start : start + n]
+            self._first = 0
+        return self._first + n
+
+    def _keep(self, product: float, step: float, difference: float) -> None:
+        """Keep the pair that was written, if its curvature is positive; given s'y, s's and y'y."""
+        least = _MIN_CURVATURE * self._rounding * sqrt(step * difference)
+        if not product > least or not difference > _TINY:
+            return
+        self._products[self._first + self._n] = product
+        if self._n == self.limit:
+            self._first += 1
+        else:
+            self._n += 1
 
     def with_curvature(self, change: float, n_columns: int) -> Pairs:
         """Return the pairs of an objective with `change / 2 * sum(weights**2)` of these columns added."""
@@ -93,7 +120,7 @@ class Pairs:
 
     def clear(self) -> None:
         """Forget all pairs."""
-        self._n = 0
+        self._first = self._n = 0
 
     def times(
         self, gradient: Doubles, initial: Callable[[FloatArray], FloatArray] | None
@@ -101,13 +128,14 @@ class Pairs:
         """Return H @ gradient: the two-loop recursion, from `initial` or a multiple of the identity."""
         q, n, factors = gradient.copy(), self._n, np.empty(self._n)
         steps, differences = self.steps.reshape(n, q.size), self.differences.reshape(n, q.size)
-        pairs = steps, differences, self._products[:n]
+        products = self._products[self._first : self._first + n]
+        pairs = steps, differences, products
         self.backend.subtract_pairs(*pairs, q.reshape(-1), factors)
         if initial is not None:
             q = np.ascontiguousarray(initial(q), np.float64)
         elif n:
-            last = self._differences[n - 1]
-            q *= self._products[n - 1] / self.backend.dot(last, last)
+            last = differences[-1:]
+            q *= products[-1] / self.backend.dot(last, last)
         else:
             q *= 1 / max(1.0, sqrt(self.backend.dot(q, q)))
         self.backend.add_pairs(*pairs, q.reshape(-1), factors)
@@ -118,13 +146,15 @@ class Pairs:
 class Point:
     """Weights, the loss and its gradient there; `value` is F, and `gradient` that of f, without l1.
 
-    `gap` is what `Dual.gap` returns for it, once that has been computed.
+    `slopes_square` is the sum of the squares of the gradient, without the intercept's; `gap` is what
+    `Dual.gap` returns for it, once that has been computed.
     """
 
     weights: FloatArray
     at: Evaluation
     value: float
     gradient: Doubles
+    slopes_square: float
     gap: float | None = None
 
 
@@ -144,7 +174,8 @@ class Lbfgs:
         if self.pairs is None:
             objective = self.objective
             self.pairs = Pairs(objective.backend, objective.shape, objective.like.coef.dtype)
-        self._dot = self.objective.backend.dot
+        self._backend = self.objective.backend
+        self._rounding = float(np.finfo(self.objective.like.coef.dtype).eps)
 
     def at(self, weights: FloatArray) -> Point:
         """Evaluate the objective at some weights."""
@@ -158,14 +189,17 @@ class Lbfgs:
 
     def point(self, weights: FloatArray, at: Evaluation) -> Point:
         """Add the penalty to the mean loss at some weights."""
-        W = self._coef(weights)
-        gradient, value = at.gradient.copy(), at.loss
+        gradient = np.empty(at.gradient.shape)
+        n_features = self.objective.like.coef.shape[1]
+        square, slopes_square = self._backend.add_penalty(
+            weights, at.gradient, self.l2, n_features, gradient
+        )
+        value = at.loss
         if self.l2:
-            self._coef(gradient)[...] += scaled(W, 2 * self.l2)
-            value += self.l2 * self._dot(W, W)
+            value += self.l2 * square
         if self.l1:
-            value += self.l1 * float(np.abs(W).sum(dtype=np.float64))
-        return Point(weights, at, value, gradient)
+            value += self.l1 * float(np.abs(self._coef(weights)).sum(dtype=np.float64))
+        return Point(weights, at, value, gradient, slopes_square)
 
     @timed(STEP)
     def step(
@@ -176,10 +210,10 @@ class Lbfgs:
         """Return a point of a smaller objective, or None where rounding lets no step find one."""
         for has_pairs in (True, False):
             slopes = point.gradient
-            direction = -self.pairs.times(slopes, initial)
-            if initial is not None and not self._dot(slopes, direction) < 0:
-                direction = -self.pairs.times(slopes, None)  # rounding dominates the preconditioner
-            found = self.along(point, slopes, direction)
+            direction, slope = self._downhill(slopes, initial)
+            if initial is not None and not slope < 0:  # rounding dominates the preconditioner
+                direction, slope = self._downhill(slopes, None)
+            found = self.along(point, slopes, direction, slope)
             if found is not None:
                 self.remember(point, found)
                 return found
@@ -188,36 +222,47 @@ class Lbfgs:
             self.pairs.clear()
         return None
 
+    def _downhill(
+        self, slopes: Doubles, initial: Callable[[FloatArray], FloatArray] | None
+    ) -> tuple[Doubles, float]:
+        """Return the direction -H @ slopes, and the slope along it."""
+        direction = self.pairs.times(slopes, initial)
+        np.negative(direction, out=direction)
+        return direction, self._backend.dot(slopes, direction)
+
     def remember(self, point: Point, found: Point) -> None:
         """Keep the pair of the step from one point to another."""
-        difference = (found.gradient - point.gradient).astype(point.weights.dtype)
-        self.pairs.add(found.weights - point.weights, difference)
+        self.pairs.add_between(point, found)
 
     def along(
-        self, point: Point, slopes: Doubles, direction: Doubles, flattened: float = _CURVATURE
+        self,
+        point: Point,
+        slopes: Doubles,
+        direction: Doubles,
+        slope: float,
+        flattened: float = _CURVATURE,
     ) -> Point | None:
         """Return a point of a smaller objective in this direction, or None if there is none.
 
         Steps grow until the slope is at most the share `flattened` of what it was.
         """
-        dot = self._dot
-        slope = dot(slopes, direction)
+        backend = self._backend
         if not slope < 0:
             return None
         size = 1.0
         lowest: Point | None = None  # of those with sufficient decrease
-        rounding = 4 * float(np.finfo(point.weights.dtype).eps) * abs(point.value)
+        rounding = 4 * self._rounding * abs(point.value)
         for _ in range(_MAX_TRIALS):
-            step = direction if size == 1 else size * direction
-            weights = (point.weights + step).astype(point.weights.dtype, copy=False)
-            moved = weights - point.weights
-            promised = dot(slopes, moved)
-            if not promised and not moved.any():
+            weights, moved = np.empty_like(point.weights), np.empty_like(point.weights)
+            promised, has_moved = backend.take_step(
+                point.weights, direction, size, slopes, weights, moved
+            )
+            if not has_moved:
                 return None
             found = self.at(weights)
             if lowest is not None and not found.value <= lowest.value:
                 return lowest
-            rise = dot(found.gradient, moved) if promised < 0 else inf
+            rise = backend.dot(found.gradient, moved) if promised < 0 else inf
             falls = found.value <= point.value + _DECREASE * promised
             level = found.value <= point.value + rounding and rise <= (2 * _DECREASE - 1) * promised
             if not isfinite(found.value) or not (falls or level):

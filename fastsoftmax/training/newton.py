@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._arrays.validation import FloatArray
-from ..backends import Data
+from ..backends import Data, NewtonRows
 from ..backends.recorder import PASS, STEP, timed
-from .linear_algebra import product, solution_of_spd
+from .linear_algebra import product
 from .objective import Evaluation, Objective, targets_of
 
 Doubles = NDArray[np.float64]
@@ -58,12 +58,7 @@ class Newton:
     x: Doubles  # (n_rows, n_features [+ 1]), with 1 for the intercept
     columns: Doubles  # x, transposed
     targets: Doubles  # (n_classes, n_rows), times the weights of the rows
-    factor: Doubles | float  # -1 / weight of each row
-    is_zero: NDArray[np.bool_]  # the features that are 0 everywhere
-    first: NDArray[np.int64]  # the classes of each block
-    second: NDArray[np.int64]
-    own: NDArray[np.int64]  # the blocks of one class
-    block_of: NDArray[np.int64]  # the block of each pair of classes
+    factor: Doubles  # -1 / weight of each row, 0 where that is 0
 
     @classmethod
     def of(cls, objective: Objective, l2: float) -> Newton:
@@ -71,18 +66,13 @@ class Newton:
         whole = objective.whole
         assert whole is not None
         n_rows, (n_classes, n_features) = len(objective), objective.like.coef.shape
-        n_unknown, size = n_classes - 1, objective.shape[1]
-        x = np.ones((n_rows, size))
+        x = np.ones((n_rows, objective.shape[1]))
         x[:, :n_features] = whole.X  # type: ignore[assignment]  # dense
         targets = np.ascontiguousarray(targets_of(whole, slice(None), n_classes).T)
-        factor: Doubles | float = -1.0
+        factor = np.full(n_rows, -1.0)
         if whole.weights is not None and whole.weights.rows is not None:
             masses = targets.sum(axis=0)
             factor = -1 / np.where(masses > 0, masses, np.inf)
-        pairs = [(k, m) for k in range(n_unknown) for m in range(k, n_unknown)]
-        first, second = np.array(pairs).T
-        block_of = np.empty((n_unknown, n_unknown), np.int64)
-        block_of[first, second] = block_of[second, first] = np.arange(len(pairs))
         return cls(
             objective=objective,
             l2=l2,
@@ -91,11 +81,6 @@ class Newton:
             columns=np.ascontiguousarray(x.T),
             targets=targets,
             factor=factor,
-            is_zero=np.logical_not(x.any(axis=0)),
-            first=first,
-            second=second,
-            own=np.flatnonzero(first == second),
-            block_of=block_of,
         )
 
     def with_penalty(self, l2: float) -> Newton:
@@ -103,17 +88,12 @@ class Newton:
         return replace(self, l2=l2)
 
     @cached_property
-    def penalty(self) -> Doubles:
-        """n_rows times the Hessian of the penalty, and 1 for features that are 0 everywhere."""
-        n_rows, size = self.x.shape
-        n_features, n_unknown = self.objective.like.coef.shape[1], len(self.own)
-        by_class, features = np.zeros((n_unknown, size, n_unknown, size)), np.arange(n_features)
-        by_class[:, features, :, features] = 2 * self.l2 * n_rows
-        penalty = by_class.reshape(n_unknown * size, -1)
-        diagonal = penalty.reshape(-1)[:: len(penalty) + 1].reshape(n_unknown, size)
-        diagonal *= 2
-        diagonal += self.is_zero
-        return penalty
+    def rows(self) -> NewtonRows:
+        """The rows as the backend takes them, with the penalty."""
+        curvature = np.zeros(self.x.shape[1])
+        curvature[: self.objective.like.coef.shape[1]] = 2 * self.l2 * len(self.x)
+        floor = np.logical_not(self.columns.any(axis=1)).astype(np.float64)
+        return NewtonRows(self.x, self.targets, self.factor, curvature, floor)
 
     @timed(PASS)
     def evaluate(self, weights: FloatArray) -> Evaluation | None:
@@ -137,30 +117,12 @@ class Newton:
         """Return the step at these weights, or None if the Hessian is not positive definite to rounding."""
         if at.of_logits is None:
             return None
-        n_rows, size = self.x.shape
-        p = at.of_logits + self.targets  # times the weights of the rows, as v will be
-        beyond = p[:-1] - p[-1]
-        v = beyond[self.first] * beyond[self.second]
-        v *= self.factor
-        v += p[-1]
-        v[self.own] += p[:-1]
-        rows = (v[:, np.newaxis] * self.columns).reshape(-1, n_rows)
-        blocks = self._product(rows, self.columns).reshape(-1, size, size)
-        H = blocks[self.block_of].transpose(0, 2, 1, 3).reshape(self.penalty.shape) + self.penalty
         damping = max(_ROUNDINGS * float(np.finfo(weights.dtype).eps), _MIN_DAMPING)
-        H.reshape(-1)[:: len(H) + 1] *= 1 + damping
-        slopes = n_rows * (gradient[-1] - gradient[:-1]).ravel()
-        solution = solution_of_spd(self.objective.backend, H, slopes, self.objective.n_threads)
-        if solution is None:
-            return None
         direction = np.empty(weights.shape)
-        direction[:-1] = solution.reshape(-1, size)
-        np.negative(np.add.reduce(direction[:-1]), out=direction[-1])
-        if self.l2:
-            n_features = self.objective.like.coef.shape[1]
-            means = np.add.reduce(weights[:, :n_features], dtype=np.float64)
-            direction[:, :n_features] -= means / len(weights)
-        return direction
+        is_definite = self.objective.backend.newton_direction(
+            self.rows, at.of_logits, gradient, weights, damping, direction
+        )
+        return direction if is_definite else None
 
     def _product(self, A: Doubles, B: Doubles) -> Doubles:
         """Return A @ B'."""

@@ -32,6 +32,9 @@ Doubles = NDArray[np.float64]
 
 # Up to that size a copy of the rows is kept: NumPy converts more slowly than the kernels compute.
 _MAX_KEPT_BYTES = 1 << 28
+# Waking another thread takes as long as this many products of a value and a class, of a pass: in between an
+# iteration takes so long that all have fallen asleep.
+_MIN_PRODUCTS_FOR_THREADS = 2_000_000
 # Sparse rows with more features are not made dense, to bound memory.
 _MAX_DENSE_FEATURES = 2048
 
@@ -68,7 +71,9 @@ class Objective:
         kept = _kept(self.data, self._rows, self.like.coef.dtype) if self.keeps else None
         if kept is not None:
             self._data, self._rows = kept, None
-        X = self._data.X
+        X, (n_classes, n_features) = self._data.X, self.like.coef.shape
+        if self.values_per_feature * n_features * n_classes < _MIN_PRODUCTS_FOR_THREADS:
+            self.n_threads = 1
         if isinstance(X, SparseRows) and self.keeps and self._rows is None:
             is_small = X.values.nbytes + X.indices.nbytes <= _MAX_KEPT_BYTES
             self._columns = {} if is_small else None

@@ -158,7 +158,7 @@ class PathCheckpoint:
             run.n_steps, run.is_at_rest = len(run.curve), values["are_at_rest"][i]
             # The gradient, which no pass has computed, is not read: the solver has no memory of this run.
             unknown = np.empty((0, 0))
-            run.point = Point(weights, Evaluation(inf, unknown), run.curve[-1], unknown)
+            run.point = Point(weights, Evaluation(inf, unknown), run.curve[-1], unknown, inf)
             run.optimality = Optimality(*bound)
             runs.append(run)
         return runs

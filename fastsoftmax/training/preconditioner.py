@@ -42,7 +42,7 @@ Doubles = NDArray[np.float64]
 # longer than so many passes. Its diagonal is that of all rows, since a feature may be 0 in all of these.
 _MOST_ROWS_PER_FEATURE, _LEAST_ROWS_PER_FEATURE, _PASSES_FOR_MOST = 64, 16, 2
 # Rows in S, evenly spread: the least, as many for each class, and the most.
-_LEAST_ROWS_FOR_CLASSES, _ROWS_PER_CLASS, _MOST_ROWS_FOR_CLASSES = 2048, 64, 8192
+_LEAST_ROWS_FOR_CLASSES, _ROWS_PER_CLASS, _MOST_ROWS_FOR_CLASSES = 1024, 64, 8192
 # With more features, or where G and its inverse take as long as so many passes, G is approximated, with at
 # most that rank and from so many rows; with more than the second number, by its diagonal, to bound memory.
 _MAX_FEATURES, _MAX_FEATURES_OF_RANK = 2048, 1 << 16
@@ -54,6 +54,8 @@ _MIN_RANK = 8
 _DAMPING = 0.1
 # The intercept has no penalty; this share of the features' damping keeps its pivot positive.
 _INTERCEPT_DAMPING = 1e-3
+# The least damping of a feature, in penalties: classes have curvatures that are smaller than the mean.
+_PENALTIES = 3.0
 # The damping is rounded to a power of this, so that renewals and neighbours on a path have the same one:
 # with hundreds of features, the inverse takes as long as many passes.
 _DAMPING_STEP = 3.0
@@ -102,11 +104,16 @@ class Dense:
         return float(np.trace(self.G)) / len(self.G)
 
     def inverse(self, damping: float) -> FeatureInverse | None:
-        """Invert G + damping I, with the damping rounded to a power of `_DAMPING_STEP`."""
+        """Invert G with `damping`, rounded to a power of `_DAMPING_STEP`, of a feature of the mean square.
+
+        That of the others follows their scale: it is root times theirs, with root**2 = alpha over the mean
+        curvature of the classes, and at least some times the penalty's, next to which G is small.
+        """
         damping = float(_DAMPING_STEP ** np.round(np.log(damping) / np.log(_DAMPING_STEP)))
         if self._last is not None and self._last[0] == damping:
             return self._last[1]
-        objective, of_features = self.objective, np.full(len(self.G), damping)
+        objective, root = self.objective, damping / np.sqrt(self.mean_curvature)
+        of_features = root * np.maximum(np.sqrt(np.diag(self.G)), _PENALTIES * root)
         if objective.like.intercept is not None:
             of_features[-1] *= _INTERCEPT_DAMPING
         inverse = inverse_of_spd(

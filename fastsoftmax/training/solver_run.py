@@ -40,6 +40,7 @@ _MAX_WITHOUT_GAIN = 10
 # fallen to this share, and that often at most.
 _SHARE_OF_NEXT_CHECK = 0.1
 _MAX_CHECKS = 4
+_EPS = float(np.finfo(np.float64).eps)
 
 
 # What an iteration changes.
@@ -109,7 +110,8 @@ class SolverRun(TrainingRun):
         with np.errstate(over="ignore", invalid="ignore"):
             found = self.solver.at(weights.astype(before.weights.dtype))
         if found.value < before.value:
-            self.solver.remember(before, found)
+            if self._newton is None:
+                self.solver.remember(before, found)
             self._judge(found)
 
     @timed(REST)
@@ -132,8 +134,9 @@ class SolverRun(TrainingRun):
             if found is not None:
                 self._judge(found)
             # Without a penalty, the loss of separable classes falls forever.
-            negligible = np.finfo(point.weights.dtype).eps * log(len(point.weights))
-            has_vanished = self.optimality.gap is None and self._point().value <= negligible
+            has_vanished = self.optimality.gap is None and self._point().value <= (
+                np.finfo(point.weights.dtype).eps * log(len(point.weights))
+            )
             self.is_at_rest = found is None or has_vanished or self._is_stalled()
             if self.is_at_rest and self._best is not None:
                 self.point, self.optimality = self._best
@@ -365,7 +368,7 @@ class SolverRun(TrainingRun):
         if not isfinite(gap):
             return Optimality(None, "the objective is not finite")
         # The objective is a sum in float64: below its rounding, no gap can be told.
-        rounding = 8 * float(np.finfo(np.float64).eps) * max(1.0, abs(point.value))
+        rounding = 8 * _EPS * max(1.0, abs(point.value))
         return Optimality(max(gap, 0.0) + rounding)
 
     def _newton_step(self, point: Point) -> Point | None:
@@ -373,7 +376,8 @@ class SolverRun(TrainingRun):
         direction = self._newton_direction(point)
         if direction is None:
             return None
-        return self.solver.along(point, point.gradient, direction, FLATTENED)
+        slope = self.solver.objective.backend.dot(point.gradient, direction)
+        return self.solver.along(point, point.gradient, direction, slope, FLATTENED)
 
     def _proximal_step(self, point: Point) -> Point | None:
         """Return a point of a smaller objective, or None where rounding lets no step find one."""
@@ -407,8 +411,7 @@ class SolverRun(TrainingRun):
         if l1 or not dual.has_intercept:
             return None
         # The part of the bound that is there for any intercept.
-        slopes = point.gradient[:, :-1]
-        if objective.backend.dot(slopes, slopes) > 2 * l2 * tol * point.value:
+        if point.slopes_square > 2 * l2 * tol * point.value:
             return None
         S = self.preconditioner.classes
         # S is singular along ones, where the gradient is 0.

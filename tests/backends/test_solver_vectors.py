@@ -41,7 +41,7 @@ def test_the_product_is_that_of_the_updated_matrix(backend, rng, dtype, shape, n
 def test_the_oldest_pairs_are_dropped(backend, rng):
     shape, made = (2, 3), get_backend(backend)
     few, all_of_them = Pairs(made, shape, np.dtype(float), limit=3), []
-    for _ in range(7):
+    for _ in range(30):  # more than there is room for
         s = rng.normal(size=shape)
         few.add(s, 2 * s)
         all_of_them.append(s)
@@ -69,23 +69,70 @@ def test_dot_products_are_those_of_the_rows(backend, rng, dtypes, shape):
 
 
 @pytest.mark.parametrize("l1", [0.0, 0.3])
-@pytest.mark.parametrize("share", [0.0, 0.25])
-def test_the_terms_of_the_bound_are_those_of_the_formula(backend, rng, dtype, l1, share):
-    (c, d), l2 = (3, 7), 0.2
-    W, g = rng.normal(size=(c, d + 1)).astype(dtype), rng.normal(size=(c, d + 1))
-    row, features, of_targets = (
+@pytest.mark.parametrize("has_intercept", [False, True])
+def test_the_bound_is_that_of_the_formula(backend, rng, dtype, l1, has_intercept):
+    (c, d), l2, loss = (3, 7), 0.2, 0.9
+    W, g = (rng.normal(size=(c, d + has_intercept)) for _ in range(2))
+    W = W.astype(dtype)
+    targets, features, of_targets = (
         rng.dirichlet(np.ones(c)),
         rng.normal(size=d),
         rng.normal(size=(c, d)),
     )
-    w, slopes = W[:, :d], g[:, :d]
-    exact = w.astype(np.float64)
-    G = (1 - share) * slopes + share * (np.outer(row, features) - of_targets)
+    share, q, entropy = 0.0, targets, 0.0
+    if has_intercept:  # the mean probabilities, targets plus this gradient, are those of rows
+        g[:, -1] = rng.dirichlet(np.ones(c)) - targets
+        means = targets + g[:, -1]
+        share = (1 - targets / means).max() + 1e-3
+        q = (targets - (1 - share) * means) / share
+        entropy = -(q * np.log(q)).sum()
+        assert (q > 0).all()
+    exact, slopes = W.astype(np.float64)[:, :d], g[:, :d]
+    G = (1 - share) * slopes + share * (np.outer(q, features) - of_targets)
     best = -np.sign(G) * np.maximum(np.abs(G) - l1, 0) / (2 * l2)
     parts = l2 * (exact - best) ** 2 + l1 * np.abs(exact) + exact * np.clip(G, -l1, l1)
-    found = get_backend(backend).bound_terms(w, slopes, row, features, of_targets, share, l2, l1)
-    expected = (slopes * exact).sum(), parts.sum(), (G * exact).sum()
-    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    expected = parts.sum() - (G * exact).sum()
+    expected += (1 - share) * (g * W).sum() + share * (loss - entropy)
+    means_of_rows = targets, of_targets, features
+    found = get_backend(backend).duality_gap(W, g, loss, means_of_rows, 1e-3, l2, l1)
+    assert found == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("n_columns", [4, 3])
+def test_the_penalty_is_added_to_the_gradient_of_the_coefficients(backend, rng, dtype, n_columns):
+    W, mean, l2 = rng.normal(size=(3, 4)).astype(dtype), rng.normal(size=(3, 4)), 0.3
+    gradient = np.full_like(mean, np.nan)
+    squares = get_backend(backend).add_penalty(W, mean, l2, n_columns, gradient)
+    expected, coef = mean.copy(), W[:, :n_columns].astype(np.float64)
+    expected[:, :n_columns] += 2 * l2 * coef
+    np.testing.assert_allclose(gradient, expected, rtol=1e-15)
+    np.testing.assert_array_equal(gradient[:, n_columns:], mean[:, n_columns:])
+    exact = np.square(coef).sum(), np.square(expected[:, :n_columns]).sum()
+    np.testing.assert_allclose(squares, exact, rtol=1e-14)
+
+
+def test_a_step_is_what_the_weights_move_by(backend, rng, dtype):
+    W = rng.normal(size=(3, 5)).astype(dtype)
+    direction, slopes = rng.normal(size=(2, 3, 5))
+    found, moved = np.full_like(W, np.nan), np.full_like(W, np.nan)
+    take_step = get_backend(backend).take_step
+    promised, has_moved = take_step(W, direction, 0.5, slopes, found, moved)
+    np.testing.assert_array_equal(found, (W + 0.5 * direction).astype(dtype))
+    np.testing.assert_array_equal(moved, found - W)
+    assert has_moved is True
+    assert promised == pytest.approx(float((slopes * moved).sum()), rel=1e-13)
+    assert take_step(W, 1e-30 * direction, 1.0, slopes, found, moved) == (0.0, False)
+    np.testing.assert_array_equal(found, W)
+
+
+def test_a_pair_is_the_difference_of_two_points(backend, rng, dtype):
+    ends, gradients = rng.normal(size=(2, 3, 5)).astype(dtype), rng.normal(size=(2, 3, 5))
+    s, y = np.full_like(ends[0], np.nan), np.full_like(ends[0], np.nan)
+    products = get_backend(backend).fill_pair((*ends,), (*gradients,), s, y)
+    np.testing.assert_array_equal(s, ends[1] - ends[0])
+    np.testing.assert_array_equal(y, (gradients[1] - gradients[0]).astype(dtype))
+    s, y = s.astype(np.float64), y.astype(np.float64)
+    np.testing.assert_allclose(products, [(s * y).sum(), (s * s).sum(), (y * y).sum()], rtol=1e-13)
 
 
 @pytest.mark.parametrize("weighted", [False, True])

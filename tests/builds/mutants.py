@@ -225,9 +225,9 @@ MUTANTS = [
     ),
     Mutant(
         "a bound that forgets what the intercept costs",
-        "fastsoftmax/training/duality_gap.py",
-        "        gap = (1 - share) * (of_slopes + of_intercept) + share * (at.loss - entropy)\n",
-        "        gap = (1 - share) * (of_slopes + of_intercept)\n",
+        "fastsoftmax/backends/compiled/solver_vectors.pxi",
+        "        (1 - share) * (terms.of_slopes + of_intercept) + share * (loss - entropy))\n",
+        "        (1 - share) * (terms.of_slopes + of_intercept))\n",
     ),
     Mutant(
         "the pseudo-gradient of a weight that is not 0",

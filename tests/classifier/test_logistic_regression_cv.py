@@ -17,6 +17,7 @@ from sklearn.preprocessing import scale
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
 from fastsoftmax import ConvergenceWarning, LogisticRegression, LogisticRegressionCV
+from fastsoftmax.classifier import logistic_regression_cv
 
 NEW = {"l1_ratios": [0], "scoring": "neg_log_loss", "use_legacy_attributes": False}
 with warnings.catch_warnings():  # inheriting from their class is what the package does without
@@ -54,7 +55,8 @@ def test_everything_is_scikit_learns(data, given, is_legacy):
     weights = np.random.default_rng(0).integers(0, 4, len(y)).astype(float)
     options = {"Cs": [1.0, 0.01, 0.1], "cv": 3, "max_iter": 300, **NEW, **given}
     options["use_legacy_attributes"] = is_legacy
-    ours = LogisticRegressionCV(**options).fit(X, y, sample_weight=weights)
+    # By default, fits on folds end at gradients of 1e-6.
+    ours = LogisticRegressionCV(**options, tol=1e-6).fit(X, y, sample_weight=weights)
     theirs = Theirs(**options, solver="newton-cholesky", tol=1e-10)
     theirs.fit(X, y, sample_weight=weights)
     for name in ("coef_", "intercept_", "C_", "Cs_", "scores_", "coefs_paths_", "n_iter_"):
@@ -100,7 +102,7 @@ def test_folds_of_indices_and_masks_and_sparse_rows():
         (np.arange(1, 150, 2), np.arange(0, 150, 2)),
     ]
     masks = [tuple(np.isin(np.arange(150), part) for part in fold) for fold in folds]
-    options = {"Cs": [0.01, 1.0], **NEW}
+    options = {"Cs": [0.01, 1.0], "tol": 1e-6, **NEW}
     first = LogisticRegressionCV(cv=iter(folds), **options).fit(X, y)
     second = LogisticRegressionCV(cv=masks, **options).fit(X, y)
     np.testing.assert_array_equal(first.coefs_paths_, second.coefs_paths_)
@@ -211,6 +213,26 @@ def test_rows_that_are_not_finite(drawn, scoring, convert):
     fits = [LogisticRegressionCV(**options).fit(convert(x), y, weights) for x in (X, invalid)]
     np.testing.assert_array_equal(fits[1].scores_, fits[0].scores_)
     np.testing.assert_array_equal(fits[1].coef_, fits[0].coef_)
+
+
+@pytest.mark.parametrize("max_logits", [1, 1 << 22])
+@pytest.mark.parametrize("convert", [np.asarray, csr_array], ids=["dense", "sparse"])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("scoring", ["accuracy", "neg_log_loss"])
+def test_scores_of_all_strengths_are_those_of_one_by_one(
+    data, monkeypatch, rng, scoring, weighted, convert, max_logits
+):
+    """With the bits of the scorers, which `scoring` calls here as a function of the user's."""
+    X, y = data
+    weights = rng.uniform(0.5, 2, size=len(y)) if weighted else None
+    options = NEW | {"Cs": [0.01, 1.0], "cv": 3, "refit": False}
+    own = logistic_regression_cv._SCORERS[scoring]
+    monkeypatch.setattr(logistic_regression_cv, "_MAX_LOGITS", max_logits)
+    together, one_by_one = (
+        LogisticRegressionCV(**(options | {"scoring": each})).fit(convert(X), y, weights)
+        for each in (scoring, lambda *args, **given: own(*args, **given))
+    )
+    np.testing.assert_array_equal(together.scores_, one_by_one.scores_)
 
 
 def test_an_error_of_the_scorer_stays(drawn):

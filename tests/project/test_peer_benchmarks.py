@@ -157,7 +157,8 @@ def test_memory(tmp_path):
     assert 8 * 100_000 <= row["peak_over_inputs"] <= row["bound"]
 
 
-def test_optimum(tmp_path):
+@pytest.mark.parametrize("held_out", [(), ("--held-out", "0.2")])
+def test_optimum(tmp_path, held_out):
     random = np.random.default_rng(0)
     X = random.normal(size=(90, 4)).astype(np.float32)
     file, picture = tmp_path / "samples.npz", tmp_path / "gaps.png"
@@ -165,7 +166,7 @@ def test_optimum(tmp_path):
     contenders = "sklearn-lbfgs,sklearn-newton-cholesky,fastsoftmax-sgd,torch-lbfgs"
     arguments = ("--sets", "iris,text=60x80x3", "--files", str(file), "--contenders", contenders)
     limits = ("--threads", "1", "--rounds", "2", "--budget", "0.05", "--plot", str(picture))
-    output, record = record_of(tmp_path, "optimum", *arguments, *limits)
+    output, record = record_of(tmp_path, "optimum", *arguments, *limits, *held_out)
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert record["missing"].keys() == {"torch-lbfgs"}
     sets = record["sets"]
@@ -192,6 +193,21 @@ def test_optimum(tmp_path):
             limits = [fit["limit"] for fit in climb["fits"]]
             assert limits == sorted(set(limits))
             assert all(fit["gap"] > -1e-9 for fit in climb["fits"])
+            losses = [fit["held_out_loss"] for fit in climb["fits"]]
+            assert all(loss > 0 if held_out else loss is None for loss in losses)
+
+
+def test_rows_are_held_out_of_a_set(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT)
+    from benchmarks.peers.optimum_sets import SETS
+
+    whole = SETS["iris"].problem(None, False, None)
+    part = SETS["iris"].problem(None, False, None, held_out=0.2)
+    X, y = part.held_out
+    assert whole.held_out is None
+    assert (part.shape, X.shape) == ((120, 4, 3), (30, 4))
+    together = {(*row, label) for row, label in zip([*part.X64, *X], [*part.y, *y], strict=True)}
+    assert together == {(*row, label) for row, label in zip(whole.X64, whole.y, strict=True)}
 
 
 def test_defaults(tmp_path):
@@ -275,6 +291,7 @@ def test_the_time_of_a_contender_that_does_not_arrive(monkeypatch):
         (["defaults", "--sets", "irises"], "--sets: expected names out of iris, wine"),
         (["defaults", "--parts", "d"], "--parts: expected a, b or c, got 'd'"),
         (["optimum", "--budget", "0"], "--budget: expected a number greater than 0, got '0'"),
+        (["optimum", "--held-out", "1"], "--held-out: expected a number below 1, got '1'"),
         (["memory", "--json", "no/such/folder/file"], "--json: 'no/such/folder/file' cannot be"),
     ],
 )

@@ -57,7 +57,11 @@ def test_the_protocol_has_the_functions_of_the_plan():
         "inverse_factor",
         "add_class_sums",
         "dot",
-        "bound_terms",
+        "add_penalty",
+        "take_step",
+        "fill_pair",
+        "duality_gap",
+        "newton_direction",
         "subtract_pairs",
         "add_pairs",
         "coordinate_descent",
@@ -232,6 +236,7 @@ def test_thresholds_are_in_one_file_with_the_command_that_tests_them():
         "MAX_LANES",
         "MAX_BUFFERS",
         "N_EXTRAPOLATED",
+        "ROWS_PER_UPDATE",
     }
 
 

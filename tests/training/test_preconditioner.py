@@ -91,6 +91,18 @@ def test_a_low_rank_saves_passes(data, monkeypatch):
     assert n_iter["low"] < 0.7 * n_iter["diagonal"]
 
 
+@pytest.mark.usefixtures("without_newton")
+def test_scales_of_the_features_cost_few_passes(data):
+    """The damping follows them: one for all was far above the small features' curvature."""
+    X, y = data
+    scale = 10 ** np.linspace(-2, 2, X.shape[1])
+    n_iter = [
+        SoftmaxClassifier(solver="lbfgs", alpha=1e-3, tol=1e-4, max_iter=900).fit(each, y).n_iter_
+        for each in (X, X * scale)
+    ]
+    assert n_iter[1] < 2 * n_iter[0]
+
+
 def test_features_without_a_moment_have_no_low_rank(monkeypatch):
     monkeypatch.setattr(preconditioner, "_MAX_FEATURES", 2)
     objective = objective_of(np.zeros((20, 5)), np.arange(20) % 2, fit_intercept=False)

@@ -2,7 +2,16 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from ..._arrays.csr import SparseRows
-from ..protocol import Data, FloatArray, LabelArray, QuadraticModel, Rule, State, TargetWeights
+from ..protocol import (
+    Data,
+    FloatArray,
+    LabelArray,
+    NewtonRows,
+    QuadraticModel,
+    Rule,
+    State,
+    TargetWeights,
+)
 
 def instruction_set() -> str: ...
 def instruction_sets() -> tuple[str, ...]: ...
@@ -111,16 +120,44 @@ def add_pairs(
     q: NDArray[np.float64],
     factors: NDArray[np.float64],
 ) -> None: ...
-def bound_terms(
+def add_penalty(
     weights: FloatArray,
+    mean: NDArray[np.float64],
+    l2: float,
+    n_columns: int,
+    gradient: NDArray[np.float64],
+) -> tuple[float, float]: ...
+def take_step(
+    weights: FloatArray,
+    direction: NDArray[np.float64],
+    size: float,
     slopes: NDArray[np.float64],
-    row: NDArray[np.float64],
-    features: NDArray[np.float64],
-    target_features: NDArray[np.float64],
-    share: float,
+    found: FloatArray,
+    moved: FloatArray,
+) -> tuple[float, bool]: ...
+def fill_pair(
+    ends: tuple[FloatArray, FloatArray],
+    gradients: tuple[NDArray[np.float64], NDArray[np.float64]],
+    step: FloatArray,
+    difference: FloatArray,
+) -> tuple[float, float, float]: ...
+def duality_gap(
+    weights: FloatArray,
+    gradient: NDArray[np.float64],
+    loss: float,
+    means: tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]],
+    min_share: float,
     l2: float,
     l1: float,
-) -> tuple[float, float, float]: ...
+) -> float: ...
+def newton_direction(
+    rows: NewtonRows,
+    of_logits: NDArray[np.float64],
+    gradient: NDArray[np.float64],
+    weights: FloatArray,
+    damping: float,
+    direction: NDArray[np.float64],
+) -> bool: ...
 def transposed_product(
     A: FloatArray, B: FloatArray, out: NDArray[np.float64], n_threads: int
 ) -> None: ...

@@ -14,7 +14,7 @@ from cpython.buffer cimport (
 )
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.pycapsule cimport PyCapsule_New
-from libc.math cimport fabs, isfinite, isnan, sqrt
+from libc.math cimport fabs, isfinite, isnan, log, sqrt
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset, strchr
 
@@ -302,6 +302,7 @@ include "linear_loss.pxi"
 include "column_moments.pxi"
 include "inverse_factor.pxi"
 include "solver_vectors.pxi"
+include "newton_direction.pxi"
 include "coordinate_descent.pxi"
 include "step_algorithm.pxi"
 include "step_short_rows.pxi"
