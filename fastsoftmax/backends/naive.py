@@ -23,7 +23,7 @@ inverse_factor = factorization.inverse_factor
 subtract_pairs, add_pairs = solver_vectors.subtract_pairs, solver_vectors.add_pairs
 dot, bound_terms = solver_vectors.dot, solver_vectors.bound_terms
 coordinate_descent = descent.coordinate_descent
-linear_scores = minibatches.linear_scores
+convert_rows, linear_scores = minibatches.convert_rows, minibatches.linear_scores
 transposed_product = minibatches.transposed_product
 
 

@@ -34,7 +34,7 @@ subtract_pairs, add_pairs = solver_vectors.subtract_pairs, solver_vectors.add_pa
 dot, bound_terms = solver_vectors.dot, solver_vectors.bound_terms
 coordinate_descent = descent.coordinate_descent
 sgd_epoch = numba_epoch.sgd_epoch
-linear_scores = minibatches.linear_scores
+convert_rows, linear_scores = minibatches.convert_rows, minibatches.linear_scores
 transposed_product = minibatches.transposed_product
 
 
