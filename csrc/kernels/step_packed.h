@@ -7,7 +7,7 @@
  *   - Samples are packed once a step, in blocks of LANES: block[j][lane]. Weights stay packed for a whole epoch, in
  *     slabs of LANES classes: slab[j][lane]. The gradient of the logits is in slabs as well, slab[s][lane].
  *   - Both products then have one tile: TILE_OUTER scalars of a block, each broadcast, times a vector of each of
- *     SLABS_PER_TILE slabs (tuning.h), added to as many accumulators. Loads are in order, no sum is folded, and all
+ *     TILE_SLABS slabs (simd.h), added to as many accumulators. Loads are in order, no sum is folded, and all
  *     lanes work whatever the number of classes. A single slab that is left has a tile of its own.
  *   - The same blocks serve both directions: scores run over j and broadcast samples, the update runs over samples and
  *     broadcasts features.
@@ -24,6 +24,9 @@
 
 /* Features of a partial sum of scores. It fixes the order of the sum, and so is part of the result. */
 enum { FEATURES_PER_SUM = 128 };
+
+/* How many of n_slabs slabs, 1 or SLABS_PER_TILE, a register tile has. */
+#define SLABS_OF_TILE(n_slabs) ((n_slabs) < TILE_SLABS ? (n_slabs) : TILE_SLABS)
 
 /* Features of a block that are packed per pass: the rows of a pass stay in the first level of the cache. */
 enum { FEATURES_PER_PASS = 4 * LANES };
@@ -105,7 +108,7 @@ ALWAYS_INLINE void outer_product_tile(const real *x, size_t n_features, const re
         UNROLL for (int i = 0; i < n; ++i) sums[b][i] = broadcast(0);
     }
     for (size_t j = 0; j < n_features; ++j) {
-        vec w[SLABS_PER_TILE];
+        vec w[TILE_SLABS];
         UNROLL for (int b = 0; b < n_slabs; ++b) {
             w[b] = load(slabs + (size_t)b * slab_stride + j * LANES);
         }
@@ -121,7 +124,7 @@ ALWAYS_INLINE void outer_product_tile(const real *x, size_t n_features, const re
 ALWAYS_INLINE void packed_scores_tile(const real *x, size_t n_features, const real *slabs,
                                       size_t slab_stride, int n_slabs, int n, const vec *offsets,
                                       int is_first, real *logits, size_t stride, size_t n_classes) {
-    vec sums[SLABS_PER_TILE][TILE_OUTER];
+    vec sums[TILE_SLABS][TILE_OUTER];
     outer_product_tile(x, n_features, slabs, slab_stride, n_slabs, n, sums);
     UNROLL for (int b = 0; b < n_slabs; ++b) {
         size_t k = (size_t)b * LANES, width = n_classes - k;
@@ -133,7 +136,8 @@ ALWAYS_INLINE void packed_scores_tile(const real *x, size_t n_features, const re
     }
 }
 
-/* Compute the scores of n_slabs slabs, 1 or SLABS_PER_TILE. */
+/* Compute the scores of n_slabs slabs, 1 or SLABS_PER_TILE: a block stays in the first level of the cache for all
+ * of them. */
 ALWAYS_INLINE void packed_scores_slabs(const real *blocks, size_t block_stride, size_t n_rows,
                                        size_t n_features, const real *slabs, size_t slab_stride,
                                        int n_slabs, const real *intercept, size_t n_classes,
@@ -145,23 +149,23 @@ ALWAYS_INLINE void packed_scores_slabs(const real *blocks, size_t block_stride, 
     }
     for (size_t first = 0; first < n_features; first += FEATURES_PER_SUM) {
         size_t left = n_features - first, n = left < FEATURES_PER_SUM ? left : FEATURES_PER_SUM;
-        const real *w = slabs + first * LANES;
         int is_first = first == 0 && !add_to_logits;
-        for (size_t s = 0; s < n_rows;) {
-            const real *x = blocks + s / LANES * block_stride + first * LANES + s % LANES;
-            real *z = logits + s * logits_stride;
-#define TILE_OF(size)                                                                            \
-    packed_scores_tile(x, n, w, slab_stride, n_slabs, size, offsets, is_first, z, logits_stride, \
-                       n_classes),                                                               \
+        for (size_t block = 0; block < n_rows; block += LANES) {
+            size_t end = block + LANES < n_rows ? block + LANES : n_rows;
+            UNROLL for (int b = 0; b < n_slabs; b += TILE_SLABS) {
+                const real *x = blocks + block / LANES * block_stride + first * LANES;
+                const real *w = slabs + (size_t)b * slab_stride + first * LANES;
+                size_t s = block, k = (size_t)b * LANES;
+#define TILE_OF(size)                                                                        \
+    packed_scores_tile(x + (s - block), n, w, slab_stride, SLABS_OF_TILE(n_slabs), size,     \
+                       offsets + b, is_first, logits + s * logits_stride + k, logits_stride, \
+                       n_classes - k),                                                       \
         s += size
-            if (s + TILE_OUTER <= n_rows) {
-                TILE_OF(TILE_OUTER);
-            } else if (TILE_OUTER > 4 && s + 4 <= n_rows) {
-                TILE_OF(TILE_OUTER > 4 ? 4 : 1);
-            } else {
-                TILE_OF(1);
-            }
+                while (s + TILE_OUTER <= end) TILE_OF(TILE_OUTER);
+                if (TILE_OUTER > 4 && s + 4 <= end) TILE_OF(TILE_OUTER > 4 ? 4 : 1);
+                while (s < end) TILE_OF(1);
 #undef TILE_OF
+            }
         }
     }
 }
@@ -203,7 +207,7 @@ ALWAYS_INLINE void gradient_tile(const real *blocks, size_t block_stride, size_t
     for (size_t s = 0; s < n_samples; s += LANES, blocks += block_stride) {
         size_t n = n_samples - s < LANES ? n_samples - s : LANES;
         for (size_t i = 0; i < n; ++i, dlogits += LANES) {
-            vec dz[SLABS_PER_TILE];
+            vec dz[TILE_SLABS];
             UNROLL for (int b = 0; b < n_slabs; ++b) {
                 dz[b] = load(dlogits + (size_t)b * slab_stride);
             }
@@ -263,18 +267,22 @@ ALWAYS_INLINE void packed_update_slabs(const real *blocks, size_t block_stride, 
         UNROLL for (int b = 0; b < n_slabs; ++b) {
             sums[b] = (struct penalty_sums){broadcast(0), broadcast(0), 0, 0};
         }
-        for (size_t j = strip; j < strip + LANES; j += TILE_OUTER) {
-            vec gradient[SLABS_PER_TILE][TILE_OUTER];
-            UNROLL for (int b = 0; b < n_slabs; ++b) {
-                UNROLL for (int f = 0; f < TILE_OUTER; ++f) gradient[b][f] = broadcast(0);
-            }
-            gradient_tile(blocks + j * LANES, block_stride, n_samples,
-                          dlogits + slab * n_samples * LANES, n_samples * LANES, n_slabs, gradient);
-            UNROLL for (int b = 0; b < n_slabs; ++b) {
-                UNROLL for (int f = 0; f < TILE_OUTER; ++f) {
-                    size_t at = (slab + (size_t)b) * slab_stride + (j + (size_t)f) * LANES;
-                    real *v = velocity ? velocity + at : NULL;
-                    update_vector(slabs + at, v, gradient[b][f], &steps[b], &sums[b]);
+        UNROLL for (int first_slab = 0; first_slab < n_slabs; first_slab += TILE_SLABS) {
+            const real *dz = dlogits + (slab + (size_t)first_slab) * n_samples * LANES;
+            for (size_t j = strip; j < strip + LANES; j += TILE_OUTER) {
+                vec gradient[TILE_SLABS][TILE_OUTER];
+                UNROLL for (int i = 0; i < SLABS_OF_TILE(n_slabs); ++i) {
+                    UNROLL for (int f = 0; f < TILE_OUTER; ++f) gradient[i][f] = broadcast(0);
+                }
+                gradient_tile(blocks + j * LANES, block_stride, n_samples, dz, n_samples * LANES,
+                              SLABS_OF_TILE(n_slabs), gradient);
+                UNROLL for (int i = 0; i < SLABS_OF_TILE(n_slabs); ++i) {
+                    int b = first_slab + i;
+                    UNROLL for (int f = 0; f < TILE_OUTER; ++f) {
+                        size_t at = (slab + (size_t)b) * slab_stride + (j + (size_t)f) * LANES;
+                        real *v = velocity ? velocity + at : NULL;
+                        update_vector(slabs + at, v, gradient[i][f], &steps[b], &sums[b]);
+                    }
                 }
             }
         }
@@ -311,33 +319,37 @@ ALWAYS_INLINE void packed_gradient_slabs(const real *blocks, size_t block_stride
                                          size_t n_features, const real *dlogits, int n_slabs,
                                          size_t n_classes, int add_to_out, real *out,
                                          size_t out_stride) {
-    vec sums[GRADIENT_FEATURES / TILE_OUTER][SLABS_PER_TILE][TILE_OUTER];
+    vec sums[GRADIENT_FEATURES][SLABS_PER_TILE], tile[TILE_SLABS][TILE_OUTER];
+    size_t slab_stride = n_samples * LANES;
     for (size_t first = 0; first < n_features; first += GRADIENT_FEATURES) {
-        size_t left = n_features - first, end = first + GRADIENT_FEATURES;
-        if (left < GRADIENT_FEATURES) end = n_features;
+        size_t left = n_features - first, n = left < GRADIENT_FEATURES ? left : GRADIENT_FEATURES;
         for (size_t s = 0; s < n_samples; s += GRADIENT_SAMPLES) {
-            size_t rest = n_samples - s, n = rest < GRADIENT_SAMPLES ? rest : GRADIENT_SAMPLES;
-            const real *x = blocks + s / LANES * block_stride, *dz = dlogits + s * LANES;
-            for (size_t j = first; j < end; j += TILE_OUTER) {
-                vec tile[SLABS_PER_TILE][TILE_OUTER], (*before)[TILE_OUTER];
-                before = sums[(j - first) / TILE_OUTER];
-                UNROLL for (int b = 0; b < n_slabs; ++b) {
-                    UNROLL for (int f = 0; f < TILE_OUTER; ++f) {
-                        tile[b][f] = s ? before[b][f] : broadcast(0);
+            size_t rest = n_samples - s, rows = rest < GRADIENT_SAMPLES ? rest : GRADIENT_SAMPLES;
+            const real *x = blocks + s / LANES * block_stride + first * LANES;
+            UNROLL for (int slab = 0; slab < n_slabs; slab += TILE_SLABS) {
+                const real *dz = dlogits + (size_t)slab * slab_stride + s * LANES;
+                for (size_t j = 0; j < n; j += TILE_OUTER) {
+                    vec(*before)[SLABS_PER_TILE] = sums + j;
+                    UNROLL for (int b = 0; b < SLABS_OF_TILE(n_slabs); ++b) {
+                        UNROLL for (int f = 0; f < TILE_OUTER; ++f) {
+                            tile[b][f] = s ? before[f][slab + b] : broadcast(0);
+                        }
                     }
-                }
-                gradient_tile(x + j * LANES, block_stride, n, dz, n_samples * LANES, n_slabs, tile);
-                UNROLL for (int b = 0; b < n_slabs; ++b) {
-                    UNROLL for (int f = 0; f < TILE_OUTER; ++f) before[b][f] = tile[b][f];
+                    gradient_tile(x + j * LANES, block_stride, rows, dz, slab_stride,
+                                  SLABS_OF_TILE(n_slabs), tile);
+                    UNROLL for (int b = 0; b < SLABS_OF_TILE(n_slabs); ++b) {
+                        UNROLL for (int f = 0; f < TILE_OUTER; ++f) {
+                            before[f][slab + b] = tile[b][f];
+                        }
+                    }
                 }
             }
         }
-        for (size_t j = first; j < end; ++j) {
-            vec(*tile)[TILE_OUTER] = sums[(j - first) / TILE_OUTER];
+        for (size_t j = 0; j < n; ++j) {
             UNROLL for (int b = 0; b < n_slabs; ++b) {
                 size_t k = (size_t)b * LANES, width = n_classes - k;
-                real *row = out + j * out_stride + k;
-                vec sum = tile[b][(j - first) % TILE_OUTER];
+                real *row = out + (first + j) * out_stride + k;
+                vec sum = sums[j][b];
                 if (add_to_out) sum = add(load_up_to(row, width, 0), sum);
                 store_up_to(row, sum, width);
             }

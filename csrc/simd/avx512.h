@@ -5,7 +5,7 @@
 #define INSTRUCTION_SET avx512
 
 /* Dot products: 20 accumulators, 4 vectors of X and one of W, 25 of 32 registers. */
-enum { TILE_ROWS = 4, TILE_CLASSES = 5, TILE_COLUMNS = 10, TILE_OUTER = 8 };
+enum { TILE_ROWS = 4, TILE_CLASSES = 5, TILE_COLUMNS = 10, TILE_OUTER = 8, TILE_SLABS = 2 };
 
 #if defined(FASTSOFTMAX_FLOAT32)
 typedef __m512 vec;

@@ -7,7 +7,7 @@
 
 /* Dot products: 2 x 2 accumulators, two vectors of X and one of W, 28 of 32 registers (2 x 3 would spill).
  * Outer sums: 5 accumulators and one vector of X, 24 registers. */
-enum { TILE_ROWS = 2, TILE_CLASSES = 2, TILE_COLUMNS = 5, TILE_OUTER = 4 };
+enum { TILE_ROWS = 2, TILE_CLASSES = 2, TILE_COLUMNS = 5, TILE_OUTER = 4, TILE_SLABS = 2 };
 
 #if defined(FASTSOFTMAX_FLOAT32)
 typedef float32x4_t qreg;

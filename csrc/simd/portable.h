@@ -3,7 +3,7 @@
 
 #define INSTRUCTION_SET portable
 
-enum { TILE_ROWS = 2, TILE_CLASSES = 2, TILE_COLUMNS = 2, TILE_OUTER = 2 };
+enum { TILE_ROWS = 2, TILE_CLASSES = 2, TILE_COLUMNS = 2, TILE_OUTER = 2, TILE_SLABS = 2 };
 
 #if defined(FASTSOFTMAX_FLOAT32)
 typedef uint32_t bits;

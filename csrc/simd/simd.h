@@ -30,7 +30,7 @@
  *
  * and its name INSTRUCTION_SET, and the register tiles of the kernels, which follow from the number of registers:
  * TILE_ROWS x TILE_CLASSES dot products (dot_tiles.h), TILE_COLUMNS columns of an outer sum (sgd_update.h), and
- * TILE_OUTER scalars times SLABS_PER_TILE vectors of classes (step_packed.h; a divisor of LANES).
+ * TILE_OUTER scalars (a divisor of LANES) times TILE_SLABS vectors of classes, one or SLABS_PER_TILE (step_packed.h).
  *
  * The number of lanes is fixed, and a sum over lanes folds halves onto each other (lane i takes lane
  * i + LANES / 2, and so on), so every instruction set with FMA gives the same bits.

@@ -146,6 +146,23 @@ def read_rows(data: Data, rows: NDArray[np.int64] | slice, dtype: np.dtype[Any])
         return X if data.inverse_scale is None else X * data.inverse_scale
 
 
+def convert_rows(
+    X: NDArray[Any],
+    rows: NDArray[np.int64] | None,
+    mean: FloatArray | None,
+    inverse_scale: FloatArray | None,
+    out: FloatArray,
+    n_threads: int,
+) -> None:
+    """Implement `Backend.convert_rows`."""
+    with np.errstate(over="ignore", invalid="ignore"):  # overflow shows in the loss
+        out[...] = X if rows is None else X[rows]
+        if mean is not None:
+            out -= mean
+        if inverse_scale is not None:
+            out *= inverse_scale
+
+
 def weights_of_rows(data: Data, rows: NDArray[np.int64] | slice) -> TargetWeights | None:
     """Return the target weights of a minibatch."""
     weights = data.weights

@@ -26,7 +26,7 @@ dot, duality_gap = solver_vectors.dot, solver_vectors.duality_gap
 add_penalty, take_step = solver_vectors.add_penalty, solver_vectors.take_step
 fill_pair = solver_vectors.fill_pair
 coordinate_descent = descent.coordinate_descent
-linear_scores = minibatches.linear_scores
+convert_rows, linear_scores = minibatches.convert_rows, minibatches.linear_scores
 transposed_product = minibatches.transposed_product
 
 

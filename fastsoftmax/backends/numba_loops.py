@@ -37,7 +37,7 @@ add_penalty, take_step = solver_vectors.add_penalty, solver_vectors.take_step
 fill_pair = solver_vectors.fill_pair
 coordinate_descent = descent.coordinate_descent
 sgd_epoch = numba_epoch.sgd_epoch
-linear_scores = minibatches.linear_scores
+convert_rows, linear_scores = minibatches.convert_rows, minibatches.linear_scores
 transposed_product = minibatches.transposed_product
 
 

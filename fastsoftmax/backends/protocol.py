@@ -216,6 +216,21 @@ class Backend(Protocol):
         `X` is as in `Data` for the compute dtype float64.
         """
 
+    def convert_rows(
+        self,
+        X: NDArray[Any],
+        rows: NDArray[np.int64] | None,
+        mean: FloatArray | None,
+        inverse_scale: FloatArray | None,
+        out: FloatArray,
+        n_threads: int,
+    ) -> None:
+        """Compute out = (X[rows] - mean) * inverse_scale, each operation rounded once.
+
+        `out` is contiguous; `X`, `mean` and `inverse_scale` are as in `Data` for its dtype. `rows` of None
+        stands for all rows of `X`.
+        """
+
     def add_class_sums(
         self,
         X: FloatArray,

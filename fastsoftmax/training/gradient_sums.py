@@ -322,16 +322,19 @@ def sum_over_rows(
     dcoef = np.zeros(state.coef.shape, np.float64 if total > n_rows else dtype, order)
     dintercept = None if state.intercept is None else np.zeros(len(dcoef), dcoef.dtype)
     loss = 0.0
+    # One block after another uses these: new memory would come a page at a time.
+    converted = _room_for_rows(data, min(n_rows, total), dtype)
+    losses_of_block = np.empty(min(n_rows, total))
+    of_coef = np.empty(state.coef.shape, dtype, order)
+    of_intercept = None if state.intercept is None else np.empty_like(state.intercept)
     for start, some in row_blocks(data.X, rows, n_rows):
-        losses = np.empty(min(n_rows, total - start))
-        of_coef = np.empty(state.coef.shape, dtype, order)
-        of_intercept = None if state.intercept is None else np.empty_like(state.intercept)
+        losses = losses_of_block[: total - start]
         given = backend, data, some, state, losses, of_coef, of_intercept, n_threads
         with np.errstate(over="ignore", invalid="ignore"):
             if isinstance(data.X, SparseRows):
                 invalid = sums_of_sparse(*given, columns_of)
             else:
-                invalid = _sums_of_dense(*given)
+                invalid = _sums_of_dense(*given, converted)
             if invalid >= 0:
                 row = start + invalid if rows is None else int(rows[start + invalid])
                 return GradientSum(np.nan, float(total), dcoef, dintercept), row
@@ -396,8 +399,9 @@ def _sums_of_dense(
     dcoef: FloatArray,
     dintercept: FloatArray | None,
     n_threads: int,
+    converted: FloatArray | None,
 ) -> int:
-    x = np.ascontiguousarray(read_rows(data, rows, state.coef.dtype))
+    x = read_dense_rows(backend, data, rows, state.coef.dtype, n_threads, converted)
     return backend.linear_cross_entropy(
         *(x, state.coef.T, state.intercept, data.targets[rows], 1.0, losses),
         *(dcoef.T, dintercept, None, n_threads, weights_of_rows(data, rows)),
@@ -442,6 +446,44 @@ def transposed_product(
 ) -> None:
     """Compute out = G' X from the transposed X: the scores of its rows, with G as the weights."""
     backend.linear_scores(columns, G.T, np.zeros(G.shape[1], G.dtype), out.T, n_threads)
+
+
+def read_dense_rows(
+    backend: Backend,
+    data: Data,
+    rows: RowNumbers,
+    dtype: np.dtype[Any],
+    n_threads: int,
+    out: FloatArray | None = None,
+) -> FloatArray:
+    """Return some rows of a dense X, converted, standardised and contiguous; `out` has room for them."""
+    if not _is_converted_by_backend(data, dtype):
+        return np.ascontiguousarray(read_rows(data, rows, dtype))
+    X, mean, inverse_scale = data.X, data.mean, data.inverse_scale
+    assert not isinstance(X, SparseRows)
+    some, numbers = (X[rows], None) if isinstance(rows, slice) else (X, rows)
+    n_rows = len(some if numbers is None else numbers)
+    x = np.empty((n_rows, X.shape[1]), dtype) if out is None else out[:n_rows]
+    if mean is not None:
+        mean = mean.astype(dtype, copy=False)
+    if inverse_scale is not None:
+        inverse_scale = inverse_scale.astype(dtype, copy=False)
+    backend.convert_rows(some, numbers, mean, inverse_scale, x, n_threads)
+    return x
+
+
+def _is_converted_by_backend(data: Data, dtype: np.dtype[Any]) -> bool:
+    X = data.X
+    if isinstance(X, SparseRows) or not validation.reads_as(X, dtype):
+        return False
+    return X.dtype != dtype or data.mean is not None or data.inverse_scale is not None
+
+
+def _room_for_rows(data: Data, n_rows: int, dtype: np.dtype[Any]) -> FloatArray | None:
+    """Return an array for the rows of one block after another, if they are converted."""
+    if not _is_converted_by_backend(data, dtype):
+        return None
+    return np.empty((n_rows, data.X.shape[1]), dtype)
 
 
 def read_sparse_rows(data: Data, rows: RowNumbers, dtype: np.dtype[Any]) -> SparseRows:

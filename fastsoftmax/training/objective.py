@@ -22,7 +22,7 @@ from .._arrays.csr import SparseRows
 from .._arrays.memory_mapping import is_mapped, take_rows
 from .._arrays.validation import FloatArray
 from ..backends import Backend, Data, State
-from ..backends.minibatches import read_rows, weights_of_rows
+from ..backends.minibatches import weights_of_rows
 from ..backends.recorder import BOUND, PASS, PRECONDITIONER, timed
 from . import gradient_sums
 from .epoch import TrainingSet, check_rows, data_of
@@ -30,7 +30,7 @@ from .gradient_sums import RowNumbers
 
 Doubles = NDArray[np.float64]
 
-# Up to that size a copy of the rows is kept: NumPy converts more slowly than the kernels compute.
+# Up to that size a copy of the rows is kept, so that they are converted once.
 _MAX_KEPT_BYTES = 1 << 28
 # Waking another thread takes as long as this many products of a value and a class, of a pass: in between an
 # iteration takes so long that all have fallen asleep.
@@ -68,7 +68,10 @@ class Objective:
         if self.data is None:
             self.data = data_of(self.samples, self.like)
         self._data, self._rows = self.data, self.samples.rows
-        kept = _kept(self.data, self._rows, self.like.coef.dtype) if self.keeps else None
+        kept = None
+        if self.keeps:
+            dtype, n_threads = self.like.coef.dtype, self.n_threads
+            kept = _kept(self.backend, self.data, self._rows, dtype, n_threads)
         if kept is not None:
             self._data, self._rows = kept, None
         X, (n_classes, n_features) = self._data.X, self.like.coef.shape
@@ -243,9 +246,9 @@ class Objective:
             if isinstance(X, SparseRows):
                 yield gradient_sums.read_sparse_rows(data, rows, dtype), rows
             elif max_rows is None or isinstance(rows, slice):
-                yield read_rows(data, rows, dtype), rows
+                yield self._dense_rows(data, rows), rows
             else:
-                yield read_rows(data._replace(X=take_rows(X, rows)), slice(None), dtype), rows
+                yield self._dense_rows(data._replace(X=take_rows(X, rows)), slice(None)), rows
 
     def masses(self, rows: RowNumbers) -> Doubles | None:
         """Return the weights of some rows, (n_rows, 1), or None if all are 1."""
@@ -373,7 +376,12 @@ class Objective:
         data = self._data
         if data.mean is None and data.inverse_scale is None and data.X.dtype.itemsize >= 4:
             return data.X[rows]  # type: ignore[index]  # dense
-        return read_rows(data, rows, self.like.coef.dtype)
+        return self._dense_rows(data, rows)
+
+    def _dense_rows(self, data: Data, rows: RowNumbers) -> FloatArray:
+        """Return some rows as training sees them, contiguous."""
+        given = self.backend, data, rows, self.like.coef.dtype, self.n_threads
+        return gradient_sums.read_dense_rows(*given)
 
     def _row_numbers(self, max_rows: int | None = None) -> Iterator[RowNumbers]:
         n_rows, some = len(self), self._rows
@@ -393,13 +401,19 @@ class Objective:
             transposed = self._columns_of(sparse, rows)
             gradient_sums.transposed_product(self.backend, transposed, columns, out, self.n_threads)
             return out
-        x = np.ascontiguousarray(read_rows(self._data, rows, dtype))
+        x = self._dense_rows(self._data, rows)
         total = np.empty((columns.shape[1], n_features))
         self.backend.transposed_product(columns, x, total, self.n_threads)
         return total
 
 
-def _kept(data: Data, rows: NDArray[np.int64] | None, dtype: np.dtype[Any]) -> Data | None:
+def _kept(
+    backend: Backend,
+    data: Data,
+    rows: NDArray[np.int64] | None,
+    dtype: np.dtype[Any],
+    n_threads: int,
+) -> Data | None:
     """Return the data with a copy of some rows, converted and standardised, if that is small and helps."""
     X, n_rows = data.X, len(data.X) if rows is None else len(rows)
     is_read_in_place = rows is None and data.mean is None and data.inverse_scale is None
@@ -419,7 +433,10 @@ def _kept(data: Data, rows: NDArray[np.int64] | None, dtype: np.dtype[Any]) -> D
         kept = np.empty((n_rows, X.shape[1]), dtype)
         size = gradient_sums.rows_per_block(X, kept[:1])
         for start, block in gradient_sums.row_blocks(X, rows, size):
-            kept[start : start + size] = read_rows(data, block, dtype)
+            out = kept[start : start + size]
+            converted = gradient_sums.read_dense_rows(backend, data, block, dtype, n_threads, out)
+            if not np.may_share_memory(converted, out):
+                out[...] = converted
     weights, targets = data.weights, data.targets
     if rows is not None:
         weights, targets = weights_of_rows(data, rows), targets[rows]

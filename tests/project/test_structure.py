@@ -54,6 +54,7 @@ def test_the_protocol_has_the_functions_of_the_plan():
         "transposed_product",
         "penalty",
         "column_moments",
+        "convert_rows",
         "inverse_factor",
         "add_class_sums",
         "dot",

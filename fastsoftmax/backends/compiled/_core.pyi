@@ -97,6 +97,14 @@ def column_moments(
     squares: NDArray[np.float64],
     n_threads: int,
 ) -> None: ...
+def convert_rows(
+    X: FloatArray,
+    rows: NDArray[np.int64] | None,
+    mean: FloatArray | None,
+    inverse_scale: FloatArray | None,
+    out: FloatArray,
+    n_threads: int,
+) -> None: ...
 def add_class_sums(
     X: FloatArray,
     labels: LabelArray,

@@ -26,6 +26,7 @@ cdef extern from "kernels/tuning.h" nogil:
         CHUNKS_PER_THREAD
         CLASSES_PER_PASS
         FEW_CLASSES
+        GRADIENT_FEATURES
         LOSS_ROWS_PER_BLOCK
         MAX_CATCH_UP_STEPS
         MAX_CHUNKS

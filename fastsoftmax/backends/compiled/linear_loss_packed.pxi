@@ -2,9 +2,10 @@
 
 Rows of X go in blocks of some dozens, so that their logits, with c classes, take some MB. For each block:
 
-    z = x @ W + intercept       by slabs of W, packed as they are needed
+    z = x @ W + intercept       by rows, with all of W packed before; by slabs of W, packed as they
+                                are needed, if W is large or there are few rows
     z <- dlogits                row by row, in place
-    dW += x.T @ dlogits         by slabs of dW, where they lie
+    dW += x.T @ dlogits         by features and slabs of dW, where they lie
     dx = dlogits @ W.T          by strips of features, over some classes at a time
 
 Nothing is computed twice, and W is read three times a block, so a block has as many rows as the bytes of
@@ -18,7 +19,9 @@ cdef struct Products:
     ptrdiff_t feature_stride, class_stride  # in bytes, as all of W and dW
     char *blocks  # rows of X, packed
     size_t block_stride, logits_stride
+    char *packed_W  # NULL where it would be too large
     Split slabs
+    Split parts, slabs_of_part  # of dW: parts of its features, in strips
     char *buffers  # one for each chunk
     size_t buffer_stride
     char *dlogits_blocks
@@ -64,6 +67,39 @@ cdef blocks_view rows_of_block(const Products *p) noexcept nogil:
     return rows
 
 
+cdef void pack_W_chunk(void *context, size_t chunk) noexcept nogil:
+    cdef Products *p = <Products *>context
+    cdef Minibatch *m = p.minibatch
+    cdef size_t lanes = m.kernels.lanes, k = chunk * p.slabs.size * lanes
+    cdef size_t end = min(k + length_of(&p.slabs, chunk) * lanes, m.n_classes)
+    cdef uint64_t begun = phase_begin()
+    pack_many_slabs(
+        m.kernels, p.W + <ptrdiff_t>k * p.class_stride, p.feature_stride, p.class_stride,
+        m.n_features, end - k, p.packed_W + k * m.coef_stride * m.kernels.element_size,
+        lanes * m.coef_stride)
+    phase_next(PHASE_CONVERT, begun)
+
+
+cdef void forward_rows_chunk(void *context, size_t chunk) noexcept nogil:
+    """All of the forward pass for some rows, with all of W."""
+    cdef Products *p = <Products *>context
+    cdef Minibatch *m = p.minibatch
+    cdef size_t size = m.kernels.element_size, lanes = m.kernels.lanes
+    cdef size_t first = chunk * m.samples.size
+    cdef blocks_view rows
+    cdef weights_view weights
+    pack_rows_chunk(context, chunk)
+    rows.start = p.blocks + first // lanes * p.block_stride * size
+    rows.stride, rows.n_samples = p.block_stride, length_of(&m.samples, chunk)
+    weights.coef, weights.intercept, weights.stride = p.packed_W, m.intercept, lanes * m.coef_stride
+    weights.n_features, weights.n_classes = m.n_features, m.n_classes
+    cdef uint64_t begun = phase_begin()
+    m.kernels.packed_scores(
+        &rows, &weights, False, m.dlogits + first * p.logits_stride * size, p.logits_stride)
+    phase_next(PHASE_SCORES, begun)
+    row_losses_chunk(context, chunk)
+
+
 cdef void slab_logits_chunk(void *context, size_t chunk) noexcept nogil:
     """Logits of all rows and some slabs of classes."""
     cdef Products *p = <Products *>context
@@ -106,52 +142,58 @@ cdef void row_losses_chunk(void *context, size_t chunk) noexcept nogil:
 
 
 cdef void slab_gradients_chunk(void *context, size_t chunk) noexcept nogil:
-    """dW and dintercept of some slabs of classes."""
+    """dW and dintercept of a part of the features and some slabs of classes."""
     cdef Products *p = <Products *>context
     cdef Minibatch *m = p.minibatch
+    cdef size_t part = chunk // p.slabs_of_part.n_chunks, of_part = chunk % p.slabs_of_part.n_chunks
     cdef size_t size = m.kernels.element_size, lanes = m.kernels.lanes, n = m.samples.n_items
-    cdef ptrdiff_t row_bytes = p.logits_stride * size
-    cdef size_t slab_stride = lanes * m.coef_stride, width, i, k = chunk * p.slabs.size * lanes
-    cdef size_t end = min(k + length_of(&p.slabs, chunk) * lanes, m.n_classes)
+    cdef size_t k = of_part * p.slabs_of_part.size * lanes, width
+    cdef size_t end = min(k + length_of(&p.slabs_of_part, of_part) * lanes, m.n_classes)
     cdef char *dlogits = p.buffers + chunk * p.buffer_stride * size
     cdef char *gathered = dlogits + SLABS_PER_TILE * n * lanes * size
-    cdef char *out
     cdef uint64_t begun = phase_begin()
     while k < end:
         width = min(SLABS_PER_TILE * lanes, end - k)
-        if p.dintercept != NULL:
+        if part == 0 and p.dintercept != NULL:
             m.kernels.column_sums(
                 m.dlogits + k * size, p.logits_stride, n, width, p.add, p.dintercept + k * size)
         if p.dW != NULL:
             pack_many_slabs(
-                m.kernels, m.dlogits + k * size, row_bytes, size, n, width, dlogits, n * lanes)
-            out = p.dW + <ptrdiff_t>k * p.dW_class_stride
-            slab_gradients(p, dlogits, width, out, gathered)
+                m.kernels, m.dlogits + k * size, p.logits_stride * size, size, n, width, dlogits,
+                n * lanes)
+            slab_gradients(p, part, k, dlogits, width, gathered)
         k += width
     phase_next(PHASE_UPDATE, begun)
 
 
 cdef void slab_gradients(
-    Products *p, const char *dlogits, size_t width, char *out, char *gathered
+    Products *p, size_t part, size_t k, const char *dlogits, size_t width, char *gathered
 ) noexcept nogil:
-    """dW of `width` classes, from slabs of dlogits; `gathered` has room for it in rows of one slab."""
+    """dW of a part of the features and `width` classes from k on, from slabs of dlogits.
+
+    `gathered` has room for it in rows of one slab.
+    """
     cdef Minibatch *m = p.minibatch
     cdef size_t size = m.kernels.element_size, lanes = m.kernels.lanes, n = m.samples.n_items, some
+    cdef size_t first = part * p.parts.size * lanes
+    cdef size_t n_features = min(length_of(&p.parts, part) * lanes, m.n_features - first)
     cdef blocks_view samples = rows_of_block(p)
+    cdef char *out = p.dW + <ptrdiff_t>k * p.dW_class_stride + <ptrdiff_t>first * p.dW_feature_stride
+    samples.start = p.blocks + first * lanes * size
     if p.dW_class_stride == <ptrdiff_t>size and p.dW_feature_stride % <ptrdiff_t>size == 0:
         m.kernels.packed_gradient(
-            &samples, m.n_features, dlogits, width, p.add, out,
+            &samples, n_features, dlogits, width, p.add, out,
             p.dW_feature_stride // <ptrdiff_t>size)
         return
     while width > 0:
         some = min(lanes, width)
         if p.add:
             m.kernels.pack_slab(
-                out, p.dW_feature_stride, p.dW_class_stride, m.n_features, some, gathered)
+                out, p.dW_feature_stride, p.dW_class_stride, n_features, some, gathered)
         m.kernels.packed_gradient(
-            &samples, m.n_features, dlogits, some, p.add, gathered, lanes)
+            &samples, n_features, dlogits, some, p.add, gathered, lanes)
         m.kernels.unpack(
-            gathered, lanes, some, m.n_features, out, p.dW_class_stride, p.dW_feature_stride)
+            gathered, lanes, some, n_features, out, p.dW_class_stride, p.dW_feature_stride)
         dlogits += n * lanes * size
         out += <ptrdiff_t>lanes * p.dW_class_stride
         width -= some
@@ -207,15 +249,21 @@ cdef void strips_of_x_chunk(void *context, size_t chunk) noexcept nogil:
 cdef ptrdiff_t block_of_products(Products *p, pool *helpers) noexcept nogil:
     """Compute all of a block of rows; return the first row without a loss, or -1."""
     cdef Minibatch *m = p.minibatch
-    cdef size_t i
-    pool_for(helpers, pack_rows_chunk, p, m.samples.n_chunks)
-    pool_for(helpers, slab_logits_chunk, p, p.slabs.n_chunks)
-    pool_for(helpers, row_losses_chunk, p, m.samples.n_chunks)
+    cdef size_t i, lanes = m.kernels.lanes, n_threads = pool_threads(helpers)
+    cdef size_t rows_of_a_share = padded((m.samples.n_items + n_threads - 1) // n_threads, lanes)
+    if p.packed_W != NULL and m.samples.n_items > (n_threads - 1) * lanes:
+        m.samples.size = min(rows_of_a_share, <size_t>SAMPLES_PER_SLAB)
+        m.samples.n_chunks = (m.samples.n_items + m.samples.size - 1) // m.samples.size
+        pool_for(helpers, forward_rows_chunk, p, m.samples.n_chunks)
+    else:
+        pool_for(helpers, pack_rows_chunk, p, m.samples.n_chunks)
+        pool_for(helpers, slab_logits_chunk, p, p.slabs.n_chunks)
+        pool_for(helpers, row_losses_chunk, p, m.samples.n_chunks)
     for i in range(m.samples.n_items):
         if isnan(m.losses[i]):
             return <ptrdiff_t>i
     if p.dW != NULL or p.dintercept != NULL:
-        pool_for(helpers, slab_gradients_chunk, p, p.slabs.n_chunks)
+        pool_for(helpers, slab_gradients_chunk, p, p.parts.n_chunks * p.slabs_of_part.n_chunks)
     p.first_class = 0
     while p.dX != NULL and p.first_class < m.n_classes:
         p.n_pass_classes = min(<size_t>CLASSES_PER_PASS, m.n_classes - p.first_class)
@@ -247,12 +295,23 @@ cdef packed_linear_cross_entropy(
     p.block_stride = m.coef_stride * lanes + CACHE_LINE // size
     cdef size_t n_slabs = p.logits_stride // lanes
     cdef bint is_enough = n_slabs >= <size_t>(SLABS_PER_TILE * n_threads)
-    p.slabs = split(n_slabs, SLABS_PER_TILE if is_enough else 1, n_threads)
+    cdef size_t slabs_together = SLABS_PER_TILE if is_enough else 1
+    cdef size_t n_parts = max(
+        min(<size_t>n_threads, m.n_features // GRADIENT_FEATURES), <size_t>1)
+    p.slabs = split(n_slabs, slabs_together, n_threads)
+    p.slabs_of_part = split(n_slabs, slabs_together, max(n_threads // <int>n_parts, 1))
+    p.parts.n_items = m.coef_stride // lanes
+    p.parts.size = (p.parts.n_items + n_parts - 1) // n_parts
+    p.parts.n_chunks = (p.parts.n_items + p.parts.size - 1) // p.parts.size
     p.dW, p.dintercept, p.dX = dw.start, db.start, dx.start
     if dw.held:
         p.dW_feature_stride, p.dW_class_stride = dw.buffer.strides[0], dw.buffer.strides[1]
     split_minibatch(&m, rows_per_block, n_threads)
-    cdef size_t n_buffers = max(p.slabs.n_chunks, m.strips.n_chunks)
+    cdef size_t n_buffers = max(
+        max(p.slabs.n_chunks, m.strips.n_chunks), p.parts.n_chunks * p.slabs_of_part.n_chunks)
+    cdef bint packs_W = (
+        n_rows > rows_per_block
+        and p.logits_stride * m.coef_stride * size <= <size_t>PACKED_LOGITS_BYTES)
     p.buffer_stride = lanes * SLABS_PER_TILE * max(
         m.coef_stride + rows_per_block, <size_t>CLASSES_PER_PASS)
     cdef Scratch blocks = Scratch(rows_per_block // lanes, p.block_stride, size)
@@ -261,6 +320,9 @@ cdef packed_linear_cross_entropy(
         rows_per_block // lanes if dx.held else 0, CLASSES_PER_PASS * lanes, size)
     cdef Scratch buffers = Scratch(n_buffers, p.buffer_stride, size)
     cdef Scratch rows = Scratch(rows_per_block, 1, sizeof(void *))
+    cdef Scratch packed_W = Scratch(
+        p.logits_stride if packs_W else 0, m.coef_stride, size)
+    p.packed_W = packed_W.start if packs_W else NULL
     p.blocks, p.buffers, p.dlogits_blocks = blocks.start, buffers.start, dlogits_blocks.start
     m.dlogits, m.rows = dlogits.start, <const void **>rows.start
     cdef pool *helpers
@@ -280,6 +342,8 @@ cdef packed_linear_cross_entropy(
             helpers = NULL
             if uses_threads(n, m.n_features, m.n_classes):
                 helpers = pool_begin(n_threads)
+            if first == 0 and packs_W:
+                pool_for(helpers, pack_W_chunk, &p, p.slabs.n_chunks)
             invalid = block_of_products(&p, helpers)
             pool_end(helpers)
         if invalid >= 0:
