@@ -8,6 +8,9 @@ from collections import Counter
 # Read when numba starts its threads: those of a parallel loop that spin while they wait take minutes
 # from a suite on a busy machine.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Read when NumPy and SciPy are imported: their threads spin for 30 ms after each product, on CPUs that
+# other tests have a use for.
+os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
 
 import covering
 import numpy as np
