@@ -37,6 +37,8 @@ bench: $(VENV)/.bench ## the main job: train on real images with every backend a
 # The tests of a file share what takes long to set up. Files go in the order that tests/conftest.py gives them.
 PYTEST = $(BIN)/python -m pytest --numprocesses=$(JOBS) --dist=loadfile --no-loadscope-reorder
 
+# Each process has one CPU at most, as many as there are; `make test-all` has the threads of BLAS, too.
+test: export OPENBLAS_NUM_THREADS ?= 1
 test: $(VENV)/.test ## every test, with each value of its arguments; make test ARGS="-k gradient" for all items of some
 	$(PYTEST) --quick=unnamed $(ARGS)
 

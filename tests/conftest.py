@@ -8,7 +8,11 @@ from collections import Counter
 # Read when numba starts its threads: those of a parallel loop that spin while they wait take minutes
 # from a suite on a busy machine.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Read when NumPy and SciPy are imported: their threads spin for 30 ms after each product, on CPUs that
+# other tests have a use for.
+os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
 
+import covering
 import numpy as np
 import pytest
 from covering import pairs, select, values
@@ -31,7 +35,9 @@ def pytest_addoption(parser):
         help="of the backends other than the compiled one, as few items as have every pair of values",
     )
     parser.addoption(
-        "--rest", action="store_true", help="leave out what --quick has run before, in `.ci/run`"
+        "--rest",
+        action="store_true",
+        help="leave out what --quick has run before, in `.ci/run`, but for what it has run in part",
     )
 
 
@@ -42,17 +48,61 @@ def pytest_configure(config):
     named = named or config.option.markexpr != "not slow"
     if config.option.quick == "unnamed" and not hasattr(config, "workerinput"):
         config.option.quick = None if named else "always"
+    covering.is_quick = bool(config.option.quick)
+    config.stash[IN_QUICK] = set()
+
+
+IN_QUICK = pytest.StashKey[set[str]]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_generate_tests(metafunc):
+    """Choose among the items of a function before there are any: to make 26000 takes seconds."""
+    yield
+    config, definition = metafunc.config, metafunc.definition
+    if not (config.option.rest or chooses_early(config)):
+        return
+    candidates = [Candidate(definition, callspec) for callspec in metafunc._calls or [None]]
+    candidates = [each for each in candidates if not any(each.iter_markers("slow"))]
+    chosen = covering.covering(candidates, values) if candidates else []
+    config.stash[IN_QUICK].update(each.nodeid for each in chosen)
+    if chosen and chooses_early(config):
+        metafunc._calls[:] = [each.callspec for each in chosen if each.callspec]
+
+
+def chooses_early(config):
+    """Whether nothing but the selection itself leaves items out."""
+    return (
+        config.option.quick and not config.option.keyword and config.option.markexpr == "not slow"
+    )
+
+
+class Candidate:
+    """What is asked of an item where it is chosen."""
+
+    def __init__(self, definition, callspec):
+        self.nodeid = definition.nodeid
+        self.definition, self.marks = definition, []
+        self.callspec = callspec
+        if callspec:
+            self.nodeid += f"[{callspec.id}]"
+            self.marks = callspec.marks
+
+    def iter_markers(self, name):
+        yield from (mark for mark in self.marks if mark.name == name)
+        yield from self.definition.iter_markers(name)
 
 
 @pytest.hookimpl(trylast=True)  # after -k, -m and --deselect
 def pytest_collection_modifyitems(config, items):
     everything = list(items)
-    if config.option.quick or config.option.pairs:
-        items[:], _ = select(everything, values if config.option.quick else pairs)
+    if config.option.quick and not chooses_early(config):
+        items[:], _ = select(everything, values)
+    elif config.option.pairs:
+        items[:], _ = select(everything, pairs)
     if config.option.rest:
-        not_slow = [item for item in everything if not any(item.iter_markers("slow"))]
-        has_run = set(select(not_slow, values)[0])
-        items[:] = [item for item in items if item not in has_run]
+        whole = config.stash[IN_QUICK]
+        items[:] = [i for i in items if i.nodeid not in whole or covering.is_thinned(i)]
     config.hook.pytest_deselected(items=list(set(everything).difference(items)))
     if hasattr(config, "workerinput"):
         # Files go to the processes in this order. Where a file has few tests each takes long: last, one of

@@ -142,7 +142,7 @@ def by_instruction_set(tmp_path_factory):
     """Drawn cases, and their results by the name of an instruction set, which is chosen at import."""
     cases, folder = [], tmp_path_factory.mktemp("sets")
 
-    @settings(max_examples=120)
+    @settings(max_examples=settings.default.max_examples * 3 // 2)
     @given(rows_of_logits() | linear_problems() | trainings())
     def collect(case):
         cases.append(replace(case, backend="compiled"))
@@ -157,11 +157,12 @@ def by_instruction_set(tmp_path_factory):
     return cases, results
 
 
+@pytest.mark.thinned  # by_instruction_set
 @pytest.mark.parametrize("name", SETS)
 def test_instruction_sets_agree(by_instruction_set, name):
     """Those with FMA agree in every bit; the portable one, which rounds products, up to rounding."""
     cases, results = by_instruction_set
-    assert len(cases) >= 100
+    assert len(cases) >= settings.default.max_examples
     assert {hasattr(case, "epochs") for case in cases} == {False, True}
     for case, actual, expected in zip(cases, results[name], results[SETS[0]], strict=True):
         if name == "portable":

@@ -27,7 +27,7 @@ TABLE = ROOT / "csrc" / "README.md"
 INPUTS = ("csrc/**/*.[ch]", "csrc/build_flags.sh", "fastsoftmax/**/*.p[yx][xdi]", "setup.py")
 NATIVE = (".c", ".h", ".pyx", ".pxd", ".pxi")
 # Of the test files that name what a module defines, so many run, for about so long.
-FILES_PER_MODULE, SECONDS = 2, 2.0
+FILES_PER_MODULE, SECONDS = 2, 1.5
 # Where a file is in no table: the core, in a second.
 SMOKE = ["tests/backends/test_kernels.py"]
 

@@ -11,6 +11,7 @@ import zipfile
 
 import numpy as np
 import pytest
+from covering import few
 from model_file_cases import (
     CODECS,
     fitted,
@@ -258,12 +259,12 @@ def load_or_refuse(path, data):
         return None
 
 
-@pytest.mark.costly
+@pytest.mark.thinned
 @pytest.mark.parametrize("seed", range(4))
 def test_mutated_files(seed, sound, suffix):
     path, data, _, _ = sound
     rng = random.Random(seed)
-    for _ in range(500):
+    for _ in few(range(500), 60):
         broken = mutated(data, rng)
         if broken != data:
             refused(path, broken)
@@ -292,12 +293,12 @@ def mutated_json(value, rng):
     return value
 
 
-@pytest.mark.costly
+@pytest.mark.thinned
 @pytest.mark.parametrize("seed", range(4))
 def test_mutated_metadata(seed, sound, suffix):
     path, _, metadata, tensors = sound
-    rng, n_loaded = random.Random(seed), 0
-    for _ in range(500):
+    rng, n_loaded, tries = random.Random(seed), 0, few(range(500), 60)
+    for _ in tries:
         text = json.dumps(mutated_json(metadata, rng))
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", ".*(saved without|valid feature names)")
@@ -307,4 +308,4 @@ def test_mutated_metadata(seed, sound, suffix):
                 # Whether the parameters make sense is for who uses them to say.
                 model.set_params(backend="auto", n_jobs=1)
                 assert model.decision_function(np.zeros((1, 2))).shape == (1, 3)
-    assert 0 < n_loaded < 250  # other values of parameters are no matter of the file
+    assert 0 < n_loaded < len(tries) / 2  # other values of parameters are no matter of the file

@@ -11,8 +11,18 @@ from distributed.batched import BatchedSend
 from fastsoftmax.dask import cluster as cluster_module
 
 OF_A_CLUSTER = {"threads_per_worker": 1, "dashboard_address": ":0"}
-# Workers that are processes are forked from one that has imported distributed, once.
-dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"})
+dask.config.set(
+    {
+        # Workers that are processes are forked from one that has imported distributed, once.
+        "distributed.worker.multiprocessing-method": "forkserver",
+        # What clusters measure of themselves, while they last: a tenth of a CPU.
+        "distributed.worker.profile.enabled": False,
+        "distributed.worker.memory.monitor-interval": "1s",
+        "distributed.admin.tick.interval": "1s",
+        "distributed.admin.system-monitor.interval": "5s",
+        "distributed.scheduler.work-stealing-interval": "1s",
+    }
+)
 
 _initialise = BatchedSend.__init__
 

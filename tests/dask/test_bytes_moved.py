@@ -6,6 +6,7 @@ import re
 import cloudpickle
 import pytest
 from dask_cases import (
+    COMMON,
     C,
     D,
     alone,
@@ -99,7 +100,7 @@ def test_bytes_of_local_sgd_by_hand(clients, n_workers, momentum):
     model.fit(cut(X[:rows], sizes), cut(y[:rows], sizes))
     state = (2 if momentum else 1) * (C * D + C) * 8
     # From the client to every worker, and as many sums back.
-    assert model.bytes_moved_ == [2 * n_workers * state] * 3
+    assert model.bytes_moved_ == [2 * n_workers * state] * COMMON["max_iter"]
 
 
 @pytest.mark.parametrize("n_workers", [1, 2])
@@ -113,7 +114,8 @@ def test_bytes_of_synchronous_steps_by_hand(clients, n_workers):
     # To all who have a part in the first step, the one who takes it too, and back; in each step a sum of
     # the other worker, and but for the first the weights to it.
     others = (n_workers - 1) * (n_steps + n_steps - 1) * state
-    assert model.bytes_moved_ == [(n_workers + 1) * state + others + state] * 3
+    of_epoch = (n_workers + 1) * state + others + state
+    assert model.bytes_moved_ == [of_epoch] * COMMON["max_iter"]
 
 
 def test_the_lines_say_how_much_has_moved(client, capsys):

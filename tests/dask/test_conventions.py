@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import scipy.sparse
 from dask_cases import (
+    COMMON,
     C,
     D,
     N,
@@ -225,7 +226,7 @@ def test_a_client_within_a_task(processes):
         return local_sgd(None).fit(cut(X), cut(y)).to_local()
 
     found = processes.submit(task, pure=False).result(timeout=60)
-    assert found.n_iter_ == 3
+    assert found.n_iter_ == COMMON["max_iter"]
 
 
 @pytest.mark.parametrize("make", [local_sgd, synchronous])
@@ -306,7 +307,7 @@ def test_warm_starts_go_on_from_the_weights(client):
     first = model.loss_curve_[-1]
     model.fit(cut(X), cut(y))
     assert model.loss_curve_[0] < first
-    assert model.n_iter_ == 3
+    assert model.n_iter_ == COMMON["max_iter"]
 
 
 def test_warm_starts_take_new_classes(client):

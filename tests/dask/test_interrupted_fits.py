@@ -44,10 +44,8 @@ def test_ctrl_c_within_a_round(site, mode):
 
     pressed = at_epoch(2, in_a_moment(press, 0.02))
     model = classifier(site, mode, callbacks=pressed, learning_rate=slow_rate(0.1))
-    begun = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         model.fit(*collections())
-    assert time.monotonic() - begun < 20
     assert_as_undisturbed(model, mode, 2)
     assert_as_undisturbed(classifier(site, mode).fit(*collections()), mode)
 

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from dask_cases import (
+    COMMON,
     NAMES,
     SIZES,
     D,
@@ -123,7 +124,7 @@ def test_how_often_frames_are_read(client, monkeypatch, tmp_path, make, change, 
 
     assert n_reads_with(persist="auto") == times(n_shared + 1)
     assert n_reads_with(persist=True) == times(1)
-    assert n_reads_with(persist=False) == times(n_shared + 1 + 3)
+    assert n_reads_with(persist=False) == times(n_shared + 1 + COMMON["max_iter"])
 
     def leave_room_for(n_rows):
         n_bytes = 3 * n_rows * X[0].nbytes
@@ -135,7 +136,7 @@ def test_how_often_frames_are_read(client, monkeypatch, tmp_path, make, change, 
     leave_room_for(N + 0.5)
     assert n_reads_with(persist="auto") == times(n_shared + 2)
     leave_room_for(N - 0.5)
-    assert n_reads_with(persist="auto") == times(n_shared + 1 + 3)
+    assert n_reads_with(persist="auto") == times(n_shared + 1 + COMMON["max_iter"])
 
 
 @pytest.mark.parametrize("persist", [True, False])

@@ -87,7 +87,7 @@ def test_weights_and_velocities_are_means_by_rows(client, rule, local_epochs):
     assert_is_by_hand(model, by_hand(X, y, None, [FOUR[:2], FOUR[2:]], 2, local_epochs, **rule))
     assert model.n_iter_ == len(model.loss_curve_) == 2 * local_epochs
     assert len(model.bytes_moved_) == 2
-    assert model.t_ == 2 * local_epochs * (3 + 2)  # of the worker that has 19 + 11 rows, by 8
+    assert model.t_ == 2 * local_epochs * (2 + 1)  # of the worker that has 19 + 11 rows, by 16
 
 
 def test_three_workers(clients):

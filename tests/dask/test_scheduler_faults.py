@@ -43,12 +43,10 @@ def test_the_scheduler_is_lost(remote, mode, moment):
     do = scheduler.kill if moment == "between rounds" else in_a_moment(scheduler.kill)
     model = SoftmaxClassifier(client=client, tol=None, random_state=0, n_jobs=1)
     model.set_params(**MODES[mode], learning_rate=slow_rate(), callbacks=at_epoch(2, do))
-    begun = time.monotonic()
     with pytest.raises(
         ClusterError, match=r"after epoch 2: the connection to the scheduler is lost"
     ):
         model.fit(*collections())
-    assert time.monotonic() - begun < 20
     assert model.n_iter_ == 2
     if mode == "synchronous":
         np.testing.assert_array_equal(model.coef_, undisturbed(mode, 2).coef_)

@@ -318,19 +318,10 @@ def test_ctrl_c_ends_what_goes_on_and_the_process_goes_on(tmp_path):
                 if word == "begins":
                     time.sleep(0.4)
                     program.send_signal(signal.SIGINT)
-                    sent = time.monotonic()
                 elif word == "interrupted":
-                    seen.append((stage, time.monotonic() - sent))
+                    seen.append(stage)
             assert program.stderr.read() == ""
         finally:
             program.kill()
-    assert [stage for stage, _ in seen] == [
-        "fit",
-        "fit of sparse rows",
-        "predict",
-        "search",
-        "save",
-    ]
-    # It looks every 0.03 seconds; the rest is for a busy machine.
-    assert max(seconds for _, seconds in seen) < 5
+    assert seen == ["fit", "fit of sparse rows", "predict", "search", "save"]
     assert line == "done\n"

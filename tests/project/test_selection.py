@@ -13,6 +13,7 @@ from paths import ROOT
 
 SUITE = """
 import pytest
+from covering import few, is_quick
 
 @pytest.fixture(params=["naive", "compiled"])
 def backend(request):
@@ -31,6 +32,14 @@ def test_with_costs(backend, n):
 def test_alone():
     pass
 
+@pytest.mark.thinned
+def test_thinned():
+    assert len(few(range(9), 3)) == (3 if is_quick else 9)
+
+@pytest.mark.parametrize("n", [0, pytest.param(1, marks=pytest.mark.slow)])
+def test_partly_long(n):
+    pass
+
 @pytest.mark.slow
 def test_long():
     pass
@@ -46,7 +55,7 @@ def run(tmp_path_factory):
     (tmp_path / "conftest.py").symlink_to(ROOT / "tests" / "conftest.py")
     (tmp_path / "pytest.ini").write_text(
         f"[pytest]\ntestpaths = .\npythonpath = {support}\naddopts = -m 'not slow'\n"
-        "markers =\n  slow\n  costly\n"
+        "markers =\n  slow\n  costly\n  thinned\n"
     )
 
     @cache
@@ -64,7 +73,7 @@ def test_the_rest_is_what_was_not_quick(run):
     quick, rest = run("--quick=unnamed", "-n0"), run("--pairs", "-m", "", "--rest", "-n0")
     assert quick
     assert rest
-    assert not quick & rest
+    assert {name.partition("::")[2] for name in quick & rest} == {"test_thinned"}
     assert quick | rest == run("--pairs", "-m", "", "-n0") | quick
 
 
@@ -72,6 +81,8 @@ def test_every_value_of_every_argument_is_there(run):
     names = {name.partition("::")[2] for name in run("--quick=unnamed", "-n0")}
     assert "test_alone" in names
     assert "test_long" not in names
+    assert "test_partly_long[0]" in names
+    assert "test_partly_long[1]" not in names
     assert sum("with_costs" in name for name in names) == 2
     products = [name.partition("[")[2][:-1].split("-") for name in names if "products[" in name]
     # The rows of parametrize("n, m") are wholes, and the compiled backend has all of them.
@@ -90,9 +101,9 @@ def test_every_value_of_every_argument_is_there(run):
     ("arguments", "n_tests"),
     [
         (["--quick=unnamed", "-k", "products"], 12),
-        (["--quick=unnamed", "test_suite.py"], 31),
-        (["--quick=unnamed", "-m", ""], 32),
-        ([], 31),
+        (["--quick=unnamed", "test_suite.py"], 33),
+        (["--quick=unnamed", "-m", ""], 35),
+        ([], 33),
     ],
 )
 def test_what_is_asked_for_by_name_is_run_in_full(run, arguments, n_tests):

@@ -12,15 +12,32 @@ from itertools import combinations
 
 THOROUGH = "compiled"
 
+# Whether items are chosen as `make test` does; conftest.py says so before it imports tests.
+is_quick = False
+
+
+def is_thinned(item):
+    """Whether `make test` runs a part alone of what an item does, fewer drawn cases for example."""
+    drawn = getattr(getattr(item, "obj", None), "is_hypothesis_test", False)
+    return drawn or any(item.iter_markers("thinned"))
+
+
+def few(cases, n):
+    """About `n` of the cases that a test marked `thinned` goes through, or all: `make test-all`."""
+    cases = list(cases)
+    return cases[:: max(1, len(cases) // n)] if is_quick else cases
+
 
 def _ids(item):
     # One id for each parametrisation, so that the rows of parametrize("a, b", ...) count as wholes; pytest
     # keeps them in no public place, and the values themselves may be arrays, which do not compare.
-    return list(enumerate(item.callspec._idlist)) if hasattr(item, "callspec") else []
+    callspec = getattr(item, "callspec", None)
+    return list(enumerate(callspec._idlist)) if callspec else []
 
 
 def _backend(item):
-    return item.callspec.params.get("backend") if hasattr(item, "callspec") else None
+    callspec = getattr(item, "callspec", None)
+    return callspec.params.get("backend") if callspec else None
 
 
 def values(item):

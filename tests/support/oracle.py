@@ -417,8 +417,10 @@ class Regression:
         for _ in range(20000):
             z = np.exp(x @ W.T)
             of_logits = w * (t.sum(axis=1, keepdims=True) * z / z.sum(axis=1, keepdims=True) - t)
-            W = W - rate * (of_logits.T @ x + 2 * l2 * W)
+            before, W = W, W - rate * (of_logits.T @ x + 2 * l2 * W)
             W = np.sign(W) * np.maximum(np.abs(W) - rate * l1, 0)
+            if np.abs(W - before).max() <= 1e-12:
+                break
         return W
 
     def _derivatives(self, theta, has_hessian=True):
