@@ -12,6 +12,7 @@
 #define FASTSOFTMAX_DOT_TILES_H
 
 #include "kernels/kernel_table.h"
+#include "kernels/tile_sizes.h"
 #include "simd/simd.h"
 
 /* Kernel: coef[k, j] = W[j, k], for any strides of W in bytes; coef is padded with zeros to its stride. */
@@ -68,26 +69,26 @@ ALWAYS_INLINE void dot_tile(const real *const *rows, int n_rows, size_t first, s
     size_t j = 0;
     for (; j + LANES <= n_features; j += LANES) {
         vec x[TILE_ROWS];
-        UNROLL for (int i = 0; i < n_rows; ++i) x[i] = load(rows[i] + first + j);
+        UNROLL for (int i = 0; i < n_rows; ++i) x[i] = load_shared(rows[i] + first + j);
         if (fetch == INTO_L1) {
             UNROLL for (int i = 0; i < n_fetched; ++i) PREFETCH_L1(next_rows[i] + first + j);
         } else if (fetch == INTO_L2) {
             UNROLL for (int i = 0; i < n_fetched; ++i) PREFETCH_L2(next_rows[i] + first + j);
         }
         UNROLL for (int k = 0; k < n_classes; ++k) {
-            vec w = load(coef + k * coef_stride + j);
+            vec w = load_shared(coef + k * coef_stride + j);
             UNROLL for (int i = 0; i < n_rows; ++i) sums[k][i] = fmadd(x[i], w, sums[k][i]);
+        }
+    }
+    if (fetch != NO_PREFETCH) { /* a row that starts within a cache line ends in one more */
+        UNROLL for (int i = 0; i < n_fetched; ++i) {
+            PREFETCH_L2(next_rows[i] + first + n_features - 1);
         }
     }
     if (j < n_features) {
         vec x[TILE_ROWS];
         UNROLL for (int i = 0; i < n_rows; ++i)
             x[i] = load_first(rows[i] + first + j, n_features - j, 0);
-        if (fetch != NO_PREFETCH) {
-            UNROLL for (int i = 0; i < n_fetched; ++i) {
-                PREFETCH_L1(next_rows[i] + first + n_features - 1);
-            }
-        }
         UNROLL for (int k = 0; k < n_classes; ++k) {
             vec w = load(coef + k * coef_stride + j);
             UNROLL for (int i = 0; i < n_rows; ++i) sums[k][i] = fmadd(x[i], w, sums[k][i]);
@@ -115,15 +116,15 @@ ALWAYS_INLINE void dot_tiles(const real *const *rows, int n_rows,
     size_t coef_stride = weights->stride;
     enum prefetch fetch = n_features * sizeof(real) <= MAX_NEAR_PREFETCH_BYTES ? INTO_L1 : INTO_L2;
     const real *const *next_rows = rows + (fetch == INTO_L1 ? ROWS_AHEAD - TILE_ROWS : TILE_ROWS);
-    size_t k = 0;
-#define TILE_OF(n)                                                                       \
+    for (size_t k = 0, n_tile; k < n_classes; k += n_tile) {
+        n_tile = tile_size(n_classes - k, TILE_CLASSES);
+#define CALL(n)                                                                          \
     dot_tile(rows, n_rows, 0, n_features, coef + k * coef_stride, coef_stride, n,        \
              intercept ? intercept + k : NULL, logits + k, stride, 1, next_rows, n_rows, \
              k ? NO_PREFETCH : fetch)
-    for (; k + TILE_CLASSES <= n_classes; k += TILE_CLASSES) TILE_OF(TILE_CLASSES);
-    for (; TILE_CLASSES > 2 && k + 2 <= n_classes; k += 2) TILE_OF(TILE_CLASSES > 2 ? 2 : 1);
-    for (; k < n_classes; ++k) TILE_OF(1);
-#undef TILE_OF
+        FOR_TILE_SIZE(n_tile, TILE_CLASSES, CALL)
+#undef CALL
+    }
 }
 
 /* Kernel: the scores of rows. */

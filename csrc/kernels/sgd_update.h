@@ -18,6 +18,7 @@
 
 #include "kernels/kernel_table.h"
 #include "kernels/partial_sums.h"
+#include "kernels/tile_sizes.h"
 #include "simd/simd.h"
 
 /* Where the gradient of logit k of sample s is: g[s / LANES * block + s % LANES * lane + k * column], in
@@ -45,12 +46,11 @@ ALWAYS_INLINE void prefetch_half_block(struct rows_to_fetch *fetch, size_t *done
     --fetch->n_rows;
 }
 
-/* sums[k] += sum over s of g[s, k] * rows[s][first : first + LANES], for n_columns values of k. With each
- * block of samples part of the next rows is prefetched. */
-ALWAYS_INLINE void add_outer_products(const real *const *rows, size_t n_rows, size_t first,
-                                      size_t width, const real *g, struct dlogits_layout layout,
-                                      int n_columns, struct rows_to_fetch *fetch, size_t *fetched,
-                                      vec *sums) {
+/* Do add_outer_products, where it is known whether the strip is full. */
+ALWAYS_INLINE void add_products_of_strip(const real *const *rows, size_t n_rows, size_t first,
+                                         size_t width, int is_full, const real *g,
+                                         struct dlogits_layout layout, int n_columns,
+                                         struct rows_to_fetch *fetch, size_t *fetched, vec *sums) {
     for (size_t block = 0; block < n_rows; block += LANES) {
         size_t n = n_rows - block < LANES ? n_rows - block : LANES;
         const real *block_g = g + block / LANES * layout.block;
@@ -58,12 +58,29 @@ ALWAYS_INLINE void add_outer_products(const real *const *rows, size_t n_rows, si
         /* One pointer is advanced: the compiler would keep one for each k, and has no registers for them. */
         for (size_t i = 0; i < n; ++i, block_g += layout.lane) {
             const real *row = rows[block + i] + first;
-            vec x = width >= LANES ? load(row) : load_first(row, width, 0);
-            if (width > LANES) PREFETCH_L1(row + LANES);
+            vec x = is_full ? load(row) : load_first(row, width, 0);
+            /* Of the next strip where it ends: rows may start within a cache line, and in the line where it
+             * begins this one ends. */
+            if (is_full && width > LANES) PREFETCH_L1(row + 2 * LANES - 1);
             UNROLL for (int k = 0; k < n_columns; ++k) {
                 sums[k] = fmadd(broadcast(block_g[(size_t)k * layout.column]), x, sums[k]);
             }
         }
+    }
+}
+
+/* sums[k] += sum over s of g[s, k] * rows[s][first : first + LANES], for n_columns values of k. With each
+ * block of samples part of the next rows is prefetched. */
+ALWAYS_INLINE void add_outer_products(const real *const *rows, size_t n_rows, size_t first,
+                                      size_t width, const real *g, struct dlogits_layout layout,
+                                      int n_columns, struct rows_to_fetch *fetch, size_t *fetched,
+                                      vec *sums) {
+    if (width >= LANES) {
+        add_products_of_strip(rows, n_rows, first, width, 1, g, layout, n_columns, fetch, fetched,
+                              sums);
+    } else {
+        add_products_of_strip(rows, n_rows, first, width, 0, g, layout, n_columns, fetch, fetched,
+                              sums);
     }
 }
 
@@ -89,15 +106,15 @@ static inline void outer_sum(const void *const *rows, size_t n_rows, size_t firs
     const real *factors = g->start;
     real *sums = (real *)out + first;
     size_t row_stride = g->row_stride, column_stride = g->column_stride, n_columns = g->n_columns;
-    size_t width = n_features - first, k = 0;
-#define TILE_OF(n)                                                                   \
+    size_t width = n_features - first;
+    for (size_t k = 0, n_tile; k < n_columns; k += n_tile) {
+        n_tile = tile_size(n_columns - k, TILE_COLUMNS);
+#define CALL(n)                                                                      \
     outer_sum_tile(x, n_rows, first, width, factors + k * column_stride, row_stride, \
                    column_stride, n, add_to_out, sums + k * out_stride, out_stride)
-    for (; k + TILE_COLUMNS <= n_columns; k += TILE_COLUMNS) TILE_OF(TILE_COLUMNS);
-    for (; TILE_COLUMNS > 5 && k + 5 <= n_columns; k += 5) TILE_OF(TILE_COLUMNS > 5 ? 5 : 1);
-    for (; TILE_COLUMNS > 2 && k + 2 <= n_columns; k += 2) TILE_OF(TILE_COLUMNS > 2 ? 2 : 1);
-    for (; k < n_columns; ++k) TILE_OF(1);
-#undef TILE_OF
+        FOR_TILE_SIZE(n_tile, TILE_COLUMNS, CALL)
+#undef CALL
+    }
 }
 
 /* The rule of a step, each factor broadcast in the kernel's type. */
@@ -219,19 +236,60 @@ ALWAYS_INLINE void update_strip(const real *const *rows, size_t n_rows, size_t f
                                 double *squares, double *magnitudes) {
     struct penalty_sums sums = {broadcast(0), broadcast(0), 0, 0};
     real *w = coef + first, *v = velocity ? velocity + first : NULL;
-    size_t k = 0;
-#define TILE_OF(n)                                                                     \
+    for (size_t k = 0, n_tile; k < n_classes; k += n_tile) {
+        n_tile = tile_size(n_classes - k, TILE_COLUMNS);
+#define CALL(n)                                                                        \
     update_tile(rows, n_rows, first, width, g + k * layout.column, layout, k, n, step, \
                 w + k * coef_stride, v ? v + k * coef_stride : NULL, coef_stride,      \
                 k ? NULL : fetch, fetched, &sums)
-    for (; k + TILE_COLUMNS <= n_classes; k += TILE_COLUMNS) TILE_OF(TILE_COLUMNS);
-    for (; TILE_COLUMNS > 5 && k + 5 <= n_classes; k += 5) TILE_OF(TILE_COLUMNS > 5 ? 5 : 1);
-    for (; TILE_COLUMNS > 2 && k + 2 <= n_classes; k += 2) TILE_OF(TILE_COLUMNS > 2 ? 2 : 1);
-    for (; k < n_classes; ++k) TILE_OF(1);
-#undef TILE_OF
+        FOR_TILE_SIZE(n_tile, TILE_COLUMNS, CALL)
+#undef CALL
+    }
     fold_penalty(&sums);
     *squares = sums.total_squares;
     *magnitudes = sums.total_magnitudes;
+}
+
+/* The most classes with which two strips are updated together: one alone has too few sums to hide the time of a
+ * multiply-add. */
+enum { MAX_PAIRED_CLASSES = TILE_COLUMNS >= 10 ? 4 : 2 };
+
+/* Update two full strips from `first` on, for all classes, n of them. */
+ALWAYS_INLINE void update_two_strips(const real *const *rows, size_t n_rows, size_t first,
+                                     const real *g, struct dlogits_layout layout, int n,
+                                     const struct vector_rule *step, real *coef, real *velocity,
+                                     size_t coef_stride, struct rows_to_fetch *fetch,
+                                     size_t *fetched, double *squares, double *magnitudes) {
+    vec gradient[2][MAX_PAIRED_CLASSES];
+    UNROLL for (int k = 0; k < n; ++k) gradient[0][k] = gradient[1][k] = broadcast(0);
+    for (size_t block = 0; block < n_rows; block += LANES) {
+        size_t in_block = n_rows - block < LANES ? n_rows - block : LANES;
+        const real *block_g = g + block / LANES * layout.block;
+        prefetch_half_block(fetch, fetched);
+        prefetch_half_block(fetch, fetched);
+        for (size_t i = 0; i < in_block; ++i, block_g += layout.lane) {
+            const real *row = rows[block + i] + first;
+            vec x[2] = {load(row), load(row + LANES)};
+            PREFETCH_L1(row + 3 * LANES - 1);
+            PREFETCH_L1(row + 4 * LANES - 1);
+            UNROLL for (int k = 0; k < n; ++k) {
+                vec factor = broadcast(block_g[(size_t)k * layout.column]);
+                UNROLL for (int t = 0; t < 2; ++t) {
+                    gradient[t][k] = fmadd(factor, x[t], gradient[t][k]);
+                }
+            }
+        }
+    }
+    UNROLL for (int t = 0; t < 2; ++t) {
+        struct penalty_sums sums = {broadcast(0), broadcast(0), 0, 0};
+        UNROLL for (int k = 0; k < n; ++k) {
+            size_t at = (size_t)k * coef_stride + first + (size_t)t * LANES;
+            update_vector(coef + at, velocity ? velocity + at : NULL, gradient[t][k], step, &sums);
+        }
+        fold_penalty(&sums);
+        squares[t] = sums.total_squares;
+        magnitudes[t] = sums.total_magnitudes;
+    }
 }
 
 /* Update the intercept, given its gradient. */

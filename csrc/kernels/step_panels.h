@@ -31,24 +31,18 @@ ALWAYS_INLINE void score_block_tile(const real *const *rows, int n_rows, size_t 
                                     size_t n_features, const real *coef, size_t coef_stride,
                                     size_t n_classes, const real *const *next_rows, int n_fetched,
                                     real *block) {
-    size_t k = 0;
     int fetched_per_tile = n_classes > TILE_CLASSES ? (n_fetched + 1) / 2 : n_fetched;
-#define TILE_OF(n)                                                                          \
+    for (size_t k = 0, n_tile; k < n_classes; k += n_tile) {
+        n_tile = tile_size(n_classes - k, TILE_CLASSES);
+#define CALL(n)                                                                             \
     dot_tile(rows, n_rows, first, n_features, coef + k * coef_stride, coef_stride, n, NULL, \
              block + k * LANES, 1, LANES, next_rows, fetched_per_tile,                      \
-             n_fetched > 0 ? INTO_L2 : NO_PREFETCH);                                        \
-    next_rows += fetched_per_tile;                                                          \
-    n_fetched -= fetched_per_tile
-    for (; k + TILE_CLASSES <= n_classes; k += TILE_CLASSES) {
-        TILE_OF(TILE_CLASSES);
+             n_fetched > 0 ? INTO_L2 : NO_PREFETCH)
+        FOR_TILE_SIZE(n_tile, TILE_CLASSES, CALL)
+#undef CALL
+        next_rows += fetched_per_tile;
+        n_fetched -= fetched_per_tile;
     }
-    for (; TILE_CLASSES > 2 && k + 2 <= n_classes; k += 2) {
-        TILE_OF(TILE_CLASSES > 2 ? 2 : 1);
-    }
-    for (; k < n_classes; ++k) {
-        TILE_OF(1);
-    }
-#undef TILE_OF
 }
 
 /* Compute the scores of one panel, in blocks. */
@@ -97,7 +91,16 @@ static void panel_update(const void *const *rows, size_t n_rows, const struct ro
     struct dlogits_layout in_blocks = {LANES * n_classes, 1, LANES};
     struct rows_to_fetch left = *fetch;
     size_t fetched = 0;
-    for (size_t j = 0; j < n_features; j += LANES) {
+    size_t j = 0;
+    for (; n_classes <= MAX_PAIRED_CLASSES && j + 2 * LANES <= n_features; j += 2 * LANES) {
+#define CALL(n)                                                                                   \
+    update_two_strips((const real *const *)rows, n_rows, first + j, dlogits, in_blocks, n, &step, \
+                      coef, velocity, coef_stride, &left, &fetched, squares + j / LANES,          \
+                      magnitudes + j / LANES)
+        FOR_TILE_SIZE(n_classes, MAX_PAIRED_CLASSES, CALL)
+#undef CALL
+    }
+    for (; j < n_features; j += LANES) {
         update_strip((const real *const *)rows, n_rows, first + j, n_features - j, dlogits,
                      in_blocks, n_classes, &step, coef, velocity, coef_stride, &left, &fetched,
                      squares + j / LANES, magnitudes + j / LANES);

@@ -12,6 +12,8 @@
  *     cache; threads meet once a step, and no row passes between them.
  *   - The gradients of the chunks are added in order. The chunks follow from the size of the minibatch alone, and so
  *     does the result; within one, sums are over features and over samples in order.
+ *   - A row that ends within a vector is loaded up to its end, not masked: the cache line after it is that of a row which
+ *     nobody has fetched, and at 18 features and 2 classes a quarter of the time was waiting for it.
  *   - Weights, their velocity and gradients are in strips of LANES features, strip[k][lane]: all classes of a feature
  *     are at fixed distances from one pointer. After the strips of a gradient comes that of the intercept, whose lanes
  *     are still to be folded.
@@ -57,78 +59,45 @@ ALWAYS_INLINE void short_scores_tile(const real *const *rows, size_t n_features,
     size_t j = 0;
     for (; j + LANES <= n_features; j += LANES, strips += strip_stride) {
         if (next_rows) {
-            UNROLL for (int i = 0; i < LANES; ++i) PREFETCH_L1(next_rows[i] + j);
+            UNROLL for (int i = 0; i < LANES; ++i) PREFETCH_L2(next_rows[i] + j);
         }
         score_strip(rows, j, LANES, strips, n_classes, sums);
     }
     if (next_rows) {
         /* A row that starts within a cache line ends in one more. */
-        UNROLL for (int i = 0; i < LANES; ++i) PREFETCH_L1(next_rows[i] + n_features - 1);
+        UNROLL for (int i = 0; i < LANES; ++i) PREFETCH_L2(next_rows[i] + n_features - 1);
     }
     if (j < n_features) {
         if (next_rows) {
-            UNROLL for (int i = 0; i < LANES; ++i) PREFETCH_L1(next_rows[i] + j);
+            UNROLL for (int i = 0; i < LANES; ++i) PREFETCH_L2(next_rows[i] + j);
         }
         score_strip(rows, j, n_features - j, strips, n_classes, sums);
     }
     UNROLL for (int k = 0; k < n_classes; ++k) store(block + k * LANES, sums[k]);
 }
 
-/* Calls CALL(n) with n as a constant, for n up to the size of a tile. */
-#define FOR_TILE_SIZE(n, most, CALL)       \
-    switch ((n) < (most) ? (n) : (most)) { \
-    case 1:                                \
-        CALL(1);                           \
-        break;                             \
-    case 2:                                \
-        CALL(2);                           \
-        break;                             \
-    case 3:                                \
-        CALL(3 < (most) ? 3 : (most));     \
-        break;                             \
-    case 4:                                \
-        CALL(4 < (most) ? 4 : (most));     \
-        break;                             \
-    case 5:                                \
-        CALL(5 < (most) ? 5 : (most));     \
-        break;                             \
-    case 6:                                \
-        CALL(6 < (most) ? 6 : (most));     \
-        break;                             \
-    case 7:                                \
-        CALL(7 < (most) ? 7 : (most));     \
-        break;                             \
-    case 8:                                \
-        CALL(8 < (most) ? 8 : (most));     \
-        break;                             \
-    case 9:                                \
-        CALL(9 < (most) ? 9 : (most));     \
-        break;                             \
-    default:                               \
-        CALL(most);                        \
-        break;                             \
-    }
-
 /* Kernel: the scores of one block. */
 static void short_scores(const void *const *rows, size_t n_rows, size_t n_features,
                          const void *const *next_rows, const void *strips, size_t n_classes,
                          void *block) {
     const real *x[LANES];
-    real padded_rows[LANES][COLUMNS_PER_TRANSPOSE] = {
-        {0}}; /* of rows that are too short to transpose */
-    for (size_t i = 0; i < LANES; ++i) {
-        x[i] = (const real *)rows[i < n_rows ? i : n_rows - 1];
-        if (n_features >= COLUMNS_PER_TRANSPOSE) continue;
-        memcpy(padded_rows[i], x[i], n_features * sizeof(real));
-        x[i] = padded_rows[i];
+    real padded_rows[LANES][COLUMNS_PER_TRANSPOSE]; /* of rows that are too short to transpose */
+    for (size_t i = 0; i < LANES; ++i) x[i] = (const real *)rows[i < n_rows ? i : n_rows - 1];
+    if (n_features < COLUMNS_PER_TRANSPOSE) {
+        memset(padded_rows, 0, sizeof padded_rows);
+        for (size_t i = 0; i < LANES; ++i) {
+            for (size_t j = 0; j < n_features; ++j) padded_rows[i][j] = x[i][j];
+            x[i] = padded_rows[i];
+        }
+        n_features = COLUMNS_PER_TRANSPOSE;
     }
-    if (n_features < COLUMNS_PER_TRANSPOSE) n_features = COLUMNS_PER_TRANSPOSE;
-    for (size_t k = 0; k < n_classes; k += TILE_COLUMNS) {
+    for (size_t k = 0, n_tile; k < n_classes; k += n_tile) {
         const real *const *next = k ? NULL : (const real *const *)next_rows;
+        n_tile = tile_size(n_classes - k, TILE_COLUMNS);
 #define CALL(n)                                                                                    \
     short_scores_tile(x, n_features, next, (const real *)strips + k * LANES, n_classes * LANES, n, \
                       (real *)block + k * LANES)
-        FOR_TILE_SIZE(n_classes - k, TILE_COLUMNS, CALL)
+        FOR_TILE_SIZE(n_tile, TILE_COLUMNS, CALL)
 #undef CALL
     }
 }
@@ -142,15 +111,29 @@ enum { STRIPS_PER_GROUP = 6, MAX_GROUP_VECTORS = TILE_COLUMNS >= 10 ? 30 : 7 };
      : 2 * (n) + 2 <= MAX_GROUP_VECTORS           ? 2 \
                                                   : 1)
 
-/* Compute the gradient of n_strips strips from `first` on, the last one `width` wide, for n classes. */
+/* Return the lanes of a vector `by` places further up, or further down where it is negative; 0 comes in. */
+ALWAYS_INLINE vec moved_lanes(vec v, int by) {
+    real lanes[3 * LANES];
+    store(lanes, broadcast(0));
+    store(lanes + LANES, v);
+    store(lanes + 2 * LANES, broadcast(0));
+    return load(lanes + LANES - by);
+}
+
+/* Compute the gradient of n_strips strips from `first` on, the last one `width` wide, for n classes. The features of a
+ * strip that is not full are the last ones of a vector which ends with the row: a masked load would wait for the cache
+ * line after the row, which nobody has fetched. is_short: rows are shorter than a vector. */
 ALWAYS_INLINE void short_gradient_tile(const real *const *rows, size_t n_rows, size_t first,
-                                       int n_strips, size_t width, const real *dlogits,
-                                       size_t n_classes, int n, int add_to_out, real *out) {
+                                       int n_strips, size_t width, int is_short,
+                                       const real *dlogits, size_t n_classes, int n, int add_to_out,
+                                       real *out) {
     vec sums[STRIPS_PER_GROUP][TILE_COLUMNS];
+    int last = n_strips - 1, moved = is_short || width >= LANES ? 0 : LANES - (int)width;
     UNROLL for (int t = 0; t < n_strips; ++t) {
         UNROLL for (int k = 0; k < n; ++k) {
             const real *sum = out + ((size_t)t * n_classes + (size_t)k) * LANES;
             sums[t][k] = add_to_out ? load(sum) : broadcast(0);
+            if (t == last && moved) sums[t][k] = moved_lanes(sums[t][k], moved);
         }
     }
     for (size_t block = 0; block < n_rows; block += LANES, dlogits += LANES * n_classes) {
@@ -158,9 +141,9 @@ ALWAYS_INLINE void short_gradient_tile(const real *const *rows, size_t n_rows, s
         for (size_t i = 0; i < in_block; ++i) {
             const real *row = rows[block + i] + first, *factors = dlogits + i;
             vec x[STRIPS_PER_GROUP];
-            UNROLL for (int t = 0; t < n_strips - 1; ++t) x[t] = load(row + t * LANES);
-            row += (n_strips - 1) * LANES;
-            x[n_strips - 1] = width >= LANES ? load(row) : load_first(row, width, 0);
+            UNROLL for (int t = 0; t < last; ++t) x[t] = load(row + t * LANES);
+            row += last * LANES - moved;
+            x[last] = is_short ? load_first(row, width, 0) : load(row);
             UNROLL for (int k = 0; k < n; ++k) {
                 vec factor = broadcast(factors[(size_t)k * LANES]);
                 UNROLL for (int t = 0; t < n_strips; ++t) {
@@ -171,7 +154,8 @@ ALWAYS_INLINE void short_gradient_tile(const real *const *rows, size_t n_rows, s
     }
     UNROLL for (int t = 0; t < n_strips; ++t) {
         UNROLL for (int k = 0; k < n; ++k) {
-            store(out + ((size_t)t * n_classes + (size_t)k) * LANES, sums[t][k]);
+            vec sum = t == last && moved ? moved_lanes(sums[t][k], -moved) : sums[t][k];
+            store(out + ((size_t)t * n_classes + (size_t)k) * LANES, sum);
         }
     }
 }
@@ -180,16 +164,20 @@ ALWAYS_INLINE void short_gradient_tile(const real *const *rows, size_t n_rows, s
 ALWAYS_INLINE void short_gradient_group(const real *const *rows, size_t n_rows, size_t first,
                                         size_t width, const real *dlogits, size_t n_classes, int n,
                                         int add_to_out, real *out) {
+    if (first + width < LANES) {
+        short_gradient_tile(rows, n_rows, 0, 1, width, 1, dlogits, n_classes, n, add_to_out, out);
+        return;
+    }
     for (size_t done = 0; done < width;) {
         size_t left = (width - done + LANES - 1) / LANES;
         real *sums = out + done * n_classes;
-#define TILE_OF(n_strips)                                                                 \
-    if (n_strips <= STRIPS_WITH(n) && left >= n_strips) {                                 \
-        short_gradient_tile(rows, n_rows, first + done, n_strips,                         \
-                            width - done - (n_strips - 1) * LANES, dlogits, n_classes, n, \
-                            add_to_out, sums);                                            \
-        done += n_strips * LANES;                                                         \
-        continue;                                                                         \
+#define TILE_OF(n_strips)                                                                    \
+    if (n_strips <= STRIPS_WITH(n) && left >= n_strips) {                                    \
+        short_gradient_tile(rows, n_rows, first + done, n_strips,                            \
+                            width - done - (n_strips - 1) * LANES, 0, dlogits, n_classes, n, \
+                            add_to_out, sums);                                               \
+        done += n_strips * LANES;                                                            \
+        continue;                                                                            \
     }
         TILE_OF(6)
         TILE_OF(3)
@@ -208,11 +196,12 @@ static void short_gradient(const void *const *rows, size_t n_rows, size_t n_feat
     for (size_t j = 0; j < n_features; j += STRIPS_PER_GROUP * LANES) {
         size_t left = n_features - j;
         size_t width = left < STRIPS_PER_GROUP * LANES ? left : STRIPS_PER_GROUP * LANES;
-        for (size_t k = 0; k < n_classes; k += TILE_COLUMNS) {
+        for (size_t k = 0, n_tile; k < n_classes; k += n_tile) {
+            n_tile = tile_size(n_classes - k, TILE_COLUMNS);
 #define CALL(n)                                                                        \
     short_gradient_group(x, n_rows, j, width, g + k * LANES, n_classes, n, add_to_out, \
                          strip + k * LANES)
-            FOR_TILE_SIZE(n_classes - k, TILE_COLUMNS, CALL)
+            FOR_TILE_SIZE(n_tile, TILE_COLUMNS, CALL)
 #undef CALL
         }
         strip += (width + LANES - 1) / LANES * n_classes * LANES;

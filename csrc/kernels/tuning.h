@@ -68,7 +68,7 @@ enum { CONVERTED_ROWS_AHEAD = 16 };
  *   python -m benchmarks.tune SPARSE_ROWS_AHEAD=2 --shape 4000 16384 20 32 --sparse 37 */
 enum { SPARSE_ROWS_AHEAD = 4 };
 
-/* How many samples ahead short_rows prefetches rows, a block at a time.
+/* How many samples ahead short_rows prefetches rows, a block at a time, into the second level of the cache.
  *   python -m benchmarks.tune SAMPLES_AHEAD=16 --shape 100000 54 7 256 */
 enum { SAMPLES_AHEAD = 32 };
 

@@ -4,10 +4,11 @@
 
 #define INSTRUCTION_SET avx2
 
-/* Dot products: 2 x 3 accumulators of two registers and 2 x 2 registers for rows of X, 16 in all; operands
- * of W come from memory. Outer products: 4 x 1 accumulators of two registers, and the vector of one slab. With
- * 2 x 2, GCC reads the slabs once for each scalar: ten loads for eight multiply-adds, half the speed on a Zen 3. */
-enum { TILE_ROWS = 2, TILE_CLASSES = 3, TILE_COLUMNS = 5, TILE_OUTER = 4, TILE_SLABS = 1 };
+/* Dot products: 2 x 2 accumulators of two registers, 2 x 2 registers for rows of X and two for W: eight loads
+ * for eight multiply-adds, as many as a core does. With 2 x 3 no register is left for W, which is loaded for
+ * every row. Outer products: 4 x 1 accumulators of two registers, and the vector of one slab. With 2 x 2, GCC
+ * reads the slabs once for each scalar: ten loads for eight multiply-adds, half the speed on a Zen 3. */
+enum { TILE_ROWS = 2, TILE_CLASSES = 2, TILE_COLUMNS = 5, TILE_OUTER = 4, TILE_SLABS = 1 };
 
 #if defined(FASTSOFTMAX_FLOAT32)
 typedef __m256 half;
@@ -34,6 +35,16 @@ typedef struct {
 } vec;
 
 ALWAYS_INLINE vec load(const real *p) { return (vec){HALF(loadu)(p), HALF(loadu)(p + HALF_LANES)}; }
+
+#if defined(__GNUC__)
+#define HAS_LOAD_SHARED
+/* The compiler would make it an operand in memory of each operation, and load it as often. */
+ALWAYS_INLINE vec load_shared(const real *p) {
+    vec v = load(p);
+    __asm__("" : "+x"(v.low), "+x"(v.high));
+    return v;
+}
+#endif
 
 ALWAYS_INLINE void store(real *p, vec v) {
     HALF(storeu)(p, v.low);

@@ -68,6 +68,11 @@ enum { COLUMNS_PER_TRANSPOSE = LANES / 4 };
 #error "define the instruction set, FASTSOFTMAX_PORTABLE for example"
 #endif
 
+/* Load a vector, once, that several operations need. */
+#if !defined(HAS_LOAD_SHARED)
+ALWAYS_INLINE vec load_shared(const real *p) { return load(p); }
+#endif
+
 /* Load a vector; where n < LANES, its first n lanes, the others being `fill`. Nothing beyond is read. */
 ALWAYS_INLINE vec load_up_to(const real *p, size_t n, real fill) {
     return n >= LANES ? load(p) : load_first(p, n, fill);

@@ -272,3 +272,49 @@ def test_the_history_keeps_a_file_for_each_version(tmp_path):
     ran = small("history", "--only", "no such ratio", "--folder", tmp_path)
     assert (ran.returncode, ran.stderr.count("Traceback")) == (2, 0)
     assert "--only" in ran.stderr
+
+
+def test_the_sweep_measures_and_draws(tmp_path):
+    files = {"--json": tmp_path / "sweep.json", "--picture": tmp_path / "sweep.png"}
+    sizes = ["--features", "3", "70", "--classes", "2", "41", "--batch", "16", "--threads", "1"]
+    ran = run(
+        "benchmarks.sweep", *sizes, "--mib", "1", "--rows", "200", *map(str, sum(files.items(), ()))
+    )
+    assert ran.returncode == 0, ran.stderr
+    found = json.loads(files["--json"].read_text())
+    sizes = [(row["shape"]["n_features"], row["shape"]["n_classes"]) for row in found["shapes"]]
+    assert sizes == [(3, 2), (3, 41), (70, 2), (70, 41)]
+    assert [row["chosen"] for row in found["shapes"]] == ["short_rows", "packed"] * 2
+    assert [len(row["nanoseconds"]) for row in found["shapes"]] == [3, 1] * 2
+    assert all(0 < row["share"] < 1 and 0 < row["forced"] <= 1 for row in found["shapes"])
+    assert files["--picture"].read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_the_sweep_calls_a_cliff(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT)
+    sweep = importlib.import_module("benchmarks.sweep")
+
+    def result(n_features, n_classes, nanoseconds, batch_size=256):
+        shape = sweep.Shape(1000, n_features, n_classes, batch_size, "float32", 2)
+        return sweep.Measured(shape, 1.0, {"panels": nanoseconds})
+
+    results = [result(8, 9, 10.5), result(8, 10, 10.0), result(9, 9, 9.0), result(7, 10, 20, 128)]
+    assert list(sweep.cliffs(results)) == [
+        "8x9 batch 256 float32 threads 2 takes 1.17 times 9x9 batch 256 float32 threads 2"
+    ]
+
+
+def test_the_floor_of_the_sweep(monkeypatch):
+    """Rows of 16 float32 lie in a cache line each, those of 17 in two; many classes wait for the CPU."""
+    monkeypatch.syspath_prepend(ROOT)
+    sweep = importlib.import_module("benchmarks.sweep")
+    peaks = sweep.Peaks(1, float32=1e9, float64=1e9, read=64e9, copy=1.0)
+
+    def floor(n_features, n_classes):
+        return sweep.floor_of(sweep.Shape(100, n_features, n_classes, 1, "float32", 1), peaks)
+
+    monkeypatch.setattr(peaks.__class__, "flops", lambda *_: 1e15)
+    assert floor(16, 2) == pytest.approx(1.0)
+    assert floor(17, 2) == pytest.approx(2.0)
+    monkeypatch.setattr(peaks.__class__, "flops", lambda *_: 1e9)
+    assert floor(17, 1000) == pytest.approx(4 * 17 * 1000)
