@@ -25,7 +25,7 @@ def newton_direction(
     x, n_unknown, size = rows.x, len(of_logits) - 1, rows.x.shape[1]
     p = of_logits + rows.targets  # times the weights of the rows, as v will be
     beyond, columns = p[:-1] - p[-1], np.ascontiguousarray(x.T)
-    H, of_pair = np.empty((n_unknown, size, n_unknown, size)), np.empty((size, size))
+    blocks, of_pair = np.empty((n_unknown, size, n_unknown, size)), np.empty((size, size))
     for k in range(n_unknown):
         for m in range(k, n_unknown):
             v = p[-1] + beyond[k] * beyond[m] * rows.factor
@@ -33,8 +33,8 @@ def newton_direction(
                 v += p[k]
             scores(columns * v, columns, np.zeros(size), of_pair, 1)
             of_pair[np.diag_indices(size)] += rows.curvature * (1 + (k == m))
-            H[k, :, m] = H[m, :, k] = (of_pair + of_pair.T) / 2
-    H = H.reshape(n_unknown * size, -1)
+            blocks[k, :, m] = blocks[m, :, k] = (of_pair + of_pair.T) / 2
+    H = blocks.reshape(n_unknown * size, -1)
     diagonal = H.reshape(-1)[:: len(H) + 1]
     diagonal += np.tile(rows.floor, n_unknown)
     diagonal *= 1 + damping

@@ -307,7 +307,7 @@ LOSS_CORE = {
     "cross_entropy": f"logits, targets, *, {OPTIONS}",
     "softmax_cross_entropy": f"logits, targets, out=None, *, {OPTIONS}",
     "linear_cross_entropy": (
-        f"X, W, targets, intercept=None, *, wrt=('W', 'intercept', 'X'), {OPTIONS}"
+        f"X, W, targets, intercept=None, *, wrt=('W', 'intercept', 'X'), {OPTIONS}, upstream=None"
     ),
     "penalty": "W, l2=0.0, l1=0.0",
 }
