@@ -86,8 +86,7 @@ struct target_weights {
     const double *rows;  /* (n_rows); a row of weight 0 is not read */
     const void *classes; /* (n_classes) */
     double smoothing;
-    const double
-        *upstream; /* (n_rows): what each row's gradient is multiplied by, of any sign; or NULL */
+    const double *upstream; /* (n_rows): factors of the gradient alone, of any sign; or NULL */
 };
 
 /* The targets of rows: either labels (n_rows) or probabilities (n_rows, n_classes), contiguous, the other one NULL;
