@@ -438,3 +438,11 @@ class FastPaths(Protocol):
         the logits themselves, or without overlap with logits and labels. The caller then takes the general
         path, whose bits are the same.
         """
+
+    def map_rows(self, function: str, logits: object, out: object, n_threads: object) -> int | None:
+        """Compute "softmax", "log_softmax" or "logsumexp" of logits into `out`; return as `Backend`'s do.
+
+        The arguments are the caller's, unchecked. It returns None, and has written nothing, unless they are
+        the usual ones: C-contiguous native logits (n, c) or (c,), and such an `out` of the result's shape,
+        the logits themselves or without overlap with them.
+        """

@@ -5,6 +5,8 @@ Notation: z are logits, one row per sample, with c classes; lse(z) = log(sum_k e
 All logarithms are natural; losses are in nats and summed in float64.
 """
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,20 +16,26 @@ from .._arrays import validation
 from .._arrays.memory_mapping import may_share
 from .._arrays.threads import resolve_n_threads
 from .._arrays.validation import FloatArray
-from ..backends import TargetWeights, fast_paths_of, get_backend, in_default_float_state
+from ..backends import Backend, TargetWeights, fast_paths_of, get_backend, in_default_float_state
 from .options import LossOptions, Objective, objective_of
 
 Axis = int | tuple[int, ...] | None
 
 
-@in_default_float_state
 def softmax(
-    logits: ArrayLike, axis: Axis = -1, *, backend: str = "auto", n_threads: int | None = None
+    logits: ArrayLike,
+    axis: Axis = -1,
+    out: FloatArray | None = None,
+    *,
+    mask: ArrayLike | None = None,
+    temperature: float = 1.0,
+    backend: str = "auto",
+    n_threads: int | None = None,
 ) -> FloatArray:
     """Return the probabilities of logits.
 
     ``softmax(z)_k = exp(z_k - m) / sum_j exp(z_j - m)`` with ``m = max_j z_j``, which only prevents
-    overflow.
+    overflow, and z the logits divided by the temperature.
 
     Parameters
     ----------
@@ -36,6 +44,14 @@ def softmax(
         -inf is a masked class and gets the probability 0.
     axis : int, tuple of int or None, default -1
         The axes to sum over; None for all.
+    out : ndarray, optional
+        An array for the result, of its shape and dtype. It may be `logits` itself, or overlap any of the
+        arguments. After an error about a row its content is undefined.
+    mask : array_like of bool, optional
+        True where a class takes part, broadcast to the shape of `logits`. False is a logit of -inf,
+        whatever stands there.
+    temperature : float, default 1.0
+        Positive: what the logits are divided by. Larger ones make the classes more alike.
     backend : {"auto", "compiled", "vectorized", "numba", "naive"}, default "auto"
         The backend; see `fastsoftmax.backends`.
     n_threads : int, optional
@@ -45,14 +61,16 @@ def softmax(
     Returns
     -------
     ndarray
-        The shape of `logits`, float32 or float64, C-contiguous; sums to 1 over `axis`.
+        The shape of `logits`, float32 or float64; sums to 1 over `axis`. `out` if given, else C-contiguous.
 
     Raises
     ------
     ValueError
-        If a row contains a NaN or +inf, or only -inf; if `axis` is out of range or has no elements.
+        If a row contains a NaN or +inf, or only -inf and masked classes, or overflows when it is divided by
+        the temperature; if `axis` is out of range or has no elements; if `temperature` is not positive and
+        finite; if `mask` does not broadcast, or `out` has another shape or cannot be written.
     TypeError
-        If `logits` are not real numbers.
+        If `logits` are not real numbers, `mask` is not of booleans, or `out` has another dtype.
 
     References
     ----------
@@ -65,24 +83,33 @@ def softmax(
     array([[0.5, 0.5],
            [1. , 0. ]])
     """
-    return _map_rows("softmax", logits, axis, backend, n_threads)
+    if out is not None and mask is None and _is_last(axis) and _is_one(temperature):
+        if _has_mapped("softmax", logits, out, backend, n_threads):
+            return out
+    return _map_rows("softmax", logits, axis, out, (mask, temperature), backend, n_threads)
 
 
-@in_default_float_state
 def log_softmax(
-    logits: ArrayLike, axis: Axis = -1, *, backend: str = "auto", n_threads: int | None = None
+    logits: ArrayLike,
+    axis: Axis = -1,
+    out: FloatArray | None = None,
+    *,
+    mask: ArrayLike | None = None,
+    temperature: float = 1.0,
+    backend: str = "auto",
+    n_threads: int | None = None,
 ) -> FloatArray:
     """Return the logarithms of the probabilities, ``z_k - lse(z)``, accurate even if these underflow.
 
     Parameters
     ----------
-    logits, axis, backend, n_threads
+    logits, axis, out, mask, temperature, backend, n_threads
         As in `softmax`.
 
     Returns
     -------
     ndarray
-        The shape of `logits`, float32 or float64, C-contiguous, in nats; -inf for masked classes.
+        As `softmax` returns, in nats; -inf for masked classes.
 
     Raises
     ------
@@ -95,44 +122,63 @@ def log_softmax(
     >>> log_softmax([0.0, -1000.0])
     array([    0., -1000.])
     """
-    return _map_rows("log_softmax", logits, axis, backend, n_threads)
+    if out is not None and mask is None and _is_last(axis) and _is_one(temperature):
+        if _has_mapped("log_softmax", logits, out, backend, n_threads):
+            return out
+    return _map_rows("log_softmax", logits, axis, out, (mask, temperature), backend, n_threads)
 
 
-@in_default_float_state
 def logsumexp(
     logits: ArrayLike,
     axis: Axis = -1,
+    out: FloatArray | None = None,
     *,
     keepdims: bool = False,
+    mask: ArrayLike | None = None,
+    temperature: float = 1.0,
+    b: ArrayLike | None = None,
+    return_sign: bool = False,
     backend: str = "auto",
     n_threads: int | None = None,
 ) -> Any:
     """Return the logarithm of the sum of exponentials, ``m + log(sum_k exp(z_k - m))``, ``m = max_k z_k``.
 
+    With `b`, that of the absolute value of ``sum_k b_k exp(z_k)``.
+
     Parameters
     ----------
-    logits, axis, backend, n_threads
+    logits, axis, mask, temperature, backend, n_threads
         As in `softmax`.
+    out : ndarray, optional
+        An array for the result, of its shape and dtype; it may overlap any of the arguments.
     keepdims : bool, default False
         Keep the summed axes, with length 1.
+    b : array_like of real numbers, optional
+        The factors of the exponentials, finite, of any sign, broadcast to the shape of `logits`. A logit
+        whose factor is 0 is not looked at.
+    return_sign : bool, default False
+        Return the sign of the sum as well. Without it, the logarithm of a negative sum is NaN.
 
     Returns
     -------
     ndarray or scalar
-        `logits` without `axis`, float32 or float64, in nats. -inf for a row of only -inf, +inf for one
-        with a +inf, NaN for one with a NaN.
+        `logits` without `axis`, float32 or float64, in nats; `out` if given. -inf for a row of only -inf
+        and for a sum of 0, +inf for a row with a +inf, NaN for one with a NaN.
+    sign : ndarray or scalar
+        With `return_sign`: 1, 0 or -1, of the same shape and dtype; NaN where the sum is.
 
     Raises
     ------
     ValueError
-        If `axis` is out of range or has no elements.
+        If `axis` is out of range or has no elements; if `temperature` is not positive and finite, `b` is
+        not finite, `mask` or `b` do not broadcast, or `out` has another shape or cannot be written.
     TypeError
-        If `logits` are not real numbers.
+        If `logits` or `b` are not real numbers, `mask` is not of booleans, or `out` has another dtype.
 
     References
     ----------
     Blanchard, Higham, Higham: Accurately computing the log-sum-exp and softmax functions,
-    IMA Journal of Numerical Analysis 41 (2021).
+    IMA Journal of Numerical Analysis 41 (2021). The names `b` and `return_sign` are SciPy's.
 
     Examples
     --------
@@ -140,18 +186,53 @@ def logsumexp(
     >>> float(logsumexp([1000.0, 1000.0]))
     1000.6931471805599
     """
+    is_plain = mask is b is None and not (keepdims or return_sign)
+    if out is not None and is_plain and _is_last(axis) and _is_one(temperature):
+        if _has_mapped("logsumexp", logits, out, backend, n_threads):
+            return out
+    return _logsumexp(
+        logits, axis, out, keepdims, (mask, temperature), b, return_sign, backend, n_threads
+    )
+
+
+@in_default_float_state
+def _logsumexp(
+    logits: ArrayLike,
+    axis: Axis,
+    out: FloatArray | None,
+    keepdims: bool,
+    options: tuple[ArrayLike | None, float],
+    b: ArrayLike | None,
+    return_sign: bool,
+    backend: str,
+    n_threads: int | None,
+) -> Any:
+    """Return the result of `logsumexp` by its general path."""
     array = _float_logits(logits)
     axes = _axes_of(array, axis)
     rows, moved_shape = _as_rows(array, axes)
-    out = np.empty(len(rows), rows.dtype)
-    if len(rows):
-        get_backend(backend).logsumexp(rows, out, resolve_n_threads(n_threads))
-    else:
-        get_backend(backend)
-    result = out.reshape(moved_shape[: max(array.ndim, 1) - len(axes)])
+    shape = moved_shape[: max(array.ndim, 1) - len(axes)]
     if keepdims and array.ndim:
-        result = np.expand_dims(result, axes)
-    return result[()] if result.ndim == 0 else result
+        shape = tuple(1 if i in axes else n for i, n in enumerate(array.shape))
+    if out is not None:
+        _check_out(out, shape, rows.dtype)
+    changed = _with_options(rows, array.shape, axes, *options)
+    sums = functools.partial(_sums, get_backend(backend), resolve_n_threads(n_threads))
+    if b is None:
+        found = sums(changed)
+        sign = np.where(np.isnan(found), found, found > -np.inf).astype(found.dtype)
+    else:
+        factors = _as_rows(_broadcast("b", _real("b", b, rows.dtype), array.shape), axes)[0]
+        found, sign = _signed_sums(sums, changed, factors)
+        if not return_sign:
+            found[sign < 0] = np.nan
+    result, sign = found.reshape(shape), sign.reshape(shape)
+    if out is not None:
+        out[...] = result
+        result = out
+    elif result.ndim == 0:
+        result, sign = result[()], sign[()]
+    return (result, sign) if return_sign else result
 
 
 @in_default_float_state
@@ -365,23 +446,153 @@ def _softmax_cross_entropy(
     return objective.reduce(losses, leading_shape), result
 
 
+def _has_mapped(
+    function: str, logits: ArrayLike, out: object, backend: str, n_threads: int | None
+) -> bool:
+    """Compute the usual call into `out` by a fast path, if there is one that takes it."""
+    usual = fast_paths_of(backend)
+    invalid = None if usual is None else usual.map_rows(function, logits, out, n_threads)
+    if invalid is not None and invalid >= 0:
+        rows = np.asarray(logits)
+        _check_rows(invalid, rows, rows.shape[:-1], overwritten=True)
+    return invalid is not None
+
+
+@in_default_float_state
 def _map_rows(
-    function: str, logits: ArrayLike, axis: Axis, backend: str, n_threads: int | None
+    function: str,
+    logits: ArrayLike,
+    axis: Axis,
+    out: FloatArray | None,
+    options: tuple[ArrayLike | None, float],
+    backend: str,
+    n_threads: int | None,
 ) -> FloatArray:
-    """Apply a function from rows to rows over `axis`."""
+    """Apply a function from rows to rows over `axis`; `options` are mask and temperature."""
     array = _float_logits(logits)
     axes = _axes_of(array, axis)
     rows, moved_shape = _as_rows(array, axes)
-    out = np.empty_like(rows)
+    if out is not None:
+        _check_out(out, array.shape, rows.dtype)
+    is_last = axes == tuple(range(max(array.ndim, 1) - len(axes), max(array.ndim, 1)))
+    direct = out is not None and is_last and _is_direct(out, rows)
+    result = out.reshape(rows.shape) if out is not None and direct else np.empty_like(rows)
+    given = _with_options(rows, array.shape, axes, *options, out=result)
     invalid = -1
     compute = getattr(get_backend(backend), function)
     if len(rows):
-        invalid = compute(rows, out, resolve_n_threads(n_threads))
-    _check_rows(invalid, rows, moved_shape[: max(array.ndim, 1) - len(axes)])
-    if array.ndim == 0:
-        return out.reshape(())
+        invalid = compute(given, result, resolve_n_threads(n_threads))
+    if invalid >= 0:
+        # In place, the row that the message describes has been overwritten.
+        seen = rows if out is not None else _with_options(rows, array.shape, axes, *options)
+        leading = moved_shape[: max(array.ndim, 1) - len(axes)]
+        _check_rows(invalid, seen, leading, overwritten=out is not None)
+    if direct and out is not None:
+        return out
     last = range(array.ndim - len(axes), array.ndim)
-    return np.ascontiguousarray(np.moveaxis(out.reshape(moved_shape), last, axes))
+    moved = (
+        np.moveaxis(result.reshape(moved_shape), last, axes) if array.ndim else result.reshape(())
+    )
+    if out is None:
+        return np.ascontiguousarray(moved).reshape(array.shape)
+    out[...] = moved
+    return out
+
+
+def _with_options(
+    rows: FloatArray,
+    shape: tuple[int, ...],
+    axes: tuple[int, ...],
+    mask: ArrayLike | None,
+    temperature: float,
+    out: FloatArray | None = None,
+) -> FloatArray:
+    """Return rows of logits divided by the temperature, with -inf where masked: in `out`, or themselves.
+
+    `shape` and `axes` are those of the array that the rows are of.
+    """
+    divisor = validation.as_non_negative("temperature", temperature)
+    if divisor == 0:
+        raise ValueError("temperature: expected a positive number, got 0.0")
+    if mask is None and divisor == 1:
+        return rows
+    left_out = None
+    if mask is not None:
+        takes_part = validation.as_array("mask", mask)
+        if takes_part.dtype != bool:
+            raise TypeError(f"mask: expected booleans, got {takes_part.dtype}")
+        spread = np.atleast_1d(_broadcast("mask", ~takes_part, shape))
+        left_out = np.moveaxis(spread, axes, _last(shape, axes))
+    result = np.empty_like(rows) if out is None else out
+    with np.errstate(over="ignore", invalid="ignore"):  # what overflows shows in the row
+        np.divide(rows, divisor, out=result, casting="same_kind")
+    if left_out is not None:
+        np.copyto(result.reshape(left_out.shape), -np.inf, where=left_out)
+    return result
+
+
+def _is_last(axis: object) -> bool:
+    return type(axis) is int and axis == -1
+
+
+def _is_one(temperature: object) -> bool:
+    return type(temperature) is float and temperature == 1
+
+
+def _last(shape: tuple[int, ...], axes: tuple[int, ...]) -> tuple[int, ...]:
+    n_axes = max(len(shape), 1)
+    return tuple(range(n_axes - len(axes), n_axes))
+
+
+def _broadcast(name: str, array: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    try:
+        return np.broadcast_to(array, shape)
+    except ValueError:
+        raise ValueError(
+            f"{name}: expected a shape that broadcasts to that of the logits, {shape}, got {array.shape}"
+        ) from None
+
+
+def _real(name: str, value: ArrayLike, dtype: np.dtype[Any]) -> FloatArray:
+    array = validation.as_array(name, value)
+    with np.errstate(over="ignore"):
+        array = array.astype(dtype)
+    validation.check_finite(name, array)
+    return array
+
+
+def _sums(backend: Backend, n_threads: int, rows: FloatArray) -> FloatArray:
+    """Return the log-sum-exp of rows."""
+    found = np.empty(len(rows), rows.dtype)
+    if len(rows):
+        backend.logsumexp(rows, found, n_threads)
+    return found
+
+
+def _signed_sums(
+    sums: Callable[[FloatArray], FloatArray], rows: FloatArray, factors: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Return the logarithm of the absolute value of sum_k b_k exp(z_k), and its sign.
+
+    Terms of either sign are summed apart, relative to the largest: where the two sums cancel, their
+    difference is as good as their digits.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        terms = np.where(factors == 0, -np.inf, rows) + np.log(np.abs(factors))
+        largest = terms.max(axis=1)
+        shift = np.where(np.isfinite(largest), largest, 0)
+        terms -= shift[:, np.newaxis]
+        rise, fall = (
+            sums(np.where(of_sign, terms, -np.inf)) for of_sign in (factors > 0, factors < 0)
+        )
+        apart = np.abs(rise - fall)
+        found = np.maximum(rise, fall)
+        # With nothing of one sign the other sum is the result; two infinite ones have no difference.
+        both = (rise > -np.inf) & (fall > -np.inf)
+        found = np.where(both, found + np.log(-np.expm1(-apart)), found) + shift
+        alone = (rise > -np.inf).astype(found.dtype) - (fall > -np.inf)
+        sign = np.where(np.isnan(found), found, np.where(both, np.sign(rise - fall), alone))
+    return found.astype(rows.dtype, copy=False), sign.astype(rows.dtype, copy=False)
 
 
 def _float_logits(logits: ArrayLike) -> FloatArray:
@@ -450,7 +661,7 @@ def _overlaps_itself(array: NDArray[Any]) -> bool:
     return False
 
 
-def _is_direct(out: FloatArray, rows: FloatArray, objective: Objective) -> bool:
+def _is_direct(out: FloatArray, rows: FloatArray, objective: Objective | None = None) -> bool:
     """Return whether the kernels can write to `out` itself.
 
     It must be contiguous, and disjoint from the inputs or exactly the logits, of which every row is read
@@ -460,6 +671,8 @@ def _is_direct(out: FloatArray, rows: FloatArray, objective: Objective) -> bool:
         return False
     if may_share(out, rows) and out.ctypes.data != rows.ctypes.data:
         return False
+    if objective is None:
+        return True
     weights = objective.weights or TargetWeights()
     others = objective.targets, weights.rows, weights.classes
     return not any(other is not None and may_share(out, other) for other in others)

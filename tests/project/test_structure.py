@@ -77,7 +77,7 @@ def test_every_backend_has_the_signatures_of_the_protocol(kernels, function):
 
 
 def test_the_protocol_has_these_fast_paths():
-    assert FAST_PATHS.keys() == {"mean_cross_entropy", "sgd_epoch_of_models"}
+    assert FAST_PATHS.keys() == {"map_rows", "mean_cross_entropy", "sgd_epoch_of_models"}
 
 
 def test_a_backend_has_all_fast_paths_or_none(kernels, backend):
@@ -300,10 +300,11 @@ def test_public_names():
 
 
 OPTIONS = "sample_weight=None, class_weight=None, label_smoothing=0.0, ignore_index=None, reduction='mean'"
+OF_ROWS = "mask=None, temperature=1.0"
 LOSS_CORE = {
-    "softmax": "logits, axis=-1",
-    "log_softmax": "logits, axis=-1",
-    "logsumexp": "logits, axis=-1, *, keepdims=False",
+    "softmax": f"logits, axis=-1, out=None, *, {OF_ROWS}",
+    "log_softmax": f"logits, axis=-1, out=None, *, {OF_ROWS}",
+    "logsumexp": f"logits, axis=-1, out=None, *, keepdims=False, {OF_ROWS}, b=None, return_sign=False",
     "cross_entropy": f"logits, targets, *, {OPTIONS}",
     "softmax_cross_entropy": f"logits, targets, out=None, *, {OPTIONS}",
     "linear_cross_entropy": (

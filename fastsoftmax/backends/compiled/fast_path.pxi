@@ -1,4 +1,4 @@
-"""The usual call of `softmax_cross_entropy` in one step: see `FastPaths` in protocol.py."""
+"""The usual calls of the loss core in one step: see `FastPaths` in protocol.py."""
 
 
 cdef struct Arrays:
@@ -149,3 +149,53 @@ def mean_cross_entropy(logits, labels, out, n_threads):
         return None
     finally:
         release(&arrays)
+
+
+def map_rows(function, logits, out, n_threads):
+    cdef Py_buffer z, result
+    cdef Rows rows
+    cdef float_state caller
+    cdef bint is_sum = function == "logsumexp"
+    cdef size_t n_classes, n
+    cdef int threads = 1, n_axes
+    cdef ptrdiff_t invalid
+    if type(logits) is not ndarray or type(out) is not ndarray:
+        return None
+    if n_threads is not None and (type(n_threads) is not int or n_threads < 1):
+        return None
+    memset(&z, 0, sizeof(z))
+    memset(&result, 0, sizeof(result))
+    try:
+        PyObject_GetBuffer(logits, &z, PyBUF_STRIDES | PyBUF_FORMAT)
+        PyObject_GetBuffer(out, &result, PyBUF_STRIDES | PyBUF_FORMAT)
+        n_axes = z.ndim
+        if n_axes not in (1, 2) or not is_plain(&z, n_axes, b"fd"):
+            return None
+        n_classes = z.shape[n_axes - 1]
+        n = z.shape[0] if n_axes == 2 else 1
+        if result.readonly or not is_plain(&result, n_axes - is_sum, z.format):
+            return None
+        if n_axes - is_sum > 0 and result.shape[0] != z.shape[0]:
+            return None
+        if not is_sum and result.shape[n_axes - 1] != z.shape[n_axes - 1]:
+            return None
+        if overlap(&result, &z) and (is_sum or result.buf != z.buf):
+            return None
+        if uses_threads_for_rows(n, n_classes):
+            threads = resolve_n_threads(n_threads)
+        rows.function = logsumexp_rows
+        if not is_sum:
+            rows.function = softmax_rows if function == "softmax" else log_softmax_rows
+        set_rows(
+            &rows, chosen.float32 if z.itemsize == 4 else chosen.float64, <const char *>z.buf,
+            n_classes, <char *>result.buf)
+        with nogil:
+            caller = float_state_enter()
+            invalid = over_rows(&rows, n, threads)
+            float_state_leave(&caller)
+        return invalid
+    except (BufferError, ValueError):
+        return None
+    finally:
+        PyBuffer_Release(&z)
+        PyBuffer_Release(&result)
