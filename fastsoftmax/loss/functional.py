@@ -83,9 +83,9 @@ def softmax(
     array([[0.5, 0.5],
            [1. , 0. ]])
     """
-    if out is not None and mask is None and _is_last(axis) and _is_one(temperature):
-        if _has_mapped("softmax", logits, out, backend, n_threads):
-            return out
+    is_plain = mask is None and _is_last(axis) and _is_one(temperature)
+    if out is not None and is_plain and _has_mapped("softmax", logits, out, backend, n_threads):
+        return out
     return _map_rows("softmax", logits, axis, out, (mask, temperature), backend, n_threads)
 
 
@@ -122,9 +122,9 @@ def log_softmax(
     >>> log_softmax([0.0, -1000.0])
     array([    0., -1000.])
     """
-    if out is not None and mask is None and _is_last(axis) and _is_one(temperature):
-        if _has_mapped("log_softmax", logits, out, backend, n_threads):
-            return out
+    is_plain = mask is None and _is_last(axis) and _is_one(temperature)
+    if out is not None and is_plain and _has_mapped("log_softmax", logits, out, backend, n_threads):
+        return out
     return _map_rows("log_softmax", logits, axis, out, (mask, temperature), backend, n_threads)
 
 
@@ -187,9 +187,9 @@ def logsumexp(
     1000.6931471805599
     """
     is_plain = mask is b is None and not (keepdims or return_sign)
-    if out is not None and is_plain and _is_last(axis) and _is_one(temperature):
-        if _has_mapped("logsumexp", logits, out, backend, n_threads):
-            return out
+    is_plain = is_plain and _is_last(axis) and _is_one(temperature)
+    if out is not None and is_plain and _has_mapped("logsumexp", logits, out, backend, n_threads):
+        return out
     return _logsumexp(
         logits, axis, out, keepdims, (mask, temperature), b, return_sign, backend, n_threads
     )
