@@ -148,7 +148,7 @@ def largest(arrays: Any) -> float:
 
 
 def rows(data: bytes) -> None:
-    """softmax, log_softmax and logsumexp, over any axes."""
+    """softmax, log_softmax and logsumexp, over any axes, with their options."""
     choices = Choices(data)
     function = choices.one_of(("softmax", "log_softmax", "logsumexp"))
     shape = [(choices.below(20), choices.one_of(_CLASSES)), (choices.one_of(_CLASSES),)]
@@ -156,14 +156,29 @@ def rows(data: bytes) -> None:
     logits = array_of(choices, choices.one_of(shape))
     axis = choices.one_of((-1, 0, None, (0, 1), (-1, 0), 2, (), -4))
     before = logits.tobytes()
+    given: dict[str, Any] = {}
+    bits = choices.byte()
+    if bits & 1:
+        given["temperature"] = choices.one_of((0.5, 3, 1e-3, 0.0, 1e-310))
+    if bits & 2:
+        given["mask"] = choices.numbers(choices.one_of((logits.shape, logits.shape[-1:])), "f4") > 0
+    if bits & 4 and function == "logsumexp":
+        given |= {"b": array_of(choices, logits.shape), "return_sign": True}
 
     def call(**options: Any) -> Any:
-        return getattr(fastsoftmax, function)(logits, axis, **options)
+        return getattr(fastsoftmax, function)(logits, axis, **given, **options)
 
     # A logarithm may be near 0 where what it is a difference of is not.
     finite = np.asarray(logits)[np.isfinite(logits)]
     scale = 0.0 if function == "softmax" else largest([finite])
-    found = compared(call, choices, is_single(logits), True, scale)
+    # A quotient rounds by as much as it is large, and where terms cancel no digit need be left.
+    exact = given.get("temperature", 1) >= 0.5 and "b" not in given
+    found = compared(call, choices, is_single(logits), exact, scale)
+    if isinstance(found, list) and function != "logsumexp":
+        out = np.full(logits.shape, -77, found[0].dtype)
+        again = outcome_of(lambda: call(out=out, backend="compiled", n_threads=1))
+        assert_same(found, again, "into an array")
+        assert np.array_equal(out, found[0])
     assert logits.tobytes() == before, "the logits have changed"
     if isinstance(found, list) and function == "softmax":
         assert np.isfinite(found[0]).all()
@@ -217,6 +232,9 @@ def linear(data: bytes) -> None:
     if intercept is None:
         wrt = tuple(name for name in wrt if name != "intercept")
     numbers = [X, W, targets, *(() if intercept is None else (intercept,))]
+    if choices.below(2):
+        size = (n,) if options.get("reduction") == "none" else ()
+        options["upstream"] = array_of(choices, size, _FLOATS)
     before = [array.tobytes() for array in numbers]
     moderate = is_moderate(*numbers, *(v for v in options.values() if isinstance(v, np.ndarray)))
     # A logit that rounds otherwise moves a row's gradient by as much as it is large.
