@@ -483,10 +483,15 @@ def _map_rows(
     if len(rows):
         invalid = compute(given, result, resolve_n_threads(n_threads))
     if invalid >= 0:
-        # In place, the row that the message describes has been overwritten.
-        seen = rows if out is not None else _with_options(rows, array.shape, axes, *options)
         leading = moved_shape[: max(array.ndim, 1) - len(axes)]
-        _check_rows(invalid, seen, leading, overwritten=out is not None)
+        overwritten = out is not None  # by what the message would describe
+        seen = rows if overwritten else _with_options(rows, array.shape, axes, *options)
+        if not overwritten and np.isposinf(seen[invalid]).any() > np.isposinf(rows[invalid]).any():
+            raise ValueError(
+                f"temperature: the logits divided by {options[1]} overflow {rows.dtype} "
+                f"{validation.at_row(invalid, leading)}"
+            )
+        _check_rows(invalid, seen, leading, overwritten)
     if direct and out is not None:
         return out
     last = range(array.ndim - len(axes), array.ndim)
