@@ -153,6 +153,7 @@ def test_training_is_that_on_the_standardised_matrix(algorithm, n, d, c, kind, o
 def test_training_is_that_on_the_converted_matrix(kind, algorithm, n, d, c, rng):
     X, y = matrix_of(kind, rng, n, d), np.arange(n) % c
     options = {"max_iter": 2, "random_state": 0, "backend": "compiled", "eta0": 1e-4}
+    options["learning_rate"] = "constant"
     with forced(algorithm):
         as_it_lies = SoftmaxClassifier(**options).fit(X, y)
         converted = SoftmaxClassifier(**options).fit(X.astype(np.float32), y)
