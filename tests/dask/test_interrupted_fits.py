@@ -121,15 +121,17 @@ def test_nothing_is_held_by_what_outlives_a_fit(site, mode):
 @pytest.mark.costly
 @pytest.mark.parametrize("mode", ["synchronous", "local"])
 def test_results_that_take_their_time(client, monkeypatch, mode):
-    expected, look, looks = fit_on(client, mode), cluster_module.Cluster.workers, []
+    rate = slow_rate(0.02)  # in a round of local SGD; a synchronous step takes 10 ms
+    expected = fit_on(client, mode, learning_rate=rate)
+    look, looks = cluster_module.Cluster.workers, []
 
     def count(cluster):
         looks.append(cluster)
         return look(cluster)
 
-    monkeypatch.setattr(cluster_module, "_SECONDS_BETWEEN_CHECKS", 0.005)
+    monkeypatch.setattr(cluster_module, "_SECONDS_BETWEEN_CHECKS", 0.001)
     monkeypatch.setattr(cluster_module.Cluster, "workers", count)
-    model = fit_on(client, mode)
+    model = fit_on(client, mode, learning_rate=rate)
     np.testing.assert_array_equal(model.coef_, expected.coef_)
     assert len(looks) > 2 * N_EPOCHS  # more than once a round
 
