@@ -101,7 +101,7 @@ def label_loss_row(z, target, scale, dz):  # type: ignore[no-untyped-def]
             of_target = term
         dz[k] = term
     factor = scale / total
-    of_target = (of_target - total) * factor
+    of_target = scale * ((of_target - total) / total)  # exact where the target has no probability
     for k in range(len(z)):
         dz[k] *= factor
     dz[target] = of_target

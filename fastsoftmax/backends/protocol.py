@@ -33,9 +33,7 @@ class TargetWeights(NamedTuple):
     rows: NDArray[np.float64] | None = None  # (n,)
     classes: FloatArray | None = None  # (n_classes,), of the compute dtype
     smoothing: float = 0.0
-    upstream: NDArray[np.float64] | None = (
-        None  # (n,), of any sign; of `linear_cross_entropy` alone
-    )
+    upstream: NDArray[np.float64] | None = None  # (n,), of any sign; for `linear_cross_entropy`
 
 
 class Data(NamedTuple):

@@ -478,8 +478,8 @@ def _map_rows(
     rows, moved_shape = _as_rows(array, axes)
     if out is not None:
         _check_out(out, array.shape, rows.dtype)
-    is_last = axes == tuple(range(max(array.ndim, 1) - len(axes), max(array.ndim, 1)))
-    direct = out is not None and is_last and _is_direct(out, rows)
+    last = _last(array.shape, axes)
+    direct = out is not None and axes == last and _is_direct(out, rows)
     result = out.reshape(rows.shape) if out is not None and direct else np.empty_like(rows)
     given = _with_options(rows, array.shape, axes, *options, out=result)
     invalid = -1
@@ -498,10 +498,7 @@ def _map_rows(
         _check_rows(invalid, seen, leading, overwritten)
     if direct and out is not None:
         return out
-    last = range(array.ndim - len(axes), array.ndim)
-    moved = (
-        np.moveaxis(result.reshape(moved_shape), last, axes) if array.ndim else result.reshape(())
-    )
+    moved = np.moveaxis(result.reshape(moved_shape), last, axes).reshape(array.shape)
     if out is None:
         return np.ascontiguousarray(moved).reshape(array.shape)
     out[...] = moved
@@ -541,6 +538,7 @@ def _with_options(
 
 
 def _last(shape: tuple[int, ...], axes: tuple[int, ...]) -> tuple[int, ...]:
+    """Return as many of the last axes as `axes` are; a scalar counts as one row of one class."""
     n_axes = max(len(shape), 1)
     return tuple(range(n_axes - len(axes), n_axes))
 
@@ -575,14 +573,15 @@ def _signed_sums(
 ) -> tuple[FloatArray, FloatArray]:
     """Return the logarithm of the absolute value of sum_k b_k exp(z_k), and its sign.
 
-    Terms of either sign are summed apart, relative to the largest: where the two sums cancel, their
+    Terms of either sign are summed apart, relative to the largest logit: where the two sums cancel, their
     difference is as good as their digits.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
-        terms = np.where(factors == 0, -np.inf, rows) + np.log(np.abs(factors))
-        largest = terms.max(axis=1)
+        counted = np.where(factors == 0, -np.inf, rows)
+        largest = counted.max(axis=1)
         shift = np.where(np.isfinite(largest), largest, 0)
-        terms -= shift[:, np.newaxis]
+        # Before the factors come in: what a sum with the logits rounds off would be much of a difference.
+        terms = counted - shift[:, np.newaxis] + np.log(np.abs(factors))
         rise, fall = (
             sums(np.where(of_sign, terms, -np.inf)) for of_sign in (factors > 0, factors < 0)
         )

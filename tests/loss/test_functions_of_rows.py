@@ -146,6 +146,14 @@ def test_the_oracle_of_a_sum_with_factors(backend, dtype):
     assert found[0] == pytest.approx(float(expected), rel=20 * float(np.finfo(dtype).eps))
 
 
+def test_terms_that_cancel_far_from_0(backend, dtype):
+    """1 - (1 - 1/64), of logits whose spacing in float32 is 2e-4: a sixtyfourth of a term is left."""
+    found = logsumexp([[dtype(3000)] * 2], b=[1, -1 + 1 / 64], backend=backend)
+    # One rounding of the result, and of each logarithm 64 times what it is off by.
+    eps = float(np.finfo(found.dtype).eps)
+    assert abs(found[0] - (3000 - np.log(64))) <= eps * 3000 + 64 * 4 * eps
+
+
 def test_options_together(backend, rng):
     logits, mask = rng.normal(size=(5, 4)), np.array([True, False, True, True])
     out = np.empty((5, 4))

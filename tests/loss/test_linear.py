@@ -6,7 +6,7 @@ import numpy as np
 import oracle
 import pytest
 
-from fastsoftmax import linear_cross_entropy
+from fastsoftmax import linear_cross_entropy, softmax_cross_entropy
 from fastsoftmax.backends import get_backend
 
 FEATURES = (1, 2, 15, 16, 17, 31, 33, 54, 100, 784)
@@ -372,6 +372,11 @@ def test_rows_that_do_not_count_take_nothing_from_above(backend, dtype, c, soft)
     weights = np.array([0, 1, 2, 0, 1, 1, 0.5])
     options = {"reduction": "none", "sample_weight": weights, "backend": backend}
     _, expected = linear_cross_entropy(X, W, targets, b, upstream=-weights, **options)
+    _, G = softmax_cross_entropy(
+        X.astype(float) @ W + b, targets, reduction="none", sample_weight=weights**2
+    )
+    np.testing.assert_allclose(expected.W, -X.astype(float).T @ G, atol=100 * np.finfo(dtype).eps)
+    np.testing.assert_allclose(expected.X, -G @ W.astype(float).T, atol=100 * np.finfo(dtype).eps)
     upstream = np.where(weights > 0, -weights, np.nan)
     _, gradients = linear_cross_entropy(X, W, targets, b, upstream=upstream, **options)
     for ours, theirs in zip(gradients, expected, strict=True):
