@@ -97,6 +97,7 @@ lint: $(VENV)/.dev ## every check of style and types; changes nothing
 	$(BIN)/mypy
 	$(if $(C_FILES),$(BIN)/clang-format --dry-run -Werror $(C_FILES))
 	$(if $(CYTHON_FILES),PATH="$(abspath $(BIN)):$$PATH" cython-lint $(CYTHON_FILES))
+	tests/c/check_compiles
 
 format: $(VENV)/.dev ## lay out the Python and C files as `make lint` wants them
 	$(BIN)/ruff check --fix .
@@ -146,8 +147,9 @@ clean: ## remove everything that make made, the environment included
 # The compiler works while packages are downloaded. Where nothing but a source has changed, it alone has to.
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 BUILD_REQUIRES = import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")
+# The instruction sets of this CPU: `make lint` compiles the others, and the wheel has all.
 # What compilers warn of is for those who edit C: it is shown where they fail, and by make quick.
-COMPILE = { $(BIN)/python setup.py -q build_ext $(1) > $(VENV)/compile$(1).log 2>&1 || { cat $(VENV)/compile$(1).log >&2; false; }; }
+COMPILE = { FASTSOFTMAX_KERNELS=native $(BIN)/python setup.py -q build_ext $(1) > $(VENV)/compile$(1).log 2>&1 || { cat $(VENV)/compile$(1).log >&2; false; }; }
 install_extra = $(if $(filter pyproject.toml setup.py $(VENV)/.created,$?),$(download_and_compile),@$(call COMPILE,--inplace))
 # pip would compile to bytecode every module of every package, which takes a minute: Python does it to those
 # that are imported. Here one process imports them, before all that `make test` starts do so at once.

@@ -10,7 +10,8 @@ FASTSOFTMAX_BUILD=release|debug|profile|asan|ubsan|tsan|coverage
     how often each line of C and Cython runs, for gcov.
 FASTSOFTMAX_KERNELS=avx2
     Build the kernels of one instruction set alone, or of several with spaces between them, as `make quick`
-    does: what imports the core must have a CPU for one of them.
+    does: what imports the core must have a CPU for one of them. native: those that this CPU has, as
+    `make test` does; `make lint` compiles the others.
 
 Objects stay in build/objects, with a list of what each was compiled from. The next build, whether it is
 pip's or that of `setup.py build_ext --inplace`, compiles those alone whose sources, headers or flags have
@@ -58,14 +59,32 @@ if sysconfig.get_platform().endswith(("x86_64", "amd64", "i686")):
 elif sysconfig.get_platform().endswith(("aarch64", "arm64")) and sys.maxsize > 2**32:
     # A 32-bit Python, which there is on 64-bit kernels too, does not have it.
     INSTRUCTION_SETS["neon"] = []
-if chosen := os.environ.get("FASTSOFTMAX_KERNELS", "").split():
+
+
+def of_this_cpu():
+    """Return the instruction sets that this CPU has, or all where the system does not say."""
+    try:
+        has = re.search(r"^flags\s*:(.*)$", Path("/proc/cpuinfo").read_text(), re.M)[1].split()
+    except (OSError, TypeError):
+        return [*INSTRUCTION_SETS]
+    # GCC names the instructions in its flags as Linux does.
+    needed = {n: re.findall(r"-m(\w+)(?!\S)", " ".join(FLAGS[n.upper()])) for n in INSTRUCTION_SETS}
+    return [name for name, features in needed.items() if set(features) <= set(has)]
+
+
+chosen = os.environ.get("FASTSOFTMAX_KERNELS", "").split()
+IS_PARTIAL = bool(chosen) and chosen != ["native"]
+if chosen == ["native"]:
+    chosen = of_this_cpu()
+if chosen:
     if unknown := set(chosen) - set(INSTRUCTION_SETS):
         sys.exit(
             f"FASTSOFTMAX_KERNELS: expected {', '.join(INSTRUCTION_SETS)}, got {unknown.pop()!r}"
         )
     INSTRUCTION_SETS = {name: INSTRUCTION_SETS[name] for name in chosen}
 TYPES = ("float32", "float64")
-# Is there while the core in the tree lacks instruction sets: Makefile takes it for a source that is newer.
+# Is there while the core in the tree lacks instruction sets of this CPU: Makefile takes it for a source
+# that is newer.
 PARTIAL = Path("build", "partial")
 
 # What -ffast-math stands for, in whole or in part, as GCC, Clang and Intel's compilers spell it.
@@ -157,7 +176,7 @@ class BuildKernels(build_ext):
             super().build_extension(extension)
         finally:
             extension.sources, self.force = sources, force
-        PARTIAL.touch() if chosen else PARTIAL.unlink(missing_ok=True)
+        PARTIAL.touch() if IS_PARTIAL else PARTIAL.unlink(missing_ok=True)
 
     def _remove_fast_math(self):
         """Take what CC, CFLAGS, CPPFLAGS and LDFLAGS say of fast math out of the commands, and say so."""

@@ -160,6 +160,7 @@ def test_memory(tmp_path):
     assert 8 * 100_000 <= row["peak_over_inputs"] <= row["bound"]
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("held_out", [(), ("--held-out", "0.2")])
 def test_optimum(tmp_path, held_out):
     random = np.random.default_rng(0)

@@ -5,9 +5,12 @@ import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from paths import ROOT
+
+from fastsoftmax.backends import get_backend
 
 SETUP = ROOT / "setup.py"
 # In a folder of its own, where it finds no sources: all that it does is what a test asks for.
@@ -89,6 +92,19 @@ def test_a_compiler_that_is_not_there_is_said_to_be_missing(tmp_path):
     code, _, err = after_loading(REQUIRE, tmp_path, CC="no-such-compiler")
     assert code == 1
     assert "no working C compiler" in err
+
+
+@pytest.mark.skipif(not Path("/proc/cpuinfo").exists(), reason="only Linux says what the CPU has")
+def test_native_are_the_instruction_sets_that_run_here(tmp_path):
+    runs = get_backend("compiled").instruction_sets()
+    code, out, err = after_loading(
+        "print(*module['INSTRUCTION_SETS'])", tmp_path, FASTSOFTMAX_KERNELS="native"
+    )
+    assert (code, err) == (0, "")
+    assert set(out.split()) == set(runs)
+    code, _, err = after_loading("", tmp_path, FASTSOFTMAX_KERNELS="avx3")
+    assert code == 1
+    assert re.search("FASTSOFTMAX_KERNELS: expected .*'avx3'", err)
 
 
 def test_what_has_not_changed_is_not_compiled_again(tmp_path):
