@@ -74,6 +74,11 @@ accuracy: ## the errors of losses and gradients of hard rows, next to SciPy's an
 	@$(MAKE) --no-print-directory VENV=$(PEERS_VENV) $(PEERS_VENV)/.peers
 	$(PEERS_VENV)/bin/python -m benchmarks.accuracy $(ARGS)
 
+docs: ## the site in build/site, its examples run; warnings are errors
+	@$(MAKE) --no-print-directory VENV=$(PEERS_VENV) $(PEERS_VENV)/.docs
+	$(PEERS_VENV)/bin/python -m sphinx --quiet --fail-on-warning --keep-going docs build/site $(ARGS)
+	@echo "open build/site/index.html"
+
 fuzz: ## feed kernels, readers and model files what a fuzzer makes; ARGS="--target csv --runs 1000000"
 	@$(MAKE) --no-print-directory VENV=$(FUZZ_VENV) $(FUZZ_VENV)/.fuzz
 	$(FUZZ_VENV)/bin/python -m tests.fuzz.fuzz $(ARGS)
@@ -139,7 +144,7 @@ mutants: $(VENV)/.test ## plant bugs in kernels and training, one by one: do the
 	$(BIN)/python tests/builds/mutants.py $(ARGS)
 
 clean: ## remove everything that make made, the environment included
-	rm -rf $(VENV) $(PEERS_VENV) $(FUZZ_VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks
+	rm -rf $(VENV) $(PEERS_VENV) $(FUZZ_VENV) build dist docs/generated *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks
 	rm -f fastsoftmax/backends/compiled/_core.c fastsoftmax/backends/compiled/*.so
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
@@ -179,6 +184,10 @@ $(VENV)/.test: $(VENV)/.created $(BUILD_INPUTS)
 $(VENV)/.peers: $(VENV)/.created $(BUILD_INPUTS)
 	$(call install_extra,peers)
 	@touch $(VENV)/.bench $@
+
+$(VENV)/.docs: $(VENV)/.created $(BUILD_INPUTS)
+	$(call install_extra,docs)
+	@touch $(VENV)/.bench $(VENV)/.peers $@
 
 $(VENV)/.fuzz: $(VENV)/.created $(BUILD_INPUTS)
 	$(call install_extra,fuzz)

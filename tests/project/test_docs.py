@@ -19,6 +19,7 @@ import pytest
 from pages import blocks
 from paths import ROOT
 
+import fastsoftmax
 from fastsoftmax import cli
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "CONTRIBUTING.md"]
@@ -195,6 +196,15 @@ def test_what_the_text_says_to_install_is_there(page):
     for command in re.findall(r"`([A-Z_= \w]*pip install [^`]*)`", page.read_text("utf-8")):
         for words in commands_of(command):
             check_command(words)
+
+
+def test_the_reference_has_every_public_name():
+    listed = set(
+        re.findall(r"^   ([\w.]+)$", (ROOT / "docs" / "api.rst").read_text(), re.MULTILINE)
+    )
+    assert set(fastsoftmax.__all__) - {"__version__", "datasets", "lecture", "plotting"} <= listed
+    for room in (fastsoftmax.datasets, fastsoftmax.lecture, fastsoftmax.plotting):
+        assert {name.rpartition(".")[2] for name in listed} >= set(room.__all__)
 
 
 def test_the_readme_begins_with_the_main_job_and_the_tests():
