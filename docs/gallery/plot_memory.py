@@ -16,7 +16,7 @@ import matplotlib.pyplot as plt
 # has grown at most: that counts what compiled code allocates, too.
 
 PROGRAM = """
-import resource, sys
+import re, sys
 import numpy as np
 from fastsoftmax import linear_cross_entropy
 
@@ -32,37 +32,42 @@ def in_numpy(X, W, y):
     gradient /= len(y)
     return loss, X.T @ gradient, gradient @ W.T
 
-def resident():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def most_resident():  # in MiB, as Linux counts it
+    return int(re.search("VmHWM:(.*) kB", open("/proc/self/status").read())[1]) / 1024
 
 function = {"numpy": in_numpy, "ours": linear_cross_entropy}[sys.argv[1]]
-rng, n, d, c = np.random.default_rng(0), 1024, 128, int(sys.argv[2])
-X, W = rng.standard_normal((n, d), np.float32), 0.05 * rng.standard_normal((d, c), np.float32)
+n, d, c = 1024, 128, int(sys.argv[2])
+rng = np.random.default_rng(0)
+X = rng.standard_normal((n, d), np.float32)
+W = 0.05 * rng.standard_normal((d, c), np.float32)
 y = rng.integers(c, size=n)
 function(X[:50, :8], W[:8, :50], y[:50] % 50)  # threads have begun
-before = resident()
+before = most_resident()
 loss, *_ = function(X, W, y)
-print(loss, resident() - before)
+print(loss, most_resident() - before)
 """
 
 
 def loss_and_memory(contender, n_classes):
     """What PROGRAM prints."""
     command = [sys.executable, "-c", PROGRAM, contender, str(n_classes)]
-    return map(float, subprocess.run(command, check=True, capture_output=True).stdout.split())
+    ran = subprocess.run(command, check=True, capture_output=True)
+    return map(float, ran.stdout.split())
 
 
 classes = [1_000, 8_000, 16_000, 32_000]
-theirs, ours = [], []
+memory = {"numpy": [], "ours": []}
 for c in classes:
-    (their_loss, their_mib), (loss, mib) = loss_and_memory("numpy", c), loss_and_memory("ours", c)
-    theirs.append(their_mib)
-    ours.append(mib)
-    print(f"{c:6} classes: {their_loss:.5f} in {their_mib:4.0f} MiB, {loss:.5f} in {mib:3.0f} MiB")
+    for contender, mebibytes in memory.items():
+        loss, grown = loss_and_memory(contender, c)
+        mebibytes.append(grown)
+        print(f"{c:6} classes, {contender}: loss {loss:.5f}, {grown:4.0f} MiB")
 
 figure, axes = plt.subplots(figsize=(6, 3.4), layout="constrained")
-axes.plot(classes, theirs, "o-", label="NumPy, all logits")
-axes.plot(classes, ours, "o-", label="linear_cross_entropy")
-axes.plot(classes, [4 * 128 * c / 2**20 for c in classes], "k:", label="the gradient of W alone")
-axes.set(xlabel="classes", ylabel="peak memory beside the inputs, MiB", ylim=(0, None))
+axes.plot(classes, memory["numpy"], "o-", label="NumPy, all logits")
+axes.plot(classes, memory["ours"], "o-", label="linear_cross_entropy")
+of_gradient = [4 * 128 * c / 2**20 for c in classes]
+axes.plot(classes, of_gradient, "k:", label="the gradient of W alone")
+axes.set(xlabel="classes", ylabel="peak memory beside the inputs, MiB")
+axes.set_ylim(bottom=0)
 axes.legend()
