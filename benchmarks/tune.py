@@ -2,8 +2,9 @@
 
 NAME is a threshold of csrc/kernels/tuning.h (or of csrc/runtime/thread_pool.c), which is changed in a copy
 of the tree that is built for this, or an environment variable: FASTSOFTMAX_STEP=packed forces a step
-algorithm. Epochs with and without it take turns on the same data, or with --predict predictions of all
-samples, and the ratio is that of the medians. Measure on a machine that does nothing else.
+algorithm. Epochs with and without it take turns on the same data, with --predict predictions of all
+samples, with --loss losses and gradients, and the ratio is that of the medians. Measure on a machine that
+does nothing else.
 """
 
 import argparse
@@ -23,14 +24,31 @@ from fastsoftmax.cli.timing import measure
 _ROOT = Path(__file__).parents[1]
 _BUILT_FROM = ("csrc", "fastsoftmax", "setup.py", "pyproject.toml", "README.md", "LICENSE")
 _DEFINED_IN = ("csrc/kernels/tuning.h", "csrc/runtime/thread_pool.c")
-# Trains for one epoch, or predicts, whenever a line comes.
+# Trains for one epoch, predicts, or computes the loss, whenever a line comes.
 _WORKER = """
 import json, sys
 import numpy as np
-from fastsoftmax import SoftmaxClassifier
+from fastsoftmax import SoftmaxClassifier, linear_cross_entropy, softmax_cross_entropy
 from fastsoftmax.datasets import make_linear_teacher
 task = json.loads(sys.argv[1])
 n_samples, n_features, n_classes, batch_size = task["shape"]
+threads = task["threads"]
+if task["loss"]:
+    rng = np.random.default_rng(0)
+    y = rng.integers(n_classes, size=n_samples)
+    if n_features:
+        X = rng.standard_normal((n_samples, n_features), np.float32)
+        W = 0.1 * rng.standard_normal((n_features, n_classes), np.float32)
+        run = lambda: linear_cross_entropy(X, W, y, n_threads=threads)
+    else:
+        z = rng.standard_normal((n_samples, n_classes), np.float32)
+        out = np.empty_like(z)
+        run = lambda: softmax_cross_entropy(z, y, out=out, n_threads=threads)
+    run()
+    for line in sys.stdin:
+        run()
+        print(flush=True)
+    sys.exit()
 if task["sparse"]:
     from scipy.sparse import csr_array
     rng = np.random.default_rng(0)
@@ -43,7 +61,7 @@ if task["sparse"]:
 else:
     data = make_linear_teacher(n_samples, n_features, n_classes, dtype=np.float32)
     X, y = data.X_train, data.y_train
-options = {"batch_size": batch_size, "n_jobs": task["threads"], "standardize": task["standardize"]}
+options = {"batch_size": batch_size, "n_jobs": threads, "standardize": task["standardize"]}
 options["momentum"] = task["momentum"]
 model = SoftmaxClassifier(
     backend="compiled", learning_rate="constant", random_state=0, **options
@@ -110,6 +128,11 @@ def main() -> None:
         help="train on sparse rows of as many values",
     )
     parser.add_argument("--predict", action="store_true", help="predict instead of training")
+    parser.add_argument(
+        "--loss",
+        action="store_true",
+        help="linear_cross_entropy of all samples; with 0 features softmax_cross_entropy of logits",
+    )
     parser.add_argument("--rounds", type=int, default=10)
     arguments = parser.parse_args()
     name, _, value = arguments.setting.partition("=")

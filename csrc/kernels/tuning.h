@@ -4,7 +4,8 @@
  * Each has one comment: what it decides, what was measured if that is recorded, and the command that reproduces it.
  * benchmarks/tune.py builds a copy of the tree with another value, and epochs with and without it take turns: above 1,
  * its ratio says that the value here is the better one, for that shape (samples, features, classes, minibatch).
- * Measure on a machine that does nothing else; `make guard` then shows whether a new value costs anything elsewhere. What no
+ * "Ratio 1.10" below is what a command gave on two cores of a Zen 3 with AVX2, with 512 KiB of L2 a core; what is within
+ * 0.95 and 1.05 is noise. Measure on a machine that does nothing else; `make guard` then shows whether a new value costs anything elsewhere. What no
  * epoch shows, a suite does: `python -m pytest benchmarks/bench_loss.py --benchmark-autosave` with one value, and the same
  * with --benchmark-compare with the other one.
  *
@@ -37,8 +38,9 @@ enum { FEW_CLASSES = 40 };
 enum { MAX_SHORT_ROW_BYTES = 1024 };
 
 /* The step algorithm panels cuts the features into a panel for every PANEL_VECTORS vectors, but into MAX_PANELS at most:
- * memory delivers long runs of a row faster than short ones. Measured on two threads: with two panels an epoch over
- * 60000 x 784 x 10 takes a sixth less time than with scores by rows and the update by strips.
+ * memory delivers long runs of a row faster than short ones. Measured on two threads of a Zen 4: with two
+ * panels an epoch over 60000 x 784 x 10 takes a sixth less time than with scores by rows and the update by strips. Ratios on
+ * a Zen 3 0.98, 0.95 and 1.04.
  *   python -m benchmarks.tune MAX_PANELS=1 --shape 60000 784 10 128 --threads 2
  *   python -m benchmarks.tune MAX_PANELS=4 --shape 20000 3073 10 256 --threads 2
  *   python -m benchmarks.tune PANEL_VECTORS=16 --shape 60000 784 10 128 --threads 2 */
@@ -53,28 +55,27 @@ enum { ROWS_AHEAD = 32 };
 
 /* The longest rows, in bytes, that are prefetched ROWS_AHEAD rows ahead, into the first level of the cache: they are
  * consumed before memory answers. Longer ones would evict the weights from it: they are prefetched one tile ahead, into
- * the second level. No figures are recorded. Scores outside of training are computed
- * so (dot_tiles.h).
+ * the second level. Scores outside of training are computed so (dot_tiles.h). Ratio 1.12.
  *   python -m benchmarks.tune MAX_NEAR_PREFETCH_BYTES=1 --shape 100000 54 7 256 --predict
  *   python -m pytest benchmarks/bench_loss.py -k linear */
 enum { MAX_NEAR_PREFETCH_BYTES = 1024 };
 
-/* How many rows ahead convert.h prefetches, ROWS_AHEAD at most. No figures are recorded.
+/* How many rows ahead convert.h prefetches, ROWS_AHEAD at most. Ratio 0.99.
  *   python -m benchmarks.tune CONVERTED_ROWS_AHEAD=8 --shape 60000 784 10 128 --standardize */
 enum { CONVERTED_ROWS_AHEAD = 16 };
 
 /* How many sparse rows ahead values and indices are prefetched; the weights that they meet are prefetched one row ahead.
- * No figures are recorded.
+ * Ratio 0.99.
  *   python -m benchmarks.tune SPARSE_ROWS_AHEAD=2 --shape 4000 16384 20 32 --sparse 37 */
 enum { SPARSE_ROWS_AHEAD = 4 };
 
-/* How many samples ahead short_rows prefetches rows, a block at a time, into the second level of the cache.
+/* How many samples ahead short_rows prefetches rows, a block at a time, into the second level of the cache. Ratio 1.00.
  *   python -m benchmarks.tune SAMPLES_AHEAD=16 --shape 100000 54 7 256 */
 enum { SAMPLES_AHEAD = 32 };
 
 /* What a thread may count on of the second level of its core's cache. Where two minibatches fit into those of all threads,
  * panels prefetches half of every block during the update before, and a thread keeps its panel in both directions;
- * short_rows prefetches nothing from an X that fits as a whole.
+ * short_rows prefetches nothing from an X that fits as a whole. Ratio 1.00.
  *   python -m benchmarks.tune CACHE_BYTES_PER_THREAD=1 --shape 60000 784 10 128 */
 enum { CACHE_BYTES_PER_THREAD = 820000 };
 
@@ -94,27 +95,27 @@ enum { GRADIENT_FEATURES = 32, GRADIENT_SAMPLES = 128 };
 /* Slabs that the step algorithm packed takes together; a register tile has TILE_SLABS of them. A core that does two
  * multiply-adds a cycle does only two loads: one slab takes nine for eight of them, two take ten for sixteen. Measured
  * on one core of a Sapphire Rapids, relative to its peak: scores 75 % and update 86 % with one slab, 100 % and 94 % with
- * two. A Zen 4, which does one multiply-add of 64 bytes a cycle, reached 99 % with one.
+ * two. A Zen 4, which does one multiply-add of 64 bytes a cycle, reached 99 % with one; on a Zen 3 the ratio is 0.97.
  *   python -m benchmarks.tune SLABS_PER_TILE=1 --shape 4000 2048 1000 256 */
 enum { SLABS_PER_TILE = 2 };
 
 /* Vectors of classes in a slab of sparse weights, fewer in the last one: they stay in registers while the values of a
- * row pass. 4 at most, by the cases of step_sparse.h. No figures are recorded.
+ * row pass. 4 at most, by the cases of step_sparse.h. Ratio 1.00.
  *   python -m benchmarks.tune SPARSE_SLAB_VECTORS=2 --shape 4000 16384 100 32 --sparse 37 */
 enum { SPARSE_SLAB_VECTORS = 4 };
 
 /* Vectors of columns whose moments stay in registers for all rows, and rows in a block, over which the tiles of columns
  * take turns: it stays in the cache. Of bytes, in float32, 256 rows at most: the sums of their squares are whole numbers
- * below 2**24, exact in float32. No figures are recorded.
+ * below 2**24, exact in float32. Ratio 1.04.
  *   python -m benchmarks.tune MOMENT_ROWS_PER_BLOCK=64 --shape 60000 784 10 128 --standardize */
 enum { MOMENT_VECTORS = 4, MOMENT_ROWS_PER_BLOCK = 32, BYTE_ROWS_PER_BLOCK = 64 };
 
-/* The samples that packed scores with one slab of classes after another: a slab is loaded once for all of them.
+/* The samples that packed scores with one slab of classes after another: a slab is loaded once for all of them. Ratio 1.10.
  *   python -m benchmarks.tune SAMPLES_PER_SLAB=32 --shape 4000 2048 1000 256 */
 enum { SAMPLES_PER_SLAB = 64 };
 
 /* The samples that short_rows takes from their rows to their gradient before the next ones: they stay in the first level
- * of the cache. A multiple of LANES.
+ * of the cache. A multiple of LANES. Ratio 0.99.
  *   python -m benchmarks.tune SAMPLES_PER_PASS=128 --shape 100000 54 7 256 */
 enum { SAMPLES_PER_PASS = 64 };
 
@@ -125,7 +126,7 @@ enum { SAMPLES_PER_PASS = 64 };
 enum { MAX_PASS_ROW_BYTES = 4096 };
 
 /* With momentum on sparse rows, the steps after which all weights are brought up to date: the maps of the steps in between
- * (step_sparse.h) stay in the cache. Every epoch begins up to date, so one with fewer steps shows nothing.
+ * (step_sparse.h) stay in the cache. Every epoch begins up to date, so one with fewer steps shows nothing. Ratio 1.01.
  *   python -m benchmarks.tune MAX_CATCH_UP_STEPS=1024 --shape 40000 16384 20 4 --sparse 37 --momentum 0.9 */
 enum { MAX_CATCH_UP_STEPS = 1 << 16 };
 
@@ -145,7 +146,7 @@ enum { PACKED_LOGITS_BYTES = 24 << 20, MAX_PACKED_LOSS_ROWS = 256 };
 enum { CLASSES_PER_PASS = 1024 };
 
 /* The rows that a thread predicts per block: with many classes, weights are loaded once for all of them. Where rows are
- * converted or packed, only LANES of them if they would take more than MAX_PREDICTED_BYTES.
+ * converted or packed, only LANES of them if they would take more than MAX_PREDICTED_BYTES. Ratios 0.91 and 1.02.
  *   python -m benchmarks.tune PREDICTED_ROWS_PER_BLOCK=32 --shape 4000 2048 1000 256 --predict
  *   python -m benchmarks.tune MAX_PREDICTED_BYTES=65536 --shape 4000 2048 1000 256 --predict */
 enum { PREDICTED_ROWS_PER_BLOCK = 64, MAX_PREDICTED_BYTES = 1 << 20 };
@@ -168,22 +169,22 @@ enum { MAX_LOSSES_ON_STACK = 256 };
 /* ---- Chunks: what one thread takes at a time ---- */
 
 /* A loop has CHUNKS_PER_THREAD chunks for each thread, so that others can make up for a slow one, but MAX_CHUNKS at most,
- * which also bounds arrays on the stack.
+ * which also bounds arrays on the stack. Ratio 0.95, of the shortest times 1.04.
  *   python -m benchmarks.tune CHUNKS_PER_THREAD=2 --shape 60000 784 10 128 --threads 2 */
 enum { CHUNKS_PER_THREAD = 8, MAX_CHUNKS = 64 };
 
-/* A chunk of samples has a multiple of these rows. A multiple of LANES, since chunks begin with a block.
+/* A chunk of samples has a multiple of these rows. A multiple of LANES, since chunks begin with a block. Ratio 0.98.
  *   python -m benchmarks.tune MIN_ROWS_PER_CHUNK=32 --shape 60000 784 10 128 --threads 2 */
 enum { MIN_ROWS_PER_CHUNK = 16 };
 
 /* A chunk of short_rows has at least PRODUCTS_PER_CHUNK products of a feature and a class: else it is not worth a thread.
- * There are MAX_SAMPLE_CHUNKS at most, as each has a gradient.
+ * There are MAX_SAMPLE_CHUNKS at most, as each has a gradient. Ratios 1.03 and 1.08.
  *   python -m benchmarks.tune PRODUCTS_PER_CHUNK=10000 --shape 100000 54 7 256 --threads 2
  *   python -m benchmarks.tune MAX_SAMPLE_CHUNKS=4 --shape 100000 54 7 4096 --threads 2 */
 enum { PRODUCTS_PER_CHUNK = 40000, MAX_SAMPLE_CHUNKS = 16 };
 
 /* Moments of columns: chunks of rows have sums of their own, MAX_MOMENT_CHUNKS at most, of MAX_MOMENTS numbers in all and of
- * MIN_ROWS_PER_MOMENT_CHUNK rows at least.
+ * MIN_ROWS_PER_MOMENT_CHUNK rows at least. Ratios 1.03, 0.94 (of the shortest times 1.11) and 0.98.
  *   python -m benchmarks.tune MIN_ROWS_PER_MOMENT_CHUNK=1024 --shape 60000 784 10 128 --standardize --threads 2
  *   python -m benchmarks.tune MAX_MOMENT_CHUNKS=16 --shape 60000 784 10 128 --standardize --threads 2
  *   python -m benchmarks.tune MAX_MOMENTS=65536 --shape 20000 3073 10 256 --standardize --threads 2 */
