@@ -15,14 +15,13 @@
  *     of its waker, and two that wake each other in turn never look like too much for one CPU: they were seen to
  *     share it for seconds, with the other one idle.
  *   - Workers start when first needed and stay. A child after fork has none: the fork handler forgets them.
- *   - Workers would inherit from the thread that happened to start them which CPUs they may run on and how they
- *     round. They may run where the process may, which is looked up each time the pool is lent, and compute in the
- *     default floating-point state (runtime/float_state.h).
+ *   - Workers inherit from the thread that happens to start them which CPUs they may run on and how they round. They
+ *     may run where the process may, which is looked up each time the pool is lent. They round by default, since every
+ *     call sets that state before it borrows the pool (runtime/float_state.h).
  *   - No OpenMP: two runtimes in one process clash, and libgomp hangs after fork.
  */
 #include "runtime/thread_pool.h"
 
-#include "runtime/float_state.h"
 #include "runtime/timers.h"
 #include "runtime/platform.h"
 
@@ -140,7 +139,6 @@ static int may_work(struct pool *pool, int index) {
 static void *worker(void *index_as_pointer) {
     struct pool *pool = &the_pool;
     int index = (int)(intptr_t)index_as_pointer;
-    float_state_enter();
     for (;;) {
         for (int spin = 0; spin < MAX_SPINS && !may_work(pool, index); ++spin) platform_pause();
         if (!may_work(pool, index)) {

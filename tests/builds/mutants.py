@@ -146,12 +146,6 @@ MUTANTS = [
         "if (atomic_load(&pool->unfinished) > 1) wait_for_workers(pool);",
     ),
     Mutant(
-        "workers that round as the thread does that has started them",
-        "csrc/runtime/thread_pool.c",
-        "    float_state_enter();\n",
-        "",
-    ),
-    Mutant(
         "workers pinned as the process was when they started",
         "csrc/runtime/thread_pool.c",
         "if (pool->n_workers == before && platform_same_cpus(&cpus, &pool->cpus)) return;",
