@@ -191,7 +191,7 @@ def main():
     print_search(report["search"])
 
     with measured(f"Training on {n_used} samples, alpha={model.alpha:g}", n_used, *shape):
-        model.set_params(warm_start=True, tol=1e-4, verbose=1, progress_bar=False)
+        model.set_params(warm_start=True, tol=1e-3, verbose=1, progress_bar=False)
         model.fit(X, y, weights, checkpoint=files["checkpoint"], checkpoint_every=5, resume=True)
     model.save(options.model)
 

@@ -48,6 +48,10 @@ from .parameters import BY_NAME, checkpoint_parameters, config_of
 AUTOMATIC_FACTORS = (0.3, 1.0, 3.0, 10.0, 30.0)
 DEFAULT_REGS = (1e-5, 1e-4, 1e-3, 1e-2)
 
+# A strength can no longer be the best if its log loss is by so many times `tol` above the smallest one, and
+# its accuracy by once that below the largest, while the next step promises to lower the objective by less.
+_TOLS_TO_LOSE = 5
+
 
 @dataclass(frozen=True)
 class SearchResult:
@@ -194,7 +198,10 @@ def search(
         `class_weight`.
     patience : int, optional
         Of solver "lbfgs": end the path when that many strengths in a row improved neither the accuracy nor
-        the log loss on the validation samples. Weak penalties cost the most passes.
+        the log loss on the validation samples. Weak penalties cost the most passes. To compare strengths
+        for few passes, each of them then ends where two iterations in a row promise to lower the objective
+        by a tenth of `tol` at most, or where it can no longer be the best, and not first at a bound of
+        `tol`. `best_model.optimality_` is the bound that the best one has, which may be above `tol`.
     checkpoint : str or path-like, optional
         Of solver "lbfgs": a file, whose name ends in .npz, in which the minima are saved atomically after
         each strength. X is read once more for its digest.
@@ -304,6 +311,8 @@ def search(
         values[good] = found
     scores, validation_losses = all_scores.accuracy, all_scores.log_loss
     best = min(good, key=lambda i: (-scores[i], validation_losses[i]))
+    if common.solver != "sgd" and runs[best].is_compared:
+        runs[best].confirm()
     generator_of(model.random_state)  # as fit draws from a caller's generator
     models[best]._publish(runs[best], sklearn_api.feature_names_of(X), True)
     warn_of_end(runs[best], runs[best].has_converged or runs[best].ends_as_planned)
@@ -441,6 +450,11 @@ def _trained_along_a_path(
     runs: list[SolverRun] = [] if saving is None else saving.restore(path)
     best_accuracy, best_loss, n_without_gain = -np.inf, np.inf, 0
 
+    def begin(problem: Problem) -> SolverRun:
+        run = run_from_zeros(problem)
+        run.is_compared = patience is not None
+        return run
+
     def is_over(run: SolverRun) -> bool:
         nonlocal best_accuracy, best_loss, n_without_gain
         found = _scores([run], grid)
@@ -452,11 +466,20 @@ def _trained_along_a_path(
 
     def watch(run: SolverRun) -> None:
         progress.iteration(run.problem.config.alpha or 0.0, "", run)
+        tol = run.problem.config.tol or 0.0
+        if patience is None or not run.promises_at_most(tol):
+            return
+        found = _scores([run], grid)
+        loses = found.log_loss[0] > (1 + _TOLS_TO_LOSE * tol) * best_loss
+        if loses and found.accuracy[0] < (1 - tol) * best_accuracy:
+            run.is_at_rest = True
 
+    for run in runs:
+        run.is_compared = patience is not None
     are_over = [is_over(run) for run in runs]
     if not any(are_over):
         last = runs[-1] if runs else None
-        for run in solve_path(path[len(runs) :], run_from_zeros, watch, last):
+        for run in solve_path(path[len(runs) :], begin, watch, last):
             runs.append(run)
             if saving is not None:
                 saving.save(runs)

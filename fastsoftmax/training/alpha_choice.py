@@ -45,7 +45,8 @@ _MAX_STRENGTHS = 40
 # The share of the loss of the intercept alone that the first strength may gain; and the share that has to
 # be gained or lost before strengths that do not gain count: noise alone moves scores by less.
 _FIRST_GAIN, _MOVED = 0.01, 0.02
-# A minimum within a thousandth scores as the minimum itself does, and smaller differences are none.
+# A minimum within a thousandth, as is estimated, scores as the minimum itself does, and smaller differences
+# are none.
 _TOL = 1e-3
 # Below this log loss, in nats, nothing is left to gain.
 _PERFECT = 1e-4
@@ -212,7 +213,12 @@ def _scored_path(
     def watch(run: SolverRun) -> None:
         progress.iteration(run.problem.config.alpha or 0.0, name, run)
 
-    for run in solve_path(steps, run_from_zeros, watch):
+    def begin(first: Problem) -> SolverRun:
+        run = run_from_zeros(first)
+        run.is_compared = True
+        return run
+
+    for run in solve_path(steps, begin, watch):
         coef, intercept = run.weights()
         b = np.zeros(len(coef), coef.dtype) if intercept is None else intercept
         yield np.concatenate(scored.scores(coef, b, 1)), (coef, intercept)

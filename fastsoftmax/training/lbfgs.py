@@ -52,6 +52,7 @@ class Pairs:
     limit: int = N_PAIRS  # of their number
 
     def __post_init__(self) -> None:
+        self.n_changes = 0
         self._first, self._n, self._rounding = 0, 0, float(np.finfo(self.dtype).eps)
         n_classes, n_features = self.shape
         is_small = n_classes * n_features <= _MAX_SIZE_TO_SPARE
@@ -103,6 +104,7 @@ class Pairs:
         least = _MIN_CURVATURE * self._rounding * sqrt(step * difference)
         if not product > least or not difference > _TINY:
             return
+        self.n_changes += 1
         self._products[self._first + self._n] = product
         if self._n == self.limit:
             self._first += 1
@@ -120,6 +122,7 @@ class Pairs:
 
     def clear(self) -> None:
         """Forget all pairs."""
+        self.n_changes += 1
         self._first = self._n = 0
 
     def times(
@@ -169,6 +172,8 @@ class Lbfgs:
     # Evaluates the mean loss in place of the objective; None where the objective has to name what is wrong.
     evaluate: Callable[[FloatArray], Evaluation | None] = lambda _: None
     n_passes: int = 0  # evaluations so far
+    # What the last direction is of, itself, and the slope along it.
+    _last: tuple[tuple[Any, ...], Doubles, float] | None = None
 
     def __post_init__(self) -> None:
         if self.pairs is None:
@@ -210,9 +215,7 @@ class Lbfgs:
         """Return a point of a smaller objective, or None where rounding lets no step find one."""
         for has_pairs in (True, False):
             slopes = point.gradient
-            direction, slope = self._downhill(slopes, initial)
-            if initial is not None and not slope < 0:  # rounding dominates the preconditioner
-                direction, slope = self._downhill(slopes, None)
+            direction, slope = self.downhill(point, initial)
             found = self.along(point, slopes, direction, slope)
             if found is not None:
                 self.remember(point, found)
@@ -222,6 +225,19 @@ class Lbfgs:
             self.pairs.clear()
         return None
 
+    def downhill(
+        self, point: Point, initial: Callable[[FloatArray], FloatArray] | None
+    ) -> tuple[Doubles, float]:
+        """Return the direction of the next step from a point, and the slope along it."""
+        origin = point, initial, self.pairs, self.pairs.n_changes
+        if self._last is not None and self._last[0] == origin:
+            return self._last[1:]
+        direction, slope = self._downhill(point.gradient, initial)
+        if initial is not None and not slope < 0:  # rounding dominates the preconditioner
+            direction, slope = self._downhill(point.gradient, None)
+        self._last = origin, direction, slope
+        return direction, slope
+
     def _downhill(
         self, slopes: Doubles, initial: Callable[[FloatArray], FloatArray] | None
     ) -> tuple[Doubles, float]:
@@ -229,6 +245,10 @@ class Lbfgs:
         direction = self.pairs.times(slopes, initial)
         np.negative(direction, out=direction)
         return direction, self._backend.dot(slopes, direction)
+
+    def forget_direction(self) -> None:
+        """Drop the last direction, which takes the memory of the weights."""
+        self._last = None
 
     def remember(self, point: Point, found: Point) -> None:
         """Keep the pair of the step from one point to another."""

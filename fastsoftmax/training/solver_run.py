@@ -34,6 +34,12 @@ _RENEWALS = frozenset([0, *(5 << i for i in range(32))])
 # If no bound exists, a fit ends when that many iterations in a row promise less than this share of tol.
 _PATIENCE = 3
 _SHARE_WITHOUT_BOUND = 0.1
+# So does a run whose minimum is only compared with others, after so many: a bound of many classes may take
+# ten times as many.
+_PATIENCE_TO_COMPARE = 2
+# If Newton's step of the intercept leaves more than that share of the bound, the classes' curvature is
+# computed again, from all rows or as many as take so many passes.
+_SHARE_LEFT_BY_INTERCEPT, _PASSES_FOR_INTERCEPT = 0.25, 2
 # After that many iterations in a row without a smaller bound, rounding dominates.
 _MAX_WITHOUT_GAIN = 10
 # In float32 the bound is checked in float64 when it meets tol; if it does not there, again when it has
@@ -47,6 +53,7 @@ _EPS = float(np.finfo(np.float64).eps)
 _CHANGED = (
     *("state", "point", "optimality", "preconditioner", "is_at_rest", "_is_exact", "_check_below"),
     *("_n_checks", "_calm_iterations", "_best", "_n_without_gain", "proximal", "_promised"),
+    "_estimate",
 )
 
 
@@ -70,8 +77,12 @@ class SolverRun(TrainingRun):
     _promised: float = np.inf  # the decrease that the last step of that method promised
     _exact: Objective | None = None  # in float64, once a bound has been checked
     _calm_iterations: int = 0
+    _estimate: float = np.inf  # of the gap, if that has a part in the end of the run
     _best: tuple[Point, Optimality] | None = None  # the point of the smallest bound
     _n_without_gain: int = 0
+    # Whether the minimum is only compared with others: an estimate of the gap ends the run then, unless it
+    # is of a small problem or with L1, where the bound is small soon.
+    is_compared: bool = False
 
     def __post_init__(self) -> None:
         if self.solver is None:
@@ -87,6 +98,7 @@ class SolverRun(TrainingRun):
         before, point, rule = self.solver, self.point, problem.config.rule
         solver = before.with_penalty(rule.l2, rule.l1)
         run = type(self).of(problem, self.state, self.random, solver=solver)
+        run.is_compared = self.is_compared
         if point is None or not point.gradient.size:  # of a run that comes from a checkpoint
             return run
         if self._dual is not None:
@@ -98,6 +110,7 @@ class SolverRun(TrainingRun):
         run._judge(run.solver.point(point.weights, point.at))
         # What this run keeps is for its caller, who may keep many.
         before.pairs, self.preconditioner = replace(before.pairs, limit=0), None
+        before.forget_direction()
         return run
 
     def with_intercept(self) -> FloatArray:
@@ -184,6 +197,9 @@ class SolverRun(TrainingRun):
 
     def apply_stopping_rules(self, value: float) -> bool:  # noqa: ARG002 - the bound is the rule
         """Return whether the gap is small enough, in float64, or no step lowers the objective."""
+        if self._ends_by_estimate:
+            self.is_at_rest = self.is_at_rest or self.meets_tol()
+            return self.is_at_rest
         if self.is_at_rest or not self.meets_tol() or self._is_exact:
             return self.is_at_rest or self.meets_tol()
         gap, point = self.optimality.gap, self._point()
@@ -191,7 +207,7 @@ class SolverRun(TrainingRun):
             return True
         if self._waits_for_next_check():
             return False
-        self.finish()
+        self.confirm()
         if self.meets_tol():
             return True
         self._n_checks += 1
@@ -204,9 +220,19 @@ class SolverRun(TrainingRun):
         tol = self.problem.config.tol
         if tol is None:
             return False
+        if self._ends_by_estimate and self._calm_iterations >= _PATIENCE_TO_COMPARE:
+            return True
         if self.optimality.gap is not None:
             return self.optimality.gap <= tol * self._point().value
         return self._calm_iterations >= _PATIENCE
+
+    @property
+    def _ends_by_estimate(self) -> bool:
+        return self.is_compared and not self._computes_in_float64
+
+    def promises_at_most(self, share: float) -> bool:
+        """Return whether the next step promises to lower the objective by that share of it at most."""
+        return self._estimate <= share * abs(self._point().value)
 
     def _waits_for_next_check(self) -> bool:
         """Return whether a bound in float32 is no smaller than one that float64 has not confirmed."""
@@ -220,6 +246,8 @@ class SolverRun(TrainingRun):
         """The gap, relative to the objective, if rounding kept it above tol."""
         gap, tol = self.optimality.gap, self.problem.config.tol
         if not self.is_at_rest or gap is None or tol is None or self.meets_tol():
+            return None
+        if self._ends_by_estimate:
             return None
         return gap / self._point().value
 
@@ -282,6 +310,11 @@ class SolverRun(TrainingRun):
         self._calm_iterations, self._n_without_gain = values["solver_counts"]
 
     def finish(self) -> None:
+        """Compute the bound in float64, unless the run is only compared with others."""
+        if not self.is_compared:
+            self.confirm()
+
+    def confirm(self) -> None:
         """Compute the bound in float64, so that the rounding of float32 has no part in it."""
         objective = self.solver.objective
         if self.solver.l1:
@@ -343,9 +376,13 @@ class SolverRun(TrainingRun):
         self.point, self.optimality = point, self._optimality(point)
         self._is_exact = self._computes_in_float64
         gap = self.optimality.gap
+        if gap is None or self._ends_by_estimate:
+            self._estimate = self._estimated_gap(point)
+            is_calm = self.promises_at_most(_SHARE_WITHOUT_BOUND * (self.problem.config.tol or 0.0))
+            self._calm_iterations = self._calm_iterations + 1 if is_calm else 0
         if gap is None:
-            self._calm_iterations = self._calm_iterations + 1 if self._is_calm(point) else 0
-        elif self._best is None or gap < (self._best[1].gap or 0.0):
+            return
+        if self._best is None or gap < (self._best[1].gap or 0.0):
             self._best, self._n_without_gain = (point, self.optimality), 0
         else:
             self._n_without_gain += 1
@@ -407,11 +444,28 @@ class SolverRun(TrainingRun):
         dual, tol, objective = self._dual, self.problem.config.tol, self.solver.objective
         if dual is None or tol is None or self.preconditioner is None or dual.why_none:
             return None
+        if self._ends_by_estimate:
+            return None
         l1, l2 = self.solver.l1, self.solver.l2
         if l1 or not dual.has_intercept:
             return None
         # The part of the bound that is there for any intercept.
         if point.slopes_square > 2 * l2 * tol * point.value:
+            return None
+        found = self._newton_step_of_intercept(point)
+        left = _SHARE_LEFT_BY_INTERCEPT * _gap_of(point, dual)
+        if found is not None and _gap_of(found, dual) <= max(left, tol * found.value):
+            return found
+        n_classes, n_features = objective.like.coef.shape
+        n_rows = 2 * _PASSES_FOR_INTERCEPT * len(objective) * n_features // (n_classes + n_features)
+        nearer = point if found is None else found
+        self._precondition(objective.class_curvature(nearer.weights, n_rows))
+        return self._newton_step_of_intercept(nearer) or found
+
+    def _newton_step_of_intercept(self, point: Point) -> Point | None:
+        """Return a point of a smaller bound, or None."""
+        dual, objective = self._dual, self.solver.objective
+        if dual is None or self.preconditioner is None:
             return None
         S = self.preconditioner.classes
         # S is singular along ones, where the gradient is 0.
@@ -425,18 +479,19 @@ class SolverRun(TrainingRun):
         found = self.solver.at(weights)
         return found if _gap_of(found, dual) < _gap_of(point, dual) else None
 
-    def _is_calm(self, point: Point) -> bool:
-        """Return whether another step promises less than a share of tol."""
-        tol = self.problem.config.tol
-        if tol is None:
-            return False
+    def _estimated_gap(self, point: Point) -> float:
+        """Return half of the decrease that the slope along the next step promises."""
+        if self.problem.config.tol is None:
+            return np.inf
         if self.solver.l1:
-            return self._promised / 2 <= _SHARE_WITHOUT_BOUND * tol * abs(point.value)
-        slopes = point.gradient
+            return self._promised / 2
         step = self._newton_direction(point)
-        if step is None:
-            step = -self.solver.pairs.times(slopes, self.preconditioner)
-        return -dot(slopes, step) / 2 <= _SHARE_WITHOUT_BOUND * tol * abs(point.value)
+        if step is not None:
+            return -dot(point.gradient, step) / 2
+        if self._ends_by_estimate and self.preconditioner is None:  # the first of a strength
+            return np.inf
+        _, slope = self.solver.downhill(point, self.preconditioner)
+        return -slope / 2
 
 
 def _gap_of(point: Point, dual: Dual) -> float:

@@ -103,6 +103,48 @@ def test_patience_ends_the_path_after_strengths_without_gain(data):
     assert str(short).count("diverged") == 0
 
 
+@pytest.mark.usefixtures("without_newton")
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_patience_ends_strengths_by_an_estimate_of_their_gaps(rng, tmp_path, monkeypatch, dtype):
+    """Fewer iterations, nearly the same scores, and the bound that is published holds."""
+    y = rng.integers(40, size=2500)
+    X = (0.7 * rng.standard_normal((40, 10))[y] + rng.standard_normal((2500, 10))).astype(dtype)
+    given = GIVEN | {"tol": 1e-2, "regs": [1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6]}
+    seen, file = [], tmp_path / "search.npz"
+    monkeypatch.setattr(PathProgress, "iteration", lambda *_: seen.append(1))
+    whole, n_whole = search(X, y, **given), len(seen)
+    short, n_short = search(X, y, patience=9, **given), len(seen) - n_whole
+    assert n_short < 0.8 * n_whole
+    assert short.best_reg == whole.best_reg
+    best = short.best_index
+    np.testing.assert_allclose(
+        short.validation_losses[best], whole.validation_losses[best], rtol=1e-2
+    )
+    # A tenth of tol is what two steps in a row promise; the bound may be larger, and is told.
+    assert (short.losses[best] - whole.losses[best]) <= 1e-2 * whole.losses[best]
+    assert short.best_model.optimality_.gap >= short.losses[best] - whole.losses[best]
+    again = search(X, y, patience=9, checkpoint=file, **given)
+    resumed = search(X, y, patience=9, checkpoint=file, resume=True, **given)
+    assert again.best_model.optimality_ == resumed.best_model.optimality_
+    np.testing.assert_array_equal(again.losses, short.losses)
+
+
+@pytest.mark.usefixtures("without_newton")
+def test_patience_ends_a_strength_that_can_no_longer_be_the_best(data, monkeypatch):
+    given = GIVEN | {"tol": 1e-3, "regs": [1e-1, 1e-2, 1e-6]}
+    ends = {}
+    monkeypatch.setattr(
+        PathProgress, "iteration", lambda _, alpha, __, run: ends.update({alpha: len(run.curve)})
+    )
+    losing = search(*data, patience=3, **given)
+    early = dict(ends)
+    monkeypatch.setattr("fastsoftmax.classifier.grid_search._TOLS_TO_LOSE", 1e9)
+    alone = search(*data, patience=3, **given)
+    assert early[1e-6] < ends[1e-6]
+    assert losing.best_reg == alone.best_reg
+    assert losing.losses[0, 0] == alone.losses[0, 0]
+
+
 @pytest.mark.parametrize("fit_intercept", [True, False])
 def test_a_search_goes_on_after_the_last_strength(data, tmp_path, monkeypatch, fit_intercept):
     given = GIVEN | {"fit_intercept": fit_intercept, "standardize": True}

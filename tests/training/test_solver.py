@@ -480,3 +480,45 @@ def test_means_over_rows_are_those_of_their_formulas(backend, rng, kind):
     p /= p.sum(axis=1, keepdims=True)
     S = np.diag((w @ p) / n) - (p * w[:, np.newaxis]).T @ p / n
     np.testing.assert_allclose(objective.class_curvature(weights), S, rtol=1e-10, atol=1e-12)
+
+
+@pytest.fixture(scope="module")
+def many_classes():
+    """Rows around the centres of 150 classes, few of which any sample of the rows has often."""
+    rng = np.random.default_rng(0)
+    y = rng.integers(150, size=9000)
+    X = 0.7 * rng.standard_normal((150, 12))[y] + rng.standard_normal((9000, 12))
+    return X.astype(np.float32), y
+
+
+@pytest.mark.usefixtures("without_newton")
+def test_the_bound_of_many_classes_is_reached_in_float32(many_classes):
+    """The intercept's last digits once took a pass each; and the bound is not below the gap."""
+    X, y = many_classes
+    model = fit(X, y, alpha=3e-4, standardize=True, tol=1e-4, max_iter=60)
+    assert model.optimality_.gap <= 1e-4 * model.loss_curve_[-1]
+    exact = fit(X.astype(np.float64), y, alpha=3e-4, standardize=True, tol=1e-7, max_iter=500)
+    gap = model.loss_curve_[-1] - exact.loss_curve_[-1]
+    rounding = 1e-6 * model.loss_curve_[-1]
+    assert model.optimality_.gap + rounding >= gap >= -rounding
+
+
+@pytest.mark.usefixtures("without_newton")
+def test_curvature_of_some_rows_that_misleads_the_intercept_is_computed_from_all(
+    many_classes, monkeypatch
+):
+    X, y = many_classes
+    of_rows, n_rows = Objective.class_curvature, []
+
+    def misleading(self, weights, max_rows=None):
+        n_rows.append(max_rows)
+        factor = 30 if max_rows is not None and max_rows < 9000 else 1
+        return factor * of_rows(self, weights, max_rows)
+
+    monkeypatch.setattr(Objective, "class_curvature", misleading)
+    monkeypatch.setattr("fastsoftmax.training.preconditioner._LEAST_ROWS_FOR_CLASSES", 500)
+    monkeypatch.setattr("fastsoftmax.training.preconditioner._MOST_ROWS_FOR_CLASSES", 500)
+    monkeypatch.setattr(solver_run, "_PASSES_FOR_INTERCEPT", 50)
+    model = fit(X, y, alpha=3e-3, standardize=True, tol=1e-4, max_iter=60)
+    assert model.optimality_.gap <= 1e-4 * model.loss_curve_[-1]
+    assert max(n_rows) > 9000
