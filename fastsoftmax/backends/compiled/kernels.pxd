@@ -50,6 +50,8 @@ cdef extern from "kernels/tuning.h" nogil:
         PACKED_LOGITS_BYTES
         PANEL_VECTORS
         PREDICTED_ROWS_PER_BLOCK
+        PRODUCTS_OF_A_CHUNK
+        PRODUCTS_OF_A_SAMPLE
         PRODUCTS_PER_CHUNK
         ROWS_AHEAD
         SAMPLES_AHEAD
