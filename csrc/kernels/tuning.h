@@ -72,11 +72,12 @@ enum { SPARSE_ROWS_AHEAD = 4 };
  *   python -m benchmarks.tune SAMPLES_AHEAD=16 --shape 100000 54 7 256 */
 enum { SAMPLES_AHEAD = 32 };
 
-/* What a thread may count on of the second level of its core's cache. Where two minibatches fit into those of all threads,
- * panels prefetches half of every block during the update before, and a thread keeps its panel in both directions;
- * short_rows prefetches nothing from an X that fits as a whole.
- *   python -m benchmarks.tune CACHE_BYTES_PER_THREAD=1 --shape 60000 784 10 128 */
-enum { CACHE_BYTES_PER_THREAD = 820000 };
+/* The size of the second level of a core's cache where the system does not say it, and the part of it, in percent, that a
+ * thread may count on. Where two minibatches fit into those of all threads, panels prefetches half of every block during the
+ * update before, and a thread keeps its panel in both directions; short_rows prefetches nothing from an X that fits as a whole.
+ * No result depends on it.
+ *   python -m benchmarks.tune CACHE_PERCENT=1 --shape 60000 784 10 128 */
+enum { DEFAULT_CACHE_BYTES = 1 << 20, CACHE_PERCENT = 78 };
 
 /* ---- Block sizes ---- */
 

@@ -26,7 +26,7 @@ from fastsoftmax.c_api cimport (
     fastsoftmax_weights,
 )
 from fastsoftmax.backends.compiled.kernels cimport (
-    CACHE_BYTES_PER_THREAD, CACHE_LINE, CHUNKS_PER_THREAD, CLASSES_PER_PASS, FEW_CLASSES,
+    CACHE_LINE, CACHE_PERCENT, CHUNKS_PER_THREAD, CLASSES_PER_PASS, DEFAULT_CACHE_BYTES, FEW_CLASSES,
     FLOAT16, FLOAT32, GRADIENT_FEATURES, LOSS_ROWS_PER_BLOCK, MAX_CATCH_UP_STEPS, MAX_CHUNKS,
     MAX_LOSSES_ON_STACK, MAX_MOMENTS, MAX_MOMENT_CHUNKS, MAX_PACKED_LOSS_ROWS, MAX_PANELS,
     MAX_PASS_ROW_BYTES,
@@ -40,7 +40,8 @@ from fastsoftmax.backends.compiled.kernels cimport (
     SPARSE_SLAB_VECTORS, SUMMED_BYTES, UINT8, WHOLE_ROWS, blocks_view, float_state, float_state_enter,
     float_state_leave, input_dtype, instruction_set_row, kernel_table, matrix_view,
     momentum_map, parts_view, penalty_prefix, phase_begin, phase_next, phase_totals,
-    phases_of_thread, phases_start, phases_stop, platform_allocate, platform_fetch,
+    phases_of_thread, phases_start, phases_stop, platform_allocate, platform_cache_bytes,
+    platform_fetch,
     platform_free, platform_nanoseconds, platform_seconds, pool, pool_begin, pool_end, pool_for,
     pool_threads, rows_ahead, rows_of_sets, rows_to_fetch, scaling_view, sgd_rule, sparse_row,
     sparse_weights, target_weights, targets_view, update_view, weights_view,
