@@ -70,6 +70,11 @@ ROWS = {
     "100000x54x7x256": made_up_row((100_000, 54, 7, 256), least_times=6),
     "1797x64x10x32": Row(lambda: digits(32), epochs=10, least_times=3),
     "20000x2048x1000x256": made_up_row((20_000, 2048, 1000, 256), epochs=2, least_times=1.2),
+    # What most people fit.
+    "200000x20x2x256": made_up_row((200_000, 20, 2, 256)),
+    "100000x10x3x64": made_up_row((100_000, 10, 3, 64)),
+    "60000x784x2x128": made_up_row((60_000, 784, 2, 128)),
+    "20000x1024x100x256": made_up_row((20_000, 1024, 100, 256)),
     f"60000x784x10x128{OF_BYTES}": pixels_row((60_000, 784, 10, 128)),
 }
 NAMES = tuple(dict.fromkeys(peer.name for row in ROWS.values() for peer in row.contenders[1:]))

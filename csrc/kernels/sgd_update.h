@@ -182,23 +182,52 @@ ALWAYS_INLINE void fold_penalty(struct penalty_sums *sums) {
     sums->squares = sums->magnitudes = broadcast(0);
 }
 
-/* Update one vector of weights: penalty, momentum, step and proximal step, and the sum of averaged
+/* Sum squares and magnitudes of the weights of a strip over all classes, as far as there is a penalty. By loops of their
+ * own: beside the sums of a tile there are no registers left, and each class would wait for the one before to go to
+ * memory and back. */
+ALWAYS_INLINE void strip_penalty(const real *coef, size_t coef_stride, size_t n_classes,
+                                 const struct vector_rule *step, double *squares,
+                                 double *magnitudes) {
+    double total_squares = 0, total_magnitudes = 0;
+    for (size_t first = 0; first < n_classes; first += CLASSES_PER_PARTIAL_SUM) {
+        size_t left = n_classes - first;
+        size_t n = left < CLASSES_PER_PARTIAL_SUM ? left : CLASSES_PER_PARTIAL_SUM;
+        const real *w = coef + first * coef_stride;
+        vec sum = broadcast(0), magnitude_sum = broadcast(0);
+        for (size_t k = 0; step->has_l2 && k < n; ++k) {
+            vec v = load(w + k * coef_stride);
+            sum = fmadd(v, v, sum);
+        }
+        for (size_t k = 0; step->has_l1 && k < n; ++k) {
+            magnitude_sum = add(magnitude_sum, magnitude(load(w + k * coef_stride)));
+        }
+        total_squares += (double)sum_lanes(sum);
+        total_magnitudes += (double)sum_lanes(magnitude_sum);
+    }
+    *squares = total_squares;
+    *magnitudes = total_magnitudes;
+}
+
+/* Move one vector of weights: the gradient of the penalty, momentum, step and proximal step, and the sum of averaged
  * weights. */
-ALWAYS_INLINE void update_vector(real *weights, real *velocity, vec gradient,
-                                 const struct vector_rule *step, struct penalty_sums *sums) {
+ALWAYS_INLINE void move_vector(real *weights, real *velocity, vec gradient,
+                               const struct vector_rule *step) {
     vec w = load(weights);
-    if (step->has_l2) {
-        sums->squares = fmadd(w, w, sums->squares);
-        gradient = fmadd(step->twice_l2, w, gradient);
-    }
-    if (step->has_l1) {
-        sums->magnitudes = add(sums->magnitudes, magnitude(w));
-        if (!step->has_threshold) gradient = add(gradient, l1_subgradient(w, step->l1));
-    }
+    if (step->has_l2) gradient = fmadd(step->twice_l2, w, gradient);
+    if (step->has_l1 && !step->has_threshold) gradient = add(gradient, l1_subgradient(w, step->l1));
     w = apply_step(w, gradient, step, velocity, LANES);
     if (step->has_threshold) w = soft_threshold(w, step->threshold);
     store(weights, w);
     if (step->to_sums) store(weights + step->to_sums, add(load(weights + step->to_sums), w));
+}
+
+/* Update one vector of weights: its penalty, and what move_vector does. */
+ALWAYS_INLINE void update_vector(real *weights, real *velocity, vec gradient,
+                                 const struct vector_rule *step, struct penalty_sums *sums) {
+    vec w = load(weights);
+    if (step->has_l2) sums->squares = fmadd(w, w, sums->squares);
+    if (step->has_l1) sums->magnitudes = add(sums->magnitudes, magnitude(w));
+    move_vector(weights, velocity, gradient, step);
 }
 
 /* Update one vector of the intercept, of `width` elements: it has no penalty. */
@@ -213,18 +242,15 @@ ALWAYS_INLINE void update_intercept_vector(real *intercept, real *velocity, vec 
 
 /* Update a strip for one tile of classes. */
 ALWAYS_INLINE void update_tile(const real *const *rows, size_t n_rows, size_t first, size_t width,
-                               const real *g, struct dlogits_layout layout, size_t first_class,
-                               int n_classes, const struct vector_rule *step, real *coef,
-                               real *velocity, size_t coef_stride, struct rows_to_fetch *fetch,
-                               size_t *fetched, struct penalty_sums *sums) {
+                               const real *g, struct dlogits_layout layout, int n_classes,
+                               const struct vector_rule *step, real *coef, real *velocity,
+                               size_t coef_stride, struct rows_to_fetch *fetch, size_t *fetched) {
     vec gradient[TILE_COLUMNS];
     UNROLL for (int k = 0; k < n_classes; ++k) gradient[k] = broadcast(0);
     add_outer_products(rows, n_rows, first, width, g, layout, n_classes, fetch, fetched, gradient);
     UNROLL for (int k = 0; k < n_classes; ++k) {
         real *v = velocity ? velocity + k * coef_stride : NULL;
-        update_vector(coef + k * coef_stride, v, gradient[k], step, sums);
-        if ((first_class + (size_t)k) % CLASSES_PER_PARTIAL_SUM == CLASSES_PER_PARTIAL_SUM - 1)
-            fold_penalty(sums);
+        move_vector(coef + k * coef_stride, v, gradient[k], step);
     }
 }
 
@@ -234,20 +260,17 @@ ALWAYS_INLINE void update_strip(const real *const *rows, size_t n_rows, size_t f
                                 const struct vector_rule *step, real *coef, real *velocity,
                                 size_t coef_stride, struct rows_to_fetch *fetch, size_t *fetched,
                                 double *squares, double *magnitudes) {
-    struct penalty_sums sums = {broadcast(0), broadcast(0), 0, 0};
     real *w = coef + first, *v = velocity ? velocity + first : NULL;
+    strip_penalty(w, coef_stride, n_classes, step, squares, magnitudes);
     for (size_t k = 0, n_tile; k < n_classes; k += n_tile) {
         n_tile = tile_size(n_classes - k, TILE_COLUMNS);
-#define CALL(n)                                                                        \
-    update_tile(rows, n_rows, first, width, g + k * layout.column, layout, k, n, step, \
-                w + k * coef_stride, v ? v + k * coef_stride : NULL, coef_stride,      \
-                k ? NULL : fetch, fetched, &sums)
+#define CALL(n)                                                                     \
+    update_tile(rows, n_rows, first, width, g + k * layout.column, layout, n, step, \
+                w + k * coef_stride, v ? v + k * coef_stride : NULL, coef_stride,   \
+                k ? NULL : fetch, fetched)
         FOR_TILE_SIZE(n_tile, TILE_COLUMNS, CALL)
 #undef CALL
     }
-    fold_penalty(&sums);
-    *squares = sums.total_squares;
-    *magnitudes = sums.total_magnitudes;
 }
 
 /* The most classes with which two strips are updated together: one alone has too few sums to hide the time of a

@@ -14,9 +14,9 @@
  * (runtime/thread_pool.c), and when the divisor of sparse weights is reset so that no digits are lost (step_sparse.pxi).
  *
  * Some of those here change the order of sums as well, and so the last bits of a result: FEW_CLASSES, PANEL_VECTORS,
- * MAX_PANELS, MAX_SHORT_ROW_BYTES, PRODUCTS_PER_CHUNK, MAX_SAMPLE_CHUNKS, SAMPLES_PER_PASS and MAX_CATCH_UP_STEPS those of a
- * trained model; FEW_CLASSES, PRODUCTS_PER_CHUNK, MAX_SAMPLE_CHUNKS, SAMPLES_PER_PASS, MAX_PACKED_LOSS_ROWS and
- * PACKED_LOGITS_BYTES those of linear_cross_entropy; MAX_ROWS_PER_SUM those of transposed_product; MAX_MOMENT_CHUNKS,
+ * MAX_PANELS, MAX_SHORT_ROW_BYTES, PRODUCTS_OF_A_CHUNK, PRODUCTS_OF_A_SAMPLE, MAX_SAMPLE_CHUNKS, SAMPLES_PER_PASS and
+ * MAX_CATCH_UP_STEPS those of a trained model; FEW_CLASSES, PRODUCTS_PER_CHUNK, MAX_SAMPLE_CHUNKS, SAMPLES_PER_PASS,
+ * MAX_PACKED_LOSS_ROWS and PACKED_LOGITS_BYTES those of linear_cross_entropy; MAX_ROWS_PER_SUM those of transposed_product; MAX_MOMENT_CHUNKS,
  * MAX_MOMENTS and MIN_ROWS_PER_MOMENT_CHUNK those of means and scales.
  */
 #ifndef FASTSOFTMAX_TUNING_H
@@ -73,11 +73,20 @@ enum { SPARSE_ROWS_AHEAD = 4 };
  *   python -m benchmarks.tune SAMPLES_AHEAD=16 --shape 100000 54 7 256 */
 enum { SAMPLES_AHEAD = 32 };
 
+<<<<<<< HEAD
 /* What a thread may count on of the second level of its core's cache. Where two minibatches fit into those of all threads,
  * panels prefetches half of every block during the update before, and a thread keeps its panel in both directions;
  * short_rows prefetches nothing from an X that fits as a whole. Ratio 1.00.
  *   python -m benchmarks.tune CACHE_BYTES_PER_THREAD=1 --shape 60000 784 10 128 */
 enum { CACHE_BYTES_PER_THREAD = 820000 };
+=======
+/* The size of the second level of a core's cache where the system does not say it, and the part of it, in percent, that a
+ * thread may count on. Where two minibatches fit into those of all threads, panels prefetches half of every block during the
+ * update before, and a thread keeps its panel in both directions; short_rows prefetches nothing from an X that fits as a whole.
+ * No result depends on it.
+ *   python -m benchmarks.tune CACHE_PERCENT=1 --shape 60000 784 10 128 */
+enum { DEFAULT_CACHE_BYTES = 1 << 20, CACHE_PERCENT = 78 };
+>>>>>>> kernels
 
 /* ---- Block sizes ---- */
 
@@ -177,11 +186,28 @@ enum { CHUNKS_PER_THREAD = 8, MAX_CHUNKS = 64 };
  *   python -m benchmarks.tune MIN_ROWS_PER_CHUNK=32 --shape 60000 784 10 128 --threads 2 */
 enum { MIN_ROWS_PER_CHUNK = 16 };
 
+<<<<<<< HEAD
 /* A chunk of short_rows has at least PRODUCTS_PER_CHUNK products of a feature and a class: else it is not worth a thread.
  * There are MAX_SAMPLE_CHUNKS at most, as each has a gradient. Ratios 1.03 and 1.08.
  *   python -m benchmarks.tune PRODUCTS_PER_CHUNK=10000 --shape 100000 54 7 256 --threads 2
+=======
+/* A minibatch of short_rows is cut into chunks, a power of two of them, where each costs PRODUCTS_OF_A_CHUNK or more: else it
+ * is not worth a thread. A sample costs its products of a feature and a class, and PRODUCTS_OF_A_SAMPLE for what does not
+ * depend on them: its row and label come from memory, its loss is computed. There are MAX_SAMPLE_CHUNKS at most, as each has
+ * a gradient. Measured on two threads of a Zen 3, relative to chunks of 40000 products and 64 samples, and at least 90000
+ * products in all: 18 x 2, minibatches of 256, 0.71 of the time, of 512 0.56; 30 x 10 of 128 0.56; 100 x 2 of 256 0.57. With
+ * 7000, 64 samples of 18 x 2 take 1.4 times as long as by one thread; with 40000, 256 of them take 1.4 times as long as
+ * with 20000. Two chunks of this cost take two threads 0.6 to 0.85 of the time of one.
+ *   python -m benchmarks.tune PRODUCTS_OF_A_CHUNK=40000 --shape 200000 18 2 256 --threads 2
+ *   python -m benchmarks.tune PRODUCTS_OF_A_CHUNK=7000 --shape 200000 18 2 64 --threads 2
+>>>>>>> kernels
  *   python -m benchmarks.tune MAX_SAMPLE_CHUNKS=4 --shape 100000 54 7 4096 --threads 2 */
-enum { PRODUCTS_PER_CHUNK = 40000, MAX_SAMPLE_CHUNKS = 16 };
+enum { PRODUCTS_OF_A_CHUNK = 20000, PRODUCTS_OF_A_SAMPLE = 200, MAX_SAMPLE_CHUNKS = 16 };
+
+/* A chunk of the rows of linear_cross_entropy with few classes, or of transposed_product, has at least PRODUCTS_PER_CHUNK
+ * products of a feature and a class.
+ *   python -m pytest benchmarks/bench_loss.py -k linear */
+enum { PRODUCTS_PER_CHUNK = 40000 };
 
 /* Moments of columns: chunks of rows have sums of their own, MAX_MOMENT_CHUNKS at most, of MAX_MOMENTS numbers in all and of
  * MIN_ROWS_PER_MOMENT_CHUNK rows at least. Ratios 1.03, 0.94 (of the shortest times 1.11) and 0.98.

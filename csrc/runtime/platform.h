@@ -136,6 +136,16 @@ static inline void platform_fetch(const void *memory, size_t n_bytes) {
     for (size_t i = 0; i < n_bytes; i += CACHE_LINE) PREFETCH_L2((const char *)memory + i);
 }
 
+/* Return the bytes of the second level of a core's cache, or 0 where the system does not say. */
+static inline size_t platform_cache_bytes(void) {
+#if defined(_SC_LEVEL2_CACHE_SIZE)
+    long n_bytes = sysconf(_SC_LEVEL2_CACHE_SIZE);
+    return n_bytes > 0 ? (size_t)n_bytes : 0;
+#else
+    return 0;
+#endif
+}
+
 /* Tell the CPU that this is a spin loop. */
 static inline void platform_pause(void) {
 #if defined(__x86_64__) || defined(__i386__)

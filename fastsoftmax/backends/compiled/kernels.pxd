@@ -9,6 +9,7 @@ cdef extern from "runtime/platform.h" nogil:
     void *platform_allocate(size_t n_bytes)
     void platform_free(void *memory)
     double platform_seconds()
+    size_t platform_cache_bytes()
     void platform_fetch(const void *memory, size_t n_bytes)
     uint64_t platform_nanoseconds()
 
@@ -22,9 +23,10 @@ cdef extern from "runtime/float_state.h" nogil:
 
 cdef extern from "kernels/tuning.h" nogil:
     enum:
-        CACHE_BYTES_PER_THREAD
+        CACHE_PERCENT
         CHUNKS_PER_THREAD
         CLASSES_PER_PASS
+        DEFAULT_CACHE_BYTES
         FEW_CLASSES
         GRADIENT_FEATURES
         LOSS_ROWS_PER_BLOCK
@@ -50,6 +52,8 @@ cdef extern from "kernels/tuning.h" nogil:
         PACKED_LOGITS_BYTES
         PANEL_VECTORS
         PREDICTED_ROWS_PER_BLOCK
+        PRODUCTS_OF_A_CHUNK
+        PRODUCTS_OF_A_SAMPLE
         PRODUCTS_PER_CHUNK
         ROWS_AHEAD
         SAMPLES_AHEAD

@@ -1,6 +1,11 @@
 """What step algorithms are given and what they share; the driver in epoch.pxi picks one and calls it."""
 
 
+# What a thread may count on of its core's cache
+cdef size_t cache_bytes_per_thread = (
+    (platform_cache_bytes() or <size_t>DEFAULT_CACHE_BYTES) // 100 * CACHE_PERCENT)
+
+
 cdef struct TrainingShape:
     # what decides which step algorithm runs
     size_t n_features, n_classes, element_size

@@ -228,7 +228,7 @@ cdef void choose_schedule(Panels *p, int n_threads) noexcept nogil:
     cdef const Epoch *e = p.epoch
     cdef size_t row_bytes = e.minibatch.n_features * e.minibatch.kernels.element_size
     cdef bint stays_in_cache = (
-        2 * e.batch_size * row_bytes <= <size_t>n_threads * CACHE_BYTES_PER_THREAD)
+        2 * e.batch_size * row_bytes <= <size_t>n_threads * cache_bytes_per_thread)
     p.owns_panels = stays_in_cache and 1 < n_threads <= <int>p.n_panels
     if e.converts_rows:
         p.ahead = NO_ROWS

@@ -26,15 +26,17 @@ cdef void *short_rows_plan(Epoch *e, Buffers buffers) except NULL:
     cdef const Minibatch *m = &e.minibatch
     cdef ShortRows *s = <ShortRows *>buffers.take_zeros(sizeof(ShortRows))
     cdef size_t size = m.kernels.element_size, n_strips = m.coef_stride // m.kernels.lanes
-    cdef size_t samples = max(
-        (e.batch_size + MAX_SAMPLE_CHUNKS - 1) // MAX_SAMPLE_CHUNKS,
-        PRODUCTS_PER_CHUNK // (m.n_features * m.n_classes))
+    cdef size_t cost = e.batch_size * (m.n_features * m.n_classes + PRODUCTS_OF_A_SAMPLE)
+    cdef size_t n_chunks = 1
     # Chunks write so far apart that no line next to theirs is fetched along: no false sharing.
     cdef size_t gap = 4 * CACHE_LINE // size
     s.epoch = e
-    s.samples_per_chunk = max(padded(samples, SAMPLES_PER_PASS), <size_t>SAMPLES_PER_PASS)
+    while n_chunks < MAX_SAMPLE_CHUNKS and cost // (2 * n_chunks) >= PRODUCTS_OF_A_CHUNK:
+        n_chunks *= 2  # of equal size, for as many threads
+    s.samples_per_chunk = padded((e.batch_size + n_chunks - 1) // n_chunks, m.kernels.lanes)
     s.n_chunks = (e.batch_size + s.samples_per_chunk - 1) // s.samples_per_chunk
-    s.fetches = e.n_samples * m.n_features * e.dense.item_size > CACHE_BYTES_PER_THREAD
+    e.uses_threads = s.n_chunks > 1
+    s.fetches = e.n_samples * m.n_features * e.dense.item_size > cache_bytes_per_thread
     s.gradient_stride = (m.coef_stride + m.kernels.lanes) * m.n_classes + gap
     s.dlogits_stride = (1 if e.targets.labels != NULL else 2) * SAMPLES_PER_PASS * m.n_classes + gap
     s.row_stride = m.coef_stride + CACHE_LINE // size
