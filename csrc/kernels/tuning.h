@@ -49,8 +49,8 @@ enum { PANEL_VECTORS = 32, MAX_PANELS = 2 };
 /* ---- Prefetching: rows drawn at random are where no hardware prefetcher looks ---- */
 
 /* How many pointers to rows that may come next follow those of a kernel, and how far ahead it prefetches short ones.
- * No figures are recorded.
- *   python -m pytest benchmarks/bench_loss.py -k linear */
+ * Ratio 1.05.
+ *   python -m benchmarks.tune ROWS_AHEAD=8 --shape 100000 54 7 0 --loss */
 enum { ROWS_AHEAD = 32 };
 
 /* The longest rows, in bytes, that are prefetched ROWS_AHEAD rows ahead, into the first level of the cache: they are
@@ -73,26 +73,18 @@ enum { SPARSE_ROWS_AHEAD = 4 };
  *   python -m benchmarks.tune SAMPLES_AHEAD=16 --shape 100000 54 7 256 */
 enum { SAMPLES_AHEAD = 32 };
 
-<<<<<<< HEAD
-/* What a thread may count on of the second level of its core's cache. Where two minibatches fit into those of all threads,
- * panels prefetches half of every block during the update before, and a thread keeps its panel in both directions;
- * short_rows prefetches nothing from an X that fits as a whole. Ratio 1.00.
- *   python -m benchmarks.tune CACHE_BYTES_PER_THREAD=1 --shape 60000 784 10 128 */
-enum { CACHE_BYTES_PER_THREAD = 820000 };
-=======
 /* The size of the second level of a core's cache where the system does not say it, and the part of it, in percent, that a
  * thread may count on. Where two minibatches fit into those of all threads, panels prefetches half of every block during the
  * update before, and a thread keeps its panel in both directions; short_rows prefetches nothing from an X that fits as a whole.
  * No result depends on it.
  *   python -m benchmarks.tune CACHE_PERCENT=1 --shape 60000 784 10 128 */
 enum { DEFAULT_CACHE_BYTES = 1 << 20, CACHE_PERCENT = 78 };
->>>>>>> kernels
 
 /* ---- Block sizes ---- */
 
 /* The most classes with which LANES rows of logits are transposed for the softmax (softmax_transposed.h); with more, a row
- * fills enough vectors where it lies. The loss core, not training, decides by it. No figures are recorded.
- *   python -m pytest benchmarks/bench_loss.py -k cross_entropy */
+ * fills enough vectors where it lies. The loss core, not training, decides by it. Ratio 2.73.
+ *   python -m benchmarks.tune MAX_TRANSPOSED_CLASSES=8 --shape 60000 0 20 0 --loss */
 enum { MAX_TRANSPOSED_CLASSES = 32 };
 
 /* The features and the samples of linear_cross_entropy's gradient that are summed at a time with many classes; threads
@@ -139,14 +131,14 @@ enum { MAX_PASS_ROW_BYTES = 4096 };
  *   python -m benchmarks.tune MAX_CATCH_UP_STEPS=1024 --shape 40000 16384 20 4 --sparse 37 --momentum 0.9 */
 enum { MAX_CATCH_UP_STEPS = 1 << 16 };
 
-/* The rows of X that linear_cross_entropy takes per block with few classes: their logits stay in the cache.
- *   python -m pytest benchmarks/bench_loss.py -k linear */
+/* The rows of X that linear_cross_entropy takes per block with few classes: their logits stay in the cache. Ratio 1.03.
+ *   python -m benchmarks.tune LOSS_ROWS_PER_BLOCK=64 --shape 20000 784 10 0 --loss */
 enum { LOSS_ROWS_PER_BLOCK = 256 };
 
 /* With many classes, the rows per block are as many as have logits of PACKED_LOGITS_BYTES, MAX_PACKED_LOSS_ROWS at most: W
  * is read three times for each block. Measured: 4096 rows, 768 features and 50257 classes need 23 MiB besides inputs
- * and gradients; all logits would need 785 MiB.
- *   python -m pytest benchmarks/bench_loss.py -k linear */
+ * and gradients; all logits would need 785 MiB. Ratio 1.25.
+ *   python -m benchmarks.tune PACKED_LOGITS_BYTES=6291456 --shape 1024 768 32000 0 --loss */
 enum { PACKED_LOGITS_BYTES = 24 << 20, MAX_PACKED_LOSS_ROWS = 256 };
 
 /* The classes over which linear_cross_entropy sums the gradient of X at a time, with many classes. A multiple of
@@ -186,11 +178,6 @@ enum { CHUNKS_PER_THREAD = 8, MAX_CHUNKS = 64 };
  *   python -m benchmarks.tune MIN_ROWS_PER_CHUNK=32 --shape 60000 784 10 128 --threads 2 */
 enum { MIN_ROWS_PER_CHUNK = 16 };
 
-<<<<<<< HEAD
-/* A chunk of short_rows has at least PRODUCTS_PER_CHUNK products of a feature and a class: else it is not worth a thread.
- * There are MAX_SAMPLE_CHUNKS at most, as each has a gradient. Ratios 1.03 and 1.08.
- *   python -m benchmarks.tune PRODUCTS_PER_CHUNK=10000 --shape 100000 54 7 256 --threads 2
-=======
 /* A minibatch of short_rows is cut into chunks, a power of two of them, where each costs PRODUCTS_OF_A_CHUNK or more: else it
  * is not worth a thread. A sample costs its products of a feature and a class, and PRODUCTS_OF_A_SAMPLE for what does not
  * depend on them: its row and label come from memory, its loss is computed. There are MAX_SAMPLE_CHUNKS at most, as each has
@@ -200,13 +187,12 @@ enum { MIN_ROWS_PER_CHUNK = 16 };
  * with 20000. Two chunks of this cost take two threads 0.6 to 0.85 of the time of one.
  *   python -m benchmarks.tune PRODUCTS_OF_A_CHUNK=40000 --shape 200000 18 2 256 --threads 2
  *   python -m benchmarks.tune PRODUCTS_OF_A_CHUNK=7000 --shape 200000 18 2 64 --threads 2
->>>>>>> kernels
  *   python -m benchmarks.tune MAX_SAMPLE_CHUNKS=4 --shape 100000 54 7 4096 --threads 2 */
 enum { PRODUCTS_OF_A_CHUNK = 20000, PRODUCTS_OF_A_SAMPLE = 200, MAX_SAMPLE_CHUNKS = 16 };
 
 /* A chunk of the rows of linear_cross_entropy with few classes, or of transposed_product, has at least PRODUCTS_PER_CHUNK
  * products of a feature and a class.
- *   python -m pytest benchmarks/bench_loss.py -k linear */
+ *   python -m benchmarks.tune PRODUCTS_PER_CHUNK=10000 --shape 100000 20 2 0 --loss --threads 2 */
 enum { PRODUCTS_PER_CHUNK = 40000 };
 
 /* Moments of columns: chunks of rows have sums of their own, MAX_MOMENT_CHUNKS at most, of MAX_MOMENTS numbers in all and of
