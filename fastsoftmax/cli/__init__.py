@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from .._version import __version__
-from . import bench, evaluate, info, plot, predict, profile, roofline, search, train
+from . import bench, evaluate, info, plot, predict, profile, roofline, search, standard_input, train
 from .error_translation import as_command_error
 from .errors import FAILED, INTERRUPTED, CommandError
 
@@ -80,7 +80,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             parser.print_help()
             return 0
         command += f" {arguments.command}"
-        code: int = _MODULES[arguments.command].run(arguments)
+        with standard_input.replaced(arguments):
+            code: int = _MODULES[arguments.command].run(arguments)
         sys.stdout.flush()
         return code
     except SystemExit as end:  # argparse, after --help and --version

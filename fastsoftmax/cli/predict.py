@@ -32,6 +32,8 @@ examples:
         CSV on standard output: a header, then a line for each sample
   fastsoftmax predict --model flowers.npz new.csv --probabilities --output p.csv
         the label, and the probability of every class in a column with its name
+  zcat new.csv.gz | fastsoftmax predict --model flowers.npz - > labels.csv
+        as a filter: - is standard input
   fastsoftmax predict --model cifar.npz images.npy --output labels.npy
         the labels as a NumPy array; images.npy may be larger than memory
   fastsoftmax predict --model flowers.npz test.csv --target species --output p.parquet
@@ -42,7 +44,12 @@ examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     add = parser.add_argument
-    add("data", type=Path, metavar="DATA", help="a file or folder with samples")
+    add(
+        "data",
+        type=Path,
+        metavar="DATA",
+        help="a file or folder with samples; - for standard input",
+    )
     models.add_arguments(parser)
     add(
         "--output",

@@ -50,7 +50,12 @@ _MAX_ROWS = 20
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     add = parser.add_argument
-    add("data", type=Path, metavar="DATA", help="a file or folder with samples and their labels")
+    add(
+        "data",
+        type=Path,
+        metavar="DATA",
+        help="a file or folder with samples and their labels; - for standard input",
+    )
     add("--model", type=Path, metavar="FILE", help="where to save the best model")
     add("--force", action="store_true", help="replace an existing model file")
     add("--plot", type=Path, metavar="FILE", help="save a heat map (needs matplotlib)")

@@ -61,7 +61,12 @@ class Task(NamedTuple):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     add = parser.add_argument
-    add("data", type=Path, metavar="DATA", help="a file or folder with samples and their labels")
+    add(
+        "data",
+        type=Path,
+        metavar="DATA",
+        help="a file or folder with samples and their labels; - for standard input",
+    )
     add(
         "--model",
         type=Path,

@@ -1,6 +1,8 @@
 """`fastsoftmax predict`, `evaluate` and `plot`, as people use them and as they mistype them."""
 
 import csv
+import gzip
+import io
 import json
 import os
 import pickle
@@ -155,6 +157,33 @@ def test_embeddings_in_parquet(capsys, here, rng):
     del model.feature_names_in_
     expected = {"when": "2020-01-01 00:00:00", "score": None, "label": model.predict(X[:1])[0]}
     assert first == expected
+
+
+@pytest.mark.parametrize("name", ["wine-test.csv", "wine.csv.gz", "digits.svm", "test.npz", "i.pq"])
+def test_data_from_standard_input(capsys, here, monkeypatch, name):
+    parquet.write_table(pyarrow.table({"x": [1.0, 2.0], "label": [0, 1]}), "i.pq")
+    output_of(capsys, "train", "i.pq", "--model", "i.npz")
+    Path("wine.csv.gz").write_bytes(gzip.compress(Path("wine-test.csv").read_bytes()))
+    content = Path(name).read_bytes()
+    models = {"digits.svm": "sparse.npz", "test.npz": "digits.npz", "i.pq": "i.npz"}
+    model = models.get(name, "wine.safetensors")
+    target = ("--target", "grape") if "wine" in name else ()
+    for command in ("predict", "evaluate"):
+        expected = output_of(capsys, command, name, "--model", model, *target)
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+        out = output_of(capsys, command, "--model", model, "-", *target)
+        assert out == expected.replace(f"{name}:", "standard input:")
+
+
+def test_bad_data_from_standard_input_is_one_line(capsys, here, monkeypatch):
+    for content, reason in (
+        (b"", "standard input: expected a CSV file, got an empty file"),
+        (b"a,label\nx,1\n", "standard input: the model also expects alcohol"),
+        (b"PK\3\4", "standard input: expected an .npz file, got damaged"),
+    ):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+        err = error_of(capsys, "predict", "--model", "wine.safetensors", "-", code=1)
+        assert reason in err
 
 
 def test_two_columns_of_one_name_are_not_written(capsys, here):
