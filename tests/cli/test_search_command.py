@@ -82,6 +82,9 @@ def test_a_long_table_is_cut_and_says_so(flowers, capsys):
     ("options", "code", "message"),
     [
         ("--learning-rates 0.1,x", 2, "argument --learning-rates: expected a number"),
+        ("--regs -1,0", 2, "argument --regs: expected a number of at least 0, got '-1'"),
+        ("--regs 0,1 --penalty none", 2, "argument --regs: has no effect with --penalty none"),
+        ("--l1-ratio 0.5", 2, "argument --l1-ratio: has no effect with --penalty l2"),
         ("--learning-rates 0", 2, "argument --learning-rates: expected a number greater than 0"),
         ("--regs -1", 2, "argument --regs: "),
         ("--validation-fraction 1", 2, "argument --validation-fraction: "),
