@@ -1,13 +1,15 @@
 """The command `fastsoftmax`."""
 
 import argparse
+import difflib
 import os
+import re
 import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from .._version import __version__
-from . import bench, evaluate, info, plot, predict, profile, roofline, search, train
+from . import bench, evaluate, info, plot, predict, profile, roofline, search, standard_input, train
 from .error_translation import as_command_error
 from .errors import FAILED, INTERRUPTED, CommandError
 
@@ -56,10 +58,47 @@ _SUMMARIES = {
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line."""
+    """A parser whose errors are one line, with a suggestion for a near miss."""
+
+    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+        super().__init__(*arguments, **keywords)
+        # -1,0 is a value too, as in newer versions of Python, and gets the error of its option.
+        self._negative_number_matcher = re.compile(r"-\.?\d")
 
     def error(self, message: str) -> NoReturn:
         raise CommandError(message, command=self.prog)
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        try:
+            super()._check_value(action, value)
+        except argparse.ArgumentError as error:
+            choices = [str(choice) for choice in action.choices or ()]
+            if action.dest == "learning_rate" and _is_number(value):
+                error.message += _suggestion("--lr", list(self._option_string_actions))
+            else:
+                error.message += _suggestion(str(value), choices)
+            raise
+
+
+# What others call the step size; it is `--learning-rates` for `search`.
+_STEP_SIZES = ("--lr", "--learning-rate")
+_OUR_STEP_SIZES = ("--eta0", "--learning-rates")
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _suggestion(word: str, known: Sequence[str]) -> str:
+    """Return "; did you mean train?" for trian, and nothing for a word that is like none."""
+    close = difflib.get_close_matches(word, known, n=1)
+    if word in _STEP_SIZES:
+        close = [option for option in _OUR_STEP_SIZES if option in known]
+    return f"; did you mean {close[0]}?" if close else ""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -75,12 +114,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.command == "plot":
             rest = plot.take_data(arguments, rest)
         if rest:
-            parser.error(f"unrecognized arguments: {' '.join(rest)}")
+            hint = _suggestion(rest[0].partition("=")[0], _options_of(parser, arguments.command))
+            parser.error(f"unrecognized arguments: {' '.join(rest)}{hint}")
         if arguments.command is None:
             parser.print_help()
             return 0
         command += f" {arguments.command}"
-        code: int = _MODULES[arguments.command].run(arguments)
+        with standard_input.replaced(arguments):
+            code: int = _MODULES[arguments.command].run(arguments)
         sys.stdout.flush()
         return code
     except SystemExit as end:  # argparse, after --help and --version
@@ -113,6 +154,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Otherwise Python reports the error again at its exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
+
+
+def _options_of(parser: argparse.ArgumentParser, command: str | None) -> list[str]:
+    """Return the options of a command."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction) and command in action.choices:
+            parser = action.choices[command]
+    return [option for option in parser._option_string_actions if option.startswith("--")]
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -67,7 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="samples per minibatch (default: 32; with --shape: 256)",
     )
     add(
-        "--learning-rate",
+        "--eta0",
         type=options.positive_number,
         metavar="RATE",
         help="step size (default: 0.5; with --shape: one that suits D)",

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from .. import datasets
 from .._arrays.labels import find_classes, listed, positions_of
 from ..classifier.classifier import SoftmaxClassifier
-from ..datasets import Samples
+from ..datasets import Samples, tables
 from ..datasets.files import comma_separated, printable
 from ..datasets.formats import FORMATS
 from ..datasets.formats import format_of as found_format
@@ -19,6 +19,10 @@ from . import options
 from .error_translation import as_command_error
 from .errors import FAILED, CommandError
 
+_OPTIONS = (
+    *("target", "ignore", "features", "format", "split", "header", "delimiter"),
+    *("zero_based", "n_features"),
+)
 _MAX_NAME_LENGTH = 24  # of a class name in a table
 
 
@@ -32,6 +36,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="where the labels are: name or index of a column (CSV, Parquet; -1 is the last), "
         "name of an array (.npz), another file (.npy, IDX)",
+    )
+    columns = add.add_mutually_exclusive_group()
+    columns.add_argument(
+        "--ignore",
+        type=options.columns,
+        metavar="COLUMN,...",
+        help="columns of CSV or Parquet that are not features, by name or index",
+    )
+    columns.add_argument(
+        "--features",
+        type=options.columns,
+        metavar="COLUMN,...",
+        help="columns that are features; all others are not, except the labels",
     )
     add.add_argument("--format", choices=tuple(FORMATS), help="format of the file")
     add.add_argument(
@@ -68,8 +85,7 @@ def load(
     CommandError
         If reading fails; the error names the file or the option.
     """
-    names = ("target", "format", "split", "header", "delimiter", "zero_based", "n_features")
-    given = {name: getattr(arguments, name) for name in names}
+    given = {name: getattr(arguments, name) for name in _OPTIONS}
     given.update(others)
     try:
         return datasets.load(path, **given, require_labels=require_labels)
@@ -82,17 +98,56 @@ def load_for(
     path: Path,
     arguments: argparse.Namespace,
     require_labels: bool = True,
+    **others: Any,
 ) -> Samples:
-    """Read samples for a model, and raise unless they fit it."""
-    others = {}
-    if arguments.n_features is None and format_of(path, arguments.format) == "libsvm":
+    """Read samples for a model, and raise unless they fit it.
+
+    If the model and a table have names of features, those of the model are its features, in their order.
+    """
+    file_format = format_of(path, arguments.format)
+    if arguments.n_features is None and file_format == "libsvm":
         # If the last features do not occur, only the model knows their number.
         others["n_features"] = model.n_features_in_
-    samples = load(path, arguments, require_labels, **others)
     names = getattr(model, "feature_names_in_", None)
+    if names is not None and arguments.features is None and arguments.ignore is None:
+        others["features"] = columns_of(path, file_format, arguments, names)
+    samples = load(path, arguments, require_labels, **others)
     check_features(path, samples, model.n_features_in_, names)
     forget_names(model)
     return samples
+
+
+def columns_of(
+    path: Path,
+    file_format: str | None,
+    arguments: argparse.Namespace,
+    known: NDArray[Any] | tuple[str, ...],
+) -> list[str] | None:
+    """Return the columns of a table that contain the known features; None if it has no names.
+
+    Raises
+    ------
+    CommandError
+        If a feature is missing.
+    """
+    if file_format not in ("csv", "parquet") or len(set(known)) < len(known):
+        return None
+    given = arguments.header, arguments.delimiter, arguments.target
+    try:
+        names = tables.column_names(path, file_format == "csv", *given)
+    except (OSError, ImportError, ValueError, TypeError) as error:
+        raise as_command_error(error) from None
+    if names is None:
+        return None
+    # A feature of a column of lists is called name[0].
+    found = {name: name if name in names else name.rpartition("[")[0] for name in map(str, known)}
+    missing = [name for name, column in found.items() if column not in names]
+    if missing:
+        others = [name for name in names if name not in {*found.values(), arguments.target}]
+        reason = f"the model also expects {comma_separated(missing)}"
+        reason += f", and does not know {comma_separated(others)}" if others else ""
+        raise CommandError(f"{path}: {reason}", FAILED)
+    return list(dict.fromkeys(found.values()))
 
 
 def forget_names(model: SoftmaxClassifier) -> None:

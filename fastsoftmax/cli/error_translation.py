@@ -16,8 +16,25 @@ _OTHERS = {
     **{
         name: f"--{name.replace('_', '-')}"
         for name in (
-            *("checkpoint", "checkpoint_every", "delimiter", "format", "header", "image_shape"),
-            *("learning_rates", "n_features", "regs", "resume", "split", "target", "zero_based"),
+            *(
+                "checkpoint",
+                "checkpoint_every",
+                "delimiter",
+                "features",
+                "format",
+                "header",
+                "ignore",
+            ),
+            *(
+                "image_shape",
+                "learning_rates",
+                "n_features",
+                "regs",
+                "resume",
+                "split",
+                "target",
+                "zero_based",
+            ),
             "validation_fraction",
         )
     },
@@ -63,6 +80,7 @@ def _with_options(text: str) -> str:
     """Name options where a message of the library advises an argument."""
     for written, option in (
         ("target= ", "--target "),
+        ("ignore= ", "--ignore "),
         ("format= ", "--format "),
         ("standardize=True", "--standardize"),
         ("eta0 (", "--eta0 ("),

@@ -51,7 +51,12 @@ _HEADINGS = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     add = parser.add_argument
-    add("data", type=Path, metavar="DATA", help="a file or folder with samples and their labels")
+    add(
+        "data",
+        type=Path,
+        metavar="DATA",
+        help="a file or folder with samples and their labels; - for standard input",
+    )
     models.add_arguments(parser)
     add("--plot", type=Path, metavar="FILE", help="save a picture of the confusion matrix")
     add("--json", metavar="FILE", help="save all numbers; - for standard output")

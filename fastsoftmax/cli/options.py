@@ -1,5 +1,6 @@
 """Parsers for the values of options; their errors say what is accepted."""
 
+import csv
 from argparse import ArgumentTypeError
 from collections.abc import Callable
 from math import isfinite, nan
@@ -115,3 +116,14 @@ def _number(text: str) -> float:
         return float(text)
     except ValueError:
         return nan
+
+
+def columns(text: str) -> list[str]:
+    """Return the names or indices in a list such as "id,date"; quotes surround a name with a comma."""
+    try:
+        names = next(csv.reader([text], skipinitialspace=True, strict=True), [])
+    except csv.Error:
+        names = []
+    if not names or not all(names):
+        raise ArgumentTypeError(f"expected names of columns, separated by commas, got {text!r}")
+    return names

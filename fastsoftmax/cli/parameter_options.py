@@ -1,16 +1,22 @@
 """The options of `train` and `search` that are parameters of the classifier, read from their rows."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..classifier.parameters import PARAMETERS, Option, Parameter
 from . import options
+from .errors import CommandError
 
 # The rows whose parameters each command takes as options.
 TRAIN = tuple(row for row in PARAMETERS if row.option is not None)
 SEARCH = tuple(row for row in TRAIN if row.in_search)
 _GROUPS = ("steps", "objective", "when it ends", "the run")
+# Options that have an effect with some penalties only.
+_OF_PENALTIES = {
+    **dict.fromkeys(("alpha", "regs"), ("l2", "l1", "elasticnet")),
+    "l1-ratio": ("elasticnet",),
+}
 _TYPES: dict[str, Any] = {
     "integer from 0": options.seed,
     "integer from 1": options.positive_integer,
@@ -32,6 +38,16 @@ def parameters_of(arguments: argparse.Namespace, rows: Sequence[Parameter]) -> d
             words = row.option.words or {}
             given[row.name] = words.get(value, value) if isinstance(value, str) else value
     return given
+
+
+def check_penalty(penalty: str | None, given: Mapping[str, object]) -> None:
+    """Raise if an option has a value, which is in `given`, but no effect with this penalty."""
+    for option, penalties in _OF_PENALTIES.items():
+        if given.get(option) is not None and penalty not in penalties:
+            raise CommandError(
+                f"argument --{option}: has no effect with --penalty {penalty or 'none'}, "
+                f"only with {' or '.join(penalties)}"
+            )
 
 
 def add_arguments(parser: argparse.ArgumentParser, rows: Sequence[Parameter]) -> dict[str, Any]:

@@ -64,7 +64,7 @@ def take_data(arguments: argparse.Namespace, rest: list[str]) -> list[str]:
 
     After an option that follows WHAT, argparse no longer looks for an optional positional argument.
     """
-    if arguments.data is None and rest and not rest[0].startswith("-"):
+    if arguments.data is None and rest and (rest[0] == "-" or not rest[0].startswith("-")):
         arguments.data, rest = Path(rest[0]), rest[1:]
     return rest
 

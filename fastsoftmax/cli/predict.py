@@ -3,53 +3,65 @@
 import argparse
 import csv
 import io
+import json
 import sys
+from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .._arrays.labels import listed
-from ..classifier.classifier import SoftmaxClassifier
+from .._optional import import_optional
+from ..datasets.files import printable
 from . import data, files, models
 from .error_translation import as_command_error
-from .errors import CommandError
+from .errors import FAILED, CommandError
 from .numbers import count
 
 DESCRIPTION = """\
 Predict the labels of DATA, which needs no labels; any that it contains are ignored.
-The output has a line, or in .npy an element, for each sample, in the order of DATA.
+The output has a row for each sample, in the order of DATA: the columns of DATA that are
+not features, such as an identifier, and the label. In .npy there are only labels.
 """
 USAGE = "fastsoftmax predict --model FILE DATA [options]"
 EXAMPLES = """\
 examples:
   fastsoftmax predict --model flowers.npz new.csv
-        CSV on standard output: a line "label", then one for each sample
+        CSV on standard output: a header, then a line for each sample
   fastsoftmax predict --model flowers.npz new.csv --probabilities --output p.csv
         the label, and the probability of every class in a column with its name
+  zcat new.csv.gz | fastsoftmax predict --model flowers.npz - > labels.csv
+        as a filter: - is standard input
   fastsoftmax predict --model cifar.npz images.npy --output labels.npy
         the labels as a NumPy array; images.npy may be larger than memory
-  fastsoftmax predict --model flowers.npz test.csv --target species
-        the column species is not a feature
+  fastsoftmax predict --model flowers.npz test.csv --target species --output p.parquet
+        the column species contains labels, which are left out
 """
-_SUFFIXES = (".csv", ".npy")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     add = parser.add_argument
-    add("data", type=Path, metavar="DATA", help="a file or folder with samples")
+    add(
+        "data",
+        type=Path,
+        metavar="DATA",
+        help="a file or folder with samples; - for standard input",
+    )
     models.add_arguments(parser)
     add(
         "--output",
         default="-",
         metavar="FILE",
-        help=".csv or .npy; - for CSV on standard output (default); an existing file is replaced",
+        help=".csv, .jsonl, .parquet or .npy; - for CSV on standard output (default); an existing file is "
+        "replaced",
     )
     add(
         "--probabilities",
         action="store_true",
-        help="probabilities of every class: in CSV with the label, in .npy (samples, classes) without it",
+        help="probabilities of every class: with the label, but in .npy (samples, classes) without it",
     )
     data.add_arguments(parser)
 
@@ -57,52 +69,129 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Carry out the command."""
     output = arguments.output
-    if output != "-" and Path(output).suffix.lower() not in _SUFFIXES:
+    suffix = ".csv" if output == "-" else Path(output).suffix.lower()
+    if suffix not in _WRITERS:
         raise CommandError(
-            f"argument --output: expected a file name that ends in {' or '.join(_SUFFIXES)}, "
+            f"argument --output: expected a file name that ends in {', '.join(_WRITERS)}, "
             f"or -, got {output!r}"
         )
     inputs = {"the model": arguments.model, "DATA": arguments.data}
     models.check_no_clash("--output", output, inputs)
     model = models.load_to_use(arguments)
-    samples = data.load_for(model, arguments.data, arguments, require_labels=False)
+    samples = data.load_for(
+        model, arguments.data, arguments, require_labels=False, keep_ignored=suffix != ".npy"
+    )
     try:
         probabilities = model.predict_proba(samples.X) if arguments.probabilities else None
-        labels = None
-        if probabilities is None or Path(output).suffix.lower() != ".npy":
-            labels = model.predict(samples.X)
+        labels = model.predict(samples.X)
     except (ValueError, TypeError, MemoryError) as error:
         raise as_command_error(error, {"X": arguments.data}) from None
+    found = _Predictions(samples.ignored, labels, model.classes_, probabilities)
+    found.check_names(arguments.data)
+    try:
+        content = _WRITERS[suffix](found)
+    except (ImportError, MemoryError) as error:
+        raise as_command_error(error) from None
     if output == "-":
-        _write_csv(sys.stdout, model, labels, probabilities)
+        sys.stdout.write(content.decode("utf-8", "surrogateescape"))
         return 0
-    path = Path(output)
-    if path.suffix.lower() == ".npy":
-        content = _as_npy(labels if probabilities is None else probabilities)
-    else:
-        text = io.StringIO()
-        _write_csv(text, model, labels, probabilities)
-        content = text.getvalue().encode("utf-8", "surrogateescape")
-    files.write_bytes("--output", path, content)
+    files.write_bytes("--output", Path(output), content)
     print(f"Predictions of {count(samples.X.shape[0], 'sample')}: {output}")
     return 0
 
 
-def _write_csv(stream: Any, model: SoftmaxClassifier, labels: Any, probabilities: Any) -> None:
+class _Predictions(NamedTuple):
+    """The columns of the output."""
+
+    ignored: Any  # a table of PyArrow, or None
+    labels: NDArray[Any]
+    classes: NDArray[Any]
+    probabilities: NDArray[Any] | None
+
+    @property
+    def kept_names(self) -> list[str]:
+        """The names of the columns of DATA that are not features."""
+        return [] if self.ignored is None else list(self.ignored.column_names)
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the columns that are predicted."""
+        classes = [] if self.probabilities is None else listed(self.classes)
+        return ["label", *map(str, classes)]
+
+    def kept(self) -> list[list[Any]]:
+        """Return the columns of DATA that are not features."""
+        return [] if self.ignored is None else [c.to_pylist() for c in self.ignored.columns]
+
+    def check_names(self, path: Path) -> None:
+        """Raise if two columns of the output have the same name."""
+        common = [name for name in self.kept_names if name in self.names]
+        if common:
+            raise CommandError(
+                f"{path}: the column {printable(common[0])} is not a feature, so the output has it, "
+                "and another of that name: rename it, or name it by --target",
+                FAILED,
+            )
+
+
+def _as_csv(found: _Predictions) -> bytes:
+    stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    if probabilities is None:
-        writer.writerow(["label"])
-        writer.writerows([label] for label in listed(labels))
-        return
-    writer.writerow(["label", *listed(model.classes_)])
-    rows = zip(listed(labels), probabilities, strict=True)
-    # `str` gives the shortest digits that identify the number in its dtype.
-    writer.writerows([label, *map(str, row)] for label, row in rows)
+    writer.writerow([*found.kept_names, *found.names])
+    rows: Any = zip(*found.kept(), listed(found.labels), strict=True)
+    if found.probabilities is not None:
+        # `str` gives the shortest digits that identify the number in its dtype.
+        shares = (map(str, row) for row in found.probabilities)
+        rows = ((*row, *share) for row, share in zip(rows, shares, strict=True))
+    writer.writerows(rows)
+    return stream.getvalue().encode("utf-8", "surrogateescape")
 
 
-def _as_npy(array: Any) -> bytes:
+def _as_json_lines(found: _Predictions) -> bytes:
+    names = [*found.kept_names, "label"]
+    stream = io.StringIO()
+    for place, row in enumerate(zip(*found.kept(), listed(found.labels), strict=True)):
+        record = {name: _plain(value) for name, value in zip(names, row, strict=True)}
+        if found.probabilities is not None:
+            shares = [float(str(share)) for share in found.probabilities[place]]
+            record["probabilities"] = dict(zip(found.names[1:], shares, strict=True))
+        stream.write(json.dumps(record, ensure_ascii=False, default=str) + "\n")
+    return stream.getvalue().encode("utf-8", "surrogateescape")
+
+
+def _plain(value: Any) -> Any:
+    """Return a value without NaN and infinity, which JSON does not have."""
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    return None if isinstance(value, float) and not isfinite(value) else value
+
+
+def _as_parquet(found: _Predictions) -> bytes:
+    arrow = import_optional("pyarrow", "Parquet is written with")
+    parquet = import_optional("pyarrow.parquet", "Parquet is written with")
+    kept = [] if found.ignored is None else found.ignored.columns
+    labels = found.labels if found.labels.dtype.kind == "M" else found.labels.tolist()
+    shares = [] if found.probabilities is None else [*found.probabilities.T]
+    columns = [*kept, arrow.array(labels), *map(arrow.array, shares)]
     stream = io.BytesIO()
+    parquet.write_table(arrow.table(columns, [*found.kept_names, *found.names]), stream)
+    return stream.getvalue()
+
+
+def _as_npy(found: _Predictions) -> bytes:
+    stream = io.BytesIO()
+    array = found.labels if found.probabilities is None else found.probabilities
     if array.dtype.kind in "OT":
         array = np.array(array.tolist(), np.str_)
     np.save(stream, array, allow_pickle=False)
     return stream.getvalue()
+
+
+_WRITERS = {
+    ".csv": _as_csv,
+    ".jsonl": _as_json_lines,
+    ".parquet": _as_parquet,
+    ".npy": _as_npy,
+}

@@ -50,7 +50,12 @@ _MAX_ROWS = 20
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     add = parser.add_argument
-    add("data", type=Path, metavar="DATA", help="a file or folder with samples and their labels")
+    add(
+        "data",
+        type=Path,
+        metavar="DATA",
+        help="a file or folder with samples and their labels; - for standard input",
+    )
     add("--model", type=Path, metavar="FILE", help="where to save the best model")
     add("--force", action="store_true", help="replace an existing model file")
     add("--plot", type=Path, metavar="FILE", help="save a heat map (needs matplotlib)")
@@ -69,7 +74,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     grid(
         "--regs",
         type=_numbers,
-        default=list(DEFAULT_REGS),
         metavar="A,B,...",
         help="strengths of the penalty, like --alpha of `train`; the lecture's reg is half of it "
         f"(default: {','.join(f'{reg:g}' for reg in DEFAULT_REGS)})",
@@ -136,7 +140,7 @@ def _search(
                 samples.X,
                 samples.y,
                 learning_rates=arguments.learning_rates,
-                regs=arguments.regs,
+                regs=_regs(arguments),
                 validation=validation,
                 # No bar was requested: without rich there is none.
                 progress_bar=why_missing("rich.progress") is None,
@@ -156,6 +160,12 @@ def _note(found: SearchResult, warning: warnings.WarningMessage) -> str:
     return f"The best model had not converged after {epochs}: more --epochs may improve it."
 
 
+def _regs(arguments: argparse.Namespace) -> list[float]:
+    if arguments.regs is not None:
+        return list(arguments.regs)
+    return [0.0] if arguments.penalty == "none" else list(DEFAULT_REGS)
+
+
 def _parameters_of(arguments: argparse.Namespace) -> dict[str, Any]:
     return parameter_options.parameters_of(arguments, parameter_options.SEARCH)
 
@@ -170,6 +180,9 @@ def _check(arguments: argparse.Namespace) -> None:
     """Check the arguments before training."""
     models.check_backend(arguments.backend or "auto")
     validation_data.check(arguments)
+    penalty = _parameters_of(arguments).get("penalty", "l2")
+    given = {"regs": arguments.regs, "l1-ratio": arguments.l1_ratio}
+    parameter_options.check_penalty(penalty, given)
     inputs = {"DATA": arguments.data, "that of --validation": arguments.validation}
     if arguments.model is not None:
         models.check_name("--model", arguments.model)

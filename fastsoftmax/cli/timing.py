@@ -163,7 +163,7 @@ class Run:
             self.model.partial_fit(self.X, self.y, classes)
         except DivergenceError as error:
             raise CommandError(
-                f"argument --learning-rate: {self.model.eta0:g} is too large: {error}"
+                f"argument --eta0: {self.model.eta0:g} is too large: {error}"
             ) from None
         self.seconds.append(perf_counter() - start)
 

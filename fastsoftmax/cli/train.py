@@ -61,7 +61,12 @@ class Task(NamedTuple):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     add = parser.add_argument
-    add("data", type=Path, metavar="DATA", help="a file or folder with samples and their labels")
+    add(
+        "data",
+        type=Path,
+        metavar="DATA",
+        help="a file or folder with samples and their labels; - for standard input",
+    )
     add(
         "--model",
         type=Path,
@@ -167,6 +172,8 @@ def _new_model(arguments: argparse.Namespace) -> SoftmaxClassifier:
         model = models.load("--warm-start-from", arguments.warm_start_from)
         model.warm_start = True
     model.set_params(**parameters)
+    given = {"alpha": arguments.alpha, "l1-ratio": arguments.l1_ratio}
+    parameter_options.check_penalty(model.penalty, given)
     if model.early_stopping and arguments.validation_fraction is not None:
         model.validation_fraction = arguments.validation_fraction
     model.verbose = int(arguments.verbose)

@@ -55,6 +55,9 @@ def load(
         others["target"] = arguments.validation_target
     if file_format == "libsvm":
         others["n_features"] = n_features
+    if samples.feature_names is not None:
+        columns = data.columns_of(path, file_format, arguments, samples.feature_names)
+        others |= {} if columns is None else {"features": columns, "ignore": None}
     validation = data.load(path, arguments, **others)
     data.check_features(path, validation, n_features, samples.feature_names)
     if samples.y.ndim == 2:

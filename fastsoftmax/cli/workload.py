@@ -44,7 +44,7 @@ def settings(arguments: argparse.Namespace, data: Dataset) -> Settings:
     made_up = arguments.shape is not None
     n_samples, n_features = data.X_train.shape
     batch_size = min(arguments.batch_size or (256 if made_up else 32), n_samples)
-    learning_rate = arguments.learning_rate
+    learning_rate = arguments.eta0
     if learning_rate is None:
         learning_rate = _safe_learning_rate(n_features, batch_size) if made_up else 0.5
     n_threads = arguments.threads or machine.threads()[0]

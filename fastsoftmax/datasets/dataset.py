@@ -28,6 +28,9 @@ class Samples(NamedTuple):
     class_names: tuple[str, ...] | None = None  # of the labels 0, 1, ...
     image_shape: tuple[int, ...] | None = None  # (height, width) or (height, width, 3)
     feature_names: tuple[str, ...] | None = None
+    ignored: Any = (
+        None  # a pyarrow.Table of the columns that are neither features nor labels, on request
+    )
 
 
 def as_float_dtype(dtype: object) -> np.dtype[np.float32] | np.dtype[np.float64]:

@@ -55,7 +55,7 @@ def as_path(name: str, path: object) -> Path:
     """
     if not isinstance(path, str | os.PathLike):
         raise TypeError(f"{name}: expected the path of a file or folder, got {path!r}")
-    file = Path(path)
+    file = path if isinstance(path, Path) else Path(path)
     if not file.exists():
         raise FileNotFoundError(f"{file}: no such file or folder")
     return file

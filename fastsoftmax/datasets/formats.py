@@ -2,7 +2,7 @@
 
 import inspect
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +17,7 @@ from .svhn import read_svhn
 from .tables import read_csv, read_parquet
 
 _REQUIRE_LABELS = "require_labels"
+_KEEP_IGNORED = "keep_ignored"
 
 
 class _Format(NamedTuple):
@@ -27,12 +28,17 @@ class _Format(NamedTuple):
 
     @property
     def options(self) -> list[str]:
-        return [name for name in self._parameters if name != _REQUIRE_LABELS]
+        return [n for n in self._parameters if n not in (_REQUIRE_LABELS, _KEEP_IGNORED)]
 
     @property
     def has_labels(self) -> bool:
         """Whether every file contains labels."""
         return _REQUIRE_LABELS not in self._parameters
+
+    @property
+    def has_columns(self) -> bool:
+        """Whether a file is a table, some columns of which may be ignored."""
+        return _KEEP_IGNORED in self._parameters
 
     @property
     def _parameters(self) -> list[str]:
@@ -67,7 +73,10 @@ def load(
     delimiter: str | None = None,
     zero_based: bool | str | None = None,
     n_features: int | None = None,
+    ignore: Sequence[str | int] | None = None,
+    features: Sequence[str | int] | None = None,
     require_labels: bool = True,
+    keep_ignored: bool = False,
 ) -> Samples:
     """Read samples and their labels from a file or folder.
 
@@ -94,17 +103,22 @@ def load(
     zero_based, n_features
         For "libsvm": whether the first feature has the index 0 (True, False, or by default "auto": if that
         index occurs); the number of features, by default the largest index.
+    ignore, features : sequence of str or int, optional
+        For "csv" and "parquet", names or indices of columns: those that are not features, such as an
+        identifier, or those that are, in this order. By default all except that of the labels are.
     require_labels : bool, default True
         Whether a file without labels is an error. If False, `y` is None for such a file: `target` is not
         given, and no column, array or file has the default name of labels.
+    keep_ignored : bool, default False
+        Whether the result contains the columns of a table that are neither features nor labels.
 
     Returns
     -------
     Samples
-        A named tuple of `X` (n_samples, n_features), `y` (n_samples,), `class_names`, `image_shape` and
-        `feature_names`, the last three None if the file does not contain them. `X` is an array of the
-        file's dtype or, from "libsvm", a CSR matrix of float32. `y` is int64, bool or text; see also
-        `require_labels`.
+        A named tuple of `X` (n_samples, n_features), `y` (n_samples,), `class_names`, `image_shape`,
+        `feature_names` and `ignored`, the last four None if the file does not contain them. `X` is an
+        array of the file's dtype or, from "libsvm", a CSR matrix of float32. `y` is int64, bool or text;
+        see also `require_labels`. `ignored` is a `pyarrow.Table`; see `keep_ignored`.
 
     Raises
     ------
@@ -132,6 +146,8 @@ def load(
         raise ValueError(f"format: expected one of {', '.join(FORMATS)}, got {format!r}")
     if not isinstance(require_labels, bool):
         raise TypeError(f"require_labels: expected True or False, got {shown(require_labels)}")
+    if not isinstance(keep_ignored, bool):
+        raise TypeError(f"keep_ignored: expected True or False, got {shown(keep_ignored)}")
     name = format or format_of(file)
     chosen = FORMATS[name]
     if file.is_dir() and not chosen.has_folders:
@@ -143,6 +159,8 @@ def load(
         "delimiter": delimiter,
         "zero_based": zero_based,
         "n_features": n_features,
+        "ignore": ignore,
+        "features": features,
     }
     given = {option: value for option, value in options.items() if value is not None}
     for option in given.keys() - set(chosen.options):
@@ -152,6 +170,8 @@ def load(
         )
     if not chosen.has_labels:
         given[_REQUIRE_LABELS] = require_labels
+    if chosen.has_columns:
+        given[_KEEP_IGNORED] = keep_ignored
     samples = chosen.read(file, **given)
     _check(file, samples)
     return samples

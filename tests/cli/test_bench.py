@@ -208,8 +208,8 @@ def test_threads_hold_for_the_model_and_for_blas(capsys, monkeypatch):
 @pytest.mark.parametrize("backend", AVAILABLE)
 def test_too_large_a_learning_rate_is_one_line(capsys, backend):
     # The penalty makes the weights grow without bound: 1e9 * alpha is more than 2.
-    arguments = ("--learning-rate", "1e9", "--epochs", "50", "--backends", backend)
-    assert "--learning-rate" in error_of(capsys, *SMALL, *arguments)
+    arguments = ("--eta0", "1e9", "--epochs", "50", "--backends", backend)
+    assert "--eta0" in error_of(capsys, *SMALL, *arguments)
 
 
 @pytest.mark.parametrize(

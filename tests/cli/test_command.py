@@ -88,10 +88,10 @@ def test_ctrl_c_ends_without_a_traceback(capsys, monkeypatch, command):
         (("--threads", "1.5"), "--threads"),
         (("--seed", "-1"), "--seed"),
         (("--seed", "x"), "--seed"),
-        (("--learning-rate", "0"), "--learning-rate"),
-        (("--learning-rate", "x"), "--learning-rate"),
-        (("--learning-rate", "nan"), "--learning-rate"),
-        (("--learning-rate", "inf"), "--learning-rate"),
+        (("--eta0", "0"), "--eta0"),
+        (("--eta0", "x"), "--eta0"),
+        (("--eta0", "nan"), "--eta0"),
+        (("--eta0", "inf"), "--eta0"),
         (("--dtype", "float16"), "--dtype"),
         (("--shape", "10x10"), "--shape"),
         (("--shape", "10x-1x3"), "--shape"),
@@ -132,6 +132,30 @@ def test_unknown_commands_are_an_error_that_lists_those_there_are(capsys):
     assert "learn" in err
     assert "bench" in err
     assert "train" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        ("trian a.csv", "did you mean train?"),
+        ("train a.csv --model m.npz --epoch 3", "--epoch 3; did you mean --epochs?"),
+        ("train a.csv --model m.npz --ignored=id", "; did you mean --ignore?"),
+        ("train a.csv --model m.npz --lr 0.1", "--lr 0.1; did you mean --eta0?"),
+        ("search a.csv --lr 0.1", "--lr 0.1; did you mean --learning-rates?"),
+        ("search a.csv --learning-rate 0.1", "; did you mean --learning-rates?"),
+        ("train a.csv --model m.npz --learning-rate cosin", "; did you mean cosine?"),
+        ("train a.csv --model m.npz --learning-rate 0.1", "; did you mean --eta0?"),
+        ("train a.csv --model m.npz --learning-rate 1e-3", "; did you mean --eta0?"),
+        ("bench --learning-rate 0.1", "--learning-rate 0.1; did you mean --eta0?"),
+    ],
+)
+def test_a_near_miss_gets_a_suggestion(capsys, arguments, hint):
+    err = error_of(capsys, *arguments.split())
+    assert err.endswith(f"{hint}\n")
+
+
+def test_a_word_that_is_like_nothing_gets_no_suggestion(capsys):
+    assert "did you mean" not in error_of(capsys, "info", "--nonsense")
 
 
 def test_a_file_that_is_missing_where_none_is_expected_to_be_is_one_line(capsys, monkeypatch):

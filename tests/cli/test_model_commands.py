@@ -1,15 +1,19 @@
 """`fastsoftmax predict`, `evaluate` and `plot`, as people use them and as they mistype them."""
 
 import csv
+import gzip
+import io
 import json
 import os
 import pickle
 import re
 import subprocess
 import sys
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
+import pyarrow
 import pytest
 from command_line import (
     DTYPES_OF_TEXT,
@@ -20,6 +24,7 @@ from command_line import (
     write_table,
 )
 from paths import ROOT
+from pyarrow import parquet
 from sklearn.datasets import load_wine
 from sklearn.metrics import log_loss, precision_recall_fscore_support
 
@@ -90,8 +95,102 @@ def test_the_backend_may_be_another_one_if_it_is_there(capsys, here, monkeypatch
 
 def test_a_column_of_labels_is_no_feature(capsys, here):
     arguments = ("predict", "--model", "wine.safetensors", "wine-test.csv")
-    assert "--target" in error_of(capsys, *arguments, code=1)
-    assert output_of(capsys, *arguments, "--target", "grape").count("\n") == 90
+    with_grape = output_of(capsys, *arguments).splitlines()
+    assert with_grape[0] == "grape,label"
+    lines = output_of(capsys, *arguments, "--target", "grape").splitlines()
+    assert lines == [line.partition(",")[2] for line in with_grape]
+
+
+def test_features_are_found_by_name(capsys, here):
+    names = load_wine().feature_names
+    X, label = load_wine().data[:5], [["a,b"], ["007"], [""], ["ż"], ["1.0"]]
+    write_table(here / "wine-5.csv", X, names, [[]] * 5)
+    write_table(here / "shuffled.csv", X[:, ::-1], [*names[::-1], "id"], label)
+    arguments = ("predict", "--model", "wine.safetensors", "--probabilities")
+    expected = output_of(capsys, *arguments, "wine-5.csv").splitlines()
+    rows = list(csv.reader(output_of(capsys, *arguments, "shuffled.csv").splitlines()))
+    assert rows[0] == ["id", "label", *WINES]
+    assert [row[:1] for row in rows[1:]] == label
+    assert [",".join(row[1:]) for row in rows] == expected
+
+
+def test_identifiers_are_written_with_the_labels(capsys, here):
+    Path("a.csv").write_text("id,x,kind\n007,0.5,cat\n8,2.5,dog\n,0.7,cat\n")
+    arguments = ("a.csv", "--target", "kind", "--model", "m.npz")
+    err = error_of(capsys, "train", *arguments, code=1)
+    assert "--ignore other columns" not in err  # the identifiers are numbers, but for one
+    err = error_of(capsys, "train", *arguments, "--features", "kind,x")
+    assert "argument --features: expected each column once, and not that of the labels" in err
+    assert "--features" in error_of(capsys, "train", *arguments, "--features", "x,,y")
+    assert "--ignore" in error_of(capsys, "train", *arguments, "--features", "x", "--ignore", "id")
+    output_of(capsys, "train", *arguments, "--ignore", "id")
+    assert load("m.npz").feature_names_in_.tolist() == ["x"]
+    assert output_of(capsys, "predict", *arguments) == "id,label\n007,cat\n8,dog\n,cat\n"
+    assert output_of(capsys, "predict", *arguments, "--ignore", "0").startswith("id,label\n007,")
+    assert "accuracy  100.00 %" in output_of(capsys, "evaluate", *arguments)
+    for name in ("p.jsonl", "p.parquet", "p.csv"):
+        output_of(capsys, "predict", *arguments, "--probabilities", "--output", name)
+    records = [json.loads(line) for line in Path("p.jsonl").read_text().splitlines()]
+    assert [record["id"] for record in records] == ["007", "8", ""]
+    table = parquet.read_table("p.parquet")
+    assert table.column_names == ["id", "label", "cat", "dog"]
+    lines = list(csv.DictReader(Path("p.csv").read_text().splitlines()))
+    for record, row, line in zip(records, table.to_pylist(), lines, strict=True):
+        shares = record.pop("probabilities")
+        assert shares == {name: row.pop(name) for name in shares}
+        assert shares == {name: float(line.pop(name)) for name in shares}
+        assert record == row == line
+
+
+def test_embeddings_in_parquet(capsys, here, rng):
+    X = rng.normal(size=(40, 3)).astype(np.float32)
+    kinds = np.where(X[:, 0] > 0, "cat", "dog")
+    columns = {"when": [datetime(2020, 1, 1)] * 40, "e": X.tolist(), "score": [np.nan] * 40}
+    parquet.write_table(pyarrow.table({**columns, "kind": kinds}), "train.pq")
+    parquet.write_table(pyarrow.table(columns), "new.pq")
+    arguments = ("--target", "kind", "--features", "e", "--model", "m.npz")
+    output_of(capsys, "train", "train.pq", *arguments, "--validation", "train.pq")
+    model = load("m.npz")
+    assert model.feature_names_in_.tolist() == ["e[0]", "e[1]", "e[2]"]
+    output_of(capsys, "predict", "new.pq", "--model", "m.npz", "--output", "p.jsonl")
+    first = json.loads(Path("p.jsonl").read_text().splitlines()[0])
+    del model.feature_names_in_
+    expected = {"when": "2020-01-01 00:00:00", "score": None, "label": model.predict(X[:1])[0]}
+    assert first == expected
+
+
+@pytest.mark.parametrize("name", ["wine-test.csv", "wine.csv.gz", "digits.svm", "test.npz", "i.pq"])
+def test_data_from_standard_input(capsys, here, monkeypatch, name):
+    parquet.write_table(pyarrow.table({"x": [1.0, 2.0], "label": [0, 1]}), "i.pq")
+    output_of(capsys, "train", "i.pq", "--model", "i.npz")
+    Path("wine.csv.gz").write_bytes(gzip.compress(Path("wine-test.csv").read_bytes()))
+    content = Path(name).read_bytes()
+    models = {"digits.svm": "sparse.npz", "test.npz": "digits.npz", "i.pq": "i.npz"}
+    model = models.get(name, "wine.safetensors")
+    target = ("--target", "grape") if "wine" in name else ()
+    for command in ("predict", "evaluate"):
+        expected = output_of(capsys, command, name, "--model", model, *target)
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+        out = output_of(capsys, command, "--model", model, "-", *target)
+        assert out == expected.replace(f"{name}:", "standard input:")
+
+
+def test_bad_data_from_standard_input_is_one_line(capsys, here, monkeypatch):
+    for content, reason in (
+        (b"", "standard input: expected a CSV file, got an empty file"),
+        (b"a,label\nx,1\n", "standard input: the model also expects alcohol"),
+        (b"PK\3\4", "standard input: expected an .npz file, got damaged"),
+    ):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+        err = error_of(capsys, "predict", "--model", "wine.safetensors", "-", code=1)
+        assert reason in err
+
+
+def test_two_columns_of_one_name_are_not_written(capsys, here):
+    Path("a.csv").write_text("label,x,kind\n7,0.5,cat\n8,2.5,dog\n")
+    arguments = ("a.csv", "--target", "kind", "--model", "m.npz")
+    output_of(capsys, "train", *arguments, "--ignore", "label")
+    assert "the column label is not a feature" in error_of(capsys, "predict", *arguments, code=1)
 
 
 def test_sparse_data_may_lack_the_last_features(capsys, here):
@@ -118,8 +217,8 @@ def test_sparse_data_may_lack_the_last_features(capsys, here):
         (("--model", "digits.npz", "images.npy", "--threads", "0"), 2, "--threads"),
         (("images.npy",), 2, "--model"),
         (("--model", "digits.npz"), 2, "DATA"),
-        (("--model", "wine.safetensors", "other.csv"), 1, "the model does not know sugar"),
-        (("--model", "wine.safetensors", "order.csv"), 1, "expected the columns in the model's"),
+        (("--model", "wine.safetensors", "other.csv"), 1, "proline, and does not know sugar"),
+        (("--model", "wine.safetensors", "order.csv", "--ignore", "ash"), 1, "also expects ash"),
         (("--model", "wine.safetensors", "fewer.csv"), 1, "the model also expects proline"),
     ],
 )

@@ -283,6 +283,8 @@ def test_models_are_replaced_when_asked_to_alone(capsys, here):
         (("--epoch", "3"), "--epoch"),
         (("--batch-size", "x"), "--batch-size"),
         (("--learning-rate", "fast"), "--learning-rate"),
+        (("--penalty", "none", "--alpha", "0.1"), "--alpha: has no effect with --penalty none"),
+        (("--penalty", "l1", "--l1-ratio", "0.1"), "--l1-ratio: has no effect with --penalty l1"),
         (("--eta0", "-1"), "--eta0"),
         (("--eta0", "nan"), "--eta0"),
         (("--momentum", "1.5"), "--momentum"),

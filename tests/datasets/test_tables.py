@@ -20,6 +20,7 @@ from data_files import (
 from pyarrow import parquet
 
 from fastsoftmax import datasets
+from fastsoftmax.datasets import tables
 
 # --- LIBSVM --------------------------------------------------------------------------------------
 
@@ -329,7 +330,20 @@ def test_csv_headers(first, options, has_header, tmp_path):
             "^target: expected the name of one column .*a.csv, got 'c'",
         ),
         ("a,b,b\n1,2,3\n", {"target": "b"}, "^target: expected the name of one column"),
-        ("a,y,label\n1,2,3\n", {}, "^target: expected the name or the index"),
+        ("a,y,label\n1,2,3\n", {}, "^target: expected the name or the index.* got 'y' and 'label'"),
+        ("a;y\n1;2\n", {}, "^delimiter: expected the separator .*, perhaps ';', got ','"),
+        ("a\ty\n1\t2\n", {"target": "y"}, r"^delimiter: .*, perhaps '\\t', got ','"),
+        ("a,y\n1,2\n", {"ignore": ["b"]}, "^ignore: expected the name of one column .* got 'b'"),
+        ("a,y\n1,2\n", {"features": ["2"]}, "^features: expected an index of the 2 columns: a, y"),
+        (
+            "a,y\n1,2\n",
+            {"ignore": ["y"], "target": "y"},
+            "^ignore: .* not that of the labels, got y",
+        ),
+        ("a,y\n1,2\n", {"features": ["a", 0]}, "^features: expected each column once"),
+        ("a,y\n1,2\n", {"features": ["a"], "ignore": ["y"]}, "^ignore: expected None if features"),
+        ("a,y\n1,2\n", {"ignore": ["a"]}, "got 1 rows and 2 columns"),
+        ("a,y\nx,2\n", {}, "in column 'a', got string; target= names the labels, ignore= "),
         ("1,2\n3,4\n", {}, "^target: .* 2 columns without names"),
         ("1,2\n3,4\n", {"target": 2}, "^target: expected an index of the 2 columns .* got 2"),
         ("1,2\n3,4\n", {"target": -3}, "^target: expected an index of the 2 columns .* got -3"),
@@ -373,6 +387,87 @@ def test_a_header_is_true_or_false(tmp_path):
     refused(tmp_path / "a.csv", "^header: expected True, False or None", TypeError, header="yes")
 
 
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_columns_that_are_not_features(kind, tmp_path):
+    columns = {"id": ["007", "8"], "a": [0.5, 1], "label": [3, 4], "b": [2, 5]}
+    file = tmp_path / f"a.{kind}"
+    if kind == "csv":
+        file.write_text("id, a,label,b\n007,0.5,3,2\n8,1,4,5\n")
+    else:
+        parquet.write_table(pyarrow.table(columns), file)
+    for options, names, X in (
+        ({"ignore": ["id"]}, ("a", "b"), [[0.5, 2], [1, 5]]),
+        ({"ignore": "id"}, ("a", "b"), [[0.5, 2], [1, 5]]),
+        ({"features": ["b", "a"]}, ("b", "a"), [[2, 0.5], [5, 1]]),
+        ({"features": ["b", 1]}, ("b", "a"), [[2, 0.5], [5, 1]]),
+        ({"ignore": ["0", "-1"]}, ("a",), [[0.5], [1]]),
+    ):
+        samples = datasets.load(file, **options, keep_ignored=True)
+        assert (samples.X.tolist(), samples.feature_names) == (X, names)
+        assert samples.y.tolist() == [3, 4]
+        assert samples.ignored["id"].to_pylist() == ["007", "8"]
+        assert set(samples.ignored.column_names) == {"id", "a", "b"} - set(names)
+        assert datasets.load(file, **options).ignored is None
+    samples = datasets.load(
+        file, features=["label"], target="b"
+    )  # a usual name of labels, used otherwise
+    assert (samples.X.tolist(), samples.y.tolist()) == ([[3], [4]], [2, 5])
+
+
+def test_columns_without_names_are_ignored_by_index(tmp_path):
+    (tmp_path / "a.csv").write_text("007,1,0\n8,2,1\n")
+    options = {"ignore": [0], "target": -1, "keep_ignored": True}
+    samples = datasets.load(tmp_path / "a.csv", **options)
+    assert (samples.X.tolist(), samples.y.tolist()) == ([[1], [2]], [0, 1])
+    assert samples.ignored.to_pydict() == {"column 0": ["007", "8"]}
+
+
+def test_only_tables_have_columns(tmp_path):
+    np.savez(tmp_path / "a.npz", X=np.eye(2), y=[0, 1])
+    refused(tmp_path / "a.npz", "^ignore: expected none for the format 'npz'", ignore=["X"])
+    refused(tmp_path / "a.npz", "^keep_ignored: expected True", TypeError, keep_ignored=1)
+
+
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8", "i4"])
+@pytest.mark.parametrize("kind", ["list", "large_list", "fixed"])
+def test_lists_of_numbers_are_features(kind, dtype, tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, "_ROWS_PER_BATCH", 3)  # several, across the groups of rows
+    X = np.arange(40).astype(dtype).reshape(8, 5)
+    values = pyarrow.array(X[:, :4].ravel())
+    width = {"list": -1, "large_list": None, "fixed": 4}[kind]
+    of = pyarrow.large_list(values.type) if width is None else pyarrow.list_(values.type, width)
+    lists = pyarrow.array(X[:, :4].tolist(), of)
+    words = pyarrow.array(["x", "y"] * 4).dictionary_encode()
+    columns = {"id": range(8), "e": lists, "class": words, "b": X[:, 4]}
+    for row_group_size in (2, 8):
+        file = tmp_path / "a.parquet"
+        parquet.write_table(pyarrow.table(columns), file, row_group_size=row_group_size)
+        samples = datasets.load(file, ignore=["id"], keep_ignored=True)
+        np.testing.assert_array_equal(samples.X, X)
+        assert (samples.X.dtype, samples.X.flags.c_contiguous) == (X.dtype, True)
+        assert samples.y.tolist() == ["x", "y"] * 4
+        assert samples.feature_names == ("e[0]", "e[1]", "e[2]", "e[3]", "b")
+        assert samples.ignored["id"].to_pylist() == [*range(8)]
+
+
+def test_rows_of_later_batches_are_counted_from_the_first(tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, "_ROWS_PER_BATCH", 2)
+    file = tmp_path / "a.parquet"
+    columns = {"a": [[1.0], [2.0], [3.0], [4.0]], "y": [0, 1, 0, 1]}
+    wider = {"a": [[1.0], [2.0], [3.0, 3.0], [4.0, 4.0]], "y": [0, 1, 0, 1]}
+    parquet.write_table(pyarrow.table(wider), file)
+    refused(file, "expected lists of equal length, got another length in column 'a', row 2")
+    for row, bad, match in (
+        (3, [np.nan], "got nan in column 'a', row 3"),
+        (3, [1.0, 2.0], "expected lists of equal length, got another length in column 'a', row 3"),
+        (3, None, "none or NaN in column 'a', row 3"),
+    ):
+        wrong = [*columns["a"]]
+        wrong[row] = bad
+        parquet.write_table(pyarrow.table({**columns, "a": wrong}), file)
+        refused(file, match)
+
+
 @pytest.mark.parametrize(
     "dtypes", [("u1", "u1"), ("f2", "f2"), ("f4", "u1"), ("f8", "f4"), ("i8", "i2")]
 )
@@ -413,7 +508,15 @@ def test_parquet_as_pandas_and_polars_write_it(tmp_path):
             "expected finite numbers, got nan in column 'a', row 1",
         ),
         ({"a": [1, 2], "y": [0, None]}, "none or NaN in column 'y', row 1"),
-        ({"a": [[1], [2]], "y": [0, 1]}, "expected numbers in column 'a', got list"),
+        ({"a": [["1"], ["2"]], "y": [0, 1]}, "expected numbers in column 'a', got list"),
+        ({"a": [[], []], "y": [0, 1]}, "expected numbers in column 'a', got list"),
+        ({"a": [[1, 2], [3]], "y": [0, 1]}, "lists of equal length, .* in column 'a', row 1"),
+        ({"a": [[1, 2], None], "y": [0, 1]}, "none or NaN in column 'a', row 1"),
+        ({"a": [[1, 2], [3, None]], "y": [0, 1]}, "none or NaN in column 'a', row 1"),
+        ({"a": [[1, 2.5], [np.inf, 1]], "y": [0, 1]}, "got inf in column 'a', row 1"),
+        # The first row, whichever column it is in.
+        ({"a": [1.0, 2, None], "b": [1.0, np.nan, 2], "y": [0, 1, 2]}, "nan in column 'b', row 1"),
+        ({"a": [1.0, None], "y": [None, 1]}, "none or NaN in column 'y', row 0"),
         ({"a": [1, 2], "y": [[0], [1]]}, "expected labels"),
         ({"a": [1, 2], "b": [0, 1]}, "^target: expected the name or the index"),
         ({"a": pyarrow.array([], "f8"), "y": pyarrow.array([], "i8")}, "expected at least one row"),

@@ -19,7 +19,10 @@ from fastsoftmax import datasets
 
 from .decoding import Choices, file_of, folder
 
-_OPTIONS = ("format", "target", "split", "header", "delimiter", "zero_based", "n_features")
+_OPTIONS = (
+    *("format", "target", "split", "header", "delimiter", "zero_based", "n_features"),
+    *("ignore", "features"),
+)
 N_CHOICES = 6
 # Stands for the pixels of an image, so that inputs are short.
 PIXELS = b"<3072>"
@@ -47,7 +50,7 @@ def loaded(path: Path, **options: Any) -> datasets.Samples | None:
 
 
 def check_samples(samples: datasets.Samples, require_labels: bool) -> None:
-    X, y, class_names, image_shape, feature_names = samples
+    X, y, class_names, image_shape, feature_names, ignored = samples
     n_samples, n_features = X.shape
     assert n_samples > 0
     assert n_features > 0
@@ -74,6 +77,8 @@ def check_samples(samples: datasets.Samples, require_labels: bool) -> None:
         assert all(isinstance(name, str) for name in class_names)
     if image_shape is not None:
         assert int(np.prod(image_shape)) == n_features
+    if ignored is not None:
+        assert ignored.num_rows == n_samples
     if feature_names is not None:
         assert len(feature_names) == n_features
         assert all(isinstance(name, str) for name in feature_names)
@@ -183,6 +188,7 @@ def csv(data: bytes) -> None:
         "require_labels": bool(choices.below(2)),
     }
     packed, suffix = _compressed(content, choices.below(16))
+    options |= choices.one_of(_COLUMNS)
     check_finite(loaded(file_of(f"a.csv{suffix}", packed), **options))
 
 
@@ -190,7 +196,15 @@ def parquet(data: bytes) -> None:
     choices, content = _parts(data)
     target, required = choices.one_of((None, "label", 0, -1)), bool(choices.below(2))
     path = file_of("a.parquet", content)
-    check_finite(loaded(path, target=target, require_labels=required))
+    options = choices.one_of(_COLUMNS)
+    check_finite(loaded(path, target=target, require_labels=required, **options))
+
+
+_COLUMNS: tuple[dict[str, Any], ...] = (
+    {},
+    {"ignore": ["a", -1], "keep_ignored": True},
+    {"features": ["a", "0"], "keep_ignored": True},
+)
 
 
 def check_finite(samples: datasets.Samples | None) -> None:

@@ -153,7 +153,8 @@ def csv() -> list[bytes]:
         b"a,y\n2020-01-01,1\ntrue,0\n",
     ]
     found = [*map(_with, texts), _with(texts[2], 2, 0, 2, 1), _with(texts[4], 1, 2, 1, 0, 1)]
-    return [*found, _with(texts[0].replace(b",", b"\t"), 0, 3, 4, 0, 2)]
+    columns = [_with(text, 0, 0, 0, 0, 0, kind) for text in texts[:2] for kind in (1, 2)]
+    return [*found, *columns, _with(texts[0].replace(b",", b"\t"), 0, 3, 4, 0, 2)]
 
 
 def parquet() -> list[bytes]:
@@ -167,6 +168,7 @@ def parquet() -> list[bytes]:
         {"a": pyarrow.array([1, 2, 3], "float32"), "y": words.dictionary_encode()},
         {"a": [1, None, 3], "b": [True, False, True], "y": [1, 2, 3]},
         {"a": [[1], [2], [3]], "y": [1, 2, 3]},
+        {"a": [[1.5, 2], [3, 4], [5, 6]], "b": ["p", "q", "r"], "y": [1, 2, 3]},
     ]
     found = []
     for options in ({"compression": "none", "use_dictionary": False}, {"compression": "snappy"}):
@@ -174,7 +176,9 @@ def parquet() -> list[bytes]:
             stream = io.BytesIO()
             table = pyarrow.table(columns)
             write_table(table, stream, store_schema=False, write_statistics=False, **options)
-            found.append(_with(stream.getvalue()))
+            found += [
+                _with(stream.getvalue(), 0, 0, kind) for kind in range(3 if "b" in columns else 1)
+            ]
     return found
 
 

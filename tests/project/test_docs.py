@@ -15,9 +15,11 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+import pyarrow
 import pytest
 from pages import blocks
 from paths import ROOT
+from pyarrow import parquet
 
 import fastsoftmax
 from fastsoftmax import cli
@@ -141,6 +143,11 @@ def files(monkeypatch, tmp_path, rng):
     labelled = [f"{row},{'abc'[label]}" for row, label in zip(rows, y, strict=True)]
     for name in ("train.csv", "test.csv"):
         Path(name).write_text("\n".join([f"{header},species", *labelled]))
+    flowers = "id,length,width,species\n007,1,2,a\n008,3,4,b\n"
+    Path("flowers.csv").write_text(flowers)
+    table = {"id": list("abcdef"), "embedding": X[:6].tolist(), "topic": [True, False] * 3}
+    for name, n in (("texts.parquet", 3), ("new.parquet", 2)):
+        parquet.write_table(pyarrow.table(dict([*table.items()][:n])), name)
 
 
 def extras():

@@ -23,7 +23,10 @@ def refused(path, match, error=ValueError, **options):
     assert message.startswith((str(path.parent), *(f"{option}: " for option in OPTIONS)))
 
 
-OPTIONS = ("format", "target", "split", "header", "delimiter", "zero_based", "n_features")
+OPTIONS = (
+    *("format", "target", "split", "header", "delimiter", "zero_based", "n_features"),
+    *("ignore", "features", "keep_ignored"),
+)
 
 
 def images_of(rng, n=N):
