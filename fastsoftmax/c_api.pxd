@@ -5,6 +5,7 @@ from libc.stdint cimport int64_t
 
 cdef extern from "fastsoftmax.h" nogil:
     enum: FASTSOFTMAX_API_VERSION
+    enum: FASTSOFTMAX_NO_MEMORY
 
     ctypedef enum fastsoftmax_type "enum fastsoftmax_type":
         FASTSOFTMAX_FLOAT32
@@ -14,6 +15,35 @@ cdef extern from "fastsoftmax.h" nogil:
         const double *rows
         const void *classes
         double smoothing
+
+    struct fastsoftmax_options:
+        size_t size
+        const double *row_weights
+        const void *class_weights
+        double smoothing
+        const double *upstream
+
+    struct fastsoftmax_linear:
+        size_t size
+        fastsoftmax_type type
+        int n_threads
+        size_t n_rows
+        size_t n_features
+        size_t n_classes
+        const void *X
+        const void *W
+        ptrdiff_t W_feature_stride
+        ptrdiff_t W_class_stride
+        const void *intercept
+        const int64_t *labels
+        const void *probabilities
+        double scale
+        double *losses
+        void *dW
+        ptrdiff_t dW_feature_stride
+        ptrdiff_t dW_class_stride
+        void *dintercept
+        void *dX
 
     struct fastsoftmax_api:
         int version
@@ -31,6 +61,13 @@ cdef extern from "fastsoftmax.h" nogil:
             size_t n_classes, const int64_t *labels, const void *probabilities,
             const fastsoftmax_weights *weights, double scale, double *losses, void *dlogits,
             ptrdiff_t dlogits_stride, int n_threads) noexcept nogil
+        ptrdiff_t (*softmax_cross_entropy)(
+            fastsoftmax_type type, const void *logits, ptrdiff_t logits_stride, size_t n_rows,
+            size_t n_classes, const int64_t *labels, const void *probabilities,
+            const fastsoftmax_options *options, double scale, double *losses, void *dlogits,
+            ptrdiff_t dlogits_stride, int n_threads) noexcept nogil
+        ptrdiff_t (*linear_cross_entropy)(
+            const fastsoftmax_linear *linear, const fastsoftmax_options *options) noexcept nogil
 
 cdef extern from "fastsoftmax.h":
     const fastsoftmax_api *fastsoftmax_import() except NULL

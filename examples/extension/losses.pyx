@@ -8,11 +8,16 @@ view into a larger array, so the call takes their stride.
 from libc.math cimport log, NAN
 from libc.stdint cimport int64_t
 
-from fastsoftmax.c_api cimport FASTSOFTMAX_FLOAT32, fastsoftmax_api, fastsoftmax_import
+from fastsoftmax.c_api cimport (
+    FASTSOFTMAX_API_VERSION, FASTSOFTMAX_FLOAT32, fastsoftmax_api, fastsoftmax_import,
+)
 
 import numpy as np
 
 cdef const fastsoftmax_api *api = fastsoftmax_import()
+
+# Of the header that this was compiled with; any later version of the library runs it.
+API_VERSION = FASTSOFTMAX_API_VERSION
 
 
 def bits_per_token(const float[:, :] logits, const int64_t[::1] tokens, int n_threads=1):

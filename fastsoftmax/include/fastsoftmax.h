@@ -8,7 +8,8 @@
  * BLAS library. They check nothing: shapes must fit, labels be classes, rows not overlap but for an
  * output that is exactly its input. Row strides are in elements; the elements of a row are contiguous.
  * They compute in the default floating-point state, and restore the caller's.
- * A later version of the table only adds to the end of this one.
+ * Versions: a later version of the table, and of a struct with a size, only adds to its end. What was compiled for an
+ * older header runs with this library; for a newer one, fastsoftmax_import raises ImportError.
  *
  * Notation: z is a row of logits, lse(z) = log(sum over k of exp(z_k)), p = exp(z - lse(z)).
  */
@@ -19,7 +20,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define FASTSOFTMAX_API_VERSION 1
+#define FASTSOFTMAX_API_VERSION 2
+
+#define FASTSOFTMAX_NO_MEMORY (-2)
 
 enum fastsoftmax_type { FASTSOFTMAX_FLOAT32 = 0, FASTSOFTMAX_FLOAT64 = 1 };
 
@@ -28,6 +31,41 @@ struct fastsoftmax_weights {
     const double *rows;  /* (n_rows), or NULL for ones; a row of weight 0 is not looked at */
     const void *classes; /* (n_classes), of the logits' type, or NULL for ones */
     double smoothing;    /* from 0 to 1 */
+};
+
+/* Since version 2. Options of the losses. Start from zeros and set the size: what is 0 or NULL is not asked for, and
+ * neither is what a later version adds.
+ *
+ *   struct fastsoftmax_options options = {sizeof options};
+ *   options.smoothing = 0.1; */
+struct fastsoftmax_options {
+    size_t size;               /* sizeof(struct fastsoftmax_options) */
+    const double *row_weights; /* as fastsoftmax_weights.rows */
+    const void *class_weights; /* as fastsoftmax_weights.classes */
+    double smoothing;
+    const double *upstream; /* (n_rows): factors of the gradients of rows, not of their losses */
+};
+
+/* Since version 2. The rows X, the weights W and the labels of a linear classifier, whose logits are
+ * z = x @ W + intercept; and where its loss and gradients go. Start from zeros and set the size, as of the options.
+ * Numbers are of `type`, strides of W and dW in elements and of any sign, everything else contiguous. */
+struct fastsoftmax_linear {
+    size_t size; /* sizeof(struct fastsoftmax_linear) */
+    enum fastsoftmax_type type;
+    int n_threads;
+    size_t n_rows, n_features, n_classes; /* n_classes at least 1 */
+    const void *X;                        /* (n_rows, n_features), finite */
+    const void *W;                        /* (n_features, n_classes), finite */
+    ptrdiff_t W_feature_stride, W_class_stride;
+    const void *intercept;     /* (n_classes): finite, or -inf for a masked class; or NULL */
+    const int64_t *labels;     /* (n_rows), or NULL */
+    const void *probabilities; /* (n_rows, n_classes), or NULL */
+    double scale;              /* of the gradients */
+    double *losses;            /* (n_rows) */
+    void *dW;                  /* (n_features, n_classes), or NULL */
+    ptrdiff_t dW_feature_stride, dW_class_stride;
+    void *dintercept; /* (n_classes), or NULL */
+    void *dX;         /* (n_rows, n_features), or NULL */
 };
 
 struct fastsoftmax_api {
@@ -59,6 +97,23 @@ struct fastsoftmax_api {
                                const struct fastsoftmax_weights *weights, double scale,
                                double *losses, void *dlogits, ptrdiff_t dlogits_stride,
                                int n_threads);
+
+    /* Since version 2. */
+
+    /* As cross_entropy, with options, which may be NULL. */
+    ptrdiff_t (*softmax_cross_entropy)(enum fastsoftmax_type type, const void *logits,
+                                       ptrdiff_t logits_stride, size_t n_rows, size_t n_classes,
+                                       const int64_t *labels, const void *probabilities,
+                                       const struct fastsoftmax_options *options, double scale,
+                                       double *losses, void *dlogits, ptrdiff_t dlogits_stride,
+                                       int n_threads);
+
+    /* The losses of cross_entropy for z = x @ W + intercept and, with dz = upstream * dlogits of a row,
+     * dW = sum of outer(x, dz), dintercept = sum of dz, dX = dz @ W^T. Logits are never in memory as a whole.
+     * options may be NULL. Outputs overlap nothing. Returns the first row whose loss is NaN (the gradients then have no
+     * meaning), FASTSOFTMAX_NO_MEMORY for memory to work in, or -1. */
+    ptrdiff_t (*linear_cross_entropy)(const struct fastsoftmax_linear *linear,
+                                      const struct fastsoftmax_options *options);
 };
 
 static inline const struct fastsoftmax_api *fastsoftmax_import(void) {

@@ -221,4 +221,5 @@ def _total(
     if targets.ndim == 2 or classes is None:
         return float(len(targets)) if samples is None else float(samples.sum())
     of_labels = classes[targets].astype(np.float64)
-    return float(of_labels.sum() if samples is None else samples @ of_labels)
+    # Not a dot product, whose order of sums is that of a BLAS library and of its threads.
+    return float((of_labels if samples is None else samples * of_labels).sum())

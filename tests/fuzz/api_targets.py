@@ -12,6 +12,7 @@ from scipy.sparse import csr_array
 
 import fastsoftmax
 
+from ..support import c_table
 from .decoding import Choices
 
 _DTYPES = ("f4", "f8", "f4", "f8", ">f4", ">f8", "f2", "u1", "i8", "?")
@@ -255,6 +256,58 @@ def linear(data: bytes) -> None:
     assert [array.tobytes() for array in numbers] == before, "an argument has changed"
 
 
+def c_api(data: bytes) -> None:
+    """The linear loss and the options of the C API, in any layout: the bits of the calls from Python.
+
+    Whoever calls from C has checked the arguments, so what Python refuses is not tried.
+    """
+    choices, table = Choices(data), c_table.functions()
+    n, d, n_classes = choices.below(40), 1 + choices.below(70), choices.one_of(_CLASSES)
+    dtype = choices.one_of(("f4", "f8"))
+    X, W = choices.numbers((n, d), dtype), choices.numbers((d, n_classes), dtype)
+    W = np.asfortranarray(W) if choices.below(2) else laid_out(W, choices.below(4))
+    intercept = choices.numbers((n_classes,), dtype) if choices.below(2) else None
+    labels = np.random.default_rng(choices.byte()).integers(n_classes, size=n)
+    targets: Array = labels
+    if choices.below(3) == 0:
+        targets = np.random.default_rng(choices.byte()).dirichlet(np.ones(n_classes), n)
+        targets = targets.astype(dtype)
+    bits = choices.byte()
+    rows = np.random.default_rng(bits).integers(3, size=n) * 1.0 if bits & 1 else None
+    classes = np.random.default_rng(bits).random(n_classes).astype(dtype) if bits & 2 else None
+    smoothing = 0.1 if bits & 4 else 0.0
+    upstream = choices.numbers((n,), "f8") if bits & 8 else None
+    wrt = [name for bit, name in ((16, "W"), (32, "intercept"), (64, "X")) if bits & bit]
+    given = {"sample_weight": rows, "class_weight": classes, "label_smoothing": smoothing}
+    if rows is not None and not np.isfinite(X).all():
+        return
+
+    def call() -> Any:
+        loss, gradients = fastsoftmax.linear_cross_entropy(
+            X, W, targets, intercept, wrt=tuple(wrt), reduction="none", upstream=upstream, **given
+        )
+        return (loss, *gradients)
+
+    expected = outcome_of(call)
+    if isinstance(expected, Exception) and not str(expected).startswith("X: "):
+        return
+    losses = np.full(n, np.nan)
+    dW = laid_out(np.zeros_like(W), choices.below(4)) if "W" in wrt else None
+    has_intercept = "intercept" in wrt and intercept is not None
+    dintercept = np.full_like(intercept, np.nan) if has_intercept else None
+    dX = np.full_like(X, np.nan) if "X" in wrt else None
+    linear = c_table.linear_of(X, W, targets, losses, intercept, dW, dintercept, dX)
+    plain = rows is classes is upstream is None and not smoothing
+    options = None if plain else c_table.options_of(rows, classes, smoothing, upstream)
+    linear.n_threads = 1 + choices.below(3)
+    invalid = table.linear_cross_entropy(linear, options)
+    if isinstance(expected, Exception):
+        assert invalid >= 0, invalid
+        return
+    assert invalid == -1, invalid
+    assert_same([losses, dW, dintercept, dX], expected, "from C")
+
+
 def _parameters(choices: Choices) -> dict[str, Any]:
     return {
         "penalty": choices.one_of(("l2", "l1", "elasticnet", None)),
@@ -338,4 +391,5 @@ TARGETS = {
     "cross_entropy": cross_entropy,
     "linear": linear,
     "training": training,
+    "c_api": c_api,
 }

@@ -41,6 +41,7 @@ PYTHON_TARGETS = {
     "cross_entropy": 15_000,
     "linear": 15_000,
     "training": 5_000,
+    "c_api": 15_000,
 }
 TARGETS = {**c_targets.TARGETS, **PYTHON_TARGETS}
 

@@ -229,7 +229,7 @@ def test_thresholds_are_in_one_file_with_the_command_that_tests_them():
     enums = re.findall(r"/\*((?:(?!/\*).)*)\*/\nenum \{(.*?)\};", tuning, re.DOTALL)
     assert len(enums) == tuning.count("enum {") > 20
     assert [names for comment, names in enums if "python -m " not in comment] == []
-    # What is left in the drivers has no effect on speed: sizes of arrays.
+    # What is left in the drivers has no effect on speed: sizes of arrays, a value that is returned.
     drivers = "".join(file.read_text("utf-8") for file in COMPILED.glob("*.p[yx][xi]"))
     left = re.findall(r"^cdef enum:\n((?: +.*\n)+)", drivers, re.MULTILINE)
     assert set(re.findall(r"\w+(?= = )", "".join(left))) == {
@@ -238,6 +238,7 @@ def test_thresholds_are_in_one_file_with_the_command_that_tests_them():
         "MAX_BUFFERS",
         "N_EXTRAPOLATED",
         "ROWS_PER_UPDATE",
+        "INTERRUPTED",
     }
 
 

@@ -22,8 +22,8 @@ from fastsoftmax._arrays.csr import SparseRows, steps_between_penalties
 from fastsoftmax._arrays.threads import resolve_n_threads
 
 from fastsoftmax.c_api cimport (
-    FASTSOFTMAX_API_VERSION, FASTSOFTMAX_FLOAT32, fastsoftmax_api, fastsoftmax_type,
-    fastsoftmax_weights,
+    FASTSOFTMAX_API_VERSION, FASTSOFTMAX_FLOAT32, FASTSOFTMAX_NO_MEMORY, fastsoftmax_api,
+    fastsoftmax_linear, fastsoftmax_options, fastsoftmax_type, fastsoftmax_weights,
 )
 from fastsoftmax.backends.compiled.kernels cimport (
     CACHE_LINE, CACHE_PERCENT, CHUNKS_PER_THREAD, CLASSES_PER_PASS, DEFAULT_CACHE_BYTES, FEW_CLASSES,
@@ -229,12 +229,17 @@ cdef no_memory(size_t n_rows, size_t n_columns, size_t item_size):
     )
 
 
+cdef char *allocate_or_null(size_t n_rows, size_t n_columns, size_t item_size) noexcept nogil:
+    """Return memory that is aligned to a cache line, or NULL."""
+    cdef size_t most = (<size_t>-1) // 2 // item_size
+    if n_rows == 0 or n_columns <= most // n_rows:
+        return <char *>platform_allocate(n_rows * n_columns * item_size)
+    return NULL
+
+
 cdef char *allocate(size_t n_rows, size_t n_columns, size_t item_size) except NULL:
     """Return memory that is aligned to a cache line."""
-    cdef size_t most = (<size_t>-1) // 2 // item_size
-    cdef char *start = NULL
-    if n_rows == 0 or n_columns <= most // n_rows:
-        start = <char *>platform_allocate(n_rows * n_columns * item_size)
+    cdef char *start = allocate_or_null(n_rows, n_columns, item_size)
     if start == NULL:
         raise no_memory(n_rows, n_columns, item_size)
     return start
@@ -272,6 +277,36 @@ cdef class Buffers:
         cdef size_t i
         for i in range(self.n_pieces):
             platform_free(self.pieces[i])
+
+
+cdef struct Memory:
+    # Pieces of memory as of `Scratch`, for code that holds no Python object: free_memory frees them
+    char *pieces[MAX_BUFFERS]
+    size_t n_pieces
+    size_t missing[3]  # rows, columns and bytes of an item of a piece for which there was no room, or 0
+
+
+cdef char *take_piece(
+    Memory *memory, size_t n_rows, size_t n_columns, size_t item_size
+) noexcept nogil:
+    cdef char *piece = allocate_or_null(n_rows, n_columns, item_size)
+    if piece == NULL:
+        memory.missing[0], memory.missing[1], memory.missing[2] = n_rows, n_columns, item_size
+        return NULL
+    memory.pieces[memory.n_pieces] = piece
+    memory.n_pieces += 1
+    return piece
+
+
+cdef bint is_missing(const Memory *memory) noexcept nogil:
+    return memory.missing[2] != 0
+
+
+cdef void free_memory(Memory *memory) noexcept nogil:
+    cdef size_t i
+    for i in range(memory.n_pieces):
+        platform_free(memory.pieces[i])
+    memory.n_pieces = 0
 
 
 cdef size_t padded(size_t n, size_t lanes) noexcept nogil:

@@ -1,6 +1,34 @@
 """Minibatches of the linear classifier, and `linear_cross_entropy` over them."""
 
 
+cdef extern from "Python.h":
+    # Without Cython's check of what it returns: the exception stays set.
+    int set_pending_exception "PyErr_CheckSignals" () noexcept
+
+
+cdef enum:
+    INTERRUPTED = -3  # an exception is set
+
+
+cdef struct LinearLoss:
+    # The arguments of `linear_cross_entropy`; NULL for what is not there or not asked for
+    const kernel_table *kernels
+    size_t n_rows, n_features, n_classes
+    const char *X
+    const char *W
+    ptrdiff_t W_strides[2]  # of features and classes, in bytes
+    char *intercept
+    targets_view targets
+    double scale
+    double *losses
+    char *dW
+    ptrdiff_t dW_strides[2]
+    char *dintercept
+    char *dX
+    int n_threads
+    bint is_interruptible  # by signals, for which it takes the GIL
+    Memory memory
+
 cdef struct Minibatch:
     # Some rows of X with their targets, and what becomes of them
     const kernel_table *kernels
@@ -97,76 +125,111 @@ cdef void gradient_of_x_chunk(void *context, size_t chunk) noexcept nogil:
     phase_next(PHASE_UPDATE, start)
 
 
-def linear_cross_entropy(
-    X, W, intercept, targets, double scale, losses, dW, dintercept, dX, int n_threads, weights=None
-):
-    if W.shape[1] > FEW_CLASSES:
-        return packed_linear_cross_entropy(
-            X, W, intercept, targets, scale, losses, dW, dintercept, dX, n_threads, weights)
-    cdef View x = View(X), w = View(W), b = View(intercept), loss = View(losses, True)
-    cdef View dw = View(dW, True), db = View(dintercept, True), dx = View(dX, True)
-    cdef Targets t = Targets(targets, weights, w.length(1))
+cdef ptrdiff_t linear_loss(LinearLoss *l) noexcept nogil:
+    """Compute all of `l`; return the first row without a loss, -1, FASTSOFTMAX_NO_MEMORY or INTERRUPTED.
+
+    The caller frees the memory.
+    """
+    cdef ptrdiff_t invalid
+    l.memory.n_pieces = l.memory.missing[2] = 0
+    if l.n_classes > FEW_CLASSES:
+        return packed_linear_loss(l)
+    if l.dX == NULL and (l.dW != NULL or l.dintercept != NULL) and has_plain_labels(l):
+        if l.n_classes == 2:
+            invalid = labelled_linear_loss(l, True)
+            if invalid < 0:
+                return invalid
+            free_memory(&l.memory)
+        return labelled_linear_loss(l, False)
+    return minibatch_linear_loss(l)
+
+
+cdef ptrdiff_t minibatch_linear_loss(LinearLoss *l) noexcept nogil:
     cdef RowTargets shifted
     cdef Minibatch m
-    if not dx.held and (dw.held or db.held) and has_plain_labels(&t.view, x):
-        if w.length(1) == 2 and labelled_linear_cross_entropy(
-                x, w, b, t, scale, loss, dw, db, n_threads, True) < 0:
-            return -1
-        return labelled_linear_cross_entropy(
-            x, w, b, t, scale, loss, dw, db, n_threads, False)
-    m.kernels, m.n_features, m.n_classes = x.kernels(), x.length(1), w.length(1)
+    m.kernels, m.n_features, m.n_classes = l.kernels, l.n_features, l.n_classes
     m.coef_stride = padded(m.n_features, m.kernels.lanes)
-    m.intercept, m.scale = b.start, scale
-    cdef size_t size = m.kernels.element_size, n_rows = x.length(0)
-    cdef Scratch coef = Scratch(m.n_classes, m.coef_stride, size)
-    cdef Scratch dcoef = Scratch(m.n_classes if dw.held else 0, m.coef_stride, size)
-    cdef Scratch dlogits = Scratch(LOSS_ROWS_PER_BLOCK, m.n_classes, size)
-    cdef Scratch rows = Scratch(LOSS_ROWS_PER_BLOCK + ROWS_AHEAD, 1, sizeof(void *))
-    cdef Scratch coef_rows = Scratch(m.n_classes, 1, sizeof(void *))
-    m.coef, m.dlogits, m.rows = coef.start, dlogits.start, <const void **>rows.start
+    m.intercept, m.scale = l.intercept, l.scale
+    cdef size_t size = m.kernels.element_size, n_rows = l.n_rows
+    cdef size_t n_dcoef = m.n_classes if l.dW != NULL else 0
     cdef Gradients gradients
+    m.coef = take_piece(&l.memory, m.n_classes, m.coef_stride, size)
+    gradients.dcoef = take_piece(&l.memory, n_dcoef, m.coef_stride, size)
+    m.dlogits = take_piece(&l.memory, LOSS_ROWS_PER_BLOCK, m.n_classes, size)
+    m.rows = <const void **>take_piece(
+        &l.memory, LOSS_ROWS_PER_BLOCK + ROWS_AHEAD, 1, sizeof(void *))
+    gradients.coef_rows = <const void **>take_piece(&l.memory, m.n_classes, 1, sizeof(void *))
+    if is_missing(&l.memory):
+        return FASTSOFTMAX_NO_MEMORY
     gradients.minibatch = &m
-    gradients.dcoef = dcoef.start if dw.held else NULL
-    gradients.dintercept, gradients.dX = db.start, dx.start
-    gradients.coef_rows = <const void **>coef_rows.start
-    cdef bint has_gradients = dw.held or db.held
+    if l.dW == NULL:
+        gradients.dcoef = NULL
+    gradients.dintercept, gradients.dX = l.dintercept, l.dX
     cdef pool *helpers = NULL
     cdef size_t block, first, n, i
     cdef ptrdiff_t invalid = -1
-    cdef FloatState floats = FloatState()
-    with nogil:
-        floats.set()
-        m.kernels.pack(
-            w.start, w.buffer.strides[0], w.buffer.strides[1], m.n_features, m.n_classes, m.coef,
-            m.coef_stride)
-        for i in range(m.n_classes):
-            gradients.coef_rows[i] = m.coef + i * m.coef_stride * size
-        if uses_threads(min(n_rows, <size_t>LOSS_ROWS_PER_BLOCK), m.n_features, m.n_classes):
-            helpers = pool_begin(n_threads)
-        for block in range((n_rows + LOSS_ROWS_PER_BLOCK - 1) // LOSS_ROWS_PER_BLOCK):
-            first = block * LOSS_ROWS_PER_BLOCK
-            n = min(<size_t>LOSS_ROWS_PER_BLOCK, n_rows - first)
-            split_minibatch(&m, n, n_threads)
-            for i in range(n + ROWS_AHEAD):
-                m.rows[i] = x.start + min(first + i, n_rows - 1) * m.n_features * size
-            m.targets = targets_from(&t.view, first, size, &shifted)[0]
-            m.losses = <double *>loss.start + first
-            pool_for(helpers, forward_chunk, &m, m.samples.n_chunks)
-            for i in range(n):
-                if isnan(m.losses[i]):
-                    invalid = <ptrdiff_t>(first + i)
-                    break
-            if invalid >= 0:
+    cdef float_state caller = float_state_enter()
+    m.kernels.pack(
+        l.W, l.W_strides[0], l.W_strides[1], m.n_features, m.n_classes, m.coef, m.coef_stride)
+    for i in range(m.n_classes):
+        gradients.coef_rows[i] = m.coef + i * m.coef_stride * size
+    if uses_threads(min(n_rows, <size_t>LOSS_ROWS_PER_BLOCK), m.n_features, m.n_classes):
+        helpers = pool_begin(l.n_threads)
+    for block in range((n_rows + LOSS_ROWS_PER_BLOCK - 1) // LOSS_ROWS_PER_BLOCK):
+        first = block * LOSS_ROWS_PER_BLOCK
+        n = min(<size_t>LOSS_ROWS_PER_BLOCK, n_rows - first)
+        split_minibatch(&m, n, l.n_threads)
+        for i in range(n + ROWS_AHEAD):
+            m.rows[i] = l.X + min(first + i, n_rows - 1) * m.n_features * size
+        m.targets = targets_from(&l.targets, first, size, &shifted)[0]
+        m.losses = l.losses + first
+        pool_for(helpers, forward_chunk, &m, m.samples.n_chunks)
+        for i in range(n):
+            if isnan(m.losses[i]):
+                invalid = <ptrdiff_t>(first + i)
                 break
-            gradients.add = block > 0
-            if has_gradients:
-                pool_for(helpers, gradient_chunk, &gradients, m.strips.n_chunks)
-            if gradients.dX != NULL:
-                pool_for(helpers, gradient_of_x_chunk, &gradients, m.samples.n_chunks)
-                gradients.dX += n * m.n_features * size
-        pool_end(helpers)
-        if invalid < 0 and dw.held:
-            m.kernels.unpack(
-                gradients.dcoef, m.coef_stride, m.n_features, m.n_classes, dw.start,
-                dw.buffer.strides[0], dw.buffer.strides[1])
+        if invalid >= 0:
+            break
+        gradients.add = block > 0
+        if l.dW != NULL or l.dintercept != NULL:
+            pool_for(helpers, gradient_chunk, &gradients, m.strips.n_chunks)
+        if gradients.dX != NULL:
+            pool_for(helpers, gradient_of_x_chunk, &gradients, m.samples.n_chunks)
+            gradients.dX += n * m.n_features * size
+    pool_end(helpers)
+    if invalid < 0 and l.dW != NULL:
+        m.kernels.unpack(
+            gradients.dcoef, m.coef_stride, m.n_features, m.n_classes, l.dW, l.dW_strides[0],
+            l.dW_strides[1])
+    float_state_leave(&caller)
     return invalid
+
+
+cdef ptrdiff_t raise_for(ptrdiff_t invalid, const Memory *memory) except INTERRUPTED:
+    """Raise for FASTSOFTMAX_NO_MEMORY, and what INTERRUPTED has set."""
+    if invalid == FASTSOFTMAX_NO_MEMORY:
+        raise no_memory(memory.missing[0], memory.missing[1], memory.missing[2])
+    return invalid
+
+
+def linear_cross_entropy(
+    X, W, intercept, targets, double scale, losses, dW, dintercept, dX, int n_threads, weights=None
+):
+    cdef View x = View(X), w = View(W), b = View(intercept), loss = View(losses, True)
+    cdef View dw = View(dW, True), db = View(dintercept, True), dx = View(dX, True)
+    cdef Targets t = Targets(targets, weights, w.length(1))
+    cdef LinearLoss l
+    cdef ptrdiff_t invalid
+    l.kernels, l.n_rows, l.n_features, l.n_classes = (
+        x.kernels(), x.length(0), x.length(1), w.length(1))
+    l.X, l.W, l.intercept, l.targets = x.start, w.start, b.start, t.view
+    l.W_strides[0], l.W_strides[1] = w.buffer.strides[0], w.buffer.strides[1]
+    l.scale, l.losses = scale, <double *>loss.start
+    l.dW, l.dintercept, l.dX = dw.start, db.start, dx.start
+    if dw.held:
+        l.dW_strides[0], l.dW_strides[1] = dw.buffer.strides[0], dw.buffer.strides[1]
+    l.n_threads, l.is_interruptible = n_threads, True
+    with nogil:
+        invalid = linear_loss(&l)
+        free_memory(&l.memory)
+    return raise_for(invalid, &l.memory)

@@ -21,11 +21,11 @@ cdef struct LabelledRows:
     size_t gradient_stride, dlogits_stride
 
 
-cdef bint has_plain_labels(const targets_view *targets, View x) noexcept nogil:
+cdef bint has_plain_labels(const LinearLoss *l) noexcept nogil:
     """Return whether there are rows with labels, and what weights they have are positive ones of rows."""
-    cdef const target_weights *weights = targets.weights
-    cdef size_t i, n_rows = x.length(0)
-    if targets.labels == NULL or n_rows * x.length(1) == 0:
+    cdef const target_weights *weights = l.targets.weights
+    cdef size_t i, n_rows = l.n_rows
+    if l.targets.labels == NULL or n_rows * l.n_features == 0:
         return False
     if weights == NULL:
         return True
@@ -140,27 +140,27 @@ cdef void negate(char *elements, size_t n, size_t size) noexcept nogil:
             (<double *>elements)[i] = -(<double *>elements)[i]
 
 
-cdef void pack_labelled_weights(const LabelledRows *s, View w, View b) noexcept nogil:
+cdef void pack_labelled_weights(const LabelledRows *s, const LinearLoss *l) noexcept nogil:
     """From any strides to strips; of two classes the difference, and then class 0."""
     cdef const Minibatch *m = &s.minibatch
     cdef size_t size = m.kernels.element_size, lanes = m.kernels.lanes, j = 0, strip
-    cdef ptrdiff_t stride = w.buffer.strides[0], class_stride = w.buffer.strides[1]
+    cdef ptrdiff_t stride = l.W_strides[0], class_stride = l.W_strides[1]
     for strip in range(m.coef_stride // lanes):
         j = strip * lanes
         m.kernels.pack(
-            w.start + <ptrdiff_t>j * stride + (class_stride if s.has_difference else 0), stride,
+            l.W + <ptrdiff_t>j * stride + (class_stride if s.has_difference else 0), stride,
             class_stride, min(lanes, m.n_features - j), m.n_classes, m.coef + j * m.n_classes * size,
             lanes)
     cdef char *of_class = m.coef + m.coef_stride * size
     if s.has_difference:  # and then class 0
-        m.kernels.pack(w.start, stride, class_stride, m.n_features, 1, of_class, m.coef_stride)
+        m.kernels.pack(l.W, stride, class_stride, m.n_features, 1, of_class, m.coef_stride)
         negate(of_class, m.coef_stride, size)
         add_elements(m.coef, of_class, m.coef_stride, size)
         negate(of_class, m.coef_stride, size)
 
 
 cdef void unpack_labelled_gradient(
-    const LabelledRows *s, char *total, char *dW, const Py_buffer *layout, char *dintercept
+    const LabelledRows *s, char *total, char *dW, const ptrdiff_t *strides, char *dintercept
 ) noexcept nogil:
     """From strips, which are followed by vectors whose first lanes are of the intercept, to any strides."""
     cdef const Minibatch *m = &s.minibatch
@@ -170,32 +170,29 @@ cdef void unpack_labelled_gradient(
         j = i * lanes
         m.kernels.unpack(
             total + j * m.n_classes * size, lanes, min(lanes, m.n_features - j), m.n_classes,
-            dW + <ptrdiff_t>j * layout.strides[0], layout.strides[0], layout.strides[1])
+            dW + <ptrdiff_t>j * strides[0], strides[0], strides[1])
     for i in range(m.n_classes if dintercept != NULL else 0):
         memcpy(dintercept + i * size, of_intercept + i * lanes * size, size)
 
 
-cdef ptrdiff_t labelled_linear_cross_entropy(
-    View x, View w, View b, Targets t, double scale, View loss, View dw, View db, int n_threads,
-    bint has_difference
-) except -2:
-    """Compute what `linear_cross_entropy` does.
+cdef ptrdiff_t labelled_linear_loss(LinearLoss *l, bint has_difference) noexcept nogil:
+    """Compute what `linear_loss` does.
 
     With `has_difference` it goes by the difference of two logits, and returns 0 if one may overflow.
     """
     cdef LabelledRows s
     cdef Minibatch *m = &s.minibatch
-    m.kernels, m.n_features = x.kernels(), x.length(1)
-    m.n_classes, s.has_difference = 1 if has_difference else w.length(1), has_difference
-    cdef size_t size = m.kernels.element_size, lanes = m.kernels.lanes, n_rows = x.length(0)
+    m.kernels, m.n_features = l.kernels, l.n_features
+    m.n_classes, s.has_difference = 1 if has_difference else l.n_classes, has_difference
+    cdef size_t size = m.kernels.element_size, lanes = m.kernels.lanes, n_rows = l.n_rows
     cdef size_t i, j, gap = 4 * CACHE_LINE // size, rows_per_chunk, n_weights
-    m.coef_stride, m.intercept, m.scale = padded(m.n_features, lanes), b.start, scale
+    m.coef_stride, m.intercept, m.scale = padded(m.n_features, lanes), l.intercept, l.scale
     n_weights = m.coef_stride * m.n_classes
-    s.X, s.losses, s.targets, s.offset = x.start, <double *>loss.start, t.view, 0
-    if has_difference and b.held:
-        if may_overflow(b.start, 2, size):
+    s.X, s.losses, s.targets, s.offset = l.X, l.losses, l.targets, 0
+    if has_difference and l.intercept != NULL:
+        if may_overflow(l.intercept, 2, size):
             return 0
-        s.offset = number(b.start, 1, size) - number(b.start, 0, size)
+        s.offset = number(l.intercept, 1, size) - number(l.intercept, 0, size)
     rows_per_chunk = max(
         (n_rows + MAX_SAMPLE_CHUNKS - 1) // MAX_SAMPLE_CHUNKS,
         PRODUCTS_PER_CHUNK // (m.n_features * m.n_classes))
@@ -204,36 +201,45 @@ cdef ptrdiff_t labelled_linear_cross_entropy(
     s.rows.n_chunks = (n_rows + s.rows.size - 1) // s.rows.size
     s.gradient_stride = n_weights + lanes * m.n_classes + gap
     s.dlogits_stride = SAMPLES_PER_PASS * max(m.n_classes, <size_t>2) + gap
-    cdef Scratch coef = Scratch(2 * n_weights if has_difference else n_weights, 1, size)
-    cdef Scratch gradients = Scratch(s.rows.n_chunks, s.gradient_stride, size)
-    cdef Scratch dlogits = Scratch(s.rows.n_chunks, s.dlogits_stride, size)
-    m.coef, s.gradients, s.dlogits = coef.start, gradients.start, dlogits.start
-    cdef char *of_class = dw.start + (dw.buffer.strides[1] if has_difference and dw.held else 0)
-    cdef char *total = gradients.start
+    m.coef = take_piece(&l.memory, 2 * n_weights if has_difference else n_weights, 1, size)
+    s.gradients = take_piece(&l.memory, s.rows.n_chunks, s.gradient_stride, size)
+    s.dlogits = take_piece(&l.memory, s.rows.n_chunks, s.dlogits_stride, size)
+    if is_missing(&l.memory):
+        return FASTSOFTMAX_NO_MEMORY
+    cdef float_state caller = float_state_enter()
+    cdef ptrdiff_t invalid = labelled_rows_loss(&s, l)
+    float_state_leave(&caller)
+    return invalid
+
+
+cdef ptrdiff_t labelled_rows_loss(LabelledRows *s, const LinearLoss *l) noexcept nogil:
+    cdef const Minibatch *m = &s.minibatch
+    cdef size_t size = m.kernels.element_size, lanes = m.kernels.lanes, n_rows = l.n_rows, i, j
+    cdef size_t n_weights = m.coef_stride * m.n_classes, stride = s.gradient_stride
+    cdef size_t n_sums = n_weights + lanes * m.n_classes
+    cdef char *dW = l.dW
+    cdef char *dintercept = l.dintercept
+    cdef char *total = s.gradients
     cdef pool *helpers = NULL
-    cdef FloatState floats = FloatState()
-    with nogil:
-        floats.set()
-        pack_labelled_weights(&s, w, b)
-        if uses_threads(n_rows, m.n_features, m.n_classes):
-            helpers = pool_begin(n_threads)
-        pool_for(helpers, labelled_rows_chunk, &s, s.rows.n_chunks)
-        pool_end(helpers)
-        for i in range(s.rows.n_chunks):
-            if has_difference and s.is_invalid[i]:
-                return 0
-            for j in range(i * s.rows.size, n_rows if s.is_invalid[i] else 0):
-                if isnan(s.losses[j]):
-                    return <ptrdiff_t>j
-        for i in range(1, s.rows.n_chunks):
-            add_elements(
-                total, gradients.start + i * s.gradient_stride * size, s.gradient_stride - gap, size)
-        for i in range(m.n_classes):
-            fold_lanes(total + (n_weights + i * lanes) * size, lanes, size)
+    pack_labelled_weights(s, l)
+    if uses_threads(n_rows, m.n_features, m.n_classes):
+        helpers = pool_begin(l.n_threads)
+    pool_for(helpers, labelled_rows_chunk, s, s.rows.n_chunks)
+    pool_end(helpers)
+    for i in range(s.rows.n_chunks):
+        if s.has_difference and s.is_invalid[i]:
+            return 0
+        for j in range(i * s.rows.size, n_rows if s.is_invalid[i] else 0):
+            if isnan(s.losses[j]):
+                return <ptrdiff_t>j
+    for i in range(1, s.rows.n_chunks):
+        add_elements(total, total + i * stride * size, n_sums, size)
+    for i in range(m.n_classes):
+        fold_lanes(total + (n_weights + i * lanes) * size, lanes, size)
+    if s.has_difference:  # the gradient of class 0 is that of class 1, negated
         unpack_labelled_gradient(
-            &s, total, of_class if dw.held else NULL, &dw.buffer,
-            db.start + size if has_difference and db.held else db.start)
-        if has_difference:  # the gradient of class 0 is that of class 1, negated
-            negate(total, s.gradient_stride - gap, size)
-            unpack_labelled_gradient(&s, total, dw.start, &dw.buffer, db.start)
+            s, total, dW + l.dW_strides[1] if dW != NULL else NULL, l.dW_strides,
+            dintercept + size if dintercept != NULL else NULL)
+        negate(total, n_sums, size)
+    unpack_labelled_gradient(s, total, dW, l.dW_strides, dintercept)
     return -1

@@ -273,25 +273,21 @@ cdef ptrdiff_t block_of_products(Products *p, pool *helpers) noexcept nogil:
     return -1
 
 
-cdef packed_linear_cross_entropy(
-    X, W, intercept, targets, double scale, losses, dW, dintercept, dX, int n_threads, weights
-):
-    cdef View x = View(X), w = View(W), b = View(intercept), loss = View(losses, True)
-    cdef View dw = View(dW, True), db = View(dintercept, True), dx = View(dX, True)
-    cdef Targets t = Targets(targets, weights, w.length(1))
+cdef ptrdiff_t packed_linear_loss(LinearLoss *l) noexcept nogil:
     cdef RowTargets shifted
     cdef Minibatch m
     cdef Products p
-    m.kernels, m.n_features, m.n_classes = x.kernels(), x.length(1), w.length(1)
-    m.intercept, m.scale = b.start, scale
-    cdef size_t size = m.kernels.element_size, lanes = m.kernels.lanes, n_rows = x.length(0)
+    m.kernels, m.n_features, m.n_classes = l.kernels, l.n_features, l.n_classes
+    m.intercept, m.scale = l.intercept, l.scale
+    cdef size_t size = m.kernels.element_size, lanes = m.kernels.lanes, n_rows = l.n_rows
+    cdef int n_threads = l.n_threads
     m.coef_stride = padded(m.n_features, lanes)
     p.logits_stride = padded(m.n_classes, lanes)
     cdef size_t rows_per_block = PACKED_LOGITS_BYTES // (p.logits_stride * size) // lanes * lanes
     rows_per_block = min(max(rows_per_block, lanes), <size_t>MAX_PACKED_LOSS_ROWS)
     rows_per_block = min(rows_per_block, padded(n_rows, lanes))
-    p.minibatch, p.W = &m, w.start
-    p.feature_stride, p.class_stride = w.buffer.strides[0], w.buffer.strides[1]
+    p.minibatch, p.W = &m, l.W
+    p.feature_stride, p.class_stride = l.W_strides[0], l.W_strides[1]
     p.block_stride = m.coef_stride * lanes + CACHE_LINE // size
     cdef size_t n_slabs = p.logits_stride // lanes
     cdef bint is_enough = n_slabs >= <size_t>(SLABS_PER_TILE * n_threads)
@@ -303,9 +299,8 @@ cdef packed_linear_cross_entropy(
     p.parts.n_items = m.coef_stride // lanes
     p.parts.size = (p.parts.n_items + n_parts - 1) // n_parts
     p.parts.n_chunks = (p.parts.n_items + p.parts.size - 1) // p.parts.size
-    p.dW, p.dintercept, p.dX = dw.start, db.start, dx.start
-    if dw.held:
-        p.dW_feature_stride, p.dW_class_stride = dw.buffer.strides[0], dw.buffer.strides[1]
+    p.dW, p.dintercept, p.dX = l.dW, l.dintercept, l.dX
+    p.dW_feature_stride, p.dW_class_stride = l.dW_strides[0], l.dW_strides[1]
     split_minibatch(&m, rows_per_block, n_threads)
     cdef size_t n_buffers = max(
         max(p.slabs.n_chunks, m.strips.n_chunks), p.parts.n_chunks * p.slabs_of_part.n_chunks)
@@ -314,41 +309,48 @@ cdef packed_linear_cross_entropy(
         and p.logits_stride * m.coef_stride * size <= <size_t>PACKED_LOGITS_BYTES)
     p.buffer_stride = lanes * SLABS_PER_TILE * max(
         m.coef_stride + rows_per_block, <size_t>CLASSES_PER_PASS)
-    cdef Scratch blocks = Scratch(rows_per_block // lanes, p.block_stride, size)
-    cdef Scratch dlogits = Scratch(rows_per_block, p.logits_stride, size)
-    cdef Scratch dlogits_blocks = Scratch(
-        rows_per_block // lanes if dx.held else 0, CLASSES_PER_PASS * lanes, size)
-    cdef Scratch buffers = Scratch(n_buffers, p.buffer_stride, size)
-    cdef Scratch rows = Scratch(rows_per_block, 1, sizeof(void *))
-    cdef Scratch packed_W = Scratch(
-        p.logits_stride if packs_W else 0, m.coef_stride, size)
-    p.packed_W = packed_W.start if packs_W else NULL
-    p.blocks, p.buffers, p.dlogits_blocks = blocks.start, buffers.start, dlogits_blocks.start
-    m.dlogits, m.rows = dlogits.start, <const void **>rows.start
+    p.blocks = take_piece(&l.memory, rows_per_block // lanes, p.block_stride, size)
+    m.dlogits = take_piece(&l.memory, rows_per_block, p.logits_stride, size)
+    p.dlogits_blocks = take_piece(
+        &l.memory, rows_per_block // lanes if l.dX != NULL else 0, CLASSES_PER_PASS * lanes, size)
+    p.buffers = take_piece(&l.memory, n_buffers, p.buffer_stride, size)
+    m.rows = <const void **>take_piece(&l.memory, rows_per_block, 1, sizeof(void *))
+    p.packed_W = take_piece(&l.memory, p.logits_stride if packs_W else 0, m.coef_stride, size)
+    if is_missing(&l.memory):
+        return FASTSOFTMAX_NO_MEMORY
+    if not packs_W:
+        p.packed_W = NULL
+    cdef size_t first = 0, n, i
     cdef pool *helpers
-    cdef size_t first, n, i
-    cdef ptrdiff_t invalid = -1
-    cdef FloatState floats = FloatState()
-    for first in range(0, n_rows, rows_per_block):
-        with nogil:
-            floats.set()
-            n = min(rows_per_block, n_rows - first)
-            split_minibatch(&m, n, n_threads)
-            for i in range(n):
-                m.rows[i] = x.start + (first + i) * m.n_features * size
-            m.targets = targets_from(&t.view, first, size, &shifted)[0]
-            m.losses = <double *>loss.start + first
-            p.add = first > 0
-            helpers = NULL
-            if uses_threads(n, m.n_features, m.n_classes):
-                helpers = pool_begin(n_threads)
-            if first == 0 and packs_W:
-                pool_for(helpers, pack_W_chunk, &p, p.slabs.n_chunks)
-            invalid = block_of_products(&p, helpers)
-            pool_end(helpers)
+    cdef ptrdiff_t invalid
+    cdef float_state caller
+    while first < n_rows:
+        caller = float_state_enter()
+        n = min(rows_per_block, n_rows - first)
+        split_minibatch(&m, n, n_threads)
+        for i in range(n):
+            m.rows[i] = l.X + (first + i) * m.n_features * size
+        m.targets = targets_from(&l.targets, first, size, &shifted)[0]
+        m.losses = l.losses + first
+        p.add = first > 0
+        helpers = NULL
+        if uses_threads(n, m.n_features, m.n_classes):
+            helpers = pool_begin(n_threads)
+        if first == 0 and packs_W:
+            pool_for(helpers, pack_W_chunk, &p, p.slabs.n_chunks)
+        invalid = block_of_products(&p, helpers)
+        pool_end(helpers)
+        float_state_leave(&caller)
         if invalid >= 0:
             return <ptrdiff_t>first + invalid
-        if dx.held:
+        if l.dX != NULL:
             p.dX += n * m.n_features * size
-        PyErr_CheckSignals()
+        if l.is_interruptible and has_pending_exception():
+            return INTERRUPTED
+        first += n
     return -1
+
+
+cdef bint has_pending_exception() noexcept with gil:
+    """Run the handlers of signals; return whether one has raised, and left the exception set."""
+    return set_pending_exception() != 0
