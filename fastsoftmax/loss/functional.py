@@ -14,7 +14,7 @@ from .._arrays import validation
 from .._arrays.threads import resolve_n_threads
 from .._arrays.validation import FloatArray
 from ..backends import fast_paths_of, get_backend, in_default_float_state
-from .options import LossOptions, objective_of
+from .options import LossOptions, Objective, objective_of
 from .rows import (
     check_out,
     check_rows,
@@ -28,6 +28,9 @@ from .rows import (
 
 __all__ = ["cross_entropy", "log_softmax", "logsumexp", "softmax", "softmax_cross_entropy"]
 
+# Defaults of options; that a call leaves them to us is seen faster by identity.
+_ONE, _ZERO = 1.0, 0.0
+
 
 @in_default_float_state
 def cross_entropy(
@@ -39,6 +42,11 @@ def cross_entropy(
     label_smoothing: float = 0.0,
     ignore_index: int | None = None,
     reduction: str = "mean",
+    mask: ArrayLike | None = None,
+    temperature: float = _ONE,
+    softcap: float | None = None,
+    z_loss: float = _ZERO,
+    return_lse: bool = False,
     backend: str = "auto",
     n_threads: int | None = None,
 ) -> Any:
@@ -46,7 +54,9 @@ def cross_entropy(
 
     Without options ``mean_i -sum_k t_ik * log(p_ik)``; for labels, ``mean_i (lse(z_i) - z_i[y_i])``.
     With weights s_i of the rows and v_k of the classes and the label smoothing e, the targets t become
-    ``u_ik = s_i * v_k * ((1 - e) * t_ik + e / n_classes)`` and ``loss_i = sum_k u_ik * (lse(z_i) - z_ik)``.
+    ``u_ik = s_i * v_k * ((1 - e) * t_ik + e / n_classes)`` and
+    ``loss_i = sum_k u_ik * (lse(q_i) - q_ik + z_loss * lse(q_i)**2)`` with the logits
+    ``q = softcap * tanh(z / temperature / softcap)``.
 
     Parameters
     ----------
@@ -67,23 +77,39 @@ def cross_entropy(
     reduction : {"mean", "sum", "none"}, default "mean"
         The mean divides the sum of the losses by ``sum_i s_i * v[y_i]`` over the rows that are not ignored;
         with probabilities by ``sum_i s_i``, whatever the class weights. "none": the loss of every row.
+    mask : array_like of bool, optional
+        True where a class takes part: of shape (n_classes,) for all rows, or broadcast to the shape of
+        `logits`. Masked classes are as if they were not there: not in the log-sum-exp, nor in rows of
+        probabilities, nor in what label smoothing spreads over; their gradient is 0.
+    temperature : float, default 1.0
+        Positive: what the logits are divided by.
+    softcap : float, optional
+        Positive: logits z become ``softcap * tanh(z / softcap)``, after the temperature. An infinite one
+        stays what it is.
+    z_loss : float, default 0.0
+        Not negative: ``z_loss * lse_i**2 * sum_k u_ik`` is added to the loss of row i.
+    return_lse : bool, default False
+        Return the log-sum-exp of every row as well, after temperature, softcap and mask.
     backend, n_threads
         As in `softmax`.
 
     Returns
     -------
     float, or ndarray of float64 and shape (...,) with ``reduction="none"``
-        In nats; +inf if a target includes a masked class (a logit of -inf), NaN if a mean divides by 0, as
-        it does without rows.
+        In nats; +inf if a target includes a class whose logit is -inf, NaN if a mean divides by 0, as it
+        does without rows.
+    lse : ndarray of float64 and shape (...,)
+        With `return_lse`; 0 for rows without a target of any weight, such as ignored ones.
 
     Raises
     ------
     ValueError
         If shapes do not fit, a label is out of range, a probability or weight is negative or not finite,
         an option is out of range, `ignore_index` (other than a negative one) is combined with
-        probabilities, or a row of logits contains a NaN or +inf, or only -inf.
+        probabilities, a row of logits contains a NaN or +inf, or only -inf, or overflows when it is divided
+        by the temperature, or if a row that counts has no class that takes part, or a masked label.
     TypeError
-        If `logits` are not real numbers or labels not integers.
+        If `logits` are not real numbers, labels not integers or `mask` not of booleans.
 
     References
     ----------
@@ -98,7 +124,18 @@ def cross_entropy(
     >>> cross_entropy([[0.0, 0.0], [5.0, 0.0]], [1, -100], ignore_index=-100, reduction="sum")
     0.6931471805599453
     """
-    options = LossOptions(sample_weight, class_weight, label_smoothing, ignore_index, reduction)
+    options = LossOptions(
+        sample_weight,
+        class_weight,
+        label_smoothing,
+        ignore_index,
+        reduction,
+        mask,
+        temperature,
+        softcap,
+        z_loss,
+        return_lse,
+    )
     array = float_logits(logits)
     rows, leading_shape = class_rows(array)
     objective = objective_of(targets, leading_shape, rows.shape[1], rows.dtype, options)
@@ -111,9 +148,10 @@ def cross_entropy(
         None,
         resolve_n_threads(n_threads),
         objective.weights,
+        objective.logit_options,
     )
-    check_rows(invalid, rows, leading_shape)
-    return objective.reduce(losses, leading_shape)
+    _check_rows(invalid, rows, leading_shape, objective)
+    return objective.results(losses, leading_shape)
 
 
 def softmax_cross_entropy(
@@ -126,14 +164,19 @@ def softmax_cross_entropy(
     label_smoothing: float = 0.0,
     ignore_index: int | None = None,
     reduction: str = "mean",
+    mask: ArrayLike | None = None,
+    temperature: float = _ONE,
+    softcap: float | None = None,
+    z_loss: float = _ZERO,
+    return_lse: bool = False,
     backend: str = "auto",
     n_threads: int | None = None,
-) -> tuple[Any, FloatArray]:
+) -> Any:
     """Return the cross-entropy of softmax(logits) and its gradient for the logits, from one pass.
 
     ``dlogits_ik = (p_ik * sum_j u_ij - u_ik) / d`` with u of `cross_entropy` (without options the targets
-    t) and d the denominator of the mean, or 1; for labels without options ``(p_ik - [k = y_i]) / n`` with
-    n rows.
+    t) and d the denominator of the mean, or 1, if neither temperature, softcap nor z_loss is given; for
+    labels without options ``(p_ik - [k = y_i]) / n`` with n rows.
 
     Parameters
     ----------
@@ -146,6 +189,8 @@ def softmax_cross_entropy(
     sample_weight, class_weight, label_smoothing, ignore_index, reduction
         As in `cross_entropy`. With ``reduction="none"`` the gradient is that of the sum: each row is
         the gradient of its own loss.
+    mask, temperature, softcap, z_loss, return_lse
+        As in `cross_entropy`.
 
     Returns
     -------
@@ -154,6 +199,8 @@ def softmax_cross_entropy(
     dlogits : ndarray
         The shape of `logits`; `out` if given. float16 or bfloat16 if `logits` are, else the compute
         dtype, float32 or float64.
+    lse : ndarray
+        With `return_lse`, as `cross_entropy` returns.
 
     Raises
     ------
@@ -174,9 +221,10 @@ def softmax_cross_entropy(
     fast_paths = None
     # Inlined: one more function call would add a tenth to the time of a small call.
     if (
-        sample_weight is None
-        and class_weight is None
-        and ignore_index is None
+        sample_weight is class_weight is ignore_index is mask is softcap is None
+        and temperature is _ONE
+        and z_loss is _ZERO
+        and return_lse is False
         and type(label_smoothing) is float
         and label_smoothing == 0
         and type(reduction) is str
@@ -191,19 +239,30 @@ def softmax_cross_entropy(
                 rows = np.asarray(logits)
                 check_rows(invalid, rows, rows.shape[:1], overwritten=out is not None)
             return loss, dlogits
-    options = LossOptions(sample_weight, class_weight, label_smoothing, ignore_index, reduction)
-    return _softmax_cross_entropy(logits, targets, out, options, backend, n_threads)
+    options = LossOptions(
+        sample_weight,
+        class_weight,
+        label_smoothing,
+        ignore_index,
+        reduction,
+        mask,
+        temperature,
+        softcap,
+        z_loss,
+        return_lse,
+    )
+    return loss_and_gradient(logits, targets, out, options, backend, n_threads)
 
 
 @in_default_float_state
-def _softmax_cross_entropy(
+def loss_and_gradient(
     logits: ArrayLike,
     targets: ArrayLike,
     out: FloatArray | None,
     options: LossOptions,
     backend: str,
     n_threads: int | None,
-) -> tuple[Any, FloatArray]:
+) -> Any:
     """Return the result of `softmax_cross_entropy` by its general path."""
     array = validation.as_array("logits", logits)
     dtype = validation.gradient_dtype(array.dtype)
@@ -224,9 +283,10 @@ def _softmax_cross_entropy(
         dlogits,
         resolve_n_threads(n_threads),
         objective.weights,
+        objective.logit_options,
     )
     # In place, the row that the message describes has been overwritten: use the caller's array.
-    check_rows(invalid, rows, leading_shape, overwritten=out is not None)
+    _check_rows(invalid, rows, leading_shape, objective, overwritten=out is not None)
     undefined = objective.undefined()
     if undefined is not None:
         dlogits[undefined] = np.nan
@@ -237,4 +297,26 @@ def _softmax_cross_entropy(
         if not direct:
             out[...] = result
         result = out
-    return objective.reduce(losses, leading_shape), result
+    return objective.results(losses, leading_shape, result)
+
+
+def _check_rows(
+    invalid: int,
+    rows: FloatArray,
+    leading_shape: tuple[int, ...],
+    objective: Objective,
+    overwritten: bool = False,
+) -> None:
+    """Raise about a row without a softmax: the caller's, or divided by the temperature."""
+    options = objective.logit_options
+    if invalid >= 0 and options is not None and not overwritten:
+        row = rows[invalid]
+        if options.mask is not None:
+            row = row[np.broadcast_to(options.mask, rows.shape)[invalid]]
+        if not (np.isnan(row).any() or np.isposinf(row).any() or np.isneginf(row).all()):
+            raise ValueError(
+                f"temperature: the logits divided by {options.temperature} overflow {rows.dtype} "
+                f"{validation.at_row(invalid, leading_shape)}"
+            )
+        rows = np.broadcast_to(row, (invalid + 1, len(row)))
+    check_rows(invalid, rows, leading_shape, overwritten)

@@ -14,7 +14,14 @@ from .._arrays import validation
 from .._arrays.memory_mapping import may_share
 from .._arrays.threads import resolve_n_threads
 from .._arrays.validation import FloatArray
-from ..backends import Backend, TargetWeights, fast_paths_of, get_backend, in_default_float_state
+from ..backends import (
+    Backend,
+    LogitOptions,
+    TargetWeights,
+    fast_paths_of,
+    get_backend,
+    in_default_float_state,
+)
 from .options import Objective
 
 Axis = int | tuple[int, ...] | None
@@ -463,7 +470,8 @@ def is_direct(out: FloatArray, rows: FloatArray, objective: Objective | None = N
     if objective is None:
         return True
     weights = objective.weights or TargetWeights()
-    others = objective.targets, weights.rows, weights.classes
+    options = objective.logit_options or LogitOptions()
+    others = objective.targets, weights.rows, weights.classes, weights.upstream, options.mask
     return not any(other is not None and may_share(out, other) for other in others)
 
 

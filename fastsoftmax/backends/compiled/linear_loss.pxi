@@ -13,6 +13,7 @@ cdef struct Minibatch:
     double scale
     double *losses
     char *dlogits  # first the logits
+    RowOptions options  # from the first of the rows on
     Split samples  # of the forward pass
     Split strips  # of the backward pass, one vector of features wide
 
@@ -30,20 +31,33 @@ cdef weights_view weights_of(const Minibatch *m) noexcept nogil:
     return weights
 
 
+cdef void minibatch_losses(
+    const Minibatch *m, size_t chunk, char *dlogits, size_t stride
+) noexcept nogil:
+    """Losses of a chunk of rows, and the gradient in place of its logits, which begin at `dlogits`."""
+    cdef size_t first = chunk * m.samples.size, n = length_of(&m.samples, chunk)
+    cdef RowTargets shifted
+    cdef const targets_view *targets = targets_from(
+        &m.targets, first, m.kernels.element_size, &shifted)
+    if m.options.given:
+        losses_with_options(
+            m.kernels, dlogits, stride, n, targets, &m.options, first, chunk, m.losses + first,
+            dlogits, stride)
+    else:
+        m.kernels.cross_entropy(
+            dlogits, stride, n, targets, m.scale, m.losses + first, dlogits, stride)
+
+
 cdef void forward_chunk(void *context, size_t chunk) noexcept nogil:
     """Losses and gradient of the logits of some rows; the loss of a row without a softmax is NaN."""
     cdef Minibatch *m = <Minibatch *>context
     cdef size_t first = chunk * m.samples.size, n = length_of(&m.samples, chunk)
     cdef size_t offset = first * m.n_classes * m.kernels.element_size
-    cdef RowTargets shifted
     cdef uint64_t start = phase_begin()
     cdef weights_view weights = weights_of(m)
     m.kernels.scores(m.rows + first, n, &weights, m.dlogits + offset, m.n_classes)
     start = phase_next(PHASE_SCORES, start)
-    m.kernels.cross_entropy(
-        m.dlogits + offset, m.n_classes, n,
-        targets_from(&m.targets, first, m.kernels.element_size, &shifted), m.scale,
-        m.losses + first, m.dlogits + offset, m.n_classes)
+    minibatch_losses(m, chunk, m.dlogits + offset, m.n_classes)
     phase_next(PHASE_LOSS, start)
 
 
@@ -98,17 +112,18 @@ cdef void gradient_of_x_chunk(void *context, size_t chunk) noexcept nogil:
 
 
 def linear_cross_entropy(
-    X, W, intercept, targets, double scale, losses, dW, dintercept, dX, int n_threads, weights=None
+    X, W, intercept, targets, double scale, losses, dW, dintercept, dX, int n_threads, weights=None,
+    options=None
 ):
     if W.shape[1] > FEW_CLASSES:
         return packed_linear_cross_entropy(
-            X, W, intercept, targets, scale, losses, dW, dintercept, dX, n_threads, weights)
+            X, W, intercept, targets, scale, losses, dW, dintercept, dX, n_threads, weights, options)
     cdef View x = View(X), w = View(W), b = View(intercept), loss = View(losses, True)
     cdef View dw = View(dW, True), db = View(dintercept, True), dx = View(dX, True)
     cdef Targets t = Targets(targets, weights, w.length(1))
     cdef RowTargets shifted
     cdef Minibatch m
-    if not dx.held and (dw.held or db.held) and has_plain_labels(&t.view, x):
+    if options is None and not dx.held and (dw.held or db.held) and has_plain_labels(&t.view, x):
         if w.length(1) == 2 and labelled_linear_cross_entropy(
                 x, w, b, t, scale, loss, dw, db, n_threads, True) < 0:
             return -1
@@ -118,6 +133,8 @@ def linear_cross_entropy(
     m.coef_stride = padded(m.n_features, m.kernels.lanes)
     m.intercept, m.scale = b.start, scale
     cdef size_t size = m.kernels.element_size, n_rows = x.length(0)
+    split_minibatch(&m, min(n_rows, <size_t>LOSS_ROWS_PER_BLOCK), n_threads)
+    cdef Options o = Options(options, scale, m.n_classes, size, m.samples.n_chunks)
     cdef Scratch coef = Scratch(m.n_classes, m.coef_stride, size)
     cdef Scratch dcoef = Scratch(m.n_classes if dw.held else 0, m.coef_stride, size)
     cdef Scratch dlogits = Scratch(LOSS_ROWS_PER_BLOCK, m.n_classes, size)
@@ -150,6 +167,7 @@ def linear_cross_entropy(
             for i in range(n + ROWS_AHEAD):
                 m.rows[i] = x.start + min(first + i, n_rows - 1) * m.n_features * size
             m.targets = targets_from(&t.view, first, size, &shifted)[0]
+            m.options = options_from(&o.rows, first)
             m.losses = <double *>loss.start + first
             pool_for(helpers, forward_chunk, &m, m.samples.n_chunks)
             for i in range(n):

@@ -130,14 +130,10 @@ cdef void slab_logits_chunk(void *context, size_t chunk) noexcept nogil:
 cdef void row_losses_chunk(void *context, size_t chunk) noexcept nogil:
     cdef Products *p = <Products *>context
     cdef Minibatch *m = p.minibatch
-    cdef size_t size = m.kernels.element_size, first = chunk * m.samples.size
-    cdef char *rows = m.dlogits + first * p.logits_stride * size
-    cdef RowTargets shifted
+    cdef size_t first = chunk * m.samples.size
     cdef uint64_t begun = phase_begin()
-    m.kernels.cross_entropy(
-        rows, p.logits_stride, length_of(&m.samples, chunk),
-        targets_from(&m.targets, first, size, &shifted), m.scale, m.losses + first, rows,
-        p.logits_stride)
+    minibatch_losses(
+        m, chunk, m.dlogits + first * p.logits_stride * m.kernels.element_size, p.logits_stride)
     phase_next(PHASE_LOSS, begun)
 
 
@@ -274,7 +270,8 @@ cdef ptrdiff_t block_of_products(Products *p, pool *helpers) noexcept nogil:
 
 
 cdef packed_linear_cross_entropy(
-    X, W, intercept, targets, double scale, losses, dW, dintercept, dX, int n_threads, weights
+    X, W, intercept, targets, double scale, losses, dW, dintercept, dX, int n_threads, weights,
+    options
 ):
     cdef View x = View(X), w = View(W), b = View(intercept), loss = View(losses, True)
     cdef View dw = View(dW, True), db = View(dintercept, True), dx = View(dX, True)
@@ -307,6 +304,10 @@ cdef packed_linear_cross_entropy(
     if dw.held:
         p.dW_feature_stride, p.dW_class_stride = dw.buffer.strides[0], dw.buffer.strides[1]
     split_minibatch(&m, rows_per_block, n_threads)
+    # forward_rows_chunk has its own split: as many chunks as threads, or of SAMPLES_PER_SLAB rows.
+    cdef Options o = Options(
+        options, scale, m.n_classes, size,
+        max(m.samples.n_chunks, max(<size_t>n_threads, rows_per_block // SAMPLES_PER_SLAB + 1)))
     cdef size_t n_buffers = max(
         max(p.slabs.n_chunks, m.strips.n_chunks), p.parts.n_chunks * p.slabs_of_part.n_chunks)
     cdef bint packs_W = (
@@ -337,6 +338,7 @@ cdef packed_linear_cross_entropy(
             for i in range(n):
                 m.rows[i] = x.start + (first + i) * m.n_features * size
             m.targets = targets_from(&t.view, first, size, &shifted)[0]
+            m.options = options_from(&o.rows, first)
             m.losses = <double *>loss.start + first
             p.add = first > 0
             helpers = NULL
