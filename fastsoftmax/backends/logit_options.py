@@ -173,7 +173,9 @@ def _block_of_losses(
     mass = np.ones(n) if targets.ndim == 1 else targets.sum(axis=1, dtype=np.float64)
     q = q.astype(np.float64)
     largest = q.max(axis=1)
-    lse = largest + np.log(np.exp(q - largest[:, np.newaxis]).sum(axis=1))
+    terms = np.exp(q - largest[:, np.newaxis])
+    totals = terms.sum(axis=1)
+    lse = largest + np.log(totals)
     counts = mass != 0
     lse[~counts] = 0
     if options.lse is not None:
@@ -192,7 +194,7 @@ def _block_of_losses(
         factor[~counts] = 0
         gradient = dlogits.astype(np.float64)
         if factor.any():
-            gradient += factor[:, np.newaxis] * np.exp(q - lse[:, np.newaxis])
+            gradient += factor[:, np.newaxis] * (terms / totals[:, np.newaxis])
         if options.mask is not None:
             gradient = np.where(options.mask, gradient, 0)
         gradient[~counts] = 0

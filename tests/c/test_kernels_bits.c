@@ -291,14 +291,21 @@ static void logit_options_case(size_t n, size_t c, size_t number) {
         targets.labels = NULL;
         targets.probabilities = probabilities_of(n, c);
     }
-    double *losses = array_of(LOSSES, 3 * n, sizeof *losses), *lse = losses + n, *upstream = lse + n;
+    double *losses = array_of(LOSSES, 3 * n, sizeof *losses), *lse = losses + n,
+           *upstream = lse + n;
     uint8_t *mask = array_of(INTERCEPT, n * c, 1);
     for (size_t k = 0; k < n * c; ++k) mask[k] = below(4) != 0;
     for (size_t gradient = 0; gradient < 3; ++gradient) {
-        struct logit_options options = {1.0 / (double)n, bits & 1 ? 1 : 0.7, bits & 2 ? 0 : 3.5,
-                                        bits & 4 ? 0 : 0.01, number & 2 ? mask : NULL,
-                                        number & 4 ? c : 0,  bits & 8 ? upstream : NULL,
-                                        bits & 16 ? lse : NULL, stale(PRODUCTS, 4 * width), width};
+        struct logit_options options = {1.0 / (double)n,
+                                        bits & 1 ? 1 : 0.7,
+                                        bits & 2 ? 0 : 3.5,
+                                        bits & 4 ? 0 : 0.01,
+                                        number & 2 ? mask : NULL,
+                                        number & 4 ? c : 0,
+                                        bits & 8 ? upstream : NULL,
+                                        bits & 16 ? lse : NULL,
+                                        stale(PRODUCTS, 4 * width),
+                                        width};
         size_t stride = c + gradient, out_stride = gradient == 1 ? c : stride;
         for (size_t i = 0; i < n; ++i) upstream[i] = uniform();
         for (size_t i = 0; i < n; ++i) lse[i] = 0;
@@ -786,6 +793,7 @@ static const struct {
     {"logsumexp", logsumexp_case, NULL},
     {"cross_entropy_of_labels", cross_entropy_of_labels_case, NULL},
     {"cross_entropy_of_probabilities", cross_entropy_of_probabilities_case, NULL},
+    {"logit_options", logit_options_case, NULL},
     {"pack", NULL, pack_case},
     {"scores", NULL, scores_case},
     {"outer_sum", NULL, outer_sum_case},

@@ -350,7 +350,7 @@ cdef ptrdiff_t losses_with_options(
     const targets_view *targets, const RowOptions *options, size_t first, size_t chunk,
     double *losses, void *dlogits, size_t dlogits_stride
 ) noexcept nogil:
-    """Losses and gradients of n rows, whose options begin with row `first`, as a chunk with its own scratch."""
+    """Losses and gradients of n rows, whose options begin with row `first`, in the scratch of a chunk."""
     cdef RowOptions shifted = options_from(options, first)
     shifted.view.scratch = <char *>shifted.view.scratch + chunk * shifted.scratch_size
     return kernels.cross_entropy_with_options(
