@@ -120,12 +120,12 @@ static void fill_lse(const real *q, size_t n, const struct targets_view *targets
 static void chain_rule(real *dz, size_t n, const struct logit_options *options, const real *slopes,
                        const real *p, double extra) {
     double temperature = options->temperature;
-    for (size_t k = 0; p && k < n; ++k) dz[k] = (real)((double)dz[k] + extra * (double)p[k]);
-    if (options->softcap != 0) {
-        for (size_t k = 0; k < n; ++k)
-            dz[k] = (real)((double)dz[k] * (double)slopes[k] / temperature);
-    } else if (temperature != 1) {
-        for (size_t k = 0; k < n; ++k) dz[k] = (real)((double)dz[k] / temperature);
+    if (!p && options->softcap == 0 && temperature == 1) return;
+    for (size_t k = 0; k < n; ++k) {
+        double g = (double)dz[k];
+        if (p) g += extra * (double)p[k];
+        if (options->softcap != 0) g *= (double)slopes[k];
+        dz[k] = (real)(g / temperature);
     }
 }
 
