@@ -98,6 +98,18 @@ struct targets_view {
     size_t n_classes;
 };
 
+/* What happens to logits before the loss, and what it has besides the cross-entropy; formulas in logit_options.h. */
+struct logit_options {
+    double scale;                        /* of the gradient, as cross_entropy's */
+    double temperature, softcap, z_loss; /* a softcap of 0 stands for none */
+    const uint8_t *mask; /* (n_rows or 1, n_classes), 0 where a class takes no part; or NULL */
+    size_t mask_stride;  /* of its rows; 0 if there is one */
+    const double *lse_upstream; /* (n_rows): the gradient from above for lse; or NULL */
+    double *lse;   /* out, (n_rows): the log-sum-exp of q, 0 for rows that do not count; or NULL */
+    void *scratch; /* for the kernel's use: 2 times scratch_width elements, 4 times with a mask */
+    size_t scratch_width; /* at least n_classes and lanes * MAX_TRANSPOSED_CLASSES */
+};
+
 /* What features are shifted and scaled by, (x - mean) * inverse_scale, of all features; NULL for nothing. */
 struct scaling_view {
     const void *mean, *inverse_scale;
@@ -159,6 +171,14 @@ struct loss_kernels {
     ptrdiff_t (*cross_entropy)(const void *logits, size_t stride, size_t n_rows,
                                const struct targets_view *targets, double scale, double *losses,
                                void *dlogits, size_t dlogits_stride);
+
+    /* In: as cross_entropy's, and options. Out: losses[i] = sum(u * (lse(q) - q + z_loss * lse(q)**2)); unless NULL,
+     * dlogits: scale times its gradient in the logits, with 0 for masked classes. dlogits may be logits. A row without a
+     * class that takes part has no softmax. Bits: those of a row depend on that row, its weights and options. */
+    ptrdiff_t (*cross_entropy_with_options)(const void *logits, size_t stride, size_t n_rows,
+                                            const struct targets_view *targets,
+                                            const struct logit_options *options, double *losses,
+                                            void *dlogits, size_t dlogits_stride);
 };
 
 /* Dense weights and scores (dot_tiles.h), gradients and the update (sgd_update.h). */

@@ -2,6 +2,7 @@
 #include "kernels/subject_tables.h"
 
 #include "kernels/cross_entropy.h"
+#include "kernels/logit_options.h"
 #include "kernels/peak_throughput.h"
 #include "kernels/softmax.h"
 #include "kernels/two_classes.h"
@@ -11,6 +12,7 @@ const struct loss_kernels TABLE_OF(loss) = {
     .log_softmax = log_softmax,
     .logsumexp = logsumexp,
     .cross_entropy = cross_entropy,
+    .cross_entropy_with_options = cross_entropy_with_options,
 };
 
 const struct two_class_kernels TABLE_OF(two_classes) = {

@@ -15,7 +15,17 @@ from numpy.typing import NDArray
 from . import coordinate_descent as descent
 from . import factorization, minibatches, recorder, solver_vectors
 from . import newton_direction as newton
-from .protocol import Data, FloatArray, LabelArray, NewtonRows, Rule, State, TargetWeights
+from .logit_options import cross_entropy_with_options, linear_cross_entropy_with_options
+from .protocol import (
+    Data,
+    FloatArray,
+    LabelArray,
+    LogitOptions,
+    NewtonRows,
+    Rule,
+    State,
+    TargetWeights,
+)
 from .sample_weights import weighted, weighted_targets
 
 name = "naive"
@@ -108,7 +118,21 @@ def softmax_cross_entropy(
     dlogits: FloatArray | None,
     n_threads: int,
     weights: TargetWeights | None = None,
+    options: LogitOptions | None = None,
 ) -> int:
+    if options is not None:
+        return cross_entropy_with_options(
+            softmax_cross_entropy,
+            logits,
+            targets,
+            scale,
+            losses,
+            dlogits,
+            n_threads,
+            weights,
+            options,
+            np.dtype(np.float64),
+        )
     if weights is not None:
         logits, targets = weighted(logits, targets, weights)
     for i, (z, target) in enumerate(zip(logits.tolist(), targets.tolist(), strict=True)):
@@ -134,7 +158,25 @@ def linear_cross_entropy(
     dX: FloatArray | None,
     n_threads: int,
     weights: TargetWeights | None = None,
+    options: LogitOptions | None = None,
 ) -> int:
+    if options is not None:
+        return linear_cross_entropy_with_options(
+            softmax_cross_entropy,
+            X,
+            W,
+            intercept,
+            targets,
+            scale,
+            losses,
+            dW,
+            dintercept,
+            dX,
+            n_threads,
+            weights,
+            options,
+            np.dtype(np.float64),
+        )
     begun = recorder.begin()
     n_features, n_classes = W.shape
     upstream = None

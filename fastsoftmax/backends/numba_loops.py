@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from . import coordinate_descent as descent
 from . import factorization, minibatches, numba_epoch, recorder, solver_vectors
 from . import newton_direction as newton
+from .logit_options import cross_entropy_with_options, linear_cross_entropy_with_options
 from .numba_kernels import (
     buffers,
     jit,
@@ -25,7 +26,7 @@ from .numba_kernels import (
     soft_loss_row,
     threads,
 )
-from .protocol import FloatArray, LabelArray, NewtonRows, TargetWeights
+from .protocol import FloatArray, LabelArray, LogitOptions, NewtonRows, TargetWeights
 from .sample_weights import multiply_by_upstream, weighted, weighted_targets
 
 name = "numba"
@@ -136,7 +137,21 @@ def softmax_cross_entropy(
     dlogits: FloatArray | None,
     n_threads: int,
     weights: TargetWeights | None = None,
+    options: LogitOptions | None = None,
 ) -> int:
+    if options is not None:
+        return cross_entropy_with_options(
+            softmax_cross_entropy,
+            logits,
+            targets,
+            scale,
+            losses,
+            dlogits,
+            n_threads,
+            weights,
+            options,
+            logits.dtype,
+        )
     if weights is not None:
         logits, targets = weighted(logits, targets, weights)
     totals = np.empty(len(logits))
@@ -159,7 +174,25 @@ def linear_cross_entropy(
     dX: FloatArray | None,
     n_threads: int,
     weights: TargetWeights | None = None,
+    options: LogitOptions | None = None,
 ) -> int:
+    if options is not None:
+        return linear_cross_entropy_with_options(
+            softmax_cross_entropy,
+            X,
+            W,
+            intercept,
+            targets,
+            scale,
+            losses,
+            dW,
+            dintercept,
+            dX,
+            n_threads,
+            weights,
+            options,
+            X.dtype,
+        )
     begun = recorder.begin()
     X, coef = read_only(np.ascontiguousarray(X)), np.ascontiguousarray(W.T)
     offsets = np.zeros(len(coef), X.dtype) if intercept is None else intercept

@@ -36,6 +36,30 @@ class TargetWeights(NamedTuple):
     upstream: NDArray[np.float64] | None = None  # (n,), of any sign; for `linear_cross_entropy`
 
 
+class LogitOptions(NamedTuple):
+    """Options that act on the logits z of a loss, and its log-sum-exp.
+
+    With u the weighted targets, without those of masked classes::
+
+        q = softcap * tanh(z / temperature / softcap)     (without a softcap z / temperature)
+        loss = sum_k u_k * (lse(q) - q_k + z_loss * lse(q)**2)
+
+    Label smoothing spreads over the classes that take part, of which every row has one unless its weight
+    is 0. An infinite logit stays what it is.
+    """
+
+    temperature: float = 1.0
+    softcap: float = 0.0  # 0 stands for none
+    z_loss: float = 0.0
+    mask: NDArray[np.bool_] | None = (
+        None  # (n_classes,) or (n, n_classes), True for those that take part
+    )
+    lse: NDArray[np.float64] | None = None  # (n,), an output: lse(q), 0 for rows without weight
+    lse_upstream: NDArray[np.float64] | None = (
+        None  # (n,): its share, times this, is added to dlogits
+    )
+
+
 class Data(NamedTuple):
     """The training data of an epoch, read in place.
 
@@ -146,6 +170,7 @@ class Backend(Protocol):
         dlogits: FloatArray | None,
         n_threads: int,
         weights: TargetWeights | None = None,
+        options: LogitOptions | None = None,
     ) -> int:
         """Compute losses[i] = -sum(t * log(p)) and dlogits[i] = scale * (sum(t) * p - t).
 
@@ -165,6 +190,7 @@ class Backend(Protocol):
         dX: FloatArray | None,
         n_threads: int,
         weights: TargetWeights | None = None,
+        options: LogitOptions | None = None,
     ) -> int:
         """Compute the cross-entropy of logits = X @ W + intercept, and its gradients in W, intercept and X.
 

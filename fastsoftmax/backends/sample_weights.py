@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .protocol import FloatArray, LabelArray, TargetWeights
 
@@ -12,11 +13,16 @@ def weighted_targets(
     weights: TargetWeights,
     n_classes: int,
     dtype: np.dtype[Any],
+    mask: NDArray[np.bool_] | None = None,
 ) -> FloatArray:
-    """Return the weighted and smoothed targets, (n, n_classes); see `TargetWeights`."""
+    """Return the weighted and smoothed targets, (n, n_classes); see `TargetWeights` and `LogitOptions`."""
     t = np.eye(n_classes)[targets] if targets.ndim == 1 else targets.astype(np.float64)
     t *= 1 - weights.smoothing
-    t += weights.smoothing / n_classes
+    if mask is None:
+        t += weights.smoothing / n_classes
+    else:
+        t += weights.smoothing / np.maximum(mask.sum(axis=-1, keepdims=True), 1)
+        t *= mask
     if weights.classes is not None:
         t *= weights.classes
     if weights.rows is not None:

@@ -10,7 +10,17 @@ from numpy.typing import NDArray
 from . import coordinate_descent as descent
 from . import factorization, minibatches, penalties, recorder, solver_vectors, vectorized_epoch
 from . import newton_direction as newton
-from .protocol import Data, FloatArray, LabelArray, NewtonRows, Rule, State, TargetWeights
+from .logit_options import cross_entropy_with_options, linear_cross_entropy_with_options
+from .protocol import (
+    Data,
+    FloatArray,
+    LabelArray,
+    LogitOptions,
+    NewtonRows,
+    Rule,
+    State,
+    TargetWeights,
+)
 from .sample_weights import multiply_by_upstream, weighted
 
 name = "vectorized"
@@ -80,7 +90,21 @@ def softmax_cross_entropy(
     dlogits: FloatArray | None,
     n_threads: int,
     weights: TargetWeights | None = None,
+    options: LogitOptions | None = None,
 ) -> int:
+    if options is not None:
+        return cross_entropy_with_options(
+            softmax_cross_entropy,
+            logits,
+            targets,
+            scale,
+            losses,
+            dlogits,
+            n_threads,
+            weights,
+            options,
+            logits.dtype,
+        )
     if weights is not None:
         logits, targets = weighted(logits, targets, weights)
     maximum = logits.max(axis=1, keepdims=True)
@@ -133,7 +157,25 @@ def linear_cross_entropy(
     dX: FloatArray | None,
     n_threads: int,
     weights: TargetWeights | None = None,
+    options: LogitOptions | None = None,
 ) -> int:
+    if options is not None:
+        return linear_cross_entropy_with_options(
+            softmax_cross_entropy,
+            X,
+            W,
+            intercept,
+            targets,
+            scale,
+            losses,
+            dW,
+            dintercept,
+            dX,
+            n_threads,
+            weights,
+            options,
+            X.dtype,
+        )
     begun = recorder.begin()
     # Overflow and NaN show in the logits; the caller names the row.
     with np.errstate(over="ignore", invalid="ignore"):

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from .._arrays import validation
 from .._arrays.threads import resolve_n_threads
 from .._arrays.validation import FloatArray
-from ..backends import TargetWeights, get_backend, in_default_float_state
+from ..backends import get_backend, in_default_float_state
 from .options import LossOptions, objective_of
 
 
@@ -23,7 +23,6 @@ class LinearGradients(NamedTuple):
     X: FloatArray | None
 
 
-@in_default_float_state
 def linear_cross_entropy(
     X: ArrayLike,
     W: ArrayLike,
@@ -36,10 +35,15 @@ def linear_cross_entropy(
     label_smoothing: float = 0.0,
     ignore_index: int | None = None,
     reduction: str = "mean",
+    mask: ArrayLike | None = None,
+    temperature: float = 1.0,
+    softcap: float | None = None,
+    z_loss: float = 0.0,
+    return_lse: bool = False,
     upstream: ArrayLike | None = None,
     backend: str = "auto",
     n_threads: int | None = None,
-) -> tuple[Any, LinearGradients]:
+) -> Any:
     """Return the cross-entropy of the linear classifier ``softmax(X @ W + intercept)`` and its gradients.
 
     With ``G = dlogits`` of `softmax_cross_entropy`: ``dW = X.T @ G``, ``dintercept = sum_i G_i``,
@@ -59,6 +63,8 @@ def linear_cross_entropy(
         The gradients to compute, by default all. That of the intercept needs an intercept.
     sample_weight, class_weight, label_smoothing, ignore_index, reduction
         As in `cross_entropy`. With ``reduction="none"`` the gradients are those of the sum.
+    mask, temperature, softcap, z_loss, return_lse
+        As in `cross_entropy`; `mask` of shape (n_classes,) or (n_samples, n_classes).
     upstream : array_like of real numbers, of the shape of `loss`, optional
         The gradient, with respect to `loss`, of what is made of it: the gradients are multiplied by it, row
         by row with ``reduction="none"``, and `loss` is not. Of any sign, so that it takes the rewards of a
@@ -73,6 +79,8 @@ def linear_cross_entropy(
     gradients : LinearGradients
         The named tuple ``(W, intercept, X)``, each of the shape of its argument, None if not requested.
         float16 or bfloat16 if the argument is, else of the compute dtype.
+    lse : ndarray of float64, shape (n_samples,)
+        With `return_lse`, as `cross_entropy` returns.
 
     Raises
     ------
@@ -93,6 +101,42 @@ def linear_cross_entropy(
     array([[-0.5,  0.5],
            [-1. ,  1. ]])
     """
+    return linear_loss(
+        X,
+        W,
+        targets,
+        intercept,
+        wrt,
+        LossOptions(
+            sample_weight,
+            class_weight,
+            label_smoothing,
+            ignore_index,
+            reduction,
+            mask,
+            temperature,
+            softcap,
+            z_loss,
+            return_lse,
+            upstream,
+        ),
+        backend,
+        n_threads,
+    )
+
+
+@in_default_float_state
+def linear_loss(
+    X: ArrayLike,
+    W: ArrayLike,
+    targets: ArrayLike,
+    intercept: ArrayLike | None,
+    wrt: tuple[str, ...],
+    options: LossOptions,
+    backend: str,
+    n_threads: int | None,
+) -> Any:
+    """Return the result of `linear_cross_entropy`."""
     features = _matrix("X", X)
     weights = _matrix("W", W)
     if weights.shape[0] != features.shape[1]:
@@ -118,15 +162,7 @@ def linear_cross_entropy(
         masked = offsets == -np.inf
         offsets = validation.as_native(offsets, dtype)
         _check_intercept(offsets, masked)
-    options = LossOptions(sample_weight, class_weight, label_smoothing, ignore_index, reduction)
     objective = objective_of(targets, features.shape[:1], n_classes, dtype, options)
-    scale, target_weights = objective.scale, objective.weights
-    if upstream is not None:
-        factors = _upstream(upstream, (len(features),) if reduction == "none" else ())
-        if reduction == "none":
-            target_weights = (target_weights or TargetWeights())._replace(upstream=factors)
-        else:
-            scale *= float(factors)
     features = _without_uncounted(features, objective.counted())
     gradients = LinearGradients(
         np.empty_like(weights) if "W" in wrt else None,
@@ -140,11 +176,12 @@ def linear_cross_entropy(
             weights,
             offsets,
             objective.targets,
-            scale,
+            objective.scale,
             losses,
             *gradients,
             resolve_n_threads(n_threads),
-            target_weights,
+            objective.weights,
+            objective.logit_options,
         )
         if invalid >= 0:
             raise ValueError(validation.why_row_is_invalid(invalid, features[invalid], dtype))
@@ -160,12 +197,13 @@ def linear_cross_entropy(
                 gradient.fill(np.nan)
         if gradients.X is not None:
             gradients.X[undefined] = np.nan
-    return objective.reduce(losses, losses.shape), LinearGradients(
+    found = LinearGradients(
         *(
             _in_argument_dtype(gradient, dtype)
             for gradient, dtype in zip(gradients, came, strict=True)
         )
     )
+    return objective.results(losses, losses.shape, found)
 
 
 @in_default_float_state
@@ -222,13 +260,6 @@ def penalty(
         weights.reshape(-1), *strengths, gradient.reshape(-1), resolve_n_threads(n_threads)
     )
     return value, gradient
-
-
-def _upstream(value: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.float64]:
-    array = validation.as_array("upstream", value)
-    if array.shape != shape:
-        raise ValueError(f"upstream: expected the shape of the loss, {shape}, got {array.shape}")
-    return validation.as_native(array, np.dtype(np.float64))
 
 
 def _in_argument_dtype(gradient: FloatArray | None, dtype: np.dtype[Any]) -> FloatArray | None:

@@ -1,13 +1,15 @@
-"""Options of the losses: weights, label smoothing, ignored rows, and the reduction.
+"""Options of the losses: weights, label smoothing, ignored rows, what acts on logits, and the reduction.
 
 Notation as in `fastsoftmax.loss`. With s_i the weight of row i (0 where it is ignored), v_k that of
-class k, e the label smoothing and c classes, the targets t become
+class k, e the label smoothing and c_i the classes of row i that take part, logits and targets become
 
-    u_ik = s_i * v_k * ((1 - e) * t_ik + e / c),
-    loss_i = sum_k u_ik * (lse(z_i) - z_ik),
+    q_ik = softcap * tanh(z_ik / temperature / softcap), or z_ik / temperature,
+    u_ik = s_i * v_k * ((1 - e) * t_ik + e / c_i),
+    loss_i = sum_k u_ik * (lse(q_i) - q_ik + z_loss * lse(q_i)**2),
 
-and the mean divides the sum of the losses by sum_i s_i * v[y_i] for labels, by sum_i s_i for
-probabilities. That is what `torch.nn.functional.cross_entropy` does; it has no s_i of its own.
+with all sums over the classes that take part. The mean divides the sum of the losses by
+sum_i s_i * v[y_i] for labels, by sum_i s_i for probabilities. That is what
+`torch.nn.functional.cross_entropy` does with the options that it has.
 
 Label smoothing: Szegedy et al., Rethinking the Inception Architecture for Computer Vision (2016),
 section 7.
@@ -21,7 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .._arrays import validation
 from .._arrays.validation import FloatArray
-from ..backends import TargetWeights
+from ..backends import LogitOptions, TargetWeights
 from ..backends.sample_weights import weighted_targets
 
 REDUCTIONS = ("mean", "sum", "none")
@@ -39,6 +41,25 @@ class LossOptions(NamedTuple):
     label_smoothing: float = 0.0
     ignore_index: int | None = None
     reduction: str = "mean"
+    mask: ArrayLike | None = None
+    temperature: float = 1.0
+    softcap: float | None = None
+    z_loss: float = 0.0
+    return_lse: bool = False
+    # Gradients from above: what the losses are multiplied by, and for the log-sum-exp of each row.
+    upstream: ArrayLike | None = None
+    lse_upstream: ArrayLike | None = None
+
+    @property
+    def is_plain(self) -> bool:
+        """Return whether no option acts on logits."""
+        return (
+            self.mask is self.softcap is self.lse_upstream is None
+            and self.return_lse is False
+            and type(self.temperature) is type(self.z_loss) is float
+            and self.temperature == 1
+            and self.z_loss == 0
+        )
 
 
 class Objective(NamedTuple):
@@ -50,13 +71,15 @@ class Objective(NamedTuple):
     total: float  # the denominator of the mean, divided by 2**power
     ignored: NDArray[np.bool_] | None  # rows, (n,)
     power: int = 0
+    logit_options: LogitOptions | None = None
+    upstream: float = 1.0  # of a mean or a sum
 
     @property
     def scale(self) -> float:
-        """The gradient of the result with respect to one row's loss."""
+        """The gradient of the result with respect to one row's loss, times what comes from above."""
         if self.reduction != "mean":
-            return math.ldexp(1.0, self.power)
-        return 1 / self.total if self.total > 0 else 1.0
+            return math.ldexp(1.0, self.power) * self.upstream
+        return (1 / self.total if self.total > 0 else 1.0) * self.upstream
 
     def reduce(self, losses: NDArray[np.float64], leading_shape: tuple[int, ...]) -> Any:
         """Return the mean or the sum as a float, or the losses in the caller's shape."""
@@ -69,6 +92,16 @@ class Objective(NamedTuple):
         if self.reduction == "sum":
             return total
         return total / self.total if self.total > 0 else float("nan")
+
+    def results(
+        self, losses: NDArray[np.float64], leading_shape: tuple[int, ...], *gradients: Any
+    ) -> Any:
+        """Return what a loss returns: the reduced losses, gradients, and the log-sum-exp if asked for."""
+        loss = self.reduce(losses, leading_shape)
+        lse = None if self.logit_options is None else self.logit_options.lse
+        if lse is None:
+            return (loss, *gradients) if gradients else loss
+        return loss, *gradients, lse.reshape(leading_shape)[()]
 
     def undefined(self) -> NDArray[np.bool_] | None:
         """Return the rows whose gradient is NaN because the mean divides by 0; None if it does not."""
@@ -104,6 +137,106 @@ def objective_of(
     options: LossOptions,
 ) -> Objective:
     """Return the objective for logits of shape (*leading_shape, n_classes); check targets and options."""
+    logit_options = None if options.is_plain else _logit_options(options, leading_shape, n_classes)
+    mask = None if logit_options is None else logit_options.mask
+    objective = _objective_of(targets, leading_shape, n_classes, dtype, options, mask)
+    if mask is not None:
+        _check_mask(mask, objective, leading_shape)
+    if options.upstream is not None:
+        per_row = objective.reduction == "none"
+        factors = _factors("upstream", options.upstream, leading_shape if per_row else ())
+        if per_row:
+            weights = (objective.weights or TargetWeights())._replace(upstream=factors)
+            objective = objective._replace(weights=weights)
+        else:
+            objective = objective._replace(upstream=float(factors[0]))
+    return objective._replace(logit_options=logit_options)
+
+
+def _logit_options(
+    options: LossOptions, leading_shape: tuple[int, ...], n_classes: int
+) -> LogitOptions:
+    temperature = _positive("temperature", options.temperature)
+    softcap = 0.0 if options.softcap is None else _positive("softcap", options.softcap)
+    z_loss = validation.as_non_negative("z_loss", options.z_loss)
+    if not isinstance(options.return_lse, bool | np.bool_):
+        raise TypeError(f"return_lse: expected True or False, got {options.return_lse!r}")
+    mask, upstream = None, options.lse_upstream
+    if options.mask is not None:
+        mask = as_mask(options.mask, leading_shape, n_classes)
+    return LogitOptions(
+        temperature,
+        softcap,
+        z_loss,
+        mask,
+        np.zeros(math.prod(leading_shape)) if options.return_lse else None,
+        None if upstream is None else _factors("lse_upstream", upstream, leading_shape),
+    )
+
+
+def as_mask(mask: ArrayLike, leading_shape: tuple[int, ...], n_classes: int) -> NDArray[np.bool_]:
+    """Return which classes take part, for all rows (n_classes,) or for each (n, n_classes)."""
+    array = validation.as_array("mask", mask)
+    if array.dtype != bool:
+        raise TypeError(f"mask: expected booleans, got {array.dtype}")
+    shape = (*leading_shape, n_classes)
+    try:
+        spread = np.broadcast_to(array, shape)
+    except ValueError:
+        raise ValueError(
+            f"mask: expected a shape that broadcasts to that of the logits, {shape}, got {array.shape}"
+        ) from None
+    if all(length == 1 for length in array.shape[:-1]):
+        return np.array(np.broadcast_to(array.reshape(-1)[-n_classes:], n_classes))
+    return np.ascontiguousarray(spread.reshape(-1, n_classes))
+
+
+def _positive(name: str, value: object) -> float:
+    number = validation.as_non_negative(name, value)
+    if number == 0:
+        raise ValueError(f"{name}: expected a positive number, got 0.0")
+    return number
+
+
+def _factors(name: str, value: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    array = validation.as_array(name, value)
+    if array.shape != shape:
+        raise ValueError(f"{name}: expected the shape of the loss, {shape}, got {array.shape}")
+    return validation.as_native(array, np.dtype(np.float64)).reshape(-1)
+
+
+def _check_mask(
+    mask: NDArray[np.bool_], objective: Objective, leading_shape: tuple[int, ...]
+) -> None:
+    """Raise if a row that counts has no class that takes part, or a label of one that does not."""
+    targets, weights = objective.targets, objective.weights
+    if targets.ndim == 1:
+        fits = mask[targets] if mask.ndim == 1 else mask[np.arange(len(targets)), targets]
+    else:
+        fits = np.broadcast_to(mask.any(axis=-1), len(targets))
+    wrong = ~fits
+    if weights is not None and weights.rows is not None:
+        wrong = wrong & (weights.rows > 0)
+    if not wrong.any():
+        return
+    row = int(np.argmax(wrong))
+    where = validation.at_row(row, leading_shape)
+    if targets.ndim == 1 and (mask if mask.ndim == 1 else mask[row]).any():
+        raise ValueError(
+            f"targets: expected a class that takes part, got {targets[row]} {where}, masked"
+        )
+    raise ValueError(f"mask: expected a class that takes part in every row, got none {where}")
+
+
+def _objective_of(
+    targets: ArrayLike,
+    leading_shape: tuple[int, ...],
+    n_classes: int,
+    dtype: np.dtype[Any],
+    options: LossOptions,
+    mask: NDArray[np.bool_] | None,
+) -> Objective:
+    """Return the objective without the options on logits."""
     reduction = options.reduction
     if not isinstance(reduction, str) or reduction not in REDUCTIONS:
         raise ValueError(f"reduction: expected one of {', '.join(REDUCTIONS)}, got {reduction!r}")
@@ -123,12 +256,12 @@ def objective_of(
     if ignored is not None:
         samples = np.where(ignored, 0.0, 1.0 if samples is None else samples)
     if _has_extremes(samples) or _has_extremes(classes):
-        return _scaled(rows, samples, classes, smoothing, dtype, reduction, ignored)
+        return _scaled(rows, samples, classes, smoothing, dtype, reduction, ignored, mask)
     if classes is not None:
         classes = classes.astype(dtype)
     total = _total(rows, samples, classes)
     if abs(math.frexp(total)[1]) > _MAX_POWER:
-        return _scaled(rows, samples, classes, smoothing, dtype, reduction, ignored)
+        return _scaled(rows, samples, classes, smoothing, dtype, reduction, ignored, mask)
     weights = None
     if samples is not None or classes is not None or smoothing > 0:
         weights = TargetWeights(samples, classes, smoothing)
@@ -151,6 +284,7 @@ def _scaled(
     dtype: np.dtype[Any],
     reduction: str,
     ignored: NDArray[np.bool_] | None,
+    mask: NDArray[np.bool_] | None,
 ) -> Objective:
     """Return the objective for weights of any size, divided by the power of 2 of the largest row weight.
 
@@ -168,7 +302,7 @@ def _scaled(
             rows, powers = parts, part_powers
         else:
             plain = TargetWeights(None, None, smoothing)
-            mixed = weighted_targets(targets, plain, len(classes), np.dtype(np.float64))
+            mixed = weighted_targets(targets, plain, len(classes), np.dtype(np.float64), mask)
             mixed, mixed_powers = np.frexp(mixed * of_classes)
             mixed_powers += class_powers
             largest = np.max(mixed_powers, axis=1, where=mixed > 0, initial=_MIN_POWER)

@@ -1,5 +1,7 @@
 """The losses as functions: what they take, and its checks."""
 
+from typing import Any
+
 import torch
 
 from .operators import HALVES, EagerLossOfLinear, EagerLossOfLogits, LossOfLinear, LossOfLogits
@@ -15,9 +17,14 @@ def cross_entropy(
     reduction: str = "mean",
     label_smoothing: float = 0.0,
     *,
+    mask: torch.Tensor | None = None,
+    temperature: float = 1.0,
+    softcap: float | None = None,
+    z_loss: float = 0.0,
+    return_lse: bool = False,
     backend: str = "auto",
     n_threads: int | None = None,
-) -> torch.Tensor:
+) -> Any:
     """Cross-entropy of softmax(input) against the target, as `torch.nn.functional.cross_entropy`.
 
     ``mean_i -sum_k t_ik * log(softmax(input)_ik)``; with options as in `fastsoftmax.cross_entropy`. Its
@@ -41,6 +48,13 @@ def cross_entropy(
         The label of rows that do not count.
     reduction : {"mean", "sum", "none"}, default "mean"
     label_smoothing : float from 0 to 1, default 0.0
+    mask : Tensor of bool, optional
+        True where a class takes part: of shape (n_classes,), or broadcast to the shape of `input`.
+    temperature, softcap, z_loss
+        As in `fastsoftmax.cross_entropy`.
+    return_lse : bool, default False
+        Return the log-sum-exp of every row as well. With it the backward pass computes the loss again, as
+        two gradients come from above.
     backend, n_threads
         As in `fastsoftmax.softmax`.
 
@@ -49,6 +63,9 @@ def cross_entropy(
     Tensor
         The loss in nats, of the dtype of `input`; with ``reduction="none"`` of the shape of the labels.
         Under ``torch.autocast("cpu")`` float32 where `input` is of float16 or bfloat16.
+    lse : Tensor
+        With `return_lse`: float32 or float64, of the shape of the labels, with gradients; 0 for rows that
+        are ignored.
 
     Raises
     ------
@@ -77,19 +94,25 @@ def cross_entropy(
     input = _checked(input, target, input.shape, weight, "weight")  # noqa: A001
     axis = min(input.ndim - 1, 1)
     function = LossOfLogits if torch.compiler.is_compiling() else EagerLossOfLogits
-    loss: torch.Tensor
-    loss, _ = function.apply(
+    loss, _, lse = function.apply(
         input.movedim(axis, -1),
         target.movedim(axis, -1) if target.shape == input.shape else target,
         weight,
+        _mask_with_classes_last(mask, input),
+        None,
+        None,
         ignore_index,
         reduction,
         label_smoothing,
+        temperature,
+        softcap,
+        z_loss,
+        return_lse,
         backend,
         n_threads,
-        _needs_gradient(input),
+        _needs_gradient(input) and not return_lse,
     )
-    return loss
+    return (loss, lse) if return_lse else loss
 
 
 def linear_cross_entropy(
@@ -102,9 +125,14 @@ def linear_cross_entropy(
     ignore_index: int = -100,
     reduction: str = "mean",
     label_smoothing: float = 0.0,
+    mask: torch.Tensor | None = None,
+    temperature: float = 1.0,
+    softcap: float | None = None,
+    z_loss: float = 0.0,
+    return_lse: bool = False,
     backend: str = "auto",
     n_threads: int | None = None,
-) -> torch.Tensor:
+) -> Any:
     """Cross-entropy of the logits ``input @ weight.T + bias``, which are never in memory as a whole.
 
     The value and the gradients of ``F.cross_entropy(F.linear(input, weight, bias), target)`` with
@@ -125,14 +153,20 @@ def linear_cross_entropy(
     bias : Tensor, shape (n_classes,), optional
     class_weight : Tensor, shape (n_classes,), optional
         `weight` of `torch.nn.functional.cross_entropy`: the weights of the classes, not negative.
-    ignore_index, reduction, label_smoothing, backend, n_threads
+    ignore_index, reduction, label_smoothing, temperature, softcap, z_loss, backend, n_threads
         As in `cross_entropy`.
+    mask : Tensor of bool, optional
+        True where a class takes part: of shape (n_classes,), or broadcast to (..., n_classes).
+    return_lse : bool, default False
+        Return the log-sum-exp of every row, of shape (...,), as well.
 
     Returns
     -------
     Tensor
         The loss in nats; with ``reduction="none"`` of shape (...,). Of the dtype of `input` and `weight`,
         or under ``torch.autocast("cpu")`` float32 where that is float16 or bfloat16.
+    lse : Tensor, shape (...,)
+        With `return_lse`, as `cross_entropy` returns.
 
     Raises
     ------
@@ -178,25 +212,50 @@ def linear_cross_entropy(
         )
     input = _checked(input, target, shape, class_weight, "class_weight")  # noqa: A001
     function = LossOfLinear if torch.compiler.is_compiling() else EagerLossOfLinear
-    loss: torch.Tensor
-    loss, *_ = function.apply(
+    if mask is not None:
+        _check_tensors(mask=mask)
+    loss, *_, lse = function.apply(
         input,
         weight,
         bias,
         target,
         class_weight,
+        mask,
+        None,
         None,
         ignore_index,
         reduction,
         label_smoothing,
+        temperature,
+        softcap,
+        z_loss,
+        return_lse,
         backend,
         n_threads,
         *(
-            reduction != "none" and x is not None and _needs_gradient(x)
+            not (reduction == "none" or return_lse) and x is not None and _needs_gradient(x)
             for x in (input, weight, bias)
         ),
     )
-    return loss
+    return (loss, lse) if return_lse else loss
+
+
+def _mask_with_classes_last(
+    mask: torch.Tensor | None,
+    input: torch.Tensor,  # noqa: A002
+) -> torch.Tensor | None:
+    """Return the mask of logits whose classes are moved from the second axis to the last one."""
+    if mask is None:
+        return None
+    _check_tensors(mask=mask)
+    if mask.ndim == 1:
+        return mask
+    if mask.ndim != input.ndim:
+        raise ValueError(
+            f"mask: expected shape (n_classes,) or one that broadcasts to that of input, "
+            f"{(*input.shape,)}, got {(*mask.shape,)}"
+        )
+    return mask.movedim(1, -1)
 
 
 def _needs_gradient(tensor: torch.Tensor) -> bool:

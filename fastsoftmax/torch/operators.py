@@ -17,8 +17,11 @@ import torch
 from torch import Tensor
 
 from ..loss import functional, linear
+from ..loss.options import LossOptions
 
 HALVES = (torch.float16, torch.bfloat16)
+# Where `return_lse` is among the options of an operator, from `ignore_index` on.
+_RETURN_LSE = 6
 
 
 def _array(tensor: Tensor | None) -> Any:
@@ -42,35 +45,64 @@ def _tensor(gradient: Any, like: Tensor) -> Tensor:
     return _none(like) if gradient is None else torch.from_numpy(gradient)
 
 
+def _lse(lse: Any, dtype: torch.dtype) -> Tensor:
+    return torch.from_numpy(np.array(lse)).to(dtype)
+
+
 # PyTorch reads the schema of an operator from the annotations.
 @torch.library.custom_op("fastsoftmax::cross_entropy", mutates_args=(), device_types="cpu")
 def loss_of_logits(
     logits: Tensor,
     target: Tensor,
     class_weight: Tensor | None,
+    mask: Tensor | None,
+    upstream: Tensor | None,
+    lse_upstream: Tensor | None,
     ignore_index: int,
     reduction: str,
     label_smoothing: float,
+    temperature: float,
+    softcap: float | None,
+    z_loss: float,
+    return_lse: bool,
     backend: str,
     n_threads: int | None,
     of_logits: bool,
-) -> tuple[Tensor, Tensor]:
-    """Return the loss of logits with the classes last, and its gradient or nothing."""
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the loss of logits with the classes last, and its gradient and the log-sum-exp, or nothing.
+
+    With `lse_upstream` the gradient is of both, times what comes from above.
+    """
     arguments = _array(logits), _array(target)
     options: dict[str, Any] = {
         "class_weight": _array(class_weight),
         "ignore_index": ignore_index,
         "reduction": reduction,
         "label_smoothing": label_smoothing,
-        "backend": backend,
-        "n_threads": n_threads,
+        "mask": _array(mask),
+        "temperature": temperature,
+        "softcap": softcap,
+        "z_loss": z_loss,
+        "return_lse": return_lse,
     }
-    if of_logits:
-        losses, dlogits = functional.softmax_cross_entropy(*arguments, **options)
+    call = options | {"backend": backend, "n_threads": n_threads}
+    gradient, lse = _none(logits), _none(logits)
+    if lse_upstream is not None:
+        both = {"upstream": _array(upstream), "lse_upstream": _array(lse_upstream)}
+        losses, dlogits = functional.loss_and_gradient(
+            *arguments, None, LossOptions(**options | both), backend, n_threads
+        )
         gradient = torch.from_numpy(dlogits)
+    elif of_logits:
+        losses, dlogits, *rest = functional.softmax_cross_entropy(*arguments, **call)
+        gradient = torch.from_numpy(dlogits)
+    elif return_lse:
+        losses, *rest = functional.cross_entropy(*arguments, **call)
     else:
-        losses, gradient = functional.cross_entropy(*arguments, **options), _none(logits)
-    return torch.from_numpy(np.array(losses)).to(logits.dtype), gradient
+        losses = functional.cross_entropy(*arguments, **call)
+    if return_lse:
+        lse = _lse(rest[0], _compute_dtype(logits))
+    return torch.from_numpy(np.array(losses)).to(logits.dtype), gradient, lse
 
 
 @loss_of_logits.register_fake
@@ -78,16 +110,29 @@ def _(
     logits: Tensor,
     target: Tensor,
     class_weight: Tensor | None,
+    mask: Tensor | None,
+    upstream: Tensor | None,
+    lse_upstream: Tensor | None,
     ignore_index: int,
     reduction: str,
     label_smoothing: float,
+    temperature: float,
+    softcap: float | None,
+    z_loss: float,
+    return_lse: bool,
     backend: str,
     n_threads: int | None,
     of_logits: bool,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor]:
     loss = logits.new_empty(logits.shape[:-1] if reduction == "none" else ())
     gradient = logits.new_empty(logits.shape, dtype=_compute_dtype(logits))
-    return loss, gradient if of_logits else _none(logits)
+    lse = logits.new_empty(logits.shape[:-1], dtype=_compute_dtype(logits))
+    has_gradient = of_logits or lse_upstream is not None
+    return (
+        loss,
+        gradient if has_gradient else _none(logits),
+        lse if return_lse else _none(logits),
+    )
 
 
 @torch.library.custom_op("fastsoftmax::linear_cross_entropy", mutates_args=(), device_types="cpu")
@@ -97,37 +142,65 @@ def loss_of_linear(
     bias: Tensor | None,
     target: Tensor,
     class_weight: Tensor | None,
+    mask: Tensor | None,
     upstream: Tensor | None,
+    lse_upstream: Tensor | None,
     ignore_index: int,
     reduction: str,
     label_smoothing: float,
+    temperature: float,
+    softcap: float | None,
+    z_loss: float,
+    return_lse: bool,
     backend: str,
     n_threads: int | None,
     of_input: bool,
     of_weight: bool,
     of_bias: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return the loss, and its gradients in input, weight and bias or nothing in their places."""
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Return the loss, its gradients in input, weight and bias, and the log-sum-exp; or nothing for those.
+
+    With `lse_upstream` the gradients are of both, times what comes from above.
+    """
     n_features, n_classes = weight.shape[1], weight.shape[0]
     per_row = reduction == "none"
     n_rows, is_soft = input.shape[:-1].numel(), target.ndim == input.ndim
     targets = _array(target).reshape((n_rows, n_classes) if is_soft else n_rows)
     asked = zip(("X", "W", "intercept"), (of_input, of_weight, of_bias), strict=True)
-    losses, gradients = linear.linear_cross_entropy(
+    wrt = tuple(name for name, is_asked in asked if is_asked)
+    arguments = (
         _array(input).reshape(n_rows, n_features),
         _array(weight).T,
         targets,
         _array(bias),
-        wrt=tuple(name for name, is_asked in asked if is_asked),
-        class_weight=_array(class_weight),
-        label_smoothing=label_smoothing,
-        ignore_index=ignore_index,
-        reduction=reduction,
-        upstream=None if upstream is None else _array(upstream.reshape(-1 if per_row else ())),
-        backend=backend,
-        n_threads=n_threads,
     )
+    if mask is not None and mask.ndim > 1:
+        mask = mask.broadcast_to((*input.shape[:-1], n_classes)).reshape(n_rows, n_classes)
+    options: dict[str, Any] = {
+        "class_weight": _array(class_weight),
+        "label_smoothing": label_smoothing,
+        "ignore_index": ignore_index,
+        "reduction": reduction,
+        "mask": _array(mask),
+        "temperature": temperature,
+        "softcap": softcap,
+        "z_loss": z_loss,
+        "return_lse": return_lse,
+        "upstream": None if upstream is None else _array(upstream.reshape(-1 if per_row else ())),
+    }
+    if lse_upstream is None:
+        losses, gradients, *rest = linear.linear_cross_entropy(
+            *arguments, wrt=wrt, **options, backend=backend, n_threads=n_threads
+        )
+    else:
+        options["lse_upstream"] = _array(lse_upstream.reshape(-1))
+        losses, gradients, *rest = linear.linear_loss(
+            *arguments, wrt, LossOptions(**options), backend, n_threads
+        )
     loss, dX, dW = torch.from_numpy(np.array(losses)), gradients.X, gradients.W
+    lse = _none(input)
+    if return_lse:
+        lse = _lse(rest[0], _compute_dtype(input, weight)).reshape(input.shape[:-1])
     if per_row:
         loss = loss.reshape(input.shape[:-1])
     return (
@@ -135,6 +208,7 @@ def loss_of_linear(
         _tensor(None if dX is None else dX.reshape(input.shape), input),
         _tensor(None if dW is None else dW.T, input),
         _tensor(gradients.intercept, input),
+        lse,
     )
 
 
@@ -145,16 +219,22 @@ def _(
     bias: Tensor | None,
     target: Tensor,
     class_weight: Tensor | None,
+    mask: Tensor | None,
     upstream: Tensor | None,
+    lse_upstream: Tensor | None,
     ignore_index: int,
     reduction: str,
     label_smoothing: float,
+    temperature: float,
+    softcap: float | None,
+    z_loss: float,
+    return_lse: bool,
     backend: str,
     n_threads: int | None,
     of_input: bool,
     of_weight: bool,
     of_bias: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     dtype = _compute_dtype(input, weight)
     return (
         input.new_empty(
@@ -164,6 +244,7 @@ def _(
         input.new_empty(input.shape, dtype=dtype) if of_input else _none(input),
         weight.new_empty(weight.shape, dtype=dtype) if of_weight else _none(input),
         weight.new_empty(weight.shape[:1], dtype=dtype) if of_bias else _none(input),
+        input.new_empty(input.shape[:-1], dtype=dtype) if return_lse else _none(input),
     )
 
 
@@ -215,24 +296,33 @@ class LossOfLogits(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        logits, target, class_weight, *options, has_gradient = inputs
+        logits, target, class_weight, mask, _, _, *options, has_gradient = inputs
         ctx.set_materialize_grads(False)
         ctx.dtype, ctx.options = logits.dtype, options
         ctx.has_gradient = has_gradient or not ctx.needs_input_grad[0]
         ignored = _ignored(target, logits.ndim, options[0])
-        tensors = (output[1],) if ctx.has_gradient else (logits, target, class_weight)
+        tensors = (output[1],) if ctx.has_gradient else (logits, target, class_weight, mask)
         ctx.save_for_backward(ignored, *tensors)
 
     @staticmethod
-    def backward(ctx: Any, upstream: Tensor | None, *of_gradients: Tensor | None) -> Any:
-        rest = (None,) * 8
-        if upstream is None:
+    def backward(
+        ctx: Any, upstream: Tensor | None, of_gradient: Tensor | None, of_lse: Tensor | None
+    ) -> Any:
+        rest, of_lse = (None,) * 15, _of_lse(ctx, of_lse)
+        if upstream is of_lse is None:
             return None, *rest
         ignored, *tensors = ctx.saved_tensors
         if ctx.has_gradient:
             (gradient,) = tensors
+        elif of_lse is None:
+            options = _without_lse(ctx.options)
+            (gradient,) = _gradients_again(loss_of_logits, *tensors, None, None, *options, True)
         else:
-            (gradient,) = _gradients_again(loss_of_logits, *tensors, *ctx.options, True)
+            if upstream is None:
+                upstream = _no_gradient(of_lse, ctx.options)
+            arguments = *tensors, upstream, of_lse, *_without_lse(ctx.options)
+            (gradient,) = _gradients_again(loss_of_logits, *arguments, True)
+            return gradient.to(ctx.dtype), *rest
         return _multiplied(gradient, upstream, ignored).to(ctx.dtype), *rest
 
 
@@ -247,7 +337,7 @@ class LossOfLinear(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        input, weight, bias, target, class_weight, _, *options = inputs[:-3]  # noqa: A001
+        input, weight, bias, target, class_weight, mask, _, _, *options = inputs[:-3]  # noqa: A001
         ctx.set_materialize_grads(False)
         ctx.options, ctx.needed = options, tuple(ctx.needs_input_grad[:3])
         ctx.dtypes = input.dtype, weight.dtype, None if bias is None else bias.dtype
@@ -258,31 +348,50 @@ class LossOfLinear(torch.autograd.Function):
         ]
         ctx.has_gradients = options[1] != "none" and not any(missing)
         if ctx.has_gradients:
-            ctx.save_for_backward(*output[1:], _ignored(target, input.ndim, options[0]))
+            ctx.save_for_backward(*output[1:4], _ignored(target, input.ndim, options[0]))
         else:
-            ctx.save_for_backward(input, weight, bias, target, class_weight)
+            ctx.save_for_backward(input, weight, bias, target, class_weight, mask)
 
     @staticmethod
-    def backward(ctx: Any, upstream: Tensor | None, *of_gradients: Tensor | None) -> Any:
-        rest = (None,) * 11
-        if upstream is None:
+    def backward(ctx: Any, upstream: Tensor | None, *of_others: Tensor | None) -> Any:
+        rest, of_lse = (None,) * 17, _of_lse(ctx, of_others[-1])
+        if upstream is of_lse is None:
             return None, None, None, *rest
+        if upstream is None:
+            upstream = _no_gradient(of_lse, ctx.options)
         if ctx.has_gradients:
             of_input, *others, ignored = ctx.saved_tensors
             of_input = _multiplied(of_input, upstream, ignored)
             gradients = of_input, *(_multiplied(each, upstream, None) for each in others)
         else:
-            arguments = *ctx.saved_tensors, upstream, *ctx.options, *ctx.needed
-            gradients = _gradients_again(loss_of_linear, *arguments)
+            arguments = *ctx.saved_tensors, upstream, of_lse, *_without_lse(ctx.options)
+            gradients = _gradients_again(loss_of_linear, *arguments, *ctx.needed)
         return *(
             gradient.to(dtype) if is_needed else None
             for gradient, dtype, is_needed in zip(gradients, ctx.dtypes, ctx.needed, strict=True)
         ), *rest
 
 
+def _without_lse(options: list[Any]) -> list[Any]:
+    """Return the options of an operator for its backward pass, which needs no log-sum-exp."""
+    return [*options[:_RETURN_LSE], False, *options[_RETURN_LSE + 1 :]]
+
+
+def _of_lse(ctx: Any, gradient: Tensor | None) -> Tensor | None:
+    """Return the gradient from above for the log-sum-exp; `torch.compile` makes one where there is none."""
+    return gradient if ctx.options[_RETURN_LSE] else None
+
+
+def _no_gradient(of_lse: Any, options: list[Any]) -> Tensor:
+    """Return zeros of the shape of the loss."""
+    zeros: Tensor = of_lse.new_zeros(of_lse.shape if options[1] == "none" else ())
+    return zeros
+
+
 def _gradients_again(operator: Any, *arguments: Any) -> Any:
+    """Return what an operator returns between the loss and the log-sum-exp."""
     if torch.compiler.is_compiling():
-        return operator(*arguments)[1:]
+        return operator(*arguments)[1:-1]
     return _Gradients.apply(operator, *arguments)
 
 
@@ -293,7 +402,7 @@ class _Gradients(torch.autograd.Function):
 
     @staticmethod
     def forward(operator: Any, *arguments: Any) -> Any:
-        return operator(*arguments)[1:]
+        return operator(*arguments)[1:-1]
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -326,9 +435,11 @@ class EagerLossOfLogits(LossOfLogits):
     """Refuses the derivatives that it lacks; `torch.compile`, which has none of them, cannot read this."""
 
     @staticmethod
-    def backward(ctx: Any, upstream: Tensor | None, *of_gradients: Tensor | None) -> Any:
-        _refuse_second_derivative(of_gradients)
-        return LossOfLogits.backward(ctx, upstream)
+    def backward(
+        ctx: Any, upstream: Tensor | None, of_gradient: Tensor | None, of_lse: Tensor | None
+    ) -> Any:
+        _refuse_second_derivative((of_gradient,))
+        return LossOfLogits.backward(ctx, upstream, None, of_lse)
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> Any:
@@ -339,9 +450,9 @@ class EagerLossOfLinear(LossOfLinear):
     """As `EagerLossOfLogits`."""
 
     @staticmethod
-    def backward(ctx: Any, upstream: Tensor | None, *of_gradients: Tensor | None) -> Any:
-        _refuse_second_derivative(of_gradients)
-        return LossOfLinear.backward(ctx, upstream)
+    def backward(ctx: Any, upstream: Tensor | None, *of_others: Tensor | None) -> Any:
+        _refuse_second_derivative(of_others[:-1])
+        return LossOfLinear.backward(ctx, upstream, of_others[-1])
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> Any:

@@ -281,6 +281,43 @@ static void cross_entropy_of_probabilities_case(size_t n, size_t c, size_t numbe
     cross_entropy_case(n, c, NULL, probabilities_of(n, c), number);
 }
 
+/* Temperature, softcap, z_loss, a mask of all rows or of each, and lse: the bits of the number say. Masked rows, and
+ * labels of masked classes, are among them. */
+static void logit_options_case(size_t n, size_t c, size_t number) {
+    size_t bits = number / LENGTH(N_ROWS), width = c > 16 * MAX_TRANSPOSED_CLASSES ? c : 512;
+    const struct target_weights *weights = weights_of(n, c, bits / 4);
+    struct targets_view targets = {labels_of(n, c), NULL, weights, c};
+    if (number & 1) {
+        targets.labels = NULL;
+        targets.probabilities = probabilities_of(n, c);
+    }
+    double *losses = array_of(LOSSES, 3 * n, sizeof *losses), *lse = losses + n,
+           *upstream = lse + n;
+    uint8_t *mask = array_of(INTERCEPT, n * c, 1);
+    for (size_t k = 0; k < n * c; ++k) mask[k] = below(4) != 0;
+    for (size_t gradient = 0; gradient < 3; ++gradient) {
+        struct logit_options options = {1.0 / (double)n,
+                                        bits & 1 ? 1 : 0.7,
+                                        bits & 2 ? 0 : 3.5,
+                                        bits & 4 ? 0 : 0.01,
+                                        number & 2 ? mask : NULL,
+                                        number & 4 ? c : 0,
+                                        bits & 8 ? upstream : NULL,
+                                        bits & 16 ? lse : NULL,
+                                        stale(PRODUCTS, 4 * width),
+                                        width};
+        size_t stride = c + gradient, out_stride = gradient == 1 ? c : stride;
+        for (size_t i = 0; i < n; ++i) upstream[i] = uniform();
+        for (size_t i = 0; i < n; ++i) lse[i] = 0;
+        void *logits = logits_of(n, c, stride);
+        void *dlogits = (void *[]){NULL, stale(OUT, n * c), logits}[gradient];
+        hash_word((uint64_t)kernels->loss->cross_entropy_with_options(
+            logits, stride, n, &targets, &options, losses, dlogits, out_stride));
+        for (size_t i = 0; i < 2 * n; ++i) hash_double(losses[i]);
+        if (dlogits) hash_reals(dlogits, n * out_stride);
+    }
+}
+
 /* ---- Products ---- */
 
 struct shape {
@@ -756,6 +793,7 @@ static const struct {
     {"logsumexp", logsumexp_case, NULL},
     {"cross_entropy_of_labels", cross_entropy_of_labels_case, NULL},
     {"cross_entropy_of_probabilities", cross_entropy_of_probabilities_case, NULL},
+    {"logit_options", logit_options_case, NULL},
     {"pack", NULL, pack_case},
     {"scores", NULL, scores_case},
     {"outer_sum", NULL, outer_sum_case},

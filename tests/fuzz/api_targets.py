@@ -77,6 +77,16 @@ def options_of(choices: Choices, n: int, n_classes: int) -> dict[str, Any]:
         options["ignore_index"] = choices.one_of((0, -1, 1, n_classes))
     if bits & 16:
         options["reduction"] = choices.one_of(("none", "sum", "mean"))
+    if bits & 32:
+        options["temperature"] = choices.one_of((0.5, 3.0, 1e-40, 0.0))
+        options["softcap"] = choices.one_of((0.5, 30.0, 1e-30, None))
+    if bits & 64:
+        shape = choices.one_of(((n_classes,), (n, n_classes), (n, 1)))
+        mask = np.random.default_rng(choices.byte()).random(shape) < 0.8
+        options["mask"] = laid_out(mask, choices.below(6))
+    if bits & 128:
+        options["z_loss"] = choices.one_of((0.0, 0.01, 1.0, 1e300))
+        options["return_lse"] = True
     return options
 
 
@@ -212,7 +222,8 @@ def cross_entropy(data: bytes) -> None:
     if isinstance(found, Exception):
         assert_same(found, loss, "without a gradient")
         return
-    assert_same(found[:1], loss, "without a gradient", 1e-6 if is_single(logits) else 1e-13)
+    # Of the loss, and of the log-sum-exp where it is asked for.
+    assert_same(found[::2], loss, "without a gradient", 1e-6 if is_single(logits) else 1e-13)
     out = np.full(logits.shape, -77, found[1].dtype)
     again = outcome_of(lambda: call(out=out, backend="compiled", n_threads=1))
     assert_same(found, again, "into an array")
@@ -242,10 +253,10 @@ def linear(data: bytes) -> None:
     small = moderate and is_moderate(X, W, most=30)
 
     def call(**more: Any) -> Any:
-        loss, gradients = fastsoftmax.linear_cross_entropy(
+        loss, gradients, *lse = fastsoftmax.linear_cross_entropy(
             X, W, targets, intercept, wrt=wrt, **options, **more
         )
-        return (loss, *gradients)
+        return (loss, *gradients, *lse)
 
     arrays = [*numbers, *(v for v in options.values() if isinstance(v, np.ndarray))]
     scale = largest(arrays) ** 3 * (n + n_classes) if small else 0.0

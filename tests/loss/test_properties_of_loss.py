@@ -278,3 +278,67 @@ def test_equal_logits_share_out_evenly(case):
     losses, _ = losses_and_gradients(case)
     even = np.full(case.shape, -np.log(n_classes))
     assert_close(losses, -even[:, 0], rounding.of_losses(even, case.weighted, dtype))
+
+
+plain_problems = rows_of_logits(most_exponent=2)
+
+
+@given(plain_problems, st.sampled_from((-3, 1, 4)))
+def test_a_temperature_is_a_division_of_the_logits(case, power):
+    factor = np.array(2.0**power, case.dtype)  # a power of 2, which is exact
+    losses, dlogits = losses_and_gradients(case, temperature=float(factor))
+    expected, gradient = losses_and_gradients(case, case.logits / factor)
+    # Weighted targets may be rounded once more.
+    u, mass = 4 * rounding.unit(case.dtype), case.weighted.sum(axis=1, keepdims=True)
+    assert_close(losses, expected, u * expected)
+    smallest = float(np.finfo(case.dtype).tiny)
+    assert_close(dlogits, gradient / float(factor), (u * mass + smallest) / float(factor))
+
+
+@given(plain_problems, seeds)
+def test_masked_classes_are_not_read(case, seed):
+    rng = np.random.default_rng(seed)
+    mask = rng.random(case.shape) < 0.7
+    mask[np.arange(case.n_rows), case.labels] = True
+    logits = np.where(mask, case.logits, rng.choice([np.nan, np.inf, -np.inf, 1e30], case.shape))
+    logits = logits.astype(case.dtype)
+    losses, dlogits = losses_and_gradients(case, mask=mask)
+    again, gradient = losses_and_gradients(case, logits, mask=mask)
+    np.testing.assert_array_equal(again, losses)
+    np.testing.assert_array_equal(gradient, dlogits)
+    assert not dlogits[~mask].any()
+
+
+@given(plain_problems, st.sampled_from((0.5, 4.0, 30.0)))
+def test_a_softcap_bounds_the_loss(case, softcap):
+    assume(not case.masked)
+    losses, dlogits = losses_and_gradients(case, softcap=softcap)
+    mass = case.weighted.sum(axis=1)
+    most = mass * (np.log(case.n_classes) + 2 * softcap)
+    rounded = 1 + 8 * case.n_classes * rounding.unit(case.dtype)
+    assert ((losses >= 0) & (losses <= most * rounded)).all()
+    assert (np.abs(dlogits) <= mass[:, np.newaxis] * rounded).all()
+
+
+@given(plain_problems, st.sampled_from((0.25, 1e-3)))
+def test_z_loss_adds_the_square_of_the_log_sum_exp(case, z_loss):
+    losses, dlogits = losses_and_gradients(case)
+    more, gradient, lse = softmax_cross_entropy(
+        case.logits, case.targets, **case.options, reduction="none", z_loss=z_loss, return_lse=True
+    )
+    mass = case.weighted.sum(axis=1)
+    added = mass * z_loss * lse**2
+    assert_close(more, losses + added, 8 * rounding.unit(case.dtype) * (losses + added))
+    counts = mass > 0
+    exact = logsumexp(case.logits.astype(np.float64))
+    assert_close(
+        lse[counts], exact[counts], 8 * rounding.unit(case.dtype) * (1 + np.abs(exact[counts]))
+    )
+    np.testing.assert_array_equal(lse[~counts], 0)
+    p = softmax(case.logits, **case.run).astype(np.float64)
+    share = (2 * z_loss * lse * mass)[:, np.newaxis] * p
+    # A difference of logits is rounded before its exponential is taken.
+    spread = 1 + np.ptp(np.where(np.isinf(case.logits), 0, case.logits), axis=1, keepdims=True)
+    of_p = 8 * rounding.unit(case.dtype) * spread * np.abs(share)
+    bound = 2 * bounds_of(case)[1] + of_p + 4 * rounding.unit(case.dtype) * np.abs(dlogits)
+    assert_close(gradient.astype(np.float64), dlogits + share, bound)

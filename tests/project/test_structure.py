@@ -300,7 +300,10 @@ def test_public_names():
     assert namespace.keys() - {"__builtins__"} == set(fastsoftmax.__all__)
 
 
-OPTIONS = "sample_weight=None, class_weight=None, label_smoothing=0.0, ignore_index=None, reduction='mean'"
+OPTIONS = (
+    "sample_weight=None, class_weight=None, label_smoothing=0.0, ignore_index=None, reduction='mean', "
+    "mask=None, temperature=1.0, softcap=None, z_loss=0.0, return_lse=False"
+)
 OF_ROWS = "mask=None, temperature=1.0"
 LOSS_CORE = {
     "softmax": f"logits, axis=-1, out=None, *, {OF_ROWS}",

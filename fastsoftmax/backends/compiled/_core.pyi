@@ -6,6 +6,7 @@ from ..protocol import (
     Data,
     FloatArray,
     LabelArray,
+    LogitOptions,
     NewtonRows,
     QuadraticModel,
     Rule,
@@ -34,6 +35,7 @@ def softmax_cross_entropy(
     dlogits: FloatArray | None,
     n_threads: int,
     weights: TargetWeights | None = None,
+    options: LogitOptions | None = None,
 ) -> int: ...
 def map_rows(function: str, logits: object, out: object, n_threads: object) -> int | None: ...
 def mean_cross_entropy(
@@ -51,6 +53,7 @@ def linear_cross_entropy(
     dX: FloatArray | None,
     n_threads: int,
     weights: TargetWeights | None = None,
+    options: LogitOptions | None = None,
 ) -> int: ...
 def penalty(
     W: FloatArray, l2: float, l1: float, gradient: FloatArray | None, n_threads: int

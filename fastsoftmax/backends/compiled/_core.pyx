@@ -15,7 +15,7 @@ from cpython.buffer cimport (
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.pycapsule cimport PyCapsule_New
 from libc.math cimport fabs, isfinite, isnan, log, sqrt
-from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset, strchr
 
 from fastsoftmax._arrays.csr import SparseRows, steps_between_penalties
@@ -31,6 +31,7 @@ from fastsoftmax.backends.compiled.kernels cimport (
     MAX_LOSSES_ON_STACK, MAX_MOMENTS, MAX_MOMENT_CHUNKS, MAX_PACKED_LOSS_ROWS, MAX_PANELS,
     MAX_PASS_ROW_BYTES,
     MAX_PREDICTED_BYTES, MAX_ROWS_PER_SUM, MAX_SAMPLE_CHUNKS, MAX_SHORT_ROW_BYTES, MAX_SUMMED_ROWS,
+    MAX_TRANSPOSED_CLASSES,
     MIN_ELEMENTS_FOR_THREADS, MIN_LOGITS_FOR_THREADS, MIN_PRODUCTS_FOR_THREADS,
     MIN_ROWS_PER_CHUNK, MIN_ROWS_PER_MOMENT_CHUNK, MIN_SUMMED_ROWS, NO_ROWS, N_PHASES,
     PACKED_LOGITS_BYTES, PANEL_VECTORS, PHASE_CONVERT, PHASE_LOSS, PHASE_SCORES, PHASE_UPDATE,
@@ -38,7 +39,8 @@ from fastsoftmax.backends.compiled.kernels cimport (
     ROWS_AHEAD, SAMPLES_AHEAD, SAMPLES_PER_PASS, SAMPLES_PER_SLAB, SECOND_HALVES, SLABS_PER_TILE,
     SPARSE_ROWS_AHEAD,
     SPARSE_SLAB_VECTORS, SUMMED_BYTES, UINT8, WHOLE_ROWS, blocks_view, float_state, float_state_enter,
-    float_state_leave, input_dtype, instruction_set_row, kernel_table, matrix_view,
+    float_state_leave, input_dtype, instruction_set_row, kernel_table,
+    logit_options, matrix_view,
     momentum_map, parts_view, penalty_prefix, phase_begin, phase_next, phase_totals,
     phases_of_thread, phases_start, phases_stop, platform_allocate, platform_cache_bytes,
     platform_fetch,
@@ -330,6 +332,72 @@ cdef Split split(size_t n_items, size_t multiple, int n_threads) noexcept nogil:
 
 cdef size_t length_of(const Split *s, size_t chunk) noexcept nogil:
     return min(s.size, s.n_items - chunk * s.size)
+
+
+cdef struct RowOptions:
+    # the options of some rows; whether there are any
+    logit_options view
+    size_t scratch_size  # of a chunk, in bytes
+    bint given
+
+
+cdef class Options:
+    """A `LogitOptions`, or None; the memory that the kernel uses is taken where the rows are split."""
+
+    cdef View mask, lse, lse_upstream
+    cdef RowOptions rows
+
+    def __cinit__(self, options, double scale, size_t n_classes):
+        cdef logit_options *view = &self.rows.view
+        self.rows.given = options is not None
+        if not self.rows.given:
+            return
+        self.mask, self.lse = View(options.mask), View(options.lse, True)
+        self.lse_upstream = View(options.lse_upstream)
+        view.scale, view.temperature, view.softcap = scale, options.temperature, options.softcap
+        view.z_loss, view.mask, view.mask_stride = options.z_loss, <const uint8_t *>self.mask.start, 0
+        view.lse, view.lse_upstream = <double *>self.lse.start, <const double *>self.lse_upstream.start
+        if self.mask.held and self.mask.buffer.ndim == 2:
+            view.mask_stride = n_classes
+
+
+cdef void take_option_scratch(
+    Memory *memory, RowOptions *options, size_t n_classes, size_t item_size, size_t n_chunks
+) noexcept nogil:
+    """Take what rows are computed in, in up to `n_chunks` chunks at a time, if options are given."""
+    cdef logit_options *view = &options.view
+    if not options.given:
+        return
+    view.scratch_width = max(n_classes, <size_t>(MAX_LANES * MAX_TRANSPOSED_CLASSES))
+    options.scratch_size = padded(
+        (4 if view.mask != NULL else 2) * view.scratch_width * item_size, CACHE_LINE)
+    view.scratch = take_piece(memory, n_chunks, options.scratch_size, 1)
+
+
+cdef RowOptions options_from(const RowOptions *options, size_t first) noexcept nogil:
+    """Return the options of the rows from `first` on."""
+    cdef RowOptions shifted = options[0]
+    if not shifted.given:
+        return shifted
+    if shifted.view.mask != NULL:
+        shifted.view.mask += first * shifted.view.mask_stride
+    if shifted.view.lse != NULL:
+        shifted.view.lse += first
+    if shifted.view.lse_upstream != NULL:
+        shifted.view.lse_upstream += first
+    return shifted
+
+
+cdef ptrdiff_t losses_with_options(
+    const kernel_table *kernels, const void *logits, size_t stride, size_t n,
+    const targets_view *targets, const RowOptions *options, size_t first, size_t chunk,
+    double *losses, void *dlogits, size_t dlogits_stride
+) noexcept nogil:
+    """Losses and gradients of n rows, whose options begin with row `first`, in the scratch of a chunk."""
+    cdef RowOptions shifted = options_from(options, first)
+    shifted.view.scratch = <char *>shifted.view.scratch + chunk * shifted.scratch_size
+    return kernels.cross_entropy_with_options(
+        logits, stride, n, targets, &shifted.view, losses, dlogits, dlogits_stride)
 
 
 include "timers.pxi"

@@ -135,6 +135,7 @@ cdef ptrdiff_t api_linear_cross_entropy(
     l.W_strides[0], l.W_strides[1] = known.W_feature_stride * size, known.W_class_stride * size
     l.targets = api_targets(known.labels, known.probabilities, &known_options, known.n_classes)
     l.scale, l.losses = known.scale, known.losses
+    l.options.given = False
     l.dW, l.dintercept, l.dX = <char *>known.dW, <char *>known.dintercept, <char *>known.dX
     l.dW_strides[0], l.dW_strides[1] = known.dW_feature_stride * size, known.dW_class_stride * size
     l.n_threads, l.is_interruptible = known.n_threads, False

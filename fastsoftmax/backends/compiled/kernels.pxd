@@ -1,6 +1,6 @@
 """What the Cython core uses of csrc/; each function is described in its header there."""
 
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 
 cdef extern from "runtime/platform.h" nogil:
@@ -43,6 +43,7 @@ cdef extern from "kernels/tuning.h" nogil:
         MAX_SAMPLE_CHUNKS
         MAX_SHORT_ROW_BYTES
         MAX_SUMMED_ROWS
+        MAX_TRANSPOSED_CLASSES
         MIN_ELEMENTS_FOR_THREADS
         MIN_LOGITS_FOR_THREADS
         MIN_PRODUCTS_FOR_THREADS
@@ -123,6 +124,15 @@ cdef extern from "kernels/kernel_table.h" nogil:
         const target_weights *weights
         size_t n_classes
 
+    struct logit_options:
+        double scale, temperature, softcap, z_loss
+        const uint8_t *mask
+        size_t mask_stride
+        const double *lse_upstream
+        double *lse
+        void *scratch
+        size_t scratch_width
+
     struct scaling_view:
         const void *mean
         const void *inverse_scale
@@ -163,6 +173,10 @@ cdef extern from "kernels/kernel_table.h" nogil:
         ptrdiff_t (*cross_entropy "loss->cross_entropy")(
             const void *logits, size_t stride, size_t n_rows, const targets_view *targets,
             double scale, double *losses, void *dlogits, size_t dlogits_stride) noexcept nogil
+        ptrdiff_t (*cross_entropy_with_options "loss->cross_entropy_with_options")(
+            const void *logits, size_t stride, size_t n_rows, const targets_view *targets,
+            const logit_options *options, double *losses, void *dlogits,
+            size_t dlogits_stride) noexcept nogil
         void (*pack "dense->pack")(
             const void *W, ptrdiff_t feature_stride, ptrdiff_t class_stride, size_t n_features,
             size_t n_classes, void *coef, size_t coef_stride) noexcept nogil

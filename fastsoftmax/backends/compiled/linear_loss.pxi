@@ -19,6 +19,7 @@ cdef struct LinearLoss:
     ptrdiff_t W_strides[2]  # of features and classes, in bytes
     char *intercept
     targets_view targets
+    RowOptions options
     double scale
     double *losses
     char *dW
@@ -28,6 +29,7 @@ cdef struct LinearLoss:
     int n_threads
     bint is_interruptible  # by signals, for which it takes the GIL
     Memory memory
+
 
 cdef struct Minibatch:
     # Some rows of X with their targets, and what becomes of them
@@ -41,6 +43,7 @@ cdef struct Minibatch:
     double scale
     double *losses
     char *dlogits  # first the logits
+    RowOptions options  # from the first of the rows on
     Split samples  # of the forward pass
     Split strips  # of the backward pass, one vector of features wide
 
@@ -58,20 +61,33 @@ cdef weights_view weights_of(const Minibatch *m) noexcept nogil:
     return weights
 
 
+cdef void minibatch_losses(
+    const Minibatch *m, size_t chunk, char *dlogits, size_t stride
+) noexcept nogil:
+    """Losses of a chunk of rows, and the gradient in place of its logits, which begin at `dlogits`."""
+    cdef size_t first = chunk * m.samples.size, n = length_of(&m.samples, chunk)
+    cdef RowTargets shifted
+    cdef const targets_view *targets = targets_from(
+        &m.targets, first, m.kernels.element_size, &shifted)
+    if m.options.given:
+        losses_with_options(
+            m.kernels, dlogits, stride, n, targets, &m.options, first, chunk, m.losses + first,
+            dlogits, stride)
+    else:
+        m.kernels.cross_entropy(
+            dlogits, stride, n, targets, m.scale, m.losses + first, dlogits, stride)
+
+
 cdef void forward_chunk(void *context, size_t chunk) noexcept nogil:
     """Losses and gradient of the logits of some rows; the loss of a row without a softmax is NaN."""
     cdef Minibatch *m = <Minibatch *>context
     cdef size_t first = chunk * m.samples.size, n = length_of(&m.samples, chunk)
     cdef size_t offset = first * m.n_classes * m.kernels.element_size
-    cdef RowTargets shifted
     cdef uint64_t start = phase_begin()
     cdef weights_view weights = weights_of(m)
     m.kernels.scores(m.rows + first, n, &weights, m.dlogits + offset, m.n_classes)
     start = phase_next(PHASE_SCORES, start)
-    m.kernels.cross_entropy(
-        m.dlogits + offset, m.n_classes, n,
-        targets_from(&m.targets, first, m.kernels.element_size, &shifted), m.scale,
-        m.losses + first, m.dlogits + offset, m.n_classes)
+    minibatch_losses(m, chunk, m.dlogits + offset, m.n_classes)
     phase_next(PHASE_LOSS, start)
 
 
@@ -134,7 +150,8 @@ cdef ptrdiff_t linear_loss(LinearLoss *l) noexcept nogil:
     l.memory.n_pieces = l.memory.missing[2] = 0
     if l.n_classes > FEW_CLASSES:
         return packed_linear_loss(l)
-    if l.dX == NULL and (l.dW != NULL or l.dintercept != NULL) and has_plain_labels(l):
+    cdef bint has_gradient_of_weights = l.dW != NULL or l.dintercept != NULL
+    if l.dX == NULL and has_gradient_of_weights and not l.options.given and has_plain_labels(l):
         if l.n_classes == 2:
             invalid = labelled_linear_loss(l, True)
             if invalid < 0:
@@ -159,6 +176,8 @@ cdef ptrdiff_t minibatch_linear_loss(LinearLoss *l) noexcept nogil:
     m.rows = <const void **>take_piece(
         &l.memory, LOSS_ROWS_PER_BLOCK + ROWS_AHEAD, 1, sizeof(void *))
     gradients.coef_rows = <const void **>take_piece(&l.memory, m.n_classes, 1, sizeof(void *))
+    split_minibatch(&m, min(n_rows, <size_t>LOSS_ROWS_PER_BLOCK), l.n_threads)
+    take_option_scratch(&l.memory, &l.options, m.n_classes, size, m.samples.n_chunks)
     if is_missing(&l.memory):
         return FASTSOFTMAX_NO_MEMORY
     gradients.minibatch = &m
@@ -182,6 +201,7 @@ cdef ptrdiff_t minibatch_linear_loss(LinearLoss *l) noexcept nogil:
         for i in range(n + ROWS_AHEAD):
             m.rows[i] = l.X + min(first + i, n_rows - 1) * m.n_features * size
         m.targets = targets_from(&l.targets, first, size, &shifted)[0]
+        m.options = options_from(&l.options, first)
         m.losses = l.losses + first
         pool_for(helpers, forward_chunk, &m, m.samples.n_chunks)
         for i in range(n):
@@ -213,16 +233,18 @@ cdef ptrdiff_t raise_for(ptrdiff_t invalid, const Memory *memory) except INTERRU
 
 
 def linear_cross_entropy(
-    X, W, intercept, targets, double scale, losses, dW, dintercept, dX, int n_threads, weights=None
+    X, W, intercept, targets, double scale, losses, dW, dintercept, dX, int n_threads, weights=None,
+    options=None
 ):
     cdef View x = View(X), w = View(W), b = View(intercept), loss = View(losses, True)
     cdef View dw = View(dW, True), db = View(dintercept, True), dx = View(dX, True)
     cdef Targets t = Targets(targets, weights, w.length(1))
+    cdef Options o = Options(options, scale, w.length(1))
     cdef LinearLoss l
     cdef ptrdiff_t invalid
     l.kernels, l.n_rows, l.n_features, l.n_classes = (
         x.kernels(), x.length(0), x.length(1), w.length(1))
-    l.X, l.W, l.intercept, l.targets = x.start, w.start, b.start, t.view
+    l.X, l.W, l.intercept, l.targets, l.options = x.start, w.start, b.start, t.view, o.rows
     l.W_strides[0], l.W_strides[1] = w.buffer.strides[0], w.buffer.strides[1]
     l.scale, l.losses = scale, <double *>loss.start
     l.dW, l.dintercept, l.dX = dw.start, db.start, dx.start

@@ -130,14 +130,10 @@ cdef void slab_logits_chunk(void *context, size_t chunk) noexcept nogil:
 cdef void row_losses_chunk(void *context, size_t chunk) noexcept nogil:
     cdef Products *p = <Products *>context
     cdef Minibatch *m = p.minibatch
-    cdef size_t size = m.kernels.element_size, first = chunk * m.samples.size
-    cdef char *rows = m.dlogits + first * p.logits_stride * size
-    cdef RowTargets shifted
+    cdef size_t first = chunk * m.samples.size
     cdef uint64_t begun = phase_begin()
-    m.kernels.cross_entropy(
-        rows, p.logits_stride, length_of(&m.samples, chunk),
-        targets_from(&m.targets, first, size, &shifted), m.scale, m.losses + first, rows,
-        p.logits_stride)
+    minibatch_losses(
+        m, chunk, m.dlogits + first * p.logits_stride * m.kernels.element_size, p.logits_stride)
     phase_next(PHASE_LOSS, begun)
 
 
@@ -316,6 +312,10 @@ cdef ptrdiff_t packed_linear_loss(LinearLoss *l) noexcept nogil:
     p.buffers = take_piece(&l.memory, n_buffers, p.buffer_stride, size)
     m.rows = <const void **>take_piece(&l.memory, rows_per_block, 1, sizeof(void *))
     p.packed_W = take_piece(&l.memory, p.logits_stride if packs_W else 0, m.coef_stride, size)
+    # forward_rows_chunk has its own split: as many chunks as threads, or of SAMPLES_PER_SLAB rows.
+    take_option_scratch(
+        &l.memory, &l.options, m.n_classes, size,
+        max(m.samples.n_chunks, max(<size_t>n_threads, rows_per_block // SAMPLES_PER_SLAB + 1)))
     if is_missing(&l.memory):
         return FASTSOFTMAX_NO_MEMORY
     if not packs_W:
@@ -331,6 +331,7 @@ cdef ptrdiff_t packed_linear_loss(LinearLoss *l) noexcept nogil:
         for i in range(n):
             m.rows[i] = l.X + (first + i) * m.n_features * size
         m.targets = targets_from(&l.targets, first, size, &shifted)[0]
+        m.options = options_from(&l.options, first)
         m.losses = l.losses + first
         p.add = first > 0
         helpers = NULL

@@ -12,6 +12,7 @@ cdef struct Rows:
     targets_view targets
     double scale
     double *losses
+    RowOptions *options  # of cross_entropy_rows_with_options
     Split split
     ptrdiff_t invalid[MAX_CHUNKS]
 
@@ -109,6 +110,15 @@ cdef ptrdiff_t cross_entropy_rows(const Rows *r, size_t first, size_t n) noexcep
         r.losses + first, row_of_out(r, first), r.out_stride)
 
 
+cdef ptrdiff_t cross_entropy_rows_with_options(const Rows *r, size_t first, size_t n) noexcept nogil:
+    cdef RowTargets shifted
+    cdef size_t chunk = first // r.split.size
+    return losses_with_options(
+        r.kernels, row_of_logits(r, first), r.logits_stride, n,
+        targets_from(&r.targets, first, r.kernels.element_size, &shifted), r.options, first, chunk,
+        r.losses + first, row_of_out(r, first), r.out_stride)
+
+
 cdef void set_rows(
     Rows *r, const kernel_table *kernels, const char *logits, size_t n_classes, char *out
 ) noexcept nogil:
@@ -155,19 +165,28 @@ def logsumexp(logits, out, int n_threads):
 
 
 def softmax_cross_entropy(
-    logits, targets, double scale, losses, dlogits, int n_threads, weights=None
+    logits, targets, double scale, losses, dlogits, int n_threads, weights=None, options=None
 ):
     cdef View z = View(logits), loss = View(losses, True), dz = View(dlogits, True)
     cdef Targets t = Targets(targets, weights, z.length(1))
+    cdef Options o = Options(options, scale, z.length(1))
     cdef Rows rows
+    cdef Memory memory
     cdef ptrdiff_t invalid
     cdef FloatState floats = FloatState()
-    rows.function = cross_entropy_rows
+    rows.function = cross_entropy_rows_with_options if o.rows.given else cross_entropy_rows
+    rows.options = &o.rows
     set_rows(&rows, z.kernels(), z.start, z.length(1), dz.start)
     rows.targets, rows.scale, rows.losses = t.view, scale, <double *>loss.start
+    memory.n_pieces = memory.missing[2] = 0
+    take_option_scratch(
+        &memory, &o.rows, z.length(1), z.buffer.itemsize, split(z.length(0), 1, n_threads).n_chunks)
+    if is_missing(&memory):
+        raise no_memory(memory.missing[0], memory.missing[1], memory.missing[2])
     with nogil:
         floats.set()
         invalid = over_rows(&rows, z.length(0), n_threads)
+        free_memory(&memory)
     return invalid
 
 

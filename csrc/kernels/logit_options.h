@@ -1,0 +1,238 @@
+/* Options of the losses that act on the logits (struct logit_options): temperature, softcap, mask, z_loss and
+ * the log-sum-exp of each row.
+ *
+ *   q = softcap * tanh(z / temperature / softcap), or z / temperature
+ *   loss = sum over k of u_k * (lse(q) - q_k + z_loss * lse(q)**2),   u as in cross_entropy.h
+ *
+ * Decisions:
+ *   - A row becomes q, in place of its gradient or in scratch memory, and goes through cross_entropy, which
+ *     stays as it is; then the chain rule takes the gradient from q to z.
+ *   - Masked classes are removed from the row, its targets and the weights of classes, and zeros are put into the
+ *     gradient: the rest has the bits of a row that never had those classes.
+ *   - q and its derivative are computed in double, in plain operations, each rounded once, without branches: the same
+ *     bits on every instruction set, and the compiler vectorises the loop. The derivative of tanh comes from
+ *     exp(-2 |x|), since 1 - tanh**2 has no digits left where tanh is near 1.
+ *   - An infinite logit stays what it is: -inf is a class without probability, +inf a row without a softmax.
+ *   - z_loss and a gradient from above for lse add a multiple of p, which costs a second pass of exponentials.
+ */
+#ifndef FASTSOFTMAX_LOGIT_OPTIONS_H
+#define FASTSOFTMAX_LOGIT_OPTIONS_H
+
+#include "kernels/cross_entropy.h"
+
+struct tanh_and_slope {
+    double tanh, slope; /* its derivative, 1 - tanh**2 */
+};
+
+/* Return tanh(x) with an error below 3 ulp, and its derivative with one below 5 ulp. With e = exp(-2 |x|) they are
+ * (1 - e) / (1 + e) and 4 e / (1 + e)**2; 1 - e is -expm1(-2 |x|), which keeps its digits near 0. */
+ALWAYS_INLINE struct tanh_and_slope tanh_and_slope(double x) {
+    /* 1 / k! from k = 13 down to 2: the remainder is below 1e-17 of r for |r| <= ln 2 / 2. */
+    static const double coefficients[] = {
+        1.0 / 6227020800, 1.0 / 479001600, 1.0 / 39916800, 1.0 / 3628800, 1.0 / 362880, 1.0 / 40320,
+        1.0 / 5040,       1.0 / 720,       1.0 / 120,      1.0 / 24,      1.0 / 6,      1.0 / 2};
+    enum { N_COEFFICIENTS = sizeof coefficients / sizeof coefficients[0] };
+    const double magic = 0x1.8p52, log2_e = 0x1.71547652b82fep0;
+    const double ln2_high = 0x1.62e42fefa3p-1, ln2_low = 0x1.3de6af278ece6p-42;
+    double y = -2 * fabs(x);
+    y = y > -700 ? y
+                 : -700; /* from there on the slope is what it is at -700, 4e-304, and tanh is 1 */
+    double shifted = y * log2_e + magic, n = shifted - magic;
+    double r = (y - n * ln2_high) - n * ln2_low, rest = 0;
+    UNROLL for (int i = 0; i < N_COEFFICIENTS; ++i) rest = rest * r + coefficients[i];
+    double expm1_of_r = r + r * r * rest, power;
+    uint64_t word;
+    memcpy(&word, &shifted, sizeof word);
+    word = (word + 1023) << 52; /* n is in the low bits */
+    memcpy(&power, &word, sizeof power);
+    double e = power + power * expm1_of_r, minus_expm1 = (1 - power) - power * expm1_of_r;
+    double size = minus_expm1 / (1 + e);
+    return (struct tanh_and_slope){x < 0 ? -size : size, 4 * e / ((1 + e) * (1 + e))};
+}
+
+/* Compute q of n logits, and unless slopes is NULL dq/dz, times the temperature. q may be z. */
+static void transform_row(const real *z, size_t n, const struct logit_options *options, real *q,
+                          real *slopes) {
+    double temperature = options->temperature, softcap = options->softcap;
+    if (softcap == 0) {
+        for (size_t k = 0; k < n; ++k) q[k] = (real)((double)z[k] / temperature);
+        return;
+    }
+    for (size_t k = 0; k < n; ++k) {
+        double logit = (double)z[k];
+        struct tanh_and_slope capped = tanh_and_slope(logit / temperature / softcap);
+        q[k] = fabs(logit) < (double)INFINITY ? (real)(softcap * capped.tanh) : z[k];
+        if (slopes) slopes[k] = (real)capped.slope;
+    }
+}
+
+/* Remove the elements without a mask; return how many remain. */
+static size_t remove_masked(real *row, size_t n, const uint8_t *mask) {
+    size_t left = 0;
+    for (size_t k = 0; k < n; ++k) {
+        row[left] = row[k];
+        left += mask[k] != 0;
+    }
+    return left;
+}
+
+/* The inverse of remove_masked: the last of the elements come first, so that none is overwritten. */
+static void insert_zeros(real *row, size_t n, size_t left, const uint8_t *mask) {
+    for (size_t k = n; k-- > 0;) row[k] = mask[k] ? row[--left] : 0;
+}
+
+/* What a group of rows is computed in: `size` elements each, in options->scratch. */
+struct option_rows {
+    real *slopes, *p, *t, *classes;
+    double masses[LANES], lse[LANES];
+    int counts[LANES];
+};
+
+/* Fill what z_loss and lse need of row i of a group, out of its q; p unless that is NULL. */
+static void fill_lse(const real *q, size_t n, const struct targets_view *targets, size_t i,
+                     struct option_rows *rows, real *p) {
+    const struct target_weights *weights = targets->weights;
+    double row_weight = weights && weights->rows ? weights->rows[i] : 1;
+    double smoothing = weights ? weights->smoothing : 0, mass = 0;
+    const int64_t *labels = targets->labels;
+    struct row_targets u = {labels ? NULL : (const real *)targets->probabilities + i * n,
+                            labels ? (size_t)labels[i] : NO_LABEL,
+                            weights ? weights->classes : NULL, row_weight * (1 - smoothing),
+                            row_weight * smoothing / (double)n};
+    if (labels && smoothing == 0) {
+        mass = u.label < n ? soft_target(&u, u.label) : 0;
+    } else {
+        for (size_t k = 0; k < n; ++k) mass += soft_target(&u, k);
+    }
+    rows->masses[i] = mass;
+    rows->counts[i] = mass != 0;
+    rows->lse[i] = 0;
+    if (!rows->counts[i]) return;
+    struct row_shift row;
+    double error, total = online_exponentials(q, n, &row, NO_LABEL, p, &error);
+    rows->lse[i] = log_loss((double)row.largest, 0, total, error, 0, row_term(row.largest, &row));
+    if (isnan(total)) rows->lse[i] = total;
+    if (p) scale_row(p, n, quotient(1, 0, total, error));
+}
+
+/* Take the gradient of a row from q to z, and add what z_loss and the gradient from above for lse make of it:
+ * `extra` times p, or nothing where p is NULL. */
+static void chain_rule(real *dz, size_t n, const struct logit_options *options, const real *slopes,
+                       const real *p, double extra) {
+    double temperature = options->temperature;
+    if (!p && options->softcap == 0 && temperature == 1) return;
+    for (size_t k = 0; k < n; ++k) {
+        double g = (double)dz[k];
+        if (p) g += extra * (double)p[k];
+        if (options->softcap != 0) g *= (double)slopes[k];
+        dz[k] = (real)(g / temperature);
+    }
+}
+
+/* The group of rows from `first` on: at most LANES, one if there is a mask. */
+static ptrdiff_t rows_with_options(const real *logits, size_t stride, size_t n_rows,
+                                   const struct targets_view *targets,
+                                   const struct logit_options *options, size_t first,
+                                   double *losses, real *dlogits, size_t dlogits_stride) {
+    size_t n_classes = targets->n_classes, n = n_classes, width = options->scratch_width;
+    struct option_rows rows = {.slopes = options->scratch};
+    rows.p = rows.slopes + width;
+    rows.t = rows.p + width;
+    rows.classes = rows.t + width;
+    real *q = dlogits ? dlogits : rows.slopes; /* without a gradient there are no slopes */
+    size_t q_stride = dlogits ? dlogits_stride : n_classes;
+    const uint8_t *mask = options->mask ? options->mask + first * options->mask_stride : NULL;
+    int has_slopes = dlogits && options->softcap != 0;
+    for (size_t i = 0; i < n_rows; ++i) {
+        transform_row(logits + i * stride, n_classes, options, q + i * q_stride,
+                      has_slopes ? rows.slopes + i * n_classes : NULL);
+    }
+    struct targets_view view = *targets;
+    struct target_weights weights = {.rows = NULL};
+    int64_t label;
+    if (view.labels) {
+        view.labels += first;
+    } else {
+        view.probabilities = (const real *)view.probabilities + first * n_classes;
+    }
+    if (view.weights) {
+        weights = *view.weights;
+        if (weights.rows) weights.rows += first;
+        if (weights.upstream) weights.upstream += first;
+        view.weights = &weights;
+    }
+    if (mask) {
+        n = remove_masked(q, n_classes, mask);
+        if (has_slopes) remove_masked(rows.slopes, n_classes, mask);
+        if (view.labels) {
+            size_t given = (size_t)view.labels[0];
+            label = -1;
+            if (given < n_classes && mask[given]) {
+                for (size_t k = 0; k <= given; ++k) label += mask[k] != 0;
+            }
+            view.labels = &label;
+        } else {
+            memcpy(rows.t, view.probabilities, n_classes * sizeof(real));
+            remove_masked(rows.t, n_classes, mask);
+            view.probabilities = rows.t;
+        }
+        if (view.weights && weights.classes) {
+            memcpy(rows.classes, weights.classes, n_classes * sizeof(real));
+            remove_masked(rows.classes, n_classes, mask);
+            weights.classes = rows.classes;
+        }
+        view.n_classes = n;
+        if (n == 0) {
+            int counts = !(view.weights && weights.rows && weights.rows[0] == 0);
+            zero_row(n_classes, losses, dlogits);
+            if (options->lse) options->lse[first] = 0;
+            if (counts) losses[0] = (double)NAN;
+            return counts ? 0 : -1;
+        }
+    }
+    int has_p = dlogits && (options->z_loss != 0 || options->lse_upstream);
+    int has_lse = options->lse || options->z_loss != 0 || has_p;
+    for (size_t i = 0; has_lse && i < n_rows; ++i) {
+        fill_lse(q + i * q_stride, n, &view, i, &rows, has_p ? rows.p + i * n_classes : NULL);
+    }
+    ptrdiff_t invalid = cross_entropy(q, q_stride, n_rows, &view, options->scale, losses,
+                                      dlogits ? q : NULL, q_stride);
+    for (size_t i = 0; i < n_rows; ++i) {
+        double lse = has_lse ? rows.lse[i] : 0, z_loss = options->z_loss * lse, extra = 0;
+        if (has_lse && rows.counts[i]) {
+            double scale = options->scale;
+            if (view.weights && weights.upstream) scale *= weights.upstream[i];
+            if (z_loss != 0) losses[i] += rows.masses[i] * (z_loss * lse);
+            if (z_loss != 0) extra = 2 * z_loss * rows.masses[i] * scale;
+            if (options->lse_upstream) extra += options->lse_upstream[first + i];
+        }
+        if (options->lse) options->lse[first + i] = lse;
+        if (!dlogits) continue;
+        int adds = has_p && rows.counts[i];
+        chain_rule(q + i * q_stride, n, options, rows.slopes + i * n_classes,
+                   adds ? rows.p + i * n_classes : NULL, extra);
+        if (mask) insert_zeros(q, n_classes, n, mask);
+    }
+    return invalid;
+}
+
+/* Kernel: cross_entropy with options on the logits. */
+static inline ptrdiff_t cross_entropy_with_options(const void *logits, size_t stride, size_t n_rows,
+                                                   const struct targets_view *targets,
+                                                   const struct logit_options *options,
+                                                   double *losses, void *dlogits,
+                                                   size_t dlogits_stride) {
+    /* Rows of few classes go through cross_entropy in groups. */
+    size_t most = !options->mask && targets->n_classes <= MAX_TRANSPOSED_CLASSES ? LANES : 1;
+    ptrdiff_t invalid = -1;
+    for (size_t i = 0; i < n_rows; i += most) {
+        size_t n = n_rows - i < most ? n_rows - i : most;
+        ptrdiff_t found = rows_with_options(
+            (const real *)logits + i * stride, stride, n, targets, options, i, losses + i,
+            dlogits ? (real *)dlogits + i * dlogits_stride : NULL, dlogits_stride);
+        if (found >= 0 && invalid < 0) invalid = (ptrdiff_t)i + found;
+    }
+    return invalid;
+}
+
+#endif
