@@ -141,7 +141,7 @@ def objective_of(
     mask = None if logit_options is None else logit_options.mask
     objective = _objective_of(targets, leading_shape, n_classes, dtype, options, mask)
     if mask is not None:
-        _check_mask(mask, objective, leading_shape)
+        objective = _checked_with_mask(mask, objective, leading_shape)
     if options.upstream is not None:
         per_row = objective.reduction == "none"
         factors = _factors("upstream", options.upstream, leading_shape if per_row else ())
@@ -205,10 +205,13 @@ def _factors(name: str, value: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.
     return validation.as_native(array, np.dtype(np.float64)).reshape(-1)
 
 
-def _check_mask(
+def _checked_with_mask(
     mask: NDArray[np.bool_], objective: Objective, leading_shape: tuple[int, ...]
-) -> None:
-    """Raise if a row that counts has no class that takes part, or a label of one that does not."""
+) -> Objective:
+    """Raise if a row that counts has no class that takes part, or a label of one that does not.
+
+    Rows that do not count get a label that takes part, as kernels take no other.
+    """
     targets, weights = objective.targets, objective.weights
     if targets.ndim == 1:
         fits = mask[targets] if mask.ndim == 1 else mask[np.arange(len(targets)), targets]
@@ -218,7 +221,9 @@ def _check_mask(
     if weights is not None and weights.rows is not None:
         wrong = wrong & (weights.rows > 0)
     if not wrong.any():
-        return
+        if targets.ndim == 2 or fits.all():
+            return objective
+        return objective._replace(targets=np.where(fits, targets, mask.argmax(axis=-1)))
     row = int(np.argmax(wrong))
     where = validation.at_row(row, leading_shape)
     if targets.ndim == 1 and (mask if mask.ndim == 1 else mask[row]).any():

@@ -85,7 +85,7 @@ def options_of(choices: Choices, n: int, n_classes: int) -> dict[str, Any]:
         mask = np.random.default_rng(choices.byte()).random(shape) < 0.8
         options["mask"] = laid_out(mask, choices.below(6))
     if bits & 128:
-        options["z_loss"] = choices.one_of((0.0, 0.01, 1.0, 1e300))
+        options["z_loss"] = choices.one_of((0.0, 0.01, 1.0, 1e-300))
         options["return_lse"] = True
     return options
 

@@ -189,6 +189,22 @@ def test_rows_that_do_not_count_may_be_fully_masked(backend, dtype):
         cross_entropy(z, [0, -1, 0], mask=mask, ignore_index=-1, backend=backend)
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.125])
+@pytest.mark.parametrize("shape", [(3,), (2, 3)])
+def test_class_0_may_be_masked_where_rows_are_ignored(backend, dtype, shape, smoothing):
+    """Ignored rows have the label 0 inside."""
+    z = np.array([[5, 2, 3], [1, 0, 1]], dtype)
+    mask = np.broadcast_to([False, True, True], shape)
+    options = {"mask": mask, "label_smoothing": smoothing, "backend": backend}
+    loss, dlogits = softmax_cross_entropy(z, [-1, 2], ignore_index=-1, **options)
+    assert loss == cross_entropy(
+        z[1:], [2], **options | {"mask": mask[-1:] if mask.ndim == 2 else mask}
+    )
+    assert not dlogits[0].any()
+    X, W = np.zeros((2, 1), dtype), np.zeros((1, 3), dtype)
+    linear_cross_entropy(X, W, [-1, 2], ignore_index=-1, **options)
+
+
 def test_leading_shapes_halves_and_a_scalar(backend, rng):
     z, labels = rng.normal(size=(2, 3, 4)), rng.integers(4, size=(2, 3))
     options = {"z_loss": 0.1, "softcap": 1.0, "return_lse": True, "backend": backend}
