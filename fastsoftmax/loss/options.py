@@ -106,7 +106,9 @@ def objective_of(
     """Return the objective for logits of shape (*leading_shape, n_classes); check targets and options."""
     reduction = options.reduction
     if not isinstance(reduction, str) or reduction not in REDUCTIONS:
-        raise ValueError(f"reduction: expected one of {', '.join(REDUCTIONS)}, got {reduction!r}")
+        raise ValueError(
+            f"reduction: expected one of {', '.join(REDUCTIONS)}, got {validation.shown(reduction)}"
+        )
     smoothing = validation.as_non_negative("label_smoothing", options.label_smoothing)
     if smoothing > 1:
         raise ValueError(f"label_smoothing: expected a number from 0 to 1, got {smoothing}")
@@ -199,7 +201,9 @@ def _without_ignored(
     if ignore_index is None:
         return targets, None
     if not isinstance(ignore_index, int | np.integer) or isinstance(ignore_index, bool):
-        raise TypeError(f"ignore_index: expected an integer or None, got {ignore_index!r}")
+        raise TypeError(
+            f"ignore_index: expected an integer or None, got {validation.shown(ignore_index)}"
+        )
     array = validation.as_array("targets", targets)
     if array.shape == (*leading_shape, n_classes):
         if ignore_index >= 0:  # as in torch, whose default is negative and may stay set
