@@ -209,7 +209,10 @@ def why_row_is_invalid(row: int, x: NDArray[Any], dtype: np.dtype[Any]) -> str:
 
 
 def shown(value: object) -> str:
-    """Return the repr of a value for a message; of a NumPy scalar that of the Python value."""
+    """Return the repr of a value for a message; NumPy scalars, also in a tuple, as Python values."""
+    if isinstance(value, tuple | list) and type(value) in (tuple, list):
+        parts = ", ".join(map(shown, value))
+        return f"[{parts}]" if isinstance(value, list) else f"({parts}{',' * (len(value) == 1)})"
     is_scalar = isinstance(value, np.generic) and not isinstance(value, np.timedelta64)
     return repr(value.item() if is_scalar else value)  # type: ignore[attr-defined]
 

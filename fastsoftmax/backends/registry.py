@@ -45,7 +45,8 @@ def get_backend(name: str = "auto") -> Backend:
         If the backend is not installed; the message says what to install.
     """
     if not isinstance(name, str) or name not in ("auto", *_MODULES):
-        raise ValueError(f"backend: expected one of {', '.join(('auto', *NAMES))}; got {name!r}")
+        given = repr(str(name) if isinstance(name, str) else name)  # not np.str_('name')
+        raise ValueError(f"backend: expected one of {', '.join(('auto', *NAMES))}; got {given}")
     if name in _loaded:
         return _loaded[name]
     if name == "auto":

@@ -254,7 +254,7 @@ def search(
     if common.solver != "sgd" and rates is not None:
         raise ValueError(
             f"learning_rates: expected 'auto' with solver={common.solver!r}, which has none, "
-            f"got {learning_rates!r}"
+            f"got {checks.shown(learning_rates)}"
         )
     saving = PathCheckpoint.of(checkpoint, resume)
     if common.solver == "sgd" and (patience is not None or saving is not None):
@@ -329,7 +329,9 @@ def search(
 
 def _numbers(name: str, values: Any, above_zero: bool) -> NDArray[np.float64]:
     if np.ndim(values) != 1 or not len(values):
-        raise ValueError(f"{name}: expected a sequence of at least one number, got {values!r}")
+        raise ValueError(
+            f"{name}: expected a sequence of at least one number, got {checks.shown(values)}"
+        )
     numbers = np.array([checks.as_non_negative(name, value) for value in values])
     if above_zero and not numbers.all():
         raise ValueError(f"{name}: expected numbers greater than 0, got 0")
@@ -363,7 +365,7 @@ def _grid_of(
         if not 0 < fraction < 1:
             raise ValueError(
                 "validation: expected a share between 0 and 1 or a tuple (X, y), "
-                f"got {validation!r}"
+                f"got {checks.shown(validation)}"
             )
         drawn = generator_of(model.random_state, draws=False)
         rows, held_out = HeldOut.drawn(

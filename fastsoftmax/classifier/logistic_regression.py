@@ -321,7 +321,9 @@ class LogisticRegression(sklearn_api.Estimator, PredictionMethods):
     def _config(self) -> TrainingConfig:
         """Return the configuration of the solver, after a check of all parameters but the penalty's."""
         if self.solver not in SOLVERS:
-            raise ValueError(f"solver: expected one of {', '.join(SOLVERS)}, got {self.solver!r}")
+            raise ValueError(
+                f"solver: expected one of {', '.join(SOLVERS)}, got {validation.shown(self.solver)}"
+            )
         validation.as_non_negative("tol", self.tol)
         positive("intercept_scaling", self.intercept_scaling)
         softmax = SoftmaxClassifier(
@@ -359,7 +361,8 @@ class LogisticRegression(sklearn_api.Estimator, PredictionMethods):
         penalty = self.penalty
         if not isinstance(penalty, str | None) or penalty not in PENALTIES:
             raise ValueError(
-                f"penalty: expected 'deprecated', 'l1', 'l2', 'elasticnet' or None, got {penalty!r}"
+                "penalty: expected 'deprecated', 'l1', 'l2', 'elasticnet' or None, "
+                f"got {validation.shown(penalty)}"
             )
         warn_deprecated(
             "penalty: deprecated, use l1_ratio, and C=numpy.inf for no penalty", stacklevel + 1
@@ -508,7 +511,7 @@ def checked_ratio(name: str, value: Any) -> float:
     """Return a number from 0 to 1."""
     number = validation.as_real(name, value)
     if not 0 <= number <= 1:
-        raise ValueError(f"{name}: expected a number from 0 to 1, got {value!r}")
+        raise ValueError(f"{name}: expected a number from 0 to 1, got {validation.shown(value)}")
     return number
 
 
@@ -516,7 +519,7 @@ def positive(name: str, value: Any) -> float:
     """Return a number greater than 0, which may be infinite."""
     number = validation.as_real(name, value)
     if not number > 0:
-        raise ValueError(f"{name}: expected a number greater than 0, got {value!r}")
+        raise ValueError(f"{name}: expected a number greater than 0, got {validation.shown(value)}")
     return number
 
 

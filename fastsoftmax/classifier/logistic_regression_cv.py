@@ -361,11 +361,14 @@ class LogisticRegressionCV(LogisticRegression):
         given: Any = self.l1_ratios
         has_ratios = not (given is None or isinstance(given, str))
         if isinstance(given, str) and given != "warn":
-            raise ValueError(f"l1_ratios: expected numbers from 0 to 1, got {given!r}")
+            raise ValueError(
+                f"l1_ratios: expected numbers from 0 to 1, got {validation.shown(given)}"
+            )
         if self.penalty != "deprecated":
             if self.penalty not in ("l1", "l2", "elasticnet"):
                 raise ValueError(
-                    f"penalty: expected 'deprecated', 'l1', 'l2' or 'elasticnet', got {self.penalty!r}"
+                    "penalty: expected 'deprecated', 'l1', 'l2' or 'elasticnet', "
+                    f"got {validation.shown(self.penalty)}"
                 )
             warn_deprecated("penalty: deprecated, use l1_ratios", stacklevel + 1)
             fixed = PENALTIES[self.penalty]
@@ -404,7 +407,9 @@ class LogisticRegressionCV(LogisticRegression):
         if callable(scoring):
             return scoring
         if not isinstance(scoring, str):
-            raise TypeError(f"scoring: expected a name, a function or None, got {scoring!r}")
+            raise TypeError(
+                f"scoring: expected a name, a function or None, got {validation.shown(scoring)}"
+            )
         if scoring in _SCORERS:
             return _SCORERS[scoring]
         metrics = import_optional("sklearn.metrics", f"scoring: {scoring!r} needs")
@@ -425,7 +430,8 @@ class LogisticRegressionCV(LogisticRegression):
             ]
         if isinstance(cv, str) or not (hasattr(cv, "split") or np.iterable(cv)):
             raise ValueError(
-                f"cv: expected a number of folds, a splitter or pairs of indices, got {cv!r}"
+                "cv: expected a number of folds, a splitter or pairs of indices, "
+                f"got {validation.shown(cv)}"
             )
         pairs = cv.split(X, labels) if hasattr(cv, "split") else cv
         folds = [_as_fold(pair, n_samples) for pair in pairs]

@@ -81,7 +81,7 @@ def config_of(model: Any) -> TrainingConfig:
             if row.is_of_sgd and values[row.name] != row.checked_default:
                 raise ValueError(
                     f"{row.name}: expected its default, {row.default!r}, with solver={values['solver']!r}, "
-                    f"which does not use it; got {getattr(model, row.name)!r}"
+                    f"which does not use it; got {validation.shown(getattr(model, row.name))}"
                 )
     return TrainingConfig.of(values)
 
@@ -106,7 +106,7 @@ def takes_sparse(model: Any) -> bool:
 
 def _flag(name: str, value: Any) -> bool:
     if not isinstance(value, bool | np.bool_):
-        raise TypeError(f"{name}: expected True or False, got {value!r}")
+        raise TypeError(f"{name}: expected True or False, got {validation.shown(value)}")
     return bool(value)
 
 
@@ -117,7 +117,7 @@ def _positive_integer(name: str, value: Any) -> int:
 def _share(name: str, value: Any) -> float:
     number = validation.as_non_negative(name, value)
     if number > 1:
-        raise ValueError(f"{name}: expected a number from 0 to 1, got {value!r}")
+        raise ValueError(f"{name}: expected a number from 0 to 1, got {validation.shown(value)}")
     return number
 
 
@@ -133,7 +133,7 @@ def _penalty(name: str, value: Any) -> str | None:
     if value is None or (isinstance(value, str) and value in ("l2", "l1", "elasticnet")):
         return value
     raise (ValueError if isinstance(value, str) else TypeError)(
-        f"{name}: expected 'l2', 'l1', 'elasticnet' or None, got {value!r}"
+        f"{name}: expected 'l2', 'l1', 'elasticnet' or None, got {validation.shown(value)}"
     )
 
 
@@ -141,7 +141,7 @@ def _solver(name: str, value: Any) -> str:
     if isinstance(value, str) and value in SOLVERS:
         return value
     raise (ValueError if isinstance(value, str) else TypeError)(
-        f"{name}: expected {' or '.join(map(repr, SOLVERS))}, got {value!r}"
+        f"{name}: expected {' or '.join(map(repr, SOLVERS))}, got {validation.shown(value)}"
     )
 
 
@@ -149,7 +149,7 @@ def _shuffle(name: str, value: Any) -> bool | str:
     if isinstance(value, str) and value == "blocks":
         return value
     if not isinstance(value, bool | np.bool_):
-        raise TypeError(f"{name}: expected True, False or 'blocks', got {value!r}")
+        raise TypeError(f"{name}: expected True, False or 'blocks', got {validation.shown(value)}")
     return bool(value)
 
 
@@ -157,7 +157,7 @@ def _learning_rate(name: str, value: Any) -> Any:
     if callable(value) or (isinstance(value, str) and value in _LEARNING_RATES):
         return value
     raise ValueError(
-        f"{name}: expected one of {', '.join(_LEARNING_RATES)} or a callable, got {value!r}"
+        f"{name}: expected one of {', '.join(_LEARNING_RATES)} or a callable, got {validation.shown(value)}"
     )
 
 
@@ -165,7 +165,7 @@ def _eta0(name: str, value: Any) -> float | str:
     if isinstance(value, str):
         if value == "auto":
             return value
-        raise ValueError(f"{name}: expected 'auto' or a number, got {value!r}")
+        raise ValueError(f"{name}: expected 'auto' or a number, got {validation.shown(value)}")
     number = validation.as_non_negative(name, value)
     if number == 0:
         raise ValueError(f"{name}: expected 'auto' or a number greater than 0, got 0")
@@ -176,7 +176,9 @@ def _alpha(name: str, value: Any) -> float | str:
     if isinstance(value, str):
         if value in ("auto", "size"):
             return value
-        raise ValueError(f"{name}: expected 'auto', 'size' or a number, got {value!r}")
+        raise ValueError(
+            f"{name}: expected 'auto', 'size' or a number, got {validation.shown(value)}"
+        )
     return validation.as_non_negative(name, value)
 
 
@@ -190,10 +192,12 @@ def _momentum(name: str, value: Any) -> float | str:
     if isinstance(value, str):
         if value == "auto":
             return value
-        raise ValueError(f"{name}: expected 'auto' or a number, got {value!r}")
+        raise ValueError(f"{name}: expected 'auto' or a number, got {validation.shown(value)}")
     number = validation.as_non_negative(name, value)
     if number >= 1:
-        raise ValueError(f"{name}: expected 0 or more and less than 1, got {value!r}")
+        raise ValueError(
+            f"{name}: expected 0 or more and less than 1, got {validation.shown(value)}"
+        )
     return number
 
 
@@ -208,7 +212,9 @@ def _averaged_from(name: str, value: Any) -> int | None:
 def _fraction(name: str, value: Any) -> float:
     number = validation.as_non_negative(name, value)
     if not 0 < number < 1:
-        raise ValueError(f"{name}: expected a number between 0 and 1, got {value!r}")
+        raise ValueError(
+            f"{name}: expected a number between 0 and 1, got {validation.shown(value)}"
+        )
     return number
 
 

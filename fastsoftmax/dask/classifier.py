@@ -338,7 +338,7 @@ class SoftmaxClassifier(classifier.SoftmaxClassifier):
                 if (given := getattr(self, name)) != default:
                     raise ValueError(
                         f"{name}: expected its default, {default!r}, with solver={self.solver!r}, "
-                        f"which does not use it; got {given!r}"
+                        f"which does not use it; got {validation.shown(given)}"
                     )
         if self.algorithm == "local" and callable(self.learning_rate):
             _check_picklable(self.learning_rate)
@@ -383,7 +383,7 @@ def _check_picklable(learning_rate: Any) -> None:
     except Exception as error:  # pickling runs arbitrary code
         raise TypeError(
             f"learning_rate: expected a function that can be pickled, for workers to call it, "
-            f"got {learning_rate!r}: {error}"
+            f"got {validation.shown(learning_rate)}: {error}"
         ) from None
 
 

@@ -9,6 +9,7 @@ from typing import IO, Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from .._arrays.validation import shown
 from .dataset import Samples
 from .files import UnreadableFile, as_path, check_is_file, comma_separated, read_up_to, reported
 from .shapes import as_file_labels, as_rows
@@ -55,7 +56,7 @@ def read_npz(
         Whether labels are required.
     """
     if split is not None and split not in SPLITS:
-        raise ValueError(f"split: expected one of {', '.join(SPLITS)}, got {split!r}")
+        raise ValueError(f"split: expected one of {', '.join(SPLITS)}, got {shown(split)}")
     what = "an .npz file"
     check_is_file(path, what)
     with reported(path, what, Exception), zipfile.ZipFile(path) as archive:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from .._arrays.validation import shown
 from ..backends.protocol import LabelArray
 from .dataset import Samples
 from .files import UnreadableFile, check_is_file, comma_separated, open_binary, reported
@@ -63,15 +64,17 @@ def read_cifar(path: Path, target: object = None, split: str | None = None) -> S
         The part of a folder or archive; "train" by default.
     """
     if target is not None and target not in _LABELS:
-        raise ValueError(f"target: expected one of {', '.join(_LABELS)}, got {target!r}")
+        raise ValueError(f"target: expected one of {', '.join(_LABELS)}, got {shown(target)}")
     if split is not None and split not in SPLITS:
-        raise ValueError(f"split: expected one of {', '.join(SPLITS)}, got {split!r}")
+        raise ValueError(f"split: expected one of {', '.join(SPLITS)}, got {shown(split)}")
     if path.is_dir():
         contents = _folder(path, split or "train")
     elif is_archive(path):
         contents = _archive(path, split or "train")
     elif split is not None:
-        raise ValueError(f"split: expected none if the path is one batch, {path}, got {split!r}")
+        raise ValueError(
+            f"split: expected none if the path is one batch, {path}, got {shown(split)}"
+        )
     else:
         contents = _single_batch(path)
     return _samples(contents, target)

@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .._arrays.validation import shown
 from ..backends.protocol import FloatArray, LabelArray
 
 
@@ -47,4 +48,4 @@ def as_float_dtype(dtype: object) -> np.dtype[np.float32] | np.dtype[np.float64]
                 return accepted
         except TypeError:  # not a dtype
             break
-    raise ValueError(f"dtype: expected float32 or float64, got {dtype!r}")
+    raise ValueError(f"dtype: expected float32 or float64, got {shown(dtype)}")

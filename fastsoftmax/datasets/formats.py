@@ -143,7 +143,7 @@ def load(
     """
     file = as_path("path", path)
     if format is not None and format not in FORMATS:
-        raise ValueError(f"format: expected one of {', '.join(FORMATS)}, got {format!r}")
+        raise ValueError(f"format: expected one of {', '.join(FORMATS)}, got {shown(format)}")
     if not isinstance(require_labels, bool):
         raise TypeError(f"require_labels: expected True or False, got {shown(require_labels)}")
     if not isinstance(keep_ignored, bool):

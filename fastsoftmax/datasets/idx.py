@@ -15,6 +15,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .._arrays.validation import shown
 from .dataset import Samples
 from .files import (
     UnreadableFile,
@@ -54,7 +55,7 @@ def read_idx(
     if path.is_dir():
         path = _images_in(path, split or "train")
     elif split is not None:
-        raise ValueError(f"split: expected none if the path is a file, {path}, got {split!r}")
+        raise ValueError(f"split: expected none if the path is a file, {path}, got {shown(split)}")
     labels = _labels_of(path, require_labels) if target is None else as_path("target", target)
     images = read_array(path)
     if images.ndim < 2:
@@ -117,7 +118,7 @@ def _check_size(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...], n_byte
 
 def _images_in(folder: Path, split: str) -> Path:
     if split not in SPLITS:
-        raise ValueError(f"split: expected one of {', '.join(SPLITS)}, got {split!r}")
+        raise ValueError(f"split: expected one of {', '.join(SPLITS)}, got {shown(split)}")
     images = _find_images(folder, split)
     if images is None:
         raise FileNotFoundError(f"{folder / f'{SPLITS[split]}-images-idx3-ubyte'}: no such file")

@@ -143,14 +143,14 @@ def _csv_layout(
     if used is None:
         used = "\t" if ".tsv" in path.suffixes[-2:] else ","
     if not isinstance(used, str) or len(used) != 1 or used in '"\r\n':
-        raise ValueError(f"delimiter: expected one character, got {used!r}")
+        raise ValueError(f"delimiter: expected one character, got {shown(used)}")
     check_is_file(path, "a CSV file")
     first = _first_row(path, used)
     if delimiter is None and len(first) == 1:
         other = next((character for character in _DELIMITERS if character in first[0]), None)
         if other is not None:
             raise ValueError(
-                f"delimiter: expected the separator of {path}, perhaps {other!r}, got {used!r}, "
+                f"delimiter: expected the separator of {path}, perhaps {other!r}, got {shown(used)}, "
                 f"with which the first row is one field: {comma_separated(first)}"
             )
     if header is None:

@@ -75,7 +75,7 @@ def numerical_gradient(
     array([2., 4.])
     """
     if scheme not in ("central", "forward"):
-        raise ValueError(f"scheme: expected 'central' or 'forward', got {scheme!r}")
+        raise ValueError(f"scheme: expected 'central' or 'forward', got {validation.shown(scheme)}")
     step = as_step("h", h)
     point = _as_point(x)
     before = point.copy()
@@ -190,7 +190,7 @@ def as_step(name: str, value: float) -> float:
     """Return the step of finite differences as a float greater than 0."""
     step = validation.as_non_negative(name, value)
     if step == 0:
-        raise ValueError(f"{name}: expected a number greater than 0, got {value!r}")
+        raise ValueError(f"{name}: expected a number greater than 0, got {validation.shown(value)}")
     return step
 
 

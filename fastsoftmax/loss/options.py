@@ -160,7 +160,9 @@ def _logit_options(
     softcap = 0.0 if options.softcap is None else _positive("softcap", options.softcap)
     z_loss = validation.as_non_negative("z_loss", options.z_loss)
     if not isinstance(options.return_lse, bool | np.bool_):
-        raise TypeError(f"return_lse: expected True or False, got {options.return_lse!r}")
+        raise TypeError(
+            f"return_lse: expected True or False, got {validation.shown(options.return_lse)}"
+        )
     mask, upstream = None, options.lse_upstream
     if options.mask is not None:
         mask = as_mask(options.mask, leading_shape, n_classes)
@@ -244,7 +246,9 @@ def _objective_of(
     """Return the objective without the options on logits."""
     reduction = options.reduction
     if not isinstance(reduction, str) or reduction not in REDUCTIONS:
-        raise ValueError(f"reduction: expected one of {', '.join(REDUCTIONS)}, got {reduction!r}")
+        raise ValueError(
+            f"reduction: expected one of {', '.join(REDUCTIONS)}, got {validation.shown(reduction)}"
+        )
     smoothing = validation.as_non_negative("label_smoothing", options.label_smoothing)
     if smoothing > 1:
         raise ValueError(f"label_smoothing: expected a number from 0 to 1, got {smoothing}")
@@ -338,7 +342,9 @@ def _without_ignored(
     if ignore_index is None:
         return targets, None
     if not isinstance(ignore_index, int | np.integer) or isinstance(ignore_index, bool):
-        raise TypeError(f"ignore_index: expected an integer or None, got {ignore_index!r}")
+        raise TypeError(
+            f"ignore_index: expected an integer or None, got {validation.shown(ignore_index)}"
+        )
     array = validation.as_array("targets", targets)
     if array.shape == (*leading_shape, n_classes):
         if ignore_index >= 0:  # as in torch, whose default is negative and may stay set

@@ -403,12 +403,14 @@ def _axes_of(logits: FloatArray, axis: Axis) -> tuple[int, ...]:
     chosen = axis if isinstance(axis, tuple) else (axis,)
     for one in chosen:
         if isinstance(one, bool) or not isinstance(one, int | np.integer):
-            raise TypeError(f"axis: expected an int, a tuple of ints or None, got {axis!r}")
+            raise TypeError(
+                f"axis: expected an int, a tuple of ints or None, got {validation.shown(axis)}"
+            )
         if not -n_axes <= one < n_axes:
             raise ValueError(f"axis: {one} is out of range for logits with {n_axes} axes")
     positive = sorted({int(one) % n_axes for one in chosen})
     if len(positive) != len(chosen) or not chosen:
-        raise ValueError(f"axis: expected one or more different axes, got {axis!r}")
+        raise ValueError(f"axis: expected one or more different axes, got {validation.shown(axis)}")
     return tuple(positive)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .._arrays.validation import as_array, check_finite
+from .._arrays.validation import as_array, check_finite, shown
 from ._figure import WIDTH, new_figure, shortened
 
 if TYPE_CHECKING:
@@ -152,13 +152,15 @@ def _as_image_shape(image_shape: Sequence[int], n_features: int) -> tuple[int, .
     try:
         shape = tuple(index(size) for size in image_shape)
     except TypeError:
-        raise TypeError(f"image_shape: expected integers {expected}, got {image_shape!r}") from None
+        raise TypeError(
+            f"image_shape: expected integers {expected}, got {shown(image_shape)}"
+        ) from None
     if len(shape) not in (2, 3) or shape[2:] not in ((), (3,)) or min(shape) < 1:
-        raise ValueError(f"image_shape: expected {expected}, got {image_shape!r}")
+        raise ValueError(f"image_shape: expected {expected}, got {shown(image_shape)}")
     if prod(shape) != n_features:
         raise ValueError(
             f"image_shape: expected {expected} with the product {n_features}, the number of features, "
-            f"got {image_shape!r} with the product {prod(shape)}"
+            f"got {shown(image_shape)} with the product {prod(shape)}"
         )
     return shape
 

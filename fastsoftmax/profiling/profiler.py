@@ -9,6 +9,7 @@ from pathlib import Path
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
+from .._arrays.validation import shown
 from ..backends import get_backend, recorder, why_unavailable
 from ..backends.recorder import NAMES, TOGETHER, Epoch, Span
 from .cost_model import Work, work_of
@@ -114,9 +115,9 @@ class profile:  # noqa: N801 - used as a function is: with fastsoftmax.profile()
 
     def __init__(self, trace: bool = False, settings: Mapping[str, Any] | None = None) -> None:
         if not isinstance(trace, bool):
-            raise TypeError(f"trace: expected True or False, got {trace!r}")
+            raise TypeError(f"trace: expected True or False, got {shown(trace)}")
         if not isinstance(settings, Mapping | None):
-            raise TypeError(f"settings: expected a mapping or None, got {settings!r}")
+            raise TypeError(f"settings: expected a mapping or None, got {shown(settings)}")
         self.trace = trace
         self.settings = dict(settings or {})
 

@@ -8,6 +8,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from .._arrays.validation import shown
 from .._optional import import_optional
 
 # A callback gets the state after an epoch, and returns true to stop the fit.
@@ -93,7 +94,7 @@ def should_stop(callbacks: Sequence[Callback], make_state: Callable[[], EpochEnd
         if answer is not None and not isinstance(answer, bool | int | np.bool_):
             raise TypeError(
                 "callbacks: expected them to return True to stop the fit, or False or None, "
-                f"got {answer!r}"
+                f"got {shown(answer)}"
             )
     return any(answers)
 

@@ -253,7 +253,7 @@ def checked_file(path: str | PathLike[str] | None, resume: object) -> Path | Non
         If an argument is not as described in `SoftmaxClassifier.fit`.
     """
     if not isinstance(resume, bool | np.bool_):
-        raise TypeError(f"resume: expected True or False, got {resume!r}")
+        raise TypeError(f"resume: expected True or False, got {validation.shown(resume)}")
     if path is None:
         if resume:
             raise ValueError("resume: expected False without a checkpoint, got True")

@@ -169,7 +169,9 @@ class TrainingConfig:
     def check_sgd(self, what: str) -> None:
         """Raise unless the solver is SGD, which alone does `what`."""
         if self.solver != "sgd":
-            raise ValueError(f"solver: expected 'sgd' for {what}, got {self.solver!r}")
+            raise ValueError(
+                f"solver: expected 'sgd' for {what}, got {validation.shown(self.solver)}"
+            )
 
     def check_alpha(self, what: str) -> None:
         """Raise if the data are to choose the strength of the penalty, which they cannot in `what`."""
@@ -219,7 +221,7 @@ _FIELDS = tuple(each.name for each in fields(TrainingConfig))
 def check_nesterov(nesterov: Any, momentum: float) -> None:
     """Raise unless `nesterov` is a flag, which is False without momentum."""
     if not isinstance(nesterov, bool | np.bool_):
-        raise TypeError(f"nesterov: expected True or False, got {nesterov!r}")
+        raise TypeError(f"nesterov: expected True or False, got {validation.shown(nesterov)}")
     if nesterov and not momentum:
         raise ValueError("nesterov: expected False without momentum, got True; set momentum=0.9")
 

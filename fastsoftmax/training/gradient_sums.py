@@ -275,13 +275,15 @@ def apply_gradient(
     [[0.25], [-0.25]]
     """
     if not isinstance(gradient, GradientSum):
-        raise TypeError(f"gradient: expected a GradientSum, got {gradient!r}")
+        raise TypeError(f"gradient: expected a GradientSum, got {validation.shown(gradient)}")
     if not gradient.weight > 0:
         raise ValueError("gradient: expected sums over at least one sample, got none")
     numbers = {"learning_rate": learning_rate, "l2": l2, "l1": l1, "momentum": momentum}
     checked = {name: validation.as_non_negative(name, value) for name, value in numbers.items()}
     if checked["momentum"] >= 1:
-        raise ValueError(f"momentum: expected 0 or more and less than 1, got {momentum!r}")
+        raise ValueError(
+            f"momentum: expected 0 or more and less than 1, got {validation.shown(momentum)}"
+        )
     check_nesterov(nesterov, checked["momentum"])
     subgradient = uses_subgradient(l1_step)
     rule = Rule(checked["l2"], checked["l1"], checked["momentum"], bool(nesterov), subgradient)

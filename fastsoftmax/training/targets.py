@@ -223,11 +223,11 @@ def class_weights_of(
     if not isinstance(class_weight, Mapping):
         raise (ValueError if isinstance(class_weight, str) else TypeError)(
             "class_weight: expected None, 'balanced' or a mapping from labels to weights, "
-            f"got {class_weight!r}"
+            f"got {validation.shown(class_weight)}"
         )
     labels = as_labels([*class_weight], "class_weight")
     given = [
-        validation.as_non_negative(f"class_weight: the weight of {label!r}", weight)
+        validation.as_non_negative(f"class_weight: the weight of {validation.shown(label)}", weight)
         for label, weight in class_weight.items()
     ]
     places = positions_of(labels, classes, "class_weight")

@@ -402,3 +402,19 @@ def test_y_to_score(model, data, kind):
 def test_no_samples_to_score(model, data):
     with pytest.raises(ValueError, match=r"^X: .*at least one sample"):
         model.score(data[0][:0], [])
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "got"),
+    [
+        ("label_smoothing", np.float64(2), "got 2.0"),
+        ("momentum", np.float32(1), "got 1.0"),
+        ("standardize", np.int64(3), "got 3"),
+        ("penalty", np.str_("l3"), "got 'l3'"),
+        ("backend", np.str_("fast"), "got 'fast'"),
+        ("class_weight", {np.int64(0): -1}, "the weight of 0: "),
+    ],
+)
+def test_messages_show_python_values(name, value, got):
+    with pytest.raises((ValueError, TypeError), match=got):
+        SoftmaxClassifier(**{name: value}).fit([[0.0], [1.0]], [0, 1])
