@@ -266,6 +266,12 @@ MUTANTS = [
         "if not self.meets_tol():",
     ),
     Mutant(
+        "steps of the intercept that keep the curvature of some rows",
+        "fastsoftmax/training/solver_run.py",
+        "        self._precondition(objective.class_curvature(nearer.weights, n_rows))\n",
+        "",
+    ),
+    Mutant(
         "half of the gradient of L2",
         "fastsoftmax/backends/penalties.py",
         "W * W.dtype.type(2.0 * l2)",
