@@ -416,7 +416,7 @@ def _compiled_linear_cross_entropy(
             np.zeros(1, symbols.OPTIONS),
             threads(n_threads),
         )
-        if is_mean and not total > 0:
+        if n > 0 and is_mean and not total > 0:
             _set_undefined(dW, ignored, False)
             _set_undefined(dintercept, ignored, False)
             _set_undefined(dX, ignored, True)
