@@ -1,8 +1,8 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
 """The loss of a language model's last layer, whose logits are never in memory as a whole.
 
-It needs version 2 of the C API. The weight has the layout of `torch.nn.Linear`, (tokens, features): the call
-takes its strides.
+It needs version 2 of the C API. The weight has the layout of `torch.nn.Linear`, (tokens, features): the
+call takes its strides.
 """
 
 from libc.math cimport NAN
