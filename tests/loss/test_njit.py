@@ -7,6 +7,7 @@ import sys
 import numba
 import numpy as np
 import pytest
+from covering import few
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from paths import ROOT
@@ -72,6 +73,7 @@ def into(z, out, lse, mask):
     return softmax(z, out=out, mask=mask), logsumexp(z, out=lse)
 
 
+@pytest.mark.costly
 def test_out_of_functions_of_rows(rng, dtype):
     z, mask = rng.normal(size=(6, 4)).astype(dtype), np.array([True, False, True, True])
     expected, lse = fastsoftmax.softmax(z, mask=mask), fastsoftmax.logsumexp(z)
@@ -128,12 +130,14 @@ def outcome(call, *arguments):
 
 sizes = st.tuples(st.sampled_from((0, 1, 7, 130, 300)), st.sampled_from((1, 2, 5, 33, 60)))
 # Types of logits and targets together: each is another minute of the compiler on a busy machine.
+KINDS = few((("float32", False), ("float64", True)), 1)
+KINDS_OF_LINEAR = few((("float64", False), ("float32", True)), 1)
 magnitudes = st.sampled_from((1.0, 1e-30, 1e-200, 1e200, 0.0))
 
 
 @given(
     sizes,
-    st.sampled_from((("float32", False), ("float64", True))),
+    st.sampled_from(KINDS),
     magnitudes,
     magnitudes,
     st.sampled_from((0.0, 0.1, 1.0)),
@@ -195,7 +199,7 @@ def expected_linear(X, W, targets, b, s, v, smoothing, ignored, upstream):
 @given(
     sizes,
     st.sampled_from((1, 5, 40)),
-    st.sampled_from((("float32", True), ("float64", False))),
+    st.sampled_from(KINDS_OF_LINEAR),
     magnitudes,
     st.sampled_from((0.0, 0.1)),
     st.sampled_from((-100, 0)),
@@ -235,6 +239,7 @@ def in_parallel(logits, labels, X, W, out):
     return losses
 
 
+@pytest.mark.costly
 @pytest.mark.timeout(300)
 def test_in_a_parallel_loop(rng, dtype):
     logits, labels = rng.normal(size=(5, 30, 4)).astype(dtype), rng.integers(4, size=(5, 30))

@@ -7,8 +7,10 @@ import argparse
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
+import sysconfig
 import tomllib
 import types
 from importlib.util import find_spec
@@ -27,7 +29,7 @@ from fastsoftmax import cli
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "CONTRIBUTING.md"]
 MPIEXEC = Path(sys.executable).parent / "mpiexec"
 # Of these, text is output and formulas, and no code.
-LANGUAGES = {"text", "python", "bash", "cython"}
+LANGUAGES = {"text", "python", "bash", "cython", "c"}
 # What makes a block take a moment instead of seconds.
 SHORTENED = {
     "60_000": "60",
@@ -99,6 +101,18 @@ def test_every_block_of_cython_compiles_alone(code, tmp_path):
     (tmp_path / "block.pyx").write_text(code)
     command = [sys.executable, "-m", "cython", "-3", "-I", ROOT, tmp_path / "block.pyx"]
     subprocess.run(command, check=True, capture_output=True, timeout=60)
+
+
+@pytest.mark.parametrize("code", examples("c"))
+def test_every_block_of_c_compiles_in_a_function(code, tmp_path):
+    compiler = shlex.split(os.environ.get("CC", "cc"))
+    if shutil.which(compiler[0]) is None:
+        pytest.skip("needs a C compiler")
+    program = f"#include <fastsoftmax.h>\nvoid f(void);\nvoid f(void) {{\n{code}\n}}\n"
+    (tmp_path / "block.c").write_text(program)
+    folders = [f"-I{ROOT / 'fastsoftmax' / 'include'}", f"-I{sysconfig.get_paths()['include']}"]
+    command = [*compiler, "-std=c99", "-fsyntax-only", "-Werror", *folders, tmp_path / "block.c"]
+    subprocess.run(command, check=True, timeout=60)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
