@@ -292,7 +292,8 @@ def _without_uncounted(X: FloatArray, counted: NDArray[np.bool_]) -> FloatArray:
 
 
 def _check_wrt(wrt: object) -> None:
-    accepted = f"wrt: expected a tuple of names out of {LinearGradients._fields}, got {validation.shown(wrt)}"
+    fields = LinearGradients._fields
+    accepted = f"wrt: expected a tuple of names out of {fields}, got {validation.shown(wrt)}"
     if isinstance(wrt, str):  # its letters would pass as names: "W" is one
         raise ValueError(accepted)
     if not isinstance(wrt, tuple | list | set | frozenset):
