@@ -1,6 +1,6 @@
 """The C API for Cython: see fastsoftmax.h, which lies in the folder `fastsoftmax.get_include()`."""
 
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint8_t
 
 
 cdef extern from "fastsoftmax.h" nogil:
@@ -22,6 +22,13 @@ cdef extern from "fastsoftmax.h" nogil:
         const void *class_weights
         double smoothing
         const double *upstream
+        double temperature
+        double softcap
+        double z_loss
+        const uint8_t *mask
+        size_t mask_stride
+        double *lse
+        const double *lse_upstream
 
     struct fastsoftmax_linear:
         size_t size

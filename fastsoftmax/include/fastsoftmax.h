@@ -44,6 +44,15 @@ struct fastsoftmax_options {
     const void *class_weights; /* as fastsoftmax_weights.classes */
     double smoothing;
     const double *upstream; /* (n_rows): factors of the gradients of rows, not of their losses */
+    /* With q = softcap * tanh(z / temperature / softcap), or z / temperature, in place of z, and masked classes as if
+     * they were not there, a row's loss is sum over k of u_k * (lse(q) - q_k + z_loss * lse(q)^2). */
+    double temperature;   /* 0 stands for 1 */
+    double softcap;       /* 0: none */
+    double z_loss;        /* 0 or more */
+    const uint8_t *mask;  /* (n_rows, n_classes), 0 where a class, never a label, takes no part; or NULL */
+    size_t mask_stride;   /* of its rows; 0 where all rows have the same mask, (n_classes) */
+    double *lse;          /* out, (n_rows): lse(q), 0 for rows without weight; or NULL */
+    const double *lse_upstream; /* (n_rows): factors of the gradients of lse, to which scale is not applied; or NULL */
 };
 
 /* Since version 2. The rows X, the weights W and the labels of a linear classifier, whose logits are
@@ -100,7 +109,8 @@ struct fastsoftmax_api {
 
     /* Since version 2. */
 
-    /* As cross_entropy, with options, which may be NULL. */
+    /* As cross_entropy, with options, which may be NULL. Returns FASTSOFTMAX_NO_MEMORY, too: for the options on logits
+     * it needs some rows to work in. */
     ptrdiff_t (*softmax_cross_entropy)(enum fastsoftmax_type type, const void *logits,
                                        ptrdiff_t logits_stride, size_t n_rows, size_t n_classes,
                                        const int64_t *labels, const void *probabilities,

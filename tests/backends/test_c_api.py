@@ -174,6 +174,48 @@ def test_linear_cross_entropy(table, rng, dtype, n, d, c, wrt, weighted, soft):
         assert (dW.base[:, d] == 7).all()
 
 
+@pytest.mark.parametrize("per_row", [False, True], ids=["one mask", "a mask for each row"])
+@pytest.mark.parametrize("c", [2, 5, 50])
+def test_options_on_logits(table, rng, dtype, c, per_row):
+    n, d = 40, 3
+    X, W = rng.normal(size=(n, d)).astype(dtype), rng.normal(scale=3, size=(d, c)).astype(dtype)
+    labels, rows = np.zeros(n, np.int64), rng.integers(0, 3, n).astype(float)
+    mask = rng.random((n, c) if per_row else c) < 0.6
+    mask[..., 0] = True
+    on_logits = {"mask": mask, "temperature": 0.7, "softcap": 4.0, "z_loss": 0.01}
+    losses, lse, dW, dX = np.empty(n), np.empty(n), np.empty_like(W), np.empty_like(X)
+    options = options_of(rows, None, 0.1, None)
+    options.size = Options.of_a_later_version.offset
+    options.temperature, options.softcap, options.z_loss = 0.7, 4.0, 0.01
+    options.mask, options.mask_stride = mask.ctypes.data, c * per_row
+    options.lse = lse.ctypes.data
+    given = on_logits | {"sample_weight": rows, "label_smoothing": 0.1, "return_lse": True}
+    expected, gradients, of_rows = linear_cross_entropy(X, W, labels, reduction="none", **given)
+    linear = linear_of(X, W, labels, losses, dW=dW, dX=dX)
+    assert table.linear_cross_entropy(linear, options) == -1
+    for ours, theirs in ((losses, expected), (lse, of_rows), (dW, gradients.W), (dX, gradients.X)):
+        np.testing.assert_array_equal(ours, theirs)
+    logits, dlogits = X @ W, np.empty((n, c), dtype)
+    expected, gradient, of_rows = softmax_cross_entropy(logits, labels, reduction="none", **given)
+    common = *arguments(logits), labels.ctypes.data, None
+    out = losses.ctypes.data, dlogits.ctypes.data, c, 2
+    assert table.softmax_cross_entropy(*common, options, 1.0, *out) == -1
+    for ours, theirs in ((losses, expected), (lse, of_rows), (dlogits, gradient)):
+        np.testing.assert_array_equal(ours, theirs)
+    # With a factor for the gradient of lse alone, the gradient is that of lse.
+    factors = rng.normal(size=n)
+    options.lse_upstream, options.row_weights = factors.ctypes.data, None
+    assert table.softmax_cross_entropy(*common, options, 1.0, *out) == -1
+    with_factors = dlogits.copy()
+    options.lse_upstream = None
+    assert table.softmax_cross_entropy(*common, options, 1.0, *out) == -1
+    q = 4 * np.tanh(logits.astype(float) / 0.7 / 4)
+    p = softmax(np.where(mask, q, -np.inf))
+    slopes = (1 - (q / 4) ** 2) / 0.7
+    expected = factors[:, np.newaxis] * p * slopes
+    np.testing.assert_allclose(with_factors - dlogits, expected, atol=20 * np.finfo(dtype).eps)
+
+
 @pytest.mark.parametrize("c", [2, 5, 50])
 def test_the_first_row_of_X_without_a_loss(table, dtype, c):
     X, W, losses = np.ones((6, 3), dtype), np.ones((3, c), dtype), np.empty(6)

@@ -147,7 +147,7 @@ def test_a_terminal_shows_how_far_it_is():
 
 
 def test_settings_are_those_asked_for(capsys):
-    options = {"batch-size": 7, "learning-rate": 0.01, "threads": 1, "seed": 5, "epochs": 4}
+    options = {"batch-size": 7, "eta0": 0.01, "threads": 1, "seed": 5, "epochs": 4}
     text = [part for name, value in options.items() for part in (f"--{name}", str(value))]
     record = record_of(capsys, *SMALL, "--backends", "vectorized", *text)
     assert record["settings"] == {

@@ -290,12 +290,24 @@ def c_api(data: bytes) -> None:
     upstream = choices.numbers((n,), "f8") if bits & 8 else None
     wrt = [name for bit, name in ((16, "W"), (32, "intercept"), (64, "X")) if bits & bit]
     given = {"sample_weight": rows, "class_weight": classes, "label_smoothing": smoothing}
+    bits = choices.byte()
+    on_logits: dict[str, Any] = {"temperature": 0.7} if bits & 1 else {}
+    on_logits |= {"softcap": 5.0} if bits & 2 else {}
+    on_logits |= {"z_loss": 0.01} if bits & 4 else {}
+    if bits & 8:
+        on_logits["mask"] = np.random.default_rng(bits).random((n, n_classes)) < 0.5
+        on_logits["mask"][np.arange(n), labels] = True
     if rows is not None and not np.isfinite(X).all():
         return
 
     def call() -> Any:
         loss, gradients = fastsoftmax.linear_cross_entropy(
-            X, W, targets, intercept, wrt=tuple(wrt), reduction="none", upstream=upstream, **given
+            *(X, W, targets, intercept),
+            wrt=tuple(wrt),
+            reduction="none",
+            upstream=upstream,
+            **given,
+            **on_logits,
         )
         return (loss, *gradients)
 
@@ -309,7 +321,12 @@ def c_api(data: bytes) -> None:
     dX = np.full_like(X, np.nan) if "X" in wrt else None
     linear = c_table.linear_of(X, W, targets, losses, intercept, dW, dintercept, dX)
     plain = rows is classes is upstream is None and not smoothing
-    options = None if plain else c_table.options_of(rows, classes, smoothing, upstream)
+    options = None
+    if on_logits or not plain:
+        options = c_table.options_of(rows, classes, smoothing, upstream)
+        for name, value in on_logits.items():
+            setattr(options, name, value.ctypes.data if name == "mask" else value)
+        options.mask_stride = n_classes
     linear.n_threads = 1 + choices.below(3)
     invalid = table.linear_cross_entropy(linear, options)
     if isinstance(expected, Exception):

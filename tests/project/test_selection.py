@@ -181,7 +181,8 @@ def test_a_module_has_the_tests_of_its_name_or_those_that_name_it(quick_loop):
     schedules = "fastsoftmax/schedules.py"
     assert quick_loop.tests_of(schedules) == ["tests/training/test_schedules.py"]
     options = "fastsoftmax/loss/options.py"
-    assert quick_loop.tests_of(options) == ["tests/loss/test_loss_options.py"]
+    of_options = ["tests/loss/test_logit_options.py", "tests/loss/test_loss_options.py"]
+    assert quick_loop.tests_of(options) == of_options
     gap = "fastsoftmax/training/duality_gap.py"
     assert "tests/training/test_solver.py" in quick_loop.tests_of(gap)
     assert len(quick_loop.tests_of(gap)) <= quick_loop.FILES_PER_MODULE

@@ -21,6 +21,11 @@ class Options(ctypes.Structure):
         ("class_weights", c_void_p),
         ("smoothing", c_double),
         ("upstream", c_void_p),
+        *((name, c_double) for name in ("temperature", "softcap", "z_loss")),
+        ("mask", c_void_p),
+        ("mask_stride", c_size_t),
+        ("lse", c_void_p),
+        ("lse_upstream", c_void_p),
         ("of_a_later_version", c_double),
     )
 
@@ -91,7 +96,7 @@ def options_of(rows, classes, smoothing, upstream):
         None if array is None else array.ctypes.data for array in (rows, classes, upstream)
     )
     row_weights, class_weights, factors = addresses
-    return Options(size, row_weights, class_weights, smoothing, factors, np.nan)
+    return Options(size, row_weights, class_weights, smoothing, factors, of_a_later_version=np.nan)
 
 
 def linear_of(X, W, targets, losses, intercept=None, dW=None, dintercept=None, dX=None):

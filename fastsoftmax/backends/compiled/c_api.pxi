@@ -52,18 +52,30 @@ cdef struct ApiOptions:
     # What a caller asks for, as the kernels take it
     target_weights weights
     bint has_weights
+    RowOptions on_logits
 
 
-cdef void read_options(const fastsoftmax_options *given, ApiOptions *options) noexcept nogil:
+cdef void read_options(
+    const fastsoftmax_options *given, double scale, ApiOptions *options
+) noexcept nogil:
     """Read as many of the fields as the caller's header has; the others are 0."""
     cdef fastsoftmax_options known
+    cdef logit_options *view = &options.on_logits.view
     options.has_weights = given != NULL
+    options.on_logits.given = False
     if given == NULL:
         return
     memset(&known, 0, sizeof(known))
     memcpy(&known, given, min(given.size, sizeof(known)))
     options.weights.rows, options.weights.classes = known.row_weights, known.class_weights
     options.weights.smoothing, options.weights.upstream = known.smoothing, known.upstream
+    view.scale, view.temperature = scale, known.temperature if known.temperature != 0 else 1
+    view.softcap, view.z_loss = known.softcap, known.z_loss
+    view.mask, view.mask_stride = known.mask, known.mask_stride
+    view.lse, view.lse_upstream = known.lse, known.lse_upstream
+    options.on_logits.given = (
+        view.temperature != 1 or view.softcap != 0 or view.z_loss != 0 or view.mask != NULL
+        or view.lse != NULL or view.lse_upstream != NULL)
 
 
 cdef targets_view api_targets(
@@ -83,13 +95,25 @@ cdef ptrdiff_t api_softmax_cross_entropy(
 ) noexcept nogil:
     cdef Rows rows
     cdef ApiOptions known
-    read_options(options, &known)
-    rows.function = cross_entropy_rows
+    cdef Memory memory
+    cdef ptrdiff_t invalid
+    read_options(options, scale, &known)
+    rows.function = (
+        cross_entropy_rows_with_options if known.on_logits.given else cross_entropy_rows)
+    rows.options = &known.on_logits
     set_rows(&rows, kernels_of(type), <const char *>logits, n_classes, <char *>dlogits)
     rows.logits_stride, rows.out_stride = logits_stride, dlogits_stride
     rows.targets = api_targets(labels, probabilities, &known, n_classes)
     rows.scale, rows.losses = scale, losses
-    return api_over_rows(&rows, n_rows, n_threads)
+    memory.n_pieces = memory.missing[2] = 0
+    rows.split = split(n_rows, 1, n_threads)
+    take_option_scratch(
+        &memory, &known.on_logits, n_classes, rows.kernels.element_size, rows.split.n_chunks)
+    if is_missing(&memory):
+        return FASTSOFTMAX_NO_MEMORY
+    invalid = api_over_rows(&rows, n_rows, n_threads)
+    free_memory(&memory)
+    return invalid
 
 
 cdef ptrdiff_t api_cross_entropy(
@@ -127,7 +151,7 @@ cdef ptrdiff_t api_linear_cross_entropy(
     cdef ptrdiff_t invalid, size
     memset(&known, 0, sizeof(known))
     memcpy(&known, given, min(given.size, sizeof(known)))
-    read_options(options, &known_options)
+    read_options(options, known.scale, &known_options)
     l.kernels, l.n_rows = kernels_of(known.type), known.n_rows
     l.n_features, l.n_classes = known.n_features, known.n_classes
     size = l.kernels.element_size
@@ -135,7 +159,7 @@ cdef ptrdiff_t api_linear_cross_entropy(
     l.W_strides[0], l.W_strides[1] = known.W_feature_stride * size, known.W_class_stride * size
     l.targets = api_targets(known.labels, known.probabilities, &known_options, known.n_classes)
     l.scale, l.losses = known.scale, known.losses
-    l.options.given = False
+    l.options = known_options.on_logits
     l.dW, l.dintercept, l.dX = <char *>known.dW, <char *>known.dintercept, <char *>known.dX
     l.dW_strides[0], l.dW_strides[1] = known.dW_feature_stride * size, known.dW_class_stride * size
     l.n_threads, l.is_interruptible = known.n_threads, False

@@ -179,8 +179,8 @@ def softmax_cross_entropy(
     set_rows(&rows, z.kernels(), z.start, z.length(1), dz.start)
     rows.targets, rows.scale, rows.losses = t.view, scale, <double *>loss.start
     memory.n_pieces = memory.missing[2] = 0
-    take_option_scratch(
-        &memory, &o.rows, z.length(1), z.buffer.itemsize, split(z.length(0), 1, n_threads).n_chunks)
+    rows.split = split(z.length(0), 1, n_threads)
+    take_option_scratch(&memory, &o.rows, z.length(1), z.buffer.itemsize, rows.split.n_chunks)
     if is_missing(&memory):
         raise no_memory(memory.missing[0], memory.missing[1], memory.missing[2])
     with nogil:
