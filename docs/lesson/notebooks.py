@@ -1,8 +1,9 @@
 """Notebooks and pages from the text files of the lesson, which are in jupytext's percent format.
 
 `make lesson` runs this file: it opens the notebooks in JupyterLab; with the argument "html", or without a
-display, it runs them with the solutions of the exercises and writes HTML. Both are in build/lesson.
-Notebooks that are there already stay as they are: they have the student's work.
+display, it runs them with the solutions of the exercises and writes HTML. The argument "lab" starts
+JupyterLab without a display, too. Both are in build/lesson. Notebooks that are there already stay as they
+are: they have the student's work.
 """
 
 import ast
@@ -141,7 +142,7 @@ if __name__ == "__main__":
     _BUILD.mkdir(parents=True, exist_ok=True)
     has_display = bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
     has_display |= sys.platform in ("darwin", "win32")
-    if sys.argv[1:] == ["html"] or not has_display:
+    if sys.argv[1:] == ["html"] or (sys.argv[1:] != ["lab"] and not has_display):
         _write_html()
     else:
         _open()
