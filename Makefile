@@ -79,6 +79,9 @@ docs: ## the site in build/site, its examples run; warnings are errors
 	$(PEERS_VENV)/bin/python -m sphinx --quiet --fail-on-warning --keep-going docs build/site $(ARGS)
 	@echo "open build/site/index.html"
 
+lesson: $(VENV)/.lesson ## the lesson in JupyterLab; without a display, or with ARGS=html, run it and write build/lesson/*.html
+	$(BIN)/python docs/lesson/notebooks.py $(ARGS)
+
 fuzz: ## feed kernels, readers and model files what a fuzzer makes; ARGS="--target csv --runs 1000000"
 	@$(MAKE) --no-print-directory VENV=$(FUZZ_VENV) $(FUZZ_VENV)/.fuzz
 	$(FUZZ_VENV)/bin/python -m tests.fuzz.fuzz $(ARGS)
@@ -188,6 +191,10 @@ $(VENV)/.peers: $(VENV)/.created $(BUILD_INPUTS)
 $(VENV)/.docs: $(VENV)/.created $(BUILD_INPUTS)
 	$(call install_extra,docs)
 	@touch $(VENV)/.bench $(VENV)/.peers $@
+
+$(VENV)/.lesson: $(VENV)/.created $(BUILD_INPUTS)
+	$(call install_extra,lesson)
+	@touch $(VENV)/.bench $@
 
 $(VENV)/.fuzz: $(VENV)/.created $(BUILD_INPUTS)
 	$(call install_extra,fuzz)

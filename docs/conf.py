@@ -2,10 +2,12 @@
 
 import os
 import re
+import sys
 from pathlib import Path
 
 from sphinx_gallery.scrapers import figure_rst
 from sphinx_gallery.sorting import ExplicitOrder
+from threadpoolctl import threadpool_limits
 
 import fastsoftmax
 
@@ -24,10 +26,10 @@ extensions = [
     "sphinx_design",
     "sphinx_gallery.gen_gallery",
 ]
-exclude_patterns = ["gallery"]
+exclude_patterns = ["gallery", "lesson"]
 suppress_warnings = ["config.cache"]  # the gallery's configuration holds functions
 
-myst_enable_extensions = ["colon_fence"]
+myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 4
 
 templates_path = ["templates"]
@@ -107,6 +109,20 @@ def _copy_pages(app):
             copy.write_text(text)
 
 
+def _write_lesson(app):
+    sys.path.insert(0, str(_DOCS / "lesson"))  # the cells import from there, too
+    import notebooks
+
+    folder = _DOCS / "generated" / "lesson"
+    folder.mkdir(parents=True, exist_ok=True)
+    changed = max(path.stat().st_mtime for path in notebooks.LESSON.glob("*.py"))
+    for part in notebooks.PARTS:
+        page = folder / f"{part.stem}.md"
+        if not page.exists() or page.stat().st_mtime < changed:
+            with threadpool_limits():  # restores what the cells limit
+                notebooks.write_page(part, folder)
+
+
 def _change_links(app, docname, source):
     path = _DOCS / f"{docname}.md"
     if path.exists() and _COPIES not in path.parents:
@@ -120,4 +136,5 @@ def _change_links(app, docname, source):
 def setup(app):
     """Connect to what Sphinx calls."""
     app.connect("builder-inited", _copy_pages, priority=1)
+    app.connect("builder-inited", _write_lesson, priority=1)
     app.connect("source-read", _change_links)
