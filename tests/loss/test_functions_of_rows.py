@@ -69,7 +69,7 @@ def test_no_memory_is_allocated_for_a_result_that_has_some(rng, name):
     function(logits, out=out, backend="compiled")
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert peak < 10_000
+    assert peak < logits.nbytes / 8  # threads that other tests have left behind allocate, too
 
 
 @pytest.mark.parametrize("temperature", [0.5, 2, 3.0, 1e-3, np.float32(0.75)])
