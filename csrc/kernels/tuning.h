@@ -190,6 +190,12 @@ enum { MIN_ROWS_PER_CHUNK = 16 };
  *   python -m benchmarks.tune MAX_SAMPLE_CHUNKS=4 --shape 100000 54 7 4096 --threads 2 */
 enum { PRODUCTS_OF_A_CHUNK = 20000, PRODUCTS_OF_A_SAMPLE = 200, MAX_SAMPLE_CHUNKS = 16 };
 
+/* Of an X that is no larger than so many caches of a thread, short_rows gives threads the minibatches of
+ * MIN_PRODUCTS_FOR_THREADS alone: its rows do not come from memory. Measured on two threads of a Zen 3: digits, 1437 x 64 x
+ * 10, take 1.3 times as long with minibatches of 64 or 128 samples by two threads as by one; 10000 x 64 x 10 takes as long.
+ *   python -m benchmarks.tune CACHES_OF_ROWS=0 --shape 1437 64 10 64 --threads 2 */
+enum { CACHES_OF_ROWS = 4 };
+
 /* A chunk of the rows of linear_cross_entropy with few classes, or of transposed_product, has at least PRODUCTS_PER_CHUNK
  * products of a feature and a class.
  *   python -m benchmarks.tune PRODUCTS_PER_CHUNK=10000 --shape 100000 20 2 0 --loss --threads 2 */
@@ -204,16 +210,16 @@ enum { MAX_MOMENT_CHUNKS = 64, MAX_MOMENTS = 1 << 20, MIN_ROWS_PER_MOMENT_CHUNK 
 
 /* ---- Threads: below these, one thread alone is done before a second one has begun ---- */
 
-/* Elements of the logits, for the functions of rows, or of X, for its moments.
+/* Elements of the logits, for the functions of rows, or of X, for its moments. Ratio 1.06.
  *   python -m pytest benchmarks/bench_loss.py -k softmax
  *   python -m benchmarks.tune MIN_ELEMENTS_FOR_THREADS=1 --shape 1000 10 10 1000 --standardize --threads 2 */
 enum { MIN_ELEMENTS_FOR_THREADS = 20000 };
 
-/* Products of a row, a feature and a class: of a minibatch, of a block of linear_cross_entropy, of a prediction.
+/* Products of a row, a feature and a class: of a minibatch, of a block of linear_cross_entropy, of a prediction. Ratio 1.01.
  *   python -m benchmarks.tune MIN_PRODUCTS_FOR_THREADS=1 --shape 20000 64 10 32 --threads 2 */
 enum { MIN_PRODUCTS_FOR_THREADS = 90000 };
 
-/* Logits of a minibatch whose panels have a thread each, for the loop over the losses.
+/* Logits of a minibatch whose panels have a thread each, for the loop over the losses. Ratio 1.05.
  *   python -m benchmarks.tune MIN_LOGITS_FOR_THREADS=1 --shape 60000 784 10 128 --threads 2 */
 enum { MIN_LOGITS_FOR_THREADS = 4000 };
 

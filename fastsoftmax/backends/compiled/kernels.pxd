@@ -23,6 +23,7 @@ cdef extern from "runtime/float_state.h" nogil:
 
 cdef extern from "kernels/tuning.h" nogil:
     enum:
+        CACHES_OF_ROWS
         CACHE_PERCENT
         CHUNKS_PER_THREAD
         CLASSES_PER_PASS

@@ -35,8 +35,11 @@ cdef void *short_rows_plan(Epoch *e, Buffers buffers) except NULL:
         n_chunks *= 2  # of equal size, for as many threads
     s.samples_per_chunk = padded((e.batch_size + n_chunks - 1) // n_chunks, m.kernels.lanes)
     s.n_chunks = (e.batch_size + s.samples_per_chunk - 1) // s.samples_per_chunk
-    e.uses_threads = s.n_chunks > 1
-    s.fetches = e.n_samples * m.n_features * e.dense.item_size > cache_bytes_per_thread
+    # Where all rows stay in caches a sample costs its products: then threads need as many as elsewhere.
+    cdef size_t bytes_of_X = e.n_samples * m.n_features * e.dense.item_size
+    e.uses_threads = s.n_chunks > 1 and (
+        e.uses_threads or bytes_of_X > CACHES_OF_ROWS * cache_bytes_per_thread)
+    s.fetches = bytes_of_X > cache_bytes_per_thread
     s.gradient_stride = (m.coef_stride + m.kernels.lanes) * m.n_classes + gap
     s.dlogits_stride = (1 if e.targets.labels != NULL else 2) * SAMPLES_PER_PASS * m.n_classes + gap
     s.row_stride = m.coef_stride + CACHE_LINE // size
