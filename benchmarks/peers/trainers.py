@@ -282,7 +282,10 @@ class JAX(Trainer):
 
 
 class ScikitLearn(Trainer):
-    """`MLPClassifier` without hidden layers, which is softmax regression by minibatch SGD."""
+    """`MLPClassifier` without hidden layers, which is softmax regression by minibatch SGD.
+
+    Of two classes it has one score, the difference of both: a step of each weight moves it twice as far.
+    """
 
     name = "sklearn"
     needs: ClassVar[dict[str, str]] = {"sklearn": "scikit-learn"}
@@ -292,12 +295,14 @@ class ScikitLearn(Trainer):
         from sklearn.neural_network import MLPClassifier
 
         super().__init__(problem, n_threads)
+        steps = 2 if len(np.unique(problem.y)) == 2 else 1
         self.model = MLPClassifier(
             hidden_layer_sizes=(),
             solver="sgd",
             momentum=0,
-            learning_rate_init=problem.learning_rate,
-            alpha=problem.alpha * problem.batch_size,  # it divides by the size of the minibatch
+            learning_rate_init=steps * problem.learning_rate,
+            # It divides by the size of the minibatch.
+            alpha=problem.alpha * problem.batch_size / steps,
             batch_size=problem.batch_size,
             max_iter=1,
             tol=0,
@@ -321,7 +326,10 @@ class ScikitLearn(Trainer):
             self.model.fit(X, y)
 
     def weights(self) -> tuple[Floats, Floats]:
-        return self.model.coefs_[0].T, self.model.intercepts_[0]
+        coef, intercept = self.model.coefs_[0].T, self.model.intercepts_[0]
+        if len(coef) == 1:
+            return np.vstack([-coef, coef]) / 2, np.concatenate([-intercept, intercept]) / 2
+        return coef, intercept
 
 
 PEERS: tuple[type[Trainer], ...] = (NumPy, TorchEager, TorchCompile, JAX, ScikitLearn)
