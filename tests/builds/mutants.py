@@ -185,7 +185,7 @@ MUTANTS = [
         "weights of the rows of the first chunk for all chunks",
         "fastsoftmax/backends/compiled/_core.pyx",
         "        shifted.weights.rows += first\n",
-        "",
+        "        shifted.weights.rows += 0\n",
     ),
     Mutant(
         "a shuffle that leaves no sample in its place",
