@@ -51,13 +51,10 @@ class LogitOptions(NamedTuple):
     temperature: float = 1.0
     softcap: float = 0.0  # 0 stands for none
     z_loss: float = 0.0
-    mask: NDArray[np.bool_] | None = (
-        None  # (n_classes,) or (n, n_classes), True for those that take part
-    )
+    # (n_classes,) or (n, n_classes), True for those that take part
+    mask: NDArray[np.bool_] | None = None
     lse: NDArray[np.float64] | None = None  # (n,), an output: lse(q), 0 for rows without weight
-    lse_upstream: NDArray[np.float64] | None = (
-        None  # (n,): its share, times this, is added to dlogits
-    )
+    lse_upstream: NDArray[np.float64] | None = None  # (n,), times its gradient: added to dlogits
 
 
 class Data(NamedTuple):
