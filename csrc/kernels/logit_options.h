@@ -6,12 +6,15 @@
  *
  * Decisions:
  *   - A row becomes q, in place of its gradient or in scratch memory, and goes through cross_entropy, which
- *     stays as it is; then the chain rule takes the gradient from q to z.
- *   - Masked classes are removed from the row, its targets and the weights of classes, and zeros are put into the
- *     gradient: the rest has the bits of a row that never had those classes.
- *   - q and its derivative are computed in double, in plain operations, each rounded once, without branches: the same
- *     bits on every instruction set, and the compiler vectorises the loop. The derivative of tanh comes from
- *     exp(-2 |x|), since 1 - tanh**2 has no digits left where tanh is near 1.
+ *     stays as it is; then the chain rule takes the gradient from q to z. Without a softcap the temperature divides the
+ *     scale of the gradient instead.
+ *   - A masked class has the logit -inf: no probability, and the gradient 0. Where targets have weight on other classes
+ *     than a label, it is removed from the row, its targets and the weights of classes, and zeros are put into the
+ *     gradient.
+ *   - q and its derivative are computed in double, without branches: the compiler vectorises the loop, and every
+ *     instruction set with FMA gives the same bits. float32 has bits to spare there, and takes a shorter polynomial, and
+ *     products with inverses for quotients. The derivative of tanh comes from exp(-2 |x|), since 1 - tanh**2 has no
+ *     digits left where tanh is near 1.
  *   - An infinite logit stays what it is: -inf is a class without probability, +inf a row without a softmax.
  *   - z_loss and a gradient from above for lse add a multiple of p, which costs a second pass of exponentials.
  */
@@ -24,46 +27,91 @@ struct tanh_and_slope {
     double tanh, slope; /* its derivative, 1 - tanh**2 */
 };
 
-/* Return tanh(x) with an error below 3 ulp, and its derivative with one below 5 ulp. With e = exp(-2 |x|) they are
- * (1 - e) / (1 + e) and 4 e / (1 + e)**2; 1 - e is -expm1(-2 |x|), which keeps its digits near 0. */
+/* Return tanh(x) with an error below 3 ulp, and its derivative with one below 5 ulp; for float32, to which they are
+ * rounded, below 2**-30 of themselves. With e = exp(-2 |x|) they are (1 - e) / (1 + e) and 4 e / (1 + e)**2; 1 - e is
+ * -expm1(-2 |x|), which keeps its digits near 0. */
 ALWAYS_INLINE struct tanh_and_slope tanh_and_slope(double x) {
-    /* 1 / k! from k = 13 down to 2: the remainder is below 1e-17 of r for |r| <= ln 2 / 2. */
+    /* 1 / k! from k = 13 down to 2: the remainder is below 1e-17 of r for |r| <= ln 2 / 2. float32 begins at k = 9:
+     * 2e-11. */
     static const double coefficients[] = {
         1.0 / 6227020800, 1.0 / 479001600, 1.0 / 39916800, 1.0 / 3628800, 1.0 / 362880, 1.0 / 40320,
         1.0 / 5040,       1.0 / 720,       1.0 / 120,      1.0 / 24,      1.0 / 6,      1.0 / 2};
-    enum { N_COEFFICIENTS = sizeof coefficients / sizeof coefficients[0] };
+    enum {
+        N_COEFFICIENTS = sizeof coefficients / sizeof coefficients[0],
+        FIRST = sizeof(real) < sizeof(double) ? 4 : 0
+    };
     const double magic = 0x1.8p52, log2_e = 0x1.71547652b82fep0;
     const double ln2_high = 0x1.62e42fefa3p-1, ln2_low = 0x1.3de6af278ece6p-42;
     double y = -2 * fabs(x);
     y = y > -700 ? y
                  : -700; /* from there on the slope is what it is at -700, 4e-304, and tanh is 1 */
-    double shifted = y * log2_e + magic, n = shifted - magic;
-    double r = (y - n * ln2_high) - n * ln2_low, rest = 0;
-    UNROLL for (int i = 0; i < N_COEFFICIENTS; ++i) rest = rest * r + coefficients[i];
+    double shifted = y * log2_e + magic, n = shifted - magic, r, rest = coefficients[FIRST];
+    if (sizeof(real) < sizeof(double)) {
+        r = multiply_add(-n, 0x1.62e42fefa39efp-1, y);
+        UNROLL for (int i = FIRST + 1; i < N_COEFFICIENTS; ++i) {
+            rest = multiply_add(rest, r, coefficients[i]);
+        }
+    } else {
+        r = (y - n * ln2_high) - n * ln2_low;
+        UNROLL for (int i = 1; i < N_COEFFICIENTS; ++i) rest = rest * r + coefficients[i];
+    }
     double expm1_of_r = r + r * r * rest, power;
     uint64_t word;
     memcpy(&word, &shifted, sizeof word);
     word = (word + 1023) << 52; /* n is in the low bits */
     memcpy(&power, &word, sizeof power);
     double e = power + power * expm1_of_r, minus_expm1 = (1 - power) - power * expm1_of_r;
-    double size = minus_expm1 / (1 + e);
-    return (struct tanh_and_slope){x < 0 ? -size : size, 4 * e / ((1 + e) * (1 + e))};
+    if (sizeof(real) < sizeof(double)) { /* one division is enough */
+        double inverse = 1 / (1 + e);
+        return (struct tanh_and_slope){copysign(minus_expm1 * inverse, x),
+                                       4 * e * (inverse * inverse)};
+    }
+    return (struct tanh_and_slope){copysign(minus_expm1 / (1 + e), x), 4 * e / ((1 + e) * (1 + e))};
 }
 
-/* Compute q of n logits, and unless slopes is NULL dq/dz, times the temperature. q may be z. */
-static void transform_row(const real *z, size_t n, const struct logit_options *options, real *q,
-                          real *slopes) {
+/* Return x / divisor; float32, to which the quotient is rounded, takes the product with `inverse`. */
+ALWAYS_INLINE double quotient_of(double x, double divisor, double inverse) {
+    return sizeof(real) < sizeof(double) ? x * inverse : x / divisor;
+}
+
+/* Return 1 / x for quotient_of: finite, which leaves 0 / x at 0. */
+ALWAYS_INLINE double finite_inverse(double x) {
+    double inverse = 1 / x;
+    return inverse < 0x1p1023 ? inverse : 0x1p1023;
+}
+
+/* Compute q of n logits, and unless slopes is NULL dq/dz, times the temperature. q may be z. A constant NULL makes a
+ * copy of the loop. */
+ALWAYS_INLINE void transform_row_with(const real *z, size_t n, const struct logit_options *options,
+                                      real *q, real *slopes) {
     double temperature = options->temperature, softcap = options->softcap;
-    if (softcap == 0) {
-        for (size_t k = 0; k < n; ++k) q[k] = (real)((double)z[k] / temperature);
-        return;
-    }
+    double inverse = finite_inverse(temperature), inverse_cap = finite_inverse(softcap);
     for (size_t k = 0; k < n; ++k) {
-        double logit = (double)z[k];
-        struct tanh_and_slope capped = tanh_and_slope(logit / temperature / softcap);
-        q[k] = fabs(logit) < (double)INFINITY ? (real)(softcap * capped.tanh) : z[k];
+        real logit = z[k];
+        double scaled = quotient_of((double)logit, temperature, inverse);
+        struct tanh_and_slope capped = tanh_and_slope(quotient_of(scaled, softcap, inverse_cap));
+        real cap = (real)(softcap * capped.tanh);
+        q[k] = fabs((double)logit) < (double)INFINITY ? cap : logit;
         if (slopes) slopes[k] = (real)capped.slope;
     }
+}
+
+static void transform_row(const real *z, size_t n, const struct logit_options *options, real *q,
+                          real *slopes) {
+    double temperature = options->temperature;
+    double inverse = finite_inverse(temperature);
+    if (options->softcap == 0) {
+        for (size_t k = 0; k < n; ++k) q[k] = (real)quotient_of((double)z[k], temperature, inverse);
+    } else if (slopes) {
+        transform_row_with(z, n, options, q, slopes);
+    } else {
+        transform_row_with(z, n, options, q, NULL);
+    }
+}
+
+/* Make the logits of masked classes -inf. */
+static void fill_masked(real *q, size_t n, const uint8_t *mask) {
+    for (size_t k = 0; k < n; ++k) q[k] = mask[k] ? q[k] : MINUS_INFINITY;
 }
 
 /* Remove the elements without a mask; return how many remain. */
@@ -115,21 +163,37 @@ static void fill_lse(const real *q, size_t n, const struct targets_view *targets
     if (p) scale_row(p, n, quotient(1, 0, total, error));
 }
 
-/* Take the gradient of a row from q to z, and add what z_loss and the gradient from above for lse make of it:
- * `extra` times p, or nothing where p is NULL. */
+/* Add what z_loss and the gradient from above for lse make of the gradient of a row, `extra` times p, or nothing where p
+ * is NULL; with a softcap, take it from q to z. */
 static void chain_rule(real *dz, size_t n, const struct logit_options *options, const real *slopes,
                        const real *p, double extra) {
-    double temperature = options->temperature;
-    if (!p && options->softcap == 0 && temperature == 1) return;
+    if (options->softcap == 0) {
+        for (size_t k = 0; p && k < n; ++k) dz[k] = (real)((double)dz[k] + extra * (double)p[k]);
+        return;
+    }
+    double temperature = options->temperature, inverse = finite_inverse(temperature);
     for (size_t k = 0; k < n; ++k) {
         double g = (double)dz[k];
         if (p) g += extra * (double)p[k];
-        if (options->softcap != 0) g *= (double)slopes[k];
-        dz[k] = (real)(g / temperature);
+        dz[k] = (real)quotient_of(g * (double)slopes[k], temperature, inverse);
     }
 }
 
-/* The group of rows from `first` on: at most LANES, one if there is a mask. */
+/* Return the label among the classes that remain, or -1 where it is none of them. */
+static int64_t label_among(size_t label, size_t n_classes, const uint8_t *mask) {
+    if (label >= n_classes || !mask[label]) return -1;
+    int64_t before = 0;
+    for (size_t k = 0; k < label; ++k) before += mask[k] != 0;
+    return before;
+}
+
+/* Whether masked classes are removed: with a label and no smoothing, no other class has a target. */
+static int removes_masked(const struct targets_view *targets, const struct logit_options *options) {
+    const struct target_weights *weights = targets->weights;
+    return options->mask && !(targets->labels && !(weights && weights->smoothing != 0));
+}
+
+/* The group of rows from `first` on: at most LANES, one if masked classes are removed. */
 static ptrdiff_t rows_with_options(const real *logits, size_t stride, size_t n_rows,
                                    const struct targets_view *targets,
                                    const struct logit_options *options, size_t first,
@@ -139,17 +203,29 @@ static ptrdiff_t rows_with_options(const real *logits, size_t stride, size_t n_r
     rows.p = rows.slopes + width;
     rows.t = rows.p + width;
     rows.classes = rows.t + width;
-    real *q = dlogits ? dlogits : rows.slopes; /* without a gradient there are no slopes */
-    size_t q_stride = dlogits ? dlogits_stride : n_classes;
     const uint8_t *mask = options->mask ? options->mask + first * options->mask_stride : NULL;
-    int has_slopes = dlogits && options->softcap != 0;
-    for (size_t i = 0; i < n_rows; ++i) {
-        transform_row(logits + i * stride, n_classes, options, q + i * q_stride,
-                      has_slopes ? rows.slopes + i * n_classes : NULL);
+    int has_slopes = dlogits && options->softcap != 0, removes = removes_masked(targets, options);
+    const real *q = logits;
+    size_t q_stride = stride;
+    if (mask || options->softcap != 0 || options->temperature != 1) {
+        real *out = dlogits ? dlogits : rows.slopes; /* without a gradient there are no slopes */
+        q_stride = dlogits ? dlogits_stride : n_classes;
+        for (size_t i = 0; i < n_rows; ++i) {
+            transform_row(logits + i * stride, n_classes, options, out + i * q_stride,
+                          has_slopes ? rows.slopes + i * n_classes : NULL);
+            if (!mask) continue;
+            if (removes) {
+                n = remove_masked(out, n_classes, mask);
+                if (has_slopes) remove_masked(rows.slopes, n_classes, mask);
+            } else {
+                fill_masked(out + i * q_stride, n_classes, mask + i * options->mask_stride);
+            }
+        }
+        q = out;
     }
     struct targets_view view = *targets;
     struct target_weights weights = {.rows = NULL};
-    int64_t label;
+    int64_t labels[LANES];
     if (view.labels) {
         view.labels += first;
     } else {
@@ -161,16 +237,10 @@ static ptrdiff_t rows_with_options(const real *logits, size_t stride, size_t n_r
         if (weights.upstream) weights.upstream += first;
         view.weights = &weights;
     }
-    if (mask) {
-        n = remove_masked(q, n_classes, mask);
-        if (has_slopes) remove_masked(rows.slopes, n_classes, mask);
+    if (removes) {
         if (view.labels) {
-            size_t given = (size_t)view.labels[0];
-            label = -1;
-            if (given < n_classes && mask[given]) {
-                for (size_t k = 0; k <= given; ++k) label += mask[k] != 0;
-            }
-            view.labels = &label;
+            labels[0] = label_among((size_t)view.labels[0], n_classes, mask);
+            view.labels = labels;
         } else {
             memcpy(rows.t, view.probabilities, n_classes * sizeof(real));
             remove_masked(rows.t, n_classes, mask);
@@ -189,14 +259,22 @@ static ptrdiff_t rows_with_options(const real *logits, size_t stride, size_t n_r
             if (counts) losses[0] = (double)NAN;
             return counts ? 0 : -1;
         }
+    } else if (mask) {
+        for (size_t i = 0; i < n_rows; ++i) {
+            size_t label = (size_t)view.labels[i];
+            int takes_part = label < n_classes && mask[i * options->mask_stride + label];
+            labels[i] = takes_part ? (int64_t)label : -1;
+        }
+        view.labels = labels;
     }
     int has_p = dlogits && (options->z_loss != 0 || options->lse_upstream);
     int has_lse = options->lse || options->z_loss != 0 || has_p;
     for (size_t i = 0; has_lse && i < n_rows; ++i) {
         fill_lse(q + i * q_stride, n, &view, i, &rows, has_p ? rows.p + i * n_classes : NULL);
     }
-    ptrdiff_t invalid = cross_entropy(q, q_stride, n_rows, &view, options->scale, losses,
-                                      dlogits ? q : NULL, q_stride);
+    double divisor = options->softcap != 0 ? 1 : options->temperature;
+    ptrdiff_t invalid = cross_entropy(q, q_stride, n_rows, &view, options->scale / divisor, losses,
+                                      dlogits, dlogits_stride);
     for (size_t i = 0; i < n_rows; ++i) {
         double lse = has_lse ? rows.lse[i] : 0, z_loss = options->z_loss * lse, extra = 0;
         if (has_lse && rows.counts[i]) {
@@ -208,10 +286,11 @@ static ptrdiff_t rows_with_options(const real *logits, size_t stride, size_t n_r
         }
         if (options->lse) options->lse[first + i] = lse;
         if (!dlogits) continue;
+        real *dz = dlogits + i * dlogits_stride;
         int adds = has_p && rows.counts[i];
-        chain_rule(q + i * q_stride, n, options, rows.slopes + i * n_classes,
-                   adds ? rows.p + i * n_classes : NULL, extra);
-        if (mask) insert_zeros(q, n_classes, n, mask);
+        chain_rule(dz, n, options, rows.slopes + i * n_classes,
+                   adds ? rows.p + i * n_classes : NULL, extra / divisor);
+        if (removes) insert_zeros(dz, n_classes, n, mask);
     }
     return invalid;
 }
@@ -223,7 +302,8 @@ static inline ptrdiff_t cross_entropy_with_options(const void *logits, size_t st
                                                    double *losses, void *dlogits,
                                                    size_t dlogits_stride) {
     /* Rows of few classes go through cross_entropy in groups. */
-    size_t most = !options->mask && targets->n_classes <= MAX_TRANSPOSED_CLASSES ? LANES : 1;
+    int grouped = !removes_masked(targets, options) && targets->n_classes <= MAX_TRANSPOSED_CLASSES;
+    size_t most = grouped ? LANES : 1;
     ptrdiff_t invalid = -1;
     for (size_t i = 0; i < n_rows; i += most) {
         size_t n = n_rows - i < most ? n_rows - i : most;

@@ -53,15 +53,6 @@ static void row_dots(const void *const *rows, size_t n_rows, size_t n_features, 
     }
 }
 
-/* Return a * b + c, rounded once where the instruction set can. */
-ALWAYS_INLINE double multiply_add(double a, double b, double c) {
-#if defined(FASTSOFTMAX_PORTABLE)
-    return a * b + c;
-#else
-    return __builtin_fma(a, b, c);
-#endif
-}
-
 /* Return log(1 + y) for y in [0, 1]. */
 ALWAYS_INLINE double logarithm_of_1_plus(double y) {
     static const double coefficients[] = {

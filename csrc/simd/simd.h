@@ -87,6 +87,15 @@ ALWAYS_INLINE void store_up_to(real *p, vec v, size_t n) {
     }
 }
 
+/* Return a * b + c, rounded once where the instruction set can. */
+ALWAYS_INLINE double multiply_add(double a, double b, double c) {
+#if defined(FASTSOFTMAX_PORTABLE)
+    return a * b + c;
+#else
+    return __builtin_fma(a, b, c);
+#endif
+}
+
 /* Return a - b * c, rounded once where the instruction set can; else 0, as the result would be rounding
  * error alone. */
 ALWAYS_INLINE double exact_remainder(double a, double b, double c) {

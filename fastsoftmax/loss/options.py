@@ -140,8 +140,6 @@ def objective_of(
     logit_options = None if options.is_plain else _logit_options(options, leading_shape, n_classes)
     mask = None if logit_options is None else logit_options.mask
     objective = _objective_of(targets, leading_shape, n_classes, dtype, options, mask)
-    if mask is not None:
-        objective = _checked_with_mask(mask, objective, leading_shape)
     if options.upstream is not None:
         per_row = objective.reduction == "none"
         factors = _factors("upstream", options.upstream, leading_shape if per_row else ())
@@ -208,24 +206,24 @@ def _factors(name: str, value: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.
 
 
 def _checked_with_mask(
-    mask: NDArray[np.bool_], objective: Objective, leading_shape: tuple[int, ...]
-) -> Objective:
+    targets: NDArray[Any],
+    mask: NDArray[np.bool_],
+    samples: NDArray[np.float64] | None,
+    leading_shape: tuple[int, ...],
+) -> NDArray[Any]:
     """Raise if a row that counts has no class that takes part, or a label of one that does not.
 
     Rows that do not count get a label that takes part, as kernels take no other.
     """
-    targets, weights = objective.targets, objective.weights
     if targets.ndim == 1:
         fits = mask[targets] if mask.ndim == 1 else mask[np.arange(len(targets)), targets]
     else:
         fits = np.broadcast_to(mask.any(axis=-1), len(targets))
-    wrong = ~fits
-    if weights is not None and weights.rows is not None:
-        wrong = wrong & (weights.rows > 0)
+    wrong = ~fits if samples is None else ~fits & (samples > 0)
     if not wrong.any():
         if targets.ndim == 2 or fits.all():
-            return objective
-        return objective._replace(targets=np.where(fits, targets, mask.argmax(axis=-1)))
+            return targets
+        return np.where(fits, targets, mask.argmax(axis=-1))
     row = int(np.argmax(wrong))
     where = validation.at_row(row, leading_shape)
     if targets.ndim == 1 and (mask if mask.ndim == 1 else mask[row]).any():
@@ -243,7 +241,7 @@ def _objective_of(
     options: LossOptions,
     mask: NDArray[np.bool_] | None,
 ) -> Objective:
-    """Return the objective without the options on logits."""
+    """Return the objective without the options on logits, of which the targets only heed the mask."""
     reduction = options.reduction
     if not isinstance(reduction, str) or reduction not in REDUCTIONS:
         raise ValueError(
@@ -264,6 +262,8 @@ def _objective_of(
         )
     if ignored is not None:
         samples = np.where(ignored, 0.0, 1.0 if samples is None else samples)
+    if mask is not None:
+        rows = _checked_with_mask(rows, mask, samples, leading_shape)
     if _has_extremes(samples) or _has_extremes(classes):
         return _scaled(rows, samples, classes, smoothing, dtype, reduction, ignored, mask)
     if classes is not None:
