@@ -8,7 +8,7 @@ from numba.core.errors import TypingError
 
 from ..loss import linear as _linear
 from ..loss.linear import LinearGradients
-from . import symbols
+from . import logit_options, symbols
 from .arrays import (
     FLOATS,
     address,
@@ -46,6 +46,11 @@ def linear_cross_entropy(
     label_smoothing: float = 0.0,
     ignore_index: int | None = None,
     reduction: str = "mean",
+    mask: Any = None,
+    temperature: float = 1.0,
+    softcap: float | None = None,
+    z_loss: float = 0.0,
+    return_lse: bool = False,
     upstream: Any = None,
     n_threads: int = 1,
 ) -> Any:
@@ -63,6 +68,8 @@ def linear_cross_entropy(
     wrt : tuple of {"W", "intercept", "X"}, a constant; default all
     sample_weight, class_weight, label_smoothing, ignore_index, reduction, n_threads
         As in `softmax_cross_entropy`.
+    mask, temperature, softcap, z_loss, return_lse
+        As in `softmax_cross_entropy`; the mask broadcasts to (n_samples, n_classes).
     upstream : float, or array of float32 or float64, of the shape of `loss`, C-contiguous, optional
         What the gradients are multiplied by.
 
@@ -71,6 +78,8 @@ def linear_cross_entropy(
     loss : float, or array of float64 and shape (n_samples,) with ``reduction="none"``
     gradients : LinearGradients
         The named tuple ``(W, intercept, X)``; None for those that were not requested.
+    lse : array of float64, shape (n_samples,)
+        With `return_lse`: the log-sum-exp of each row.
 
     Raises
     ------
@@ -103,6 +112,11 @@ def linear_cross_entropy(
         label_smoothing=label_smoothing,
         ignore_index=ignore_index,
         reduction=reduction,
+        mask=mask,
+        temperature=temperature,
+        softcap=softcap,
+        z_loss=z_loss,
+        return_lse=return_lse,
         upstream=upstream,
         n_threads=n_threads,
     )
@@ -219,11 +233,14 @@ def _call(
     dW: Any,
     dintercept: Any,
     dX: Any,
+    has_logit_options: bool,
+    mask: Any,
+    lse: Any,
     linear: Any,
     options: Any,
     n_threads: Any,
 ) -> None:
-    """Call the C function; what has no elements is not there."""
+    """Call the C function; what has no elements is not there. Arrays in `options` are arguments."""
     samples, classes, smoothing = weights
     finite = _without_uncounted(X, targets, samples, classes, smoothing)
     _fill(
@@ -242,6 +259,7 @@ def _call(
         n_threads,
     )
     has_options = samples.size > 0 or classes.size > 0 or smoothing > 0 or upstream.size > 0
+    has_options = has_options or has_logit_options
     options[0].size, options[0].smoothing = options.itemsize, smoothing
     options[0].row_weights, options[0].class_weights = address(samples), address(classes)
     options[0].upstream = address(upstream)
@@ -351,6 +369,11 @@ def _compiled_linear_cross_entropy(
     label_smoothing: Any = 0.0,
     ignore_index: Any = None,
     reduction: Any = "mean",
+    mask: Any = None,
+    temperature: Any = 1.0,
+    softcap: Any = None,
+    z_loss: Any = 0.0,
+    return_lse: Any = False,
     upstream: Any = None,
     n_threads: Any = 1,
 ) -> Any:
@@ -361,6 +384,9 @@ def _compiled_linear_cross_entropy(
         check_array("intercept", intercept, 1, (X.dtype,))
     options = sample_weight, class_weight, label_smoothing, ignore_index, reduction
     chosen, has_options = check_options(2, X.dtype, targets, *options)
+    mask_of, fitting, record_of, lse_of, has_logit_options, _, result = logit_options.choose(
+        2, mask, temperature, softcap, z_loss, return_lse
+    )
     factor, factors = _no_factor, _no_factors
     if not is_absent(upstream):
         if chosen == "none":
@@ -384,6 +410,11 @@ def _compiled_linear_cross_entropy(
         label_smoothing: float = 0.0,
         ignore_index: Any = None,
         reduction: str = "mean",
+        mask: Any = None,
+        temperature: float = 1.0,
+        softcap: Any = None,
+        z_loss: float = 0.0,
+        return_lse: bool = False,
         upstream: Any = None,
         n_threads: int = 1,
     ) -> Any:
@@ -392,13 +423,16 @@ def _compiled_linear_cross_entropy(
         _check_intercept(intercept, n_classes)
         rows = rows_of_targets(targets, n, n_classes)
         kept, ignored = without_ignored(rows, ignore_index, n_classes)
+        takes_part = mask_of(mask, (n, n_classes), n_classes)
         given = weights_or_none(sample_weight, "sample_weight", n)
         of_classes = weights_or_none(class_weight, "class_weight", n_classes)
+        kept = fitting(kept, takes_part, given, ignored)
         samples, classes, mixed, smoothing, total, power = objective(
-            kept, ignored, given, of_classes, X, label_smoothing, is_mean
+            kept, ignored, given, of_classes, X, label_smoothing, is_mean, takes_part
         )
         dW, dintercept, dX = make_dW(W.shape, X), make_dintercept(n_classes, X), make_dX(X.shape, X)
-        losses = np.empty(n)
+        losses, lse, record = np.empty(n), lse_of(n), np.zeros(1, symbols.OPTIONS)
+        record_of(record, takes_part, temperature, softcap, z_loss, lse)
         _call(
             X,
             W,
@@ -412,14 +446,18 @@ def _compiled_linear_cross_entropy(
             dW,
             dintercept,
             dX,
+            has_logit_options,
+            takes_part,
+            lse,
             np.zeros(1, symbols.LINEAR),
-            np.zeros(1, symbols.OPTIONS),
+            record,
             threads(n_threads),
         )
         if n > 0 and is_mean and not total > 0:
             _set_undefined(dW, ignored, False)
             _set_undefined(dintercept, ignored, False)
             _set_undefined(dX, ignored, True)
-        return reduce(losses, total, power, n), LinearGradients(dW, dintercept, dX)
+        gradients = LinearGradients(dW, dintercept, dX)
+        return result(reduce(losses, total, power, n), gradients, lse, n)
 
     return compiled

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from ..loss import functional
-from . import symbols
+from . import logit_options, symbols
 from .arrays import (
     address,
     check_logits,
@@ -39,6 +39,11 @@ def cross_entropy(
     label_smoothing: float = 0.0,
     ignore_index: int | None = None,
     reduction: str = "mean",
+    mask: Any = None,
+    temperature: float = 1.0,
+    softcap: float | None = None,
+    z_loss: float = 0.0,
+    return_lse: bool = False,
     n_threads: int = 1,
 ) -> Any:
     """Return the cross-entropy of softmax(logits); from inside Numba, as `fastsoftmax.cross_entropy` does.
@@ -47,7 +52,9 @@ def cross_entropy(
 
     Returns
     -------
-    float, or array of float64 with ``reduction="none"``
+    loss : float, or array of float64 with ``reduction="none"``
+    lse : array of float64
+        With `return_lse`.
     """
     return functional.cross_entropy(
         logits,
@@ -57,6 +64,11 @@ def cross_entropy(
         label_smoothing=label_smoothing,
         ignore_index=ignore_index,
         reduction=reduction,
+        mask=mask,
+        temperature=temperature,
+        softcap=softcap,
+        z_loss=z_loss,
+        return_lse=return_lse,
         n_threads=n_threads,
     )
 
@@ -70,6 +82,11 @@ def softmax_cross_entropy(
     label_smoothing: float = 0.0,
     ignore_index: int | None = None,
     reduction: str = "mean",
+    mask: Any = None,
+    temperature: float = 1.0,
+    softcap: float | None = None,
+    z_loss: float = 0.0,
+    return_lse: bool = False,
     n_threads: int = 1,
 ) -> Any:
     """Return the cross-entropy of softmax(logits) and its gradient; from inside Numba.
@@ -89,6 +106,12 @@ def softmax_cross_entropy(
     label_smoothing : float from 0 to 1, default 0.0
     ignore_index : int, optional
     reduction : {"mean", "sum", "none"}, a constant; default "mean"
+    mask : array of bool, C-contiguous, optional
+        True where a class takes part, broadcast to the shape of `logits`.
+    temperature : float, default 1.0
+    softcap : float, optional
+    z_loss : float, default 0.0
+    return_lse : bool, a constant; default False
     n_threads : int, default 1
         The maximum number of threads. Within `numba.prange`, 1.
 
@@ -98,16 +121,18 @@ def softmax_cross_entropy(
         In nats; NaN if a mean divides by 0, as it does without rows.
     dlogits : array
         `out` if given.
+    lse : array of float64, shape (...,)
+        With `return_lse`: the log-sum-exp of each row.
 
     Raises
     ------
     ValueError
-        If shapes do not fit, a label is out of range, a probability or a weight is negative or not finite,
-        an option is out of range, a row of logits contains a NaN or +inf, or only -inf, or `out` overlaps
-        an argument without being `logits`.
+        If shapes do not fit, a label is out of range or masked, a probability or a weight is negative or
+        not finite, an option is out of range, a row of logits contains a NaN or +inf, or only -inf and
+        masked classes, or `out` overlaps an argument without being `logits`.
     numba.TypingError
         When Numba compiles the call: if an array is not of the dtype above or not C-contiguous, `out` is
-        read-only, or `reduction` is not a constant.
+        read-only, or `reduction` or `return_lse` is not a constant.
 
     Examples
     --------
@@ -129,6 +154,11 @@ def softmax_cross_entropy(
         label_smoothing=label_smoothing,
         ignore_index=ignore_index,
         reduction=reduction,
+        mask=mask,
+        temperature=temperature,
+        softcap=softcap,
+        z_loss=z_loss,
+        return_lse=return_lse,
         n_threads=n_threads,
     )
 
@@ -141,15 +171,18 @@ def _row_losses(
     samples: Any,
     classes: Any,
     smoothing: float,
+    has_logit_options: bool,
+    mask: Any,
+    lse: Any,
     options: Any,
     scale: float,
     losses: Any,
     dlogits: Any,
     n_threads: Any,
 ) -> None:
-    """Call the C function; what has no elements is not there."""
+    """Call the C function; what has no elements is not there. Arrays in `options` are arguments."""
     n_classes = logits.shape[-1]
-    has_options = samples.size > 0 or classes.size > 0 or smoothing > 0
+    has_options = samples.size > 0 or classes.size > 0 or smoothing > 0 or has_logit_options
     options[0].size = options.itemsize
     options[0].row_weights, options[0].class_weights = address(samples), address(classes)
     options[0].smoothing = smoothing
@@ -203,12 +236,20 @@ def _compiled_cross_entropy(
     label_smoothing: Any = 0.0,
     ignore_index: Any = None,
     reduction: Any = "mean",
+    mask: Any = None,
+    temperature: Any = 1.0,
+    softcap: Any = None,
+    z_loss: Any = 0.0,
+    return_lse: Any = False,
     n_threads: Any = 1,
 ) -> Any:
     check_logits(logits, 2)
     check_n_threads(n_threads)
     options = sample_weight, class_weight, label_smoothing, ignore_index, reduction
     chosen, has_options = check_options(logits.ndim, logits.dtype, targets, *options)
+    mask_of, fitting, record_of, lse_of, has_logit_options, result, _ = logit_options.choose(
+        logits.ndim, mask, temperature, softcap, z_loss, return_lse
+    )
     objective = weighted_objective if has_options else plain_objective
     reduce, is_mean = REDUCE[chosen], chosen == "mean"
 
@@ -220,17 +261,25 @@ def _compiled_cross_entropy(
         label_smoothing: float = 0.0,
         ignore_index: Any = None,
         reduction: str = "mean",
+        mask: Any = None,
+        temperature: float = 1.0,
+        softcap: Any = None,
+        z_loss: float = 0.0,
+        return_lse: bool = False,
         n_threads: int = 1,
     ) -> Any:
         n, n_classes = _check_shapes(logits, targets), logits.shape[-1]
         rows = rows_of_targets(targets, n, n_classes)
         kept, ignored = without_ignored(rows, ignore_index, n_classes)
+        takes_part = mask_of(mask, logits.shape, n_classes)
         given = weights_or_none(sample_weight, "sample_weight", n)
         of_classes = weights_or_none(class_weight, "class_weight", n_classes)
+        kept = fitting(kept, takes_part, given, ignored)
         samples, classes, mixed, smoothing, total, power = objective(
-            kept, ignored, given, of_classes, logits, label_smoothing, is_mean
+            kept, ignored, given, of_classes, logits, label_smoothing, is_mean, takes_part
         )
-        losses, record = np.empty(n), np.zeros(1, symbols.OPTIONS)
+        losses, lse, record = np.empty(n), lse_of(n), np.zeros(1, symbols.OPTIONS)
+        record_of(record, takes_part, temperature, softcap, z_loss, lse)
         _row_losses(
             logits,
             kept,
@@ -238,13 +287,17 @@ def _compiled_cross_entropy(
             samples,
             classes,
             smoothing,
+            has_logit_options,
+            takes_part,
+            lse,
             record,
             0.0,
             losses,
             None,
             threads(n_threads),
         )
-        return reduce(losses, total, power, logits.shape[:-1])
+        loss = reduce(losses, total, power, logits.shape[:-1])
+        return result(loss, lse, logits.shape[:-1])
 
     return compiled
 
@@ -259,6 +312,11 @@ def _compiled_softmax_cross_entropy(
     label_smoothing: Any = 0.0,
     ignore_index: Any = None,
     reduction: Any = "mean",
+    mask: Any = None,
+    temperature: Any = 1.0,
+    softcap: Any = None,
+    z_loss: Any = 0.0,
+    return_lse: Any = False,
     n_threads: Any = 1,
 ) -> Any:
     check_logits(logits, 2)
@@ -267,6 +325,9 @@ def _compiled_softmax_cross_entropy(
         check_output("out", out, logits.ndim, logits.dtype)
     options = sample_weight, class_weight, label_smoothing, ignore_index, reduction
     chosen, has_options = check_options(logits.ndim, logits.dtype, targets, *options)
+    mask_of, fitting, record_of, lse_of, has_logit_options, _, result = logit_options.choose(
+        logits.ndim, mask, temperature, softcap, z_loss, return_lse
+    )
     objective = weighted_objective if has_options else plain_objective
     reduce, is_mean = REDUCE[chosen], chosen == "mean"
 
@@ -279,6 +340,11 @@ def _compiled_softmax_cross_entropy(
         label_smoothing: float = 0.0,
         ignore_index: Any = None,
         reduction: str = "mean",
+        mask: Any = None,
+        temperature: float = 1.0,
+        softcap: Any = None,
+        z_loss: float = 0.0,
+        return_lse: bool = False,
         n_threads: int = 1,
     ) -> Any:
         n, n_classes = _check_shapes(logits, targets), logits.shape[-1]
@@ -289,14 +355,19 @@ def _compiled_softmax_cross_entropy(
             raise ValueError("out: expected an array that does not overlap sample_weight")
         if overlaps(out, class_weight):
             raise ValueError("out: expected an array that does not overlap class_weight")
+        if overlaps(out, mask):
+            raise ValueError("out: expected an array that does not overlap mask")
         rows = rows_of_targets(targets, n, n_classes)
         kept, ignored = without_ignored(rows, ignore_index, n_classes)
+        takes_part = mask_of(mask, logits.shape, n_classes)
         given = weights_or_none(sample_weight, "sample_weight", n)
         of_classes = weights_or_none(class_weight, "class_weight", n_classes)
+        kept = fitting(kept, takes_part, given, ignored)
         samples, classes, mixed, smoothing, total, power = objective(
-            kept, ignored, given, of_classes, logits, label_smoothing, is_mean
+            kept, ignored, given, of_classes, logits, label_smoothing, is_mean, takes_part
         )
-        losses, record = np.empty(n), np.zeros(1, symbols.OPTIONS)
+        losses, lse, record = np.empty(n), lse_of(n), np.zeros(1, symbols.OPTIONS)
+        record_of(record, takes_part, temperature, softcap, z_loss, lse)
         _row_losses(
             logits,
             kept,
@@ -304,6 +375,9 @@ def _compiled_softmax_cross_entropy(
             samples,
             classes,
             smoothing,
+            has_logit_options,
+            takes_part,
+            lse,
             record,
             scale_of(total, power, is_mean),
             losses,
@@ -312,6 +386,7 @@ def _compiled_softmax_cross_entropy(
         )
         if is_mean and not total > 0:
             _set_undefined(dlogits, ignored, n)
-        return reduce(losses, total, power, logits.shape[:-1]), dlogits
+        loss = reduce(losses, total, power, logits.shape[:-1])
+        return result(loss, dlogits, lse, logits.shape[:-1])
 
     return compiled

@@ -208,6 +208,7 @@ def plain_objective(
     like: Any,
     smoothing: float,
     is_mean: bool,
+    mask: Any,
 ) -> Any:
     """Return the objective without options."""
     return (
@@ -229,6 +230,7 @@ def weighted_objective(
     like: Any,
     smoothing: float,
     is_mean: bool,
+    mask: Any,
 ) -> Any:
     """Return the objective, in the dtype of `like`.
 
@@ -250,12 +252,18 @@ def weighted_objective(
         if abs(math.frexp(total)[1]) <= _MAX_POWER:
             return samples, rounded, np.empty((0, 0), like.dtype), smoothing, total, 0
         classes = rounded.astype(np.float64)
-    return _scaled(targets, samples, classes, like, smoothing, is_mean)
+    return _scaled(targets, samples, classes, like, smoothing, is_mean, mask)
 
 
 @strict
 def _scaled(
-    targets: Any, samples: Any, classes: Any, like: Any, smoothing: float, is_mean: bool
+    targets: Any,
+    samples: Any,
+    classes: Any,
+    like: Any,
+    smoothing: float,
+    is_mean: bool,
+    mask: Any,
 ) -> Any:
     """Return the objective for weights of any size: see `fastsoftmax.loss.options`."""
     n, n_classes = len(targets), classes.size
@@ -279,7 +287,7 @@ def _scaled(
         else:
             mixed = np.empty((n, n_classes), like.dtype)
             for i in range(n):
-                _mix(targets, i, of_classes, class_powers, smoothing, rows, powers, mixed)
+                _mix(targets, i, of_classes, class_powers, smoothing, rows, powers, mixed, mask)
             smoothing = 0.0
     power = _MIN_POWER
     for i in range(n):
@@ -312,19 +320,24 @@ def _mix(
     rows: Any,
     powers: Any,
     mixed: Any,
+    mask: Any,
 ) -> None:
     """Multiply the targets of a row by the class weights; the row takes their largest power of 2."""
     n_classes = of_classes.size
+    takes_part = np.ones(n_classes, np.bool_)
+    if mask.size > 0:
+        takes_part[:] = mask[i if len(mask) > 1 else 0]
+    share = smoothing / max(takes_part.sum(), 1)
     largest = _MIN_POWER
     for k in range(n_classes):
-        t = target_of(targets, i, k) * (1 - smoothing) + smoothing / n_classes
+        t = (target_of(targets, i, k) * (1 - smoothing) + share) * takes_part[k]
         mantissa, power = math.frexp(t * of_classes[k])
         if mantissa > 0:
             largest = max(largest, power + class_powers[k])
     if largest == _MIN_POWER:
         rows[i], largest = 0.0, 0
     for k in range(n_classes):
-        t = target_of(targets, i, k) * (1 - smoothing) + smoothing / n_classes
+        t = (target_of(targets, i, k) * (1 - smoothing) + share) * takes_part[k]
         mantissa, power = math.frexp(t * of_classes[k])
         mixed[i, k] = math.ldexp(mantissa, power + class_powers[k] - largest)
     powers[i] += largest

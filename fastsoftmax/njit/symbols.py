@@ -43,6 +43,8 @@ OPTIONS = np.dtype(
         ("class_weights", np.uintp),
         ("smoothing", np.float64),
         ("upstream", np.uintp),
+        *((name, np.float64) for name in ("temperature", "softcap", "z_loss")),
+        *((name, np.uintp) for name in ("mask", "mask_stride", "lse", "lse_upstream")),
     ],
     align=True,
 )

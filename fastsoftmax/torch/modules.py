@@ -1,6 +1,6 @@
 """The losses as modules, with the arguments and the state of PyTorch's of the same names."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -8,8 +8,22 @@ from torch import Tensor, nn
 from .functional import cross_entropy, linear_cross_entropy
 
 
+class _LogitOptions(NamedTuple):
+    temperature: float
+    softcap: float | None
+    z_loss: float
+    return_lse: bool
+
+
 class CrossEntropyLoss(nn.CrossEntropyLoss):
-    """`torch.nn.CrossEntropyLoss` by `fastsoftmax.torch.cross_entropy`; its arguments are the same.
+    """`torch.nn.CrossEntropyLoss` by `fastsoftmax.torch.cross_entropy`, with its options on logits.
+
+    Parameters
+    ----------
+    weight, size_average, ignore_index, reduce, reduction, label_smoothing
+        As in PyTorch.
+    temperature, softcap, z_loss, return_lse
+        As in `cross_entropy`.
 
     Examples
     --------
@@ -19,8 +33,25 @@ class CrossEntropyLoss(nn.CrossEntropyLoss):
     tensor(0.6931)
     """
 
-    def forward(self, input: Tensor, target: Tensor) -> Tensor:  # noqa: A002  # PyTorch's name
-        """Return the loss of logits."""
+    def __init__(
+        self,
+        weight: Tensor | None = None,
+        size_average: None = None,
+        ignore_index: int = -100,
+        reduce: None = None,
+        reduction: str = "mean",
+        label_smoothing: float = 0.0,
+        *,
+        temperature: float = 1.0,
+        softcap: float | None = None,
+        z_loss: float = 0.0,
+        return_lse: bool = False,
+    ) -> None:
+        super().__init__(weight, size_average, ignore_index, reduce, reduction, label_smoothing)
+        self.logit_options = _LogitOptions(temperature, softcap, z_loss, return_lse)
+
+    def forward(self, input: Tensor, target: Tensor, mask: Tensor | None = None) -> Any:  # noqa: A002  # PyTorch's name
+        """Return the loss of logits; with `return_lse`, the log-sum-exp of each row as well."""
         return cross_entropy(
             input,
             target,
@@ -28,6 +59,8 @@ class CrossEntropyLoss(nn.CrossEntropyLoss):
             ignore_index=self.ignore_index,
             reduction=self.reduction,
             label_smoothing=self.label_smoothing,
+            mask=mask,
+            **self.logit_options._asdict(),
         )
 
 
@@ -46,7 +79,7 @@ class LinearCrossEntropyLoss(nn.Module):
         Of the layer, as in `torch.nn.Linear`.
     weight : Tensor, shape (num_classes,), optional
         The weights of the classes, not negative.
-    reduction, ignore_index, label_smoothing
+    reduction, ignore_index, label_smoothing, temperature, softcap, z_loss, return_lse
         As in `cross_entropy`.
 
     Examples
@@ -72,15 +105,20 @@ class LinearCrossEntropyLoss(nn.Module):
         reduction: str = "mean",
         ignore_index: int = -100,
         label_smoothing: float = 0.0,
+        temperature: float = 1.0,
+        softcap: float | None = None,
+        z_loss: float = 0.0,
+        return_lse: bool = False,
     ) -> None:
         super().__init__()
         self.linear = nn.Linear(in_features, num_classes, bias=bias, device=device, dtype=dtype)
         self.register_buffer("weight", weight)
         self.reduction, self.ignore_index = reduction, ignore_index
         self.label_smoothing = label_smoothing
+        self.logit_options = _LogitOptions(temperature, softcap, z_loss, return_lse)
 
-    def forward(self, input: Tensor, target: Tensor) -> Tensor:  # noqa: A002
-        """Return the loss of the layer's output."""
+    def forward(self, input: Tensor, target: Tensor, mask: Tensor | None = None) -> Any:  # noqa: A002
+        """Return the loss of the layer's output; with `return_lse`, the log-sum-exp of each row as well."""
         return linear_cross_entropy(
             input,
             self.linear.weight,
@@ -90,4 +128,6 @@ class LinearCrossEntropyLoss(nn.Module):
             ignore_index=self.ignore_index,
             reduction=self.reduction,
             label_smoothing=self.label_smoothing,
+            mask=mask,
+            **self.logit_options._asdict(),
         )

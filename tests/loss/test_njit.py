@@ -224,6 +224,77 @@ def test_the_linear_loss_is_that_of_python(size, d, kind, rows, smoothing, ignor
 
 
 @numba.njit
+def with_logit_options(z, targets, s, v, e, ignored, mask, temperature, softcap, z_loss):
+    every = softmax_cross_entropy(
+        z, targets, None, s, v, e, ignored, "sum", mask, temperature, softcap, z_loss, True
+    )
+    return *every, cross_entropy(z, targets, ignore_index=ignored, mask=mask, return_lse=True)
+
+
+@numba.njit
+def linear_with_logit_options(X, W, targets, s, v, e, ignored, mask, temperature, softcap, z_loss):
+    return linear_cross_entropy(
+        X,
+        W,
+        targets,
+        wrt=("W", "X"),
+        sample_weight=s,
+        class_weight=v,
+        label_smoothing=e,
+        ignore_index=ignored,
+        mask=mask,
+        temperature=temperature,
+        softcap=softcap,
+        z_loss=z_loss,
+        return_lse=True,
+    )
+
+
+@given(
+    sizes,
+    st.sampled_from(KINDS),
+    magnitudes,
+    st.sampled_from((0.0, 0.1)),
+    st.booleans(),
+    st.floats(0.1, 10),
+    st.sampled_from((1.0, 30.0)),
+    st.sampled_from((0.0, 0.01)),
+    st.integers(0, 1000),
+)
+@settings(deadline=None, suppress_health_check=list(HealthCheck))
+@pytest.mark.timeout(900)
+def test_options_on_logits_are_those_of_python(
+    size, kind, weight, e, shared, temperature, softcap, z_loss, seed
+):
+    """Also where rows that do not count are masked in full, or have labels that are."""
+    (n, c), (dtype, soft), rng = size, kind, np.random.default_rng(seed)
+    z = rng.normal(scale=4, size=(n, c)).astype(dtype)
+    targets = rng.dirichlet(np.ones(c), n).astype(dtype) if soft else rng.integers(c, size=n)
+    mask = rng.random(c if shared else (n, c)) > 0.3
+    if rng.random() < 0.9 and not (soft or shared):
+        mask[np.arange(n), targets] = True
+    s, v = (rng.random(n) > 0.1) * weight, rng.integers(0, 4, size=c) * weight
+    ignored = -100 if soft else int(rng.integers(c)) - 1
+    if shared and not soft:
+        s[~mask[targets]] = 0
+    given = {"ignore_index": ignored, "mask": mask, "return_lse": True}
+    options = {"temperature": temperature, "softcap": softcap, "z_loss": z_loss, **given}
+    options |= {"sample_weight": s, "class_weight": v, "label_smoothing": e}
+
+    def expected():
+        every = fastsoftmax.softmax_cross_entropy(z, targets, reduction="sum", **options)
+        return *every, fastsoftmax.cross_entropy(z, targets, **given)
+
+    arguments = targets, s, v, e, ignored, mask, temperature, softcap, z_loss
+    assert_same(outcome(with_logit_options, z, *arguments), outcome(expected))
+    X, W = z[:, :3].copy(), rng.normal(size=(min(3, c), c)).astype(dtype)
+    assert_same(
+        outcome(linear_with_logit_options, X, W, *arguments),
+        outcome(lambda: fastsoftmax.linear_cross_entropy(X, W, targets, wrt=("W", "X"), **options)),
+    )
+
+
+@numba.njit
 def loss_of(X, W, labels):
     return linear_cross_entropy(X, W, labels, wrt=("W",))[0]
 
@@ -408,6 +479,33 @@ def test_what_decides_the_type_is_a_constant():
 def options_checked(z, y, s, v, smoothing, temperature):
     softmax(z, temperature=temperature)
     return cross_entropy(z, y, s, v, smoothing)
+
+
+@numba.njit
+def logit_options_checked(z, y, mask, softcap, z_loss):
+    return cross_entropy(z, y, mask=mask, softcap=softcap, z_loss=z_loss)
+
+
+@numba.njit
+def lse_if(z, y, wanted):
+    return cross_entropy(z, y, return_lse=wanted)
+
+
+def test_bad_options_on_logits():
+    z, y, mask = np.zeros((2, 3)), np.array([0, 1]), np.array([True, True, False])
+    for arguments, error, message in (
+        ((z, y, mask[:2], 1.0, 0.0), ValueError, "mask: expected a shape that broadcasts"),
+        ((z, y + 1, mask, 1.0, 0.0), ValueError, "targets: expected a class that takes part"),
+        ((z, y, mask & False, 1.0, 0.0), ValueError, "mask: expected a class that takes part"),
+        ((z, y, mask, 0.0, 0.0), ValueError, "softcap: expected a positive"),
+        ((z, y, mask, 1.0, -1.0), ValueError, "z_loss: expected a finite number, 0 or more"),
+        ((z, y, mask * 1.0, 1.0, 0.0), numba.TypingError, "mask: expected a C-contiguous"),
+        ((z, y, np.zeros((1, 2, 3), bool), 1.0, 0.0), numba.TypingError, "mask: expected 1 to 2"),
+    ):
+        with pytest.raises(error, match=message):
+            logit_options_checked(*arguments)
+    with pytest.raises(numba.TypingError, match="return_lse: expected a constant"):
+        lse_if(z, y, True)
 
 
 @numba.njit

@@ -374,6 +374,26 @@ def test_the_modules_are_those_of_pytorch(options):
     assert {name for name, _ in ours.named_parameters()} == {"linear.weight", "linear.bias"}
 
 
+def test_the_modules_have_the_options_on_logits():
+    options = {"temperature": 0.7, "softcap": 5.0, "z_loss": 0.01, "return_lse": True}
+    input, _, target, *_ = problem(((6,), 4, 3), dtype=torch.float32)  # noqa: A001
+    target, mask = target.clamp(min=0), torch.tensor([True, True, False])
+    target = target.clamp(max=1)
+    module = LinearCrossEntropyLoss(4, 3, bias=True, **options)
+    weight, bias, run = module.linear.weight, module.linear.bias, options | {"mask": mask}
+    loss, lse = module(input, target, mask)
+    torch.testing.assert_close(
+        (loss, lse), linear_cross_entropy(input, weight, target, bias, **run), rtol=0, atol=0
+    )
+    loss.backward()
+    assert weight.grad.abs().sum() > 0
+    logits = module.linear(input)
+    expected = cross_entropy(logits, target, **run)
+    torch.testing.assert_close(
+        CrossEntropyLoss(**options)(logits, target, mask), expected, rtol=0, atol=0
+    )
+
+
 @pytest.mark.parametrize("module", [fastsoftmax.torch.functional, fastsoftmax.torch.modules])
 def test_the_examples(module):
     found = doctest.testmod(module)
