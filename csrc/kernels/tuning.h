@@ -215,6 +215,10 @@ enum { MAX_MOMENT_CHUNKS = 64, MAX_MOMENTS = 1 << 20, MIN_ROWS_PER_MOMENT_CHUNK 
  *   python -m benchmarks.tune MIN_ELEMENTS_FOR_THREADS=1 --shape 1000 10 10 1000 --standardize --threads 2 */
 enum { MIN_ELEMENTS_FOR_THREADS = 20000 };
 
+/* Elements of the logits from which on a call of the loss core releases the GIL, which takes 50 ns: those of a microsecond.
+ *   python -m pytest benchmarks/bench_loss.py -k small */
+enum { MIN_ELEMENTS_TO_RELEASE = 1000 };
+
 /* Products of a row, a feature and a class: of a minibatch, of a block of linear_cross_entropy, of a prediction. Ratio 1.01.
  *   python -m benchmarks.tune MIN_PRODUCTS_FOR_THREADS=1 --shape 20000 64 10 32 --threads 2 */
 enum { MIN_PRODUCTS_FOR_THREADS = 90000 };

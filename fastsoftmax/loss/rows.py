@@ -26,14 +26,17 @@ from .options import Objective
 
 Axis = int | tuple[int, ...] | None
 
+# The defaults, which a small call recognises by their identity.
+_LAST_AXIS, _ONE = -1, 1.0
+
 
 def softmax(
     logits: ArrayLike,
-    axis: Axis = -1,
+    axis: Axis = _LAST_AXIS,
     out: FloatArray | None = None,
     *,
     mask: ArrayLike | None = None,
-    temperature: float = 1.0,
+    temperature: float = _ONE,
     backend: str = "auto",
     n_threads: int | None = None,
 ) -> FloatArray:
@@ -88,21 +91,20 @@ def softmax(
     array([[0.5, 0.5],
            [1. , 0. ]])
     """
-    # Inlined, here and below: another function call would add a tenth to the time of a small call.
-    is_plain = mask is None and type(axis) is int and type(temperature) is float
-    is_plain = is_plain and axis == -1 and temperature == 1
-    if out is not None and is_plain and _has_mapped("softmax", logits, out, backend, n_threads):
+    # Here and below: another function call would add a tenth to the time of a small call.
+    is_usual = out is not None and mask is None and axis is _LAST_AXIS and temperature is _ONE
+    if is_usual and _has_mapped("softmax", logits, out, backend, n_threads):
         return out
     return _map_rows("softmax", logits, axis, out, (mask, temperature), backend, n_threads)
 
 
 def log_softmax(
     logits: ArrayLike,
-    axis: Axis = -1,
+    axis: Axis = _LAST_AXIS,
     out: FloatArray | None = None,
     *,
     mask: ArrayLike | None = None,
-    temperature: float = 1.0,
+    temperature: float = _ONE,
     backend: str = "auto",
     n_threads: int | None = None,
 ) -> FloatArray:
@@ -129,21 +131,20 @@ def log_softmax(
     >>> log_softmax([0.0, -1000.0])
     array([    0., -1000.])
     """
-    is_plain = mask is None and type(axis) is int and type(temperature) is float
-    is_plain = is_plain and axis == -1 and temperature == 1
-    if out is not None and is_plain and _has_mapped("log_softmax", logits, out, backend, n_threads):
+    is_usual = out is not None and mask is None and axis is _LAST_AXIS and temperature is _ONE
+    if is_usual and _has_mapped("log_softmax", logits, out, backend, n_threads):
         return out
     return _map_rows("log_softmax", logits, axis, out, (mask, temperature), backend, n_threads)
 
 
 def logsumexp(
     logits: ArrayLike,
-    axis: Axis = -1,
+    axis: Axis = _LAST_AXIS,
     out: FloatArray | None = None,
     *,
     keepdims: bool = False,
     mask: ArrayLike | None = None,
-    temperature: float = 1.0,
+    temperature: float = _ONE,
     b: ArrayLike | None = None,
     return_sign: bool = False,
     backend: str = "auto",
@@ -194,10 +195,9 @@ def logsumexp(
     >>> float(logsumexp([1000.0, 1000.0]))
     1000.6931471805599
     """
-    is_plain = mask is b is None and not (keepdims or return_sign)
-    is_plain = is_plain and type(axis) is int and type(temperature) is float
-    is_plain = is_plain and axis == -1 and temperature == 1
-    if out is not None and is_plain and _has_mapped("logsumexp", logits, out, backend, n_threads):
+    is_usual = out is not None and mask is b is None and keepdims is return_sign is False
+    is_usual = is_usual and axis is _LAST_AXIS and temperature is _ONE
+    if is_usual and _has_mapped("logsumexp", logits, out, backend, n_threads):
         return out
     return _logsumexp(
         logits, axis, out, keepdims, (mask, temperature), b, return_sign, backend, n_threads

@@ -89,6 +89,21 @@ cdef double pairwise_sum(const double *values, size_t n) noexcept nogil:
     return total
 
 
+cdef bint releases_gil(size_t n_rows, size_t n_classes) noexcept:
+    """Whether a call is long enough for other threads of Python to run meanwhile."""
+    return n_rows * n_classes >= MIN_ELEMENTS_TO_RELEASE
+
+
+cdef double mean_of_rows(Rows *rows, size_t n, int n_threads, ptrdiff_t *invalid) noexcept nogil:
+    cdef float_state caller = float_state_enter()
+    cdef double mean
+    rows.scale = 1.0 / n
+    invalid[0] = over_rows(rows, n, n_threads)
+    mean = pairwise_sum(rows.losses, n) / n
+    float_state_leave(&caller)
+    return mean
+
+
 cdef object mean_of_usual(Arrays *arrays, dlogits, n_threads):
     """`mean_cross_entropy` of arrays that have been looked at; None where a label is out of range."""
     cdef size_t n = arrays.logits.shape[0], n_classes = arrays.logits.shape[1]
@@ -98,7 +113,6 @@ cdef object mean_of_usual(Arrays *arrays, dlogits, n_threads):
     cdef ptrdiff_t invalid
     cdef double mean
     cdef int threads = 1
-    cdef float_state caller
     rows.targets.labels = <const int64_t *>arrays.labels.buf
     if not all_below(rows.targets.labels, n, n_classes):
         return None
@@ -113,12 +127,11 @@ cdef object mean_of_usual(Arrays *arrays, dlogits, n_threads):
         &rows, chosen.float32 if arrays.logits.itemsize == 4 else chosen.float64,
         <const char *>arrays.logits.buf, n_classes, <char *>arrays.out.buf)
     rows.targets.probabilities, rows.targets.weights, rows.targets.n_classes = NULL, NULL, n_classes
-    with nogil:
-        caller = float_state_enter()
-        rows.scale = 1.0 / n
-        invalid = over_rows(&rows, n, threads)
-        mean = pairwise_sum(rows.losses, n) / n
-        float_state_leave(&caller)
+    if releases_gil(n, n_classes):
+        with nogil:
+            mean = mean_of_rows(&rows, n, threads, &invalid)
+    else:
+        mean = mean_of_rows(&rows, n, threads, &invalid)
     return mean, dlogits, invalid
 
 
@@ -151,10 +164,16 @@ def mean_cross_entropy(logits, labels, out, n_threads):
         release(&arrays)
 
 
+cdef ptrdiff_t in_default_state(Rows *rows, size_t n, int n_threads) noexcept nogil:
+    cdef float_state caller = float_state_enter()
+    cdef ptrdiff_t invalid = over_rows(rows, n, n_threads)
+    float_state_leave(&caller)
+    return invalid
+
+
 def map_rows(function, logits, out, n_threads):
     cdef Py_buffer z, result
     cdef Rows rows
-    cdef float_state caller
     cdef bint is_sum = function == "logsumexp"
     cdef size_t n_classes, n
     cdef int threads = 1, n_axes
@@ -189,10 +208,11 @@ def map_rows(function, logits, out, n_threads):
         set_rows(
             &rows, chosen.float32 if z.itemsize == 4 else chosen.float64, <const char *>z.buf,
             n_classes, <char *>result.buf)
-        with nogil:
-            caller = float_state_enter()
-            invalid = over_rows(&rows, n, threads)
-            float_state_leave(&caller)
+        if releases_gil(n, n_classes):
+            with nogil:
+                invalid = in_default_state(&rows, n, threads)
+        else:
+            invalid = in_default_state(&rows, n, threads)
         return invalid
     except (BufferError, ValueError):
         return None

@@ -46,6 +46,7 @@ cdef extern from "kernels/tuning.h" nogil:
         MAX_SUMMED_ROWS
         MAX_TRANSPOSED_CLASSES
         MIN_ELEMENTS_FOR_THREADS
+        MIN_ELEMENTS_TO_RELEASE
         MIN_LOGITS_FOR_THREADS
         MIN_PRODUCTS_FOR_THREADS
         MIN_ROWS_PER_CHUNK
