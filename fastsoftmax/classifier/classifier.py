@@ -3,7 +3,7 @@
 from __future__ import annotations  # they name np.random, which is imported on first use
 
 from collections.abc import Callable, Mapping, Sequence
-from copy import copy, deepcopy
+from copy import copy
 from dataclasses import replace
 from os import PathLike
 from typing import Any, Self
@@ -21,7 +21,7 @@ from ..training.alpha_choice import choose_alpha
 from ..training.averaging import Average
 from ..training.callbacks import Callback, line
 from ..training.checkpoints import checkpoint_of, identity_of
-from ..training.config import generator_of
+from ..training.config import copy_of_generator, generator_of
 from ..training.duality_gap import Optimality
 from ..training.holdout import HeldOut
 from ..training.loop import TrainingRun, train
@@ -472,7 +472,7 @@ class SoftmaxClassifier(sklearn_api.IncrementalEstimator, PredictionMethods, Mod
 
         def make_model(run: TrainingRun) -> SoftmaxClassifier:
             seen = copy(run)
-            (seen.state, seen.average), seen.random = run.copy(), deepcopy(run.random)
+            (seen.state, seen.average), seen.random = run.copy(), copy_of_generator(run.random)
             return published(copy(self), seen)
 
         try:
@@ -569,7 +569,11 @@ class SoftmaxClassifier(sklearn_api.IncrementalEstimator, PredictionMethods, Mod
         # Draw from a copy: a call that fails leaves the caller's generator as it was.
         random = None if before is None else before._random
         begins = random is None
-        random = deepcopy(random) if random else generator_of(self.random_state, draws=False)
+        random = (
+            generator_of(self.random_state, draws=False)
+            if random is None
+            else copy_of_generator(random)
+        )
         run = trained_on_chunk(config, before, matrix, targets, random)
         if config.verbose:
             print(line(len(run.curve), run.curve[-1], None))

@@ -92,8 +92,13 @@ def softmax(
            [1. , 0. ]])
     """
     # Here and below: another function call would add a tenth to the time of a small call.
-    is_usual = out is not None and mask is None and axis is _LAST_AXIS and temperature is _ONE
-    if is_usual and _has_mapped("softmax", logits, out, backend, n_threads):
+    if (
+        out is not None
+        and mask is None
+        and axis is _LAST_AXIS
+        and temperature is _ONE
+        and _has_mapped("softmax", logits, out, backend, n_threads)
+    ):
         return out
     return _map_rows("softmax", logits, axis, out, (mask, temperature), backend, n_threads)
 
@@ -131,8 +136,13 @@ def log_softmax(
     >>> log_softmax([0.0, -1000.0])
     array([    0., -1000.])
     """
-    is_usual = out is not None and mask is None and axis is _LAST_AXIS and temperature is _ONE
-    if is_usual and _has_mapped("log_softmax", logits, out, backend, n_threads):
+    if (
+        out is not None
+        and mask is None
+        and axis is _LAST_AXIS
+        and temperature is _ONE
+        and _has_mapped("log_softmax", logits, out, backend, n_threads)
+    ):
         return out
     return _map_rows("log_softmax", logits, axis, out, (mask, temperature), backend, n_threads)
 
