@@ -247,6 +247,13 @@ struct panels_kernels {
                                 const void *intercept, const struct targets_view *targets,
                                 double scale, double *losses, void *dlogits);
 
+    /* As panel_cross_entropy. Out: losses, one number for each block, the sum of the losses of its rows. Bits: in float32
+     * with labels and without weights, quotients and logarithms are taken together; else those of panel_cross_entropy,
+     * added in order. */
+    void (*training_cross_entropy)(const struct parts_view *scores, size_t n_rows,
+                                   const void *intercept, const struct targets_view *targets,
+                                   double scale, double *losses, void *dlogits);
+
     /* In: rows, n_rows pointers; fetch, rows that are prefetched meanwhile; dlogits in blocks; rule. In and out: the
      * class-major weights of the panel. Bits: samples in order; see sgd_update.h. */
     void (*panel_update)(const void *const *rows, size_t n_rows, const struct rows_to_fetch *fetch,

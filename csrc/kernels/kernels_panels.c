@@ -6,6 +6,7 @@
 const struct panels_kernels TABLE_OF(panels) = {
     .panel_scores = panel_scores,
     .panel_cross_entropy = panel_cross_entropy,
+    .training_cross_entropy = training_cross_entropy,
     .panel_update = panel_update,
     .panel_update_intercept = panel_update_intercept,
 };

@@ -15,6 +15,8 @@
  *   - Scores and their gradient are in blocks of LANES samples, block[k][lane] (softmax_transposed.h): the sums of the
  *     rows of a tile go there next to each other, the softmax takes vectors of samples, and the update finds the
  *     factors of one sample at fixed distances. Nothing is ever transposed.
+ *   - Training needs the mean loss and not that of each row, and at two classes half of the loss's time was logarithms: so
+ *     a block has one (label_losses).
  *   - The panels follow from the number of features alone, and so does the result: the scores of every panel are folded
  *     first and then added up in order.
  */
@@ -147,35 +149,157 @@ static void block_labels(real (*columns)[LANES], size_t n_rows, size_t n_classes
     for (size_t i = 0; row_weights && i < n_rows; ++i) losses[i] *= row_weights[i];
 }
 
+/* Compute the scores of a block from those of its panels: columns[k][i] of row i. */
+ALWAYS_INLINE void add_panels(const struct parts_view *scores, size_t first, size_t n_rows,
+                              size_t n_classes, const real *intercept, real (*columns)[LANES]) {
+    const real *block = (const real *)scores->start + first * n_classes;
+    for (size_t k = 0; k < n_classes; ++k) {
+        vec z = load_up_to(block + k * LANES, n_rows, 0);
+        for (size_t panel = 1; panel < scores->n_parts; ++panel) {
+            z = add(z, load_up_to(block + panel * scores->stride + k * LANES, n_rows, 0));
+        }
+        store(columns[k], intercept ? add(z, broadcast(intercept[k])) : z);
+    }
+}
+
+/* Compute the losses and the gradient of one block, of rows from `first` on. */
+static void block_losses(real (*columns)[LANES], size_t first, size_t n_rows,
+                         const struct targets_view *targets, double scale, double *losses) {
+    const struct target_weights *weights = targets->weights;
+    const int64_t *labels = targets->labels ? targets->labels + first : NULL;
+    const real *probabilities = targets->probabilities;
+    size_t n_classes = targets->n_classes;
+    if (labels && !(weights && weights->smoothing != 0)) {
+        block_labels(columns, n_rows, n_classes, labels,
+                     weights && weights->rows ? weights->rows + first : NULL, scale, losses);
+    } else {
+        block_soft_targets(columns, n_rows, n_classes, labels,
+                           labels ? NULL : probabilities + first * n_classes, weights, first, scale,
+                           losses);
+    }
+}
+
 /* Kernel: losses and gradients from the scores of all panels. */
 static void panel_cross_entropy(const struct parts_view *scores, size_t n_rows,
                                 const void *intercept, const struct targets_view *targets,
                                 double scale, double *losses, void *dlogits) {
-    const real *panels = scores->start, *offsets = intercept;
-    size_t n_panels = scores->n_parts, panel_stride = scores->stride;
-    const int64_t *labels = targets->labels;
-    const real *probabilities = targets->probabilities;
-    const struct target_weights *weights = targets->weights;
     size_t n_classes = targets->n_classes;
     for (size_t s = 0; s < n_rows; s += LANES) {
         size_t n = n_rows - s < LANES ? n_rows - s : LANES;
-        const real *block = panels + s * n_classes;
         real(*columns)[LANES] = (real(*)[LANES])((real *)dlogits + s * n_classes);
-        for (size_t k = 0; k < n_classes; ++k) {
-            vec z = load_up_to(block + k * LANES, n, 0);
-            for (size_t panel = 1; panel < n_panels; ++panel) {
-                z = add(z, load_up_to(block + panel * panel_stride + k * LANES, n, 0));
+        add_panels(scores, s, n, n_classes, intercept, columns);
+        block_losses(columns, s, n, targets, scale, losses + s);
+    }
+}
+
+/* The sum of some losses: gap + log(1 + y). */
+struct joined_losses {
+    double gap, y;
+};
+
+/* Return the losses of a block with labels, in float32, and compute its gradient. A loss is m - z_y + log(1 + y) with
+ * y = total / e_m - 1, and
+ *
+ *   log(1 + a) + log(1 + b) = log(1 + (a + b + a * b)),
+ *
+ * which keeps the digits of small losses: so one logarithm is enough for all rows. A probability is rounded once more
+ * than those of transposed_cross_entropy: its error is below 2 ulp. */
+ALWAYS_INLINE struct joined_losses label_losses(real (*columns)[LANES], size_t n_rows,
+                                                size_t n_classes, const int64_t *labels,
+                                                double scale) {
+    real row_labels[LANES] = {0}, factors[LANES], label_gradients[LANES];
+    for (size_t i = 0; i < n_rows; ++i) row_labels[i] = (real)labels[i];
+    vec label = load(row_labels), zero = broadcast(0), largest = load(columns[0]);
+    for (size_t k = 1; k < n_classes; ++k) largest = maximum(largest, load(columns[k]));
+    struct exp_shift shift = exp_shift_from(largest);
+    vec label_term = zero, largest_term = zero, score = broadcast((real)NAN);
+    precise_sums sums = zero_sums();
+    for (size_t first = 0; first < n_classes; first += 2) {
+        vec others[2] = {zero, zero};
+        UNROLL for (size_t j = 0; j < 2; ++j) {
+            if (first + j == n_classes) break;
+            vec z = load(columns[first + j]), class = broadcast((real)(first + j));
+            vec e = exponential(z, &shift);
+            store(columns[first + j], e);
+            largest_term = maximum(largest_term, e);
+            label_term = select_equal(label, class, e, label_term);
+            score = select_equal(label, class, z, score);
+            others[j] = select_equal(label, class, zero, e);
+        }
+        sums = add_terms(sums, add(others[0], others[1]));
+    }
+    struct label_terms lanes;
+    double gaps[LANES], y[LANES];
+    store(lanes.maximum, largest);
+    store(lanes.score, score);
+    store(lanes.label_term, label_term);
+    store(lanes.largest_term, largest_term);
+    store_sums(lanes.others, lanes.error, sums);
+    for (size_t i = 0; i < LANES; ++i) {
+        double others = lanes.others[i], term = (double)lanes.label_term[i];
+        double largest_of_row = (double)lanes.largest_term[i], total = others + term;
+        double inverse = 1 / (total * largest_of_row); /* one division for both quotients */
+        double factor = scale * (largest_of_row * inverse);
+        y[i] = (others + (term - largest_of_row)) * (total * inverse);
+        gaps[i] = (double)lanes.maximum[i] - (double)lanes.score[i];
+        factors[i] = (real)factor;
+        label_gradients[i] = (real)(-others * factor);
+    }
+    for (size_t i = n_rows; i < LANES; ++i) gaps[i] = y[i] = 0;
+    vec factor = load(factors), label_gradient = load(label_gradients);
+    for (size_t k = 0; k < n_classes; ++k) {
+        vec gradient = mul(load(columns[k]), factor);
+        store(columns[k], select_equal(label, broadcast((real)k), label_gradient, gradient));
+    }
+    UNROLL for (size_t half = LANES / 2; half > 0; half /= 2) {
+        for (size_t i = 0; i < half; ++i) {
+            y[i] = (y[i] + y[i + half]) + y[i] * y[i + half];
+            gaps[i] += gaps[i + half];
+        }
+    }
+    return (struct joined_losses){gaps[0], y[0]};
+}
+
+/* Compute the sums of the losses of n blocks. They are independent: one alone would wait for its own logarithm. */
+ALWAYS_INLINE void sums_of_losses(const struct joined_losses *of, size_t n, double *losses) {
+    for (size_t i = 0; i < n; ++i) {
+        double ratio = 1 + of[i].y;
+        losses[i] = of[i].gap + (logarithm(ratio) + (of[i].y - (ratio - 1)) / ratio);
+    }
+}
+
+/* Blocks whose logarithms are computed together. */
+enum { JOINED_BLOCKS = 4 };
+
+/* Kernel: gradients for training, and losses by blocks. */
+static void training_cross_entropy(const struct parts_view *scores, size_t n_rows,
+                                   const void *intercept, const struct targets_view *targets,
+                                   double scale, double *losses, void *dlogits) {
+    const struct target_weights *weights = targets->weights;
+    size_t n_classes = targets->n_classes;
+    int is_plain = targets->labels && !(weights && (weights->rows || weights->smoothing != 0));
+    struct joined_losses joined[JOINED_BLOCKS];
+    for (size_t s = 0, n_joined = 0; s < n_rows; s += LANES) {
+        size_t n = n_rows - s < LANES ? n_rows - s : LANES;
+        real(*columns)[LANES] = (real(*)[LANES])((real *)dlogits + s * n_classes);
+        add_panels(scores, s, n, n_classes, intercept, columns);
+        if (is_plain && sizeof(real) < sizeof(double)) {
+            joined[n_joined++] = label_losses(columns, n, n_classes, targets->labels + s, scale);
+            if (n_joined == JOINED_BLOCKS) {
+                sums_of_losses(joined, JOINED_BLOCKS, losses);
+            } else if (s + LANES >= n_rows) {
+                sums_of_losses(joined, n_joined, losses);
+            } else {
+                continue;
             }
-            store(columns[k], offsets ? add(z, broadcast(offsets[k])) : z);
+            losses += n_joined;
+            n_joined = 0;
+            continue;
         }
-        if (labels && !(weights && weights->smoothing != 0)) {
-            block_labels(columns, n, n_classes, labels + s,
-                         weights && weights->rows ? weights->rows + s : NULL, scale, losses + s);
-        } else {
-            block_soft_targets(columns, n, n_classes, labels ? labels + s : NULL,
-                               labels ? NULL : probabilities + s * n_classes, weights, s, scale,
-                               losses + s);
-        }
+        double of_rows[LANES], sum = 0;
+        block_losses(columns, s, n, targets, scale, of_rows);
+        for (size_t i = 0; i < n; ++i) sum += of_rows[i];
+        *losses++ = sum;
     }
 }
 

@@ -557,6 +557,10 @@ static void panels_case(const struct shape *s) {
                                       (enum ahead)below(3), &weights,
                                       scores + p * n_blocks * block * kernels->element_size);
     }
+    kernels->panels->training_cross_entropy(&parts, s->n, intercept, &targets, 0.5, losses,
+                                            dlogits);
+    hash_double(losses[0]);
+    hash_reals(dlogits, s->n / kernels->lanes * kernels->lanes * s->c);
     kernels->panels->panel_cross_entropy(&parts, s->n, intercept, &targets, 0.5, losses, dlogits);
     struct rows_to_fetch fetch = {rows, s->n, 0, s->d};
     for (size_t p = 0; p < n_panels; ++p) {

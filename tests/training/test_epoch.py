@@ -100,6 +100,29 @@ def test_steps_large_enough_for_threads(trainer, dtype, shape, batch_size, n_job
         assert model.loss_curve_ == one_thread.loss_curve_
 
 
+@pytest.mark.parametrize("margins", [(75, 80), (-60, -50), (0, 0), (-2, 2), (-50, 75)])
+@pytest.mark.parametrize("n_classes", [2, 3, 40])
+def test_a_mean_of_losses_of_any_size(trainer, dtype, margins, n_classes):
+    """The kernels take the logarithms of some rows together, and keep the digits of small losses."""
+    z = np.linspace(*margins, 210).astype(dtype)
+    model = SoftmaxClassifier(
+        backend=trainer.backend,
+        alpha=0.0,
+        eta0=1e-30,
+        learning_rate="constant",
+        batch_size=210,
+        shuffle=False,
+    )
+    model.partial_fit(z[:, np.newaxis], np.zeros(210, int), classes=np.arange(n_classes))
+    model.coef_[:], model.intercept_[:] = 0, 0
+    model.coef_[0] = 1
+    model.partial_fit(z[:, np.newaxis], np.zeros(210, int))
+    expected = np.logaddexp(0, np.log(n_classes - 1) - z.astype(np.float64)).mean()
+    eps = np.finfo(dtype).eps
+    atol = 0 if trainer.backend == "compiled" else eps
+    np.testing.assert_allclose(model.loss_curve_[-1], expected, rtol=128 * eps, atol=atol)
+
+
 DIGITS = {
     "as they come": (1, {"eta0": 0.002, "batch_size": 128}),
     "scaled, momentum": (16, {"eta0": 0.1, "momentum": 0.9, "penalty": "l2", "alpha": 1e-3}),

@@ -204,6 +204,10 @@ cdef extern from "kernels/kernel_table.h" nogil:
             const parts_view *scores, size_t n_rows, const void *intercept,
             const targets_view *targets, double scale, double *losses,
             void *dlogits) noexcept nogil
+        void (*training_cross_entropy "panels->training_cross_entropy")(
+            const parts_view *scores, size_t n_rows, const void *intercept,
+            const targets_view *targets, double scale, double *losses,
+            void *dlogits) noexcept nogil
         void (*panel_update "panels->panel_update")(
             const void **rows, size_t n_rows, const rows_to_fetch *fetch, size_t first,
             size_t n_features, const void *dlogits, const sgd_rule *rule,

@@ -186,10 +186,10 @@ cdef void loss_of_samples(const Panels *p, size_t first, size_t n) noexcept nogi
     cdef RowTargets shifted
     cdef uint64_t begun = phase_begin()
     scores.start = p.scores + offset
-    m.kernels.panel_cross_entropy(
+    m.kernels.training_cross_entropy(
         &scores, n, m.intercept,
         targets_from(&m.targets, first, m.kernels.element_size, &shifted), m.scale,
-        m.losses + first, m.dlogits + offset)
+        m.losses + first // m.kernels.lanes, m.dlogits + offset)
     phase_next(PHASE_LOSS, begun)
 
 
@@ -283,7 +283,7 @@ cdef bint panels_step(void *plan, size_t step, pool *helpers) noexcept nogil:
     choose_schedule(p, pool_threads(helpers))
     begin_minibatch(e, batch, pool_threads(helpers))
     forward(p, batch, step, helpers)
-    loss = sum_in_four(m.losses, batch.n) / batch.n
+    loss = sum_in_four(m.losses, (batch.n + m.kernels.lanes - 1) // m.kernels.lanes) / batch.n
     if isfinite(loss):
         e.rule.rate = e.rates[step]
         p.to_update = batch

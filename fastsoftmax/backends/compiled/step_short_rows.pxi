@@ -135,14 +135,14 @@ cdef double forward_and_gradient(
             m.coef, m.n_classes, dlogits + i * row_size)
         i += lanes
     begun = phase_next(PHASE_SCORES, begun)
-    m.kernels.panel_cross_entropy(
+    m.kernels.training_cross_entropy(
         &scores, n, m.intercept, &targets, m.scale, losses, dlogits)
     begun = phase_next(PHASE_LOSS, begun)
     m.kernels.short_gradient(
         rows, n, m.n_features, dlogits, m.n_classes, add,
         s.gradients + chunk * s.gradient_stride * size)
     phase_next(PHASE_UPDATE, begun)
-    return sum_in_four(losses, n)
+    return sum_in_four(losses, (n + lanes - 1) // lanes)
 
 
 cdef void short_rows_chunk(void *context, size_t chunk) noexcept nogil:
