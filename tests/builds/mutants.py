@@ -55,6 +55,12 @@ class Mutant(NamedTuple):
 
 MUTANTS = [
     Mutant(
+        "losses whose logarithms are joined without the product",
+        "csrc/kernels/step_panels.h",
+        "y[i] = (y[i] + y[i + half]) + y[i] * y[i + half];",
+        "y[i] = y[i] + y[i + half];",
+    ),
+    Mutant(
         "an off-by-one at the tail of a row",
         "csrc/kernels/softmax.h",
         "terms[i] = exponential(load_up_to(z + at, left, MINUS_INFINITY), shift);",

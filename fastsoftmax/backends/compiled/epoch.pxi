@@ -117,7 +117,7 @@ cdef class EpochArrays:
             e.models.l1s = <const double *>self.l1s.start
             n_outputs //= e.models.n_models
         self.targets = Targets(data.targets, data.weights, n_outputs)
-        e.targets = self.targets.view
+        e.targets, e.n_targets = self.targets.view, len(data.targets)
 
     cdef describe_dense_rows(self, X):
         cdef Epoch *e = &self.epoch
@@ -227,11 +227,11 @@ def shuffle_in(order, size_t first, uniforms):
     cdef View u = View(uniforms), out = View(order, True)
     cdef const double *numbers = <const double *>u.start
     cdef int64_t *taken = <int64_t *>out.start
-    cdef size_t i, j, end = min(first + u.length(0), out.length(0))
+    cdef int64_t i, j, begin = first, end = min(first + u.length(0), out.length(0))
     cdef FloatState floats = FloatState()
     with nogil:
         floats.set()
-        for i in range(first, end):
-            j = <size_t>(numbers[i - first] * <double>(i + 1))
+        for i in range(begin, end):
+            j = <int64_t>(numbers[i - begin] * <double>(i + 1))  # signed: one instruction each way
             taken[i] = taken[j]
-            taken[j] = <int64_t>i
+            taken[j] = i

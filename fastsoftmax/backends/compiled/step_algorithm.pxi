@@ -56,6 +56,7 @@ cdef struct Epoch:
     size_t steps_between_penalties  # with sparse rows: they have one penalty in their objectives
     # targets of all samples, with the number of classes of one model
     targets_view targets
+    size_t n_targets
     # the steps, of which step i has the rate and the objective [i]; with models (n_models, n_steps)
     const int64_t *order
     size_t n_samples, batch_size, n_steps

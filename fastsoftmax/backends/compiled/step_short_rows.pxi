@@ -10,6 +10,7 @@ cdef struct ShortRows:
     char *converted
     size_t gradient_stride, dlogits_stride, converted_stride, row_stride
     double *losses  # sum of each chunk
+    uint8_t *labels  # those of all samples, in an eighth of the memory; or NULL
     PenaltySums penalty
     update_view update
     size_t n  # samples of the step in work, and where they begin in the order
@@ -20,6 +21,17 @@ cdef struct ShortRows:
 
 cdef bint short_rows_applies(const TrainingShape *shape) noexcept nogil:
     return shape.n_features * shape.element_size <= MAX_SHORT_ROW_BYTES
+
+
+cdef plan_labels(const Epoch *e, Buffers buffers, ShortRows *s):
+    """Copy the labels to where their random order finds more of them in the caches."""
+    cdef const int64_t *labels = e.targets.labels
+    cdef size_t i
+    if labels == NULL or not s.fetches or 2 * e.n_samples < e.n_targets:
+        return
+    s.labels = <uint8_t *>buffers.take(e.n_targets, 1, sizeof(uint8_t))
+    for i in range(e.n_targets):
+        s.labels[i] = <uint8_t>min(<uint64_t>labels[i], <uint64_t>UINT8_MAX)  # that is no class
 
 
 cdef void *short_rows_plan(Epoch *e, Buffers buffers) except NULL:
@@ -48,6 +60,7 @@ cdef void *short_rows_plan(Epoch *e, Buffers buffers) except NULL:
     plan_penalty(buffers, &s.penalty, n_strips)
     s.update = update_of(e, &s.penalty)
     s.losses = <double *>buffers.take(s.n_chunks, 1, sizeof(double))
+    plan_labels(e, buffers, s)
     s.gradients = buffers.take(s.n_chunks, s.gradient_stride, size)
     s.dlogits = buffers.take(s.n_chunks, s.dlogits_stride, size)
     if e.converts_rows:
@@ -117,11 +130,19 @@ cdef double forward_and_gradient(
     for i in range(n):
         sample = order[i]
         rows[i] = start + sample * stride
-        copy_targets(e, &batch, i, sample)
+        if s.labels == NULL:
+            copy_targets(e, &batch, i, sample)
+            continue
+        labels[i] = s.labels[sample]
+        if batch.weights != NULL:
+            sample_weights[i] = e.targets.weights.rows[sample]
     # The kernels fetch rows from as far on as this, or find a row that is in the cache already.
     for i in range(<size_t>SAMPLES_AHEAD + MAX_LANES):
         rows[n + i] = start + e.order[min(after + i, last)] * stride if s.fetches else rows[0]
-    if s.fetches and has_labels:
+    if s.labels != NULL:
+        for i in range(<size_t>SAMPLES_PER_PASS):
+            platform_fetch(s.labels + e.order[min(after + i, last)], sizeof(uint8_t))
+    elif s.fetches and has_labels:
         for i in range(<size_t>SAMPLES_PER_PASS):
             platform_fetch(e.targets.labels + e.order[min(after + i, last)], sizeof(int64_t))
     if e.converts_rows:

@@ -49,6 +49,8 @@ static void panels_case(void) {
                                       &weights_of_scores,
                                       scores + p * panel * kernels->element_size);
     }
+    kernels->panels->training_cross_entropy(&parts, n, intercept, &targets, 0.5, losses, dlogits);
+    record_doubles(losses, (n + kernels->lanes - 1) / kernels->lanes);
     kernels->panels->panel_cross_entropy(&parts, n, intercept, &targets, 0.5, losses, dlogits);
     record_doubles(losses, n);
     struct rows_to_fetch fetch = {rows, below(n + 1), 0, d};
