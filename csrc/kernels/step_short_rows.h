@@ -7,6 +7,8 @@
  *   - A dot product of 54 features is four multiply-adds and a fold of sixteen lanes, which takes longer. So LANES rows
  *     are transposed, a few features at a time and in registers, and a vector holds one feature of LANES samples: no
  *     sum is folded, and the scores are in the layout of the softmax (softmax_transposed.h).
+ *   - Where the classes are several register tiles, the first one keeps the transposed columns of some features for the
+ *     others. Transposing them for each took 1.25 (64 features, 10 classes) to 1.44 (100, 20) times as long.
  *   - The weights are so few that every thread may read them all, and have a gradient of its own. So samples are cut
  *     into chunks, and a chunk goes all the way from its rows to its gradient while it is in the first level of the
  *     cache; threads meet once a step, and no row passes between them.
@@ -24,14 +26,16 @@
 #include "kernels/sgd_update.h"
 
 /* sums[k] += w[k][j] * column j of the rows, for j in [first, first + n_features); `strip` holds these
- * weights. */
+ * weights. The columns are kept in `columns`, unless that is NULL. */
 ALWAYS_INLINE void score_strip(const real *const *rows, size_t first, size_t n_features,
-                               const real *strip, int n_classes, vec *sums) {
+                               const real *strip, int n_classes, vec *sums,
+                               real (*columns)[LANES]) {
     vec x[COLUMNS_PER_TRANSPOSE];
     size_t j = 0;
     for (; j + COLUMNS_PER_TRANSPOSE <= n_features; j += COLUMNS_PER_TRANSPOSE) {
         load_transposed(rows, first + j, x);
         UNROLL for (int i = 0; i < COLUMNS_PER_TRANSPOSE; ++i) {
+            if (columns) store(columns[j + (size_t)i], x[i]);
             UNROLL for (int k = 0; k < n_classes; ++k) {
                 sums[k] = fmadd(broadcast(strip[(size_t)k * LANES + j + (size_t)i]), x[i], sums[k]);
             }
@@ -43,35 +47,55 @@ ALWAYS_INLINE void score_strip(const real *const *rows, size_t first, size_t n_f
     load_transposed(rows, first + n_features - COLUMNS_PER_TRANSPOSE, x);
     UNROLL for (int i = 1; i < COLUMNS_PER_TRANSPOSE; ++i) {
         if (i < n_done) continue;
-        const real *w = strip + j + (size_t)(i - n_done);
+        size_t at = j + (size_t)(i - n_done);
+        if (columns) store(columns[at], x[i]);
         UNROLL for (int k = 0; k < n_classes; ++k) {
-            sums[k] = fmadd(broadcast(w[(size_t)k * LANES]), x[i], sums[k]);
+            sums[k] = fmadd(broadcast(strip[(size_t)k * LANES + at]), x[i], sums[k]);
         }
     }
 }
 
-/* Compute the scores of n_classes classes. */
-ALWAYS_INLINE void short_scores_tile(const real *const *rows, size_t n_features,
+/* Do what score_strip does, with columns that it has kept. */
+ALWAYS_INLINE void score_columns(real (*columns)[LANES], size_t n_features, const real *strip,
+                                 int n_classes, vec *sums) {
+    for (size_t j = 0; j < n_features; ++j) {
+        vec x = load_shared(columns[j]);
+        UNROLL for (int k = 0; k < n_classes; ++k) {
+            sums[k] = fmadd(broadcast(strip[(size_t)k * LANES + j]), x, sums[k]);
+        }
+    }
+}
+
+/* Features whose columns are kept for the next classes: 4 KiB of them. */
+enum { KEPT_STRIPS = 4 };
+
+/* What the columns of a tile are for. */
+enum columns_use { USED_ONCE, KEPT, READ_AGAIN };
+
+/* Compute the scores of n_classes classes by the features [first, end), or add to them from the second time on. */
+ALWAYS_INLINE void short_scores_tile(const real *const *rows, size_t first, size_t end,
                                      const real *const *next_rows, const real *strips,
-                                     size_t strip_stride, int n_classes, real *block) {
+                                     size_t strip_stride, int n_classes, real (*columns)[LANES],
+                                     enum columns_use use, real *block) {
     vec sums[TILE_COLUMNS];
-    UNROLL for (int k = 0; k < n_classes; ++k) sums[k] = broadcast(0);
-    size_t j = 0;
-    for (; j + LANES <= n_features; j += LANES, strips += strip_stride) {
+    UNROLL for (int k = 0; k < n_classes; ++k) {
+        sums[k] = first ? load(block + k * LANES) : broadcast(0);
+    }
+    for (size_t j = first; j < end; j += LANES, strips += strip_stride) {
+        size_t width = end - j < LANES ? end - j : LANES;
+        if (use == READ_AGAIN) {
+            score_columns(columns + (j - first), width, strips, n_classes, sums);
+            continue;
+        }
         if (next_rows) {
             UNROLL for (int i = 0; i < LANES; ++i) PREFETCH_L2(next_rows[i] + j);
         }
-        score_strip(rows, j, LANES, strips, n_classes, sums);
+        score_strip(rows, j, width, strips, n_classes, sums,
+                    use == KEPT ? columns + (j - first) : NULL);
     }
-    if (next_rows) {
+    if (next_rows && use != READ_AGAIN) {
         /* A row that starts within a cache line ends in one more. */
-        UNROLL for (int i = 0; i < LANES; ++i) PREFETCH_L2(next_rows[i] + n_features - 1);
-    }
-    if (j < n_features) {
-        if (next_rows) {
-            UNROLL for (int i = 0; i < LANES; ++i) PREFETCH_L2(next_rows[i] + j);
-        }
-        score_strip(rows, j, n_features - j, strips, n_classes, sums);
+        UNROLL for (int i = 0; i < LANES; ++i) PREFETCH_L2(next_rows[i] + end - 1);
     }
     UNROLL for (int k = 0; k < n_classes; ++k) store(block + k * LANES, sums[k]);
 }
@@ -80,8 +104,9 @@ ALWAYS_INLINE void short_scores_tile(const real *const *rows, size_t n_features,
 static void short_scores(const void *const *rows, size_t n_rows, size_t n_features,
                          const void *const *next_rows, const void *strips, size_t n_classes,
                          void *block) {
-    const real *x[LANES];
+    const real *x[LANES], *const *next = (const real *const *)next_rows, *w = strips;
     real padded_rows[LANES][COLUMNS_PER_TRANSPOSE]; /* of rows that are too short to transpose */
+    real columns[KEPT_STRIPS * LANES][LANES], *z = block;
     for (size_t i = 0; i < LANES; ++i) x[i] = (const real *)rows[i < n_rows ? i : n_rows - 1];
     if (n_features < COLUMNS_PER_TRANSPOSE) {
         memset(padded_rows, 0, sizeof padded_rows);
@@ -91,15 +116,31 @@ static void short_scores(const void *const *rows, size_t n_rows, size_t n_featur
         }
         n_features = COLUMNS_PER_TRANSPOSE;
     }
-    for (size_t k = 0, n_tile; k < n_classes; k += n_tile) {
-        const real *const *next = k ? NULL : (const real *const *)next_rows;
-        n_tile = tile_size(n_classes - k, TILE_COLUMNS);
-#define CALL(n)                                                                                    \
-    short_scores_tile(x, n_features, next, (const real *)strips + k * LANES, n_classes * LANES, n, \
-                      (real *)block + k * LANES)
+#define TILE_OF(n, use)                                                                            \
+    short_scores_tile(x, first, end, next, w + (first * n_classes + k * LANES), n_classes * LANES, \
+                      n, columns, use, z + k * LANES)
+    if (n_classes <= TILE_COLUMNS) {
+        size_t k = 0, first = 0, end = n_features;
+#define CALL(n) TILE_OF(n, USED_ONCE)
+        FOR_TILE_SIZE(n_classes, TILE_COLUMNS, CALL)
+#undef CALL
+        return;
+    }
+    for (size_t first = 0, end; first < n_features; first = end) {
+        size_t k = 0;
+        end = n_features - first < KEPT_STRIPS * LANES ? n_features : first + KEPT_STRIPS * LANES;
+        size_t n_tile = tile_size(n_classes, TILE_COLUMNS);
+#define CALL(n) TILE_OF(n, KEPT)
         FOR_TILE_SIZE(n_tile, TILE_COLUMNS, CALL)
 #undef CALL
+        for (k = n_tile; k < n_classes; k += n_tile) {
+            n_tile = tile_size(n_classes - k, TILE_COLUMNS);
+#define CALL(n) TILE_OF(n, READ_AGAIN)
+            FOR_TILE_SIZE(n_tile, TILE_COLUMNS, CALL)
+#undef CALL
+        }
     }
+#undef TILE_OF
 }
 
 /* Strips of the gradient that are summed together with n classes, a divisor of STRIPS_PER_GROUP: they share the factors,
