@@ -210,17 +210,7 @@ def _logit_options(
 
 def _metrics(names: object, top_k: object, n: int) -> tuple[RowMetrics | None, int]:
     """Return arrays for the metrics of n rows that are asked for, and k."""
-    names_of_all, shown = RowMetrics._fields, validation.shown(names)
-    accepted = f"metrics: expected a tuple of names out of {names_of_all}, got {shown}"
-    if isinstance(names, str):  # its letters are no names
-        raise ValueError(accepted)
-    if not isinstance(names, tuple | list | set | frozenset):
-        raise TypeError(accepted)
-    for name in names:
-        if not isinstance(name, str):
-            raise TypeError(accepted)
-        if name not in names_of_all:
-            raise ValueError(accepted)
+    names = check_metrics(names)
     if not names:
         return None, 1
     if not isinstance(top_k, int | np.integer) or isinstance(top_k, bool):
@@ -229,6 +219,21 @@ def _metrics(names: object, top_k: object, n: int) -> tuple[RowMetrics | None, i
         raise ValueError(f"top_k: expected at least 1, got {top_k}")
     arrays = {name: np.zeros(n, _METRIC_DTYPES[name]) for name in names}
     return RowMetrics(**arrays), min(int(top_k), _MAX_TOP_K)
+
+
+def check_metrics(names: object) -> tuple[str, ...]:
+    """Return the names of metrics as a tuple."""
+    accepted = f"metrics: expected a tuple of names out of {RowMetrics._fields}, got "
+    if isinstance(names, str):  # its letters are no names
+        raise ValueError(accepted + validation.shown(names))
+    if not isinstance(names, tuple | list | set | frozenset):
+        raise TypeError(accepted + validation.shown(names))
+    for name in names:
+        if not isinstance(name, str):
+            raise TypeError(accepted + validation.shown(names))
+        if name not in RowMetrics._fields:
+            raise ValueError(accepted + validation.shown(names))
+    return tuple(names)
 
 
 def as_mask(mask: ArrayLike, leading_shape: tuple[int, ...], n_classes: int) -> NDArray[np.bool_]:
