@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .loss import (
         GradientCheck,
         LinearGradients,
+        RowMetrics,
         check_gradient,
         cross_entropy,
         linear_cross_entropy,
@@ -45,6 +46,7 @@ __all__ = [
     "LogisticRegressionCV",
     "ModelFileError",
     "NotFittedError",
+    "RowMetrics",
     "SearchResult",
     "SoftmaxClassifier",
     "__version__",
@@ -82,7 +84,7 @@ _NAMES = {
     ],
     "loss": [
         *("GradientCheck", "check_gradient", "numerical_gradient"),
-        *("LinearGradients", "linear_cross_entropy", "penalty"),
+        *("LinearGradients", "RowMetrics", "linear_cross_entropy", "penalty"),
         *("cross_entropy", "log_softmax", "logsumexp", "softmax", "softmax_cross_entropy"),
     ],
     "profiling": ["profile"],

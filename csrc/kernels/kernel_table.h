@@ -98,6 +98,15 @@ struct targets_view {
     size_t n_classes;
 };
 
+/* Metrics of rows, outputs (n_rows) or NULL; formulas in row_metrics.h. A row that does not count has the argmax -1, and
+ * 0 of the others. */
+struct row_metrics {
+    int64_t *argmax;
+    uint8_t *top_k_correct;
+    double *label_log_prob, *entropy;
+    size_t top_k;
+};
+
 /* What happens to logits before the loss, and what it has besides the cross-entropy; formulas in logit_options.h. */
 struct logit_options {
     double scale;                        /* of the gradient, as cross_entropy's */
@@ -108,6 +117,7 @@ struct logit_options {
     double *lse;   /* out, (n_rows): the log-sum-exp of q, 0 for rows that do not count; or NULL */
     void *scratch; /* for the kernel's use: 2 times scratch_width elements, 4 times with a mask */
     size_t scratch_width; /* at least n_classes and lanes * MAX_TRANSPOSED_CLASSES */
+    struct row_metrics metrics;
 };
 
 /* What features are shifted and scaled by, (x - mean) * inverse_scale, of all features; NULL for nothing. */

@@ -1,5 +1,5 @@
-/* Options of the losses that act on the logits (struct logit_options): temperature, softcap, mask, z_loss and
- * the log-sum-exp of each row.
+/* Options of the losses that act on the logits (struct logit_options): temperature, softcap, mask, z_loss,
+ * the log-sum-exp and the metrics of each row.
  *
  *   q = softcap * tanh(z / temperature / softcap), or z / temperature
  *   loss = sum over k of u_k * (lse(q) - q_k + z_loss * lse(q)**2),   u as in cross_entropy.h
@@ -22,6 +22,7 @@
 #define FASTSOFTMAX_LOGIT_OPTIONS_H
 
 #include "kernels/cross_entropy.h"
+#include "kernels/row_metrics.h"
 
 struct tanh_and_slope {
     double tanh, slope; /* its derivative, 1 - tanh**2 */
@@ -134,11 +135,13 @@ struct option_rows {
     real *slopes, *p, *t, *classes;
     double masses[LANES], lse[LANES];
     int counts[LANES];
+    struct row_metrics metrics;
 };
 
-/* Fill what z_loss and lse need of row i of a group, out of its q; p unless that is NULL. */
+/* Fill what z_loss, lse and metrics need of row i of a group, out of its q; its terms in e unless that is NULL, and with
+ * `has_p` the probabilities. */
 static void fill_lse(const real *q, size_t n, const struct targets_view *targets, size_t i,
-                     struct option_rows *rows, real *p) {
+                     struct option_rows *rows, real *e, int has_p) {
     const struct target_weights *weights = targets->weights;
     double row_weight = weights && weights->rows ? weights->rows[i] : 1;
     double smoothing = weights ? weights->smoothing : 0, mass = 0;
@@ -155,12 +158,16 @@ static void fill_lse(const real *q, size_t n, const struct targets_view *targets
     rows->masses[i] = mass;
     rows->counts[i] = mass != 0;
     rows->lse[i] = 0;
-    if (!rows->counts[i]) return;
+    if (!rows->counts[i]) {
+        clear_metrics(&rows->metrics, i);
+        return;
+    }
     struct row_shift row;
-    double error, total = online_exponentials(q, n, &row, NO_LABEL, p, &error);
+    double error, total = online_exponentials(q, n, &row, NO_LABEL, e, &error);
     rows->lse[i] = log_loss((double)row.largest, 0, total, error, 0, row_term(row.largest, &row));
     if (isnan(total)) rows->lse[i] = total;
-    if (p) scale_row(p, n, quotient(1, 0, total, error));
+    if (e) fill_log_metrics(&rows->metrics, i, q, n, u.label, &row, e);
+    if (has_p) scale_row(e, n, quotient(1, 0, total, error));
 }
 
 /* Add what z_loss and the gradient from above for lse make of the gradient of a row, `extra` times p, or nothing where p
@@ -199,12 +206,20 @@ static ptrdiff_t rows_with_options(const real *logits, size_t stride, size_t n_r
                                    const struct logit_options *options, size_t first,
                                    double *losses, real *dlogits, size_t dlogits_stride) {
     size_t n_classes = targets->n_classes, n = n_classes, width = options->scratch_width;
-    struct option_rows rows = {.slopes = options->scratch};
+    struct option_rows rows = {.slopes = options->scratch,
+                               .metrics = metrics_from(&options->metrics, first)};
     rows.p = rows.slopes + width;
     rows.t = rows.p + width;
     rows.classes = rows.t + width;
     const uint8_t *mask = options->mask ? options->mask + first * options->mask_stride : NULL;
     int has_slopes = dlogits && options->softcap != 0, removes = removes_masked(targets, options);
+    int has_ranks = rows.metrics.argmax || rows.metrics.top_k_correct;
+    int has_log_metrics = rows.metrics.label_log_prob || rows.metrics.entropy;
+    for (size_t i = 0; has_ranks && i < n_rows; ++i) { /* q may take the place of the logits */
+        size_t label = targets->labels ? (size_t)targets->labels[first + i] : NO_LABEL;
+        fill_ranks(&rows.metrics, i, logits + i * stride, n_classes,
+                   mask ? mask + i * options->mask_stride : NULL, label);
+    }
     const real *q = logits;
     size_t q_stride = stride;
     if (mask || options->softcap != 0 || options->temperature != 1) {
@@ -256,6 +271,7 @@ static ptrdiff_t rows_with_options(const real *logits, size_t stride, size_t n_r
             int counts = !(view.weights && weights.rows && weights.rows[0] == 0);
             zero_row(n_classes, losses, dlogits);
             if (options->lse) options->lse[first] = 0;
+            clear_metrics(&rows.metrics, 0);
             if (counts) losses[0] = (double)NAN;
             return counts ? 0 : -1;
         }
@@ -268,9 +284,11 @@ static ptrdiff_t rows_with_options(const real *logits, size_t stride, size_t n_r
         view.labels = labels;
     }
     int has_p = dlogits && (options->z_loss != 0 || options->lse_upstream);
-    int has_lse = options->lse || options->z_loss != 0 || has_p;
+    int has_e = has_p || has_log_metrics;
+    int has_lse = options->lse || options->z_loss != 0 || has_e || has_ranks;
     for (size_t i = 0; has_lse && i < n_rows; ++i) {
-        fill_lse(q + i * q_stride, n, &view, i, &rows, has_p ? rows.p + i * n_classes : NULL);
+        real *e = has_e ? rows.p + i * n_classes : NULL;
+        fill_lse(q + i * q_stride, n, &view, i, &rows, e, has_p);
     }
     double divisor = options->softcap != 0 ? 1 : options->temperature;
     ptrdiff_t invalid = cross_entropy(q, q_stride, n_rows, &view, options->scale / divisor, losses,

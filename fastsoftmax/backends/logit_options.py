@@ -12,7 +12,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from .protocol import FloatArray, LabelArray, LogitOptions, TargetWeights
+from .protocol import FloatArray, LabelArray, LogitOptions, RowMetrics, TargetWeights
+from .row_metrics import fill_row_metrics
 from .sample_weights import multiply_by_upstream, weighted_targets
 
 # Logits of a block of rows.
@@ -127,7 +128,13 @@ def _options_of(options: LogitOptions, rows: slice) -> LogitOptions:
         mask=mask[rows] if mask is not None and mask.ndim == 2 else mask,
         lse=None if lse is None else lse[rows],
         lse_upstream=None if upstream is None else upstream[rows],
+        metrics=None if options.metrics is None else _metrics_of(options.metrics, rows),
     )
+
+
+def _metrics_of(metrics: RowMetrics, rows: slice) -> RowMetrics:
+    given = metrics._asdict().items()
+    return metrics._replace(**{name: each[rows] for name, each in given if each is not None})
 
 
 def _transformed(
@@ -156,6 +163,7 @@ def _block_of_losses(
     options: LogitOptions,
 ) -> int:
     n, n_classes = logits.shape
+    labels = targets if targets.ndim == 1 else None
     q, slopes = _transformed(logits, options)
     if options.mask is not None:
         q = np.where(options.mask, q, -np.inf)
@@ -180,6 +188,7 @@ def _block_of_losses(
     lse[~counts] = 0
     if options.lse is not None:
         options.lse[...] = lse
+    fill_row_metrics(options, logits, labels, q, counts)
     if options.z_loss:
         losses += mass * (options.z_loss * lse * lse)
     if dlogits is None:

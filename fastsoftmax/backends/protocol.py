@@ -36,8 +36,28 @@ class TargetWeights(NamedTuple):
     upstream: NDArray[np.float64] | None = None  # (n,), of any sign; for `linear_cross_entropy`
 
 
+class RowMetrics(NamedTuple):
+    """Metrics of rows, one entry each, by the names that `metrics=` takes; None for those not asked for.
+
+    With q the logits after temperature, softcap and mask, p = softmax(q), and y the label of the row::
+
+        argmax = argmax_k q_k                     the first of equal ones; -1
+        top_k_correct = (number of k with q_k > q_y) < top_k                     False
+        label_log_prob = log(p_y) = q_y - lse(q)                                     0
+        entropy = -sum_k p_k * log(p_k)                                              0
+
+    The last column is for rows that do not count: ignored ones, and those without a target of any weight.
+    Logarithms are natural. Neither class and sample weights nor label smoothing change them otherwise.
+    """
+
+    argmax: NDArray[np.int64] | None = None
+    top_k_correct: NDArray[np.bool_] | None = None
+    label_log_prob: NDArray[np.float64] | None = None
+    entropy: NDArray[np.float64] | None = None
+
+
 class LogitOptions(NamedTuple):
-    """Options that act on the logits z of a loss, and its log-sum-exp.
+    """Options that act on the logits z of a loss, its log-sum-exp, and metrics of its rows.
 
     With u the weighted targets, without those of masked classes::
 
@@ -55,6 +75,9 @@ class LogitOptions(NamedTuple):
     mask: NDArray[np.bool_] | None = None
     lse: NDArray[np.float64] | None = None  # (n,), an output: lse(q), 0 for rows without weight
     lse_upstream: NDArray[np.float64] | None = None  # (n,), times its gradient: added to dlogits
+    # (n,) each, outputs. Ranks are those of z, which q keeps but for rounding.
+    metrics: RowMetrics | None = None
+    top_k: int = 1
 
 
 class Data(NamedTuple):

@@ -5,6 +5,7 @@ Notation: z are logits, one row per sample, with c classes; lse(z) = log(sum_k e
 All logarithms are natural; losses are in nats and summed in float64.
 """
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ __all__ = ["cross_entropy", "log_softmax", "logsumexp", "softmax", "softmax_cros
 
 # Defaults of options; that a call leaves them to us is seen faster by identity.
 _ONE, _ZERO = 1.0, 0.0
+_NO_METRICS: tuple[str, ...] = ()
 
 
 @in_default_float_state
@@ -47,6 +49,8 @@ def cross_entropy(
     softcap: float | None = None,
     z_loss: float = _ZERO,
     return_lse: bool = False,
+    metrics: Collection[str] = _NO_METRICS,
+    top_k: int = 5,
     backend: str = "auto",
     n_threads: int | None = None,
 ) -> Any:
@@ -90,6 +94,10 @@ def cross_entropy(
         Not negative: ``z_loss * lse_i**2 * sum_k u_ik`` is added to the loss of row i.
     return_lse : bool, default False
         Return the log-sum-exp of every row as well, after temperature, softcap and mask.
+    metrics : tuple of {"argmax", "top_k_correct", "label_log_prob", "entropy"}, default ()
+        Metrics of every row, which are returned as well: see `RowMetrics`. Those of a label need labels.
+    top_k : int, default 5
+        The k of "top_k_correct", at least 1.
     backend, n_threads
         As in `softmax`.
 
@@ -100,6 +108,9 @@ def cross_entropy(
         does without rows.
     lse : ndarray of float64 and shape (...,)
         With `return_lse`; 0 for rows without a target of any weight, such as ignored ones.
+    metrics : RowMetrics
+        With `metrics`: the named tuple ``(argmax, top_k_correct, label_log_prob, entropy)``, each of shape
+        (...,), None if not requested.
 
     Raises
     ------
@@ -123,6 +134,9 @@ def cross_entropy(
     0.6931471805599453
     >>> cross_entropy([[0.0, 0.0], [5.0, 0.0]], [1, -100], ignore_index=-100, reduction="sum")
     0.6931471805599453
+    >>> loss, metrics = cross_entropy([[0.0, 0.0]], [1], metrics=("argmax", "entropy"))
+    >>> metrics.argmax, metrics.entropy
+    (array([0]), array([0.69314718]))
     """
     options = LossOptions(
         sample_weight,
@@ -135,6 +149,8 @@ def cross_entropy(
         softcap,
         z_loss,
         return_lse,
+        metrics,
+        top_k,
     )
     array = float_logits(logits)
     rows, leading_shape = class_rows(array)
@@ -169,6 +185,8 @@ def softmax_cross_entropy(
     softcap: float | None = None,
     z_loss: float = _ZERO,
     return_lse: bool = False,
+    metrics: Collection[str] = _NO_METRICS,
+    top_k: int = 5,
     backend: str = "auto",
     n_threads: int | None = None,
 ) -> Any:
@@ -189,7 +207,7 @@ def softmax_cross_entropy(
     sample_weight, class_weight, label_smoothing, ignore_index, reduction
         As in `cross_entropy`. With ``reduction="none"`` the gradient is that of the sum: each row is
         the gradient of its own loss.
-    mask, temperature, softcap, z_loss, return_lse
+    mask, temperature, softcap, z_loss, return_lse, metrics, top_k
         As in `cross_entropy`.
 
     Returns
@@ -201,6 +219,8 @@ def softmax_cross_entropy(
         dtype, float32 or float64.
     lse : ndarray
         With `return_lse`, as `cross_entropy` returns.
+    metrics : RowMetrics
+        With `metrics`, as `cross_entropy` returns.
 
     Raises
     ------
@@ -225,6 +245,7 @@ def softmax_cross_entropy(
         and temperature is _ONE
         and z_loss is _ZERO
         and return_lse is False
+        and metrics is _NO_METRICS
         and type(label_smoothing) is float
         and label_smoothing == 0
         and type(reduction) is str
@@ -250,6 +271,8 @@ def softmax_cross_entropy(
         softcap,
         z_loss,
         return_lse,
+        metrics,
+        top_k,
     )
     return loss_and_gradient(logits, targets, out, options, backend, n_threads)
 

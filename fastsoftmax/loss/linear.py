@@ -3,6 +3,7 @@
 Notation as in `fastsoftmax.loss`.
 """
 
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -40,6 +41,8 @@ def linear_cross_entropy(
     softcap: float | None = None,
     z_loss: float = 0.0,
     return_lse: bool = False,
+    metrics: Collection[str] = (),
+    top_k: int = 5,
     upstream: ArrayLike | None = None,
     backend: str = "auto",
     n_threads: int | None = None,
@@ -63,7 +66,7 @@ def linear_cross_entropy(
         The gradients to compute, by default all. That of the intercept needs an intercept.
     sample_weight, class_weight, label_smoothing, ignore_index, reduction
         As in `cross_entropy`. With ``reduction="none"`` the gradients are those of the sum.
-    mask, temperature, softcap, z_loss, return_lse
+    mask, temperature, softcap, z_loss, return_lse, metrics, top_k
         As in `cross_entropy`; `mask` of shape (n_classes,) or (n_samples, n_classes).
     upstream : array_like of real numbers, of the shape of `loss`, optional
         The gradient, with respect to `loss`, of what is made of it: the gradients are multiplied by it, row
@@ -81,6 +84,8 @@ def linear_cross_entropy(
         float16 or bfloat16 if the argument is, else of the compute dtype.
     lse : ndarray of float64, shape (n_samples,)
         With `return_lse`, as `cross_entropy` returns.
+    metrics : RowMetrics
+        With `metrics`, as `cross_entropy` returns: of the logits, which are never in memory as a whole.
 
     Raises
     ------
@@ -118,6 +123,8 @@ def linear_cross_entropy(
             softcap,
             z_loss,
             return_lse,
+            metrics,
+            top_k,
             upstream,
         ),
         backend,

@@ -9,13 +9,15 @@ class k, e the label smoothing and c_i the classes of row i that take part, logi
 
 with all sums over the classes that take part. The mean divides the sum of the losses by
 sum_i s_i * v[y_i] for labels, by sum_i s_i for probabilities. That is what
-`torch.nn.functional.cross_entropy` does with the options that it has.
+`torch.nn.functional.cross_entropy` does with the options that it has. Metrics of rows are defined in
+`fastsoftmax.RowMetrics`.
 
 Label smoothing: Szegedy et al., Rethinking the Inception Architecture for Computer Vision (2016),
 section 7.
 """
 
 import math
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,7 +25,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .._arrays import validation
 from .._arrays.validation import FloatArray
-from ..backends import LogitOptions, TargetWeights
+from ..backends import LogitOptions, RowMetrics, TargetWeights
 from ..backends.sample_weights import weighted_targets
 
 REDUCTIONS = ("mean", "sum", "none")
@@ -31,6 +33,15 @@ REDUCTIONS = ("mean", "sum", "none")
 # then neither the weights nor their products nor the inverse of their sum overflow or underflow float32.
 _MAX_POWER = 64
 _MIN_POWER = -(1 << 20)  # below that of any float64, and of any product
+
+_METRIC_DTYPES: dict[str, Any] = {
+    "argmax": np.int64,
+    "top_k_correct": np.bool_,
+    "label_log_prob": np.float64,
+    "entropy": np.float64,
+}
+_METRICS_OF_LABELS = "top_k_correct", "label_log_prob"
+_MAX_TOP_K = 1 << 62  # more than there are classes
 
 
 class LossOptions(NamedTuple):
@@ -46,16 +57,20 @@ class LossOptions(NamedTuple):
     softcap: float | None = None
     z_loss: float = 0.0
     return_lse: bool = False
+    metrics: Collection[str] = ()
+    top_k: int = 5
     # Gradients from above: what the losses are multiplied by, and for the log-sum-exp of each row.
     upstream: ArrayLike | None = None
     lse_upstream: ArrayLike | None = None
 
     @property
     def is_plain(self) -> bool:
-        """Return whether no option acts on logits."""
+        """Return whether no option acts on logits, and nothing but the loss of rows is asked for."""
         return (
             self.mask is self.softcap is self.lse_upstream is None
             and self.return_lse is False
+            and type(self.metrics) is tuple
+            and not self.metrics
             and type(self.temperature) is type(self.z_loss) is float
             and self.temperature == 1
             and self.z_loss == 0
@@ -96,12 +111,22 @@ class Objective(NamedTuple):
     def results(
         self, losses: NDArray[np.float64], leading_shape: tuple[int, ...], *gradients: Any
     ) -> Any:
-        """Return what a loss returns: the reduced losses, gradients, and the log-sum-exp if asked for."""
-        loss = self.reduce(losses, leading_shape)
-        lse = None if self.logit_options is None else self.logit_options.lse
-        if lse is None:
-            return (loss, *gradients) if gradients else loss
-        return loss, *gradients, lse.reshape(leading_shape)[()]
+        """Return what a loss returns: the reduced losses, gradients, and what else is asked for of rows."""
+        found: list[Any] = [self.reduce(losses, leading_shape), *gradients]
+        options = self.logit_options or LogitOptions()
+        if options.lse is not None:
+            found.append(options.lse.reshape(leading_shape)[()])
+        if options.metrics is not None:
+            found.append(
+                RowMetrics(
+                    **{
+                        name: each.reshape(leading_shape)[()]
+                        for name, each in options.metrics._asdict().items()
+                        if each is not None
+                    }
+                )
+            )
+        return tuple(found) if len(found) > 1 else found[0]
 
     def undefined(self) -> NDArray[np.bool_] | None:
         """Return the rows whose gradient is NaN because the mean divides by 0; None if it does not."""
@@ -140,6 +165,13 @@ def objective_of(
     logit_options = None if options.is_plain else _logit_options(options, leading_shape, n_classes)
     mask = None if logit_options is None else logit_options.mask
     objective = _objective_of(targets, leading_shape, n_classes, dtype, options, mask)
+    if objective.targets.ndim == 2:
+        for name in _METRICS_OF_LABELS:
+            if name in options.metrics:
+                raise ValueError(
+                    f"metrics: {name} needs labels, got targets that are probabilities, or become "
+                    "so by weights beyond 2**64 with label smoothing"
+                )
     if options.upstream is not None:
         per_row = objective.reduction == "none"
         factors = _factors("upstream", options.upstream, leading_shape if per_row else ())
@@ -171,7 +203,36 @@ def _logit_options(
         mask,
         np.zeros(math.prod(leading_shape)) if options.return_lse else None,
         None if upstream is None else _factors("lse_upstream", upstream, leading_shape),
+        *_metrics(options.metrics, options.top_k, math.prod(leading_shape)),
     )
+
+
+def _metrics(names: object, top_k: object, n: int) -> tuple[RowMetrics | None, int]:
+    """Return arrays for the metrics of n rows that are asked for, and k."""
+    names = check_metrics(names)
+    if not names:
+        return None, 1
+    if not isinstance(top_k, int | np.integer) or isinstance(top_k, bool):
+        raise TypeError(f"top_k: expected an integer, got {validation.shown(top_k)}")
+    if top_k < 1:
+        raise ValueError(f"top_k: expected at least 1, got {top_k}")
+    arrays = {name: np.zeros(n, _METRIC_DTYPES[name]) for name in names}
+    return RowMetrics(**arrays), min(int(top_k), _MAX_TOP_K)
+
+
+def check_metrics(names: object) -> tuple[str, ...]:
+    """Return the names of metrics as a tuple."""
+    accepted = f"metrics: expected a tuple of names out of {RowMetrics._fields}, got "
+    if isinstance(names, str):  # its letters are no names
+        raise ValueError(accepted + validation.shown(names))
+    if not isinstance(names, tuple | list | set | frozenset):
+        raise TypeError(accepted + validation.shown(names))
+    for name in names:
+        if not isinstance(name, str):
+            raise TypeError(accepted + validation.shown(names))
+        if name not in RowMetrics._fields:
+            raise ValueError(accepted + validation.shown(names))
+    return tuple(names)
 
 
 def as_mask(mask: ArrayLike, leading_shape: tuple[int, ...], n_classes: int) -> NDArray[np.bool_]:

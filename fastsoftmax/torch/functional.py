@@ -1,9 +1,12 @@
 """The losses as functions: what they take, and its checks."""
 
+from collections.abc import Collection
 from typing import Any
 
 import torch
 
+from ..loss import RowMetrics
+from ..loss.options import check_metrics
 from .operators import HALVES, EagerLossOfLinear, EagerLossOfLogits, LossOfLinear, LossOfLogits
 
 
@@ -22,6 +25,8 @@ def cross_entropy(
     softcap: float | None = None,
     z_loss: float = 0.0,
     return_lse: bool = False,
+    metrics: Collection[str] = (),
+    top_k: int = 5,
     backend: str = "auto",
     n_threads: int | None = None,
 ) -> Any:
@@ -55,6 +60,9 @@ def cross_entropy(
     return_lse : bool, default False
         Return the log-sum-exp of every row as well. With it the backward pass computes the loss again, as
         two gradients come from above.
+    metrics : tuple of {"argmax", "top_k_correct", "label_log_prob", "entropy"}, default ()
+    top_k : int, default 5
+        As in `fastsoftmax.cross_entropy`: metrics of every row, without gradients.
     backend, n_threads
         As in `fastsoftmax.softmax`.
 
@@ -66,6 +74,9 @@ def cross_entropy(
     lse : Tensor
         With `return_lse`: float32 or float64, of the shape of the labels, with gradients; 0 for rows that
         are ignored.
+    metrics : RowMetrics
+        With `metrics`: a named tuple of tensors of the shape of the labels, int64, bool, and float32 or
+        float64; None for those that are not asked for.
 
     Raises
     ------
@@ -94,7 +105,8 @@ def cross_entropy(
     input = _checked(input, target, input.shape, weight, "weight")  # noqa: A001
     axis = min(input.ndim - 1, 1)
     function = LossOfLogits if torch.compiler.is_compiling() else EagerLossOfLogits
-    loss, _, lse = function.apply(
+    names = ",".join(check_metrics(metrics))
+    loss, _, lse, *found = function.apply(
         input.movedim(axis, -1),
         target.movedim(axis, -1) if target.shape == input.shape else target,
         weight,
@@ -108,11 +120,13 @@ def cross_entropy(
         softcap,
         z_loss,
         return_lse,
+        names,
+        top_k,
         backend,
         n_threads,
         _needs_gradient(input) and not return_lse,
     )
-    return (loss, lse) if return_lse else loss
+    return _results(loss, lse if return_lse else None, names, found)
 
 
 def linear_cross_entropy(
@@ -130,6 +144,8 @@ def linear_cross_entropy(
     softcap: float | None = None,
     z_loss: float = 0.0,
     return_lse: bool = False,
+    metrics: Collection[str] = (),
+    top_k: int = 5,
     backend: str = "auto",
     n_threads: int | None = None,
 ) -> Any:
@@ -153,7 +169,8 @@ def linear_cross_entropy(
     bias : Tensor, shape (n_classes,), optional
     class_weight : Tensor, shape (n_classes,), optional
         `weight` of `torch.nn.functional.cross_entropy`: the weights of the classes, not negative.
-    ignore_index, reduction, label_smoothing, temperature, softcap, z_loss, backend, n_threads
+    ignore_index, reduction, label_smoothing, temperature, softcap, z_loss
+    metrics, top_k, backend, n_threads
         As in `cross_entropy`.
     mask : Tensor of bool, optional
         True where a class takes part: of shape (n_classes,), or broadcast to (..., n_classes).
@@ -167,6 +184,8 @@ def linear_cross_entropy(
         or under ``torch.autocast("cpu")`` float32 where that is float16 or bfloat16.
     lse : Tensor, shape (...,)
         With `return_lse`, as `cross_entropy` returns.
+    metrics : RowMetrics
+        With `metrics`, as `cross_entropy` returns, of shape (...,).
 
     Raises
     ------
@@ -214,7 +233,8 @@ def linear_cross_entropy(
     function = LossOfLinear if torch.compiler.is_compiling() else EagerLossOfLinear
     if mask is not None:
         _check_tensors(mask=mask)
-    loss, *_, lse = function.apply(
+    names = ",".join(check_metrics(metrics))
+    loss, _, _, _, lse, *found = function.apply(
         input,
         weight,
         bias,
@@ -230,6 +250,8 @@ def linear_cross_entropy(
         softcap,
         z_loss,
         return_lse,
+        names,
+        top_k,
         backend,
         n_threads,
         *(
@@ -237,7 +259,21 @@ def linear_cross_entropy(
             for x in (input, weight, bias)
         ),
     )
-    return (loss, lse) if return_lse else loss
+    return _results(loss, lse if return_lse else None, names, found)
+
+
+def _results(
+    loss: torch.Tensor, lse: torch.Tensor | None, names: str, found: list[torch.Tensor]
+) -> Any:
+    """Return what a loss returns: metrics, which have no gradients, come last."""
+    results: list[Any] = [loss]
+    if lse is not None:
+        results.append(lse)
+    if names:
+        pairs: Any = zip(RowMetrics._fields, found, strict=True)
+        asked = names.split(",")
+        results.append(RowMetrics(*(x.detach() if name in asked else None for name, x in pairs)))
+    return tuple(results) if len(results) > 1 else loss
 
 
 def _mask_with_classes_last(

@@ -16,12 +16,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..loss import functional, linear
+from ..loss import RowMetrics, functional, linear
 from ..loss.options import LossOptions
 
 HALVES = (torch.float16, torch.bfloat16)
 # Where `return_lse` is among the options of an operator, from `ignore_index` on.
 _RETURN_LSE = 6
+_N_METRICS = len(RowMetrics._fields)
+# What an operator returns after the gradients: the log-sum-exp and the metrics.
+_N_OTHERS = 1 + _N_METRICS
 
 
 def _array(tensor: Tensor | None) -> Any:
@@ -49,6 +52,27 @@ def _lse(lse: Any, dtype: torch.dtype) -> Tensor:
     return torch.from_numpy(np.array(lse)).to(dtype)
 
 
+def _names(metrics: str) -> tuple[str, ...]:
+    return tuple(metrics.split(",")) if metrics else ()
+
+
+def _metrics(found: Any, like: Tensor, shape: torch.Size, dtype: torch.dtype) -> Any:
+    """Return each of the metrics as a tensor, logarithms in `dtype`, or what stands for nothing."""
+    tensors = [
+        _none(like) if each is None else torch.from_numpy(np.array(each)).reshape(shape)
+        for each in found or (None,) * _N_METRICS
+    ]
+    return *tensors[:2], *(each.to(dtype) for each in tensors[2:])
+
+
+def _fake_metrics(metrics: str, like: Tensor, shape: torch.Size, dtype: torch.dtype) -> Any:
+    dtypes = torch.int64, torch.bool, dtype, dtype
+    return (
+        like.new_empty(shape, dtype=of_metric) if name in _names(metrics) else _none(like)
+        for name, of_metric in zip(RowMetrics._fields, dtypes, strict=True)
+    )
+
+
 # PyTorch reads the schema of an operator from the annotations.
 @torch.library.custom_op("fastsoftmax::cross_entropy", mutates_args=(), device_types="cpu")
 def loss_of_logits(
@@ -65,12 +89,15 @@ def loss_of_logits(
     softcap: float | None,
     z_loss: float,
     return_lse: bool,
+    metrics: str,
+    top_k: int,
     backend: str,
     n_threads: int | None,
     of_logits: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the loss of logits with the classes last, and its gradient and the log-sum-exp, or nothing.
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Return the loss of logits with the classes last, its gradient, log-sum-exp and metrics, or nothing.
 
+    `metrics` are names with commas between them.
     With `lse_upstream` the gradient is of both, times what comes from above.
     """
     arguments = _array(logits), _array(target)
@@ -84,9 +111,12 @@ def loss_of_logits(
         "softcap": softcap,
         "z_loss": z_loss,
         "return_lse": return_lse,
+        "metrics": _names(metrics),
+        "top_k": top_k,
     }
     call = options | {"backend": backend, "n_threads": n_threads}
     gradient, lse = _none(logits), _none(logits)
+    rest: list[Any] = []
     if lse_upstream is not None:
         both = {"upstream": _array(upstream), "lse_upstream": _array(lse_upstream)}
         losses, dlogits = functional.loss_and_gradient(
@@ -96,13 +126,19 @@ def loss_of_logits(
     elif of_logits:
         losses, dlogits, *rest = functional.softmax_cross_entropy(*arguments, **call)
         gradient = torch.from_numpy(dlogits)
-    elif return_lse:
+    elif return_lse or metrics:
         losses, *rest = functional.cross_entropy(*arguments, **call)
     else:
         losses = functional.cross_entropy(*arguments, **call)
+    dtype = _compute_dtype(logits)
     if return_lse:
-        lse = _lse(rest[0], _compute_dtype(logits))
-    return torch.from_numpy(np.array(losses)).to(logits.dtype), gradient, lse
+        lse = _lse(rest[0], dtype)
+    return (
+        torch.from_numpy(np.array(losses)).to(logits.dtype),
+        gradient,
+        lse,
+        *_metrics(rest[-1] if metrics else None, logits, logits.shape[:-1], dtype),
+    )
 
 
 @loss_of_logits.register_fake
@@ -120,10 +156,12 @@ def _(
     softcap: float | None,
     z_loss: float,
     return_lse: bool,
+    metrics: str,
+    top_k: int,
     backend: str,
     n_threads: int | None,
     of_logits: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     loss = logits.new_empty(logits.shape[:-1] if reduction == "none" else ())
     gradient = logits.new_empty(logits.shape, dtype=_compute_dtype(logits))
     lse = logits.new_empty(logits.shape[:-1], dtype=_compute_dtype(logits))
@@ -132,6 +170,7 @@ def _(
         loss,
         gradient if has_gradient else _none(logits),
         lse if return_lse else _none(logits),
+        *_fake_metrics(metrics, logits, logits.shape[:-1], lse.dtype),
     )
 
 
@@ -152,14 +191,17 @@ def loss_of_linear(
     softcap: float | None,
     z_loss: float,
     return_lse: bool,
+    metrics: str,
+    top_k: int,
     backend: str,
     n_threads: int | None,
     of_input: bool,
     of_weight: bool,
     of_bias: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Return the loss, its gradients in input, weight and bias, and the log-sum-exp; or nothing for those.
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Return the loss, its gradients in input, weight and bias, the log-sum-exp and metrics; or nothing.
 
+    `metrics` are names with commas between them.
     With `lse_upstream` the gradients are of both, times what comes from above.
     """
     n_features, n_classes = weight.shape[1], weight.shape[0]
@@ -186,6 +228,8 @@ def loss_of_linear(
         "softcap": softcap,
         "z_loss": z_loss,
         "return_lse": return_lse,
+        "metrics": _names(metrics),
+        "top_k": top_k,
         "upstream": None if upstream is None else _array(upstream.reshape(-1 if per_row else ())),
     }
     if lse_upstream is None:
@@ -198,9 +242,9 @@ def loss_of_linear(
             *arguments, wrt, LossOptions(**options), backend, n_threads
         )
     loss, dX, dW = torch.from_numpy(np.array(losses)), gradients.X, gradients.W
-    lse = _none(input)
+    lse, dtype = _none(input), _compute_dtype(input, weight)
     if return_lse:
-        lse = _lse(rest[0], _compute_dtype(input, weight)).reshape(input.shape[:-1])
+        lse = _lse(rest[0], dtype).reshape(input.shape[:-1])
     if per_row:
         loss = loss.reshape(input.shape[:-1])
     return (
@@ -209,6 +253,7 @@ def loss_of_linear(
         _tensor(None if dW is None else dW.T, input),
         _tensor(gradients.intercept, input),
         lse,
+        *_metrics(rest[-1] if metrics else None, input, input.shape[:-1], dtype),
     )
 
 
@@ -229,12 +274,14 @@ def _(
     softcap: float | None,
     z_loss: float,
     return_lse: bool,
+    metrics: str,
+    top_k: int,
     backend: str,
     n_threads: int | None,
     of_input: bool,
     of_weight: bool,
     of_bias: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     dtype = _compute_dtype(input, weight)
     return (
         input.new_empty(
@@ -245,6 +292,7 @@ def _(
         weight.new_empty(weight.shape, dtype=dtype) if of_weight else _none(input),
         weight.new_empty(weight.shape[:1], dtype=dtype) if of_bias else _none(input),
         input.new_empty(input.shape[:-1], dtype=dtype) if return_lse else _none(input),
+        *_fake_metrics(metrics, input, input.shape[:-1], dtype),
     )
 
 
@@ -306,21 +354,25 @@ class LossOfLogits(torch.autograd.Function):
 
     @staticmethod
     def backward(
-        ctx: Any, upstream: Tensor | None, of_gradient: Tensor | None, of_lse: Tensor | None
+        ctx: Any,
+        upstream: Tensor | None,
+        of_gradient: Tensor | None,
+        of_lse: Tensor | None,
+        *of_metrics: Tensor | None,
     ) -> Any:
-        rest, of_lse = (None,) * 15, _of_lse(ctx, of_lse)
+        rest, of_lse = (None,) * 17, _of_lse(ctx, of_lse)
         if upstream is of_lse is None:
             return None, *rest
         ignored, *tensors = ctx.saved_tensors
         if ctx.has_gradient:
             (gradient,) = tensors
         elif of_lse is None:
-            options = _without_lse(ctx.options)
+            options = _for_backward(ctx.options)
             (gradient,) = _gradients_again(loss_of_logits, *tensors, None, None, *options, True)
         else:
             if upstream is None:
                 upstream = _no_gradient(of_lse, ctx.options)
-            arguments = *tensors, upstream, of_lse, *_without_lse(ctx.options)
+            arguments = *tensors, upstream, of_lse, *_for_backward(ctx.options)
             (gradient,) = _gradients_again(loss_of_logits, *arguments, True)
             return gradient.to(ctx.dtype), *rest
         return _multiplied(gradient, upstream, ignored).to(ctx.dtype), *rest
@@ -354,7 +406,7 @@ class LossOfLinear(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, upstream: Tensor | None, *of_others: Tensor | None) -> Any:
-        rest, of_lse = (None,) * 17, _of_lse(ctx, of_others[-1])
+        rest, of_lse = (None,) * 19, _of_lse(ctx, of_others[-_N_OTHERS])
         if upstream is of_lse is None:
             return None, None, None, *rest
         if upstream is None:
@@ -364,7 +416,7 @@ class LossOfLinear(torch.autograd.Function):
             of_input = _multiplied(of_input, upstream, ignored)
             gradients = of_input, *(_multiplied(each, upstream, None) for each in others)
         else:
-            arguments = *ctx.saved_tensors, upstream, of_lse, *_without_lse(ctx.options)
+            arguments = *ctx.saved_tensors, upstream, of_lse, *_for_backward(ctx.options)
             gradients = _gradients_again(loss_of_linear, *arguments, *ctx.needed)
         return *(
             gradient.to(dtype) if is_needed else None
@@ -372,9 +424,9 @@ class LossOfLinear(torch.autograd.Function):
         ), *rest
 
 
-def _without_lse(options: list[Any]) -> list[Any]:
-    """Return the options of an operator for its backward pass, which needs no log-sum-exp."""
-    return [*options[:_RETURN_LSE], False, *options[_RETURN_LSE + 1 :]]
+def _for_backward(options: list[Any]) -> list[Any]:
+    """Return the options of an operator for its backward pass: no log-sum-exp, no metrics."""
+    return [*options[:_RETURN_LSE], False, "", *options[_RETURN_LSE + 2 :]]
 
 
 def _of_lse(ctx: Any, gradient: Tensor | None) -> Tensor | None:
@@ -391,7 +443,7 @@ def _no_gradient(of_lse: Any, options: list[Any]) -> Tensor:
 def _gradients_again(operator: Any, *arguments: Any) -> Any:
     """Return what an operator returns between the loss and the log-sum-exp."""
     if torch.compiler.is_compiling():
-        return operator(*arguments)[1:-1]
+        return operator(*arguments)[1:-_N_OTHERS]
     return _Gradients.apply(operator, *arguments)
 
 
@@ -402,7 +454,7 @@ class _Gradients(torch.autograd.Function):
 
     @staticmethod
     def forward(operator: Any, *arguments: Any) -> Any:
-        return operator(*arguments)[1:-1]
+        return operator(*arguments)[1:-_N_OTHERS]
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -436,7 +488,11 @@ class EagerLossOfLogits(LossOfLogits):
 
     @staticmethod
     def backward(
-        ctx: Any, upstream: Tensor | None, of_gradient: Tensor | None, of_lse: Tensor | None
+        ctx: Any,
+        upstream: Tensor | None,
+        of_gradient: Tensor | None,
+        of_lse: Tensor | None,
+        *of_metrics: Tensor | None,
     ) -> Any:
         _refuse_second_derivative((of_gradient,))
         return LossOfLogits.backward(ctx, upstream, None, of_lse)
@@ -451,8 +507,8 @@ class EagerLossOfLinear(LossOfLinear):
 
     @staticmethod
     def backward(ctx: Any, upstream: Tensor | None, *of_others: Tensor | None) -> Any:
-        _refuse_second_derivative(of_others[:-1])
-        return LossOfLinear.backward(ctx, upstream, of_others[-1])
+        _refuse_second_derivative(of_others[:-_N_OTHERS])
+        return LossOfLinear.backward(ctx, upstream, *of_others[-_N_OTHERS:])
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> Any:

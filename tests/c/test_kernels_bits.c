@@ -281,7 +281,7 @@ static void cross_entropy_of_probabilities_case(size_t n, size_t c, size_t numbe
     cross_entropy_case(n, c, NULL, probabilities_of(n, c), number);
 }
 
-/* Temperature, softcap, z_loss, a mask of all rows or of each, and lse: the bits of the number say. Masked rows, and
+/* Temperature, softcap, z_loss, a mask of all rows or of each, lse and metrics: the bits of the number say. Masked rows, and
  * labels of masked classes, are among them. */
 static void logit_options_case(size_t n, size_t c, size_t number) {
     size_t bits = number / LENGTH(N_ROWS), width = c > 16 * MAX_TRANSPOSED_CLASSES ? c : 512;
@@ -291,9 +291,11 @@ static void logit_options_case(size_t n, size_t c, size_t number) {
         targets.labels = NULL;
         targets.probabilities = probabilities_of(n, c);
     }
-    double *losses = array_of(LOSSES, 3 * n, sizeof *losses), *lse = losses + n,
-           *upstream = lse + n;
+    double *losses = array_of(LOSSES, 5 * n, sizeof *losses), *lse = losses + n,
+           *upstream = lse + n, *label_log_prob = upstream + n, *entropy = label_log_prob + n;
     uint8_t *mask = array_of(INTERCEPT, n * c, 1);
+    int64_t *argmax = array_of(DATA, n, sizeof *argmax);
+    uint8_t *top_k_correct = array_of(VELOCITY, n, 1);
     for (size_t k = 0; k < n * c; ++k) mask[k] = below(4) != 0;
     for (size_t gradient = 0; gradient < 3; ++gradient) {
         struct logit_options options = {1.0 / (double)n,
@@ -305,7 +307,15 @@ static void logit_options_case(size_t n, size_t c, size_t number) {
                                         bits & 8 ? upstream : NULL,
                                         bits & 16 ? lse : NULL,
                                         stale(PRODUCTS, 4 * width),
-                                        width};
+                                        width,
+                                        {0}};
+        /* Each of the metrics with some of the cases, and none with others. */
+        size_t metrics = number * 3 + gradient;
+        if (metrics & 1) options.metrics.argmax = argmax;
+        if (metrics & 2 && targets.labels) options.metrics.top_k_correct = top_k_correct;
+        if (metrics & 4 && targets.labels) options.metrics.label_log_prob = label_log_prob;
+        if (metrics & 8) options.metrics.entropy = entropy;
+        options.metrics.top_k = 1 + number % 3;
         size_t stride = c + gradient, out_stride = gradient == 1 ? c : stride;
         for (size_t i = 0; i < n; ++i) upstream[i] = uniform();
         for (size_t i = 0; i < n; ++i) lse[i] = 0;
@@ -314,6 +324,12 @@ static void logit_options_case(size_t n, size_t c, size_t number) {
         hash_word((uint64_t)kernels->loss->cross_entropy_with_options(
             logits, stride, n, &targets, &options, losses, dlogits, out_stride));
         for (size_t i = 0; i < 2 * n; ++i) hash_double(losses[i]);
+        for (size_t i = 0; i < n; ++i) {
+            if (options.metrics.argmax) hash_word((uint64_t)argmax[i]);
+            if (options.metrics.top_k_correct) hash_word(top_k_correct[i]);
+            if (options.metrics.label_log_prob) hash_double(label_log_prob[i]);
+            if (options.metrics.entropy) hash_double(entropy[i]);
+        }
         if (dlogits) hash_reals(dlogits, n * out_stride);
     }
 }

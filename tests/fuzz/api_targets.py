@@ -18,6 +18,7 @@ from .decoding import Choices
 _DTYPES = ("f4", "f8", "f4", "f8", ">f4", ">f8", "f2", "u1", "i8", "?")
 _FLOATS = ("f4", "f8", "f4", "f8", ">f8", "f2")
 _CLASSES = (2, 3, 10, 17, 1, 33, 41, 64, 100, 300)
+_METRICS = ("argmax", "top_k_correct", "label_log_prob", "entropy")
 _DOCUMENTED = (ValueError, TypeError)
 Array = np.ndarray[Any, Any]
 
@@ -87,6 +88,8 @@ def options_of(choices: Choices, n: int, n_classes: int) -> dict[str, Any]:
     if bits & 128:
         options["z_loss"] = choices.one_of((0.0, 0.01, 1.0, 1e-300))
         options["return_lse"] = True
+        options["metrics"] = choices.one_of(((), _METRICS[::3], _METRICS[2:], _METRICS))
+        options["top_k"] = choices.one_of((1, 3, 1000, 0))
     return options
 
 
@@ -98,7 +101,8 @@ def outcome_of(call: Callable[[], Any]) -> Any:
     except _DOCUMENTED as error:
         return error
     parts = result if isinstance(result, tuple) else (result,)
-    return [None if part is None else np.asarray(part) for part in parts]
+    flat = [each for part in parts for each in (part if isinstance(part, tuple) else (part,))]
+    return [None if each is None else np.asarray(each) for each in flat]
 
 
 def assert_same(
@@ -222,8 +226,9 @@ def cross_entropy(data: bytes) -> None:
     if isinstance(found, Exception):
         assert_same(found, loss, "without a gradient")
         return
-    # Of the loss, and of the log-sum-exp where it is asked for.
-    assert_same(found[::2], loss, "without a gradient", 1e-6 if is_single(logits) else 1e-13)
+    # Of the loss, and of the log-sum-exp and the metrics where they are asked for.
+    rtol = 1e-6 if is_single(logits) else 1e-13
+    assert_same([found[0], *found[2:]], loss, "without a gradient", rtol)
     out = np.full(logits.shape, -77, found[1].dtype)
     again = outcome_of(lambda: call(out=out, backend="compiled", n_threads=1))
     assert_same(found, again, "into an array")
@@ -250,13 +255,14 @@ def linear(data: bytes) -> None:
     before = [array.tobytes() for array in numbers]
     moderate = is_moderate(*numbers, *(v for v in options.values() if isinstance(v, np.ndarray)))
     # A logit that rounds otherwise moves a row's gradient by as much as it is large.
-    small = moderate and is_moderate(X, W, most=30)
+    # Whether one is the largest may depend on it.
+    small = moderate and is_moderate(X, W, most=30) and "argmax" not in options.get("metrics", ())
 
     def call(**more: Any) -> Any:
-        loss, gradients, *lse = fastsoftmax.linear_cross_entropy(
+        loss, gradients, *others = fastsoftmax.linear_cross_entropy(
             X, W, targets, intercept, wrt=wrt, **options, **more
         )
-        return (loss, *gradients, *lse)
+        return (loss, *gradients, *others)
 
     arrays = [*numbers, *(v for v in options.values() if isinstance(v, np.ndarray))]
     scale = largest(arrays) ** 3 * (n + n_classes) if small else 0.0

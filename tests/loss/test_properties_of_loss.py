@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from rounding import assert_close, assert_same_bits
 from strategies import rows_of_logits, seeds
 
-from fastsoftmax import log_softmax, logsumexp, softmax, softmax_cross_entropy
+from fastsoftmax import cross_entropy, log_softmax, logsumexp, softmax, softmax_cross_entropy
 
 plain_rows = rows_of_logits(with_options=False)
 
@@ -342,3 +342,67 @@ def test_z_loss_adds_the_square_of_the_log_sum_exp(case, z_loss):
     of_p = 8 * rounding.unit(case.dtype) * spread * np.abs(share)
     bound = 2 * bounds_of(case)[1] + of_p + 4 * rounding.unit(case.dtype) * np.abs(dlogits)
     assert_close(gradient.astype(np.float64), dlogits + share, bound)
+
+
+def metrics_of(case, *names, **changed):
+    _, metrics = cross_entropy(
+        case.logits, case.targets, **case.options | {"metrics": names} | changed
+    )
+    return metrics
+
+
+@given(rows_of_logits())
+def test_the_argmax_is_the_first_largest_logit(case):
+    counts = case.weighted.any(axis=1)
+    found = metrics_of(case, "argmax").argmax
+    np.testing.assert_array_equal(found, np.where(counts, case.logits.argmax(axis=1), -1))
+
+
+@given(rows_of_logits(), st.integers(1, 8), seeds)
+def test_a_label_is_among_k_if_fewer_than_k_are_larger(case, top_k, seed):
+    """In whatever order the classes are; with every k but the first all that were correct before."""
+    case = replace(case, soft=False)
+    order = np.random.default_rng(seed).permutation(case.n_classes)
+    found = metrics_of(case, "top_k_correct", top_k=top_k).top_k_correct
+    moved = np.where(case.targets < 0, -1, np.argsort(order)[case.labels])
+    weight = None if case.class_weight is None else case.class_weight[order]
+    changed = {"metrics": ("top_k_correct",), "top_k": top_k, "class_weight": weight}
+    _, again = cross_entropy(case.logits[:, order], moved, **case.options | changed)
+    np.testing.assert_array_equal(again.top_k_correct, found)
+    scores = case.logits[np.arange(case.n_rows), case.labels][:, np.newaxis]
+    expected = (case.logits > scores).sum(axis=1) < top_k
+    np.testing.assert_array_equal(found, expected & case.weighted.any(axis=1))
+
+
+@given(rows_of_logits())
+def test_a_label_log_prob_is_that_of_log_softmax_and_of_the_loss(case):
+    case = replace(case, soft=False)
+    counts = case.weighted.any(axis=1)
+    found = metrics_of(case, "label_log_prob").label_log_prob
+    log_p = log_softmax(case.logits, **case.run).astype(np.float64)
+    at = np.arange(case.n_rows), case.labels
+    bound = 2 * rounding.of_log_softmax(log_p, case.dtype)[at]
+    assert_close(found[counts], log_p[at][counts], bound[counts])
+    np.testing.assert_array_equal(found[~counts], 0)
+    assert (found <= 0).all()
+    plain = replace(case, row_weights=False, class_weights=False, smoothing=0.0, ignored=False)
+    losses, _ = losses_and_gradients(plain)
+    again = metrics_of(plain, "label_log_prob").label_log_prob
+    assert_close(again, -losses, 2 * rounding.of_losses(log_p, plain.weighted, plain.dtype))
+
+
+@given(rows_of_logits())
+def test_an_entropy_is_the_mean_surprise(case):
+    counts = case.weighted.any(axis=1)
+    found = metrics_of(case, "entropy").entropy
+    np.testing.assert_array_equal(found[~counts], 0)
+    assert (found >= 0).all()
+    n_left = np.isfinite(case.logits).sum(axis=1)
+    assert (found <= np.log(n_left) * (1 + 8 * rounding.unit(case.dtype))).all()
+    p, log_p = (f(case.logits, **case.run).astype(np.float64) for f in (softmax, log_softmax))
+    finite = np.where(p > 0, log_p, 0)
+    expected = -(p * finite).sum(axis=1)
+    of_p = rounding.of_softmax(p, case.dtype) * (1 + np.abs(finite))
+    bound = (2 * of_p + p * rounding.of_log_softmax(log_p, case.dtype)).sum(axis=1)
+    bound += (case.n_classes + 4) * rounding.DOUBLE * expected
+    assert_close(found[counts], expected[counts], bound[counts] + rounding.unit(case.dtype) ** 2)

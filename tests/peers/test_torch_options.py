@@ -6,7 +6,10 @@ import torch
 from torch.func import grad, vmap
 from torch.nn import functional as F  # noqa: N812  # the name in PyTorch's documentation
 
+import fastsoftmax
 from fastsoftmax.torch import cross_entropy, linear_cross_entropy
+
+ALL = fastsoftmax.RowMetrics._fields
 
 
 def plain(logits, target, mask, options):
@@ -215,3 +218,102 @@ def test_compiled_as_one_graph():
         torch.compile(total, fullgraph=True, backend="aot_eager")(*leaves), leaves
     )
     assert_close(found, expected)
+
+
+def assert_metrics(found, expected, dtype):
+    """Tensors without a gradient, of the bits of the NumPy call."""
+    assert isinstance(found, fastsoftmax.RowMetrics)
+    for ours, theirs in zip(found, expected, strict=True):
+        if theirs is None:
+            assert ours is None
+            continue
+        assert not ours.requires_grad
+        theirs = torch.from_numpy(theirs)
+        torch.testing.assert_close(
+            ours, theirs.to(dtype) if theirs.is_floating_point() else theirs, rtol=0, atol=0
+        )
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+@pytest.mark.parametrize("return_lse", [False, True])
+@pytest.mark.parametrize("metrics", [ALL, ("entropy", "argmax")])
+def test_metrics(dtype, reduction, return_lse, metrics):
+    """Those of the NumPy functions; loss and gradients stay what they are."""
+    generator = torch.Generator().manual_seed(0)
+    hidden, head = (
+        torch.randn(size, generator=generator).to(dtype).requires_grad_()
+        for size in ((3, 4, 5), (7, 5))
+    )
+    logits = torch.randn(3, 7, 4, generator=generator).to(dtype).requires_grad_()
+    target = torch.randint(7, (3, 4), generator=generator)
+    target[1, 2] = -100
+    options = {"temperature": 0.7, "softcap": 3.0, "reduction": reduction, "return_lse": return_lse}
+    asked = {"metrics": metrics, "top_k": 2}
+    wide = torch.float64 if dtype == torch.float64 else torch.float32
+    numbers = {"temperature": 0.7, "softcap": 3.0, "ignore_index": -100, **asked}
+    x, w, z = (each.detach().to(wide).numpy() for each in (hidden, head, logits))
+    *_, of_logits = fastsoftmax.cross_entropy(z.swapaxes(1, 2), target.numpy(), **numbers)
+    *_, of_linear = fastsoftmax.linear_cross_entropy(
+        x.reshape(12, 5), w.T, target.numpy().ravel(), **numbers
+    )
+    of_linear = [None if each is None else each.reshape(3, 4) for each in of_linear]
+    for function, arguments, leaves, expected in (
+        (cross_entropy, (logits, target), [logits], of_logits),
+        (linear_cross_entropy, (hidden, head, target), [hidden, head], of_linear),
+    ):
+        plain = function(*arguments, **options)
+        *found, metrics_of_rows = function(*arguments, **options, **asked)
+        assert_metrics(metrics_of_rows, expected, wide)
+        plain = list(plain) if return_lse else [plain]
+        for ours, theirs in zip(found, plain, strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
+        both = (torch.autograd.grad(sum(v.sum() for v in each), leaves) for each in (found, plain))
+        for ours, theirs in zip(*both, strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
+
+
+@pytest.mark.filterwarnings("ignore:.*(instantiated|torch.jit):DeprecationWarning")
+def test_metrics_in_transforms_and_compiled():
+    torch.compiler.reset()
+    generator = torch.Generator().manual_seed(1)
+    logits = torch.randn(2, 5, 7, generator=generator, requires_grad=True)
+    target = torch.randint(7, (2, 5), generator=generator)
+    head = torch.randn(9, 7, generator=generator, requires_grad=True)
+
+    def of_logits(logits, target):
+        return cross_entropy(logits, target, metrics=ALL)
+
+    def of_linear(logits, target):
+        loss, metrics = linear_cross_entropy(logits, head, target, metrics=("entropy",))
+        return loss, (metrics.entropy,)  # vmap takes no None
+
+    for function in (of_logits, of_linear):
+        rows = [function(z, y) for z, y in zip(logits, target, strict=True)]
+        _, metrics = vmap(function)(logits, target)
+        _, same = vmap(grad(function, has_aux=True))(logits, target)
+        leaf = logits[0].detach().requires_grad_()
+        compiled = torch.compile(function, fullgraph=True, backend="aot_eager")
+        loss, one = compiled(leaf, target[0])
+        loss.backward()
+        torch.testing.assert_close(loss, rows[0][0])
+        for i, expected in enumerate(zip(*(found for _, found in rows), strict=True)):
+            torch.testing.assert_close(metrics[i], torch.stack(expected))
+            torch.testing.assert_close(same[i], torch.stack(expected))
+            torch.testing.assert_close(one[i], expected[0])
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"metrics": "argmax"}, ValueError, "^metrics: expected a tuple of names"),
+        ({"metrics": ("accuracy",)}, ValueError, "^metrics: "),
+        ({"metrics": None}, TypeError, "^metrics: "),
+        ({"metrics": ("argmax",), "top_k": 0}, ValueError, "^top_k: "),
+    ],
+)
+def test_metrics_that_are_refused(options, error, message):
+    with pytest.raises(error, match=message):
+        cross_entropy(torch.zeros(2, 3), torch.tensor([0, 1]), **options)
+    with pytest.raises(error, match=message):
+        linear_cross_entropy(torch.zeros(2, 3), torch.zeros(4, 3), torch.tensor([0, 1]), **options)

@@ -302,7 +302,7 @@ def test_public_names():
 
 OPTIONS = (
     "sample_weight=None, class_weight=None, label_smoothing=0.0, ignore_index=None, reduction='mean', "
-    "mask=None, temperature=1.0, softcap=None, z_loss=0.0, return_lse=False"
+    "mask=None, temperature=1.0, softcap=None, z_loss=0.0, return_lse=False, metrics=(), top_k=5"
 )
 OF_ROWS = "mask=None, temperature=1.0"
 LOSS_CORE = {

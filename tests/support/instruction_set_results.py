@@ -40,6 +40,7 @@ PRODUCTS = [
 ]
 # Small enough for Newton's method: one panel of the factor, and several.
 SMALL = [(90, 7, 2), (150, 30, 4)]
+METRICS = ("argmax", "top_k_correct", "label_log_prob", "entropy")
 PENALTIES = [(0.3, 0.0), (0.0, 0.2), (0.3, 0.2)]
 TRAINING = [
     {"penalty": "elasticnet", "alpha": 0.01, "momentum": 0.9, "nesterov": True},
@@ -101,6 +102,10 @@ def drawn(dtype, n_threads):
         for targets in labels_and_probabilities(rng, n, c, dtype):
             result = f.softmax_cross_entropy(logits, targets, **options)
             yield f"softmax_cross_entropy {n}x{c} {targets.dtype}", *result
+            names = METRICS if targets.ndim == 1 else ("argmax", "entropy")
+            _, metrics = f.cross_entropy(logits, targets, softcap=20.0, metrics=names, **options)
+            found = [each for each in metrics if each is not None]
+            yield f"metrics {n}x{c} {targets.dtype}", *found
     for n, d, c in PRODUCTS:
         X, W = rng.normal(size=(n, d)).astype(dtype), rng.normal(size=(d, c)).astype(dtype)
         b = rng.normal(size=c).astype(dtype)
@@ -108,6 +113,8 @@ def drawn(dtype, n_threads):
         for targets in (labels, probabilities):
             loss, gradients = f.linear_cross_entropy(X, W, targets, b, **options)
             yield f"linear_cross_entropy {n}x{d}x{c} {targets.dtype}", loss, *gradients
+        *_, metrics = f.linear_cross_entropy(X, W, labels, b, metrics=METRICS, **options)
+        yield f"linear metrics {n}x{d}x{c}", *metrics
         for l2, l1 in PENALTIES:
             yield f"penalty {d}x{c} {l2} {l1}", *f.penalty(W, l2, l1, **options)
         for rule in TRAINING:

@@ -156,6 +156,16 @@ def _softmax(z):
     return p, [(score - largest) - log_total for score in z], largest + log_total
 
 
+def log_metrics(logits, labels):
+    """The logarithm of each label's probability and the entropy of each row, rounded once to float64."""
+    rows = [_softmax(tuple(z))[:2] for z in _numbers(logits)]
+    of_labels = [log_p[label] for (_, log_p), label in zip(rows, labels, strict=True)]
+    entropies = [
+        exact.fsum(-q * log_q for q, log_q in zip(p, log_p, strict=True) if q) for p, log_p in rows
+    ]
+    return _floats(of_labels), _floats(entropies)
+
+
 def losses_and_gradients(logits, targets, class_weight=None, label_smoothing=0.0):
     """The exact losses of rows, and the gradient of each: lists of `exact` numbers."""
     weighted_targets = _weighted_targets(targets, logits.shape[1], class_weight, label_smoothing)

@@ -46,7 +46,7 @@ from fastsoftmax.backends.compiled.kernels cimport (
     phases_of_thread, phases_start, phases_stop, platform_allocate, platform_cache_bytes,
     platform_fetch,
     platform_free, platform_nanoseconds, platform_seconds, pool, pool_begin, pool_end, pool_for,
-    pool_threads, rows_ahead, rows_of_sets, rows_to_fetch, scaling_view, sgd_rule, sparse_row,
+    pool_threads, row_metrics, rows_ahead, rows_of_sets, rows_to_fetch, scaling_view, sgd_rule, sparse_row,
     sparse_weights, target_weights, targets_view, update_view, weights_view,
 )
 
@@ -345,7 +345,7 @@ cdef struct RowOptions:
 cdef class Options:
     """A `LogitOptions`, or None; the memory that the kernel uses is taken where the rows are split."""
 
-    cdef View mask, lse, lse_upstream
+    cdef View mask, lse, lse_upstream, argmax, top_k_correct, label_log_prob, entropy
     cdef RowOptions rows
 
     def __cinit__(self, options, double scale, size_t n_classes):
@@ -360,6 +360,18 @@ cdef class Options:
         view.lse, view.lse_upstream = <double *>self.lse.start, <const double *>self.lse_upstream.start
         if self.mask.held and self.mask.buffer.ndim == 2:
             view.mask_stride = n_classes
+        memset(&view.metrics, 0, sizeof(view.metrics))
+        if options.metrics is not None:
+            self.set_metrics(options.metrics, options.top_k)
+
+    cdef set_metrics(self, metrics, size_t top_k):
+        cdef row_metrics *view = &self.rows.view.metrics
+        self.argmax, self.top_k_correct = View(metrics.argmax, True), View(metrics.top_k_correct, True)
+        self.label_log_prob, self.entropy = View(metrics.label_log_prob, True), View(metrics.entropy, True)
+        view.argmax = <int64_t *>self.argmax.start
+        view.top_k_correct = <uint8_t *>self.top_k_correct.start
+        view.label_log_prob = <double *>self.label_log_prob.start
+        view.entropy, view.top_k = <double *>self.entropy.start, top_k
 
 
 cdef void take_option_scratch(
@@ -378,6 +390,7 @@ cdef void take_option_scratch(
 cdef RowOptions options_from(const RowOptions *options, size_t first) noexcept nogil:
     """Return the options of the rows from `first` on."""
     cdef RowOptions shifted = options[0]
+    cdef row_metrics *metrics = &shifted.view.metrics
     if not shifted.given:
         return shifted
     if shifted.view.mask != NULL:
@@ -386,6 +399,14 @@ cdef RowOptions options_from(const RowOptions *options, size_t first) noexcept n
         shifted.view.lse += first
     if shifted.view.lse_upstream != NULL:
         shifted.view.lse_upstream += first
+    if metrics.argmax != NULL:
+        metrics.argmax += first
+    if metrics.top_k_correct != NULL:
+        metrics.top_k_correct += first
+    if metrics.label_log_prob != NULL:
+        metrics.label_log_prob += first
+    if metrics.entropy != NULL:
+        metrics.entropy += first
     return shifted
 
 

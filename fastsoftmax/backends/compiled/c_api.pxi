@@ -73,6 +73,7 @@ cdef void read_options(
     view.softcap, view.z_loss = known.softcap, known.z_loss
     view.mask, view.mask_stride = known.mask, known.mask_stride
     view.lse, view.lse_upstream = known.lse, known.lse_upstream
+    memset(&view.metrics, 0, sizeof(view.metrics))
     options.on_logits.given = (
         view.temperature != 1 or view.softcap != 0 or view.z_loss != 0 or view.mask != NULL
         or view.lse != NULL or view.lse_upstream != NULL)

@@ -126,6 +126,13 @@ cdef extern from "kernels/kernel_table.h" nogil:
         const target_weights *weights
         size_t n_classes
 
+    struct row_metrics:
+        int64_t *argmax
+        uint8_t *top_k_correct
+        double *label_log_prob
+        double *entropy
+        size_t top_k
+
     struct logit_options:
         double scale, temperature, softcap, z_loss
         const uint8_t *mask
@@ -134,6 +141,7 @@ cdef extern from "kernels/kernel_table.h" nogil:
         double *lse
         void *scratch
         size_t scratch_width
+        row_metrics metrics
 
     struct scaling_view:
         const void *mean
