@@ -1,5 +1,6 @@
 """A comparison as a table on the terminal, as Markdown for a pull request, and as JSON."""
 
+import re
 import textwrap
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -78,7 +79,7 @@ class Report:
             heading = f"{count(len(others), 'row')} without a difference"
             lines += [f"<details><summary>{heading}</summary>", "", *_table(others), "</details>"]
         lines += ["", *(f"{_plain(line)}\n" for line in (self.conditions, *self.notes, LEGEND))]
-        return "\n".join(lines)
+        return re.sub(r"\n{3,}", "\n\n", "\n".join(lines))
 
     def as_record(self) -> dict[str, Any]:
         """Return all numbers in the types of JSON."""

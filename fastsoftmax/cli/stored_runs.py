@@ -144,6 +144,8 @@ def of_record(record: Any, name: str, command: str | None) -> StoredRun:
     machine, versions = top.members("machine"), top.members("versions")
     settings = top.members("settings")
     for setting, value in settings.values.items():
+        if not setting.isprintable():
+            raise ValueError(f"settings: expected printable names, got {setting[:80]!a}")
         if not isinstance(value, str | int | float | None):
             raise ValueError(f"settings: {setting[:80]!r}: expected a number or a text")
     readers = {None: _without_times, "bench": _of_bench, "profile": _of_profile}

@@ -172,6 +172,7 @@ def test_few_epochs_give_no_verdict(stored, capsys):
         (lambda r: r.pop("machine"), "has no 'machine'"),
         (lambda r: r.update(settings=[]), "settings: expected an object"),
         (lambda r: r["settings"].update(x=[1]), "settings: 'x': expected a number or a text"),
+        (lambda r: r["settings"].update({"a\x7f": 1}), "printable names, got 'a\\x7f'"),
         (lambda r: r["machine"].update(cpu="a\x1b[2J"), "cpu: expected a printable text"),
         (lambda r: r["machine"].update(cpus="2"), "cpus: expected a number"),
         (lambda r: r.update(results={}), "results: expected a list"),
