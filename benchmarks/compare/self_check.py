@@ -23,12 +23,14 @@ class Tally:
 
     def summary(self, plant: float) -> str:
         """Return the counts in words."""
-        of = f"of {self.n_comparisons} comparisons of a build with itself"
-        text = f"{of}, {self.n_wrong} said of a row that it differs"
-        if plant:
-            found = f"{self.n_found} of {self.n_comparisons} planted slowdowns of {plant:.1%} found"
-            text += f" which was left as it is; {found}"
-        return f"{text[0].upper()}{text[1:]}."
+        text = (
+            f"Of {self.n_comparisons} comparisons of a build with itself, {self.n_wrong} said of a "
+            "row that it differs"
+        )
+        if not plant:
+            return f"{text}."
+        found = f"{self.n_found} of {self.n_comparisons} planted slowdowns of {100 * plant:g} %"
+        return f"{text}, planted ones aside; {found} were found."
 
 
 def check(

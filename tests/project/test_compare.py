@@ -293,7 +293,7 @@ def test_the_self_check_of_the_command(command, module, capsys, monkeypatch):
     assert command(["--self-check", "2", "--plant", "5%", *SMALL[:2]]) == 0
     out = capsys.readouterr().out
     assert "1: softmax 128x10 float32 compiled planted, not found\n" in out  # in two rounds
-    assert "of 2 planted slowdowns of 5.0% found" in out
+    assert "of 2 planted slowdowns of 5 % were found." in out
 
 
 @pytest.mark.parametrize(
