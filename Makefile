@@ -57,6 +57,9 @@ check-c: ## the C tests, without Python: exponential, threads, memory, bits of N
 benchmarks: $(VENV)/.test ## the pytest-benchmark suites, the backends side by side
 	$(BIN)/python -m pytest benchmarks --benchmark-columns=median,iqr,rounds $(ARGS)
 
+compare: $(VENV)/.test ## BASE=<commit>: which rows of the suites are slower or faster than there, measured side by side, with verdicts
+	$(BIN)/python -m benchmarks.compare $(BASE) $(ARGS)
+
 neon-check: ## the bits of NEON, cross-built and emulated, against those of AVX2 and AVX-512
 	tests/c/compare_bits
 

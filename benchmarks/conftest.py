@@ -13,15 +13,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from suites import rows_of
 from threadpoolctl import threadpool_limits
 
 from fastsoftmax._arrays.threads import default_n_threads
 from fastsoftmax.backends import NAMES, why_unavailable
 
 BACKENDS = [name for name in reversed(NAMES) if why_unavailable(name) is None]
-DTYPES = ["float32", "float64"]
-# Multiplications and exponentials of half a second or less in the naive backend.
-_MAX_NAIVE_WORK = 5_000_000
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Module | None:
@@ -37,18 +35,10 @@ def pytest_report_header() -> list[str]:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Every backend, shape and dtype; the naive backend where it does not take long.
-
-    A module names its SHAPES, the `work` of one, in multiplications and exponentials, and hand-written
-    LOOPS that run beside the backends.
-    """
-    module = metafunc.module
+    """Every backend, shape and dtype; the naive backend where it does not take long."""
     parameters = [
-        pytest.param(backend, shape, dtype, id=f"{'x'.join(map(str, shape))}-{dtype}-{backend}")
-        for shape in module.SHAPES[metafunc.function.__name__]
-        for dtype in DTYPES
-        for backend in [*BACKENDS, *getattr(module, "LOOPS", ())]
-        if backend != "naive" or module.work(shape) <= _MAX_NAIVE_WORK
+        pytest.param(row.backend, row.shape, row.dtype, id="-".join(row.name.split()[1:]))
+        for row in rows_of(metafunc.module, metafunc.function.__name__, BACKENDS)
     ]
     metafunc.parametrize(("backend", "shape", "dtype"), parameters)
 

@@ -9,11 +9,11 @@ from pathlib import Path
 from .. import plotting
 from .._optional import why_missing
 from ..datasets import Dataset
-from . import files, machine, options, workload
+from . import files, machine, options, stored_runs, workload
 from .errors import FAILED, CommandError
 from .html_report import render
 from .profiles import profile_runs
-from .record import as_record
+from .record import as_record, head_of_record
 from .results import ORDER, TOLERANCES, Comparison, LeftOut
 from .timing import prepare, train
 
@@ -35,8 +35,11 @@ examples:
         all numbers for a program to read; the table goes to standard error
   fastsoftmax bench --report bench.html
         a page for a lecture: why fused code is faster, with the numbers of this run
+  fastsoftmax bench --compare old.json
+        the same run again, and how its times differ from those that --json has saved
 """
 _DEFAULT_PLOT = Path("fastsoftmax-bench.png")
+_OF_A_RUN = ("shape", "backends", "epochs", "batch_size", "eta0", "threads", "report")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -111,11 +114,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="save a page for a lecture, .html, with explanations; also profiles every backend",
     )
+    stored_runs.add_argument(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Carry out the command."""
     load = machine.load()  # first, as this run will add its own
+    if stored_runs.compare_files(arguments, _OF_A_RUN):
+        return 0
+    old = stored_runs.old_run(arguments)
     _require(arguments)
     _check_targets(arguments)
     from rich.console import Console
@@ -128,6 +135,9 @@ def run(arguments: argparse.Namespace) -> int:
     with ProgressBar() as listener:
         data = workload.load(arguments.shape, arguments.dtype, arguments.seed, len(present))
         settings = workload.settings(arguments, data)
+        if old is not None:  # before the training, which would be in vain
+            head = head_of_record(arguments.shape, data, settings, load)
+            stored_runs.check_comparable(old, stored_runs.of_record(head, "this run", None))
         # The vectorized backend has no other control over the number of threads.
         with threadpool_limits(settings.n_threads, user_api="blas"):
             runs, too_slow = prepare(present, data, settings, listener)
@@ -154,6 +164,10 @@ def run(arguments: argparse.Namespace) -> int:
             _save_plot(arguments.plot, comparison, data, heading)
             console.print(f"Picture: {arguments.plot}", markup=False, soft_wrap=True)
     record = as_record(arguments.shape, comparison, data, settings, load)
+    if old is not None:
+        new = stored_runs.of_record(record, "this run", "bench")
+        console.print()
+        record["comparison"] = stored_runs.print_comparison(old, new, console.file)
     if profiles is not None:
         record["profiles"] = profiles
         page = render(record, _weights(comparison, data))

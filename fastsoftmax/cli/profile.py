@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from ..backends.recorder import PASS
 from ..classifier.classifier import SoftmaxClassifier
 from ..profiling.profiler import profile
 from ..profiling.provenance import cpu_name, provenance
-from . import files, machine, options, peers, workload
+from . import files, machine, options, peers, stored_runs, workload
 from .errors import CommandError
 from .numbers import count
 
@@ -35,10 +36,13 @@ examples:
         the same for NumPy
   fastsoftmax profile --solver lbfgs --standardize
         the parts of an iteration of the solver, and the phases within them
+  fastsoftmax profile --compare old.json
+        the same run again, and how its times differ from those that --json has saved
 """
 _SHAPE = (60_000, 784, 10)
 _BATCH_SIZE = 128
 _EPOCHS = {"sgd": 5, "lbfgs": 20}  # by solver
+_OF_A_RUN = ("data", "dtype", "epochs", "batch_size", "threads", "plot", "peers", "trace")
 _SEED = 0  # for the synthetic data and the order of the samples
 
 
@@ -95,11 +99,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--peers", action="store_true", help="time other libraries too, if they are installed")
     add("--trace", type=Path, metavar="FILE", help="save a trace for ui.perfetto.dev")
     add("--json", metavar="FILE", help="save all numbers; - for standard output")
+    stored_runs.add_argument(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Carry out the command."""
     load = machine.load()  # first, as this run will add its own
+    if stored_runs.compare_files(arguments, _OF_A_RUN):
+        return 0
+    old = stored_runs.old_run(arguments)
     _check(arguments)
     is_sgd = arguments.solver == "sgd"
     arguments.epochs = arguments.epochs or _EPOCHS[arguments.solver]
@@ -126,6 +134,7 @@ def run(arguments: argparse.Namespace) -> int:
         machine.wait_for_sleeping_threads()
         with profile(arguments.trace is not None, _settings(arguments, X, n_threads)) as p:
             model.fit(X, y)
+        p.settings["n_classes"] = len(model.classes_)
     except (ValueError, TypeError) as error:
         raise CommandError(f"argument --data: {error}") from None
     others: dict[str, float] = {}
@@ -142,7 +151,18 @@ def run(arguments: argparse.Namespace) -> int:
         for name, reason in absent.items():
             print(f"{name}: not available: {reason}")
     machine.warn_of_load(load, to_stderr=arguments.json == "-")
-    _save(arguments, p, {**provenance(load), "peers": others, "peers_not_available": absent})
+    record = {
+        **p.as_record(),
+        **provenance(load),
+        "peers": others,
+        "peers_not_available": absent,
+    }
+    if old is not None:
+        new = stored_runs.of_record(record, "this run", "profile")
+        file = sys.stderr if arguments.json == "-" else sys.stdout
+        print(file=file)
+        record["comparison"] = stored_runs.print_comparison(old, new, file)
+    _save(arguments, p, record)
     return 0
 
 
@@ -265,10 +285,10 @@ def _synthetic_data(arguments: argparse.Namespace) -> tuple[NDArray[Any], NDArra
     return X.astype(dtype, copy=False), data.y_train
 
 
-def _save(arguments: argparse.Namespace, p: profile, others: dict[str, Any]) -> None:
+def _save(arguments: argparse.Namespace, p: profile, record: dict[str, Any]) -> None:
     saved = []
     if arguments.plot is not None:
-        files.save_picture("--plot", arguments.plot, p.plot(peers=others["peers"]))
+        files.save_picture("--plot", arguments.plot, p.plot(peers=record["peers"]))
         saved.append(f"Picture: {arguments.plot}")
     if arguments.trace is not None:
         files.write_text("--trace", arguments.trace, p.as_trace())
@@ -276,5 +296,4 @@ def _save(arguments: argparse.Namespace, p: profile, others: dict[str, Any]) -> 
     if arguments.json != "-":
         print(*saved, sep="\n", end="\n" if saved else "")
     if arguments.json is not None:
-        record = {**p.as_record(), **others}
         files.write_text("--json", arguments.json, json.dumps(record, indent=2) + "\n")

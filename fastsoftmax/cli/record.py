@@ -19,6 +19,19 @@ def as_record(
 
     `load` is the load of the machine before training.
     """
+    return {
+        **head_of_record(shape, data, settings, load),
+        "tolerance": comparison.tolerance,
+        "reference": comparison.reference.backend if comparison.reference else None,
+        "results": [_result(comparison, result) for result in comparison.results],
+        "left_out": [absent._asdict() for absent in comparison.left_out],
+    }
+
+
+def head_of_record(
+    shape: tuple[int, int, int] | None, data: Dataset, settings: Settings, load: float | None
+) -> dict[str, Any]:
+    """Return what is known before the training: provenance and settings."""
     n_train, n_features = data.X_train.shape
     return {
         **provenance(load),
@@ -31,10 +44,6 @@ def as_record(
             "dtype": str(data.X_train.dtype),
             **settings._asdict(),
         },
-        "tolerance": comparison.tolerance,
-        "reference": comparison.reference.backend if comparison.reference else None,
-        "results": [_result(comparison, result) for result in comparison.results],
-        "left_out": [absent._asdict() for absent in comparison.left_out],
     }
 
 

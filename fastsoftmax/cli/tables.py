@@ -4,7 +4,7 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Sequence
-from typing import TextIO
+from typing import IO
 
 _GAP = 2  # spaces between columns
 _UNLIMITED = 1 << 20
@@ -37,7 +37,7 @@ def width_of_output() -> int:
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else _UNLIMITED
 
 
-def print_note(text: str, file: TextIO | None = None) -> None:
+def print_note(text: str, file: IO[str] | None = None) -> None:
     """Print a paragraph, with an empty line before it."""
     print("", textwrap.fill(text, min(width_of_output(), _MAX_NOTE_WIDTH)), sep="\n", file=file)
 

@@ -214,12 +214,18 @@ def prepare(
 def train(runs: Sequence[Run], settings: Settings, listener: ProgressListener) -> None:
     """Run the epochs of all backends, which take turns."""
     listener.on_start(settings.epochs * len(runs))
-    rounds = min(_ROUNDS, settings.epochs)
-    for i, run in turns(runs, rounds, settings.seed):
+    rounds = by_round(range(settings.epochs))
+    for i, run in turns(runs, len(rounds), settings.seed):
         listener.on_turn(run.backend)
-        for _ in range(settings.epochs * i // rounds, settings.epochs * (i + 1) // rounds):
+        for _ in rounds[i]:
             run.run_epoch()
             listener.on_epoch_end()
+
+
+def by_round(epochs: Sequence[T]) -> list[Sequence[T]]:
+    """Divide epochs among the rounds: as evenly as possible, and at least one for each."""
+    n, rounds = len(epochs), min(_ROUNDS, len(epochs))
+    return [epochs[n * i // rounds : n * (i + 1) // rounds] for i in range(rounds)]
 
 
 def _model(backend: str, settings: Settings) -> SoftmaxClassifier:

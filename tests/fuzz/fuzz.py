@@ -36,6 +36,7 @@ PYTHON_TARGETS = {
     "any_format": 30_000,
     "model_npz": 10_000,
     "model_safetensors": 10_000,
+    "stored_run": 30_000,
     "checkpoint": 5_000,
     "rows": 30_000,
     "cross_entropy": 15_000,

@@ -242,6 +242,23 @@ def checkpoint() -> list[bytes]:
     return found
 
 
+def stored_run() -> list[bytes]:
+    """Two records of each command, in which everything is as short as it may be."""
+    machine = {"cpu": "a", "instruction_set": None, "cpus": 2, "system": "b", "load_before": 0.1}
+    head = {"date": "c", "machine": machine, "versions": {"fastsoftmax": "0.1.0", "numpy": "2"}}
+    settings = {"n_train": 9, "dtype": "float32", "epochs": 4}
+    bench, profile = [], []
+    for i in (1, 2):
+        times = [i + 0.1, i + 0.2, i + 0.3, i + 0.4]
+        result = {"backend": "naive", "n_rows_timed": 9, "epoch_seconds": times}
+        bench.append({**head, "settings": settings, "results": [result]})
+        epochs = [{"backend": "naive", "start": k, "end": k + i, "is_last": True} for k in range(4)]
+        totals = {"seconds": 1.5, "n_epochs": 4, "phases": [{"name": "scores", "seconds": i}]}
+        profile.append({**head, "settings": settings, **totals, "epochs": epochs})
+    texts = [[written(record).encode() for record in records] for records in (bench, profile)]
+    return [bytes([kind]) + NEXT.join(pair) for kind, pair in enumerate(texts)]
+
+
 SEEDS: dict[str, Callable[[], list[bytes]]] = {
     "cifar": cifar,
     "cifar_archive": cifar_archive,
@@ -256,6 +273,7 @@ SEEDS: dict[str, Callable[[], list[bytes]]] = {
     "model_npz": partial(_model_files, npz),
     "model_safetensors": partial(_model_files, safe_tensors),
     "checkpoint": checkpoint,
+    "stored_run": stored_run,
 }
 
 
