@@ -211,7 +211,8 @@ def cross_entropy(data: bytes) -> None:
     targets = targets_of(choices, n, n_classes)
     options = options_of(choices, n, n_classes)
     before = logits.tobytes(), targets.tobytes()
-    moderate = is_moderate(
+    # A gradient of 0 but for rounding is divided by the temperature.
+    moderate = options.get("temperature", 1) > 1e-3 and is_moderate(
         logits, *(v for v in (targets, *options.values()) if isinstance(v, np.ndarray))
     )
 
@@ -254,6 +255,7 @@ def linear(data: bytes) -> None:
         options["upstream"] = array_of(choices, size, _FLOATS)
     before = [array.tobytes() for array in numbers]
     moderate = is_moderate(*numbers, *(v for v in options.values() if isinstance(v, np.ndarray)))
+    moderate = moderate and options.get("temperature", 1) > 1e-3
     # A logit that rounds otherwise moves a row's gradient by as much as it is large.
     # Whether one is the largest may depend on it.
     small = moderate and is_moderate(X, W, most=30) and "argmax" not in options.get("metrics", ())

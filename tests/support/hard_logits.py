@@ -116,11 +116,39 @@ _TARGETS = {
     "weighted": _weighted,
     "weighted and smoothed": _weighted_and_smoothed,
 }
+
+
+def _mask(rng, labels, n_classes):
+    """About half of the classes take part in a row, its label among them."""
+    mask = rng.random((len(labels), n_classes)) < 0.5
+    mask[np.arange(len(labels)), labels] = True
+    return {"mask": mask}
+
+
+# Options that act on logits, as the losses take them, with labels.
+_ON_LOGITS = {
+    "mask": _mask,
+    "temperature": lambda rng, labels, n_classes: {"temperature": 0.7},
+    "softcap": lambda rng, labels, n_classes: {"softcap": 30.0},
+    "z_loss": lambda rng, labels, n_classes: {"z_loss": 1e-3},
+    "return_lse": lambda rng, labels, n_classes: {"return_lse": True},
+    "all of them": lambda rng, labels, n_classes: (
+        _mask(rng, labels, n_classes) | {"temperature": 0.7, "softcap": 30.0, "z_loss": 1e-3}
+    ),
+}
+ON_LOGITS = tuple(_ON_LOGITS)
 # Every family with labels, and those where p rounds to 1 with every other kind of target.
 PROBLEMS = tuple((name, "labels") for name in NAMES) + tuple(
     (name, kind)
     for name in ("the label dominates", "another dominates", "spread 10")
     for kind in _TARGETS
+)
+# An infinite logit is capped to a number by tanh, elsewhere.
+PROBLEMS_ON_LOGITS = tuple(
+    (name, kind)
+    for name in NAMES
+    for kind in ON_LOGITS
+    if name != "a third masked" or kind not in ("softcap", "all of them")
 )
 
 
@@ -130,5 +158,7 @@ def problem(name, kind, n_rows, n_classes, dtype, seed=0):
     if kind == "labels":
         return logits, labels, {}
     rng = np.random.default_rng([seed, NAMES.index(name), n_classes, n_rows])
+    if kind in _ON_LOGITS:
+        return logits, labels, _ON_LOGITS[kind](rng, labels, n_classes)
     targets, options = _TARGETS[kind](rng, labels, n_classes)
     return logits, targets.astype(dtype) if targets.ndim == 2 else targets, options

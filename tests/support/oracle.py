@@ -166,10 +166,36 @@ def log_metrics(logits, labels):
     return _floats(of_labels), _floats(entropies)
 
 
-def losses_and_gradients(logits, targets, class_weight=None, label_smoothing=0.0):
+def losses_and_gradients(logits, targets, class_weight=None, label_smoothing=0.0, **on_logits):
     """The exact losses of rows, and the gradient of each: lists of `exact` numbers."""
     weighted_targets = _weighted_targets(targets, logits.shape[1], class_weight, label_smoothing)
-    return [_row(z, u)[3:5] for z, u in zip(_numbers(logits), weighted_targets, strict=True)]
+    pairs = zip(_numbers(logits), weighted_targets, strict=True)
+    if not on_logits:
+        return [_row(z, u)[3:5] for z, u in pairs]
+    mask = on_logits.pop("mask", np.ones(logits.shape, bool))
+    return [_row_with_options(z, u, m, **on_logits) for (z, u), m in zip(pairs, mask, strict=True)]
+
+
+def _row_with_options(z, u, mask, temperature=1.0, softcap=None, z_loss=0.0, return_lse=False):
+    """The loss of a row with options on its logits, and its gradient; with `return_lse` its log-sum-exp."""
+    taking_part = [k for k, takes_part in enumerate(mask) if takes_part]
+    x = [z[k] / exact.mpf(temperature) for k in taking_part]
+    slopes = [1 / exact.mpf(temperature)] * len(x)
+    if softcap is not None:
+        cap = exact.mpf(softcap)
+        slopes = [s / exact.cosh(score / cap) ** 2 for s, score in zip(slopes, x, strict=True)]
+        x = [cap * exact.tanh(score / cap) for score in x]
+    p, _, lse, loss, of_q, _ = _row(x, [u[k] for k in taking_part])
+    if return_lse:
+        loss, of_q = lse, p
+    else:
+        mass, factor = exact.fsum(u[k] for k in taking_part), exact.mpf(z_loss)
+        loss += mass * factor * lse**2
+        of_q = [g + 2 * factor * lse * mass * q for g, q in zip(of_q, p, strict=True)]
+    gradient = [exact.mpf(0)] * len(z)
+    for k, g, slope in zip(taking_part, of_q, slopes, strict=True):
+        gradient[k] = g * slope
+    return loss, gradient
 
 
 def _weighted_targets(targets, n_classes, class_weight, label_smoothing):
