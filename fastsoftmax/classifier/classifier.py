@@ -33,6 +33,7 @@ from ..training.state import state_at
 from ..training.step_size import StepSizes
 from ..training.targets import check_sorted, is_soft, targets_of
 from . import sklearn_api
+from .calibration import Calibration, warn_of_dropped
 from .fitted_model import (
     FeaturesOfWeights,
     FittedModel,
@@ -50,7 +51,9 @@ from .prediction_methods import PredictionMethods
 _SMALL = 0.1
 
 
-class SoftmaxClassifier(sklearn_api.IncrementalEstimator, PredictionMethods, ModelFiles):
+class SoftmaxClassifier(
+    sklearn_api.IncrementalEstimator, PredictionMethods, Calibration, ModelFiles
+):
     """Linear classifier trained by minibatch SGD on the softmax cross-entropy.
 
     With logits ``z = coef_ @ x + intercept_``, minimises over the training data::
@@ -219,6 +222,9 @@ class SoftmaxClassifier(sklearn_api.IncrementalEstimator, PredictionMethods, Mod
         update. With a sparse `X` the penalty is computed every m steps, by a pass over all weights, and the
         objective has the last one of the epoch; m is such that the m steps visit the weights of 8 times as
         many features as there are. With solver "lbfgs" it is the objective after every iteration.
+    temperature_ : float
+        The number by which the logits are divided in probabilities. 1.0 after training, whose last call
+        warns if it resets another one; see `calibrate`.
     alpha_ : float or None
         The strength of the penalty, that of the last call; None in a model whose weights were set by hand.
     alpha_path_ : list of dict, or None
@@ -276,6 +282,7 @@ class SoftmaxClassifier(sklearn_api.IncrementalEstimator, PredictionMethods, Mod
     alpha_: float | None
     alpha_path_: list[dict[str, float]] | None
     optimality_: Optimality
+    temperature_: float
     n_iter_: int
     t_: int
     loss_curve_: list[float]
@@ -438,6 +445,7 @@ class SoftmaxClassifier(sklearn_api.IncrementalEstimator, PredictionMethods, Mod
             )
         if before is not None:
             check_n_features(before, matrix)
+            warn_of_dropped(before)
             starts = before._weights_for(targets.classes)
         random = generator_of(self.random_state, draws=False)
         saving, random = checkpoint_of(checkpoint, checkpoint_every, resume, random)
@@ -567,6 +575,7 @@ class SoftmaxClassifier(sklearn_api.IncrementalEstimator, PredictionMethods, Mod
             *(None if before is None else before._mean_weight, grows),
         )
         # Draw from a copy: a call that fails leaves the caller's generator as it was.
+        warn_of_dropped(before)
         random = None if before is None else before._random
         begins = random is None
         random = deepcopy(random) if random else generator_of(self.random_state, draws=False)

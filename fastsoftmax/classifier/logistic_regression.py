@@ -26,6 +26,7 @@ from ..training.solver_run import SolverRun
 from ..training.state import state_at
 from ..training.targets import targets_of
 from . import sklearn_api
+from .calibration import Calibration, warn_of_dropped
 from .classifier import SoftmaxClassifier
 from .fitted_model import FeaturesOfWeights, snapshot_of
 from .parameters import config_of
@@ -89,7 +90,7 @@ class GradientRun(SolverRun):
         return Optimality(slope if isfinite(slope) else None, "the gradient is not finite")
 
 
-class LogisticRegression(sklearn_api.Estimator, PredictionMethods):
+class LogisticRegression(sklearn_api.Estimator, PredictionMethods, Calibration):
     """scikit-learn's `LogisticRegression`: its parameters, its attributes and its minimum, to more digits.
 
     Minimises, over the training data, with the weights s_i of the samples times those of their classes::
@@ -150,6 +151,8 @@ class LogisticRegression(sklearn_api.Estimator, PredictionMethods):
     n_features_in_ : int
     feature_names_in_ : ndarray of str, shape (n_features,)
         The names of the columns, if `X` was a frame whose names are all strings.
+    temperature_ : float
+        The number by which the logits are divided in probabilities: 1.0 after `fit`; see `calibrate`.
 
     Notes
     -----
@@ -244,6 +247,7 @@ class LogisticRegression(sklearn_api.Estimator, PredictionMethods):
         start = problem.zero_state()
         if self.warm_start and self.__sklearn_is_fitted__():
             start = self._start(start)
+            warn_of_dropped(self)
         alpha = strength_of(problem, C, "C")
         run = next(fit_strengths(problem, start, [alpha], l1_ratio, self.tol))
         self._publish(names, n_iter_=np.array([len(run.curve)], np.int32), **attributes_of(run))
@@ -460,6 +464,7 @@ def attributes(classes: NDArray[Any], coef: FloatArray, intercept: FloatArray) -
         "intercept_": intercept,
         "classes_": classes,
         "n_features_in_": coef.shape[1],
+        "temperature_": 1.0,
     }
 
 

@@ -12,6 +12,7 @@ from dask.base import is_dask_collection
 from .._arrays import validation
 from ..backends import State, in_default_float_state
 from ..classifier import classifier, sklearn_api
+from ..classifier.calibration import warn_of_dropped
 from ..classifier.fitted_model import (
     ATTRIBUTES,
     shaped_parameters_of,
@@ -196,6 +197,7 @@ class SoftmaxClassifier(classifier.SoftmaxClassifier):
                 raise ValueError(
                     f"X: expected {before.n_features_in_} features, as before, got {statistics.n_features}"
                 )
+            warn_of_dropped(before, stacklevel=6)
             starts = before._weights_for(classes)
             coef_init = starts[0] if coef_init is None else coef_init
             if intercept_init is None and config.fit_intercept:
@@ -240,6 +242,21 @@ class SoftmaxClassifier(classifier.SoftmaxClassifier):
         raise TypeError(
             "partial_fit: not for Dask collections; to_local().partial_fit takes arrays"
         )
+
+    @in_default_float_state
+    def calibrate(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Fit the temperature as the local estimator does, on held-out samples in memory.
+
+        Raises
+        ------
+        TypeError
+            If `X` is a Dask collection: ``X.compute()`` is an array.
+        """
+        if is_dask_collection(X):
+            raise TypeError(
+                "calibrate: not for Dask collections; X.compute() brings them into memory"
+            )
+        return super().calibrate(X, y, sample_weight)
 
     def decision_function(self, X: Any) -> Any:
         """Return the logits as a lazy array; with two classes, the second minus the first."""
@@ -371,7 +388,7 @@ class SoftmaxClassifier(classifier.SoftmaxClassifier):
         # Tasks run side by side; only the attributes that predictions need are sent.
         n_jobs = 1 if now.n_jobs in (None, -1) else now.n_jobs
         local = classifier.SoftmaxClassifier(backend=now.backend, n_jobs=n_jobs)
-        for name in ("coef_", "intercept_", "classes_", "n_features_in_"):
+        for name in ("coef_", "intercept_", "classes_", "n_features_in_", "temperature_"):
             setattr(local, name, deepcopy(getattr(now, name)))
         return local
 

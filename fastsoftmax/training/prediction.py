@@ -98,7 +98,7 @@ def accuracy(
         As `logits_of` does.
     """
     hits = np.empty((len(rows), 1))
-    for here, logits in _logits_by_block(backend, X, rows, coef, intercept, n_threads):
+    for here, logits in logits_by_block(backend, X, rows, coef, intercept, n_threads):
         predicted = logits.argmax(axis=1, keepdims=True)
         hits[here] = hits_of(predicted, targets[rows[here]])
     of_rows = None if weights is None else scaled_weights(weights[rows])[0]
@@ -135,7 +135,7 @@ def scores(
     hits, top, losses = np.empty((3, len(rows), n_models))
     mass = np.ones(len(rows)) if weights is None else scaled_weights(weights[rows])[0]
     mass_of, hits_in = np.zeros(n_classes), np.zeros((n_models, n_classes))
-    for here, logits in _logits_by_block(backend, X, rows, coef, intercept, n_threads):
+    for here, logits in logits_by_block(backend, X, rows, coef, intercept, n_threads):
         z = logits.reshape(len(logits), n_models, -1).astype(np.float64)
         z -= z.max(axis=2, keepdims=True)
         t, w = targets[rows[here]], mass[here]
@@ -170,7 +170,7 @@ def _hits_of_best(
     return sum(hits_of(best[..., i], targets).astype(np.float64) for i in range(n_best))  # type: ignore[return-value]
 
 
-def _logits_by_block(
+def logits_by_block(
     backend: Backend,
     X: NDArray[Any] | SparseRows,
     rows: NDArray[np.int64],
