@@ -65,7 +65,7 @@ class Calibration:
         >>> model = LogisticRegression().fit([[-1.0], [1.0]], ["no", "yes"])
         >>> X, y = [[-2.0], [-1.0], [1.0], [2.0]], ["no", "yes", "yes", "yes"]
         >>> round(model.calibrate(X, y).temperature_, 4)
-        0.9122
+        0.6668
         """
         now = self._snapshot()
         sklearn_api.check_feature_names(now, X, stacklevel=4)

@@ -1,5 +1,6 @@
 """The methods of a classifier that predict and score."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,10 @@ from .._arrays.validation import FloatArray
 from ..backends import get_backend, in_default_float_state
 from ..loss import functional
 from ..training.config import n_threads_of
-from ..training.prediction import hits_of, logits_of
+from ..training.prediction import hits_of, logits_by_block, logits_of
 from ..training.targets import as_probabilities, is_soft
 from . import sklearn_api
-from .fitted_model import check_n_features, shaped_parameters_of, snapshot_of
+from .fitted_model import check_n_features, parameters_of, shaped_parameters_of, snapshot_of
 
 
 class PredictionMethods:
@@ -116,6 +117,22 @@ class PredictionMethods:
         if expected.shape != predicted.shape:
             raise ValueError(f"y: expected shape {predicted.shape}, got {expected.shape}")
         return are_equal(expected, classes[predicted]), weights
+
+    def _predictions_by_block(
+        self, X: Any
+    ) -> Iterator[tuple[slice, NDArray[np.int64], FloatArray]]:
+        """Yield slices of the rows, with the predicted classes and the logarithms of the probabilities."""
+        now = self._snapshot()
+        sklearn_api.check_feature_names(now, X, stacklevel=6)
+        matrix = as_samples(X, to_train=False)
+        check_n_features(now, matrix)
+        options = _softmax_options(now)
+        blocks = logits_by_block(
+            *(get_backend(now.backend), matrix, np.arange(len(matrix)), *parameters_of(now)),
+            options["n_threads"],
+        )
+        for here, logits in blocks:
+            yield here, logits.argmax(axis=1), functional.log_softmax(logits, **options)
 
     def _logits_and_model(self, X: ArrayLike, stacklevel: int = 5) -> tuple[FloatArray, Any]:
         """Return the logits, and the snapshot of the model that has made them."""

@@ -23,7 +23,7 @@ examples:
   fastsoftmax train train.csv --target species --model flowers.npz
         train on a table whose column species contains the labels
   fastsoftmax evaluate --model flowers.npz test.csv --target species
-        accuracy, log loss, and the confusion matrix
+        accuracy, log loss, calibration, and the confusion matrix
   fastsoftmax predict --model flowers.npz new.csv
         the labels of new samples
   fastsoftmax bench
@@ -48,7 +48,7 @@ _SUMMARIES = {
     "train": "train on a data file and save the model",
     "predict": "predict the labels of new samples",
     "evaluate": "compare a model's predictions with labels",
-    "plot": "draw the loss, the weights or the confusion matrix of a model",
+    "plot": "draw the loss, the weights, the confusion matrix or the reliability of a model",
     "search": "try learning rates and penalties, and keep the best model",
     "bench": "train with every backend and compare them",
     "info": "print versions, backends and the CPU",

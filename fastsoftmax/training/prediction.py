@@ -141,7 +141,7 @@ def scores(
         t, w = targets[rows[here]], mass[here]
         predicted = z.argmax(axis=2)
         hits[here] = hits_of(predicted, t)
-        top[here] = _hits_of_best(z, t, _N_BEST)
+        top[here] = hits_of_best(z, t, _N_BEST)
         if t.ndim == 1:
             z_of_targets = np.take_along_axis(z, t[:, np.newaxis, np.newaxis], axis=2)[..., 0]
             of_rows = np.ones((len(z), 1))
@@ -159,9 +159,7 @@ def scores(
     return Scores(accuracies, log_losses, of_classes.mean(axis=1), best)
 
 
-def _hits_of_best(
-    z: NDArray[np.float64], targets: NDArray[Any], n_best: int
-) -> NDArray[np.float64]:
+def hits_of_best(z: NDArray[np.float64], targets: NDArray[Any], n_best: int) -> NDArray[np.float64]:
     """Return, for each sample and model, the target's share of the `n_best` largest of the logits z."""
     if z.shape[2] <= n_best:
         mass = np.ones(len(z)) if targets.ndim == 1 else targets.sum(axis=1, dtype=np.float64)
