@@ -9,7 +9,21 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from .._version import __version__
-from . import bench, evaluate, info, plot, predict, profile, roofline, search, standard_input, train
+from . import (
+    bench,
+    calibrate,
+    evaluate,
+    export,
+    info,
+    plot,
+    predict,
+    profile,
+    roofline,
+    search,
+    show,
+    standard_input,
+    train,
+)
 from .error_translation import as_command_error
 from .errors import FAILED, INTERRUPTED, CommandError
 
@@ -38,6 +52,9 @@ _MODULES: dict[str, Any] = {
     "predict": predict,
     "evaluate": evaluate,
     "plot": plot,
+    "calibrate": calibrate,
+    "export": export,
+    "show": show,
     "search": search,
     "bench": bench,
     "info": info,
@@ -49,6 +66,9 @@ _SUMMARIES = {
     "predict": "predict the labels of new samples",
     "evaluate": "compare a model's predictions with labels",
     "plot": "draw the loss, the weights, the confusion matrix or the reliability of a model",
+    "calibrate": "fit the temperature of a model's probabilities on held-out data",
+    "export": "write the predictions of a model as an ONNX graph",
+    "show": "print what a model file holds",
     "search": "try learning rates and penalties, and keep the best model",
     "bench": "train with every backend and compare them",
     "info": "print versions, backends and the CPU",
