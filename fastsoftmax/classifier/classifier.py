@@ -35,6 +35,7 @@ from ..training.targets import check_sorted, is_soft, targets_of
 from . import sklearn_api
 from .calibration import Calibration, warn_of_dropped
 from .fitted_model import (
+    ATTRIBUTES,
     FeaturesOfWeights,
     FittedModel,
     check_n_features,
@@ -45,6 +46,7 @@ from .model_files import ModelFiles
 from .parameters import checkpoint_parameters, config_of, takes_sparse
 from .partial_fit import trained_on_chunk
 from .prediction_methods import PredictionMethods
+from .sklearn_callbacks import CallbackSupport, FitTasks, with_tasks
 
 # Below this norm of the rows, features learn a hundred times as slowly as the intercept, whose feature is
 # 1.
@@ -52,7 +54,7 @@ _SMALL = 0.1
 
 
 class SoftmaxClassifier(
-    sklearn_api.IncrementalEstimator, PredictionMethods, Calibration, ModelFiles
+    sklearn_api.IncrementalEstimator, CallbackSupport, PredictionMethods, Calibration, ModelFiles
 ):
     """Linear classifier trained by minibatch SGD on the softmax cross-entropy.
 
@@ -483,18 +485,25 @@ class SoftmaxClassifier(
             (seen.state, seen.average), seen.random = run.copy(), deepcopy(run.random)
             return published(copy(self), seen)
 
-        try:
-            # From zeros all classes are equally probable.
-            at_zeros = np.log(len(targets.classes))
-            converged = train(run, at_zeros, state is zeros, make_model, saving)
-            published(self, run)
-        except BaseException:
-            if run.is_publishable:
+        def fitted(tasks: FitTasks | None) -> bool:
+            try:
+                # From zeros all classes are equally probable.
+                at_zeros = np.log(len(targets.classes))
+                converged = train(run, at_zeros, state is zeros, make_model, saving, tasks=tasks)
                 published(self, run)
-            raise
-        finally:
-            if run.is_publishable:  # else the caller's generator is as it was
-                generator_of(self.random_state)
+            except BaseException:
+                if run.is_publishable:
+                    published(self, run)
+                raise
+            finally:
+                if run.is_publishable:  # else the caller's generator is as it was
+                    generator_of(self.random_state)
+            return converged
+
+        converged = with_tasks(
+            *(self, fitted, problem.config.max_iter, unit_of(config.solver), attributes_of),
+            *(X, y, sample_weight),
+        )
         warn_of_end(run, converged)
         return self
 
@@ -618,6 +627,16 @@ class SoftmaxClassifier(
                 f"classes: expected those that were named before, {listed(self.classes_)}, "
                 f"got {listed(classes)}"
             )
+
+
+def unit_of(solver: str) -> str:
+    """Return what a solver's pass over the samples is called."""
+    return "epoch" if solver == "sgd" else "iteration"
+
+
+def attributes_of(model: SoftmaxClassifier) -> dict[str, Any]:
+    """Return the fitted attributes of a model."""
+    return {name: value for name, value in vars(model).items() if name in ATTRIBUTES}
 
 
 def warn_of_end(run: TrainingRun, converged: bool) -> None:

@@ -20,6 +20,7 @@ from ..classifier.fitted_model import (
     snapshot_of,
 )
 from ..classifier.parameters import config_of
+from ..classifier.sklearn_callbacks import FitTasks, with_tasks
 from ..training.config import TrainingConfig, generator_of
 from ..training.loop import train
 from ..training.state import state_at, zero_state
@@ -197,7 +198,7 @@ class SoftmaxClassifier(classifier.SoftmaxClassifier):
                 raise ValueError(
                     f"X: expected {before.n_features_in_} features, as before, got {statistics.n_features}"
                 )
-            warn_of_dropped(before, stacklevel=6)
+            warn_of_dropped(before, stacklevel=5)
             starts = before._weights_for(classes)
             coef_init = starts[0] if coef_init is None else coef_init
             if intercept_init is None and config.fit_intercept:
@@ -219,17 +220,23 @@ class SoftmaxClassifier(classifier.SoftmaxClassifier):
             (seen.state, seen.average), seen.random = run.copy(), deepcopy(run.random)
             return published(copy(self), seen)
 
-        try:
-            converged = train(run, np.log(len(classes)), state is zeros, make_model)
-            published(self, run)
-        except BaseException:
-            if run.curve:
+        def fitted(tasks: FitTasks | None) -> bool:
+            try:
+                at_zeros = np.log(len(classes))
+                converged = train(run, at_zeros, state is zeros, make_model, tasks=tasks)
                 published(self, run)
-            raise
-        finally:
-            if run.curve:  # otherwise the caller's generator stays unchanged
-                generator_of(self.random_state)
-        return run, converged
+            except BaseException:
+                if run.curve:
+                    published(self, run)
+                raise
+            finally:
+                if run.curve:  # otherwise the caller's generator stays unchanged
+                    generator_of(self.random_state)
+            return converged
+
+        # Callbacks get no data, which are on the workers.
+        unit, attributes = classifier.unit_of(config.solver), classifier.attributes_of
+        return run, with_tasks(self, fitted, config.max_iter, unit, attributes)
 
     def partial_fit(self, *_: Any, **__: Any) -> Self:
         """Raise TypeError: Dask collections are not supported; `to_local().partial_fit` takes arrays.
@@ -333,6 +340,8 @@ class SoftmaxClassifier(classifier.SoftmaxClassifier):
         )
         if hasattr(self, "_metadata_request"):
             new._metadata_request = deepcopy(self._metadata_request)
+        if hasattr(self, "_skl_callbacks"):  # shared, as scikit-learn does
+            new._skl_callbacks = self._skl_callbacks
         return new
 
     def _method(self) -> Method:
