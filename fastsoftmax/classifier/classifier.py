@@ -500,8 +500,9 @@ class SoftmaxClassifier(
                     generator_of(self.random_state)
             return converged
 
+        unit = "epoch" if config.solver == "sgd" else "iteration"
         converged = with_tasks(
-            *(self, fitted, problem.config.max_iter, unit_of(config.solver), attributes_of),
+            *(self, fitted, problem.config.max_iter, unit, attributes_of),
             *(X, y, sample_weight),
         )
         warn_of_end(run, converged)
@@ -627,11 +628,6 @@ class SoftmaxClassifier(
                 f"classes: expected those that were named before, {listed(self.classes_)}, "
                 f"got {listed(classes)}"
             )
-
-
-def unit_of(solver: str) -> str:
-    """Return what a solver's pass over the samples is called."""
-    return "epoch" if solver == "sgd" else "iteration"
 
 
 def attributes_of(model: SoftmaxClassifier) -> dict[str, Any]:

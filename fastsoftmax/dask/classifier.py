@@ -235,8 +235,8 @@ class SoftmaxClassifier(classifier.SoftmaxClassifier):
             return converged
 
         # Callbacks get no data, which are on the workers.
-        unit, attributes = classifier.unit_of(config.solver), classifier.attributes_of
-        return run, with_tasks(self, fitted, config.max_iter, unit, attributes)
+        unit = "epoch" if config.solver == "sgd" else "iteration"
+        return run, with_tasks(self, fitted, config.max_iter, unit, classifier.attributes_of)
 
     def partial_fit(self, *_: Any, **__: Any) -> Self:
         """Raise TypeError: Dask collections are not supported; `to_local().partial_fit` takes arrays.
