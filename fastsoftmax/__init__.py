@@ -8,6 +8,7 @@ from ._version import __version__
 if TYPE_CHECKING:
     from . import datasets, lecture, plotting, schedules
     from .classifier import SoftmaxClassifier, load
+    from .classifier.evaluation import Evaluation, evaluate
     from .classifier.grid_search import SearchResult, search
     from .classifier.logistic_regression import LogisticRegression
     from .classifier.logistic_regression_cv import LogisticRegressionCV
@@ -39,6 +40,7 @@ __all__ = [
     "ClusterError",
     "ConvergenceWarning",
     "DivergenceError",
+    "Evaluation",
     "GradientCheck",
     "GradientSum",
     "LinearGradients",
@@ -54,6 +56,7 @@ __all__ = [
     "check_gradient",
     "cross_entropy",
     "datasets",
+    "evaluate",
     "get_include",
     "lecture",
     "linear_cross_entropy",
@@ -75,6 +78,7 @@ __all__ = [
 # `import fastsoftmax` alone takes a millisecond and does not even import NumPy.
 _NAMES = {
     "classifier": ["SoftmaxClassifier", "load"],
+    "classifier.evaluation": ["Evaluation", "evaluate"],
     "classifier.grid_search": ["SearchResult", "search"],
     "classifier.logistic_regression": ["LogisticRegression"],
     "classifier.logistic_regression_cv": ["LogisticRegressionCV"],

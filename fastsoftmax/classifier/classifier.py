@@ -33,7 +33,9 @@ from ..training.state import state_at
 from ..training.step_size import StepSizes
 from ..training.targets import check_sorted, is_soft, targets_of
 from . import sklearn_api
+from .calibration import Calibration, warn_of_dropped
 from .fitted_model import (
+    ATTRIBUTES,
     FeaturesOfWeights,
     FittedModel,
     check_n_features,
@@ -44,13 +46,16 @@ from .model_files import ModelFiles
 from .parameters import checkpoint_parameters, config_of, takes_sparse
 from .partial_fit import trained_on_chunk
 from .prediction_methods import PredictionMethods
+from .sklearn_callbacks import CallbackSupport, FitTasks, with_tasks
 
 # Below this norm of the rows, features learn a hundred times as slowly as the intercept, whose feature is
 # 1.
 _SMALL = 0.1
 
 
-class SoftmaxClassifier(sklearn_api.IncrementalEstimator, PredictionMethods, ModelFiles):
+class SoftmaxClassifier(
+    sklearn_api.IncrementalEstimator, CallbackSupport, PredictionMethods, Calibration, ModelFiles
+):
     """Linear classifier trained by minibatch SGD on the softmax cross-entropy.
 
     With logits ``z = coef_ @ x + intercept_``, minimises over the training data::
@@ -219,6 +224,9 @@ class SoftmaxClassifier(sklearn_api.IncrementalEstimator, PredictionMethods, Mod
         update. With a sparse `X` the penalty is computed every m steps, by a pass over all weights, and the
         objective has the last one of the epoch; m is such that the m steps visit the weights of 8 times as
         many features as there are. With solver "lbfgs" it is the objective after every iteration.
+    temperature_ : float
+        The number by which the logits are divided in probabilities. 1.0 after training, whose last call
+        warns if it resets another one; see `calibrate`.
     alpha_ : float or None
         The strength of the penalty, that of the last call; None in a model whose weights were set by hand.
     alpha_path_ : list of dict, or None
@@ -276,6 +284,7 @@ class SoftmaxClassifier(sklearn_api.IncrementalEstimator, PredictionMethods, Mod
     alpha_: float | None
     alpha_path_: list[dict[str, float]] | None
     optimality_: Optimality
+    temperature_: float
     n_iter_: int
     t_: int
     loss_curve_: list[float]
@@ -438,6 +447,7 @@ class SoftmaxClassifier(sklearn_api.IncrementalEstimator, PredictionMethods, Mod
             )
         if before is not None:
             check_n_features(before, matrix)
+            warn_of_dropped(before)
             starts = before._weights_for(targets.classes)
         random = generator_of(self.random_state, draws=False)
         saving, random = checkpoint_of(checkpoint, checkpoint_every, resume, random)
@@ -475,18 +485,26 @@ class SoftmaxClassifier(sklearn_api.IncrementalEstimator, PredictionMethods, Mod
             (seen.state, seen.average), seen.random = run.copy(), copy_of_generator(run.random)
             return published(copy(self), seen)
 
-        try:
-            # From zeros all classes are equally probable.
-            at_zeros = np.log(len(targets.classes))
-            converged = train(run, at_zeros, state is zeros, make_model, saving)
-            published(self, run)
-        except BaseException:
-            if run.is_publishable:
+        def fitted(tasks: FitTasks | None) -> bool:
+            try:
+                # From zeros all classes are equally probable.
+                at_zeros = np.log(len(targets.classes))
+                converged = train(run, at_zeros, state is zeros, make_model, saving, tasks=tasks)
                 published(self, run)
-            raise
-        finally:
-            if run.is_publishable:  # else the caller's generator is as it was
-                generator_of(self.random_state)
+            except BaseException:
+                if run.is_publishable:
+                    published(self, run)
+                raise
+            finally:
+                if run.is_publishable:  # else the caller's generator is as it was
+                    generator_of(self.random_state)
+            return converged
+
+        unit = "epoch" if config.solver == "sgd" else "iteration"
+        converged = with_tasks(
+            *(self, fitted, problem.config.max_iter, unit, attributes_of),
+            *(X, y, sample_weight),
+        )
         warn_of_end(run, converged)
         return self
 
@@ -567,6 +585,7 @@ class SoftmaxClassifier(sklearn_api.IncrementalEstimator, PredictionMethods, Mod
             *(None if before is None else before._mean_weight, grows),
         )
         # Draw from a copy: a call that fails leaves the caller's generator as it was.
+        warn_of_dropped(before)
         random = None if before is None else before._random
         begins = random is None
         random = (
@@ -613,6 +632,11 @@ class SoftmaxClassifier(sklearn_api.IncrementalEstimator, PredictionMethods, Mod
                 f"classes: expected those that were named before, {listed(self.classes_)}, "
                 f"got {listed(classes)}"
             )
+
+
+def attributes_of(model: SoftmaxClassifier) -> dict[str, Any]:
+    """Return the fitted attributes of a model."""
+    return {name: value for name, value in vars(model).items() if name in ATTRIBUTES}
 
 
 def warn_of_end(run: TrainingRun, converged: bool) -> None:

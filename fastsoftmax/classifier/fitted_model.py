@@ -232,6 +232,10 @@ class FittedModel:
         default=Optimality(None, "the weights were set by hand"),
         metadata=_stored(Scalar("optimality", list, _read_optimality, since=3, before=_UNKNOWN)),
     )
+    temperature_: float = field(
+        default=1.0,
+        metadata=_stored(Scalar("temperature", float, entries.positive, since=4, before=1.0)),
+    )
     alpha_: float | None = field(
         default=None,
         metadata=_stored(Scalar("fitted_alpha", or_none(float), or_none(_read_strength), since=3)),

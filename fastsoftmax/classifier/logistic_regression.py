@@ -26,10 +26,12 @@ from ..training.solver_run import SolverRun
 from ..training.state import state_at
 from ..training.targets import targets_of
 from . import sklearn_api
+from .calibration import Calibration, warn_of_dropped
 from .classifier import SoftmaxClassifier
 from .fitted_model import FeaturesOfWeights, snapshot_of
 from .parameters import config_of
 from .prediction_methods import PredictionMethods
+from .sklearn_callbacks import CallbackSupport, FitTasks, with_tasks
 
 SOLVERS = ("lbfgs", "liblinear", "newton-cg", "newton-cholesky", "sag", "saga")
 PENALTIES: dict[str | None, float | None] = {  # and the l1_ratio, if they fix it
@@ -89,7 +91,7 @@ class GradientRun(SolverRun):
         return Optimality(slope if isfinite(slope) else None, "the gradient is not finite")
 
 
-class LogisticRegression(sklearn_api.Estimator, PredictionMethods):
+class LogisticRegression(sklearn_api.Estimator, CallbackSupport, PredictionMethods, Calibration):
     """scikit-learn's `LogisticRegression`: its parameters, its attributes and its minimum, to more digits.
 
     Minimises, over the training data, with the weights s_i of the samples times those of their classes::
@@ -150,6 +152,8 @@ class LogisticRegression(sklearn_api.Estimator, PredictionMethods):
     n_features_in_ : int
     feature_names_in_ : ndarray of str, shape (n_features,)
         The names of the columns, if `X` was a frame whose names are all strings.
+    temperature_ : float
+        The number by which the logits are divided in probabilities: 1.0 after `fit`; see `calibrate`.
 
     Notes
     -----
@@ -244,9 +248,18 @@ class LogisticRegression(sklearn_api.Estimator, PredictionMethods):
         start = problem.zero_state()
         if self.warm_start and self.__sklearn_is_fitted__():
             start = self._start(start)
+            warn_of_dropped(self)
         alpha = strength_of(problem, C, "C")
-        run = next(fit_strengths(problem, start, [alpha], l1_ratio, self.tol))
-        self._publish(names, n_iter_=np.array([len(run.curve)], np.int32), **attributes_of(run))
+
+        def fitted(tasks: FitTasks | None) -> GradientRun:
+            run = next(fit_strengths(problem, start, [alpha], l1_ratio, self.tol, tasks=tasks))
+            n_iter = np.array([len(run.curve)], np.int32)
+            self._publish(names, n_iter_=n_iter, **attributes_of(run))
+            return run
+
+        max_iter = problem.config.max_iter
+        data = (X, y, sample_weight)
+        run = with_tasks(self, fitted, max_iter, "iteration", attributes_of, *data)
         warn_of_end(run, self.tol, stacklevel=4)
         return self
 
@@ -411,6 +424,7 @@ def fit_strengths(
     l1_ratio: float,
     tol: float,
     share: float = 0.0,
+    tasks: FitTasks | None = None,
 ) -> Iterator[GradientRun]:
     """Yield the solutions for several strengths of the penalty, each from the weights of the one before.
 
@@ -427,6 +441,8 @@ def fit_strengths(
         As in `LogisticRegression`.
     share : float
         The share of `tol` at which a fit ends, if that is more than the one of `LogisticRegression`.
+    tasks : FitTasks, optional
+        What is told of each iteration.
     """
     # One row w is two rows -w/2 and w/2: their squares sum to half of w's, their magnitudes to all of it.
     factor = 1.0 if len(problem.classes) == 2 else 0.5
@@ -440,6 +456,7 @@ def fit_strengths(
     yield from solve_path(
         map(with_strength, alphas),
         lambda first: GradientRun.of(first, start, np.random.default_rng(0), limit=limit),
+        tasks=tasks,
     )
 
 
@@ -460,6 +477,7 @@ def attributes(classes: NDArray[Any], coef: FloatArray, intercept: FloatArray) -
         "intercept_": intercept,
         "classes_": classes,
         "n_features_in_": coef.shape[1],
+        "temperature_": 1.0,
     }
 
 

@@ -132,6 +132,9 @@ class LogisticRegressionCV(LogisticRegression):
     """
 
     warm_start = False
+    set_callbacks = (
+        property()
+    )  # as in scikit-learn, which has none for this class: hasattr is False
     Cs_: NDArray[np.float64]
     l1_ratios_: NDArray[Any]
     C_: Any

@@ -1,5 +1,6 @@
 """The methods of a classifier that predict and score."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,10 @@ from .._arrays.validation import FloatArray
 from ..backends import get_backend, in_default_float_state
 from ..loss import functional
 from ..training.config import n_threads_of
-from ..training.prediction import hits_of, logits_of
+from ..training.prediction import hits_of, logits_by_block, logits_of
 from ..training.targets import as_probabilities, is_soft
 from . import sklearn_api
-from .fitted_model import check_n_features, shaped_parameters_of, snapshot_of
+from .fitted_model import check_n_features, parameters_of, shaped_parameters_of, snapshot_of
 
 
 class PredictionMethods:
@@ -36,8 +37,8 @@ class PredictionMethods:
         -------
         ndarray, shape (n_samples, n_classes), or (n_samples,) with two classes
         """
-        logits, classes = self._logits_and_classes(X)
-        if len(classes) != 2:
+        logits, now = self._logits_and_model(X)
+        if len(now.classes_) != 2:
             return logits
         with np.errstate(over="ignore"):  # an infinite difference is a valid answer
             difference: FloatArray = logits[:, 1] - logits[:, 0]
@@ -46,27 +47,21 @@ class PredictionMethods:
     @in_default_float_state
     def predict(self, X: ArrayLike) -> NDArray[Any]:
         """Return the most probable label of every sample, shape (n_samples,)."""
-        logits, classes = self._logits_and_classes(X)
-        labels: NDArray[Any] = classes[logits.argmax(axis=1)]
+        logits, now = self._logits_and_model(X)
+        labels: NDArray[Any] = now.classes_[logits.argmax(axis=1)]
         return labels
 
     @in_default_float_state
     def predict_proba(self, X: ArrayLike) -> FloatArray:
-        """Return the probability of every class, shape (n_samples, n_classes)."""
-        return functional.softmax(
-            self._logits_and_classes(X)[0],
-            backend=self.backend,
-            n_threads=n_threads_of(self.n_jobs),
-        )
+        """Return the probability of every class, ``softmax(z / temperature_)``, (n_samples, n_classes)."""
+        logits, now = self._logits_and_model(X)
+        return functional.softmax(logits, **_softmax_options(now))
 
     @in_default_float_state
     def predict_log_proba(self, X: ArrayLike) -> FloatArray:
         """Return the natural logarithm of the probabilities, shape (n_samples, n_classes)."""
-        return functional.log_softmax(
-            self._logits_and_classes(X)[0],
-            backend=self.backend,
-            n_threads=n_threads_of(self.n_jobs),
-        )
+        logits, now = self._logits_and_model(X)
+        return functional.log_softmax(logits, **_softmax_options(now))
 
     @in_default_float_state
     def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
@@ -109,8 +104,8 @@ class PredictionMethods:
         self, X: Any, y: Any, sample_weight: Any
     ) -> tuple[NDArray[Any], NDArray[np.float64] | None]:
         """Return the accuracy of the prediction of every sample, from 0 to 1, and the samples' weights."""
-        logits, classes = self._logits_and_classes(X, stacklevel=6)
-        predicted, weights = logits.argmax(axis=1), None
+        logits, now = self._logits_and_model(X, stacklevel=6)
+        predicted, classes, weights = logits.argmax(axis=1), now.classes_, None
         if sample_weight is not None:
             double = np.dtype(np.float64)
             weights = validation.as_weights("sample_weight", sample_weight, predicted.shape, double)
@@ -123,18 +118,40 @@ class PredictionMethods:
             raise ValueError(f"y: expected shape {predicted.shape}, got {expected.shape}")
         return are_equal(expected, classes[predicted]), weights
 
-    def _logits_and_classes(
-        self, X: ArrayLike, stacklevel: int = 5
-    ) -> tuple[FloatArray, NDArray[Any]]:
+    def _predictions_by_block(
+        self, X: Any
+    ) -> Iterator[tuple[slice, NDArray[np.int64], FloatArray]]:
+        """Yield slices of the rows, with the predicted classes and the logarithms of the probabilities."""
+        now = self._snapshot()
+        sklearn_api.check_feature_names(now, X, stacklevel=6)
+        matrix = as_samples(X, to_train=False)
+        check_n_features(now, matrix)
+        options = _softmax_options(now)
+        blocks = logits_by_block(
+            *(get_backend(now.backend), matrix, np.arange(len(matrix)), *parameters_of(now)),
+            options["n_threads"],
+        )
+        for here, logits in blocks:
+            yield here, logits.argmax(axis=1), functional.log_softmax(logits, **options)
+
+    def _logits_and_model(self, X: ArrayLike, stacklevel: int = 5) -> tuple[FloatArray, Any]:
+        """Return the logits, and the snapshot of the model that has made them."""
         now = self._snapshot()
         sklearn_api.check_feature_names(now, X, stacklevel)
         matrix = as_samples(X, to_train=False)
         check_n_features(now, matrix)
         n_threads = n_threads_of(now.n_jobs)
         logits = logits_of(get_backend(now.backend), matrix, *shaped_parameters_of(now), n_threads)
-        classes: NDArray[Any] = now.classes_
-        return logits, classes
+        return logits, now
 
     def _snapshot(self) -> Any:
         """Return a consistent copy of the model, with a row of weights for each class."""
         return snapshot_of(self)
+
+
+def _softmax_options(now: Any) -> dict[str, Any]:
+    return {
+        "temperature": now.temperature_,
+        "backend": now.backend,
+        "n_threads": n_threads_of(now.n_jobs),
+    }

@@ -9,7 +9,21 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from .._version import __version__
-from . import bench, evaluate, info, plot, predict, profile, roofline, search, standard_input, train
+from . import (
+    bench,
+    calibrate,
+    evaluate,
+    export,
+    info,
+    plot,
+    predict,
+    profile,
+    roofline,
+    search,
+    show,
+    standard_input,
+    train,
+)
 from .error_translation import as_command_error
 from .errors import FAILED, INTERRUPTED, CommandError
 
@@ -23,7 +37,7 @@ examples:
   fastsoftmax train train.csv --target species --model flowers.npz
         train on a table whose column species contains the labels
   fastsoftmax evaluate --model flowers.npz test.csv --target species
-        accuracy, log loss, and the confusion matrix
+        accuracy, log loss, calibration, and the confusion matrix
   fastsoftmax predict --model flowers.npz new.csv
         the labels of new samples
   fastsoftmax bench
@@ -38,6 +52,9 @@ _MODULES: dict[str, Any] = {
     "predict": predict,
     "evaluate": evaluate,
     "plot": plot,
+    "calibrate": calibrate,
+    "export": export,
+    "show": show,
     "search": search,
     "bench": bench,
     "info": info,
@@ -48,7 +65,10 @@ _SUMMARIES = {
     "train": "train on a data file and save the model",
     "predict": "predict the labels of new samples",
     "evaluate": "compare a model's predictions with labels",
-    "plot": "draw the loss, the weights or the confusion matrix of a model",
+    "plot": "draw the loss, the weights, the confusion matrix or the reliability of a model",
+    "calibrate": "fit the temperature of a model's probabilities on held-out data",
+    "export": "write the predictions of a model as an ONNX graph",
+    "show": "print what a model file holds",
     "search": "try learning rates and penalties, and keep the best model",
     "bench": "train with every backend and compare them",
     "info": "print versions, backends and the CPU",

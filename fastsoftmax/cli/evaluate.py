@@ -12,28 +12,33 @@ from numpy.typing import NDArray
 from .. import plotting
 from .._arrays.labels import listed
 from ..classifier.classifier import SoftmaxClassifier
+from ..classifier.evaluation import Evaluation
+from ..classifier.evaluation import evaluate as evaluation_of
 from ..datasets import Samples
-from . import data, files, models
+from ..plotting.confusion import check_n_classes, draw_confusion
+from . import data, files, models, options
 from .error_translation import as_command_error
 from .errors import FAILED, CommandError
 from .numbers import count
-from .scoring import ClassScores, Predictions, Scores, class_scores, most_confused
 from .tables import lines_of, percent, print_pairs, shortened, width_of_output
 
 DESCRIPTION = """\
-Compare a model's predictions with the labels of DATA: accuracy, log loss (the mean
-of -log of the probability of the label), precision and recall of every class, and
-the confusion matrix.
+Compare a model's probabilities with the labels of DATA: accuracy, log loss (the mean
+of -log of the probability of the label) with its 95 % interval, calibration error (how
+far confidence and accuracy are apart), precision and recall of every class, and the
+confusion matrix.
 """
 USAGE = "fastsoftmax evaluate --model FILE DATA [options]"
 EXAMPLES = """\
 examples:
   fastsoftmax evaluate --model flowers.npz test.csv --target species
-        the accuracy, a line for each class, and the confusion matrix
-  fastsoftmax evaluate --model cifar.npz cifar-10-batches-py --split test
-        the test images of CIFAR-10
+        the scores, a line for each class, and the confusion matrix
+  fastsoftmax evaluate --model cifar.npz cifar-10-batches-py --split test --top-k 3
+        the test images of CIFAR-10, and how often the label is among the first three
   fastsoftmax evaluate --model m.npz test.npz --plot confusion.png --json scores.json
         the matrix as a picture too, and all numbers for a program
+  fastsoftmax evaluate --model m.npz test.npz --reliability reliability.png
+        the reliability diagram: accuracy against confidence
 """
 _MAX_CLASSES = 30  # with a line for each class
 _MAX_ERRORS = 10  # listed if the matrix does not fit
@@ -59,43 +64,86 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     models.add_arguments(parser)
     add("--plot", type=Path, metavar="FILE", help="save a picture of the confusion matrix")
+    add(
+        "--reliability", type=Path, metavar="FILE", help="save a picture of the reliability diagram"
+    )
     add("--json", metavar="FILE", help="save all numbers; - for standard output")
+    add(
+        "--top-k",
+        type=options.positive_integer,
+        default=5,
+        metavar="K",
+        help="how many classes the top-k accuracy takes (default: 5)",
+    )
+    add(
+        "--bins",
+        type=options.positive_integer,
+        default=15,
+        metavar="N",
+        help="bins of the calibration error (default: 15)",
+    )
+    add(
+        "--seed",
+        type=options.seed,
+        default=0,
+        metavar="N",
+        help="seed of the resamples, from which the interval is computed (default: 0)",
+    )
     data.add_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Carry out the command."""
-    inputs = {"the model": arguments.model, "DATA": arguments.data}
-    for option in ("json", "plot"):
-        models.check_no_clash(f"--{option}", getattr(arguments, option), inputs)
-    if arguments.json not in (None, "-"):
-        models.check_no_clash("--json", arguments.json, {"where the picture goes": arguments.plot})
-    if arguments.plot is not None:
-        files.require_matplotlib()
-        files.check_picture("--plot", arguments.plot)
+    _check_files(arguments)
     model = models.load_to_use(arguments)
     samples = data.load_for(model, arguments.data, arguments)
     if arguments.plot is not None and samples.y.ndim == 2:
         raise CommandError(
             f"argument --plot: the labels of {arguments.data} are probabilities", FAILED
         )
-    predictions = predict(model, arguments.data, samples)
-    scores, confusion = predictions.scores(), predictions.confusion(len(model.classes_))
+    found = evaluate(
+        model,
+        arguments.data,
+        samples,
+        top_k=arguments.top_k,
+        n_bins=arguments.bins,
+        random_state=arguments.seed,
+    )
     names = data.class_names(model.classes_, samples)
     if arguments.json != "-":
-        print_scores(arguments.data, scores, confusion, names)
+        print_scores(arguments.data, found, names)
+    pictures = []
     if arguments.plot is not None:
-        save_confusion("--plot", arguments.plot, predictions, names)
-        if arguments.json != "-":
-            print(f"Picture: {arguments.plot}")
+        save_confusion("--plot", arguments.plot, found, names)
+        pictures.append(arguments.plot)
+    if arguments.reliability is not None:
+        files.save_picture("--reliability", arguments.reliability, plotting.plot_reliability(found))
+        pictures.append(arguments.reliability)
+    if arguments.json != "-":
+        for path in pictures:
+            print(f"Picture: {path}")
     if arguments.json is not None:
-        record = as_record(arguments, model, scores, confusion)
+        record = as_record(arguments, model, found)
         files.write_text("--json", arguments.json, json.dumps(record, indent=2) + "\n")
     return 0
 
 
-def predict(model: SoftmaxClassifier, path: Path, samples: Samples) -> Predictions:
-    """Return the model's predictions with the labels, all of which must be its classes.
+def _check_files(arguments: argparse.Namespace) -> None:
+    """Raise unless the outputs can be written, and none is an input or another output."""
+    taken = {"the model": arguments.model, "DATA": arguments.data}
+    for option in ("plot", "reliability", "json"):
+        path = getattr(arguments, option)
+        models.check_no_clash(f"--{option}", path, taken)
+        if path not in (None, "-"):
+            taken[f"that of --{option}"] = path
+    for option in ("plot", "reliability"):
+        if getattr(arguments, option) is not None:
+            files.require_matplotlib()
+            files.check_picture(f"--{option}", getattr(arguments, option))
+
+
+def evaluate(model: SoftmaxClassifier, path: Path, samples: Samples, **options: Any) -> Evaluation:
+    """Return the scores of the model; all labels must be its classes.
 
     Raises
     ------
@@ -104,40 +152,31 @@ def predict(model: SoftmaxClassifier, path: Path, samples: Samples) -> Predictio
     """
     data.check_labels(path, samples.y, model.classes_)
     try:
-        return Predictions.of(model, samples.X, samples.y)
+        return evaluation_of(model, samples.X, samples.y, **options)
     except (ValueError, TypeError, MemoryError) as error:
         raise as_command_error(error, {"X": path, "y": path}) from None
 
 
-def print_scores(
-    path: Path, scores: Scores, confusion: NDArray[np.int64] | None, names: Sequence[str]
-) -> None:
+def print_scores(path: Path, found: Evaluation, names: Sequence[str]) -> None:
     """Print the scores, and the confusion matrix if it fits the terminal."""
-    pairs = [
-        ("data", f"{path}: {count(scores.n_samples, 'sample')}, {len(names)} classes"),
-        ("accuracy", f"{100 * scores.accuracy:.2f} %"),
-        ("log loss", f"{scores.log_loss:.4f}"),
-    ]
-    if confusion is None:
-        print_pairs(pairs)
+    about = f"{path}: {count(found.n_samples, 'sample')}, {len(names)} classes"
+    print_pairs([("data", about), *found.summary()])
+    if found.confusion is None:
         return
-    n_right = int(confusion.trace())
-    pairs[1] = ("accuracy", f"{pairs[1][1]} ({n_right} of {scores.n_samples})")
-    print_pairs(pairs)
     if len(names) <= _MAX_CLASSES:
-        print("", *_class_lines(names, class_scores(confusion)), sep="\n")
-        matrix = _matrix_lines(names, confusion, width_of_output())
+        print("", *_class_lines(names, found), sep="\n")
+        matrix = _matrix_lines(names, found.confusion, width_of_output())
         if matrix is not None:
             print("", *matrix, sep="\n")
             return
-    _print_errors(names, confusion)
+    _print_errors(names, found.confusion)
 
 
-def _class_lines(names: Sequence[str], scores: Sequence[ClassScores]) -> list[str]:
+def _class_lines(names: Sequence[str], found: Evaluation) -> list[str]:
     rows = [("class", "precision", "recall", "F1", "samples")]
-    for name, of_class in zip(names, scores, strict=True):
-        shares = (percent(of_class.precision), percent(of_class.recall), percent(of_class.f1))
-        rows.append((name, *shares, str(of_class.n_samples)))
+    for name, row in zip(names, found.classes, strict=True):
+        shares = (percent(row["precision"]), percent(row["recall"]), percent(row["f1"]))
+        rows.append((name, *shares, str(row["n_samples"])))
     return lines_of(rows)
 
 
@@ -169,40 +208,45 @@ def _print_errors(names: Sequence[str], confusion: NDArray[np.int64]) -> None:
     )
 
 
+def most_confused(confusion: NDArray[np.int64], most: int) -> list[tuple[int, int, int]]:
+    """Return the true class, the predicted one and the number of samples of the most common errors."""
+    errors = confusion.copy()
+    np.fill_diagonal(errors, 0)
+    order = np.argsort(-errors, axis=None, kind="stable")[:most]
+    rows, columns = np.unravel_index(order, errors.shape)
+    found = zip(rows.tolist(), columns.tolist(), errors[rows, columns].tolist(), strict=True)
+    return [(row, column, n) for row, column, n in found if n]
+
+
 def save_confusion(
-    option: str,
-    path: Path,
-    predictions: Predictions,
-    names: Sequence[str],
-    normalize: bool = False,
+    option: str, path: Path, found: Evaluation, names: Sequence[str], normalize: bool = False
 ) -> None:
     """Save a picture of the confusion matrix."""
     unique = names if len(set(names)) == len(names) else [str(i) for i in range(len(names))]
-    labels = np.array(unique)
     try:
-        figure = plotting.plot_confusion_matrix(
-            labels[predictions.targets], labels[predictions.predicted], labels, normalize
-        )
+        check_n_classes(len(names), "labels")
+        assert found.confusion is not None  # as the labels are no probabilities
+        figure = draw_confusion([*unique], found.confusion, normalize)
     except ValueError as error:
         raise CommandError(f"argument {option}: {error}", FAILED) from None
     files.save_picture(option, path, figure)
 
 
 def as_record(
-    arguments: argparse.Namespace,
-    model: SoftmaxClassifier,
-    scores: Scores,
-    confusion: NDArray[np.int64] | None,
+    arguments: argparse.Namespace, model: SoftmaxClassifier, found: Evaluation
 ) -> dict[str, Any]:
     """Return all numbers, for JSON."""
-    record: dict[str, Any] = {
-        "model": str(arguments.model),
-        "data": str(arguments.data),
-        **scores._asdict(),
-        "log_loss": scores.log_loss if np.isfinite(scores.log_loss) else None,
-        "labels": listed(model.classes_),
-    }
-    if confusion is not None:
-        record["classes"] = [of_class._asdict() for of_class in class_scores(confusion)]
-        record["confusion"] = confusion.tolist()
+    record: dict[str, Any] = {"model": str(arguments.model), "data": str(arguments.data)}
+    for name in (
+        *("n_samples", "accuracy", "balanced_accuracy", "top_k", "top_k_accuracy", "log_loss"),
+        *("log_loss_interval", "confidence_level", "expected_calibration_error", "reliability"),
+    ):
+        record[name] = getattr(found, name)
+    record["log_loss"] = found.log_loss if np.isfinite(found.log_loss) else None
+    record["labels"] = listed(model.classes_)
+    if found.confusion is not None:
+        record["classes"] = [
+            {name: value for name, value in row.items() if name != "label"} for row in found.classes
+        ]
+        record["confusion"] = found.confusion.tolist()
     return record

@@ -67,18 +67,18 @@ def check_backend(name: str) -> None:
         raise CommandError(f"argument --backend: {name!r} is not available: {reason}")
 
 
-def save(model: SoftmaxClassifier, path: Path) -> None:
+def save(model: SoftmaxClassifier, path: Path, option: str = "--model") -> None:
     """Write a model file, atomically."""
     try:
         model.save(path)
     except OSError as error:
         reason = error.strerror or error
         raise CommandError(
-            f"argument --model: {str(path)!r} cannot be written: {reason}", FAILED
+            f"argument {option}: {str(path)!r} cannot be written: {reason}", FAILED
         ) from None
     except (ValueError, TypeError, MemoryError) as error:
         reason = f"{str(path)!r} cannot be written: {as_command_error(error)}"
-        raise CommandError(f"argument --model: {reason}", FAILED) from None
+        raise CommandError(f"argument {option}: {reason}", FAILED) from None
 
 
 def check_no_clash(option: str, path: Path | str | None, inputs: dict[str, Path | None]) -> None:

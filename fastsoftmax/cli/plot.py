@@ -15,7 +15,7 @@ from .errors import FAILED, CommandError
 
 DESCRIPTION = """\
 Draw a picture of a model file: the training loss of every epoch, the weights of each
-class as an image, or the confusion matrix on DATA.
+class as an image, or the confusion matrix or the reliability diagram on DATA.
 """
 USAGE = "fastsoftmax plot --model FILE WHAT [DATA] [options]"
 EXAMPLES = """\
@@ -26,8 +26,11 @@ examples:
         what the model looks for in an image of each class
   fastsoftmax plot --model digits.npz confusion test.npz --normalize
         the confusion matrix, as shares of the true class
+  fastsoftmax plot --model digits.npz reliability test.npz
+        how often predictions of which confidence are right
 """
-_KINDS = ("loss", "weights", "confusion")
+_KINDS = ("loss", "weights", "confusion", "reliability")
+_OF_DATA = ("confusion", "reliability")
 _COLOURS = 3
 
 
@@ -40,7 +43,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         nargs="?",
         metavar="DATA",
-        help="labelled samples, for confusion; for weights optional, to give their shape and names",
+        help="labelled samples, for confusion and reliability; for weights optional, to give their shape "
+        "and names",
     )
     models.add_arguments(parser)
     add(
@@ -80,10 +84,10 @@ def run(arguments: argparse.Namespace) -> int:
     model = models.load_to_use(arguments)
     samples = None
     if arguments.data is not None:
-        needs_labels = kind == "confusion"
+        needs_labels = kind in _OF_DATA
         samples = data.load_for(model, arguments.data, arguments, needs_labels)
-    if kind == "confusion":
-        _save_confusion(arguments, path, model, samples)
+    if kind in _OF_DATA:
+        _save_evaluation(arguments, path, model, samples)
     else:
         _save_model(arguments, path, model, samples)
     print(f"Picture: {path}")
@@ -92,8 +96,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _check(arguments: argparse.Namespace) -> None:
     kind = arguments.kind
-    if kind == "confusion" and arguments.data is None:
-        raise CommandError("argument DATA: confusion compares predictions with the labels of DATA")
+    if kind in _OF_DATA and arguments.data is None:
+        raise CommandError(f"argument DATA: {kind} compares predictions with the labels of DATA")
     if kind == "loss" and arguments.data is not None:
         raise CommandError("argument DATA: the loss is in the model file, and needs no DATA")
     if kind != "weights" and arguments.image_shape is not None:
@@ -102,15 +106,18 @@ def _check(arguments: argparse.Namespace) -> None:
         raise CommandError(f"argument --normalize: is for confusion, not for {kind}")
 
 
-def _save_confusion(
+def _save_evaluation(
     arguments: argparse.Namespace, path: Path, model: SoftmaxClassifier, samples: Samples | None
 ) -> None:
     assert samples is not None  # ensured by `_check`
-    predictions = evaluate.predict(model, arguments.data, samples)
-    if predictions.targets.ndim == 2:
+    if arguments.kind == "confusion" and samples.y.ndim == 2:
         raise CommandError(f"{arguments.data}: the labels are probabilities", FAILED)
-    names = data.class_names(model.classes_, samples)
-    evaluate.save_confusion("--output", path, predictions, names, arguments.normalize)
+    found = evaluate.evaluate(model, arguments.data, samples, n_resamples=0)
+    if arguments.kind == "reliability":
+        files.save_picture("--output", path, plotting.plot_reliability(found))
+    else:
+        names = data.class_names(model.classes_, samples)
+        evaluate.save_confusion("--output", path, found, names, arguments.normalize)
 
 
 def _save_model(

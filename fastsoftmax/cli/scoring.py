@@ -1,5 +1,6 @@
-"""Scores of a model's predictions: accuracy, log loss, and precision and recall of the classes."""
+"""Accuracy and log loss of a model's predictions, for parts of the samples."""
 
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -7,7 +8,10 @@ from numpy.typing import NDArray
 
 from .._arrays.labels import encode
 from ..classifier.classifier import SoftmaxClassifier
+from ..datasets import Samples
 from ..training.prediction import hits_of
+from . import data
+from .error_translation import as_command_error
 
 
 class Scores(NamedTuple):
@@ -19,15 +23,6 @@ class Scores(NamedTuple):
 
     def __str__(self) -> str:
         return f"accuracy {100 * self.accuracy:.2f} %, log loss {self.log_loss:.4f}"
-
-
-class ClassScores(NamedTuple):
-    """Precision, recall and F1 of one class; None for 0 / 0."""
-
-    precision: float | None
-    recall: float | None
-    f1: float | None
-    n_samples: int
 
 
 class Predictions(NamedTuple):
@@ -59,32 +54,17 @@ class Predictions(NamedTuple):
         hits = hits_of(predicted[:, np.newaxis], targets)
         return Scores(len(predicted), float(hits.mean(dtype=np.float64)), float(losses.mean()))
 
-    def confusion(self, n_classes: int) -> NDArray[np.int64] | None:
-        """Return the confusion matrix, true classes in rows; None if the targets are probabilities."""
-        if self.targets.ndim == 2:
-            return None
-        cells = self.targets * n_classes + self.predicted
-        return np.bincount(cells, minlength=n_classes**2).reshape(n_classes, n_classes)
 
+def predict(model: SoftmaxClassifier, path: Path, samples: Samples) -> Predictions:
+    """Return the model's predictions with the labels, all of which must be its classes.
 
-def class_scores(confusion: NDArray[np.int64]) -> list[ClassScores]:
-    """Return precision, recall and F1 of every class."""
-    right, true, predicted = confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)
-    return [
-        ClassScores(_ratio(hit, said), _ratio(hit, n), _ratio(2 * hit, n + said), n)
-        for hit, n, said in zip(right.tolist(), true.tolist(), predicted.tolist(), strict=True)
-    ]
-
-
-def most_confused(confusion: NDArray[np.int64], most: int) -> list[tuple[int, int, int]]:
-    """Return the true class, the predicted one and the number of samples of the most common errors."""
-    errors = confusion.copy()
-    np.fill_diagonal(errors, 0)
-    order = np.argsort(-errors, axis=None, kind="stable")[:most]
-    rows, columns = np.unravel_index(order, errors.shape)
-    found = zip(rows.tolist(), columns.tolist(), errors[rows, columns].tolist(), strict=True)
-    return [(row, column, n) for row, column, n in found if n]
-
-
-def _ratio(part: int, total: int) -> float | None:
-    return part / total if total else None
+    Raises
+    ------
+    CommandError
+        If a label is not among the classes, or the data are not finite.
+    """
+    data.check_labels(path, samples.y, model.classes_)
+    try:
+        return Predictions.of(model, samples.X, samples.y)
+    except (ValueError, TypeError, MemoryError) as error:
+        raise as_command_error(error, {"X": path, "y": path}) from None

@@ -20,9 +20,8 @@ from ..training.targets import targets_of
 from . import data, models, options, parameter_options, validation_data
 from .error_translation import as_command_error, ended_at_max_iter
 from .errors import FAILED, CommandError
-from .evaluate import predict
 from .numbers import count, duration
-from .scoring import Predictions
+from .scoring import Predictions, predict
 from .tables import print_note, print_pairs
 
 DESCRIPTION = """\

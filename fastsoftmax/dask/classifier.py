@@ -12,6 +12,7 @@ from dask.base import is_dask_collection
 from .._arrays import validation
 from ..backends import State, in_default_float_state
 from ..classifier import classifier, sklearn_api
+from ..classifier.calibration import warn_of_dropped
 from ..classifier.fitted_model import (
     ATTRIBUTES,
     shaped_parameters_of,
@@ -19,6 +20,7 @@ from ..classifier.fitted_model import (
     snapshot_of,
 )
 from ..classifier.parameters import config_of
+from ..classifier.sklearn_callbacks import FitTasks, with_tasks
 from ..training.config import TrainingConfig, generator_of
 from ..training.loop import train
 from ..training.state import state_at, zero_state
@@ -196,6 +198,7 @@ class SoftmaxClassifier(classifier.SoftmaxClassifier):
                 raise ValueError(
                     f"X: expected {before.n_features_in_} features, as before, got {statistics.n_features}"
                 )
+            warn_of_dropped(before, stacklevel=5)
             starts = before._weights_for(classes)
             coef_init = starts[0] if coef_init is None else coef_init
             if intercept_init is None and config.fit_intercept:
@@ -217,17 +220,23 @@ class SoftmaxClassifier(classifier.SoftmaxClassifier):
             (seen.state, seen.average), seen.random = run.copy(), deepcopy(run.random)
             return published(copy(self), seen)
 
-        try:
-            converged = train(run, np.log(len(classes)), state is zeros, make_model)
-            published(self, run)
-        except BaseException:
-            if run.curve:
+        def fitted(tasks: FitTasks | None) -> bool:
+            try:
+                at_zeros = np.log(len(classes))
+                converged = train(run, at_zeros, state is zeros, make_model, tasks=tasks)
                 published(self, run)
-            raise
-        finally:
-            if run.curve:  # otherwise the caller's generator stays unchanged
-                generator_of(self.random_state)
-        return run, converged
+            except BaseException:
+                if run.curve:
+                    published(self, run)
+                raise
+            finally:
+                if run.curve:  # otherwise the caller's generator stays unchanged
+                    generator_of(self.random_state)
+            return converged
+
+        # Callbacks get no data, which are on the workers.
+        unit = "epoch" if config.solver == "sgd" else "iteration"
+        return run, with_tasks(self, fitted, config.max_iter, unit, classifier.attributes_of)
 
     def partial_fit(self, *_: Any, **__: Any) -> Self:
         """Raise TypeError: Dask collections are not supported; `to_local().partial_fit` takes arrays.
@@ -240,6 +249,21 @@ class SoftmaxClassifier(classifier.SoftmaxClassifier):
         raise TypeError(
             "partial_fit: not for Dask collections; to_local().partial_fit takes arrays"
         )
+
+    @in_default_float_state
+    def calibrate(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Fit the temperature as the local estimator does, on held-out samples in memory.
+
+        Raises
+        ------
+        TypeError
+            If `X` is a Dask collection: ``X.compute()`` is an array.
+        """
+        if is_dask_collection(X):
+            raise TypeError(
+                "calibrate: not for Dask collections; X.compute() brings them into memory"
+            )
+        return super().calibrate(X, y, sample_weight)
 
     def decision_function(self, X: Any) -> Any:
         """Return the logits as a lazy array; with two classes, the second minus the first."""
@@ -316,6 +340,8 @@ class SoftmaxClassifier(classifier.SoftmaxClassifier):
         )
         if hasattr(self, "_metadata_request"):
             new._metadata_request = deepcopy(self._metadata_request)
+        if hasattr(self, "_skl_callbacks"):  # shared, as scikit-learn does
+            new._skl_callbacks = self._skl_callbacks
         return new
 
     def _method(self) -> Method:
@@ -371,7 +397,7 @@ class SoftmaxClassifier(classifier.SoftmaxClassifier):
         # Tasks run side by side; only the attributes that predictions need are sent.
         n_jobs = 1 if now.n_jobs in (None, -1) else now.n_jobs
         local = classifier.SoftmaxClassifier(backend=now.backend, n_jobs=n_jobs)
-        for name in ("coef_", "intercept_", "classes_", "n_features_in_"):
+        for name in ("coef_", "intercept_", "classes_", "n_features_in_", "temperature_"):
             setattr(local, name, deepcopy(getattr(now, name)))
         return local
 

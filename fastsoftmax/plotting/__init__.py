@@ -8,6 +8,7 @@ global state behind it: nothing is shown, and it works without a display. Save o
 from .bench import plot_bench
 from .confusion import plot_confusion_matrix
 from .curves import plot_loss_curve, plot_loss_curves
+from .reliability import plot_reliability
 from .roofline import plot_roofline
 from .search import plot_search
 from .speed import plot_speed
@@ -19,6 +20,7 @@ __all__ = [
     "plot_confusion_matrix",
     "plot_loss_curve",
     "plot_loss_curves",
+    "plot_reliability",
     "plot_roofline",
     "plot_search",
     "plot_speed",

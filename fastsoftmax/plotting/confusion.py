@@ -76,7 +76,11 @@ def plot_confusion_matrix(
     """
     if not isinstance(normalize, bool | np.bool_):
         raise TypeError(f"normalize: expected True or False, got {shown(normalize)}")
-    classes, counts = _count(y_true, y_pred, labels)
+    return draw_confusion(*_count(y_true, y_pred, labels), normalize)
+
+
+def draw_confusion(classes: list[Any], counts: NDArray[Any], normalize: bool) -> Figure:
+    """Plot a confusion matrix, true classes in rows; see `check_n_classes`."""
     names = [shortened(label, _MAX_CHARACTERS) for label in classes]
     size = _size(names)
     side = size.cell * len(names) / _POINTS_PER_INCH
@@ -100,6 +104,12 @@ def plot_confusion_matrix(
     return figure
 
 
+def check_n_classes(n_classes: int, name: str) -> None:
+    """Raise ValueError if there are more classes than cells have pixels."""
+    if n_classes > _MAX_CLASSES:
+        raise ValueError(f"{name}: expected at most {_MAX_CLASSES} classes, got {n_classes}")
+
+
 def _count(
     y_true: ArrayLike, y_pred: ArrayLike, labels: ArrayLike | None
 ) -> tuple[list[Any], NDArray[np.int64]]:
@@ -113,9 +123,7 @@ def _count(
         classes = joined(find_classes(true, "y_true"), predicted, "y_pred")
     else:
         classes = _as_classes(labels)
-    if len(classes) > _MAX_CLASSES:
-        name = "y_true, y_pred" if labels is None else "labels"
-        raise ValueError(f"{name}: expected at most {_MAX_CLASSES} classes, got {len(classes)}")
+    check_n_classes(len(classes), "y_true, y_pred" if labels is None else "labels")
     order = np.argsort(classes)
     rows, columns = (
         order[_places(found, classes[order], name)]

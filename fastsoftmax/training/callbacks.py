@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from threading import Lock
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 
@@ -61,6 +61,16 @@ class EpochEnd:
             "" if self.validation_score is None else f", validation_score={self.validation_score:g}"
         )
         return f"EpochEnd(epoch={self.epoch}, loss={self.loss:.6g}{score})"
+
+
+class Tasks(Protocol):
+    """An observer of the beginning and the end of every epoch; `make_model` returns the present model."""
+
+    def begin(self, make_model: Callable[[], Any]) -> None:
+        """Take notice that an epoch begins."""
+
+    def end(self, make_model: Callable[[], Any]) -> bool:
+        """Take notice that it has ended, and return whether the fit is to stop."""
 
 
 def callbacks_of(callbacks: object) -> list[Callback]:

@@ -12,7 +12,7 @@ from .._arrays.validation import FloatArray
 from ..backends import State
 from ..schedules import Schedule
 from .averaging import Average
-from .callbacks import EpochEnd, line, progress_bar, should_stop
+from .callbacks import EpochEnd, Tasks, line, progress_bar, should_stop
 from .checkpoints import Checkpoint
 from .duality_gap import NO_BOUND, Optimality
 from .epoch import check_progress, check_weights, train_epoch
@@ -230,10 +230,11 @@ def train(
     make_model: Callable[[TrainingRun], Any],
     checkpoint: Checkpoint | None = None,
     watch: Callable[[Any], None] | None = None,
+    tasks: Tasks | None = None,
 ) -> bool:
     """Train until a stopping rule, a callback or `max_iter` ends the fit; return False if `max_iter` did.
 
-    `watch` gets the run after each epoch, if it is given.
+    `watch` gets the run after each epoch, if it is given, and `tasks` is told of each.
 
     Raises
     ------
@@ -252,6 +253,8 @@ def train(
     run.is_publishable = bool(run.curve)
     with progress_bar(config.progress_bar, config.max_iter, len(run.curve)) as bar:
         while not is_done and len(run.curve) < config.max_iter:
+            if tasks is not None:
+                tasks.begin(lambda: make_model(run))
             value = _train_one_epoch(run)
             if np.isinf(run.starting_loss):
                 run.starting_loss = max(starting_loss, run.curve[-1])
@@ -261,6 +264,8 @@ def train(
             if watch is not None:
                 watch(run)
             stops = should_stop(config.callbacks, lambda: _epoch_end(run, make_model))
+            if tasks is not None:
+                stops = tasks.end(lambda: make_model(run)) or stops
             is_done = run.apply_stopping_rules(value) or stops
             if checkpoint is not None and (is_done or checkpoint.is_due(len(run.curve))):
                 checkpoint.save(run, is_done)

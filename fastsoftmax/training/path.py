@@ -20,6 +20,7 @@ from typing import TypeVar
 import numpy as np
 
 from .._arrays.validation import FloatArray
+from .callbacks import Tasks
 from .loop import train
 from .problem import Problem
 from .solver_run import SolverRun
@@ -40,12 +41,14 @@ def solve_path(
     begin: Callable[[Problem], Run],
     watch: Callable[[Run], None] | None = None,
     finished: Run | None = None,
+    tasks: Tasks | None = None,
 ) -> Iterator[Run]:
     """Yield a finished run for each problem, in order: best from strong penalties to weak ones.
 
     The problems have the same rows and differ in the strength of their penalties alone. `begin` makes the
     run of the first one, unless there is a `finished` run to go on from. A run gives its memory to the one
-    after it. `watch` gets a run after each iteration.
+    after it. `watch` gets a run after each iteration, and
+    `tasks` is told of each.
 
     Raises
     ------
@@ -69,7 +72,7 @@ def solve_path(
                     run.try_weights(W + share * (W - earlier))
         if run.point is None and not run.solver.l1:  # whose method has its own number of pairs
             run.solver.pairs = replace(run.solver.pairs, limit=N_PAIRS)
-        train(run, np.inf, from_zeros=False, make_model=lambda run: run, watch=watch)
+        train(run, np.inf, from_zeros=False, make_model=lambda run: run, watch=watch, tasks=tasks)
         if np.isfinite(place) and (not minima or place != minima[-1][0]):
             minima = [*minima[-1:], (place, run.with_intercept())]
         yield run

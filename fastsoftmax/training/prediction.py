@@ -98,7 +98,7 @@ def accuracy(
         As `logits_of` does.
     """
     hits = np.empty((len(rows), 1))
-    for here, logits in _logits_by_block(backend, X, rows, coef, intercept, n_threads):
+    for here, logits in logits_by_block(backend, X, rows, coef, intercept, n_threads):
         predicted = logits.argmax(axis=1, keepdims=True)
         hits[here] = hits_of(predicted, targets[rows[here]])
     of_rows = None if weights is None else scaled_weights(weights[rows])[0]
@@ -135,13 +135,13 @@ def scores(
     hits, top, losses = np.empty((3, len(rows), n_models))
     mass = np.ones(len(rows)) if weights is None else scaled_weights(weights[rows])[0]
     mass_of, hits_in = np.zeros(n_classes), np.zeros((n_models, n_classes))
-    for here, logits in _logits_by_block(backend, X, rows, coef, intercept, n_threads):
+    for here, logits in logits_by_block(backend, X, rows, coef, intercept, n_threads):
         z = logits.reshape(len(logits), n_models, -1).astype(np.float64)
         z -= z.max(axis=2, keepdims=True)
         t, w = targets[rows[here]], mass[here]
         predicted = z.argmax(axis=2)
         hits[here] = hits_of(predicted, t)
-        top[here] = _hits_of_best(z, t, _N_BEST)
+        top[here] = hits_of_best(z, t, _N_BEST)
         if t.ndim == 1:
             z_of_targets = np.take_along_axis(z, t[:, np.newaxis, np.newaxis], axis=2)[..., 0]
             of_rows = np.ones((len(z), 1))
@@ -159,9 +159,7 @@ def scores(
     return Scores(accuracies, log_losses, of_classes.mean(axis=1), best)
 
 
-def _hits_of_best(
-    z: NDArray[np.float64], targets: NDArray[Any], n_best: int
-) -> NDArray[np.float64]:
+def hits_of_best(z: NDArray[np.float64], targets: NDArray[Any], n_best: int) -> NDArray[np.float64]:
     """Return, for each sample and model, the target's share of the `n_best` largest of the logits z."""
     if z.shape[2] <= n_best:
         mass = np.ones(len(z)) if targets.ndim == 1 else targets.sum(axis=1, dtype=np.float64)
@@ -170,7 +168,7 @@ def _hits_of_best(
     return sum(hits_of(best[..., i], targets).astype(np.float64) for i in range(n_best))  # type: ignore[return-value]
 
 
-def _logits_by_block(
+def logits_by_block(
     backend: Backend,
     X: NDArray[Any] | SparseRows,
     rows: NDArray[np.int64],

@@ -26,11 +26,11 @@ from fastsoftmax.persistence.strict_json import written
 class NextModel(FittedModel):
     """What a model of the next version may have: a scalar and a tensor more."""
 
-    temperature_: float = field(
+    forgetting_: float = field(
         default=1.0,
         metadata={
             "stored": Stored(
-                (Scalar("temperature", float, positive, since=VERSION + 1, before=1.0),)
+                (Scalar("forgetting", float, positive, since=VERSION + 1, before=1.0),)
             )
         },
     )
@@ -46,7 +46,7 @@ NEXT = Format(NextModel, VERSION + 1)
 def next_file(suffix):
     """A model with more attributes, and the bytes of its file in the next version."""
     model = fitted()
-    model.temperature_, model.path_alphas_ = 2.5, np.array([1.0, 0.1])
+    model.forgetting_, model.path_alphas_ = 2.5, np.array([1.0, 0.1])
     content, _ = contents_of(model, NEXT)
     return model, CODECS[suffix].pack(written(content.metadata), content.tensors)
 
@@ -54,7 +54,7 @@ def next_file(suffix):
 def test_a_file_of_the_next_version_is_read_by_the_code_that_knows_it(suffix):
     model, data = next_file(suffix)
     found = model_of(SoftmaxClassifier, *CODECS[suffix].unpack(data), NEXT)
-    assert found.attributes["temperature_"] == 2.5
+    assert found.attributes["forgetting_"] == 2.5
     np.testing.assert_array_equal(found.attributes["path_alphas_"], [1.0, 0.1])
     for name in ("coef_", "intercept_", "mean_", "_random"):
         assert_same(found.attributes[name], getattr(model, name))
@@ -63,7 +63,7 @@ def test_a_file_of_the_next_version_is_read_by_the_code_that_knows_it(suffix):
 def test_a_file_of_this_version_is_read_by_the_next_one(sound, suffix):
     data = sound[1]
     found = model_of(SoftmaxClassifier, *CODECS[suffix].unpack(data), NEXT)
-    assert found.attributes["temperature_"] == 1.0
+    assert found.attributes["forgetting_"] == 1.0
     assert found.attributes["path_alphas_"] is None
 
 
@@ -78,7 +78,9 @@ def test_a_file_of_an_earlier_version_is_completed(sound, suffix, version):
     path.write_bytes(CODECS[suffix].pack(written(older | {"version": version}), tensors))
     model = load(path)
     assert model.optimality_.gap is None
-    assert model.optimality_.reason.startswith("the file is of an earlier version")
+    is_unknown = model.optimality_.reason.startswith("the file is of an earlier version")
+    assert is_unknown == (version < 3)
+    assert model.temperature_ == 1.0
     assert (model._step_sizes is None) == (version == 1)
 
 
@@ -93,10 +95,10 @@ def test_a_file_of_the_next_version_is_refused_by_this_one(suffix, tmp_path):
     refused(path, data, reason)
     # A wrong version does not let unknown entries in.
     text, tensors = CODECS[suffix].unpack(data)
-    for without in ("temperature", "path_alphas"):
+    for without in ("forgetting", "path_alphas"):
         metadata = json.loads(text) | {"version": VERSION}
         kept = {name: array for name, array in tensors.items() if name != without}
-        if without == "temperature":
+        if without == "forgetting":
             del metadata[without]
-        unknown = "path_alphas" if without == "temperature" else "temperature"
+        unknown = "path_alphas" if without == "forgetting" else "forgetting"
         refused(path, CODECS[suffix].pack(json.dumps(metadata), kept), f"'{unknown}'")

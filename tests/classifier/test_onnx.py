@@ -38,6 +38,21 @@ def test_onnx_predicts_the_same(name, dtype, tmp_path):
     assert labels[sure].tolist() == model.predict(X)[sure].tolist()
 
 
+def test_onnx_keeps_the_temperature(dtype, tmp_path):
+    X, model = data_of(dtype)[0], fitted("plain", dtype)
+    model.temperature_ = 2.5
+    labels, probabilities = session_of(model, tmp_path / "model.onnx").run(
+        None, {"X": X.astype(np.float32)}
+    )
+    expected = model.predict_proba(X.astype(np.float32))
+    np.testing.assert_allclose(probabilities, expected, rtol=1e-4, atol=1e-37)
+    assert labels.tolist() == model.predict(X).tolist()
+    if dtype == np.float32:
+        model.temperature_ = 1e-50
+        with pytest.raises(ValueError, match=r"^temperature_: expected a float32, got 1e-50"):
+            model.to_onnx(tmp_path / "model.onnx")
+
+
 def test_the_graph_of_onnx(tmp_path):
     model = fitted()
     session = session_of(model, tmp_path / "model.onnx")

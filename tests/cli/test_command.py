@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from command_line import error_of, python, run
 
-from fastsoftmax import __version__
+from fastsoftmax import __version__, cli
 from fastsoftmax._arrays.threads import default_n_threads
 from fastsoftmax.backends import NAMES, why_unavailable
 from fastsoftmax.cli import machine, timing, workload
@@ -39,7 +39,7 @@ def test_without_arguments_it_prints_help(capsys):
 
 @pytest.mark.parametrize(
     "command",
-    [(), *((name,) for name in ("bench", "info", "train", "predict", "evaluate", "plot"))],
+    [(), *((name,) for name in cli._MODULES)],
 )
 def test_help_has_examples(capsys, command):
     code, out, _ = run(capsys, *command, "--help")

@@ -28,9 +28,11 @@ from pyarrow import parquet
 from sklearn.datasets import load_wine
 from sklearn.metrics import log_loss, precision_recall_fscore_support
 
+import fastsoftmax
 from fastsoftmax import SoftmaxClassifier, datasets, load
 from fastsoftmax.cli import evaluate, machine
-from fastsoftmax.cli.scoring import Predictions, most_confused
+from fastsoftmax.cli.evaluate import most_confused
+from fastsoftmax.cli.scoring import Predictions
 
 PAGE = ROOT / "docs" / "command-line.md"
 
@@ -127,7 +129,7 @@ def test_identifiers_are_written_with_the_labels(capsys, here):
     assert load("m.npz").feature_names_in_.tolist() == ["x"]
     assert output_of(capsys, "predict", *arguments) == "id,label\n007,cat\n8,dog\n,cat\n"
     assert output_of(capsys, "predict", *arguments, "--ignore", "0").startswith("id,label\n007,")
-    assert "accuracy  100.00 %" in output_of(capsys, "evaluate", *arguments)
+    assert "accuracy           100.00 %" in output_of(capsys, "evaluate", *arguments)
     for name in ("p.jsonl", "p.parquet", "p.csv"):
         output_of(capsys, "predict", *arguments, "--probabilities", "--output", name)
     records = [json.loads(line) for line in Path("p.jsonl").read_text().splitlines()]
@@ -258,7 +260,7 @@ def test_scores_are_those_of_scikit_learn(capsys, here):
     assert np.array(record["confusion"]).trace() == (predicted == test.y).sum()
     assert record["labels"] == list(range(10))
     out = output_of(capsys, *arguments)
-    assert f"accuracy  {100 * record['accuracy']:.2f} %" in out
+    assert f"accuracy           {100 * record['accuracy']:.2f} %" in out
     rows = out.split("true \\ predicted")[1].splitlines()[1:]
     shown = [[int(cell) if cell != "." else 0 for cell in row.split()[1:]] for row in rows]
     assert shown == record["confusion"]
@@ -283,7 +285,7 @@ def test_probabilities_as_labels_have_an_accuracy_too(capsys, here):
     model, X = load("m.npz"), datasets.load("images.npy", target="labels.npy").X
     logarithms = model.predict_log_proba(X).astype(np.float64)
     assert f"{-(shares * logarithms).sum(axis=1).mean():.4f}" in out
-    assert f"accuracy  {100 * model.score(X, shares):.2f} %\n" in out
+    assert f"accuracy           {100 * model.score(X, shares):.2f} %\n" in out
     assert "predicted" not in out
     err = error_of(capsys, "plot", "confusion", *arguments, code=1)
     assert "the labels are probabilities" in err
@@ -408,16 +410,15 @@ def test_predictions_next_to_labels():
     )
     assert predictions.scores() == (4, 0.5, 2.0)
     assert predictions.scores(np.array([1, 3])) == (2, 0.0, 3.0)
-    confusion = predictions.confusion(3)
-    assert confusion.tolist() == [[1, 1, 0], [0, 1, 0], [0, 1, 0]]
+    confusion = np.array([[1, 1, 0], [0, 1, 0], [0, 1, 0]])
     assert most_confused(confusion, 5) == [(0, 1, 1), (2, 1, 1)]
     assert most_confused(confusion, 1) == [(0, 1, 1)]
 
 
 @pytest.mark.costly
-@pytest.mark.parametrize("kind", ["loss", "weights", "confusion"])
+@pytest.mark.parametrize("kind", ["loss", "weights", "confusion", "reliability"])
 def test_pictures_of_a_model(capsys, here, kind):
-    data = ["test.npz"] if kind == "confusion" else []
+    data = ["test.npz"] if kind in ("confusion", "reliability") else []
     out = output_of(capsys, "plot", "--model", "digits.npz", kind, *data)
     assert out == f"Picture: fastsoftmax-{kind}.png\n"
     assert Path(f"fastsoftmax-{kind}.png").read_bytes().startswith(b"\x89PNG")
@@ -486,3 +487,29 @@ def test_the_commands_of_the_page_run(capsys, monkeypatch, tmp_path):
                 output_of(capsys, *arguments)
                 n_commands += 1
     assert n_commands >= 5
+
+
+def test_evaluate_reports_calibration(capsys, here):
+    arguments = ("evaluate", "--model", "digits.npz", "test.npz")
+    record = json.loads(output_of(capsys, *arguments, "--json", "-", "--top-k", 3, "--bins", 4))
+    model, test = load("digits.npz"), datasets.load("test.npz")
+    found = fastsoftmax.evaluate(model, test.X, test.y, top_k=3, n_bins=4)
+    for name in ("balanced_accuracy", "top_k", "top_k_accuracy", "expected_calibration_error"):
+        assert record[name] == getattr(found, name)
+    assert record["log_loss_interval"] == [*found.log_loss_interval]
+    assert record["reliability"] == found.reliability
+    assert len(record["reliability"]) == 4
+    out = output_of(capsys, *arguments, "--reliability", "r.svg", "--top-k", 3, "--bins", 4)
+    assert f"top-3 accuracy     {100 * found.top_k_accuracy:.2f} %\n" in out
+    assert f"calibration error  {100 * found.expected_calibration_error:.2f} %, in 4 bins" in out
+    assert out.endswith("Picture: r.svg\n")
+    assert b"<svg" in Path("r.svg").read_bytes()
+    other = json.loads(output_of(capsys, *arguments, "--json", "-", "--seed", 1))
+    assert other["log_loss_interval"] != record["log_loss_interval"]
+    for wrong, reason in (
+        (("--top-k", "0"), "argument --top-k: expected a whole number of at least 1"),
+        (("--reliability", "a.nonsense"), "argument --reliability: expected a file name that ends"),
+        (("--reliability", "a.png", "--plot", "a.png"), "'a.png' is also that of --plot"),
+        (("--reliabilty", "a.png"), "did you mean --reliability?"),
+    ):
+        assert reason in error_of(capsys, *arguments, *wrong)

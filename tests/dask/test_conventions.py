@@ -194,6 +194,27 @@ def test_partial_fit_is_of_the_local_one(model):
         model.partial_fit(cut(X), cut(y))
 
 
+def test_calibration_takes_arrays_and_all_predictions_use_it(model, client):
+    X, y = made_up()
+    with pytest.raises(TypeError, match=r"^calibrate: not for Dask collections; X\.compute\(\)"):
+        model.calibrate(cut(X), cut(y))
+    flipped = np.where(np.arange(len(y)) % 5, y, y[::-1])
+    expected = model.to_local().calibrate(X, flipped)
+    assert model.calibrate(X, flipped).temperature_ == expected.temperature_ != 1
+    assert model.to_local().temperature_ == expected.temperature_
+    np.testing.assert_array_equal(model.predict_proba(cut(X)).compute(), expected.predict_proba(X))
+    assert (
+        fastsoftmax.evaluate(model, X, y).log_loss == fastsoftmax.evaluate(expected, X, y).log_loss
+    )
+    with pytest.raises(TypeError, match=r"^X: expected rows in memory .* got a Dask collection"):
+        fastsoftmax.evaluate(model, cut(X), y)
+    model.set_params(warm_start=True)
+    with pytest.warns(UserWarning, match=r"^temperature_: .* is reset to 1") as caught:
+        model.fit(cut(X), cut(y))
+    assert caught[0].filename == __file__
+    assert model.temperature_ == 1
+
+
 def test_the_client_that_is_used(clients, monkeypatch):
     X, y = made_up()
     one, two = clients(1), clients(2)
@@ -250,6 +271,29 @@ def test_callbacks_see_a_model_that_works(client, make):
         assert each.score(cut(X), cut(y)) == pytest.approx(each.to_local().score(X, y))
     assert_same_bits(seen[-1][3], model)
     assert not np.array_equal(seen[0][3].coef_, model.coef_)
+
+
+@pytest.mark.parametrize("make", [local_sgd, synchronous])
+def test_callbacks_of_scikit_learn_may_stop_it(client, make):
+    pytest.importorskip("sklearn.callback")
+    X, y = made_up()
+    seen = []
+
+    class Stopping:
+        def setup(self, *_, **__):
+            pass
+
+        teardown = on_fit_task_begin = setup
+
+        def on_fit_task_end(self, estimator, context, *, X=None, fitted_estimator=None):
+            seen.append((context.task_name, X, fitted_estimator.n_iter_, estimator))
+            return context.task_id == 1
+
+    model = make(client, max_iter=9, batch_size=20).set_callbacks(Stopping())
+    assert clone(model)._skl_callbacks == model._skl_callbacks
+    assert model.fit(cut(X), cut(y)).n_iter_ == 2
+    names = [("epoch", None, 1, model), ("epoch", None, 2, model), ("fit", None, 2, model)]
+    assert seen == names
 
 
 @pytest.mark.parametrize("make", [local_sgd, synchronous])

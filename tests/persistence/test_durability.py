@@ -176,6 +176,9 @@ COMMANDS = [
         "evaluate --model model.npz data.npz --plot FILE", "out.png", marks=pytest.mark.slow
     ),
     ("plot --model model.npz loss --output FILE", "out.svg"),
+    ("calibrate --model model.npz data.npz --output FILE --force", "out.npz"),
+    ("export --model model.npz --output FILE", "out.onnx"),
+    ("show model.npz --json FILE", "out.json"),
     pytest.param("plot --model model.npz weights --output FILE", "out.pdf", marks=pytest.mark.slow),
     ("search data.npz --learning-rates 0.1 --regs 0 --epochs 1 --model FILE --force", "out.npz"),
     ("search data.npz --learning-rates 0.1 --regs 0 --epochs 1 --plot FILE", "out.png"),

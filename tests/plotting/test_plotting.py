@@ -15,6 +15,7 @@ from fastsoftmax.plotting import (
     plot_confusion_matrix,
     plot_loss_curve,
     plot_loss_curves,
+    plot_reliability,
     plot_roofline,
     plot_speed,
     plot_templates,
@@ -357,6 +358,23 @@ def test_large_numbers_fit_their_cells_or_are_left_out():
         cell = axes.get_window_extent().width / n_classes
         assert all(text.get_window_extent().width < cell for text in axes.texts)
         assert bool(axes.texts) == (n_classes == 10)
+
+
+def test_a_reliability_diagram_has_the_bins_with_samples():
+    filled = {"low": 0.5, "high": 1.0, "confidence": 0.9, "accuracy": 0.75, "n_samples": 4}
+    empty = {"low": 0.0, "high": 0.5, "confidence": None, "accuracy": None, "n_samples": 0}
+    found = SimpleNamespace(reliability=[empty, filled], expected_calibration_error=0.15)
+    figure = plot_reliability(found)
+    top, bottom = figure.axes
+    (bar,) = top.patches
+    assert (bar.get_x(), bar.get_width(), bar.get_height()) == (0.5, 0.5, 0.75)
+    assert [bar.get_height() for bar in bottom.patches] == [100]
+    (gap,) = top.collections[0].get_segments()
+    assert gap.tolist() == [[0.9, 0.75], [0.9, 0.9]]
+    assert top.get_title() == "expected calibration error 15.00 %"
+    found.reliability = [empty]
+    with pytest.raises(ValueError, match=r"^found: expected at least one bin with samples"):
+        plot_reliability(found)
 
 
 def test_the_bench_picture_has_all_parts():

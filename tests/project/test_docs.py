@@ -174,7 +174,16 @@ def check_command(words):
     name, *rest = words
     if name == "fastsoftmax":
         parser_of(rest[0]).parse_known_args(rest[1:])
-        if rest[0] in ("train", "predict", "evaluate", "plot", "search"):
+        if rest[0] in (
+            "train",
+            "predict",
+            "evaluate",
+            "plot",
+            "calibrate",
+            "export",
+            "show",
+            "search",
+        ):
             assert cli.main(rest) == 0
     elif name == "make":
         for target in (word for word in rest if "=" not in word):

@@ -110,7 +110,8 @@ class ModelFiles:
 
         The graph computes::
 
-            z = X @ coef.T + intercept;  probabilities = softmax(z);  label = classes[argmax(z)]
+            z = X @ coef.T + intercept
+            probabilities = softmax(z / temperature);  label = classes[argmax(z)]
 
         The input is `X`, float32 (N, n_features). The outputs are `label` (N,), strings if the classes are
         strings and int64 if they are integers, booleans or floats, and `probabilities`, float32 (N,

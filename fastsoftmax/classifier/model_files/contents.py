@@ -24,7 +24,7 @@ from ...persistence.strict_json import parsed
 from ..fitted_model import FittedModel, parameters_of, snapshot_of, stored_attributes
 
 FORMAT = "fastsoftmax model"
-VERSION = 3
+VERSION = 4
 _METADATA = ("format", "version", "package", "parameters", "left_out")
 
 

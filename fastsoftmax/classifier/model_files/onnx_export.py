@@ -34,11 +34,20 @@ def _model(onnx: Any, model: Any) -> Any:
         onnx.numpy_helper.from_array(intercept, "intercept"),
         make.make_tensor("classes", label_type, [len(labels)], labels),
     ]
+    scaled, divisions = "logits", []
+    if model.temperature_ != 1:
+        divisor = np.asarray(model.temperature_, coef.dtype)
+        if not 0 < divisor < np.inf:
+            raise ValueError(f"temperature_: expected a {coef.dtype}, got {model.temperature_:g}")
+        constants.append(onnx.numpy_helper.from_array(divisor, "temperature"))
+        scaled = "scaled"
+        divisions = [make.make_node("Div", ["logits", "temperature"], [scaled])]
     nodes = [
         make.make_node("Cast", ["X"], ["x"], to=weights_type),
         make.make_node("MatMul", ["x", "coef"], ["products"]),
         make.make_node("Add", ["products", "intercept"], ["logits"]),
-        make.make_node("Softmax", ["logits"], ["softmax"], axis=-1),
+        *divisions,
+        make.make_node("Softmax", [scaled], ["softmax"], axis=-1),
         make.make_node("Cast", ["softmax"], ["probabilities"], to=types.FLOAT),
         make.make_node("ArgMax", ["logits"], ["index"], axis=-1, keepdims=0),
         make.make_node("Gather", ["classes", "index"], ["label"]),
