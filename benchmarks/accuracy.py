@@ -196,7 +196,7 @@ def of_rounded_logits(logits: np.ndarray, labels: np.ndarray, **options: object)
     """Return what the roundings of options on logits may be off by, whoever does them.
 
     A logit that is rounded by a unit moves a loss by up to two units, and a gradient by half of one, as
-    p * (1 - p) is at most 1/4. In float64 tanh and its slope add 3 and 5 units in the last place, each two
+    p * (1 - p) is at most 1/4. In float64 tanh and its slope add 1 and 4 units in the last place, each two
     of eps / 2; the square of a log-sum-exp, and what multiplies it, 4. A probability and its quotient by
     the temperature are rounded by a unit each.
     """
@@ -206,9 +206,9 @@ def of_rounded_logits(logits: np.ndarray, labels: np.ndarray, **options: object)
     largest = np.abs(np.where(np.isinf(logits), 0, logits)).max() / divisor
     units = 1.0 if divisor != 1 else 0.0
     if softcap is not None:
-        largest, units = min(largest, softcap), units + (7.0 if is_double else 1.0)
+        largest, units = min(largest, softcap), units + (3.0 if is_double else 1.0)
     of_loss = 4 * np.abs(losses).max() if is_double and "z_loss" in options else 0.0
-    of_slope = 10 * np.abs(gradient).max() if is_double and softcap is not None else 0.0
+    of_slope = 8 * np.abs(gradient).max() if is_double and softcap is not None else 0.0
     # Far beyond the softcap a slope is 1e-304.
     return Errors(
         float(2 * units * largest + of_loss),

@@ -198,6 +198,7 @@ class RowSample:
     """Rows in the units of training, and their weights: the factor of the mean of x x'."""
 
     x: NDArray[np.float64] | None  # dense ones
+    products: NDArray[np.float64] | None  # memory for those of a block of dense rows
     places: tuple[NDArray[np.int64], NDArray[Any], NDArray[np.float64]] | None  # of sparse ones
     weights: NDArray[np.float64] | None  # None for ones
     n_rows: int
@@ -219,17 +220,19 @@ class RowSample:
         if not isinstance(X, SparseRows):
             with np.errstate(over="ignore", invalid="ignore"):
                 x = _as_trained(X[rows], units, fit_intercept)
-            return cls(x, None, of_rows, len(rows), mass, X.shape[1])
+            products = np.empty((max(1, _NUMBERS_SAMPLED // X.shape[1]), X.shape[1]))
+            return cls(x, products[: len(x)], None, of_rows, len(rows), mass, X.shape[1])
         of_row, columns, values = X.take(rows).places(0, len(rows))
         if units is not None:
             values = values / units.scale[columns]
-        return cls(None, (of_row, columns, values), of_rows, len(rows), mass, X.shape[1])
+        places = of_row, columns, values
+        return cls(None, None, places, of_rows, len(rows), mass, X.shape[1])
 
     def multiply(self, v: NDArray[np.float64], offset: float) -> tuple[NDArray[np.float64], float]:
         """Return the sum of weight * (x, 1) (x, 1)' over the rows, times (v, offset).
 
-        It uses no BLAS library, whose sums may depend on its threads; einsum is NumPy's own loop. The last
-        digits, which follow the CPU, are rounded away.
+        It uses no BLAS library, whose sums may depend on its threads, and takes rows in blocks, so that the
+        products need little memory.
         """
         if self.places is not None:
             of_row, columns, values = self.places
@@ -238,11 +241,18 @@ class RowSample:
                 u *= self.weights
             of_columns = np.bincount(columns, values * u[of_row], self.n_features)
             return np.asarray(of_columns, np.float64), float(np.add.reduce(u))
-        assert self.x is not None
-        u = np.einsum("ij,j->i", self.x, v) + offset
-        if self.weights is not None:
-            u *= self.weights
-        return np.einsum("ij,i->j", self.x, u), float(np.add.reduce(u))
+        assert self.x is not None and self.products is not None
+        back: NDArray[np.float64] = np.zeros(self.n_features)
+        of_intercept, n_rows = 0.0, max(len(self.products), 1)
+        for i in range(0, len(self.x), n_rows):
+            x = self.x[i : i + n_rows]
+            products = self.products[: len(x)]
+            u = np.add.reduce(np.multiply(x, v, out=products), axis=1) + offset
+            if self.weights is not None:
+                u *= self.weights[i : i + n_rows]
+            back += np.add.reduce(np.multiply(x, u[:, np.newaxis], out=products), axis=0)
+            of_intercept += float(np.add.reduce(u))
+        return back, of_intercept
 
 
 def largest_eigenvalue(

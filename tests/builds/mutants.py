@@ -99,8 +99,8 @@ MUTANTS = [
     Mutant(
         "a panel's scores left out of the sum",
         "csrc/kernels/step_panels.h",
-        "for (size_t panel = 1; panel < n_panels; ++panel) {",
-        "for (size_t panel = 1; panel + 1 < n_panels; ++panel) {",
+        "for (size_t panel = 1; panel < scores->n_parts; ++panel) {",
+        "for (size_t panel = 1; panel + 1 < scores->n_parts; ++panel) {",
     ),
     Mutant(
         "a dropped L2 penalty",
@@ -196,8 +196,8 @@ MUTANTS = [
     Mutant(
         "a shuffle that leaves no sample in its place",
         "fastsoftmax/backends/compiled/epoch.pxi",
-        "(numbers[i - first] * <double>(i + 1))",
-        "(numbers[i - first] * <double>i)",
+        "(numbers[i - begin] * <double>(i + 1))",
+        "(numbers[i - begin] * <double>i)",
     ),
     Mutant(
         "a step for a mean over one sample too many, in NumPy",
