@@ -18,6 +18,7 @@ pip's or that of `setup.py build_ext --inplace`, compiles those alone whose sour
 changed.
 """
 
+import json
 import os
 import re
 import shutil
@@ -31,6 +32,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from setuptools import Extension, setup
+from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_ext import build_ext
 
 # Translation units of the kernels, those that take longest first.
@@ -52,13 +54,13 @@ FLAGS = {
     )
 }
 
-# The instruction sets to compile for, and the flags of MSVC for each.
-INSTRUCTION_SETS = {"portable": []}
+# The instruction sets to compile for.
+INSTRUCTION_SETS = ["portable"]
 if sysconfig.get_platform().endswith(("x86_64", "amd64", "i686")):
-    INSTRUCTION_SETS |= {"avx2": ["/arch:AVX2"], "avx512": ["/arch:AVX512"]}
+    INSTRUCTION_SETS += ["avx2", "avx512"]
 elif sysconfig.get_platform().endswith(("aarch64", "arm64")) and sys.maxsize > 2**32:
     # A 32-bit Python, which there is on 64-bit kernels too, does not have it.
-    INSTRUCTION_SETS["neon"] = []
+    INSTRUCTION_SETS += ["neon"]
 
 
 def of_this_cpu():
@@ -66,7 +68,7 @@ def of_this_cpu():
     try:
         has = re.search(r"^flags\s*:(.*)$", Path("/proc/cpuinfo").read_text(), re.M)[1].split()
     except (OSError, TypeError):
-        return [*INSTRUCTION_SETS]
+        return INSTRUCTION_SETS
     # GCC names the instructions in its flags as Linux does.
     needed = {n: re.findall(r"-m(\w+)(?!\S)", " ".join(FLAGS[n.upper()])) for n in INSTRUCTION_SETS}
     return [name for name, features in needed.items() if set(features) <= set(has)]
@@ -81,7 +83,7 @@ if chosen:
         sys.exit(
             f"FASTSOFTMAX_KERNELS: expected {', '.join(INSTRUCTION_SETS)}, got {unknown.pop()!r}"
         )
-    INSTRUCTION_SETS = {name: INSTRUCTION_SETS[name] for name in chosen}
+    INSTRUCTION_SETS = chosen
 TYPES = ("float32", "float64")
 # Is there while the core in the tree lacks instruction sets of this CPU: Makefile takes it for a source
 # that is newer.
@@ -128,6 +130,11 @@ again:
 Or install without the compiled backend: set the environment variable FASTSOFTMAX_PURE=1.
 """
 
+ONLY_PORTABLE = """
+fastsoftmax: compiling the portable kernels alone, which run on one thread: those for AVX2 and AVX-512, and
+the thread pool, need clang-cl. Install "C++ Clang Compiler for Windows" of the Visual Studio Installer, or
+LLVM, and install fastsoftmax again.
+"""
 
 WHY_NO_FAST_MATH = """the kernels rely on the order of their sums, on
 NaN and on infinity, and linked so, a library turns subnormal numbers off for the whole process."""
@@ -150,6 +157,8 @@ class Unit(NamedTuple):
 
 class BuildKernels(build_ext):
     """Compiles the kernels once per instruction set and type, and links them into the extension."""
+
+    clang_cl = None  # on Windows, what compiles in place of MSVC
 
     def finalize_options(self):
         # pip's editable installs would have a temporary folder, and compile everything each time.
@@ -191,6 +200,9 @@ class BuildKernels(build_ext):
     def _is_msvc(self):
         return self.compiler.compiler_type == "msvc"
 
+    def _is_msvc_alone(self):
+        return self._is_msvc() and not self.clang_cl
+
     def _require_compiler(self):
         command = getattr(self.compiler, "compiler", None)  # a list; MSVC has none
         if self._is_msvc():
@@ -198,6 +210,7 @@ class BuildKernels(build_ext):
                 self.compiler.initialize()
             except Exception as error:  # distutils has moved its exceptions more than once
                 sys.exit(f"{NO_COMPILER}\n({error})")
+            self._choose_clang_cl()
         elif not command or shutil.which(command[0]) is None:
             sys.exit(NO_COMPILER)
         if not self._is_msvc():
@@ -205,6 +218,18 @@ class BuildKernels(build_ext):
         folders = {sysconfig.get_paths()["include"], sysconfig.get_config_var("INCLUDEPY")}
         if not any(folder and Path(folder, "Python.h").is_file() for folder in folders):
             sys.exit(NO_HEADERS)
+
+    def _choose_clang_cl(self):
+        """Let clang-cl compile what MSVC then links, or say what is missing without it."""
+        # Visual Studio has its own, in Llvm beside MSVC/<version>/bin/Host<cpu>/<cpu>/cl.exe.
+        beside = os.path.join(self.compiler.cc, *[os.pardir] * 6, "Llvm", "x64", "bin")
+        folders = os.pathsep.join([os.path.normpath(beside), os.environ.get("PATH", "")])
+        if sysconfig.get_platform() == "win-amd64":
+            self.clang_cl = shutil.which("clang-cl", path=folders)
+        if self.clang_cl:
+            self.compiler.cc = self.clang_cl
+        else:
+            print(ONLY_PORTABLE)
 
     def _try_compiler(self):
         """Compile next to nothing: a compiler may be there and not work, or lack its headers."""
@@ -219,15 +244,33 @@ class BuildKernels(build_ext):
     def _flags(self):
         if BUILD not in BUILDS:
             sys.exit(f"FASTSOFTMAX_BUILD must be one of {', '.join(BUILDS)}, not {BUILD!r}")
-        if self._is_msvc():
+        if self._is_msvc_alone():
             return ["/O2", "/std:c11", "/fp:precise"]
-        return [*FLAGS["COMMON"], *BUILDS[BUILD]]
+        return self._spelled([*FLAGS["COMMON"], *BUILDS[BUILD]])
+
+    def _spelled(self, flags):
+        """Return flags of GCC and Clang as the compiler takes them."""
+        return [f"/clang:{flag}" for flag in flags] if self.clang_cl else flags
+
+    def _instruction_sets(self):
+        return ["portable"] if self._is_msvc_alone() else INSTRUCTION_SETS
+
+    def _flags_of_set(self, name):
+        if self._is_msvc_alone():
+            return []
+        flags = self._spelled(FLAGS[name.upper()])
+        is_mingw = self.compiler.compiler_type == "mingw32"
+        if is_mingw and name.startswith("avx") and "clang" not in self.compiler.compiler[0]:
+            # GCC takes the stack for aligned to a vector, and Windows aligns it to 16 bytes (GCC's bug
+            # 54412): the assembler makes aligned moves unaligned ones. Clang aligns the stack itself.
+            flags = [*flags, "-Wa,-muse-unaligned-vector-move"]
+        return flags
 
     def _units(self, extension, sources, flags):
         """Yield what is to be compiled, beginning with what takes longest."""
         for source in sources:
             # Those that are chosen change the list of kernels alone.
-            have = INSTRUCTION_SETS if source.endswith("dispatch.c") else ()
+            have = self._instruction_sets() if source.endswith("dispatch.c") else ()
             yield Unit(
                 source,
                 self.build_temp,
@@ -235,14 +278,13 @@ class BuildKernels(build_ext):
                 [*self.include_dirs, *extension.include_dirs],
                 flags,
             )
-        for source, name, type_name in product(KERNEL_SOURCES, INSTRUCTION_SETS, TYPES):
-            of_set = INSTRUCTION_SETS[name] if self._is_msvc() else FLAGS[name.upper()]
+        for source, name, type_name in product(KERNEL_SOURCES, self._instruction_sets(), TYPES):
             yield Unit(
                 source,
                 os.path.join(self.build_temp, f"{name}_{type_name}"),
                 [(f"FASTSOFTMAX_{name.upper()}", "1"), (f"FASTSOFTMAX_{type_name.upper()}", "1")],
                 ["csrc"],
-                flags + of_set,
+                flags + self._flags_of_set(name),
             )
 
     def _compile(self, units):
@@ -287,6 +329,34 @@ class BuildKernels(build_ext):
             return False
 
 
+class WheelWithContents(bdist_wheel):
+    """Puts a bill of materials (CycloneDX, PEP 770) beside the metadata: the wheel has only its own."""
+
+    def egg2dist(self, egginfo_path, distinfo_path):
+        super().egg2dist(egginfo_path, distinfo_path)
+        project = self.distribution.metadata
+        reference = f"pkg:pypi/{project.name}@{project.version}"
+        component = {
+            "type": "library",
+            "bom-ref": reference,
+            "name": project.name,
+            "version": project.version,
+            "purl": reference,
+            "licenses": [{"license": {"id": project.license_expression}}],
+        }
+        bill = {
+            "bomFormat": "CycloneDX",
+            "specVersion": "1.6",
+            "version": 1,
+            "metadata": {"component": component},
+            "components": [],
+            "dependencies": [{"ref": reference}],
+        }
+        folder = Path(distinfo_path, "sboms")
+        folder.mkdir(exist_ok=True)
+        (folder / f"{project.name}.cdx.json").write_text(json.dumps(bill, indent=1) + "\n")
+
+
 def remove_compiled():
     """Remove what an earlier build has compiled: an editable install of this tree would still find it."""
     for compiled in Path("fastsoftmax/backends/compiled").glob("_core*"):
@@ -324,6 +394,6 @@ def extensions():
 
 setup(
     ext_modules=extensions(),
-    cmdclass={"build_ext": BuildKernels},
+    cmdclass={"bdist_wheel": WheelWithContents, "build_ext": BuildKernels},
     options={"bdist_wheel": {"py_limited_api": "cp311"}} if LIMITED_API else {},
 )

@@ -21,13 +21,14 @@
 #include "simd/simd.h"
 
 /* Bytes of an element of each input type. */
-static const size_t ITEMSIZE[] = {[UINT8] = 1, [FLOAT16] = 2, [FLOAT32] = 4, [REAL] = sizeof(real)};
+static const size_t ITEMSIZE[] = {
+    [INPUT_UINT8] = 1, [INPUT_FLOAT16] = 2, [INPUT_FLOAT32] = 4, [INPUT_REAL] = sizeof(real)};
 
 /* Return the elements [j, j + LANES) of a row. */
 ALWAYS_INLINE vec load_input(const char *row, size_t j, enum input_dtype dtype) {
-    if (dtype == UINT8) return load_uint8((const uint8_t *)row + j);
-    if (dtype == FLOAT16) return load_float16((const uint16_t *)(const void *)row + j);
-    if (dtype == FLOAT32) return load_float32((const float *)(const void *)row + j);
+    if (dtype == INPUT_UINT8) return load_uint8((const uint8_t *)row + j);
+    if (dtype == INPUT_FLOAT16) return load_float16((const uint16_t *)(const void *)row + j);
+    if (dtype == INPUT_FLOAT32) return load_float32((const float *)(const void *)row + j);
     return load((const real *)(const void *)row + j);
 }
 
@@ -66,14 +67,14 @@ static void convert(const void *const *rows, size_t n_rows, enum input_dtype dty
         const char *next = (const char *)rows[i + CONVERTED_ROWS_AHEAD] + offset;
         real *converted = (real *)out + i * out_stride + first;
 #define ROW_OF(dtype) convert_row(row, next, dtype, n_features, mean, inverse_scale, converted)
-        if (dtype == UINT8) {
-            ROW_OF(UINT8);
-        } else if (dtype == FLOAT16) {
-            ROW_OF(FLOAT16);
-        } else if (dtype == FLOAT32) {
-            ROW_OF(FLOAT32);
+        if (dtype == INPUT_UINT8) {
+            ROW_OF(INPUT_UINT8);
+        } else if (dtype == INPUT_FLOAT16) {
+            ROW_OF(INPUT_FLOAT16);
+        } else if (dtype == INPUT_FLOAT32) {
+            ROW_OF(INPUT_FLOAT32);
         } else {
-            ROW_OF(REAL);
+            ROW_OF(INPUT_REAL);
         }
 #undef ROW_OF
     }
@@ -91,7 +92,7 @@ ALWAYS_INLINE void byte_moments_tile(const uint8_t *rows, size_t stride, size_t 
         PREFETCH_L1(rows + (i + BYTE_ROWS_PER_BLOCK) * stride);
         UNROLL for (int v = 0; v < n_vectors; ++v) {
             vec x = load_input_up_to((const char *)rows + i * stride, v * LANES, n - v * LANES,
-                                     UINT8);
+                                     INPUT_UINT8);
             sum[v] = add(sum[v], x);
             square[v] = fmadd(x, x, square[v]);
         }
@@ -111,7 +112,7 @@ ALWAYS_INLINE void byte_moments_tile(const uint8_t *rows, size_t stride, size_t 
 /* Kernel: moments of columns, of bytes alone in float32. */
 static void moments(const void *rows, size_t stride, size_t n_rows, size_t n_features,
                     enum input_dtype dtype, const double *origin, double *sums, double *squares) {
-    (void)dtype; /* UINT8 */
+    (void)dtype; /* INPUT_UINT8 */
     for (size_t i = 0; i < n_rows; i += BYTE_ROWS_PER_BLOCK) {
         size_t n = n_rows - i < BYTE_ROWS_PER_BLOCK ? n_rows - i : BYTE_ROWS_PER_BLOCK, j = 0;
         const uint8_t *block = (const uint8_t *)rows + i * stride;
@@ -141,7 +142,7 @@ ALWAYS_INLINE void moments_tile(const char *rows, size_t stride, size_t n_rows, 
     for (size_t i = 0; i < n_rows; ++i) {
         const char *next = rows + (i + MOMENT_ROWS_PER_BLOCK) * stride + j * ITEMSIZE[dtype];
         PREFETCH_L1(next);
-        if (dtype == FLOAT32 || dtype == REAL) PREFETCH_L1(next + CACHE_LINE);
+        if (dtype == INPUT_FLOAT32 || dtype == INPUT_REAL) PREFETCH_L1(next + CACHE_LINE);
         UNROLL for (int v = 0; v < n_vectors; ++v) {
             vec x = load_input_up_to(rows + i * stride, j + v * LANES, n - v * LANES, dtype);
             x = sub(x, zero[v]);
@@ -178,14 +179,14 @@ static void moments(const void *rows, size_t stride, size_t n_rows, size_t n_fea
                     enum input_dtype dtype, const double *origin, double *sums, double *squares) {
 #define MOMENTS_OF(dtype) \
     add_moments(rows, stride, n_rows, n_features, dtype, origin, sums, squares)
-    if (dtype == UINT8) {
-        MOMENTS_OF(UINT8);
-    } else if (dtype == FLOAT16) {
-        MOMENTS_OF(FLOAT16);
-    } else if (dtype == FLOAT32) {
-        MOMENTS_OF(FLOAT32);
+    if (dtype == INPUT_UINT8) {
+        MOMENTS_OF(INPUT_UINT8);
+    } else if (dtype == INPUT_FLOAT16) {
+        MOMENTS_OF(INPUT_FLOAT16);
+    } else if (dtype == INPUT_FLOAT32) {
+        MOMENTS_OF(INPUT_FLOAT32);
     } else {
-        MOMENTS_OF(REAL);
+        MOMENTS_OF(INPUT_REAL);
     }
 #undef MOMENTS_OF
 }

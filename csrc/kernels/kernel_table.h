@@ -47,8 +47,8 @@ struct rows_to_fetch {
     size_t n_rows, first, n_features;
 };
 
-/* The type of the elements of X; REAL is that of the table. */
-enum input_dtype { UINT8, FLOAT16, FLOAT32, REAL };
+/* The type of the elements of X; INPUT_REAL is that of the table. (UINT8 alone is a type of Windows.) */
+enum input_dtype { INPUT_UINT8, INPUT_FLOAT16, INPUT_FLOAT32, INPUT_REAL };
 
 /* A sparse row: its values and their columns, int64_t or int32_t. */
 struct sparse_row {
@@ -234,9 +234,9 @@ struct input_kernels {
                     size_t n_features, const struct scaling_view *scaling, void *out,
                     size_t out_stride);
 
-    /* In: rows `stride` bytes apart, of type dtype, UINT8 alone in the table of float32; origin (n_features). Out,
+    /* In: rows `stride` bytes apart, of type dtype, INPUT_UINT8 alone in the table of float32; origin (n_features). Out,
      * added to: sums[j] += sum of x and squares[j] += sum of x**2, with x = row[j] - origin[j], (n_features) each.
-     * May prefetch beyond the last row. Bits: rows in order; exact for UINT8. */
+     * May prefetch beyond the last row. Bits: rows in order; exact for INPUT_UINT8. */
     void (*moments)(const void *rows, size_t stride, size_t n_rows, size_t n_features,
                     enum input_dtype dtype, const double *origin, double *sums, double *squares);
 };

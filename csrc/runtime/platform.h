@@ -1,5 +1,6 @@
-/* Portability: what differs between compilers and systems, in one place: attributes, aligned memory,
- * threads and atomics, the clock, CPU detection, prefetching. */
+/* Portability, the part that kernels include: attributes, aligned memory, CPU detection, prefetching. What is the
+ * system's, threads, the clock and where they run, is in runtime/system.h: the header of Windows defines words that
+ * kernels use, such as near and far. */
 #ifndef FASTSOFTMAX_PLATFORM_H
 #define FASTSOFTMAX_PLATFORM_H
 
@@ -13,22 +14,6 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
-#include <time.h>
-
-/* Elsewhere the kernels run on one thread. */
-#if defined(_WIN32) || defined(__STDC_NO_ATOMICS__)
-#define PLATFORM_HAS_THREADS 0
-#else
-#define PLATFORM_HAS_THREADS 1
-#include <pthread.h>
-#include <signal.h>
-#include <stdatomic.h>
-#include <unistd.h>
-#endif
-
-#if defined(__linux__)
-#include <sched.h>
-#endif
 
 #if (defined(__x86_64__) || defined(__i386__)) && (defined(__GNUC__) || defined(__clang__))
 #include <cpuid.h>
@@ -136,16 +121,6 @@ static inline void platform_fetch(const void *memory, size_t n_bytes) {
     for (size_t i = 0; i < n_bytes; i += CACHE_LINE) PREFETCH_L2((const char *)memory + i);
 }
 
-/* Return the bytes of the second level of a core's cache, or 0 where the system does not say. */
-static inline size_t platform_cache_bytes(void) {
-#if defined(_SC_LEVEL2_CACHE_SIZE)
-    long n_bytes = sysconf(_SC_LEVEL2_CACHE_SIZE);
-    return n_bytes > 0 ? (size_t)n_bytes : 0;
-#else
-    return 0;
-#endif
-}
-
 /* Tell the CPU that this is a spin loop. */
 static inline void platform_pause(void) {
 #if defined(__x86_64__) || defined(__i386__)
@@ -154,88 +129,5 @@ static inline void platform_pause(void) {
     __asm__ __volatile__("yield");
 #endif
 }
-
-/* Return the number of the CPU that the calling thread runs on, or -1 where the system does not tell. */
-static inline int platform_cpu(void) {
-#if defined(__linux__)
-    return sched_getcpu();
-#else
-    return -1;
-#endif
-}
-
-/* Move the calling thread to a CPU other than these, if it may run on one, and leave its affinity as it
- * was: the system is free to move it again. */
-static inline void platform_leave_cpus(const int *cpus, int n) {
-#if defined(__linux__)
-    cpu_set_t allowed, others;
-    if (sched_getaffinity(0, sizeof allowed, &allowed) != 0) return;
-    others = allowed;
-    for (int i = 0; i < n; ++i) {
-        if (cpus[i] >= 0 && cpus[i] < CPU_SETSIZE) CPU_CLR(cpus[i], &others);
-    }
-    if (CPU_COUNT(&others) == 0 || sched_setaffinity(0, sizeof others, &others) != 0) return;
-    sched_setaffinity(0, sizeof allowed, &allowed);
-#else
-    (void)cpus;
-    (void)n;
-#endif
-}
-
-/* The CPUs that this process may run on: those of its main thread, which taskset shows and sets. */
-#if defined(__linux__) && PLATFORM_HAS_THREADS
-typedef cpu_set_t platform_cpu_mask;
-
-static inline int platform_process_cpus(platform_cpu_mask *cpus) {
-    CPU_ZERO(cpus);
-    return sched_getaffinity(getpid(), sizeof *cpus, cpus) == 0;
-}
-
-static inline int platform_same_cpus(const platform_cpu_mask *a, const platform_cpu_mask *b) {
-    return CPU_EQUAL(a, b);
-}
-
-static inline void platform_allow_cpus(pthread_t thread, const platform_cpu_mask *cpus) {
-    pthread_setaffinity_np(thread, sizeof *cpus, cpus);
-}
-#elif PLATFORM_HAS_THREADS
-typedef char platform_cpu_mask;
-
-static inline int platform_process_cpus(platform_cpu_mask *cpus) {
-    (void)cpus;
-    return 0; /* the system does not tell */
-}
-
-static inline int platform_same_cpus(const platform_cpu_mask *a, const platform_cpu_mask *b) {
-    return *a == *b;
-}
-
-static inline void platform_allow_cpus(pthread_t thread, const platform_cpu_mask *cpus) {
-    (void)thread;
-    (void)cpus;
-}
-#endif
-
-/* Return how many CPUs are online; a large number where the system does not tell. */
-static inline int platform_cpus(void) {
-#if defined(_SC_NPROCESSORS_ONLN)
-    long online = sysconf(_SC_NPROCESSORS_ONLN);
-    if (online > 0) return (int)online;
-#endif
-    return 1 << 16;
-}
-
-/* Return the nanoseconds of a monotonic clock, from an arbitrary start. */
-static inline uint64_t platform_nanoseconds(void) {
-#if defined(_WIN32)
-    return (uint64_t)clock() * (1000000000 / CLOCKS_PER_SEC); /* wall time on Windows */
-#else
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
-#endif
-}
-
-static inline double platform_seconds(void) { return 1e-9 * (double)platform_nanoseconds(); }
 
 #endif

@@ -22,8 +22,8 @@
  */
 #include "runtime/thread_pool.h"
 
-#include "runtime/timers.h"
 #include "runtime/platform.h"
+#include "runtime/timers.h"
 
 /* By this name threadpoolctl tells the library from others (backends/thread_limit.py). */
 extern EXPORTED const int fastsoftmax_thread_pool;
@@ -51,7 +51,7 @@ struct share {
 struct pool {
     atomic_int is_lent;
     int n_workers; /* started; only the borrower touches it and the next two */
-    pthread_t workers[MAX_WORKERS];
+    platform_thread workers[MAX_WORKERS];
     platform_cpu_mask cpus; /* that all of them may run on */
     atomic_int n_active;    /* of the workers, those that the borrower asked for */
     uint64_t lent_since;    /* 0 without a profile */
@@ -61,16 +61,17 @@ struct pool {
     struct share shares[MAX_WORKERS + 1]; /* the borrower's, then the workers' */
     _Alignas(CACHE_LINE) atomic_size_t unfinished;
 
-    pthread_mutex_t lock;
-    pthread_cond_t work_has_come, work_is_done;
+    platform_mutex lock;
+    platform_condition work_has_come, work_is_done;
     atomic_int sleeping_workers, borrower_sleeps;
 };
 
-static struct pool the_pool = {
-    .lock = PTHREAD_MUTEX_INITIALIZER,
-    .work_has_come = PTHREAD_COND_INITIALIZER,
-    .work_is_done = PTHREAD_COND_INITIALIZER,
-};
+#define POOL_INITIAL                              \
+    {.lock = PLATFORM_MUTEX_INITIAL,              \
+     .work_has_come = PLATFORM_CONDITION_INITIAL, \
+     .work_is_done = PLATFORM_CONDITION_INITIAL}
+
+static struct pool the_pool = POOL_INITIAL;
 
 /* Return whether a share has chunks that nobody has taken. */
 static int share_has_chunks(struct share *share) {
@@ -98,9 +99,9 @@ static void work_on(struct pool *pool, struct share *share, struct share *own) {
         pool->function(pool->context, (uint32_t)ticket);
         if (begun) atomic_fetch_add(&own->busy, platform_nanoseconds() - begun);
         if (atomic_fetch_sub(&pool->unfinished, 1) == 1 && atomic_load(&pool->borrower_sleeps)) {
-            pthread_mutex_lock(&pool->lock);
-            pthread_cond_signal(&pool->work_is_done);
-            pthread_mutex_unlock(&pool->lock);
+            platform_lock(&pool->lock);
+            platform_wake_one(&pool->work_is_done);
+            platform_unlock(&pool->lock);
         }
     }
 }
@@ -113,9 +114,9 @@ static void spread_out(struct pool *pool, int own) {
         is_shared |= cpus[i] == cpu;
     }
     if (is_shared && cpu >= 0) {
-        pthread_mutex_lock(&pool->lock); /* or it would undo what start_workers does meanwhile */
+        platform_lock(&pool->lock); /* or it would undo what start_workers does meanwhile */
         platform_leave_cpus(cpus, own);
-        pthread_mutex_unlock(&pool->lock);
+        platform_unlock(&pool->lock);
         cpu = platform_cpu();
     }
     atomic_store_explicit(&pool->shares[own].cpu, cpu, memory_order_relaxed);
@@ -136,68 +137,59 @@ static int may_work(struct pool *pool, int index) {
 }
 
 /* The main function of a worker. */
-static void *worker(void *index_as_pointer) {
+static THREAD_RESULT THREAD_CALL worker(void *index_as_pointer) {
     struct pool *pool = &the_pool;
     int index = (int)(intptr_t)index_as_pointer;
     for (;;) {
         for (int spin = 0; spin < MAX_SPINS && !may_work(pool, index); ++spin) platform_pause();
         if (!may_work(pool, index)) {
-            pthread_mutex_lock(&pool->lock);
+            platform_lock(&pool->lock);
             atomic_fetch_add(&pool->sleeping_workers, 1);
-            while (!may_work(pool, index)) pthread_cond_wait(&pool->work_has_come, &pool->lock);
+            while (!may_work(pool, index)) platform_wait(&pool->work_has_come, &pool->lock);
             atomic_fetch_sub(&pool->sleeping_workers, 1);
-            pthread_mutex_unlock(&pool->lock);
+            platform_unlock(&pool->lock);
         }
         work(pool, index + 1);
     }
-    return NULL;
-}
-
-/* Start a worker with all signals blocked: they are for the threads of the program. Returns 0 where the
- * system has no thread to give. */
-static int start_worker(struct pool *pool, int index) {
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int failed = pthread_create(pool->workers + index, NULL, worker, (void *)(intptr_t)index);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (!failed) pthread_detach(pool->workers[index]);
-    return !failed;
+    return 0;
 }
 
 /* Start workers until there are `wanted`, or the system gives no more, and let all of them run where the
  * process may. */
 static void start_workers(struct pool *pool, int wanted) {
     int before = pool->n_workers;
-    while (pool->n_workers < wanted && start_worker(pool, pool->n_workers)) ++pool->n_workers;
+    for (; pool->n_workers < wanted; ++pool->n_workers) {
+        intptr_t index = pool->n_workers;
+        if (!platform_start_thread(&pool->workers[index], worker, (void *)index)) break;
+    }
     platform_cpu_mask cpus;
     if (!platform_process_cpus(&cpus)) return;
     if (pool->n_workers == before && platform_same_cpus(&cpus, &pool->cpus)) return;
-    pthread_mutex_lock(&pool->lock);
+    platform_lock(&pool->lock);
     for (int i = 0; i < pool->n_workers; ++i) platform_allow_cpus(pool->workers[i], &cpus);
-    pthread_mutex_unlock(&pool->lock);
+    platform_unlock(&pool->lock);
     pool->cpus = cpus;
 }
 
+#if PLATFORM_HAS_FORK
 /* Reset the pool in a child process: the workers do not exist there, nor does what they held. */
-static void forget_workers(void) {
-    the_pool = (struct pool){
-        .lock = PTHREAD_MUTEX_INITIALIZER,
-        .work_has_come = PTHREAD_COND_INITIALIZER,
-        .work_is_done = PTHREAD_COND_INITIALIZER,
-    };
+static void forget_workers(void) { the_pool = (struct pool)POOL_INITIAL; }
+
+static void register_fork_handler(void) { pthread_atfork(NULL, NULL, forget_workers); }
+
+static void watch_forks(void) {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, register_fork_handler);
 }
-
-static pthread_once_t once = PTHREAD_ONCE_INIT;
-
-/* Register the fork handler. */
-static void watch_forks(void) { pthread_atfork(NULL, NULL, forget_workers); }
+#else
+static void watch_forks(void) {}
+#endif
 
 struct pool *pool_begin(int n_threads) {
     struct pool *pool = &the_pool;
     int is_free = 0;
     if (n_threads <= 1) return NULL;
-    pthread_once(&once, watch_forks);
+    watch_forks();
     if (!atomic_compare_exchange_strong(&pool->is_lent, &is_free, 1)) return NULL;
     /* More threads than CPUs would only take turns; n_threads is an upper bound. */
     int wanted = n_threads < platform_cpus() ? n_threads - 1 : platform_cpus() - 1;
@@ -221,13 +213,13 @@ static void wait_for_workers(struct pool *pool) {
     uint64_t begun = phase_begin();
     for (int spin = 0; spin < MAX_SPINS && atomic_load(&pool->unfinished); ++spin) platform_pause();
     if (atomic_load(&pool->unfinished)) {
-        pthread_mutex_lock(&pool->lock);
+        platform_lock(&pool->lock);
         atomic_store(&pool->borrower_sleeps, 1);
         while (atomic_load(&pool->unfinished)) {
-            pthread_cond_wait(&pool->work_is_done, &pool->lock);
+            platform_wait(&pool->work_is_done, &pool->lock);
         }
         atomic_store(&pool->borrower_sleeps, 0);
-        pthread_mutex_unlock(&pool->lock);
+        platform_unlock(&pool->lock);
     }
     phase_next(PHASE_WAIT, begun);
 }
@@ -247,9 +239,9 @@ void pool_for(struct pool *pool, void (*function)(void *context, size_t chunk), 
         atomic_store(&pool->shares[i].ticket, end << 32 | first);
     }
     if (atomic_load(&pool->sleeping_workers)) {
-        pthread_mutex_lock(&pool->lock);
-        pthread_cond_broadcast(&pool->work_has_come);
-        pthread_mutex_unlock(&pool->lock);
+        platform_lock(&pool->lock);
+        platform_wake_all(&pool->work_has_come);
+        platform_unlock(&pool->lock);
     }
     work(pool, 0);
     if (atomic_load(&pool->unfinished)) wait_for_workers(pool);

@@ -1,6 +1,8 @@
 /* Timers of the phases of a training; see runtime/timers.h. */
 #include "runtime/timers.h"
 
+#include <stdlib.h>
+
 #if PLATFORM_HAS_THREADS
 
 /* The record of a thread. Each profile has a number; a record of an earlier one is cleared by its thread. */

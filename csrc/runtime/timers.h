@@ -16,7 +16,7 @@
 #ifndef FASTSOFTMAX_TIMERS_H
 #define FASTSOFTMAX_TIMERS_H
 
-#include "runtime/platform.h"
+#include "runtime/system.h"
 
 enum phase { PHASE_CONVERT, PHASE_SCORES, PHASE_LOSS, PHASE_UPDATE, PHASE_WAIT, N_PHASES };
 

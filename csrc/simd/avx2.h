@@ -36,7 +36,7 @@ typedef struct {
 
 ALWAYS_INLINE vec load(const real *p) { return (vec){HALF(loadu)(p), HALF(loadu)(p + HALF_LANES)}; }
 
-#if defined(__GNUC__)
+#if defined(__GNUC__) || defined(__clang__)
 #define HAS_LOAD_SHARED
 /* The compiler would make it an operand in memory of each operation, and load it as often. */
 ALWAYS_INLINE vec load_shared(const real *p) {

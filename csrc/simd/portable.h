@@ -17,7 +17,7 @@ enum { MANTISSA_BITS = 52 };
 
 /* GCC and Clang have vectors of any length, which they cut into the registers that there are. A structure that is
  * unrolled lane by lane does the same, and takes them ten times as long to compile. */
-#if defined(__GNUC__)
+#if defined(__GNUC__) || defined(__clang__)
 /* How such a vector is passed depends on flags; here it never is, as everything is inlined. */
 #pragma GCC diagnostic ignored "-Wpsabi"
 typedef real vec __attribute__((vector_size(64)));
@@ -68,7 +68,7 @@ ALWAYS_INLINE real to_real(bits b) {
 
 static const bits SIGN_BIT = (bits)1 << (8 * sizeof(bits) - 1);
 
-#if defined(__GNUC__)
+#if defined(__GNUC__) || defined(__clang__)
 
 ALWAYS_INLINE vec broadcast(real x) { return x - (vec){0}; }
 ALWAYS_INLINE vec add(vec a, vec b) { return a + b; }

@@ -1,5 +1,6 @@
 """The number of threads, and its default."""
 
+import ctypes
 import os
 from collections.abc import Iterator
 from functools import cache
@@ -72,9 +73,23 @@ def default_and_origin() -> tuple[int, str]:
 
 def allowed_cpus() -> int:
     """Return how many CPUs this process may use, at least 1."""
+    return max(1, min(_affinity(), _cgroup_cpus()))
+
+
+def _affinity() -> int:
+    """Return how many CPUs the system lets this process run on."""
     affinity = getattr(os, "sched_getaffinity", None)  # absent on macOS and Windows
-    allowed = len(affinity(0)) if affinity is not None else os.cpu_count() or 1
-    return max(1, min(allowed, _cgroup_cpus()))
+    if affinity is not None:
+        return len(affinity(0))
+    windows = getattr(ctypes, "windll", None)
+    allowed, installed = ctypes.c_size_t(), ctypes.c_size_t()
+    if windows is not None:
+        this_process = ctypes.c_void_p(-1)
+        windows.kernel32.GetProcessAffinityMask(
+            this_process, ctypes.byref(allowed), ctypes.byref(installed)
+        )
+    # The mask of a process on more than 64 CPUs is empty.
+    return allowed.value.bit_count() or os.cpu_count() or 1
 
 
 @cache

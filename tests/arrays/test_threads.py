@@ -1,6 +1,8 @@
 """The default number of threads, and the environment that changes it."""
 
+import ctypes
 import os
+import types
 
 import numpy as np
 import pytest
@@ -45,6 +47,20 @@ def test_where_there_is_no_affinity_mask(monkeypatch):
     assert threads.default_n_threads() == 6
     monkeypatch.setattr(os, "cpu_count", lambda: None)
     assert threads.default_n_threads() == 1
+
+
+@pytest.mark.parametrize(("mask", "expected"), [(0b1011, 3), (2**64 - 1, 64), (0, 6)])
+def test_the_affinity_mask_of_windows(monkeypatch, mask, expected):
+    def put_mask(process, allowed, installed):
+        allowed._obj.value = mask
+        return 1
+
+    kernel = types.SimpleNamespace(GetProcessAffinityMask=put_mask)
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(ctypes, "windll", types.SimpleNamespace(kernel32=kernel), raising=False)
+    monkeypatch.setattr(threads, "_cgroup_cpus", lambda: 1 << 30)
+    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    assert threads.default_n_threads() == expected
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,8 @@ def check_contents(names):
     found = {name for name in names if name.startswith("fastsoftmax/") and not name.endswith("/")}
     strange = (found - set(extensions)) ^ files_of_the_package()
     assert not strange, f"missing or not wanted: {sorted(strange)}"
-    assert any(name.endswith("dist-info/licenses/LICENSE") for name in names)
+    for shipped in ("licenses/LICENSE", "sboms/fastsoftmax.cdx.json"):
+        assert any(name.endswith(f"dist-info/{shipped}") for name in names), shipped
     return extensions[0]
 
 

@@ -23,6 +23,7 @@ ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "build" / "platforms"
 SOURCE = FOLDER / "source"
 NEWEST = "3.13"
+PROGRAMS = "Scripts" if os.name == "nt" else "bin"  # of an environment
 ALL_BACKENDS = ("naive", "vectorized", "numba", "compiled")
 # What is left out of the core tests: commands, pictures, pages, and what other packages do.
 NOT_CORE = {
@@ -91,9 +92,10 @@ def output_of(*command, **options):
 
 
 def find_python(version):
-    """A path to Python `version`, on the PATH or of pyenv, or None. A shim of pyenv may not run."""
+    """A path to Python `version`, or None: on the PATH, of pyenv, whose shims may not run, or this one."""
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"), "versions")
     candidates = [shutil.which(f"python{version}"), *pyenv.glob(f"{version}.*/bin/python")]
+    candidates += [sys.executable]
     program = "import sys, venv, ensurepip; print('%d.%d' % sys.version_info[:2])"
     for candidate in filter(None, candidates):
         if output_of(candidate, "-c", program) == version:
@@ -129,7 +131,7 @@ def install(platform, python, artifacts, log):
     """Make the environment, or take the one that another platform has made; return its Python."""
     wheel, sdist = artifacts
     folder = FOLDER / platform.environment()
-    inside = folder / "bin" / "python"
+    inside = folder / PROGRAMS / "python"
     if folder in made:
         return inside
     subprocess.run([python, "-m", "venv", "--clear", folder], check=True)
@@ -216,7 +218,7 @@ def compare_bits(name, python, artifacts, log):
     wheel, sdist = artifacts
     folder = FOLDER / name
     subprocess.run([python, "-m", "venv", "--clear", folder], check=True)
-    inside = folder / "bin" / "python"
+    inside = folder / PROGRAMS / "python"
     pip = [inside, "-m", "pip", "install", "--disable-pip-version-check"]
     here = folder / "built-here"
     for arguments in (

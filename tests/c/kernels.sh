@@ -1,7 +1,7 @@
 # For the scripts beside it, which source it: compiles a program with units, those of the kernels as a rule,
 # once for each instruction set and type, as setup.py does.
 . csrc/build_flags.sh
-# Unquoted, here and below: several flags, or none.
+# Unquoted, here and below: several flags, or none. So is a compiler, which may be a command with arguments.
 flags=($COMMON $RELEASE -Icsrc)
 units=(csrc/kernels/kernel*.c)
 dispatch=(csrc/kernels/dispatch.c)
@@ -18,20 +18,28 @@ need() { # PACKAGES PROGRAM...
     done
 }
 
-build() { # PROGRAM COMPILER "SOURCE OR FLAG..." INSTRUCTION_SET...
-    local program=$1 compiler=$2 sources=$3 set name type unit have=() objects=()
-    shift 3
+compile() { # PREFIX COMPILER INSTRUCTION_SET...; link takes what it leaves in objects and have
+    local prefix=$1 compiler=$2 set name type unit
+    shift 2
+    have=() objects=()
     for set in "$@"; do
         name=${set^^}
         have+=("-DHAVE_$name")
         for type in FLOAT32 FLOAT64; do
             for unit in "${units[@]}"; do
-                objects+=("$program.$set.$type.${unit##*/}.o")
-                "$compiler" "${flags[@]}" ${!name} "-DFASTSOFTMAX_$name" \
+                objects+=("$prefix.$set.$type.${unit##*/}.o")
+                $compiler "${flags[@]}" ${!name} "-DFASTSOFTMAX_$name" \
                     "-DFASTSOFTMAX_$type" -c "$unit" -o "${objects[-1]}"
             done
         done
     done
-    "$compiler" "${flags[@]}" "${have[@]}" -Wall -Wextra $sources "${dispatch[@]}" "${objects[@]}" \
-        -lm -pthread -o "$program"
+}
+
+link() { # PROGRAM COMPILER "SOURCE OR FLAG..."
+    $2 "${flags[@]}" "${have[@]}" -Wall -Wextra $3 "${dispatch[@]}" "${objects[@]}" -lm -pthread -o "$1"
+}
+
+build() { # PROGRAM COMPILER "SOURCE OR FLAG..." INSTRUCTION_SET...
+    compile "$1" "$2" "${@:4}"
+    link "$1" "$2" "$3"
 }

@@ -3,7 +3,7 @@
  *   avx512 float32 softmax 6c62272e07bb0142
  *
  * The inputs come from integers and no library function has a part in them. So the hashes of two builds
- * differ only where the kernels do, whatever the compilers and the CPUs; tests/c/compare_bits has two such
+ * differ only where the kernels do, whatever the compilers and the CPUs; tests/c/check_platforms compares such
  * builds. With an argument, one line is printed for every case: the first that differs is the one to look at.
  *
  * Every array ends at a page that may not be touched: a kernel that goes one element too far crashes. With
@@ -14,8 +14,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#if defined(_WIN32)
+#include <windows.h>
+#undef OUT /* nothing, for declarations */
+#else
 #include <sys/mman.h>
 #include <unistd.h>
+#endif
 
 #include "kernels/kernel_table.h"
 
@@ -58,13 +63,30 @@ enum slot {
 enum { SLOT_BYTES = 1 << 20 };
 static char *slot_end[N_SLOTS];
 
-static void make_slots(void) {
+/* Return memory of SLOT_BYTES in front of a page that may not be touched, or NULL. */
+static char *guarded_slot(void) {
+#if defined(_WIN32)
+    SYSTEM_INFO system;
+    DWORD before;
+    GetSystemInfo(&system);
+    char *start = VirtualAlloc(NULL, SLOT_BYTES + system.dwPageSize, MEM_COMMIT | MEM_RESERVE,
+                               PAGE_READWRITE);
+    int is_guarded = start &&
+                     VirtualProtect(start + SLOT_BYTES, system.dwPageSize, PAGE_NOACCESS, &before);
+#else
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    char *start = mmap(NULL, SLOT_BYTES + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+                       -1, 0);
+    int is_guarded = start != MAP_FAILED && mprotect(start + SLOT_BYTES, page, PROT_NONE) == 0;
+#endif
+    return is_guarded ? start : NULL;
+}
+
+static void make_slots(void) {
     for (int i = 0; i < N_SLOTS; ++i) {
-        char *start = mmap(NULL, SLOT_BYTES + page, PROT_READ | PROT_WRITE,
-                           MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        if (start == MAP_FAILED || mprotect(start + SLOT_BYTES, page, PROT_NONE) != 0) {
-            perror("test_kernels_bits");
+        char *start = guarded_slot();
+        if (!start) {
+            fputs("test_kernels_bits: no memory\n", stderr);
             exit(1);
         }
         slot_end[i] = start + SLOT_BYTES;
@@ -640,16 +662,17 @@ static void short_rows_case(const struct shape *s) {
 
 /* Every type of number, of any bits: NaN and infinities among those of float16. */
 static void convert_case(const struct shape *s) {
-    static const size_t sizes[] = {[UINT8] = 1, [FLOAT16] = 2, [FLOAT32] = 4, [REAL] = 0};
+    static const size_t sizes[] = {
+        [INPUT_UINT8] = 1, [INPUT_FLOAT16] = 2, [INPUT_FLOAT32] = 4, [INPUT_REAL] = 0};
     static const void *rows[64 + ROWS_AHEAD];
     enum input_dtype number = (enum input_dtype)(s->number % 4);
     size_t size = sizes[number] ? sizes[number] : kernels->element_size;
     char *X = array_of(DATA, s->n * s->d, size);
     for (size_t i = 0; i < s->n * s->d; ++i) {
-        if (number == UINT8) ((uint8_t *)X)[i] = (uint8_t)next();
-        if (number == FLOAT16) ((uint16_t *)(void *)X)[i] = (uint16_t)next();
-        if (number == FLOAT32) ((float *)(void *)X)[i] = (float)uniform();
-        if (number == REAL) put(X, i, uniform());
+        if (number == INPUT_UINT8) ((uint8_t *)X)[i] = (uint8_t)next();
+        if (number == INPUT_FLOAT16) ((uint16_t *)(void *)X)[i] = (uint16_t)next();
+        if (number == INPUT_FLOAT32) ((float *)(void *)X)[i] = (float)uniform();
+        if (number == INPUT_REAL) put(X, i, uniform());
     }
     for (size_t i = 0; i < s->n + ROWS_AHEAD; ++i) rows[i] = X + (i < s->n ? i : 0) * s->d * size;
     struct scaling_view scaling;
@@ -658,11 +681,12 @@ static void convert_case(const struct shape *s) {
     char *out = stale(OUT, s->n * s->stride);
     kernels->input->convert(rows, s->n, number, 0, s->d, &scaling, out, s->stride);
     hash_reals(out, s->n * s->stride);
-    if (number != UINT8 && kernels->element_size == sizeof(float)) return;
+    if (number != INPUT_UINT8 && kernels->element_size == sizeof(float)) return;
     double *sums = array_of(LOSSES, 3 * s->d, sizeof(double));
     double *squares = sums + s->d, *origin = squares + s->d;
     for (size_t j = 0; j < 2 * s->d; ++j) sums[j] = 0;
-    for (size_t j = 0; j < s->d; ++j) origin[j] = number == UINT8 ? (double)below(256) : uniform();
+    for (size_t j = 0; j < s->d; ++j)
+        origin[j] = number == INPUT_UINT8 ? (double)below(256) : uniform();
     kernels->input->moments(X, s->d * size, s->n, s->d, number, origin, sums, squares);
     for (size_t j = 0; j < 2 * s->d; ++j) hash_double(sums[j]);
 }
@@ -845,7 +869,8 @@ static void test_table(const char *set_name, const char *type_name, const struct
 int main(int argc, char **argv) {
     (void)argv;
     prints_cases = argc > 1;
-    setvbuf(stdout, NULL, _IOLBF, BUFSIZ); /* for the last line before a crash */
+    setvbuf(stdout, NULL, _IONBF,
+            0); /* for the last line before a crash; Windows buffers no lines */
     make_slots();
     for (const struct instruction_set *set = instruction_sets; set->name; ++set) {
         if (!set->is_supported()) continue;

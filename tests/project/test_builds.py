@@ -79,6 +79,28 @@ def test_every_python_that_is_declared_is_tested(platforms):
         assert [version.strip(' "') for version in listed.split(",")] == PYTHONS
 
 
+def test_every_group_of_platforms_has_a_target():
+    table = re.search(
+        r"^table='\n(.*?)'$", (ROOT / "tests/c/check_platforms").read_text(), re.M | re.S
+    )
+    rows = [[cell.strip() for cell in row.split(";")] for row in table[1].splitlines()]
+    assert {len(row) for row in rows} == {6}
+    targets = re.findall(r"^(\w+)-check: ##", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert {row[1] for row in rows} == {*targets} - {"exp"}
+    sets = set(re.findall(r'^(\w+)="', (ROOT / "csrc/build_flags.sh").read_text(), re.MULTILINE))
+    assert {name.upper() for row in rows for name in row[4].split()} == sets - {"COMMON", "RELEASE"}
+
+
+@pytest.mark.skipif(not (ROOT / ".github").exists(), reason="an sdist has no workflows")
+def test_workflows_pin_what_they_use_and_may_only_read():
+    for path in (ROOT / ".github" / "workflows").iterdir():
+        workflow = path.read_text()
+        used = re.findall(r"uses: (\S+)", workflow)
+        assert all(re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", action) for action in used), path.name
+        assert "\npermissions:\n  contents: read\n" in workflow
+        assert set(re.findall(r"([\w-]+): write", workflow)) <= {"id-token"}
+
+
 def test_the_tests_that_are_left_out_exist(platforms):
     for name in platforms.NOT_CORE | platforms.OF_THE_COMPILED:
         path = ROOT / "tests" / name

@@ -107,6 +107,63 @@ def test_native_are_the_instruction_sets_that_run_here(tmp_path):
     assert re.search("FASTSOFTMAX_KERNELS: expected .*'avx3'", err)
 
 
+# As on Windows: what MSVC's object would run, with its compiler where Visual Studio has it.
+ON_WINDOWS = """
+import os
+sysconfig.get_platform = lambda: "win-amd64"
+build.compiler.compiler_type = "msvc"
+build.compiler.cc = os.path.abspath("VC/Tools/MSVC/14.4/bin/Hostx64/x64/cl.exe")
+build.build_temp, build.include_dirs = "objects", []
+build._choose_clang_cl()
+print("compiler:", build.compiler.cc)
+core = setuptools.Extension("core", [])
+units = [*build._units(core, ["csrc/kernels/dispatch.c"], build._flags())]
+print("macros:", *(name for name, _ in units[0].macros))
+for unit in units[1:]: print("flags:", *unit.flags)
+"""
+
+
+@pytest.mark.parametrize("place", ["of Visual Studio", "on the path", "none"])
+def test_on_windows_clang_compiles_the_wide_instruction_sets(tmp_path, place):
+    folder = tmp_path / "VC/Tools/Llvm/x64/bin" if place == "of Visual Studio" else tmp_path / "bin"
+    folder.mkdir(parents=True)
+    clang = folder / "clang-cl"
+    if place != "none":
+        clang.touch()
+        clang.chmod(0o755)
+    module = "module['INSTRUCTION_SETS'][:] = ['portable', 'avx2', 'avx512']\n"
+    code, out, err = after_loading(module + ON_WINDOWS, tmp_path, PATH=str(tmp_path / "bin"))
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    macros = next(line for line in lines if line.startswith("macros:")).split()[1:]
+    flags = [line.split()[1:] for line in lines if line.startswith("flags:")]
+    if place == "none":
+        assert "portable kernels alone" in out
+        assert "cl.exe" in out
+        assert macros == ["HAVE_PORTABLE"]
+        assert {*flags[0]} == {"/O2", "/std:c11", "/fp:precise"}
+        return
+    assert f"compiler: {clang}" in lines
+    assert macros == ["HAVE_PORTABLE", "HAVE_AVX2", "HAVE_AVX512"]
+    shipped = dict(re.findall(r'^(\w+)="(.*)"$', (ROOT / "csrc/build_flags.sh").read_text(), re.M))
+    for name in ("COMMON", "RELEASE"):
+        assert all(f"/clang:{flag}" in unit for unit in flags for flag in shipped[name].split())
+    for name in ("AVX2", "AVX512"):
+        wanted = {f"/clang:{flag}" for flag in shipped[name].split()}
+        assert any(wanted <= {*unit} for unit in flags)
+
+
+@pytest.mark.parametrize(("program", "is_told"), [("gcc", True), ("clang", False)])
+def test_gcc_for_windows_makes_no_aligned_moves(tmp_path, program, is_told):
+    code = """
+build.compiler.compiler_type = "mingw32"
+print(*build._flags_of_set("avx2"), *build._flags_of_set("portable"))
+"""
+    code, out, err = after_loading(code, tmp_path, CC=program)
+    assert (code, err) == (0, "")
+    assert out.count("-Wa,-muse-unaligned-vector-move") == is_told
+
+
 def test_what_has_not_changed_is_not_compiled_again(tmp_path):
     # Notes that it was called, and writes an object and, as GCC does, over two lines what it includes.
     script = """
@@ -162,7 +219,7 @@ def test_fast_math_that_is_found_too_late_does_not_compile(tmp_path, flag):
     """As where the compiler is a script that adds it."""
     source = tmp_path / "source.c"
     source.write_text('#include "runtime/platform.h"\n')
-    command = ["cc", "-std=c11", "-D_GNU_SOURCE", "-fsyntax-only", f"-I{SETUP.parent / 'csrc'}"]
+    command = ["cc", "-std=gnu11", "-D_GNU_SOURCE", "-fsyntax-only", f"-I{SETUP.parent / 'csrc'}"]
     plain = subprocess.run([*command, str(source)], capture_output=True, text=True)
     assert (plain.returncode, plain.stderr) == (0, "")
     fast = subprocess.run([*command, flag, str(source)], capture_output=True, text=True)

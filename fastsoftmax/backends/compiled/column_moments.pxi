@@ -5,8 +5,8 @@ cdef input_dtype input_dtype_of(View x, size_t real_size) noexcept:
     """What the elements of X are, by their size: validated to be one of these."""
     cdef size_t size = x.buffer.itemsize
     if size == real_size:
-        return REAL
-    return UINT8 if size == 1 else FLOAT16 if size == 2 else FLOAT32
+        return INPUT_REAL
+    return INPUT_UINT8 if size == 1 else INPUT_FLOAT16 if size == 2 else INPUT_FLOAT32
 
 
 cdef struct Moments:
@@ -23,7 +23,7 @@ cdef void moments_chunk(void *context, size_t chunk) noexcept nogil:
     cdef Moments *m = <Moments *>context
     cdef double *sums = m.sums + 2 * chunk * m.n_features
     memset(sums, 0, 2 * m.n_features * sizeof(double))
-    cdef const kernel_table *kernels = chosen.float32 if m.number == UINT8 else chosen.float64
+    cdef const kernel_table *kernels = chosen.float32 if m.number == INPUT_UINT8 else chosen.float64
     kernels.moments(
         m.X + <ptrdiff_t>(chunk * m.rows.size) * m.row_stride, m.row_stride,
         length_of(&m.rows, chunk), m.n_features, m.number, m.origin, sums, sums + m.n_features)

@@ -128,7 +128,7 @@ cdef class EpochArrays:
         e.dense.item_size = self.X.buffer.itemsize
         e.scaling.mean, e.scaling.inverse_scale = self.mean.start, self.inverse_scale.start
         e.converts_rows = (
-            e.dense.dtype != REAL or self.mean.held or self.inverse_scale.held)
+            e.dense.dtype != INPUT_REAL or self.mean.held or self.inverse_scale.held)
         e.uses_threads = uses_threads(e.batch_size, m.n_features, m.n_classes)
 
     cdef describe_sparse_rows(self, X, size_t batch_size):

@@ -8,9 +8,12 @@ cdef extern from "runtime/platform.h" nogil:
         CACHE_LINE
     void *platform_allocate(size_t n_bytes)
     void platform_free(void *memory)
+    void platform_fetch(const void *memory, size_t n_bytes)
+
+
+cdef extern from "runtime/system.h" nogil:
     double platform_seconds()
     size_t platform_cache_bytes()
-    void platform_fetch(const void *memory, size_t n_bytes)
     uint64_t platform_nanoseconds()
 
 
@@ -83,10 +86,10 @@ cdef extern from "kernels/kernel_table.h" nogil:
         NO_ROWS
 
     enum input_dtype:
-        UINT8
-        FLOAT16
-        FLOAT32
-        REAL
+        INPUT_UINT8
+        INPUT_FLOAT16
+        INPUT_FLOAT32
+        INPUT_REAL
 
     struct rows_to_fetch:
         const void **rows

@@ -75,7 +75,7 @@ cdef dense_linear_scores(X, coef, intercept, logits, int n_threads):
     s.X, s.row_stride, s.dtype = x.start, x.buffer.strides[0], input_dtype_of(x, size)
     s.many_classes, s.logits = m.n_classes > FEW_CLASSES, z.start
     s.rows_at_once = PREDICTED_ROWS_PER_BLOCK
-    if (s.many_classes or s.dtype != REAL) and (
+    if (s.many_classes or s.dtype != INPUT_REAL) and (
             PREDICTED_ROWS_PER_BLOCK * m.coef_stride * size > MAX_PREDICTED_BYTES):
         s.rows_at_once = lanes
     m.samples = split(n, s.rows_at_once, n_threads)
@@ -84,11 +84,11 @@ cdef dense_linear_scores(X, coef, intercept, logits, int n_threads):
     cdef size_t rows_of_chunks = m.samples.n_chunks * s.rows_at_once
     cdef Scratch weights = Scratch(padded(m.n_classes, lanes), m.coef_stride, size)
     cdef Scratch converted = Scratch(
-        rows_of_chunks if s.dtype != REAL else 0, s.row_stride_converted, size)
+        rows_of_chunks if s.dtype != INPUT_REAL else 0, s.row_stride_converted, size)
     cdef Scratch blocks = Scratch(
         rows_of_chunks // lanes if s.many_classes else 0, s.block_stride, size)
     m.coef, s.blocks = weights.start, blocks.start
-    s.converted = converted.start if s.dtype != REAL else NULL
+    s.converted = converted.start if s.dtype != INPUT_REAL else NULL
     with nogil:
         floats.set()
         if s.many_classes:

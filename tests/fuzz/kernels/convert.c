@@ -8,9 +8,9 @@ static size_t size_of(enum input_dtype number) {
 static void *any_numbers(size_t n, enum input_dtype number) {
     uint8_t *array = allocate(n * size_of(number));
     state = below(256);
-    if (number == REAL) {
+    if (number == INPUT_REAL) {
         fill(array, n);
-    } else if (number == FLOAT32 && below(2)) {
+    } else if (number == INPUT_FLOAT32 && below(2)) {
         for (size_t i = 0; i < n; ++i) {
             float x = (float)uniform();
             memcpy(array + i * sizeof x, &x, sizeof x);
@@ -30,12 +30,12 @@ static double of_half(uint16_t bits) {
 
 static double number_at(const void *array, size_t i, enum input_dtype number) {
     const char *place = (const char *)array + i * size_of(number);
-    if (number == UINT8) return *(const uint8_t *)place;
-    if (number == REAL) return get(place, 0);
+    if (number == INPUT_UINT8) return *(const uint8_t *)place;
+    if (number == INPUT_REAL) return get(place, 0);
     uint16_t half;
     float single;
-    memcpy(number == FLOAT16 ? (void *)&half : (void *)&single, place, size_of(number));
-    return number == FLOAT16 ? of_half(half) : (double)single;
+    memcpy(number == INPUT_FLOAT16 ? (void *)&half : (void *)&single, place, size_of(number));
+    return number == INPUT_FLOAT16 ? of_half(half) : (double)single;
 }
 
 static void convert_case(void) {
@@ -78,10 +78,10 @@ static void convert_case(void) {
 static void moments_case(void) {
     function_name = "moments";
     size_t n = 1 + below(200), d = 1 + below(80);
-    enum input_dtype number = kernels->element_size == sizeof(float) ? UINT8
+    enum input_dtype number = kernels->element_size == sizeof(float) ? INPUT_UINT8
                                                                      : (enum input_dtype)below(4);
     size_t size = size_of(number), stride = d + below(3);
-    is_moderate &= number == UINT8;
+    is_moderate &= number == INPUT_UINT8;
     const char *rows = any_numbers((n - 1) * stride + d, number);
     double *sums = allocate(d * sizeof *sums), *squares = allocate(d * sizeof *squares);
     double *origin = allocate(d * sizeof *origin);
@@ -91,7 +91,7 @@ static void moments_case(void) {
     }
     fixed(origin);
     kernels->input->moments(rows, stride * size, n, d, number, origin, sums, squares);
-    for (size_t j = 0; j < d && number == UINT8; ++j) {
+    for (size_t j = 0; j < d && number == INPUT_UINT8; ++j) {
         double sum = 0, square = 0;
         for (size_t i = 0; i < n; ++i) {
             double x = number_at(rows, i * stride + j, number) - origin[j];
