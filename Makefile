@@ -57,13 +57,9 @@ check-c: ## the C tests: exponential, threads, memory, other systems and CPUs; s
 benchmarks: $(VENV)/.test ## the pytest-benchmark suites, the backends side by side
 	$(BIN)/python -m pytest benchmarks --benchmark-columns=median,iqr,rounds $(ARGS)
 
-<<<<<<< HEAD
 compare: $(VENV)/.test ## BASE=<commit>: which rows of the suites are slower or faster than there, measured side by side, with verdicts
 	$(BIN)/python -m benchmarks.compare $(BASE) $(ARGS)
 
-neon-check: ## the bits of NEON, cross-built and emulated, against those of AVX2 and AVX-512
-	tests/c/compare_bits
-=======
 # ARGS=--all: a skip is a failure, too.
 windows-check: ## kernels and pool cross-built for Windows, and run by wine: do they have the bits of this machine?
 macos-check: ## kernels and pool compiled and linked for macOS, on Intel and on Apple silicon
@@ -71,7 +67,6 @@ musl-check: ## kernels and pool linked with musl, and run
 emulated-check: ## kernels and pool on AArch64 (NEON), RISC-V, POWER and s390x, emulated: the same bits?
 windows-check macos-check musl-check emulated-check:
 	tests/c/check_platforms $(ARGS) $(@:-check=)
->>>>>>> platforms
 
 aarch64: $(VENV)/.test ## the compiled backend cross-built and emulated: its tests, and the bits of trainings
 	tests/builds/aarch64 $(BIN)/python
