@@ -81,7 +81,7 @@ def run(arguments: argparse.Namespace) -> int:
         )
     predictions = predict(model, arguments.data, samples)
     scores, confusion = predictions.scores(), predictions.confusion(len(model.classes_))
-    names = data.class_names(model.classes_, samples)
+    names = data.class_names(model.classes_, samples, arguments.class_names)
     if arguments.json != "-":
         print_scores(arguments.data, scores, confusion, names)
     if arguments.plot is not None:

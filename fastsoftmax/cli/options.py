@@ -120,10 +120,22 @@ def _number(text: str) -> float:
 
 def columns(text: str) -> list[str]:
     """Return the names or indices in a list such as "id,date"; quotes surround a name with a comma."""
+    return _names(text, "columns")
+
+
+def class_names(text: str) -> list[str]:
+    """Return the names in a list such as "cat,dog"; quotes surround a name with a comma."""
+    names = _names(text, "classes")
+    if len(set(names)) < len(names):
+        raise ArgumentTypeError(f"expected each name once, got {text!r}")
+    return names
+
+
+def _names(text: str, what: str) -> list[str]:
     try:
         names = next(csv.reader([text], skipinitialspace=True, strict=True), [])
     except csv.Error:
         names = []
     if not names or not all(names):
-        raise ArgumentTypeError(f"expected names of columns, separated by commas, got {text!r}")
+        raise ArgumentTypeError(f"expected names of {what}, separated by commas, got {text!r}")
     return names
