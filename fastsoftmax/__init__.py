@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from .classifier.grid_search import SearchResult, search
     from .classifier.logistic_regression import LogisticRegression
     from .classifier.logistic_regression_cv import LogisticRegressionCV
+    from .cli.notebook import BenchResult, bench
     from .exceptions import (
         ClusterError,
         ConvergenceWarning,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from .training.gradient_sums import GradientSum, apply_gradient, loss_gradient_sum
 
 __all__ = [
+    "BenchResult",
     "ClusterError",
     "ConvergenceWarning",
     "DivergenceError",
@@ -49,6 +51,7 @@ __all__ = [
     "SoftmaxClassifier",
     "__version__",
     "apply_gradient",
+    "bench",
     "check_gradient",
     "cross_entropy",
     "datasets",
@@ -74,6 +77,7 @@ __all__ = [
 _NAMES = {
     "classifier": ["SoftmaxClassifier", "load"],
     "classifier.grid_search": ["SearchResult", "search"],
+    "cli.notebook": ["BenchResult", "bench"],
     "classifier.logistic_regression": ["LogisticRegression"],
     "classifier.logistic_regression_cv": ["LogisticRegressionCV"],
     "exceptions": [

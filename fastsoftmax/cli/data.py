@@ -20,7 +20,7 @@ from . import options
 from .error_translation import as_command_error
 from .errors import FAILED, CommandError
 
-_OPTIONS = (
+OPTIONS = (
     *("target", "ignore", "features", "format", "split", "header", "delimiter"),
     *("zero_based", "n_features"),
 )
@@ -86,7 +86,7 @@ def load(
     CommandError
         If reading fails; the error names the file or the option.
     """
-    given = {name: getattr(arguments, name) for name in _OPTIONS}
+    given = {name: getattr(arguments, name) for name in OPTIONS}
     given.update(others)
     try:
         return datasets.load(path, **given, require_labels=require_labels)

@@ -2,16 +2,15 @@
 
 from typing import Any
 
-from ..datasets import Dataset
 from ..profiling.provenance import provenance
 from .results import Comparison, Result
 from .timing import Settings
+from .workload import Workload
 
 
 def as_record(
-    shape: tuple[int, int, int] | None,
+    work: Workload,
     comparison: Comparison,
-    data: Dataset,
     settings: Settings,
     load: float | None,
 ) -> dict[str, Any]:
@@ -19,11 +18,12 @@ def as_record(
 
     `load` is the load of the machine before training.
     """
+    data = work.data
     n_train, n_features = data.X_train.shape
     return {
         **provenance(load),
         "settings": {
-            "data": "digits" if shape is None else "made-up",
+            "data": work.name,
             "n_train": n_train,
             "n_test": len(data.X_test),
             "n_features": n_features,

@@ -59,11 +59,11 @@ def load_digits(
     pixels, labels = sklearn.load_digits(return_X_y=True)
     X = (pixels / 16).astype(float_dtype)
     y = labels.astype(np.int64)
-    train, test = _stratified_split(y, share, np.random.default_rng(seed))
+    train, test = stratified_split(y, share, np.random.default_rng(seed))
     return Dataset(X[train], y[train], X[test], y[test], n_classes=10, image_shape=(8, 8))
 
 
-def _stratified_split(
+def stratified_split(
     y: LabelArray, test_size: float, random: np.random.Generator
 ) -> tuple[LabelArray, LabelArray]:
     """Return indices for training and for testing, shuffled; at least one of each class in both."""

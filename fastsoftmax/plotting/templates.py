@@ -17,9 +17,9 @@ from ._figure import WIDTH, new_figure, shortened
 if TYPE_CHECKING:
     from matplotlib.figure import Figure, FigureBase
 
-_MAX_TEMPLATES = 100
+MAX_TEMPLATES = 100
 # Up to this number of images, and how many of them are in a row: few images are large.
-_PER_ROW = {15: 5, 35: 7, _MAX_TEMPLATES: 10}
+_PER_ROW = {15: 5, 35: 7, MAX_TEMPLATES: 10}
 # Inches: the width of the colour bar, the maximum width of an image, and the gap between images.
 _BAR, _MAX_IMAGE, _GAP = 1.0, 2.0, 0.2
 _LINE = 0.17  # inches, the height of a line of text
@@ -159,9 +159,9 @@ def figure_of(templates: Templates, what: str = "weight") -> Figure:
 def as_coef(name: str, coef: ArrayLike) -> NDArray[np.float64]:
     """Return a checked copy of the weights in float64."""
     weights = as_array(name, coef).astype(np.float64)
-    if weights.ndim != 2 or not 1 <= len(weights) <= _MAX_TEMPLATES:
+    if weights.ndim != 2 or not 1 <= len(weights) <= MAX_TEMPLATES:
         raise ValueError(
-            f"{name}: expected shape (n_classes, n_features) with 1 to {_MAX_TEMPLATES} classes, "
+            f"{name}: expected shape (n_classes, n_features) with 1 to {MAX_TEMPLATES} classes, "
             f"got {weights.shape}"
         )
     check_finite(name, weights)
