@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 from .._optional import why_missing
-from . import comparing, data, files, machine, options, own_data, workload
+from . import comparing, data, files, loss_core, machine, options, own_data, workload
 from .errors import FAILED, CommandError
 from .html_report import render
 from .results import ORDER, TOLERANCES
@@ -25,6 +25,8 @@ examples:
         synthetic data of the size of MNIST; naive is timed on a sample
   fastsoftmax bench --data cifar-10-batches-py
         your own samples, in any format that `train` reads
+  fastsoftmax bench --loss 4096x50257
+        no training: the time of one call of softmax, cross-entropy and its gradient
   fastsoftmax bench --backends vectorized,compiled --threads 1 --dtype float64
         two backends, on one thread, in double precision
   fastsoftmax bench --json - --no-plot > bench.json
@@ -50,6 +52,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="DATA",
         help="train on your own samples, such as the folder of CIFAR-10",
+    )
+    add_source(
+        "--loss",
+        type=options.loss_shape,
+        metavar="NxC",
+        help="time calls of the loss core on N rows of C logits, or on NxDxC (features); train nothing",
     )
     add(
         "--backends",
@@ -120,6 +128,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Carry out the command."""
     load = machine.load()  # first, as this run will add its own
+    if arguments.loss is not None:
+        return _time_loss(arguments, load)
     _require(arguments)
     _check_targets(arguments)
     from rich.console import Console
@@ -156,6 +166,23 @@ def run(arguments: argparse.Namespace) -> int:
         text = json.dumps(record, indent=2, allow_nan=False) + "\n"
         files.write_text("--json", arguments.json, text)
     return 0
+
+
+def _time_loss(arguments: argparse.Namespace, load: float | None) -> int:
+    """Time the loss core instead of training."""
+    for name in ("epochs", "batch_size", "eta0", "report", *data.OPTIONS):
+        if getattr(arguments, name) is not None:
+            option = name.replace("_", "-")
+            raise CommandError(f"argument --{option}: is not of --loss, which trains nothing")
+    if arguments.plot not in (None, _DEFAULT_PLOT):
+        raise CommandError("argument --plot: is not of --loss, which has no picture")
+    files.check_target("--json", arguments.json)
+    present, missing = comparing.available(arguments.backends)
+    code = loss_core.run(arguments, present, arguments.dtype, arguments.seed, load)
+    if arguments.json != "-":
+        for absent in missing:
+            print(f"{absent.backend}: {absent.status}: {absent.reason}")
+    return code
 
 
 def _require(arguments: argparse.Namespace) -> None:
