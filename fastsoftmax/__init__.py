@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from .classifier.grid_search import SearchResult, search
     from .classifier.logistic_regression import LogisticRegression
     from .classifier.logistic_regression_cv import LogisticRegressionCV
+    from .cli.notebook import BenchResult, bench
     from .exceptions import (
         ClusterError,
         ConvergenceWarning,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from .training.gradient_sums import GradientSum, apply_gradient, loss_gradient_sum
 
 __all__ = [
+    "BenchResult",
     "ClusterError",
     "ConvergenceWarning",
     "DivergenceError",
@@ -53,6 +55,7 @@ __all__ = [
     "SoftmaxClassifier",
     "__version__",
     "apply_gradient",
+    "bench",
     "check_gradient",
     "cross_entropy",
     "datasets",
@@ -80,6 +83,7 @@ _NAMES = {
     "classifier": ["SoftmaxClassifier", "load"],
     "classifier.evaluation": ["Evaluation", "evaluate"],
     "classifier.grid_search": ["SearchResult", "search"],
+    "cli.notebook": ["BenchResult", "bench"],
     "classifier.logistic_regression": ["LogisticRegression"],
     "classifier.logistic_regression_cv": ["LogisticRegressionCV"],
     "exceptions": [

@@ -1,27 +1,22 @@
 """`fastsoftmax bench`: train with every backend from the same seed, and show them side by side."""
 
 import argparse
-import io
 import json
-from collections.abc import Mapping
 from pathlib import Path
 
-from .. import plotting
 from .._optional import why_missing
-from ..datasets import Dataset
-from . import files, machine, options, stored_runs, workload
+from . import comparing, data, files, loss_core, machine, options, own_data, stored_runs, workload
 from .errors import FAILED, CommandError
 from .html_report import render
-from .profiles import profile_runs
-from .record import as_record, head_of_record
-from .results import ORDER, TOLERANCES, Comparison, LeftOut
-from .timing import prepare, train
+from .record import head_of_record
+from .results import ORDER, TOLERANCES
 
 DESCRIPTION = """\
 Train a softmax classifier by minibatch SGD with every backend, from the same
 seed, and compare: the time of an epoch, the loss, the accuracy on test data, and
 whether all backends followed the same path. The data are the 1797 handwritten
-digits that come with scikit-learn or, with --shape, synthetic data of any size.
+digits that come with scikit-learn, your own with --data or, with --shape, synthetic
+data of any size.
 """
 EXAMPLES = """\
 examples:
@@ -29,6 +24,10 @@ examples:
         all backends on the digits: a table, and a picture in fastsoftmax-bench.png
   fastsoftmax bench --shape 60000x784x10 --batch-size 128
         synthetic data of the size of MNIST; naive is timed on a sample
+  fastsoftmax bench --data cifar-10-batches-py
+        your own samples, in any format that `train` reads
+  fastsoftmax bench --loss 4096x50257
+        no training: the time of one call of softmax, cross-entropy and its gradient
   fastsoftmax bench --backends vectorized,compiled --threads 1 --dtype float64
         two backends, on one thread, in double precision
   fastsoftmax bench --json - --no-plot > bench.json
@@ -39,17 +38,30 @@ examples:
         the same run again, and how its times differ from those that --json has saved
 """
 _DEFAULT_PLOT = Path("fastsoftmax-bench.png")
-_OF_A_RUN = ("shape", "backends", "epochs", "batch_size", "eta0", "threads", "report")
+_OF_A_RUN = ("shape", "data", "backends", "epochs", "batch_size", "eta0", "threads", "report")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     add = parser.add_argument
-    add(
+    add_source = parser.add_mutually_exclusive_group().add_argument
+    add_source(
         "--shape",
         type=options.shape,
         metavar="NxDxC",
         help="train on N synthetic samples of D features and C classes instead of the digits",
+    )
+    add_source(
+        "--data",
+        type=Path,
+        metavar="DATA",
+        help="train on your own samples, such as the folder of CIFAR-10",
+    )
+    add_source(
+        "--loss",
+        type=options.loss_shape,
+        metavar="NxC",
+        help="time calls of the loss core on N rows of C logits, or on NxDxC (features); train nothing",
     )
     add(
         "--backends",
@@ -61,19 +73,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--epochs",
         type=options.positive_integer,
         metavar="N",
-        help="epochs to train (default: 30; with --shape: 5)",
+        help="epochs to train (default: 30; with --shape or --data: 5)",
     )
     add(
         "--batch-size",
         type=options.positive_integer,
         metavar="N",
-        help="samples per minibatch (default: 32; with --shape: 256)",
+        help="samples per minibatch (default: 32; with --shape or --data: 256)",
     )
     add(
         "--eta0",
         type=options.positive_number,
         metavar="RATE",
-        help="step size (default: 0.5; with --shape: one that suits D)",
+        help="step size (default: 0.5; with --shape or --data: one that suits them)",
     )
     add(
         "--dtype",
@@ -114,63 +126,55 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="save a page for a lecture, .html, with explanations; also profiles every backend",
     )
+    data.add_arguments(parser)
     stored_runs.add_argument(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Carry out the command."""
     load = machine.load()  # first, as this run will add its own
+    if arguments.loss is not None:
+        return _time_loss(arguments, load)
     if stored_runs.compare_files(arguments, _OF_A_RUN):
         return 0
     old = stored_runs.old_run(arguments)
     _require(arguments)
     _check_targets(arguments)
     from rich.console import Console
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     from .progress import ProgressBar
     from .report import print_comparison
 
-    present, missing = _present(arguments.backends)
+    backends = comparing.available(arguments.backends)
     with ProgressBar() as listener:
-        data = workload.load(arguments.shape, arguments.dtype, arguments.seed, len(present))
-        settings = workload.settings(arguments, data)
+        n_backends = len(backends[0])
+        if arguments.data is not None:
+            work = own_data.load(arguments, n_backends)
+        else:
+            work = workload.bundled(arguments.shape, arguments.dtype, arguments.seed, n_backends)
         if old is not None:  # before the training, which would be in vain
-            head = head_of_record(arguments.shape, data, settings, load)
+            head = head_of_record(work, workload.settings(arguments, work), load)
             stored_runs.check_comparable(old, stored_runs.of_record(head, "this run", None))
-        # The vectorized backend has no other control over the number of threads.
-        with threadpool_limits(settings.n_threads, user_api="blas"):
-            runs, too_slow = prepare(present, data, settings, listener)
-            if arguments.backends and too_slow:
-                name, _, reason = too_slow[0]
-                raise CommandError(f"argument --backends: {name!r} is too slow here: {reason}")
-            train(runs, settings, listener)
-            results = [run.result(data) for run in runs]
-            profiles = None
-            if arguments.report is not None:
-                profiles = profile_runs(runs, data, settings, listener)
-    comparison = Comparison(results, [*too_slow, *missing], TOLERANCES[arguments.dtype])
-    sets = machine.instruction_sets() if "compiled" in present else None
-    instruction_set = None if sets is None else sets[0]
+        outcome = comparing.compare(
+            arguments, work, backends, listener, load, with_profiles=arguments.report is not None
+        )
     console = Console(stderr=arguments.json == "-", highlight=False)
-    heading = workload.description(arguments.shape, data, settings, instruction_set)
-    print_comparison(console, comparison, heading)
+    print_comparison(console, outcome.comparison, outcome.heading)
     if (note := machine.note_of_load(load, machine.cpus())) is not None:
         console.print(note)
     if arguments.plot is not None:
-        if comparison.reference is None:
+        if outcome.comparison.reference is None:
             console.print("No picture: no backend has trained on all samples.")
         else:
-            _save_plot(arguments.plot, comparison, data, heading)
+            _save_plot(arguments.plot, outcome)
             console.print(f"Picture: {arguments.plot}", markup=False, soft_wrap=True)
-    record = as_record(arguments.shape, comparison, data, settings, load)
+    record = outcome.record
     if old is not None:
         new = stored_runs.of_record(record, "this run", "bench")
         console.print()
         record["comparison"] = stored_runs.print_comparison(old, new, console.file)
-    if profiles is not None:
-        record["profiles"] = profiles
-        page = render(record, _weights(comparison, data))
+    if arguments.report is not None:
+        page = render(record, outcome.weights())
         files.write_page("--report", arguments.report, page)
         console.print(f"Report: {arguments.report}", markup=False, soft_wrap=True)
     if arguments.json is not None:
@@ -179,12 +183,29 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _time_loss(arguments: argparse.Namespace, load: float | None) -> int:
+    """Time the loss core instead of training."""
+    for name in ("epochs", "batch_size", "eta0", "report", "compare", *data.OPTIONS):
+        if getattr(arguments, name) is not None:
+            option = name.replace("_", "-")
+            raise CommandError(f"argument --{option}: is not of --loss, which trains nothing")
+    if arguments.plot not in (None, _DEFAULT_PLOT):
+        raise CommandError("argument --plot: is not of --loss, which has no picture")
+    files.check_target("--json", arguments.json)
+    present, missing = comparing.available(arguments.backends)
+    code = loss_core.run(arguments, present, arguments.dtype, arguments.seed, load)
+    if arguments.json != "-":
+        for absent in missing:
+            print(f"{absent.backend}: {absent.status}: {absent.reason}")
+    return code
+
+
 def _require(arguments: argparse.Namespace) -> None:
     """Import the packages that this run needs beyond NumPy, to name all missing ones together."""
     needed = {"rich.progress": "rich", "threadpoolctl": "threadpoolctl"}
     if arguments.plot is not None:
         needed["matplotlib.figure"] = "matplotlib"
-    if arguments.shape is None:
+    if arguments.shape is None and arguments.data is None:
         needed["sklearn.datasets"] = "scikit-learn"
     reasons = {package: why_missing(module) for module, package in needed.items()}
     missing = [f"{package} ({reason})" for package, reason in reasons.items() if reason is not None]
@@ -193,7 +214,11 @@ def _require(arguments: argparse.Namespace) -> None:
 
 
 def _check_targets(arguments: argparse.Namespace) -> None:
-    """Check before training that the results can be saved."""
+    """Check before training that options have a use, and that the results can be saved."""
+    for name in data.OPTIONS:
+        if arguments.data is None and getattr(arguments, name) is not None:
+            option = name.replace("_", "-")
+            raise CommandError(f"argument --{option}: needs --data, which it describes")
     json_file = None if arguments.json in (None, "-") else Path(arguments.json).resolve()
     for path, what in ((arguments.plot, "picture"), (arguments.report, "report")):
         if path is not None and path.resolve() == json_file:
@@ -209,55 +234,8 @@ def _instead(path: Path | str) -> str:
     return "; choose another with --plot, or --no-plot" if path is _DEFAULT_PLOT else ""
 
 
-def _present(named: tuple[str, ...] | None) -> tuple[list[str], list[LeftOut]]:
-    """Return the backends that are available, and the others, which it is an error to name."""
-    present, missing = [], []
-    for name in ORDER:
-        if named is not None and name not in named:
-            continue
-        reason = machine.reason_against(name)
-        if reason is None:
-            present.append(name)
-        elif named is None:
-            missing.append(LeftOut(name, "not available", reason))
-        else:
-            raise CommandError(f"argument --backends: {name!r} is not available: {reason}")
-    return present, missing
-
-
-def _save_plot(
-    path: Path, comparison: Comparison, data: Dataset, heading: Mapping[str, str]
-) -> None:
-    curves = {
-        result.backend: result.loss_curve
-        for result in comparison.results
-        if result.loss_curve is not None
-    }
-    shown = comparison.results[-1]
-    figure = plotting.plot_bench(
-        curves,
-        {result.backend: result.samples_per_second for result in comparison.results},
-        [result.backend for result in comparison.results if result.extrapolated],
-        title=f"{heading['data']}\n{heading['training']}; {heading['machine']}",
-        coef=shown.coef,
-        image_shape=data.image_shape,
-        templates_title=f"weight of every pixel for each digit, as learned by {shown.backend}",
-    )
+def _save_plot(path: Path, outcome: comparing.Outcome) -> None:
     try:
-        files.save_picture("--plot", path, figure)
+        files.save_picture("--plot", path, outcome.picture())
     except CommandError as error:
         raise CommandError(f"{error}{_instead(path)}", FAILED) from None
-
-
-def _weights(comparison: Comparison, data: Dataset) -> bytes | None:
-    """Return the picture of the learned weights for the report, if samples are images."""
-    coef = comparison.results[-1].coef
-    if coef is None or data.image_shape is None:
-        return None
-    try:
-        figure = plotting.plot_templates(coef, data.image_shape)
-    except ImportError:  # without --plot, matplotlib may be missing
-        return None
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png", dpi=110)
-    return picture.getvalue()

@@ -1,6 +1,7 @@
 """The data of a command: options for the readers, and checks that they fit a model."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from . import options
 from .error_translation import as_command_error
 from .errors import FAILED, CommandError
 
-_OPTIONS = (
+OPTIONS = (
     *("target", "ignore", "features", "format", "split", "header", "delimiter"),
     *("zero_based", "n_features"),
 )
@@ -85,7 +86,7 @@ def load(
     CommandError
         If reading fails; the error names the file or the option.
     """
-    given = {name: getattr(arguments, name) for name in _OPTIONS}
+    given = {name: getattr(arguments, name) for name in OPTIONS}
     given.update(others)
     try:
         return datasets.load(path, **given, require_labels=require_labels)
@@ -215,12 +216,37 @@ def check_labels(path: Path, y: NDArray[Any], classes: NDArray[Any], grows: bool
         )
 
 
-def class_names(classes: NDArray[Any], samples: Samples | None) -> list[str]:
-    """Return the names of the classes for a table: those in the file, or their labels."""
+def known_names(
+    classes: NDArray[Any], samples: Samples | None, given: Sequence[str] | None
+) -> list[str] | None:
+    """Return the names of the classes: those of --class-names, else those in DATA, or None.
+
+    Raises
+    ------
+    CommandError
+        If there is not one name for each class.
+    """
+    if given is not None:
+        if len(given) != len(classes):
+            raise CommandError(
+                f"argument --class-names: expected {len(classes)} names, one for each class of the model, "
+                f"got {len(given)}"
+            )
+        return [*given]
     labels = listed(classes)
     names = (samples.class_names if samples is not None else None) or ()
-    if classes.dtype.kind in "iu" and labels[0] >= 0 and labels[-1] < len(names):
-        labels = [names[label] for label in labels]
+    if classes.dtype.kind not in "iu" or len(set(names)) < len(names):
+        return None
+    if labels[0] >= 0 and labels[-1] < len(names):
+        return [names[label] for label in labels]
+    return None
+
+
+def class_names(
+    classes: NDArray[Any], samples: Samples | None, given: Sequence[str] | None = None
+) -> list[str]:
+    """Return the names of the classes for a table: those that are known, or their labels."""
+    labels = known_names(classes, samples, given) or listed(classes)
     texts = [printable(str(label)) for label in labels]
     return [t if len(t) <= _MAX_NAME_LENGTH else f"{t[: _MAX_NAME_LENGTH - 1]}…" for t in texts]
 

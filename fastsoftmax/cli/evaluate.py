@@ -109,7 +109,7 @@ def run(arguments: argparse.Namespace) -> int:
         n_bins=arguments.bins,
         random_state=arguments.seed,
     )
-    names = data.class_names(model.classes_, samples)
+    names = data.class_names(model.classes_, samples, arguments.class_names)
     if arguments.json != "-":
         print_scores(arguments.data, found, names)
     pictures = []

@@ -24,6 +24,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="number of threads (default: see `fastsoftmax info`)",
     )
+    add(
+        "--class-names",
+        type=options.class_names,
+        metavar="NAME,...",
+        help="names of the classes, in the order of the labels (default: those in DATA, else the labels)",
+    )
 
 
 def check_name(option: str, path: Path) -> None:

@@ -56,6 +56,19 @@ def shape(text: str) -> tuple[int, int, int]:
     return samples, features, classes
 
 
+def loss_shape(text: str) -> tuple[int, ...]:
+    """Return rows and classes of "4096x50257", or rows, features and classes of "256x3073x10"."""
+    parts = text.lower().split("x")
+    if len(parts) not in (2, 3) or not all(part.isdecimal() and len(part) < 10 for part in parts):
+        raise ArgumentTypeError(
+            f"expected rows x classes, such as 4096x50257, or rows x features x classes, got {text!r}"
+        )
+    sizes = tuple(int(part) for part in parts)
+    if min(sizes) < 1 or sizes[-1] < 2:
+        raise ArgumentTypeError(f"expected at least 1 row, 1 feature and 2 classes, got {text!r}")
+    return sizes
+
+
 def backends(text: str) -> tuple[str, ...]:
     """Return the names in a list such as "vectorized,compiled"."""
     names = tuple(name.strip() for name in text.split(","))
@@ -120,10 +133,22 @@ def _number(text: str) -> float:
 
 def columns(text: str) -> list[str]:
     """Return the names or indices in a list such as "id,date"; quotes surround a name with a comma."""
+    return _names(text, "columns")
+
+
+def class_names(text: str) -> list[str]:
+    """Return the names in a list such as "cat,dog"; quotes surround a name with a comma."""
+    names = _names(text, "classes")
+    if len(set(names)) < len(names):
+        raise ArgumentTypeError(f"expected each name once, got {text!r}")
+    return names
+
+
+def _names(text: str, what: str) -> list[str]:
     try:
         names = next(csv.reader([text], skipinitialspace=True, strict=True), [])
     except csv.Error:
         names = []
     if not names or not all(names):
-        raise ArgumentTypeError(f"expected names of columns, separated by commas, got {text!r}")
+        raise ArgumentTypeError(f"expected names of {what}, separated by commas, got {text!r}")
     return names

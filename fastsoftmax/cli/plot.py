@@ -4,8 +4,6 @@ import argparse
 from math import isqrt
 from pathlib import Path
 
-import numpy as np
-
 from .. import plotting
 from ..classifier.classifier import SoftmaxClassifier
 from ..datasets import Samples
@@ -102,6 +100,8 @@ def _check(arguments: argparse.Namespace) -> None:
         raise CommandError("argument DATA: the loss is in the model file, and needs no DATA")
     if kind != "weights" and arguments.image_shape is not None:
         raise CommandError(f"argument --image-shape: is for weights, not for {kind}")
+    if kind == "loss" and arguments.class_names is not None:
+        raise CommandError("argument --class-names: is for weights and confusion, not for loss")
     if kind != "confusion" and arguments.normalize:
         raise CommandError(f"argument --normalize: is for confusion, not for {kind}")
 
@@ -116,7 +116,7 @@ def _save_evaluation(
     if arguments.kind == "reliability":
         files.save_picture("--output", path, plotting.plot_reliability(found))
     else:
-        names = data.class_names(model.classes_, samples)
+        names = data.class_names(model.classes_, samples, arguments.class_names)
         evaluate.save_confusion("--output", path, found, names, arguments.normalize)
 
 
@@ -128,8 +128,8 @@ def _save_model(
             figure = plotting.plot_loss_curve(model)
         else:
             shape = arguments.image_shape or _image_shape(model, samples)
-            model.classes_ = np.array(data.class_names(model.classes_, samples))
-            figure = plotting.plot_weights(model, shape)
+            names = data.class_names(model.classes_, samples, arguments.class_names)
+            figure = plotting.plot_weights(model, shape, names)
     except (ValueError, TypeError) as error:
         raise as_command_error(error, {"model": arguments.model}) from None
     files.save_picture("--output", path, figure)

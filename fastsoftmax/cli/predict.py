@@ -23,7 +23,8 @@ from .numbers import count
 DESCRIPTION = """\
 Predict the labels of DATA, which needs no labels; any that it contains are ignored.
 The output has a row for each sample, in the order of DATA: the columns of DATA that are
-not features, such as an identifier, and the label. In .npy there are only labels.
+not features, such as an identifier, the label and, if the classes have names, the name.
+In .npy there are only labels.
 """
 USAGE = "fastsoftmax predict --model FILE DATA [options]"
 EXAMPLES = """\
@@ -36,6 +37,8 @@ examples:
         as a filter: - is standard input
   fastsoftmax predict --model cifar.npz images.npy --output labels.npy
         the labels as a NumPy array; images.npy may be larger than memory
+  fastsoftmax predict --model digits.npz new.npy --class-names zero,one,two,three,four
+        the names beside the labels; DATA that has names of its own needs no option
   fastsoftmax predict --model flowers.npz test.csv --target species --output p.parquet
         the column species contains labels, which are left out
 """
@@ -86,7 +89,8 @@ def run(arguments: argparse.Namespace) -> int:
         labels = model.predict(samples.X)
     except (ValueError, TypeError, MemoryError) as error:
         raise as_command_error(error, {"X": arguments.data}) from None
-    found = _Predictions(samples.ignored, labels, model.classes_, probabilities)
+    class_names = data.known_names(model.classes_, samples, arguments.class_names)
+    found = _Predictions(samples.ignored, labels, model.classes_, class_names, probabilities)
     found.check_names(arguments.data)
     try:
         content = _WRITERS[suffix](found)
@@ -106,6 +110,7 @@ class _Predictions(NamedTuple):
     ignored: Any  # a table of PyArrow, or None
     labels: NDArray[Any]
     classes: NDArray[Any]
+    class_names: list[str] | None  # one for each class
     probabilities: NDArray[Any] | None
 
     @property
@@ -116,8 +121,15 @@ class _Predictions(NamedTuple):
     @property
     def names(self) -> list[str]:
         """The names of the columns that are predicted."""
-        classes = [] if self.probabilities is None else listed(self.classes)
-        return ["label", *map(str, classes)]
+        classes = [] if self.probabilities is None else self.class_names or listed(self.classes)
+        return ["label", *(["class_name"] if self.class_names else []), *map(str, classes)]
+
+    def predicted_names(self) -> list[str] | None:
+        """Return the name of each label, or None if classes have no names."""
+        if self.class_names is None:
+            return None
+        name_of = dict(zip(listed(self.classes), self.class_names, strict=True))
+        return [name_of[label] for label in listed(self.labels)]
 
     def kept(self) -> list[list[Any]]:
         """Return the columns of DATA that are not features."""
@@ -138,7 +150,9 @@ def _as_csv(found: _Predictions) -> bytes:
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow([*found.kept_names, *found.names])
-    rows: Any = zip(*found.kept(), listed(found.labels), strict=True)
+    names = found.predicted_names()
+    named = [] if names is None else [names]
+    rows: Any = zip(*found.kept(), listed(found.labels), *named, strict=True)
     if found.probabilities is not None:
         # `str` gives the shortest digits that identify the number in its dtype.
         shares = (map(str, row) for row in found.probabilities)
@@ -148,13 +162,16 @@ def _as_csv(found: _Predictions) -> bytes:
 
 
 def _as_json_lines(found: _Predictions) -> bytes:
-    names = [*found.kept_names, "label"]
+    class_names = found.predicted_names()
+    named = [] if class_names is None else [class_names]
+    names = [*found.kept_names, "label", *(["class_name"] if named else [])]
     stream = io.StringIO()
-    for place, row in enumerate(zip(*found.kept(), listed(found.labels), strict=True)):
+    for place, row in enumerate(zip(*found.kept(), listed(found.labels), *named, strict=True)):
         record = {name: _plain(value) for name, value in zip(names, row, strict=True)}
         if found.probabilities is not None:
             shares = [float(str(share)) for share in found.probabilities[place]]
-            record["probabilities"] = dict(zip(found.names[1:], shares, strict=True))
+            classes = found.names[-len(shares) :]
+            record["probabilities"] = dict(zip(classes, shares, strict=True))
         stream.write(json.dumps(record, ensure_ascii=False, default=str) + "\n")
     return stream.getvalue().encode("utf-8", "surrogateescape")
 
@@ -174,7 +191,9 @@ def _as_parquet(found: _Predictions) -> bytes:
     kept = [] if found.ignored is None else found.ignored.columns
     labels = found.labels if found.labels.dtype.kind == "M" else found.labels.tolist()
     shares = [] if found.probabilities is None else [*found.probabilities.T]
-    columns = [*kept, arrow.array(labels), *map(arrow.array, shares)]
+    names = found.predicted_names()
+    named = [] if names is None else [arrow.array(names)]
+    columns = [*kept, arrow.array(labels), *named, *map(arrow.array, shares)]
     stream = io.BytesIO()
     parquet.write_table(arrow.table(columns, [*found.kept_names, *found.names]), stream)
     return stream.getvalue()

@@ -14,7 +14,7 @@ from ..backends.recorder import PASS
 from ..classifier.classifier import SoftmaxClassifier
 from ..profiling.profiler import profile
 from ..profiling.provenance import cpu_name, provenance
-from . import files, machine, options, peers, stored_runs, workload
+from . import files, loss_core, machine, options, peers, stored_runs, workload
 from .errors import CommandError
 from .numbers import count
 
@@ -34,6 +34,8 @@ examples:
         your own arrays X and y, and every interval of work for ui.perfetto.dev
   fastsoftmax profile --backend vectorized --threads 1
         the same for NumPy
+  fastsoftmax profile --loss 4096x50257
+        the time of one call of softmax, cross-entropy and its gradient
   fastsoftmax profile --solver lbfgs --standardize
         the parts of an iteration of the solver, and the phases within them
   fastsoftmax profile --compare old.json
@@ -70,6 +72,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help=".npz with the arrays X (samples, features) and y, or .npy with X, and --labels",
     )
+    data(
+        "--loss",
+        type=options.loss_shape,
+        metavar="NxC",
+        help="time calls of the loss core on N rows of C logits, or on NxDxC (features); train nothing",
+    )
     add("--labels", type=Path, metavar="FILE", help=".npy with the labels of a --data file in .npy")
     add(
         "--batch-size",
@@ -105,6 +113,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Carry out the command."""
     load = machine.load()  # first, as this run will add its own
+    if arguments.loss is not None:
+        return _time_loss(arguments, load)
     if stored_runs.compare_files(arguments, _OF_A_RUN):
         return 0
     old = stored_runs.old_run(arguments)
@@ -166,6 +176,36 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _time_loss(arguments: argparse.Namespace, load: float | None) -> int:
+    """Time the loss core instead of training."""
+    for name in (
+        "labels",
+        "batch_size",
+        "epochs",
+        "standardize",
+        "plot",
+        "peers",
+        "trace",
+        "compare",
+    ):
+        if getattr(arguments, name):
+            option = name.replace("_", "-")
+            raise CommandError(f"argument --{option}: is not of --loss, which trains nothing")
+    if arguments.dtype not in (None, "float32", "float64"):
+        raise CommandError(
+            f"argument --dtype: expected float32 or float64 with --loss, got {arguments.dtype!r}"
+        )
+    _check_backend(arguments.backend)
+    files.check_target("--json", arguments.json)
+    dtype = arguments.dtype or "float32"
+    return loss_core.run(arguments, [arguments.backend], dtype, _SEED, load)
+
+
+def _check_backend(name: str) -> None:
+    if (reason := machine.reason_against(name)) is not None:
+        raise CommandError(f"argument --backend: {name!r} is not available: {reason}")
+
+
 def _title(
     arguments: argparse.Namespace, p: profile, X: NDArray[Any], model: SoftmaxClassifier
 ) -> str:
@@ -205,8 +245,7 @@ def _settings(arguments: argparse.Namespace, X: NDArray[Any], n_threads: int) ->
 
 
 def _check(arguments: argparse.Namespace) -> None:
-    if (reason := machine.reason_against(arguments.backend)) is not None:
-        raise CommandError(f"argument --backend: {arguments.backend!r} is not available: {reason}")
+    _check_backend(arguments.backend)
     if arguments.solver != "sgd":
         for option in ("batch_size", "plot", "peers"):
             if getattr(arguments, option):

@@ -2,16 +2,15 @@
 
 from typing import Any
 
-from ..datasets import Dataset
 from ..profiling.provenance import provenance
 from .results import Comparison, Result
 from .timing import Settings
+from .workload import Workload
 
 
 def as_record(
-    shape: tuple[int, int, int] | None,
+    work: Workload,
     comparison: Comparison,
-    data: Dataset,
     settings: Settings,
     load: float | None,
 ) -> dict[str, Any]:
@@ -20,7 +19,7 @@ def as_record(
     `load` is the load of the machine before training.
     """
     return {
-        **head_of_record(shape, data, settings, load),
+        **head_of_record(work, settings, load),
         "tolerance": comparison.tolerance,
         "reference": comparison.reference.backend if comparison.reference else None,
         "results": [_result(comparison, result) for result in comparison.results],
@@ -28,15 +27,14 @@ def as_record(
     }
 
 
-def head_of_record(
-    shape: tuple[int, int, int] | None, data: Dataset, settings: Settings, load: float | None
-) -> dict[str, Any]:
+def head_of_record(work: Workload, settings: Settings, load: float | None) -> dict[str, Any]:
     """Return what is known before the training: provenance and settings."""
+    data = work.data
     n_train, n_features = data.X_train.shape
     return {
         **provenance(load),
         "settings": {
-            "data": "digits" if shape is None else "made-up",
+            "data": work.name,
             "n_train": n_train,
             "n_test": len(data.X_test),
             "n_features": n_features,

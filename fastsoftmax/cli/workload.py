@@ -2,6 +2,10 @@
 
 import argparse
 from math import sqrt
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from .. import datasets
 from ..datasets import Dataset
@@ -14,6 +18,24 @@ from .timing import Settings
 Shape = tuple[int, int, int]
 
 _MAX_TEST_SAMPLES = 10_000
+_TRIAL_MINIBATCHES = 5  # of which the curvature of the student's own data is estimated
+
+
+class Workload(NamedTuple):
+    """What is trained on: samples, and how they are called."""
+
+    data: Dataset
+    name: str  # in the record: digits, made-up, or the file
+    title: str  # in a sentence
+    class_names: tuple[str, ...] | None = None
+
+
+def bundled(shape: Shape | None, dtype: str, seed: int, n_backends: int) -> Workload:
+    """Return the digits, or synthetic data if there is a shape, with their names."""
+    data = load(shape, dtype, seed, n_backends)
+    if shape is None:
+        return Workload(data, "digits", "scikit-learn's digits")
+    return Workload(data, "made-up", "synthetic data")
 
 
 def load(shape: Shape | None, dtype: str, seed: int, n_backends: int) -> Dataset:
@@ -39,27 +61,29 @@ def load(shape: Shape | None, dtype: str, seed: int, n_backends: int) -> Dataset
         raise CommandError(f"argument --shape: the data do not fit into memory: {error}") from None
 
 
-def settings(arguments: argparse.Namespace, data: Dataset) -> Settings:
+def settings(arguments: argparse.Namespace, work: Workload) -> Settings:
     """Return the settings, with defaults that suit the data."""
-    made_up = arguments.shape is not None
-    n_samples, n_features = data.X_train.shape
-    batch_size = min(arguments.batch_size or (256 if made_up else 32), n_samples)
+    are_digits = work.name == "digits"
+    n_samples, n_features = work.data.X_train.shape
+    batch_size = min(arguments.batch_size or (32 if are_digits else 256), n_samples)
     learning_rate = arguments.eta0
     if learning_rate is None:
-        learning_rate = _safe_learning_rate(n_features, batch_size) if made_up else 0.5
+        learning_rate = 0.5
+        if work.name == "made-up":
+            learning_rate = _safe_learning_rate(n_features, batch_size)
+        elif not are_digits:
+            learning_rate = _learning_rate_of(work.data.X_train, batch_size, arguments.seed)
     n_threads = arguments.threads or machine.threads()[0]
-    epochs = arguments.epochs or (5 if made_up else 30)
+    epochs = arguments.epochs or (30 if are_digits else 5)
     return Settings(batch_size, epochs, learning_rate, n_threads, arguments.seed)
 
 
-def description(
-    shape: Shape | None, data: Dataset, settings: Settings, instruction_set: str | None
-) -> dict[str, str]:
+def description(work: Workload, settings: Settings, instruction_set: str | None) -> dict[str, str]:
     """Return a description of the data, the training and the machine."""
-    name = "scikit-learn's digits" if shape is None else "synthetic data"
+    data = work.data
     n_train, n_features = data.X_train.shape
     what = (
-        f"{name}, {n_features} features, {data.n_classes} classes, {data.X_train.dtype}: "
+        f"{work.title}, {n_features} features, {data.n_classes} classes, {data.X_train.dtype}: "
         f"{n_train} samples to train on, {len(data.X_test)} to test on"
     )
     how = (
@@ -78,3 +102,13 @@ def _safe_learning_rate(n_features: int, batch_size: int) -> float:
     (Marchenko and Pastur), and gradient descent contracts up to 2 over the Hessian's.
     """
     return float(f"{1 / (1 + sqrt(n_features / batch_size)) ** 2:.2g}")
+
+
+def _learning_rate_of(X: NDArray[Any], batch_size: int, seed: int) -> float:
+    """Return the same for given samples, from the largest eigenvalue of a few random minibatches."""
+    random = np.random.default_rng(seed)
+    largest = max(
+        float(np.linalg.norm(X[random.choice(len(X), batch_size, replace=False)], 2))
+        for _ in range(_TRIAL_MINIBATCHES)
+    )
+    return float(f"{batch_size / largest**2:.2g}") if largest else 1.0

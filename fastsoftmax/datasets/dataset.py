@@ -16,7 +16,8 @@ class Dataset(NamedTuple):
     X_test: FloatArray
     y_test: LabelArray
     n_classes: int
-    image_shape: tuple[int, int] | None  # height and width if a row is an image
+    # (height, width) or (height, width, 3) if a row is an image
+    image_shape: tuple[int, ...] | None
 
 
 class Samples(NamedTuple):

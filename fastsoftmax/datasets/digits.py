@@ -48,22 +48,28 @@ def load_digits(
     >>> load_digits().X_train.shape
     (1347, 64)
     """
-    share = as_real("test_size", test_size)
-    if not 0 < share < 1:
-        raise ValueError(
-            f"test_size: expected a number greater than 0 and less than 1, got {shown(test_size)}"
-        )
+    share = as_test_size(test_size)
     seed = as_integer("random_state", random_state, 0)
     float_dtype = as_float_dtype(dtype)
     sklearn = import_optional("sklearn.datasets", "the digits are data of")
     pixels, labels = sklearn.load_digits(return_X_y=True)
     X = (pixels / 16).astype(float_dtype)
     y = labels.astype(np.int64)
-    train, test = _stratified_split(y, share, np.random.default_rng(seed))
+    train, test = stratified_split(y, share, np.random.default_rng(seed))
     return Dataset(X[train], y[train], X[test], y[test], n_classes=10, image_shape=(8, 8))
 
 
-def _stratified_split(
+def as_test_size(test_size: float) -> float:
+    """Return the share of the test samples, checked."""
+    share = as_real("test_size", test_size)
+    if not 0 < share < 1:
+        raise ValueError(
+            f"test_size: expected a number greater than 0 and less than 1, got {shown(test_size)}"
+        )
+    return share
+
+
+def stratified_split(
     y: LabelArray, test_size: float, random: np.random.Generator
 ) -> tuple[LabelArray, LabelArray]:
     """Return indices for training and for testing, shuffled; at least one of each class in both."""

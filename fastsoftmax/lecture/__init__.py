@@ -15,6 +15,7 @@ generator: ``np.random.seed`` reproduces a notebook.
 
 from ..backends import get_backend
 from .classifiers import LinearClassifier, LinearSoftmaxClassifier, Softmax
+from .data import load_CIFAR10, load_svhn, multiclass_accuracy, random_split_train_val
 from .gradients import check_gradient, eval_numerical_gradient, grad_check_sparse
 from .losses import (
     cross_entropy_loss,
@@ -27,9 +28,11 @@ from .losses import (
     softmax_loss_vectorized,
     softmax_with_cross_entropy,
 )
+from .svm import LinearSVM, svm_loss_naive, svm_loss_vectorized
 
 __all__ = [
     "LinearClassifier",
+    "LinearSVM",
     "LinearSoftmaxClassifier",
     "Softmax",
     "check_gradient",
@@ -38,12 +41,18 @@ __all__ = [
     "grad_check_sparse",
     "l2_regularization",
     "linear_softmax",
+    "load_CIFAR10",
+    "load_svhn",
+    "multiclass_accuracy",
+    "random_split_train_val",
     "softmax",
     "softmax_loss_compiled",
     "softmax_loss_naive",
     "softmax_loss_numba",
     "softmax_loss_vectorized",
     "softmax_with_cross_entropy",
+    "svm_loss_naive",
+    "svm_loss_vectorized",
 ]
 
 get_backend()  # loads the compiled backend, for which the first call would have to wait

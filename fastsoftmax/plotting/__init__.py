@@ -8,6 +8,7 @@ global state behind it: nothing is shown, and it works without a display. Save o
 from .bench import plot_bench
 from .confusion import plot_confusion_matrix
 from .curves import plot_loss_curve, plot_loss_curves
+from .history import TrainingHistory
 from .reliability import plot_reliability
 from .roofline import plot_roofline
 from .search import plot_search
@@ -16,6 +17,7 @@ from .templates import plot_templates
 from .weights import plot_weights
 
 __all__ = [
+    "TrainingHistory",
     "plot_bench",
     "plot_confusion_matrix",
     "plot_loss_curve",

@@ -24,6 +24,7 @@ def plot_bench(
     image_shape: Sequence[int] | None = None,
     title: str = "",
     templates_title: str = "learned weight templates",
+    labels: Sequence[object] | None = None,
 ) -> Figure:
     """Plot a comparison of backends: loss curves, speed and, for images, the learned templates.
 
@@ -37,6 +38,8 @@ def plot_bench(
         The title of the picture.
     templates_title : str
         The title of the templates.
+    labels : sequence, optional
+        The names of the classes, over the templates.
 
     Returns
     -------
@@ -54,7 +57,7 @@ def plot_bench(
         figure = new_figure(WIDTH, curves_height)
         _draw_curves_and_speed(figure, curves, samples_per_second, extrapolated, title)
     else:
-        templates = as_templates(coef, image_shape)
+        templates = as_templates(coef, image_shape, labels)
         figure = new_figure(WIDTH, curves_height + templates.height)
         ratios = [curves_height, templates.height]
         upper, lower = figure.subfigures(2, 1, squeeze=False, height_ratios=ratios).flat

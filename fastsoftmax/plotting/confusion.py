@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -10,19 +12,23 @@ from numpy.typing import ArrayLike, NDArray
 from .._arrays.labels import as_labels, find_classes, joined, listed, positions_of
 from .._arrays.validation import shown
 from ._figure import new_figure, shortened
+from ._model import as_display_labels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
 
 _MAX_CLASSES = 1000  # a cell is then still about a pixel
 _MAX_CHARACTERS = 24  # of a label
 _POINTS_PER_INCH = 72.0
-_BAR_WIDTH = 0.2  # inches, of the colour bar
+_BAR_WIDTH = 0.2  # inches, of a colour bar
 _MIN_FONT, _MAX_FONT = 6.0, 10.0  # points
 _MIN_CELL_FONT = 7.0  # larger than for labels: numbers stand between other numbers
 _CHARACTER_WIDTH = 0.6  # of the font's size
 _BRIGHT = 0.5  # the luminance above which black text is easier to read
+_MAX_ERRORS = 3  # that the title names
+_TITLE_CHARACTERS = 12  # per inch
 
 
 class _Size(NamedTuple):
@@ -39,11 +45,13 @@ def plot_confusion_matrix(
     y_pred: ArrayLike,
     labels: ArrayLike | None = None,
     normalize: bool = False,
+    display_labels: Sequence[object] | None = None,
 ) -> Figure:
     """Plot how many samples of each class were predicted as which class.
 
-    Rows are the true classes, columns the predicted ones. If cells are too small for numbers, only colours
-    are drawn.
+    Rows are the true classes, columns the predicted ones. If cells are too small for numbers, errors have
+    colours of their own, on a scale of their own, so that a single one among many hits can be seen, and
+    the title names the most common ones.
 
     Parameters
     ----------
@@ -55,6 +63,9 @@ def plot_confusion_matrix(
     normalize : bool, default False
         Whether to draw shares of the samples of a true class, rather than numbers of samples. A class
         without samples has none, and its row stays empty.
+    display_labels : sequence, optional
+        The names to draw, one for each of `labels`, or of the labels that occur, sorted; by default the
+        labels.
 
     Returns
     -------
@@ -76,31 +87,45 @@ def plot_confusion_matrix(
     """
     if not isinstance(normalize, bool | np.bool_):
         raise TypeError(f"normalize: expected True or False, got {shown(normalize)}")
-    return draw_confusion(*_count(y_true, y_pred, labels), normalize)
+    classes, counts = _count(y_true, y_pred, labels)
+    return draw_confusion(as_display_labels(display_labels, classes), counts, normalize)
 
 
-def draw_confusion(classes: list[Any], counts: NDArray[Any], normalize: bool) -> Figure:
+def draw_confusion(labels: Sequence[Any], counts: NDArray[Any], normalize: bool) -> Figure:
     """Plot a confusion matrix, true classes in rows; see `check_n_classes`."""
-    names = [shortened(label, _MAX_CHARACTERS) for label in classes]
+    names = [shortened(text, _MAX_CHARACTERS) for text in labels]
     size = _size(names)
     side = size.cell * len(names) / _POINTS_PER_INCH
     room = 0.6 + size.labels / _POINTS_PER_INCH
-    figure = new_figure(side + room + 1.3, side + room)
-    axes = figure.add_subplot()
     if normalize:
         samples = counts.sum(axis=1, keepdims=True)
         values = np.ma.masked_invalid(counts / np.where(samples > 0, samples, np.nan))
     else:
         values = np.ma.asarray(counts)
+    numbers = [[_number(value) for value in row] for row in values]
+    font = _font_of_numbers(numbers, size.cell)
+    errors = values.filled(0) * ~np.eye(len(names), dtype=bool)
+    shows_errors = font is None and errors.any()
+    figure = new_figure(
+        side + room + (2.4 if shows_errors else 1.3), side + room + 0.5 * shows_errors
+    )
+    axes = figure.add_subplot()
     vmax = 1.0 if normalize else max(1, counts.max())
     drawn = axes.imshow(values, cmap="Blues", vmin=0, vmax=vmax)
     what = "share of the true class" if normalize else "samples"
+    bar: dict[str, Any] = {"fraction": _BAR_WIDTH / side, "aspect": side / _BAR_WIDTH, "pad": 0.02}
+    if shows_errors:
+        drawn_errors = _draw_errors(axes, np.ma.masked_equal(errors, 0))
+        figure.colorbar(drawn_errors, ax=axes, label=f"errors: {what}", **bar)
+        title = wrap(_most_common_errors(counts, names), int(_TITLE_CHARACTERS * side))
+        axes.set_title("\n".join(title), fontsize="medium", parse_math=False)
     figure.colorbar(
-        drawn, ax=axes, label=what, fraction=_BAR_WIDTH / side, aspect=side / _BAR_WIDTH, pad=0.02
+        drawn, ax=axes, label=f"on the diagonal: {what}" if shows_errors else what, **bar
     )
     axes.set(xlabel="predicted class", ylabel="true class")
     _draw_ticks(axes, names, size)
-    _draw_numbers(axes, values, drawn.to_rgba(values), size.cell)
+    if font is not None:
+        _draw_numbers(axes, numbers, font, drawn.to_rgba(values))
     return figure
 
 
@@ -175,18 +200,38 @@ def _draw_ticks(axes: Axes, names: list[str], size: _Size) -> None:
     axes.set_xticks(places, shown, rotation=0 if upright else 90, **style)
 
 
-def _draw_numbers(axes: Axes, values: NDArray[Any], colours: NDArray[Any], cell: float) -> None:
-    """Write the number into each cell, if it is legible: white if the cell is dark, else black."""
-    texts = [[_number(value) for value in row] for row in values]
-    longest = max(len(text) for row in texts for text in row)
+def _draw_errors(axes: Axes, errors: NDArray[Any]) -> AxesImage:
+    """Draw the errors over the rest; the colour of the smallest one differs from that of none."""
+    from matplotlib import colormaps
+    from matplotlib.colors import ListedColormap
+
+    colours = ListedColormap(colormaps["YlOrRd"](np.linspace(0.3, 1.0, 256)))
+    return axes.imshow(errors, cmap=colours, vmin=0, vmax=errors.max())
+
+
+def _most_common_errors(counts: NDArray[np.int64], names: list[str]) -> str:
+    """Return how many samples are predicted wrongly, and the most common errors."""
+    errors = counts * ~np.eye(len(counts), dtype=bool)
+    order = np.argsort(-errors, axis=None, kind="stable")[:_MAX_ERRORS]
+    cells = zip(*np.unravel_index(order, errors.shape), strict=True)
+    common = [f"{names[i]} as {names[j]} ({errors[i, j]})" for i, j in cells if errors[i, j]]
+    return f"errors: {errors.sum()} of {counts.sum()} samples; most common: {', '.join(common)}"
+
+
+def _font_of_numbers(numbers: list[list[str]], cell: float) -> float | None:
+    """Return the size in points of the numbers in cells, or None if it would be illegible."""
+    longest = max(len(text) for row in numbers for text in row)
     font = min(_MAX_FONT, 0.9 * cell / (_CHARACTER_WIDTH * max(longest, 2)))
-    if font < _MIN_CELL_FONT:
-        return
+    return None if font < _MIN_CELL_FONT else font
+
+
+def _draw_numbers(axes: Axes, numbers: list[list[str]], font: float, colours: NDArray[Any]) -> None:
+    """Write the number into each cell: white if the cell is dark, else black."""
     luminance = colours[..., :3] @ (0.299, 0.587, 0.114)
     style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": font, "clip_on": True}
     for (row, column), bright in np.ndenumerate(luminance > _BRIGHT):
         colour = "black" if bright else "white"
-        axes.text(column, row, texts[row][column], color=colour, **style)
+        axes.text(column, row, numbers[row][column], color=colour, **style)
 
 
 def _number(value: Any) -> str:

@@ -50,7 +50,7 @@ def plot_roofline(
     """
     if not phases and not wholes:
         raise ValueError("phases: expected at least one, got none")
-    figure = new_figure(8.6, 5.4)
+    figure = new_figure(9.8, 5.4)
     _draw_roofline(figure.add_subplot(), peak_flops, peak_bandwidth, phases, wholes, title)
     return figure
 
@@ -70,31 +70,25 @@ def _draw_roofline(
     ridge = peak_flops / peak_bandwidth
     intensities = [*(x for x, _ in points.values()), ridge]
     left, right = min(intensities) / 4, max(intensities) * 4
-    axes.plot(
-        [left, ridge, right],
-        [left * peak_bandwidth, peak_flops, peak_flops],
-        color="black",
-        linewidth=2,
-    )
+    roofs = {
+        f"multiply-adds: {_flops(peak_flops)}": ((ridge, peak_flops), (right, peak_flops), "--"),
+        f"memory: {peak_bandwidth / 1e9:.0f} GB/s (above: from caches)": (
+            (left, left * peak_bandwidth),
+            (ridge, peak_flops),
+            "-",
+        ),
+    }
+    for label, (start, end, style) in roofs.items():
+        axes.plot(*zip(start, end, strict=True), style, color="black", linewidth=2, label=label)
     for name, (x, flops) in points.items():
         marker = "o" if name in phases else "s"
         axes.plot(
             x, flops, marker, color=colours[name], markersize=9, label=f"{name}: {_flops(flops)}"
         )
     axes.set(xscale="log", yscale="log", xlim=(left, right))
-    axes.set_ylim(min(flops for _, flops in points.values()) / 3, peak_flops * 2.5)
-    for text, place, offset in (
-        (f"multiply-adds: {_flops(peak_flops)}", right, (-4, 6)),
-        (f"memory: {peak_bandwidth / 1e9:.0f} GB/s\n(above it: from the caches)", ridge, (-30, -4)),
-    ):
-        axes.annotate(
-            text,
-            (place, peak_flops),
-            xytext=offset,
-            textcoords="offset points",
-            horizontalalignment="right",
-            fontsize="small",
-        )
+    lowest = min(flops for _, flops in points.values())
+    # At least two decades: on less, matplotlib labels the lines between powers of ten too.
+    axes.set_ylim(min(lowest / 3, peak_flops / 50), peak_flops * 2.5)
     axes.set(
         xlabel="intensity: operations per byte of X and, if they are large, of the weights",
         ylabel="floating-point operations per second",

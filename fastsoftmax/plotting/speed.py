@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from math import isfinite
 from typing import TYPE_CHECKING
 
@@ -14,12 +14,18 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _INCHES_PER_BAR = 0.55
+_POINTS_PER_INCH = 72.0
+_CHARACTER_WIDTH = 6.0  # points, of the labels
+_BESIDE_LABEL = 12.0  # points, between it, its bar and the edge
+_BESIDE_AXES = 100.0  # points, for the names of the bars and the edges
 
 
 def plot_speed(
     samples_per_second: Mapping[str, float], extrapolated: Collection[str] = ()
 ) -> Figure:
     """Plot how many samples are trained on per second, as bars on a logarithmic axis.
+
+    Beside each bar are the number and how many times that of the first bar it is.
 
     Parameters
     ----------
@@ -69,6 +75,7 @@ def draw_speed(
 
     with_prefix = EngFormatter(sep="")
     names, speeds = list(samples_per_second), list(samples_per_second.values())
+    about = "~" if names[0] in extrapolated else ""
     for place, (name, speed) in enumerate(samples_per_second.items()):
         is_extrapolated = name in extrapolated
         axes.barh(
@@ -80,7 +87,9 @@ def draw_speed(
             hatch="///" if is_extrapolated else "",
         )
         axes.annotate(
-            with_prefix(float(f"{speed:.3g}")) + (" (extrapolated)" if is_extrapolated else ""),
+            with_prefix(float(f"{speed:.3g}"))
+            + (" (extrapolated)" if is_extrapolated else "")
+            + (f"  {about}{_times(speed / speeds[0])}" if place else ""),
             (speed, place),
             xytext=(4, 0),
             textcoords="offset points",
@@ -88,15 +97,32 @@ def draw_speed(
         )
     axes.set_xscale("log")
     # On a logarithmic axis a bar's length has a meaning only relative to its start: one decade below
-    # the slowest. On the right, room for the label of each: 0.2 of its bar, 0.6 for a long one.
+    # the slowest. On the right, room for the label of each.
     start = min(speeds) / 10
-    ends = [
-        start * (speed / start) ** (1.6 if name in extrapolated else 1.2)
-        for name, speed in samples_per_second.items()
-    ]
-    axes.set_xlim(start, max(ends))
+    axes.set_xlim(start, _right_end(axes, start, speeds))
     axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()
     axes.grid(axis="x", alpha=0.3)
     axes.set_axisbelow(True)
-    axes.set(title="speed of training", xlabel="samples per second (logarithmic; more is better)")
+    title = "speed of training" if len(names) < 2 else f"speed of training, and × over {names[0]}"
+    axes.set(title=title, xlabel="samples per second (logarithmic; more is better)")
+
+
+def _right_end(axes: Axes, start: float, speeds: Sequence[float]) -> float:
+    """Return where the axis has to end so that every label fits beside its bar."""
+    figure, spec = axes.figure, axes.get_subplotspec()
+    assert figure is not None
+    assert spec is not None
+    columns = spec.get_gridspec().ncols
+    width: float = figure.bbox.width / figure.dpi * _POINTS_PER_INCH / columns - _BESIDE_AXES
+    labels = [_CHARACTER_WIDTH * len(text.get_text()) + _BESIDE_LABEL for text in axes.texts]
+    ends = (
+        start * (speed / start) ** (1 / (1 - label / width))
+        for speed, label in zip(speeds, labels, strict=True)
+    )
+    return float(max(ends))
+
+
+def _times(ratio: float) -> str:
+    """Return the ratio with three digits and the sign of multiplication."""
+    return f"{ratio:.0f}×" if ratio >= 100 else f"{ratio:.3g}×"

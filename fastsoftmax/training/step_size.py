@@ -241,7 +241,8 @@ class RowSample:
                 u *= self.weights
             of_columns = np.bincount(columns, values * u[of_row], self.n_features)
             return np.asarray(of_columns, np.float64), float(np.add.reduce(u))
-        assert self.x is not None and self.products is not None
+        assert self.x is not None
+        assert self.products is not None
         back: NDArray[np.float64] = np.zeros(self.n_features)
         of_intercept, n_rows = 0.0, max(len(self.products), 1)
         for i in range(0, len(self.x), n_rows):

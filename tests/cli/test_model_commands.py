@@ -29,7 +29,7 @@ from sklearn.datasets import load_wine
 from sklearn.metrics import log_loss, precision_recall_fscore_support
 
 import fastsoftmax
-from fastsoftmax import SoftmaxClassifier, datasets, load
+from fastsoftmax import SoftmaxClassifier, datasets, load, plotting
 from fastsoftmax.cli import evaluate, machine
 from fastsoftmax.cli.evaluate import most_confused
 from fastsoftmax.cli.scoring import Predictions
@@ -363,6 +363,63 @@ def test_classes_have_the_names_that_the_file_has_for_them(capsys, here):
     out = output_of(capsys, "evaluate", "--model", "m.npz", "cifar")
     table = out.split("\n\n")[1].splitlines()
     assert [line.split()[0] for line in table] == ["class", *names]
+    arguments = ("predict", "--model", "m.npz", "cifar", "--probabilities")
+    rows = list(csv.DictReader(output_of(capsys, *arguments).splitlines()))
+    assert list(rows[0]) == ["label", "class_name", *names]
+    assert all(row["class_name"] == names[int(row["label"])] for row in rows)
+
+
+NAMES = [f"number {k}" for k in range(10)]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+def test_predictions_have_the_names_of_classes_that_are_given(capsys, here, suffix):
+    arguments = ("predict", "--model", "digits.npz", "images.npy", "--class-names", ",".join(NAMES))
+    output_of(capsys, *arguments, "--probabilities", "--output", f"named{suffix}")
+    if suffix == ".csv":
+        rows = list(csv.DictReader(Path("named.csv").read_text().splitlines()))
+    elif suffix == ".jsonl":
+        rows = [json.loads(line) for line in Path("named.jsonl").read_text().splitlines()]
+        rows = [row | row.pop("probabilities") for row in rows]
+    else:
+        rows = parquet.read_table("named.parquet").to_pylist()
+    assert list(rows[0]) == ["label", "class_name", *NAMES]
+    assert all(row["class_name"] == NAMES[int(row["label"])] for row in rows)
+
+
+def test_names_of_classes_reach_weights_and_confusion(capsys, here, monkeypatch):
+    given = []
+    for name in ("plot_weights", "plot_confusion_matrix"):
+        plot = getattr(plotting, name)
+        spy = lambda *args, plot=plot: given.append(args) or plot(*args)  # noqa: E731
+        monkeypatch.setattr(plotting, name, spy)
+    arguments = ("plot", "--model", "digits.npz", "--class-names", ",".join(NAMES))
+    output_of(capsys, *arguments, "weights")
+    output_of(capsys, *arguments, "confusion", "test.npz")
+    assert given[0][2] == NAMES
+    assert list(given[1][2]) == NAMES
+    out = output_of(
+        capsys, "evaluate", "--model", "digits.npz", "test.npz", "--class-names", ",".join(NAMES)
+    )
+    assert "number 7" in out
+
+
+@pytest.mark.parametrize(
+    ("names", "command", "reason"),
+    [
+        (
+            "a,b",
+            ("predict", "images.npy"),
+            "expected 10 names, one for each class of the model, got 2",
+        ),
+        ("a,a", ("predict", "images.npy"), "expected each name once, got 'a,a'"),
+        (",", ("predict", "images.npy"), "expected names of classes, separated by commas, got ','"),
+        ("a,b", ("plot", "loss"), "is for weights and confusion, not for loss"),
+    ],
+)
+def test_wrong_names_of_classes_are_one_line(capsys, here, names, command, reason):
+    error = error_of(capsys, *command, "--model", "digits.npz", "--class-names", names, code=2)
+    assert f"argument --class-names: {reason}" in error
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,9 @@ from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 
 from fastsoftmax import NotFittedError, SoftmaxClassifier
+from fastsoftmax.lecture import Softmax
 from fastsoftmax.plotting import (
+    TrainingHistory,
     plot_bench,
     plot_confusion_matrix,
     plot_loss_curve,
@@ -70,7 +72,8 @@ def test_speed_is_drawn_as_bars_on_a_logarithmic_axis():
     assert axes.get_xscale() == "log"
     assert [bar.get_width() for bar in axes.patches] == list(SPEEDS.values())
     assert [label.get_text() for label in axes.get_yticklabels()] == list(SPEEDS)
-    assert texts(axes) == ["15k (extrapolated)", "400k", "4.12M"]
+    assert texts(axes) == ["15k (extrapolated)", "400k  ~26.7×", "4.12M  ~275×"]
+    assert texts(plot_speed({"a": 2.0, "b": 486.0}).axes[0]) == ["2", "486  243×"]
     assert [bool(bar.get_hatch()) for bar in axes.patches] == [True, False, False]
     assert "per second" in axes.get_xlabel()
 
@@ -178,13 +181,20 @@ def test_weights_in_colour_are_brighter_than_grey_where_they_speak_for_the_class
     coef = np.zeros((2, 2 * 3 * 3))
     coef[0, [0, 4, 17]] = 2.0, -2.0, 1.0  # top left red, the next one's green, bottom right blue
     figure = plot_weights(fitted(coef_=coef, classes_=np.array([True, False])), (2, 3, 3))
-    one, zeros = figure.axes
+    one, zeros, key = figure.axes
+    assert key.get_ylabel() == "relative weight"
+    assert [text.get_text() for text in key.get_xticklabels()] == ["R", "G", "B"]
     assert (one.get_title(), zeros.get_title()) == ("True", "False")
     expected = np.full((2, 3, 3), 0.5)
     expected[0, 0, 0], expected[0, 1, 1], expected[1, 2, 2] = 1.0, 0.0, 0.75
     np.testing.assert_array_equal(one.images[0].get_array(), expected)
     np.testing.assert_array_equal(zeros.images[0].get_array(), np.full((2, 3, 3), 0.5))
-    assert figure.get_supxlabel() == "relative weight: -1 is black, 0 grey, 1 white"
+    red = (
+        key.collections[0].get_array().reshape(-1, 3, 3)[:, 0]
+    )  # a weight of -1, ... 1 of red alone
+    np.testing.assert_allclose(red[[0, 16, 32]], [[0, 0.5, 0.5], [0.5] * 3, [1, 0.5, 0.5]])
+    assert key.get_ylim() == (-1, 1)
+    assert "above 0: a bright pixel is evidence" in figure.get_supxlabel()
 
 
 def test_images_have_the_shape_of_cifar_by_default():
@@ -196,9 +206,29 @@ def test_images_have_the_shape_of_cifar_by_default():
 def test_templates_in_colour_share_a_scale():
     coef = np.array([[1.0, 0.0, -1.0], [4.0, 0.0, -2.0]])
     figure = plot_templates(coef, (1, 1, 3))
-    drawn = [one.images[0].get_array().tolist() for one in figure.axes]
+    *templates, key = figure.axes
+    drawn = [one.images[0].get_array().tolist() for one in templates]
     assert drawn == [[[[0.625, 0.5, 0.375]]], [[[1.0, 0.5, 0.25]]]]
-    assert "-4 is black" in figure.get_supxlabel()
+    assert key.get_ylim() == (-4, 4)
+
+
+def test_few_templates_are_large():
+    for n_classes, rows in ((2, 1), (5, 1), (10, 2), (26, 4), (100, 10)):
+        figure = plot_templates(np.ones((n_classes, 6)), SHAPE)
+        spec = figure.axes[0].get_subplotspec().get_gridspec()
+        assert (spec.nrows, -(-n_classes // spec.ncols)) == (rows, rows)
+
+
+def test_weights_of_the_lecture_are_drawn_without_those_of_the_ones():
+    model = Softmax()
+    model.W = np.vstack([COEF.T, np.full(10, 1e3)])
+    for W in (model.W, COEF.T):
+        model.W = W
+        axes = [one for one in plot_weights(model, SHAPE, list("abcdefghij")).axes if one.images]
+        assert [one.get_title() for one in axes] == list("abcdefghij")
+        for one, weights in zip(axes, COEF, strict=True):
+            expected = (weights / np.abs(weights).max()).reshape(SHAPE)
+            np.testing.assert_array_equal(one.images[0].get_array(), expected)
 
 
 def test_weights_are_left_as_they_are():
@@ -349,6 +379,37 @@ def test_a_confusion_matrix_can_be_read(n_classes, label):
     assert bool(axes.texts) == (n_classes <= 23)
 
 
+def test_many_classes_show_a_single_error():
+    labels = np.repeat(np.arange(100), 500)
+    predicted = labels.copy()
+    predicted[7 * 500] = 90
+    predicted[3 * 500 : 3 * 500 + 4] = 60
+    names = [f"class {k}" for k in range(100)]
+    for normalize in (False, True):
+        figure = plot_confusion_matrix(labels, predicted, None, normalize, names)
+        figure.draw_without_rendering()
+        axes, *bars = figure.axes
+        hits, errors = axes.images
+        assert errors.get_array().count() == 2  # the rest is masked
+        colours = errors.to_rgba(errors.get_array())[[7, 3], [90, 60], :3]
+        nothing = hits.to_rgba(hits.get_array())[0, 1, :3]
+        assert np.abs(colours - nothing).max(axis=1).min() > 0.4
+        assert np.abs(colours[0] - colours[1]).max() > 0.4
+        what = "share of the true class" if normalize else "samples"
+        titles = [bar.get_ylabel() for bar in bars]
+        assert titles == [f"errors: {what}", f"on the diagonal: {what}"]
+        common = "class 3 as class 60 (4), class 7 as class 90 (1)"
+        assert axes.get_title() == f"errors: 5 of 50000 samples; most common: {common}"
+        assert is_inside(figure, axes.title)
+        assert all(is_inside(figure, bar.yaxis.label) for bar in bars)
+
+
+def test_display_labels_are_those_of_the_sorted_classes():
+    axes = plot_confusion_matrix([7, 3], [7, 7], display_labels=["three", "seven"]).axes[0]
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["three", "seven"]
+    assert axes.images[0].get_array().tolist() == [[0, 1], [0, 1]]
+
+
 def test_large_numbers_fit_their_cells_or_are_left_out():
     for n_classes, n_samples in ((10, 12_345), (20, 12_345)):
         labels = np.repeat(np.arange(n_classes), n_samples)
@@ -456,7 +517,13 @@ def test_without_matplotlib_the_error_says_what_to_install(monkeypatch):
         (plot_weights, (fitted(coef_=np.ones((101, 6)), classes_=range(101)), SHAPE), "coef_"),
         (plot_weights, (SoftmaxClassifier(), SHAPE), "model"),
         (plot_loss_curve, (SoftmaxClassifier(),), "model"),
-        (plot_loss_curve, ([1.0, 2.0],), "model"),
+        (plot_loss_curve, ([],), "model"),
+        (plot_loss_curve, ([[1.0, 2.0]],), "model"),
+        (plot_weights, (Softmax(), SHAPE), "model"),
+        (plot_weights, (fitted(W=COEF), SHAPE), "image_shape"),
+        (plot_weights, (fitted(coef_=COEF, classes_=range(10)), SHAPE, "ten"), "display_labels"),
+        (plot_confusion_matrix, ([1, 2], [1, 2], None, False, ["a"]), "display_labels"),
+        (TrainingHistory, ([[1.0]],), "X_validation, y_validation"),
         (plot_loss_curve, (fitted(loss_curve_=[]),), "model"),
         (plot_confusion_matrix, ([], []), "y_true"),
         (plot_confusion_matrix, ([1, 2], [1]), "y_pred"),
@@ -505,3 +572,16 @@ def test_a_model_that_is_not_fitted_is_told_apart():
 def test_an_image_shape_that_does_not_fit_is_told_the_number_of_features():
     with pytest.raises(ValueError, match=r"product 6, .* got \(32, 32, 3\) with the product 3072"):
         plot_weights(fitted(coef_=COEF, classes_=range(10)))
+
+
+def test_no_label_of_a_roofline_crosses_an_axis():
+    for ridge_is_left in (False, True):
+        x = 500.0 if ridge_is_left else 0.5
+        figure = plot_roofline(2.4e11, 2e10, {"scores": (x, 2e11)}, {"compiled": (x, 1.9e11)})
+        figure.draw_without_rendering()
+        axes = figure.axes[0]
+        inside = axes.get_window_extent()
+        assert not axes.texts
+        assert axes.get_legend().get_window_extent().x0 > inside.x1
+        assert not any(label.get_text() for label in axes.yaxis.get_minorticklabels())
+        assert not overlap(axes.get_yticklabels())

@@ -272,6 +272,8 @@ def test_the_picture(rng, tmp_path):
     figure = p.plot(PEAKS, {"somebody": 0.5})
     labels = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
     assert [label.partition(":")[0] for label in labels] == [
+        "multiply-adds",
+        "memory",
         "scores",
         "gradient and update",
         "whole epoch (compiled)",

@@ -148,8 +148,8 @@ ROOMS = (
     ("training", "plotting"),
     ("classifier", "profiling"),
     ("torch", "njit", "lecture", "dask"),
-    ("__init__",),
     ("cli",),
+    ("__init__",),
     ("__main__",),
 )
 LEVEL = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}

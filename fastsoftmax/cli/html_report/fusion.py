@@ -120,7 +120,7 @@ def _measured(facts: Facts) -> Markup:
                     phase,
                     number(separate, duration(separate)),
                     number(fused, duration(fused)),
-                    number(ratio, f"{three_digits(ratio)}x"),
+                    number(ratio, f"{three_digits(ratio)}×"),
                 ]
             )
     return table("fusion-times", _MEASURED, ("phase", "vectorized", "compiled", "ratio"), rows)

@@ -55,7 +55,9 @@ def machine_section(facts: Facts) -> Markup:
 def in_a_line(facts: Facts) -> str:
     """Return a description of the data, the training and the machine."""
     s, described = facts.settings, facts.record["machine"]
-    data = "handwritten digits" if s["data"] == "digits" else "synthetic samples"
+    data = {"digits": "handwritten digits", "made-up": "synthetic samples"}.get(
+        s["data"], f"samples of {s['data']}"
+    )
     return (
         f"{facts.n} {data}, {count(facts.d, 'number')} each ({s['dtype']}), in {facts.c} classes; "
         f"{count(s['epochs'], 'epoch')} with minibatches of {facts.batch_size}; "

@@ -49,16 +49,25 @@ def speed_section(facts: Facts) -> Markup:
 
 def _bars(facts: Facts) -> Markup:
     speeds = [result["samples_per_second"] for result in facts.results.values()]
-    rows = []
+    rows, first = [], next(iter(facts.results))
     for backend, length in zip(facts.results, logarithmic_lengths(speeds), strict=True):
         amount = facts.about(backend) + with_prefix(facts.results[backend]["samples_per_second"])
         description = f"{backend}: {amount} samples per second"
-        rows.append((backend, bar([(backend, length)], description), f"{amount}/s"))
+        words = f"{amount}/s"
+        if backend != first:
+            words += (
+                f", {facts.about(first)}{_times(facts.seconds(first) / facts.seconds(backend))}"
+            )
+        rows.append((backend, bar([(backend, length)], description), words))
     caption = (
         "Samples trained on per second, on a logarithmic scale: equal lengths are equal factors. "
-        "Longer is faster."
+        f"Longer is faster; × is how many times as fast as {first}."
     )
     return element("figure", element("figcaption", caption), bars(rows))
+
+
+def _times(ratio: float) -> str:
+    return f"{three_digits(ratio)}×"
 
 
 def _row(facts: Facts, backend: str) -> list[Markup | str]:
@@ -70,7 +79,7 @@ def _row(facts: Facts, backend: str) -> list[Markup | str]:
         backend,
         number(seconds, about + duration(seconds)),
         number(samples, about + with_prefix(samples)),
-        *(number(ratio, "" if ratio is None else f"{three_digits(ratio)}x") for ratio in ratios),
+        *(number(ratio, "" if ratio is None else _times(ratio)) for ratio in ratios),
         number(nanoseconds, about + three_digits(nanoseconds)),
     ]
 

@@ -6,7 +6,7 @@ from .facts import Facts
 from .markup import Markup, element, scroll_box, section
 
 _TEXT = (
-    "The weights of a class have the shape of an image: pixels of ink with a positive weight speak for "
+    "The weights of a class have the shape of an image: bright pixels with a positive weight speak for "
     "the class, those with a negative one against it. That is all that a linear classifier knows."
 )
 
