@@ -389,15 +389,15 @@ def test_predictions_have_the_names_of_classes_that_are_given(capsys, here, suff
 
 def test_names_of_classes_reach_weights_and_confusion(capsys, here, monkeypatch):
     given = []
-    for name in ("plot_weights", "plot_confusion_matrix"):
-        plot = getattr(plotting, name)
+    for module, name in ((plotting, "plot_weights"), (evaluate, "draw_confusion")):
+        plot = getattr(module, name)
         spy = lambda *args, plot=plot: given.append(args) or plot(*args)  # noqa: E731
-        monkeypatch.setattr(plotting, name, spy)
+        monkeypatch.setattr(module, name, spy)
     arguments = ("plot", "--model", "digits.npz", "--class-names", ",".join(NAMES))
     output_of(capsys, *arguments, "weights")
     output_of(capsys, *arguments, "confusion", "test.npz")
     assert given[0][2] == NAMES
-    assert list(given[1][2]) == NAMES
+    assert list(given[1][0]) == NAMES
     out = output_of(
         capsys, "evaluate", "--model", "digits.npz", "test.npz", "--class-names", ",".join(NAMES)
     )

@@ -130,7 +130,7 @@ def test_runs_of_other_work_or_another_machine_are_refused(stored, capsys, part,
 
 def test_a_run_that_would_be_refused_is_not_begun(stored, capsys, monkeypatch):
     old = stored(BENCH)
-    monkeypatch.setattr("fastsoftmax.cli.bench.train", lambda *_: pytest.fail("trains"))
+    monkeypatch.setattr("fastsoftmax.cli.comparing.train", lambda *_: pytest.fail("trains"))
     message = error_of(capsys, *BENCH, "--dtype", "float64", "--compare", old, code=1)
     assert "dtype float32 and float64" in message
 
