@@ -9,7 +9,11 @@ from importlib import import_module
 from typing import Any
 
 # What `pip install` takes, where that is not the name of the module.
-_PACKAGES = {"dask": "dask[array,dataframe,distributed]", "sklearn": "scikit-learn"}
+_PACKAGES = {
+    "PIL": "Pillow",
+    "dask": "dask[array,dataframe,distributed]",
+    "sklearn": "scikit-learn",
+}
 
 
 def import_optional(module: str, needed_by: str) -> Any:

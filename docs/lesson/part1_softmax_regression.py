@@ -431,4 +431,55 @@ plotting.plot_weights(best, image_shape=(8, 8))
 #
 # </details>
 #
+# ## In colour, and on your own images
+#
+# Templates of photographs have three weights for each pixel: for red, green and blue. Below are squares of
+# the two photographs that come with scikit-learn, of the upper and the lower half of each. Download
+# CIFAR-10 (`cifar-10-batches-py`), SVHN (`train_32x32.mat`) or the folder of MNIST, set `FILES` to its
+# path, or the environment variable `LESSON_DATA` before you start, and run the cell again.
+
+# %%
+import os
+
+FILES = os.environ.get("LESSON_DATA")
+if FILES:
+    samples = fastsoftmax.datasets.load(FILES)
+    rows = np.random.default_rng(0).permutation(len(samples.y))[:10000]
+    X, y, image_shape, names = (
+        samples.X[rows] / 255,
+        samples.y[rows],
+        samples.image_shape,
+        samples.class_names,
+    )
+else:
+    patches = fastsoftmax.datasets.load_patches()
+    X, y, image_shape = patches.X_train, patches.y_train, patches.image_shape
+    names = ["temple, upper half", "temple, lower half", "flower, upper half", "flower, lower half"]
+X = (X - X.mean(axis=0)).astype(np.float32)
+X_fit, X_held_out, y_fit, y_held_out = train_test_split(X, y, random_state=0, stratify=y)
+history = plotting.TrainingHistory(X_held_out, y_held_out)
+in_colour = SoftmaxClassifier(alpha=0.1, max_iter=30, tol=None, random_state=0, callbacks=history)
+in_colour.fit(X_fit, y_fit)
+print(
+    f"accuracy on {len(y_held_out)} held-out images: {in_colour.score(X_held_out, y_held_out):.3f}"
+)
+plotting.plot_weights(in_colour, image_shape, names)
+
+# %% [markdown]
+# **Question.** What does a model with such templates see in a photograph, and what not?
+#
+# <details><summary>Answer</summary>
+#
+# Colours, and where they are: sky is blue and bright, leaves are green. It does not see shapes that may be
+# anywhere in an image, as it adds up the same weights for the same pixels, whatever is next to them.
+#
+# </details>
+
+# %%
+plotting.plot_loss_curve(history)
+
+# %% [markdown]
+# The objective is the loss plus the penalty; the loss on held-out images has no penalty, and its best epoch
+# is marked.
+#
 # You have trained a model and know each of its parts. Part 2 asks how fast this can be done, and why.

@@ -55,5 +55,5 @@ def test_bad_arguments_are_named(arguments, name):
 
 def test_without_pillow_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "PIL.Image", None)
-    with pytest.raises(ImportError, match="the photographs are read with"):
+    with pytest.raises(ImportError, match=r"the photographs are read with .*; pip install Pillow$"):
         load_patches()
