@@ -94,14 +94,14 @@ cdef bint releases_gil(size_t n_rows, size_t n_classes) noexcept:
     return n_rows * n_classes >= MIN_ELEMENTS_TO_RELEASE
 
 
-cdef double mean_of_rows(Rows *rows, size_t n, int n_threads, ptrdiff_t *invalid) noexcept nogil:
+cdef ptrdiff_t mean_of_rows(Rows *rows, size_t n, int n_threads) noexcept nogil:
+    """Put the mean into losses[0]: the compiler may compute what is only returned in the caller's state."""
     cdef float_state caller = float_state_enter()
-    cdef double mean
     rows.scale = 1.0 / n
-    invalid[0] = over_rows(rows, n, n_threads)
-    mean = pairwise_sum(rows.losses, n) / n
+    cdef ptrdiff_t invalid = over_rows(rows, n, n_threads)
+    rows.losses[0] = pairwise_sum(rows.losses, n) / n
     float_state_leave(&caller)
-    return mean
+    return invalid
 
 
 cdef object mean_of_usual(Arrays *arrays, dlogits, n_threads):
@@ -111,7 +111,6 @@ cdef object mean_of_usual(Arrays *arrays, dlogits, n_threads):
     cdef Scratch many
     cdef Rows rows
     cdef ptrdiff_t invalid
-    cdef double mean
     cdef int threads = 1
     rows.targets.labels = <const int64_t *>arrays.labels.buf
     if not all_below(rows.targets.labels, n, n_classes):
@@ -129,10 +128,10 @@ cdef object mean_of_usual(Arrays *arrays, dlogits, n_threads):
     rows.targets.probabilities, rows.targets.weights, rows.targets.n_classes = NULL, NULL, n_classes
     if releases_gil(n, n_classes):
         with nogil:
-            mean = mean_of_rows(&rows, n, threads, &invalid)
+            invalid = mean_of_rows(&rows, n, threads)
     else:
-        mean = mean_of_rows(&rows, n, threads, &invalid)
-    return mean, dlogits, invalid
+        invalid = mean_of_rows(&rows, n, threads)
+    return rows.losses[0], dlogits, invalid
 
 
 def mean_cross_entropy(logits, labels, out, n_threads):

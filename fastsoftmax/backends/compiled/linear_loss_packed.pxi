@@ -5,7 +5,8 @@ Rows of X go in blocks of some dozens, so that their logits, with c classes, tak
     z = x @ W + intercept       by rows, with all of W packed before; by slabs of W, packed as they
                                 are needed, if W is large or there are few rows
     z <- dlogits                row by row, in place
-    dW += x.T @ dlogits         by features and slabs of dW, where they lie
+    dW += x.T @ dlogits         by features and slabs of dW, where they lie; if its features are next to each
+                                other, the transpose, dlogits.T @ x, by classes and slabs of x
     dx = dlogits @ W.T          by strips of features, over some classes at a time
 
 Nothing is computed twice, and W is read three times a block, so a block has as many rows as the bytes of
@@ -26,6 +27,7 @@ cdef struct Products:
     size_t buffer_stride
     char *dlogits_blocks
     size_t first_class, n_pass_classes
+    char *x_slabs  # rows of X in slabs of features, for a dW whose features are next to each other; or NULL
     char *dW
     ptrdiff_t dW_feature_stride, dW_class_stride
     char *dintercept
@@ -153,13 +155,66 @@ cdef void slab_gradients_chunk(void *context, size_t chunk) noexcept nogil:
         if part == 0 and p.dintercept != NULL:
             m.kernels.column_sums(
                 m.dlogits + k * size, p.logits_stride, n, width, p.add, p.dintercept + k * size)
-        if p.dW != NULL:
+        if p.dW != NULL and p.x_slabs != NULL:
+            transposed_gradients(p, part, k, width, dlogits)
+        elif p.dW != NULL:
             pack_many_slabs(
                 m.kernels, m.dlogits + k * size, p.logits_stride * size, size, n, width, dlogits,
                 n * lanes)
             slab_gradients(p, part, k, dlogits, width, gathered)
         k += width
     phase_next(PHASE_UPDATE, begun)
+
+
+cdef void x_slabs_chunk(void *context, size_t chunk) noexcept nogil:
+    """Pack some features of the rows into slabs."""
+    cdef Products *p = <Products *>context
+    cdef Minibatch *m = p.minibatch
+    cdef size_t size = m.kernels.element_size, lanes = m.kernels.lanes, n = m.samples.n_items
+    cdef size_t first = chunk * m.strips.size * lanes
+    cdef size_t width = min(length_of(&m.strips, chunk) * lanes, m.n_features - first)
+    cdef uint64_t begun = phase_begin()
+    pack_many_slabs(
+        m.kernels, <const char *>m.rows[0] + first * size, m.n_features * size, size, n, width,
+        p.x_slabs + first * n * size, n * lanes)
+    phase_next(PHASE_CONVERT, begun)
+
+
+cdef void blocks_of_dlogits(
+    const Products *p, size_t first, size_t n, size_t k, size_t n_classes, char *blocks, size_t stride
+) noexcept nogil:
+    """Pack n_classes classes, from k on, of n rows of dlogits into blocks, transposed."""
+    cdef const Minibatch *m = p.minibatch
+    cdef size_t size = m.kernels.element_size, lanes = m.kernels.lanes, end = first + n, i, some
+    cdef const void *rows[MAX_LANES]
+    while first < end:
+        some = min(lanes, end - first)
+        for i in range(some):
+            rows[i] = m.dlogits + ((first + i) * p.logits_stride + k) * size
+        m.kernels.pack_block(rows, some, n_classes, blocks)
+        blocks += stride * size
+        first += lanes
+
+
+cdef void transposed_gradients(
+    const Products *p, size_t part, size_t k, size_t width, char *blocks
+) noexcept nogil:
+    """dW of a part of the features and `width` classes from k on; `blocks` has room for their dlogits.
+
+    The sums are those of `slab_gradients`, in the same order.
+    """
+    cdef const Minibatch *m = p.minibatch
+    cdef size_t size = m.kernels.element_size, lanes = m.kernels.lanes
+    cdef size_t first = part * p.parts.size * lanes
+    cdef blocks_view dlogits
+    dlogits.start, dlogits.stride = blocks, padded(width, lanes) * lanes
+    dlogits.n_samples = m.samples.n_items
+    blocks_of_dlogits(p, 0, dlogits.n_samples, k, width, blocks, dlogits.stride)
+    m.kernels.packed_gradient(
+        &dlogits, width, p.x_slabs + first * dlogits.n_samples * size,
+        min(length_of(&p.parts, part) * lanes, m.n_features - first), p.add,
+        p.dW + <ptrdiff_t>k * p.dW_class_stride + <ptrdiff_t>(first * size),
+        p.dW_class_stride // <ptrdiff_t>size)
 
 
 cdef void slab_gradients(
@@ -200,17 +255,11 @@ cdef void pack_dlogits_chunk(void *context, size_t chunk) noexcept nogil:
     cdef Products *p = <Products *>context
     cdef Minibatch *m = p.minibatch
     cdef size_t size = m.kernels.element_size, lanes = m.kernels.lanes
-    cdef size_t first = chunk * m.samples.size, end = first + length_of(&m.samples, chunk), i, n
-    cdef const void *rows[MAX_LANES]
+    cdef size_t first = chunk * m.samples.size, stride = CLASSES_PER_PASS * lanes
     cdef uint64_t begun = phase_begin()
-    while first < end:
-        n = min(lanes, end - first)
-        for i in range(n):
-            rows[i] = m.dlogits + ((first + i) * p.logits_stride + p.first_class) * size
-        m.kernels.pack_block(
-            rows, n, p.n_pass_classes,
-            p.dlogits_blocks + first // lanes * CLASSES_PER_PASS * lanes * size)
-        first += lanes
+    blocks_of_dlogits(
+        p, first, length_of(&m.samples, chunk), p.first_class, p.n_pass_classes,
+        p.dlogits_blocks + first // lanes * stride * size, stride)
     phase_next(PHASE_CONVERT, begun)
 
 
@@ -258,6 +307,8 @@ cdef ptrdiff_t block_of_products(Products *p, pool *helpers) noexcept nogil:
     for i in range(m.samples.n_items):
         if isnan(m.losses[i]):
             return <ptrdiff_t>i
+    if p.x_slabs != NULL:
+        pool_for(helpers, x_slabs_chunk, p, m.strips.n_chunks)
     if p.dW != NULL or p.dintercept != NULL:
         pool_for(helpers, slab_gradients_chunk, p, p.parts.n_chunks * p.slabs_of_part.n_chunks)
     p.first_class = 0
@@ -312,6 +363,10 @@ cdef ptrdiff_t packed_linear_loss(LinearLoss *l) noexcept nogil:
     p.buffers = take_piece(&l.memory, n_buffers, p.buffer_stride, size)
     m.rows = <const void **>take_piece(&l.memory, rows_per_block, 1, sizeof(void *))
     p.packed_W = take_piece(&l.memory, p.logits_stride if packs_W else 0, m.coef_stride, size)
+    cdef bint transposes = (
+        l.dW != NULL and p.dW_feature_stride == <ptrdiff_t>size and p.dW_class_stride > <ptrdiff_t>size
+        and p.dW_class_stride % <ptrdiff_t>size == 0)
+    p.x_slabs = take_piece(&l.memory, rows_per_block if transposes else 0, m.coef_stride, size)
     # forward_rows_chunk has its own split: as many chunks as threads, or of SAMPLES_PER_SLAB rows.
     take_option_scratch(
         &l.memory, &l.options, m.n_classes, size,
@@ -320,6 +375,8 @@ cdef ptrdiff_t packed_linear_loss(LinearLoss *l) noexcept nogil:
         return FASTSOFTMAX_NO_MEMORY
     if not packs_W:
         p.packed_W = NULL
+    if not transposes:
+        p.x_slabs = NULL
     cdef size_t first = 0, n, i
     cdef pool *helpers
     cdef ptrdiff_t invalid
