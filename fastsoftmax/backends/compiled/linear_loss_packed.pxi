@@ -5,8 +5,8 @@ Rows of X go in blocks of some dozens, so that their logits, with c classes, tak
     z = x @ W + intercept       by rows, with all of W packed before; by slabs of W, packed as they
                                 are needed, if W is large or there are few rows
     z <- dlogits                row by row, in place
-    dW += x.T @ dlogits         by features and slabs of dW, where they lie; if its features are next to each
-                                other, the transpose, dlogits.T @ x, by classes and slabs of x
+    dW += x.T @ dlogits         by features and slabs of dW, where they lie; where its features are
+                                contiguous, its transpose, dlogits.T @ x, by classes and slabs of x
     dx = dlogits @ W.T          by strips of features, over some classes at a time
 
 Nothing is computed twice, and W is read three times a block, so a block has as many rows as the bytes of
