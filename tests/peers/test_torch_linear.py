@@ -374,6 +374,21 @@ def test_the_modules_are_those_of_pytorch(options):
     assert {name for name, _ in ours.named_parameters()} == {"linear.weight", "linear.bias"}
 
 
+@pytest.mark.parametrize("n_threads", [1, 3])
+@pytest.mark.parametrize("shape", [(300, 70, 130), (17, 33, 45), (600, 64, 50), (5, 1, 64)])
+def test_the_gradients_have_the_bits_of_the_call_from_numpy(shape, n_threads):
+    """That of the weight lies class by class here, and is summed where it lies."""
+    n, d, c = shape
+    for dtype in (torch.float32, torch.float64):
+        input = torch.randn(n, d, dtype=dtype, requires_grad=True)  # noqa: A001
+        weight, target = torch.randn(c, d, dtype=dtype, requires_grad=True), torch.arange(n) % c
+        linear_cross_entropy(input, weight, target, n_threads=n_threads).backward()
+        W = np.ascontiguousarray(weight.detach().numpy().T)
+        _, expected = linear.linear_cross_entropy(input.detach().numpy(), W, target.numpy())
+        np.testing.assert_array_equal(weight.grad.numpy(), expected.W.T)
+        np.testing.assert_array_equal(input.grad.numpy(), expected.X)
+
+
 def test_the_modules_have_the_options_on_logits():
     options = {"temperature": 0.7, "softcap": 5.0, "z_loss": 0.01, "return_lse": True}
     input, _, target, *_ = problem(((6,), 4, 3), dtype=torch.float32)  # noqa: A001
