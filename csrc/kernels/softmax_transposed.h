@@ -84,13 +84,10 @@ ALWAYS_INLINE void rescale_columns(real (*columns)[LANES], size_t n_classes, vec
     for (size_t k = 0; k < n_classes; ++k) store(columns[k], mul(load(columns[k]), rescalings));
 }
 
-/* Compute losses and gradients of n_rows <= LANES rows with labels, in place: columns[k][i] is the logit
- * of class k of row i and becomes, with_gradient, its gradient times scales[i] (LANES of them). The loss
- * of a row without a softmax is NaN, and so is that of a row whose label is no class: it may have changed
- * since it was validated. Return how many of the losses are NaN. */
-ALWAYS_INLINE int transposed_cross_entropy(real (*columns)[LANES], size_t n_rows, size_t n_classes,
-                                           const int64_t *labels, const double *scales,
-                                           double *losses, int with_gradient) {
+/* Replace the logits of n_rows <= LANES rows by their terms, and fill what their losses are computed from; the score of a
+ * row whose label is no class is NaN. Return the labels. */
+ALWAYS_INLINE vec fill_label_terms(real (*columns)[LANES], size_t n_rows, size_t n_classes,
+                                   const int64_t *labels, struct label_terms *lanes) {
     real row_labels[LANES] = {0};
     for (size_t i = 0; i < n_rows; ++i) row_labels[i] = (real)labels[i];
     vec label = load(row_labels), zero = broadcast(0);
@@ -118,13 +115,24 @@ ALWAYS_INLINE int transposed_cross_entropy(real (*columns)[LANES], size_t n_rows
             s = add_terms(add_terms(s, others[0]), others[1]);
         }
     }
+    store(lanes->maximum, largest);
+    store(lanes->score, score);
+    store(lanes->label_term, label_term);
+    store(lanes->largest_term, largest_term);
+    store_sums(lanes->others, lanes->error, s);
+    return label;
+}
+
+/* Compute losses and gradients of n_rows <= LANES rows with labels, in place: columns[k][i] is the logit
+ * of class k of row i and becomes, with_gradient, its gradient times scales[i] (LANES of them). The loss
+ * of a row without a softmax is NaN, and so is that of a row whose label is no class: it may have changed
+ * since it was validated. Return how many of the losses are NaN. */
+ALWAYS_INLINE int transposed_cross_entropy(real (*columns)[LANES], size_t n_rows, size_t n_classes,
+                                           const int64_t *labels, const double *scales,
+                                           double *losses, int with_gradient) {
     struct label_terms lanes;
     double row_losses[LANES];
-    store(lanes.maximum, largest);
-    store(lanes.score, score);
-    store(lanes.label_term, label_term);
-    store(lanes.largest_term, largest_term);
-    store_sums(lanes.others, lanes.error, s);
+    vec label = fill_label_terms(columns, n_rows, n_classes, labels, &lanes);
     lane_losses(&lanes, row_losses);
     int n_invalid = 0;
     for (size_t i = 0; i < n_rows; ++i) {

@@ -207,34 +207,10 @@ struct joined_losses {
 ALWAYS_INLINE struct joined_losses label_losses(real (*columns)[LANES], size_t n_rows,
                                                 size_t n_classes, const int64_t *labels,
                                                 double scale) {
-    real row_labels[LANES] = {0}, factors[LANES], label_gradients[LANES];
-    for (size_t i = 0; i < n_rows; ++i) row_labels[i] = (real)labels[i];
-    vec label = load(row_labels), zero = broadcast(0), largest = load(columns[0]);
-    for (size_t k = 1; k < n_classes; ++k) largest = maximum(largest, load(columns[k]));
-    struct exp_shift shift = exp_shift_from(largest);
-    vec label_term = zero, largest_term = zero, score = broadcast((real)NAN);
-    precise_sums sums = zero_sums();
-    for (size_t first = 0; first < n_classes; first += 2) {
-        vec others[2] = {zero, zero};
-        UNROLL for (size_t j = 0; j < 2; ++j) {
-            if (first + j == n_classes) break;
-            vec z = load(columns[first + j]), class = broadcast((real)(first + j));
-            vec e = exponential(z, &shift);
-            store(columns[first + j], e);
-            largest_term = maximum(largest_term, e);
-            label_term = select_equal(label, class, e, label_term);
-            score = select_equal(label, class, z, score);
-            others[j] = select_equal(label, class, zero, e);
-        }
-        sums = add_terms(sums, add(others[0], others[1]));
-    }
-    struct label_terms lanes;
+    real factors[LANES], label_gradients[LANES];
     double gaps[LANES], y[LANES];
-    store(lanes.maximum, largest);
-    store(lanes.score, score);
-    store(lanes.label_term, label_term);
-    store(lanes.largest_term, largest_term);
-    store_sums(lanes.others, lanes.error, sums);
+    struct label_terms lanes;
+    vec label = fill_label_terms(columns, n_rows, n_classes, labels, &lanes);
     for (size_t i = 0; i < LANES; ++i) {
         double others = lanes.others[i], term = (double)lanes.label_term[i];
         double largest_of_row = (double)lanes.largest_term[i], total = others + term;
