@@ -172,6 +172,12 @@ static inline int platform_same_cpus(const platform_cpu_mask *a, const platform_
 static inline void platform_allow_cpus(platform_thread thread, const platform_cpu_mask *cpus) {
     pthread_setaffinity_np(thread, sizeof *cpus, cpus);
 }
+
+/* Remove a CPU from the mask; return how many are left. */
+static inline int platform_remove_cpu(platform_cpu_mask *cpus, int cpu) {
+    if (cpu >= 0 && cpu < CPU_SETSIZE) CPU_CLR(cpu, cpus);
+    return CPU_COUNT(cpus);
+}
 #else
 typedef char platform_cpu_mask;
 
@@ -188,6 +194,12 @@ static inline int platform_same_cpus(const platform_cpu_mask *a, const platform_
 static inline void platform_allow_cpus(platform_thread thread, const platform_cpu_mask *cpus) {
     (void)thread;
     (void)cpus;
+}
+
+static inline int platform_remove_cpu(platform_cpu_mask *cpus, int cpu) {
+    (void)cpus;
+    (void)cpu;
+    return 0;
 }
 #endif
 

@@ -14,6 +14,11 @@
  *   - A thread that starts a loop on the CPU of another thread of the pool moves away. Linux wakes a thread on the CPU
  *     of its waker, and two that wake each other in turn never look like too much for one CPU: they were seen to
  *     share it for seconds, with the other one idle.
+ *   - So sleeping workers are woken with an affinity that leaves out the CPU of the borrower, and get back all CPUs as soon
+ *     as they run. Virtual machines need it most: to Linux a virtual CPU that has halted for long looks taken away by
+ *     the host, so that a worker is woken behind the borrower, to wait there for the end of its time slice, in every
+ *     loop before which it slept. Measured on two CPUs of such a machine, after a pause of 0.2 s: linear_cross_entropy of
+ *     4096 x 256 x 1000 took 49 ms without and takes 33 with it, by one thread 44.
  *   - Workers start when first needed and stay. A child after fork has none: the fork handler forgets them.
  *   - Workers inherit from the thread that happens to start them which CPUs they may run on and how they round. They
  *     may run where the process may, which is looked up each time the pool is lent. They round by default, since every
@@ -44,6 +49,8 @@ enum { MAX_WORKERS = 63 };
 struct share {
     _Alignas(CACHE_LINE) atomic_uint_fast64_t ticket; /* end << 32 | next chunk */
     atomic_int cpu;                                   /* on which its thread began the last loop */
+    int sleeps;   /* under the lock */
+    int is_away;  /* under the lock: woken without the CPU of the borrower */
     atomic_uint_fast64_t
         busy; /* in a profile: nanoseconds that its thread has spent in chunks since the pool was lent */
 };
@@ -52,7 +59,7 @@ struct pool {
     atomic_int is_lent;
     int n_workers; /* started; only the borrower touches it and the next two */
     platform_thread workers[MAX_WORKERS];
-    platform_cpu_mask cpus; /* that all of them may run on */
+    platform_cpu_mask cpus; /* that all of them may run on; written under the lock */
     atomic_int n_active;    /* of the workers, those that the borrower asked for */
     uint64_t lent_since;    /* 0 without a profile */
 
@@ -140,13 +147,18 @@ static int may_work(struct pool *pool, int index) {
 static THREAD_RESULT THREAD_CALL worker(void *index_as_pointer) {
     struct pool *pool = &the_pool;
     int index = (int)(intptr_t)index_as_pointer;
+    struct share *own = &pool->shares[index + 1];
     for (;;) {
         for (int spin = 0; spin < MAX_SPINS && !may_work(pool, index); ++spin) platform_pause();
         if (!may_work(pool, index)) {
             platform_lock(&pool->lock);
             atomic_fetch_add(&pool->sleeping_workers, 1);
+            own->sleeps = 1;
             while (!may_work(pool, index)) platform_wait(&pool->work_has_come, &pool->lock);
+            own->sleeps = 0;
             atomic_fetch_sub(&pool->sleeping_workers, 1);
+            if (own->is_away) platform_allow_cpus(pool->workers[index], &pool->cpus);
+            own->is_away = 0;
             platform_unlock(&pool->lock);
         }
         work(pool, index + 1);
@@ -167,8 +179,24 @@ static void start_workers(struct pool *pool, int wanted) {
     if (pool->n_workers == before && platform_same_cpus(&cpus, &pool->cpus)) return;
     platform_lock(&pool->lock);
     for (int i = 0; i < pool->n_workers; ++i) platform_allow_cpus(pool->workers[i], &cpus);
-    platform_unlock(&pool->lock);
     pool->cpus = cpus;
+    platform_unlock(&pool->lock);
+}
+
+/* Wake the workers that sleep, those that take part anywhere but on the CPU of the caller. */
+static void wake_workers(struct pool *pool) {
+    platform_lock(&pool->lock);
+    platform_cpu_mask others = pool->cpus;
+    if (platform_remove_cpu(&others, platform_cpu()) > 0) {
+        for (int i = 0; i < atomic_load(&pool->n_active); ++i) {
+            struct share *share = &pool->shares[i + 1];
+            if (!share->sleeps || share->is_away) continue;
+            platform_allow_cpus(pool->workers[i], &others);
+            share->is_away = 1;
+        }
+    }
+    platform_wake_all(&pool->work_has_come);
+    platform_unlock(&pool->lock);
 }
 
 #if PLATFORM_HAS_FORK
@@ -238,11 +266,7 @@ void pool_for(struct pool *pool, void (*function)(void *context, size_t chunk), 
         uint64_t first = i * n_chunks / n_shares, end = (i + 1) * n_chunks / n_shares;
         atomic_store(&pool->shares[i].ticket, end << 32 | first);
     }
-    if (atomic_load(&pool->sleeping_workers)) {
-        platform_lock(&pool->lock);
-        platform_wake_all(&pool->work_has_come);
-        platform_unlock(&pool->lock);
-    }
+    if (atomic_load(&pool->sleeping_workers)) wake_workers(pool);
     work(pool, 0);
     if (atomic_load(&pool->unfinished)) wait_for_workers(pool);
 }
