@@ -335,7 +335,8 @@ struct packed_kernels {
     void (*unpack_block)(const void *block, size_t n_rows, size_t n_features, void *const *rows);
 
     /* In: samples; weights in slabs. Out: logits, rows logits_stride apart, (+)= scores; with add_to_logits the
-     * intercept is not added. Bits: features in order, by sums of FEATURES_PER_SUM of them. */
+     * intercept is not added. Bits: features in order, by sums of FEATURES_PER_SUM of them. Slabs of two matrices with
+     * the same rows give left.T @ right: then rows take the place of features. */
     void (*packed_scores)(const struct blocks_view *samples, const struct weights_view *weights,
                           int add_to_logits, void *logits, size_t logits_stride);
 
@@ -351,12 +352,6 @@ struct packed_kernels {
     void (*packed_update)(const struct blocks_view *samples, size_t first, size_t n_features,
                           const void *dlogits, const struct sgd_rule *rule,
                           const struct update_view *update);
-
-    /* In: samples; n_features, not padded; dlogits in slabs. Out: out (n_features, n_classes), rows out_stride apart,
-     * (+)= the gradient of W. Bits: samples in order. */
-    void (*packed_gradient)(const struct blocks_view *samples, size_t n_features,
-                            const void *dlogits, size_t n_classes, int add_to_out, void *out,
-                            size_t out_stride);
 
     /* In: one slab of dlogits, of n_classes <= lanes; rule. In and out: intercept and velocity (n_classes);
      * velocity is NULL without momentum. Bits: samples in order. */

@@ -11,7 +11,6 @@ const struct packed_kernels TABLE_OF(packed) = {
     .packed_scores = packed_scores,
     .pack_dlogits = pack_dlogits,
     .packed_update = packed_update,
-    .packed_gradient = packed_gradient,
     .packed_update_intercept = packed_update_intercept,
 };
 

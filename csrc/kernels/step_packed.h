@@ -11,6 +11,8 @@
  *     lanes work whatever the number of classes. A single slab that is left has a tile of its own.
  *   - The same blocks serve both directions: scores run over j and broadcast samples, the update runs over samples and
  *     broadcasts features.
+ *   - The first tile of a block prefetches the block after it: its lines come one by one while the tile multiplies.
+ *     Measured on one core of a Sapphire Rapids: 208 GFLOP/s without, 221 with it, of 242.
  *   - A tile of scores is summed over FEATURES_PER_SUM features, for which block and slabs stay in the first level of the
  *     cache, and then added to the scores. Sums are in order, over features as over samples: the result does not
  *     depend on the tile size.
@@ -100,9 +102,10 @@ static void unpack_block(const void *block, size_t n_rows, size_t n_features, vo
     }
 }
 
-/* sums[b][i] = sum over j of x[j][i] * slab b[j], for n values of i: the tile. */
+/* sums[b][i] = sum over j of x[j][i] * slab b[j], for n values of i: the tile. A line of `next` is prefetched for each
+ * j. */
 ALWAYS_INLINE void outer_product_tile(const real *x, size_t n_features, const real *slabs,
-                                      size_t slab_stride, int n_slabs, int n,
+                                      size_t slab_stride, int n_slabs, int n, const real *next,
                                       vec (*sums)[TILE_OUTER]) {
     UNROLL for (int b = 0; b < n_slabs; ++b) {
         UNROLL for (int i = 0; i < n; ++i) sums[b][i] = broadcast(0);
@@ -112,6 +115,7 @@ ALWAYS_INLINE void outer_product_tile(const real *x, size_t n_features, const re
         UNROLL for (int b = 0; b < n_slabs; ++b) {
             w[b] = load(slabs + (size_t)b * slab_stride + j * LANES);
         }
+        PREFETCH_L1(next + j * LANES);
         UNROLL for (int i = 0; i < n; ++i) {
             vec number = broadcast(x[j * LANES + (size_t)i]);
             UNROLL for (int b = 0; b < n_slabs; ++b) sums[b][i] = fmadd(number, w[b], sums[b][i]);
@@ -122,10 +126,11 @@ ALWAYS_INLINE void outer_product_tile(const real *x, size_t n_features, const re
 /* Compute a tile of scores from n_features of the features, and add it to the logits, or to the intercept
  * first. */
 ALWAYS_INLINE void packed_scores_tile(const real *x, size_t n_features, const real *slabs,
-                                      size_t slab_stride, int n_slabs, int n, const vec *offsets,
-                                      int is_first, real *logits, size_t stride, size_t n_classes) {
+                                      size_t slab_stride, int n_slabs, int n, const real *next,
+                                      const vec *offsets, int is_first, real *logits, size_t stride,
+                                      size_t n_classes) {
     vec sums[TILE_SLABS][TILE_OUTER];
-    outer_product_tile(x, n_features, slabs, slab_stride, n_slabs, n, sums);
+    outer_product_tile(x, n_features, slabs, slab_stride, n_slabs, n, next, sums);
     UNROLL for (int b = 0; b < n_slabs; ++b) {
         size_t k = (size_t)b * LANES, width = n_classes - k;
         UNROLL for (int i = 0; i < n; ++i) {
@@ -156,10 +161,10 @@ ALWAYS_INLINE void packed_scores_slabs(const real *blocks, size_t block_stride, 
                 const real *x = blocks + block / LANES * block_stride + first * LANES;
                 const real *w = slabs + (size_t)b * slab_stride + first * LANES;
                 size_t s = block, k = (size_t)b * LANES;
-#define TILE_OF(size)                                                                        \
-    packed_scores_tile(x + (s - block), n, w, slab_stride, SLABS_OF_TILE(n_slabs), size,     \
-                       offsets + b, is_first, logits + s * logits_stride + k, logits_stride, \
-                       n_classes - k),                                                       \
+#define TILE_OF(size)                                                                    \
+    packed_scores_tile(x + (s - block), n, w, slab_stride, SLABS_OF_TILE(n_slabs), size, \
+                       s == block ? x + block_stride : x, offsets + b, is_first,         \
+                       logits + s * logits_stride + k, logits_stride, n_classes - k),    \
         s += size
                 while (s + TILE_OUTER <= end) TILE_OF(TILE_OUTER);
                 if (TILE_OUTER > 4 && s + 4 <= end) TILE_OF(TILE_OUTER > 4 ? 4 : 1);
@@ -308,64 +313,6 @@ static void packed_update(const struct blocks_view *samples, size_t first, size_
 #define SLABS_OF(n_slabs)                                                                     \
     packed_update_slabs(blocks, block_stride, n_samples, first, n_features, dlogits, rule, k, \
                         n_slabs, slabs, slab_stride, velocity, squares, magnitudes)
-    for (; k + LANES < n_classes; k += SLABS_PER_TILE * LANES) SLABS_OF(SLABS_PER_TILE);
-    if (k < n_classes) SLABS_OF(1);
-#undef SLABS_OF
-}
-
-/* Compute the gradient of n_slabs slabs, 1 or SLABS_PER_TILE, for some features and some samples at a time,
- * whose part of the slabs of dlogits stays in the first level of the cache: sums go on where they were. */
-ALWAYS_INLINE void packed_gradient_slabs(const real *blocks, size_t block_stride, size_t n_samples,
-                                         size_t n_features, const real *dlogits, int n_slabs,
-                                         size_t n_classes, int add_to_out, real *out,
-                                         size_t out_stride) {
-    vec sums[GRADIENT_FEATURES][SLABS_PER_TILE], tile[TILE_SLABS][TILE_OUTER];
-    size_t slab_stride = n_samples * LANES;
-    for (size_t first = 0; first < n_features; first += GRADIENT_FEATURES) {
-        size_t left = n_features - first, n = left < GRADIENT_FEATURES ? left : GRADIENT_FEATURES;
-        for (size_t s = 0; s < n_samples; s += GRADIENT_SAMPLES) {
-            size_t rest = n_samples - s, rows = rest < GRADIENT_SAMPLES ? rest : GRADIENT_SAMPLES;
-            const real *x = blocks + s / LANES * block_stride + first * LANES;
-            UNROLL for (int slab = 0; slab < n_slabs; slab += TILE_SLABS) {
-                const real *dz = dlogits + (size_t)slab * slab_stride + s * LANES;
-                for (size_t j = 0; j < n; j += TILE_OUTER) {
-                    vec(*before)[SLABS_PER_TILE] = sums + j;
-                    UNROLL for (int b = 0; b < SLABS_OF_TILE(n_slabs); ++b) {
-                        UNROLL for (int f = 0; f < TILE_OUTER; ++f) {
-                            tile[b][f] = s ? before[f][slab + b] : broadcast(0);
-                        }
-                    }
-                    gradient_tile(x + j * LANES, block_stride, rows, dz, slab_stride,
-                                  SLABS_OF_TILE(n_slabs), tile);
-                    UNROLL for (int b = 0; b < SLABS_OF_TILE(n_slabs); ++b) {
-                        UNROLL for (int f = 0; f < TILE_OUTER; ++f) {
-                            before[f][slab + b] = tile[b][f];
-                        }
-                    }
-                }
-            }
-        }
-        for (size_t j = 0; j < n; ++j) {
-            UNROLL for (int b = 0; b < n_slabs; ++b) {
-                size_t k = (size_t)b * LANES, width = n_classes - k;
-                real *row = out + (first + j) * out_stride + k;
-                vec sum = sums[j][b];
-                if (add_to_out) sum = add(load_up_to(row, width, 0), sum);
-                store_up_to(row, sum, width);
-            }
-        }
-    }
-}
-
-/* Kernel: out[j] (+)= sum over samples of x[s][j] * dz[s], for the slabs of n_classes: the gradient alone. */
-static void packed_gradient(const struct blocks_view *samples, size_t n_features,
-                            const void *dlogits, size_t n_classes, int add_to_out, void *out,
-                            size_t out_stride) {
-    const real *blocks = samples->start, *dz = dlogits;
-    size_t block_stride = samples->stride, n_samples = samples->n_samples, k = 0;
-#define SLABS_OF(n_slabs)                                                                  \
-    packed_gradient_slabs(blocks, block_stride, n_samples, n_features, dz + k * n_samples, \
-                          n_slabs, n_classes - k, add_to_out, (real *)out + k, out_stride)
     for (; k + LANES < n_classes; k += SLABS_PER_TILE * LANES) SLABS_OF(SLABS_PER_TILE);
     if (k < n_classes) SLABS_OF(1);
 #undef SLABS_OF

@@ -87,11 +87,10 @@ enum { DEFAULT_CACHE_BYTES = 1 << 20, CACHE_PERCENT = 78 };
  *   python -m benchmarks.tune MAX_TRANSPOSED_CLASSES=8 --shape 60000 0 20 0 --loss */
 enum { MAX_TRANSPOSED_CLASSES = 32 };
 
-/* The features and the samples of linear_cross_entropy's gradient that are summed at a time with many classes; threads
- * divide no fewer features. Measured on one core of a Zen 3, of 768 features: 92 GFLOP/s with 32, 88 with 16. A
- * multiple of TILE_OUTER, and of LANES; they do not change the order of the sums.
- *   python -m pytest benchmarks/bench_loss.py -k linear */
-enum { GRADIENT_FEATURES = 32, GRADIENT_SAMPLES = 128 };
+/* With many classes, the features of linear_cross_entropy's gradient whose rows stay in the second level of the cache for
+ * some dozens of classes, and the fewest that a thread takes where there are too few classes. A multiple of LANES.
+ *   python -m benchmarks.tune GRADIENT_FEATURES=32 --shape 2048 768 4277 0 --loss */
+enum { GRADIENT_FEATURES = 128 };
 
 /* Slabs that the step algorithm packed takes together; a register tile has TILE_SLABS of them. A core that does two
  * multiply-adds a cycle does only two loads: one slab takes nine for eight of them, two take ten for sixteen. Measured

@@ -15,6 +15,11 @@
 #include <stdint.h>
 #include <stdlib.h>
 
+#if defined(__linux__)
+#include <sys/mman.h>
+#include <unistd.h>
+#endif
+
 #if (defined(__x86_64__) || defined(__i386__)) && (defined(__GNUC__) || defined(__clang__))
 #include <cpuid.h>
 #endif
@@ -39,6 +44,10 @@
 /* Our own buffers start on a cache line, which is also as wide as a vector. */
 enum { CACHE_LINE = 64 };
 
+/* Bytes from which on memory is asked for in huge pages, where Linux gives them on request: logits of thousands of classes
+ * touch a page for each of their rows, and faults of small pages, which come again with every call, take milliseconds. */
+enum { MIN_HUGE_BYTES = 4 << 20 };
+
 /* Return memory aligned to a cache line, or NULL where there is none; free it with platform_free. */
 static inline void *platform_allocate(size_t bytes) {
     size_t rounded = (bytes + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE;
@@ -48,7 +57,14 @@ static inline void *platform_allocate(size_t bytes) {
 #if defined(_WIN32)
     return _aligned_malloc(rounded ? rounded : CACHE_LINE, CACHE_LINE);
 #else
-    return aligned_alloc(CACHE_LINE, rounded ? rounded : CACHE_LINE);
+    char *memory = aligned_alloc(CACHE_LINE, rounded ? rounded : CACHE_LINE);
+#if defined(MADV_HUGEPAGE)
+    if (memory && rounded >= MIN_HUGE_BYTES) {
+        size_t page = (size_t)sysconf(_SC_PAGESIZE), skipped = page - (uintptr_t)memory % page;
+        madvise(memory + skipped, rounded - skipped, MADV_HUGEPAGE); /* a wish: it may fail */
+    }
+#endif
+    return memory;
 #endif
 }
 

@@ -49,8 +49,8 @@ enum { MAX_WORKERS = 63 };
 struct share {
     _Alignas(CACHE_LINE) atomic_uint_fast64_t ticket; /* end << 32 | next chunk */
     atomic_int cpu;                                   /* on which its thread began the last loop */
-    int sleeps;   /* under the lock */
-    int is_away;  /* under the lock: woken without the CPU of the borrower */
+    /* Under the lock: whether its worker sleeps, and whether it is woken away from the CPU of the borrower. */
+    int sleeps, is_away;
     atomic_uint_fast64_t
         busy; /* in a profile: nanoseconds that its thread has spent in chunks since the pool was lent */
 };

@@ -160,8 +160,8 @@ MUTANTS = [
     Mutant(
         "a lost wake-up",
         "csrc/runtime/thread_pool.c",
-        "if (atomic_load(&pool->sleeping_workers)) {",
-        "if (atomic_load(&pool->sleeping_workers) > 1) {",
+        "if (atomic_load(&pool->sleeping_workers)) wake",
+        "if (atomic_load(&pool->sleeping_workers) > 1) wake",
     ),
     Mutant(
         "the mean of a last, smaller minibatch taken over a whole one",

@@ -543,28 +543,28 @@ static void packed_case(const struct shape *s) {
     hash_reals(intercept, s->c);
 }
 
-/* The products of the linear classifier's gradients: numbers at any strides, added to what is there or not. */
-static void packed_gradient_case(const struct shape *s) {
+/* The sum over rows that the gradient of linear_cross_entropy is: two matrices in slabs, one of them packed from any
+ * strides, added to what is there or not. */
+static void sum_over_rows_case(const struct shape *s) {
     size_t lanes = kernels->lanes, size = kernels->element_size;
     size_t width = s->c < lanes ? s->c : lanes, n_blocks = (s->n + lanes - 1) / lanes;
-    size_t block_stride = (s->stride + 1) * lanes;
-    const void *const *rows = rows_of(s);
-    char *blocks = stale(LOGITS, n_blocks * block_stride);
-    for (size_t i = 0; i < n_blocks; ++i) {
-        size_t left = s->n - i * lanes;
-        kernels->packed->pack_block(rows + i * lanes, left < lanes ? left : lanes, s->d,
-                                    blocks + i * block_stride * size);
-    }
     ptrdiff_t depth[] = {(ptrdiff_t)width, 1, (ptrdiff_t)width * 2};
     ptrdiff_t across[] = {1, (ptrdiff_t)s->n, 2}, bytes = (ptrdiff_t)size;
     int way = (int)below(3), add = option(s, 0);
+    char *x = uniforms(DATA, s->n * s->d), *left = stale(LOGITS, s->n * s->stride);
+    for (size_t j = 0; j < s->d; j += lanes) {
+        kernels->packed->pack_slab(x + j * size, (ptrdiff_t)s->d * bytes, bytes, s->n,
+                                   s->d - j < lanes ? s->d - j : lanes, left + j * s->n * size);
+    }
     void *dlogits = uniforms(TARGETS, s->n * width * 2),
          *slab = stale(WEIGHTS, n_blocks * lanes * lanes);
     kernels->packed->pack_slab(dlogits, depth[way] * bytes, across[way] * bytes, s->n, width, slab);
     hash_reals(slab, s->n * lanes);
     void *out = add ? uniforms(OUT, s->d * width) : stale(OUT, s->d * width);
-    struct blocks_view samples = {blocks, block_stride, s->n};
-    kernels->packed->packed_gradient(&samples, s->d, slab, width, add, out, width);
+    struct blocks_view rows = {left, s->n * lanes, s->d};
+    struct weights_view columns = {
+        .coef = slab, .stride = s->n * lanes, .n_features = s->n, .n_classes = width};
+    kernels->packed->packed_scores(&rows, &columns, add, out, width);
     hash_reals(out, s->d * width);
 }
 
@@ -842,7 +842,7 @@ static const struct {
     {"scores", NULL, scores_case},
     {"outer_sum", NULL, outer_sum_case},
     {"packed", NULL, packed_case},
-    {"packed_gradient", NULL, packed_gradient_case},
+    {"sum_over_rows", NULL, sum_over_rows_case},
     {"panels", NULL, panels_case},
     {"short_rows", NULL, short_rows_case},
     {"convert", NULL, convert_case},

@@ -257,9 +257,6 @@ cdef extern from "kernels/kernel_table.h" nogil:
         void (*packed_update "packed->packed_update")(
             const blocks_view *samples, size_t first, size_t n_features, const void *dlogits,
             const sgd_rule *rule, const update_view *update) noexcept nogil
-        void (*packed_gradient "packed->packed_gradient")(
-            const blocks_view *samples, size_t n_features, const void *dlogits, size_t n_classes,
-            int add_to_out, void *out, size_t out_stride) noexcept nogil
         void (*pack_slab "packed->pack_slab")(
             const void *start, ptrdiff_t depth_stride, ptrdiff_t lane_stride, size_t depth,
             size_t n_lanes, void *slab) noexcept nogil

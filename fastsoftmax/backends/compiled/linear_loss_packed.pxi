@@ -5,8 +5,8 @@ Rows of X go in blocks of some dozens, so that their logits, with c classes, tak
     z = x @ W + intercept       by rows, with all of W packed before; by slabs of W, packed as they
                                 are needed, if W is large or there are few rows
     z <- dlogits                row by row, in place
-    dW += x.T @ dlogits         by features and slabs of dW, where they lie; where its features are
-                                contiguous, its transpose, dlogits.T @ x, by classes and slabs of x
+    dW += x.T @ dlogits         by some dozens of classes, from slabs of x and of dlogits; where the
+                                features of dW are contiguous, its transpose, dlogits.T @ x
     dx = dlogits @ W.T          by strips of features, over some classes at a time
 
 Nothing is computed twice, and W is read three times a block, so a block has as many rows as the bytes of
@@ -18,16 +18,16 @@ cdef struct Products:
     Minibatch *minibatch
     const char *W
     ptrdiff_t feature_stride, class_stride  # in bytes, as all of W and dW
-    char *blocks  # rows of X, packed
+    char *blocks  # rows of X, packed for the logits
     size_t block_stride, logits_stride
     char *packed_W  # NULL where it would be too large
     Split slabs
-    Split parts, slabs_of_part  # of dW: parts of its features, in strips
+    Split parts  # of dW: strips of its features, where the slabs alone are too few for the threads
     char *buffers  # one for each chunk
     size_t buffer_stride
     char *dlogits_blocks
     size_t first_class, n_pass_classes
-    char *x_slabs  # rows of X in slabs of features, for a dW whose features are next to each other; or NULL
+    char *x_slabs  # the same rows in slabs of features, for dW; or NULL
     char *dW
     ptrdiff_t dW_feature_stride, dW_class_stride
     char *dintercept
@@ -140,30 +140,33 @@ cdef void row_losses_chunk(void *context, size_t chunk) noexcept nogil:
 
 
 cdef void slab_gradients_chunk(void *context, size_t chunk) noexcept nogil:
-    """dW and dintercept of a part of the features and some slabs of classes."""
+    """dW and dintercept of some slabs of classes and a part of the features."""
     cdef Products *p = <Products *>context
     cdef Minibatch *m = p.minibatch
-    cdef size_t part = chunk // p.slabs_of_part.n_chunks, of_part = chunk % p.slabs_of_part.n_chunks
+    cdef size_t part = chunk % p.parts.n_chunks, of_slabs = chunk // p.parts.n_chunks
     cdef size_t size = m.kernels.element_size, lanes = m.kernels.lanes, n = m.samples.n_items
-    cdef size_t k = of_part * p.slabs_of_part.size * lanes, width
-    cdef size_t end = min(k + length_of(&p.slabs_of_part, of_part) * lanes, m.n_classes)
+    cdef size_t k = of_slabs * p.slabs.size * lanes, width
+    cdef size_t end = min(k + length_of(&p.slabs, of_slabs) * lanes, m.n_classes)
     cdef char *dlogits = p.buffers + chunk * p.buffer_stride * size
-    cdef char *gathered = dlogits + SLABS_PER_TILE * n * lanes * size
     cdef uint64_t begun = phase_begin()
     while k < end:
-        width = min(SLABS_PER_TILE * lanes, end - k)
+        width = min(classes_of_gradient(m.kernels, n), end - k)
         if part == 0 and p.dintercept != NULL:
             m.kernels.column_sums(
                 m.dlogits + k * size, p.logits_stride, n, width, p.add, p.dintercept + k * size)
-        if p.dW != NULL and p.x_slabs != NULL:
-            transposed_gradients(p, part, k, width, dlogits)
-        elif p.dW != NULL:
+        if p.dW != NULL:
             pack_many_slabs(
                 m.kernels, m.dlogits + k * size, p.logits_stride * size, size, n, width, dlogits,
                 n * lanes)
-            slab_gradients(p, part, k, dlogits, width, gathered)
+            slab_gradients(p, part, k, width, dlogits)
         k += width
     phase_next(PHASE_UPDATE, begun)
+
+
+cdef size_t classes_of_gradient(const kernel_table *kernels, size_t n_rows) noexcept nogil:
+    """Of how many classes dW is summed at a time: their dlogits take the room of the slabs of W for dX."""
+    cdef size_t tile = SLABS_PER_TILE * kernels.lanes
+    return max(<size_t>CLASSES_PER_PASS // padded(n_rows, kernels.lanes), <size_t>1) * tile
 
 
 cdef void x_slabs_chunk(void *context, size_t chunk) noexcept nogil:
@@ -180,74 +183,57 @@ cdef void x_slabs_chunk(void *context, size_t chunk) noexcept nogil:
     phase_next(PHASE_CONVERT, begun)
 
 
-cdef void blocks_of_dlogits(
-    const Products *p, size_t first, size_t n, size_t k, size_t n_classes, char *blocks, size_t stride
+cdef void add_products(
+    const Products *p, char *left, size_t n_left, const char *right, size_t n_right, bint add, char *out,
+    size_t stride
 ) noexcept nogil:
-    """Pack n_classes classes, from k on, of n rows of dlogits into blocks, transposed."""
-    cdef const Minibatch *m = p.minibatch
-    cdef size_t size = m.kernels.element_size, lanes = m.kernels.lanes, end = first + n, i, some
-    cdef const void *rows[MAX_LANES]
-    while first < end:
-        some = min(lanes, end - first)
-        for i in range(some):
-            rows[i] = m.dlogits + ((first + i) * p.logits_stride + k) * size
-        m.kernels.pack_block(rows, some, n_classes, blocks)
-        blocks += stride * size
-        first += lanes
-
-
-cdef void transposed_gradients(
-    const Products *p, size_t part, size_t k, size_t width, char *blocks
-) noexcept nogil:
-    """dW of a part of the features and `width` classes from k on; `blocks` has room for their dlogits.
-
-    The sums are those of `slab_gradients`, in the same order.
-    """
-    cdef const Minibatch *m = p.minibatch
-    cdef size_t size = m.kernels.element_size, lanes = m.kernels.lanes
-    cdef size_t first = part * p.parts.size * lanes
-    cdef blocks_view dlogits
-    dlogits.start, dlogits.stride = blocks, padded(width, lanes) * lanes
-    dlogits.n_samples = m.samples.n_items
-    blocks_of_dlogits(p, 0, dlogits.n_samples, k, width, blocks, dlogits.stride)
-    m.kernels.packed_gradient(
-        &dlogits, width, p.x_slabs + first * dlogits.n_samples * size,
-        min(length_of(&p.parts, part) * lanes, m.n_features - first), p.add,
-        p.dW + <ptrdiff_t>k * p.dW_class_stride + <ptrdiff_t>(first * size),
-        p.dW_class_stride // <ptrdiff_t>size)
+    """out (+)= left.T @ right, for the rows of a block, of matrices in slabs."""
+    cdef size_t n = p.minibatch.samples.n_items, slab_stride = n * p.minibatch.kernels.lanes
+    cdef blocks_view rows
+    cdef weights_view columns
+    rows.start, rows.stride, rows.n_samples = left, slab_stride, n_left
+    columns.coef, columns.intercept, columns.stride = <char *>right, NULL, slab_stride
+    columns.n_features, columns.n_classes = n, n_right
+    p.minibatch.kernels.packed_scores(&rows, &columns, add, out, stride)
 
 
 cdef void slab_gradients(
-    Products *p, size_t part, size_t k, const char *dlogits, size_t width, char *gathered
+    const Products *p, size_t part, size_t k, size_t width, char *dlogits
 ) noexcept nogil:
     """dW of a part of the features and `width` classes from k on, from slabs of dlogits.
 
-    `gathered` has room for it in rows of one slab.
+    After these there is room for a slab of dW. The sums are in the same order, whatever its strides.
     """
-    cdef Minibatch *m = p.minibatch
-    cdef size_t size = m.kernels.element_size, lanes = m.kernels.lanes, n = m.samples.n_items, some
-    cdef size_t first = part * p.parts.size * lanes
-    cdef size_t n_features = min(length_of(&p.parts, part) * lanes, m.n_features - first)
-    cdef blocks_view samples = rows_of_block(p)
-    cdef char *out = p.dW + <ptrdiff_t>k * p.dW_class_stride + <ptrdiff_t>first * p.dW_feature_stride
-    samples.start = p.blocks + first * lanes * size
-    if p.dW_class_stride == <ptrdiff_t>size and p.dW_feature_stride % <ptrdiff_t>size == 0:
-        m.kernels.packed_gradient(
-            &samples, n_features, dlogits, width, p.add, out,
-            p.dW_feature_stride // <ptrdiff_t>size)
-        return
-    while width > 0:
-        some = min(lanes, width)
-        if p.add:
-            m.kernels.pack_slab(
-                out, p.dW_feature_stride, p.dW_class_stride, n_features, some, gathered)
-        m.kernels.packed_gradient(
-            &samples, n_features, dlogits, some, p.add, gathered, lanes)
-        m.kernels.unpack(
-            gathered, lanes, some, n_features, out, p.dW_class_stride, p.dW_feature_stride)
-        dlogits += n * lanes * size
-        out += <ptrdiff_t>lanes * p.dW_class_stride
-        width -= some
+    cdef const Minibatch *m = p.minibatch
+    cdef size_t size = m.kernels.element_size, lanes = m.kernels.lanes, n = m.samples.n_items
+    cdef size_t slab_size = n * lanes * size, j = part * p.parts.size * lanes, some
+    cdef size_t n_features = min(length_of(&p.parts, part) * lanes, m.n_features - j)
+    cdef ptrdiff_t item = <ptrdiff_t>size
+    cdef char *x = p.x_slabs + j // lanes * slab_size
+    cdef char *out = p.dW + <ptrdiff_t>k * p.dW_class_stride + <ptrdiff_t>j * p.dW_feature_stride
+    cdef char *gathered = dlogits + classes_of_gradient(m.kernels, n) // lanes * slab_size
+    if p.dW_feature_stride == item and p.dW_class_stride > 0 and p.dW_class_stride % item == 0:
+        add_products(p, dlogits, width, x, n_features, p.add, out, p.dW_class_stride // item)
+    elif p.dW_class_stride == item and p.dW_feature_stride > 0 and p.dW_feature_stride % item == 0:
+        # Some features at a time, whose slabs of x stay in the cache for all of these classes.
+        while n_features > 0:
+            some = min(<size_t>GRADIENT_FEATURES, n_features)
+            add_products(p, x, some, dlogits, width, p.add, out, p.dW_feature_stride // item)
+            x += some // lanes * slab_size
+            out += <ptrdiff_t>some * p.dW_feature_stride
+            n_features -= some
+    else:
+        while width > 0:
+            some = min(lanes, width)
+            if p.add:
+                m.kernels.pack_slab(
+                    out, p.dW_feature_stride, p.dW_class_stride, n_features, some, gathered)
+            add_products(p, x, n_features, dlogits, some, p.add, gathered, lanes)
+            m.kernels.unpack(
+                gathered, lanes, some, n_features, out, p.dW_class_stride, p.dW_feature_stride)
+            dlogits += slab_size
+            out += <ptrdiff_t>lanes * p.dW_class_stride
+            width -= some
 
 
 cdef void pack_dlogits_chunk(void *context, size_t chunk) noexcept nogil:
@@ -255,11 +241,17 @@ cdef void pack_dlogits_chunk(void *context, size_t chunk) noexcept nogil:
     cdef Products *p = <Products *>context
     cdef Minibatch *m = p.minibatch
     cdef size_t size = m.kernels.element_size, lanes = m.kernels.lanes
-    cdef size_t first = chunk * m.samples.size, stride = CLASSES_PER_PASS * lanes
+    cdef size_t first = chunk * m.samples.size, stride = CLASSES_PER_PASS * lanes, i, some
+    cdef size_t end = first + length_of(&m.samples, chunk)
+    cdef const void *rows[MAX_LANES]
     cdef uint64_t begun = phase_begin()
-    blocks_of_dlogits(
-        p, first, length_of(&m.samples, chunk), p.first_class, p.n_pass_classes,
-        p.dlogits_blocks + first // lanes * stride * size, stride)
+    while first < end:
+        some = min(lanes, end - first)
+        for i in range(some):
+            rows[i] = m.dlogits + ((first + i) * p.logits_stride + p.first_class) * size
+        m.kernels.pack_block(
+            rows, some, p.n_pass_classes, p.dlogits_blocks + first // lanes * stride * size)
+        first += lanes
     phase_next(PHASE_CONVERT, begun)
 
 
@@ -310,7 +302,7 @@ cdef ptrdiff_t block_of_products(Products *p, pool *helpers) noexcept nogil:
     if p.x_slabs != NULL:
         pool_for(helpers, x_slabs_chunk, p, m.strips.n_chunks)
     if p.dW != NULL or p.dintercept != NULL:
-        pool_for(helpers, slab_gradients_chunk, p, p.parts.n_chunks * p.slabs_of_part.n_chunks)
+        pool_for(helpers, slab_gradients_chunk, p, p.slabs.n_chunks * p.parts.n_chunks)
     p.first_class = 0
     while p.dX != NULL and p.first_class < m.n_classes:
         p.n_pass_classes = min(<size_t>CLASSES_PER_PASS, m.n_classes - p.first_class)
@@ -329,44 +321,41 @@ cdef ptrdiff_t packed_linear_loss(LinearLoss *l) noexcept nogil:
     cdef size_t size = m.kernels.element_size, lanes = m.kernels.lanes, n_rows = l.n_rows
     cdef int n_threads = l.n_threads
     m.coef_stride = padded(m.n_features, lanes)
-    p.logits_stride = padded(m.n_classes, lanes)
+    cdef size_t padded_classes = padded(m.n_classes, lanes)
+    p.logits_stride = padded_classes | lanes  # odd in vectors: rows do not share the sets of the cache
     cdef size_t rows_per_block = PACKED_LOGITS_BYTES // (p.logits_stride * size) // lanes * lanes
     rows_per_block = min(max(rows_per_block, lanes), <size_t>MAX_PACKED_LOSS_ROWS)
     rows_per_block = min(rows_per_block, padded(n_rows, lanes))
     p.minibatch, p.W = &m, l.W
     p.feature_stride, p.class_stride = l.W_strides[0], l.W_strides[1]
     p.block_stride = m.coef_stride * lanes + CACHE_LINE // size
-    cdef size_t n_slabs = p.logits_stride // lanes
+    cdef size_t n_slabs = padded_classes // lanes
     cdef bint is_enough = n_slabs >= <size_t>(SLABS_PER_TILE * n_threads)
     cdef size_t slabs_together = SLABS_PER_TILE if is_enough else 1
-    cdef size_t n_parts = max(
-        min(<size_t>n_threads, m.n_features // GRADIENT_FEATURES), <size_t>1)
     p.slabs = split(n_slabs, slabs_together, n_threads)
-    p.slabs_of_part = split(n_slabs, slabs_together, max(n_threads // <int>n_parts, 1))
+    cdef size_t most_parts = max(m.n_features // GRADIENT_FEATURES, <size_t>1)
+    cdef size_t n_parts = min(
+        (2 * <size_t>n_threads + p.slabs.n_chunks - 1) // p.slabs.n_chunks, most_parts)
     p.parts.n_items = m.coef_stride // lanes
     p.parts.size = (p.parts.n_items + n_parts - 1) // n_parts
     p.parts.n_chunks = (p.parts.n_items + p.parts.size - 1) // p.parts.size
     p.dW, p.dintercept, p.dX = l.dW, l.dintercept, l.dX
     p.dW_feature_stride, p.dW_class_stride = l.dW_strides[0], l.dW_strides[1]
     split_minibatch(&m, rows_per_block, n_threads)
-    cdef size_t n_buffers = max(
-        max(p.slabs.n_chunks, m.strips.n_chunks), p.parts.n_chunks * p.slabs_of_part.n_chunks)
+    cdef size_t n_buffers = max(p.slabs.n_chunks * p.parts.n_chunks, m.strips.n_chunks)
     cdef bint packs_W = (
         n_rows > rows_per_block
-        and p.logits_stride * m.coef_stride * size <= <size_t>PACKED_LOGITS_BYTES)
-    p.buffer_stride = lanes * SLABS_PER_TILE * max(
-        m.coef_stride + rows_per_block, <size_t>CLASSES_PER_PASS)
+        and padded_classes * m.coef_stride * size <= <size_t>PACKED_LOGITS_BYTES)
+    p.buffer_stride = lanes * SLABS_PER_TILE * (
+        m.coef_stride + max(rows_per_block, <size_t>CLASSES_PER_PASS))
     p.blocks = take_piece(&l.memory, rows_per_block // lanes, p.block_stride, size)
     m.dlogits = take_piece(&l.memory, rows_per_block, p.logits_stride, size)
     p.dlogits_blocks = take_piece(
         &l.memory, rows_per_block // lanes if l.dX != NULL else 0, CLASSES_PER_PASS * lanes, size)
     p.buffers = take_piece(&l.memory, n_buffers, p.buffer_stride, size)
     m.rows = <const void **>take_piece(&l.memory, rows_per_block, 1, sizeof(void *))
-    p.packed_W = take_piece(&l.memory, p.logits_stride if packs_W else 0, m.coef_stride, size)
-    cdef bint transposes = (
-        l.dW != NULL and p.dW_feature_stride == <ptrdiff_t>size and p.dW_class_stride > <ptrdiff_t>size
-        and p.dW_class_stride % <ptrdiff_t>size == 0)
-    p.x_slabs = take_piece(&l.memory, rows_per_block if transposes else 0, m.coef_stride, size)
+    p.packed_W = take_piece(&l.memory, padded_classes if packs_W else 0, m.coef_stride, size)
+    p.x_slabs = take_piece(&l.memory, rows_per_block if l.dW != NULL else 0, m.coef_stride, size)
     # forward_rows_chunk has its own split: as many chunks as threads, or of SAMPLES_PER_SLAB rows.
     take_option_scratch(
         &l.memory, &l.options, m.n_classes, size,
@@ -375,7 +364,7 @@ cdef ptrdiff_t packed_linear_loss(LinearLoss *l) noexcept nogil:
         return FASTSOFTMAX_NO_MEMORY
     if not packs_W:
         p.packed_W = NULL
-    if not transposes:
+    if l.dW == NULL:
         p.x_slabs = NULL
     cdef size_t first = 0, n, i
     cdef pool *helpers

@@ -119,7 +119,6 @@ cdef void slab_sums_chunk(void *context, size_t chunk) noexcept nogil:
     cdef char *slabs = p.buffers + chunk * p.buffer_stride * size
     cdef char *sums
     cdef double *out
-    cdef blocks_view samples = rows_of_block(p)
     while k < end:
         width = min(SLABS_PER_TILE * lanes, end - k)
         height = min(m.n_features, k + width) if s.is_gram else m.n_features
@@ -127,7 +126,7 @@ cdef void slab_sums_chunk(void *context, size_t chunk) noexcept nogil:
             m.kernels, m.dlogits + k * size, p.logits_stride * size, size, n, width, slabs,
             n * lanes)
         sums = s.sums + k * size
-        m.kernels.packed_gradient(&samples, height, slabs, width, p.add, sums, p.logits_stride)
+        add_products(p, p.x_slabs, height, slabs, width, p.add, sums, p.logits_stride)
         if s.is_last:
             for j in range(height):
                 out = s.out + j * m.n_classes + k
@@ -145,16 +144,15 @@ cdef wide_product(View a, View b, double *out, int n_threads):
     cdef size_t rows_per_block = min(<size_t>MAX_SUMMED_ROWS, padded(n_rows, lanes)), n, i, j
     m.coef_stride = padded(m.n_features, lanes)
     p.minibatch, p.logits_stride = &m, m.n_classes
-    p.block_stride = m.coef_stride * lanes + CACHE_LINE // size
     p.slabs = split(padded(m.n_classes, lanes) // lanes, SLABS_PER_TILE, n_threads)
     p.buffer_stride = lanes * SLABS_PER_TILE * rows_per_block
     s.is_gram, s.out = a.start == b.start and m.n_features == m.n_classes, out
-    cdef Scratch blocks = Scratch(rows_per_block // lanes, p.block_stride, size)
+    cdef Scratch x_slabs = Scratch(rows_per_block, m.coef_stride, size)
     cdef Scratch buffers = Scratch(p.slabs.n_chunks, p.buffer_stride, size)
     cdef Scratch sums = Scratch(m.n_features, m.n_classes, size)
-    cdef Scratch rows = Scratch(rows_per_block, 1, sizeof(void *))
-    p.blocks, p.buffers, s.sums = blocks.start, buffers.start, sums.start
-    m.rows = <const void **>rows.start
+    cdef const void *rows
+    p.x_slabs, p.buffers, s.sums = x_slabs.start, buffers.start, sums.start
+    m.rows = &rows  # of the first one, which the others follow
     cdef pool *helpers = NULL
     cdef FloatState floats = FloatState()
     with nogil:
@@ -166,12 +164,11 @@ cdef wide_product(View a, View b, double *out, int n_threads):
         while first < n_rows:
             n = min(rows_per_block, n_rows - first)
             split_minibatch(&m, n, n_threads)
-            for i in range(n):
-                m.rows[i] = a.start + (first + i) * m.n_features * size
+            m.rows[0] = a.start + first * m.n_features * size
             m.dlogits = b.start + first * m.n_classes * size
             p.add = first % MAX_ROWS_PER_SUM > 0
             s.is_last = (first + n) % MAX_ROWS_PER_SUM == 0 or first + n == n_rows
-            pool_for(helpers, pack_rows_chunk, p, m.samples.n_chunks)
+            pool_for(helpers, x_slabs_chunk, p, m.strips.n_chunks)
             pool_for(helpers, slab_sums_chunk, &s, p.slabs.n_chunks)
             first += n
         pool_end(helpers)

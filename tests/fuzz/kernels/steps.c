@@ -207,15 +207,18 @@ static void packed_case(void) {
     record_reals(intercept, c);
 }
 
-/* Numbers at any strides into a slab, and the gradient from it. */
-static void packed_gradient_case(void) {
-    function_name = "packed_gradient";
-    size_t n = 1 + below(40), d = 1 + below(80), lanes = kernels->lanes, width = 1 + below(lanes);
+/* Numbers at any strides into a slab, and the sum over rows of its products with other slabs. */
+static void sum_over_rows_case(void) {
+    function_name = "packed_scores of slabs";
+    size_t n = 1 + below(200), d = 1 + below(80), lanes = kernels->lanes, width = 1 + below(lanes);
     size_t n_blocks_of_rows = (n + lanes - 1) / lanes, size = kernels->element_size, way = below(3);
-    size_t block_stride = (whole_vectors(d) + below(2)) * lanes, out_stride = width + below(3);
+    size_t out_stride = width + below(3);
     int add = (int)below(2);
-    const void *const *rows = rows_of(n, d);
-    char *packed = fixed(blocks_of(rows, n, d, block_stride));
+    char *x = fixed(numbers(n * d)), *left = stale(n * whole_vectors(d));
+    for (size_t j = 0; j < d; j += lanes) {
+        kernels->packed->pack_slab(x + j * size, (ptrdiff_t)(d * size), (ptrdiff_t)size, n,
+                                   d - j < lanes ? d - j : lanes, left + j * n * size);
+    }
     size_t depth = (size_t[]){width, 1, width * 2}[way], across = (size_t[]){1, n, 2}[way];
     const void *dlogits = fixed(numbers((n - 1) * depth + (width - 1) * across + 1));
     void *slab = stale(n_blocks_of_rows * lanes * lanes),
@@ -232,13 +235,15 @@ static void packed_gradient_case(void) {
     for (size_t j = 0; add && j < d; ++j) {
         for (size_t k = 0; k < width; ++k) put(out, j * out_stride + k, get(before, j * width + k));
     }
-    struct blocks_view samples = {packed, block_stride, n};
-    kernels->packed->packed_gradient(&samples, d, slab, width, add, out, out_stride);
+    struct blocks_view of_left = {left, n * lanes, d};
+    struct weights_view columns = {
+        .coef = slab, .stride = n * lanes, .n_features = n, .n_classes = width};
+    kernels->packed->packed_scores(&of_left, &columns, add, out, out_stride);
     for (size_t j = 0; j < d; ++j) {
         for (size_t k = 0; k < width; ++k) {
             struct sum sum = sum_from(add ? get(before, j * width + k) : 0);
             for (size_t s = 0; is_checked && s < n; ++s)
-                add_product(&sum, get(rows[s], j), get(slab, s * lanes + k));
+                add_product(&sum, get(x, s * d + j), get(slab, s * lanes + k));
             record(get(out, j * out_stride + k));
             check_sum(get(out, j * out_stride + k), &sum, n, j * width + k);
         }
@@ -247,5 +252,5 @@ static void packed_gradient_case(void) {
     }
 }
 
-void (*const CASES[])(void) = {panels_case, short_rows_case, packed_case, packed_gradient_case};
+void (*const CASES[])(void) = {panels_case, short_rows_case, packed_case, sum_over_rows_case};
 const size_t N_CASES = LENGTH(CASES);
