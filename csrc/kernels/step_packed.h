@@ -13,6 +13,8 @@
  *     broadcasts features.
  *   - The first tile of a block prefetches the block after it: its lines come one by one while the tile multiplies.
  *     Measured on one core of a Sapphire Rapids: 208 GFLOP/s without, 221 with it, of 242.
+ *   - The loops over features and samples are unrolled by 4, which GCC does not do by itself. Measured on that core, with
+ *     AVX2 as well: 6 to 20 % less time for the update, where prefetching would take back a part, 2 to 9 % for scores.
  *   - A tile of scores is summed over FEATURES_PER_SUM features, for which block and slabs stay in the first level of the
  *     cache, and then added to the scores. Sums are in order, over features as over samples: the result does not
  *     depend on the tile size.
@@ -110,7 +112,7 @@ ALWAYS_INLINE void outer_product_tile(const real *x, size_t n_features, const re
     UNROLL for (int b = 0; b < n_slabs; ++b) {
         UNROLL for (int i = 0; i < n; ++i) sums[b][i] = broadcast(0);
     }
-    for (size_t j = 0; j < n_features; ++j) {
+    UNROLL_BY_4 for (size_t j = 0; j < n_features; ++j) {
         vec w[TILE_SLABS];
         UNROLL for (int b = 0; b < n_slabs; ++b) {
             w[b] = load(slabs + (size_t)b * slab_stride + j * LANES);
@@ -204,26 +206,31 @@ static void pack_dlogits(const void *dlogits, size_t stride, size_t first_row, s
     }
 }
 
-/* sums[b][f] += sum over samples of x[s][f] * dz of slab b[s], for TILE_OUTER features f: in a block they
- * are rows. The next vector of features is prefetched, from a block that another thread may have packed. */
+/* sums[b][f] += x[f][i] * dz of slab b, of sample i of a block, for TILE_OUTER features f: in a block they are rows. */
+ALWAYS_INLINE void gradient_of_sample(const real *block, size_t i, const real *dlogits,
+                                      size_t slab_stride, int n_slabs, vec (*sums)[TILE_OUTER]) {
+    vec dz[TILE_SLABS];
+    UNROLL for (int b = 0; b < n_slabs; ++b) {
+        dz[b] = load(dlogits + (size_t)b * slab_stride + i * LANES);
+    }
+    UNROLL for (int f = 0; f < TILE_OUTER; ++f) {
+        vec number = broadcast(block[(size_t)f * LANES + i]);
+        UNROLL for (int b = 0; b < n_slabs; ++b) { sums[b][f] = fmadd(number, dz[b], sums[b][f]); }
+    }
+}
+
+/* The same for all samples. */
 ALWAYS_INLINE void gradient_tile(const real *blocks, size_t block_stride, size_t n_samples,
                                  const real *dlogits, size_t slab_stride, int n_slabs,
                                  vec (*sums)[TILE_OUTER]) {
-    for (size_t s = 0; s < n_samples; s += LANES, blocks += block_stride) {
-        size_t n = n_samples - s < LANES ? n_samples - s : LANES;
-        for (size_t i = 0; i < n; ++i, dlogits += LANES) {
-            vec dz[TILE_SLABS];
-            UNROLL for (int b = 0; b < n_slabs; ++b) {
-                dz[b] = load(dlogits + (size_t)b * slab_stride);
-            }
-            PREFETCH_L1(blocks + (LANES + i) * LANES);
-            UNROLL for (int f = 0; f < TILE_OUTER; ++f) {
-                vec number = broadcast(blocks[f * LANES + i]);
-                UNROLL for (int b = 0; b < n_slabs; ++b) {
-                    sums[b][f] = fmadd(number, dz[b], sums[b][f]);
-                }
-            }
+    size_t s = 0;
+    for (; s + LANES <= n_samples; s += LANES, blocks += block_stride, dlogits += LANES * LANES) {
+        UNROLL_BY_4 for (size_t i = 0; i < LANES; ++i) {
+            gradient_of_sample(blocks, i, dlogits, slab_stride, n_slabs, sums);
         }
+    }
+    for (size_t i = 0; i < n_samples - s; ++i) {
+        gradient_of_sample(blocks, i, dlogits, slab_stride, n_slabs, sums);
     }
 }
 

@@ -36,9 +36,11 @@
 #if defined(__GNUC__) || defined(__clang__)
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
 #define UNROLL _Pragma("GCC unroll 16")
+#define UNROLL_BY_4 _Pragma("GCC unroll 4")
 #else
 #define ALWAYS_INLINE static inline
 #define UNROLL
+#define UNROLL_BY_4
 #endif
 
 /* Our own buffers start on a cache line, which is also as wide as a vector. */

@@ -154,11 +154,13 @@ static THREAD_RESULT THREAD_CALL worker(void *index_as_pointer) {
             platform_lock(&pool->lock);
             atomic_fetch_add(&pool->sleeping_workers, 1);
             own->sleeps = 1;
-            while (!may_work(pool, index)) platform_wait(&pool->work_has_come, &pool->lock);
+            while (!may_work(pool, index)) {
+                platform_wait(&pool->work_has_come, &pool->lock);
+                if (own->is_away) platform_allow_cpus(pool->workers[index], &pool->cpus);
+                own->is_away = 0;
+            }
             own->sleeps = 0;
             atomic_fetch_sub(&pool->sleeping_workers, 1);
-            if (own->is_away) platform_allow_cpus(pool->workers[index], &pool->cpus);
-            own->is_away = 0;
             platform_unlock(&pool->lock);
         }
         work(pool, index + 1);
@@ -190,7 +192,7 @@ static void wake_workers(struct pool *pool) {
     if (platform_remove_cpu(&others, platform_cpu()) > 0) {
         for (int i = 0; i < atomic_load(&pool->n_active); ++i) {
             struct share *share = &pool->shares[i + 1];
-            if (!share->sleeps || share->is_away) continue;
+            if (!share->sleeps) continue;
             platform_allow_cpus(pool->workers[i], &others);
             share->is_away = 1;
         }
