@@ -135,7 +135,7 @@ enum { MAX_CATCH_UP_STEPS = 1 << 16 };
 enum { LOSS_ROWS_PER_BLOCK = 256 };
 
 /* With many classes, the rows per block are as many as have logits of PACKED_LOGITS_BYTES, MAX_PACKED_LOSS_ROWS at most: W
- * is read three times for each block. Measured: 4096 rows, 768 features and 50257 classes need 23 MiB besides inputs
+ * is read three times for each block. Measured: 4096 rows, 768 features and 50257 classes need 24 MiB besides inputs
  * and gradients; all logits would need 785 MiB. Ratio 1.25.
  *   python -m benchmarks.tune PACKED_LOGITS_BYTES=6291456 --shape 1024 768 32000 0 --loss */
 enum { PACKED_LOGITS_BYTES = 24 << 20, MAX_PACKED_LOSS_ROWS = 256 };

@@ -164,6 +164,12 @@ MUTANTS = [
         "if (atomic_load(&pool->sleeping_workers) > 1) wake",
     ),
     Mutant(
+        "a woken worker that stays away from the CPU of its caller",
+        "csrc/runtime/thread_pool.c",
+        "if (own->is_away) platform_allow_cpus",
+        "if (0) platform_allow_cpus",
+    ),
+    Mutant(
         "the mean of a last, smaller minibatch taken over a whole one",
         "fastsoftmax/backends/compiled/step_algorithm.pxi",
         "m.scale = 1.0 / batch.n",

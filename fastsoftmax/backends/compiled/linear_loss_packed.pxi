@@ -150,7 +150,7 @@ cdef void slab_gradients_chunk(void *context, size_t chunk) noexcept nogil:
     cdef char *dlogits = p.buffers + chunk * p.buffer_stride * size
     cdef uint64_t begun = phase_begin()
     while k < end:
-        width = min(classes_of_gradient(m.kernels, n), end - k)
+        width = min(classes_of_gradient(p), end - k)
         if part == 0 and p.dintercept != NULL:
             m.kernels.column_sums(
                 m.dlogits + k * size, p.logits_stride, n, width, p.add, p.dintercept + k * size)
@@ -163,10 +163,25 @@ cdef void slab_gradients_chunk(void *context, size_t chunk) noexcept nogil:
     phase_next(PHASE_UPDATE, begun)
 
 
-cdef size_t classes_of_gradient(const kernel_table *kernels, size_t n_rows) noexcept nogil:
-    """Of how many classes dW is summed at a time: their dlogits take the room of the slabs of W for dX."""
-    cdef size_t tile = SLABS_PER_TILE * kernels.lanes
-    return max(<size_t>CLASSES_PER_PASS // padded(n_rows, kernels.lanes), <size_t>1) * tile
+cdef enum GradientLayout:
+    CLASS_MAJOR, FEATURE_MAJOR, OTHER_STRIDES
+
+
+cdef GradientLayout layout_of_dW(const Products *p) noexcept nogil:
+    cdef ptrdiff_t item = <ptrdiff_t>p.minibatch.kernels.element_size
+    if p.dW_feature_stride == item and p.dW_class_stride > 0 and p.dW_class_stride % item == 0:
+        return CLASS_MAJOR
+    if p.dW_class_stride == item and p.dW_feature_stride > 0 and p.dW_feature_stride % item == 0:
+        return FEATURE_MAJOR
+    return OTHER_STRIDES
+
+
+cdef size_t classes_of_gradient(const Products *p) noexcept nogil:
+    """Of how many classes dW is summed at a time: their dlogits fit where the slabs of W for dX do."""
+    cdef size_t lanes = p.minibatch.kernels.lanes, tile = SLABS_PER_TILE * lanes
+    if layout_of_dW(p) == OTHER_STRIDES:
+        return tile
+    return max(<size_t>CLASSES_PER_PASS // padded(p.minibatch.samples.n_items, lanes), <size_t>1) * tile
 
 
 cdef void x_slabs_chunk(void *context, size_t chunk) noexcept nogil:
@@ -202,7 +217,7 @@ cdef void slab_gradients(
 ) noexcept nogil:
     """dW of a part of the features and `width` classes from k on, from slabs of dlogits.
 
-    After these there is room for a slab of dW. The sums are in the same order, whatever its strides.
+    After two of these there is room for a slab of dW. The sums are in the same order, whatever its strides.
     """
     cdef const Minibatch *m = p.minibatch
     cdef size_t size = m.kernels.element_size, lanes = m.kernels.lanes, n = m.samples.n_items
@@ -211,10 +226,11 @@ cdef void slab_gradients(
     cdef ptrdiff_t item = <ptrdiff_t>size
     cdef char *x = p.x_slabs + j // lanes * slab_size
     cdef char *out = p.dW + <ptrdiff_t>k * p.dW_class_stride + <ptrdiff_t>j * p.dW_feature_stride
-    cdef char *gathered = dlogits + classes_of_gradient(m.kernels, n) // lanes * slab_size
-    if p.dW_feature_stride == item and p.dW_class_stride > 0 and p.dW_class_stride % item == 0:
+    cdef char *gathered = dlogits + SLABS_PER_TILE * slab_size
+    cdef GradientLayout layout = layout_of_dW(p)
+    if layout == CLASS_MAJOR:
         add_products(p, dlogits, width, x, n_features, p.add, out, p.dW_class_stride // item)
-    elif p.dW_class_stride == item and p.dW_feature_stride > 0 and p.dW_feature_stride % item == 0:
+    elif layout == FEATURE_MAJOR:
         # Some features at a time, whose slabs of x stay in the cache for all of these classes.
         while n_features > 0:
             some = min(<size_t>GRADIENT_FEATURES, n_features)
@@ -346,8 +362,8 @@ cdef ptrdiff_t packed_linear_loss(LinearLoss *l) noexcept nogil:
     cdef bint packs_W = (
         n_rows > rows_per_block
         and padded_classes * m.coef_stride * size <= <size_t>PACKED_LOGITS_BYTES)
-    p.buffer_stride = lanes * SLABS_PER_TILE * (
-        m.coef_stride + max(rows_per_block, <size_t>CLASSES_PER_PASS))
+    p.buffer_stride = lanes * SLABS_PER_TILE * max(
+        m.coef_stride + rows_per_block, <size_t>CLASSES_PER_PASS)
     p.blocks = take_piece(&l.memory, rows_per_block // lanes, p.block_stride, size)
     m.dlogits = take_piece(&l.memory, rows_per_block, p.logits_stride, size)
     p.dlogits_blocks = take_piece(
