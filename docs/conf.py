@@ -13,11 +13,13 @@ import fastsoftmax
 
 _DOCS = Path(__file__).parent
 _ROOT = _DOCS.parent
+sys.path.insert(0, str(_DOCS))
 
 project = "fastsoftmax"
 author = "the fastsoftmax developers"
 release = version = fastsoftmax.__version__
 extensions = [
+    "mathml",
     "myst_parser",
     "numpydoc",
     "sphinx.ext.autodoc",
@@ -31,6 +33,7 @@ suppress_warnings = ["config.cache"]  # the gallery's configuration holds functi
 
 myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 4
+html_math_renderer = "mathml"
 
 templates_path = ["templates"]
 autosummary_generate = True

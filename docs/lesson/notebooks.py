@@ -113,6 +113,18 @@ def _notebook(some_cells):
     return notebook
 
 
+def _with_mathml(text):
+    """Formulas that a browser draws without a script from the network."""
+    from latex2mathml.converter import convert
+
+    return re.sub(
+        r"\$\$(.+?)\$\$|\$(.+?)\$",
+        lambda found: convert(found[1] or found[2], display="block" if found[1] else "inline"),
+        text,
+        flags=re.DOTALL,
+    )
+
+
 def _write_html():
     from nbclient import NotebookClient
     from nbconvert import HTMLExporter
@@ -120,6 +132,9 @@ def _write_html():
     for path in PARTS:
         notebook = _notebook(solved(cells(path)))
         NotebookClient(notebook, timeout=600, resources={"metadata": {"path": LESSON}}).execute()
+        for cell in notebook.cells:
+            if cell.cell_type == "markdown":
+                cell.source = _with_mathml(cell.source)
         html, _ = HTMLExporter().from_notebook_node(notebook)
         page = _BUILD / f"{path.stem}.html"
         page.write_text(html, "utf-8")
