@@ -43,6 +43,7 @@ class Epoch(NamedTuple):
     n_threads: int
     is_last: bool  # whether it is the last block of one pass over the data
     step_algorithm: str = ""  # of the compiled backend
+    thread: int = 0  # that called it
 
 
 class Span(NamedTuple):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from .._arrays.validation import shown
 from ..backends import get_backend, recorder, why_unavailable
 from ..backends.recorder import NAMES, TOGETHER, Epoch, Span
+from . import flame_graph
 from .cost_model import Work, work_of
 from .provenance import provenance
 from .roofline import Peaks, measure_peaks
@@ -49,14 +50,14 @@ class PartTime(NamedTuple):
 class profile:  # noqa: N801 - used as a function is: with fastsoftmax.profile() as p
     """Context manager that measures training on any backend, and the loss core.
 
-    Afterwards `table` and `plot` show the result, and `as_record` and `save_trace` export it. Only one
-    profile can be active at a time; it covers all threads of the process.
+    Afterwards `table` and `plot` show the result, and `as_record`, `save_trace` and `save_flame_graph`
+    export it. Only one profile can be active at a time; it covers all threads of the process.
 
     Parameters
     ----------
     trace : bool, default False
-        Whether to record every interval of work, for `save_trace`: about 25 bytes each, at most 65536 per
-        thread.
+        Whether to record every interval of work, for `save_trace` and `save_flame_graph`: about 25 bytes
+        each, at most 65536 per thread.
     settings : mapping of str to JSON values, optional
         Further facts about the run for the files, such as the seed. The date, the versions, the machine and
         the shapes are always included.
@@ -77,7 +78,7 @@ class profile:  # noqa: N801 - used as a function is: with fastsoftmax.profile()
         directions and steps, the bound of the gap, and the rest of the iterations. The phases of `times`
         are within them.
     n_dropped : int
-        The number of intervals for which the trace had no room.
+        The number of intervals for which the trace had no room. They are missing in the flame graph too.
 
     Raises
     ------
@@ -140,7 +141,10 @@ class profile:  # noqa: N801 - used as a function is: with fastsoftmax.profile()
         threads, offset = [], 0
         if self._kernels is not None:
             threads = self._kernels.stop_phases()
-            offset = perf_counter_ns() - self._kernels.phase_clock()
+            # Where both clocks are the same one, 0 is between two readings around one of the other.
+            before, clock, after = perf_counter_ns(), self._kernels.phase_clock(), perf_counter_ns()
+            offset = min(max(0, before - clock), after - clock)
+        self._end = end
         self.seconds = (end - self._start) * 1e-9
         self.epochs = list(self._recorder.epochs)
         self.n_dropped = sum(dropped for *_, dropped, _ in threads)
@@ -159,6 +163,12 @@ class profile:  # noqa: N801 - used as a function is: with fastsoftmax.profile()
             totals[span.phase] += (span.end - span.start) * 1e-9
         python_threads = {span.thread for span in self._recorder.spans}
         team = 1 + max((helpers for *_, helpers in threads), default=0)
+        # The threads that helped another one, and until when all of their intervals are known.
+        self._helpers = {
+            -1 - number: events[-1][2] + offset if dropped else end
+            for number, (_, _, events, dropped, helpers) in enumerate(threads)
+            if team > 1 and not helpers
+        }
         self.n_threads = max(team, len(threads), len(python_threads))
         self._totals = dict(totals)
         self.times = self._phase_times(None)
@@ -294,10 +304,8 @@ class profile:  # noqa: N801 - used as a function is: with fastsoftmax.profile()
         """
         import json
 
-        if not self.trace:
-            raise ValueError("trace: the profile was made without trace=True")
-        spans = [*self._spans]
-        spans += [Span(f"epoch ({e.backend})", e.start, e.end, 0) for e in self.epochs]
+        self._check_trace()
+        spans = [*self._spans, *(epoch._replace(thread=0) for epoch in self._epoch_spans())]
         threads = {
             thread: number for number, thread in enumerate(dict.fromkeys(s.thread for s in spans))
         }
@@ -325,6 +333,66 @@ class profile:  # noqa: N801 - used as a function is: with fastsoftmax.profile()
         shapes = [epoch._asdict() for epoch in self.epochs]
         origin = {**self._provenance, "settings": self.settings, "epochs": shapes}
         return json.dumps({"traceEvents": events, "displayTimeUnit": "ns", "otherData": origin})
+
+    def save_flame_graph(self, path: str | Path) -> None:
+        """Write the intervals of work to a JSON file for https://www.speedscope.app, as a flame graph.
+
+        It has a profile for each thread, of type "evented", in nanoseconds. Phases are within their epoch
+        or within the parts of a solver's iteration; those of the kernels' threads as long as one thread
+        trains, since of several it is unknown which one they work for. For a thread that helps, the time of
+        an epoch in which it had no phase is "waiting".
+
+        Raises
+        ------
+        ValueError
+            If the profile was made without ``trace=True``.
+        """
+        Path(path).write_text(self.as_flame_graph(), encoding="utf-8")
+
+    def as_flame_graph(self) -> str:
+        """Return the text that `save_flame_graph` writes.
+
+        Raises
+        ------
+        ValueError
+            As `save_flame_graph` does.
+        """
+        import json
+
+        self._check_trace()
+        epochs = self._epoch_spans()
+        parts = [
+            part._replace(phase="iteration") if part.phase == recorder.REST else part
+            for part in self._recorder.parts
+        ]
+        threads: dict[int, list[Span]] = defaultdict(list)
+        for span in (*epochs, *parts):
+            threads[span.thread].append(span)
+        is_known = len(threads) == 1
+        for span in self._spans:
+            threads[span.thread].append(span)
+        for thread, spans in threads.items():
+            if thread >= 0 or not is_known:
+                continue
+            outer = [*epochs, *parts]
+            if (until := self._helpers.get(thread)) is not None:
+                outer = flame_graph.around(spans, outer)
+                spans += flame_graph.waits(spans, epochs, until)
+            spans[:0] = outer
+        named = {_thread_name(thread): spans for thread, spans in threads.items()}
+        shape = ""
+        if self.epochs:
+            first = self.epochs[0]
+            shape = f"{first.n_samples}x{first.n_features}x{first.n_classes}, {first.dtype}; "
+        name = shape + self._origin().replace("\n", "; ")
+        return json.dumps(flame_graph.speedscope(named, name, self._start, self._end))
+
+    def _check_trace(self) -> None:
+        if not self.trace:
+            raise ValueError("trace: the profile was made without trace=True")
+
+    def _epoch_spans(self) -> list[Span]:
+        return [Span(f"epoch ({e.backend})", e.start, e.end, e.thread) for e in self.epochs]
 
     def _origin(self) -> str:
         """Return two lines: the machine, and version, date and seed."""
