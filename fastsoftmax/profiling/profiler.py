@@ -16,6 +16,7 @@ from . import flame_graph
 from .cost_model import Work, work_of
 from .provenance import provenance
 from .roofline import Peaks, measure_peaks
+from .trace import thread_name, trace_events
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -285,7 +286,10 @@ class profile:  # noqa: N801 - used as a function is: with fastsoftmax.profile()
     def save_trace(self, path: str | Path) -> None:
         """Write every interval of work to a JSON file for https://ui.perfetto.dev.
 
-        The format is that of Chrome's trace events: "X" events, times in microseconds.
+        The format is that of Chrome's trace events: "X" events, times in microseconds. Their arguments are
+        what is known: of an epoch its shape, and operations and bytes (from memory) with their rates, by
+        phase too; of a phase the number of its epoch, and in `vectorized`, `naive` and `numba` also its
+        rows, the step, and the rates.
 
         Raises
         ------
@@ -305,31 +309,9 @@ class profile:  # noqa: N801 - used as a function is: with fastsoftmax.profile()
         import json
 
         self._check_trace()
-        spans = [*self._spans, *(epoch._replace(thread=0) for epoch in self._epoch_spans())]
-        threads = {
-            thread: number for number, thread in enumerate(dict.fromkeys(s.thread for s in spans))
-        }
-        events: list[dict[str, Any]] = [
-            {
-                "name": "thread_name",
-                "ph": "M",
-                "pid": 1,
-                "tid": number,
-                "args": {"name": _thread_name(thread)},
-            }
-            for thread, number in threads.items()
-        ]
-        events += [
-            {
-                "name": span.phase,
-                "ph": "X",
-                "pid": 1,
-                "tid": threads[span.thread],
-                "ts": (span.start - self._start) / 1e3,
-                "dur": (span.end - span.start) / 1e3,
-            }
-            for span in sorted(spans, key=lambda span: (span.start, -span.end))
-        ]
+        events = trace_events(
+            self._spans, self.epochs, self._start, self.n_threads, self.n_dropped == 0
+        )
         shapes = [epoch._asdict() for epoch in self.epochs]
         origin = {**self._provenance, "settings": self.settings, "epochs": shapes}
         return json.dumps({"traceEvents": events, "displayTimeUnit": "ns", "otherData": origin})
@@ -360,7 +342,7 @@ class profile:  # noqa: N801 - used as a function is: with fastsoftmax.profile()
         import json
 
         self._check_trace()
-        epochs = self._epoch_spans()
+        epochs = [epoch.as_span() for epoch in self.epochs]
         parts = [
             part._replace(phase="iteration") if part.phase == recorder.REST else part
             for part in self._recorder.parts
@@ -379,7 +361,7 @@ class profile:  # noqa: N801 - used as a function is: with fastsoftmax.profile()
                 outer = flame_graph.around(spans, outer)
                 spans += flame_graph.waits(spans, epochs, until)
             spans[:0] = outer
-        named = {_thread_name(thread): spans for thread, spans in threads.items()}
+        named = {thread_name(thread): spans for thread, spans in threads.items()}
         shape = ""
         if self.epochs:
             first = self.epochs[0]
@@ -390,9 +372,6 @@ class profile:  # noqa: N801 - used as a function is: with fastsoftmax.profile()
     def _check_trace(self) -> None:
         if not self.trace:
             raise ValueError("trace: the profile was made without trace=True")
-
-    def _epoch_spans(self) -> list[Span]:
-        return [Span(f"epoch ({e.backend})", e.start, e.end, e.thread) for e in self.epochs]
 
     def _origin(self) -> str:
         """Return two lines: the machine, and version, date and seed."""
@@ -493,12 +472,6 @@ def _union(epochs: list[Epoch]) -> float:
         total += max(0, epoch.end - max(epoch.start, until))
         until = max(until, epoch.end)
     return total * 1e-9
-
-
-def _thread_name(thread: int) -> str:
-    if thread == 0:
-        return "epochs"
-    return f"kernels {-thread}" if thread < 0 else f"Python thread {thread}"
 
 
 def _count(number: int, noun: str) -> str:

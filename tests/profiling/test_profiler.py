@@ -20,6 +20,7 @@ from fastsoftmax.profiling.cost_model import Work, work_of
 from fastsoftmax.profiling.profiler import BETWEEN, OUTSIDE
 from fastsoftmax.profiling.provenance import cpu_name
 from fastsoftmax.profiling.roofline import Peaks, measure_peaks
+from fastsoftmax.profiling.trace import trace_events
 
 PEAKS = Peaks(n_threads=2, float32=2e11, float64=1e11, read=3e10, copy=3e10)
 SEPARATE = {"scores", "softmax and loss", "gradient and update"}
@@ -174,6 +175,81 @@ def test_a_trace(backend, n_jobs, rng, tmp_path):
                 assert event["ts"] >= ends - 1e-6
                 ends = event["ts"] + event["dur"]
     assert p.n_dropped == 0
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_the_rates_of_a_trace(backend, n_jobs, rng):
+    """What the events say adds up to the work of their epochs, and the rates are those of the table.
+
+    NumPy reads the rows of three minibatches, then those of two.
+    """
+    n, d, c = (90, 40, 5) if backend == "naive" else (500, 200, 10)
+    X, y = problem(rng, n, d, c)
+    with profile(trace=True) as p:
+        SoftmaxClassifier(
+            backend=backend, n_jobs=n_jobs, max_iter=1, tol=None, batch_size=n // 5
+        ).fit(X, y)
+    events = [event for event in json.loads(p.as_trace())["traceEvents"] if event["ph"] == "X"]
+    (epoch,) = [event for event in events if event["name"] == f"epoch ({backend})"]
+    work = work_of(p.epochs[0])
+    args = epoch["args"]
+    shape = {"rows": n, "features": d, "classes": c, "steps": 5, "epoch": 0}
+    assert shape.items() <= args.items()
+    assert args["flop"] == sum(one.flop for one in work.values())
+    assert args["bytes"] == sum(one.memory for one in work.values())
+    assert args["GFLOP/s"] == pytest.approx(1e-3 * args["flop"] / epoch["dur"])
+    of_table = {time.name: time for time in p.times}
+    assert args["phases"].keys() == {name for name in of_table if name in work and any(work[name])}
+    for name, rates in args["phases"].items():
+        time = of_table[name]
+        assert rates.get("GFLOP/s") == (time.flops and pytest.approx(1e-9 * time.flops))
+        assert rates.get("GB/s") == (time.bandwidth and pytest.approx(1e-9 * time.bandwidth))
+    phases = [event for event in events if event is not epoch]
+    assert {event["args"]["epoch"] for event in phases} == {0}
+    if backend == "compiled":  # whose kernels record times alone
+        assert {frozenset(event["args"]) for event in phases} == {frozenset({"epoch"})}
+        return
+    for name in work:
+        of_phase = [event["args"] for event in phases if event["name"] == name]
+        if any("rows" not in args for args in of_phase):
+            assert not any("flop" in args for args in of_phase)
+            continue
+        assert sum(args["rows"] for args in of_phase) == n
+        assert sum(args.get("flop", 0) for args in of_phase) == pytest.approx(work[name].flop)
+        assert sum(args.get("bytes", 0) for args in of_phase) == pytest.approx(work[name].bytes)
+    first_steps = [event["args"]["step"] for event in phases if "step" in event["args"]]
+    assert first_steps == sorted(first_steps)
+    assert first_steps[0] == 0
+    assert max(first_steps) < 5
+
+
+def test_the_rates_of_a_span_are_those_of_its_rows():
+    epoch = recorder.Epoch("numba", 0, 2000, 100, 20, 5, 4, "float32", 2e3, 4, False, 2, True)
+    spans = [Span(recorder.TOGETHER, 0, 500, 0, 25, 0), Span(recorder.TOGETHER, 600, 1600, 0)]
+    only = trace_events(spans[:1], [epoch], 0, 2, True)[-1]
+    work = work_of(epoch)[recorder.TOGETHER]
+    assert only["args"] == {
+        "epoch": 0,
+        "step": 0,
+        "rows": 25,
+        "flop": work.flop / 4,
+        "bytes": work.bytes / 4,
+        "GFLOP/s": pytest.approx(work.flop / 4 / 500),
+        "GB/s": pytest.approx(work.bytes / 4 / 500),
+    }
+    # With another span of the phase, which is not of rows, the parts of its work are unknown.
+    _, whole, first, second = trace_events(spans, [epoch], 0, 2, True)
+    assert first["args"] == {"epoch": 0, "step": 0, "rows": 25}
+    assert second["args"] == {"epoch": 0}
+    taken = 1500 / 2
+    assert whole["args"]["phases"][recorder.TOGETHER]["GB/s"] == pytest.approx(work.bytes / taken)
+    assert trace_events(spans, [epoch], 0, 2, False)[1]["args"]["phases"] == {}
+    # Two threads train: a kernel's epoch is unknown, that of a span in Python is not.
+    other = epoch._replace(thread=1)
+    kernel, python = Span("scores", 10, 20, -1), Span("scores", 30, 40, 1)
+    shown = trace_events([kernel, python], [epoch, other], 0, 2, True)
+    of_scores = [event["args"] for event in shown if event["name"] == "scores"]
+    assert of_scores == [{}, {"epoch": 1}]
 
 
 def nanoseconds_by_stack(profile, frames):
