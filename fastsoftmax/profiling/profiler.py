@@ -14,6 +14,7 @@ from ..backends import get_backend, recorder, why_unavailable
 from ..backends.recorder import NAMES, TOGETHER, Epoch, Span
 from . import flame_graph
 from .cost_model import Work, work_of
+from .hardware_counters import HardwareCounters, HardwareCounts
 from .provenance import provenance
 from .roofline import Peaks, measure_peaks
 from .trace import thread_name, trace_events
@@ -78,6 +79,11 @@ class profile:  # noqa: N801 - used as a function is: with fastsoftmax.profile()
         The parts of fits with solver "lbfgs": passes for the loss and its gradient, the preconditioner,
         directions and steps, the bound of the gap, and the rest of the iterations. The phases of `times`
         are within them.
+    counts : HardwareCounts or None
+        Cycles, instructions and misses of the last cache, of all threads in user mode, from the counters of
+        the CPU: on Linux, where there are some and the system permits them.
+    why_no_counts : str or None
+        The reason for which there are none.
     n_dropped : int
         The number of intervals for which the trace had no room. They are missing in the flame graph too.
 
@@ -113,6 +119,8 @@ class profile:  # noqa: N801 - used as a function is: with fastsoftmax.profile()
     times: list[PhaseTime]
     epochs: list[Epoch]
     parts: list[PartTime]
+    counts: HardwareCounts | None
+    why_no_counts: str | None
     n_dropped: int
 
     def __init__(self, trace: bool = False, settings: Mapping[str, Any] | None = None) -> None:
@@ -133,11 +141,14 @@ class profile:  # noqa: N801 - used as a function is: with fastsoftmax.profile()
             kernels: Any = get_backend("compiled")
             if kernels.start_phases(self.trace):
                 self._kernels = kernels
+        self._counters = HardwareCounters()
         self._start = perf_counter_ns()
         return self
 
     def __exit__(self, *exception: object) -> None:
         end = perf_counter_ns()
+        self.counts = self._counters.stop()
+        self.why_no_counts = self._counters.why_not
         recorder.recorder = None
         threads, offset = [], 0
         if self._kernels is not None:
@@ -217,7 +228,7 @@ class profile:  # noqa: N801 - used as a function is: with fastsoftmax.profile()
             )
             if (note := peaks.note()) is not None:
                 text += textwrap.fill(note, _WIDTH) + "\n"
-        return text
+        return text + "\n" + self._table_of_counts(per, n_epochs)
 
     def plot(self, peaks: Peaks | None = None, peers: dict[str, float] | None = None) -> Figure:
         """Return a roofline plot: the machine's limits, and the phases below them.
@@ -280,6 +291,8 @@ class profile:  # noqa: N801 - used as a function is: with fastsoftmax.profile()
             "parts": [part._asdict() for part in self.parts],
             "epochs": [epoch._asdict() for epoch in self.epochs],
             "peaks": None if peaks is None else peaks._asdict(),
+            "counts": None if self.counts is None else self.counts._asdict(),
+            "why_no_counts": self.why_no_counts,
             "n_dropped": self.n_dropped,
         }
 
@@ -451,6 +464,23 @@ class profile:  # noqa: N801 - used as a function is: with fastsoftmax.profile()
             for part in self.parts
         ]
         return _aligned(lines)
+
+    def _table_of_counts(self, per: str, n_epochs: int) -> str:
+        if self.counts is None:
+            return f"hardware counters: not available ({self.why_no_counts})\n"
+        cycles, instructions, misses = self.counts
+        of_cycles = f"{instructions / cycles:.2f} per cycle" if cycles else ""
+        of_instructions = (
+            f"{1e3 * misses / instructions:.2f} per 1000 instructions" if instructions else ""
+        )
+        return _aligned(
+            [
+                ("hardware counter", f"per {per}", ""),
+                ("cycles", f"{cycles / n_epochs:.3g}", ""),
+                ("instructions", f"{instructions / n_epochs:.3g}", of_cycles),
+                ("cache misses", f"{misses / n_epochs:.3g}", of_instructions),
+            ]
+        )
 
     def _phase_time(self, name: str, seconds: float, work: Work, peaks: Peaks | None) -> PhaseTime:
         share = seconds / self.seconds if self.seconds else 0.0
