@@ -67,7 +67,7 @@ def sgd_epoch(
         losses = np.empty(len(rows))
         begun = recorder.begin()
         X, targets = read_rows(data, rows, state.coef.dtype), data.targets[rows]
-        recorder.add(recorder.NAMES[recorder.CONVERT], begun)
+        recorder.add(recorder.NAMES[recorder.CONVERT], begun, len(rows), done)
         invalid = linear_cross_entropy(
             X,
             current.coef.T,
@@ -91,7 +91,7 @@ def sgd_epoch(
         begun = recorder.begin()
         with np.errstate(over="ignore", invalid="ignore"):
             after = stepped(current, dcoef, dintercept, rule, rate)
-        recorder.add(recorder.NAMES[recorder.UPDATE], begun)
+        recorder.add(recorder.NAMES[recorder.UPDATE], begun, step=done)
         return after
 
     minibatches = (

@@ -207,7 +207,7 @@ def linear_cross_entropy(
             dW[...] = sum_dcoef.T
         if dintercept is not None:
             dintercept[...] = sum_dintercept
-    recorder.add(recorder.TOGETHER, begun)
+    recorder.add(recorder.TOGETHER, begun, len(X))
     return -1
 
 

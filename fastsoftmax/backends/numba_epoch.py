@@ -179,7 +179,7 @@ def sgd_epoch(
         X: Any = data.X
         if not in_place:
             X, rows = np.ascontiguousarray(read_rows(data, rows, dtype)), np.arange(len(rows))
-        begun = recorder.add(recorder.NAMES[recorder.CONVERT], begun)
+        begun = recorder.add(recorder.NAMES[recorder.CONVERT], begun, len(rows), done)
         start = perf_counter()
         with threads(n_threads, work) as n_used:
             n_done, penalty = _steps(
@@ -194,7 +194,7 @@ def sgd_epoch(
                 n_used,
                 objectives[done:end],
             )
-        recorder.add(recorder.TOGETHER, begun)
+        recorder.add(recorder.TOGETHER, begun, len(rows), done)
         done += n_done
         if not np.isfinite(objectives[done - 1]):
             break

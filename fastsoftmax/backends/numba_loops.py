@@ -215,7 +215,7 @@ def linear_cross_entropy(
             dcoefs.sum(axis=0, out=dW.T)
         if dintercept is not None:
             doffsets.sum(axis=(0, 1), out=dintercept)
-    recorder.add(recorder.TOGETHER, begun)
+    recorder.add(recorder.TOGETHER, begun, len(X))
     return invalid
 
 

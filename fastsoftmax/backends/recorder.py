@@ -43,6 +43,11 @@ class Epoch(NamedTuple):
     n_threads: int
     is_last: bool  # whether it is the last block of one pass over the data
     step_algorithm: str = ""  # of the compiled backend
+    thread: int = 0  # that called it
+
+    def as_span(self) -> "Span":
+        """Return the interval of the epoch."""
+        return Span(f"epoch ({self.backend})", self.start, self.end, self.thread)
 
 
 class Span(NamedTuple):
@@ -52,6 +57,8 @@ class Span(NamedTuple):
     start: int
     end: int
     thread: int
+    rows: int | None = None  # of X, as far as they are known
+    step: int | None = None  # of the epoch: the first one of the span
 
 
 class Recorder:
@@ -71,13 +78,13 @@ def begin() -> int:
     return 0 if recorder is None else perf_counter_ns()
 
 
-def add(phase: str, start: int) -> int:
+def add(phase: str, start: int, rows: int | None = None, step: int | None = None) -> int:
     """Record a span that began at `start`, unless that is 0, and return the time."""
     current = recorder
     if not start or current is None:
         return 0
     now = perf_counter_ns()
-    current.spans.append(Span(phase, start, now, get_ident()))
+    current.spans.append(Span(phase, start, now, get_ident(), rows, step))
     return now
 
 

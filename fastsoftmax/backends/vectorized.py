@@ -182,9 +182,9 @@ def linear_cross_entropy(
         logits = X @ W
         if intercept is not None:
             logits += intercept
-    begun = recorder.add(recorder.NAMES[recorder.SCORES], begun)
+    begun = recorder.add(recorder.NAMES[recorder.SCORES], begun, len(X))
     invalid = softmax_cross_entropy(logits, targets, scale, losses, logits, n_threads, weights)
-    begun = recorder.add(recorder.NAMES[recorder.LOSS], begun)
+    begun = recorder.add(recorder.NAMES[recorder.LOSS], begun, len(X))
     if invalid >= 0:
         return invalid
     dlogits = logits
@@ -196,7 +196,7 @@ def linear_cross_entropy(
             dlogits.sum(axis=0, out=dintercept)
         if dX is not None:
             np.matmul(dlogits, W.T, out=dX)
-    recorder.add(recorder.NAMES[recorder.UPDATE], begun)
+    recorder.add(recorder.NAMES[recorder.UPDATE], begun, len(X))
     return -1
 
 

@@ -67,19 +67,22 @@ class _Epoch:
             rate, place = self.rates[first + i], i % len(x)
             if place == 0:
                 block.read_rows(self.data, order[i * size : (i + len(x)) * size])
-                begun = begun and recorder.add(recorder.NAMES[recorder.CONVERT], begun)
+                n_read = min(len(x), n_steps - i) * size
+                begun = begun and recorder.add(
+                    recorder.NAMES[recorder.CONVERT], begun, n_read, first + i
+                )
             if (first + i) % self.penalty_interval == 0:
                 self.penalty = self.penalty_of(model.coef)
             objectives[i] = self.penalty
             np.dot(x[place], model.coef, out=scores)
-            begun = begun and recorder.add(recorder.NAMES[recorder.SCORES], begun)
+            begun = begun and recorder.add(recorder.NAMES[recorder.SCORES], begun, size, first + i)
             # The gradient times -rate is what a plain step adds.
             scale = (-rate if self.is_plain else 1.0) / size
             if self.has_labels:
                 block.label_gradient(i, model.intercept, scale)
             else:
                 self.other_gradient(block, i, order[i * size : (i + 1) * size], scale)
-            begun = begun and recorder.add(recorder.NAMES[recorder.LOSS], begun)
+            begun = begun and recorder.add(recorder.NAMES[recorder.LOSS], begun, size, first + i)
             np.dot(x[place].T, scores, out=self.dW)
             if self.dintercept is not None:
                 np.dot(block.one_a_sample, scores, out=self.dintercept)
@@ -94,7 +97,7 @@ class _Epoch:
             # The model changes by one assignment: a signal between two bytecodes finds the old or the new.
             self.model = after
             self.spare, model = model, after
-            begun = begun and recorder.add(recorder.NAMES[recorder.UPDATE], begun)
+            begun = begun and recorder.add(recorder.NAMES[recorder.UPDATE], begun, size, first + i)
         if self.has_labels:
             block.label_losses(n_steps)
         objectives += np.add.reduce(block.losses[:n_steps], axis=1) / size

@@ -44,7 +44,17 @@ examples:
 _SHAPE = (60_000, 784, 10)
 _BATCH_SIZE = 128
 _EPOCHS = {"sgd": 5, "lbfgs": 20}  # by solver
-_OF_A_RUN = ("data", "dtype", "epochs", "batch_size", "threads", "plot", "peers", "trace")
+_OF_A_RUN = (
+    "data",
+    "dtype",
+    "epochs",
+    "batch_size",
+    "threads",
+    "plot",
+    "peers",
+    "trace",
+    "flame_graph",
+)
 _SEED = 0  # for the synthetic data and the order of the samples
 
 
@@ -106,6 +116,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--plot", type=Path, metavar="FILE", help="save a roofline picture; .png, .svg or .pdf")
     add("--peers", action="store_true", help="time other libraries too, if they are installed")
     add("--trace", type=Path, metavar="FILE", help="save a trace for ui.perfetto.dev")
+    add(
+        "--flame-graph",
+        type=Path,
+        metavar="FILE",
+        help="save a flame graph of every thread for speedscope.app",
+    )
     add("--json", metavar="FILE", help="save all numbers; - for standard output")
     stored_runs.add_argument(parser)
 
@@ -142,7 +158,8 @@ def run(arguments: argparse.Namespace) -> int:
         # A warm-up: threads start, and numba compiles.
         SoftmaxClassifier(**{**model.get_params(), "max_iter": 1}).fit(X, y)
         machine.wait_for_sleeping_threads()
-        with profile(arguments.trace is not None, _settings(arguments, X, n_threads)) as p:
+        records_all = arguments.trace is not None or arguments.flame_graph is not None
+        with profile(records_all, _settings(arguments, X, n_threads)) as p:
             model.fit(X, y)
         p.settings["n_classes"] = len(model.classes_)
     except (ValueError, TypeError) as error:
@@ -186,6 +203,7 @@ def _time_loss(arguments: argparse.Namespace, load: float | None) -> int:
         "plot",
         "peers",
         "trace",
+        "flame_graph",
         "compare",
     ):
         if getattr(arguments, name):
@@ -255,8 +273,8 @@ def _check(arguments: argparse.Namespace) -> None:
                 )
     if arguments.plot is not None:
         files.require_matplotlib()
-    for option in ("plot", "trace", "json"):
-        files.check_target(f"--{option}", getattr(arguments, option))
+    for option in ("plot", "trace", "flame_graph", "json"):
+        files.check_target(f"--{option.replace('_', '-')}", getattr(arguments, option))
     files.check_picture("--plot", arguments.plot)
     if arguments.data is None:
         if arguments.labels is not None:
@@ -332,6 +350,9 @@ def _save(arguments: argparse.Namespace, p: profile, record: dict[str, Any]) -> 
     if arguments.trace is not None:
         files.write_text("--trace", arguments.trace, p.as_trace())
         saved.append(f"Trace: {arguments.trace}")
+    if arguments.flame_graph is not None:
+        files.write_text("--flame-graph", arguments.flame_graph, p.as_flame_graph())
+        saved.append(f"Flame graph: {arguments.flame_graph}")
     if arguments.json != "-":
         print(*saved, sep="\n", end="\n" if saved else "")
     if arguments.json is not None:

@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from .._arrays.validation import shown
 from ..backends import get_backend, recorder, why_unavailable
 from ..backends.recorder import NAMES, TOGETHER, Epoch, Span
+from . import flame_graph
 from .cost_model import Work, work_of
+from .hardware_counters import HardwareCounters, HardwareCounts
 from .provenance import provenance
 from .roofline import Peaks, measure_peaks
+from .trace import thread_name, trace_events
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -49,14 +52,14 @@ class PartTime(NamedTuple):
 class profile:  # noqa: N801 - used as a function is: with fastsoftmax.profile() as p
     """Context manager that measures training on any backend, and the loss core.
 
-    Afterwards `table` and `plot` show the result, and `as_record` and `save_trace` export it. Only one
-    profile can be active at a time; it covers all threads of the process.
+    Afterwards `table` and `plot` show the result, and `as_record`, `save_trace` and `save_flame_graph`
+    export it. Only one profile can be active at a time; it covers all threads of the process.
 
     Parameters
     ----------
     trace : bool, default False
-        Whether to record every interval of work, for `save_trace`: about 25 bytes each, at most 65536 per
-        thread.
+        Whether to record every interval of work, for `save_trace` and `save_flame_graph`: about 25 bytes
+        each, at most 65536 per thread.
     settings : mapping of str to JSON values, optional
         Further facts about the run for the files, such as the seed. The date, the versions, the machine and
         the shapes are always included.
@@ -76,8 +79,13 @@ class profile:  # noqa: N801 - used as a function is: with fastsoftmax.profile()
         The parts of fits with solver "lbfgs": passes for the loss and its gradient, the preconditioner,
         directions and steps, the bound of the gap, and the rest of the iterations. The phases of `times`
         are within them.
+    counts : HardwareCounts or None
+        Cycles, instructions and misses of the last cache, of all threads in user mode, from the counters of
+        the CPU: on Linux, where there are some and the system permits them.
+    why_no_counts : str or None
+        The reason for which there are none.
     n_dropped : int
-        The number of intervals for which the trace had no room.
+        The number of intervals for which the trace had no room. They are missing in the flame graph too.
 
     Raises
     ------
@@ -111,6 +119,8 @@ class profile:  # noqa: N801 - used as a function is: with fastsoftmax.profile()
     times: list[PhaseTime]
     epochs: list[Epoch]
     parts: list[PartTime]
+    counts: HardwareCounts | None
+    why_no_counts: str | None
     n_dropped: int
 
     def __init__(self, trace: bool = False, settings: Mapping[str, Any] | None = None) -> None:
@@ -131,16 +141,22 @@ class profile:  # noqa: N801 - used as a function is: with fastsoftmax.profile()
             kernels: Any = get_backend("compiled")
             if kernels.start_phases(self.trace):
                 self._kernels = kernels
+        self._counters = HardwareCounters()
         self._start = perf_counter_ns()
         return self
 
     def __exit__(self, *exception: object) -> None:
         end = perf_counter_ns()
+        self.counts = self._counters.stop()
+        self.why_no_counts = self._counters.why_not
         recorder.recorder = None
         threads, offset = [], 0
         if self._kernels is not None:
             threads = self._kernels.stop_phases()
-            offset = perf_counter_ns() - self._kernels.phase_clock()
+            # Where both clocks are the same one, 0 is between two readings around one of the other.
+            before, clock, after = perf_counter_ns(), self._kernels.phase_clock(), perf_counter_ns()
+            offset = min(max(0, before - clock), after - clock)
+        self._end = end
         self.seconds = (end - self._start) * 1e-9
         self.epochs = list(self._recorder.epochs)
         self.n_dropped = sum(dropped for *_, dropped, _ in threads)
@@ -159,6 +175,12 @@ class profile:  # noqa: N801 - used as a function is: with fastsoftmax.profile()
             totals[span.phase] += (span.end - span.start) * 1e-9
         python_threads = {span.thread for span in self._recorder.spans}
         team = 1 + max((helpers for *_, helpers in threads), default=0)
+        # The threads that helped another one, and until when all of their intervals are known.
+        self._helpers = {
+            -1 - number: events[-1][2] + offset if dropped else end
+            for number, (_, _, events, dropped, helpers) in enumerate(threads)
+            if team > 1 and not helpers
+        }
         self.n_threads = max(team, len(threads), len(python_threads))
         self._totals = dict(totals)
         self.times = self._phase_times(None)
@@ -206,7 +228,7 @@ class profile:  # noqa: N801 - used as a function is: with fastsoftmax.profile()
             )
             if (note := peaks.note()) is not None:
                 text += textwrap.fill(note, _WIDTH) + "\n"
-        return text
+        return text + "\n" + self._table_of_counts(per, n_epochs)
 
     def plot(self, peaks: Peaks | None = None, peers: dict[str, float] | None = None) -> Figure:
         """Return a roofline plot: the machine's limits, and the phases below them.
@@ -269,13 +291,18 @@ class profile:  # noqa: N801 - used as a function is: with fastsoftmax.profile()
             "parts": [part._asdict() for part in self.parts],
             "epochs": [epoch._asdict() for epoch in self.epochs],
             "peaks": None if peaks is None else peaks._asdict(),
+            "counts": None if self.counts is None else self.counts._asdict(),
+            "why_no_counts": self.why_no_counts,
             "n_dropped": self.n_dropped,
         }
 
     def save_trace(self, path: str | Path) -> None:
         """Write every interval of work to a JSON file for https://ui.perfetto.dev.
 
-        The format is that of Chrome's trace events: "X" events, times in microseconds.
+        The format is that of Chrome's trace events: "X" events, times in microseconds. Their arguments are
+        what is known: of an epoch its shape, and operations and bytes (from memory) with their rates, by
+        phase too; of a phase the number of its epoch, and in `vectorized`, `naive` and `numba` also its
+        rows, the step, and the rates.
 
         Raises
         ------
@@ -294,37 +321,70 @@ class profile:  # noqa: N801 - used as a function is: with fastsoftmax.profile()
         """
         import json
 
-        if not self.trace:
-            raise ValueError("trace: the profile was made without trace=True")
-        spans = [*self._spans]
-        spans += [Span(f"epoch ({e.backend})", e.start, e.end, 0) for e in self.epochs]
-        threads = {
-            thread: number for number, thread in enumerate(dict.fromkeys(s.thread for s in spans))
-        }
-        events: list[dict[str, Any]] = [
-            {
-                "name": "thread_name",
-                "ph": "M",
-                "pid": 1,
-                "tid": number,
-                "args": {"name": _thread_name(thread)},
-            }
-            for thread, number in threads.items()
-        ]
-        events += [
-            {
-                "name": span.phase,
-                "ph": "X",
-                "pid": 1,
-                "tid": threads[span.thread],
-                "ts": (span.start - self._start) / 1e3,
-                "dur": (span.end - span.start) / 1e3,
-            }
-            for span in sorted(spans, key=lambda span: (span.start, -span.end))
-        ]
+        self._check_trace()
+        events = trace_events(
+            self._spans, self.epochs, self._start, self.n_threads, self.n_dropped == 0
+        )
         shapes = [epoch._asdict() for epoch in self.epochs]
         origin = {**self._provenance, "settings": self.settings, "epochs": shapes}
         return json.dumps({"traceEvents": events, "displayTimeUnit": "ns", "otherData": origin})
+
+    def save_flame_graph(self, path: str | Path) -> None:
+        """Write the intervals of work to a JSON file for https://www.speedscope.app, as a flame graph.
+
+        It has a profile for each thread, of type "evented", in nanoseconds. Phases are within their epoch
+        or within the parts of a solver's iteration; those of the kernels' threads as long as one thread
+        trains, since of several it is unknown which one they work for. For a thread that helps, the time of
+        an epoch in which it had no phase is "waiting".
+
+        Raises
+        ------
+        ValueError
+            If the profile was made without ``trace=True``.
+        """
+        Path(path).write_text(self.as_flame_graph(), encoding="utf-8")
+
+    def as_flame_graph(self) -> str:
+        """Return the text that `save_flame_graph` writes.
+
+        Raises
+        ------
+        ValueError
+            As `save_flame_graph` does.
+        """
+        import json
+
+        self._check_trace()
+        epochs = [epoch.as_span() for epoch in self.epochs]
+        parts = [
+            part._replace(phase="iteration") if part.phase == recorder.REST else part
+            for part in self._recorder.parts
+        ]
+        threads: dict[int, list[Span]] = defaultdict(list)
+        for span in (*epochs, *parts):
+            threads[span.thread].append(span)
+        is_known = len(threads) == 1
+        for span in self._spans:
+            threads[span.thread].append(span)
+        for thread, spans in threads.items():
+            if thread >= 0 or not is_known:
+                continue
+            outer = [*epochs, *parts]
+            if (until := self._helpers.get(thread)) is not None:
+                outer = flame_graph.around(spans, outer)
+                spans += flame_graph.waits(spans, epochs, until)
+            spans[:0] = outer
+        named = {thread_name(thread): spans for thread, spans in threads.items()}
+        shape = ""
+        if self.epochs:
+            first = self.epochs[0]
+            shape = f"{first.n_samples}x{first.n_features}x{first.n_classes}, {first.dtype}; "
+        name = shape + self._origin().replace("\n", "; ")
+        return json.dumps(flame_graph.speedscope(named, name, self._start, self._end))
+
+    def _check_trace(self) -> None:
+        if not self.trace:
+            raise ValueError("trace: the profile was made without trace=True")
 
     def _origin(self) -> str:
         """Return two lines: the machine, and version, date and seed."""
@@ -405,6 +465,23 @@ class profile:  # noqa: N801 - used as a function is: with fastsoftmax.profile()
         ]
         return _aligned(lines)
 
+    def _table_of_counts(self, per: str, n_epochs: int) -> str:
+        if self.counts is None:
+            return f"hardware counters: not available ({self.why_no_counts})\n"
+        cycles, instructions, misses = self.counts
+        of_cycles = f"{instructions / cycles:.2f} per cycle" if cycles else ""
+        of_instructions = (
+            f"{1e3 * misses / instructions:.2f} per 1000 instructions" if instructions else ""
+        )
+        return _aligned(
+            [
+                ("hardware counter", f"per {per}", ""),
+                ("cycles", f"{cycles / n_epochs:.3g}", ""),
+                ("instructions", f"{instructions / n_epochs:.3g}", of_cycles),
+                ("cache misses", f"{misses / n_epochs:.3g}", of_instructions),
+            ]
+        )
+
     def _phase_time(self, name: str, seconds: float, work: Work, peaks: Peaks | None) -> PhaseTime:
         share = seconds / self.seconds if self.seconds else 0.0
         flops = work.flop / seconds if work.flop and seconds else None
@@ -425,12 +502,6 @@ def _union(epochs: list[Epoch]) -> float:
         total += max(0, epoch.end - max(epoch.start, until))
         until = max(until, epoch.end)
     return total * 1e-9
-
-
-def _thread_name(thread: int) -> str:
-    if thread == 0:
-        return "epochs"
-    return f"kernels {-thread}" if thread < 0 else f"Python thread {thread}"
 
 
 def _count(number: int, noun: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations  # they name np.random, which is imported on 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from threading import get_ident
 from time import perf_counter_ns
 from typing import Any, NamedTuple
 
@@ -254,6 +255,7 @@ def _note(
                 n_threads,
                 is_last,
                 algorithm,
+                get_ident(),
             )
         )
 

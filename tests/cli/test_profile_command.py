@@ -74,8 +74,9 @@ def test_the_solvers_parts(capsys, monkeypatch, backend):
 
 
 def test_json_and_a_trace_and_a_picture(capsys, tmp_path):
-    outputs = {name: tmp_path / name for name in ("p.json", "trace.json", "p.png")}
+    outputs = {name: tmp_path / name for name in ("p.json", "trace.json", "flame.json", "p.png")}
     options = ["--json", "p.json", "--trace", "trace.json", "--plot", "p.png"]
+    options += ["--flame-graph", "flame.json"]
     options = [str(outputs.get(option, option)) for option in options]
     assert main([*SMALL, *options, "--dtype", "uint8", "--standardize", "--threads", "1"]) == 0
     record = json.loads(outputs["p.json"].read_text())
@@ -91,7 +92,17 @@ def test_json_and_a_trace_and_a_picture(capsys, tmp_path):
     assert record["peaks"]["float32"] > 0
     assert json.loads(outputs["trace.json"].read_text())["traceEvents"]
     assert outputs["p.png"].read_bytes().startswith(b"\x89PNG")
-    assert "Picture: " in capsys.readouterr().out
+    flames = json.loads(outputs["flame.json"].read_text())
+    assert flames["name"].startswith("300x20x3, float32; ")
+    assert {"name": "epoch (compiled)"} in flames["shared"]["frames"]
+    printed = capsys.readouterr().out
+    assert "Picture: " in printed
+    assert f"\nFlame graph: {outputs['flame.json']}\n" in printed
+
+
+def test_a_flame_graph_without_a_trace(tmp_path):
+    assert main([*SMALL, "--flame-graph", str(tmp_path / "flame.json")]) == 0
+    assert json.loads((tmp_path / "flame.json").read_text())["profiles"]
 
 
 def test_json_on_standard_output_is_all_there_is(capsys):
@@ -130,6 +141,8 @@ def test_own_data(capsys, arrays, names):
         ),
         (["--plot", "p.unknown"], "argument --plot: expected a file name that ends in one of"),
         (["--trace", "no/such/folder/t.json"], "argument --trace: there is no folder"),
+        (["--flame-graph", "no/such/f.json"], "argument --flame-graph: there is no folder"),
+        (["--loss", "9x5", "--flame-graph", "f"], "argument --flame-graph: is not of --loss"),
         (["--solver", "lbfgs", "--batch-size", "32"], "argument --batch-size: is of --solver sgd"),
         (["--solver", "lbfgs", "--plot", "p.png"], "argument --plot: is of --solver sgd"),
         (["--backend", "fast"], "argument --backend: invalid choice"),

@@ -188,6 +188,7 @@ COMMANDS = [
     pytest.param(f"{PROFILE} --json FILE", "out.json", marks=pytest.mark.slow),
     pytest.param(f"{PROFILE} --plot FILE", "out.png", marks=pytest.mark.slow),
     (f"{PROFILE} --trace FILE", "out.json"),
+    (f"{PROFILE} --flame-graph FILE", "out.json"),
 ]
 
 

@@ -14,11 +14,13 @@ import fastsoftmax
 from fastsoftmax import SoftmaxClassifier, profile
 from fastsoftmax._arrays.threads import allowed_cpus
 from fastsoftmax.backends import recorder
-from fastsoftmax.profiling import roofline
+from fastsoftmax.backends.recorder import Span
+from fastsoftmax.profiling import flame_graph, roofline
 from fastsoftmax.profiling.cost_model import Work, work_of
 from fastsoftmax.profiling.profiler import BETWEEN, OUTSIDE
 from fastsoftmax.profiling.provenance import cpu_name
 from fastsoftmax.profiling.roofline import Peaks, measure_peaks
+from fastsoftmax.profiling.trace import trace_events
 
 PEAKS = Peaks(n_threads=2, float32=2e11, float64=1e11, read=3e10, copy=3e10)
 SEPARATE = {"scores", "softmax and loss", "gradient and update"}
@@ -146,6 +148,8 @@ def test_bad_arguments(rng):
         pass
     with pytest.raises(ValueError, match=r"^trace: the profile was made without"):
         p.save_trace("trace.json")
+    with pytest.raises(ValueError, match=r"^trace: the profile was made without"):
+        p.save_flame_graph("flame.json")
 
 
 @pytest.mark.parametrize("n_jobs", [1, 2])
@@ -173,10 +177,197 @@ def test_a_trace(backend, n_jobs, rng, tmp_path):
     assert p.n_dropped == 0
 
 
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_the_rates_of_a_trace(backend, n_jobs, rng):
+    """What the events say adds up to the work of their epochs, and the rates are those of the table.
+
+    NumPy reads the rows of three minibatches, then those of two.
+    """
+    n, d, c = (90, 40, 5) if backend == "naive" else (500, 200, 10)
+    X, y = problem(rng, n, d, c)
+    with profile(trace=True) as p:
+        SoftmaxClassifier(
+            backend=backend, n_jobs=n_jobs, max_iter=1, tol=None, batch_size=n // 5
+        ).fit(X, y)
+    events = [event for event in json.loads(p.as_trace())["traceEvents"] if event["ph"] == "X"]
+    (epoch,) = [event for event in events if event["name"] == f"epoch ({backend})"]
+    work = work_of(p.epochs[0])
+    args = epoch["args"]
+    shape = {"rows": n, "features": d, "classes": c, "steps": 5, "epoch": 0}
+    assert shape.items() <= args.items()
+    assert args["flop"] == sum(one.flop for one in work.values())
+    assert args["bytes"] == sum(one.memory for one in work.values())
+    assert args["GFLOP/s"] == pytest.approx(1e-3 * args["flop"] / epoch["dur"])
+    of_table = {time.name: time for time in p.times}
+    assert args["phases"].keys() == {name for name in of_table if name in work and any(work[name])}
+    for name, rates in args["phases"].items():
+        time = of_table[name]
+        assert rates.get("GFLOP/s") == (time.flops and pytest.approx(1e-9 * time.flops))
+        assert rates.get("GB/s") == (time.bandwidth and pytest.approx(1e-9 * time.bandwidth))
+    phases = [event for event in events if event is not epoch]
+    assert {event["args"]["epoch"] for event in phases} == {0}
+    if backend == "compiled":  # whose kernels record times alone
+        assert {frozenset(event["args"]) for event in phases} == {frozenset({"epoch"})}
+        return
+    for name in work:
+        of_phase = [event["args"] for event in phases if event["name"] == name]
+        if any("rows" not in args for args in of_phase):
+            assert not any("flop" in args for args in of_phase)
+            continue
+        assert sum(args["rows"] for args in of_phase) == n
+        assert sum(args.get("flop", 0) for args in of_phase) == pytest.approx(work[name].flop)
+        assert sum(args.get("bytes", 0) for args in of_phase) == pytest.approx(work[name].bytes)
+    first_steps = [event["args"]["step"] for event in phases if "step" in event["args"]]
+    assert first_steps == sorted(first_steps)
+    assert first_steps[0] == 0
+    assert max(first_steps) < 5
+
+
+def test_the_rates_of_a_span_are_those_of_its_rows():
+    epoch = recorder.Epoch("numba", 0, 2000, 100, 20, 5, 4, "float32", 2e3, 4, False, 2, True)
+    spans = [Span(recorder.TOGETHER, 0, 500, 0, 25, 0), Span(recorder.TOGETHER, 600, 1600, 0)]
+    only = trace_events(spans[:1], [epoch], 0, 2, True)[-1]
+    work = work_of(epoch)[recorder.TOGETHER]
+    assert only["args"] == {
+        "epoch": 0,
+        "step": 0,
+        "rows": 25,
+        "flop": work.flop / 4,
+        "bytes": work.bytes / 4,
+        "GFLOP/s": pytest.approx(work.flop / 4 / 500),
+        "GB/s": pytest.approx(work.bytes / 4 / 500),
+    }
+    # With another span of the phase, which is not of rows, the parts of its work are unknown.
+    _, whole, first, second = trace_events(spans, [epoch], 0, 2, True)
+    assert first["args"] == {"epoch": 0, "step": 0, "rows": 25}
+    assert second["args"] == {"epoch": 0}
+    taken = 1500 / 2
+    assert whole["args"]["phases"][recorder.TOGETHER]["GB/s"] == pytest.approx(work.bytes / taken)
+    assert trace_events(spans, [epoch], 0, 2, False)[1]["args"]["phases"] == {}
+    # Two threads train: a kernel's epoch is unknown, that of a span in Python is not.
+    other = epoch._replace(thread=1)
+    kernel, python = Span("scores", 10, 20, -1), Span("scores", 30, 40, 1)
+    shown = trace_events([kernel, python], [epoch, other], 0, 2, True)
+    of_scores = [event["args"] for event in shown if event["name"] == "scores"]
+    assert of_scores == [{}, {"epoch": 1}]
+
+
+def nanoseconds_by_stack(profile, frames):
+    """The time of each stack of frames, after the rules of speedscope's schema are checked."""
+    assert profile.keys() == {"type", "name", "unit", "startValue", "endValue", "events"}
+    assert (profile["type"], profile["unit"]) == ("evented", "nanoseconds")
+    stack, at, times = [], profile["startValue"], Counter()
+    for event in profile["events"]:
+        assert event.keys() == {"type", "at", "frame"}
+        assert at <= event["at"] <= profile["endValue"]
+        times[tuple(stack)] += event["at"] - at
+        at, frame = event["at"], frames[event["frame"]]["name"]
+        if event["type"] == "O":
+            stack.append(frame)
+        else:
+            assert event["type"] == "C"
+            assert stack.pop() == frame
+    assert not stack
+    return times
+
+
+def read_flame_graph(text):
+    """The times by stack, of each thread of a flame graph."""
+    graph = json.loads(text)
+    assert graph["$schema"] == "https://www.speedscope.app/file-format-schema.json"
+    assert graph.keys() == {"$schema", "name", "exporter", "shared", "profiles"}
+    frames = graph["shared"]["frames"]
+    assert len({frame["name"] for frame in frames}) == len(frames)
+    return {one["name"]: nanoseconds_by_stack(one, frames) for one in graph["profiles"]}
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_a_flame_graph(backend, n_jobs, rng, tmp_path):
+    """Each phase is within its epoch, and takes the time that the table shows."""
+    X, y = problem(rng, n=4000, d=300, c=10)
+    if backend == "naive":
+        X, y = X[:50], y[:50]
+    with profile(trace=True, settings={"seed": 7}) as p:
+        SoftmaxClassifier(backend=backend, n_jobs=n_jobs, max_iter=2, tol=None).fit(X, y)
+    p.save_flame_graph(tmp_path / "flame.json")
+    text = (tmp_path / "flame.json").read_text()
+    threads = read_flame_graph(text)
+    assert f"fastsoftmax {fastsoftmax.__version__}, " in json.loads(text)["name"]
+    assert "seed 7" in json.loads(text)["name"]
+    epoch, taken = f"epoch ({backend})", Counter()
+    for times in threads.values():
+        for stack, time in times.items():
+            if len(stack) == 2:
+                assert stack[0] == epoch
+                taken[stack[1]] += time
+            else:
+                assert stack in ((), (epoch,))
+    assert p.n_dropped == 0
+    assert taken.keys() >= p._totals.keys() - {"waiting"}
+    for name, total in p._totals.items():
+        if name != "waiting":  # which the pool measures around the phases of a chunk
+            assert taken[name] * 1e-9 == pytest.approx(total, rel=1e-6)
+    if backend == "compiled" and len(threads) == 3:
+        helpers = [times for times in threads.values() if (epoch, "waiting") in times]
+        assert len(helpers) >= 1
+        # Of a helper, an epoch has no time but that of phases and of waiting.
+        assert min(times[(epoch,)] for name, times in threads.items() if "kernels" in name) == 0
+
+
+def test_a_flame_graph_of_a_solver(rng):
+    X, y = problem(rng, n=2000, d=100)
+    with profile(trace=True) as p:
+        SoftmaxClassifier(solver="lbfgs", backend="compiled", n_jobs=1).fit(X, y)
+    caller, kernels = read_flame_graph(p.as_flame_graph()).values()
+    parts = {stack for stack in caller if stack}
+    assert ("iteration", "preconditioner") in parts
+    own = sum(time for stack, time in caller.items() if stack and stack[-1] == "iteration")
+    rest = next(part for part in p.parts if part.name == recorder.REST)
+    assert own * 1e-9 == pytest.approx(rest.seconds, rel=1e-6)
+    assert {stack[:-1] for stack in kernels if stack and stack[-1] == "scores"} <= parts
+
+
+def test_a_flame_graph_of_two_threads_that_train(rng):
+    """Whose epoch a kernel works for is unknown; the epochs are those of their threads."""
+    X, y = problem(rng, n=3000, d=100)
+    barrier = Barrier(2)
+
+    def fit():
+        barrier.wait()
+        SoftmaxClassifier(backend="compiled", max_iter=5, tol=None).fit(X, y)
+
+    with profile(trace=True) as p:
+        threads = [Thread(target=fit) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    for name, times in read_flame_graph(p.as_flame_graph()).items():
+        expected = {"epoch (compiled)"} if "Python" in name else {*recorder.NAMES}
+        assert {stack for stack in times if stack} <= {(frame,) for frame in expected}
+
+
+def test_spans_that_do_not_nest_are_cut():
+    spans = [Span("a", 5, 20, 1), Span("b", 12, 25, 1), Span("c", 25, 25, 1), Span("d", 28, 40, 1)]
+    graph = flame_graph.speedscope({"one": spans}, "", 10, 30)
+    times = nanoseconds_by_stack(graph["profiles"][0], graph["shared"]["frames"])
+    assert times == {("a",): 2, ("a", "b"): 8, (): 8, ("c",): 0, ("d",): 2}
+
+
+def test_a_helper_waits_where_it_has_no_phase():
+    phases = [Span("scores", 12, 14, -2), Span("softmax and loss", 14, 15, -2)]
+    epochs = [Span("epoch", 10, 20, 1), Span("epoch", 22, 24, 1)]  # the second without the helper
+    waits = [Span("waiting", 10, 12, -2), Span("waiting", 15, 20, -2)]
+    assert flame_graph.waits(phases, epochs, 30) == waits
+    assert flame_graph.waits(phases, epochs, 15) == waits[:1]  # later phases found no room
+    assert flame_graph.around(phases, epochs) == epochs[:1]
+
+
 def test_more_stretches_than_a_trace_has_room_for(rng):
     X, y = problem(rng, n=40_000, d=2, c=2)
     with profile(trace=True) as p:
         SoftmaxClassifier(backend="compiled", n_jobs=1, batch_size=1, max_iter=1).fit(X, y)
+    read_flame_graph(p.as_flame_graph())
     # Of every step: gathered, scored, loss, gradient, update.
     assert p.n_dropped == 5 * 40_000 - (1 << 16)
 
