@@ -1,5 +1,6 @@
 """The losses as modules, with the arguments and the state of PyTorch's of the same names."""
 
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 import torch
@@ -13,6 +14,8 @@ class _LogitOptions(NamedTuple):
     softcap: float | None
     z_loss: float
     return_lse: bool
+    metrics: Collection[str]
+    top_k: int
 
 
 class CrossEntropyLoss(nn.CrossEntropyLoss):
@@ -22,7 +25,7 @@ class CrossEntropyLoss(nn.CrossEntropyLoss):
     ----------
     weight, size_average, ignore_index, reduce, reduction, label_smoothing
         As in PyTorch.
-    temperature, softcap, z_loss, return_lse
+    temperature, softcap, z_loss, return_lse, metrics, top_k
         As in `cross_entropy`.
 
     Examples
@@ -46,12 +49,14 @@ class CrossEntropyLoss(nn.CrossEntropyLoss):
         softcap: float | None = None,
         z_loss: float = 0.0,
         return_lse: bool = False,
+        metrics: Collection[str] = (),
+        top_k: int = 5,
     ) -> None:
         super().__init__(weight, size_average, ignore_index, reduce, reduction, label_smoothing)
-        self.logit_options = _LogitOptions(temperature, softcap, z_loss, return_lse)
+        self.logit_options = _LogitOptions(temperature, softcap, z_loss, return_lse, metrics, top_k)
 
     def forward(self, input: Tensor, target: Tensor, mask: Tensor | None = None) -> Any:  # noqa: A002  # PyTorch's name
-        """Return the loss of logits; with `return_lse`, the log-sum-exp of each row as well."""
+        """Return what `cross_entropy` returns: the loss, with `return_lse` and `metrics` a tuple."""
         return cross_entropy(
             input,
             target,
@@ -79,7 +84,7 @@ class LinearCrossEntropyLoss(nn.Module):
         Of the layer, as in `torch.nn.Linear`.
     weight : Tensor, shape (num_classes,), optional
         The weights of the classes, not negative.
-    reduction, ignore_index, label_smoothing, temperature, softcap, z_loss, return_lse
+    reduction, ignore_index, label_smoothing, temperature, softcap, z_loss, return_lse, metrics, top_k
         As in `cross_entropy`.
 
     Examples
@@ -109,16 +114,18 @@ class LinearCrossEntropyLoss(nn.Module):
         softcap: float | None = None,
         z_loss: float = 0.0,
         return_lse: bool = False,
+        metrics: Collection[str] = (),
+        top_k: int = 5,
     ) -> None:
         super().__init__()
         self.linear = nn.Linear(in_features, num_classes, bias=bias, device=device, dtype=dtype)
         self.register_buffer("weight", weight)
         self.reduction, self.ignore_index = reduction, ignore_index
         self.label_smoothing = label_smoothing
-        self.logit_options = _LogitOptions(temperature, softcap, z_loss, return_lse)
+        self.logit_options = _LogitOptions(temperature, softcap, z_loss, return_lse, metrics, top_k)
 
     def forward(self, input: Tensor, target: Tensor, mask: Tensor | None = None) -> Any:  # noqa: A002
-        """Return the loss of the layer's output; with `return_lse`, the log-sum-exp of each row as well."""
+        """Return what `linear_cross_entropy` returns: the loss, with `return_lse` and `metrics` a tuple."""
         return linear_cross_entropy(
             input,
             self.linear.weight,

@@ -391,14 +391,19 @@ def test_the_gradients_have_the_bits_of_the_call_from_numpy(shape, n_threads):
 
 def test_the_modules_have_the_options_on_logits():
     options = {"temperature": 0.7, "softcap": 5.0, "z_loss": 0.01, "return_lse": True}
+    options |= {"metrics": fastsoftmax.RowMetrics._fields, "top_k": 1}
     input, _, target, *_ = problem(((6,), 4, 3), dtype=torch.float32)  # noqa: A001
     target, mask = target.clamp(min=0), torch.tensor([True, True, False])
     target = target.clamp(max=1)
     module = LinearCrossEntropyLoss(4, 3, bias=True, **options)
     weight, bias, run = module.linear.weight, module.linear.bias, options | {"mask": mask}
-    loss, lse = module(input, target, mask)
+    loss, lse, metrics = module(input, target, mask)
+    assert not metrics.top_k_correct.all()  # which the default top_k would be, of 3 classes
     torch.testing.assert_close(
-        (loss, lse), linear_cross_entropy(input, weight, target, bias, **run), rtol=0, atol=0
+        (loss, lse, metrics),
+        linear_cross_entropy(input, weight, target, bias, **run),
+        rtol=0,
+        atol=0,
     )
     loss.backward()
     assert weight.grad.abs().sum() > 0
