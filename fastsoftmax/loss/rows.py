@@ -95,7 +95,7 @@ def softmax(
     if (
         out is not None
         and mask is None
-        and axis is _LAST_AXIS
+        and (axis is _LAST_AXIS or _is_last(axis, logits))
         and temperature is _ONE
         and _has_mapped("softmax", logits, out, backend, n_threads)
     ):
@@ -139,7 +139,7 @@ def log_softmax(
     if (
         out is not None
         and mask is None
-        and axis is _LAST_AXIS
+        and (axis is _LAST_AXIS or _is_last(axis, logits))
         and temperature is _ONE
         and _has_mapped("log_softmax", logits, out, backend, n_threads)
     ):
@@ -206,7 +206,8 @@ def logsumexp(
     1000.6931471805599
     """
     is_usual = out is not None and mask is b is None and keepdims is return_sign is False
-    is_usual = is_usual and axis is _LAST_AXIS and temperature is _ONE
+    is_usual = is_usual and temperature is _ONE
+    is_usual = is_usual and (axis is _LAST_AXIS or _is_last(axis, logits))
     if is_usual and _has_mapped("logsumexp", logits, out, backend, n_threads):
         return out
     return _logsumexp(
@@ -252,6 +253,11 @@ def _logsumexp(
     elif result.ndim == 0:
         result, sign = result[()], sign[()]
     return (result, sign) if return_sign else result
+
+
+def _is_last(axis: Axis, logits: ArrayLike) -> bool:
+    """Return whether that is the number of the last axis."""
+    return type(axis) is int and isinstance(logits, np.ndarray) and axis == logits.ndim - 1
 
 
 def _has_mapped(
