@@ -164,6 +164,12 @@ MUTANTS = [
         "if (atomic_load(&pool->sleeping_workers) > 1) wake",
     ),
     Mutant(
+        "the first features of x for the gradient of all of them, with many classes",
+        "fastsoftmax/backends/compiled/linear_loss_packed.pxi",
+        "x += some // lanes * slab_size",
+        "x += 0 * slab_size",
+    ),
+    Mutant(
         "a woken worker that stays away from the CPU of its caller",
         "csrc/runtime/thread_pool.c",
         "if (own->is_away) platform_allow_cpus",
