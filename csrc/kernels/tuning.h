@@ -11,7 +11,7 @@
  *
  * Not here: the register tiles, which follow from the number of registers (TILE_* in simd/<set>.h), the constants that
  * fix the order of a sum (TREE_VECTORS, PARTIAL_SUMS, CLASSES_PER_PARTIAL_SUM), how long a thread spins
- * (runtime/thread_pool.c), and when the divisor of sparse weights is reset so that no digits are lost (step_sparse.pxi).
+ * (runtime/thread_pool.c), which memory comes in huge pages (runtime/platform.h), and when the divisor of sparse weights is reset so that no digits are lost (step_sparse.pxi).
  *
  * Some of those here change the order of sums as well, and so the last bits of a result: FEW_CLASSES, PANEL_VECTORS,
  * MAX_PANELS, MAX_SHORT_ROW_BYTES, PRODUCTS_OF_A_CHUNK, PRODUCTS_OF_A_SAMPLE, MAX_SAMPLE_CHUNKS, SAMPLES_PER_PASS and

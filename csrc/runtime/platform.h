@@ -47,7 +47,8 @@
 enum { CACHE_LINE = 64 };
 
 /* Bytes from which on memory is asked for in huge pages, where Linux gives them on request: logits of thousands of classes
- * touch a page for each of their rows, and faults of small pages, which come again with every call, take milliseconds. */
+ * touch a page for each of their rows, and faults of small pages, which come again with every call, take milliseconds.
+ *   python -m benchmarks.tune MIN_HUGE_BYTES=1073741824 --shape 1024 512 8192 0 --loss */
 enum { MIN_HUGE_BYTES = 4 << 20 };
 
 /* Return memory aligned to a cache line, or NULL where there is none; free it with platform_free. */

@@ -21,11 +21,8 @@ _EVENTS = (0, 1, 3)  # PERF_COUNT_HW_..., in the order of HardwareCounts
 _TIME_ENABLED, _TIME_RUNNING, _GROUP = 1, 2, 8  # PERF_FORMAT_...
 _CLOSE_ON_EXEC = 8  # PERF_FLAG_FD_CLOEXEC
 _HAS_NONE = (errno.ENOENT, errno.ENODEV, errno.EOPNOTSUPP, errno.EINVAL)
-_HAS_ENDED = (
-    errno.ESRCH,
-    errno.ENODEV,
-    errno.EINVAL,
-)  # or is about to, so that a group is cut short
+# Of a thread that has ended, or is about to, so that a group is cut short.
+_HAS_ENDED = (errno.ESRCH, errno.ENODEV, errno.EINVAL)
 
 
 class HardwareCounts(NamedTuple):

@@ -84,7 +84,10 @@ def test_it_ends_after_that_many_sweeps_and_is_lower(backend, rng, case):
         assert get_backend(backend).coordinate_descent(model, weights, 0.0, n) == n
         linear = model.slopes @ weights + model.thresholds @ np.abs(weights)
         values.append(linear + weights @ Q @ weights / 2)
-    rounding = 1e-14 * np.abs(values[3])  # of these values, near the minimum
+    size = np.abs(weights)
+    terms = (np.abs(model.slopes) + model.thresholds) @ size + size @ np.abs(Q) @ size / 2
+    # A term passes through 2 n + 3 roundings of u = eps / 2 at most, and two values are compared.
+    rounding = (2 * len(Q) + 3) * np.finfo(float).eps * terms
     assert values[0] < 0
     assert all(after <= before + rounding for before, after in pairwise(values))
     assert values[0] > values[3]

@@ -104,9 +104,8 @@ def test_other_systems(monkeypatch, module, name, value, reason):
 def test_the_counters_of_the_kernel(monkeypatch, is_new):
     """Those of software, which a virtual machine has too, are opened, grouped and read alike."""
     monkeypatch.setattr(hardware_counters, "_HARDWARE", 1)  # PERF_TYPE_SOFTWARE
-    monkeypatch.setattr(
-        hardware_counters, "_EVENTS", (1, 2, 8)
-    )  # task clock, page faults, alignment
+    task_clock, page_faults, alignment_faults = 1, 2, 8  # PERF_COUNT_SW_...
+    monkeypatch.setattr(hardware_counters, "_EVENTS", (task_clock, page_faults, alignment_faults))
     try:
         CounterGroup(0).close()
     except OSError as error:
