@@ -1,10 +1,10 @@
 """`python -m benchmarks.tune NAME=VALUE`: what another threshold would cost, in time per epoch.
 
-NAME is a threshold of csrc/kernels/tuning.h (or of csrc/runtime/thread_pool.c), which is changed in a copy
-of the tree that is built for this, or an environment variable: FASTSOFTMAX_STEP=packed forces a step
-algorithm. Epochs with and without it take turns on the same data, with --predict predictions of all
-samples, with --loss losses and gradients, and the ratio is that of the medians. Measure on a machine that
-does nothing else.
+NAME is a threshold of csrc/kernels/tuning.h (or of thread_pool.c or platform.h in csrc/runtime), which is
+changed in a copy of the tree that is built for this, or an environment variable: FASTSOFTMAX_STEP=packed
+forces a step algorithm. Epochs with and without it take turns on the same data, with --predict predictions
+of all samples, with --loss losses and gradients, and the ratio is that of the medians. Measure on a machine
+that does nothing else.
 """
 
 import argparse
@@ -23,7 +23,11 @@ from fastsoftmax.cli.timing import measure
 
 _ROOT = Path(__file__).parents[1]
 _BUILT_FROM = ("csrc", "fastsoftmax", "setup.py", "pyproject.toml", "README.md", "LICENSE")
-_DEFINED_IN = ("csrc/kernels/tuning.h", "csrc/runtime/thread_pool.c")
+_DEFINED_IN = (
+    "csrc/kernels/tuning.h",
+    "csrc/runtime/thread_pool.c",
+    "csrc/runtime/platform.h",
+)
 # Trains for one epoch, predicts, or computes the loss, whenever a line comes.
 _WORKER = """
 import json, sys
