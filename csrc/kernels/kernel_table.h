@@ -340,10 +340,10 @@ struct packed_kernels {
     void (*packed_scores)(const struct blocks_view *samples, const struct weights_view *weights,
                           int add_to_logits, void *logits, size_t logits_stride);
 
-    /* In: dlogits (n_rows, n_classes), rows `stride` apart. Out: the rows [first_row, first_row + n_rows) of slabs,
+    /* In: rows (n_rows, n_columns), `stride` apart. Out: the rows [first_row, first_row + n_rows) of slabs of columns,
      * slab_stride apart, padded. Bits: copies. */
-    void (*pack_dlogits)(const void *dlogits, size_t stride, size_t first_row, size_t n_rows,
-                         size_t n_classes, void *slabs, size_t slab_stride);
+    void (*pack_rows)(const void *rows, size_t stride, size_t first_row, size_t n_rows,
+                      size_t n_columns, void *slabs, size_t slab_stride);
 
     /* In: samples; features [first, first + n_features), whole strips; dlogits in slabs; rule, whose negative_rates,
      * twice_l2s and thresholds may give each class its own. In and out: weights in slabs. The squares and magnitudes

@@ -9,7 +9,7 @@ const struct packed_kernels TABLE_OF(packed) = {
     .pack_slab = pack_slab,
     .unpack_block = unpack_block,
     .packed_scores = packed_scores,
-    .pack_dlogits = pack_dlogits,
+    .pack_rows = pack_rows,
     .packed_update = packed_update,
     .packed_update_intercept = packed_update_intercept,
 };

@@ -18,6 +18,8 @@
  *   - A tile of scores is summed over FEATURES_PER_SUM features, for which block and slabs stay in the first level of the
  *     cache, and then added to the scores. Sums are in order, over features as over samples: the result does not
  *     depend on the tile size.
+ *   - What a tile is added to is prefetched before its first multiplication: a gradient of many classes comes from memory.
+ *     Measured on that core, 32000 classes of 1024 features: 126 GFLOP/s without, 140 with it.
  *   - What is left of a slab, of a block or of a vector of features is padded with zeros; padded weights stay 0 under
  *     every rule.
  */
@@ -132,6 +134,13 @@ ALWAYS_INLINE void packed_scores_tile(const real *x, size_t n_features, const re
                                       const vec *offsets, int is_first, real *logits, size_t stride,
                                       size_t n_classes) {
     vec sums[TILE_SLABS][TILE_OUTER];
+    if (!is_first) {
+        UNROLL for (int i = 0; i < n; ++i) {
+            UNROLL for (int b = 0; b < n_slabs; ++b) {
+                PREFETCH_L1(logits + (size_t)i * stride + (size_t)b * LANES);
+            }
+        }
+    }
     outer_product_tile(x, n_features, slabs, slab_stride, n_slabs, n, next, sums);
     UNROLL for (int b = 0; b < n_slabs; ++b) {
         size_t k = (size_t)b * LANES, width = n_classes - k;
@@ -194,14 +203,16 @@ static void packed_scores(const struct blocks_view *samples, const struct weight
 #undef SLABS_OF
 }
 
-/* Kernel: copy rows of dlogits to the rows first_row + s of slabs that are slab_stride apart. */
-static void pack_dlogits(const void *dlogits, size_t stride, size_t first_row, size_t n_rows,
-                         size_t n_classes, void *slabs, size_t slab_stride) {
+/* Kernel: copy rows to the rows first_row + s of slabs that are slab_stride apart. They may be short parts of long rows,
+ * where no hardware prefetcher sees the next one coming. */
+static void pack_rows(const void *rows, size_t stride, size_t first_row, size_t n_rows,
+                      size_t n_columns, void *slabs, size_t slab_stride) {
     for (size_t s = 0; s < n_rows; ++s) {
-        const real *row = (const real *)dlogits + s * stride;
+        const real *row = (const real *)rows + s * stride;
         real *out = (real *)slabs + (first_row + s) * LANES;
-        for (size_t k = 0; k < n_classes; k += LANES) {
-            store(out + k / LANES * slab_stride, load_up_to(row + k, n_classes - k, 0));
+        for (size_t k = 0; k < n_columns; k += LANES) {
+            store(out + k / LANES * slab_stride, load_up_to(row + k, n_columns - k, 0));
+            PREFETCH_L1(row + PACKED_ROWS_AHEAD * stride + k);
         }
     }
 }

@@ -134,16 +134,26 @@ enum { MAX_CATCH_UP_STEPS = 1 << 16 };
  *   python -m benchmarks.tune LOSS_ROWS_PER_BLOCK=64 --shape 20000 784 10 0 --loss */
 enum { LOSS_ROWS_PER_BLOCK = 256 };
 
-/* With many classes, the rows per block are as many as have logits of PACKED_LOGITS_BYTES, MAX_PACKED_LOSS_ROWS at most: W
- * is read three times for each block. Measured: 4096 rows, 768 features and 50257 classes need 24 MiB besides inputs
- * and gradients; all logits would need 785 MiB. Ratio 1.25.
- *   python -m benchmarks.tune PACKED_LOGITS_BYTES=6291456 --shape 1024 768 32000 0 --loss */
-enum { PACKED_LOGITS_BYTES = 24 << 20, MAX_PACKED_LOSS_ROWS = 256 };
+/* With many classes, the rows per block are as many as have logits of PACKED_LOGITS_BYTES, MAX_PACKED_LOSS_ROWS at most, or
+ * MIN_PACKED_LOSS_ROWS where the larger block of X does not fit into the cache: W is read twice for each block, its gradient
+ * read and written. Both are multiples of FEATURES_PER_SUM (step_packed.h): so the cache does not change the order of a sum.
+ *   python -m benchmarks.tune PACKED_LOGITS_BYTES=6291456 --shape 1024 768 32000 0 --loss
+ *   python -m benchmarks.tune MAX_PACKED_LOSS_ROWS=256 --shape 2048 768 4277 0 --loss */
+enum { PACKED_LOGITS_BYTES = 32 << 20, MIN_PACKED_LOSS_ROWS = 256, MAX_PACKED_LOSS_ROWS = 512 };
 
-/* The classes over which linear_cross_entropy sums the gradient of X at a time, with many classes. A multiple of
- * FEATURES_PER_SUM (step_packed.h): so it does not change the order of the sum.
- *   python -m pytest benchmarks/bench_loss.py -k linear */
-enum { CLASSES_PER_PASS = 1024 };
+/* The numbers of dlogits, of some dozens of classes, with which linear_cross_entropy sums the gradient of W at a time, with
+ * many classes: they stay in the second level of the cache for all features.
+ *   python -m benchmarks.tune PACKED_DLOGITS=65536 --shape 2048 768 4277 0 --loss */
+enum { PACKED_DLOGITS = 1 << 15 };
+
+/* The classes over which linear_cross_entropy sums the gradient of X at a time, with many classes: their weights and dlogits
+ * stay in the second level of the cache. A multiple of FEATURES_PER_SUM: so it does not change the order of the sum.
+ *   python -m benchmarks.tune CLASSES_PER_PASS=1024 --shape 2048 768 4277 0 --loss */
+enum { CLASSES_PER_PASS = 256 };
+
+/* How many rows ahead the parts of rows are prefetched that are packed into slabs.
+ *   python -m benchmarks.tune PACKED_ROWS_AHEAD=1 --shape 2048 768 4277 0 --loss */
+enum { PACKED_ROWS_AHEAD = 4 };
 
 /* The rows that a thread predicts per block: with many classes, weights are loaded once for all of them. Where rows are
  * converted or packed, only LANES of them if they would take more than MAX_PREDICTED_BYTES. Ratios 0.91 and 1.02.

@@ -20,6 +20,10 @@
 #include <unistd.h>
 #endif
 
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#endif
+
 #if (defined(__x86_64__) || defined(__i386__)) && (defined(__GNUC__) || defined(__clang__))
 #include <cpuid.h>
 #endif
@@ -46,29 +50,44 @@
 /* Our own buffers start on a cache line, which is also as wide as a vector. */
 enum { CACHE_LINE = 64 };
 
-/* Bytes from which on memory is asked for in huge pages, where Linux gives them on request: logits of thousands of classes
- * touch a page for each of their rows, and faults of small pages, which come again with every call, take milliseconds.
- * Ratio 1.09 on two cores of a Sapphire Rapids.
+/* Bytes from which on memory is whole huge pages, where Linux gives them on request: logits of thousands of classes
+ * touch a page for each of their rows, and faults of small pages, which come again with every call, take milliseconds:
+ * in a virtual machine that has been idle for a tenth of a second 12 us each, so 3 ms for a MiB, where a huge page of
+ * two takes 0.4 ms.
  *   python -m benchmarks.tune MIN_HUGE_BYTES=1073741824 --shape 1024 512 8192 0 --loss */
-enum { MIN_HUGE_BYTES = 4 << 20 };
+enum { HUGE_PAGE = 2 << 20, MIN_HUGE_BYTES = 2 << 20 };
 
 /* Return memory aligned to a cache line, or NULL where there is none; free it with platform_free. */
 static inline void *platform_allocate(size_t bytes) {
-    size_t rounded = (bytes + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE;
+#if defined(MADV_HUGEPAGE)
+    size_t alignment = bytes >= MIN_HUGE_BYTES ? HUGE_PAGE : CACHE_LINE;
+#else
+    size_t alignment = CACHE_LINE;
+#endif
+    size_t rounded = (bytes + alignment - 1) / alignment * alignment;
     if (rounded < bytes) {
         return NULL; /* overflow */
     }
 #if defined(_WIN32)
     return _aligned_malloc(rounded ? rounded : CACHE_LINE, CACHE_LINE);
 #else
-    char *memory = aligned_alloc(CACHE_LINE, rounded ? rounded : CACHE_LINE);
+    void *memory = aligned_alloc(alignment, rounded ? rounded : CACHE_LINE);
 #if defined(MADV_HUGEPAGE)
-    if (memory && rounded >= MIN_HUGE_BYTES) {
-        size_t page = (size_t)sysconf(_SC_PAGESIZE), skipped = page - (uintptr_t)memory % page;
-        madvise(memory + skipped, rounded - skipped, MADV_HUGEPAGE); /* a wish: it may fail */
-    }
+    if (memory && alignment == HUGE_PAGE)
+        madvise(memory, rounded, MADV_HUGEPAGE); /* a wish: it may fail */
 #endif
     return memory;
+#endif
+}
+
+/* Bytes between the pieces of a block of memory. AddressSanitizer reports who reads or writes them. */
+enum { PIECE_GAP = CACHE_LINE };
+
+static inline void platform_guard(void *gap) {
+#if defined(__SANITIZE_ADDRESS__)
+    __asan_poison_memory_region(gap, PIECE_GAP);
+#else
+    (void)gap;
 #endif
 }
 

@@ -129,8 +129,14 @@ static void spread_out(struct pool *pool, int own) {
     atomic_store_explicit(&pool->shares[own].cpu, cpu, memory_order_relaxed);
 }
 
+/* The share of the calling thread; a caller has the first one. */
+static _Thread_local int own_share;
+
+int pool_thread_index(void) { return own_share; }
+
 /* Run chunks: those of the own share first, then those of the others. */
 static void work(struct pool *pool, int own) {
+    own_share = own;
     spread_out(pool, own);
     int n_shares = 1 + atomic_load(&pool->n_active);
     for (int i = 0; i < n_shares; ++i) {
@@ -298,6 +304,8 @@ int pool_threads(const struct pool *pool) {
     (void)pool;
     return 1;
 }
+
+int pool_thread_index(void) { return 0; }
 
 void pool_for(struct pool *pool, void (*function)(void *context, size_t chunk), void *context,
               size_t n_chunks) {

@@ -27,6 +27,10 @@ int pool_threads(const struct pool *pool);
 void pool_for(struct pool *pool, void (*function)(void *context, size_t chunk), void *context,
               size_t n_chunks);
 
+/* Return which of the threads of the loop the calling one is, from 0 to pool_threads - 1: for memory that a thread works
+ * in and that no result depends on. */
+int pool_thread_index(void);
+
 /* Return the pool; NULL is accepted. */
 void pool_end(struct pool *pool);
 

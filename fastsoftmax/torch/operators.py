@@ -326,11 +326,38 @@ def _ignored(target: Tensor, n_axes: int, ignore_index: int) -> Tensor | None:
 
 
 def _multiplied(gradient: Tensor, upstream: Tensor, ignored: Tensor | None) -> Tensor:
-    """Return rows of gradients times what comes from above, and 0 where ignored, whatever that is."""
+    """Return rows of gradients times what comes from above, and 0 where ignored, whatever that is.
+
+    A gradient that nobody will ask for again is multiplied where it lies, and by 1 not at all: another
+    one of the weight would be as large as the weight, in memory that nobody has touched before.
+    """
     factor = upstream.to(gradient.dtype)
+    is_last = _is_last_use_of(gradient, upstream)
+    if is_last and factor.ndim == 0 and factor.item() == 1:
+        return gradient
     if ignored is not None:
         factor = torch.where(ignored, 0, factor)  # 0 times infinity would be NaN
-    return gradient * (factor.unsqueeze(-1) if factor.ndim else factor)
+    factor = factor.unsqueeze(-1) if factor.ndim else factor
+    return gradient.mul_(factor) if is_last else gradient * factor
+
+
+def _is_last_use_of(*tensors: Tensor) -> bool:
+    """Return whether autograd drops what it has saved after this backward pass, and these are plain.
+
+    Not where the first is empty, as that of an input without a gradient: there is nothing to save. Only
+    private functions of PyTorch say so; where there is none, the answer is no.
+    """
+    if torch.compiler.is_compiling() or torch.is_grad_enabled() or not tensors[0].numel():
+        return False
+    try:
+        return not (
+            torch._C._autograd._get_current_graph_task_keep_graph()
+            or any(type(each) is not Tensor for each in tensors)
+            or any(map(torch._C._functorch.is_functorch_wrapped_tensor, tensors))
+            or any(map(torch._C._functorch.is_legacy_batchedtensor, tensors))
+        )
+    except AttributeError:
+        return False
 
 
 class LossOfLogits(torch.autograd.Function):

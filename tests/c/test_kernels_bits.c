@@ -499,7 +499,7 @@ static void packed_case(const struct shape *s) {
                                        columns);
     }
     hash_reals(logits, s->n * columns);
-    kernels->packed->pack_dlogits(logits, columns, 0, s->n, s->c, dlogits, s->n * lanes);
+    kernels->packed->pack_rows(logits, columns, 0, s->n, s->c, dlogits, s->n * lanes);
     /* Of each class a rule of its own, with a sum of squares for every lane. */
     int of_classes = option(s, 6);
     size_t n_sums = of_classes ? s->stride : n_strips;

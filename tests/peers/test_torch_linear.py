@@ -419,3 +419,46 @@ def test_the_examples(module):
     found = doctest.testmod(module)
     assert found.attempted
     assert found.failed == 0
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.5])
+@pytest.mark.parametrize("of_logits", [True, False])
+def test_a_gradient_is_multiplied_in_place_only_where_nobody_asks_for_it_again(scale, of_logits):
+    input, weight, target, *_ = problem(((40,), 9, 33))  # noqa: A001
+    target[3] = -100
+    leaves = (input.requires_grad_(), weight.requires_grad_())
+
+    def loss():
+        if of_logits:
+            return cross_entropy(input @ weight.T, target) * scale
+        return linear_cross_entropy(input, weight, target) * scale
+
+    expected = torch.autograd.grad(plain(input, weight, target) * scale, leaves)
+    value = loss()
+    first = torch.autograd.grad(value, leaves, retain_graph=True)
+    for gradient in first:
+        gradient.mul_(2.0)  # as gradient clipping does
+    torch.testing.assert_close(torch.autograd.grad(value, leaves), expected)
+    value = loss()
+    several = torch.autograd.grad(
+        value, leaves, torch.tensor([1.0, 2.0, 3.0], dtype=value.dtype), is_grads_batched=True
+    )
+    torch.testing.assert_close(several[1][2], 3 * expected[1])
+    for _ in range(2):  # the gradients of a second call are added to those of the first
+        loss().backward()
+    torch.testing.assert_close([leaf.grad for leaf in leaves], [2 * each for each in expected])
+
+
+def test_the_backward_pass_takes_no_second_gradient_of_the_weight():
+    kept = {}
+
+    def note(tensor):
+        kept[tensor.shape] = tensor.data_ptr()
+        return tensor
+
+    input, weight, target, *_ = problem(((40,), 9, 33))  # noqa: A001
+    leaf = weight.requires_grad_()
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        loss = linear_cross_entropy(input, leaf, target)
+    (loss * 0.5).backward()
+    assert leaf.grad.data_ptr() == kept[leaf.shape]

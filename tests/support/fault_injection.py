@@ -22,7 +22,7 @@ SYSTEM.system_watch.argtypes = (ctypes.c_long, ctypes.c_size_t)
 SYSTEM.system_stop.restype = ctypes.c_long
 # Arrays of NumPy's, of the sizes below; what Python itself asks for is smaller.
 MIN_BYTES = 4500
-MESSAGE = re.compile(r"cannot allocate [\d.]+ (bytes|.B) for the compiled kernels .*: \d+ rows of")
+MESSAGE = re.compile(r"cannot allocate [\d.]+ (bytes|.B) for the compiled kernels to work in$")
 LEARNED = ("coef_", "intercept_", "classes_", "mean_", "scale_", "loss_curve_", "t_", "_velocity")
 
 rng = np.random.default_rng(0)

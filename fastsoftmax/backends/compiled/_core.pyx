@@ -27,28 +27,25 @@ from fastsoftmax.c_api cimport (
 )
 from fastsoftmax.backends.compiled.kernels cimport (
     CACHES_OF_ROWS, CACHE_LINE, CACHE_PERCENT, CHUNKS_PER_THREAD, CLASSES_PER_PASS,
-    DEFAULT_CACHE_BYTES, FEW_CLASSES, GRADIENT_FEATURES,
-    INPUT_FLOAT16, INPUT_FLOAT32, INPUT_REAL, INPUT_UINT8,
-    LOSS_ROWS_PER_BLOCK, MAX_CATCH_UP_STEPS, MAX_CHUNKS,
-    MAX_LOSSES_ON_STACK, MAX_MOMENTS, MAX_MOMENT_CHUNKS, MAX_PACKED_LOSS_ROWS, MAX_PANELS,
-    MAX_PASS_ROW_BYTES,
+    DEFAULT_CACHE_BYTES, FEW_CLASSES, GRADIENT_FEATURES, INPUT_FLOAT16, INPUT_FLOAT32, INPUT_REAL,
+    INPUT_UINT8, LOSS_ROWS_PER_BLOCK, MAX_CATCH_UP_STEPS, MAX_CHUNKS, MAX_LOSSES_ON_STACK,
+    MAX_MOMENTS, MAX_MOMENT_CHUNKS, MAX_PACKED_LOSS_ROWS, MAX_PANELS, MAX_PASS_ROW_BYTES,
     MAX_PREDICTED_BYTES, MAX_ROWS_PER_SUM, MAX_SAMPLE_CHUNKS, MAX_SHORT_ROW_BYTES, MAX_SUMMED_ROWS,
-    MAX_TRANSPOSED_CLASSES,
-    MIN_ELEMENTS_FOR_THREADS, MIN_ELEMENTS_TO_RELEASE, MIN_LOGITS_FOR_THREADS, MIN_PRODUCTS_FOR_THREADS,
-    MIN_ROWS_PER_CHUNK, MIN_ROWS_PER_MOMENT_CHUNK, MIN_SUMMED_ROWS, NO_ROWS, N_PHASES,
+    MAX_TRANSPOSED_CLASSES, MIN_ELEMENTS_FOR_THREADS, MIN_ELEMENTS_TO_RELEASE,
+    MIN_LOGITS_FOR_THREADS, MIN_PACKED_LOSS_ROWS, MIN_PRODUCTS_FOR_THREADS, MIN_ROWS_PER_CHUNK,
+    MIN_ROWS_PER_MOMENT_CHUNK, MIN_SUMMED_ROWS, NO_ROWS, N_PHASES, PACKED_DLOGITS,
     PACKED_LOGITS_BYTES, PANEL_VECTORS, PHASE_CONVERT, PHASE_LOSS, PHASE_SCORES, PHASE_UPDATE,
-    PREDICTED_ROWS_PER_BLOCK, PRODUCTS_OF_A_CHUNK, PRODUCTS_OF_A_SAMPLE, PRODUCTS_PER_CHUNK,
-    ROWS_AHEAD, SAMPLES_AHEAD, SAMPLES_PER_PASS, SAMPLES_PER_SLAB, SECOND_HALVES, SLABS_PER_TILE,
-    SPARSE_ROWS_AHEAD,
-    SPARSE_SLAB_VECTORS, SUMMED_BYTES, WHOLE_ROWS, blocks_view, float_state, float_state_enter,
-    float_state_leave, input_dtype, instruction_set_row, kernel_table,
-    logit_options, matrix_view,
-    momentum_map, parts_view, penalty_prefix, phase_begin, phase_next, phase_totals,
-    phases_of_thread, phases_start, phases_stop, platform_allocate, platform_cache_bytes,
-    platform_fetch,
-    platform_free, platform_nanoseconds, platform_seconds, pool, pool_begin, pool_end, pool_for,
-    pool_threads, row_metrics, rows_ahead, rows_of_sets, rows_to_fetch, scaling_view, sgd_rule, sparse_row,
-    sparse_weights, target_weights, targets_view, update_view, weights_view,
+    PIECE_GAP, PREDICTED_ROWS_PER_BLOCK, PRODUCTS_OF_A_CHUNK, PRODUCTS_OF_A_SAMPLE,
+    PRODUCTS_PER_CHUNK, ROWS_AHEAD, SAMPLES_AHEAD, SAMPLES_PER_PASS, SAMPLES_PER_SLAB,
+    SECOND_HALVES, SLABS_PER_TILE, SPARSE_ROWS_AHEAD, SPARSE_SLAB_VECTORS, SUMMED_BYTES, WHOLE_ROWS,
+    blocks_view, float_state, float_state_enter, float_state_leave, input_dtype,
+    instruction_set_row, kernel_table, logit_options, matrix_view, momentum_map, parts_view,
+    penalty_prefix, phase_begin, phase_next, phase_totals, phases_of_thread, phases_start,
+    phases_stop, platform_allocate, platform_cache_bytes, platform_fetch, platform_free,
+    platform_guard, platform_nanoseconds, platform_seconds, pool, pool_begin, pool_end, pool_for,
+    pool_thread_index, pool_threads, row_metrics, rows_ahead, rows_of_sets, rows_to_fetch,
+    scaling_view, sgd_rule, sparse_row, sparse_weights, target_weights, targets_view, update_view,
+    weights_view,
 )
 
 
@@ -220,17 +217,14 @@ cdef const targets_view *targets_from(
     return &shifted.view
 
 
-cdef no_memory(size_t n_rows, size_t n_columns, size_t item_size):
-    """A MemoryError that says how much was asked for."""
-    size, unit = float(n_rows) * n_columns * item_size, "bytes"
+cdef no_memory(double size):
+    """A MemoryError that says how many bytes were asked for."""
+    unit = "bytes"
     for larger in ("kB", "MB", "GB", "TB"):
         if size < 1000:
             break
         size, unit = size / 1000, larger
-    return MemoryError(
-        f"cannot allocate {size:.3g} {unit} for the compiled kernels to work in: {n_rows} rows of "
-        f"{n_columns} items of {item_size} bytes"
-    )
+    return MemoryError(f"cannot allocate {size:.3g} {unit} for the compiled kernels to work in")
 
 
 cdef char *allocate_or_null(size_t n_rows, size_t n_columns, size_t item_size) noexcept nogil:
@@ -245,7 +239,7 @@ cdef char *allocate(size_t n_rows, size_t n_columns, size_t item_size) except NU
     """Return memory that is aligned to a cache line."""
     cdef char *start = allocate_or_null(n_rows, n_columns, item_size)
     if start == NULL:
-        raise no_memory(n_rows, n_columns, item_size)
+        raise no_memory(<double>n_rows * n_columns * item_size)
     return start
 
 
@@ -284,33 +278,48 @@ cdef class Buffers:
 
 
 cdef struct Memory:
-    # Pieces of memory as of `Scratch`, for code that holds no Python object: free_memory frees them
-    char *pieces[MAX_BUFFERS]
-    size_t n_pieces
-    size_t missing[3]  # rows, columns and bytes of an item of a piece for which there was no room, or 0
+    # Memory as of `Scratch`, for code that holds no Python object: begin_memory, ask_for each piece,
+    # take_memory; free_memory at last. It is one block: huge pages are worth more than to many small ones.
+    char *block
+    char **pieces[MAX_BUFFERS]  # where the address of each goes
+    size_t offsets[MAX_BUFFERS]
+    size_t n_pieces, n_bytes
 
 
-cdef char *take_piece(
-    Memory *memory, size_t n_rows, size_t n_columns, size_t item_size
+cdef void begin_memory(Memory *memory) noexcept nogil:
+    memory.block = NULL
+    memory.n_pieces = memory.n_bytes = 0
+
+
+cdef void ask_for(
+    Memory *memory, char **piece, size_t n_rows, size_t n_columns, size_t item_size
 ) noexcept nogil:
-    cdef char *piece = allocate_or_null(n_rows, n_columns, item_size)
-    if piece == NULL:
-        memory.missing[0], memory.missing[1], memory.missing[2] = n_rows, n_columns, item_size
-        return NULL
-    memory.pieces[memory.n_pieces] = piece
+    """Ask for memory whose address, aligned to a cache line, take_memory writes to `piece`."""
+    cdef size_t most = (<size_t>-1) // 4 // item_size, n_bytes = most * item_size
+    if n_rows == 0 or n_columns <= most // n_rows:
+        n_bytes = n_rows * n_columns * item_size
+    memory.pieces[memory.n_pieces], memory.offsets[memory.n_pieces] = piece, memory.n_bytes
     memory.n_pieces += 1
-    return piece
+    n_bytes = memory.n_bytes + padded(n_bytes, CACHE_LINE) + PIECE_GAP
+    memory.n_bytes = min(n_bytes, (<size_t>-1) // 4 // CACHE_LINE * CACHE_LINE)
 
 
-cdef bint is_missing(const Memory *memory) noexcept nogil:
-    return memory.missing[2] != 0
+cdef bint take_memory(Memory *memory) noexcept nogil:
+    """Return whether there is room for all pieces."""
+    cdef size_t i
+    memory.block = allocate_or_null(memory.n_bytes, 1, 1)
+    if memory.block == NULL:
+        return False
+    for i in range(memory.n_pieces):
+        memory.pieces[i][0] = memory.block + memory.offsets[i]
+        platform_guard(memory.block + (
+            memory.offsets[i + 1] if i + 1 < memory.n_pieces else memory.n_bytes) - PIECE_GAP)
+    return True
 
 
 cdef void free_memory(Memory *memory) noexcept nogil:
-    cdef size_t i
-    for i in range(memory.n_pieces):
-        platform_free(memory.pieces[i])
-    memory.n_pieces = 0
+    platform_free(memory.block)
+    memory.block = NULL
 
 
 cdef size_t padded(size_t n, size_t lanes) noexcept nogil:
@@ -329,6 +338,12 @@ cdef Split split(size_t n_items, size_t multiple, int n_threads) noexcept nogil:
     s.n_items = n_items
     s.size = max(padded((n_items + wanted - 1) // wanted, multiple), multiple)
     s.n_chunks = max((n_items + s.size - 1) // s.size, <size_t>1)
+    return s
+
+
+cdef Split in_chunks(size_t n_items, size_t size) noexcept nogil:
+    cdef Split s
+    s.n_items, s.size, s.n_chunks = n_items, size, (n_items + size - 1) // size
     return s
 
 
@@ -375,17 +390,17 @@ cdef class Options:
         view.entropy, view.top_k = <double *>self.entropy.start, top_k
 
 
-cdef void take_option_scratch(
+cdef void ask_for_option_scratch(
     Memory *memory, RowOptions *options, size_t n_classes, size_t item_size, size_t n_chunks
 ) noexcept nogil:
-    """Take what rows are computed in, in up to `n_chunks` chunks at a time, if options are given."""
+    """Ask for what rows are computed in, in up to `n_chunks` chunks at a time, if options are given."""
     cdef logit_options *view = &options.view
     if not options.given:
         return
     view.scratch_width = max(n_classes, <size_t>(MAX_LANES * MAX_TRANSPOSED_CLASSES))
     options.scratch_size = padded(
         (4 if view.mask != NULL else 2) * view.scratch_width * item_size, CACHE_LINE)
-    view.scratch = take_piece(memory, n_chunks, options.scratch_size, 1)
+    ask_for(memory, <char **>&view.scratch, n_chunks, options.scratch_size, 1)
 
 
 cdef RowOptions options_from(const RowOptions *options, size_t first) noexcept nogil:

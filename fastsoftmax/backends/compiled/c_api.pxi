@@ -106,11 +106,11 @@ cdef ptrdiff_t api_softmax_cross_entropy(
     rows.logits_stride, rows.out_stride = logits_stride, dlogits_stride
     rows.targets = api_targets(labels, probabilities, &known, n_classes)
     rows.scale, rows.losses = scale, losses
-    memory.n_pieces = memory.missing[2] = 0
+    begin_memory(&memory)
     rows.split = split(n_rows, 1, n_threads)
-    take_option_scratch(
+    ask_for_option_scratch(
         &memory, &known.on_logits, n_classes, rows.kernels.element_size, rows.split.n_chunks)
-    if is_missing(&memory):
+    if not take_memory(&memory):
         return FASTSOFTMAX_NO_MEMORY
     invalid = api_over_rows(&rows, n_rows, n_threads)
     free_memory(&memory)

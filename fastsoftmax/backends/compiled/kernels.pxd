@@ -8,6 +8,7 @@ cdef extern from "runtime/platform.h" nogil:
         CACHE_LINE
     void *platform_allocate(size_t n_bytes)
     void platform_free(void *memory)
+    void platform_guard(void *gap)
     void platform_fetch(const void *memory, size_t n_bytes)
 
 
@@ -40,6 +41,8 @@ cdef extern from "kernels/tuning.h" nogil:
         MAX_MOMENTS
         MAX_MOMENT_CHUNKS
         MAX_PACKED_LOSS_ROWS
+        MIN_PACKED_LOSS_ROWS
+        PACKED_DLOGITS
         MAX_PANELS
         MAX_PASS_ROW_BYTES
         MAX_PREDICTED_BYTES
@@ -57,6 +60,7 @@ cdef extern from "kernels/tuning.h" nogil:
         MIN_SUMMED_ROWS
         PACKED_LOGITS_BYTES
         PANEL_VECTORS
+        PIECE_GAP
         PREDICTED_ROWS_PER_BLOCK
         PRODUCTS_OF_A_CHUNK
         PRODUCTS_OF_A_SAMPLE
@@ -251,8 +255,8 @@ cdef extern from "kernels/kernel_table.h" nogil:
         void (*packed_scores "packed->packed_scores")(
             const blocks_view *samples, const weights_view *weights, int add_to_logits,
             void *logits, size_t logits_stride) noexcept nogil
-        void (*pack_dlogits "packed->pack_dlogits")(
-            const void *dlogits, size_t stride, size_t first_row, size_t n_rows, size_t n_classes,
+        void (*pack_rows "packed->pack_rows")(
+            const void *rows, size_t stride, size_t first_row, size_t n_rows, size_t n_columns,
             void *slabs, size_t slab_stride) noexcept nogil
         void (*packed_update "packed->packed_update")(
             const blocks_view *samples, size_t first, size_t n_features, const void *dlogits,
@@ -308,6 +312,7 @@ cdef extern from "runtime/thread_pool.h" nogil:
     struct pool
     pool *pool_begin(int n_threads)
     int pool_threads(const pool *pool)
+    int pool_thread_index()
     void pool_for(
         pool *pool, void (*function)(void *context, size_t chunk) noexcept nogil, void *context,
         size_t n_chunks)

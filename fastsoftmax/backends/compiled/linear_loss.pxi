@@ -147,7 +147,7 @@ cdef ptrdiff_t linear_loss(LinearLoss *l) noexcept nogil:
     The caller frees the memory.
     """
     cdef ptrdiff_t invalid
-    l.memory.n_pieces = l.memory.missing[2] = 0
+    l.memory.block = NULL
     if l.n_classes > FEW_CLASSES:
         return packed_linear_loss(l)
     cdef bint has_gradient_of_weights = l.dW != NULL or l.dintercept != NULL
@@ -170,15 +170,16 @@ cdef ptrdiff_t minibatch_linear_loss(LinearLoss *l) noexcept nogil:
     cdef size_t size = m.kernels.element_size, n_rows = l.n_rows
     cdef size_t n_dcoef = m.n_classes if l.dW != NULL else 0
     cdef Gradients gradients
-    m.coef = take_piece(&l.memory, m.n_classes, m.coef_stride, size)
-    gradients.dcoef = take_piece(&l.memory, n_dcoef, m.coef_stride, size)
-    m.dlogits = take_piece(&l.memory, LOSS_ROWS_PER_BLOCK, m.n_classes, size)
-    m.rows = <const void **>take_piece(
-        &l.memory, LOSS_ROWS_PER_BLOCK + ROWS_AHEAD, 1, sizeof(void *))
-    gradients.coef_rows = <const void **>take_piece(&l.memory, m.n_classes, 1, sizeof(void *))
+    begin_memory(&l.memory)
+    ask_for(&l.memory, &m.coef, m.n_classes, m.coef_stride, size)
+    ask_for(&l.memory, &gradients.dcoef, n_dcoef, m.coef_stride, size)
+    ask_for(&l.memory, &m.dlogits, LOSS_ROWS_PER_BLOCK, m.n_classes, size)
+    ask_for(
+        &l.memory, <char **>&m.rows, LOSS_ROWS_PER_BLOCK + ROWS_AHEAD, 1, sizeof(void *))
+    ask_for(&l.memory, <char **>&gradients.coef_rows, m.n_classes, 1, sizeof(void *))
     split_minibatch(&m, min(n_rows, <size_t>LOSS_ROWS_PER_BLOCK), l.n_threads)
-    take_option_scratch(&l.memory, &l.options, m.n_classes, size, m.samples.n_chunks)
-    if is_missing(&l.memory):
+    ask_for_option_scratch(&l.memory, &l.options, m.n_classes, size, m.samples.n_chunks)
+    if not take_memory(&l.memory):
         return FASTSOFTMAX_NO_MEMORY
     gradients.minibatch = &m
     if l.dW == NULL:
@@ -228,7 +229,7 @@ cdef ptrdiff_t minibatch_linear_loss(LinearLoss *l) noexcept nogil:
 cdef ptrdiff_t raise_for(ptrdiff_t invalid, const Memory *memory) except INTERRUPTED:
     """Raise for FASTSOFTMAX_NO_MEMORY, and what INTERRUPTED has set."""
     if invalid == FASTSOFTMAX_NO_MEMORY:
-        raise no_memory(memory.missing[0], memory.missing[1], memory.missing[2])
+        raise no_memory(<double>memory.n_bytes)
     return invalid
 
 

@@ -201,10 +201,11 @@ cdef ptrdiff_t labelled_linear_loss(LinearLoss *l, bint has_difference) noexcept
     s.rows.n_chunks = (n_rows + s.rows.size - 1) // s.rows.size
     s.gradient_stride = n_weights + lanes * m.n_classes + gap
     s.dlogits_stride = SAMPLES_PER_PASS * max(m.n_classes, <size_t>2) + gap
-    m.coef = take_piece(&l.memory, 2 * n_weights if has_difference else n_weights, 1, size)
-    s.gradients = take_piece(&l.memory, s.rows.n_chunks, s.gradient_stride, size)
-    s.dlogits = take_piece(&l.memory, s.rows.n_chunks, s.dlogits_stride, size)
-    if is_missing(&l.memory):
+    begin_memory(&l.memory)
+    ask_for(&l.memory, &m.coef, 2 * n_weights if has_difference else n_weights, 1, size)
+    ask_for(&l.memory, &s.gradients, s.rows.n_chunks, s.gradient_stride, size)
+    ask_for(&l.memory, &s.dlogits, s.rows.n_chunks, s.dlogits_stride, size)
+    if not take_memory(&l.memory):
         return FASTSOFTMAX_NO_MEMORY
     cdef float_state caller = float_state_enter()
     cdef ptrdiff_t invalid = labelled_rows_loss(&s, l)

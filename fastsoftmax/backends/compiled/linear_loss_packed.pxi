@@ -1,16 +1,18 @@
 """`linear_cross_entropy` with many classes: the logits of a few rows at a time, on packed operands.
 
-Rows of X go in blocks of some dozens, so that their logits, with c classes, take some MB. For each block:
+Rows of X go in blocks of some hundreds, so that their logits, with c classes, take some MB. For each block:
 
-    z = x @ W + intercept       by rows, with all of W packed before; by slabs of W, packed as they
-                                are needed, if W is large or there are few rows
+    x -> blocks, slabs          once, for both products that it is in
+    z = x @ W + intercept       by slabs of W, two at a time, each packed for all rows
     z <- dlogits                row by row, in place
     dW += x.T @ dlogits         by some dozens of classes, from slabs of x and of dlogits; where the
                                 features of dW are contiguous, its transpose, dlogits.T @ x
-    dx = dlogits @ W.T          by strips of features, over some classes at a time
+    dx = dlogits @ W.T          over some hundreds of classes at a time, by strips of features
 
-Nothing is computed twice, and W is read three times a block, so a block has as many rows as the bytes of
-its logits allow. All sums are in an order that the sizes alone decide. See csrc/kernels/step_packed.h.
+Nothing is computed twice. W is read twice a block, and dW read and written, so a block has as many rows as
+the bytes of its logits allow. All sums are in an order that the sizes alone decide: where the size of the
+cache has a say in how many rows a block has, they are a multiple of FEATURES_PER_SUM. See
+csrc/kernels/step_packed.h.
 """
 
 
@@ -18,16 +20,16 @@ cdef struct Products:
     Minibatch *minibatch
     const char *W
     ptrdiff_t feature_stride, class_stride  # in bytes, as all of W and dW
-    char *blocks  # rows of X, packed for the logits
+    char *blocks  # rows of X, packed for the logits; or NULL
     size_t block_stride, logits_stride
-    char *packed_W  # NULL where it would be too large
+    char *x_slabs  # the same rows in slabs of features, for dW; or NULL
     Split slabs
     Split parts  # of dW: strips of its features, where the slabs alone are too few for the threads
-    char *buffers  # one for each chunk
+    Split strips  # of dX
+    char *buffers  # one for each thread
     size_t buffer_stride
     char *dlogits_blocks
     size_t first_class, n_pass_classes
-    char *x_slabs  # the same rows in slabs of features, for dW; or NULL
     char *dW
     ptrdiff_t dW_feature_stride, dW_class_stride
     char *dintercept
@@ -35,30 +37,42 @@ cdef struct Products:
     bint add  # to dW and dintercept, from the second block on
 
 
+cdef char *own_buffer(const Products *p) noexcept nogil:
+    """Return the buffer of the calling thread."""
+    return p.buffers + pool_thread_index() * p.buffer_stride * p.minibatch.kernels.element_size
+
+
 cdef void pack_rows_chunk(void *context, size_t chunk) noexcept nogil:
+    """Pack some rows of X."""
     cdef Products *p = <Products *>context
     cdef Minibatch *m = p.minibatch
-    cdef size_t lanes = m.kernels.lanes, first = chunk * m.samples.size
-    cdef size_t end = first + length_of(&m.samples, chunk)
+    cdef size_t size = m.kernels.element_size, lanes = m.kernels.lanes, first = chunk * m.samples.size
+    cdef size_t n = length_of(&m.samples, chunk), end = first + n
     cdef uint64_t begun = phase_begin()
-    while first < end:
+    if p.x_slabs != NULL:
+        m.kernels.pack_rows(
+            m.rows[first], m.n_features, first, n, m.n_features, p.x_slabs, m.samples.n_items * lanes)
+    while p.blocks != NULL and first < end:
         m.kernels.pack_block(
             m.rows + first, min(lanes, end - first), m.n_features,
-            p.blocks + first // lanes * p.block_stride * m.kernels.element_size)
+            p.blocks + first // lanes * p.block_stride * size)
         first += lanes
     phase_next(PHASE_CONVERT, begun)
 
 
-cdef void pack_many_slabs(
+cdef void pack_in_slabs(
     const kernel_table *kernels, const char *start, ptrdiff_t depth_stride, ptrdiff_t lane_stride,
     size_t depth, size_t width, char *slabs, size_t slab_stride
 ) noexcept nogil:
-    """Pack as `pack_slab` does, for any width."""
-    cdef size_t lanes = kernels.lanes, i = 0
+    """Pack a matrix of any strides, in bytes: slabs[i // lanes][t][i % lanes], t < depth, i < width."""
+    cdef size_t lanes = kernels.lanes, size = kernels.element_size, i = 0
+    if lane_stride == <ptrdiff_t>size and depth_stride > 0 and depth_stride % <ptrdiff_t>size == 0:
+        kernels.pack_rows(start, <size_t>depth_stride // size, 0, depth, width, slabs, slab_stride)
+        return
     while i < width:
         kernels.pack_slab(
             start + <ptrdiff_t>i * lane_stride, depth_stride, lane_stride, depth,
-            min(lanes, width - i), slabs + i // lanes * slab_stride * kernels.element_size)
+            min(lanes, width - i), slabs + i // lanes * slab_stride * size)
         i += lanes
 
 
@@ -69,39 +83,6 @@ cdef blocks_view rows_of_block(const Products *p) noexcept nogil:
     return rows
 
 
-cdef void pack_W_chunk(void *context, size_t chunk) noexcept nogil:
-    cdef Products *p = <Products *>context
-    cdef Minibatch *m = p.minibatch
-    cdef size_t lanes = m.kernels.lanes, k = chunk * p.slabs.size * lanes
-    cdef size_t end = min(k + length_of(&p.slabs, chunk) * lanes, m.n_classes)
-    cdef uint64_t begun = phase_begin()
-    pack_many_slabs(
-        m.kernels, p.W + <ptrdiff_t>k * p.class_stride, p.feature_stride, p.class_stride,
-        m.n_features, end - k, p.packed_W + k * m.coef_stride * m.kernels.element_size,
-        lanes * m.coef_stride)
-    phase_next(PHASE_CONVERT, begun)
-
-
-cdef void forward_rows_chunk(void *context, size_t chunk) noexcept nogil:
-    """All of the forward pass for some rows, with all of W."""
-    cdef Products *p = <Products *>context
-    cdef Minibatch *m = p.minibatch
-    cdef size_t size = m.kernels.element_size, lanes = m.kernels.lanes
-    cdef size_t first = chunk * m.samples.size
-    cdef blocks_view rows
-    cdef weights_view weights
-    pack_rows_chunk(context, chunk)
-    rows.start = p.blocks + first // lanes * p.block_stride * size
-    rows.stride, rows.n_samples = p.block_stride, length_of(&m.samples, chunk)
-    weights.coef, weights.intercept, weights.stride = p.packed_W, m.intercept, lanes * m.coef_stride
-    weights.n_features, weights.n_classes = m.n_features, m.n_classes
-    cdef uint64_t begun = phase_begin()
-    m.kernels.packed_scores(
-        &rows, &weights, False, m.dlogits + first * p.logits_stride * size, p.logits_stride)
-    phase_next(PHASE_SCORES, begun)
-    row_losses_chunk(context, chunk)
-
-
 cdef void slab_logits_chunk(void *context, size_t chunk) noexcept nogil:
     """Logits of all rows and some slabs of classes."""
     cdef Products *p = <Products *>context
@@ -109,7 +90,7 @@ cdef void slab_logits_chunk(void *context, size_t chunk) noexcept nogil:
     cdef size_t size = m.kernels.element_size, lanes = m.kernels.lanes, width
     cdef size_t slab_stride = lanes * m.coef_stride, k = chunk * p.slabs.size * lanes
     cdef size_t end = min(k + length_of(&p.slabs, chunk) * lanes, m.n_classes)
-    cdef char *slabs = p.buffers + chunk * p.buffer_stride * size
+    cdef char *slabs = own_buffer(p)
     cdef blocks_view samples = rows_of_block(p)
     cdef weights_view weights
     cdef uint64_t begun
@@ -117,7 +98,7 @@ cdef void slab_logits_chunk(void *context, size_t chunk) noexcept nogil:
     while k < end:
         begun = phase_begin()
         width = min(SLABS_PER_TILE * lanes, end - k)
-        pack_many_slabs(
+        pack_in_slabs(
             m.kernels, p.W + <ptrdiff_t>k * p.class_stride, p.feature_stride, p.class_stride,
             m.n_features, width, slabs, slab_stride)
         begun = phase_next(PHASE_CONVERT, begun)
@@ -147,7 +128,7 @@ cdef void slab_gradients_chunk(void *context, size_t chunk) noexcept nogil:
     cdef size_t size = m.kernels.element_size, lanes = m.kernels.lanes, n = m.samples.n_items
     cdef size_t k = of_slabs * p.slabs.size * lanes, width
     cdef size_t end = min(k + length_of(&p.slabs, of_slabs) * lanes, m.n_classes)
-    cdef char *dlogits = p.buffers + chunk * p.buffer_stride * size
+    cdef char *dlogits = own_buffer(p)
     cdef uint64_t begun = phase_begin()
     while k < end:
         width = min(classes_of_gradient(p), end - k)
@@ -155,7 +136,7 @@ cdef void slab_gradients_chunk(void *context, size_t chunk) noexcept nogil:
             m.kernels.column_sums(
                 m.dlogits + k * size, p.logits_stride, n, width, p.add, p.dintercept + k * size)
         if p.dW != NULL:
-            pack_many_slabs(
+            pack_in_slabs(
                 m.kernels, m.dlogits + k * size, p.logits_stride * size, size, n, width, dlogits,
                 n * lanes)
             slab_gradients(p, part, k, width, dlogits)
@@ -177,25 +158,11 @@ cdef GradientLayout layout_of_dW(const Products *p) noexcept nogil:
 
 
 cdef size_t classes_of_gradient(const Products *p) noexcept nogil:
-    """Of how many classes dW is summed at a time: their dlogits fit where the slabs of W for dX do."""
+    """Of how many classes dW is summed at a time."""
     cdef size_t lanes = p.minibatch.kernels.lanes, tile = SLABS_PER_TILE * lanes
     if layout_of_dW(p) == OTHER_STRIDES:
         return tile
-    return max(<size_t>CLASSES_PER_PASS // padded(p.minibatch.samples.n_items, lanes), <size_t>1) * tile
-
-
-cdef void x_slabs_chunk(void *context, size_t chunk) noexcept nogil:
-    """Pack some features of the rows into slabs."""
-    cdef Products *p = <Products *>context
-    cdef Minibatch *m = p.minibatch
-    cdef size_t size = m.kernels.element_size, lanes = m.kernels.lanes, n = m.samples.n_items
-    cdef size_t first = chunk * m.strips.size * lanes
-    cdef size_t width = min(length_of(&m.strips, chunk) * lanes, m.n_features - first)
-    cdef uint64_t begun = phase_begin()
-    pack_many_slabs(
-        m.kernels, <const char *>m.rows[0] + first * size, m.n_features * size, size, n, width,
-        p.x_slabs + first * n * size, n * lanes)
-    phase_next(PHASE_CONVERT, begun)
+    return max(PACKED_DLOGITS // (padded(p.minibatch.samples.n_items, lanes) * tile), <size_t>1) * tile
 
 
 cdef void add_products(
@@ -252,12 +219,18 @@ cdef void slab_gradients(
             width -= some
 
 
+cdef size_t pass_stride(const Products *p) noexcept nogil:
+    """The stride of blocks of dlogits and slabs of W for dX: odd in vectors, as they share a cache."""
+    cdef size_t lanes = p.minibatch.kernels.lanes
+    return (CLASSES_PER_PASS + 1) * lanes
+
+
 cdef void pack_dlogits_chunk(void *context, size_t chunk) noexcept nogil:
     """Pack some classes of the gradient of the logits into blocks, transposed, for dX."""
     cdef Products *p = <Products *>context
     cdef Minibatch *m = p.minibatch
     cdef size_t size = m.kernels.element_size, lanes = m.kernels.lanes
-    cdef size_t first = chunk * m.samples.size, stride = CLASSES_PER_PASS * lanes, i, some
+    cdef size_t first = chunk * m.samples.size, i, some
     cdef size_t end = first + length_of(&m.samples, chunk)
     cdef const void *rows[MAX_LANES]
     cdef uint64_t begun = phase_begin()
@@ -266,7 +239,7 @@ cdef void pack_dlogits_chunk(void *context, size_t chunk) noexcept nogil:
         for i in range(some):
             rows[i] = m.dlogits + ((first + i) * p.logits_stride + p.first_class) * size
         m.kernels.pack_block(
-            rows, some, p.n_pass_classes, p.dlogits_blocks + first // lanes * stride * size)
+            rows, some, p.n_pass_classes, p.dlogits_blocks + first // lanes * pass_stride(p) * size)
         first += lanes
     phase_next(PHASE_CONVERT, begun)
 
@@ -275,57 +248,53 @@ cdef void strips_of_x_chunk(void *context, size_t chunk) noexcept nogil:
     """Some strips of features of dX: what some classes add to them."""
     cdef Products *p = <Products *>context
     cdef Minibatch *m = p.minibatch
-    cdef size_t size = m.kernels.element_size, lanes = m.kernels.lanes, width
-    cdef size_t slab_stride = lanes * CLASSES_PER_PASS, j = chunk * m.strips.size * lanes
-    cdef size_t end = min(j + length_of(&m.strips, chunk) * lanes, m.n_features)
-    cdef char *slabs = p.buffers + chunk * p.buffer_stride * size
+    cdef size_t size = m.kernels.element_size, lanes = m.kernels.lanes, j = chunk * p.strips.size * lanes
     cdef blocks_view dlogits
     cdef weights_view weights
     cdef uint64_t begun = phase_begin()
-    dlogits.start, dlogits.stride = p.dlogits_blocks, CLASSES_PER_PASS * lanes
-    dlogits.n_samples = m.samples.n_items
-    weights.coef, weights.intercept, weights.stride = slabs, NULL, slab_stride
+    dlogits.start, dlogits.stride, dlogits.n_samples = (
+        p.dlogits_blocks, pass_stride(p), m.samples.n_items)
+    weights.coef, weights.intercept, weights.stride = own_buffer(p), NULL, pass_stride(p)
     weights.n_features = p.n_pass_classes  # the product runs over the classes
-    while j < end:
-        width = min(SLABS_PER_TILE * lanes, end - j)
-        pack_many_slabs(
-            m.kernels,
-            p.W + <ptrdiff_t>j * p.feature_stride + <ptrdiff_t>p.first_class * p.class_stride,
-            p.class_stride, p.feature_stride, p.n_pass_classes, width, slabs, slab_stride)
-        weights.n_classes = width
-        m.kernels.packed_scores(
-            &dlogits, &weights, p.first_class > 0, p.dX + j * size, m.n_features)
-        j += width
+    weights.n_classes = min(length_of(&p.strips, chunk) * lanes, m.n_features - j)
+    pack_in_slabs(
+        m.kernels, p.W + <ptrdiff_t>j * p.feature_stride + <ptrdiff_t>p.first_class * p.class_stride,
+        p.class_stride, p.feature_stride, p.n_pass_classes, weights.n_classes, <char *>weights.coef,
+        pass_stride(p))
+    m.kernels.packed_scores(
+        &dlogits, &weights, p.first_class > 0, p.dX + j * size, m.n_features)
     phase_next(PHASE_UPDATE, begun)
 
 
 cdef ptrdiff_t block_of_products(Products *p, pool *helpers) noexcept nogil:
     """Compute all of a block of rows; return the first row without a loss, or -1."""
     cdef Minibatch *m = p.minibatch
-    cdef size_t i, lanes = m.kernels.lanes, n_threads = pool_threads(helpers)
-    cdef size_t rows_of_a_share = padded((m.samples.n_items + n_threads - 1) // n_threads, lanes)
-    if p.packed_W != NULL and m.samples.n_items > (n_threads - 1) * lanes:
-        m.samples.size = min(rows_of_a_share, <size_t>SAMPLES_PER_SLAB)
-        m.samples.n_chunks = (m.samples.n_items + m.samples.size - 1) // m.samples.size
-        pool_for(helpers, forward_rows_chunk, p, m.samples.n_chunks)
-    else:
-        pool_for(helpers, pack_rows_chunk, p, m.samples.n_chunks)
-        pool_for(helpers, slab_logits_chunk, p, p.slabs.n_chunks)
-        pool_for(helpers, row_losses_chunk, p, m.samples.n_chunks)
+    cdef size_t i
+    pool_for(helpers, pack_rows_chunk, p, m.samples.n_chunks)
+    pool_for(helpers, slab_logits_chunk, p, p.slabs.n_chunks)
+    pool_for(helpers, row_losses_chunk, p, m.samples.n_chunks)
     for i in range(m.samples.n_items):
         if isnan(m.losses[i]):
             return <ptrdiff_t>i
-    if p.x_slabs != NULL:
-        pool_for(helpers, x_slabs_chunk, p, m.strips.n_chunks)
     if p.dW != NULL or p.dintercept != NULL:
         pool_for(helpers, slab_gradients_chunk, p, p.slabs.n_chunks * p.parts.n_chunks)
     p.first_class = 0
     while p.dX != NULL and p.first_class < m.n_classes:
         p.n_pass_classes = min(<size_t>CLASSES_PER_PASS, m.n_classes - p.first_class)
         pool_for(helpers, pack_dlogits_chunk, p, m.samples.n_chunks)
-        pool_for(helpers, strips_of_x_chunk, p, m.strips.n_chunks)
+        pool_for(helpers, strips_of_x_chunk, p, p.strips.n_chunks)
         p.first_class += CLASSES_PER_PASS
     return -1
+
+
+cdef size_t rows_per_packed_block(const LinearLoss *l, size_t logits_stride) noexcept nogil:
+    """As many as their logits and the cache allow."""
+    cdef size_t size = l.kernels.element_size, lanes = l.kernels.lanes
+    cdef size_t most = max(PACKED_LOGITS_BYTES // (logits_stride * size) // lanes, <size_t>1) * lanes
+    cdef bint fits = MAX_PACKED_LOSS_ROWS * l.n_features * size <= cache_bytes_per_thread
+    if most < <size_t>MAX_PACKED_LOSS_ROWS or not fits:
+        most = min(most, <size_t>MIN_PACKED_LOSS_ROWS)
+    return min(min(most, <size_t>MAX_PACKED_LOSS_ROWS), padded(l.n_rows, lanes))
 
 
 cdef ptrdiff_t packed_linear_loss(LinearLoss *l) noexcept nogil:
@@ -337,49 +306,40 @@ cdef ptrdiff_t packed_linear_loss(LinearLoss *l) noexcept nogil:
     cdef size_t size = m.kernels.element_size, lanes = m.kernels.lanes, n_rows = l.n_rows
     cdef int n_threads = l.n_threads
     m.coef_stride = padded(m.n_features, lanes)
-    cdef size_t padded_classes = padded(m.n_classes, lanes)
-    p.logits_stride = padded_classes | lanes  # odd in vectors: rows do not share the sets of the cache
-    cdef size_t rows_per_block = PACKED_LOGITS_BYTES // (p.logits_stride * size) // lanes * lanes
-    rows_per_block = min(max(rows_per_block, lanes), <size_t>MAX_PACKED_LOSS_ROWS)
-    rows_per_block = min(rows_per_block, padded(n_rows, lanes))
+    cdef size_t n_slabs = padded(m.n_classes, lanes) // lanes, n_strips = m.coef_stride // lanes
+    p.logits_stride = n_slabs * lanes | lanes  # odd in vectors: rows do not share the sets of the cache
+    cdef size_t rows_per_block = rows_per_packed_block(l, p.logits_stride)
     p.minibatch, p.W = &m, l.W
     p.feature_stride, p.class_stride = l.W_strides[0], l.W_strides[1]
     p.block_stride = m.coef_stride * lanes + CACHE_LINE // size
-    cdef size_t n_slabs = padded_classes // lanes
     cdef bint is_enough = n_slabs >= <size_t>(SLABS_PER_TILE * n_threads)
-    cdef size_t slabs_together = SLABS_PER_TILE if is_enough else 1
-    p.slabs = split(n_slabs, slabs_together, n_threads)
+    p.slabs = split(n_slabs, SLABS_PER_TILE if is_enough else 1, n_threads)
     cdef size_t most_parts = max(m.n_features // GRADIENT_FEATURES, <size_t>1)
     cdef size_t n_parts = min(
         (2 * <size_t>n_threads + p.slabs.n_chunks - 1) // p.slabs.n_chunks, most_parts)
-    p.parts.n_items = m.coef_stride // lanes
-    p.parts.size = (p.parts.n_items + n_parts - 1) // n_parts
-    p.parts.n_chunks = (p.parts.n_items + p.parts.size - 1) // p.parts.size
+    p.parts = in_chunks(n_strips, (n_strips + n_parts - 1) // n_parts)
+    # Of dX a thread takes GRADIENT_FEATURES or so, long runs of the rows of W, as often as the others.
+    cdef size_t n_pieces = padded(
+        (m.n_features + GRADIENT_FEATURES - 1) // GRADIENT_FEATURES, n_threads)
+    p.strips = in_chunks(n_strips, (n_strips + n_pieces - 1) // n_pieces)
     p.dW, p.dintercept, p.dX = l.dW, l.dintercept, l.dX
     p.dW_feature_stride, p.dW_class_stride = l.dW_strides[0], l.dW_strides[1]
     split_minibatch(&m, rows_per_block, n_threads)
-    cdef size_t n_buffers = max(p.slabs.n_chunks * p.parts.n_chunks, m.strips.n_chunks)
-    cdef bint packs_W = (
-        n_rows > rows_per_block
-        and padded_classes * m.coef_stride * size <= <size_t>PACKED_LOGITS_BYTES)
-    p.buffer_stride = lanes * SLABS_PER_TILE * max(
-        m.coef_stride + rows_per_block, <size_t>CLASSES_PER_PASS)
-    p.blocks = take_piece(&l.memory, rows_per_block // lanes, p.block_stride, size)
-    m.dlogits = take_piece(&l.memory, rows_per_block, p.logits_stride, size)
-    p.dlogits_blocks = take_piece(
-        &l.memory, rows_per_block // lanes if l.dX != NULL else 0, CLASSES_PER_PASS * lanes, size)
-    p.buffers = take_piece(&l.memory, n_buffers, p.buffer_stride, size)
-    m.rows = <const void **>take_piece(&l.memory, rows_per_block, 1, sizeof(void *))
-    p.packed_W = take_piece(&l.memory, padded_classes if packs_W else 0, m.coef_stride, size)
-    p.x_slabs = take_piece(&l.memory, rows_per_block if l.dW != NULL else 0, m.coef_stride, size)
-    # forward_rows_chunk has its own split: as many chunks as threads, or of SAMPLES_PER_SLAB rows.
-    take_option_scratch(
-        &l.memory, &l.options, m.n_classes, size,
-        max(m.samples.n_chunks, max(<size_t>n_threads, rows_per_block // SAMPLES_PER_SLAB + 1)))
-    if is_missing(&l.memory):
+    p.buffer_stride = lanes * SLABS_PER_TILE * (m.coef_stride + rows_per_block)
+    p.buffer_stride = max(p.buffer_stride, classes_of_gradient(&p) * rows_per_block)
+    p.buffer_stride = max(p.buffer_stride, p.strips.size * pass_stride(&p))
+    begin_memory(&l.memory)
+    ask_for(&l.memory, &p.blocks, rows_per_block // lanes, p.block_stride, size)
+    ask_for(&l.memory, &m.dlogits, rows_per_block, p.logits_stride, size)
+    ask_for(
+        &l.memory, &p.dlogits_blocks, rows_per_block // lanes if l.dX != NULL else 0, pass_stride(&p),
+        size)
+    ask_for(&l.memory, &p.buffers, <size_t>n_threads, p.buffer_stride, size)
+    ask_for(&l.memory, <char **>&m.rows, rows_per_block, 1, sizeof(void *))
+    ask_for(&l.memory, &p.x_slabs, rows_per_block if l.dW != NULL else 0, m.coef_stride, size)
+    ask_for_option_scratch(&l.memory, &l.options, m.n_classes, size, m.samples.n_chunks)
+    if not take_memory(&l.memory):
         return FASTSOFTMAX_NO_MEMORY
-    if not packs_W:
-        p.packed_W = NULL
     if l.dW == NULL:
         p.x_slabs = NULL
     cdef size_t first = 0, n, i
@@ -399,8 +359,6 @@ cdef ptrdiff_t packed_linear_loss(LinearLoss *l) noexcept nogil:
         helpers = NULL
         if uses_threads(n, m.n_features, m.n_classes):
             helpers = pool_begin(n_threads)
-        if first == 0 and packs_W:
-            pool_for(helpers, pack_W_chunk, &p, p.slabs.n_chunks)
         invalid = block_of_products(&p, helpers)
         pool_end(helpers)
         float_state_leave(&caller)

@@ -178,11 +178,11 @@ def softmax_cross_entropy(
     rows.options = &o.rows
     set_rows(&rows, z.kernels(), z.start, z.length(1), dz.start)
     rows.targets, rows.scale, rows.losses = t.view, scale, <double *>loss.start
-    memory.n_pieces = memory.missing[2] = 0
+    begin_memory(&memory)
     rows.split = split(z.length(0), 1, n_threads)
-    take_option_scratch(&memory, &o.rows, z.length(1), z.buffer.itemsize, rows.split.n_chunks)
-    if is_missing(&memory):
-        raise no_memory(memory.missing[0], memory.missing[1], memory.missing[2])
+    ask_for_option_scratch(&memory, &o.rows, z.length(1), z.buffer.itemsize, rows.split.n_chunks)
+    if not take_memory(&memory):
+        raise no_memory(<double>memory.n_bytes)
     with nogil:
         floats.set()
         invalid = over_rows(&rows, z.length(0), n_threads)

@@ -158,7 +158,7 @@ cdef void slab_losses(const Packed *p, size_t first, size_t n) noexcept nogil:
         m.kernels.cross_entropy(
             model_rows, p.logits_stride, n, targets, m.scale,
             m.losses + model * p.losses_stride + first, model_rows, p.logits_stride)
-    m.kernels.pack_dlogits(
+    m.kernels.pack_rows(
         rows, p.logits_stride, first, n, m.n_classes, p.dlogits_slabs,
         m.samples.n_items * m.kernels.lanes)
     phase_next(PHASE_LOSS, begun)

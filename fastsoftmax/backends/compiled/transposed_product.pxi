@@ -116,13 +116,13 @@ cdef void slab_sums_chunk(void *context, size_t chunk) noexcept nogil:
     cdef size_t size = m.kernels.element_size, lanes = m.kernels.lanes, n = m.samples.n_items
     cdef size_t k = chunk * p.slabs.size * lanes, width, height, i, j
     cdef size_t end = min(k + length_of(&p.slabs, chunk) * lanes, m.n_classes)
-    cdef char *slabs = p.buffers + chunk * p.buffer_stride * size
+    cdef char *slabs = own_buffer(p)
     cdef char *sums
     cdef double *out
     while k < end:
         width = min(SLABS_PER_TILE * lanes, end - k)
         height = min(m.n_features, k + width) if s.is_gram else m.n_features
-        pack_many_slabs(
+        pack_in_slabs(
             m.kernels, m.dlogits + k * size, p.logits_stride * size, size, n, width, slabs,
             n * lanes)
         sums = s.sums + k * size
@@ -148,11 +148,11 @@ cdef wide_product(View a, View b, double *out, int n_threads):
     p.buffer_stride = lanes * SLABS_PER_TILE * rows_per_block
     s.is_gram, s.out = a.start == b.start and m.n_features == m.n_classes, out
     cdef Scratch x_slabs = Scratch(rows_per_block, m.coef_stride, size)
-    cdef Scratch buffers = Scratch(p.slabs.n_chunks, p.buffer_stride, size)
+    cdef Scratch buffers = Scratch(<size_t>n_threads, p.buffer_stride, size)
     cdef Scratch sums = Scratch(m.n_features, m.n_classes, size)
-    cdef const void *rows
-    p.x_slabs, p.buffers, s.sums = x_slabs.start, buffers.start, sums.start
-    m.rows = &rows  # of the first one, which the others follow
+    cdef const void *rows[MAX_SUMMED_ROWS]
+    p.x_slabs, p.blocks, p.buffers, s.sums = x_slabs.start, NULL, buffers.start, sums.start
+    m.rows = rows
     cdef pool *helpers = NULL
     cdef FloatState floats = FloatState()
     with nogil:
@@ -164,11 +164,12 @@ cdef wide_product(View a, View b, double *out, int n_threads):
         while first < n_rows:
             n = min(rows_per_block, n_rows - first)
             split_minibatch(&m, n, n_threads)
-            m.rows[0] = a.start + first * m.n_features * size
+            for i in range(n):
+                rows[i] = a.start + (first + i) * m.n_features * size
             m.dlogits = b.start + first * m.n_classes * size
             p.add = first % MAX_ROWS_PER_SUM > 0
             s.is_last = (first + n) % MAX_ROWS_PER_SUM == 0 or first + n == n_rows
-            pool_for(helpers, x_slabs_chunk, p, m.strips.n_chunks)
+            pool_for(helpers, pack_rows_chunk, p, m.samples.n_chunks)
             pool_for(helpers, slab_sums_chunk, &s, p.slabs.n_chunks)
             first += n
         pool_end(helpers)

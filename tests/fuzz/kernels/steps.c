@@ -170,7 +170,7 @@ static void packed_case(void) {
     } else {
         record_rows(logits, n, c, columns);
     }
-    kernels->packed->pack_dlogits(logits, columns, 0, n, c, dlogits, n * lanes);
+    kernels->packed->pack_rows(logits, columns, 0, n, c, dlogits, n * lanes);
     size_t n_sums = of_classes ? stride : stride / lanes;
     const char *rules = of_classes ? fixed(numbers(3 * columns)) : NULL;
     double *squares = stale_doubles(n_slabs * n_sums),
