@@ -315,6 +315,9 @@ struct two_class_kernels {
                                     double *losses);
 };
 
+/* Products of a partial sum of the step algorithm packed. It fixes the order of the sum, and so is part of the result. */
+enum { FEATURES_PER_SUM = 128 };
+
 /* The step algorithm packed (step_packed.h). For any number of classes. Samples are in blocks; weights
  * and velocity in slabs of `lanes` classes, slab[j][lane], `stride` apart; dlogits in slabs,
  * slab[sample][lane], one after another. What is packed is padded, and so is n_features, where no

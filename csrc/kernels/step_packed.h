@@ -28,9 +28,6 @@
 
 #include "kernels/sgd_update.h"
 
-/* Features of a partial sum of scores. It fixes the order of the sum, and so is part of the result. */
-enum { FEATURES_PER_SUM = 128 };
-
 /* How many of n_slabs slabs, 1 or SLABS_PER_TILE, a register tile has. */
 #define SLABS_OF_TILE(n_slabs) ((n_slabs) < TILE_SLABS ? (n_slabs) : TILE_SLABS)
 

@@ -33,6 +33,7 @@ cdef extern from "kernels/tuning.h" nogil:
         CLASSES_PER_PASS
         DEFAULT_CACHE_BYTES
         FEW_CLASSES
+        FEATURES_PER_SUM
         GRADIENT_FEATURES
         LOSS_ROWS_PER_BLOCK
         MAX_CATCH_UP_STEPS

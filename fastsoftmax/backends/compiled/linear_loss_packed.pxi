@@ -289,12 +289,14 @@ cdef ptrdiff_t block_of_products(Products *p, pool *helpers) noexcept nogil:
 
 cdef size_t rows_per_packed_block(const LinearLoss *l, size_t logits_stride) noexcept nogil:
     """As many as their logits and the cache allow."""
-    cdef size_t size = l.kernels.element_size, lanes = l.kernels.lanes
-    cdef size_t most = max(PACKED_LOGITS_BYTES // (logits_stride * size) // lanes, <size_t>1) * lanes
+    cdef size_t size = l.kernels.element_size, lanes = l.kernels.lanes, multiple = lanes
+    cdef size_t row_bytes = logits_stride * size
+    cdef size_t most = max(<size_t>PACKED_LOGITS_BYTES // row_bytes, l.n_features // 2)
     cdef bint fits = MAX_PACKED_LOSS_ROWS * l.n_features * size <= cache_bytes_per_thread
-    if most < <size_t>MAX_PACKED_LOSS_ROWS or not fits:
-        most = min(most, <size_t>MIN_PACKED_LOSS_ROWS)
-    return min(min(most, <size_t>MAX_PACKED_LOSS_ROWS), padded(l.n_rows, lanes))
+    most = min(most, <size_t>(MAX_PACKED_LOSS_ROWS if fits else MIN_PACKED_LOSS_ROWS))
+    if most >= FEATURES_PER_SUM:
+        multiple = FEATURES_PER_SUM
+    return min(max(most // multiple, <size_t>1) * multiple, padded(l.n_rows, lanes))
 
 
 cdef ptrdiff_t packed_linear_loss(LinearLoss *l) noexcept nogil:
