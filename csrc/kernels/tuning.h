@@ -16,7 +16,7 @@
  * Some of those here change the order of sums as well, and so the last bits of a result: FEW_CLASSES, PANEL_VECTORS,
  * MAX_PANELS, MAX_SHORT_ROW_BYTES, PRODUCTS_OF_A_CHUNK, PRODUCTS_OF_A_SAMPLE, MAX_SAMPLE_CHUNKS, SAMPLES_PER_PASS and
  * MAX_CATCH_UP_STEPS those of a trained model; FEW_CLASSES, PRODUCTS_PER_CHUNK, MAX_SAMPLE_CHUNKS, SAMPLES_PER_PASS,
- * and PACKED_LOGITS_BYTES those of linear_cross_entropy; MAX_ROWS_PER_SUM those of transposed_product; MAX_MOMENT_CHUNKS,
+ * MAX_PACKED_LOSS_ROWS and PACKED_LOGITS_BYTES those of linear_cross_entropy; MAX_ROWS_PER_SUM those of transposed_product; MAX_MOMENT_CHUNKS,
  * MAX_MOMENTS and MIN_ROWS_PER_MOMENT_CHUNK those of means and scales.
  */
 #ifndef FASTSOFTMAX_TUNING_H
@@ -135,13 +135,11 @@ enum { MAX_CATCH_UP_STEPS = 1 << 16 };
 enum { LOSS_ROWS_PER_BLOCK = 256 };
 
 /* With many classes, the rows per block are as many as have logits of PACKED_LOGITS_BYTES or of half the size of W,
- * MAX_PACKED_LOSS_ROWS at most, or MIN_PACKED_LOSS_ROWS where the larger block of X does not fit into the cache: W is read
- * twice for each block, its gradient read and written. From FEATURES_PER_SUM on, they are a multiple of it: so the cache does
- * not change the order of a sum. Measured: 4096 rows, 768 features and 50257 classes need 78 MiB besides inputs and gradients,
- * which take 159 MiB each; all logits would need 785 MiB.
+ * MAX_PACKED_LOSS_ROWS at most: W is read twice for each block, its gradient read and written. Measured: 4096 rows, 768
+ * features and 50257 classes need 78 MiB besides inputs and gradients, which take 159 MiB each; all logits would need 785.
  *   python -m benchmarks.tune PACKED_LOGITS_BYTES=6291456 --shape 1024 768 32000 0 --loss
  *   python -m benchmarks.tune MAX_PACKED_LOSS_ROWS=256 --shape 2048 768 4277 0 --loss */
-enum { PACKED_LOGITS_BYTES = 32 << 20, MIN_PACKED_LOSS_ROWS = 256, MAX_PACKED_LOSS_ROWS = 512 };
+enum { PACKED_LOGITS_BYTES = 32 << 20, MAX_PACKED_LOSS_ROWS = 512 };
 
 /* The numbers of dlogits, of some dozens of classes, with which linear_cross_entropy sums the gradient of W at a time, with
  * many classes: they stay in the second level of the cache for all features.

@@ -42,7 +42,6 @@ cdef extern from "kernels/tuning.h" nogil:
         MAX_MOMENTS
         MAX_MOMENT_CHUNKS
         MAX_PACKED_LOSS_ROWS
-        MIN_PACKED_LOSS_ROWS
         PACKED_DLOGITS
         MAX_PANELS
         MAX_PASS_ROW_BYTES

@@ -10,8 +10,7 @@ Rows of X go in blocks of some hundreds, so that their logits, with c classes, t
     dx = dlogits @ W.T          over some hundreds of classes at a time, by strips of features
 
 Nothing is computed twice. W is read twice a block, and dW read and written, so a block has as many rows as
-the bytes of its logits allow. All sums are in an order that the sizes alone decide: where the size of the
-cache has a say in how many rows a block has, they are a multiple of FEATURES_PER_SUM. See
+the bytes of its logits allow. All sums are in an order that the sizes alone decide. See
 csrc/kernels/step_packed.h.
 """
 
@@ -288,12 +287,10 @@ cdef ptrdiff_t block_of_products(Products *p, pool *helpers) noexcept nogil:
 
 
 cdef size_t rows_per_packed_block(const LinearLoss *l, size_t logits_stride) noexcept nogil:
-    """As many as their logits and the cache allow."""
-    cdef size_t size = l.kernels.element_size, lanes = l.kernels.lanes, multiple = lanes
-    cdef size_t row_bytes = logits_stride * size
-    cdef size_t most = max(<size_t>PACKED_LOGITS_BYTES // row_bytes, l.n_features // 2)
-    cdef bint fits = MAX_PACKED_LOSS_ROWS * l.n_features * size <= cache_bytes_per_thread
-    most = min(most, <size_t>(MAX_PACKED_LOSS_ROWS if fits else MIN_PACKED_LOSS_ROWS))
+    """As many as their logits allow: a multiple of the rows in a partial sum, if they are so many."""
+    cdef size_t lanes = l.kernels.lanes, multiple = lanes
+    cdef size_t most = PACKED_LOGITS_BYTES // (logits_stride * l.kernels.element_size)
+    most = min(max(most, l.n_features // 2), <size_t>MAX_PACKED_LOSS_ROWS)
     if most >= FEATURES_PER_SUM:
         multiple = FEATURES_PER_SUM
     return min(max(most // multiple, <size_t>1) * multiple, padded(l.n_rows, lanes))
