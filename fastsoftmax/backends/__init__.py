@@ -13,7 +13,7 @@ from .protocol import (
     State,
     TargetWeights,
 )
-from .registry import NAMES, fast_paths_of, get_backend, why_unavailable
+from .registry import NAMES, fast_paths, get_backend, why_unavailable
 
 __all__ = [
     "NAMES",
@@ -27,7 +27,7 @@ __all__ = [
     "Rule",
     "State",
     "TargetWeights",
-    "fast_paths_of",
+    "fast_paths",
     "get_backend",
     "in_default_float_state",
     "why_unavailable",

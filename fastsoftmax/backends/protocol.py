@@ -483,10 +483,13 @@ class FastPaths(Protocol):
         path, whose bits are the same.
         """
 
-    def map_rows(self, function: str, logits: object, out: object, n_threads: object) -> int | None:
-        """Compute "softmax", "log_softmax" or "logsumexp" of logits into `out`; return as `Backend`'s do.
+    def map_rows(
+        self, function: str, logits: object, axis: object, out: object, n_threads: object
+    ) -> FloatArray | int | None:
+        """Return "softmax", "log_softmax" or "logsumexp" of logits, or the first row that has none.
 
         The arguments are the caller's, unchecked. It returns None, and has written nothing, unless they are
-        the usual ones: C-contiguous native logits (n, c) or (c,), and such an `out` of the result's shape,
-        the logits themselves or without overlap with them.
+        the usual ones: C-contiguous native logits (n, c), or (c,) and a function that returns as many
+        numbers; their last axis; `out` None or such an array of the result's shape, the logits themselves
+        or without overlap with them.
         """

@@ -26,7 +26,8 @@ _AUTO = tuple(name for name in _MODULES if name != "numba")
 
 NAMES = tuple(_MODULES)
 _loaded: dict[str, Backend] = {}
-_fast_paths: dict[str, FastPaths] = {}
+# The backends that have fast paths and have been used before, for small calls.
+fast_paths: dict[str, FastPaths] = {}
 
 
 def get_backend(name: str = "auto") -> Backend:
@@ -97,12 +98,4 @@ def _why(name: str, error: Exception) -> str:
 def _keep(name: str, backend: Backend) -> None:
     _loaded[name] = backend
     if hasattr(backend, "mean_cross_entropy"):
-        _fast_paths[name] = cast(FastPaths, backend)
-
-
-def fast_paths_of(name: object) -> FastPaths | None:
-    """Return the backend of that name if it has fast paths and has been used before."""
-    try:
-        return _fast_paths[name]  # type: ignore[index]  # no check first: it would slow down small calls
-    except (KeyError, TypeError):
-        return None
+        fast_paths[name] = cast(FastPaths, backend)

@@ -5,7 +5,7 @@ Notation as in `fastsoftmax.loss.functional`.
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,7 +18,7 @@ from ..backends import (
     Backend,
     LogitOptions,
     TargetWeights,
-    fast_paths_of,
+    fast_paths,
     get_backend,
     in_default_float_state,
 )
@@ -26,13 +26,13 @@ from .options import Objective
 
 Axis = int | tuple[int, ...] | None
 
-# The defaults, which a small call recognises by their identity.
-_LAST_AXIS, _ONE = -1, 1.0
+# The default, which a small call recognises by its identity.
+_ONE = 1.0
 
 
 def softmax(
     logits: ArrayLike,
-    axis: Axis = _LAST_AXIS,
+    axis: Axis = -1,
     out: FloatArray | None = None,
     *,
     mask: ArrayLike | None = None,
@@ -91,21 +91,22 @@ def softmax(
     array([[0.5, 0.5],
            [1. , 0. ]])
     """
-    # Here and below: another function call would add a tenth to the time of a small call.
-    if (
-        out is not None
-        and mask is None
-        and (axis is _LAST_AXIS or _is_last(axis, logits))
-        and temperature is _ONE
-        and _has_mapped("softmax", logits, out, backend, n_threads)
-    ):
-        return out
+    # Here and below inlined: each function call adds a tenth to the time of a small call.
+    if mask is None and temperature is _ONE:
+        try:
+            found = fast_paths[backend].map_rows("softmax", logits, axis, out, n_threads)
+        except (KeyError, TypeError):
+            found = None
+        if found is not None:
+            if found is not out and isinstance(found, int):
+                _refuse(found, logits, out)
+            return found
     return _map_rows("softmax", logits, axis, out, (mask, temperature), backend, n_threads)
 
 
 def log_softmax(
     logits: ArrayLike,
-    axis: Axis = _LAST_AXIS,
+    axis: Axis = -1,
     out: FloatArray | None = None,
     *,
     mask: ArrayLike | None = None,
@@ -136,20 +137,21 @@ def log_softmax(
     >>> log_softmax([0.0, -1000.0])
     array([    0., -1000.])
     """
-    if (
-        out is not None
-        and mask is None
-        and (axis is _LAST_AXIS or _is_last(axis, logits))
-        and temperature is _ONE
-        and _has_mapped("log_softmax", logits, out, backend, n_threads)
-    ):
-        return out
+    if mask is None and temperature is _ONE:
+        try:
+            found = fast_paths[backend].map_rows("log_softmax", logits, axis, out, n_threads)
+        except (KeyError, TypeError):
+            found = None
+        if found is not None:
+            if found is not out and isinstance(found, int):
+                _refuse(found, logits, out)
+            return found
     return _map_rows("log_softmax", logits, axis, out, (mask, temperature), backend, n_threads)
 
 
 def logsumexp(
     logits: ArrayLike,
-    axis: Axis = _LAST_AXIS,
+    axis: Axis = -1,
     out: FloatArray | None = None,
     *,
     keepdims: bool = False,
@@ -205,11 +207,14 @@ def logsumexp(
     >>> float(logsumexp([1000.0, 1000.0]))
     1000.6931471805599
     """
-    is_usual = out is not None and mask is b is None and keepdims is return_sign is False
-    is_usual = is_usual and temperature is _ONE
-    is_usual = is_usual and (axis is _LAST_AXIS or _is_last(axis, logits))
-    if is_usual and _has_mapped("logsumexp", logits, out, backend, n_threads):
-        return out
+    is_usual = mask is b is None and keepdims is return_sign is False
+    if is_usual and temperature is _ONE:
+        try:
+            found = fast_paths[backend].map_rows("logsumexp", logits, axis, out, n_threads)
+        except (KeyError, TypeError):
+            found = None
+        if found is not None:
+            return found  # an infinite or undefined sum is a result
     return _logsumexp(
         logits, axis, out, keepdims, (mask, temperature), b, return_sign, backend, n_threads
     )
@@ -255,21 +260,11 @@ def _logsumexp(
     return (result, sign) if return_sign else result
 
 
-def _is_last(axis: Axis, logits: ArrayLike) -> bool:
-    """Return whether that is the number of the last axis."""
-    return type(axis) is int and isinstance(logits, np.ndarray) and axis == logits.ndim - 1
-
-
-def _has_mapped(
-    function: str, logits: ArrayLike, out: object, backend: str, n_threads: int | None
-) -> bool:
-    """Compute the usual call into `out` by a fast path, if there is one that takes it."""
-    usual = fast_paths_of(backend)
-    invalid = None if usual is None else usual.map_rows(function, logits, out, n_threads)
-    if invalid is not None and invalid >= 0:
-        rows = np.asarray(logits)
-        check_rows(invalid, rows, rows.shape[:-1], overwritten=True)
-    return invalid is not None
+def _refuse(invalid: int, logits: ArrayLike, out: object) -> NoReturn:
+    """Raise for a row for which a fast path has found no result."""
+    rows = np.asarray(logits)
+    check_rows(invalid, np.atleast_2d(rows), rows.shape[:-1], overwritten=out is not None)
+    raise AssertionError(f"row {invalid} has a result")
 
 
 @in_default_float_state

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._arrays.csr import SparseRows
-from ..backends import State, fast_paths_of
+from ..backends import State, fast_paths
 from ..schedules import Schedule
 from .epoch import blocks_of, check_rows, mean_over, order_of
 from .problem import Problem
@@ -27,12 +27,12 @@ class Penalties(NamedTuple):
 
 def models_per_pass(problem: Problem, state: State) -> int:
     """Return how many models train together; 1 if the backend or the data do not support more."""
-    fast_paths = fast_paths_of(problem.config.backend.name)
-    if fast_paths is None or not hasattr(fast_paths, "sgd_epoch_of_models"):
+    paths = fast_paths.get(problem.config.backend.name)
+    if paths is None or not hasattr(paths, "sgd_epoch_of_models"):
         return 1
     if isinstance(problem.samples.X, SparseRows) or problem.config.rule.subgradient:
         return 1
-    compiled: Any = fast_paths
+    compiled: Any = paths
     try:
         compiled.step_algorithm(*state.coef.shape[::-1], state.coef.dtype, has_models=True)
     except ValueError:  # FASTSOFTMAX_STEP forces one that trains a model at a time
@@ -87,7 +87,7 @@ def train_epoch_of_models(
         If a row of `X` is not finite; the message names the row.
     """
     config, samples = problem.config, problem.samples
-    backend: Any = fast_paths_of(config.backend.name)
+    backend: Any = fast_paths[config.backend.name]
     sampling, dtype = config.sampling, states.coef.dtype
     n_samples = len(samples)
     n_steps, size = sampling.n_steps(n_samples), min(sampling.batch_size, n_samples)

@@ -8,7 +8,7 @@ import pytest
 import scipy.special
 
 import fastsoftmax
-from fastsoftmax import log_softmax, logsumexp, softmax
+from fastsoftmax import log_softmax, logsumexp, softmax, softmax_cross_entropy
 
 FUNCTIONS = ["softmax", "log_softmax", "logsumexp"]
 SHAPES = {(5,): -1, (1, 10): -1, (6, 5): 1, (4, 3): 0, (2, 3, 4): (0, 2), (3, 40): None, (): -1}
@@ -215,3 +215,18 @@ def test_an_invalid_row_with_out_is_an_error_on_every_path(backend):
     logsumexp(logits, out=sums, backend=backend)
     assert np.isnan(sums[1])
     assert sums[0] == logsumexp(logits[0])
+
+
+@pytest.mark.parametrize("name", ["no backend", None, ["compiled"], np.str_("none")])
+def test_a_small_call_refuses_what_is_no_backend(name):
+    z, labels = np.zeros((1, 3)), np.zeros(1, np.int64)
+    softmax(z)  # so that there is a fast path
+    for call in (
+        lambda: softmax(z, out=z, backend=name),
+        lambda: log_softmax(z, out=z, backend=name),
+        lambda: logsumexp(z, out=np.empty(1), backend=name),
+        lambda: softmax_cross_entropy(z, labels, backend=name),
+    ):
+        with pytest.raises(ValueError, match=r"^backend: expected one of"):
+            call()
+    assert not z.any()

@@ -177,9 +177,7 @@ LAYOUTS_OF_W = {
 
 
 @pytest.mark.parametrize("layout_of_W", LAYOUTS_OF_W.values(), ids=LAYOUTS_OF_W.keys())
-@pytest.mark.parametrize(
-    "shape", [(300, 290, 45), (300, 19, 45), (40, 33, 1100), (530, 7, 41)], ids=str
-)
+@pytest.mark.parametrize("shape", [(530, 290, 45), (300, 19, 45), (40, 33, 1100)], ids=str)
 def test_many_classes_go_by_blocks_of_rows(dtype, rng, shape, layout_of_W):
     """More rows than a block has, more features than dW and more classes than dX takes at a time."""
     n, d, c = shape

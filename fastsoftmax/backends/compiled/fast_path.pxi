@@ -170,27 +170,40 @@ cdef ptrdiff_t in_default_state(Rows *rows, size_t n, int n_threads) noexcept no
     return invalid
 
 
-def map_rows(function, logits, out, n_threads):
+def map_rows(function, logits, axis, out, n_threads):
     cdef Py_buffer z, result
     cdef Rows rows
     cdef bint is_sum = function == "logsumexp"
     cdef size_t n_classes, n
-    cdef int threads = 1, n_axes
+    cdef int threads = 1, n_axes, last
     cdef ptrdiff_t invalid
-    if type(logits) is not ndarray or type(out) is not ndarray:
+    if type(logits) is not ndarray or (out is not None and type(out) is not ndarray):
         return None
     if n_threads is not None and (type(n_threads) is not int or n_threads < 1):
         return None
+    if type(axis) is not int or not -2 < axis < 2:  # what fits into a C int
+        return None
+    last = axis
     memset(&z, 0, sizeof(z))
     memset(&result, 0, sizeof(result))
     try:
         PyObject_GetBuffer(logits, &z, PyBUF_STRIDES | PyBUF_FORMAT)
-        PyObject_GetBuffer(out, &result, PyBUF_STRIDES | PyBUF_FORMAT)
         n_axes = z.ndim
         if n_axes not in (1, 2) or not is_plain(&z, n_axes, b"fd"):
             return None
+        if last != -1 and last != n_axes - 1:
+            return None
         n_classes = z.shape[n_axes - 1]
         n = z.shape[0] if n_axes == 2 else 1
+        if out is None:
+            if is_sum and n_axes == 1:  # a number
+                return None
+            dtype = float32 if z.itemsize == 4 else float64
+            if is_sum or n_axes == 1:
+                out = ndarray(z.shape[0], dtype)
+            else:
+                out = ndarray((z.shape[0], z.shape[1]), dtype)
+        PyObject_GetBuffer(out, &result, PyBUF_STRIDES | PyBUF_FORMAT)
         if result.readonly or not is_plain(&result, n_axes - is_sum, z.format):
             return None
         if n_axes - is_sum > 0 and result.shape[0] != z.shape[0]:
@@ -212,7 +225,9 @@ def map_rows(function, logits, out, n_threads):
                 invalid = in_default_state(&rows, n, threads)
         else:
             invalid = in_default_state(&rows, n, threads)
-        return invalid
+        if invalid >= 0:
+            return invalid
+        return out
     except (BufferError, ValueError):
         return None
     finally:
