@@ -29,6 +29,11 @@ cdef extern from "fastsoftmax.h" nogil:
         size_t mask_stride
         double *lse
         const double *lse_upstream
+        int64_t *argmax
+        uint8_t *top_k_correct
+        double *label_log_prob
+        double *entropy
+        size_t top_k
 
     struct fastsoftmax_linear:
         size_t size

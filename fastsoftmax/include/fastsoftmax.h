@@ -53,6 +53,12 @@ struct fastsoftmax_options {
     size_t mask_stride;   /* of its rows; 0 where all rows have the same mask, (n_classes) */
     double *lse;          /* out, (n_rows): lse(q), 0 for rows without weight; or NULL */
     const double *lse_upstream; /* (n_rows): factors of the gradients of lse, to which scale is not applied; or NULL */
+    /* Out, (n_rows), or NULL: metrics of each row; -1 and 0 for rows without weight. Those of a label need labels. */
+    int64_t *argmax;        /* the first class with the largest z_k */
+    uint8_t *top_k_correct; /* 1 where fewer than top_k classes have a larger z_k than the label, else 0 */
+    double *label_log_prob; /* q_label - lse(q) */
+    double *entropy;        /* of the probabilities exp(q - lse(q)), in nats */
+    size_t top_k;
 };
 
 /* Since version 2. The rows X, the weights W and the labels of a linear classifier, whose logits are

@@ -12,6 +12,7 @@ import numpy as np
 
 from .._optional import unavailable
 from ..backends import get_backend
+from ..loss import RowMetrics
 
 try:
     from llvmlite.binding import add_symbol
@@ -45,6 +46,7 @@ OPTIONS = np.dtype(
         ("upstream", np.uintp),
         *((name, np.float64) for name in ("temperature", "softcap", "z_loss")),
         *((name, np.uintp) for name in ("mask", "mask_stride", "lse", "lse_upstream")),
+        *((name, np.uintp) for name in (*RowMetrics._fields, "top_k")),
     ],
     align=True,
 )

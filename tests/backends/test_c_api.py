@@ -21,6 +21,7 @@ from fastsoftmax import (
     softmax,
     softmax_cross_entropy,
 )
+from fastsoftmax.loss import RowMetrics
 
 EXAMPLE = ROOT / "examples" / "extension"
 # The header of version 1, as it was published.
@@ -214,6 +215,41 @@ def test_options_on_logits(table, rng, dtype, c, per_row):
     slopes = (1 - (q / 4) ** 2) / 0.7
     expected = factors[:, np.newaxis] * p * slopes
     np.testing.assert_allclose(with_factors - dlogits, expected, atol=20 * np.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("c", [2, 5, 50])
+def test_metrics_of_rows(table, rng, dtype, c):
+    n, d = 40, 3
+    X, W = rng.normal(size=(n, d)).astype(dtype), rng.normal(scale=3, size=(d, c)).astype(dtype)
+    labels, rows = rng.integers(0, c, n), rng.integers(0, 2, n).astype(float)
+    names = ("argmax", "top_k_correct", "label_log_prob", "entropy")
+    given = {"sample_weight": rows, "reduction": "none", "metrics": names, "top_k": 2}
+    logits = X @ W
+    for is_linear, expected in (
+        (True, linear_cross_entropy(X, W, labels, **given)[2]),
+        (False, softmax_cross_entropy(logits, labels, **given)[2]),
+    ):
+        call = table.linear_cross_entropy if is_linear else table.softmax_cross_entropy
+        for asked in (names, *((name,) for name in names)):
+            losses, dW = np.empty(n), np.empty_like(W)
+            found = RowMetrics(np.zeros(n, int), np.zeros(n, bool), np.zeros(n), np.zeros(n))
+            options = options_of(rows, None, 0.0, None)
+            options.size, options.top_k = Options.of_a_later_version.offset, 2
+            for name in asked:
+                setattr(options, name, getattr(found, name).ctypes.data)
+            if is_linear:
+                given_to_c = linear_of(X, W, labels, losses, dW=dW), options
+            else:
+                at = losses.ctypes.data, None, 0, 2
+                given_to_c = *arguments(logits), labels.ctypes.data, None, options, 1.0, *at
+            assert call(*given_to_c) == -1
+            for name in names:
+                wanted = getattr(expected, name) if name in asked else 0
+                np.testing.assert_array_equal(getattr(found, name), wanted)
+            # The struct of a header that ends before: what follows it in memory is not looked at.
+            options.size = Options.argmax.offset
+            options.argmax = options.entropy = 1
+            assert call(*given_to_c) == -1
 
 
 @pytest.mark.parametrize("c", [2, 5, 50])

@@ -26,6 +26,8 @@ class Options(ctypes.Structure):
         ("mask_stride", c_size_t),
         ("lse", c_void_p),
         ("lse_upstream", c_void_p),
+        *((name, c_void_p) for name in ("argmax", "top_k_correct", "label_log_prob", "entropy")),
+        ("top_k", c_size_t),
         ("of_a_later_version", c_double),
     )
 

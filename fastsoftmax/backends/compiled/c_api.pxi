@@ -61,6 +61,7 @@ cdef void read_options(
     """Read as many of the fields as the caller's header has; the others are 0."""
     cdef fastsoftmax_options known
     cdef logit_options *view = &options.on_logits.view
+    cdef row_metrics *metrics = &view.metrics
     options.has_weights = given != NULL
     options.on_logits.given = False
     if given == NULL:
@@ -73,10 +74,13 @@ cdef void read_options(
     view.softcap, view.z_loss = known.softcap, known.z_loss
     view.mask, view.mask_stride = known.mask, known.mask_stride
     view.lse, view.lse_upstream = known.lse, known.lse_upstream
-    memset(&view.metrics, 0, sizeof(view.metrics))
+    metrics.argmax, metrics.top_k_correct = known.argmax, known.top_k_correct
+    metrics.label_log_prob, metrics.entropy = known.label_log_prob, known.entropy
+    metrics.top_k = known.top_k
     options.on_logits.given = (
         view.temperature != 1 or view.softcap != 0 or view.z_loss != 0 or view.mask != NULL
-        or view.lse != NULL or view.lse_upstream != NULL)
+        or view.lse != NULL or view.lse_upstream != NULL or metrics.argmax != NULL
+        or metrics.top_k_correct != NULL or metrics.label_log_prob != NULL or metrics.entropy != NULL)
 
 
 cdef targets_view api_targets(
