@@ -40,8 +40,8 @@ _METRIC_DTYPES: dict[str, Any] = {
     "label_log_prob": np.float64,
     "entropy": np.float64,
 }
-_METRICS_OF_LABELS = "top_k_correct", "label_log_prob"
-_MAX_TOP_K = 1 << 62  # more than there are classes
+METRICS_OF_LABELS = "top_k_correct", "label_log_prob"
+MAX_TOP_K = 1 << 62  # more than there are classes
 
 
 class LossOptions(NamedTuple):
@@ -166,7 +166,7 @@ def objective_of(
     mask = None if logit_options is None else logit_options.mask
     objective = _objective_of(targets, leading_shape, n_classes, dtype, options, mask)
     if objective.targets.ndim == 2:
-        for name in _METRICS_OF_LABELS:
+        for name in METRICS_OF_LABELS:
             if name in options.metrics:
                 raise ValueError(
                     f"metrics: {name} needs labels, got targets that are probabilities, or become "
@@ -217,7 +217,7 @@ def _metrics(names: object, top_k: object, n: int) -> tuple[RowMetrics | None, i
     if top_k < 1:
         raise ValueError(f"top_k: expected at least 1, got {top_k}")
     arrays = {name: np.zeros(n, _METRIC_DTYPES[name]) for name in names}
-    return RowMetrics(**arrays), min(int(top_k), _MAX_TOP_K)
+    return RowMetrics(**arrays), min(int(top_k), MAX_TOP_K)
 
 
 def check_metrics(names: object) -> tuple[str, ...]:

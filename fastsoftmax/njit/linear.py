@@ -51,6 +51,8 @@ def linear_cross_entropy(
     softcap: float | None = None,
     z_loss: float = 0.0,
     return_lse: bool = False,
+    metrics: Any = (),
+    top_k: int = 5,
     upstream: Any = None,
     n_threads: int = 1,
 ) -> Any:
@@ -68,7 +70,7 @@ def linear_cross_entropy(
     wrt : tuple of {"W", "intercept", "X"}, a constant; default all
     sample_weight, class_weight, label_smoothing, ignore_index, reduction, n_threads
         As in `softmax_cross_entropy`.
-    mask, temperature, softcap, z_loss, return_lse
+    mask, temperature, softcap, z_loss, return_lse, metrics, top_k
         As in `softmax_cross_entropy`; the mask broadcasts to (n_samples, n_classes).
     upstream : float, or array of float32 or float64, of the shape of `loss`, C-contiguous, optional
         What the gradients are multiplied by.
@@ -80,6 +82,8 @@ def linear_cross_entropy(
         The named tuple ``(W, intercept, X)``; None for those that were not requested.
     lse : array of float64, shape (n_samples,)
         With `return_lse`: the log-sum-exp of each row.
+    metrics : RowMetrics
+        With `metrics`.
 
     Raises
     ------
@@ -117,6 +121,8 @@ def linear_cross_entropy(
         softcap=softcap,
         z_loss=z_loss,
         return_lse=return_lse,
+        metrics=metrics,
+        top_k=top_k,
         upstream=upstream,
         n_threads=n_threads,
     )
@@ -235,7 +241,7 @@ def _call(
     dX: Any,
     has_logit_options: bool,
     mask: Any,
-    lse: Any,
+    of_rows: Any,
     linear: Any,
     options: Any,
     n_threads: Any,
@@ -374,6 +380,8 @@ def _compiled_linear_cross_entropy(
     softcap: Any = None,
     z_loss: Any = 0.0,
     return_lse: Any = False,
+    metrics: Any = (),
+    top_k: Any = 5,
     upstream: Any = None,
     n_threads: Any = 1,
 ) -> Any:
@@ -384,8 +392,9 @@ def _compiled_linear_cross_entropy(
         check_array("intercept", intercept, 1, (X.dtype,))
     options = sample_weight, class_weight, label_smoothing, ignore_index, reduction
     chosen, has_options = check_options(2, X.dtype, targets, *options)
-    mask_of, fitting, record_of, lse_of, has_logit_options, _, result = logit_options.choose(
-        2, mask, temperature, softcap, z_loss, return_lse
+    on_logits = mask, temperature, softcap, z_loss, return_lse, metrics, top_k
+    mask_of, fitting, record_of, rows_of, has_logit_options = logit_options.choose(
+        2, targets, *on_logits
     )
     factor, factors = _no_factor, _no_factors
     if not is_absent(upstream):
@@ -415,6 +424,8 @@ def _compiled_linear_cross_entropy(
         softcap: Any = None,
         z_loss: float = 0.0,
         return_lse: bool = False,
+        metrics: Any = (),
+        top_k: int = 5,
         upstream: Any = None,
         n_threads: int = 1,
     ) -> Any:
@@ -431,8 +442,8 @@ def _compiled_linear_cross_entropy(
             kept, ignored, given, of_classes, X, label_smoothing, is_mean, takes_part
         )
         dW, dintercept, dX = make_dW(W.shape, X), make_dintercept(n_classes, X), make_dX(X.shape, X)
-        losses, lse, record = np.empty(n), lse_of(n), np.zeros(1, symbols.OPTIONS)
-        record_of(record, takes_part, temperature, softcap, z_loss, lse)
+        losses, of_rows, record = np.empty(n), rows_of(n), np.zeros(1, symbols.OPTIONS)
+        record_of(record, takes_part, temperature, softcap, z_loss, top_k, of_rows, mixed)
         _call(
             X,
             W,
@@ -448,7 +459,7 @@ def _compiled_linear_cross_entropy(
             dX,
             has_logit_options,
             takes_part,
-            lse,
+            of_rows,
             np.zeros(1, symbols.LINEAR),
             record,
             threads(n_threads),
@@ -458,6 +469,6 @@ def _compiled_linear_cross_entropy(
             _set_undefined(dintercept, ignored, False)
             _set_undefined(dX, ignored, True)
         gradients = LinearGradients(dW, dintercept, dX)
-        return result(reduce(losses, total, power, n), gradients, lse, n)
+        return logit_options.results((reduce(losses, total, power, n), gradients), of_rows, n)
 
     return compiled

@@ -1,4 +1,4 @@
-"""Options that act on logits, as `fastsoftmax.loss.options` has them: mask, temperature, softcap, z_loss.
+"""Options that act on logits, as `fastsoftmax.loss.options` has them, and what is returned of each row.
 
 An array without elements stands for one that is absent.
 """
@@ -10,6 +10,8 @@ import numpy as np
 from numba import types
 from numba.core.errors import TypingError
 
+from ..loss import RowMetrics
+from ..loss.options import MAX_TOP_K, METRICS_OF_LABELS, check_metrics
 from .arrays import (
     address,
     check_array,
@@ -28,14 +30,22 @@ class Compiled(NamedTuple):
     mask: Callable[..., Any]  # (mask, shape, n_classes) -> rows of the mask
     targets: Callable[..., Any]  # (targets, rows of the mask, samples, ignored) -> targets, checked
     record: Callable[..., Any]  # writes the options into the struct of the C API
-    lse: Callable[..., Any]  # (n) -> where the log-sum-exp of each row goes
+    of_rows: Callable[
+        ..., Any
+    ]  # (n) -> where the log-sum-exp and the metrics go, None for the others
     given: bool  # whether there is any of these options
-    loss: Callable[..., Any]  # (loss, lse, shape) -> what a loss returns
-    with_gradient: Callable[..., Any]  # (loss, gradient, lse, shape) -> what a loss returns
 
 
 def choose(
-    n_axes: int, mask: Any, temperature: Any, softcap: Any, z_loss: Any, return_lse: Any
+    n_axes: int,
+    targets: Any,
+    mask: Any,
+    temperature: Any,
+    softcap: Any,
+    z_loss: Any,
+    return_lse: Any,
+    metrics: Any,
+    top_k: Any,
 ) -> Compiled:
     """Check the types of the options, for logits of `n_axes`."""
     if not is_absent(mask):
@@ -50,17 +60,39 @@ def choose(
     with_lse = constant("return_lse", return_lse)
     if not isinstance(with_lse, bool):
         raise TypingError(f"return_lse: expected True or False, got {with_lse!r}")
+    check_number("top_k", top_k, types.Integer)
+    try:
+        names = check_metrics(constant("metrics", metrics))
+    except (TypeError, ValueError) as error:
+        raise TypingError(str(error)) from error
+    needs_labels = [name for name in METRICS_OF_LABELS if name in names]
+    if needs_labels and targets.ndim == n_axes:
+        raise TypingError(f"metrics: {needs_labels[0]} needs labels, got {targets}")
     numbers = is_default(temperature, 1.0) and is_default(z_loss, 0.0) and is_absent(softcap)
-    masked, given = not is_absent(mask), not is_absent(mask) or not numbers or with_lse
+    masked = not is_absent(mask)
+    given = masked or not numbers or with_lse or len(names) > 0
     return Compiled(
         _rows_of_mask if masked else _no_mask,
         _fitting_targets if masked else _same_targets,
         _record if given else _record_nothing,
-        _array_of_lse if with_lse else _no_lse,
+        _arrays_of_rows(with_lse, names),
         given,
-        _loss_and_lse if with_lse else _loss,
-        _gradient_and_lse if with_lse else _gradient,
     )
+
+
+def _arrays_of_rows(with_lse: bool, names: tuple[str, ...]) -> Any:
+    """Return the function that makes the arrays, and None for what is not asked for."""
+    lse = _numbers if with_lse else _nothing
+    argmax = _labels if "argmax" in names else _nothing
+    correct = _flags if "top_k_correct" in names else _nothing
+    log_prob = _numbers if "label_log_prob" in names else _nothing
+    entropy = _numbers if "entropy" in names else _nothing
+
+    @strict
+    def of_rows(n: int) -> Any:
+        return lse(n), argmax(n), correct(n), log_prob(n), entropy(n)
+
+    return of_rows
 
 
 @strict
@@ -135,33 +167,66 @@ def _fitting_targets(targets: Any, mask: Any, samples: Any, ignored: Any) -> Any
 
 
 @strict
-def _no_lse(n: int) -> Any:
-    return np.empty(0)
+def _nothing(n: int) -> None:
+    return None
 
 
 @strict
-def _array_of_lse(n: int) -> Any:
+def _numbers(n: int) -> Any:
     return np.zeros(n)
 
 
 @strict
-def _loss(loss: Any, lse: Any, shape: Any) -> Any:
-    return loss
+def _labels(n: int) -> Any:
+    return np.zeros(n, np.int64)
 
 
 @strict
-def _loss_and_lse(loss: Any, lse: Any, shape: Any) -> Any:
-    return loss, lse.reshape(shape)
+def _flags(n: int) -> Any:
+    return np.zeros(n, np.bool_)
 
 
-@strict
-def _gradient(loss: Any, gradient: Any, lse: Any, shape: Any) -> Any:
-    return loss, gradient
+def _shaped(array: Any, shape: Any) -> Any:
+    """Return an array in a shape, None as it is."""
+    raise NotImplementedError
 
 
-@strict
-def _gradient_and_lse(loss: Any, gradient: Any, lse: Any, shape: Any) -> Any:
-    return loss, gradient, lse.reshape(shape)
+@compiles(_shaped)
+def _compiled_shaped(array: Any, shape: Any) -> Any:
+    if is_absent(array):
+        return lambda array, shape: None
+    return lambda array, shape: array.reshape(shape)
+
+
+def results(found: Any, of_rows: Any, shape: Any) -> Any:
+    """Return what a loss returns: `found`, a tuple, and what is asked for of the rows."""
+    raise NotImplementedError
+
+
+@compiles(results)
+def _compiled_results(found: Any, of_rows: Any, shape: Any) -> Any:
+    has_lse, *has_metrics = (not is_absent(each) for each in of_rows)
+    if not has_lse and not any(has_metrics):
+        if len(found) == 1:
+            return lambda found, of_rows, shape: found[0]
+        return lambda found, of_rows, shape: found
+    if not any(has_metrics):
+        return lambda found, of_rows, shape: found + (_shaped(of_rows[0], shape),)  # noqa: RUF005
+
+    def metrics(of_rows: Any, shape: Any) -> Any:
+        return RowMetrics(
+            _shaped(of_rows[1], shape),
+            _shaped(of_rows[2], shape),
+            _shaped(of_rows[3], shape),
+            _shaped(of_rows[4], shape),
+        )
+
+    metrics = strict(metrics)
+    if not has_lse:
+        return lambda found, of_rows, shape: found + (metrics(of_rows, shape),)  # noqa: RUF005
+    return lambda found, of_rows, shape: (
+        found + (_shaped(of_rows[0], shape), metrics(of_rows, shape))  # noqa: RUF005
+    )
 
 
 def _softcap_of(softcap: Any) -> float:
@@ -184,14 +249,37 @@ def _compiled_softcap_of(softcap: Any) -> Any:
 
 @strict
 def _record_nothing(
-    options: Any, mask: Any, temperature: Any, softcap: Any, z_loss: Any, lse: Any
+    options: Any,
+    mask: Any,
+    temperature: Any,
+    softcap: Any,
+    z_loss: Any,
+    top_k: Any,
+    of_rows: Any,
+    mixed: Any,
 ) -> None:
     return None
 
 
 @strict
-def _record(options: Any, mask: Any, temperature: Any, softcap: Any, z_loss: Any, lse: Any) -> None:
-    """Write the options into the struct of the C API; mask and lse have to outlive its use."""
+def _record(
+    options: Any,
+    mask: Any,
+    temperature: Any,
+    softcap: Any,
+    z_loss: Any,
+    top_k: Any,
+    of_rows: Any,
+    mixed: Any,
+) -> None:
+    """Write the options into the struct of the C API; mask and arrays have to outlive its use."""
+    if top_k < 1:
+        raise ValueError("top_k: expected at least 1")
+    lse, argmax, correct, log_prob, entropy = of_rows
+    if mixed.size > 0 and (correct is not None or log_prob is not None):
+        raise ValueError(
+            "metrics: expected labels, which weights beyond 2**64 with label smoothing are not"
+        )
     if not 0 < temperature < np.inf:
         raise ValueError("temperature: expected a positive, finite number")
     if not 0 <= z_loss < np.inf:
@@ -199,4 +287,7 @@ def _record(options: Any, mask: Any, temperature: Any, softcap: Any, z_loss: Any
     options[0].temperature, options[0].z_loss = temperature, z_loss
     options[0].softcap = _softcap_of(softcap)
     options[0].mask, options[0].lse = address(mask), address(lse)
+    options[0].argmax, options[0].top_k_correct = address(argmax), address(correct)
+    options[0].label_log_prob, options[0].entropy = address(log_prob), address(entropy)
+    options[0].top_k = min(top_k, MAX_TOP_K)
     options[0].mask_stride = mask.shape[1] if len(mask) > 1 else 0

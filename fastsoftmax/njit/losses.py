@@ -44,6 +44,8 @@ def cross_entropy(
     softcap: float | None = None,
     z_loss: float = 0.0,
     return_lse: bool = False,
+    metrics: Any = (),
+    top_k: int = 5,
     n_threads: int = 1,
 ) -> Any:
     """Return the cross-entropy of softmax(logits); from inside Numba, as `fastsoftmax.cross_entropy` does.
@@ -55,6 +57,8 @@ def cross_entropy(
     loss : float, or array of float64 with ``reduction="none"``
     lse : array of float64
         With `return_lse`.
+    metrics : RowMetrics
+        With `metrics`.
     """
     return functional.cross_entropy(
         logits,
@@ -69,6 +73,8 @@ def cross_entropy(
         softcap=softcap,
         z_loss=z_loss,
         return_lse=return_lse,
+        metrics=metrics,
+        top_k=top_k,
         n_threads=n_threads,
     )
 
@@ -87,6 +93,8 @@ def softmax_cross_entropy(
     softcap: float | None = None,
     z_loss: float = 0.0,
     return_lse: bool = False,
+    metrics: Any = (),
+    top_k: int = 5,
     n_threads: int = 1,
 ) -> Any:
     """Return the cross-entropy of softmax(logits) and its gradient; from inside Numba.
@@ -112,6 +120,8 @@ def softmax_cross_entropy(
     softcap : float, optional
     z_loss : float, default 0.0
     return_lse : bool, a constant; default False
+    metrics : tuple of {"argmax", "top_k_correct", "label_log_prob", "entropy"}, a constant; default none
+    top_k : int, default 5
     n_threads : int, default 1
         The maximum number of threads. Within `numba.prange`, 1.
 
@@ -123,6 +133,8 @@ def softmax_cross_entropy(
         `out` if given.
     lse : array of float64, shape (...,)
         With `return_lse`: the log-sum-exp of each row.
+    metrics : RowMetrics
+        With `metrics`: arrays of the shape (...,), None for those that are not asked for.
 
     Raises
     ------
@@ -132,7 +144,7 @@ def softmax_cross_entropy(
         masked classes, or `out` overlaps an argument without being `logits`.
     numba.TypingError
         When Numba compiles the call: if an array is not of the dtype above or not C-contiguous, `out` is
-        read-only, or `reduction` or `return_lse` is not a constant.
+        read-only, or `reduction`, `return_lse` or `metrics` is not a constant.
 
     Examples
     --------
@@ -159,6 +171,8 @@ def softmax_cross_entropy(
         softcap=softcap,
         z_loss=z_loss,
         return_lse=return_lse,
+        metrics=metrics,
+        top_k=top_k,
         n_threads=n_threads,
     )
 
@@ -173,7 +187,7 @@ def _row_losses(
     smoothing: float,
     has_logit_options: bool,
     mask: Any,
-    lse: Any,
+    of_rows: Any,
     options: Any,
     scale: float,
     losses: Any,
@@ -241,14 +255,17 @@ def _compiled_cross_entropy(
     softcap: Any = None,
     z_loss: Any = 0.0,
     return_lse: Any = False,
+    metrics: Any = (),
+    top_k: Any = 5,
     n_threads: Any = 1,
 ) -> Any:
     check_logits(logits, 2)
     check_n_threads(n_threads)
     options = sample_weight, class_weight, label_smoothing, ignore_index, reduction
     chosen, has_options = check_options(logits.ndim, logits.dtype, targets, *options)
-    mask_of, fitting, record_of, lse_of, has_logit_options, result, _ = logit_options.choose(
-        logits.ndim, mask, temperature, softcap, z_loss, return_lse
+    on_logits = mask, temperature, softcap, z_loss, return_lse, metrics, top_k
+    mask_of, fitting, record_of, rows_of, has_logit_options = logit_options.choose(
+        logits.ndim, targets, *on_logits
     )
     objective = weighted_objective if has_options else plain_objective
     reduce, is_mean = REDUCE[chosen], chosen == "mean"
@@ -266,6 +283,8 @@ def _compiled_cross_entropy(
         softcap: Any = None,
         z_loss: float = 0.0,
         return_lse: bool = False,
+        metrics: Any = (),
+        top_k: int = 5,
         n_threads: int = 1,
     ) -> Any:
         n, n_classes = _check_shapes(logits, targets), logits.shape[-1]
@@ -278,8 +297,8 @@ def _compiled_cross_entropy(
         samples, classes, mixed, smoothing, total, power = objective(
             kept, ignored, given, of_classes, logits, label_smoothing, is_mean, takes_part
         )
-        losses, lse, record = np.empty(n), lse_of(n), np.zeros(1, symbols.OPTIONS)
-        record_of(record, takes_part, temperature, softcap, z_loss, lse)
+        losses, of_rows, record = np.empty(n), rows_of(n), np.zeros(1, symbols.OPTIONS)
+        record_of(record, takes_part, temperature, softcap, z_loss, top_k, of_rows, mixed)
         _row_losses(
             logits,
             kept,
@@ -289,7 +308,7 @@ def _compiled_cross_entropy(
             smoothing,
             has_logit_options,
             takes_part,
-            lse,
+            of_rows,
             record,
             0.0,
             losses,
@@ -297,7 +316,7 @@ def _compiled_cross_entropy(
             threads(n_threads),
         )
         loss = reduce(losses, total, power, logits.shape[:-1])
-        return result(loss, lse, logits.shape[:-1])
+        return logit_options.results((loss,), of_rows, logits.shape[:-1])
 
     return compiled
 
@@ -317,6 +336,8 @@ def _compiled_softmax_cross_entropy(
     softcap: Any = None,
     z_loss: Any = 0.0,
     return_lse: Any = False,
+    metrics: Any = (),
+    top_k: Any = 5,
     n_threads: Any = 1,
 ) -> Any:
     check_logits(logits, 2)
@@ -325,8 +346,9 @@ def _compiled_softmax_cross_entropy(
         check_output("out", out, logits.ndim, logits.dtype)
     options = sample_weight, class_weight, label_smoothing, ignore_index, reduction
     chosen, has_options = check_options(logits.ndim, logits.dtype, targets, *options)
-    mask_of, fitting, record_of, lse_of, has_logit_options, _, result = logit_options.choose(
-        logits.ndim, mask, temperature, softcap, z_loss, return_lse
+    on_logits = mask, temperature, softcap, z_loss, return_lse, metrics, top_k
+    mask_of, fitting, record_of, rows_of, has_logit_options = logit_options.choose(
+        logits.ndim, targets, *on_logits
     )
     objective = weighted_objective if has_options else plain_objective
     reduce, is_mean = REDUCE[chosen], chosen == "mean"
@@ -345,6 +367,8 @@ def _compiled_softmax_cross_entropy(
         softcap: Any = None,
         z_loss: float = 0.0,
         return_lse: bool = False,
+        metrics: Any = (),
+        top_k: int = 5,
         n_threads: int = 1,
     ) -> Any:
         n, n_classes = _check_shapes(logits, targets), logits.shape[-1]
@@ -366,8 +390,8 @@ def _compiled_softmax_cross_entropy(
         samples, classes, mixed, smoothing, total, power = objective(
             kept, ignored, given, of_classes, logits, label_smoothing, is_mean, takes_part
         )
-        losses, lse, record = np.empty(n), lse_of(n), np.zeros(1, symbols.OPTIONS)
-        record_of(record, takes_part, temperature, softcap, z_loss, lse)
+        losses, of_rows, record = np.empty(n), rows_of(n), np.zeros(1, symbols.OPTIONS)
+        record_of(record, takes_part, temperature, softcap, z_loss, top_k, of_rows, mixed)
         _row_losses(
             logits,
             kept,
@@ -377,7 +401,7 @@ def _compiled_softmax_cross_entropy(
             smoothing,
             has_logit_options,
             takes_part,
-            lse,
+            of_rows,
             record,
             scale_of(total, power, is_mean),
             losses,
@@ -387,6 +411,6 @@ def _compiled_softmax_cross_entropy(
         if is_mean and not total > 0:
             _set_undefined(dlogits, ignored, n)
         loss = reduce(losses, total, power, logits.shape[:-1])
-        return result(loss, dlogits, lse, logits.shape[:-1])
+        return logit_options.results((loss, dlogits), of_rows, logits.shape[:-1])
 
     return compiled
