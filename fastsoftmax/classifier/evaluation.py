@@ -209,17 +209,17 @@ def evaluate(
     samples = _Samples(n_samples)
     for here, predicted, logarithms in _predictions(model, X, classes):
         samples.score(here, predicted, logarithms, targets.values[here], top_k)
-    weights = np.ones(n_samples) if targets.weights is None else targets.weights
-    counted = weights > 0 if targets.rows is None else targets.rows
+    weights = _weights_of(targets, n_samples)
+    counted = weights > 0  # some may have been rounded to 0
     losses, of_losses = samples.losses[counted], weights[counted]
     reliability = _reliability(samples, weights, targets.mean_weight, n_bins)
     rows, recalls = _class_rows(samples, targets, weights, classes)
     return Evaluation(
         n_samples=n_samples,
-        accuracy=float(np.average(samples.hits, weights=targets.weights)),
+        accuracy=float(np.average(samples.hits, weights=weights)),
         balanced_accuracy=float(np.mean(recalls)),
         top_k=top_k,
-        top_k_accuracy=float(np.average(samples.top_hits, weights=targets.weights)),
+        top_k_accuracy=float(np.average(samples.top_hits, weights=weights)),
         log_loss=float(np.average(losses, weights=of_losses)),
         log_loss_interval=_bootstrap(losses, of_losses, n_resamples, level, seed),
         confidence_level=level,
@@ -228,6 +228,15 @@ def evaluate(
         classes=rows,
         confusion=_confusion(samples, targets, sample_weight, len(classes)),
     )
+
+
+def _weights_of(targets: Targets, n_samples: int) -> NDArray[np.float64]:
+    """Return the weight of each sample; targets have none if all that count have the same."""
+    if targets.weights is not None:
+        return targets.weights
+    weights = np.zeros(n_samples)
+    weights[slice(None) if targets.rows is None else targets.rows] = 1
+    return weights
 
 
 class _Samples:

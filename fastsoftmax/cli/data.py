@@ -1,7 +1,8 @@
 """The data of a command: options for the readers, and checks that they fit a model."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from .._arrays.labels import find_classes, listed, positions_of
 from ..classifier.classifier import SoftmaxClassifier
 from ..datasets import Samples, tables
 from ..datasets.files import comma_separated, printable
-from ..datasets.formats import FORMATS
+from ..datasets.formats import FORMATS, load_batches
 from ..datasets.formats import format_of as found_format
 from ..training.targets import as_probabilities
 from . import options
@@ -86,12 +87,8 @@ def load(
     CommandError
         If reading fails; the error names the file or the option.
     """
-    given = {name: getattr(arguments, name) for name in OPTIONS}
-    given.update(others)
-    try:
-        return datasets.load(path, **given, require_labels=require_labels)
-    except (OSError, ImportError, ValueError, TypeError, MemoryError) as error:
-        raise as_command_error(error) from None
+    with _reported():
+        return datasets.load(path, **_given(arguments, others), require_labels=require_labels)
 
 
 def load_for(
@@ -99,23 +96,59 @@ def load_for(
     path: Path,
     arguments: argparse.Namespace,
     require_labels: bool = True,
-    **others: Any,
 ) -> Samples:
     """Read samples for a model, and raise unless they fit it.
 
     If the model and a table have names of features, those of the model are its features, in their order.
     """
-    file_format = format_of(path, arguments.format)
-    if arguments.n_features is None and file_format == "libsvm":
-        # If the last features do not occur, only the model knows their number.
-        others["n_features"] = model.n_features_in_
     names = getattr(model, "feature_names_in_", None)
-    if names is not None and arguments.features is None and arguments.ignore is None:
-        others["features"] = columns_of(path, file_format, arguments, names)
+    others = _options_for(model, path, arguments, names)
     samples = load(path, arguments, require_labels, **others)
     check_features(path, samples, model.n_features_in_, names)
     forget_names(model)
     return samples
+
+
+def batches_for(
+    model: SoftmaxClassifier, path: Path, arguments: argparse.Namespace, keep_ignored: bool
+) -> Iterator[Samples]:
+    """Yield what `load_for` returns, of a table in batches of rows; labels are not required."""
+    names = getattr(model, "feature_names_in_", None)
+    given = _given(arguments, _options_for(model, path, arguments, names))
+    with _reported():
+        for samples in load_batches(path, **given, require_labels=False, keep_ignored=keep_ignored):
+            check_features(path, samples, model.n_features_in_, names)
+            forget_names(model)
+            yield samples
+
+
+def _given(arguments: argparse.Namespace, others: dict[str, Any]) -> dict[str, Any]:
+    return {name: getattr(arguments, name) for name in OPTIONS} | others
+
+
+@contextmanager
+def _reported() -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ImportError, ValueError, TypeError, MemoryError) as error:
+        raise as_command_error(error) from None
+
+
+def _options_for(
+    model: SoftmaxClassifier,
+    path: Path,
+    arguments: argparse.Namespace,
+    names: NDArray[Any] | None,
+) -> dict[str, Any]:
+    """Return the options of `load` that follow from a model and the names of its features."""
+    file_format = format_of(path, arguments.format)
+    found: dict[str, Any] = {}
+    if arguments.n_features is None and file_format == "libsvm":
+        # If the last features do not occur, only the model knows their number.
+        found["n_features"] = model.n_features_in_
+    if names is not None and arguments.features is None and arguments.ignore is None:
+        found["features"] = columns_of(path, file_format, arguments, names)
+    return found
 
 
 def columns_of(

@@ -49,11 +49,14 @@ def option_of(parameter: str) -> str | None:
     return f"--{row.option_name.replace('_', '-')}"
 
 
-def as_command_error(error: Exception, sources: Mapping[str, object] | None = None) -> CommandError:
+def as_command_error(
+    error: Exception, sources: Mapping[str, object] | None = None, first_row: int = 0
+) -> CommandError:
     """Return the error of one line for an exception of the library.
 
     The library's messages begin with the name of an argument, which is replaced by that of its option.
-    `sources` maps arguments such as X and y to the files that they come from.
+    `sources` maps arguments such as X and y to the files that they come from, the rows of which begin with
+    `first_row`.
     """
     if isinstance(error, MemoryError):
         reason = f": {error}" if str(error) else ""
@@ -68,6 +71,7 @@ def as_command_error(error: Exception, sources: Mapping[str, object] | None = No
             text = f"argument {option}: {rest}"
         return CommandError(_with_options(text), FAILED)
     if colon and sources is not None and name in sources:
+        rest = re.sub(r"(?<=\brow )\d+", lambda row: str(first_row + int(row[0])), rest)
         return CommandError(_with_options(f"{sources[name]}: {rest}"), FAILED)
     if colon and (option := option_of(name)) is not None:
         if name == "resume":  # which lists the parameters that differ

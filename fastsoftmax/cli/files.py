@@ -4,10 +4,13 @@ import io
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from .._optional import why_missing
+from ..persistence import atomic
 from ..persistence.atomic import write_atomically
 from .errors import FAILED, CommandError
 
@@ -105,8 +108,21 @@ def save_picture(option: str, path: Path, figure: Any) -> None:
 
 def write_bytes(option: str, path: Path, content: bytes) -> None:
     """Write a file, atomically."""
-    try:
+    with _reported(option, path):
         write_atomically(path, content)
+
+
+@contextmanager
+def replaced(option: str, path: Path) -> Iterator[IO[bytes]]:
+    """Yield a stream that replaces the file, atomically, unless an error ends the block."""
+    with _reported(option, path), atomic.replaced(path) as stream:
+        yield stream
+
+
+@contextmanager
+def _reported(option: str, path: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         reason = error.strerror or error
         raise CommandError(

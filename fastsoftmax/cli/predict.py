@@ -4,16 +4,22 @@ import argparse
 import csv
 import io
 import json
+import shutil
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import chain
 from math import isfinite
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .._arrays.labels import listed
 from .._optional import import_optional
+from ..classifier.classifier import SoftmaxClassifier
 from ..datasets.files import printable
 from . import data, files, models
 from .error_translation import as_command_error
@@ -34,7 +40,7 @@ examples:
   fastsoftmax predict --model flowers.npz new.csv --probabilities --output p.csv
         the label, and the probability of every class in a column with its name
   zcat new.csv.gz | fastsoftmax predict --model flowers.npz - > labels.csv
-        as a filter: - is standard input
+        as a filter: - is standard input; tables may be larger than memory
   fastsoftmax predict --model cifar.npz images.npy --output labels.npy
         the labels as a NumPy array; images.npy may be larger than memory
   fastsoftmax predict --model digits.npz new.npy --class-names zero,one,two,three,four
@@ -42,6 +48,11 @@ examples:
   fastsoftmax predict --model flowers.npz test.csv --target species --output p.parquet
         the column species contains labels, which are left out
 """
+# Predictions for standard output that do not go to a temporary file.
+_BYTES_IN_MEMORY = 1 << 24
+# A row group of Parquet.
+_ROWS_OF_GROUP = 1 << 20
+_BYTES_OF_GROUP = 1 << 27
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -81,27 +92,57 @@ def run(arguments: argparse.Namespace) -> int:
     inputs = {"the model": arguments.model, "DATA": arguments.data}
     models.check_no_clash("--output", output, inputs)
     model = models.load_to_use(arguments)
-    samples = data.load_for(
-        model, arguments.data, arguments, require_labels=False, keep_ignored=suffix != ".npy"
-    )
+    batches = _Batches(model, arguments, keep_ignored=suffix != ".npy")
     try:
-        probabilities = model.predict_proba(samples.X) if arguments.probabilities else None
-        labels = model.predict(samples.X)
-    except (ValueError, TypeError, MemoryError) as error:
-        raise as_command_error(error, {"X": arguments.data}) from None
-    class_names = data.known_names(model.classes_, samples, arguments.class_names)
-    found = _Predictions(samples.ignored, labels, model.classes_, class_names, probabilities)
-    found.check_names(arguments.data)
-    try:
-        content = _WRITERS[suffix](found)
+        with _opened(output) as stream:
+            _WRITERS[suffix](stream, iter(batches))
     except (ImportError, MemoryError) as error:
         raise as_command_error(error) from None
-    if output == "-":
-        sys.stdout.write(content.decode("utf-8", "surrogateescape"))
-        return 0
-    files.write_bytes("--output", Path(output), content)
-    print(f"Predictions of {count(samples.X.shape[0], 'sample')}: {output}")
+    if output != "-":
+        print(f"Predictions of {count(batches.n_samples, 'sample')}: {output}")
     return 0
+
+
+@contextmanager
+def _opened(output: str) -> Iterator[IO[bytes]]:
+    """Yield the stream of --output, which receives all predictions or, if an error occurs, none."""
+    if output != "-":
+        with files.replaced("--output", Path(output)) as stream:
+            yield stream
+        return
+    with tempfile.SpooledTemporaryFile(_BYTES_IN_MEMORY) as stream:
+        yield cast(IO[bytes], stream)
+        stream.seek(0)
+        with io.TextIOWrapper(stream, "utf-8", "surrogateescape", newline="") as text:
+            shutil.copyfileobj(text, sys.stdout)
+
+
+class _Batches:
+    """The predictions for batches of rows of DATA, so that a table may be larger than memory."""
+
+    def __init__(
+        self, model: SoftmaxClassifier, arguments: argparse.Namespace, keep_ignored: bool
+    ) -> None:
+        self.n_samples = 0
+        self._model = model
+        self._arguments = arguments
+        self._keeps_ignored = keep_ignored
+
+    def __iter__(self) -> Iterator["_Predictions"]:
+        model, path = self._model, self._arguments.data
+        for samples in data.batches_for(model, path, self._arguments, self._keeps_ignored):
+            try:
+                probabilities = None
+                if self._arguments.probabilities:
+                    probabilities = model.predict_proba(samples.X)
+                labels = model.predict(samples.X)
+            except (ValueError, TypeError, MemoryError) as error:
+                raise as_command_error(error, {"X": path}, self.n_samples) from None
+            names = data.known_names(model.classes_, samples, self._arguments.class_names)
+            found = _Predictions(samples.ignored, labels, model.classes_, names, probabilities)
+            found.check_names(path)
+            self.n_samples += len(labels)
+            yield found
 
 
 class _Predictions(NamedTuple):
@@ -146,34 +187,43 @@ class _Predictions(NamedTuple):
             )
 
 
-def _as_csv(found: _Predictions) -> bytes:
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow([*found.kept_names, *found.names])
-    names = found.predicted_names()
-    named = [] if names is None else [names]
-    rows: Any = zip(*found.kept(), listed(found.labels), *named, strict=True)
-    if found.probabilities is not None:
-        # `str` gives the shortest digits that identify the number in its dtype.
-        shares = (map(str, row) for row in found.probabilities)
-        rows = ((*row, *share) for row, share in zip(rows, shares, strict=True))
-    writer.writerows(rows)
-    return stream.getvalue().encode("utf-8", "surrogateescape")
+def _write_csv(stream: IO[bytes], batches: Iterator[_Predictions]) -> None:
+    with _as_text(stream) as text:
+        writer = csv.writer(text, lineterminator="\n")
+        for number, found in enumerate(batches):
+            if number == 0:
+                writer.writerow([*found.kept_names, *found.names])
+            names = found.predicted_names()
+            named = [] if names is None else [names]
+            rows: Any = zip(*found.kept(), listed(found.labels), *named, strict=True)
+            if found.probabilities is not None:
+                # `str` gives the shortest digits that identify the number in its dtype.
+                shares = (map(str, row) for row in found.probabilities)
+                rows = ((*row, *share) for row, share in zip(rows, shares, strict=True))
+            writer.writerows(rows)
 
 
-def _as_json_lines(found: _Predictions) -> bytes:
-    class_names = found.predicted_names()
-    named = [] if class_names is None else [class_names]
-    names = [*found.kept_names, "label", *(["class_name"] if named else [])]
-    stream = io.StringIO()
-    for place, row in enumerate(zip(*found.kept(), listed(found.labels), *named, strict=True)):
-        record = {name: _plain(value) for name, value in zip(names, row, strict=True)}
-        if found.probabilities is not None:
-            shares = [float(str(share)) for share in found.probabilities[place]]
-            classes = found.names[-len(shares) :]
-            record["probabilities"] = dict(zip(classes, shares, strict=True))
-        stream.write(json.dumps(record, ensure_ascii=False, default=str) + "\n")
-    return stream.getvalue().encode("utf-8", "surrogateescape")
+def _write_json_lines(stream: IO[bytes], batches: Iterator[_Predictions]) -> None:
+    with _as_text(stream) as text:
+        for found in batches:
+            class_names = found.predicted_names()
+            named = [] if class_names is None else [class_names]
+            names = [*found.kept_names, "label", *(["class_name"] if named else [])]
+            columns = [*found.kept(), listed(found.labels), *named]
+            for place, row in enumerate(zip(*columns, strict=True)):
+                record = {name: _plain(value) for name, value in zip(names, row, strict=True)}
+                if found.probabilities is not None:
+                    shares = [float(str(share)) for share in found.probabilities[place]]
+                    classes = found.names[-len(shares) :]
+                    record["probabilities"] = dict(zip(classes, shares, strict=True))
+                text.write(json.dumps(record, ensure_ascii=False, default=str) + "\n")
+
+
+@contextmanager
+def _as_text(stream: IO[bytes]) -> Iterator[IO[str]]:
+    text = io.TextIOWrapper(stream, "utf-8", "surrogateescape", newline="")
+    yield text
+    text.detach()  # which writes what is left, and leaves the stream open
 
 
 def _plain(value: Any) -> Any:
@@ -185,32 +235,46 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not isfinite(value) else value
 
 
-def _as_parquet(found: _Predictions) -> bytes:
+def _write_parquet(stream: IO[bytes], batches: Iterator[_Predictions]) -> None:
+    """Write groups of as many rows as PyArrow puts into one, or fewer that are large."""
     arrow = import_optional("pyarrow", "Parquet is written with")
     parquet = import_optional("pyarrow.parquet", "Parquet is written with")
+    tables = (_as_table(arrow, found) for found in batches)
+    rest = next(tables)  # the rows that are not yet written
+    with parquet.ParquetWriter(stream, rest.schema) as writer:
+        for table in chain([rest.slice(rest.num_rows)], tables):
+            rest = arrow.concat_tables([rest, table])
+            while rest.num_rows >= _ROWS_OF_GROUP or rest.nbytes >= _BYTES_OF_GROUP:
+                writer.write_table(rest.slice(0, _ROWS_OF_GROUP).combine_chunks())
+                rest = rest.slice(_ROWS_OF_GROUP)
+        if rest.num_rows:
+            writer.write_table(rest.combine_chunks())
+
+
+def _as_table(arrow: Any, found: _Predictions) -> Any:
     kept = [] if found.ignored is None else found.ignored.columns
     labels = found.labels if found.labels.dtype.kind == "M" else found.labels.tolist()
     shares = [] if found.probabilities is None else [*found.probabilities.T]
     names = found.predicted_names()
     named = [] if names is None else [arrow.array(names)]
     columns = [*kept, arrow.array(labels), *named, *map(arrow.array, shares)]
-    stream = io.BytesIO()
-    parquet.write_table(arrow.table(columns, [*found.kept_names, *found.names]), stream)
-    return stream.getvalue()
+    return arrow.table(columns, [*found.kept_names, *found.names])
 
 
-def _as_npy(found: _Predictions) -> bytes:
-    stream = io.BytesIO()
-    array = found.labels if found.probabilities is None else found.probabilities
+def _write_npy(stream: IO[bytes], batches: Iterator[_Predictions]) -> None:
+    """Write the array of all batches, which are kept until their number is known: it comes first."""
+    arrays = [f.labels if f.probabilities is None else f.probabilities for f in batches]
+    array = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
     if array.dtype.kind in "OT":
         array = np.array(array.tolist(), np.str_)
-    np.save(stream, array, allow_pickle=False)
-    return stream.getvalue()
+    saved = io.BytesIO()  # what NumPy says of a full disk has no reason
+    np.save(saved, array, allow_pickle=False)
+    stream.write(saved.getbuffer())
 
 
 _WRITERS = {
-    ".csv": _as_csv,
-    ".jsonl": _as_json_lines,
-    ".parquet": _as_parquet,
-    ".npy": _as_npy,
+    ".csv": _write_csv,
+    ".jsonl": _write_json_lines,
+    ".parquet": _write_parquet,
+    ".npy": _write_npy,
 }

@@ -2,9 +2,9 @@
 
 import inspect
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .._arrays.validation import shown
 from .arrays import read_npy, read_npz
@@ -14,7 +14,7 @@ from .files import UnreadableFile, as_path, open_binary
 from .idx import has_idx, read_idx
 from .libsvm import is_libsvm, read_libsvm
 from .svhn import read_svhn
-from .tables import read_csv, read_parquet
+from .tables import csv_batches, parquet_batches, read_csv, read_parquet
 
 _REQUIRE_LABELS = "require_labels"
 _KEEP_IGNORED = "keep_ignored"
@@ -25,6 +25,7 @@ class _Format(NamedTuple):
     suffixes: tuple[str, ...] = ()
     signatures: tuple[bytes, ...] = ()  # the first bytes of its files
     has_folders: bool = False
+    batches: Callable[..., Iterator[Samples]] | None = None  # with the options of `read`
 
     @property
     def options(self) -> list[str]:
@@ -56,8 +57,8 @@ FORMATS = {
     "libsvm": _Format(read_libsvm, (".svm", ".libsvm", ".svmlight", ".txt")),
     "npy": _Format(read_npy, (".npy",), (b"\x93NUMPY",)),
     "npz": _Format(read_npz, (".npz",), (b"PK\x03\x04",)),
-    "csv": _Format(read_csv, (".csv", ".tsv")),
-    "parquet": _Format(read_parquet, (".parquet", ".pq"), (b"PAR1",)),
+    "csv": _Format(read_csv, (".csv", ".tsv"), batches=csv_batches),
+    "parquet": _Format(read_parquet, (".parquet", ".pq"), (b"PAR1",), batches=parquet_batches),
 }
 _COMPRESSED = (".gz", ".bz2")
 _MAX_FIRST_LINE_BYTES = 1 << 16  # of the line that determines the format
@@ -141,6 +142,54 @@ def load(
     >>> X.dtype, y.tolist()
     (dtype('uint8'), ['iris', 'rose', 'iris'])
     """
+    file, chosen, given = _reader(
+        path,
+        format,
+        require_labels,
+        keep_ignored,
+        target=target,
+        split=split,
+        header=header,
+        delimiter=delimiter,
+        zero_based=zero_based,
+        n_features=n_features,
+        ignore=ignore,
+        features=features,
+    )
+    samples = chosen.read(file, **given)
+    _check(file, samples)
+    return samples
+
+
+def load_batches(
+    path: str | os.PathLike[str],
+    *,
+    format: str | None = None,  # noqa: A002  # as in `load`
+    require_labels: bool = True,
+    keep_ignored: bool = False,
+    **options: Any,
+) -> Iterator[Samples]:
+    """Yield the samples that `load` returns: of a table in batches of rows, else all of them.
+
+    A batch has a bounded number of rows of Parquet, and of bytes of CSV. Its `X` may have a wider dtype
+    than that of `load`, in which the numbers are the same. Errors are those of `load`; one of a later batch
+    comes after the earlier ones.
+    """
+    file, chosen, given = _reader(path, format, require_labels, keep_ignored, **options)
+    read = chosen.batches or (lambda *args, **given: iter([chosen.read(*args, **given)]))
+    for samples in read(file, **given):
+        _check(file, samples)
+        yield samples
+
+
+def _reader(
+    path: str | os.PathLike[str],
+    format: str | None,  # noqa: A002
+    require_labels: bool,
+    keep_ignored: bool,
+    **options: Any,
+) -> tuple[Path, _Format, dict[str, Any]]:
+    """Return the file, its format, and the options for its reader, all of them checked."""
     file = as_path("path", path)
     if format is not None and format not in FORMATS:
         raise ValueError(f"format: expected one of {', '.join(FORMATS)}, got {shown(format)}")
@@ -152,16 +201,6 @@ def load(
     chosen = FORMATS[name]
     if file.is_dir() and not chosen.has_folders:
         raise UnreadableFile(file, f"expected a file of format {name!r}, got a folder")
-    options = {
-        "target": target,
-        "split": split,
-        "header": header,
-        "delimiter": delimiter,
-        "zero_based": zero_based,
-        "n_features": n_features,
-        "ignore": ignore,
-        "features": features,
-    }
     given = {option: value for option, value in options.items() if value is not None}
     for option in given.keys() - set(chosen.options):
         accepted = " and ".join(chosen.options) or "none"
@@ -172,9 +211,7 @@ def load(
         given[_REQUIRE_LABELS] = require_labels
     if chosen.has_columns:
         given[_KEEP_IGNORED] = keep_ignored
-    samples = chosen.read(file, **given)
-    _check(file, samples)
-    return samples
+    return file, chosen, given
 
 
 def format_of(path: Path) -> str:

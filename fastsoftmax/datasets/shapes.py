@@ -23,8 +23,17 @@ def as_rows(samples: NDArray[Any]) -> tuple[NDArray[Any], tuple[int, ...] | None
     return samples.reshape(len(samples), n_features), image_shape if is_image else None
 
 
-def as_file_labels(path: Path, labels: NDArray[Any]) -> NDArray[Any]:
+def as_file_labels(path: Path, labels: NDArray[Any], first: int = 0) -> NDArray[Any]:
     """Return labels: whole numbers as int64 (n_samples,); text, booleans and probabilities unchanged.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    labels : ndarray
+        Its labels, or those of a part of its rows.
+    first : int, default 0
+        The row with which that part begins.
 
     Raises
     ------
@@ -51,6 +60,6 @@ def as_file_labels(path: Path, labels: NDArray[Any]) -> NDArray[Any]:
         if not whole.all():
             row = int(np.argmin(whole))
             raise UnreadableFile(
-                path, f"expected whole numbers as labels, got {labels[row]} in row {row}"
+                path, f"expected whole numbers as labels, got {labels[row]} in row {first + row}"
             )
     return labels.astype(np.int64, copy=False)

@@ -1,8 +1,12 @@
-"""Tables, CSV and Parquet, through PyArrow: a column of labels, and features in the others."""
+"""Tables, CSV and Parquet, through PyArrow: a column of labels, and features in the others.
+
+A table is read whole, or as batches of rows whose samples are those of the whole table.
+"""
 
 import codecs
 import csv
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +15,7 @@ from numpy.typing import NDArray
 
 from .._arrays.validation import as_integer, shown
 from .._optional import import_optional
+from .csv_blocks import CsvBlocks, parse_options
 from .dataset import Samples
 from .files import UnreadableFile, check_is_file, comma_separated, open_binary, reported
 from .shapes import as_file_labels
@@ -19,6 +24,7 @@ from .shapes import as_file_labels
 TARGET_NAMES = ("label", "labels", "target", "class", "y")
 _MAX_LINE_BYTES = 1 << 24
 _ROWS_PER_BATCH = 1 << 14  # of Parquet
+_CSV = "CSV rows of equal length"
 _NO_VALUE = "expected a value in every row, got none or NaN in "
 _UNEQUAL = "expected lists of equal length, got another length in "
 _DELIMITERS = (",", ";", "\t", "|")
@@ -61,17 +67,12 @@ def read_csv(
     header, delimiter, first = _csv_layout(path, header, delimiter, (target, ignore, features))
     arrow = import_optional("pyarrow.csv", "CSV is read with")
     wanted = _Wanted(target, ignore, features, require_labels)
-    texts = {}
-    if ignore is not None or features is not None:
-        # An identifier such as 007 keeps its zeros.
-        ignored = wanted.choose(path, first, header).ignored
-        names = [first[place] if header else f"f{place}" for place in ignored]
-        texts = dict.fromkeys(names, import_optional("pyarrow", "CSV is read with").string())
-    with open_binary(path) as stream, reported(path, "CSV rows of equal length", Exception):
+    texts = wanted.texts(path, first, header)
+    with open_binary(path) as stream, reported(path, _CSV, Exception):
         table = arrow.read_csv(
             stream,
             read_options=arrow.ReadOptions(autogenerate_column_names=not header),
-            parse_options=arrow.ParseOptions(delimiter=delimiter),
+            parse_options=parse_options(delimiter),
             convert_options=arrow.ConvertOptions(column_types=texts),
         )
     chosen = wanted.choose(path, _names_of(path, table.schema), header)
@@ -79,11 +80,39 @@ def read_csv(
         batches = [batch.columns for batch in table.combine_chunks().to_batches()]
     n_rows = table.num_rows
     del table
-    samples = _samples(path, chosen, batches, n_rows, keep_ignored)
+    samples = _samples(path, chosen, _checked(path, chosen, batches, n_rows), n_rows, keep_ignored)
     X = samples.X
     if X.dtype.kind in "iu" and X.min() >= 0 and X.max() <= np.iinfo(np.uint8).max:
         return samples._replace(X=X.astype(np.uint8))
     return samples
+
+
+def csv_batches(
+    path: Path,
+    target: object = None,
+    header: bool | None = None,
+    delimiter: str | None = None,
+    ignore: object = None,
+    features: object = None,
+    require_labels: bool = True,
+    keep_ignored: bool = False,
+) -> Iterator[Samples]:
+    """Yield the samples of `read_csv` in batches of rows. The file is read twice, or again if types change.
+
+    Features are not narrowed to uint8. A file in which two columns have the same name is one batch.
+    """
+    columns = (target, ignore, features)
+    has_names, separator, first = _csv_layout(path, header, delimiter, columns)
+    wanted = _Wanted(*columns, require_labels)
+    blocks = CsvBlocks(path, has_names, separator, wanted.texts(path, first, has_names))
+    with reported(path, _CSV, Exception):
+        types, n_rows = blocks.types()
+    if types is None:
+        options = (target, header, delimiter, ignore, features, require_labels, keep_ignored)
+        yield read_csv(path, *options)
+        return
+    chosen = wanted.choose(path, list(types), has_names)
+    yield from _sample_batches(path, chosen, _csv_columns(blocks, types), n_rows, keep_ignored)
 
 
 def read_parquet(
@@ -107,16 +136,21 @@ def read_parquet(
     ignore, features, require_labels, keep_ignored
         As in `read_csv`, but ignored columns keep their types.
     """
-    check_is_file(path, "a Parquet file")
-    parquet = import_optional("pyarrow.parquet", "Parquet is read with")
-    with path.open("rb") as stream:
-        with reported(path, "a Parquet file", Exception):
-            file = parquet.ParquetFile(stream)
-            schema, n_rows = file.schema_arrow, file.metadata.num_rows
-        names = _names_of(path, schema)
-        chosen = _Wanted(target, ignore, features, require_labels).choose(path, names, True)
-        batches = _parquet_batches(path, file, names, chosen, keep_ignored)
-        return _samples(path, chosen, batches, n_rows, keep_ignored)
+    with _parquet(path, target, ignore, features, require_labels, keep_ignored) as table:
+        return _samples(path, table.chosen, _checked(path, *table), table.n_rows, keep_ignored)
+
+
+def parquet_batches(
+    path: Path,
+    target: object = None,
+    ignore: object = None,
+    features: object = None,
+    require_labels: bool = True,
+    keep_ignored: bool = False,
+) -> Iterator[Samples]:
+    """Yield the samples of `read_parquet` in batches of rows."""
+    with _parquet(path, target, ignore, features, require_labels, keep_ignored) as table:
+        yield from _sample_batches(path, *table, keep_ignored)
 
 
 def column_names(
@@ -157,6 +191,38 @@ def _csv_layout(
         named = [_name_or_index(c, first) for column in columns for c in _listed(column)]
         header = _has_header(path, first, any(isinstance(column, str) for column in named))
     return header, used, first
+
+
+class _Table(NamedTuple):
+    chosen: "_Chosen"
+    batches: Iterator[Any]  # of rows: columns by their indices
+    n_rows: int
+
+
+@contextmanager
+def _parquet(
+    path: Path,
+    target: object,
+    ignore: object,
+    features: object,
+    require_labels: bool,
+    keep_ignored: bool,
+) -> Iterator[_Table]:
+    check_is_file(path, "a Parquet file")
+    parquet = import_optional("pyarrow.parquet", "Parquet is read with")
+    with path.open("rb") as stream:
+        with reported(path, "a Parquet file", Exception):
+            file = parquet.ParquetFile(stream)
+            schema, n_rows = file.schema_arrow, file.metadata.num_rows
+        names = _names_of(path, schema)
+        chosen = _Wanted(target, ignore, features, require_labels).choose(path, names, True)
+        yield _Table(chosen, _parquet_batches(path, file, names, chosen, keep_ignored), n_rows)
+
+
+def _csv_columns(blocks: CsvBlocks, types: dict[str, Any]) -> Iterator[Any]:
+    with reported(blocks.path, _CSV, Exception):
+        for block in blocks.read(types):
+            yield block.columns
 
 
 def _parquet_batches(
@@ -263,6 +329,14 @@ class _Wanted(NamedTuple):
             ignored = rest
         return _Chosen(columns.called, columns.known or None, target, features, ignored)
 
+    def texts(self, path: Path, first: Sequence[str], header: bool) -> dict[str, Any]:
+        """Return the columns of CSV that are read as texts: an identifier such as 007 keeps its zeros."""
+        if self.ignore is None and self.features is None:
+            return {}
+        ignored = self.choose(path, first, header).ignored
+        names = [first[place] if header else f"f{place}" for place in ignored]
+        return dict.fromkeys(names, _arrow().string())
+
 
 class _Columns(NamedTuple):
     """The columns of a table."""
@@ -318,47 +392,79 @@ class _Columns(NamedTuple):
         )
 
 
-def _samples(
-    path: Path, chosen: _Chosen, batches: Iterable[Any], n_rows: int, keep_ignored: bool
-) -> Samples:
+class _Batch(NamedTuple):
+    first: int  # the row of the table with which the batch begins
+    columns: Any
+    features: list[NDArray[Any]]  # of each column (n_rows, n_numbers)
+
+
+def _checked(path: Path, chosen: _Chosen, batches: Iterable[Any], n_rows: int) -> Iterator[_Batch]:
+    """Yield batches that have rows, and a valid number for each feature.
+
+    Raises
+    ------
+    UnreadableFile
+        If something else is found. The error names the row of the table.
+    """
     if not chosen.features or n_rows == 0:
         raise UnreadableFile(
             path,
             "expected at least one row, and one column besides that of the labels, "
             f"got {n_rows} rows and {len(chosen.called)} columns",
         )
+    row, widths = 0, None
+    for columns in batches:
+        if not len(columns[chosen.features[0]]):
+            continue
+        # Parquet text is decoded only here.
+        with reported(path, "numbers, and texts in UTF-8", Exception):
+            blocks = _numbers(path, chosen, columns, row)
+        widths = widths or [block.shape[1] for block in blocks]
+        for place, block, width in zip(chosen.features, blocks, widths, strict=True):
+            if block.shape[1] != width:
+                reason = _UNEQUAL + chosen.called[place]
+                raise UnreadableFile(path, f"{reason}, row {row}; rows count from 0")
+        first, row = row, row + len(blocks[0])
+        if row > n_rows:
+            break
+        yield _Batch(first, columns, blocks)
+    if row != n_rows:
+        raise UnreadableFile(path, f"expected {n_rows} rows, as it says, got {row}")
+
+
+def _sample_batches(
+    path: Path, chosen: _Chosen, batches: Iterable[Any], n_rows: int, keep_ignored: bool
+) -> Iterator[Samples]:
+    """Yield the samples of each batch of rows."""
+    for batch in _checked(path, chosen, batches, n_rows):
+        yield _samples(path, chosen, [batch], len(batch.features[0]), keep_ignored)
+
+
+def _samples(
+    path: Path, chosen: _Chosen, batches: Iterable[_Batch], n_rows: int, keep_ignored: bool
+) -> Samples:
+    """Return the samples of batches that have so many rows together."""
     ignored = chosen.ignored if keep_ignored else []
     parts: dict[int, list[Any]] = {place: [] for place in ignored}
     if chosen.target is not None:
         parts[chosen.target] = []
-    X, ends, names, row = np.empty((0, 0)), [0], None, 0
+    X, names, first, begin = np.empty((0, 0)), None, None, 0
     for batch in batches:
-        if not len(batch[chosen.features[0]]):
-            continue
-        # Parquet text is decoded only here.
-        with reported(path, "numbers, and texts in UTF-8", Exception):
-            blocks = _numbers(path, chosen, batch, row)
-        if row == 0:
-            ends = np.cumsum([block.shape[1] for block in blocks]).tolist()
-            X = _empty(path, (n_rows, ends[-1]), np.result_type(*{b.dtype for b in blocks}))
-            names = _feature_names(chosen, batch, blocks)
-        stop, begin = row + len(blocks[0]), 0
-        for place, block, end in zip(chosen.features, blocks, ends, strict=True):
-            if block.shape[1] != end - begin:
-                reason = _UNEQUAL + chosen.called[place]
-                raise UnreadableFile(path, f"{reason}, row {row}; rows count from 0")
-            X[row:stop, begin:end] = block
-            begin = end
+        blocks = batch.features
+        if first is None:
+            first, width = batch.first, sum(block.shape[1] for block in blocks)
+            X = _empty(path, (n_rows, width), np.result_type(*{b.dtype for b in blocks}))
+            names = _feature_names(chosen, batch.columns, blocks)
+        end = begin + len(blocks[0])
+        np.concatenate(blocks, axis=1, out=X[begin:end])
+        begin = end
         for place, arrays in parts.items():
-            arrays.append(batch[place])
-        row = stop
-    if row != n_rows:
-        raise UnreadableFile(path, f"expected {n_rows} rows, as it says, got {row}")
+            arrays.append(batch.columns[place])
     y, kept = None, None
     with reported(path, "numbers, and texts in UTF-8", Exception):
         if chosen.target is not None:
             labels = _chunked(parts[chosen.target])
-            y = as_file_labels(path, _labels(path, chosen.called[chosen.target], labels))
+            y = _labels(path, chosen.called[chosen.target], labels, first or 0)
         if ignored:
             called = [(chosen.names or chosen.called)[place] for place in ignored]
             kept = _arrow().table([_chunked(parts[place]) for place in ignored], called)
@@ -461,20 +567,21 @@ def _list_length(column: Any) -> tuple[int, int | None]:
     return int(lengths[0]), int(np.argmax(differs)) if differs.any() else None
 
 
-def _labels(path: Path, called: str, column: Any) -> NDArray[Any]:
+def _labels(path: Path, called: str, column: Any, first: int) -> NDArray[Any]:
+    """Return the labels of rows, the first of which is the row `first` of the table."""
     values = _as_numpy(column)
-    if values.dtype.kind != "O":
-        return values
-    texts = values.tolist()
-    blank = next(
-        (row for row, text in enumerate(texts) if not isinstance(text, str) or not text), None
-    )
-    if blank is not None:
+    if values.dtype.kind == "O":
+        texts = values.tolist()
+        for row, text in enumerate(texts, first):
+            if not isinstance(text, str) or not text:
+                reason = f"expected labels, got {text!r} in {called}, row {row}; rows count from 0"
+                raise UnreadableFile(path, reason)
+        values = np.array(texts, dtype=np.str_)
+    elif values.dtype.kind not in "iufb":
         raise UnreadableFile(
-            path,
-            f"expected labels, got {texts[blank]!r} in {called}, row {blank}; rows count from 0",
+            path, f"expected labels, integers or texts, got {column.type} in {called}"
         )
-    return np.array(texts, dtype=np.str_)
+    return as_file_labels(path, values, first)
 
 
 def _as_numpy(column: Any) -> NDArray[Any]:

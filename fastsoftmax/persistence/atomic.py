@@ -4,27 +4,38 @@ import errno
 import os
 import re
 import secrets
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
+from typing import IO
 
 
 def write_atomically(file: Path, data: bytes) -> None:
-    """Write `data` beside the file and replace it atomically, with the permissions of a new file.
+    """Write `data` beside the file and replace it atomically; see `replaced`."""
+    with replaced(file) as stream:
+        stream.write(data)
+
+
+@contextmanager
+def replaced(file: Path) -> Iterator[IO[bytes]]:
+    """Yield a stream beside the file that replaces it atomically, with the permissions of a new file.
 
     A file that is not a regular one, such as a pipe or a device, is written directly.
 
     Raises
     ------
     OSError
-        If writing fails; it names the file, which is then unchanged, and nothing is left beside it.
+        If writing fails; it names the file. After this and any other error the file is unchanged, and
+        nothing is left beside it.
     """
     try:
         if file.exists() and not (file.is_file() or file.is_dir()):
             with open(file, "wb") as device:
-                device.write(data)
+                yield device
         else:
-            _replace(file, data)
+            with _beside(file) as stream:
+                yield stream
     except OSError as error:
         if error.errno is None or error.strerror is None:
             raise
@@ -32,7 +43,8 @@ def write_atomically(file: Path, data: bytes) -> None:
         raise type(error)(error.errno, error.strerror, str(file)) from None
 
 
-def _replace(file: Path, data: bytes) -> None:
+@contextmanager
+def _beside(file: Path) -> Iterator[IO[bytes]]:
     target = Path(os.path.realpath(file))  # a link keeps pointing to the file
     if target.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
@@ -41,7 +53,7 @@ def _replace(file: Path, data: bytes) -> None:
     try:
         # tempfile would make a file that only its owner may read; open applies the umask.
         with open(beside, "xb") as stream:
-            stream.write(data)
+            yield stream
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(beside, target)

@@ -39,6 +39,8 @@ TESTS = [
     "tests/backends/test_instruction_sets.py",
     "tests/backends/test_processes.py",
     "tests/backends/test_float_state.py",
+    "tests/classifier/test_evaluation.py",
+    "tests/classifier/test_calibration.py",
 ]
 SELECTION = "not naive and not numba"
 SECONDS_OF_A_TEST = 200
@@ -294,6 +296,108 @@ MUTANTS = [
         "fastsoftmax/backends/penalties.py",
         "W * W.dtype.type(2.0 * l2)",
         "W * W.dtype.type(l2)",
+    ),
+    Mutant(
+        "samples of weight 0 that count where all others weigh the same",
+        "fastsoftmax/classifier/evaluation.py",
+        "    weights = np.zeros(n_samples)\n",
+        "    weights = np.ones(n_samples)\n",
+    ),
+    Mutant(
+        "resamples of weights that are 0 next to the largest",
+        "fastsoftmax/classifier/evaluation.py",
+        "    counted = weights > 0 ",
+        "    counted = slice(None) if targets.rows is None else targets.rows ",
+    ),
+    Mutant(
+        "a label that is one place below the best k",
+        "fastsoftmax/classifier/evaluation.py",
+        "is_before.sum(axis=1) < top_k",
+        "is_before.sum(axis=1) <= top_k",
+    ),
+    Mutant(
+        "equal probabilities whose first class is the best",
+        "fastsoftmax/classifier/evaluation.py",
+        "np.arange(logarithms.shape[1]) > targets[:, np.newaxis]",
+        "np.arange(logarithms.shape[1]) < targets[:, np.newaxis]",
+    ),
+    Mutant(
+        "a confidence on the edge of two bins in the upper one",
+        "fastsoftmax/classifier/evaluation.py",
+        "np.searchsorted(edges[1:-1], samples.confidences)",
+        'np.searchsorted(edges[1:-1], samples.confidences, side="right")',
+    ),
+    Mutant(
+        "a calibration error in which every bin counts the same",
+        "fastsoftmax/classifier/evaluation.py",
+        'np.average(gaps, weights=[row["n_samples"] for row in filled])',
+        "np.average(gaps)",
+    ),
+    Mutant(
+        "a precision that is divided by the samples of the class",
+        "fastsoftmax/classifier/evaluation.py",
+        "ratios(right, said), recalls",
+        "ratios(right, mass), recalls",
+    ),
+    Mutant(
+        "a confusion matrix whose rows are the predictions",
+        "fastsoftmax/classifier/evaluation.py",
+        "targets.values * n_classes + samples.predicted",
+        "samples.predicted * n_classes + targets.values",
+    ),
+    Mutant(
+        "an interval of the wrong level",
+        "fastsoftmax/classifier/evaluation.py",
+        "[(1 - level) / 2, (1 + level) / 2]",
+        "[1 - level, level]",
+    ),
+    Mutant(
+        "samples drawn without the weights of the drawn ones",
+        "fastsoftmax/classifier/evaluation.py",
+        "sums[drawn].sum() / mass[drawn].sum()",
+        "sums[drawn].sum() / mass.sum()",
+    ),
+    Mutant(
+        "logits of the rows that count next to the targets of all",
+        "fastsoftmax/training/calibration.py",
+        "t = targets.values[rows[here]]",
+        "t = targets.values[here]",
+    ),
+    Mutant(
+        "a temperature from the weights of other rows",
+        "fastsoftmax/training/calibration.py",
+        "targets.weights[rows[here]]",
+        "targets.weights[here]",
+    ),
+    Mutant(
+        "the inverse of the temperature",
+        "fastsoftmax/training/calibration.py",
+        "return 1 / _root(derivatives, at_zero)",
+        "return _root(derivatives, at_zero)",
+    ),
+    Mutant(
+        "a bracket of which the wrong end moves",
+        "fastsoftmax/training/calibration.py",
+        "(b, high) if at.slope < 0 else (low, b)",
+        "(low, b) if at.slope < 0 else (b, high)",
+    ),
+    Mutant(
+        "a temperature for samples that are all predicted correctly",
+        "fastsoftmax/training/calibration.py",
+        "if at_zero.limit <= 0:",
+        "if at_zero.limit < 0:",
+    ),
+    Mutant(
+        "a temperature that is fitted to four digits",
+        "fastsoftmax/training/calibration.py",
+        "_TOLERANCE = 1e-10",
+        "_TOLERANCE = 1e-2",
+    ),
+    Mutant(
+        "probabilities without the temperature",
+        "fastsoftmax/classifier/prediction_methods.py",
+        '"temperature": now.temperature_,',
+        '"temperature": 1.0,',
     ),
 ]
 

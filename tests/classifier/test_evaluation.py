@@ -83,13 +83,54 @@ def test_scores_are_those_of_scikit_learn(n_classes, weighted, dtype):
     assert found.confusion.dtype == expected.dtype
 
 
+@pytest.mark.parametrize("weight", [1.0, 0.5])
+@pytest.mark.parametrize("is_soft", [False, True])
+def test_a_sample_of_weight_0_does_not_count(weight, is_soft):
+    """Also if all others weigh the same: whether the samples are weighted at all is then a question."""
+    model = fitted()
+    X, y = data_of(seed=1)
+    counts = np.random.default_rng(2).random(len(y)) < 0.5
+    given = np.eye(7)[np.searchsorted(LABELS, y)] if is_soft else y
+    found = evaluate(model, X, given, weight * counts, n_resamples=0)
+    expected = evaluate(model, X[counts], given[counts], n_resamples=0)
+    for name in ("accuracy", "balanced_accuracy", "log_loss", "expected_calibration_error"):
+        assert getattr(found, name) == pytest.approx(getattr(expected, name), rel=1e-12)
+    assert found.top_k_accuracy == pytest.approx(expected.top_k_accuracy, rel=1e-12)
+    for table in ("classes", "reliability"):
+        for row, other in zip(getattr(found, table), getattr(expected, table), strict=True):
+            assert row["n_samples"] == pytest.approx(weight * other["n_samples"], rel=1e-12)
+    assert found.n_samples == len(y)
+    if not is_soft:
+        np.testing.assert_array_equal(found.confusion, weight * expected.confusion)
+
+
+def test_weights_that_are_nearly_0_have_an_interval():
+    model = fitted()
+    X, y = data_of(seed=1)
+    weights = np.full(len(y), 5e-324)
+    weights[:3] = 1e10  # next to which the others round to 0
+    found = evaluate(model, X, y, weights)
+    low, high = found.log_loss_interval
+    assert 0 < low <= found.log_loss <= high
+    assert found.log_loss == pytest.approx(evaluate(model, X[:3], y[:3]).log_loss, rel=1e-12)
+
+
+def test_a_confidence_on_the_edge_of_two_bins_is_in_the_lower_one():
+    model, X = SoftmaxClassifier(), np.ones((4, 1))
+    model.classes_, model.coef_, model.intercept_ = np.arange(2), np.zeros((2, 1)), np.zeros(2)
+    counts = [row["n_samples"] for row in evaluate(model, X, [0, 1, 1, 0], n_bins=4).reliability]
+    assert counts == [0, 4, 0, 0]
+
+
 def test_equal_probabilities_are_ordered_as_in_scikit_learn():
     model, X = SoftmaxClassifier(), np.ones((7, 1))
     model.classes_, model.coef_ = np.arange(7), np.array([[2.0], [1], [1], [0], [1], [0], [0]])
     model.intercept_ = np.zeros(7)
     for k in range(1, 7):
-        expected = metrics.top_k_accuracy_score(np.arange(7), model.predict_proba(X), k=k)
-        assert evaluate(model, X, np.arange(7), top_k=k).top_k_accuracy == expected
+        for label in range(7):
+            y, p = [label], model.predict_proba(X[:1])
+            expected = metrics.top_k_accuracy_score(y, p, k=k, labels=np.arange(7))
+            assert evaluate(model, X[:1], y, top_k=k).top_k_accuracy == expected
 
 
 @pytest.mark.parametrize("n_bins", [1, 10, 15])
@@ -156,6 +197,12 @@ def test_the_interval_is_a_bootstrap_of_the_mean():
     narrow = evaluate(model, X, y, confidence_level=0.5).log_loss_interval
     assert low < narrow[0] < narrow[1] < high
     assert evaluate(model, X, y, n_resamples=0).log_loss_interval is None
+
+
+def test_resamples_of_equal_losses_have_that_mean_whatever_they_weigh():
+    weights = np.random.default_rng(0).exponential(size=50)
+    interval = evaluation._bootstrap(np.full(50, 2.0), weights, 20, 0.95, 0)
+    np.testing.assert_allclose(interval, (2, 2), rtol=1e-12)
 
 
 def test_many_samples_are_drawn_in_groups(monkeypatch):

@@ -422,10 +422,106 @@ def _trained_or_error(call: Callable[[], Any]) -> Any:
         return error
 
 
+def _model_and_samples(choices: Choices) -> tuple[Any, Any, Array, Array | None]:
+    """A model of any weights, and samples with labels or probabilities to compare it with."""
+    n, d = choices.below(40), 1 + choices.below(20)
+    n_classes = max(2, choices.one_of(_CLASSES))
+    model = fastsoftmax.SoftmaxClassifier(backend="compiled")
+    dtype = choices.one_of(("f8", "f4"))
+    model.classes_, model.coef_ = np.arange(n_classes), choices.numbers((n_classes, d), dtype)
+    model.intercept_ = choices.numbers((n_classes,), dtype)
+    X: Any = array_of(choices, (n, d))
+    if choices.below(4) == 3:
+        with np.errstate(all="ignore"):
+            X = csr_array(np.where(np.arange(d) % 3, X, 0).astype(dtype))
+    y = targets_of(choices, n, n_classes)
+    weight = np.abs(array_of(choices, (n,), _FLOATS)) if choices.below(2) else None
+    return model, X, y, weight
+
+
+def evaluate(data: bytes) -> None:
+    """Scores of any model are within their ranges, and those of the confusion matrix."""
+    choices = Choices(data)
+    model, X, y, weight = _model_and_samples(choices)
+    options = {
+        "top_k": choices.one_of((5, 1, 2, 1000, 0)),
+        "n_bins": choices.one_of((15, 1, 3, 1000, 0)),
+        "n_resamples": choices.one_of((3, 0, 20)),
+        "confidence_level": choices.one_of((0.95, 0.5, 1 - 2**-53, 1.0)),
+    }
+    found: list[fastsoftmax.Evaluation] = []
+
+    def call(n_threads: int) -> Any:
+        model.set_params(n_jobs=n_threads)
+        found.append(fastsoftmax.evaluate(model, X, y, weight, **options))
+        return tuple(map(str, vars(found[-1]).values()))
+
+    first = outcome_of(lambda: call(1))
+    assert_same(first, outcome_of(lambda: call(2 + choices.below(2))), "threads")
+    if not isinstance(first, list):
+        return
+    scores = found[0]
+    almost_1 = 1 + (1e-9 if y.ndim == 1 else 1e-2)  # rows of probabilities sum to nearly 1
+    assert str(scores)
+    for share in (scores.accuracy, scores.balanced_accuracy, scores.top_k_accuracy):
+        assert 0 <= share <= almost_1, share
+    assert 0 <= scores.expected_calibration_error <= almost_1
+    assert scores.log_loss >= 0
+    if scores.log_loss_interval is not None:
+        low, high = scores.log_loss_interval
+        assert 0 <= low <= high < np.inf, (low, high)
+    weights = np.ones(len(y)) if weight is None else weight.astype("f8")
+    total = weights.sum()
+    mass = total if y.ndim == 1 else weights @ y.sum(axis=1, dtype="f8")
+    for rows, expected in ((scores.reliability, total), (scores.classes, mass)):
+        assert np.isclose(sum(row["n_samples"] for row in rows), expected, rtol=1e-6)
+    if scores.confusion is not None:
+        assert np.isclose(scores.confusion.sum(), total, rtol=1e-6)
+        assert np.isclose(scores.confusion.trace(), scores.accuracy * total, rtol=1e-6)
+
+
+def calibrate(data: bytes) -> None:
+    """A temperature is positive, no other one near it has a smaller loss, and errors change nothing."""
+    choices = Choices(data)
+    model, X, y, weight = _model_and_samples(choices)
+
+    def call(n_threads: int) -> Any:
+        return model.set_params(n_jobs=n_threads).calibrate(X, y, weight).temperature_
+
+    first = outcome_of(lambda: call(1))
+    if not isinstance(first, list):
+        assert not hasattr(model, "temperature_")
+    assert_same(first, outcome_of(lambda: call(2 + choices.below(2))), "threads")
+    if not isinstance(first, list):
+        return
+    temperature = model.temperature_
+    assert 0 < temperature < np.inf, temperature
+    if weight is not None:
+        X, y, weight = X[weight > 0], y[weight > 0], weight[weight > 0]
+    z = model.decision_function(X).astype("f8")
+    if not np.isfinite(z).all():  # the difference of two classes overflows
+        return
+    z = np.stack([np.zeros(len(z)), z], axis=1) if z.ndim == 1 else z
+    t = np.eye(z.shape[1])[y.astype("i8")] if y.ndim == 1 else y.astype("f8")
+    weights = np.ones(len(z)) if weight is None else weight.astype("f8") / weight.max()
+
+    def loss_at(temperature: float) -> Any:
+        scaled = (z - z.max(axis=1, keepdims=True)) / temperature
+        losses = np.log(np.exp(scaled).sum(axis=1)) * t.sum(axis=1) - (t * scaled).sum(axis=1)
+        return np.average(losses, weights=weights)
+
+    least = loss_at(temperature)
+    for other in (0.9 * temperature, 1.1 * temperature, np.inf):
+        # Less than a picounat is rounding, or a minimum that depends on weights of 1e-320.
+        assert least <= loss_at(other) * (1 + 1e-9) + 1e-12, (temperature, other)
+
+
 TARGETS = {
     "rows": rows,
     "cross_entropy": cross_entropy,
     "linear": linear,
     "training": training,
+    "evaluate": evaluate,
+    "calibrate": calibrate,
     "c_api": c_api,
 }

@@ -42,6 +42,8 @@ PYTHON_TARGETS = {
     "cross_entropy": 15_000,
     "linear": 15_000,
     "training": 5_000,
+    "evaluate": 10_000,
+    "calibrate": 10_000,
     "c_api": 15_000,
 }
 TARGETS = {**c_targets.TARGETS, **PYTHON_TARGETS}

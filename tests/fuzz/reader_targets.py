@@ -12,10 +12,14 @@ import zipfile
 import zlib
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
+import pyarrow
 
 from fastsoftmax import datasets
+from fastsoftmax.datasets import csv_blocks, tables
+from fastsoftmax.datasets.formats import load_batches
 
 from .decoding import Choices, file_of, folder
 
@@ -40,13 +44,17 @@ def loaded(path: Path, **options: Any) -> datasets.Samples | None:
     try:
         samples = datasets.load(path, **options)
     except (ValueError, FileNotFoundError) as error:
-        message = str(error)
-        assert message.isprintable(), f"not fit to print: {message!r}"
-        known = (str(folder()), *(f"{option}: " for option in _OPTIONS))
-        assert message.startswith(known), f"names neither the file nor an option: {message}"
+        check_message(error)
         return None
     check_samples(samples, options.get("require_labels", True))
     return samples
+
+
+def check_message(error: Exception) -> None:
+    message = str(error)
+    assert message.isprintable(), f"not fit to print: {message!r}"
+    known = (str(folder()), *(f"{option}: " for option in _OPTIONS))
+    assert message.startswith(known), f"names neither the file nor an option: {message}"
 
 
 def check_samples(samples: datasets.Samples, require_labels: bool) -> None:
@@ -189,17 +197,21 @@ def csv(data: bytes) -> None:
     }
     packed, suffix = _compressed(content, choices.below(16))
     options |= choices.one_of(_COLUMNS)
-    check_finite(loaded(file_of(f"a.csv{suffix}", packed), **options))
+    path = file_of(f"a.csv{suffix}", packed)
+    with patch.object(csv_blocks, "_BLOCK_BYTES", 64 + len(content) % 191):
+        check_batches(path, loaded(path, **options), **options)
 
 
 def parquet(data: bytes) -> None:
     choices, content = _parts(data)
     target, required = choices.one_of((None, "label", 0, -1)), bool(choices.below(2))
     path = file_of("a.parquet", content)
-    options = choices.one_of(_COLUMNS)
-    check_finite(loaded(path, target=target, require_labels=required, **options))
+    options = {"target": target, "require_labels": required, **choices.one_of(_COLUMNS)}
+    with patch.object(tables, "_ROWS_PER_BATCH", 3):
+        check_batches(path, loaded(path, **options), **options)
 
 
+_ROW_LONGER_THAN_A_BLOCK = ("straddling object straddles two", "Empty CSV file or block")
 _COLUMNS: tuple[dict[str, Any], ...] = (
     {},
     {"ignore": ["a", -1], "keep_ignored": True},
@@ -207,8 +219,29 @@ _COLUMNS: tuple[dict[str, Any], ...] = (
 )
 
 
-def check_finite(samples: datasets.Samples | None) -> None:
+def check_batches(path: Path, samples: datasets.Samples | None, **options: Any) -> None:
+    """Assert that all numbers are finite, and that batches have the samples of the table, or an error."""
     assert samples is None or np.isfinite(samples.X).all()
+    refusal = ""
+    try:
+        batches = list(load_batches(path, **options))
+    except (ValueError, FileNotFoundError) as error:
+        check_message(error)
+        refusal = str(error)
+    if refusal:
+        is_of_block = any(reason in refusal for reason in _ROW_LONGER_THAN_A_BLOCK)
+        assert samples is None or is_of_block, refusal
+        return
+    assert samples is not None
+    assert np.array_equal(np.concatenate([batch.X for batch in batches]), samples.X)
+    labels = [batch.y for batch in batches if batch.y is not None]
+    assert (samples.y is None) == (not labels)
+    assert not labels or np.concatenate(labels).tolist() == samples.y.tolist()
+    assert all(batch.feature_names == samples.feature_names for batch in batches)
+    if samples.ignored is not None:
+        ignored = pyarrow.concat_tables([batch.ignored for batch in batches])
+        # NaN differs from itself, but not in its text.
+        assert str(ignored.to_pydict()) == str(samples.ignored.to_pydict())
 
 
 def any_format(data: bytes) -> None:

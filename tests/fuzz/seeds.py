@@ -151,6 +151,7 @@ def csv() -> list[bytes]:
         b"\xef\xbb\xbfa;label\n1;2\n",
         b"a,b,y\n1,,x\nnan,2,\n",
         b"a,y\n2020-01-01,1\ntrue,0\n",
+        b"a,y\n" + b"1,0\n" * 30 + b'0.5,"b\nb"\n',  # types of a later block
     ]
     found = [*map(_with, texts), _with(texts[2], 2, 0, 2, 1), _with(texts[4], 1, 2, 1, 0, 1)]
     columns = [_with(text, 0, 0, 0, 0, 0, kind) for text in texts[:2] for kind in (1, 2)]

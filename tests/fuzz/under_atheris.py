@@ -14,6 +14,7 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["fastsoftmax"]):
+    import fastsoftmax.classifier.evaluation
     import fastsoftmax.classifier.model_files.save_load
     import fastsoftmax.datasets.formats
     import fastsoftmax.loss

@@ -171,6 +171,8 @@ COMMANDS = [
     ("train data.npz --model new.npz --force --epochs 2 --checkpoint FILE", "out.npz"),
     ("predict --model model.npz data.npz --output FILE", "out.csv"),
     ("predict --model model.npz data.npz --output FILE --probabilities", "out.npy"),
+    ("predict --model model.npz data.npz --output FILE", "out.parquet"),
+    ("predict --model model.npz data.npz --output FILE", "out.jsonl"),
     ("evaluate --model model.npz data.npz --json FILE", "out.json"),
     pytest.param(
         "evaluate --model model.npz data.npz --plot FILE", "out.png", marks=pytest.mark.slow
